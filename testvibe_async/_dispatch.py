@@ -1,0 +1,313 @@
+"""Starting an operation, at most once, and never losing its id.
+
+The service knows no idempotency key, and a generation costs credits. So a dispatch is sent again
+only where it provably did nothing, and one whose answer was lost is settled by looking. The POST
+goes on when its caller is cancelled: the id still reaches the `on_dispatched` hook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+from attrs import frozen
+
+from testvibe_async._protocol import (
+    GENERATE_FEATURE,
+    GET_GENERATION_STATUS,
+    LIST_RUNS,
+    RUN_FEATURE,
+)
+from testvibe_async._transport import Flight
+from testvibe_async.errors import (
+    ClientClosedError,
+    DispatchUnknownError,
+    MalformedResponseError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+from testvibe_async.events import Dispatched, Hooks, logger
+from testvibe_async.models import DispatchedGeneration, DispatchedRun
+from testvibe_async.operations import GenerationOperation, RunOperation
+from testvibe_async.refs import GenerationRef, RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+
+    from testvibe_async._poller import Poller
+    from testvibe_async._protocol import Request
+    from testvibe_async._state import State
+    from testvibe_async._transport import Transport
+    from testvibe_async.models import Generation, Run
+    from testvibe_async.refs import Ref
+
+__all__ = ["Dispatcher"]
+
+T = TypeVar("T")
+
+SETTLE_DELAYS = (0.0, 2.0, 5.0)
+"""Seconds before each look for the work of a dispatch whose answer was lost."""
+
+CLOCK_SLACK = timedelta(seconds=2)
+"""What two HTTP dates and a timestamp, each in whole seconds, can be apart."""
+
+REMEMBERED_RUNS = 10_000
+SETTLE_ROWS = 20
+
+CLOSE_SECONDS = 10.0
+"""How long a closing client waits for the answers to dispatches that were sent."""
+
+_ANSWER_LOST = (OutcomeUnknownError, ServerError, MalformedResponseError)
+
+
+class Dispatcher:
+    """Dispatches for one client."""
+
+    def __init__(self, transport: Transport, poller: Poller, hooks: Hooks) -> None:
+        self._transport = transport
+        self._poller = poller
+        self._hooks = hooks
+        self._under_way: dict[asyncio.Task[Any], Flight] = {}
+        self._own_runs: deque[tuple[str, int]] = deque(maxlen=REMEMBERED_RUNS)
+        self._is_closing = False
+
+    async def run(
+        self,
+        project: str,
+        feature: int | str,
+        *,
+        config: str | None,
+        site_url: str | None,
+        retry_unknown: bool,
+    ) -> RunOperation:
+        """Dispatch a run; see `Project.run_feature`."""
+        flight = Flight()
+        body = {"config": config, "siteUrl": site_url}
+        certain = _Certain(
+            request=RUN_FEATURE.request(project=project, feature=feature, body=body),
+            project=project,
+            feature=feature,
+            flight=flight,
+        )
+
+        async def dispatch() -> RunOperation:
+            at, since = datetime.now(UTC), asyncio.get_running_loop().time()
+
+            async def find() -> DispatchedRun | None:
+                return await self._find_run(project, feature, config or "Default", since)
+
+            answer, is_found = await self._send(certain, find, retry_unknown=retry_unknown)
+            self._own_runs.append((project, answer.run_id))
+            ref = RunRef(
+                server=self._transport.server,
+                project=project,
+                run_id=answer.run_id,
+                feature_id=answer.feature_id,
+                dispatched_at=at,
+            )
+            return RunOperation(*self._watched(ref, is_found=is_found), adopted=is_found)
+
+        return await self._shielded(dispatch(), flight)
+
+    async def generation(
+        self, project: str, feature: int | str, *, site_url: str | None
+    ) -> GenerationOperation:
+        """Dispatch a generation; see `Project.generate_feature`."""
+        flight = Flight()
+        certain = _Certain(
+            request=GENERATE_FEATURE.request(
+                project=project, feature=feature, body={"siteUrl": site_url}
+            ),
+            project=project,
+            feature=feature,
+            flight=flight,
+        )
+
+        async def dispatch() -> GenerationOperation:
+            at = datetime.now(UTC)
+            before = await self._latest_generation(project, feature)
+
+            async def find() -> DispatchedGeneration | None:
+                return await self._find_generation(project, feature, before)
+
+            answer, is_found = await self._send(certain, find, retry_unknown=False)
+            ref = GenerationRef(
+                server=self._transport.server,
+                project=project,
+                request_id=answer.request_id,
+                feature_id=answer.feature_id,
+                dispatched_at=at,
+            )
+            return GenerationOperation(*self._watched(ref, is_found=is_found), adopted=is_found)
+
+        return await self._shielded(dispatch(), flight)
+
+    def _watched(self, ref: Ref, *, is_found: bool) -> tuple[State[Any], Poller, Transport]:
+        """Give a new operation its state, and tell its name before anything can go wrong."""
+        state = self._poller.state(ref, is_dispatched=True)
+        self._hooks.emit(Dispatched(ref, adopted=is_found))
+        return state, self._poller, self._transport
+
+    async def _shielded(self, dispatch: Coroutine[Any, Any, T], flight: Flight) -> T:
+        """Run a dispatch that a cancelled caller stops only while nothing was sent."""
+        if self._is_closing:
+            dispatch.close()
+            raise ClientClosedError
+        task = asyncio.create_task(self._closable(dispatch), name="testvibe_async dispatch")
+        self._under_way[task] = flight
+        task.add_done_callback(self._under_way.pop)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not flight.may_have_arrived:
+                task.cancel()
+            task.add_done_callback(_report_abandoned)
+            raise
+
+    async def _closable(self, dispatch: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await dispatch
+        except asyncio.CancelledError:
+            if self._is_closing:
+                raise ClientClosedError from None
+            raise
+
+    async def _send(
+        self,
+        certain: _Certain[T],
+        find: Callable[[], Awaitable[T | None]],
+        *,
+        retry_unknown: bool,
+    ) -> tuple[T, bool]:
+        """Send a dispatch; return the answer, and whether it had to be found by looking."""
+        try:
+            return await self._transport.call(certain.request, flight=certain.flight), False
+        except _ANSWER_LOST as error:
+            lost = error
+        except asyncio.CancelledError as error:
+            if self._is_closing and certain.flight.may_have_arrived:
+                raise certain.unknown("the client was closed before the answer came") from error
+            raise
+        if (found := await _settle(find)) is not None:
+            return found, True
+        if retry_unknown:
+            return await self._send(certain, find, retry_unknown=False)
+        raise certain.unknown(f"the answer was lost: {lost}") from lost
+
+    async def _latest_generation(self, project: str, feature: int | str) -> Generation | None:
+        """Look which generation is the latest before ours, to tell ours from it later."""
+        request = GET_GENERATION_STATUS.request(project=project, feature=feature)
+        try:
+            return await self._transport.call(request, attempts=1)
+        except (TransportError, ResponseError):
+            return None
+
+    async def _find_generation(
+        self, project: str, feature: int | str, before: Generation | None
+    ) -> DispatchedGeneration | None:
+        """Find the generation that was not there before."""
+        request = GET_GENERATION_STATUS.request(project=project, feature=feature)
+        latest = await self._transport.call(request)
+        if latest.request_id is None or latest.feature_id is None:
+            return None
+        if before is None:
+            ref = GenerationRef(
+                server=self._transport.server,
+                project=project,
+                request_id=latest.request_id,
+                feature_id=latest.feature_id,
+            )
+            is_ours = not latest.is_finished and not self._poller.knows(ref)
+        else:
+            is_ours = latest.request_id != before.request_id
+        return DispatchedGeneration(latest.request_id, latest.feature_id) if is_ours else None
+
+    async def _find_run(
+        self, project: str, feature: int | str, config: str, since: float
+    ) -> DispatchedRun | None:
+        """Find the one run of the feature that began since, and that nobody here dispatched."""
+        query = {"feature": feature, "limit": SETTLE_ROWS}
+        rows = await self._transport.call(LIST_RUNS.request(project=project, query=query))
+        earliest = self._transport.service_time(since) - CLOCK_SLACK
+        found = [
+            row
+            for row in rows
+            if row.created_at is not None
+            and row.created_at >= earliest
+            and _is_of(row, feature)
+            and (row.config or config) == config
+            and (project, row.run_id) not in self._own_runs
+        ]
+        return DispatchedRun(found[0].run_id, found[0].feature_id) if len(found) == 1 else None
+
+    async def aclose(self) -> None:
+        """Call back what was not sent yet, and wait a while for the answers to what was."""
+        self._is_closing = True
+        for task, flight in self._under_way.items():
+            if not flight.may_have_arrived:
+                task.cancel()
+        try:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await _end_of(self._under_way)
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            await _end_of(self._under_way)
+
+
+@frozen
+class _Certain(Generic[T]):
+    """A dispatch that must not happen twice."""
+
+    request: Request[T]
+    project: str
+    feature: int | str
+    flight: Flight
+
+    def unknown(self, what: str) -> DispatchUnknownError:
+        """Return the error that says that nobody knows whether it took effect."""
+        look_at = "list_runs" if self.request.endpoint is RUN_FEATURE else "get_generation_status"
+        return DispatchUnknownError(
+            f"{what}; it may have taken effect, so look at {look_at} before dispatching again",
+            method=self.request.method,
+            url=self.request.path,
+            project=self.project,
+            feature=self.feature,
+        )
+
+
+async def _settle(find: Callable[[], Awaitable[T | None]]) -> T | None:
+    """Look a few times for what a lost answer would have told."""
+    for delay in SETTLE_DELAYS:
+        await asyncio.sleep(delay)
+        try:
+            if (found := await find()) is not None:
+                return found
+        except (TransportError, ServerError, RateLimitedError):
+            continue
+        except ResponseError:
+            return None
+    return None
+
+
+def _is_of(row: Run, feature: int | str) -> bool:
+    """Say whether a run is of a feature, named as it may be: by id, or by name in any case."""
+    name = (row.feature_name or "").casefold()
+    return str(feature).casefold() in {str(row.feature_id), name}
+
+
+async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    if pending := [task for task in tasks if not task.done()]:
+        await asyncio.wait(pending)
+
+
+def _report_abandoned(task: asyncio.Task[Any]) -> None:
+    """Leave a trace of a dispatch that failed after its caller had gone."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("a dispatch whose caller was cancelled failed: %s", error)

@@ -1,0 +1,108 @@
+"""When to try again, and when to look next. Pure: no clock, no I/O, no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+from attrs.validators import ge, instance_of, lt
+
+from testvibe_async.errors import (
+    NotSentError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async.refs import Ref
+
+__all__ = ["RetryPolicy", "look_interval", "outage_interval", "pause_seconds", "retry_delay"]
+
+MAX_PAUSE = 120.0
+"""Seconds that a `Retry-After` may hold us up, whatever it asks for."""
+
+MAX_LOOK_BACKOFF = 30.0
+"""Seconds between two looks at an operation that can't be observed."""
+
+_seconds: list[Callable[[Any, Any, Any], Any]] = [instance_of((int, float)), ge(0), lt(float("inf"))]
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """How a call that failed on the way is repeated.
+
+    Reads are repeated after a lost connection, a time-out, a 429 or a 5xx. All else only where the
+    service provably did not act: it could not be reached, or it answered 429 with `Retry-After`.
+    """
+
+    attempts: int = field(default=4, validator=[instance_of(int), ge(1)])
+    """How often a call is tried in all, 1 or more."""
+
+    base_delay: float = field(default=0.5, validator=_seconds)
+    """Seconds: the longest first delay. It doubles each time, and each is drawn at random below."""
+
+    max_delay: float = field(default=8.0, validator=_seconds)
+    """Seconds: what no delay exceeds, but for one that the service asks for."""
+
+
+def retry_delay(
+    error: TransportError | ResponseError,
+    attempt: int,
+    *,
+    policy: RetryPolicy,
+    is_repeatable: bool,
+    random: Callable[[], float],
+) -> float | None:
+    """Return the seconds to wait before the next attempt, or None to give up.
+
+    Args:
+        error: What came of the last attempt.
+        attempt: Its number, from 1.
+        policy: How often, and how fast.
+        is_repeatable: Whether the service may see the request twice without harm.
+        random: Draws a number from 0 to 1.
+    """
+    if attempt >= policy.attempts or not _may_retry(error, is_repeatable=is_repeatable):
+        return None
+    if (pause := pause_seconds(error)) is not None:
+        return pause
+    return min(policy.max_delay, policy.base_delay * 2.0 ** (attempt - 1)) * random()
+
+
+def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) -> bool:
+    if isinstance(error, NotSentError):
+        return True
+    if isinstance(error, RateLimitedError):
+        return is_repeatable or error.retry_after is not None
+    return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)
+
+
+def pause_seconds(error: Exception) -> float | None:
+    """Return how long all traffic should rest after this error; None where it need not."""
+    if not isinstance(error, RateLimitedError | ServerError) or error.retry_after is None:
+        return None
+    return min(error.retry_after, MAX_PAUSE) if error.status in {429, 503} else None
+
+
+def look_interval(ref: Ref, age: float, *, base: float) -> float:
+    """Return the seconds from one look at an operation to the next.
+
+    Args:
+        ref: Which operation.
+        age: Seconds since it was dispatched or attached.
+        base: Seconds: the interval of a run. A generation takes minutes: its own grows with its
+            age, from this to 10/3 of it (3 s to 10 s).
+    """
+    if ref.kind == "run":
+        return base
+    return min(max(base, age / 20), base * 10 / 3)
+
+
+def outage_interval(interval: float, failures: int) -> float:
+    """Return the seconds to the next look after a number of looks in a row that failed."""
+    return min(interval * 2.0 ** min(failures, 16), max(interval, MAX_LOOK_BACKOFF))

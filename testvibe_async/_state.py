@@ -1,0 +1,288 @@
+"""What a client knows of one operation, and what an answer adds to it.
+
+Decides, without a clock and without I/O, what each answer means: a newer snapshot, an older one
+that is dropped, a failure to observe that is borne, or one that the waits must hear of. It never
+decides when to look.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from weakref import WeakSet
+
+from testvibe_async._protocol import GET_GENERATION_STATUS, GET_RUN
+from testvibe_async.errors import (
+    ConfigError,
+    ForbiddenError,
+    MalformedResponseError,
+    NotFoundError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    UnauthorizedError,
+    VibeError,
+)
+from testvibe_async.models import FeatureStatus, Generation, Phase, Run, RunStatus, Transition
+from testvibe_async.refs import GenerationRef, Ref, RunRef
+
+if TYPE_CHECKING:
+    from testvibe_async._protocol import Request
+
+__all__ = ["GenerationState", "RunState", "State", "Watcher", "new_state"]
+
+GRACE_SECONDS = 10.0
+"""How long the service may take to know of an operation that it has just dispatched."""
+
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+
+class Watcher(Protocol):
+    """Somebody who wants to know how an operation goes on. While there is one, it is polled."""
+
+    def observed(self, change: Transition[Any], *, is_transition: bool) -> None:
+        """Hear of a snapshot that differs from the last."""
+
+    def failed(self, error: VibeError) -> None:
+        """Hear that it can't be observed, or that the client closed. Called at most once."""
+
+
+class State(ABC, Generic[SnapshotT]):
+    """One operation, for as long as somebody holds a handle on it."""
+
+    __slots__ = (
+        "__weakref__",
+        "began",
+        "failing_since",
+        "failures",
+        "is_known",
+        "is_looking",
+        "listeners",
+        "looked",
+        "missing_since",
+        "observed_at",
+        "phase",
+        "ref",
+        "snapshot",
+        "status",
+        "ticket",
+        "tick",
+        "waiters",
+    )
+
+    def __init__(self, ref: Ref, *, began: float, is_dispatched: bool) -> None:
+        """Begin.
+
+        Args:
+            ref: Its name.
+            began: When it was dispatched or attached, by the loop's clock.
+            is_dispatched: Whether a dispatch was just answered: then it is in flight, and known.
+        """
+        self.ref = ref
+        self.began = began
+        self.is_known = is_dispatched
+        """Whether the service told of it before, so that it ought to know it still."""
+
+        self.snapshot: SnapshotT | None = None
+        self.phase: Phase | None = Phase.QUEUED if is_dispatched else None
+        self.status: str | None = self.in_flight if is_dispatched else None
+        self.observed_at: datetime | None = datetime.now(UTC) if is_dispatched else None
+        self.ticket = 0
+        """The number of the look whose answer is the newest here."""
+
+        self.looked: float | None = None
+        """When the last look began, by the loop's clock."""
+
+        self.is_looking = False
+        self.tick: int | None = None
+        """The poller's tick in which the next look is due."""
+
+        self.failures = 0
+        self.failing_since: float | None = None
+        self.missing_since: float | None = None
+        self.waiters: set[Watcher] | None = None
+        self.listeners: WeakSet[Watcher] | None = None
+        """Iterators. They are not kept alive: one that was dropped no longer asks for looks."""
+
+    @property
+    @abstractmethod
+    def in_flight(self) -> str:
+        """The service's word for an operation that was dispatched and is not over."""
+
+    @abstractmethod
+    def request(self) -> Request[SnapshotT]:
+        """Build the documented call that tells of it."""
+
+    @abstractmethod
+    def verdict(self, snapshot: SnapshotT, now: float) -> VibeError | bool:
+        """Say whether a snapshot tells of this operation: yes, not yet, or why never."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is over. Then nothing changes it any more."""
+        return self.phase is Phase.FINISHED
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody wants to know how it goes on."""
+        return bool(self.waiters) or bool(self.listeners)
+
+    @property
+    def present(self) -> Transition[SnapshotT] | None:
+        """The last that was seen, as a transition; None before anything was."""
+        if self.phase is None or self.observed_at is None:
+            return None
+        return Transition(self.phase, self.status, self.observed_at, self.snapshot)
+
+    def watch(self, watcher: Watcher, *, weakly: bool = False) -> None:
+        """Add somebody who wants to know; a first one starts the count of failures anew."""
+        if not self.is_watched:
+            self.failures = 0
+            self.failing_since = self.missing_since = None
+        if weakly:
+            self.listeners = self.listeners or WeakSet()
+            self.listeners.add(watcher)
+        else:
+            self.waiters = self.waiters or set()
+            self.waiters.add(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Take somebody away who may be there."""
+        if self.waiters:
+            self.waiters.discard(watcher)
+        if self.listeners:
+            self.listeners.discard(watcher)
+
+    def tell(self, error: VibeError) -> None:
+        """Tell all who watch that it can't be observed, and let them go."""
+        watchers = [*(self.waiters or ()), *(self.listeners or ())]
+        self.waiters = self.listeners = None
+        self.failures = 0
+        self.failing_since = self.missing_since = None
+        for watcher in watchers:
+            watcher.failed(error)
+
+    def accept(self, snapshot: SnapshotT, *, ticket: int, now: float) -> VibeError | None:
+        """Take in an answer.
+
+        Args:
+            snapshot: What was answered.
+            ticket: The number of the look, counted when it began.
+            now: The loop's clock.
+
+        Returns:
+            What was wrong with it; None where it was taken in, or came too late to matter.
+        """
+        if self.is_finished or ticket < self.ticket:
+            return None
+        verdict = self.verdict(snapshot, now)
+        if isinstance(verdict, VibeError):
+            return verdict
+        self.ticket = ticket
+        self.failures = 0
+        self.failing_since = self.missing_since = None
+        if verdict:
+            self.is_known = True
+            self._take(snapshot)
+        return None
+
+    def _take(self, snapshot: SnapshotT) -> None:
+        self.observed_at = datetime.now(UTC)
+        if snapshot == self.snapshot:
+            return
+        before = self.phase, self.status
+        self.snapshot = snapshot
+        self.phase, self.status = snapshot.phase, snapshot.status
+        change = Transition(self.phase, self.status, self.observed_at, snapshot)
+        for watcher in [*(self.waiters or ()), *(self.listeners or ())]:
+            watcher.observed(change, is_transition=before != (self.phase, self.status))
+        if self.is_finished:
+            self.waiters = self.listeners = None
+
+    def refuse(self, error: VibeError, *, now: float, max_outage: float) -> VibeError | None:
+        """Take in a failure to observe.
+
+        Args:
+            error: What came instead of an answer.
+            now: The loop's clock.
+            max_outage: Seconds for which nothing but failures is borne.
+
+        Returns:
+            What the waits must be told; None where it is borne, and looked again.
+        """
+        self.failures += 1
+        failure = self.failure(error)
+        if isinstance(failure, OperationNotFoundError):
+            self.missing_since = now if self.missing_since is None else self.missing_since
+            is_borne = self.is_known and now - self.missing_since < GRACE_SECONDS
+        elif type(failure) is ObservationError:
+            self.failing_since = now if self.failing_since is None else self.failing_since
+            is_borne = now - self.failing_since < max_outage
+        else:
+            is_borne = False
+        return None if is_borne else failure
+
+    def failure(self, error: VibeError) -> VibeError:
+        """Return what a caller should be told of a failure to observe, with the ref."""
+        if isinstance(error, OperationSupersededError):
+            return error
+        if isinstance(error, UnauthorizedError | ForbiddenError | ConfigError):
+            error.ref = self.ref
+            return error
+        kind = OperationNotFoundError if isinstance(error, NotFoundError) else ObservationError
+        failure = kind(str(error), ref=self.ref)
+        failure.__cause__ = error
+        return failure
+
+    def _unreadable(self, problem: str) -> MalformedResponseError:
+        request = self.request()
+        return MalformedResponseError(
+            (problem,), status=200, method=request.method, url=f"{self.ref.server}{request.path}"
+        )
+
+
+class RunState(State[Run]):
+    """What is known of a run."""
+
+    __slots__ = ()
+    ref: RunRef
+    in_flight = RunStatus.RUNNING
+
+    def request(self) -> Request[Run]:
+        """Build get_run."""
+        return GET_RUN.request(project=self.ref.project, run=self.ref.run_id)
+
+    def verdict(self, snapshot: Run, now: float) -> VibeError | bool:  # noqa: ARG002
+        """Accept a digest of this run alone."""
+        if snapshot.run_id == self.ref.run_id:
+            return True
+        return self._unreadable(f"it tells of run {snapshot.run_id}, not {self.ref.run_id}")
+
+
+class GenerationState(State[Generation]):
+    """What is known of a generation. The service tells of a feature's latest one only."""
+
+    __slots__ = ()
+    ref: GenerationRef
+    in_flight = FeatureStatus.GENERATING
+
+    def request(self) -> Request[Generation]:
+        """Build get_generation_status."""
+        return GET_GENERATION_STATUS.request(project=self.ref.project, feature=self.ref.feature_id)
+
+    def verdict(self, snapshot: Generation, now: float) -> VibeError | bool:
+        """Accept a status of this generation; bear with the previous one's while ours is new."""
+        if snapshot.request_id == self.ref.request_id:
+            return True
+        if self.snapshot is None and now - self.began < GRACE_SECONDS:
+            return False
+        if snapshot.request_id is None:
+            return self._unreadable("it does not say of which generation it tells, at $.requestId")
+        return OperationSupersededError(ref=self.ref, newer_request_id=snapshot.request_id)
+
+
+def new_state(ref: Ref, *, began: float, is_dispatched: bool) -> State[Any]:
+    """Return the state of an operation of which nothing was seen yet."""
+    kind = RunState if isinstance(ref, RunRef) else GenerationState
+    return kind(ref, began=began, is_dispatched=is_dispatched)

@@ -1,0 +1,233 @@
+"""Between JSON and models: names, instants, open enums, unknown fields.
+
+Decides what is tolerated and what is not: unknown fields are kept, null and missing are the same,
+an undocumented word of an enum stays a string, a list comes bare or in an envelope; a value of the
+wrong type is an error that names its place. It knows no operation and does no I/O.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_origin
+
+from attrs import evolve, fields, has
+from cattrs import Converter, transform_error
+from cattrs.errors import BaseValidationError
+from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
+from cattrs.gen import make_dict_structure_fn, override
+
+from testvibe_async.models import Diagnosis, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["UnreadableError", "read"]
+
+T = TypeVar("T")
+Hook: TypeAlias = "Callable[[Any, Any], Any]"
+
+
+class UnreadableError(Exception):
+    """A document is not what it should be."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+def read(body: bytes, shape: type[T]) -> T:
+    """Make a value out of a JSON document.
+
+    Args:
+        body: The document, UTF-8.
+        shape: What it should hold: a model, a list of one, or `Any` for JSON as it is.
+
+    Raises:
+        UnreadableError: It is not JSON, or does not fit the shape.
+    """
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(_why_not_json(body, error)) from error
+    if shape is Any:
+        return cast("T", document)
+    try:
+        return _converter.structure(document, shape)
+    except (BaseValidationError, TypeError, ValueError) as error:
+        raise UnreadableError(*_problems(error)) from error
+
+
+def _refuse_constant(word: str) -> None:
+    message = f"{word} is not JSON"
+    raise ValueError(message)
+
+
+def _why_not_json(body: bytes, error: Exception) -> str:
+    if not body.strip():
+        return "expected JSON, got an empty body"
+    if isinstance(error, RecursionError):
+        return "the JSON is nested too deep"
+    start = body[:60].decode(errors="replace")
+    return f"expected JSON, got {start!r} ({error})"
+
+
+def _problems(error: Exception) -> list[str]:
+    """Name each fault and its place, in the document's own spelling."""
+    return [
+        f"{what} at {re.sub(r'[a-z_]+', lambda name: wire_name(name[0]), place)}"
+        for what, _, place in (
+            problem.rpartition(" @ ")
+            for problem in transform_error(error, format_exception=_describe)
+        )
+    ]
+
+
+def _describe(error: BaseException, _type: type | None) -> str:
+    return "missing" if isinstance(error, KeyError) else str(error)
+
+
+def wire_name(name: str) -> str:
+    """Return the wire's name of a model's field: camelCase, `Utc` for `_at`, no `_bytes`."""
+    head, *rest = re.sub(r"_at$", "_utc", name.removesuffix("_bytes")).split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def _expected(what: str, value: object) -> TypeError:
+    text = repr(value)
+    shown = text if len(text) <= 60 else f"{text[:60]}…"  # noqa: PLR2004 - a line of a message
+    return TypeError(f"expected {what}, got {shown}")
+
+
+def _text(value: object, _type: object) -> str:
+    if not isinstance(value, str):
+        raise _expected("a string", value)
+    return value
+
+
+def _integer(value: object, _type: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _expected("an integer", value)
+    return value
+
+
+def _number(value: object, _type: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _expected("a number", value)
+    return value
+
+
+def _truth(value: object, _type: object) -> bool:
+    if not isinstance(value, bool):
+        raise _expected("true or false", value)
+    return value
+
+
+def _instant(value: object, _type: object) -> datetime:
+    try:
+        instant = datetime.fromisoformat(_text(value, str))
+    except (TypeError, ValueError):
+        raise _expected("a time such as 2026-06-10T14:32:07Z", value) from None
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _text_of_lines(value: object, _type: object) -> str | None:
+    """Read a log, whose type is not documented: a string, or a list of lines."""
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return "\n".join(value)
+    return value if value is None else _text(value, str)
+
+
+def _open_enum(union: Any) -> type[StrEnum] | None:  # noqa: ANN401 - a type expression
+    """Return the enum of a union such as `RunStatus | str`."""
+    members = [member for member in get_args(union) if isinstance(member, type)]
+    return next((member for member in members if issubclass(member, StrEnum)), None)
+
+
+def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
+    words = {member.value: member for member in _open_enum(union) or ()}
+    is_optional = type(None) in get_args(union)
+
+    def structure(value: object, _type: object) -> str | None:
+        if value is None and is_optional:
+            return None
+        return words.get(word := _text(value, str), word)
+
+    return structure
+
+
+def _is_list(shape: object) -> bool:
+    return get_origin(shape) is list
+
+
+def _list_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
+    """Read the rows of a list answer: bare, or as the one list of an object around it."""
+    rows = list_structure_factory(shape, _converter)
+
+    def structure(value: object, _type: object) -> list[Any]:
+        if isinstance(value, dict):
+            lists = [member for member in value.values() if isinstance(member, list)]
+            value = lists[0] if len(lists) == 1 else value
+        if not isinstance(value, list):
+            raise _expected("a list", value)
+        return cast("list[Any]", rows(value, shape))
+
+    return structure
+
+
+def _is_tuple(shape: object) -> bool:
+    return get_origin(shape) is tuple
+
+
+def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
+    """Read a list inside a document, where null and missing are an empty one."""
+    members = homogenous_tuple_structure_factory(shape, _converter)
+
+    def structure(value: object, _type: object) -> tuple[Any, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            raise _expected("a list", value)
+        return cast("tuple[Any, ...]", members(value, shape))
+
+    return structure
+
+
+def _model_hook(model: type[Any]) -> Hook:
+    """Read an object into a model, its unknown fields into `extra`."""
+    names = {field.name: wire_name(field.name) for field in fields(model) if field.name != "extra"}
+    known = frozenset(names.values())
+    overrides: dict[str, Any] = {name: override(rename=wire) for name, wire in names.items()}
+    if model in (Run, Diagnosis):
+        overrides["log"] = override(struct_hook=_text_of_lines)
+    structure_known = make_dict_structure_fn(
+        model, _converter, extra=override(omit=True), **overrides
+    )
+
+    def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
+        if not isinstance(value, dict):
+            raise _expected("an object", value)
+        instance = structure_known(value, model)
+        if value.keys() <= known:
+            return instance
+        return evolve(
+            instance, extra={name: value[name] for name in value if name not in known}
+        )
+
+    return structure
+
+
+_converter = Converter(detailed_validation=True)
+_converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(int, _integer)
+_converter.register_structure_hook(float, _number)
+_converter.register_structure_hook(bool, _truth)
+_converter.register_structure_hook(datetime, _instant)
+_converter.register_structure_hook_factory(has, _model_hook)
+_converter.register_structure_hook_factory(_is_list, _list_hook)
+_converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+_converter.register_structure_hook_factory(
+    lambda shape: _open_enum(shape) is not None, _open_enum_hook
+)

@@ -1,0 +1,245 @@
+"""The client: the page to read first.
+
+It holds what all calls to one service share: the settings, one HTTP session (`_transport`), one
+poller (`_poller`) and one dispatcher (`_dispatch`). A call goes from here or from `project` straight
+down: `_protocol` builds the request and deciphers the answer, `operations` wraps what was started,
+and the poller watches it once somebody waits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from testvibe_async import _protocol
+from testvibe_async._dispatch import Dispatcher
+from testvibe_async._policy import RetryPolicy
+from testvibe_async._poller import Poller
+from testvibe_async._transport import Transport
+from testvibe_async.errors import ConfigError
+from testvibe_async.events import Hooks
+from testvibe_async.models import Generation, Run
+from testvibe_async.operations import Finished, GenerationOperation, Operation, RunOperation
+from testvibe_async.project import Project
+from testvibe_async.refs import GenerationRef, Ref, RunRef
+from testvibe_async.settings import load_settings, require_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
+    from aiohttp import ClientSession
+
+    from testvibe_async.models import ProjectInfo
+
+__all__ = ["Client"]
+
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+
+class Client:
+    """A client of one TestVibe service, with one API key, in one event loop.
+
+    Use it as an async context manager, or call `aclose`. Making one does no I/O. Opening and
+    closing may happen in different tasks.
+    """
+
+    def __init__(  # noqa: PLR0913 - each by name
+        self,
+        server: str | None = None,
+        *,
+        api_key: str | None = None,
+        project: str | None = None,
+        poll_interval: float = 3.0,
+        max_outage: float = 300.0,
+        timeout: float = 30.0,
+        retry: RetryPolicy | None = None,
+        max_connections: int = 32,
+        hooks: Hooks | None = None,
+        session: ClientSession | None = None,
+        endpoints: Mapping[str, str] | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        """Make a client.
+
+        Args:
+            server: The service's scheme and host; None for `TESTVIBE_SERVER`.
+            api_key: A key, `tvb_…`; None for `TESTVIBE_API_KEY`.
+            project: The id of the project that `project()` gives; None for `TESTVIBE_PROJECT`.
+            poll_interval: Seconds between two looks at a run. A generation's grow with its age
+                to 10/3 of it.
+            max_outage: Seconds for which a wait bears nothing but failures to observe.
+            timeout: Seconds that one request may take.
+            retry: How calls that failed on the way are repeated; None for `RetryPolicy()`.
+            max_connections: How many requests are under way at once, 1 or more.
+            hooks: Functions to call when something happens.
+            session: An aiohttp session to use; it is not closed. None for one of our own.
+            endpoints: Other routes of operations whose route is assumed, such as
+                `{"list_runs": "GET /projects/{project}/history"}`.
+            allow_http: Whether the key may be sent unencrypted to other hosts than this one.
+
+        Raises:
+            ConfigError: Something is missing or wrong. Nothing was sent.
+        """
+        settings = load_settings(server, api_key=api_key, project=project, allow_http=allow_http)
+        if not isinstance(max_connections, int) or max_connections < 1:
+            message = f"max_connections must be a whole number from 1, not {max_connections!r}"
+            raise ConfigError(message)
+        hooks = hooks or Hooks()
+        self.server = settings.server
+        """The service's scheme and host."""
+        self._default_project = settings.project
+        self._transport = Transport(
+            settings,
+            timeout=require_seconds("timeout", timeout),
+            retry=retry or RetryPolicy(),
+            max_connections=max_connections,
+            session=session,
+            routes=_protocol.endpoint_overrides(endpoints or {}),
+            hooks=hooks,
+        )
+        self._poller = Poller(
+            self._transport,
+            interval=require_seconds("poll_interval", poll_interval),
+            max_outage=require_seconds("max_outage", max_outage),
+            max_looks=max_connections,
+            hooks=hooks,
+        )
+        self._dispatcher = Dispatcher(self._transport, self._poller, hooks)
+
+    def __repr__(self) -> str:
+        """Name the service."""
+        return f"<Client of {self.server}>"
+
+    async def __aenter__(self) -> Self:
+        """Bind the client to the running event loop. Does no I/O."""
+        self._transport.check_usable()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the client; see `aclose`."""
+        await self.aclose()
+
+    def __del__(self) -> None:
+        """Warn of a client that was used and never closed."""
+        transport = getattr(self, "_transport", None)
+        if transport is not None and transport.is_open:
+            message = f"{self!r} was not closed: use 'async with', or await its aclose()"
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+    async def aclose(self) -> None:
+        """Close the client. A second time does nothing.
+
+        Dispatches whose POST is under way get up to 10 s to finish, so that no id is lost. Waits
+        raise `ClientClosedError` with the ref. Nothing is cancelled at the service.
+        """
+        try:
+            await self._dispatcher.aclose()
+        finally:
+            self._transport.refuse_calls()
+            try:
+                await self._poller.aclose()
+            finally:
+                await self._transport.aclose()
+
+    def project(self, project_id: str | None = None) -> Project:
+        """Return a project by its id. Does no I/O, and so does not ask whether there is one.
+
+        Args:
+            project_id: The public id; None for the one that the client was given.
+
+        Raises:
+            ConfigError: There is no id.
+        """
+        project_id = project_id or self._default_project
+        if project_id is None:
+            message = "no project: pass its id, or Client(project=…), or set TESTVIBE_PROJECT"
+            raise ConfigError(message)
+        return Project(
+            project_id,
+            transport=self._transport,
+            poller=self._poller,
+            dispatcher=self._dispatcher,
+        )
+
+    async def list_projects(self) -> list[ProjectInfo]:
+        """List the projects that the API key may see."""
+        return await self._transport.call(_protocol.LIST_PROJECTS.request())
+
+    async def get_project(self, project_id: str) -> ProjectInfo:
+        """Read one project. Assumed, not documented."""
+        return await self._transport.call(_protocol.GET_PROJECT.request(project=project_id))
+
+    @overload
+    def attach(self, ref: RunRef) -> RunOperation: ...
+    @overload
+    def attach(self, ref: GenerationRef) -> GenerationOperation: ...
+    @overload
+    def attach(self, ref: Ref) -> RunOperation | GenerationOperation: ...
+    def attach(self, ref: Ref) -> RunOperation | GenerationOperation:
+        """Return a handle on an operation that was dispatched anywhere, any time. Does no I/O.
+
+        Args:
+            ref: Its name: an operation's `ref`, or `Ref.from_json(text)`.
+
+        Raises:
+            ConfigError: It is the ref of another server's operation, or no ref.
+        """
+        if not isinstance(ref, Ref):
+            message = f"attach takes a RunRef or a GenerationRef, not {ref!r}"
+            raise ConfigError(message)
+        if ref.server != self.server:
+            message = f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
+            raise ConfigError(message)
+        self._transport.check_usable()
+        state = self._poller.state(ref)
+        kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
+        return kind(state, self._poller, self._transport)
+
+    def finished(self, operations: Iterable[Operation[SnapshotT]]) -> Finished[SnapshotT]:
+        """Go through operations in the order in which they end.
+
+        Costs one task, the caller's, however many there are. An operation that can't be observed
+        raises as `Operation.wait` does, once; asking the same iterator again goes on with the rest.
+        """
+        return Finished(list(operations), self._poller)
+
+    async def gather(self, *operations: Operation[SnapshotT]) -> list[SnapshotT]:
+        """Wait for many operations and return their outcomes, in the order given.
+
+        Costs one task, the caller's, however many there are. Raises as `Operation.wait` does, for
+        the first that can't be observed; the others go on.
+        """
+        async for _ in self.finished(operations):
+            pass
+        return [await operation for operation in operations]
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Any:  # noqa: ANN401 - JSON as it is
+        """Send a request that this package has no method for, and return the JSON as it is.
+
+        Args:
+            method: Such as `GET`. Only a GET is repeated where it failed on the way.
+            path: Below `/api/v1/ops`, such as `/projects`, percent-encoded by the caller.
+            query: Query parameters; those that are None are left out.
+            body: A JSON object to send.
+
+        Raises:
+            TransportError: No answer came.
+            ResponseError: The service refused.
+            ConfigError: The path does not begin with a slash.
+        """
+        return await self._transport.call(
+            _protocol.custom_request(method, path, query=query, body=body)
+        )

@@ -1,0 +1,284 @@
+"""Every exception that this package raises.
+
+    VibeError                           .ref: the operation concerned, where there is one
+    ├─ ConfigError                      nothing was sent; fix the arguments or the environment
+    ├─ TransportError                   .method .url .attempts
+    │  ├─ NotSentError                  DNS, refused: the service never saw it
+    │  └─ OutcomeUnknownError           reset, time-out, truncated: it may have happened
+    │     └─ DispatchUnknownError       .project .feature: the answer to a dispatch was lost
+    ├─ ResponseError                    .status .code .message .method .url .retry_after
+    │  ├─ InvalidRequestError           400
+    │  ├─ UnauthorizedError             401
+    │  ├─ ForbiddenError                403
+    │  ├─ NotFoundError                 404
+    │  ├─ ConflictError                 409
+    │  │  ├─ GenerationInProgressError  from generate_feature; .ref of the one in flight, where known
+    │  │  ├─ FeatureNotGeneratedError   from run_feature
+    │  │  └─ FeatureBusyError           from update_feature, delete_feature
+    │  ├─ RateLimitedError              429
+    │  ├─ ServerError                   5xx
+    │  └─ MalformedResponseError        .problems: what was wrong, and where in the document
+    ├─ WaitTimeoutError                 .status .elapsed: we stopped waiting, the operation goes on
+    ├─ ObservationError                 we can't see the operation; a later wait looks again
+    │  ├─ OperationNotFoundError        the service says that it knows no such operation
+    │  └─ OperationSupersededError      .newer_request_id: another generation took its place
+    ├─ ClientClosedError                the client was closed; the operation goes on
+    └─ OutcomeError                     .outcome; raised by `raise_for_status()` alone
+       ├─ RunFailedError
+       ├─ GenerationFailedError
+       └─ GenerationCancelledError
+
+Three failures are never confused: the operation failed (`OutcomeError`, and only when asked for),
+it could not be observed (`ObservationError`, `UnauthorizedError`, `ForbiddenError`), and the caller
+stopped waiting (`WaitTimeoutError`, `ClientClosedError`). All but the first leave the operation as
+it was, and carry the `ref` to pick it up again.
+
+Every error pickles and copies, and none holds the API key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from testvibe_async.refs import Ref
+
+__all__ = [
+    "ClientClosedError",
+    "ConfigError",
+    "ConflictError",
+    "DispatchUnknownError",
+    "FeatureBusyError",
+    "FeatureNotGeneratedError",
+    "ForbiddenError",
+    "GenerationCancelledError",
+    "GenerationFailedError",
+    "GenerationInProgressError",
+    "InvalidRequestError",
+    "MalformedResponseError",
+    "NotFoundError",
+    "NotSentError",
+    "ObservationError",
+    "OperationNotFoundError",
+    "OperationSupersededError",
+    "OutcomeError",
+    "OutcomeUnknownError",
+    "RateLimitedError",
+    "ResponseError",
+    "RunFailedError",
+    "ServerError",
+    "TransportError",
+    "UnauthorizedError",
+    "VibeError",
+    "WaitTimeoutError",
+]
+
+
+class VibeError(Exception):
+    """The base of all errors of this package."""
+
+    ref: Ref | None = None
+    """The operation concerned, for `client.attach(ref)`; None where there is none."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle without calling `__init__`, whose arguments are keyword-only."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[VibeError], args: tuple[object, ...], state: dict[str, Any]) -> VibeError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigError(VibeError, ValueError):
+    """An argument, a variable or a use is wrong. Nothing was sent."""
+
+
+class TransportError(VibeError):
+    """No whole answer came from the service."""
+
+    def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
+        tried = f" ({attempts} attempts)" if attempts > 1 else ""
+        super().__init__(f"{method} {url}: {what}{tried}")
+        self.what = what
+        """What went wrong, in a few words."""
+        self.method = method
+        """The HTTP method."""
+        self.url = url
+        """The URL, without its query."""
+        self.attempts = attempts
+        """How often the request was tried, this time included."""
+
+
+class NotSentError(TransportError):
+    """The connection could not be made, so the service never saw the request."""
+
+
+class OutcomeUnknownError(TransportError):
+    """The answer was lost on the way: the service may have acted."""
+
+
+class DispatchUnknownError(OutcomeUnknownError):
+    """The answer to a dispatch was lost, and looking did not settle whether it took effect.
+
+    It was not sent again: that could do the work, and for a generation cost the credits, twice.
+    """
+
+    def __init__(
+        self, what: str, *, method: str, url: str, project: str, feature: int | str
+    ) -> None:
+        super().__init__(what, method=method, url=url)
+        self.project = project
+        """The project's id."""
+        self.feature = feature
+        """The feature as it was asked for: an id or a name."""
+
+
+class ResponseError(VibeError):
+    """The service answered, but not with what was asked for."""
+
+    def __init__(  # noqa: PLR0913 - one keyword for each part of the answer
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        method: str,
+        url: str,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{method} {url}: {status} {code or ''}".rstrip() + f": {message}")
+        self.status = status
+        """The HTTP status."""
+        self.code = code
+        """The service's own error code, such as `conflict`; None where the answer has none."""
+        self.message = message
+        """The service's own words, or the beginning of an answer that is not in its format."""
+        self.method = method
+        """The HTTP method."""
+        self.url = url
+        """The URL, without its query."""
+        self.retry_after = retry_after
+        """Seconds after which the service asks to try again; None where it does not say."""
+
+
+class InvalidRequestError(ResponseError):
+    """400: the service could not accept the request as it is."""
+
+
+class UnauthorizedError(ResponseError):
+    """401: the API key is missing, wrong or revoked."""
+
+
+class ForbiddenError(ResponseError):
+    """403: the API key may not do this."""
+
+
+class NotFoundError(ResponseError):
+    """404: there is no such project, feature, run or file."""
+
+
+class ConflictError(ResponseError):
+    """409: it cannot start in the feature's present state."""
+
+
+class GenerationInProgressError(ConflictError):
+    """A generation of this feature is in flight; `ref` names it where it could be found out."""
+
+
+class FeatureNotGeneratedError(ConflictError):
+    """The feature has no generated tests to run, or is generating them now."""
+
+
+class FeatureBusyError(ConflictError):
+    """The feature can be neither updated nor deleted while it is generating."""
+
+
+class RateLimitedError(ResponseError):
+    """429: too many requests; `retry_after` says how long to wait, where the service does."""
+
+
+class ServerError(ResponseError):
+    """5xx: the service, or something in front of it, failed."""
+
+
+class MalformedResponseError(ResponseError):
+    """The answer is not the document that the service's documentation promises."""
+
+    def __init__(self, problems: tuple[str, ...], *, status: int, method: str, url: str) -> None:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
+        super().__init__(
+            f"the answer could not be read: {'; '.join(problems[:3])}{more}",
+            status=status,
+            method=method,
+            url=url,
+        )
+        self.problems = problems
+        """What was wrong and where, such as `expected an integer, got 'x' at $.summary.total`."""
+
+
+class WaitTimeoutError(VibeError, TimeoutError):
+    """The wait is over, the operation is not: nothing was cancelled. Wait again to go on."""
+
+    def __init__(self, *, ref: Ref, status: str | None, elapsed: float) -> None:
+        super().__init__(
+            f"{ref} is still {status or 'in flight'} after {elapsed:g} s of waiting; "
+            "nothing was cancelled, wait again to go on"
+        )
+        self.ref = ref
+        self.status = status
+        """The last status seen; None where none was."""
+        self.elapsed = elapsed
+        """Seconds since this wait began."""
+
+
+class ObservationError(VibeError):
+    """The operation could not be observed; it may well go on. A later wait looks again."""
+
+    def __init__(self, what: str, *, ref: Ref) -> None:
+        super().__init__(f"{ref} could not be observed: {what}")
+        self.ref = ref
+
+
+class OperationNotFoundError(ObservationError):
+    """The service says that it knows no such operation."""
+
+
+class OperationSupersededError(ObservationError):
+    """A later generation of the feature took its place, so its own outcome can't be read."""
+
+    def __init__(self, *, ref: Ref, newer_request_id: str) -> None:
+        super().__init__(f"generation {newer_request_id} took its place", ref=ref)
+        self.newer_request_id = newer_request_id
+        """The `requestId` of the generation that the service tells of now."""
+
+
+class ClientClosedError(VibeError):
+    """The client is closed. What was dispatched goes on; attach its `ref` with another client."""
+
+    def __init__(self, *, ref: Ref | None = None) -> None:
+        about = f"; {ref} goes on, attach it with another client" if ref else ""
+        super().__init__(f"this client is closed{about}")
+        self.ref = ref
+
+
+class OutcomeError(VibeError):
+    """An operation ended, and not well. Raised by `raise_for_status()` and nothing else."""
+
+    def __init__(self, what: str, *, outcome: object) -> None:
+        super().__init__(what)
+        self.outcome = outcome
+        """The `Run` or `Generation` that ended so."""
+
+
+class RunFailedError(OutcomeError):
+    """The run ended and at least one of its tests failed, or it could not be executed."""
+
+
+class GenerationFailedError(OutcomeError):
+    """The generation ended without tests; its log says why."""
+
+
+class GenerationCancelledError(OutcomeError):
+    """The generation was cancelled."""

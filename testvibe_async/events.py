@@ -1,0 +1,159 @@
+"""What happened, as values: handed to hooks, and logged as `testvibe_async`.
+
+An event tells; it decides nothing. A hook is called at once, in the event loop, so it should be
+quick and must not block. One that raises is logged and harms nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, ClassVar
+
+from attrs import fields_dict, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async.errors import VibeError
+    from testvibe_async.models import Transition
+    from testvibe_async.refs import Ref
+
+__all__ = [
+    "Dispatched",
+    "Event",
+    "Hooks",
+    "LookFailed",
+    "Paused",
+    "RequestFinished",
+    "RetryScheduled",
+    "StatusChanged",
+]
+
+logger = logging.getLogger("testvibe_async")
+
+
+@frozen
+class Event:
+    """What the events have in common."""
+
+    hook: ClassVar[str]
+    level: ClassVar[int] = logging.DEBUG
+
+
+@frozen
+class Dispatched(Event):
+    """An operation was dispatched, and this is its name: the moment to store it."""
+
+    hook: ClassVar[str] = "on_dispatched"
+    level: ClassVar[int] = logging.INFO
+
+    ref: Ref
+    adopted: bool = False
+    """Whether the operation was found in flight, and joined, rather than started by this call."""
+
+
+@frozen
+class RequestFinished(Event):
+    """A request was answered, or failed."""
+
+    hook: ClassVar[str] = "on_request"
+
+    operation: str
+    """The service's name for the call, such as `get_run`."""
+
+    method: str
+    url: str
+    status: int | None
+    """The HTTP status; None where no whole answer came."""
+
+    seconds: float
+    """How long it took, the wait for a free connection not included."""
+
+
+@frozen
+class RetryScheduled(Event):
+    """A call failed on the way and will be tried again."""
+
+    hook: ClassVar[str] = "on_retry"
+    level: ClassVar[int] = logging.INFO
+
+    operation: str
+    error: VibeError
+    attempt: int
+    """The number of the attempt that failed, from 1."""
+
+    delay: float
+    """Seconds until the next."""
+
+
+@frozen
+class StatusChanged(Event):
+    """An operation's phase or status changed."""
+
+    hook: ClassVar[str] = "on_transition"
+    level: ClassVar[int] = logging.INFO
+
+    ref: Ref
+    transition: Transition[object]
+
+
+@frozen
+class LookFailed(Event):
+    """An operation could not be observed this time. Unless `is_final`, the poller goes on."""
+
+    hook: ClassVar[str] = "on_look_failed"
+    level: ClassVar[int] = logging.WARNING
+
+    ref: Ref
+    error: VibeError
+    is_final: bool
+    """Whether the waits for it were told; a later wait looks again."""
+
+
+@frozen
+class Paused(Event):
+    """The service asked for a rest: nothing is sent for so long."""
+
+    hook: ClassVar[str] = "on_pause"
+    level: ClassVar[int] = logging.WARNING
+
+    seconds: float
+    error: VibeError
+
+
+@frozen(kw_only=True)
+class Hooks:
+    """Functions to call when something happens; each gets the event as its only argument."""
+
+    on_dispatched: Callable[[Dispatched], object] | None = None
+    on_request: Callable[[RequestFinished], object] | None = None
+    on_retry: Callable[[RetryScheduled], object] | None = None
+    on_transition: Callable[[StatusChanged], object] | None = None
+    on_look_failed: Callable[[LookFailed], object] | None = None
+    on_pause: Callable[[Paused], object] | None = None
+
+    def emit(self, event: Event) -> None:
+        """Log the event and call its hook."""
+        if logger.isEnabledFor(event.level):
+            logger.log(event.level, "%s", _Line(event))
+        hook: Callable[[Event], object] | None = getattr(self, event.hook)
+        if hook is None:
+            return
+        try:
+            hook(event)
+        except Exception:
+            logger.exception("the hook %s failed on %s", event.hook, _Line(event))
+
+
+class _Line:
+    """An event as one line of a log, made only when somebody reads it."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def __str__(self) -> str:
+        event = self._event
+        values = (f"{name}={getattr(event, name)!s}" for name in fields_dict(type(event)))
+        return f"{type(event).__name__} {' '.join(values)}"

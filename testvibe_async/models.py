@@ -1,0 +1,390 @@
+"""The values that the service's answers hold, as frozen attrs classes.
+
+They say what a document means and never how it is read: `_wire` does that. Names are the service's
+own, in snake case; instants are aware datetimes in UTC and end in `_at`; what the service left out
+or answered with null is None, or empty where it is a list. Fields that this release does not know
+are kept in `extra`, under their wire names.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, Self, TypeVar
+
+from attrs import field, frozen
+
+from testvibe_async.errors import (
+    GenerationCancelledError,
+    GenerationFailedError,
+    RunFailedError,
+)
+
+__all__ = [
+    "Artifact",
+    "CaseResult",
+    "Config",
+    "Diagnosis",
+    "Feature",
+    "FeatureStatus",
+    "Generation",
+    "GenerationLog",
+    "Phase",
+    "ProjectFile",
+    "ProjectInfo",
+    "Run",
+    "RunStatus",
+    "RunSummary",
+    "Section",
+    "SectionLog",
+    "Transition",
+]
+
+SnapshotT = TypeVar("SnapshotT", covariant=True)
+
+
+class Phase(StrEnum):
+    """How far an operation is, derived from what the service says."""
+
+    QUEUED = "queued"
+    ACTIVE = "active"
+    FINISHED = "finished"
+
+
+class RunStatus(StrEnum):
+    """The documented statuses of a run. One that is not documented stays a plain string."""
+
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+class FeatureStatus(StrEnum):
+    """The documented statuses of a feature. One that is not documented stays a plain string."""
+
+    GENERATING = "generating"
+    GENERATED = "generated"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+def _extra() -> Any:  # noqa: ANN401 - what attrs.field returns is the field's own type
+    return field(factory=dict[str, Any], kw_only=True, repr=False, eq=False)
+
+
+@frozen
+class ProjectInfo:
+    """A project of the workspace that the API key is bound to."""
+
+    id: str
+    """The public id, a GUID."""
+
+    name: str | None = None
+    base_url: str | None = None
+    """The address of the site under test."""
+
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class Feature:
+    """A feature: Gherkin text, from which tests are generated."""
+
+    id: int
+    name: str
+    kind: str | None = None
+    """`feature`, or `suggestion` for one that the service proposes."""
+
+    status: FeatureStatus | str | None = None
+    gherkin: str | None = field(default=None, repr=False)
+    """The Gherkin text; None in a list, which leaves it out."""
+
+    rationale: str | None = field(default=None, repr=False)
+    """Why the service suggests it; None on other features."""
+
+    updated_at: datetime | None = None
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class RunSummary:
+    """How many tests of a run ended how."""
+
+    total: int = 0
+    passed: int = 0
+    failed: int = 0
+    other: int = 0
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class CaseResult:
+    """One test of a run."""
+
+    name: str
+    status: str
+    """`passed` or `failed`, or the runner's own word."""
+
+    duration_ms: float | None = None
+    error: str | None = None
+    """Playwright's error; None where the test passed."""
+
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class Artifact:
+    """A file that a run left behind."""
+
+    kind: str
+    """`trace`, `screenshot`, `video` or `report`."""
+
+    path: str
+    """The service's name for it. It comes from outside: never use it as a local path as it is."""
+
+    size_bytes: int | None = None
+    url: str | None = field(default=None, repr=False)
+    """A signed link on another host that soon expires; None where the answer holds none."""
+
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class Run:
+    """A run as its digest tells it: in flight, or the outcome. Source: get_run, list_runs."""
+
+    run_id: int
+    status: RunStatus | str
+    feature_id: int | None = None
+    feature_name: str | None = None
+    config: str | None = None
+    site_url: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    summary: RunSummary | None = None
+    tests: tuple[CaseResult, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    log: str | None = field(default=None, repr=False)
+    """An excerpt from the runner's log, of a run that failed."""
+
+    extra: dict[str, Any] = _extra()
+
+    @property
+    def phase(self) -> Phase:
+        """How far it is: queued until `started_at` is set."""
+        if self.is_finished:
+            return Phase.FINISHED
+        return Phase.QUEUED if self.started_at is None else Phase.ACTIVE
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is over. A status that is not documented is over once `finished_at` is set."""
+        if isinstance(self.status, RunStatus):
+            return self.status is not RunStatus.RUNNING
+        return self.finished_at is not None
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether it is over and all of it passed."""
+        return self.status is RunStatus.PASSED
+
+    @property
+    def failures(self) -> tuple[CaseResult, ...]:
+        """The tests that failed."""
+        return tuple(test for test in self.tests if test.status == "failed")
+
+    def raise_for_status(self) -> Self:
+        """Return the run, if it passed or is still in flight.
+
+        Raises:
+            RunFailedError: It is over and did not pass.
+        """
+        if not self.is_finished or self.is_passed:
+            return self
+        what = f"run {self.run_id} of {self.feature_name or self.feature_id!r} {self.status}"
+        if failures := self.failures:
+            first = f"{failures[0].name!r}: {failures[0].error or 'no error given'}"
+            what = f"{what}, {len(failures)} of {len(self.tests)} tests failed; first {first}"
+        raise RunFailedError(what, outcome=self)
+
+
+@frozen
+class Diagnosis:
+    """What there is to know about a run that failed. Source: diagnose_run.
+
+    Only the fields up to `failures` are documented.
+    """
+
+    run_id: int
+    status: RunStatus | str
+    verdict: str | None = None
+    feature_id: int | None = None
+    feature_name: str | None = None
+    config: str | None = None
+    site_url: str | None = None
+    finished_at: datetime | None = None
+    summary: RunSummary | None = None
+    failures: tuple[CaseResult, ...] = ()
+    gherkin: str | None = field(default=None, repr=False)
+    """The feature's Gherkin as it is now."""
+
+    specs: tuple[ProjectFile, ...] = field(default=(), repr=False)
+    """The Playwright sources that were executed."""
+
+    artifacts: tuple[Artifact, ...] = ()
+    log: str | None = field(default=None, repr=False)
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class Section:
+    """One part of a generation."""
+
+    section: str
+    status: str | None = None
+    conclusion: str | None = None
+    updated_at: datetime | None = None
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class Generation:
+    """A feature's latest generation: in flight, or the outcome. Source: get_generation_status.
+
+    For a feature that was never generated most fields are None.
+    """
+
+    feature_id: int | None = None
+    feature_name: str | None = None
+    feature_status: FeatureStatus | str | None = None
+    request_id: str | None = None
+    runner_started: bool | None = None
+    """False while the sandbox is warming up, True once it is at work."""
+
+    overall_status: str | None = None
+    overall_conclusion: str | None = None
+    updated_at: datetime | None = None
+    sections: tuple[Section, ...] = ()
+    extra: dict[str, Any] = _extra()
+
+    @property
+    def status(self) -> FeatureStatus | str | None:
+        """The service's word for how it stands: `feature_status`."""
+        return self.feature_status
+
+    @property
+    def phase(self) -> Phase:
+        """How far it is: queued until `runner_started`."""
+        if self.is_finished:
+            return Phase.FINISHED
+        return Phase.ACTIVE if self.runner_started else Phase.QUEUED
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is over. An unknown status is over once `overall_conclusion` is set."""
+        if isinstance(self.feature_status, FeatureStatus):
+            return self.feature_status is not FeatureStatus.GENERATING
+        return self.overall_conclusion is not None
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether it is over and made tests."""
+        return self.feature_status is FeatureStatus.GENERATED
+
+    def raise_for_status(self) -> Self:
+        """Return the generation, if it made tests or is still in flight.
+
+        Raises:
+            GenerationCancelledError: It was cancelled.
+            GenerationFailedError: It is over and made no tests.
+        """
+        if not self.is_finished or self.is_generated:
+            return self
+        message = f"the generation of {self.feature_name or self.feature_id!r} {self.status}"
+        if self.feature_status is FeatureStatus.CANCELLED:
+            raise GenerationCancelledError(f"{message} (it was cancelled)", outcome=self)
+        raise GenerationFailedError(f"{message}; its log says why", outcome=self)
+
+
+@frozen
+class SectionLog:
+    """The log of one part of a generation."""
+
+    section: str
+    title: str | None = None
+    state: str | None = None
+    conclusion: str | None = None
+    status_reason: str | None = None
+    """Why it stands as it does. Look here and at the last lines of `log` first."""
+
+    log: tuple[str, ...] = field(default=(), repr=False)
+    """Its lines, oldest first, of at most 600 characters each."""
+
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class GenerationLog:
+    """The log of a feature's latest generation. Source: get_generation_log."""
+
+    feature_id: int | None = None
+    feature_name: str | None = None
+    request_id: str | None = None
+    sections: tuple[SectionLog, ...] = ()
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class ProjectFile:
+    """A file of a project."""
+
+    path: str
+    kind: str | None = None
+    source: str | None = None
+    """`template` where the project has no content of its own under this path."""
+
+    content: str | None = field(default=None, repr=False)
+    """The whole text; None in a list, which leaves it out."""
+
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class Config:
+    """A run configuration of a project, such as `Default`."""
+
+    name: str
+    path: str | None = None
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class Transition(Generic[SnapshotT]):
+    """A change of an operation's phase or status, as it was observed."""
+
+    phase: Phase
+    status: str | None
+    observed_at: datetime
+    """When this client saw it, by the local clock, in UTC."""
+
+    snapshot: SnapshotT | None = None
+    """All that was seen then; None for the dispatch itself, which tells no more than an id."""
+
+
+@frozen
+class DispatchedRun:
+    """The answer to run_feature."""
+
+    run_id: int
+    feature_id: int | None = None
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class DispatchedGeneration:
+    """The answer to generate_feature."""
+
+    request_id: str
+    feature_id: int
+    extra: dict[str, Any] = _extra()

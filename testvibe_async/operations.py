@@ -1,0 +1,263 @@
+"""Operations: handles on the work that the service does.
+
+A handle is cheap, and holds nothing but a way to the operation's one state in its client: await it,
+look at it, or iterate over its changes; any number of handles, waits and iterations share one
+stream of looks. Failing is an outcome here, never an exception.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from testvibe_async._protocol import (
+    CANCEL_GENERATION,
+    DIAGNOSE_RUN,
+    GET_GENERATION_LOG,
+    GET_RUN_ARTIFACTS,
+)
+from testvibe_async._waits import Changes, Ends, until_finished
+from testvibe_async.errors import ObservationError, OperationSupersededError
+from testvibe_async.models import Generation, Run
+from testvibe_async.settings import require_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator, Sequence
+    from datetime import datetime
+
+    from testvibe_async._poller import Poller
+    from testvibe_async._state import State
+    from testvibe_async._transport import Transport
+    from testvibe_async.models import Artifact, Diagnosis, GenerationLog, Phase, Transition
+    from testvibe_async.refs import GenerationRef, Ref, RunRef
+
+__all__ = ["Finished", "GenerationOperation", "Operation", "RunOperation"]
+
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+
+class Operation(Generic[SnapshotT]):
+    """A run or a generation, in flight or over.
+
+    `await operation` waits for its outcome; `async for` goes through its transitions. Make one with
+    a dispatch, or with `client.attach(ref)`. It need not be closed.
+    """
+
+    __slots__ = ("_poller", "_state", "_transport", "adopted")
+
+    def __init__(
+        self,
+        state: State[SnapshotT],
+        poller: Poller,
+        transport: Transport,
+        *,
+        adopted: bool = False,
+    ) -> None:
+        self._state = state
+        self._poller = poller
+        self._transport = transport
+        self.adopted = adopted
+        """Whether it was found in flight and joined, rather than started by this call."""
+
+    def __repr__(self) -> str:
+        """Name the operation and what was last seen of it."""
+        return f"<{type(self).__name__} {self.ref}: {self.status or 'not seen yet'}>"
+
+    @property
+    def ref(self) -> Ref:
+        """Its name, to be stored and attached again."""
+        return self._state.ref
+
+    @property
+    def project(self) -> str:
+        """The id of its project."""
+        return self.ref.project
+
+    @property
+    def status(self) -> str | None:
+        """The service's word for how it stands, as last seen; None before anything was."""
+        return self._state.status
+
+    @property
+    def phase(self) -> Phase | None:
+        """How far it is, as last seen; None before anything was."""
+        return self._state.phase
+
+    @property
+    def observed_at(self) -> datetime | None:
+        """When `status` was last seen, by the local clock, in UTC."""
+        return self._state.observed_at
+
+    @property
+    def snapshot(self) -> SnapshotT | None:
+        """All that was last seen; None before the first look."""
+        return self._state.snapshot
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over, as last seen."""
+        return self._state.is_finished
+
+    @property
+    def outcome(self) -> SnapshotT | None:
+        """What it came to; None until it is over."""
+        return self._state.snapshot if self._state.is_finished else None
+
+    def __await__(self) -> Generator[Any, None, SnapshotT]:
+        """Wait for the outcome; see `wait`."""
+        return self.wait().__await__()
+
+    async def wait(self, *, timeout: float | None = None) -> SnapshotT:
+        """Wait until it is over and return the outcome, whether good or bad.
+
+        Once it is over this costs nothing, however often it is asked.
+
+        Args:
+            timeout: Seconds to wait, above 0; None to wait as long as it takes.
+
+        Raises:
+            WaitTimeoutError: The time is over, the operation is not. Wait again to go on.
+            ObservationError: It could not be observed for long, or ever. Wait again to go on.
+            UnauthorizedError, ForbiddenError: The key may not see it.
+            ClientClosedError: The client is closed.
+        """
+        if timeout is not None:
+            require_seconds("timeout", timeout)
+        if not self.done:
+            await until_finished(self._state, self._poller, timeout=timeout)
+        return self._seen()
+
+    async def poll(self) -> SnapshotT:
+        """Look once, now, and return what is seen. Once it is over this does no I/O.
+
+        Raises:
+            ObservationError: It could not be seen; what went wrong is the cause.
+            UnauthorizedError, ForbiddenError: The key may not see it.
+            ClientClosedError: The client is closed.
+        """
+        if not self.done:
+            await self._poller.look(self._state)
+        return self._seen()
+
+    def _seen(self) -> SnapshotT:
+        if self._state.snapshot is None:
+            what = "the service still tells of the one before it"
+            raise ObservationError(what, ref=self.ref)
+        return self._state.snapshot
+
+    def __aiter__(self) -> AsyncIterator[Transition[SnapshotT]]:
+        """Go through the transitions: the present one first, each later one, ending with the last.
+
+        A transition is a change of phase or status. Leaving early is fine. Raises as `wait` does.
+        """
+        return Changes(self._state, self._poller, transitions_only=True)
+
+    def updates(self) -> AsyncIterator[Transition[SnapshotT]]:
+        """Go through every change that is observed, those of single sections too."""
+        return Changes(self._state, self._poller, transitions_only=False)
+
+
+class RunOperation(Operation[Run]):
+    """A run; its outcome is a `Run`, passed or failed."""
+
+    __slots__ = ()
+
+    @property
+    def ref(self) -> RunRef:
+        """Its name, to be stored and attached again."""
+        return self._state.ref  # type: ignore[return-value]
+
+    @property
+    def run_id(self) -> int:
+        """The service's `runId`."""
+        return self.ref.run_id
+
+    @property
+    def feature_id(self) -> int | None:
+        """The feature's id; None where a run was attached without it and not seen yet."""
+        if self.ref.feature_id is None and self.snapshot is not None:
+            return self.snapshot.feature_id
+        return self.ref.feature_id
+
+    async def diagnose(self) -> Diagnosis:
+        """Ask why it failed. Source: diagnose_run."""
+        return await self._transport.call(
+            DIAGNOSE_RUN.request(project=self.project, run=self.run_id)
+        )
+
+    async def artifacts(self) -> list[Artifact]:
+        """List the files that it left, with links that soon expire. Source: get_run_artifacts."""
+        return await self._transport.call(
+            GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)
+        )
+
+
+class GenerationOperation(Operation[Generation]):
+    """A generation; its outcome is a `Generation`: generated, failed or cancelled."""
+
+    __slots__ = ()
+
+    @property
+    def ref(self) -> GenerationRef:
+        """Its name, to be stored and attached again."""
+        return self._state.ref  # type: ignore[return-value]
+
+    @property
+    def request_id(self) -> str:
+        """The service's `requestId`."""
+        return self.ref.request_id
+
+    @property
+    def feature_id(self) -> int:
+        """The feature's id."""
+        return self.ref.feature_id
+
+    async def cancel(self) -> None:
+        """Cancel it, unless it is over.
+
+        The service cancels whatever generation of the feature is in flight, so this looks first
+        and never cancels another one. Wait for the operation to see the end.
+
+        Raises:
+            OperationSupersededError: Another generation took its place, and was left alone.
+            ConflictError: It ended just now.
+        """
+        await self.poll()
+        if not self.done:
+            await self._transport.call(
+                CANCEL_GENERATION.request(project=self.project, feature=self.feature_id)
+            )
+
+    async def log(self) -> GenerationLog:
+        """Read its log. Source: get_generation_log, which tells of the latest generation only.
+
+        Raises:
+            OperationSupersededError: The service has the log of another generation by now.
+        """
+        log = await self._transport.call(
+            GET_GENERATION_LOG.request(project=self.project, feature=self.feature_id)
+        )
+        if log.request_id is not None and log.request_id != self.request_id:
+            raise OperationSupersededError(ref=self.ref, newer_request_id=log.request_id)
+        return log
+
+
+class Finished(Generic[SnapshotT]):
+    """Operations in the order in which they end; see `Client.finished`."""
+
+    def __init__(self, operations: Sequence[Operation[SnapshotT]], poller: Poller) -> None:
+        self._operations = operations
+        self._ends = Ends([operation._state for operation in operations], poller)  # noqa: SLF001
+
+    def __aiter__(self) -> Self:
+        """Iterate."""
+        return self
+
+    async def __anext__(self) -> Operation[SnapshotT]:
+        """Wait for the next end."""
+        end = await self._ends.next()
+        if end is None:
+            raise StopAsyncIteration
+        place, error = end
+        if error is not None:
+            raise error
+        return self._operations[place]

@@ -1,0 +1,151 @@
+"""Refs: the names by which an operation is picked up again.
+
+A ref says where an operation lives and what it is, and nothing else: no secret, no state. It is a
+value that can be stored, sent and compared; `client.attach(ref)` makes a handle of it, in another
+process or on another day.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar, Self, TypeAlias
+
+from attrs import asdict, field, fields_dict, frozen
+from attrs.validators import instance_of, min_len, not_, optional
+
+from testvibe_async.errors import ConfigError
+
+__all__ = ["GenerationRef", "Ref", "RunRef"]
+
+Validators: TypeAlias = list[Callable[[Any, Any, Any], Any]]
+
+_VERSION = 1
+_text: Validators = [instance_of(str), min_len(1)]
+_id: Validators = [instance_of(int), not_(instance_of(bool))]
+
+
+@frozen(kw_only=True)
+class Ref(ABC):
+    """The name of one operation: a `RunRef` or a `GenerationRef`."""
+
+    kind: ClassVar[str]
+
+    server: str = field(validator=_text)
+    """The service's scheme and host, such as `https://testvibe.example`."""
+
+    project: str = field(validator=_text)
+    """The project's id."""
+
+    dispatched_at: datetime | None = field(default=None, validator=optional(instance_of(datetime)))
+    """When this client dispatched it, by the local clock, in UTC; None where it did not."""
+
+    @property
+    @abstractmethod
+    def key(self) -> tuple[object, ...]:
+        """What tells it from all other operations of its server."""
+
+    def to_json(self) -> str:
+        """Return the ref as one line of JSON, for `from_json`."""
+        return json.dumps(
+            {"testvibe": self.kind, "version": _VERSION, **asdict(self)},
+            default=datetime.isoformat,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a ref that `to_json` wrote.
+
+        Args:
+            text: What `to_json` returned. `Ref.from_json` takes either kind of ref.
+
+        Raises:
+            ConfigError: It is no ref, or of a newer version, or of another kind than asked for.
+        """
+        ref = _read(text)
+        if not isinstance(ref, cls):
+            message = f"this is the ref of a {ref.kind}; a {cls.kind}'s is needed here"
+            raise ConfigError(message)
+        return ref
+
+
+@frozen(kw_only=True)
+class RunRef(Ref):
+    """The name of one run."""
+
+    kind: ClassVar[str] = "run"
+
+    run_id: int = field(validator=_id)
+    """The service's `runId`."""
+
+    feature_id: int | None = field(default=None, validator=optional(_id))
+    """The feature's id; None where it is not known."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it from all other operations of its server."""
+        return self.kind, self.project, self.run_id
+
+    def __str__(self) -> str:
+        """Return the name that messages use."""
+        return f"run {self.run_id}"
+
+
+@frozen(kw_only=True)
+class GenerationRef(Ref):
+    """The name of one generation.
+
+    The service tells only of a feature's latest generation, so the feature is part of the name.
+    """
+
+    kind: ClassVar[str] = "generation"
+
+    request_id: str = field(validator=_text)
+    """The service's `requestId`."""
+
+    feature_id: int = field(validator=_id)
+    """The feature's id."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it from all other operations of its server."""
+        return self.kind, self.project, self.feature_id, self.request_id
+
+    def __str__(self) -> str:
+        """Return the name that messages use."""
+        return f"generation {self.request_id} of feature {self.feature_id}"
+
+
+_KINDS: dict[object, type[Ref]] = {kind.kind: kind for kind in (RunRef, GenerationRef)}
+
+
+def _read(text: str | bytes) -> Ref:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = "this is not a ref of an operation: it is not JSON"
+        raise ConfigError(message) from error
+    if not isinstance(document, dict) or (kind := _KINDS.get(document.get("testvibe"))) is None:
+        message = 'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
+        raise ConfigError(message)
+    if document.get("version") != _VERSION:
+        message = (
+            f"this ref is of version {document.get('version')!r}, and this release reads version "
+            f"{_VERSION}: read it with the release that wrote it, or a newer one"
+        )
+        raise ConfigError(message)
+    return _build(kind, document)
+
+
+def _build(kind: type[Ref], document: dict[str, Any]) -> Ref:
+    """Make the ref, ignoring fields that this release does not know."""
+    values = {name: document[name] for name in fields_dict(kind) if name in document}
+    try:
+        if values.get("dispatched_at") is not None:
+            values["dispatched_at"] = datetime.fromisoformat(values["dispatched_at"])
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        message = f"this ref of a {kind.kind} is damaged: {error.args[0]}"
+        raise ConfigError(message) from error

@@ -1,0 +1,58 @@
+"""Virtual time: an event loop that never waits for a timer.
+
+Decides only how long the loop's selector may block and what `loop.time()` says. When nothing is
+ready to run, it jumps to the next timer at once, so that minutes pass in microseconds and in an
+order that is the same each time. Real sockets keep working as long as both ends live in this loop:
+bytes in flight on the loopback are ready before the selector is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["VirtualTimeLoop"]
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """A selector that moves the clock where another one would sleep."""
+
+    jump: Callable[[float], None]
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:
+            return super().select(None)
+        self.jump(timeout)
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop on virtual time, for tests of code that waits.
+
+    `asyncio.sleep`, `asyncio.timeout`, `loop.call_later` and all that is built on them take no
+    real time. `loop.time()` starts at 0.0 seconds. Use it as a loop factory:
+    `asyncio.Runner(loop_factory=VirtualTimeLoop)`, or with the hook of pytest-asyncio of that name.
+
+    Peers outside this loop (a subprocess, another thread, a remote host) do not follow its clock: a
+    timer would fire before their answer came. Test those on an ordinary loop.
+    """
+
+    def __init__(self) -> None:
+        selector = _JumpingSelector()
+        selector.jump = self._jump
+        self._now = 0.0
+        super().__init__(selector)
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now
+
+    def _jump(self, seconds: float) -> None:
+        self._now += seconds
