@@ -61,6 +61,4 @@ def project(client: Client) -> Project:
 
 def client_of(emulator: Emulator, **options: Any) -> Client:
     """Make a client of an emulator."""
-    return Client(
-        emulator.url, api_key=emulator.api_key, project=emulator.project_id, **options
-    )
+    return Client(emulator.url, api_key=emulator.api_key, project=emulator.project_id, **options)

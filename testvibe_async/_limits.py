@@ -30,7 +30,7 @@ class Gate:
         """Wait for a turn, and hold it for the body."""
         loop = asyncio.get_running_loop()
         async with self._slots:
-            while (pause := self._paused_until - loop.time()) > 0:
+            while (pause := self._paused_until - loop.time()) > 0:  # noqa: ASYNC110 - time itself
                 await asyncio.sleep(pause)
             yield
 

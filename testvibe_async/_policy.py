@@ -29,7 +29,11 @@ MAX_PAUSE = 120.0
 MAX_LOOK_BACKOFF = 30.0
 """Seconds between two looks at an operation that can't be observed."""
 
-_seconds: list[Callable[[Any, Any, Any], Any]] = [instance_of((int, float)), ge(0), lt(float("inf"))]
+_seconds: list[Callable[[Any, Any, Any], Any]] = [
+    instance_of((int, float)),
+    ge(0),
+    lt(float("inf")),
+]
 
 
 @frozen(kw_only=True)

@@ -66,9 +66,7 @@ class Poller:
             if ref.dispatched_at is not None and not is_dispatched:
                 age = max(0.0, (datetime.now(UTC) - ref.dispatched_at).total_seconds())
             began = asyncio.get_running_loop().time() - age
-            state = self._states[ref.key] = new_state(
-                ref, began=began, is_dispatched=is_dispatched
-            )
+            state = self._states[ref.key] = new_state(ref, began=began, is_dispatched=is_dispatched)
         return state
 
     def knows(self, ref: Ref) -> bool:
@@ -166,7 +164,7 @@ class Poller:
                 raise
             except ClientClosedError:
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a defect must not hang a wait
                 logger.exception("looking at %s failed in an unforeseen way", state.ref)
                 failure = ObservationError(f"unforeseen: {error!r}", ref=state.ref)
                 failure.__cause__ = error

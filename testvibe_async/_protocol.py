@@ -1,4 +1,4 @@
-"""The service's operations, and what its answers mean. Pure: no clock but the one handed in, no I/O.
+"""The service's operations, and what its answers mean. Pure: no clock and no I/O.
 
 Decides how a call becomes a request, and how a response becomes a value or an error. It never
 decides whether to try again; `_policy` does.
@@ -37,6 +37,7 @@ from testvibe_async.models import (
     Diagnosis,
     DispatchedGeneration,
     DispatchedRun,
+    ErrorDocument,
     Feature,
     Generation,
     GenerationLog,
@@ -241,9 +242,7 @@ GET_RUN_ARTIFACTS = Endpoint(
 )
 LIST_FILES = Endpoint("list_files", "GET", _P + "/files", list[ProjectFile], is_documented=False)
 READ_FILE = Endpoint("read_file", "GET", _P + "/files/content", ProjectFile)
-WRITE_FILE = Endpoint(
-    "write_file", "PUT", _P + "/files/content", type(None), effect=Effect.CHANGES
-)
+WRITE_FILE = Endpoint("write_file", "PUT", _P + "/files/content", type(None), effect=Effect.CHANGES)
 LIST_CONFIGS = Endpoint("list_configs", "GET", _P + "/configs", list[Config], is_documented=False)
 
 ENDPOINTS: Mapping[str, Endpoint[Any]] = {
@@ -295,24 +294,11 @@ def decipher(request: Request[T], response: Response) -> T:
 
 def _success(request: Request[T], response: Response) -> T:
     try:
-        if request.endpoint.answer is type(None):
-            _check_acknowledged(response)
-            return None
         return read(response.body, request.endpoint.answer)
     except UnreadableError as error:
         raise MalformedResponseError(
             error.problems, status=response.status, method=request.method, url=response.url
         ) from error
-
-
-def _check_acknowledged(response: Response) -> None:
-    """Accept any success but one that says that it is none."""
-    if not response.body.strip():
-        return
-    document: object = read(response.body, Any)
-    if isinstance(document, dict) and document.get("ok") is False:
-        problem = "a success that says false at $.ok"
-        raise UnreadableError(problem)
 
 
 def _error(request: Request[Any], response: Response) -> ResponseError:
@@ -336,13 +322,11 @@ def _said(response: Response) -> tuple[str | None, str]:
         target = response.headers.get("Location", "nowhere").partition("?")[0]
         return None, f"redirects to {_plain(target)}, and redirects are not followed"
     try:
-        document = read(response.body, Any)
+        document = read(response.body, ErrorDocument)
     except UnreadableError:
-        document = None
-    if isinstance(document, dict) and isinstance(message := document.get("message"), str):
-        code = document.get("error")
-        return (_plain(code) if isinstance(code, str) else None), _plain(message)
-    return None, _plain(response.body[: 4 * _EXCERPT_LENGTH].decode(errors="replace")) or "no body"
+        excerpt = response.body[: 4 * _EXCERPT_LENGTH].decode(errors="replace")
+        return None, _plain(excerpt) or "no body"
+    return (_plain(document.error) if document.error else None), _plain(document.message)
 
 
 def _plain(text: str) -> str:
@@ -391,7 +375,7 @@ def custom_request(
         )
         raise ConfigError(message)
     effect = Effect.READS if method == "GET" else Effect.CHANGES
-    endpoint: Endpoint[Any] = Endpoint("request", method, path, Any, effect=effect)
+    endpoint: Endpoint[Any] = Endpoint("request", method, path, object, effect=effect)
     return endpoint.request(query=query, body=body)
 
 

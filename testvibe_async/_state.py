@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 from testvibe_async._protocol import GET_GENERATION_STATUS, GET_RUN
@@ -51,6 +51,9 @@ class Watcher(Protocol):
 class State(ABC, Generic[SnapshotT]):
     """One operation, for as long as somebody holds a handle on it."""
 
+    in_flight: ClassVar[str]
+    """The service's word for an operation that was dispatched and is not over."""
+
     __slots__ = (
         "__weakref__",
         "began",
@@ -66,8 +69,8 @@ class State(ABC, Generic[SnapshotT]):
         "ref",
         "snapshot",
         "status",
-        "ticket",
         "tick",
+        "ticket",
         "waiters",
     )
 
@@ -104,11 +107,6 @@ class State(ABC, Generic[SnapshotT]):
         self.waiters: set[Watcher] | None = None
         self.listeners: WeakSet[Watcher] | None = None
         """Iterators. They are not kept alive: one that was dropped no longer asks for looks."""
-
-    @property
-    @abstractmethod
-    def in_flight(self) -> str:
-        """The service's word for an operation that was dispatched and is not over."""
 
     @abstractmethod
     def request(self) -> Request[SnapshotT]:

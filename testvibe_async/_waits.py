@@ -83,9 +83,7 @@ class Changes(Generic[SnapshotT]):
         "_transitions_only",
     )
 
-    def __init__(
-        self, state: State[SnapshotT], poller: Poller, *, transitions_only: bool
-    ) -> None:
+    def __init__(self, state: State[SnapshotT], poller: Poller, *, transitions_only: bool) -> None:
         self._state = state
         self._poller = poller
         self._transitions_only = transitions_only

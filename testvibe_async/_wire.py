@@ -11,12 +11,13 @@ import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from attrs import evolve, fields, has
 from cattrs import Converter, transform_error
-from cattrs.errors import BaseValidationError
 from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
+from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
 from testvibe_async.models import Diagnosis, Run
@@ -43,21 +44,24 @@ def read(body: bytes, shape: type[T]) -> T:
 
     Args:
         body: The document, UTF-8.
-        shape: What it should hold: a model, a list of one, or `Any` for JSON as it is.
+        shape: What it should hold: a model, a list of one, `NoneType` for a bare
+            acknowledgement, or `object` for JSON as it is.
 
     Raises:
         UnreadableError: It is not JSON, or does not fit the shape.
     """
-    try:
-        document = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableError(_why_not_json(body, error)) from error
-    if shape is Any:
-        return cast("T", document)
+    document = _parse(body) if body.strip() or shape is not NoneType else None
     try:
         return _converter.structure(document, shape)
     except (BaseValidationError, TypeError, ValueError) as error:
         raise UnreadableError(*_problems(error)) from error
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(_why_not_json(body, error)) from error
 
 
 def _refuse_constant(word: str) -> None:
@@ -135,9 +139,16 @@ def _instant(value: object, _type: object) -> datetime:
 
 def _text_of_lines(value: object, _type: object) -> str | None:
     """Read a log, whose type is not documented: a string, or a list of lines."""
-    if isinstance(value, list) and all(isinstance(line, str) for line in value):
-        return "\n".join(value)
-    return value if value is None else _text(value, str)
+    if isinstance(value, list):
+        return "\n".join(_text(line, str) for line in cast("list[object]", value))
+    return None if value is None else _text(value, str)
+
+
+def _acknowledgement(value: object, _type: object) -> None:
+    """Take any answer to a change for a yes, but for one that says no."""
+    if isinstance(value, dict) and cast("dict[str, object]", value).get("ok") is False:
+        message = "the service acknowledges with ok: false"
+        raise ValueError(message)
 
 
 def _open_enum(union: Any) -> type[StrEnum] | None:  # noqa: ANN401 - a type expression
@@ -158,6 +169,18 @@ def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
     return structure
 
 
+def _array(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise _expected("a list", value)
+    return cast("list[object]", value)
+
+
+def _object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise _expected("an object", value)
+    return cast("dict[str, object]", value)
+
+
 def _is_list(shape: object) -> bool:
     return get_origin(shape) is list
 
@@ -168,11 +191,11 @@ def _list_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
 
     def structure(value: object, _type: object) -> list[Any]:
         if isinstance(value, dict):
-            lists = [member for member in value.values() if isinstance(member, list)]
-            value = lists[0] if len(lists) == 1 else value
-        if not isinstance(value, list):
-            raise _expected("a list", value)
-        return cast("list[Any]", rows(value, shape))
+            members: list[object] = list(cast("dict[str, object]", value).values())
+            arrays = [place for place, member in enumerate(members) if isinstance(member, list)]
+            if len(arrays) == 1:
+                value = members[arrays[0]]
+        return cast("list[Any]", rows(_array(value), shape))
 
     return structure
 
@@ -186,11 +209,7 @@ def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     members = homogenous_tuple_structure_factory(shape, _converter)
 
     def structure(value: object, _type: object) -> tuple[Any, ...]:
-        if value is None:
-            return ()
-        if not isinstance(value, list):
-            raise _expected("a list", value)
-        return cast("tuple[Any, ...]", members(value, shape))
+        return () if value is None else cast("tuple[Any, ...]", members(_array(value), shape))
 
     return structure
 
@@ -207,19 +226,19 @@ def _model_hook(model: type[Any]) -> Hook:
     )
 
     def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
-        if not isinstance(value, dict):
-            raise _expected("an object", value)
-        instance = structure_known(value, model)
-        if value.keys() <= known:
+        members = _object(value)
+        instance = structure_known(members, model)
+        if members.keys() <= known:
             return instance
-        return evolve(
-            instance, extra={name: value[name] for name in value if name not in known}
-        )
+        extra = {name: member for name, member in members.items() if name not in known}
+        return evolve(instance, extra=extra)
 
     return structure
 
 
 _converter = Converter(detailed_validation=True)
+_converter.register_structure_hook_func(lambda shape: shape is object, lambda value, _type: value)
+_converter.register_structure_hook(NoneType, _acknowledgement)
 _converter.register_structure_hook(str, _text)
 _converter.register_structure_hook(int, _integer)
 _converter.register_structure_hook(float, _number)

@@ -1,7 +1,7 @@
 """The client: the page to read first.
 
-It holds what all calls to one service share: the settings, one HTTP session (`_transport`), one
-poller (`_poller`) and one dispatcher (`_dispatch`). A call goes from here or from `project` straight
+It holds what all calls to one service share: one HTTP session (`_transport`), one poller
+(`_poller`) and one dispatcher (`_dispatch`). A call goes from here or from `project` straight
 down: `_protocol` builds the request and deciphers the answer, `operations` wraps what was started,
 and the poller watches it once somebody waits.
 """

@@ -12,7 +12,7 @@
     │  ├─ ForbiddenError                403
     │  ├─ NotFoundError                 404
     │  ├─ ConflictError                 409
-    │  │  ├─ GenerationInProgressError  from generate_feature; .ref of the one in flight, where known
+    │  │  ├─ GenerationInProgressError  from generate_feature; .ref: the one in flight, if known
     │  │  ├─ FeatureNotGeneratedError   from run_feature
     │  │  └─ FeatureBusyError           from update_feature, delete_feature
     │  ├─ RateLimitedError              429

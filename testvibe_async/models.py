@@ -8,7 +8,7 @@ are kept in `extra`, under their wire names.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime  # noqa: TC003 - cattrs reads the annotations at run time
 from enum import StrEnum
 from typing import Any, Generic, Self, TypeVar
 
@@ -40,7 +40,7 @@ __all__ = [
     "Transition",
 ]
 
-SnapshotT = TypeVar("SnapshotT", covariant=True)
+SnapshotT_co = TypeVar("SnapshotT_co", covariant=True)
 
 
 class Phase(StrEnum):
@@ -360,7 +360,7 @@ class Config:
 
 
 @frozen
-class Transition(Generic[SnapshotT]):
+class Transition(Generic[SnapshotT_co]):
     """A change of an operation's phase or status, as it was observed."""
 
     phase: Phase
@@ -368,7 +368,7 @@ class Transition(Generic[SnapshotT]):
     observed_at: datetime
     """When this client saw it, by the local clock, in UTC."""
 
-    snapshot: SnapshotT | None = None
+    snapshot: SnapshotT_co | None = None
     """All that was seen then; None for the dispatch itself, which tells no more than an id."""
 
 
@@ -387,4 +387,13 @@ class DispatchedGeneration:
 
     request_id: str
     feature_id: int
+    extra: dict[str, Any] = _extra()
+
+
+@frozen
+class ErrorDocument:
+    """What the service answers in place of a success."""
+
+    message: str
+    error: str | None = None
     extra: dict[str, Any] = _extra()

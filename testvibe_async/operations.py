@@ -246,7 +246,7 @@ class Finished(Generic[SnapshotT]):
 
     def __init__(self, operations: Sequence[Operation[SnapshotT]], poller: Poller) -> None:
         self._operations = operations
-        self._ends = Ends([operation._state for operation in operations], poller)  # noqa: SLF001
+        self._ends = Ends([operation._state for operation in operations], poller)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     def __aiter__(self) -> Self:
         """Iterate."""

@@ -269,9 +269,7 @@ class Project:
             limit: How many at most; None for what the service gives.
         """
         return await self._transport.call(
-            _protocol.LIST_RUNS.request(
-                project=self.id, query={"feature": feature, "limit": limit}
-            )
+            _protocol.LIST_RUNS.request(project=self.id, query={"feature": feature, "limit": limit})
         )
 
     async def get_run(self, run_id: int) -> Run:

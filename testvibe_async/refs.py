@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias, cast
 
 from attrs import asdict, field, fields_dict, frozen
 from attrs.validators import instance_of, min_len, not_, optional
@@ -127,7 +127,9 @@ def _read(text: str | bytes) -> Ref:
     except (ValueError, RecursionError) as error:
         message = "this is not a ref of an operation: it is not JSON"
         raise ConfigError(message) from error
-    if not isinstance(document, dict) or (kind := _KINDS.get(document.get("testvibe"))) is None:
+    document = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    kind = _KINDS.get(document.get("testvibe"))
+    if kind is None:
         message = 'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
         raise ConfigError(message)
     if document.get("version") != _VERSION:

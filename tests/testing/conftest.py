@@ -1,0 +1,125 @@
+"""What the emulator's tests share: a bare HTTP client of it, with a clean-up that is watched."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import aiohttp
+import attrs
+import pytest
+from yarl import URL
+
+from testvibe_async.testing import Emulator, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+EPOCH = 1_781_102_531.0  # 2026-06-10T14:42:11Z
+
+
+@attrs.frozen
+class Reply:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """The status, and the code of the error document, which has two texts and no more."""
+        document = self.document
+        assert set(document) == {"error", "message"}
+        assert document["message"].strip()
+        return self.status, document["error"]
+
+
+@attrs.frozen
+class Caller:
+    """Sends requests to an emulator, as they are given."""
+
+    emulator: Emulator
+    session: aiohttp.ClientSession
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send to a whole URL, or to a raw path of the API's host."""
+        target = URL(url if "://" in url else self.emulator.url + url, encoded=True)
+        async with self.session.request(method, target, data=body, headers=headers) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def __call__(self, method: str, path: str, body: object = None) -> Reply:
+        """Call the API with the key: a raw path below the project, and a document."""
+        return await self.send(
+            method,
+            f"/api/v1/ops/projects/{self.emulator.project_id}{path}",
+            body=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.emulator.api_key}"},
+        )
+
+    async def get(self, path: str) -> Any:
+        """Return the document at a path."""
+        reply = await self("GET", path)
+        assert reply.status == 200, reply.body
+        return reply.document
+
+    async def run(self, feature: str = "Checkout") -> int:
+        """Dispatch a run, and return its id."""
+        reply = await self("POST", f"/features/{quote(feature, safe='')}/run", {})
+        assert reply.status == 202, reply.body
+        return int(reply.document["runId"])
+
+    async def generate(self, feature: str = "Checkout") -> str:
+        """Dispatch a generation, and return its request id."""
+        reply = await self("POST", f"/features/{quote(feature, safe='')}/generate", {})
+        assert reply.status == 202, reply.body
+        return str(reply.document["requestId"])
+
+
+@pytest.fixture
+async def emulate() -> AsyncGenerator[Callable[..., Awaitable[Caller]]]:
+    """Start emulators, and close them at the end, which must leave no task behind."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**options: Any) -> Caller:
+            emulator = await stack.enter_async_context(Emulator(**{"epoch": EPOCH} | options))
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            return Caller(emulator, session)
+
+        yield start
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.fixture
+async def call(emulate: Callable[..., Awaitable[Caller]]) -> Caller:
+    """Call an emulator whose every duration is known, and where nothing fails."""
+    return await emulate(scenario=plain_scenario())
+
+
+def plain_scenario(**options: Any) -> Scenario:
+    """Make a scenario of whole seconds: a run of 5 + 30, a generation of 20 + 40 each + 10."""
+    plain: dict[str, Any] = {
+        "run_queue": 5,
+        "run_duration": 30,
+        "generation_warm_up": 20,
+        "generation_section": 40,
+        "verification": 10,
+        "failing_runs": 0,
+        "failing_generations": 0,
+    }
+    return Scenario(**plain | options)

@@ -1,0 +1,136 @@
+"""What the service answers: JSON, the shape of its errors, and their documented codes.
+
+Pure. Knows nothing of operations, of state, or of sockets.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "OK",
+    "Answer",
+    "Refusal",
+    "conflict",
+    "error_document",
+    "forbidden",
+    "invalid_request",
+    "json_answer",
+    "json_body",
+    "json_object",
+    "not_found",
+    "unauthorized",
+]
+
+JSON_TYPE = "application/json; charset=utf-8"
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    429: "rate_limited",
+}
+_UNAUTHORIZED = "A valid API key is required (Authorization: Bearer tvb_…)."
+
+
+@attrs.frozen
+class Answer:
+    """One answer, before it is put on the wire."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON_TYPE
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+
+class Refusal(Exception):  # noqa: N818 - raised to leave an operation early; it is no bug
+    """The service's refusal of a request: an answer of 400 and above."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """Make a refusal.
+
+        Args:
+            status: The HTTP status; it decides the error's code.
+            message: The text for the reader of the error.
+        """
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+    def answer(self, **headers: str) -> Answer:
+        """Return the refusal as it goes on the wire."""
+        document = error_document(self.status, self.message)
+        return Answer(self.status, json_body(document), headers=headers)
+
+
+def json_body(document: object) -> bytes:
+    """Encode a document; a lone surrogate, which UTF-8 cannot carry, becomes a question mark."""
+    return _encode(document).encode("utf-8", "replace")
+
+
+def json_answer(document: object, status: int = 200) -> Answer:
+    """Answer with a document."""
+    return Answer(status, json_body(document))
+
+
+def json_object(body: bytes) -> dict[str, object]:
+    """Decode a request's body.
+
+    Raises:
+        Refusal: 400, where it is not one JSON object.
+    """
+    try:
+        document: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        message = f"The body is not valid JSON: {error}."
+        raise invalid_request(message) from None
+    if not isinstance(document, dict):
+        message = "The body must be a JSON object."
+        raise invalid_request(message)
+    return cast("dict[str, object]", document)
+
+
+def error_document(status: int, message: str) -> dict[str, str]:
+    """Return the one shape that errors have, with the code that belongs to the status."""
+    of_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    fallback = "internal_error" if of_server else "invalid_request"
+    return {"error": _CODES.get(status, fallback), "message": message}
+
+
+def invalid_request(message: str) -> Refusal:
+    """Refuse a request that is wrong in itself."""
+    return Refusal(400, message)
+
+
+def unauthorized() -> Refusal:
+    """Refuse a key, in the documented words."""
+    return Refusal(401, _UNAUTHORIZED)
+
+
+def forbidden(message: str) -> Refusal:
+    """Refuse what the account may not do (assumed: the documentation names no 403)."""
+    return Refusal(403, message)
+
+
+def not_found(message: str) -> Refusal:
+    """Refuse a path that names nothing."""
+    return Refusal(404, message)
+
+
+def conflict(message: str) -> Refusal:
+    """Refuse what the feature's present state does not allow."""
+    return Refusal(409, message)
+
+
+OK = json_answer({"ok": True})

@@ -1,0 +1,111 @@
+"""The API's origin: from a raw request to an operation, and its checks in the service's order.
+
+First the key, then the route, then what the operation itself refuses.
+"""
+
+from __future__ import annotations
+
+import hmac
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from .answers import Answer, Refusal, not_found, unauthorized
+from .call import Call
+from .operations import OPERATIONS
+from .origin import Exchange
+from .project import as_number
+from .requests import Journal, RecordedRequest
+from .routes import Route, find_route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .service import Service
+
+__all__ = ["Api"]
+
+_LISTS = frozenset({"list_runs", "list_features"})
+
+
+class Api:
+    """The site that answers operations."""
+
+    def __init__(self, service: Service, *, api_key: str, lists: bool, journal: Journal) -> None:
+        """Make the site.
+
+        Args:
+            service: What the operations act on.
+            api_key: The only key that is valid.
+            lists: Whether `list_runs` and `list_features` have routes.
+            journal: Where requests are taken down.
+        """
+        self._service = service
+        self._authorization = f"bearer {api_key}".encode()
+        self._absent = frozenset[str]() if lists else _LISTS
+        self._journal = journal
+
+    def http_date(self) -> str:
+        """Return the present, as the `Date` header spells it."""
+        return self._service.clock.http_date()
+
+    def receive(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Exchange:
+        """Take a request down, and see which operation it asks for."""
+        path, _, query_string = target.partition("?")
+        query = dict(parse_qsl(query_string, keep_blank_values=True)) if query_string else {}
+        route = find_route(method, path)
+        if route is not None and route.operation in self._absent:
+            route = None
+        record = RecordedRequest(
+            operation=None if route is None else route.operation,
+            method=method,
+            path=path,
+            query=query,
+            headers=headers,
+            body=body,
+            at=self._service.clock.now(),
+        )
+        if route is not None:
+            self._resolve(record, route)
+        self._journal.add(record)
+        return Exchange(record, partial(self._act, record, route))
+
+    def _resolve(self, record: RecordedRequest, route: Route) -> None:
+        """Note what the path names, where that exists."""
+        project = self._service.projects.get((route.project or "").casefold())
+        if project is None:
+            return
+        feature = project.find(route.feature) if route.feature is not None else None
+        run = self._service.runs.get(as_number(route.run or "") or 0)
+        if run is not None:
+            record.run_id, record.feature = run.id, run.feature_name
+        elif feature is not None:
+            record.feature = feature.name
+
+    def _act(self, record: RecordedRequest, route: Route | None) -> Answer:
+        try:
+            self._authorize(record.headers)
+            if route is None:
+                message = f"No operation has the path {record.path}."
+                raise not_found(message)
+            if route.operation is None:
+                return _method_refusal(record.method, route)
+            service = self._service
+            call = Call(service, route, record.query, record.body, service.clock.now())
+            return OPERATIONS[route.operation](call)
+        except Refusal as refusal:
+            return refusal.answer()
+
+    def _authorize(self, headers: Mapping[str, str]) -> None:
+        scheme, _, key = headers.get("Authorization", "").partition(" ")
+        given = f"{scheme.casefold()} {key.strip()}".encode("utf-8", "replace")
+        if not hmac.compare_digest(given, self._authorization):
+            raise unauthorized()
+
+
+def _method_refusal(method: str, route: Route) -> Answer:
+    allowed = ", ".join(route.allowed)
+    refusal = Refusal(405, f"{method} is not allowed here, only {allowed}.")
+    return refusal.answer(Allow=allowed)

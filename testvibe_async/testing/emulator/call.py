@@ -1,0 +1,130 @@
+"""One request, as the operations see it: what its path, query and body mean.
+
+Looks up, checks and refuses; changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import attrs
+
+from .answers import invalid_request, json_object, not_found
+from .project import as_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .feature import Feature
+    from .project import Project
+    from .routes import Route
+    from .run import Run
+    from .service import Service
+
+__all__ = ["Call", "Fields"]
+
+_DEFAULT_LIMIT = 50
+
+
+@attrs.frozen
+class Call:
+    """One request, as the operations see it. Looking up what it names may raise a 404."""
+
+    service: Service
+    route: Route
+    query: Mapping[str, str]
+    body: bytes
+    now: float
+
+    @property
+    def project(self) -> Project:
+        """The project that the path names."""
+        project = self.service.projects.get((self.route.project or "").casefold())
+        if project is None:
+            message = f"No project has the id {self.route.project!r}."
+            raise not_found(message)
+        return project
+
+    @property
+    def feature(self) -> Feature:
+        """The feature that the path names, settled."""
+        return self._feature_of(self.project, self.route.feature or "")
+
+    @property
+    def queried_feature(self) -> Feature | None:
+        """The feature that the query names; None where it names none."""
+        key = self.query.get("feature")
+        return None if key is None else self._feature_of(self.project, key)
+
+    @property
+    def run(self) -> Run:
+        """The run that the path names."""
+        project, key = self.project, self.route.run or ""
+        number = as_number(key)
+        run = None if number is None else self.service.runs.get(number)
+        if run is None or run.project is not project:
+            message = f"This project has no run {key!r}."
+            raise not_found(message)
+        return run
+
+    @property
+    def limit(self) -> int:
+        """How many rows the query asks for at most."""
+        text = self.query.get("limit")
+        limit = _DEFAULT_LIMIT if text is None else as_number(text)
+        if not limit:
+            message = f"The query parameter 'limit' must be a whole number above 0, not {text!r}."
+            raise invalid_request(message)
+        return limit
+
+    def fields(self) -> Fields:
+        """Return the fields of the body."""
+        return Fields(json_object(self.body))
+
+    def _feature_of(self, project: Project, key: str) -> Feature:
+        feature = project.find(key)
+        if feature is None:
+            message = f"This project has no feature {key!r}."
+            raise not_found(message)
+        feature.settle(self.now)
+        return feature
+
+
+@attrs.frozen
+class Fields:
+    """The fields of a body that are texts; those that nobody asks for are ignored."""
+
+    document: Mapping[str, object]
+
+    def text(self, field: str) -> str | None:
+        """Return an optional text; null counts as absent."""
+        value = self.document.get(field)
+        if value is not None and not isinstance(value, str):
+            message = f"The field {field!r} must be a string."
+            raise invalid_request(message)
+        return value
+
+    def required(self, field: str) -> str:
+        """Return a text that has to be there."""
+        value = self.name() if field == "name" else self.text(field)
+        if value is None:
+            message = f"The field {field!r} is required."
+            raise invalid_request(message)
+        return value
+
+    def name(self) -> str | None:
+        """Return the field `name`, which must be fit to be part of a path."""
+        name = self.text("name")
+        if name is not None and not (name.strip() and _is_unicode(name)):
+            message = "The field 'name' must not be empty, nor hold half a character."
+            raise invalid_request(message)
+        return name
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        quote(text)
+    except UnicodeEncodeError:
+        return False
+    return True

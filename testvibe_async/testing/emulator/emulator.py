@@ -1,0 +1,359 @@
+"""The emulator: the service in this process, on real loopback sockets.
+
+The page to read first. It puts the parts together, starts and closes them, and is what tests take
+hold of. A request goes: `origin` → `api` → `routes` → `operations` → `service`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .api import Api
+from .artifact_site import ArtifactSite
+from .catalogue import Entry, read_folder, shop
+from .clock import EmulatorClock
+from .faults import DOWNLOAD, Fault, FaultRules, Rule
+from .links import Links
+from .origin import Origin
+from .requests import Journal, RecordedRequest
+from .routes import OPERATIONS
+from .run import RUNNING_DIGESTS, Run
+from .scenario import GenerationStatus, RunStatus, Scenario
+from .service import NEVER_GENERATED, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from .feature import Feature
+    from .generation import Generation
+    from .project import Project
+
+__all__ = ["Emulator"]
+
+_API_KEY = "tvb_" + "EmulatorOnly" + "0" * 31
+_PROJECT_ID = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
+_SHOP = ("Acme Shop", "https://shop.acme.example")
+
+
+class Emulator:
+    """TestVibe in this process, for tests, demonstrations and development.
+
+    ```python
+    async with Emulator() as emulator:
+        ...  # a server at emulator.url, with emulator.api_key and emulator.project_id
+    ```
+
+    It starts with one project, a small shop. State moves with the clock alone, so that on a
+    `VirtualTimeLoop` minutes pass at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: Path | str | None = None,
+        shop: bool = True,
+        scenario: Scenario | None = None,
+        lists: bool = True,
+        credits: int | None = None,  # noqa: A002 - the service's own word
+        running_digest: Literal["null", "empty", "absent"] = "null",
+        link_lifetime: float = 300.0,
+        clock: Callable[[], float] | None = None,
+        speed: float = 1.0,
+        epoch: float | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        api_key: str = _API_KEY,
+        project_id: str = _PROJECT_ID,
+        record: bool = True,
+    ) -> None:
+        """Make an emulator; `start`, or `async with`, makes it listen.
+
+        Args:
+            features: A folder of `.feature` files that takes the place of the shop's. They count as
+                generated.
+            shop: Whether the project starts with the shop's features, where no folder is given.
+            scenario: How long things take, and how they end. None: believable defaults.
+            lists: Whether `list_runs` and `list_features`, whose answers are assumed, have routes;
+                without them both are answered with 404, as unknown routes are.
+            credits: How many generations may be dispatched; one more is answered with 403, which is
+                assumed. None: any number.
+            running_digest: What the digest of an unfinished run has for `summary`, `tests` and
+                `artifacts`.
+            link_lifetime: Seconds of the emulator until a link to an artifact expires.
+            clock: Where the time is read, in seconds. None: the event loop's clock.
+            speed: Seconds of the emulator per second of the clock.
+            epoch: The Unix time of the start, in seconds. None: the present.
+            host: The address to listen on.
+            port: The API's port. 0: any that is free. The second origin always takes a free one.
+            api_key: The key that clients have to send.
+            project_id: The id of the project that it starts with.
+            record: Whether requests are kept. Without, they are only counted by operation: for
+                benchmarks.
+
+        Raises:
+            ValueError: For a folder without features, or a speed that is not above 0.
+        """
+        self.api_key = api_key
+        self.project_id = project_id
+        self._address = (host, port)
+        self._read_clock = clock
+        self._clock = EmulatorClock(speed=speed, epoch=epoch)
+        self._links = Links(self._clock, lifetime=link_lifetime)
+        self._service = Service(
+            self._clock,
+            Scenario() if scenario is None else scenario,
+            links=self._links,
+            credits_left=credits,
+            unfinished=RUNNING_DIGESTS[running_digest],
+        )
+        self._faults = FaultRules()
+        self._journal, self._artifact_journal = Journal(keep=record), Journal(keep=record)
+        self._api = Origin(
+            Api(self._service, api_key=api_key, lists=lists, journal=self._journal), self._faults
+        )
+        self._artifacts = Origin(
+            ArtifactSite(self._service, journal=self._artifact_journal), self._faults
+        )
+        self._service.add_project(*_SHOP, project_id=project_id)
+        self._add_entries(_entries(features, with_shop=shop))
+
+    async def start(self) -> None:
+        """Listen on both origins, and let time run.
+
+        Raises:
+            OSError: Where the address can't be bound.
+            RuntimeError: When it was started before.
+        """
+        if self.url:
+            message = "This emulator was started before: make another one."
+            raise RuntimeError(message)
+        self._clock.start(self._read_clock or asyncio.get_running_loop().time)
+        host, port = self._address
+        await self._api.start(host, port)
+        try:
+            await self._artifacts.start(host, 0)
+        except BaseException:
+            await self._api.aclose()
+            raise
+        self._links.origin = self._artifacts.url
+
+    async def aclose(self) -> None:
+        """Drop all connections and stop listening; twice is fine. What was recorded stays."""
+        try:
+            await self._api.aclose()
+        finally:
+            await self._artifacts.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port of the API, as `TESTVIBE_SERVER` has it; empty before the start."""
+        return self._api.url
+
+    @property
+    def artifact_url(self) -> str:
+        """Scheme, host and port of the second origin, which serves artifacts."""
+        return self._artifacts.url
+
+    def now(self) -> float:
+        """Return the emulator's seconds since its start."""
+        return self._clock.now()
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """Every request to the API, in the order in which they came."""
+        return self._journal.requests
+
+    @property
+    def artifact_requests(self) -> list[RecordedRequest]:
+        """Every request to the second origin."""
+        return self._artifact_journal.requests
+
+    def count(
+        self,
+        operation: str = "*",
+        *,
+        run_id: int | None = None,
+        feature: str | None = None,
+        when: Callable[[RecordedRequest], bool] | None = None,
+    ) -> int:
+        """Count the requests to the API.
+
+        Args:
+            operation: The service's name of an operation; `"*"` for all requests.
+            run_id: Only those about this run. None: about any.
+            feature: Only those about the feature of this name. None: about any.
+            when: Only those for which it is true. None: all.
+        """
+        if run_id is None and feature is None:
+            return self._journal.count(operation, when)
+        return self._journal.count(
+            operation,
+            lambda request: (
+                run_id in {None, request.run_id}
+                and feature in {None, request.feature}
+                and (when is None or when(request))
+            ),
+        )
+
+    def fail(
+        self,
+        operation: str,
+        fault: Fault,
+        *,
+        times: int | None = None,
+        skip: int = 0,
+        when: Callable[[RecordedRequest], bool] | None = None,
+    ) -> Rule:
+        """Let requests fail from now on.
+
+        Args:
+            operation: The service's name of an operation; `"*"` for every request to the API;
+                `"download"` for those to the second origin.
+            fault: What happens to them. Delays and edits add up; of all else the rule that was made
+                first strikes alone.
+            times: How many requests it strikes. None: all.
+            skip: How many fitting requests pass before it strikes.
+            when: Only requests for which it is true are struck. None: all.
+
+        Returns:
+            The rule, which counts its `hits` and can be removed.
+
+        Raises:
+            ValueError: For an operation that does not exist.
+        """
+        if operation not in {*OPERATIONS, "*", DOWNLOAD}:
+            message = f"No operation is named {operation!r}."
+            raise ValueError(message)
+        return self._faults.add(operation, fault, times=times, skip=skip, when=when)
+
+    def add_project(
+        self, name: str, base_url: str = "https://site.example", *, project_id: str | None = None
+    ) -> Project:
+        """Add a project without features; None as the id lets the scenario's seed decide it."""
+        return self._service.add_project(name, base_url, project_id=project_id)
+
+    def add_feature(
+        self,
+        name: str,
+        gherkin: str | None = None,
+        *,
+        status: str = "generated",
+        kind: str = "feature",
+        rationale: str | None = None,
+        project: Project | None = None,
+    ) -> Feature:
+        """Add a feature, and return it.
+
+        Args:
+            name: Its name, unique in its project whatever the case.
+            gherkin: Its text. None: one scenario.
+            status: `draft`, `generated`, `failed` or `cancelled`; or `generating`, which dispatches
+                a generation now.
+            kind: `feature` or `suggestion`.
+            rationale: Why a suggestion was made.
+            project: The project that it belongs to. None: the one at the start.
+
+        Raises:
+            ValueError: Where the name is taken.
+        """
+        project = project or self._project
+        if project.named(name) is not None:
+            message = f"The project already has a feature named {name!r}."
+            raise ValueError(message)
+        feature = self._service.add_feature(
+            project,
+            name,
+            gherkin or f"Feature: {name}\n\n  Scenario: {name} works\n    Given the site is open\n",
+            status=NEVER_GENERATED if status == "generating" else status,
+            kind=kind,
+            rationale=rationale,
+        )
+        if status == "generating":
+            self._service.dispatch_generation(feature, project.base_url)
+        return feature
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """The features of the project at the start, by name, as they are now."""
+        for feature in self._project.features.values():
+            feature.settle(self.now())
+        return {feature.name: feature for feature in self._project.features.values()}
+
+    @property
+    def runs(self) -> Mapping[int, Run]:
+        """Every run that was dispatched, by id, in that order."""
+        return self._service.runs
+
+    @property
+    def generations(self) -> Mapping[str, Generation]:
+        """Every generation that was dispatched, by request id, in that order."""
+        return self._service.generations
+
+    @property
+    def credits_left(self) -> int | None:
+        """How many generations may still be dispatched; None for any number."""
+        return self._service.credits_left
+
+    def active_runs(self) -> list[Run]:
+        """Return the runs that are dispatched and not over, the oldest first."""
+        return self._service.runs_in_flight.at(self.now())
+
+    def active_generations(self) -> list[Generation]:
+        """Return the generations that are dispatched and not over, the oldest first."""
+        return self._service.generations_in_flight.at(self.now())
+
+    @property
+    def max_active_runs(self) -> int:
+        """The most runs that were in flight at once."""
+        return self._service.runs_in_flight.peak
+
+    @property
+    def max_active_generations(self) -> int:
+        """The most generations that were in flight at once."""
+        return self._service.generations_in_flight.peak
+
+    def finish_run(self, run_id: int, status: RunStatus = "passed") -> None:
+        """End a run now; one that is over stays as it is."""
+        self._service.finish_run(self.runs[run_id], status, self.now())
+
+    def finish_generation(self, request_id: str, status: GenerationStatus = "generated") -> None:
+        """End a generation now; one that is over stays as it is."""
+        self._service.finish_generation(self.generations[request_id], status, self.now())
+
+    @property
+    def _project(self) -> Project:
+        return self._service.projects[self.project_id.casefold()]
+
+    def _add_entries(self, entries: tuple[Entry, ...]) -> None:
+        for entry in entries:
+            self.add_feature(
+                entry.name,
+                entry.gherkin,
+                status=entry.status,
+                kind=entry.kind,
+                rationale=entry.rationale,
+            )
+
+
+def _entries(features: Path | str | None, *, with_shop: bool) -> tuple[Entry, ...]:
+    if features is not None:
+        return read_folder(Path(features))
+    return shop() if with_shop else ()

@@ -1,0 +1,117 @@
+"""A project's files: which there are, what they hold, and which may be written.
+
+Stored content wins, a template is the fallback. The pipeline owns generated specs and scaffolding:
+they can be read, never written.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .answers import invalid_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .project import Project
+
+__all__ = ["File", "configs", "files", "find_file", "write"]
+
+_LIMIT_BYTES = 256 * 1024
+_WRITABLE = {"Features": "feature", "Configurations": "config"}
+_TEMPLATES = {
+    "Configurations/Default.json": {"browser": "chromium", "viewport": [1280, 720]},
+    "Configurations/Firefox.json": {"browser": "firefox", "viewport": [1280, 720]},
+    "Configurations/Mobile.json": {"browser": "webkit", "device": "iPhone 15"},
+}
+_PLAYWRIGHT_CONFIG = """\
+import { defineConfig } from '@playwright/test';
+
+export default defineConfig({
+  testDir: './tests',
+  use: { baseURL: BASE_URL, trace: 'retain-on-failure', screenshot: 'only-on-failure' },
+});
+"""
+
+
+@attrs.frozen
+class File:
+    """One file of a project."""
+
+    path: str
+    kind: str
+    """`feature`, `config`, `spec` or `scaffold` (assumed: the documentation lists none)."""
+    source: str
+    """`template` or `stored`."""
+    content: str
+
+    def row(self) -> dict[str, object]:
+        """Return the file as lists show it."""
+        return {"path": self.path, "kind": self.kind, "source": self.source}
+
+    def document(self) -> dict[str, object]:
+        """Return the file with its content."""
+        return self.row() | {"content": self.content}
+
+
+def files(project: Project) -> list[File]:
+    """Return a project's files, by path."""
+    found = {file.path: file for file in (*_templates(project), *_of_features(project))}
+    for path, content in project.stored.items():
+        found[path] = File(path, _WRITABLE[path.split("/", 1)[0]], "stored", content)
+    return [found[path] for path in sorted(found)]
+
+
+def find_file(project: Project, path: str) -> File | None:
+    """Return the file at a path; None where there is none."""
+    return next((file for file in files(project) if file.path == path), None)
+
+
+def configs(project: Project) -> list[dict[str, object]]:
+    """Return the run configurations: the JSON files right below `Configurations/`."""
+    folder, suffix = "Configurations/", ".json"
+    return [
+        {"name": name, "path": file.path}
+        for file in files(project)
+        if file.path.startswith(folder) and file.path.endswith(suffix)
+        if "/" not in (name := file.path[len(folder) : -len(suffix)])
+    ]
+
+
+def write(project: Project, path: str, content: str) -> None:
+    """Store a whole file.
+
+    Raises:
+        Refusal: 400, for a path outside the allowlist, or a file that is too large.
+    """
+    folder, *rest = path.split("/")
+    if folder not in _WRITABLE or not rest or not rest[-1] or ".." in rest:
+        message = (
+            f"{path!r} can't be written: only files below Features/ or Configurations/ can,"
+            " and no segment may be '..'."
+        )
+        raise invalid_request(message)
+    size = len(content.encode("utf-8", "replace"))
+    if size > _LIMIT_BYTES:
+        message = f"{path!r} is too large: {size} bytes, at most {_LIMIT_BYTES} are allowed."
+        raise invalid_request(message)
+    project.stored[path] = content
+
+
+def _templates(project: Project) -> Iterator[File]:
+    for path, settings in _TEMPLATES.items():
+        yield File(path, "config", "template", json.dumps(settings, indent=2) + "\n")
+    package = {"private": True, "devDependencies": {"@playwright/test": "^1.56.0"}}
+    yield File("package.json", "scaffold", "template", json.dumps(package, indent=2) + "\n")
+    config = _PLAYWRIGHT_CONFIG.replace("BASE_URL", json.dumps(project.base_url))
+    yield File("playwright.config.ts", "scaffold", "template", config)
+
+
+def _of_features(project: Project) -> Iterator[File]:
+    for feature in project.features.values():
+        yield File(f"Features/{feature.name}.feature", "feature", "stored", feature.gherkin)
+        if feature.generated_from is not None:
+            yield File(feature.spec_path, "spec", "stored", feature.spec())

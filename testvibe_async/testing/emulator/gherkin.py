@@ -1,0 +1,163 @@
+"""Reads of a Gherkin text what the emulator needs: the feature's name, its scenarios, their steps.
+
+Pure, tolerant and English only: what it does not know, it skips. It is no validator.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import attrs
+
+__all__ = ["Gherkin", "GherkinCase", "GherkinScenario", "cases_of", "parse", "scenarios_of", "slug"]
+
+_HEADING = re.compile(
+    r"(Feature|Background|Rule|Scenario Outline|Scenario Template|Scenario|Examples|Scenarios"
+    r"|Example)\s*:\s*(.*)"
+)
+_STEP = re.compile(r"(?:Given|When|Then|And|But|\*)\s+\S")
+_SCENARIOS = {"Scenario", "Example", "Scenario Outline", "Scenario Template"}
+_EXAMPLES = {"Examples", "Scenarios"}
+
+
+@attrs.frozen
+class GherkinCase:
+    """One test to be: a scenario, or one row of an outline's examples."""
+
+    title: str
+    steps: tuple[str, ...]
+    skipped: bool
+
+
+@attrs.frozen
+class GherkinScenario:
+    """One scenario, or one outline."""
+
+    title: str
+    cases: tuple[GherkinCase, ...]
+    """One, or as many as an outline has examples."""
+
+
+@attrs.frozen
+class Gherkin:
+    """What was read of a Gherkin text."""
+
+    name: str | None
+    """The text after `Feature:`; None where there is none."""
+    scenarios: tuple[GherkinScenario, ...]
+
+
+@attrs.define
+class _Scenario:
+    title: str
+    tags: set[str]
+    steps: list[str] = attrs.field(factory=list[str])
+    header: list[str] | None = None
+    rows: list[dict[str, str]] = attrs.field(factory=list[dict[str, str]])
+
+    def add_row(self, cells: list[str]) -> None:
+        if self.header is None:
+            self.header = cells
+        else:
+            self.rows.append(dict(zip(self.header, cells, strict=False)))
+
+    def cases(self) -> tuple[GherkinCase, ...]:
+        skipped = bool(self.tags & {"@skip", "@wip"})
+        steps = tuple(self.steps)
+        if not self.rows:
+            return (GherkinCase(self.title, steps, skipped),)
+        titles = [_filled(self.title, row) for row in self.rows]
+        if len(set(titles)) < len(titles):
+            titles = [f"{title} (example {n})" for n, title in enumerate(titles, 1)]
+        return tuple(
+            GherkinCase(title, tuple(_filled(step, row) for step in steps), skipped)
+            for title, row in zip(titles, self.rows, strict=True)
+        )
+
+
+class _Reader:
+    """Walks over the lines of one text."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.scenarios: list[_Scenario] = []
+        self._current: _Scenario | None = None
+        self._in_examples = False
+        self._tags: set[str] = set()
+        self._quoted: str | None = None
+
+    def read(self, line: str) -> None:
+        if self._quoted or line.startswith(('"""', "```")):
+            self._read_quoted(line)
+        elif line.startswith("@"):
+            self._tags.update(line.split())
+        elif heading := _HEADING.fullmatch(line):
+            self._read_heading(heading[1], heading[2])
+        elif self._current is not None:
+            self._read_content(self._current, line)
+
+    def _read_quoted(self, line: str) -> None:
+        if self._quoted is None:
+            self._quoted = line[:3]
+        elif line.startswith(self._quoted):
+            self._quoted = None
+
+    def _read_heading(self, keyword: str, text: str) -> None:
+        self._in_examples = keyword in _EXAMPLES
+        if keyword == "Feature":
+            self.name = text or None
+        elif keyword in _SCENARIOS:
+            self._current = _Scenario(text or f"Scenario {len(self.scenarios) + 1}", self._tags)
+            self.scenarios.append(self._current)
+        elif not self._in_examples:
+            self._current = None
+        elif self._current is not None:
+            self._current.header = None
+        self._tags = set()
+
+    def _read_content(self, scenario: _Scenario, line: str) -> None:
+        if self._in_examples and line.startswith("|"):
+            scenario.add_row([cell.strip() for cell in line.strip("|").split("|")])
+        elif _STEP.match(line):
+            scenario.steps.append(line)
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> Gherkin:
+    """Read a Gherkin text.
+
+    A scenario tagged `@skip` or `@wip` gives skipped cases.
+    """
+    reader = _Reader()
+    for line in text.splitlines():
+        reader.read(line.strip())
+    return Gherkin(
+        reader.name,
+        tuple(GherkinScenario(scenario.title, scenario.cases()) for scenario in reader.scenarios),
+    )
+
+
+def scenarios_of(text: str, name: str) -> tuple[GherkinScenario, ...]:
+    """Return the scenarios of a feature; a text without any counts as one.
+
+    Args:
+        text: The Gherkin.
+        name: What the one scenario is called where the text has none.
+    """
+    case = GherkinCase(name, (), skipped=False)
+    return parse(text).scenarios or (GherkinScenario(name, (case,)),)
+
+
+def cases_of(text: str, name: str) -> list[GherkinCase]:
+    """Return all cases of a feature, in their order; at least one."""
+    return [case for scenario in scenarios_of(text, name) for case in scenario.cases]
+
+
+def slug(text: str) -> str:
+    """Return a text as one lower-case word with hyphens; letters of any script stay."""
+    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-") or "untitled"
+
+
+def _filled(text: str, row: dict[str, str]) -> str:
+    return re.sub(r"<([^<>]+)>", lambda match: row.get(match[1], match[0]), text)

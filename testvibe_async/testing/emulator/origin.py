@@ -1,0 +1,180 @@
+"""One listening socket, and all that may happen on it.
+
+Reads requests, has them recorded and answered by its site, and carries out the faults that strike.
+It knows neither operations nor state. aiohttp's low-level server serves it: a site works on the raw
+path, so that a router would only be in the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+from aiohttp import web
+
+from .answers import Answer, json_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .faults import FaultRules
+    from .requests import RecordedRequest
+
+__all__ = ["Exchange", "Origin", "Site"]
+
+_BACKLOG = 1024
+_GARBAGE = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
+_PATIENCE = 0.1
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+@attrs.frozen
+class Exchange:
+    """A request that was taken down, and how to answer it."""
+
+    record: RecordedRequest
+    act: Callable[[], Answer]
+    """Does what was asked for; to be called once at most."""
+
+
+class Site(Protocol):
+    """What an origin serves."""
+
+    def receive(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Exchange:
+        """Take a request down, without acting on it yet."""
+        ...
+
+    def http_date(self) -> str:
+        """Return the present, as the `Date` header spells it."""
+        ...
+
+
+class Origin:
+    """A site on a socket."""
+
+    def __init__(self, site: Site, faults: FaultRules) -> None:
+        """Make an origin that does not listen yet."""
+        self.url = ""
+        """Scheme, host and port; empty before the start."""
+        self._site = site
+        self._faults = faults
+        self._closing = asyncio.Event()
+        self._listener: asyncio.Server | None = None
+        self._server: web.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; port 0 takes any that is free."""
+        loop = asyncio.get_running_loop()
+        server = web.Server(self._handle, access_log=None)
+        listener = await loop.create_server(server, host, port, backlog=_BACKLOG)
+        self._server, self._listener = server, listener
+        address, bound_port = listener.sockets[0].getsockname()[:2]
+        self.url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
+
+    async def aclose(self) -> None:
+        """Stop listening, and drop every connection, also those whose requests hang."""
+        if self._server is None or self._listener is None:
+            return
+        server, self._server = self._server, None
+        self._listener.close()
+        self._closing.set()
+        transports = [connection.transport for connection in server.connections]
+        server.pre_shutdown()
+        await server.shutdown(_PATIENCE)
+        for transport in transports:
+            if transport is not None:
+                transport.abort()
+        # The transports tell their protocols in the next round of the loop.
+        await asyncio.sleep(0)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            body = await request.content.read() if request.body_exists else b""
+        except (ConnectionError, web.RequestPayloadError):
+            return _reset(request)
+        exchange = self._site.receive(request.method, request.raw_path, request.headers, body)
+        strike = self._faults.strike(exchange.record)
+        if strike.delay and await self._closes_within(strike.delay):
+            return _reset(request)
+        if strike.fault is not None:
+            return await self._misbehave(strike.fault.kind, strike.fault.answer, request, exchange)
+        answer = exchange.act()
+        if strike.changes:
+            answer = _edited(answer, strike.changes)
+        return self._respond(exchange.record, answer)
+
+    async def _misbehave(
+        self, kind: str, answer: Answer | None, request: web.BaseRequest, exchange: Exchange
+    ) -> web.StreamResponse:
+        if answer is not None:
+            return self._respond(exchange.record, answer)
+        if kind == "hang":
+            await self._closes_within(None)
+        elif kind == "lost":
+            exchange.act()
+        elif kind == "truncated":
+            return _send_and_close(request, _half(exchange.act()))
+        elif kind == "garbage":
+            return _send_and_close(request, _GARBAGE)
+        return _reset(request)
+
+    async def _closes_within(self, seconds: float | None) -> bool:
+        """Wait for the end of the origin, for some seconds; None: as long as it takes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        return self._closing.is_set()
+
+    def _respond(self, record: RecordedRequest, answer: Answer) -> web.Response:
+        record.status = answer.status
+        headers = {"Content-Type": answer.content_type, "Date": self._site.http_date()}
+        return web.Response(
+            status=answer.status, body=answer.body, headers=headers | dict(answer.headers)
+        )
+
+
+def _edited(answer: Answer, changes: list[Callable[[object], object]]) -> Answer:
+    if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+        return answer
+    document: object = json.loads(answer.body)
+    for change in changes:
+        document = change(document)
+    return attrs.evolve(answer, body=json_body(document))
+
+
+def _half(answer: Answer) -> bytes:
+    head = (
+        f"HTTP/1.1 {answer.status} OK\r\nContent-Type: {answer.content_type}\r\n"
+        f"Content-Length: {len(answer.body)}\r\n\r\n"
+    )
+    return head.encode() + answer.body[: len(answer.body) // 2]
+
+
+def _send_and_close(request: web.BaseRequest, content: bytes) -> web.Response:
+    if request.transport is not None:
+        request.transport.write(content)
+        request.transport.close()
+    return _gone()
+
+
+def _reset(request: web.BaseRequest) -> web.Response:
+    transport = request.transport
+    if transport is not None:
+        # Without lingering the close sends a RST, not a FIN.
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport.abort()
+    return _gone()
+
+
+def _gone() -> web.Response:
+    """Return a response for a connection that is closed: aiohttp drops it without a word."""
+    return web.Response()

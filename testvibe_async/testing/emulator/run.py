@@ -1,0 +1,184 @@
+"""One run: queued, executing, over, by the clock alone, and the documents that tell of it.
+
+Nothing happens to a run as time passes; its state is worked out when somebody asks. What is
+expensive to say is said once: a list row for each phase, the digest of a finished run for good.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .answers import json_body
+from .artifacts import Artifact, collect
+from .cases import Case, execute, summary
+from .gherkin import cases_of
+from .playwright import runner_log, spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .clock import EmulatorClock
+    from .feature import Feature
+    from .project import Project
+    from .scenario import RunStatus, Scenario
+
+__all__ = ["RUNNING_DIGESTS", "Run"]
+
+RUNNING_DIGESTS: Mapping[str, Mapping[str, object]] = {
+    "null": {"summary": None, "tests": None, "artifacts": None},
+    "empty": {"summary": {}, "tests": [], "artifacts": []},
+    "absent": {},
+}
+"""What a digest may hold in place of results while the run is going on."""
+
+_DIAGNOSIS_HEAD = (
+    "runId",
+    "status",
+    "featureId",
+    "featureName",
+    "config",
+    "siteUrl",
+    "finishedUtc",
+)
+_DIAGNOSIS_SUMMARY = ("total", "passed", "failed")
+
+
+class _Phase(Enum):
+    QUEUED = 0
+    ACTIVE = 1
+    FINISHED = 2
+
+
+@attrs.define(eq=False, kw_only=True)
+class Run:
+    """One run. Instants are emulator seconds."""
+
+    id: int
+    ordinal: int
+    """1 for its feature's first run."""
+    project: Project = attrs.field(repr=False)
+    feature: Feature
+    feature_name: str
+    """The feature's name at the dispatch."""
+    config: str
+    site_url: str
+    created_at: float
+    started_at: float
+    finished_at: float
+    verdict: RunStatus
+    """How it ends, or ended."""
+    generated_from: str
+    """The text that the tests it executes were generated from."""
+    clock: EmulatorClock
+    scenario: Scenario
+    unfinished: Mapping[str, object]
+    """One of `RUNNING_DIGESTS`."""
+    _row: tuple[_Phase, bytes] | None = attrs.field(default=None, init=False)
+    _digest: bytes | None = attrs.field(default=None, init=False)
+
+    @property
+    def status(self) -> str:
+        """The status now."""
+        return self.status_at(self.clock.now())
+
+    def status_at(self, now: float) -> str:
+        """Return `running`, `passed` or `failed`."""
+        return "running" if now < self.finished_at else self.verdict
+
+    def finish(self, status: RunStatus, now: float) -> None:
+        """End it at once."""
+        self.verdict = status
+        self.started_at = min(self.started_at, now)
+        self.finished_at = now
+        self._row = self._digest = None
+
+    def row(self, now: float) -> bytes:
+        """Return the JSON of the digest without tests, artifacts and log."""
+        phase = self._phase(now)
+        if self._row is None or self._row[0] is not phase:
+            self._row = (phase, json_body(self._head(now) | self._row_summary(phase)))
+        return self._row[1]
+
+    def digest(self, now: float) -> bytes:
+        """Return the JSON of the digest."""
+        if now < self.finished_at:
+            return json_body({**self._head(now), **self.unfinished})
+        if self._digest is None:
+            self._digest = json_body({**self._head(now), **self._results()})
+        return self._digest
+
+    def diagnosis(self, now: float) -> dict[str, object]:
+        """Return the diagnosis, without the links to the artifacts."""
+        head = self._head(now)
+        over = now >= self.finished_at
+        cases = self.cases() if over else []
+        tests = cases_of(self.generated_from, self.feature_name)
+        return {
+            **{key: head[key] for key in _DIAGNOSIS_HEAD},
+            "verdict": self.verdict if over else None,
+            "summary": {key: summary(cases)[key] for key in _DIAGNOSIS_SUMMARY} if over else None,
+            "failures": [
+                {**case.document(), "name": f"{self.feature_name} > {case.name}"}
+                for case in cases
+                if case.status == "failed"
+            ],
+            "gherkin": self.feature.gherkin,
+            "specs": [{"path": self.feature.spec_path, "content": spec(self.feature_name, tests)}],
+            "log": self._log(cases) if over and self.verdict == "failed" else None,
+        }
+
+    def cases(self) -> list[Case]:
+        """Work out the results of its tests."""
+        return execute(
+            cases_of(self.generated_from, self.feature_name),
+            self.scenario.dice("cases", self.feature_name, self.ordinal),
+            fails=self.verdict == "failed",
+            seconds=self.finished_at - self.started_at,
+            site_url=self.site_url,
+            fixed=self.scenario.outcome(self.feature_name),
+        )
+
+    def artifacts(self, now: float) -> list[Artifact]:
+        """Make its files; there are none before it is over."""
+        return collect(self.feature_name, self.cases()) if now >= self.finished_at else []
+
+    def _phase(self, now: float) -> _Phase:
+        if now >= self.finished_at:
+            return _Phase.FINISHED
+        return _Phase.ACTIVE if now >= self.started_at else _Phase.QUEUED
+
+    def _head(self, now: float) -> dict[str, object]:
+        stamp = self.clock.stamp
+        return {
+            "runId": self.id,
+            "status": self.status_at(now),
+            "featureId": self.feature.id,
+            "featureName": self.feature_name,
+            "config": self.config,
+            "siteUrl": self.site_url,
+            "createdUtc": stamp(self.created_at),
+            "startedUtc": stamp(self.started_at) if now >= self.started_at else None,
+            "finishedUtc": stamp(self.finished_at) if now >= self.finished_at else None,
+        }
+
+    def _row_summary(self, phase: _Phase) -> dict[str, object]:
+        if phase is _Phase.FINISHED:
+            return {"summary": summary(self.cases())}
+        return {key: value for key, value in self.unfinished.items() if key == "summary"}
+
+    def _results(self) -> dict[str, object]:
+        cases = self.cases()
+        results: dict[str, object] = {
+            "summary": summary(cases),
+            "tests": [case.document() for case in cases],
+            "artifacts": [file.document() for file in collect(self.feature_name, cases)],
+        }
+        if self.verdict == "failed":
+            results["log"] = self._log(cases)
+        return results
+
+    def _log(self, cases: Sequence[Case]) -> str:
+        return runner_log(self.feature_name, self.feature.spec_path, cases)

@@ -1,0 +1,273 @@
+"""The service's state, and the few things that change it.
+
+Decides what may happen when, and refuses the rest. It knows documents in plain words, but no HTTP:
+`operations` speaks for it.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from .answers import conflict, forbidden
+from .feature import Feature
+from .generation import Generation, begin
+from .gherkin import scenarios_of, slug
+from .in_flight import InFlight
+from .project import Project
+from .run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .clock import EmulatorClock
+    from .links import Links
+    from .scenario import GenerationPlan, GenerationStatus, RunStatus, Scenario
+
+__all__ = ["NEVER_GENERATED", "Service"]
+
+NEVER_GENERATED = "draft"
+"""The status of a feature that was never generated (assumed: the documentation names none)."""
+
+# Ids of different things never look alike, nor like a position in a list.
+_FIRST_FEATURE, _FIRST_RUN = 12, 214
+_LONG_AGO = 3600.0
+_BUSY = "This feature is generating: wait for that, or cancel it."
+
+
+class Service:
+    """One workspace: projects, features, runs, generations."""
+
+    def __init__(
+        self,
+        clock: EmulatorClock,
+        scenario: Scenario,
+        *,
+        links: Links,
+        credits_left: int | None,
+        unfinished: Mapping[str, object],
+    ) -> None:
+        """Make an empty workspace.
+
+        Args:
+            clock: All its time.
+            scenario: How long things take, and how they end.
+            links: What links to artifacts are made with.
+            credits_left: How many generations may be dispatched. None: any number.
+            unfinished: What a digest holds in place of results while the run is going on.
+        """
+        self.clock = clock
+        self.scenario = scenario
+        self.links = links
+        self.credits_left = credits_left
+        self.projects: dict[str, Project] = {}
+        self.runs: dict[int, Run] = {}
+        self.generations: dict[str, Generation] = {}
+        """Those that were dispatched here, by request id."""
+        self.runs_in_flight: InFlight[Run] = InFlight()
+        self.generations_in_flight: InFlight[Generation] = InFlight()
+        self._unfinished = unfinished
+        self._feature_ids = count(_FIRST_FEATURE)
+        self._run_ids = count(_FIRST_RUN)
+
+    def add_project(self, name: str, base_url: str, *, project_id: str | None = None) -> Project:
+        """Add a project; without an id it gets one that the seed decides."""
+        if project_id is None:
+            bits = self.scenario.dice("project", name, len(self.projects)).getrandbits(128)
+            project_id = str(UUID(int=bits, version=4))
+        project = Project(id=project_id, name=name, base_url=base_url)
+        self.projects[project_id.casefold()] = project
+        return project
+
+    def add_feature(
+        self,
+        project: Project,
+        name: str,
+        gherkin: str,
+        *,
+        status: str = NEVER_GENERATED,
+        kind: str = "feature",
+        rationale: str | None = None,
+    ) -> Feature:
+        """Add a feature.
+
+        Raises:
+            Refusal: 409, where the project has one of that name.
+        """
+        _require_free_name(project, name)
+        feature = Feature(
+            id=next(self._feature_ids),
+            name=name,
+            gherkin=gherkin,
+            kind=kind,
+            status=status,
+            rationale=rationale,
+            slug=slug(name),
+            updated_at=self.clock.now(),
+            generated_from=gherkin if status == "generated" else None,
+            clock=self.clock,
+        )
+        project.add(feature)
+        return feature
+
+    def update_feature(
+        self, project: Project, feature: Feature, *, name: str | None, gherkin: str | None
+    ) -> None:
+        """Change a feature's name or text; its generated tests stay as they are.
+
+        Raises:
+            Refusal: 409, while it is generating, or where the name is taken.
+        """
+        _require_idle(feature, _BUSY)
+        if name is not None:
+            _require_free_name(project, name, feature)
+            project.rename(feature, name)
+        if gherkin is not None:
+            feature.gherkin = gherkin
+        feature.updated_at = self.clock.now()
+
+    def delete_feature(self, project: Project, feature: Feature) -> None:
+        """Delete a feature; its runs can still be read.
+
+        Raises:
+            Refusal: 409, while it is generating.
+        """
+        _require_idle(feature, _BUSY)
+        project.remove(feature)
+
+    def dispatch_generation(self, feature: Feature, site_url: str) -> Generation:
+        """Begin to generate a feature's tests.
+
+        Raises:
+            Refusal: 409, while it is generating; 403, where no credits are left.
+        """
+        _require_idle(feature, "This feature is already generating.")
+        self._spend_credit()
+        now = self.clock.now()
+        feature.generations_dispatched += 1
+        plan = self._plan(feature, feature.generations_dispatched)
+        generation = self._begin(feature, plan, site_url, now)
+        feature.generation = generation
+        feature.status = "generating"
+        feature.updated_at = now
+        self.generations[generation.request_id] = generation
+        self.generations_in_flight.add(generation, now)
+        return generation
+
+    def cancel_generation(self, feature: Feature) -> None:
+        """End a feature's generation.
+
+        Raises:
+            Refusal: 409, where none is in flight.
+        """
+        if feature.status != "generating" or feature.generation is None:
+            message = "This feature has no generation in flight."
+            raise conflict(message)
+        now = self.clock.now()
+        self.finish_generation(feature.generation, "cancelled", now)
+        feature.settle(now)
+
+    def latest_generation(self, project: Project, feature: Feature) -> Generation | None:
+        """Return a feature's latest generation, also one from before the emulator's start."""
+        outcomes: dict[str, GenerationStatus] = {
+            "generated": "generated",
+            "failed": "failed",
+            "cancelled": "cancelled",
+        }
+        outcome = outcomes.get(feature.status)
+        if feature.generation is None and outcome is not None:
+            plan = self._plan(feature, 0)
+            past = self._begin(feature, plan, project.base_url, -plan.duration - _LONG_AGO)
+            past.finish(outcome, past.finished_at)
+            feature.generation = past
+        return feature.generation
+
+    def finish_generation(
+        self, generation: Generation, status: GenerationStatus, now: float
+    ) -> None:
+        """End a generation that is going on; one that is over stays as it is."""
+        if now < generation.finished_at:
+            generation.finish(status, now)
+            self.generations_in_flight.discard(generation)
+
+    def dispatch_run(
+        self, project: Project, feature: Feature, *, config: str, site_url: str
+    ) -> Run:
+        """Begin to run a feature's tests.
+
+        Raises:
+            Refusal: 409, unless its tests are generated.
+        """
+        if feature.status != "generated" or feature.generated_from is None:
+            message = f"Only generated features can run; this one is {feature.status}."
+            raise conflict(message)
+        now = self.clock.now()
+        ordinal = len(feature.runs) + 1
+        plan = self.scenario.plan_run(feature.name, ordinal)
+        run = Run(
+            id=next(self._run_ids),
+            ordinal=ordinal,
+            project=project,
+            feature=feature,
+            feature_name=feature.name,
+            config=config,
+            site_url=site_url,
+            created_at=now,
+            started_at=now + plan.queue,
+            finished_at=now + plan.queue + plan.duration,
+            verdict=plan.status,
+            generated_from=feature.generated_from,
+            clock=self.clock,
+            scenario=self.scenario,
+            unfinished=self._unfinished,
+        )
+        for runs in (feature.runs, project.runs):
+            runs.append(run)
+        self.runs[run.id] = run
+        self.runs_in_flight.add(run, now)
+        return run
+
+    def finish_run(self, run: Run, status: RunStatus, now: float) -> None:
+        """End a run that is going on; one that is over stays as it is."""
+        if now < run.finished_at:
+            run.finish(status, now)
+            self.runs_in_flight.discard(run)
+
+    def _spend_credit(self) -> None:
+        if self.credits_left is None:
+            return
+        if self.credits_left <= 0:
+            message = "No credits left for another generation."
+            raise forbidden(message)
+        self.credits_left -= 1
+
+    def _plan(self, feature: Feature, ordinal: int) -> GenerationPlan:
+        sections = len(scenarios_of(feature.gherkin, feature.name))
+        return self.scenario.plan_generation(feature.name, ordinal, sections)
+
+    def _begin(
+        self, feature: Feature, plan: GenerationPlan, site_url: str, at: float
+    ) -> Generation:
+        return begin(
+            plan,
+            feature_id=feature.id,
+            gherkin=feature.gherkin,
+            scenarios=scenarios_of(feature.gherkin, feature.name),
+            site_url=site_url,
+            created_at=at,
+            clock=self.clock,
+        )
+
+
+def _require_idle(feature: Feature, message: str) -> None:
+    if feature.status == "generating":
+        raise conflict(message)
+
+
+def _require_free_name(project: Project, name: str, owner: Feature | None = None) -> None:
+    """Refuse a second feature of one name: names are what paths address features by (assumed)."""
+    taken: Feature | None = project.named(name)
+    if taken is not None and taken is not owner:
+        message = f"This project already has a feature named {taken.name!r}."
+        raise conflict(message)
