@@ -216,12 +216,14 @@ class State(ABC, Generic[SnapshotT]):
             is_borne = self.is_known and now - self.missing_since < GRACE_SECONDS
         elif type(failure) is ObservationError:
             self.failing_since = now if self.failing_since is None else self.failing_since
-            is_borne = now - self.failing_since < max_outage
+            outage = now - self.failing_since
+            is_borne = outage < max_outage
+            failure = self.failure(error, f"nothing but failures for {outage:.0f} s, the last: ")
         else:
             is_borne = False
         return None if is_borne else failure
 
-    def failure(self, error: VibeError) -> VibeError:
+    def failure(self, error: VibeError, preface: str = "") -> VibeError:
         """Return what a caller should be told of a failure to observe, with the ref."""
         if isinstance(error, OperationSupersededError):
             return error
@@ -229,7 +231,7 @@ class State(ABC, Generic[SnapshotT]):
             error.ref = self.ref
             return error
         kind = OperationNotFoundError if isinstance(error, NotFoundError) else ObservationError
-        failure = kind(str(error), ref=self.ref)
+        failure = kind(f"{preface}{error}", ref=self.ref)
         failure.__cause__ = error
         return failure
 

@@ -102,7 +102,7 @@ class LookFailed(Event):
     """An operation could not be observed this time. Unless `is_final`, the poller goes on."""
 
     hook: ClassVar[str] = "on_look_failed"
-    level: ClassVar[int] = logging.WARNING
+    level: ClassVar[int] = logging.INFO
 
     ref: Ref
     error: VibeError

@@ -1,0 +1,918 @@
+"""What an operation promises, on virtual time and over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    ConflictError,
+    ForbiddenError,
+    GenerationRef,
+    Hooks,
+    LookFailed,
+    MalformedResponseError,
+    ObservationError,
+    Operation,
+    OperationNotFoundError,
+    OperationSupersededError,
+    Phase,
+    Run,
+    RunRef,
+    ServerError,
+    Transition,
+    UnauthorizedError,
+    WaitTimeoutError,
+)
+from testvibe_async.testing import Emulator, Fault, Scenario
+from tests.conftest import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from testvibe_async import Project, RunOperation
+
+RUN_SECONDS = 30.0
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    """Every run queues for 5 s, executes for 25 s and passes; every generation takes 100 s."""
+    scenario = Scenario(
+        run_queue=(5, 5),
+        run_duration=(25, 25),
+        failing_runs=0,
+        generation_warm_up=(20, 20),
+        generation_section=(35, 35),
+        verification=(10, 10),
+        failing_generations=0,
+    )
+    async with Emulator(scenario=scenario) as emulator:
+        emulator.add_feature("Draft", status="draft")
+        yield emulator
+
+
+@pytest.fixture
+async def operation(project: Project) -> RunOperation:
+    return await project.run_feature("Checkout")
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def statuses(operation: Operation[Any]) -> list[tuple[Phase, str | None]]:
+    return [(change.phase, change.status) async for change in operation]
+
+
+def a_task(operation: Operation[Run]) -> asyncio.Task[Run]:
+    return asyncio.ensure_future(operation.wait())
+
+
+class TestAwaiting:
+    async def test_a_run_is_awaited_to_its_outcome(self, operation: RunOperation) -> None:
+        """Awaiting returns the digest, soon after the run ended."""
+        run = await operation
+
+        assert run.is_passed
+        assert operation.done
+        assert operation.outcome is run
+        assert RUN_SECONDS <= now() <= RUN_SECONDS + 3
+
+    async def test_a_failed_run_is_a_result(self, emulator: Emulator, project: Project) -> None:
+        """A run that failed is returned, not raised."""
+        operation = await project.run_feature("Checkout")
+        emulator.finish_run(operation.run_id, "failed")
+
+        run = await operation
+
+        assert run.status == "failed"
+        assert run.failures
+        assert run.log
+
+    async def test_awaiting_again_costs_nothing(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A terminal state is kept for good: no request, no time, the same value."""
+        first = await operation
+        asked, at = len(emulator.requests), now()
+
+        assert await operation is first
+        assert await operation.poll() is first
+        assert await operation.wait(timeout=1) is first
+        assert (len(emulator.requests), now()) == (asked, at)
+
+    async def test_a_terminal_state_outlives_the_client(self, emulator: Emulator) -> None:
+        """What is known to be over can be read after the client is closed."""
+        async with client_of(emulator) as client:
+            operation = await client.project().run_feature("Checkout")
+            run = await operation
+
+        assert await operation is run
+
+    async def test_ten_waiters_and_three_iterators_cost_one_stream_of_polls(
+        self, emulator: Emulator, operation: RunOperation, client: Client
+    ) -> None:
+        """Any number of waits on one operation cost as many polls as a single wait."""
+        handles = [client.attach(operation.ref) for _ in range(5)]
+        single = await client.project().run_feature("Returns")
+        waits = [a_task(handle) for handle in (*handles, *handles)]
+        iterations = [asyncio.ensure_future(statuses(handle)) for handle in handles[:3]]
+        await single
+        runs = await asyncio.gather(*waits)
+        histories = await asyncio.gather(*iterations)
+
+        assert len({id(run) for run in runs}) == 1
+        assert [len(history) for history in histories] == [3, 3, 3]
+        polls_of_one = emulator.count("get_run", run_id=single.run_id)
+        assert 10 <= polls_of_one <= 11
+        assert emulator.count("get_run", run_id=operation.run_id) == polls_of_one
+
+    async def test_two_handles_of_one_ref_share_a_state(
+        self, client: Client, operation: RunOperation
+    ) -> None:
+        """What one handle saw, the other knows."""
+        other = client.attach(operation.ref)
+        await operation
+
+        assert other is not operation
+        assert other.outcome is operation.outcome
+
+
+class TestTimeouts:
+    async def test_a_timeout_is_not_a_failure(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """The wait ends with the ref and the status; the run goes on, and so does a later wait."""
+        with pytest.raises(WaitTimeoutError) as caught:
+            await operation.wait(timeout=10)
+
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.ref == operation.ref
+        assert caught.value.status == "running"
+        assert caught.value.elapsed == pytest.approx(10)
+        assert emulator.count("cancel_generation") == 0
+        assert (await operation).is_passed
+
+    async def test_the_message_says_what_to_do(self, operation: RunOperation) -> None:
+        """The message names the operation, how it stands, and that a later wait goes on."""
+        with pytest.raises(
+            WaitTimeoutError, match=r"run \d+ is still running after 1 s.*wait again"
+        ):
+            await operation.wait(timeout=1)
+
+    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
+    async def test_a_timeout_must_be_seconds(self, operation: RunOperation, timeout: Any) -> None:
+        """What is no number of seconds above 0 is refused at once."""
+        with pytest.raises(ValueError, match="timeout must be a number of seconds above 0"):
+            await operation.wait(timeout=timeout)
+
+    async def test_a_foreign_timeout_is_left_alone(self, operation: RunOperation) -> None:
+        """asyncio.timeout around an await gives asyncio's own TimeoutError."""
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(5):
+                await operation
+
+        assert not isinstance(caught.value, WaitTimeoutError)
+
+
+class TestCancelling:
+    async def test_a_cancelled_waiter_takes_away_only_itself(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """One of two waits is cancelled; the other gets the outcome at the usual time."""
+        lost, kept = a_task(operation), a_task(operation)
+        await asyncio.sleep(4)
+        lost.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await lost
+        assert (await kept).is_passed
+        assert now() < RUN_SECONDS + 3
+        assert emulator.count("get_run") in {10, 11}
+
+    async def test_nobody_waiting_means_no_polls(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """Polling ends with the last wait, and begins again with the next."""
+        wait = a_task(operation)
+        await asyncio.sleep(4)
+        wait.cancel()
+        await asyncio.sleep(0)
+        asked = emulator.count("get_run")
+        await asyncio.sleep(20)
+
+        assert emulator.count("get_run") == asked
+        assert (await operation).is_passed
+
+    async def test_a_dispatch_alone_costs_no_polls(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """An operation that nobody waits for is not looked at."""
+        await asyncio.sleep(60)
+
+        assert emulator.count("get_run") == 0
+        assert (operation.status, operation.phase) == ("running", "queued")
+
+
+class TestPolling:
+    async def test_a_poll_looks_once(self, emulator: Emulator, operation: RunOperation) -> None:
+        """poll() asks once and returns what it saw."""
+        await asyncio.sleep(10)
+        run = await operation.poll()
+
+        assert run.phase is Phase.ACTIVE
+        assert operation.snapshot is run
+        assert operation.observed_at is not None
+        assert emulator.count("get_run") == 1
+
+    async def test_a_poll_that_fails_says_why(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A look that fails is an ObservationError with the ref, caused by what came."""
+        emulator.fail("get_run", Fault.status(500))
+
+        with pytest.raises(ObservationError) as caught:
+            await operation.poll()
+
+        assert caught.value.ref == operation.ref
+        assert isinstance(caught.value.__cause__, ServerError)
+
+    async def test_a_poll_of_what_is_unknown(self, client: Client, emulator: Emulator) -> None:
+        """A look at a run that the service does not know says so."""
+        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
+
+        with pytest.raises(OperationNotFoundError):
+            await client.attach(ref).poll()
+
+    async def test_an_older_answer_never_overwrites_a_newer_one(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A look that was answered late, by a look that began after it, changes nothing."""
+        await asyncio.sleep(1)
+        emulator.fail("get_run", Fault.delay(20), times=1)
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "old"}), times=1)
+        late = asyncio.ensure_future(operation.poll())
+        await asyncio.sleep(7)
+        newer = await operation.poll()
+        assert newer.phase is Phase.ACTIVE
+
+        seen_late = await late
+
+        assert seen_late is newer
+        assert operation.status == "running"
+
+
+class TestIterating:
+    async def test_transitions_come_in_order(self, operation: RunOperation) -> None:
+        """The present one first, each change of phase or status once, ending with the last."""
+        assert await statuses(operation) == [
+            (Phase.QUEUED, "running"),
+            (Phase.ACTIVE, "running"),
+            (Phase.FINISHED, "passed"),
+        ]
+
+    async def test_the_dispatch_itself_has_no_snapshot(self, operation: RunOperation) -> None:
+        """The first transition of a new operation tells no more than the dispatch did."""
+        changes = [change async for change in operation]
+
+        assert changes[0].snapshot is None
+        assert changes[-1].snapshot is operation.outcome
+        assert changes[0].observed_at <= changes[-1].observed_at
+
+    async def test_what_is_over_gives_its_last_transition_alone(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """Iterating over a finished operation yields the end, and asks nothing."""
+        await operation
+        asked = len(emulator.requests)
+
+        assert await statuses(operation) == [(Phase.FINISHED, "passed")]
+        assert len(emulator.requests) == asked
+
+    async def test_an_attached_operation_is_seen_first(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """Where nothing is known yet, the first transition is the first look's."""
+        async with client_of(emulator) as other:
+            attached = other.attach(operation.ref)
+            assert (attached.status, attached.phase, attached.snapshot) == (None, None, None)
+
+            changes = [change async for change in attached]
+
+        assert changes[0].snapshot is not None
+        assert [change.phase for change in changes] == ["queued", "active", "finished"]
+
+    async def test_leaving_early_ends_the_polling(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """An iterator that was dropped asks for no more looks."""
+        async for change in operation:
+            if change.phase is Phase.ACTIVE:
+                break
+        asked = emulator.count("get_run")
+        await asyncio.sleep(60)
+
+        assert emulator.count("get_run") == asked
+
+    async def test_closing_ends_the_polling(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """aclosing() works on an iteration, and a closed one ends."""
+        changes: Any = operation.updates()
+        async with aclosing(changes):
+            await anext(changes)
+        await asyncio.sleep(60)
+
+        assert emulator.count("get_run") == 0
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+
+    async def test_a_slow_consumer_misses_nothing(self, operation: RunOperation) -> None:
+        """Transitions are kept for a body that takes its time."""
+        seen: list[Phase] = []
+        async for change in operation:
+            seen.append(change.phase)
+            await asyncio.sleep(40)
+
+        assert seen == ["queued", "active", "finished"]
+
+    async def test_a_cancelled_step_can_be_taken_again(self, operation: RunOperation) -> None:
+        """Cancelling the wait for the next transition loses none."""
+        changes = aiter(operation)
+        await anext(changes)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await anext(changes)
+
+        assert (await anext(changes)).phase is Phase.ACTIVE
+
+    async def test_two_tasks_on_one_iteration_are_told(self, operation: RunOperation) -> None:
+        """One iteration serves one task; a second is told so, and the first goes on."""
+        changes = aiter(operation)
+        await anext(changes)
+        first = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0)
+
+        with pytest.raises(RuntimeError, match="give each its own"):
+            await anext(changes)
+        assert (await first).phase is Phase.ACTIVE
+
+    async def test_updates_tell_of_sections(self, project: Project) -> None:
+        """updates() yields every change that is seen, also where phase and status stay."""
+        generation = await project.generate_feature("Draft")
+
+        updates: list[Transition[Any]] = [change async for change in generation.updates()]
+        sections = [
+            [section.status for section in change.snapshot.sections]
+            for change in updates
+            if change.snapshot is not None
+        ]
+
+        assert [change.status for change in updates[-2:]] == ["generating", "generated"]
+        assert sections[0] == ["queued"]
+        assert ["in_progress"] in sections
+        assert len(updates) > len([change async for change in generation]) + 2
+
+    async def test_an_iteration_raises_what_a_wait_raises(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """An iteration ends with the error where the operation can't be observed."""
+        changes = aiter(operation)
+        await anext(changes)
+        emulator.fail("get_run", Fault.status(401))
+
+        with pytest.raises(UnauthorizedError):
+            await anext(changes)
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+
+
+class TestObserving:
+    async def test_500s_for_two_minutes_are_borne(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A service that fails for two minutes is waited out."""
+        emulator.fail("get_run", Fault.status(500), when=lambda _: now() < 120)
+
+        assert (await operation).is_passed
+        assert 120 <= now() <= 155
+
+    async def test_an_outage_ends_the_wait_and_not_the_operation(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """After max_outage the wait is told, and a later one looks again."""
+        outage = emulator.fail("get_run", Fault.status(503))
+
+        with pytest.raises(ObservationError, match="nothing but failures") as caught:
+            await operation
+
+        assert 300 <= now() <= 345
+        assert caught.value.ref == operation.ref
+        assert isinstance(caught.value.__cause__, ServerError)
+        assert not operation.done
+        outage.remove()
+        assert (await operation).is_passed
+
+    async def test_failures_are_not_hammered(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """The poller backs off while it sees nothing but failures."""
+        emulator.fail("get_run", Fault.status(500))
+
+        with pytest.raises(ObservationError):
+            await operation
+
+        at = [request.at for request in emulator.requests if request.operation == "get_run"]
+        gaps = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+        assert len(at) < 20
+        assert gaps == pytest.approx([6, 12, 24, *[30] * (len(gaps) - 3)], abs=0.5)
+
+    async def test_every_waiter_gets_an_error_of_its_own(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """No two waits share an exception, nor its traceback."""
+        emulator.fail("get_run", Fault.status(403))
+
+        first, second = await asyncio.gather(
+            operation.wait(), operation.wait(), return_exceptions=True
+        )
+
+        assert isinstance(first, ForbiddenError)
+        assert isinstance(second, ForbiddenError)
+        assert first is not second
+        assert first.__traceback__ is not second.__traceback__
+
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_a_refused_key_is_told_at_once(
+        self, emulator: Emulator, operation: RunOperation, status: int
+    ) -> None:
+        """401 and 403 end the wait at the first look, with the ref."""
+        emulator.fail("get_run", Fault.status(status), times=1)
+
+        with pytest.raises((UnauthorizedError, ForbiddenError)) as caught:
+            await operation
+
+        assert emulator.count("get_run") == 1
+        assert caught.value.ref == operation.ref
+        assert (await operation).is_passed
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault.body(b"<html>bad gateway</html>", content_type="text/html"),
+            Fault.body(b"{}"),
+            Fault.body(b'{"runId": 1, "status": "passed"}'),
+            Fault.body(b'{"runId": 214, "status": 7}'),
+            Fault.garbage(),
+            Fault.truncated(),
+            Fault.reset(),
+            Fault.status(429),
+            Fault.status(418),
+            Fault.status(302),
+        ],
+    )
+    async def test_a_look_that_shows_nothing_is_borne(
+        self, emulator: Emulator, operation: RunOperation, fault: Fault
+    ) -> None:
+        """Whatever comes in place of an answer, the next look goes on."""
+        rule = emulator.fail("get_run", fault, times=2)
+
+        assert (await operation).is_passed
+        assert rule.hits == 2
+
+    async def test_an_unreadable_answer_harms_no_neighbour(
+        self, emulator: Emulator, operation: RunOperation, client: Client
+    ) -> None:
+        """What can't be decoded is one operation's trouble."""
+        neighbour = await client.project().run_feature("Returns")
+        bad = operation.run_id
+        emulator.fail("get_run", Fault.body(b"["), when=lambda request: request.run_id == bad)
+
+        results = await asyncio.gather(operation, neighbour, return_exceptions=True)
+
+        assert isinstance(results[0], ObservationError)
+        assert isinstance(results[0].__cause__, MalformedResponseError)
+        assert isinstance(results[1], Run)
+        assert emulator.count("get_run", run_id=neighbour.run_id) in {10, 11}
+
+    async def test_an_unknown_status_is_not_the_end(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A status that is not documented is kept as it came, and polled on."""
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "paused"}), times=1)
+
+        assert await statuses(operation) == [
+            (Phase.QUEUED, "running"),
+            (Phase.QUEUED, "paused"),
+            (Phase.ACTIVE, "running"),
+            (Phase.FINISHED, "passed"),
+        ]
+
+    async def test_an_unknown_status_with_an_end_is_the_end(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A status that is not documented is terminal once `finishedUtc` is set."""
+        over = {"status": "expired", "finishedUtc": "2026-06-10T16:02:54Z"}
+        emulator.fail("get_run", Fault.edit(lambda run: run | over))
+
+        run = await operation
+
+        assert (run.status, run.phase) == ("expired", "finished")
+
+    async def test_an_unknown_conclusion_ends_a_generation(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """An unknown status of a generation is terminal once `overallConclusion` is set."""
+        over = {"featureStatus": "timed_out", "overallConclusion": "timed_out"}
+        emulator.fail("get_generation_status", Fault.edit(lambda status: status | over), skip=1)
+
+        generation = await (await project.generate_feature("Draft"))
+
+        assert (generation.status, generation.phase) == ("timed_out", "finished")
+
+    async def test_a_404_heals_within_the_grace(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A run that the service does not know yet is asked for again."""
+        emulator.fail("get_run", Fault.status(404), when=lambda _: now() < 10)
+
+        assert (await operation).is_passed
+
+    async def test_a_404_that_stays_is_told_after_the_grace(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """After 10 s the service's word is taken; a later wait asks again."""
+        gone = emulator.fail("get_run", Fault.status(404))
+
+        with pytest.raises(OperationNotFoundError) as caught:
+            await operation
+
+        assert 12 <= now() <= 30
+        assert caught.value.ref == operation.ref
+        gone.remove()
+        assert (await operation).is_passed
+
+    async def test_what_nobody_ever_saw_has_no_grace(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """An attached run that the service does not know is told at the first look."""
+        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
+
+        with pytest.raises(OperationNotFoundError):
+            await client.attach(ref)
+
+        assert emulator.count("get_run") == 1
+        assert now() < 1
+
+    async def test_a_failed_look_is_told_to_the_hook(self, emulator: Emulator) -> None:
+        """on_look_failed hears of each look that failed, and whether the waits were told."""
+        heard: list[LookFailed] = []
+        async with client_of(emulator, hooks=Hooks(on_look_failed=heard.append)) as client:
+            operation = await client.project().run_feature("Checkout")
+            emulator.fail("get_run", Fault.status(500), times=2)
+            emulator.fail("get_run", Fault.status(401), times=1)
+            with pytest.raises(UnauthorizedError):
+                await operation
+
+        assert [event.is_final for event in heard] == [False, False, True]
+        assert {event.ref for event in heard} == {operation.ref}
+
+
+class TestGenerations:
+    async def test_a_generation_is_awaited(self, emulator: Emulator, project: Project) -> None:
+        """Awaiting a generation returns its last status."""
+        operation = await project.generate_feature("Draft")
+
+        generation = await operation
+
+        assert generation.is_generated
+        assert generation.request_id == operation.request_id
+        assert operation.feature_id == generation.feature_id
+        assert not operation.adopted
+        assert emulator.features["Draft"].status == "generated"
+
+    async def test_polls_slow_down_with_age(self, emulator: Emulator, project: Project) -> None:
+        """A generation is looked at every 3 s at first, and never less than every 10 s."""
+        operation = await project.generate_feature("Draft")
+        with pytest.raises(WaitTimeoutError):
+            await operation.wait(timeout=65)
+        at = [r.at for r in emulator.requests if r.operation == "get_generation_status"][1:]
+        gaps = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+
+        assert gaps[0] == pytest.approx(3, abs=0.3)
+        assert max(gaps) < 4
+
+    async def test_the_previous_generations_status_is_not_ours(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """While ours is new, a status of the one before it is waited out."""
+        previous = {"requestId": "previous", "featureStatus": "generated"}
+        emulator.fail(
+            "get_generation_status",
+            Fault.edit(lambda status: status | previous),
+            when=lambda _: 0 < now() < 9,
+        )
+        operation = await project.generate_feature("Draft")
+
+        assert await statuses(operation) == [
+            (Phase.QUEUED, "generating"),
+            (Phase.ACTIVE, "generating"),
+            (Phase.FINISHED, "generated"),
+        ]
+        assert (await operation).request_id == operation.request_id
+
+    async def test_a_poll_of_the_previous_one_says_so(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A look that shows only the generation before ours raises, and never returns it."""
+        operation = await project.generate_feature("Draft")
+        emulator.fail(
+            "get_generation_status", Fault.edit(lambda status: status | {"requestId": "previous"})
+        )
+
+        with pytest.raises(ObservationError, match="still tells of the one before"):
+            await operation.poll()
+
+    async def test_superseded_before_it_was_seen(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Another request id after the first 10 s means that ours was superseded."""
+        operation = await project.generate_feature("Draft")
+        emulator.fail(
+            "get_generation_status", Fault.edit(lambda status: status | {"requestId": "newer"})
+        )
+
+        with pytest.raises(OperationSupersededError) as caught:
+            await operation
+
+        assert 10 <= now() <= 16
+        assert caught.value.newer_request_id == "newer"
+        assert caught.value.ref == operation.ref
+
+    async def test_superseded_after_it_was_seen(self, emulator: Emulator, project: Project) -> None:
+        """Once ours was seen, another request id supersedes it at once."""
+        operation = await project.generate_feature("Draft")
+        await operation.poll()
+        emulator.finish_generation(operation.request_id)
+        await project.generate_feature("Draft")
+
+        with pytest.raises(OperationSupersededError):
+            await operation
+
+        assert now() < 4
+
+    async def test_a_status_without_a_request_id_can_not_be_told(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A status that does not say of which generation it tells is never taken for ours."""
+        emulator.fail(
+            "get_generation_status",
+            Fault.edit(lambda status: {k: v for k, v in status.items() if k != "requestId"}),
+            skip=1,
+            times=9,
+        )
+        operation = await project.generate_feature("Draft")
+
+        assert (await operation).request_id == operation.request_id
+
+    async def test_cancelling(self, emulator: Emulator, project: Project) -> None:
+        """cancel() ends the generation at the service, and the operation sees it."""
+        operation = await project.generate_feature("Draft")
+        await operation.cancel()
+
+        assert (await operation).status == "cancelled"
+
+    async def test_cancelling_what_is_over_does_nothing(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """cancel() of a finished generation sends nothing."""
+        operation = await project.generate_feature("Draft")
+        await operation
+        await operation.cancel()
+
+        assert emulator.count("cancel_generation") == 0
+
+    async def test_cancelling_never_hits_another(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """cancel() of a superseded generation leaves the newer one alone."""
+        operation = await project.generate_feature("Draft")
+        await operation.poll()
+        emulator.finish_generation(operation.request_id)
+        newer = await project.generate_feature("Draft")
+
+        with pytest.raises(OperationSupersededError):
+            await operation.cancel()
+
+        assert emulator.count("cancel_generation") == 0
+        assert (await newer).is_generated
+
+    async def test_cancelling_what_ends_meanwhile(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A generation that ends between the look and the cancel is a conflict."""
+        operation = await project.generate_feature("Draft")
+        emulator.fail("cancel_generation", Fault.status(409))
+
+        with pytest.raises(ConflictError):
+            await operation.cancel()
+
+    async def test_the_log_is_its_own(self, project: Project) -> None:
+        """log() reads the log of this generation."""
+        operation = await project.generate_feature("Draft")
+        await operation
+
+        log = await operation.log()
+
+        assert log.request_id == operation.request_id
+        assert log.sections[0].log
+
+    async def test_the_log_of_another_is_refused(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """log() never returns the log of a newer generation."""
+        operation = await project.generate_feature("Draft")
+        await operation
+        await project.generate_feature("Draft")
+
+        with pytest.raises(OperationSupersededError):
+            await operation.log()
+
+
+class TestRefs:
+    async def test_another_client_picks_it_up(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A ref that went through JSON is a handle in another client."""
+        text = operation.ref.to_json()
+        async with client_of(emulator) as other:
+            attached = other.attach(RunRef.from_json(text))
+
+            assert (await attached).run_id == operation.run_id
+            assert attached.project == operation.project
+            assert emulator.api_key not in text
+
+    async def test_a_generation_is_picked_up(self, emulator: Emulator, project: Project) -> None:
+        """A generation's ref finds it again by its request id."""
+        operation = await project.generate_feature("Draft")
+        async with client_of(emulator) as other:
+            attached = other.attach(GenerationRef.from_json(operation.ref.to_json()))
+
+            assert (await attached).is_generated
+
+    async def test_an_old_ref_has_no_first_seconds(
+        self, emulator: Emulator, project: Project, client: Client
+    ) -> None:
+        """A generation attached long after its dispatch is superseded at the first look."""
+        operation = await project.generate_feature("Draft")
+        document = json.loads(operation.ref.to_json()) | {
+            "request_id": "older",
+            "dispatched_at": "2026-01-01T00:00:00+00:00",
+        }
+
+        with pytest.raises(OperationSupersededError):
+            await client.attach(GenerationRef.from_json(json.dumps(document)))
+
+        assert now() < 1
+
+    async def test_the_feature_id_is_learned(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A run attached by its id alone knows its feature once it was seen."""
+        ref = RunRef(server=emulator.url, project=operation.project, run_id=operation.run_id)
+        async with client_of(emulator) as other:
+            attached = other.attach(ref)
+
+            assert attached.feature_id is None
+            await attached.poll()
+            assert attached.feature_id == operation.feature_id
+
+    async def test_a_handle_names_itself(self, operation: RunOperation, client: Client) -> None:
+        """The repr says what it is and how it stands, and holds no key."""
+        assert repr(operation) == f"<RunOperation run {operation.run_id}: running>"
+        ref = GenerationRef(server=client.server, project="p", request_id="r", feature_id=1)
+        assert repr(client.attach(ref)).endswith("generation r of feature 1: not seen yet>")
+
+
+class TestOutcomes:
+    async def test_diagnosis_and_artifacts(self, emulator: Emulator, project: Project) -> None:
+        """A run's handle leads to its diagnosis and its artifacts."""
+        operation = await project.run_feature("Checkout")
+        emulator.finish_run(operation.run_id, "failed")
+        await operation
+
+        diagnosis, artifacts = await operation.diagnose(), await operation.artifacts()
+
+        assert diagnosis.run_id == operation.run_id
+        assert diagnosis.failures
+        assert {artifact.kind for artifact in artifacts} >= {"trace", "screenshot"}
+        assert all(artifact.url for artifact in artifacts)
+
+
+class TestMany:
+    async def test_they_come_as_they_finish(self, emulator: Emulator, client: Client) -> None:
+        """finished() yields operations in the order of their ends."""
+        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+        await operations[1].poll()
+        emulator.finish_run(operations[2].run_id)
+        await operations[2]
+
+        order: list[Operation[Run]] = []
+        async for operation in client.finished(operations):
+            order.append(operation)
+            if len(order) == 1:
+                emulator.finish_run(operations[1].run_id)
+
+        assert order == [operations[2], operations[1], operations[0]]
+
+    async def test_the_outcomes_come_in_the_order_asked(self, client: Client) -> None:
+        """gather() returns outcomes in the order of its arguments."""
+        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+
+        runs = await client.gather(*reversed(operations))
+
+        assert [run.run_id for run in runs] == [op.run_id for op in reversed(operations)]
+
+    async def test_none_are_no_trouble(self, client: Client) -> None:
+        """Nothing to wait for is over at once."""
+        assert await client.gather() == []
+        assert [operation async for operation in client.finished([])] == []
+
+    async def test_one_that_can_not_be_seen_is_raised_and_the_rest_goes_on(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """finished() raises for one, and the same iteration then yields the others."""
+        bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+        ends = client.finished([bad, good])
+
+        with pytest.raises(ForbiddenError) as caught:
+            await anext(ends)
+
+        assert caught.value.ref == bad.ref
+        assert [operation async for operation in ends] == [good]
+
+    async def test_leaving_early_ends_the_polling_of_many(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """Dropping finished() asks for no more looks."""
+        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+        emulator.finish_run(operations[0].run_id)
+        async for _ in client.finished(operations):
+            break
+        await asyncio.sleep(1)
+        asked = emulator.count("get_run")
+        await asyncio.sleep(60)
+
+        assert emulator.count("get_run") == asked <= len(operations)
+
+    async def test_a_cancelled_step_loses_no_end(self, client: Client) -> None:
+        """A wait for the next end that is cancelled can be taken again."""
+        operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+        ends = client.finished(operations)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(10):
+                await anext(ends)
+
+        assert {id(operation) async for operation in ends} == set(map(id, operations))
+
+    async def test_a_thousand_runs_at_once(
+        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A thousand runs awaited at once all settle, and leave no task and no complaint."""
+        problems: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: problems.append(context)
+        )
+        before = asyncio.all_tasks()
+        async with client_of(emulator) as client:
+            project = client.project()
+            operations = await asyncio.gather(
+                *(project.run_feature("Checkout") for _ in range(1000))
+            )
+            runs = await asyncio.gather(*operations)
+        await asyncio.sleep(0)
+        gc.collect()
+
+        assert [run.run_id for run in runs] == [operation.run_id for operation in operations]
+        assert all(run.is_passed for run in runs)
+        assert asyncio.all_tasks() - before == server_tasks(before)
+        assert problems == []
+        assert caplog.records == []
+
+
+def server_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """The emulator's own tasks, one for each connection that is not closed yet."""
+    return {
+        task
+        for task in asyncio.all_tasks() - before
+        if "aiohttp/web" in task.get_coro().cr_code.co_filename  # type: ignore[union-attr]
+    }
