@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Poller"]
 
 TICKS_AN_INTERVAL = 10
+ROUNDING = 1e-6
+"""What a sum of floats may be short of the tick that it means."""
 
 
 class Poller:
@@ -108,7 +110,7 @@ class Poller:
 
     def _schedule(self, state: State[Any]) -> None:
         """Put an operation down for its next look."""
-        state.tick = floor((self._due(state) - self._phase) / self._tick_length)
+        state.tick = floor((self._due(state) - self._phase) / self._tick_length + ROUNDING)
         bucket = self._buckets.get(state.tick)
         if bucket is not None:
             bucket.append(state)

@@ -22,7 +22,7 @@ from testvibe_async.models import Generation, Run
 from testvibe_async.operations import Finished, GenerationOperation, Operation, RunOperation
 from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
-from testvibe_async.settings import load_settings, require_seconds
+from testvibe_async.settings import load_settings, require_count, require_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,9 +82,6 @@ class Client:
             ConfigError: Something is missing or wrong. Nothing was sent.
         """
         settings = load_settings(server, api_key=api_key, project=project, allow_http=allow_http)
-        if not isinstance(max_connections, int) or max_connections < 1:
-            message = f"max_connections must be a whole number from 1, not {max_connections!r}"
-            raise ConfigError(message)
         hooks = hooks or Hooks()
         self.server = settings.server
         """The service's scheme and host."""
@@ -93,7 +90,7 @@ class Client:
             settings,
             timeout=require_seconds("timeout", timeout),
             retry=retry or RetryPolicy(),
-            max_connections=max_connections,
+            max_connections=require_count("max_connections", max_connections),
             session=session,
             routes=_protocol.endpoint_overrides(endpoints or {}),
             hooks=hooks,

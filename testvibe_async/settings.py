@@ -20,7 +20,7 @@ from testvibe_async.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "load_settings", "require_seconds"]
+__all__ = ["Settings", "load_settings", "require_count", "require_seconds"]
 
 
 @frozen(kw_only=True)
@@ -121,3 +121,15 @@ def require_seconds(name: str, value: float, *, above: float = 0.0) -> float:
         message = f"{name} must be a number of seconds above {above:g}, not {value!r}"
         raise ConfigError(message)
     return float(value)
+
+
+def require_count(name: str, value: int) -> int:
+    """Return a number of things, if it is one.
+
+    Raises:
+        ConfigError: It is no whole number, or below 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        message = f"{name} must be a whole number from 1, not {value!r}"
+        raise ConfigError(message)
+    return value

@@ -1,0 +1,256 @@
+"""The poller: by demand, together, and never hung."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from testvibe_async import ObservationError, Operation, Run, StatusChanged
+from testvibe_async import _poller as poller_module
+from testvibe_async.events import Hooks
+from testvibe_async.testing import Emulator, Fault, Scenario
+from tests.conftest import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from testvibe_async import Client, Project
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    """Every run takes 30 s and passes."""
+    scenario = Scenario(run_queue=(5, 5), run_duration=(25, 25), failing_runs=0)
+    async with Emulator(scenario=scenario) as emulator:
+        yield emulator
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def looks(emulator: Emulator) -> list[float]:
+    return [request.at for request in emulator.requests if request.operation == "get_run"]
+
+
+def our_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == "testvibe_async poller"]
+
+
+async def test_what_is_due_within_a_tick_is_looked_at_together(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Runs dispatched at about the same time share their ticks."""
+    operations: list[Operation[Run]] = []
+    for _ in range(20):
+        operations.append(await project.run_feature("Checkout"))
+        await asyncio.sleep(0.05)
+    await client.gather(*operations)
+
+    moments = {round(at, 6) for at in looks(emulator)}
+    rounds = len(looks(emulator)) / len(operations)
+    assert len(moments) <= rounds * 6
+
+
+async def test_the_interval_is_kept(emulator: Emulator, project: Project) -> None:
+    """From the first look on, one look each interval, exactly."""
+    await (await project.run_feature("Checkout"))
+
+    at = looks(emulator)
+    assert 2.7 <= at[0] <= 3.0
+    assert [later - earlier for earlier, later in zip(at, at[1:], strict=False)] == pytest.approx(
+        [3.0] * (len(at) - 1)
+    )
+
+
+async def test_the_interval_can_be_chosen(emulator: Emulator) -> None:
+    """poll_interval= sets the pace, and the delay stays within it."""
+    async with client_of(emulator, poll_interval=0.25) as client:
+        await (await client.project().run_feature("Checkout"))
+
+    assert now() == pytest.approx(30, abs=0.25)
+    assert len(looks(emulator)) == pytest.approx(120, abs=2)
+
+
+async def test_the_phase_differs_between_clients(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients started at the same moment do not look at the same moment."""
+    first_looks: list[float] = []
+    for chance in (0.0, 0.5):
+        monkeypatch.setattr(poller_module.random, "random", lambda chance=chance: chance)
+        start, before = now(), len(looks(emulator))
+        async with client_of(emulator) as client:
+            await (await client.project().run_feature("Checkout"))
+        first_looks.append((looks(emulator)[before] - start) % 3)
+
+    assert first_looks[0] != pytest.approx(first_looks[1], abs=0.05)
+
+
+async def test_looks_are_bounded_by_the_connections(emulator: Emulator) -> None:
+    """Never more looks under way than max_connections, however many are due."""
+    emulator.fail("get_run", Fault.delay(0.1))
+    busiest = 0
+    async with client_of(emulator, max_connections=4) as client:
+        project = client.project()
+        operations = [await project.run_feature("Checkout") for _ in range(30)]
+        wait = asyncio.ensure_future(client.gather(*operations))
+        while not wait.done():
+            await asyncio.sleep(0.03)
+            busiest = max(busiest, len(our_tasks()))
+        await wait
+
+    assert busiest == 4
+
+
+async def test_a_slow_look_delays_no_neighbour(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A look that hangs holds up nobody else."""
+    stuck, fine = [await project.run_feature("Checkout") for _ in range(2)]
+    emulator.fail("get_run", Fault.hang(), times=1, when=lambda r: r.run_id == stuck.run_id)
+    slow = asyncio.ensure_future(stuck.wait())
+    await fine
+
+    assert now() <= 33
+    assert (await slow).is_passed
+    assert now() <= 36 + 6
+
+
+async def test_an_operation_added_during_a_tick_is_served(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Whoever begins to wait while looks are under way is served like everybody else."""
+    early, late = [await project.run_feature("Checkout") for _ in range(2)]
+    emulator.fail("get_run", Fault.delay(1), times=1)
+    first = asyncio.ensure_future(early.wait())
+    await asyncio.sleep(3.2)
+    second = asyncio.ensure_future(late.wait())
+
+    await asyncio.gather(first, second)
+
+    assert now() <= 34
+
+
+async def test_a_wait_that_begins_while_its_look_is_under_way(
+    emulator: Emulator, project: Project
+) -> None:
+    """A wait that joins an operation in the middle of a look needs no second one."""
+    operation = await project.run_feature("Checkout")
+    emulator.fail("get_run", Fault.delay(1), skip=1, times=1)
+    first = asyncio.ensure_future(operation.wait())
+    await asyncio.sleep(6.2)
+    first.cancel()
+    second = asyncio.ensure_future(operation.wait())
+    await second
+
+    assert len(looks(emulator)) in {10, 11}
+
+
+async def test_a_wait_that_ends_before_its_turn_is_not_served(emulator: Emulator) -> None:
+    """An operation whose last wait ends while it queues for a look is not looked at."""
+    async with client_of(emulator, max_connections=1) as client:
+        project = client.project()
+        busy, idle = [await project.run_feature("Checkout") for _ in range(2)]
+        emulator.fail("get_run", Fault.delay(2), times=1)
+        waits = [asyncio.ensure_future(operation.wait()) for operation in (busy, idle)]
+        await asyncio.sleep(3.5)
+        waits[1].cancel()
+        await waits[0]
+
+    assert emulator.count("get_run", run_id=idle.run_id) == 0
+
+
+async def test_an_earlier_wait_hastens_the_timer(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A look that is due earlier than the one the poller sleeps for comes first."""
+    late = await project.run_feature("Checkout")
+    await asyncio.sleep(2)
+    early = await project.run_feature("Checkout")
+    waits = [asyncio.ensure_future(early.wait())]
+    await asyncio.sleep(0)
+    waits.append(asyncio.ensure_future(late.wait()))
+    await asyncio.sleep(1.5)
+
+    assert emulator.count("get_run", run_id=late.run_id) == 1
+    assert emulator.count("get_run", run_id=early.run_id) == 0
+    await asyncio.gather(*waits)
+
+
+async def test_a_defect_is_told_and_the_next_wait_goes_on(
+    emulator: Emulator, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where looking fails in a way nobody foresaw, the wait ends, and a later one starts anew."""
+    operation = await project.run_feature("Checkout")
+    neighbour = await project.run_feature("Checkout")
+    broken = operation._state
+    take = type(broken).verdict
+
+    def verdict(state: Any, *args: Any) -> Any:
+        if state is broken:
+            raise ZeroDivisionError
+        return take(state, *args)
+
+    monkeypatch.setattr(type(broken), "verdict", verdict)
+    kept = asyncio.ensure_future(neighbour.wait())
+
+    with pytest.raises(ObservationError, match="unforeseen: ZeroDivisionError") as caught:
+        await operation
+
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert caught.value.ref == operation.ref
+    monkeypatch.undo()
+    assert (await operation).is_passed
+    assert (await kept).is_passed
+
+
+async def test_a_cancelled_poller_tells_everybody(emulator: Emulator, project: Project) -> None:
+    """Where somebody cancels the poller's tasks, no wait hangs, and the next one starts anew."""
+    emulator.fail("get_run", Fault.hang(), times=1)
+    operation = await project.run_feature("Checkout")
+    wait = asyncio.ensure_future(operation.wait())
+    await asyncio.sleep(4)
+    for task in our_tasks():
+        task.cancel()
+
+    with pytest.raises(ObservationError, match="task was cancelled"):
+        await wait
+    assert (await operation).is_passed
+
+
+async def test_a_cancelled_poller_tells_those_in_the_queue(emulator: Emulator) -> None:
+    """Operations that only queue for a look are told too."""
+    emulator.fail("get_run", Fault.hang(), times=1)
+    async with client_of(emulator, max_connections=1) as client:
+        project = client.project()
+        operations = [await project.run_feature("Checkout") for _ in range(3)]
+        waits = [asyncio.ensure_future(operation.wait()) for operation in operations]
+        await asyncio.sleep(4)
+        for task in our_tasks():
+            task.cancel()
+        results = await asyncio.gather(*waits, return_exceptions=True)
+
+        assert [type(result) for result in results] == [ObservationError] * 3
+        assert [run.is_passed for run in await client.gather(*operations)] == [True] * 3
+
+
+async def test_transitions_are_told_to_the_hook(emulator: Emulator) -> None:
+    """on_transition hears of each change of phase or status, once."""
+    heard: list[StatusChanged] = []
+    async with client_of(emulator, hooks=Hooks(on_transition=heard.append)) as client:
+        operation = await client.project().run_feature("Checkout")
+        await asyncio.gather(operation, operation, operation)
+
+    assert [event.transition.phase for event in heard] == ["active", "finished"]
+    assert {event.ref for event in heard} == {operation.ref}
+
+
+async def test_a_dropped_operation_is_forgotten(client: Client, project: Project) -> None:
+    """A state lives no longer than the handles and waits on it."""
+    for _ in range(50):
+        await (await project.run_feature("Checkout"))
+
+    assert len(client._poller._states) <= 1

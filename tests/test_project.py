@@ -1,0 +1,785 @@
+"""Every operation of the service, through the public API, against the emulator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from testvibe_async import (
+    ConfigError,
+    ConflictError,
+    FeatureBusyError,
+    FeatureStatus,
+    GenerationInProgressError,
+    InvalidRequestError,
+    NotFoundError,
+    OperationNotFoundError,
+    Phase,
+    ProjectInfo,
+    RetryPolicy,
+    RunStatus,
+    ServerError,
+    WaitTimeoutError,
+)
+from testvibe_async.testing import Emulator, Fault
+from tests.conftest import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from testvibe_async import Client, Project
+    from testvibe_async.testing import RecordedRequest
+
+P = "/api/v1/ops/projects/7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
+F = P + "/features/Checkout"
+
+GENERATED = "Checkout"
+DRAFT = "Checkout with gift card"
+
+CALLS: list[tuple[str, Callable[[Client, Project], Awaitable[object]], str, str, Any, Any]] = [
+    ("list_projects", lambda c, _: c.list_projects(), "GET", "/api/v1/ops/projects", {}, None),
+    ("get_project", lambda c, p: c.get_project(p.id), "GET", P, {}, None),
+    ("list_features", lambda _, p: p.list_features(), "GET", f"{P}/features", {}, None),
+    ("get_feature", lambda _, p: p.get_feature("Checkout"), "GET", F, {}, None),
+    (
+        "create_feature",
+        lambda _, p: p.create_feature("New", "Feature: New"),
+        "POST",
+        f"{P}/features",
+        {},
+        {"name": "New", "gherkin": "Feature: New"},
+    ),
+    (
+        "update_feature",
+        lambda _, p: p.update_feature("Checkout", gherkin="Feature: C"),
+        "PATCH",
+        F,
+        {},
+        {"gherkin": "Feature: C"},
+    ),
+    (
+        "update_feature",
+        lambda _, p: p.update_feature("Checkout", name="Pay", gherkin=""),
+        "PATCH",
+        F,
+        {},
+        {"name": "Pay", "gherkin": ""},
+    ),
+    ("delete_feature", lambda _, p: p.delete_feature("Checkout"), "DELETE", F, {}, None),
+    (
+        "generate_feature",
+        lambda _, p: p.generate_feature("Checkout"),
+        "POST",
+        f"{F}/generate",
+        {},
+        {},
+    ),
+    (
+        "generate_feature",
+        lambda _, p: p.generate_feature("Checkout", site_url="https://s.example"),
+        "POST",
+        f"{F}/generate",
+        {},
+        {"siteUrl": "https://s.example"},
+    ),
+    (
+        "get_generation_status",
+        lambda _, p: p.get_generation_status("Checkout"),
+        "GET",
+        f"{F}/generation",
+        {},
+        None,
+    ),
+    (
+        "get_generation_log",
+        lambda _, p: p.get_generation_log("Checkout"),
+        "GET",
+        f"{F}/generation/log",
+        {},
+        None,
+    ),
+    ("run_feature", lambda _, p: p.run_feature("Checkout"), "POST", f"{F}/run", {}, {}),
+    (
+        "run_feature",
+        lambda _, p: p.run_feature("Checkout", config="Mobile", site_url="https://s.example"),
+        "POST",
+        f"{F}/run",
+        {},
+        {"config": "Mobile", "siteUrl": "https://s.example"},
+    ),
+    ("list_runs", lambda _, p: p.list_runs(), "GET", f"{P}/runs", {}, None),
+    (
+        "list_runs",
+        lambda _, p: p.list_runs(feature="Checkout", limit=5),
+        "GET",
+        f"{P}/runs",
+        {"feature": "Checkout", "limit": "5"},
+        None,
+    ),
+    ("list_files", lambda _, p: p.list_files(), "GET", f"{P}/files", {}, None),
+    (
+        "read_file",
+        lambda _, p: p.read_file("Features/Checkout.feature"),
+        "GET",
+        f"{P}/files/content",
+        {"path": "Features/Checkout.feature"},
+        None,
+    ),
+    (
+        "write_file",
+        lambda _, p: p.write_file("Features/a.feature", ""),
+        "PUT",
+        f"{P}/files/content",
+        {},
+        {"path": "Features/a.feature", "content": ""},
+    ),
+    ("list_configs", lambda _, p: p.list_configs(), "GET", f"{P}/configs", {}, None),
+]
+
+# The three operations about a run, and the cancellation, need something in flight first.
+LATER = {"get_run", "diagnose_run", "get_run_artifacts", "cancel_generation"}
+
+ABOUT_A_FEATURE: dict[str, tuple[Callable[[Project, str], Awaitable[object]], str]] = {
+    "get_feature": (lambda p, f: p.get_feature(f), ""),
+    "update_feature": (lambda p, f: p.update_feature(f, gherkin="Feature: X"), ""),
+    "delete_feature": (lambda p, f: p.delete_feature(f), ""),
+    "generate_feature": (lambda p, f: p.generate_feature(f), "/generate"),
+    "get_generation_status": (lambda p, f: p.get_generation_status(f), "/generation"),
+    "get_generation_log": (lambda p, f: p.get_generation_log(f), "/generation/log"),
+    "run_feature": (lambda p, f: p.run_feature(f), "/run"),
+}
+
+# As the wire has them: typed in, not computed.
+NAMES = {
+    "Two Words": "Two%20Words",
+    "a/b": "a%2Fb",
+    "a/../b": "a%2F..%2Fb",
+    "what?": "what%3F",
+    "#1": "%231",
+    "100%": "100%25",
+    "%2F": "%252F",
+    "%": "%25",
+    "..": "%2E%2E",
+    ".": "%2E",
+    "...": "...",
+    ".hidden": ".hidden",
+    "a+b": "a%2Bb",
+    "a&b=c;d": "a%26b%3Dc%3Bd",
+    "a:b@c": "a%3Ab%40c",
+    "back\\slash": "back%5Cslash",
+    "Größe": "Gr%C3%B6%C3%9Fe",
+    "日本語 🛒": "%E6%97%A5%E6%9C%AC%E8%AA%9E%20%F0%9F%9B%92",
+    "{feature}": "%7Bfeature%7D",
+    "~-_": "~-_",
+    " leading": "%20leading",
+    "tab\tnew\nline": "tab%09new%0Aline",
+}
+
+
+def now() -> float:
+    """Return the virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+def last(emulator: Emulator, operation: str) -> RecordedRequest:
+    """Return the last request for an operation."""
+    return next(r for r in reversed(emulator.requests) if r.operation == operation)
+
+
+@pytest.mark.parametrize(
+    ("operation", "call", "method", "path", "query", "body"),
+    CALLS,
+    ids=[f"{call[0]}-{place}" for place, call in enumerate(CALLS)],
+)
+async def test_a_call_is_one_request_as_the_contract_has_it(
+    emulator: Emulator,
+    client: Client,
+    project: Project,
+    operation: str,
+    call: Callable[[Client, Project], Awaitable[object]],
+    method: str,
+    path: str,
+    query: dict[str, str],
+    body: dict[str, str] | None,
+) -> None:
+    """Each operation sends its one request, with documented fields and those given alone."""
+    await call(client, project)
+    assert emulator.count(operation) == 1
+    request = last(emulator, operation)
+    assert (request.method, request.path, request.query) == (method, path, query)
+    assert (json.loads(request.body) if request.body else None) == body
+    content_type = request.headers.get("Content-Type")
+    assert content_type == (None if body is None else "application/json")
+    assert request.headers["Authorization"] == f"Bearer {emulator.api_key}"
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers["User-Agent"].startswith("testvibe-async/")
+
+
+def test_every_operation_of_the_contract_is_tried_here() -> None:
+    """The calls above and the ones below are the 20 requests of the contract."""
+    assert len({call[0] for call in CALLS} | LATER) == 20
+
+
+async def test_list_projects_gives_the_workspaces_projects(
+    emulator: Emulator, client: Client
+) -> None:
+    """list_projects returns one ProjectInfo for each project."""
+    other = emulator.add_project("Other", "https://other.example")
+    assert await client.list_projects() == [
+        ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example"),
+        ProjectInfo(other.id, "Other", "https://other.example"),
+    ]
+
+
+async def test_get_project_gives_one(emulator: Emulator, client: Client) -> None:
+    """get_project returns the project that was named, and 404 where there is none."""
+    info = await client.get_project(emulator.project_id)
+    assert info == ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example")
+    with pytest.raises(NotFoundError):
+        await client.get_project("none")
+
+
+async def test_list_features_gives_rows_without_gherkin(
+    emulator: Emulator, project: Project
+) -> None:
+    """list_features returns every feature with id, name, kind, status and time, and no Gherkin."""
+    rows = await project.list_features()
+    wanted = [(f.id, f.name, f.kind, f.status) for f in emulator.features.values()]
+    assert [(row.id, row.name, row.kind, row.status) for row in rows] == wanted
+    assert {row.gherkin for row in rows} == {None}
+    assert all(row.updated_at is not None and row.updated_at.tzinfo is UTC for row in rows)
+
+
+async def test_get_feature_gives_the_text(emulator: Emulator, project: Project) -> None:
+    """get_feature returns the feature with its Gherkin, and a documented status as the enum."""
+    feature = await project.get_feature(GENERATED)
+    assert feature.id == emulator.features[GENERATED].id
+    assert feature.gherkin == emulator.features[GENERATED].gherkin
+    assert feature.status is FeatureStatus.GENERATED
+    assert feature.kind == "feature"
+    assert feature.rationale is None
+    assert feature.extra == {}
+
+
+async def test_get_feature_of_a_suggestion_gives_the_rationale(project: Project) -> None:
+    """get_feature returns the rationale of a suggestion, and an undocumented status as a str."""
+    feature = await project.get_feature("Abandoned cart reminder")
+    assert feature.kind == "suggestion"
+    assert feature.rationale is not None
+    assert feature.rationale.startswith("The cart keeps")
+    assert feature.status == "draft"
+
+
+async def test_create_feature_adds_one(emulator: Emulator, project: Project) -> None:
+    """create_feature returns the new feature, which the service has from then on."""
+    feature = await project.create_feature("Wish list", "Feature: Wish list\n")
+    assert emulator.features["Wish list"].id == feature.id
+    assert emulator.features["Wish list"].gherkin == "Feature: Wish list\n" == feature.gherkin
+
+
+async def test_update_feature_changes_what_is_given_alone(
+    emulator: Emulator, project: Project
+) -> None:
+    """update_feature with a name keeps the text, and with a text keeps the name."""
+    text = emulator.features[GENERATED].gherkin
+    await project.update_feature(GENERATED, name="Pay")
+    assert emulator.features["Pay"].gherkin == text
+    await project.update_feature("Pay", gherkin="Feature: Pay\n")
+    assert emulator.features["Pay"].gherkin == "Feature: Pay\n"
+
+
+async def test_update_feature_with_nothing_to_change_is_refused(
+    emulator: Emulator, project: Project
+) -> None:
+    """update_feature without a name or a text is a ConfigError, and nothing is sent."""
+    with pytest.raises(ConfigError):
+        await project.update_feature(GENERATED)
+    assert emulator.count() == 0
+
+
+async def test_delete_feature_removes_it(emulator: Emulator, project: Project) -> None:
+    """delete_feature makes the feature unknown."""
+    await project.delete_feature(GENERATED)
+    assert GENERATED not in emulator.features
+    with pytest.raises(NotFoundError):
+        await project.delete_feature(GENERATED)
+
+
+@pytest.mark.parametrize("change", ["update", "delete"])
+async def test_a_feature_that_is_generating_can_not_be_changed(
+    emulator: Emulator, project: Project, change: str
+) -> None:
+    """update_feature and delete_feature of a feature that is generating raise FeatureBusyError."""
+    emulator.add_feature("Busy", status="generating")
+    with pytest.raises(FeatureBusyError) as caught:
+        if change == "update":
+            await project.update_feature("Busy", gherkin="Feature: X")
+        else:
+            await project.delete_feature("Busy")
+    assert caught.value.status == 409
+    assert "Busy" in emulator.features
+
+
+async def test_generate_feature_dispatches_one(emulator: Emulator, project: Project) -> None:
+    """generate_feature returns the operation of exactly one new generation."""
+    operation = await project.generate_feature(DRAFT)
+    assert list(emulator.generations) == [operation.request_id]
+    assert operation.feature_id == emulator.features[DRAFT].id
+    assert operation.ref.server == emulator.url
+    assert operation.ref.project == emulator.project_id
+    assert operation.ref.dispatched_at is not None
+    assert not operation.adopted
+    outcome = await operation
+    assert outcome.request_id == operation.request_id
+    assert outcome.is_finished
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_get_generation_status_tells_of_the_latest(
+    emulator: Emulator, project: Project
+) -> None:
+    """get_generation_status follows a generation from the warm-up to its end."""
+    operation = await project.generate_feature(DRAFT)
+    early = await project.get_generation_status(DRAFT)
+    assert early.request_id == operation.request_id
+    assert early.status is FeatureStatus.GENERATING
+    assert (early.runner_started, early.phase) == (False, Phase.QUEUED)
+    await asyncio.sleep(60)
+    later = await project.get_generation_status(DRAFT)
+    assert (later.runner_started, later.phase) == (True, Phase.ACTIVE)
+    assert later.sections
+    emulator.finish_generation(operation.request_id, "generated")
+    end = await project.get_generation_status(DRAFT)
+    assert end.is_generated
+    assert end.phase is Phase.FINISHED
+
+
+async def test_get_generation_status_of_a_feature_never_generated_is_read(
+    project: Project,
+) -> None:
+    """get_generation_status of a feature that was never generated has None for what is unknown."""
+    generation = await project.get_generation_status(DRAFT)
+    assert generation.feature_name == DRAFT
+    assert generation.request_id is None
+    assert generation.overall_status is None
+    assert generation.sections == ()
+    assert not generation.is_generated
+
+
+async def test_get_generation_log_gives_the_sections_lines(
+    emulator: Emulator, project: Project
+) -> None:
+    """get_generation_log returns each section with its reason and its lines."""
+    operation = await project.generate_feature(DRAFT)
+    emulator.finish_generation(operation.request_id, "failed")
+    log = await project.get_generation_log(DRAFT)
+    assert log.request_id == operation.request_id
+    assert log.feature_id == operation.feature_id
+    assert log.sections
+    assert all(isinstance(line, str) for section in log.sections for line in section.log)
+    assert any(section.title for section in log.sections)
+
+
+async def test_cancel_generation_ends_the_one_in_flight(
+    emulator: Emulator, project: Project
+) -> None:
+    """cancel_generation sends one POST and the generation is cancelled; a second is a conflict."""
+    operation = await project.generate_feature(DRAFT)
+    await project.cancel_generation(DRAFT)
+    request = last(emulator, "cancel_generation")
+    name = "Checkout%20with%20gift%20card"
+    assert (request.method, request.path) == ("POST", f"{P}/features/{name}/generation/cancel")
+    assert emulator.features[DRAFT].status == "cancelled"
+    assert (await operation).status is FeatureStatus.CANCELLED
+    with pytest.raises(ConflictError) as caught:
+        await project.cancel_generation(DRAFT)
+    assert type(caught.value) is ConflictError
+
+
+async def test_wait_for_generation_waits_for_the_end(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation returns the outcome of the generation in flight, once it is over."""
+    operation = await project.generate_feature(DRAFT)
+    outcome = await project.wait_for_generation(DRAFT)
+    assert outcome.is_finished
+    assert outcome.request_id == operation.request_id
+    assert now() >= emulator.generations[operation.request_id].finished_at
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_wait_for_generation_of_one_that_is_over_does_not_wait(project: Project) -> None:
+    """wait_for_generation returns at once where the latest generation is over."""
+    outcome = await project.wait_for_generation(GENERATED, timeout=5)
+    assert outcome.is_generated
+    assert now() == 0
+
+
+async def test_wait_for_generation_of_one_that_is_over_asks_once(
+    emulator: Emulator, project: Project
+) -> None:
+    """wait_for_generation needs one look to see that the latest generation is over."""
+    await project.wait_for_generation(GENERATED)
+    assert emulator.count("get_generation_status") == 1
+
+
+async def test_wait_for_generation_of_a_feature_never_generated_does_not_wait(
+    project: Project,
+) -> None:
+    """wait_for_generation returns at once where there never was a generation."""
+    outcome = await project.wait_for_generation(DRAFT, timeout=5)
+    assert outcome.request_id is None
+    assert now() == 0
+
+
+@pytest.mark.parametrize("times", [1, 4])
+async def test_wait_for_generation_never_returns_one_in_flight(
+    emulator: Emulator, project: Project, times: int
+) -> None:
+    """wait_for_generation does not take looks that failed for the end of the generation."""
+    await project.generate_feature(DRAFT)
+    emulator.fail("get_generation_status", Fault.status(500), times=times)
+    try:
+        outcome = await project.wait_for_generation(DRAFT)
+    except ServerError:
+        return
+    assert outcome.is_finished
+
+
+async def test_wait_for_generation_stops_waiting_and_nothing_else(
+    emulator: Emulator, project: Project
+) -> None:
+    """wait_for_generation raises WaitTimeoutError with the ref, and the generation goes on."""
+    operation = await project.generate_feature(DRAFT)
+    with pytest.raises(WaitTimeoutError) as caught:
+        await project.wait_for_generation(DRAFT, timeout=10)
+    assert caught.value.ref is not None
+    assert caught.value.ref.key == operation.ref.key
+    assert now() == pytest.approx(10)
+    assert emulator.count("cancel_generation") == 0
+    assert (await project.wait_for_generation(DRAFT)).is_finished
+
+
+async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: Project) -> None:
+    """wait_for_generation raises NotFoundError where there is no such feature."""
+    with pytest.raises(NotFoundError):
+        await project.wait_for_generation("none")
+
+
+async def test_run_feature_dispatches_one(emulator: Emulator, project: Project) -> None:
+    """run_feature returns the operation of exactly one new run, with what it was asked for."""
+    operation = await project.run_feature(GENERATED, config="Mobile", site_url="https://s.example")
+    assert list(emulator.runs) == [operation.run_id]
+    run = await operation
+    assert (run.config, run.site_url) == ("Mobile", "https://s.example")
+    assert run.feature_id == emulator.features[GENERATED].id == operation.feature_id
+    assert run.is_finished
+    assert emulator.count("run_feature") == 1
+
+
+async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Project) -> None:
+    """list_runs returns bare digests of the project's runs, or of one feature's, or the newest."""
+    first = await project.run_feature(GENERATED)
+    second = await project.run_feature("Product search")
+    third = await project.run_feature(GENERATED)
+    emulator.finish_run(first.run_id, "passed")
+    rows = await project.list_runs()
+    assert [row.run_id for row in rows] == [third.run_id, second.run_id, first.run_id]
+    assert rows[-1].status is RunStatus.PASSED
+    assert rows[-1].tests == rows[-1].artifacts == ()
+    of_one = await project.list_runs(feature=GENERATED)
+    assert [row.run_id for row in of_one] == [third.run_id, first.run_id]
+    by_id = await project.list_runs(feature=emulator.features[GENERATED].id)
+    assert by_id == of_one
+    assert [row.run_id for row in await project.list_runs(limit=1)] == [third.run_id]
+
+
+@pytest.mark.parametrize("digest", ["null", "empty", "absent"])
+async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(digest: Any) -> None:
+    """get_run reads the digest whatever an unfinished one has for what does not apply yet."""
+    async with Emulator(running_digest=digest) as emulator, client_of(emulator) as client:
+        project = client.project()
+        operation = await project.run_feature(GENERATED)
+        early = await project.get_run(operation.run_id)
+        assert early.status is RunStatus.RUNNING
+        assert early.phase is Phase.QUEUED
+        assert (early.tests, early.artifacts) == ((), ())
+        assert early.finished_at is None
+        await asyncio.sleep(10)
+        assert (await project.get_run(operation.run_id)).phase is Phase.ACTIVE
+        emulator.finish_run(operation.run_id, "failed")
+        run = await project.get_run(operation.run_id)
+        assert run.status is RunStatus.FAILED
+        assert run.summary is not None
+        assert run.summary.total == len(run.tests) > 0
+        assert run.summary.failed == len(run.failures) > 0
+        assert run.failures[0].error
+        assert run.artifacts
+        assert all(artifact.size_bytes for artifact in run.artifacts)
+        assert run.log
+        assert run.created_at is not None
+        assert run.finished_at is not None
+        assert run.created_at.tzinfo is UTC
+        assert run.extra == {}
+        request = last(emulator, "get_run")
+        assert (request.method, request.path) == ("GET", f"{P}/runs/{operation.run_id}")
+
+
+async def test_wait_for_run_waits_for_the_end(emulator: Emulator, project: Project) -> None:
+    """wait_for_run returns the outcome once the run is over, whoever dispatched it."""
+    async with client_of(emulator) as other:
+        operation = await other.project().run_feature(GENERATED)
+    run = await project.wait_for_run(operation.run_id)
+    assert run.is_finished
+    assert run.run_id == operation.run_id
+    assert now() >= emulator.runs[operation.run_id].finished_at
+
+
+async def test_wait_for_run_stops_waiting_and_nothing_else(
+    emulator: Emulator, project: Project
+) -> None:
+    """wait_for_run raises WaitTimeoutError with the ref, and the run goes on."""
+    operation = await project.run_feature(GENERATED)
+    with pytest.raises(WaitTimeoutError) as caught:
+        await project.wait_for_run(operation.run_id, timeout=5)
+    assert caught.value.ref is not None
+    assert caught.value.ref.key == operation.ref.key
+    assert caught.value.elapsed == pytest.approx(5)
+    assert (await project.wait_for_run(operation.run_id)).is_finished
+    assert list(emulator.runs) == [operation.run_id]
+
+
+async def test_wait_for_run_of_an_unknown_run_is_not_found(project: Project) -> None:
+    """wait_for_run raises OperationNotFoundError where the service knows no such run."""
+    with pytest.raises(OperationNotFoundError):
+        await project.wait_for_run(999)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+async def test_a_wait_takes_seconds_above_zero_alone(
+    emulator: Emulator, project: Project, timeout: float
+) -> None:
+    """Both waits refuse a time-out that is no number of seconds above 0, whatever they wait for."""
+    operation = await project.run_feature(GENERATED)
+    emulator.finish_run(operation.run_id)
+    with pytest.raises(ConfigError):
+        await project.wait_for_run(operation.run_id, timeout=timeout)
+    with pytest.raises(ConfigError):
+        await project.wait_for_generation(GENERATED, timeout=timeout)
+
+
+async def test_diagnose_run_tells_why_it_failed(emulator: Emulator, project: Project) -> None:
+    """diagnose_run returns the verdict, the failures, and what else there is to know."""
+    operation = await project.run_feature(GENERATED)
+    emulator.finish_run(operation.run_id, "failed")
+    diagnosis = await project.diagnose_run(operation.run_id)
+    assert diagnosis.run_id == operation.run_id
+    assert diagnosis.status is RunStatus.FAILED
+    assert diagnosis.verdict == "failed"
+    assert [failure.status for failure in diagnosis.failures] == ["failed"] * len(
+        diagnosis.failures
+    )
+    assert diagnosis.failures
+    assert diagnosis.gherkin == emulator.features[GENERATED].gherkin
+    assert [bool(spec.path and spec.content) for spec in diagnosis.specs] == [True]
+    assert all(artifact.url for artifact in diagnosis.artifacts)
+    assert diagnosis.log
+    request = last(emulator, "diagnose_run")
+    assert (request.method, request.path) == ("GET", f"{P}/runs/{operation.run_id}/diagnosis")
+
+
+async def test_get_run_artifacts_gives_links(emulator: Emulator, project: Project) -> None:
+    """get_run_artifacts returns nothing at first, and later each file with its signed link."""
+    operation = await project.run_feature(GENERATED)
+    assert await project.get_run_artifacts(operation.run_id) == []
+    emulator.finish_run(operation.run_id, "failed")
+    artifacts = await project.get_run_artifacts(operation.run_id)
+    assert {"trace", "screenshot"} <= {artifact.kind for artifact in artifacts}
+    for artifact in artifacts:
+        assert artifact.url is not None
+        assert artifact.url.startswith(emulator.artifact_url)
+        assert artifact.url not in repr(artifact)
+    request = last(emulator, "get_run_artifacts")
+    assert (request.method, request.path) == ("GET", f"{P}/runs/{operation.run_id}/artifacts")
+    assert emulator.artifact_requests == []
+
+
+async def test_list_files_gives_rows_without_content(project: Project) -> None:
+    """list_files returns each file with its kind and source, and no content."""
+    files = {file.path: file for file in await project.list_files()}
+    assert files["Features/Checkout.feature"].source == "stored"
+    assert files["playwright.config.ts"].source == "template"
+    assert {file.content for file in files.values()} == {None}
+
+
+async def test_read_file_gives_the_content(emulator: Emulator, project: Project) -> None:
+    """read_file returns one file with its content."""
+    file = await project.read_file("Features/Checkout.feature")
+    assert file.path == "Features/Checkout.feature"
+    assert file.content == emulator.features[GENERATED].gherkin
+
+
+@pytest.mark.parametrize("path", ["Features/a b+c&d=e#f%2F?.feature", "Features/ünï/日本.feature"])
+async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: str) -> None:
+    """write_file and read_file carry any path and any text as they are."""
+    content = "Feature: ✓\r\n\t\"quoted\" \\ \x00 \U0001f6d2\n"
+    await project.write_file(path, content)
+    file = await project.read_file(path)
+    assert (file.path, file.content, file.source) == (path, content, "stored")
+
+
+async def test_read_file_never_asks_for_another_path(emulator: Emulator, project: Project) -> None:
+    """A path that UTF-8 can't carry is refused, not sent without the characters it can't."""
+    await project.write_file("Features/ab", "other")
+    before = emulator.count()
+    with pytest.raises(ConfigError):
+        await project.read_file("Features/a\ud800b")
+    assert emulator.count() == before
+
+
+async def test_list_runs_never_asks_for_another_feature(
+    emulator: Emulator, project: Project
+) -> None:
+    """A feature's name that UTF-8 can't carry is refused, also where it goes into the query."""
+    with pytest.raises(ConfigError):
+        await project.list_runs(feature="Check\ud800out")
+    assert emulator.count() == 0
+
+
+async def test_write_file_outside_the_allowlist_is_refused_by_the_service(
+    emulator: Emulator, project: Project
+) -> None:
+    """write_file leaves the allowlist to the service, whose 400 is an InvalidRequestError."""
+    with pytest.raises(InvalidRequestError) as caught:
+        await project.write_file("tests/x.spec.ts", "")
+    assert caught.value.code == "invalid_request"
+    assert emulator.count("write_file") == 1
+
+
+async def test_list_configs_gives_names_and_paths(project: Project) -> None:
+    """list_configs returns the run configurations."""
+    assert [(config.name, config.path) for config in await project.list_configs()] == [
+        ("Default", "Configurations/Default.json"),
+        ("Firefox", "Configurations/Firefox.json"),
+        ("Mobile", "Configurations/Mobile.json"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "segment"), NAMES.items(), ids=NAMES.values())
+async def test_a_name_of_any_kind_is_one_path_segment(
+    emulator: Emulator, project: Project, name: str, segment: str
+) -> None:
+    """A feature's name arrives as it is, percent-encoded once, in one segment of the path."""
+    emulator.add_feature(name)
+    assert (await project.get_feature(name)).name == name
+    assert last(emulator, "get_feature").path == f"{P}/features/{segment}"
+
+
+@pytest.mark.parametrize("operation", ABOUT_A_FEATURE)
+async def test_every_operation_of_a_feature_encodes_its_name(
+    emulator: Emulator, project: Project, operation: str
+) -> None:
+    """Each operation on a feature finds one whose name looks like a path."""
+    emulator.add_feature("a/../b?")
+    call, tail = ABOUT_A_FEATURE[operation]
+    await call(project, "a/../b?")
+    assert last(emulator, operation).path == f"{P}/features/a%2F..%2Fb%3F{tail}"
+    assert last(emulator, operation).status in {200, 202}
+
+
+async def test_an_id_and_a_name_of_digits_travel_alike(
+    emulator: Emulator, project: Project
+) -> None:
+    """An id is sent as its digits, and so is a name of digits, which the service takes for an id."""
+    feature = emulator.features[GENERATED]
+    assert (await project.get_feature(feature.id)).name == GENERATED
+    by_int = last(emulator, "get_feature").path
+    assert (await project.get_feature(str(feature.id))).name == GENERATED
+    assert last(emulator, "get_feature").path == by_int == f"{P}/features/{feature.id}"
+
+
+async def test_a_name_is_found_in_any_case(project: Project) -> None:
+    """The case of a name is left as it is: the service matches it in any."""
+    assert (await project.get_feature("cHECKOUT")).name == GENERATED
+
+
+@pytest.mark.parametrize("feature", ["", True, False, None, 1.5, b"Checkout", "a\ud800b"])
+async def test_what_can_not_name_a_feature_is_refused(
+    emulator: Emulator, project: Project, feature: Any
+) -> None:
+    """A feature that is neither an id nor a name is a ConfigError, and nothing is sent."""
+    with pytest.raises(ConfigError):
+        await project.get_feature(feature)
+    with pytest.raises(ConfigError):
+        await project.run_feature(feature)
+    assert emulator.count() == 0
+
+
+async def test_a_projects_id_is_one_path_segment(emulator: Emulator, client: Client) -> None:
+    """A project's id, whatever it holds, can't lead to another path."""
+    with pytest.raises(NotFoundError):
+        await client.project("../x").list_files()
+    assert emulator.requests[-1].path == "/api/v1/ops/projects/..%2Fx/files"
+
+
+@pytest.mark.parametrize("operation", ["run_feature", "generate_feature"])
+async def test_an_unknown_way_to_meet_a_conflict_is_refused(
+    emulator: Emulator, project: Project, operation: str
+) -> None:
+    """on_conflict takes its documented words alone; else nothing is dispatched."""
+    dispatch: Any = getattr(project, operation)
+    with pytest.raises(ConfigError, match="on_conflict"):
+        await dispatch(GENERATED, on_conflict="retry")
+    assert emulator.count() == 0
+
+
+async def test_a_conflict_of_a_generation_names_the_one_in_flight(
+    emulator: Emulator, project: Project
+) -> None:
+    """A second generate_feature raises GenerationInProgressError with the ref of the first."""
+    first = await project.generate_feature(DRAFT)
+    with pytest.raises(GenerationInProgressError) as caught:
+        await project.generate_feature(DRAFT)
+    assert caught.value.ref is not None
+    assert caught.value.ref.key == first.ref.key
+    assert list(emulator.generations) == [first.request_id]
+
+
+async def test_a_conflict_that_hides_the_generation_has_no_ref(
+    emulator: Emulator, client: Client
+) -> None:
+    """GenerationInProgressError is raised also where the generation in flight can't be seen."""
+    await client.project().generate_feature(DRAFT)
+    emulator.fail("get_generation_status", Fault.status(500))
+    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as impatient:
+        with pytest.raises(GenerationInProgressError) as caught:
+            await impatient.project().generate_feature(DRAFT)
+    assert caught.value.ref is None
+
+
+async def test_assumed_lists_may_be_missing() -> None:
+    """Where the service has no list routes, they are 404 and all documented calls still work."""
+    async with Emulator(lists=False) as emulator, client_of(emulator) as client:
+        project = client.project()
+        with pytest.raises(NotFoundError):
+            await project.list_features()
+        with pytest.raises(NotFoundError):
+            await project.list_runs()
+        operation = await project.run_feature(GENERATED)
+        assert (await operation).run_id == operation.run_id
+
+
+async def test_a_project_is_named_by_its_repr(emulator: Emulator, project: Project) -> None:
+    """The repr of a project is its id, and holds no key."""
+    assert repr(project) == f"<Project {emulator.project_id}>"
+
+
+async def test_wire_times_become_aware_instants(emulator: Emulator, project: Project) -> None:
+    """A time on the wire is the instant that it says, in UTC."""
+    emulator.fail(
+        "get_feature", Fault.edit(lambda doc: doc | {"updatedUtc": "2026-06-10T14:32:07Z"})
+    )
+    feature = await project.get_feature(GENERATED)
+    assert feature.updated_at == datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)
