@@ -624,7 +624,7 @@ async def test_read_file_gives_the_content(emulator: Emulator, project: Project)
 @pytest.mark.parametrize("path", ["Features/a b+c&d=e#f%2F?.feature", "Features/ünï/日本.feature"])
 async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: str) -> None:
     """write_file and read_file carry any path and any text as they are."""
-    content = "Feature: ✓\r\n\t\"quoted\" \\ \x00 \U0001f6d2\n"
+    content = 'Feature: ✓\r\n\t"quoted" \\ \x00 \U0001f6d2\n'
     await project.write_file(path, content)
     file = await project.read_file(path)
     assert (file.path, file.content, file.source) == (path, content, "stored")

@@ -314,7 +314,9 @@ def test_every_fault_is_named_with_its_place() -> None:
 def test_a_row_that_can_not_be_read_is_named_by_its_number() -> None:
     """A fault in a list answer tells which row it is in."""
     rows = [LEAST[Artifact], {"kind": "trace", "path": "p", "size": "big"}]
-    assert problems(encode(rows), list[Artifact]) == ("expected an integer, got 'big' at $[1].size",)
+    assert problems(encode(rows), list[Artifact]) == (
+        "expected an integer, got 'big' at $[1].size",
+    )
 
 
 def test_a_value_that_looks_like_a_place_does_not_blur_the_place() -> None:
@@ -503,9 +505,7 @@ def test_what_is_on_the_wire_is_what_is_read(
 ) -> None:
     """Ids, words and texts of any kind arrive unchanged, and unknown fields beside them."""
     tests = [{"name": "n", "status": status, "error": error}]
-    body = encode(
-        more | {"runId": run_id, "status": status, "featureName": name, "tests": tests}
-    )
+    body = encode(more | {"runId": run_id, "status": status, "featureName": name, "tests": tests})
     run = read(body, Run)
     assert (run.run_id, run.status, run.feature_name) == (run_id, status, name)
     assert run.tests == (CaseResult("n", status, None, error),)

@@ -1,0 +1,572 @@
+"""Dispatching: never twice, and never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from testvibe_async import (
+    ClientClosedError,
+    ConfigError,
+    ConflictError,
+    Dispatched,
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    GenerationFailedError,
+    GenerationInProgressError,
+    Hooks,
+    InvalidRequestError,
+    MalformedResponseError,
+    NotSentError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    RetryPolicy,
+    ServerError,
+)
+from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing.emulator.scenario import Outcome
+from tests.conftest import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from testvibe_async import Client, Project
+
+ANSWER_LOST = [
+    Fault.lost(),
+    Fault.truncated(),
+    Fault.edit(lambda _: {"unexpected": True}),
+]
+"""The service acts, and its answer does not arrive in one piece."""
+
+NOTHING_DONE = [
+    Fault.reset(),
+    Fault.hang(),
+    Fault.garbage(),
+    Fault.status(500),
+    Fault.status(502, body=b"<html>bad gateway</html>"),
+    Fault.status(503, retry_after=1),
+]
+"""The service did not act, but nobody can tell."""
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    """Runs take 30 s, generations 65 s; those of "Broken" fail."""
+    scenario = Scenario(
+        run_queue=(5, 5),
+        run_duration=(25, 25),
+        failing_runs=0,
+        generation_warm_up=(20, 20),
+        generation_section=(35, 35),
+        verification=(10, 10),
+        failing_generations=0,
+        outcomes={"Broken": Outcome(generation_status="failed")},
+    )
+    async with Emulator(scenario=scenario) as emulator:
+        emulator.add_feature("Draft", status="draft")
+        emulator.add_feature("Broken", status="draft")
+        yield emulator
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class TestRetries:
+    @pytest.mark.parametrize("fault", [Fault.status(429, retry_after=7)])
+    async def test_a_429_with_retry_after_is_sent_again(
+        self, emulator: Emulator, project: Project, fault: Fault
+    ) -> None:
+        """The service says when to come back, and that it did nothing."""
+        emulator.fail("run_feature", fault, times=2)
+
+        await project.run_feature("Checkout")
+
+        assert now() == pytest.approx(14, abs=0.1)
+        assert emulator.count("run_feature") == 3
+        assert len(emulator.runs) == 1
+
+    async def test_a_429_without_retry_after_is_not(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A 429 that does not say when is the caller's to decide."""
+        emulator.fail("run_feature", Fault.status(429))
+
+        with pytest.raises(RateLimitedError):
+            await project.run_feature("Checkout")
+
+        assert emulator.count("run_feature") == 1
+
+    async def test_what_was_not_sent_is_tried_again(self, emulator: Emulator) -> None:
+        """Where no connection can be made the dispatch is tried again, then raised as not sent."""
+        client = client_of(emulator, retry=RetryPolicy(attempts=3))
+        await emulator.aclose()
+
+        with pytest.raises(NotSentError) as caught:
+            await client.project().run_feature("Checkout")
+
+        assert caught.value.attempts == 3
+        await client.aclose()
+
+    @pytest.mark.parametrize("status", [400, 404, 409])
+    async def test_a_refusal_is_final(
+        self, emulator: Emulator, project: Project, status: int
+    ) -> None:
+        """A clear no is raised at once, after one request and no looking around."""
+        emulator.fail("run_feature", Fault.status(status))
+
+        with pytest.raises(Exception, match=str(status)):
+            await project.run_feature("Checkout")
+
+        assert [request.operation for request in emulator.requests] == ["run_feature"]
+
+
+class TestLostRuns:
+    @pytest.mark.parametrize("fault", ANSWER_LOST)
+    async def test_the_one_new_run_is_ours(
+        self, emulator: Emulator, project: Project, fault: Fault
+    ) -> None:
+        """A lost answer is settled by the list: exactly one new run of the feature is ours."""
+        await project.run_feature("Checkout")
+        await asyncio.sleep(10)
+        emulator.fail("run_feature", fault, times=1)
+
+        operation = await project.run_feature("checkout", config="Mobile")
+
+        assert operation.adopted
+        assert operation.run_id == max(emulator.runs)
+        assert emulator.count("run_feature") == 2
+        assert (await operation).config == "Mobile"
+
+    @pytest.mark.parametrize("fault", NOTHING_DONE)
+    async def test_no_new_run_is_unknown(
+        self, emulator: Emulator, project: Project, fault: Fault
+    ) -> None:
+        """Where nothing is to be seen it is not sent again, and the error says where to look."""
+        emulator.fail("run_feature", fault)
+
+        with pytest.raises(DispatchUnknownError, match="look at list_runs") as caught:
+            await project.run_feature("Checkout")
+
+        assert (caught.value.project, caught.value.feature) == (project.id, "Checkout")
+        assert isinstance(
+            caught.value.__cause__, OutcomeUnknownError | ServerError | MalformedResponseError
+        )
+        assert emulator.count("run_feature") == 1
+
+    async def test_two_new_runs_are_nobodys(self, emulator: Emulator, project: Project) -> None:
+        """Where a stranger ran the feature too, nobody can tell which is ours."""
+        emulator.fail("run_feature", Fault.lost(), times=2)
+        async with client_of(emulator) as stranger:
+            results = await asyncio.gather(
+                project.run_feature("Checkout"),
+                stranger.project().run_feature("Checkout"),
+                return_exceptions=True,
+            )
+
+        assert [type(result) for result in results] == [DispatchUnknownError] * 2
+        assert emulator.count("run_feature") == 2
+
+    async def test_runs_of_others_are_not_ours(self, emulator: Emulator, project: Project) -> None:
+        """Runs that we know, of another feature, of another configuration or older are not it."""
+        await project.run_feature("Checkout")
+        await asyncio.sleep(10)
+        await project.run_feature("Checkout")
+        await project.run_feature("Returns")
+        async with client_of(emulator) as stranger:
+            await stranger.project().run_feature("Checkout", config="Mobile")
+        emulator.fail("run_feature", Fault.lost())
+
+        operation = await project.run_feature("Checkout")
+
+        assert operation.run_id == max(emulator.runs)
+
+    async def test_a_feature_by_id(self, emulator: Emulator, project: Project) -> None:
+        """A run of a feature that was named by its id is found as well."""
+        feature = emulator.features["Checkout"].id
+        emulator.fail("run_feature", Fault.lost())
+
+        operation = await project.run_feature(feature)
+
+        assert operation.feature_id == feature
+
+    async def test_without_lists_it_is_unknown_at_once(self) -> None:
+        """Where the service has no list of runs there is nothing to wait for."""
+        async with Emulator(lists=False) as emulator, client_of(emulator) as client:
+            emulator.fail("run_feature", Fault.lost())
+            with pytest.raises(DispatchUnknownError):
+                await client.project().run_feature("Checkout")
+
+            assert emulator.count("run_feature") == 1
+            assert now() == 0
+
+    async def test_a_list_that_fails_is_asked_again(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Settling bears with a service that is not itself yet."""
+        emulator.fail("run_feature", Fault.lost())
+        emulator.fail("list_runs", Fault.status(429), times=4)
+
+        assert (await project.run_feature("Checkout")).adopted
+
+    async def test_it_is_sent_again_where_that_was_asked_for(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """retry_unknown=True sends a run that could not be settled once more, and only once."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        operation = await project.run_feature("Checkout", retry_unknown=True)
+        assert not operation.adopted
+
+        emulator.fail("run_feature", Fault.reset())
+        with pytest.raises(DispatchUnknownError):
+            await project.run_feature("Checkout", retry_unknown=True)
+
+        assert emulator.count("run_feature") == 4
+
+
+class TestLostGenerations:
+    @pytest.mark.parametrize("fault", ANSWER_LOST)
+    async def test_the_new_generation_is_ours(
+        self, emulator: Emulator, project: Project, fault: Fault
+    ) -> None:
+        """A generation that was not there before the dispatch is ours."""
+        emulator.fail("generate_feature", fault)
+
+        operation = await project.generate_feature("Draft")
+
+        assert operation.adopted
+        assert list(emulator.generations) == [operation.request_id]
+        assert emulator.count("generate_feature") == 1
+        assert (await operation).is_generated
+
+    async def test_one_that_is_over_already_is_ours_too(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """It need not be in flight any more: it is enough that it was not there before."""
+        await (await project.generate_feature("Draft"))
+        emulator.fail("generate_feature", Fault.lost())
+        emulator.fail("get_generation_status", Fault.delay(100), skip=1, times=1)
+        emulator.fail("get_generation_status", Fault.reset(), skip=1, times=1)
+
+        operation = await project.generate_feature("Draft")
+
+        assert operation.request_id == list(emulator.generations)[-1]
+
+    @pytest.mark.parametrize("fault", NOTHING_DONE)
+    async def test_no_new_generation_is_unknown(
+        self, emulator: Emulator, project: Project, fault: Fault
+    ) -> None:
+        """A paid dispatch whose fate is unknown is never sent a second time."""
+        await (await project.generate_feature("Draft"))
+        emulator.fail("generate_feature", fault)
+
+        with pytest.raises(DispatchUnknownError, match="look at get_generation_status") as caught:
+            await project.generate_feature("Draft")
+
+        assert caught.value.feature == "Draft"
+        assert emulator.count("generate_feature") == 2
+        assert len(emulator.generations) == 1
+
+    async def test_without_the_look_before_one_in_flight_is_joined(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Where the look before failed, a generation in flight that nobody here knows is it."""
+        emulator.fail("get_generation_status", Fault.status(500), times=1)
+        emulator.fail("generate_feature", Fault.lost())
+
+        operation = await project.generate_feature("Draft")
+
+        assert list(emulator.generations) == [operation.request_id]
+
+    async def test_without_the_look_before_a_known_one_is_not_ours(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A generation that this client holds a handle on can't be the one that was lost."""
+        known = await project.generate_feature("Draft")
+        emulator.fail("get_generation_status", Fault.status(500), times=1)
+        emulator.fail("generate_feature", Fault.reset())
+
+        with pytest.raises(DispatchUnknownError):
+            await project.generate_feature("Draft")
+
+        assert not known.done
+
+
+class TestHooks:
+    async def test_every_dispatch_is_told(self, emulator: Emulator) -> None:
+        """on_dispatched gets the ref of each operation, found or answered."""
+        heard: list[Dispatched] = []
+        async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+            project = client.project()
+            run = await project.run_feature("Checkout")
+            emulator.fail("generate_feature", Fault.lost())
+            generation = await project.generate_feature("Draft")
+
+        assert [(event.ref, event.adopted) for event in heard] == [
+            (run.ref, False),
+            (generation.ref, True),
+        ]
+
+    async def test_a_hook_that_raises_loses_nothing(
+        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The operation is returned all the same, and the ref is in the log."""
+
+        def broken(_: Dispatched) -> None:
+            raise ZeroDivisionError
+
+        async with client_of(emulator, hooks=Hooks(on_dispatched=broken)) as client:
+            operation = await client.project().run_feature("Checkout")
+
+        assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
+
+
+class TestCancelling:
+    async def test_a_cancelled_caller_does_not_lose_the_id(self, emulator: Emulator) -> None:
+        """The POST goes on when its caller is cancelled, and the hook has the ref."""
+        heard: list[Dispatched] = []
+        async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+            emulator.fail("run_feature", Fault.delay(5))
+            caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+            await asyncio.sleep(1)
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+            assert now() == 1
+            await asyncio.sleep(10)
+
+            assert [event.ref.key[-1] for event in heard] == list(emulator.runs)
+
+    async def test_a_caller_cancelled_in_the_queue_sends_nothing(self, emulator: Emulator) -> None:
+        """What had not been sent yet when its caller was cancelled is never sent."""
+        async with client_of(emulator, max_connections=1) as client:
+            emulator.fail("run_feature", Fault.delay(5))
+            callers = [
+                asyncio.ensure_future(client.project().run_feature("Checkout")) for _ in range(5)
+            ]
+            await asyncio.sleep(1)
+            for caller in callers:
+                caller.cancel()
+            await asyncio.sleep(60)
+
+        assert len(emulator.runs) == 1
+
+    async def test_a_failure_after_the_caller_left_is_logged(
+        self, emulator: Emulator, client: Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A dispatch that nobody waits for any more leaves a trace where it fails."""
+        emulator.fail("run_feature", Fault.hang())
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        caller.cancel()
+        with caplog.at_level(logging.WARNING):
+            await asyncio.sleep(60)
+
+        assert "a dispatch whose caller was cancelled failed" in caplog.text
+        assert "may have taken effect" in caplog.text
+
+    async def test_a_caller_cancelled_before_a_retry_sends_nothing_more(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """While a dispatch only waits to be sent again, cancelling its caller ends it."""
+        emulator.fail("run_feature", Fault.status(429, retry_after=30), times=1)
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(10)
+        caller.cancel()
+        await asyncio.sleep(60)
+
+        assert emulator.count("run_feature") == 1
+
+
+class TestClosing:
+    async def test_closing_waits_for_the_answer(self, emulator: Emulator) -> None:
+        """A POST under way at the close is finished: its caller gets the operation."""
+        client = client_of(emulator)
+        emulator.fail("run_feature", Fault.delay(5))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+
+        await client.aclose()
+
+        assert (await caller).run_id in emulator.runs
+        assert now() == pytest.approx(5, abs=0.1)
+
+    async def test_closing_does_not_wait_for_ever(self, emulator: Emulator) -> None:
+        """A POST without an answer is given up after 10 s, as of unknown effect."""
+        client = client_of(emulator)
+        emulator.fail("run_feature", Fault.hang())
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+
+        await client.aclose()
+
+        with pytest.raises(DispatchUnknownError, match="closed before the answer came"):
+            await caller
+        assert now() == pytest.approx(11, abs=0.1)
+
+    async def test_what_was_not_sent_is_called_back(self, emulator: Emulator) -> None:
+        """A dispatch in the queue is not sent any more; its caller hears that the client closed."""
+        client = client_of(emulator, max_connections=1)
+        emulator.fail("run_feature", Fault.delay(5))
+        sent, queued = [
+            asyncio.ensure_future(client.project().run_feature("Checkout")) for _ in range(2)
+        ]
+        await asyncio.sleep(1)
+
+        await client.aclose()
+
+        with pytest.raises(ClientClosedError):
+            await queued
+        assert (await sent).run_id in emulator.runs
+        assert len(emulator.runs) == 1
+
+    async def test_no_dispatch_after_the_close_began(self, emulator: Emulator) -> None:
+        """While a client closes it takes no new dispatches."""
+        client = client_of(emulator)
+        emulator.fail("run_feature", Fault.delay(5))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        closing = asyncio.ensure_future(client.aclose())
+        await asyncio.sleep(1)
+
+        with pytest.raises(ClientClosedError):
+            await client.project().run_feature("Checkout")
+        await asyncio.gather(caller, closing)
+
+
+class TestConflicts:
+    async def test_a_generation_in_flight_is_named(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A 409 of generate_feature carries the ref of the one in flight."""
+        running = await project.generate_feature("Draft")
+
+        with pytest.raises(GenerationInProgressError) as caught:
+            await project.generate_feature("Draft")
+
+        assert caught.value.ref is not None
+        assert caught.value.ref.key == running.ref.key
+        assert caught.value.code == "conflict"
+
+    async def test_one_that_can_not_be_seen_has_no_ref(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Where the look fails the conflict is raised all the same."""
+        await project.generate_feature("Draft")
+        emulator.fail("get_generation_status", Fault.status(404))
+
+        with pytest.raises(GenerationInProgressError) as caught:
+            await project.generate_feature("Draft")
+
+        assert caught.value.ref is None
+
+    async def test_attaching_joins_the_one_in_flight(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """on_conflict="attach" returns a handle on the one in flight, and pays for no other."""
+        running = await project.generate_feature("Draft")
+
+        joined = await project.generate_feature("Draft", on_conflict="attach")
+
+        assert joined.adopted
+        assert not running.adopted
+        assert joined.request_id == running.request_id
+        assert (await joined) is (await running)
+        assert len(emulator.generations) == 1
+
+    async def test_attaching_to_nothing_dispatches(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """on_conflict="attach" starts a generation where none is in flight."""
+        operation = await project.generate_feature("Draft", on_conflict="attach")
+
+        assert not operation.adopted
+
+    async def test_waiting_dispatches_after_the_one_in_flight(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """on_conflict="wait" waits for the one in flight and then starts its own."""
+        running = await project.generate_feature("Draft")
+
+        own = await project.generate_feature("Draft", on_conflict="wait")
+
+        assert running.done
+        assert own.request_id != running.request_id
+        assert not own.adopted
+        assert list(emulator.generations) == [running.request_id, own.request_id]
+
+    async def test_one_that_ended_meanwhile_is_no_conflict(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Where nothing is in flight any more by the time of the look, ours is dispatched."""
+        emulator.fail("generate_feature", Fault.status(409), times=2)
+
+        operation = await project.generate_feature("Draft", on_conflict="attach")
+
+        assert list(emulator.generations) == [operation.request_id]
+
+    async def test_a_conflict_that_nobody_can_see_is_raised(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A 409 that comes again and again with nothing in flight is not fought for ever."""
+        emulator.fail("generate_feature", Fault.status(409))
+
+        with pytest.raises(GenerationInProgressError):
+            await project.generate_feature("Draft", on_conflict="wait")
+
+        assert emulator.count("generate_feature") == 3
+
+    async def test_a_feature_without_tests(self, emulator: Emulator, project: Project) -> None:
+        """A 409 of run_feature says that there is nothing to run."""
+        with pytest.raises(FeatureNotGeneratedError) as caught:
+            await project.run_feature("Draft")
+
+        assert isinstance(caught.value, ConflictError)
+        assert emulator.count("generate_feature") == 0
+
+    async def test_generating_first(self, emulator: Emulator, project: Project) -> None:
+        """on_conflict="generate" generates the tests and then runs them."""
+        operation = await project.run_feature("Draft", on_conflict="generate")
+
+        assert (await operation).is_passed
+        assert len(emulator.generations) == 1
+
+    async def test_generating_first_joins_one_in_flight(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """on_conflict="generate" does not pay twice where a generation is in flight."""
+        await project.generate_feature("Draft")
+
+        await project.run_feature("Draft", on_conflict="generate")
+
+        assert len(emulator.generations) == 1
+
+    async def test_generating_first_may_fail(self, emulator: Emulator, project: Project) -> None:
+        """Where the generation fails there is nothing to run, and the cause says so."""
+        with pytest.raises(FeatureNotGeneratedError) as caught:
+            await project.run_feature("Broken", on_conflict="generate")
+
+        assert isinstance(caught.value.__cause__, GenerationFailedError)
+        assert emulator.runs == {}
+
+    async def test_choices_are_checked(self, project: Project, emulator: Emulator) -> None:
+        """An on_conflict that does not exist is refused before anything is sent."""
+        choice: Any = "ignore"
+
+        with pytest.raises(ConfigError, match="'raise', 'attach', 'wait', not 'ignore'"):
+            await project.generate_feature("Draft", on_conflict=choice)
+        with pytest.raises(ConfigError, match="'raise', 'generate', not 'ignore'"):
+            await project.run_feature("Draft", on_conflict=choice)
+        assert emulator.requests == []
+
+
+async def test_a_refused_body_is_no_lost_answer(emulator: Emulator, project: Project) -> None:
+    """A 400 is raised as it is."""
+    emulator.fail("generate_feature", Fault.status(400))
+
+    with pytest.raises(InvalidRequestError):
+        await project.generate_feature("Draft")
