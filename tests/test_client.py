@@ -117,6 +117,22 @@ class TestClosing:
         with pytest.raises(ClientClosedError):
             await call
 
+    async def test_a_look_under_way_ends_as_closed(self, emulator: Emulator) -> None:
+        """Waits and polls whose look is under way at the close are settled like all others."""
+        client = client_of(emulator)
+        operation = await client.project().run_feature("Checkout")
+        emulator.fail("get_run", Fault.hang())
+        uses = [asyncio.ensure_future(operation.wait()), asyncio.ensure_future(operation.poll())]
+        await asyncio.sleep(4)
+
+        await client.aclose()
+        results = await asyncio.gather(*uses, return_exceptions=True)
+
+        assert [type(result) for result in results] == [ClientClosedError] * 2
+        assert {result.ref for result in results if isinstance(result, ClientClosedError)} == {
+            operation.ref
+        }
+
     async def test_a_call_that_waits_for_its_turn_ends_as_closed(self, emulator: Emulator) -> None:
         """A call in the queue of a busy client is not sent after the close."""
         client = client_of(emulator, max_connections=1)

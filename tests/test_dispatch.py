@@ -271,6 +271,17 @@ class TestLostGenerations:
         assert emulator.count("generate_feature") == 2
         assert len(emulator.generations) == 1
 
+    async def test_a_feature_that_was_never_generated_has_nothing_to_show(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A status that names no generation does not settle anything."""
+        emulator.fail("generate_feature", Fault.reset())
+
+        with pytest.raises(DispatchUnknownError):
+            await project.generate_feature("Draft")
+
+        assert emulator.generations == {}
+
     async def test_without_the_look_before_one_in_flight_is_joined(
         self, emulator: Emulator, project: Project
     ) -> None:

@@ -221,6 +221,29 @@ class TestCancelling:
         assert emulator.count("get_run") == 0
         assert (operation.status, operation.phase) == ("running", "queued")
 
+    async def test_an_end_at_the_very_moment_of_the_timeout(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A wait whose time runs out in the same turn in which the end is seen returns it."""
+        emulator.finish_run(operation.run_id)
+        digest = await operation._transport.call(operation._state.request())
+        loop = asyncio.get_running_loop()
+        loop.call_later(2, lambda: operation._state.accept(digest, ticket=1, now=loop.time()))
+
+        assert (await operation.wait(timeout=2)).is_passed
+
+    async def test_a_wait_that_is_cancelled_and_told_at_once_is_cancelled(
+        self, operation: RunOperation
+    ) -> None:
+        """Cancelling wins over an error that comes in the same turn, and nothing is left over."""
+        wait = a_task(operation)
+        await asyncio.sleep(1)
+        wait.cancel()
+        operation._state.tell(ObservationError("a test", ref=operation.ref))
+
+        with pytest.raises(asyncio.CancelledError):
+            await wait
+
 
 class TestPolling:
     async def test_a_poll_looks_once(self, emulator: Emulator, operation: RunOperation) -> None:

@@ -102,8 +102,6 @@ class Poller:
             ClientClosedError: The client is closed.
         """
         self._check_usable(state)
-        if state.is_finished:
-            return
         error = await self._observe(state, attempts=None)
         if error is not None:
             raise state.failure(error) from error
@@ -164,8 +162,6 @@ class Poller:
             except asyncio.CancelledError:
                 self._die(state)
                 raise
-            except ClientClosedError:
-                return
             except Exception as error:  # noqa: BLE001 - a defect must not hang a wait
                 logger.exception("looking at %s failed in an unforeseen way", state.ref)
                 failure = ObservationError(f"unforeseen: {error!r}", ref=state.ref)
@@ -191,8 +187,6 @@ class Poller:
         state.looked = loop.time()
         try:
             snapshot = await self._transport.call(state.request(), attempts=attempts)
-        except ClientClosedError:
-            raise
         except VibeError as error:
             return error
         before = state.phase, state.status

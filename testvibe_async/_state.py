@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from testvibe_async._protocol import GET_GENERATION_STATUS, GET_RUN
 from testvibe_async.errors import (
+    ClientClosedError,
     ConfigError,
     ForbiddenError,
     MalformedResponseError,
@@ -34,6 +35,14 @@ __all__ = ["GenerationState", "RunState", "State", "Watcher", "new_state"]
 
 GRACE_SECONDS = 10.0
 """How long the service may take to know of an operation that it has just dispatched."""
+
+_TOLD_AS_THEY_ARE = (
+    ClientClosedError,
+    ConfigError,
+    ForbiddenError,
+    OperationSupersededError,
+    UnauthorizedError,
+)
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
@@ -225,9 +234,7 @@ class State(ABC, Generic[SnapshotT]):
 
     def failure(self, error: VibeError, preface: str = "") -> VibeError:
         """Return what a caller should be told of a failure to observe, with the ref."""
-        if isinstance(error, OperationSupersededError):
-            return error
-        if isinstance(error, UnauthorizedError | ForbiddenError | ConfigError):
+        if isinstance(error, _TOLD_AS_THEY_ARE):
             error.ref = self.ref
             return error
         kind = OperationNotFoundError if isinstance(error, NotFoundError) else ObservationError
