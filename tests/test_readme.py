@@ -1,0 +1,89 @@
+"""The README's code runs as it stands."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from testvibe_async import _protocol
+from testvibe_async.testing import Emulator
+from tests.conftest import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
+FRAGMENTS = [block for block in BLOCKS if block not in SCRIPTS]
+
+pytest_plugins = ["testvibe_async.pytest_plugin"]
+
+
+@pytest.fixture
+async def emulator(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Emulator]:
+    """The shop, with the features that the README speaks of, and the environment set."""
+    async with Emulator() as emulator:
+        use(emulator, monkeypatch)
+        emulator.add_feature("Gift cards", status="draft")
+        yield emulator
+
+
+def use(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESTVIBE_SERVER", emulator.url)
+    monkeypatch.setenv("TESTVIBE_API_KEY", emulator.api_key)
+    monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
+    if "Login" not in emulator.features:
+        emulator.add_feature("Login")
+
+
+@pytest.mark.parametrize("code", FRAGMENTS, ids=lambda code: code.strip().splitlines()[0])
+async def test_a_fragment_runs(code: str, emulator: Emulator) -> None:
+    """Each fragment runs where `client` and `project` are at hand."""
+    async with client_of(emulator) as client:
+        names: dict[str, Any] = {"client": client, "project": client.project()}
+        compiled = compile(code, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(compiled, names)  # noqa: S307 - our own README
+        if inspect.isawaitable(result):
+            await result
+
+
+@pytest.mark.parametrize("code", SCRIPTS, ids=lambda code: code.strip().splitlines()[-1])
+def test_a_script_runs(
+    code: str,
+    testvibe_emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The example on the first page runs on real time, on an emulator in another thread."""
+    use(testvibe_emulator, monkeypatch)
+
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
+
+    assert re.match(r"(passed|failed) RunSummary\(", capsys.readouterr().out)
+
+
+def test_there_is_a_script_and_there_are_fragments() -> None:
+    """The README has the first example, and examples of each capability."""
+    assert len(SCRIPTS) == 1
+    assert len(FRAGMENTS) >= 10
+
+
+def test_the_table_of_operations_is_the_one_in_force() -> None:
+    """Each operation stands in the README with its method, its path and what is assumed of it."""
+    for endpoint in _protocol.ENDPOINTS.values():
+        path = re.sub(r"^/projects/{project}/", "…/", endpoint.path)
+        row = re.search(
+            rf"\| `(?:client|project)\.{endpoint.name}\(.*?\)` \| `{endpoint.method} (.*?)` \| (.*) \|",
+            README,
+        )
+        assert row is not None, endpoint.name
+        assert row[1] == path
+        assert (
+            row[2].startswith("assumed") is not endpoint.is_documented or "route assumed" in row[2]
+        )
