@@ -18,7 +18,19 @@ from testvibe_async.testing import Emulator, Scenario
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-EPOCH = 1_781_102_531.0  # 2026-06-10T14:42:11Z
+EPOCH = 1_781_102_531.0
+"""2026-06-10T14:42:11Z."""
+
+PLAIN: dict[str, Any] = {
+    "run_queue": 5,
+    "run_duration": 30,
+    "generation_warm_up": 20,
+    "generation_section": 40,
+    "verification": 10,
+    "failing_runs": 0,
+    "failing_generations": 0,
+}
+"""The plain scenario: whole seconds, and no failure."""
 
 
 @attrs.frozen
@@ -93,11 +105,19 @@ class Caller:
 
 @pytest.fixture
 async def emulate() -> AsyncGenerator[Callable[..., Awaitable[Caller]]]:
-    """Start emulators, and close them at the end, which must leave no task behind."""
+    """Start emulators, and close them at the end, which must leave no task behind.
+
+    The function takes the emulator's options. Its `scenario` may also be changes to the plain one.
+    """
     async with AsyncExitStack() as stack:
 
-        async def start(**options: Any) -> Caller:
-            emulator = await stack.enter_async_context(Emulator(**{"epoch": EPOCH} | options))
+        async def start(
+            *, scenario: Scenario | Mapping[str, Any] | None = None, **options: Any
+        ) -> Caller:
+            if not isinstance(scenario, Scenario):
+                scenario = Scenario(**{**PLAIN, **(scenario or {})})
+            options = {"epoch": EPOCH, "scenario": scenario, **options}
+            emulator = await stack.enter_async_context(Emulator(**options))
             session = await stack.enter_async_context(aiohttp.ClientSession())
             return Caller(emulator, session)
 
@@ -107,19 +127,5 @@ async def emulate() -> AsyncGenerator[Callable[..., Awaitable[Caller]]]:
 
 @pytest.fixture
 async def call(emulate: Callable[..., Awaitable[Caller]]) -> Caller:
-    """Call an emulator whose every duration is known, and where nothing fails."""
-    return await emulate(scenario=plain_scenario())
-
-
-def plain_scenario(**options: Any) -> Scenario:
-    """Make a scenario of whole seconds: a run of 5 + 30, a generation of 20 + 40 each + 10."""
-    plain: dict[str, Any] = {
-        "run_queue": 5,
-        "run_duration": 30,
-        "generation_warm_up": 20,
-        "generation_section": 40,
-        "verification": 10,
-        "failing_runs": 0,
-        "failing_generations": 0,
-    }
-    return Scenario(**plain | options)
+    """Call an emulator with the plain scenario."""
+    return await emulate()

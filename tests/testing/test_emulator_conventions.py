@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from testvibe_async.testing import Emulator
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -24,7 +26,7 @@ async def test_a_wrong_key_is_refused_in_the_documented_words(
     call: Caller, authorization: str | None
 ) -> None:
     """Without the valid key, every route answers the documented 401, unknown ones too."""
-    headers = {}
+    headers: dict[str, str] = {}
     if authorization is not None:
         headers["Authorization"] = authorization.replace("{key}", call.emulator.api_key)
     for path in (f"{OPS}/projects", f"{OPS}/nothing", "/"):
@@ -52,8 +54,6 @@ async def test_a_given_key_and_project_are_used(emulate: Callable[..., Awaitable
 
 def test_the_key_looks_like_one_of_the_service() -> None:
     """The default key is `tvb_` and 43 base62 characters."""
-    from testvibe_async.testing import Emulator
-
     key = Emulator().api_key
     assert key.startswith("tvb_")
     assert len(key) == 47
@@ -124,7 +124,7 @@ async def test_an_unknown_project_is_not_found(call: Caller, method: str, path: 
     assert "project" in reply.document["message"]
 
 
-@pytest.mark.parametrize("key", ["Nowhere", "999", "0", "9" * 30, "", "%FF", "¹²"])
+@pytest.mark.parametrize("key", ["Nowhere", "999", "0", "9" * 30, "", "%FF", "%C2%B9"])
 async def test_an_unknown_feature_is_not_found(call: Caller, key: str) -> None:
     """A name or a number that no feature has is answered with 404."""
     for path in (f"/features/{key}", f"/features/{key}/generation"):

@@ -55,10 +55,8 @@ class EmulatorClock:
         """Return the Unix time, in seconds, of an instant in emulator seconds."""
         return self._epoch + at
 
-    def stamp(self, at: float | None) -> str | None:
-        """Spell an instant as the API does: ISO-8601 in UTC, whole seconds, or None for none."""
-        if at is None:
-            return None
+    def stamp(self, at: float) -> str:
+        """Spell an instant in emulator seconds as the API does: ISO-8601, UTC, whole seconds."""
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.unix(at)))
 
     def http_date(self) -> str:

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .gherkin import cases_of
-from .playwright import spec
-
 if TYPE_CHECKING:
     from .clock import EmulatorClock
     from .generation import Generation
@@ -45,12 +42,6 @@ class Feature:
     def spec_path(self) -> str:
         """Where its generated tests are."""
         return f"tests/{self.slug}.spec.ts"
-
-    def spec(self) -> str:
-        """Return its generated tests; empty where there are none."""
-        if self.generated_from is None:
-            return ""
-        return spec(self.name, cases_of(self.generated_from, self.name))
 
     def settle(self, now: float) -> None:
         """Take over what the latest generation has come to, where it is over."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .answers import invalid_request
+from .gherkin import cases_of
+from .playwright import spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,4 +116,5 @@ def _of_features(project: Project) -> Iterator[File]:
     for feature in project.features.values():
         yield File(f"Features/{feature.name}.feature", "feature", "stored", feature.gherkin)
         if feature.generated_from is not None:
-            yield File(feature.spec_path, "spec", "stored", feature.spec())
+            source = spec(feature.name, cases_of(feature.generated_from, feature.name))
+            yield File(feature.spec_path, "spec", "stored", source)
