@@ -11,6 +11,7 @@ import aiohttp
 import anyio
 import pytest
 
+from tests.conftest import KEY, client_of
 from testvibe_async import (
     Client,
     ClientClosedError,
@@ -22,7 +23,6 @@ from testvibe_async import (
     RunRef,
 )
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
-from tests.conftest import KEY, client_of
 
 if TYPE_CHECKING:
     from testvibe_async import Project, Run

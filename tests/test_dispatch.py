@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import client_of
 from testvibe_async import (
     ClientClosedError,
     ConfigError,
@@ -25,10 +26,10 @@ from testvibe_async import (
     RateLimitedError,
     RetryPolicy,
     ServerError,
+    _protocol,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
 from testvibe_async.testing.emulator.scenario import Outcome
-from tests.conftest import client_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -70,6 +71,14 @@ async def emulator() -> AsyncGenerator[Emulator]:
         emulator.add_feature("Draft", status="draft")
         emulator.add_feature("Broken", status="draft")
         yield emulator
+
+
+async def _rows(project: Project) -> list[dict[str, Any]]:
+    path = f"/projects/{project.id}/runs"
+    answer: list[dict[str, Any]] = await project._transport.call(
+        _protocol.custom_request("GET", path)
+    )
+    return answer
 
 
 def now() -> float:
@@ -185,6 +194,24 @@ class TestLostRuns:
 
         assert operation.run_id == max(emulator.runs)
 
+    async def test_what_a_careless_list_shows_is_not_ours(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A list that ignores the filter, or knows no times, does not mislead."""
+        async with client_of(emulator) as stranger:
+            await stranger.project().run_feature("Checkout")
+            await asyncio.sleep(20)
+            await stranger.project().run_feature("Returns")
+        unfiltered = await project.list_runs()
+        assert len(unfiltered) == 2
+        emulator.fail("run_feature", Fault.reset())
+        rows = await _rows(project)
+        timeless = [{**row, "createdUtc": None} for row in rows]
+        emulator.fail("list_runs", Fault.edit(lambda _: [*rows, *timeless]))
+
+        with pytest.raises(DispatchUnknownError):
+            await project.run_feature("Checkout")
+
     async def test_a_feature_by_id(self, emulator: Emulator, project: Project) -> None:
         """A run of a feature that was named by its id is found as well."""
         feature = emulator.features["Checkout"].id
@@ -249,12 +276,17 @@ class TestLostGenerations:
         """It need not be in flight any more: it is enough that it was not there before."""
         await (await project.generate_feature("Draft"))
         emulator.fail("generate_feature", Fault.lost())
-        emulator.fail("get_generation_status", Fault.delay(100), skip=1, times=1)
-        emulator.fail("get_generation_status", Fault.reset(), skip=1, times=1)
+        emulator.fail("get_generation_status", Fault.status(500), skip=1, times=4)
+        dispatch = asyncio.ensure_future(project.generate_feature("Draft"))
+        while len(emulator.generations) == 1:
+            await asyncio.sleep(0.01)
+        request_id = list(emulator.generations)[-1]
+        emulator.finish_generation(request_id)
 
-        operation = await project.generate_feature("Draft")
+        operation = await dispatch
 
-        assert operation.request_id == list(emulator.generations)[-1]
+        assert operation.request_id == request_id
+        assert (await operation).is_generated
 
     @pytest.mark.parametrize("fault", NOTHING_DONE)
     async def test_no_new_generation_is_unknown(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import client_of
 from testvibe_async import (
     Client,
-    ClientClosedError,
     ConflictError,
     ForbiddenError,
     GenerationRef,
@@ -32,10 +32,9 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
-from tests.conftest import client_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from testvibe_async import Project, RunOperation
 
@@ -292,6 +291,23 @@ class TestPolling:
         assert seen_late is newer
         assert operation.status == "running"
 
+    async def test_nothing_overwrites_a_terminal_state(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """Even a look that began later changes nothing once the end was seen."""
+        emulator.finish_run(operation.run_id)
+        emulator.fail("get_run", Fault.delay(1), times=1)
+        end = asyncio.ensure_future(operation.poll())
+        await asyncio.sleep(0.5)
+        emulator.fail("get_run", Fault.delay(5), times=1)
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}), times=1)
+        later = asyncio.ensure_future(operation.poll())
+        run = await end
+
+        assert run.is_passed
+        assert await later is run
+        assert operation.outcome is run
+
 
 class TestIterating:
     async def test_transitions_come_in_order(self, operation: RunOperation) -> None:
@@ -443,6 +459,20 @@ class TestObserving:
         assert not operation.done
         outage.remove()
         assert (await operation).is_passed
+
+    async def test_failures_before_a_pause_do_not_count(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A new wait, long after one that saw only failures, gets its full max_outage."""
+        outage = emulator.fail("get_run", Fault.status(500))
+        with pytest.raises(WaitTimeoutError):
+            await operation.wait(timeout=20)
+        await asyncio.sleep(600)
+        wait = a_task(operation)
+        await asyncio.sleep(20)
+        outage.remove()
+
+        assert (await wait).is_passed
 
     async def test_failures_are_not_hammered(
         self, emulator: Emulator, operation: RunOperation

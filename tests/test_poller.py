@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import client_of
 from testvibe_async import ObservationError, Operation, Run, StatusChanged
 from testvibe_async import _poller as poller_module
 from testvibe_async.events import Hooks
 from testvibe_async.testing import Emulator, Fault, Scenario
-from tests.conftest import client_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def emulator() -> AsyncGenerator[Emulator]:
-    """Every run takes 30 s and passes."""
+    """Every run takes 30 s and passes; nothing can be read from a list."""
     scenario = Scenario(run_queue=(5, 5), run_duration=(25, 25), failing_runs=0)
-    async with Emulator(scenario=scenario) as emulator:
+    async with Emulator(scenario=scenario, lists=False) as emulator:
         yield emulator
 
 

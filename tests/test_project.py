@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import client_of
 from testvibe_async import (
     ConfigError,
     ConflictError,
@@ -26,7 +27,6 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault
-from tests.conftest import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -101,7 +101,9 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Response:
     )
 
 
-def refusal(status: int, body: bytes = b"", *, operation: str = "get_feature", **headers: str) -> Any:
+def refusal(
+    status: int, body: bytes = b"", *, operation: str = "get_feature", **headers: str
+) -> Any:
     """Return the error that an answer to an operation is deciphered as."""
     endpoint = ENDPOINTS[operation]
     request = endpoint.request(**dict.fromkeys(_placeholders(endpoint.path), "x"))
@@ -149,9 +151,7 @@ def test_a_request_is_built_from_its_parts() -> None:
 
 def test_an_empty_body_is_a_body() -> None:
     """A body without members is sent as one, which a dispatch needs."""
-    request = ENDPOINTS["generate_feature"].request(
-        project="p", feature=1, body={"siteUrl": None}
-    )
+    request = ENDPOINTS["generate_feature"].request(project="p", feature=1, body={"siteUrl": None})
     assert request.body == {}
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import client_of
 from testvibe_async import _protocol
 from testvibe_async.testing import Emulator
-from tests.conftest import client_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

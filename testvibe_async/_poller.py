@@ -16,8 +16,11 @@ from math import floor
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from attrs import frozen
+
 from testvibe_async._policy import look_interval, outage_interval
 from testvibe_async._state import State, Watcher, new_state
+from testvibe_async._sweep import Sweep
 from testvibe_async.errors import ClientClosedError, ObservationError, VibeError
 from testvibe_async.events import Hooks, LookFailed, StatusChanged, logger
 
@@ -30,6 +33,23 @@ __all__ = ["Poller"]
 TICKS_AN_INTERVAL = 10
 ROUNDING = 1e-6
 """What a sum of floats may be short of the tick that it means."""
+
+
+STATES_A_TURN = 1000
+"""How many operations are put back before others get their turn of the event loop."""
+
+
+@frozen
+class _Errand:
+    """One list call to make."""
+
+    sweep: Sweep
+    due: list[State[Any]]
+    early: list[State[Any]]
+
+    @property
+    def states(self) -> list[State[Any]]:
+        return [*self.due, *self.early]
 
 
 class Poller:
@@ -56,7 +76,8 @@ class Poller:
         self._ticks: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
-        self._queue: deque[State[Any]] = deque()
+        self._sweeps: dict[tuple[str, str], Sweep] = {}
+        self._queue: deque[State[Any] | _Errand] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._ticket = 0
 
@@ -69,7 +90,18 @@ class Poller:
                 age = max(0.0, (datetime.now(UTC) - ref.dispatched_at).total_seconds())
             began = asyncio.get_running_loop().time() - age
             state = self._states[ref.key] = new_state(ref, began=began, is_dispatched=is_dispatched)
+            state.group = self._sweep_of(ref)
         return state
+
+    def _sweep_of(self, ref: Ref) -> Sweep:
+        """Return the list that may show an operation, one for each project and kind."""
+        key = (ref.project, ref.kind)
+        sweep = self._sweeps.get(key)
+        if sweep is None:
+            sweep = self._sweeps[key] = Sweep(
+                self._transport, ref, interval=self._interval, hooks=self._hooks
+            )
+        return sweep
 
     def knows(self, ref: Ref) -> bool:
         """Say whether somebody holds a handle on the operation."""
@@ -138,16 +170,51 @@ class Poller:
             self._timer = asyncio.get_running_loop().call_at(at, self._tick)
 
     def _tick(self) -> None:
-        """Hand what is due to the workers."""
+        """Hand what is due to the workers: by list where that is the cheaper way, else by id."""
         self._timer = None
-        due = self._timer_tick
-        while self._ticks and self._ticks[0] <= due:
-            for state in self._buckets.pop(heapq.heappop(self._ticks)):
+        tick = self._timer_tick
+        due: dict[Any, list[State[Any]]] = {}
+        while self._ticks and self._ticks[0] <= tick:
+            for state in self._take(heapq.heappop(self._ticks)):
+                due.setdefault(state.group, []).append(state)
+        for sweep, states in due.items():
+            self._assign(sweep, states, tick)
+        self._set_timer()
+        self._call_workers()
+
+    def _take(self, tick: int) -> list[State[Any]]:
+        """Take what is down for a tick and still watched. An entry may be out of date."""
+        taken: list[State[Any]] = []
+        for state in self._buckets.pop(tick):
+            if state.tick == tick:
                 state.tick = None
                 if state.is_watched:
                     state.is_looking = True
-                    self._queue.append(state)
-        self._set_timer()
+                    taken.append(state)
+        return taken
+
+    def _assign(self, sweep: Sweep, due: list[State[Any]], tick: int) -> None:
+        now = asyncio.get_running_loop().time()
+        listed = [state for state in due if sweep.may_show(state, now)]
+        if not sweep.is_worth_it(len(listed), now):
+            self._queue.extend(due)
+            return
+        self._queue.extend(state for state in due if not sweep.may_show(state, now))
+        self._queue.append(_Errand(sweep, listed, self._take_early(sweep, tick, now)))
+
+    def _take_early(self, sweep: Sweep, tick: int, now: float) -> list[State[Any]]:
+        """Take those of the same list that are due within the interval: a row costs no request."""
+        early: list[State[Any]] = []
+        for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1):
+            for state in self._buckets.get(later, ()):
+                is_meant = state.group is sweep and state.tick == later and state.is_watched
+                if is_meant and sweep.may_show(state, now):
+                    state.tick = None
+                    state.is_looking = True
+                    early.append(state)
+        return early
+
+    def _call_workers(self) -> None:
         for _ in range(min(len(self._queue), self._max_looks - len(self._workers))):
             worker = asyncio.create_task(self._work(), name="testvibe_async poller")
             self._workers.add(worker)
@@ -156,17 +223,40 @@ class Poller:
     async def _work(self) -> None:
         """Serve the queue until it is empty."""
         while self._queue:
-            state = self._queue.popleft()
+            job = self._queue.popleft()
+            states = job.states if isinstance(job, _Errand) else [job]
             try:
-                await self._serve(state)
+                await (self._sweep(job) if isinstance(job, _Errand) else self._serve(job))
             except asyncio.CancelledError:
-                self._die(state)
+                self._die(states)
                 raise
             except Exception as error:  # noqa: BLE001 - a defect must not hang a wait
-                logger.exception("looking at %s failed in an unforeseen way", state.ref)
-                failure = ObservationError(f"unforeseen: {error!r}", ref=state.ref)
-                failure.__cause__ = error
-                state.tell(failure)
+                logger.exception("looking failed in an unforeseen way")
+                for state in states:
+                    state.is_looking = False
+                    failure = ObservationError(f"unforeseen: {error!r}", ref=state.ref)
+                    failure.__cause__ = error
+                    state.tell(failure)
+
+    async def _sweep(self, errand: _Errand) -> None:
+        """Ask a list about operations, and have those read by id of which it tells nothing."""
+        started = asyncio.get_running_loop().time()
+        glance = await errand.sweep.look(errand.states)
+        if glance.is_told:
+            self._queue.extend(glance.to_read)
+        else:
+            self._queue.extend(errand.due)
+        self._call_workers()
+        put_back = glance.going_on if glance.is_told else errand.early
+        seen_at = datetime.now(UTC)
+        for place, state in enumerate(put_back, start=1):
+            state.is_looking = False
+            if glance.is_told:
+                state.looked, state.observed_at = started, seen_at
+            if state.is_watched:
+                self._schedule(state)
+            if place % STATES_A_TURN == 0:
+                await asyncio.sleep(0)
 
     async def _serve(self, state: State[Any]) -> None:
         """Look at one operation, and put it down for its next look."""
@@ -184,14 +274,15 @@ class Poller:
         loop = asyncio.get_running_loop()
         self._ticket += 1
         ticket = self._ticket
-        state.looked = loop.time()
+        state.looked = state.read_at = loop.time()
         try:
             snapshot = await self._transport.call(state.request(), attempts=attempts)
         except VibeError as error:
             return error
         before = state.phase, state.status
         fault = state.accept(snapshot, ticket=ticket, now=loop.time())
-        if (state.phase, state.status) != before and state.present is not None:
+        self._sweep_of(state.ref).note(state)
+        if (state.phase, state.status) != before:
             self._hooks.emit(StatusChanged(state.ref, state.present))
         return fault
 
@@ -203,13 +294,15 @@ class Poller:
         if final is not None:
             state.tell(final)
 
-    def _die(self, looking: State[Any]) -> None:
+    def _die(self, states: list[State[Any]]) -> None:
         """Let nobody wait for a look that will not come. At its close `aclose` tells them."""
-        for state in (looking, *self._queue):
+        for job in self._queue:
+            states.extend(job.states if isinstance(job, _Errand) else [job])
+        self._queue.clear()
+        for state in states:
             state.is_looking = False
             if not self._transport.is_closed:
                 state.tell(ObservationError("the poller's task was cancelled", ref=state.ref))
-        self._queue.clear()
 
     async def aclose(self) -> None:
         """Stop looking, and tell all who wait that the client is closed."""

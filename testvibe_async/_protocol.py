@@ -150,6 +150,11 @@ class Request(Generic[T]):
         """Whether the service may see it twice without harm."""
         return self.endpoint.effect is Effect.READS
 
+    def routed(self, route: Endpoint[Any]) -> Request[T]:
+        """Return the same request, sent along the route of another endpoint."""
+        endpoint = evolve(self.endpoint, method=route.method, path=route.path)
+        return evolve(self, endpoint=endpoint)
+
 
 @frozen
 class Response:

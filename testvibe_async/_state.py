@@ -50,6 +50,11 @@ SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 class Watcher(Protocol):
     """Somebody who wants to know how an operation goes on. While there is one, it is polled."""
 
+    @property
+    def is_following(self) -> bool:
+        """Whether each change matters, or the end alone."""
+        ...
+
     def observed(self, change: Transition[Any], *, is_transition: bool) -> None:
         """Hear of a snapshot that differs from the last."""
 
@@ -68,6 +73,7 @@ class State(ABC, Generic[SnapshotT]):
         "began",
         "failing_since",
         "failures",
+        "group",
         "is_known",
         "is_looking",
         "listeners",
@@ -75,6 +81,7 @@ class State(ABC, Generic[SnapshotT]):
         "missing_since",
         "observed_at",
         "phase",
+        "read_at",
         "ref",
         "snapshot",
         "status",
@@ -106,6 +113,12 @@ class State(ABC, Generic[SnapshotT]):
         self.looked: float | None = None
         """When the last look began, by the loop's clock."""
 
+        self.read_at = began
+        """When it was last read by id, or could first have been."""
+
+        self.group: object = None
+        """What it may be looked at together with; the poller's."""
+
         self.is_looking = False
         self.tick: int | None = None
         """The poller's tick in which the next look is due."""
@@ -116,6 +129,16 @@ class State(ABC, Generic[SnapshotT]):
         self.waiters: set[Watcher] | None = None
         self.listeners: WeakSet[Watcher] | None = None
         """Iterators. They are not kept alive: one that was dropped no longer asks for looks."""
+
+    @property
+    @abstractmethod
+    def list_id(self) -> int:
+        """What a list calls it."""
+
+    @property
+    @abstractmethod
+    def ended_at(self) -> datetime | None:
+        """When it ended by the service's clock; None where it is not over, or nobody says."""
 
     @abstractmethod
     def request(self) -> Request[SnapshotT]:
@@ -136,10 +159,15 @@ class State(ABC, Generic[SnapshotT]):
         return bool(self.waiters) or bool(self.listeners)
 
     @property
-    def present(self) -> Transition[SnapshotT] | None:
-        """The last that was seen, as a transition; None before anything was."""
-        if self.phase is None or self.observed_at is None:
-            return None
+    def is_followed(self) -> bool:
+        """Whether anybody wants to know of each change on the way, not of the end alone."""
+        return any(watcher.is_following for watcher in self.listeners or ())
+
+    @property
+    def present(self) -> Transition[SnapshotT]:
+        """The last that was seen, as a transition; there is none before anything was."""
+        assert self.phase is not None
+        assert self.observed_at is not None
         return Transition(self.phase, self.status, self.observed_at, self.snapshot)
 
     def watch(self, watcher: Watcher, *, weakly: bool = False) -> None:
@@ -256,6 +284,16 @@ class RunState(State[Run]):
     ref: RunRef
     in_flight = RunStatus.RUNNING
 
+    @property
+    def list_id(self) -> int:
+        """What list_runs calls it."""
+        return self.ref.run_id
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended: `finishedUtc`."""
+        return self.snapshot.finished_at if self.snapshot and self.is_finished else None
+
     def request(self) -> Request[Run]:
         """Build get_run."""
         return GET_RUN.request(project=self.ref.project, run=self.ref.run_id)
@@ -273,6 +311,16 @@ class GenerationState(State[Generation]):
     __slots__ = ()
     ref: GenerationRef
     in_flight = FeatureStatus.GENERATING
+
+    @property
+    def list_id(self) -> int:
+        """What list_features calls its feature."""
+        return self.ref.feature_id
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it last changed, once it is over: `updatedUtc`."""
+        return self.snapshot.updated_at if self.snapshot and self.is_finished else None
 
     def request(self) -> Request[Generation]:
         """Build get_generation_status."""

@@ -129,8 +129,8 @@ class Transport:
             ClientClosedError: The client was closed before or meanwhile.
         """
         self.check_usable()
-        if (endpoint := self._routes.get(request.endpoint.name)) is not None:
-            request = evolve(request, endpoint=endpoint)
+        if (route := self._routes.get(request.endpoint.name)) is not None:
+            request = request.routed(route)
         policy = self._retry if attempts is None else evolve(self._retry, attempts=attempts)
         attempt = 1
         while True:

@@ -49,6 +49,7 @@ class _Waiter:
     """One wait: settled by the end of the operation, or by what the wait must raise."""
 
     __slots__ = ("settled",)
+    is_following = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.settled: asyncio.Future[VibeError | None] = loop.create_future()
@@ -82,6 +83,7 @@ class Changes(Generic[SnapshotT]):
         "_state",
         "_transitions_only",
     )
+    is_following = True
 
     def __init__(self, state: State[SnapshotT], poller: Poller, *, transitions_only: bool) -> None:
         self._state = state
@@ -118,7 +120,7 @@ class Changes(Generic[SnapshotT]):
     def _begin(self) -> None:
         if not self._state.is_finished:
             self._poller.watch(self._state, self, weakly=True)
-        if self._state.present is not None:
+        if self._state.phase is not None:
             self._seen.append(self._state.present)
         self._has_begun = True
 
@@ -197,6 +199,7 @@ class _End:
     """What watches one of many operations. It refers to the basket alone: no cycle keeps it."""
 
     __slots__ = ("__weakref__", "_basket", "_place")
+    is_following = False
 
     def __init__(self, place: int, basket: _Basket) -> None:
         self._place = place

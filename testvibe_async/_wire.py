@@ -191,13 +191,15 @@ def _list_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
 
     def structure(value: object, _type: object) -> list[Any]:
         if isinstance(value, dict):
-            members: list[object] = list(cast("dict[str, object]", value).values())
-            arrays = [place for place, member in enumerate(members) if isinstance(member, list)]
-            if len(arrays) == 1:
-                value = members[arrays[0]]
+            value = _only_list(cast("dict[str, object]", value))
         return cast("list[Any]", rows(_array(value), shape))
 
     return structure
+
+
+def _only_list(envelope: dict[str, object]) -> object:
+    lists: list[object] = [member for member in envelope.values() if isinstance(member, list)]
+    return lists[0] if len(lists) == 1 else envelope
 
 
 def _is_tuple(shape: object) -> bool:

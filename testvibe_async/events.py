@@ -22,6 +22,7 @@ __all__ = [
     "Dispatched",
     "Event",
     "Hooks",
+    "ListRested",
     "LookFailed",
     "Paused",
     "RequestFinished",
@@ -111,6 +112,24 @@ class LookFailed(Event):
 
 
 @frozen
+class ListRested(Event):
+    """A list call was found absent, unreadable, false or too dear: reads by id take its place."""
+
+    hook: ClassVar[str] = "on_list_rested"
+    level: ClassVar[int] = logging.INFO
+
+    operation: str
+    """`list_runs` or `list_features`."""
+
+    project: str
+    seconds: float
+    """For how long."""
+
+    error: VibeError | None
+    """What came in its place; None where it came, and was of no use."""
+
+
+@frozen
 class Paused(Event):
     """The service asked for a rest: nothing is sent for so long."""
 
@@ -130,6 +149,7 @@ class Hooks:
     on_retry: Callable[[RetryScheduled], object] | None = None
     on_transition: Callable[[StatusChanged], object] | None = None
     on_look_failed: Callable[[LookFailed], object] | None = None
+    on_list_rested: Callable[[ListRested], object] | None = None
     on_pause: Callable[[Paused], object] | None = None
 
     def emit(self, event: Event) -> None:

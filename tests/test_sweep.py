@@ -1,0 +1,417 @@
+"""Sweeps: many statuses from one list call, and every way in which a list can be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from testvibe_async import Hooks, ListRested, Operation, Run, StatusChanged
+from testvibe_async.testing import Emulator, Fault, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from testvibe_async import Client, Project
+
+COUNT = 20
+ROUNDS = 11
+"""How often a run of 30 s is looked at where one looks every 3 s, from 3 s on, at most."""
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    """Every run takes 30 s and passes, every generation 65 s."""
+    scenario = Scenario(
+        run_queue=(5, 5),
+        run_duration=(25, 25),
+        failing_runs=0,
+        generation_warm_up=(20, 20),
+        generation_section=(35, 35),
+        verification=(10, 10),
+        failing_generations=0,
+    )
+    async with Emulator(scenario=scenario) as emulator:
+        yield emulator
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def dispatched(project: Project, count: int = COUNT) -> list[Operation[Run]]:
+    return [await project.run_feature("Checkout") for _ in range(count)]
+
+
+def counts(emulator: Emulator) -> tuple[int, int]:
+    """How many list calls and how many reads by id there were."""
+    return emulator.count("list_runs"), emulator.count("get_run")
+
+
+async def test_many_runs_cost_one_list_a_round(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Each round is one list call and one read that checks it; each end is one read by id."""
+    operations = await dispatched(project)
+
+    runs = await client.gather(*operations)
+
+    lists, reads = counts(emulator)
+    assert all(run.is_passed and run.tests for run in runs)
+    assert now() <= 33
+    assert lists <= ROUNDS
+    assert COUNT <= reads <= COUNT + ROUNDS
+
+
+async def test_two_are_read_by_id(emulator: Emulator, client: Client, project: Project) -> None:
+    """Below three operations no list is asked for."""
+    await client.gather(*await dispatched(project, 2))
+
+    assert emulator.count("list_runs") == 0
+
+
+async def test_each_project_has_its_own_list(emulator: Emulator, client: Client) -> None:
+    """Two runs each of two projects are not one group of four."""
+    other = emulator.add_project("Other")
+    emulator.add_feature("Checkout", project=other)
+    operations = [
+        await client.project(project).run_feature("Checkout")
+        for project in (emulator.project_id, other.id)
+        for _ in range(2)
+    ]
+
+    await client.gather(*operations)
+
+    assert emulator.count("list_runs") == 0
+
+
+async def test_the_outcome_is_never_a_rows(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """What a list calls over is read by id; the list's word for the outcome counts for nothing."""
+    emulator.fail(
+        "list_runs",
+        Fault.edit(lambda rows: [row | {"status": "failed", "config": "List"} for row in rows]),
+    )
+    operations = await dispatched(project, 3)
+
+    runs = await client.gather(*operations)
+
+    assert [(run.status, run.config) for run in runs] == [("passed", "Default")] * 3
+    assert counts(emulator)[1] <= 3 * ROUNDS
+
+
+async def test_transitions_are_seen(emulator: Emulator, client: Client, project: Project) -> None:
+    """Whoever iterates gets each transition with its full snapshot, lists or no lists."""
+    operations = await dispatched(project, 5)
+
+    async def history(operation: Operation[Run]) -> list[tuple[str, bool]]:
+        return [(change.phase, change.snapshot is not None) async for change in operation]
+
+    histories = await asyncio.gather(*map(history, operations))
+
+    assert histories == [[("queued", False), ("active", True), ("finished", True)]] * 5
+    assert emulator.count("list_runs") > 0
+
+
+async def test_the_phase_of_one_that_is_only_awaited_is_taken_from_the_list(
+    emulator: Emulator,
+) -> None:
+    """That a run executes is seen in the list, told to the hook, and costs no read."""
+    heard: list[StatusChanged] = []
+    async with client_of(emulator, hooks=Hooks(on_transition=heard.append)) as client:
+        operations = await dispatched(client.project(), 5)
+        wait = asyncio.ensure_future(client.gather(*operations))
+        await asyncio.sleep(10)
+
+        assert [operation.phase for operation in operations] == ["active"] * 5
+        assert emulator.count("get_run") <= 3
+        await wait
+
+    assert len(heard) == 10
+
+
+async def test_no_operation_goes_unread_for_longer_than_a_minute(client: Client) -> None:
+    """Each of many long runs is read by id at least every 60 s."""
+    scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        operations = await dispatched(client.project(), 50)
+        await client.gather(*operations)
+        for operation in operations:
+            at = [
+                request.at
+                for request in emulator.requests
+                if request.operation == "get_run" and request.run_id == operation.ref.key[-1]
+            ]
+            gaps = [later - earlier for earlier, later in zip([0, *at], at, strict=False)]
+            assert max(gaps) <= 64
+        assert emulator.count("get_run") <= 50 * 7 + 110
+
+
+async def test_generations_are_swept_by_their_features(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Generations that are only awaited share calls of list_features."""
+    for number in range(COUNT):
+        emulator.add_feature(f"Draft {number}", status="draft")
+    operations = [await project.generate_feature(f"Draft {number}") for number in range(COUNT)]
+    before = emulator.count("get_generation_status")
+
+    generations = await client.gather(*operations)
+
+    reads = emulator.count("get_generation_status") - before
+    assert all(generation.is_generated for generation in generations)
+    assert emulator.count("list_features") <= 23
+    assert reads <= 3 * COUNT + 23
+
+
+async def test_followed_generations_are_read_by_id(emulator: Emulator, project: Project) -> None:
+    """Where somebody follows the sections, the list of features is no help."""
+    for number in range(4):
+        emulator.add_feature(f"Draft {number}", status="draft")
+    operations = [await project.generate_feature(f"Draft {number}") for number in range(4)]
+
+    async def follow(operation: Operation[Any]) -> int:
+        return len([change async for change in operation.updates()])
+
+    assert min(await asyncio.gather(*map(follow, operations))) >= 5
+    assert emulator.count("list_features") == 0
+
+
+async def test_two_generations_of_one_feature_are_told_apart(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A row of a feature stands for one generation alone; another is read by id."""
+    for number in range(3):
+        emulator.add_feature(f"Draft {number}", status="draft")
+    old = await project.generate_feature("Draft 0")
+    await old.poll()
+    emulator.finish_generation(old.request_id)
+    newer = [await project.generate_feature(f"Draft {number}") for number in range(3)]
+
+    results = await asyncio.gather(old, *newer, return_exceptions=True)
+
+    assert type(results[0]).__name__ == "OperationSupersededError"
+    assert [type(result).__name__ for result in results[1:]] == ["Generation"] * 3
+
+
+WRONG_LISTS: list[tuple[str, Fault, int]] = [
+    ("404", Fault.status(404), 1),
+    ("405", Fault.status(405), 1),
+    ("400", Fault.status(400), 1),
+    ("401", Fault.status(401), 1),
+    ("html", Fault.body(b"<html>", content_type="text/html"), 1),
+    ("not a list", Fault.body(b'{"total": 3}'), 1),
+    ("500", Fault.status(500), 2),
+    ("reset", Fault.reset(), 4),
+    ("truncated", Fault.truncated(), 2),
+    ("429", Fault.status(429), 2),
+    ("empty", Fault.body(b"[]"), 1),
+    ("rows of something else", Fault.body(b'[7, null, "x", {}, {"runId": []}]'), 1),
+    ("a page from long ago", Fault.edit(lambda rows: [row | {"runId": 1} for row in rows]), 4),
+    ("no ids", Fault.edit(lambda rows: [{"status": row["status"]} for row in rows]), 4),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "lists"),
+    [pytest.param(fault, lists, id=name) for name, fault, lists in WRONG_LISTS],
+)
+async def test_a_list_that_is_of_no_use_costs_a_few_requests(
+    fault: Fault, lists: int, emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Whatever comes in place of the list, nobody waits longer, and it is soon left alone."""
+    emulator.fail("list_runs", fault)
+    operations = await dispatched(project)
+
+    runs = await client.gather(*operations)
+
+    assert all(run.is_passed for run in runs)
+    assert now() <= 33
+    assert emulator.count("list_runs") <= lists
+    assert emulator.count("get_run") <= ROUNDS * COUNT
+
+
+async def test_missing_rows_are_asked_by_id(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Absent from the list is neither finished nor failed: those are read, the others are not."""
+    emulator.fail("list_runs", Fault.edit(lambda rows: [r for r in rows if r["runId"] % 4]))
+    operations = await dispatched(project)
+
+    await client.gather(*operations)
+
+    assert now() <= 33
+    lists, reads = counts(emulator)
+    assert lists <= ROUNDS
+    assert reads <= COUNT + ROUNDS * (COUNT // 4 + 1)
+
+
+async def test_one_undecodable_row_harms_no_other(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A row that makes no sense costs one read by id each round."""
+    operations = await dispatched(project)
+    bad = operations[7].ref.key[-1]
+    emulator.fail(
+        "list_runs",
+        Fault.edit(lambda rows: [{"runId": r["runId"]} if r["runId"] == bad else r for r in rows]),
+    )
+
+    await client.gather(*operations)
+
+    assert now() <= 33
+    assert counts(emulator)[1] <= COUNT + 2 * ROUNDS
+
+
+async def test_a_list_that_always_says_running_is_caught(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A list that hides ends is caught by the read that checks it, and no longer trusted."""
+    emulator.fail(
+        "list_runs",
+        Fault.edit(lambda rows: [row | {"status": "running"} for row in rows]),
+    )
+    operations = await dispatched(project)
+    for operation in operations:
+        emulator.finish_run(int(str(operation.ref.key[-1])))
+
+    await client.gather(*operations)
+
+    assert now() <= 15
+    assert emulator.count("list_runs") <= 4
+    assert emulator.count("get_run") <= 2 * COUNT
+
+
+async def test_a_list_that_lags_a_little_is_trusted(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A list that is a moment late makes the news that late, and is used on."""
+
+    def late(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"status": "running"} if now() < 34 else row for row in rows]
+
+    emulator.fail("list_runs", Fault.edit(late))
+    operations = await dispatched(project)
+
+    await client.gather(*operations)
+
+    assert now() <= 37
+    assert emulator.count("list_runs") <= ROUNDS + 2
+
+
+async def test_a_row_that_falls_back_to_running_changes_nothing(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A terminal state that was read stays, whatever the list says later."""
+    operations = await dispatched(project)
+    first = operations[0]
+    emulator.finish_run(int(str(first.ref.key[-1])))
+    emulator.fail(
+        "list_runs", Fault.edit(lambda rows: [r | {"status": "running"} for r in rows]), skip=1
+    )
+    wait = asyncio.ensure_future(client.gather(*operations))
+    await first
+    await asyncio.sleep(10)
+
+    assert first.status == "passed"
+    assert emulator.count("get_run", run_id=int(str(first.ref.key[-1]))) == 1
+    await wait
+
+
+async def test_thousands_of_strangers_runs_in_front(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Three runs below 5,000 of others are read by id, after a few calls that did not reach."""
+    operations = await dispatched(project, 3)
+    strangers = [{"runId": -number, "status": "running"} for number in range(5000)]
+    limits: list[int] = []
+
+    def page(_: Any) -> list[dict[str, Any]]:
+        limits.append(int(emulator.requests[-1].query["limit"]))
+        return strangers[: limits[-1]]
+
+    emulator.fail("list_runs", Fault.edit(page))
+
+    await client.gather(*operations)
+
+    assert now() <= 33
+    assert len(limits) <= 5
+    assert max(limits) < 600
+    assert emulator.count("get_run") <= 3 * ROUNDS
+
+
+async def test_a_busy_project_is_read_as_deep_as_it_takes(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Where there are enough of ours, the list is read past the strangers in front of them."""
+    operations = await dispatched(project, 100)
+    for _ in range(600):
+        emulator._service.dispatch_run(
+            emulator._project, emulator.features["Returns"], config="Default", site_url="https://x"
+        )
+
+    await client.gather(*operations)
+
+    limits = [int(r.query["limit"]) for r in emulator.requests if r.operation == "list_runs"]
+    assert max(limits) >= 700
+    assert len(limits) <= ROUNDS
+    assert emulator.count("get_run") <= 100 + 4 * 100 + ROUNDS
+
+
+async def test_a_server_that_caps_the_page(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """What a shorter page does not show is read by id; the rest still comes from the list."""
+    emulator.fail("list_runs", Fault.edit(lambda rows: rows[:15]))
+    operations = await dispatched(project)
+
+    await client.gather(*operations)
+
+    assert now() <= 33
+    assert emulator.count("list_runs") <= ROUNDS
+    assert emulator.count("get_run") <= COUNT + ROUNDS * 6
+
+
+async def test_an_envelope_is_a_list(emulator: Emulator, client: Client, project: Project) -> None:
+    """Rows inside an object count as well."""
+    emulator.fail("list_runs", Fault.edit(lambda rows: {"runs": rows, "next": None}))
+
+    await client.gather(*await dispatched(project))
+
+    assert emulator.count("get_run") <= COUNT + ROUNDS
+
+
+async def test_another_route_of_the_list_is_used(emulator: Emulator) -> None:
+    """endpoints= applies to sweeps as to calls."""
+    route = {"list_runs": "GET /projects/{project}/history"}
+    async with client_of(emulator, endpoints=route) as client:
+        await client.gather(*await dispatched(client.project(), 3))
+
+    assert [r.path for r in emulator.requests if r.path.endswith("/history")]
+
+
+async def test_the_event_tells_of_a_list_that_rests(emulator: Emulator) -> None:
+    """on_list_rested hears why a list is left alone, and for how long."""
+    heard: list[ListRested] = []
+    emulator.fail("list_runs", Fault.status(404))
+    async with client_of(emulator, hooks=Hooks(on_list_rested=heard.append)) as client:
+        await client.gather(*await dispatched(client.project()))
+
+    assert [(event.operation, event.seconds) for event in heard] == [("list_runs", 600.0)]
+    assert heard[0].error is not None
+
+
+async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Client) -> None:
+    """After ten minutes a list that was not there is asked for once more."""
+    rule = emulator.fail("list_runs", Fault.status(404))
+    await client.gather(*await dispatched(client.project()))
+    rule.remove()
+    await asyncio.sleep(600)
+    before = emulator.count("list_runs")
+    await client.gather(*await dispatched(client.project()))
+
+    assert rule.hits == 1
+    assert emulator.count("list_runs") > before

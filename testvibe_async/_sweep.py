@@ -1,0 +1,208 @@
+"""Reading many statuses from one list call, where the service has one.
+
+Lists are assumed, not documented, so a list is believed only in what costs little if it is wrong:
+that an operation still goes on. What it shows as changed, and what it does not show, is to be read
+by id; so is, each time, one of those that it shows as going on, to catch a list that lies. A list
+that is not there, can't be read, was caught or does not earn its price is left alone for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from attrs import evolve, frozen
+
+from testvibe_async._protocol import LIST_FEATURES, LIST_RUNS, Endpoint
+from testvibe_async.errors import (
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+from testvibe_async.events import Hooks, ListRested, StatusChanged
+from testvibe_async.models import FeatureStatus, Phase, RunStatus
+from testvibe_async.refs import RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from testvibe_async._protocol import Request
+    from testvibe_async._state import State
+    from testvibe_async._transport import Transport
+    from testvibe_async.errors import VibeError
+    from testvibe_async.refs import Ref
+
+__all__ = ["Glance", "Sweep"]
+
+MIN_STATES = 3
+"""From how many operations on one list call, and the read that checks it, is the cheaper way."""
+
+ROWS_A_REQUEST = 100
+"""How many rows of a list cost about as much as one request more."""
+
+SPARE_ROWS = 20
+"""Rows asked for beyond those that should do, for what others dispatch meanwhile."""
+
+READ_BY_ID_SECONDS = 60.0
+"""No operation goes unread by id for longer than that."""
+
+UNUSABLE_SECONDS = 600.0
+"""How long a list rests that is not there, can't be read, or was caught lying."""
+
+COSTLY_SECONDS = 60.0
+"""How long a list rests that showed less than it cost."""
+
+TROUBLE_SECONDS = 30.0
+"""How long a list rests after a failure that passes."""
+
+CLOCK_SLACK = timedelta(seconds=1)
+"""By how much the difference of two instants in whole seconds may be too large."""
+
+_RUN_ROWS: Endpoint[list[Any]] = evolve(LIST_RUNS, answer=list[Any])
+_FEATURE_ROWS: Endpoint[list[Any]] = evolve(LIST_FEATURES, answer=list[Any])
+
+
+@frozen
+class Glance:
+    """What one list call told of the operations that it was asked about."""
+
+    going_on: Sequence[State[Any]]
+    """Those that it shows as going on."""
+
+    to_read: Sequence[State[Any]]
+    """Those that it shows as changed or not at all, and the one that checks it."""
+
+    is_told: bool = True
+    """False where there was no list to tell anything."""
+
+
+class Sweep:
+    """The list of one project's runs, or of its features and so of their generations."""
+
+    def __init__(self, transport: Transport, ref: Ref, *, interval: float, hooks: Hooks) -> None:
+        self._transport = transport
+        self._hooks = hooks
+        self._project = ref.project
+        self._is_of_runs = isinstance(ref, RunRef)
+        self._in_flight = RunStatus.RUNNING if self._is_of_runs else FeatureStatus.GENERATING
+        self._id_name = "runId" if self._is_of_runs else "id"
+        self._late = timedelta(seconds=2 * interval) + CLOCK_SLACK
+        self._depth = 0
+        self._rests_until = 0.0
+        self._check: tuple[State[Any], datetime] | None = None
+
+    def is_worth_it(self, count: int, now: float) -> bool:
+        """Say whether to ask the list about so many operations."""
+        return count >= MIN_STATES and now >= self._rests_until
+
+    def may_show(self, state: State[Any], now: float) -> bool:
+        """Say whether the list can stand in for reading an operation by id this time.
+
+        It can't where the last reading failed or is too long ago, nor where somebody follows each
+        change of a generation: the list of features does not tell of sections.
+        """
+        if state.failures or now - state.read_at >= READ_BY_ID_SECONDS:
+            return False
+        return self._is_of_runs or not state.is_followed
+
+    async def look(self, states: Sequence[State[Any]]) -> Glance:
+        """Ask the list about operations, some of which it may not show."""
+        limit = max(len(states), self._depth + self._depth // 4) + SPARE_ROWS
+        try:
+            rows = await self._transport.call(self._request(limit), attempts=1)
+        except (TransportError, ServerError, RateLimitedError) as error:
+            return self._told_nothing(states, TROUBLE_SECONDS, error)
+        except ResponseError as error:
+            return self._told_nothing(states, UNUSABLE_SECONDS, error)
+        wanted: dict[int, State[Any]] = {}
+        missing = [
+            state for state in states if wanted.setdefault(state.list_id, state) is not state
+        ]
+        going_on, changed, depth = self._sort(rows, wanted)
+        missing.extend(wanted.values())
+        self._learn(len(states) - len(missing), len(missing), len(rows), limit, depth)
+        return Glance(*self._with_check(going_on, [*changed, *missing]))
+
+    def _request(self, limit: int) -> Request[list[Any]]:
+        if self._is_of_runs:
+            return _RUN_ROWS.request(project=self._project, query={"limit": limit})
+        return _FEATURE_ROWS.request(project=self._project)
+
+    def _told_nothing(
+        self, states: Sequence[State[Any]], seconds: float, error: VibeError
+    ) -> Glance:
+        self.rest(seconds, error)
+        return Glance((), states, is_told=False)
+
+    def _sort(
+        self, rows: list[Any], wanted: dict[int, State[Any]]
+    ) -> tuple[list[State[Any]], list[State[Any]], int]:
+        """Find the wanted among the rows: those that go on, those that changed, and how deep."""
+        going_on: list[State[Any]] = []
+        changed: list[State[Any]] = []
+        depth = 0
+        for place, row in enumerate(rows, start=1):
+            if not isinstance(row, dict):
+                continue
+            fields = cast("dict[str, object]", row)
+            number = fields.get(self._id_name)
+            state = wanted.pop(number, None) if isinstance(number, int) else None
+            if state is None:
+                continue
+            depth = place
+            (going_on if self._goes_on(state, fields) else changed).append(state)
+            if not wanted:
+                break
+        return going_on, changed, depth
+
+    def _goes_on(self, state: State[Any], row: dict[str, object]) -> bool:
+        """Say whether a row tells nothing new; that it executes is taken from it unread."""
+        if row.get("status") != self._in_flight or state.phase is None:
+            return False
+        if state.phase is Phase.QUEUED and row.get("startedUtc") is not None:
+            if state.is_followed:
+                return False
+            state.phase, state.observed_at = Phase.ACTIVE, datetime.now(UTC)
+            self._hooks.emit(StatusChanged(state.ref, state.present))
+        return True
+
+    def _learn(self, found: int, missing: int, rows: int, limit: int, depth: int) -> None:
+        """Ask deeper next time, or not at all for a while, or as deep as it took."""
+        if self._is_of_runs and rows >= limit and missing > limit / ROWS_A_REQUEST:
+            self._depth = 2 * limit
+        elif found <= 1 + rows / ROWS_A_REQUEST:
+            self._depth = 0
+            self.rest(COSTLY_SECONDS)
+        else:
+            self._depth = depth
+
+    def _with_check(
+        self, going_on: list[State[Any]], to_read: list[State[Any]]
+    ) -> tuple[list[State[Any]], list[State[Any]]]:
+        """Have the one that was not read by id for longest read, to see whether the list lies."""
+        if not going_on:
+            return going_on, to_read
+        place = min(range(len(going_on)), key=lambda place: going_on[place].read_at)
+        going_on[place], going_on[-1] = going_on[-1], going_on[place]
+        checked = going_on.pop()
+        loop_time = asyncio.get_running_loop().time()
+        self._check = checked, self._transport.service_time(loop_time)
+        return going_on, [*to_read, checked]
+
+    def note(self, state: State[Any]) -> None:
+        """Hear that an operation was read by id, and rest if that shows that the list lied."""
+        if self._check is None or self._check[0] is not state:
+            return
+        listed_at = self._check[1]
+        self._check = None
+        ended_at = state.ended_at
+        if ended_at is not None and ended_at < listed_at - self._late:
+            self.rest(UNUSABLE_SECONDS)
+
+    def rest(self, seconds: float, error: VibeError | None = None) -> None:
+        """Leave the list alone for a while."""
+        self._rests_until = asyncio.get_running_loop().time() + seconds
+        name = "list_runs" if self._is_of_runs else "list_features"
+        self._hooks.emit(ListRested(name, self._project, seconds=seconds, error=error))
