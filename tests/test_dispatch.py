@@ -447,7 +447,7 @@ class TestClosing:
 
         await client.aclose()
 
-        with pytest.raises(DispatchUnknownError, match="closed before the answer came"):
+        with pytest.raises(DispatchUnknownError, match="closed before that could be settled"):
             await caller
         assert now() == pytest.approx(11, abs=0.1)
 

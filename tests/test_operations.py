@@ -225,7 +225,7 @@ class TestCancelling:
     ) -> None:
         """A wait whose time runs out in the same turn in which the end is seen returns it."""
         emulator.finish_run(operation.run_id)
-        digest = await operation._transport.call(operation._state.request())
+        digest = await operation._transport.call(operation._state.request)
         loop = asyncio.get_running_loop()
         loop.call_later(2, lambda: operation._state.accept(digest, ticket=1, now=loop.time()))
 

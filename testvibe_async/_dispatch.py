@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from testvibe_async._state import State
     from testvibe_async._transport import Transport
     from testvibe_async.models import Generation, Run
-    from testvibe_async.refs import Ref
 
 __all__ = ["Dispatcher"]
 
 T = TypeVar("T")
+RefT = TypeVar("RefT", RunRef, GenerationRef)
 
 SETTLE_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each look for the work of a dispatch whose answer was lost."""
@@ -97,10 +97,10 @@ class Dispatcher:
         )
 
         async def dispatch() -> RunOperation:
-            at, since = datetime.now(UTC), asyncio.get_running_loop().time()
+            at = datetime.now(UTC)
 
             async def find() -> DispatchedRun | None:
-                return await self._find_run(project, feature, config or "Default", since)
+                return await self._find_run(project, feature, config or "Default", flight)
 
             answer, is_found = await self._send(certain, find, retry_unknown=retry_unknown)
             self._own_runs.append((project, answer.run_id))
@@ -111,7 +111,7 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            return RunOperation(*self._watched(ref, is_found=is_found), adopted=is_found)
+            return RunOperation(*self._told(ref, is_found=is_found), adopted=is_found)
 
         return await self._shielded(dispatch(), flight)
 
@@ -144,15 +144,15 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            return GenerationOperation(*self._watched(ref, is_found=is_found), adopted=is_found)
+            return GenerationOperation(*self._told(ref, is_found=is_found), adopted=is_found)
 
         return await self._shielded(dispatch(), flight)
 
-    def _watched(self, ref: Ref, *, is_found: bool) -> tuple[State[Any], Poller, Transport]:
+    def _told(self, ref: RefT, *, is_found: bool) -> tuple[RefT, State[Any], Poller, Transport]:
         """Give a new operation its state, and tell its name before anything can go wrong."""
         state = self._poller.state(ref, is_dispatched=True)
         self._hooks.emit(Dispatched(ref, adopted=is_found))
-        return state, self._poller, self._transport
+        return ref, state, self._poller, self._transport
 
     async def _shielded(self, dispatch: Coroutine[Any, Any, T], flight: Flight) -> T:
         """Run a dispatch that a cancelled caller stops only while nothing was sent."""
@@ -163,12 +163,12 @@ class Dispatcher:
         self._under_way[task] = flight
         task.add_done_callback(self._under_way.pop)
         try:
-            return await asyncio.shield(task)
+            await asyncio.wait([task])
         except asyncio.CancelledError:
-            if not flight.may_have_arrived:
-                task.cancel()
+            _abandon(task, flight)
             task.add_done_callback(_report_abandoned)
             raise
+        return task.result()
 
     async def _closable(self, dispatch: Coroutine[Any, Any, T]) -> T:
         try:
@@ -186,19 +186,22 @@ class Dispatcher:
         retry_unknown: bool,
     ) -> tuple[T, bool]:
         """Send a dispatch; return the answer, and whether it had to be found by looking."""
+        flight = certain.flight
         try:
-            return await self._transport.call(certain.request, flight=certain.flight), False
-        except _ANSWER_LOST as error:
-            lost = error
+            try:
+                return await self._transport.call(certain.request, flight=flight), False
+            except _ANSWER_LOST as error:
+                lost = error
+            if (found := await _settle(find)) is not None:
+                return found, True
         except asyncio.CancelledError as error:
-            if self._is_closing and certain.flight.may_have_arrived:
-                raise certain.unknown("the client was closed before the answer came") from error
+            if self._is_closing and flight.may_have_arrived:
+                what = "the client was closed before that could be settled"
+                raise certain.unknown(what, self._transport) from error
             raise
-        if (found := await _settle(find)) is not None:
-            return found, True
-        if retry_unknown:
+        if retry_unknown and not flight.is_abandoned:
             return await self._send(certain, find, retry_unknown=False)
-        raise certain.unknown(f"the answer was lost: {lost}") from lost
+        raise certain.unknown(f"the answer was lost: {lost}", self._transport) from lost
 
     async def _latest_generation(self, project: str, feature: int | str) -> Generation | None:
         """Look which generation is the latest before ours, to tell ours from it later."""
@@ -216,30 +219,31 @@ class Dispatcher:
         latest = await self._transport.call(request)
         if latest.request_id is None or latest.feature_id is None:
             return None
-        if before is None:
-            ref = GenerationRef(
-                server=self._transport.server,
-                project=project,
-                request_id=latest.request_id,
-                feature_id=latest.feature_id,
-            )
-            is_ours = not latest.is_finished and not self._poller.knows(ref)
-        else:
-            is_ours = latest.request_id != before.request_id
-        return DispatchedGeneration(latest.request_id, latest.feature_id) if is_ours else None
+        ref = GenerationRef(
+            server=self._transport.server,
+            project=project,
+            request_id=latest.request_id,
+            feature_id=latest.feature_id,
+        )
+        is_new = not latest.is_finished if before is None else ref.request_id != before.request_id
+        if not is_new or self._poller.knows(ref):
+            return None
+        return DispatchedGeneration(latest.request_id, latest.feature_id)
 
     async def _find_run(
-        self, project: str, feature: int | str, config: str, since: float
+        self, project: str, feature: int | str, config: str, flight: Flight
     ) -> DispatchedRun | None:
         """Find the one run of the feature that began since, and that nobody here dispatched."""
         query = {"feature": feature, "limit": SETTLE_ROWS}
         rows = await self._transport.call(LIST_RUNS.request(project=project, query=query))
-        earliest = self._transport.service_time(since) - CLOCK_SLACK
+        sent_at = self._transport.service_time(flight.sent_at)
+        if sent_at is None:
+            return None
         found = [
             row
             for row in rows
             if row.created_at is not None
-            and row.created_at >= earliest
+            and row.created_at >= sent_at - CLOCK_SLACK
             and _is_of(row, feature)
             and (row.config or config) == config
             and (project, row.run_id) not in self._own_runs
@@ -250,8 +254,7 @@ class Dispatcher:
         """Call back what was not sent yet, and wait a while for the answers to what was."""
         self._is_closing = True
         for task, flight in self._under_way.items():
-            if not flight.may_have_arrived:
-                task.cancel()
+            _abandon(task, flight)
         try:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await _end_of(self._under_way)
@@ -270,13 +273,13 @@ class _Certain(Generic[T]):
     feature: int | str
     flight: Flight
 
-    def unknown(self, what: str) -> DispatchUnknownError:
+    def unknown(self, what: str, transport: Transport) -> DispatchUnknownError:
         """Return the error that says that nobody knows whether it took effect."""
         look_at = "list_runs" if self.request.endpoint is RUN_FEATURE else "get_generation_status"
         return DispatchUnknownError(
             f"{what}; it may have taken effect, so look at {look_at} before dispatching again",
             method=self.request.method,
-            url=self.request.path,
+            url=transport.url_of(self.request),
             project=self.project,
             feature=self.feature,
         )
@@ -307,7 +310,17 @@ async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
         await asyncio.wait(pending)
 
 
+def _abandon(task: asyncio.Task[Any], flight: Flight) -> None:
+    """Let a dispatch come to its end if it may have arrived, and not be sent again in any case."""
+    flight.is_abandoned = True
+    if not flight.may_have_arrived:
+        task.cancel()
+
+
 def _report_abandoned(task: asyncio.Task[Any]) -> None:
     """Leave a trace of a dispatch that failed after its caller had gone."""
-    if not task.cancelled() and (error := task.exception()) is not None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    if isinstance(error, Exception):
         logger.warning("a dispatch whose caller was cancelled failed: %s", error)

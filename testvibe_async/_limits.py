@@ -1,40 +1,165 @@
-"""How much goes over the wire at once, and when nothing does.
+"""How much goes over the wire at once, how fast, and when nothing does.
 
-One gate for all traffic of a client, first come, first served: dispatches and looks wait in the
-same queue, so neither starves the other.
+One gate for all traffic of a client. Looks and other calls queue in two lanes that take turns, so
+that neither starves the other. After the service asked for a rest the traffic comes back at half
+the rate that it had, and recovers.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from anyio import CapacityLimiter
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 __all__ = ["Gate"]
 
+RECOVERY_SECONDS = 30.0
+"""From half the rate, at the end of a rest, to the whole."""
+
+MEASURED_SECONDS = 10.0
+"""Over how long the present rate is measured."""
+
+LEAST_RATE = 2.0
+"""Requests a second: what a rate is taken for that was less. Half of it is left at the least."""
+
 
 class Gate:
-    """Lets a number of requests through at once, and none while it is paused."""
+    """Lets requests through: so many at once, so many a second, and none during a rest."""
 
-    def __init__(self, max_connections: int) -> None:
-        self._slots = CapacityLimiter(max_connections)
-        self._paused_until = 0.0
+    def __init__(
+        self,
+        max_connections: int,
+        *,
+        rate_limit: float | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Make a gate.
+
+        Args:
+            max_connections: How many requests may be under way at once.
+            rate_limit: How many may begin in a second; None for any number.
+            sleep: Lets seconds pass, or raises where nobody should wait any more.
+        """
+        self._sleep = sleep
+        self._free = max_connections
+        self._lanes: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
+        self._last_lane = 0
+        self._rate_limit = rate_limit
+        self._meter = _Meter()
+        self._rate_before_rest = 0.0
+        self._rests_until = 0.0
+        self._next_start = 0.0
 
     @asynccontextmanager
-    async def slot(self) -> AsyncGenerator[None]:
-        """Wait for a turn, and hold it for the body."""
-        loop = asyncio.get_running_loop()
-        async with self._slots:
-            while (pause := self._paused_until - loop.time()) > 0:  # noqa: ASYNC110 - time itself
-                await asyncio.sleep(pause)
-            yield
+    async def slot(self, *, is_look: bool = False) -> AsyncGenerator[None]:
+        """Wait for a turn, and hold it for the body.
 
-    def pause(self, seconds: float) -> None:
-        """Let nothing through for so many seconds from now."""
-        until = asyncio.get_running_loop().time() + seconds
-        self._paused_until = max(self._paused_until, until)
+        Args:
+            is_look: Whether it is one of the poller's looks, which have a lane of their own.
+        """
+        await self._enter(self._lanes[is_look])
+        try:
+            await self._wait_for_start()
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, lane: deque[asyncio.Future[None]]) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        lane.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        """Hand the turn to the other lane's next, else to the same lane's, else keep it free."""
+        for number in (1 - self._last_lane, self._last_lane):
+            lane = self._lanes[number]
+            while lane:
+                turn = lane.popleft()
+                if not turn.done():
+                    self._last_lane = number
+                    turn.set_result(None)
+                    return
+        self._free += 1
+
+    def open(self) -> None:
+        """Let everybody through who waits for a turn: the client closes, and they must hear it."""
+        for lane in self._lanes:
+            for turn in lane:
+                if not turn.done():
+                    turn.set_result(None)
+
+    async def _wait_for_start(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            if now < self._rests_until:
+                await self._sleep(self._rests_until - now)
+                continue
+            start = self._reserve(now)
+            if start > now:
+                await self._sleep(start - now)
+            if loop.time() >= self._rests_until:
+                break
+        self._meter.count(loop.time())
+
+    def _reserve(self, now: float) -> float:
+        """Return when the next request may begin, and move that on by the spacing in force."""
+        rate = self._rate(now)
+        start = max(now, self._next_start)
+        self._next_start = start + (1 / rate if rate else 0.0)
+        return start
+
+    def _rate(self, now: float) -> float | None:
+        """Return the requests a second that are allowed now; None for any number."""
+        recovered = 0.5 + 0.5 * (now - self._rests_until) / RECOVERY_SECONDS
+        if not self._rate_before_rest or recovered >= 1:
+            return self._rate_limit
+        rate = self._rate_before_rest * recovered
+        return min(rate, self._rate_limit) if self._rate_limit else rate
+
+    def rest(self, seconds: float) -> None:
+        """Let nothing through for so many seconds from now, and less than before thereafter."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._rests_until:
+            self._rate_before_rest = max(LEAST_RATE, self._meter.rate(now))
+        self._rests_until = max(self._rests_until, now + seconds)
+
+
+class _Meter:
+    """How many requests a second there were lately."""
+
+    __slots__ = ("_before", "_began", "_count")
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._count = 0
+        self._before = 0
+
+    def count(self, now: float) -> None:
+        """Take down that a request begins."""
+        self._turn_over(now)
+        self._count += 1
+
+    def rate(self, now: float) -> float:
+        """Return the mean of the busier of this period and the one before."""
+        self._turn_over(now)
+        return max(self._count, self._before) / MEASURED_SECONDS
+
+    def _turn_over(self, now: float) -> None:
+        periods = (now - self._began) // MEASURED_SECONDS
+        if periods >= 1:
+            self._before = self._count if periods == 1 else 0
+            self._count = 0
+            self._began += periods * MEASURED_SECONDS

@@ -62,7 +62,7 @@ def retry_delay(
     is_repeatable: bool,
     random: Callable[[], float],
 ) -> float | None:
-    """Return the seconds to wait before the next attempt, or None to give up.
+    """Return the seconds to wait before another attempt, or None where it must not be made.
 
     Args:
         error: What came of the last attempt.
@@ -71,11 +71,11 @@ def retry_delay(
         is_repeatable: Whether the service may see the request twice without harm.
         random: Draws a number from 0 to 1.
     """
-    if attempt >= policy.attempts or not _may_retry(error, is_repeatable=is_repeatable):
+    if not _may_retry(error, is_repeatable=is_repeatable):
         return None
     if (pause := pause_seconds(error)) is not None:
         return pause
-    return min(policy.max_delay, policy.base_delay * 2.0 ** (attempt - 1)) * random()
+    return min(policy.max_delay, policy.base_delay * 2.0 ** min(attempt - 1, 64)) * random()
 
 
 def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) -> bool:

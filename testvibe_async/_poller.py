@@ -35,6 +35,9 @@ ROUNDING = 1e-6
 """What a sum of floats may be short of the tick that it means."""
 
 
+CLOCK_SKEW_SECONDS = 60.0
+"""By how much the clock of the machine that dispatched an operation may be ahead of ours."""
+
 STATES_A_TURN = 1000
 """How many operations are put back before others get their turn of the event loop."""
 
@@ -85,10 +88,7 @@ class Poller:
         """Return the one state of an operation in this client, made at first use."""
         state = self._states.get(ref.key)
         if state is None:
-            age = 0.0
-            if ref.dispatched_at is not None and not is_dispatched:
-                age = max(0.0, (datetime.now(UTC) - ref.dispatched_at).total_seconds())
-            began = asyncio.get_running_loop().time() - age
+            began = asyncio.get_running_loop().time() - _age(ref)
             state = self._states[ref.key] = new_state(ref, began=began, is_dispatched=is_dispatched)
             state.group = self._sweep_of(ref)
         return state
@@ -107,7 +107,7 @@ class Poller:
         """Say whether somebody holds a handle on the operation."""
         return ref.key in self._states
 
-    def watch(self, state: State[Any], watcher: Watcher, *, weakly: bool = False) -> None:
+    def watch(self, state: State[Any], watcher: Watcher) -> None:
         """Poll an operation that is not over, until the watcher is taken away or told of the end.
 
         Raises:
@@ -115,7 +115,7 @@ class Poller:
             ConfigError: The client belongs to another event loop.
         """
         self._check_usable(state)
-        state.watch(watcher, weakly=weakly)
+        state.watch(watcher)
         if state.tick is None and not state.is_looking:
             self._schedule(state)
 
@@ -136,7 +136,9 @@ class Poller:
         self._check_usable(state)
         error = await self._observe(state, attempts=None)
         if error is not None:
-            raise state.failure(error) from error
+            now = asyncio.get_running_loop().time()
+            failure = state.refuse(error, now=now, max_outage=0.0)
+            raise failure or ObservationError(str(error), ref=state.ref) from error
 
     def _schedule(self, state: State[Any]) -> None:
         """Put an operation down for its next look."""
@@ -180,7 +182,7 @@ class Poller:
         for sweep, states in due.items():
             self._assign(sweep, states, tick)
         self._set_timer()
-        self._call_workers()
+        self._employ()
 
     def _take(self, tick: int) -> list[State[Any]]:
         """Take what is down for a tick and still watched. An entry may be out of date."""
@@ -214,25 +216,42 @@ class Poller:
                     early.append(state)
         return early
 
-    def _call_workers(self) -> None:
+    def _employ(self) -> None:
+        """See to it that as many workers are there as the queue needs, and the limit allows."""
+        if self._transport.is_closed:
+            return
         for _ in range(min(len(self._queue), self._max_looks - len(self._workers))):
             worker = asyncio.create_task(self._work(), name="testvibe_async poller")
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            worker.add_done_callback(self._dismiss)
+
+    def _dismiss(self, worker: asyncio.Task[None]) -> None:
+        """Take a worker off, and leave nobody in the queue without one.
+
+        A worker that somebody cancelled takes the queue with it, so that no wait hangs on a loop
+        that is shutting down. At the client's own close `aclose` tells the waits.
+        """
+        self._workers.discard(worker)
+        if worker.cancelled() and not self._transport.is_closed:
+            jobs = list(self._queue)
+            self._queue.clear()
+            for state in _states_of(jobs):
+                state.is_looking = False
+                state.tell(ObservationError("the poller's task was cancelled", ref=state.ref))
+        self._employ()
 
     async def _work(self) -> None:
         """Serve the queue until it is empty."""
         while self._queue:
             job = self._queue.popleft()
-            states = job.states if isinstance(job, _Errand) else [job]
             try:
                 await (self._sweep(job) if isinstance(job, _Errand) else self._serve(job))
             except asyncio.CancelledError:
-                self._die(states)
+                self._queue.append(job)
                 raise
             except Exception as error:  # noqa: BLE001 - a defect must not hang a wait
                 logger.exception("looking failed in an unforeseen way")
-                for state in states:
+                for state in _states_of([job]):
                     state.is_looking = False
                     failure = ObservationError(f"unforeseen: {error!r}", ref=state.ref)
                     failure.__cause__ = error
@@ -240,20 +259,16 @@ class Poller:
 
     async def _sweep(self, errand: _Errand) -> None:
         """Ask a list about operations, and have those read by id of which it tells nothing."""
-        started = asyncio.get_running_loop().time()
         glance = await errand.sweep.look(errand.states)
-        if glance.is_told:
-            self._queue.extend(glance.to_read)
-        else:
-            self._queue.extend(errand.due)
-        self._call_workers()
+        self._queue.extend(glance.to_read if glance.is_told else errand.due)
+        self._employ()
+        looked, seen_at = asyncio.get_running_loop().time(), datetime.now(UTC)
         put_back = glance.going_on if glance.is_told else errand.early
-        seen_at = datetime.now(UTC)
         for place, state in enumerate(put_back, start=1):
             state.is_looking = False
             if glance.is_told:
-                state.looked, state.observed_at = started, seen_at
-            if state.is_watched:
+                state.looked, state.observed_at = looked, seen_at
+            if state.is_watched and state.tick is None:
                 self._schedule(state)
             if place % STATES_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -266,7 +281,7 @@ class Poller:
             state.is_looking = False
         if error is not None:
             self._bear(state, error)
-        if state.is_watched:
+        if state.is_watched and state.tick is None:
             self._schedule(state)
 
     async def _observe(self, state: State[Any], *, attempts: int | None) -> VibeError | None:
@@ -274,11 +289,12 @@ class Poller:
         loop = asyncio.get_running_loop()
         self._ticket += 1
         ticket = self._ticket
-        state.looked = state.read_at = loop.time()
         try:
-            snapshot = await self._transport.call(state.request(), attempts=attempts)
+            snapshot = await self._transport.call(state.request, attempts=attempts, is_look=True)
         except VibeError as error:
             return error
+        finally:
+            state.looked = state.read_at = loop.time()
         before = state.phase, state.status
         fault = state.accept(snapshot, ticket=ticket, now=loop.time())
         self._sweep_of(state.ref).note(state)
@@ -294,24 +310,27 @@ class Poller:
         if final is not None:
             state.tell(final)
 
-    def _die(self, states: list[State[Any]]) -> None:
-        """Let nobody wait for a look that will not come. At its close `aclose` tells them."""
-        for job in self._queue:
-            states.extend(job.states if isinstance(job, _Errand) else [job])
-        self._queue.clear()
-        for state in states:
-            state.is_looking = False
-            if not self._transport.is_closed:
-                state.tell(ObservationError("the poller's task was cancelled", ref=state.ref))
-
     async def aclose(self) -> None:
         """Stop looking, and tell all who wait that the client is closed."""
         if self._timer is not None:
             self._timer.cancel()
-        for worker in self._workers:
+        workers = [worker for worker in self._workers if not worker.get_loop().is_closed()]
+        for worker in workers:
             worker.cancel()
         try:
-            await asyncio.gather(*self._workers, return_exceptions=True)
+            await asyncio.gather(*workers, return_exceptions=True)
         finally:
             for state in list(self._states.values()):
                 state.tell(ClientClosedError(ref=state.ref))
+
+
+def _states_of(jobs: list[State[Any] | _Errand]) -> list[State[Any]]:
+    return [state for job in jobs for state in (job.states if isinstance(job, _Errand) else (job,))]
+
+
+def _age(ref: Ref) -> float:
+    """Return the seconds since a dispatch, but 0 for what the clocks of two machines may differ."""
+    if ref.dispatched_at is None:
+        return 0.0
+    age = (datetime.now(UTC) - ref.dispatched_at).total_seconds()
+    return age if age >= CLOCK_SKEW_SECONDS else 0.0

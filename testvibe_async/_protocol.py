@@ -119,7 +119,11 @@ class Endpoint(Generic[T]):
         return Request(
             endpoint=self,
             parameters={name: _segment(name, value) for name, value in parameters.items()},
-            query={name: str(value) for name, value in (query or {}).items() if value is not None},
+            query={
+                name: _utf8(name, str(value))
+                for name, value in (query or {}).items()
+                if value is not None
+            },
             body=None if body is None else {k: v for k, v in body.items() if v is not None},
         )
 
@@ -171,9 +175,9 @@ class Response:
     received_at: datetime
 
     @property
-    def answered_at(self) -> datetime:
-        """When it was answered by the service's clock, or by ours if it does not say."""
-        return _date(self.headers.get("Date", "")) or self.received_at
+    def date(self) -> datetime | None:
+        """When it was answered by the service's clock; None where it does not say."""
+        return _date(self.headers.get("Date", ""))
 
 
 def _segment(name: str, value: str | int) -> str:
@@ -181,12 +185,18 @@ def _segment(name: str, value: str | int) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         message = f"{name} must be a name or a number that the service gave, not {value!r}"
         raise ConfigError(message)
-    try:
-        encoded = quote(str(value), safe="")
-    except UnicodeEncodeError as error:
-        message = f"{name} {value!r} holds half of a surrogate pair, which has no UTF-8"
-        raise ConfigError(message) from error
+    encoded = quote(_utf8(name, str(value)), safe="")
     return encoded.replace(".", "%2E") if encoded in {".", ".."} else encoded
+
+
+def _utf8(name: str, text: str) -> str:
+    """Return a text, if it can be sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        message = f"{name} {text!r} holds half of a surrogate pair, which has no UTF-8"
+        raise ConfigError(message) from error
+    return text
 
 
 LIST_PROJECTS = Endpoint("list_projects", "GET", "/projects", list[ProjectInfo])
@@ -347,7 +357,7 @@ def _retry_after(response: Response) -> float | None:
         return float(value)
     if (date := _date(value)) is None:
         return None
-    return max(0.0, (date - response.answered_at).total_seconds())
+    return max(0.0, (date - (response.date or response.received_at)).total_seconds())
 
 
 def _date(value: str) -> datetime | None:

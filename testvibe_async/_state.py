@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
-from weakref import WeakSet
 
 from testvibe_async._protocol import GET_GENERATION_STATUS, GET_RUN
 from testvibe_async.errors import (
@@ -73,10 +72,10 @@ class State(ABC, Generic[SnapshotT]):
         "began",
         "failing_since",
         "failures",
+        "_request",
         "group",
         "is_known",
         "is_looking",
-        "listeners",
         "looked",
         "missing_since",
         "observed_at",
@@ -87,7 +86,7 @@ class State(ABC, Generic[SnapshotT]):
         "status",
         "tick",
         "ticket",
-        "waiters",
+        "watchers",
     )
 
     def __init__(self, ref: Ref, *, began: float, is_dispatched: bool) -> None:
@@ -126,9 +125,8 @@ class State(ABC, Generic[SnapshotT]):
         self.failures = 0
         self.failing_since: float | None = None
         self.missing_since: float | None = None
-        self.waiters: set[Watcher] | None = None
-        self.listeners: WeakSet[Watcher] | None = None
-        """Iterators. They are not kept alive: one that was dropped no longer asks for looks."""
+        self.watchers: set[Watcher] | None = None
+        self._request: Request[SnapshotT] | None = None
 
     @property
     @abstractmethod
@@ -140,9 +138,15 @@ class State(ABC, Generic[SnapshotT]):
     def ended_at(self) -> datetime | None:
         """When it ended by the service's clock; None where it is not over, or nobody says."""
 
-    @abstractmethod
+    @property
     def request(self) -> Request[SnapshotT]:
-        """Build the documented call that tells of it."""
+        """The documented call that tells of it."""
+        if self._request is None:
+            self._request = self._build_request()
+        return self._request
+
+    @abstractmethod
+    def _build_request(self) -> Request[SnapshotT]: ...
 
     @abstractmethod
     def verdict(self, snapshot: SnapshotT, now: float) -> VibeError | bool:
@@ -156,12 +160,12 @@ class State(ABC, Generic[SnapshotT]):
     @property
     def is_watched(self) -> bool:
         """Whether anybody wants to know how it goes on."""
-        return bool(self.waiters) or bool(self.listeners)
+        return bool(self.watchers)
 
     @property
     def is_followed(self) -> bool:
         """Whether anybody wants to know of each change on the way, not of the end alone."""
-        return any(watcher.is_following for watcher in self.listeners or ())
+        return any(watcher.is_following for watcher in self.watchers or ())
 
     @property
     def present(self) -> Transition[SnapshotT]:
@@ -170,32 +174,27 @@ class State(ABC, Generic[SnapshotT]):
         assert self.observed_at is not None
         return Transition(self.phase, self.status, self.observed_at, self.snapshot)
 
-    def watch(self, watcher: Watcher, *, weakly: bool = False) -> None:
+    def watch(self, watcher: Watcher) -> None:
         """Add somebody who wants to know; a first one starts the count of failures anew."""
-        if not self.is_watched:
-            self.failures = 0
-            self.failing_since = self.missing_since = None
-        if weakly:
-            self.listeners = self.listeners or WeakSet()
-            self.listeners.add(watcher)
-        else:
-            self.waiters = self.waiters or set()
-            self.waiters.add(watcher)
+        if not self.watchers:
+            self._forget_failures()
+            self.watchers = set()
+        self.watchers.add(watcher)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Take somebody away who may be there."""
-        if self.waiters:
-            self.waiters.discard(watcher)
-        if self.listeners:
-            self.listeners.discard(watcher)
+        if self.watchers:
+            self.watchers.discard(watcher)
+
+    def _forget_failures(self) -> None:
+        self.failures = 0
+        self.failing_since = self.missing_since = None
 
     def tell(self, error: VibeError) -> None:
         """Tell all who watch that it can't be observed, and let them go."""
-        watchers = [*(self.waiters or ()), *(self.listeners or ())]
-        self.waiters = self.listeners = None
-        self.failures = 0
-        self.failing_since = self.missing_since = None
-        for watcher in watchers:
+        watchers, self.watchers = self.watchers, None
+        self._forget_failures()
+        for watcher in watchers or ():
             watcher.failed(error)
 
     def accept(self, snapshot: SnapshotT, *, ticket: int, now: float) -> VibeError | None:
@@ -209,31 +208,32 @@ class State(ABC, Generic[SnapshotT]):
         Returns:
             What was wrong with it; None where it was taken in, or came too late to matter.
         """
-        if self.is_finished or ticket < self.ticket:
+        if self.is_finished or (ticket < self.ticket and not snapshot.is_finished):
             return None
         verdict = self.verdict(snapshot, now)
         if isinstance(verdict, VibeError):
             return verdict
-        self.ticket = ticket
-        self.failures = 0
-        self.failing_since = self.missing_since = None
+        self.ticket = max(ticket, self.ticket)
+        self._forget_failures()
         if verdict:
             self.is_known = True
             self._take(snapshot)
         return None
 
     def _take(self, snapshot: SnapshotT) -> None:
-        self.observed_at = datetime.now(UTC)
-        if snapshot == self.snapshot:
-            return
         before = self.phase, self.status
+        is_change = snapshot != self.snapshot
         self.snapshot = snapshot
         self.phase, self.status = snapshot.phase, snapshot.status
-        change = Transition(self.phase, self.status, self.observed_at, snapshot)
-        for watcher in [*(self.waiters or ()), *(self.listeners or ())]:
-            watcher.observed(change, is_transition=before != (self.phase, self.status))
+        self.observed_at = datetime.now(UTC)
+        watchers = self.watchers
         if self.is_finished:
-            self.waiters = self.listeners = None
+            self.watchers = None
+        if is_change and watchers:
+            is_transition = before != (self.phase, self.status)
+            change = self.present
+            for watcher in watchers:
+                watcher.observed(change, is_transition=is_transition)
 
     def refuse(self, error: VibeError, *, now: float, max_outage: float) -> VibeError | None:
         """Take in a failure to observe.
@@ -271,7 +271,7 @@ class State(ABC, Generic[SnapshotT]):
         return failure
 
     def _unreadable(self, problem: str) -> MalformedResponseError:
-        request = self.request()
+        request = self.request
         return MalformedResponseError(
             (problem,), status=200, method=request.method, url=f"{self.ref.server}{request.path}"
         )
@@ -294,8 +294,7 @@ class RunState(State[Run]):
         """When it ended: `finishedUtc`."""
         return self.snapshot.finished_at if self.snapshot and self.is_finished else None
 
-    def request(self) -> Request[Run]:
-        """Build get_run."""
+    def _build_request(self) -> Request[Run]:
         return GET_RUN.request(project=self.ref.project, run=self.ref.run_id)
 
     def verdict(self, snapshot: Run, now: float) -> VibeError | bool:  # noqa: ARG002
@@ -322,8 +321,7 @@ class GenerationState(State[Generation]):
         """When it last changed, once it is over: `updatedUtc`."""
         return self.snapshot.updated_at if self.snapshot and self.is_finished else None
 
-    def request(self) -> Request[Generation]:
-        """Build get_generation_status."""
+    def _build_request(self) -> Request[Generation]:
         return GET_GENERATION_STATUS.request(project=self.ref.project, feature=self.ref.feature_id)
 
     def verdict(self, snapshot: Generation, now: float) -> VibeError | bool:

@@ -111,7 +111,7 @@ class Sweep:
         """Ask the list about operations, some of which it may not show."""
         limit = max(len(states), self._depth + self._depth // 4) + SPARE_ROWS
         try:
-            rows = await self._transport.call(self._request(limit), attempts=1)
+            rows = await self._transport.call(self._request(limit), attempts=1, is_look=True)
         except (TransportError, ServerError, RateLimitedError) as error:
             return self._told_nothing(states, TROUBLE_SECONDS, error)
         except ResponseError as error:
@@ -188,7 +188,8 @@ class Sweep:
         going_on[place], going_on[-1] = going_on[-1], going_on[place]
         checked = going_on.pop()
         loop_time = asyncio.get_running_loop().time()
-        self._check = checked, self._transport.service_time(loop_time)
+        listed_at = self._transport.service_time(loop_time)
+        self._check = None if listed_at is None else (checked, listed_at)
         return going_on, [*to_read, checked]
 
     def note(self, state: State[Any]) -> None:

@@ -14,12 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
-from attrs import evolve
 from yarl import URL
 
 from testvibe_async import _policy
 from testvibe_async._limits import Gate
-from testvibe_async._protocol import Effect, Endpoint, Request, Response, decipher
+from testvibe_async._protocol import Endpoint, Request, Response, decipher
 from testvibe_async._version import __version__
 from testvibe_async.errors import (
     ClientClosedError,
@@ -45,16 +44,27 @@ API_PATH = "/api/v1/ops"
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_CONNECT_SECONDS = 10.0
 
-_NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_NEVER_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+)
 
 
 class Flight:
-    """Whether a request may have reached the service by now."""
+    """How far a request that must not be repeated has come."""
 
-    __slots__ = ("may_have_arrived",)
+    __slots__ = ("is_abandoned", "may_have_arrived", "sent_at")
 
     def __init__(self) -> None:
         self.may_have_arrived = False
+        """Whether the service may have seen it, and acted."""
+
+        self.sent_at = 0.0
+        """When it was last sent, by the loop's clock."""
+
+        self.is_abandoned = False
+        """Whether nobody wants it any more, so that it must not be sent again."""
 
 
 class Transport:
@@ -67,27 +77,41 @@ class Transport:
         timeout: float,
         retry: _policy.RetryPolicy,
         max_connections: int,
+        rate_limit: float | None,
         session: aiohttp.ClientSession | None,
         routes: Mapping[str, Endpoint[Any]],
         hooks: Hooks,
     ) -> None:
         self.server = settings.server
-        self._key = settings.api_key
-        self._timeout = timeout
+        self._base_url = settings.server + API_PATH
+        self._key = settings.api_key.encode()
+        self._headers = {
+            "Authorization": f"Bearer {settings.api_key}",
+            "Accept": "application/json",
+            "User-Agent": f"testvibe-async/{__version__}",
+        }
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeout, sock_connect=min(timeout, MAX_CONNECT_SECONDS)
+        )
         self._retry = retry
-        self._gate = Gate(max_connections)
+        self._gate = Gate(max_connections, rate_limit=rate_limit, sleep=self.sleep)
         self._max_connections = max_connections
-        self._session = session
-        self._owns_session = session is None
+        self._foreign_session = session
+        self._own_sessions: tuple[aiohttp.ClientSession, aiohttp.ClientSession] | None = None
         self._routes = routes
         self._hooks = hooks
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._last_answer: tuple[Response, float] | None = None
-        self.is_closed = False
+        self._last_date: tuple[datetime, float] | None = None
+        self._closing = asyncio.Event()
 
     def __repr__(self) -> str:
         """Name the service, and nothing secret."""
         return f"<Transport to {self.server}>"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it refuses calls."""
+        return self._closing.is_set()
 
     @property
     def is_open(self) -> bool:
@@ -113,15 +137,34 @@ class Transport:
             )
             raise ConfigError(message)
 
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass.
+
+        Raises:
+            ClientClosedError: The client was closed meanwhile.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+        raise ClientClosedError
+
     async def call(
-        self, request: Request[T], *, attempts: int | None = None, flight: Flight | None = None
+        self,
+        request: Request[T],
+        *,
+        attempts: int | None = None,
+        flight: Flight | None = None,
+        is_look: bool = False,
     ) -> T:
         """Send a request in its turn and decipher the answer.
 
         Args:
             request: What to ask.
             attempts: How often to try; None for what the retry policy says.
-            flight: Told when the request may have arrived, and when it provably has not.
+            flight: Told how far the request has come; once abandoned it is not sent again.
+            is_look: Whether it is one of the poller's, which queue apart from all others.
 
         Raises:
             TransportError: No whole answer came.
@@ -131,41 +174,52 @@ class Transport:
         self.check_usable()
         if (route := self._routes.get(request.endpoint.name)) is not None:
             request = request.routed(route)
-        policy = self._retry if attempts is None else evolve(self._retry, attempts=attempts)
+        flight = flight or Flight()
         attempt = 1
         while True:
             try:
-                return await self._attempt(request, flight)
+                return await self._attempt(request, flight, is_look=is_look)
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
-                delay = _policy.retry_delay(
-                    error,
-                    attempt,
-                    policy=policy,
-                    is_repeatable=request.endpoint.effect is Effect.READS,
-                    random=random.random,
-                )
-                if delay is None:
+                delay = self._delay(request, error, attempt, attempts)
+                if delay is None or flight.is_abandoned:
                     raise
                 self._hooks.emit(
                     RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay)
                 )
-            await asyncio.sleep(delay)
+            await self.sleep(delay)
             attempt += 1
 
-    async def _attempt(self, request: Request[T], flight: Flight | None) -> T:
-        async with self._gate.slot():
+    def _delay(
+        self,
+        request: Request[Any],
+        error: TransportError | ResponseError,
+        attempt: int,
+        attempts: int | None,
+    ) -> float | None:
+        if attempt >= (attempts or self._retry.attempts):
+            return None
+        return _policy.retry_delay(
+            error,
+            attempt,
+            policy=self._retry,
+            is_repeatable=request.is_repeatable,
+            random=random.random,
+        )
+
+    async def _attempt(self, request: Request[T], flight: Flight, *, is_look: bool) -> T:
+        async with self._gate.slot(is_look=is_look):
             if self.is_closed:
                 raise ClientClosedError
-            flight = flight or Flight()
             flight.may_have_arrived = True
+            flight.sent_at = asyncio.get_running_loop().time()
             try:
                 return decipher(request, await self._timed(request))
             except (NotSentError, ResponseError) as error:
                 flight.may_have_arrived = _may_have_acted(error)
                 if (seconds := _policy.pause_seconds(error)) is not None:
-                    self._gate.pause(seconds)
+                    self._gate.rest(seconds)
                     self._hooks.emit(Paused(seconds, error))
                 raise
 
@@ -176,7 +230,8 @@ class Transport:
         try:
             response = await self.send(request)
             status = response.status
-            self._last_answer = response, loop.time()
+            if (date := response.date) is not None:
+                self._last_date = date, loop.time()
         except TransportError as error:
             if self.is_closed:
                 raise ClientClosedError from error
@@ -188,7 +243,7 @@ class Transport:
                 RequestFinished(
                     request.endpoint.name,
                     request.method,
-                    self._url(request),
+                    self.url_of(request),
                     status=status,
                     seconds=loop.time() - started,
                 )
@@ -202,31 +257,31 @@ class Transport:
             OutcomeUnknownError: Anything else went wrong on the way.
             MalformedResponseError: What came is not HTTP, or larger than 64 MiB.
         """
-        url = self._url(request)
+        url = self.url_of(request)
         method = request.method
+        target = URL(url, encoded=True)
         try:
-            async with self._open_session().request(
+            async with self._session_for(request).request(
                 method,
-                URL(url, encoded=True).with_query(request.query),
-                data=None if request.body is None else _encode(request.body),
-                headers=self._headers(request),
+                target.with_query(request.query) if request.query else target,
+                data=None if request.body is None else _JsonBody(request.body),
+                headers=self._headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=self._timeout, sock_connect=min(self._timeout, MAX_CONNECT_SECONDS)
-                ),
+                raise_for_status=False,
+                timeout=self._timeout,
             ) as response:
                 body = await _read(response, url)
                 return Response(
                     status=response.status,
                     headers=response.headers,
-                    body=body.replace(self._key.encode(), b"tvb_..."),
+                    body=body.replace(self._key, b"tvb_..."),
                     url=url,
                     received_at=datetime.now(UTC),
                 )
         except _NEVER_CONNECTED as error:
             raise NotSentError(f"could not connect: {error}", method=method, url=url) from error
         except TimeoutError as error:
-            what = f"no answer within {self._timeout:g} s"
+            what = f"no answer within {self._timeout.total:g} s"
             raise OutcomeUnknownError(what, method=method, url=url) from error
         except aiohttp.ClientResponseError as error:
             problem = f"not HTTP: {error.message}"
@@ -235,47 +290,55 @@ class Transport:
             what = f"the connection was lost ({error or type(error).__name__})"
             raise OutcomeUnknownError(what, method=method, url=url) from error
 
-    def _url(self, request: Request[Any]) -> str:
-        return f"{self.server}{API_PATH}{request.path}"
+    def url_of(self, request: Request[Any]) -> str:
+        """Return where a request goes, without its query."""
+        return self._base_url + request.path
 
-    def _headers(self, request: Request[Any]) -> dict[str, str]:
-        headers = {
-            "Authorization": f"Bearer {self._key}",
-            "Accept": "application/json",
-            "User-Agent": f"testvibe-async/{__version__}",
-        }
-        if request.body is not None:
-            headers["Content-Type"] = "application/json"
-        return headers
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        if self._session.closed:
+    def _session_for(self, request: Request[Any]) -> aiohttp.ClientSession:
+        session = self._foreign_session
+        if session is None:
+            return self._open_sessions()[request.is_repeatable]
+        if session.closed:
             message = "the aiohttp session that this Client was given is closed"
             raise ConfigError(message)
-        return self._session
+        return session
 
-    def service_time(self, at: float) -> datetime:
+    def _open_sessions(self) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
+        """Open one session that repeats nothing, and one for reads, over the same connections.
+
+        aiohttp repeats a PUT or DELETE, as it does a GET, where a kept connection is lost. For
+        reads that is welcome; for a change there is no public way to say no.
+        """
+        if self._own_sessions is None:
+            connector = aiohttp.TCPConnector(limit=self._max_connections)
+            jar = aiohttp.DummyCookieJar()
+            reads = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
+            changes = aiohttp.ClientSession(
+                connector=connector, cookie_jar=jar, connector_owner=False
+            )
+            changes._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            self._own_sessions = changes, reads
+        return self._own_sessions
+
+    def service_time(self, at: float) -> datetime | None:
         """Return what the service's clock said at an instant of the loop's clock.
 
-        It is good to about a second, as HTTP dates are, and known after the first answer.
+        It is good to about a second, as HTTP dates are. None where no answer had a date.
         """
-        assert self._last_answer is not None
-        response, answered = self._last_answer
-        return response.answered_at - timedelta(seconds=answered - at)
+        if self._last_date is None:
+            return None
+        date, answered = self._last_date
+        return date - timedelta(seconds=answered - at)
 
     def refuse_calls(self) -> None:
-        """Let every call from now on raise `ClientClosedError`."""
-        self.is_closed = True
+        """Let every call from now on raise `ClientClosedError`, and those that wait for a turn."""
+        self._closing.set()
+        self._gate.open()
 
     async def aclose(self) -> None:
-        """Close the session, unless it was passed in."""
-        if self._owns_session and self._session is not None:
-            await self._session.close()
+        """Close the sessions, unless it is one that was passed in."""
+        for session in self._own_sessions or ():
+            await session.close()
 
 
 def _may_have_acted(error: NotSentError | ResponseError) -> bool:
@@ -285,12 +348,16 @@ def _may_have_acted(error: NotSentError | ResponseError) -> bool:
     return error.status < 300 or error.status >= 500  # noqa: PLR2004 - all but a clear refusal
 
 
-def _encode(body: Mapping[str, object]) -> bytes:
-    try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        message = f"the request's body can't be sent as JSON: {error}"
-        raise ConfigError(message) from error
+class _JsonBody(aiohttp.BytesPayload):
+    """A JSON object as the body of a request."""
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        try:
+            encoded = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            message = f"the request's body can't be sent as JSON: {error}"
+            raise ConfigError(message) from error
+        super().__init__(encoded, content_type="application/json")
 
 
 async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
@@ -306,4 +373,4 @@ async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
             raise MalformedResponseError(
                 (problem,), status=response.status, method=response.method, url=url
             )
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -1,7 +1,8 @@
 """The ways to wait: for one operation, for each of its changes, for the ends of many.
 
-Each is a watcher in the states it waits on, and a future that it alone holds: cancelling one takes
-away nobody else. None of them starts a task.
+Each puts a small watcher into the states it waits on, and a future that it alone holds: cancelling
+one takes away nobody else, and none of them starts a task. An iteration that is dropped takes its
+watchers away when it is deleted.
 """
 
 from __future__ import annotations
@@ -22,45 +23,59 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "Ends", "until_finished"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
+ItemT = TypeVar("ItemT")
 
 
 async def until_finished(state: State[Any], poller: Poller, *, timeout: float | None) -> None:
     """Wait until an operation is over; see `Operation.wait` for what it raises."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    waiter = _Waiter(loop)
-    poller.watch(state, waiter)
+    ends = Ends([state], poller)
     try:
         async with asyncio.timeout(timeout):
-            error = await waiter.settled
+            end = await ends.next()
     except TimeoutError:
         if state.is_finished:
             return
         elapsed = loop.time() - started
         raise WaitTimeoutError(ref=state.ref, status=state.status, elapsed=elapsed) from None
     finally:
-        state.unwatch(waiter)
-    if error is not None:
-        raise error
+        ends.close()
+    if end is not None and end[1] is not None:
+        raise end[1]
 
 
-class _Waiter:
-    """One wait: settled by the end of the operation, or by what the wait must raise."""
+class _Basket(Generic[ItemT]):
+    """Where news is put until the one task that waits for it takes it."""
 
-    __slots__ = ("settled",)
-    is_following = False
+    __slots__ = ("_arrival", "_items")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.settled: asyncio.Future[VibeError | None] = loop.create_future()
+    def __init__(self) -> None:
+        self._items: deque[ItemT] = deque()
+        self._arrival: asyncio.Future[None] | None = None
 
-    def observed(self, change: Transition[Any], *, is_transition: bool) -> None:  # noqa: ARG002
-        if change.phase is Phase.FINISHED and not self.settled.done():
-            self.settled.set_result(None)
+    def put(self, item: ItemT) -> None:
+        self._items.append(item)
+        self.wake()
 
-    def failed(self, error: VibeError) -> None:
-        if not self.settled.done():
-            self.settled.set_result(_own(error))
+    def wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def take(self) -> ItemT | None:
+        return self._items.popleft() if self._items else None
+
+    async def arrival(self) -> None:
+        """Wait until something is put in, or somebody calls `wake`."""
+        if self._arrival is not None:
+            message = "two tasks wait for the next of one iteration; give each its own"
+            raise RuntimeError(message)
+        self._arrival = asyncio.get_running_loop().create_future()
+        try:
+            await self._arrival
+        finally:
+            self._arrival = None
 
 
 def _own(error: VibeError) -> VibeError:
@@ -70,89 +85,92 @@ def _own(error: VibeError) -> VibeError:
     return own
 
 
-class Changes(Generic[SnapshotT]):
-    """An iteration over an operation's changes. Dropped, it no longer asks for looks."""
+class Changes(Generic[SnapshotT_co]):
+    """An iteration over an operation's changes, for one task. `aclose` ends it early."""
 
-    __slots__ = (
-        "__weakref__",
-        "_error",
-        "_has_begun",
-        "_news",
-        "_poller",
-        "_seen",
-        "_state",
-        "_transitions_only",
-    )
-    is_following = True
+    __slots__ = ("_basket", "_poller", "_state", "_watcher")
 
-    def __init__(self, state: State[SnapshotT], poller: Poller, *, transitions_only: bool) -> None:
+    def __init__(
+        self, state: State[SnapshotT_co], poller: Poller, *, transitions_only: bool
+    ) -> None:
         self._state = state
         self._poller = poller
-        self._transitions_only = transitions_only
-        self._has_begun = False
-        self._seen: deque[Transition[SnapshotT]] = deque()
-        self._news: asyncio.Future[None] | None = None
-        self._error: VibeError | None = None
+        self._basket: _Basket[Transition[SnapshotT_co] | VibeError] = _Basket()
+        self._watcher: _Follower | None = _Follower(self._basket, transitions_only=transitions_only)
 
     def __aiter__(self) -> Self:
+        """Iterate."""
         return self
 
-    async def __anext__(self) -> Transition[SnapshotT]:
-        if self._news is not None:
-            message = "two tasks wait for the next of one iteration; give each its own"
-            raise RuntimeError(message)
-        if not self._has_begun:
-            self._begin()
-        while not self._seen:
-            if self._error is not None:
-                error, self._error = self._error, None
-                self._state.unwatch(self)
-                raise error
-            if self not in (self._state.listeners or ()):
+    async def __anext__(self) -> Transition[SnapshotT_co]:
+        """Wait for the next change."""
+        if self._watcher is not None and not self._watcher.is_watching:
+            self._begin(self._watcher)
+        while True:
+            change = self._basket.take()
+            if isinstance(change, VibeError):
+                self._end()
+                raise change
+            if change is not None:
+                return change
+            if self._watcher is None or self._state.is_finished:
                 raise StopAsyncIteration
-            self._news = asyncio.get_running_loop().create_future()
-            try:
-                await self._news
-            finally:
-                self._news = None
-        return self._seen.popleft()
+            await self._basket.arrival()
 
-    def _begin(self) -> None:
+    def _begin(self, watcher: _Follower) -> None:
         if not self._state.is_finished:
-            self._poller.watch(self._state, self, weakly=True)
+            self._poller.watch(self._state, watcher)
+        watcher.is_watching = True
         if self._state.phase is not None:
-            self._seen.append(self._state.present)
-        self._has_begun = True
+            self._basket.put(self._state.present)
+
+    def _end(self) -> None:
+        if self._watcher is not None:
+            self._state.unwatch(self._watcher)
+            self._watcher = None
 
     async def aclose(self) -> None:
-        """Ask for no more looks; for `contextlib.aclosing`."""
-        self._has_begun = True
-        self._seen.clear()
-        self._state.unwatch(self)
+        """End it, and ask for no more looks; for `contextlib.aclosing`."""
+        self._end()
+        while self._basket.take() is not None:
+            pass
+        self._basket.wake()
+
+    def __del__(self) -> None:
+        """Ask for no more looks."""
+        self._end()
+
+
+class _Follower:
+    """What watches an operation for `Changes`."""
+
+    __slots__ = ("_basket", "_transitions_only", "is_watching")
+    is_following = True
+
+    def __init__(self, basket: _Basket[Any], *, transitions_only: bool) -> None:
+        self._basket = basket
+        self._transitions_only = transitions_only
+        self.is_watching = False
 
     def observed(self, change: Transition[Any], *, is_transition: bool) -> None:
         if is_transition or not self._transitions_only:
-            self._seen.append(change)
-            self._wake()
+            self._basket.put(change)
 
     def failed(self, error: VibeError) -> None:
-        self._error = _own(error)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        self._basket.put(_own(error))
 
 
-class Ends(Generic[SnapshotT]):
-    """The ends of many operations, in the order in which they come."""
+class Ends:
+    """The ends of many operations, in the order in which they come, for one task."""
 
-    def __init__(self, states: Sequence[State[SnapshotT]], poller: Poller) -> None:
+    __slots__ = ("_basket", "_left", "_poller", "_states", "_watchers")
+
+    def __init__(self, states: Sequence[State[Any]], poller: Poller) -> None:
         self._states = states
         self._poller = poller
-        self._basket = _Basket()
+        self._basket: _Basket[tuple[int, VibeError | None]] = _Basket()
         self._left = len(states)
-        self._watchers: list[_End] | None = None
+        self._watchers: list[_Watcher] | None = None
 
     async def next(self) -> tuple[int, VibeError | None] | None:
         """Return the place of the next operation that is over, and why if it can't be observed.
@@ -160,54 +178,51 @@ class Ends(Generic[SnapshotT]):
         None after the last. Cancelling it loses nothing.
         """
         if self._watchers is None:
-            self._watchers = [self._watch(place) for place in range(len(self._states))]
+            self._begin()
         if self._left == 0:
             return None
-        basket = self._basket
-        while not basket.ends:
-            basket.news = asyncio.get_running_loop().create_future()
-            await basket.news
+        while (end := self._basket.take()) is None:
+            await self._basket.arrival()
         self._left -= 1
-        return basket.ends.popleft()
+        return end
 
-    def _watch(self, place: int) -> _End:
-        state = self._states[place]
-        watcher = _End(place, self._basket)
-        if state.is_finished:
-            self._basket.put(place, None)
-        else:
-            self._poller.watch(state, watcher, weakly=True)
-        return watcher
+    def _begin(self) -> None:
+        self._watchers = []
+        for place, state in enumerate(self._states):
+            watcher = _Watcher(self._basket, place)
+            self._watchers.append(watcher)
+            if state.is_finished:
+                self._basket.put((place, None))
+                continue
+            try:
+                self._poller.watch(state, watcher)
+            except VibeError as error:
+                self._basket.put((place, error))
+
+    def close(self) -> None:
+        """Ask for no more looks."""
+        for state, watcher in zip(self._states, self._watchers or (), strict=False):
+            state.unwatch(watcher)
+        self._watchers = []
+
+    def __del__(self) -> None:
+        """Ask for no more looks."""
+        self.close()
 
 
-class _Basket:
-    """Where the ends are put until somebody takes them."""
+class _Watcher:
+    """What watches one of many operations for `Ends`."""
 
-    __slots__ = ("ends", "news")
-
-    def __init__(self) -> None:
-        self.ends: deque[tuple[int, VibeError | None]] = deque()
-        self.news: asyncio.Future[None] | None = None
-
-    def put(self, place: int, error: VibeError | None) -> None:
-        self.ends.append((place, error))
-        if self.news is not None and not self.news.done():
-            self.news.set_result(None)
-
-
-class _End:
-    """What watches one of many operations. It refers to the basket alone: no cycle keeps it."""
-
-    __slots__ = ("__weakref__", "_basket", "_place")
+    __slots__ = ("_basket", "_place")
     is_following = False
 
-    def __init__(self, place: int, basket: _Basket) -> None:
-        self._place = place
+    def __init__(self, basket: _Basket[tuple[int, VibeError | None]], place: int) -> None:
         self._basket = basket
+        self._place = place
 
     def observed(self, change: Transition[Any], *, is_transition: bool) -> None:  # noqa: ARG002
         if change.phase is Phase.FINISHED:
-            self._basket.put(self._place, None)
+            self._basket.put((self._place, None))
 
     def failed(self, error: VibeError) -> None:
-        self._basket.put(self._place, _own(error))
+        self._basket.put((self._place, _own(error)))

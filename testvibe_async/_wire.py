@@ -45,12 +45,13 @@ def read(body: bytes, shape: type[T]) -> T:
     Args:
         body: The document, UTF-8.
         shape: What it should hold: a model, a list of one, `NoneType` for a bare
-            acknowledgement, or `object` for JSON as it is.
+            acknowledgement, or `object` for JSON as it is. The last two may be empty.
 
     Raises:
         UnreadableError: It is not JSON, or does not fit the shape.
     """
-    document = _parse(body) if body.strip() or shape is not NoneType else None
+    is_optional = shape is NoneType or shape is object
+    document = None if is_optional and not body.strip() else _parse(body)
     try:
         return _converter.structure(document, shape)
     except (BaseValidationError, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ and the poller watches it once somebody waits.
 from __future__ import annotations
 
 import warnings
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from testvibe_async import _protocol
@@ -19,10 +20,16 @@ from testvibe_async._transport import Transport
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.models import Generation, Run
-from testvibe_async.operations import Finished, GenerationOperation, Operation, RunOperation
+from testvibe_async.operations import (
+    Finished,
+    GenerationOperation,
+    Operation,
+    OperationT,
+    RunOperation,
+)
 from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
-from testvibe_async.settings import load_settings, require_count, require_seconds
+from testvibe_async.settings import load_settings, require_count, require_rate, require_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,6 +62,7 @@ class Client:
         timeout: float = 30.0,
         retry: RetryPolicy | None = None,
         max_connections: int = 32,
+        rate_limit: float | None = None,
         hooks: Hooks | None = None,
         session: ClientSession | None = None,
         endpoints: Mapping[str, str] | None = None,
@@ -68,12 +76,15 @@ class Client:
             project: The id of the project that `project()` gives; None for `TESTVIBE_PROJECT`.
             poll_interval: Seconds between two looks at a run. A generation's grow with its age
                 to 10/3 of it.
-            max_outage: Seconds for which a wait bears nothing but failures to observe.
+            max_outage: Seconds for which an operation that is waited for may show nothing but
+                failures to observe it.
             timeout: Seconds that one request may take.
             retry: How calls that failed on the way are repeated; None for `RetryPolicy()`.
             max_connections: How many requests are under way at once, 1 or more.
+            rate_limit: How many requests may begin in a second; None for any number.
             hooks: Functions to call when something happens.
-            session: An aiohttp session to use; it is not closed. None for one of our own.
+            session: An aiohttp session to use; it is not closed. aiohttp itself may send a PUT or
+                a DELETE again on it, where a kept connection is lost. None for one of our own.
             endpoints: Other routes of operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`.
             allow_http: Whether the key may be sent unencrypted to other hosts than this one.
@@ -91,6 +102,7 @@ class Client:
             timeout=require_seconds("timeout", timeout),
             retry=retry or RetryPolicy(),
             max_connections=require_count("max_connections", max_connections),
+            rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
             session=session,
             routes=_protocol.endpoint_overrides(endpoints or {}),
             hooks=hooks,
@@ -179,7 +191,9 @@ class Client:
     @overload
     def attach(self, ref: Ref) -> RunOperation | GenerationOperation: ...
     def attach(self, ref: Ref) -> RunOperation | GenerationOperation:
-        """Return a handle on an operation that was dispatched anywhere, any time. Does no I/O.
+        """Return a handle on an operation that was dispatched anywhere, any time.
+
+        Does no I/O, but needs the event loop to run.
 
         Args:
             ref: Its name: an operation's `ref`, or `Ref.from_json(text)`.
@@ -194,11 +208,10 @@ class Client:
             message = f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
             raise ConfigError(message)
         self._transport.check_usable()
-        state = self._poller.state(ref)
         kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
-        return kind(state, self._poller, self._transport)
+        return kind(ref, self._poller.state(ref), self._poller, self._transport)
 
-    def finished(self, operations: Iterable[Operation[SnapshotT]]) -> Finished[SnapshotT]:
+    def finished(self, operations: Iterable[OperationT]) -> Finished[OperationT]:
         """Go through operations in the order in which they end.
 
         Costs one task, the caller's, however many there are. An operation that can't be observed
@@ -212,8 +225,9 @@ class Client:
         Costs one task, the caller's, however many there are. Raises as `Operation.wait` does, for
         the first that can't be observed; the others go on.
         """
-        async for _ in self.finished(operations):
-            pass
+        async with aclosing(self.finished(operations)) as ends:
+            async for _ in ends:
+                pass
         return [await operation for operation in operations]
 
     async def request(

@@ -99,8 +99,7 @@ class TransportError(VibeError):
     """No whole answer came from the service."""
 
     def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
-        tried = f" ({attempts} attempts)" if attempts > 1 else ""
-        super().__init__(f"{method} {url}: {what}{tried}")
+        super().__init__(what)
         self.what = what
         """What went wrong, in a few words."""
         self.method = method
@@ -109,6 +108,11 @@ class TransportError(VibeError):
         """The URL, without its query."""
         self.attempts = attempts
         """How often the request was tried, this time included."""
+
+    def __str__(self) -> str:
+        """Say what was tried, on what, and what came."""
+        tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
+        return f"{self.method} {self.url}: {self.what}{tried}"
 
 
 class NotSentError(TransportError):

@@ -7,9 +7,13 @@ quick and must not block. One that raises is logged and harms nothing.
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, ClassVar
 
 from attrs import fields_dict, frozen
+
+from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,6 +156,16 @@ class Hooks:
     on_list_rested: Callable[[ListRested], object] | None = None
     on_pause: Callable[[Paused], object] | None = None
 
+    def __attrs_post_init__(self) -> None:
+        """Refuse hooks that would never run."""
+        for name in fields_dict(type(self)):
+            if iscoroutinefunction(getattr(self, name)):
+                message = (
+                    f"the hook {name} must be a plain function, not an async one: nobody awaits "
+                    "it; let it start a task, or put the event on a queue"
+                )
+                raise ConfigError(message)
+
     def emit(self, event: Event) -> None:
         """Log the event and call its hook."""
         if logger.isEnabledFor(event.level):
@@ -161,7 +175,7 @@ class Hooks:
             return
         try:
             hook(event)
-        except Exception:
+        except (Exception, CancelledError):
             logger.exception("the hook %s failed on %s", event.hook, _Line(event))
 
 

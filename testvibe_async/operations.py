@@ -21,37 +21,40 @@ from testvibe_async.models import Generation, Run
 from testvibe_async.settings import require_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Sequence
+    from collections.abc import Generator, Sequence
     from datetime import datetime
 
     from testvibe_async._poller import Poller
     from testvibe_async._state import State
     from testvibe_async._transport import Transport
-    from testvibe_async.models import Artifact, Diagnosis, GenerationLog, Phase, Transition
+    from testvibe_async.models import Artifact, Diagnosis, GenerationLog, Phase
     from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 __all__ = ["Finished", "GenerationOperation", "Operation", "RunOperation"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
+OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 
-class Operation(Generic[SnapshotT]):
+class Operation(Generic[SnapshotT_co]):
     """A run or a generation, in flight or over.
 
     `await operation` waits for its outcome; `async for` goes through its transitions. Make one with
     a dispatch, or with `client.attach(ref)`. It need not be closed.
     """
 
-    __slots__ = ("_poller", "_state", "_transport", "adopted")
+    __slots__ = ("_poller", "_ref", "_state", "_transport", "adopted")
 
     def __init__(
         self,
-        state: State[SnapshotT],
+        ref: Ref,
+        state: State[SnapshotT_co],
         poller: Poller,
         transport: Transport,
         *,
         adopted: bool = False,
     ) -> None:
+        self._ref = ref
         self._state = state
         self._poller = poller
         self._transport = transport
@@ -65,7 +68,7 @@ class Operation(Generic[SnapshotT]):
     @property
     def ref(self) -> Ref:
         """Its name, to be stored and attached again."""
-        return self._state.ref
+        return self._ref
 
     @property
     def project(self) -> str:
@@ -88,7 +91,7 @@ class Operation(Generic[SnapshotT]):
         return self._state.observed_at
 
     @property
-    def snapshot(self) -> SnapshotT | None:
+    def snapshot(self) -> SnapshotT_co | None:
         """All that was last seen; None before the first look."""
         return self._state.snapshot
 
@@ -98,15 +101,15 @@ class Operation(Generic[SnapshotT]):
         return self._state.is_finished
 
     @property
-    def outcome(self) -> SnapshotT | None:
+    def outcome(self) -> SnapshotT_co | None:
         """What it came to; None until it is over."""
         return self._state.snapshot if self._state.is_finished else None
 
-    def __await__(self) -> Generator[Any, None, SnapshotT]:
+    def __await__(self) -> Generator[Any, None, SnapshotT_co]:
         """Wait for the outcome; see `wait`."""
         return self.wait().__await__()
 
-    async def wait(self, *, timeout: float | None = None) -> SnapshotT:
+    async def wait(self, *, timeout: float | None = None) -> SnapshotT_co:
         """Wait until it is over and return the outcome, whether good or bad.
 
         Once it is over this costs nothing, however often it is asked.
@@ -126,7 +129,7 @@ class Operation(Generic[SnapshotT]):
             await until_finished(self._state, self._poller, timeout=timeout)
         return self._seen()
 
-    async def poll(self) -> SnapshotT:
+    async def poll(self) -> SnapshotT_co:
         """Look once, now, and return what is seen. Once it is over this does no I/O.
 
         Raises:
@@ -138,20 +141,20 @@ class Operation(Generic[SnapshotT]):
             await self._poller.look(self._state)
         return self._seen()
 
-    def _seen(self) -> SnapshotT:
+    def _seen(self) -> SnapshotT_co:
         if self._state.snapshot is None:
             what = "the service still tells of the one before it"
             raise ObservationError(what, ref=self.ref)
         return self._state.snapshot
 
-    def __aiter__(self) -> AsyncIterator[Transition[SnapshotT]]:
+    def __aiter__(self) -> Changes[SnapshotT_co]:
         """Go through the transitions: the present one first, each later one, ending with the last.
 
         A transition is a change of phase or status. Leaving early is fine. Raises as `wait` does.
         """
         return Changes(self._state, self._poller, transitions_only=True)
 
-    def updates(self) -> AsyncIterator[Transition[SnapshotT]]:
+    def updates(self) -> Changes[SnapshotT_co]:
         """Go through every change that is observed, those of single sections too."""
         return Changes(self._state, self._poller, transitions_only=False)
 
@@ -164,7 +167,7 @@ class RunOperation(Operation[Run]):
     @property
     def ref(self) -> RunRef:
         """Its name, to be stored and attached again."""
-        return self._state.ref  # type: ignore[return-value]
+        return self._ref  # type: ignore[return-value]
 
     @property
     def run_id(self) -> int:
@@ -199,7 +202,7 @@ class GenerationOperation(Operation[Generation]):
     @property
     def ref(self) -> GenerationRef:
         """Its name, to be stored and attached again."""
-        return self._state.ref  # type: ignore[return-value]
+        return self._ref  # type: ignore[return-value]
 
     @property
     def request_id(self) -> str:
@@ -215,7 +218,7 @@ class GenerationOperation(Operation[Generation]):
         """Cancel it, unless it is over.
 
         The service cancels whatever generation of the feature is in flight, so this looks first
-        and never cancels another one. Wait for the operation to see the end.
+        whether that is this one. Wait for the operation to see the end.
 
         Raises:
             OperationSupersededError: Another generation took its place, and was left alone.
@@ -241,10 +244,10 @@ class GenerationOperation(Operation[Generation]):
         return log
 
 
-class Finished(Generic[SnapshotT]):
-    """Operations in the order in which they end; see `Client.finished`."""
+class Finished(Generic[OperationT]):
+    """Operations in the order in which they end, for one task; see `Client.finished`."""
 
-    def __init__(self, operations: Sequence[Operation[SnapshotT]], poller: Poller) -> None:
+    def __init__(self, operations: Sequence[OperationT], poller: Poller) -> None:
         self._operations = operations
         self._ends = Ends([operation._state for operation in operations], poller)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
@@ -252,7 +255,7 @@ class Finished(Generic[SnapshotT]):
         """Iterate."""
         return self
 
-    async def __anext__(self) -> Operation[SnapshotT]:
+    async def __anext__(self) -> OperationT:
         """Wait for the next end."""
         end = await self._ends.next()
         if end is None:
@@ -261,3 +264,7 @@ class Finished(Generic[SnapshotT]):
         if error is not None:
             raise error
         return self._operations[place]
+
+    async def aclose(self) -> None:
+        """Ask for no more looks; for `contextlib.aclosing`."""
+        self._ends.close()

@@ -6,6 +6,8 @@ is done twice) and the two waits. Nothing here decides how an answer is read or 
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from testvibe_async import _protocol
@@ -13,12 +15,14 @@ from testvibe_async.errors import (
     ConfigError,
     FeatureNotGeneratedError,
     GenerationInProgressError,
+    OperationSupersededError,
     OutcomeError,
     ResponseError,
     TransportError,
 )
 from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
+from testvibe_async.settings import require_seconds
 
 if TYPE_CHECKING:
     from testvibe_async._dispatch import Dispatcher
@@ -36,6 +40,12 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["Project"]
+
+INVISIBLE_CONFLICT_SECONDS = 1.0
+"""How long to wait after each of those."""
+
+MIN_WAIT_SECONDS = 0.001
+"""What is left for a wait whose time is as good as over."""
 
 INVISIBLE_CONFLICTS = 3
 """How often in a row a 409 is believed although no generation is seen in flight."""
@@ -139,23 +149,29 @@ class Project:
             try:
                 return await self._dispatcher.generation(self.id, feature, site_url=site_url)
             except GenerationInProgressError as conflict:
-                running = await self._generation_in_flight(feature)
+                running = await self._seen_in_flight(feature)
                 if running is not None:
                     conflict.ref = running.ref
                 unseen = unseen + 1 if running is None else 0
                 if on_conflict == "raise" or unseen == INVISIBLE_CONFLICTS:
                     raise
-            if running is not None:
-                if on_conflict == "attach":
-                    return running
-                await running
+            if running is None:
+                await asyncio.sleep(INVISIBLE_CONFLICT_SECONDS)
+            elif on_conflict == "attach":
+                return running
+            else:
+                with suppress(OperationSupersededError):
+                    await running
 
-    async def _generation_in_flight(self, feature: int | str) -> GenerationOperation | None:
+    async def _seen_in_flight(self, feature: int | str) -> GenerationOperation | None:
         """Return the feature's generation in flight, as far as it can be seen."""
         try:
-            latest = await self.get_generation_status(feature)
+            return self._in_flight(await self.get_generation_status(feature))
         except (TransportError, ResponseError):
             return None
+
+    def _in_flight(self, latest: Generation) -> GenerationOperation | None:
+        """Return a handle on a generation, if it is in flight."""
         if latest.is_finished or latest.request_id is None or latest.feature_id is None:
             return None
         ref = GenerationRef(
@@ -164,9 +180,8 @@ class Project:
             request_id=latest.request_id,
             feature_id=latest.feature_id,
         )
-        return GenerationOperation(
-            self._poller.state(ref), self._poller, self._transport, adopted=True
-        )
+        state = self._poller.state(ref)
+        return GenerationOperation(ref, state, self._poller, self._transport, adopted=True)
 
     async def get_generation_status(self, feature: int | str) -> Generation:
         """Look at a feature's latest generation."""
@@ -204,10 +219,17 @@ class Project:
         Raises:
             WaitTimeoutError: The time is over, the generation is not. Wait again to go on.
         """
-        running = await self._generation_in_flight(feature)
-        if running is None:
-            return await self.get_generation_status(feature)
-        return await running.wait(timeout=timeout)
+        if timeout is not None:
+            require_seconds("timeout", timeout)
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        while True:
+            latest = await self.get_generation_status(feature)
+            running = self._in_flight(latest)
+            if running is None:
+                return latest
+            left = deadline and max(MIN_WAIT_SECONDS, deadline - asyncio.get_running_loop().time())
+            with suppress(OperationSupersededError):
+                return await running.wait(timeout=left)
 
     async def run_feature(
         self,
@@ -250,14 +272,20 @@ class Project:
         except FeatureNotGeneratedError as conflict:
             if on_conflict == "raise":
                 raise
-            generation = await self.generate_feature(
-                feature, site_url=site_url, on_conflict="attach"
-            )
             try:
-                (await generation).raise_for_status()
+                (await self._generated(feature, site_url)).raise_for_status()
             except OutcomeError as failure:
                 raise conflict from failure
         return await dispatch()
+
+    async def _generated(self, feature: int | str, site_url: str | None) -> Generation:
+        """Generate a feature's tests, or wait for whoever does."""
+        while True:
+            generation = await self.generate_feature(
+                feature, site_url=site_url, on_conflict="attach"
+            )
+            with suppress(OperationSupersededError):
+                return await generation
 
     async def list_runs(
         self, *, feature: int | str | None = None, limit: int | None = None
@@ -287,7 +315,7 @@ class Project:
             WaitTimeoutError: The time is over, the run is not. Wait again to go on.
         """
         ref = RunRef(server=self._transport.server, project=self.id, run_id=run_id)
-        operation = RunOperation(self._poller.state(ref), self._poller, self._transport)
+        operation = RunOperation(ref, self._poller.state(ref), self._poller, self._transport)
         return await operation.wait(timeout=timeout)
 
     async def diagnose_run(self, run_id: int) -> Diagnosis:

@@ -27,6 +27,12 @@ _text: Validators = [instance_of(str), min_len(1)]
 _id: Validators = [instance_of(int), not_(instance_of(bool))]
 
 
+def _is_aware(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        message = f"{field.name!r} must be a datetime with a time zone, not {value!r}"
+        raise TypeError(message)
+
+
 @frozen(kw_only=True)
 class Ref(ABC):
     """The name of one operation: a `RunRef` or a `GenerationRef`."""
@@ -39,7 +45,7 @@ class Ref(ABC):
     project: str = field(validator=_text)
     """The project's id."""
 
-    dispatched_at: datetime | None = field(default=None, validator=optional(instance_of(datetime)))
+    dispatched_at: datetime | None = field(default=None, validator=optional(_is_aware))
     """When this client dispatched it, by the local clock, in UTC; None where it did not."""
 
     @property

@@ -20,7 +20,7 @@ from testvibe_async.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "load_settings", "require_count", "require_seconds"]
+__all__ = ["Settings", "load_settings", "require_count", "require_rate", "require_seconds"]
 
 
 @frozen(kw_only=True)
@@ -110,24 +110,37 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def require_seconds(name: str, value: float, *, above: float = 0.0) -> float:
-    """Return a duration, if it is one.
+def require_seconds(name: str, value: float) -> float:
+    """Return a duration, if it is one: a finite number of seconds above 0.
 
     Raises:
-        ConfigError: It is no number of seconds, or not more than `above`.
+        ConfigError: It is none.
     """
+    return _above_zero(name, value, "a number of seconds")
+
+
+def require_rate(name: str, value: float) -> float:
+    """Return a rate, if it is one: a finite number of requests a second above 0.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    return _above_zero(name, value, "a number of requests a second")
+
+
+def _above_zero(name: str, value: float, what: str) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= above:
-        message = f"{name} must be a number of seconds above {above:g}, not {value!r}"
+    if not is_number or not math.isfinite(value) or value <= 0:
+        message = f"{name} must be {what} above 0, not {value!r}"
         raise ConfigError(message)
     return float(value)
 
 
 def require_count(name: str, value: int) -> int:
-    """Return a number of things, if it is one.
+    """Return a number of things, if it is one: whole, and 1 or more.
 
     Raises:
-        ConfigError: It is no whole number, or below 1.
+        ConfigError: It is none.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         message = f"{name} must be a whole number from 1, not {value!r}"
