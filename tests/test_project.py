@@ -195,10 +195,11 @@ def last(emulator: Emulator, operation: str) -> RecordedRequest:
     CALLS,
     ids=[f"{call[0]}-{place}" for place, call in enumerate(CALLS)],
 )
-async def test_a_call_is_one_request_as_the_contract_has_it(
+async def test_a_call_is_one_request_as_the_contract_has_it(  # noqa: PLR0913 - a row each
     emulator: Emulator,
     client: Client,
     project: Project,
+    *,
     operation: str,
     call: Callable[[Client, Project], Awaitable[object]],
     method: str,
@@ -315,11 +316,12 @@ async def test_a_feature_that_is_generating_can_not_be_changed(
 ) -> None:
     """update_feature and delete_feature of a feature that is generating raise FeatureBusyError."""
     emulator.add_feature("Busy", status="generating")
+    calls: dict[str, Callable[[], Awaitable[None]]] = {
+        "update": lambda: project.update_feature("Busy", gherkin="Feature: X"),
+        "delete": lambda: project.delete_feature("Busy"),
+    }
     with pytest.raises(FeatureBusyError) as caught:
-        if change == "update":
-            await project.update_feature("Busy", gherkin="Feature: X")
-        else:
-            await project.delete_feature("Busy")
+        await calls[change]()
     assert caught.value.status == 409
     assert "Busy" in emulator.features
 
@@ -488,7 +490,7 @@ async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Pro
     rows = await project.list_runs()
     assert [row.run_id for row in rows] == [third.run_id, second.run_id, first.run_id]
     assert rows[-1].status is RunStatus.PASSED
-    assert rows[-1].tests == rows[-1].artifacts == ()
+    assert (rows[-1].tests, rows[-1].artifacts) == ((), ())
     of_one = await project.list_runs(feature=GENERATED)
     assert [row.run_id for row in of_one] == [third.run_id, first.run_id]
     by_id = await project.list_runs(feature=emulator.features[GENERATED].id)
@@ -692,7 +694,7 @@ async def test_every_operation_of_a_feature_encodes_its_name(
 async def test_an_id_and_a_name_of_digits_travel_alike(
     emulator: Emulator, project: Project
 ) -> None:
-    """An id is sent as its digits, and so is a name of digits, which the service takes for an id."""
+    """An id is sent as its digits, and a name of digits, which the service takes for one, too."""
     feature = emulator.features[GENERATED]
     assert (await project.get_feature(feature.id)).name == GENERATED
     by_int = last(emulator, "get_feature").path

@@ -198,6 +198,7 @@ async def test_the_project_is_listed_and_shown(call: Caller) -> None:
 
 async def test_answers_are_json_dated_by_the_clock_of_the_emulator(call: Caller) -> None:
     """The `Date` header and the stamps follow the same clock, in whole seconds."""
+    assert (await call("GET", "")).headers["Date"] == "Wed, 10 Jun 2026 14:42:11 GMT"
     await asyncio.sleep(3600.7)
     await call.run()
     reply = await call("GET", "/runs/214")

@@ -176,29 +176,30 @@ async def test_a_failed_generation_says_why(emulate: Callable[..., Awaitable[Cal
 
 
 @pytest.mark.parametrize(
-    ("seconds", "started", "conclusions"),
+    ("seconds", "started", "conclusions", "stamps"),
     [
-        (10, False, ["cancelled", "cancelled", "cancelled"]),
-        (70, True, ["success", "cancelled", "cancelled"]),
-        (145, True, ["success", "success", "success"]),
+        (10, False, ["cancelled", "cancelled", "cancelled"], ["42:21", "42:21", "42:21"]),
+        (70, True, ["success", "cancelled", "cancelled"], ["43:11", "43:21", "43:21"]),
+        (145, True, ["success", "success", "success"], ["43:11", "43:51", "44:31"]),
     ],
 )
 async def test_a_cancelled_generation_ends_at_once(
-    call: Caller, seconds: float, *, started: bool, conclusions: list[str]
+    call: Caller, seconds: float, *, started: bool, conclusions: list[str], stamps: list[str]
 ) -> None:
     """What was under way ends as cancelled, and stays so."""
     await call.generate(DRAFT)
     await asyncio.sleep(seconds)
     reply = await call("POST", F + "/generation/cancel")
     assert (reply.status, reply.document) == (200, {"ok": True})
+    assert not call.emulator.active_generations()
     for _ in range(2):
         status = await call.get(F + "/generation")
         assert status["featureStatus"] == "cancelled"
         assert status["overallConclusion"] == "cancelled"
         assert status["runnerStarted"] is started
         assert [section["conclusion"] for section in status["sections"]] == conclusions
+        assert [section["updatedUtc"][14:19] for section in status["sections"]] == stamps
         await asyncio.sleep(600)
-    assert not call.emulator.active_generations()
     log = (await call.get(F + "/generation/log"))["sections"][-1]
     if conclusions[-1] == "cancelled":
         assert log["statusReason"] == "Cancelled on request"
@@ -234,7 +235,21 @@ async def test_a_feature_generated_before_has_a_generation(call: Caller) -> None
     assert len(call.emulator.generations) == 3
 
 
-async def test_an_update_does_not_reach_a_generation_in_flight(call: Caller) -> None:
+async def test_the_past_is_the_same_whenever_it_is_looked_at(
+    emulate: Callable[..., Awaitable[Caller]],
+) -> None:
+    """A generation from before the start is of the text of then, not of what came after."""
+    statuses: list[Any] = []
+    for look_first in (True, False):
+        call = await emulate()
+        if look_first:
+            await call.get("/features/Checkout/generation")
+        await call("PATCH", "/features/Checkout", {"gherkin": "Feature: Checkout\n"})
+        statuses.append(await call.get("/features/Checkout/generation"))
+    assert statuses[0] == statuses[1]
+
+
+async def test_an_update_does_not_reach_generated_tests(call: Caller) -> None:
     """Runs execute what was generated, not what the text says now."""
     await call.generate(DRAFT)
     await asyncio.sleep(150)
@@ -252,15 +267,20 @@ async def test_an_update_does_not_reach_a_generation_in_flight(call: Caller) -> 
     assert [test["name"] for test in (await call.get(f"/runs/{run_id}"))["tests"]] == ["Brand new"]
 
 
-async def test_a_failed_generation_keeps_the_former_tests_from_running(
+async def test_a_failed_generation_leaves_the_former_tests(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A feature whose latest generation failed can't run, though it had tests before."""
+    """A feature whose latest generation failed can't run, though its former tests are there."""
     outcomes = {"Checkout": Outcome(generation_status="failed")}
     call = await emulate(scenario={"outcomes": outcomes})
+    spec = await call.get("/files/content?path=tests/checkout.spec.ts")
     assert await call.run("Checkout")
+    await call("PATCH", "/features/Checkout", {"gherkin": "Feature: x\n  Scenario: y\n"})
     await call.generate("Checkout")
     await asyncio.sleep(600)
+    rows = {row["name"]: row["status"] for row in await call.get("/features")}
+    assert rows["Checkout"] == "failed"
+    assert await call.get("/files/content?path=tests/checkout.spec.ts") == spec
     assert (await call("POST", "/features/Checkout/run", {})).error == (409, "conflict")
 
 

@@ -93,11 +93,9 @@ def json_object(body: bytes) -> dict[str, object]:
     try:
         document: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        message = f"The body is not valid JSON: {error}."
-        raise invalid_request(message) from None
+        raise invalid_request(f"The body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
-        message = "The body must be a JSON object."
-        raise invalid_request(message)
+        raise invalid_request("The body must be a JSON object.")
     return cast("dict[str, object]", document)
 
 

@@ -88,8 +88,7 @@ class Api:
         try:
             self._authorize(record.headers)
             if route is None:
-                message = f"No operation has the path {record.path}."
-                raise not_found(message)
+                raise not_found(f"No operation has the path {record.path}.")
             if route.operation is None:
                 return _method_refusal(record.method, route)
             service = self._service

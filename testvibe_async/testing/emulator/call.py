@@ -42,8 +42,7 @@ class Call:
         """The project that the path names."""
         project = self.service.projects.get((self.route.project or "").casefold())
         if project is None:
-            message = f"No project has the id {self.route.project!r}."
-            raise not_found(message)
+            raise not_found(f"No project has the id {self.route.project!r}.")
         return project
 
     @property
@@ -64,8 +63,7 @@ class Call:
         number = as_number(key)
         run = None if number is None else self.service.runs.get(number)
         if run is None or run.project is not project:
-            message = f"This project has no run {key!r}."
-            raise not_found(message)
+            raise not_found(f"This project has no run {key!r}.")
         return run
 
     @property
@@ -74,8 +72,9 @@ class Call:
         text = self.query.get("limit")
         limit = _DEFAULT_LIMIT if text is None else as_number(text)
         if not limit:
-            message = f"The query parameter 'limit' must be a whole number above 0, not {text!r}."
-            raise invalid_request(message)
+            raise invalid_request(
+                f"The query parameter 'limit' must be a whole number above 0, not {text!r}."
+            )
         return limit
 
     def fields(self) -> Fields:
@@ -85,8 +84,7 @@ class Call:
     def _feature_of(self, project: Project, key: str) -> Feature:
         feature = project.find(key)
         if feature is None:
-            message = f"This project has no feature {key!r}."
-            raise not_found(message)
+            raise not_found(f"This project has no feature {key!r}.")
         feature.settle(self.now)
         return feature
 
@@ -101,24 +99,21 @@ class Fields:
         """Return an optional text; null counts as absent."""
         value = self.document.get(field)
         if value is not None and not isinstance(value, str):
-            message = f"The field {field!r} must be a string."
-            raise invalid_request(message)
+            raise invalid_request(f"The field {field!r} must be a string.")
         return value
 
     def required(self, field: str) -> str:
         """Return a text that has to be there."""
         value = self.name() if field == "name" else self.text(field)
         if value is None:
-            message = f"The field {field!r} is required."
-            raise invalid_request(message)
+            raise invalid_request(f"The field {field!r} is required.")
         return value
 
     def name(self) -> str | None:
         """Return the field `name`, which must be fit to be part of a path."""
         name = self.text("name")
         if name is not None and not (name.strip() and _is_unicode(name)):
-            message = "The field 'name' must not be empty, nor hold half a character."
-            raise invalid_request(message)
+            raise invalid_request("The field 'name' must not be empty, nor hold half a character.")
         return name
 
 

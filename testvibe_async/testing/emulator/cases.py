@@ -45,7 +45,7 @@ class Case:
         }
 
 
-def execute(
+def execute(  # noqa: PLR0913 - what decides a run, each by name
     cases: Sequence[GherkinCase],
     dice: Random,
     *,

@@ -17,7 +17,7 @@ from .service import NEVER_GENERATED
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Entry", "read_folder", "shop"]
+__all__ = ["Entry", "read_folder", "read_shop"]
 
 _PACKAGE = "testvibe_async.testing.emulator"
 _EXCEPTIONS = {
@@ -43,7 +43,7 @@ class Entry:
 
 
 @cache
-def shop() -> tuple[Entry, ...]:
+def read_shop() -> tuple[Entry, ...]:
     """Return the features of the shop that comes with the emulator."""
     entries = [
         _entry(file.read_text("utf-8"), file.name)
@@ -62,14 +62,12 @@ def read_folder(folder: Path) -> tuple[Entry, ...]:
     """
     paths = sorted(folder.rglob("*.feature"))
     if not paths:
-        message = f"{folder} is no folder with .feature files in it."
-        raise ValueError(message)
+        raise ValueError(f"{folder} is no folder with .feature files in it.")
     entries = [_entry(_read(path), path.name) for path in paths]
     seen: set[str] = set()
     for entry in entries:
         if entry.name.casefold() in seen:
-            message = f"{folder} has two features named {entry.name!r}; names must differ."
-            raise ValueError(message)
+            raise ValueError(f"{folder} has two features named {entry.name!r}; names must differ.")
         seen.add(entry.name.casefold())
     return tuple(entries)
 
@@ -78,8 +76,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} can't be read as UTF-8 text: {error}."
-        raise ValueError(message) from error
+        raise ValueError(f"{path} can't be read as UTF-8 text: {error}.") from error
 
 
 def _entry(text: str, file_name: str) -> Entry:

@@ -6,6 +6,7 @@ nothing else in the emulator reads a clock.
 
 from __future__ import annotations
 
+import math
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -26,9 +27,8 @@ class EmulatorClock:
             speed: Emulator seconds per second of the source.
             epoch: The Unix time, in seconds, of emulator second 0.0. None: the wall time now.
         """
-        if speed <= 0:
-            message = f"speed must be above 0, got {speed}."
-            raise ValueError(message)
+        if not 0 < speed < math.inf:
+            raise ValueError(f"speed must be a number above 0, got {speed}.")
         self._speed = speed
         # Whole, so that the fraction of a stamp depends on the scenario only.
         self._epoch = int(time.time() if epoch is None else epoch)

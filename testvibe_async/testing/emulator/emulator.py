@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .api import Api
 from .artifact_site import ArtifactSite
-from .catalogue import Entry, read_folder, shop
+from .catalogue import Entry, read_folder, read_shop
 from .clock import EmulatorClock
 from .faults import DOWNLOAD, Fault, FaultRules, Rule
 from .links import Links
@@ -51,7 +51,7 @@ class Emulator:
     `VirtualTimeLoop` minutes pass at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each an option of its own
         self,
         *,
         features: Path | str | None = None,
@@ -95,7 +95,7 @@ class Emulator:
                 benchmarks.
 
         Raises:
-            ValueError: For a folder without features, or a speed that is not above 0.
+            ValueError: For a folder without features, or a speed that is no number above 0.
         """
         self.api_key = api_key
         self.project_id = project_id
@@ -129,8 +129,7 @@ class Emulator:
             RuntimeError: When it was started before.
         """
         if self.url:
-            message = "This emulator was started before: make another one."
-            raise RuntimeError(message)
+            raise RuntimeError("This emulator was started before: make another one.")
         self._clock.start(self._read_clock or asyncio.get_running_loop().time)
         host, port = self._address
         await self._api.start(host, port)
@@ -240,9 +239,10 @@ class Emulator:
             ValueError: For an operation that does not exist.
         """
         if operation not in {*OPERATIONS, "*", DOWNLOAD}:
-            message = f"No operation is named {operation!r}."
-            raise ValueError(message)
-        return self._faults.add(operation, fault, times=times, skip=skip, when=when)
+            raise ValueError(f"No operation is named {operation!r}.")
+        rule = Rule(operation=operation, fault=fault, times=times, skip=skip, when=when)
+        self._faults.add(rule)
+        return rule
 
     def add_project(
         self, name: str, base_url: str = "https://site.example", *, project_id: str | None = None
@@ -250,7 +250,7 @@ class Emulator:
         """Add a project without features; None as the id lets the scenario's seed decide it."""
         return self._service.add_project(name, base_url, project_id=project_id)
 
-    def add_feature(
+    def add_feature(  # noqa: PLR0913 - what a feature is made of
         self,
         name: str,
         gherkin: str | None = None,
@@ -276,8 +276,7 @@ class Emulator:
         """
         project = project or self._project
         if project.named(name) is not None:
-            message = f"The project already has a feature named {name!r}."
-            raise ValueError(message)
+            raise ValueError(f"The project already has a feature named {name!r}.")
         feature = self._service.add_feature(
             project,
             name,
@@ -356,4 +355,4 @@ class Emulator:
 def _entries(features: Path | str | None, *, with_shop: bool) -> tuple[Entry, ...]:
     if features is not None:
         return read_folder(Path(features))
-    return shop() if with_shop else ()
+    return read_shop() if with_shop else ()

@@ -100,50 +100,43 @@ class Fault:
         return cls(kind="edit", change=change)
 
 
+@attrs.define(eq=False, kw_only=True)
 class Rule:
-    """When a fault strikes."""
+    """When a fault strikes; `Emulator.fail` makes it, and tells what the fields mean."""
 
-    def __init__(
-        self,
-        operation: str,
-        fault: Fault,
-        *,
-        times: int | None,
-        skip: int,
-        when: Callable[[RecordedRequest], bool] | None,
-        remove: Callable[[Rule], None],
-    ) -> None:
-        """Make a rule; see `Emulator.fail`."""
-        self.fault = fault
-        self.hits = 0
-        """How many requests it has struck."""
-        self._operation = operation
-        self._times = times
-        self._skip = skip
-        self._when = when
-        self._remove = remove
+    operation: str
+    fault: Fault
+    times: int | None
+    skip: int
+    when: Callable[[RecordedRequest], bool] | None
+    hits: int = 0
+    """How many requests it has struck."""
+    removed: bool = False
 
     def remove(self) -> None:
         """Let it strike no more; twice is fine."""
-        self._remove(self)
+        self.removed = True
+
+    @property
+    def in_force(self) -> bool:
+        """Whether it may strike again."""
+        return not self.removed and self.hits != self.times
 
     def strikes(self, request: RecordedRequest) -> bool:
         """Say whether it strikes this request, and count that."""
         if not self._fits(request):
             return False
-        if self._skip > 0:
-            self._skip -= 1
+        if self.skip > 0:
+            self.skip -= 1
             return False
         self.hits += 1
-        if self.hits == self._times:
-            self.remove()
         return True
 
     def _fits(self, request: RecordedRequest) -> bool:
-        named = self._operation == request.operation
-        if not named and (self._operation != "*" or request.operation == DOWNLOAD):
+        named = self.operation == request.operation
+        if not named and (self.operation != "*" or request.operation == DOWNLOAD):
             return False
-        return self._when is None or self._when(request)
+        return self.when is None or self.when(request)
 
 
 @attrs.define
@@ -168,24 +161,15 @@ class FaultRules:
         """Begin without rules."""
         self._rules: list[Rule] = []
 
-    def add(
-        self,
-        operation: str,
-        fault: Fault,
-        *,
-        times: int | None,
-        skip: int,
-        when: Callable[[RecordedRequest], bool] | None,
-    ) -> Rule:
-        """Put a rule in force; see `Emulator.fail`."""
-        rule = Rule(operation, fault, times=times, skip=skip, when=when, remove=self._remove)
+    def add(self, rule: Rule) -> None:
+        """Put a rule in force."""
         self._rules.append(rule)
-        return rule
 
     def strike(self, request: RecordedRequest) -> Strike:
         """Decide what strikes a request."""
+        self._rules = [rule for rule in self._rules if rule.in_force]
         strike = Strike()
-        for rule in self._rules.copy():
+        for rule in self._rules:
             fault = rule.fault
             if fault.kind == "delay":
                 strike.delay += fault.seconds if rule.strikes(request) else 0.0
@@ -194,7 +178,3 @@ class FaultRules:
             elif strike.fault is None and rule.strikes(request):
                 strike.fault = fault
         return strike
-
-    def _remove(self, rule: Rule) -> None:
-        if rule in self._rules:
-            self._rules.remove(rule)

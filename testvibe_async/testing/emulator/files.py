@@ -91,15 +91,15 @@ def write(project: Project, path: str, content: str) -> None:
     """
     folder, *rest = path.split("/")
     if folder not in _WRITABLE or not rest or not rest[-1] or ".." in rest:
-        message = (
+        raise invalid_request(
             f"{path!r} can't be written: only files below Features/ or Configurations/ can,"
             " and no segment may be '..'."
         )
-        raise invalid_request(message)
     size = len(content.encode("utf-8", "replace"))
     if size > _LIMIT_BYTES:
-        message = f"{path!r} is too large: {size} bytes, at most {_LIMIT_BYTES} are allowed."
-        raise invalid_request(message)
+        raise invalid_request(
+            f"{path!r} is too large: {size} bytes, at most {_LIMIT_BYTES} are allowed."
+        )
     project.stored[path] = content
 
 

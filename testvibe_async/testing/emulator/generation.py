@@ -11,12 +11,13 @@ from uuid import UUID
 
 import attrs
 
-from .gherkin import slug
+from .gherkin import scenarios_of, slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .clock import EmulatorClock
+    from .feature import Feature
     from .gherkin import GherkinScenario
     from .scenario import GenerationPlan, GenerationStatus
 
@@ -147,31 +148,23 @@ class Generation:
 
 
 def begin(
-    plan: GenerationPlan,
-    *,
-    feature_id: int,
-    gherkin: str,
-    scenarios: Sequence[GherkinScenario],
-    site_url: str,
-    created_at: float,
-    clock: EmulatorClock,
+    plan: GenerationPlan, feature: Feature, *, gherkin: str, site_url: str, created_at: float
 ) -> Generation:
     """Make a generation that begins at an instant and goes as planned.
 
     Args:
         plan: Its course.
-        feature_id: The feature that it is for.
-        gherkin: The feature's text.
-        scenarios: The scenarios of the text; one section each.
+        feature: The feature that it is for.
+        gherkin: The text that it generates tests from; one section for each scenario.
         site_url: The site that it explores.
         created_at: When it was dispatched, in emulator seconds.
-        clock: What its stamps are made with.
     """
     started_at = created_at + plan.warm_up
+    scenarios = scenarios_of(gherkin, feature.name)
     sections = tuple(_plan_sections(scenarios, started_at, plan.sections))
     return Generation(
         request_id=str(UUID(int=plan.request_id_bits, version=4)),
-        feature_id=feature_id,
+        feature_id=feature.id,
         gherkin=gherkin,
         site_url=site_url,
         created_at=created_at,
@@ -180,7 +173,7 @@ def begin(
         sections=sections,
         failing_section=plan.failing_section,
         outcome="generated" if plan.failing_section is None else "failed",
-        clock=clock,
+        clock=feature.clock,
     )
 
 

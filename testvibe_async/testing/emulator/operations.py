@@ -57,8 +57,7 @@ def update_feature(call: Call) -> Answer:
     project, feature, fields = call.project, call.feature, call.fields()
     name, gherkin = fields.name(), fields.text("gherkin")
     if name is None and gherkin is None:
-        message = "One of the fields 'gherkin' and 'name' is required."
-        raise invalid_request(message)
+        raise invalid_request("One of the fields 'gherkin' and 'name' is required.")
     call.service.update_feature(project, feature, name=name, gherkin=gherkin)
     return OK
 
@@ -148,12 +147,10 @@ def read_file(call: Call) -> Answer:
     """Show one file."""
     project, path = call.project, call.query.get("path")
     if not path:
-        message = "The query parameter 'path' is required."
-        raise invalid_request(message)
+        raise invalid_request("The query parameter 'path' is required.")
     file = find_file(project, path)
     if file is None:
-        message = f"This project has no file {path!r}."
-        raise not_found(message)
+        raise not_found(f"This project has no file {path!r}.")
     return json_answer(file.document())
 
 

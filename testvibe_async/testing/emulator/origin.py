@@ -11,7 +11,6 @@ import asyncio
 import json
 import socket
 import struct
-from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +29,7 @@ __all__ = ["Exchange", "Origin", "Site"]
 
 _BACKLOG = 1024
 _GARBAGE = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
+# Seconds; only a request whose body has not come yet needs them, all others end by themselves.
 _PATIENCE = 0.1
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -128,10 +128,12 @@ class Origin:
 
     async def _closes_within(self, seconds: float | None) -> bool:
         """Wait for the end of the origin, for some seconds; None: as long as it takes."""
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
-        return self._closing.is_set()
+        except TimeoutError:
+            return False
+        return True
 
     def _respond(self, record: RecordedRequest, answer: Answer) -> web.Response:
         record.status = answer.status

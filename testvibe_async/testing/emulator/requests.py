@@ -63,8 +63,9 @@ class Journal:
         if when is None:
             return self._counts.total() if operation == "*" else self._counts[operation]
         if not self._keep:
-            message = "This emulator keeps no requests (record=False): count without a condition."
-            raise ValueError(message)
+            raise ValueError(
+                "This emulator keeps no requests (record=False): count without a condition."
+            )
         return sum(
             1
             for request in self.requests

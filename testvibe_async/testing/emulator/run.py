@@ -89,11 +89,10 @@ class Run:
         return "running" if now < self.finished_at else self.verdict
 
     def finish(self, status: RunStatus, now: float) -> None:
-        """End it at once."""
+        """End it at once; it must not be over."""
         self.verdict = status
         self.started_at = min(self.started_at, now)
         self.finished_at = now
-        self._row = self._digest = None
 
     def row(self, now: float) -> bytes:
         """Return the JSON of the digest without tests, artifacts and log."""

@@ -23,15 +23,15 @@ GenerationStatus = Literal["generated", "failed", "cancelled"]
 def _as_range(value: float | tuple[float, float]) -> tuple[float, float]:
     low, high = value if isinstance(value, tuple) else (value, value)
     if not 0 <= low <= high:
-        message = f"A duration needs 0 <= shortest <= longest in seconds, got {low} and {high}."
-        raise ValueError(message)
+        raise ValueError(
+            f"A duration needs 0 <= shortest <= longest in seconds, got {low} and {high}."
+        )
     return float(low), float(high)
 
 
 def _as_share(value: float) -> float:
     if not 0 <= value <= 1:
-        message = f"A share needs to be from 0 to 1, got {value}."
-        raise ValueError(message)
+        raise ValueError(f"A share needs to be from 0 to 1, got {value}.")
     return float(value)
 
 

@@ -80,7 +80,7 @@ class Service:
         self.projects[project_id.casefold()] = project
         return project
 
-    def add_feature(
+    def add_feature(  # noqa: PLR0913 - what a feature is made of
         self,
         project: Project,
         name: str,
@@ -146,8 +146,10 @@ class Service:
         self._spend_credit()
         now = self.clock.now()
         feature.generations_dispatched += 1
-        plan = self._plan(feature, feature.generations_dispatched)
-        generation = self._begin(feature, plan, site_url, now)
+        plan = self._plan(feature, feature.gherkin, feature.generations_dispatched)
+        generation = begin(
+            plan, feature, gherkin=feature.gherkin, site_url=site_url, created_at=now
+        )
         feature.generation = generation
         feature.status = "generating"
         feature.updated_at = now
@@ -162,8 +164,7 @@ class Service:
             Refusal: 409, where none is in flight.
         """
         if feature.status != "generating" or feature.generation is None:
-            message = "This feature has no generation in flight."
-            raise conflict(message)
+            raise conflict("This feature has no generation in flight.")
         now = self.clock.now()
         self.finish_generation(feature.generation, "cancelled", now)
         feature.settle(now)
@@ -177,8 +178,10 @@ class Service:
         }
         outcome = outcomes.get(feature.status)
         if feature.generation is None and outcome is not None:
-            plan = self._plan(feature, 0)
-            past = self._begin(feature, plan, project.base_url, -plan.duration - _LONG_AGO)
+            text = feature.generated_from or feature.gherkin
+            plan = self._plan(feature, text, 0)
+            start = -plan.duration - _LONG_AGO
+            past = begin(plan, feature, gherkin=text, site_url=project.base_url, created_at=start)
             past.finish(outcome, past.finished_at)
             feature.generation = past
         return feature.generation
@@ -200,8 +203,7 @@ class Service:
             Refusal: 409, unless its tests are generated.
         """
         if feature.status != "generated" or feature.generated_from is None:
-            message = f"Only generated features can run; this one is {feature.status}."
-            raise conflict(message)
+            raise conflict(f"Only generated features can run; this one is {feature.status}.")
         now = self.clock.now()
         ordinal = len(feature.runs) + 1
         plan = self.scenario.plan_run(feature.name, ordinal)
@@ -238,26 +240,12 @@ class Service:
         if self.credits_left is None:
             return
         if self.credits_left <= 0:
-            message = "No credits left for another generation."
-            raise forbidden(message)
+            raise forbidden("No credits left for another generation.")
         self.credits_left -= 1
 
-    def _plan(self, feature: Feature, ordinal: int) -> GenerationPlan:
-        sections = len(scenarios_of(feature.gherkin, feature.name))
+    def _plan(self, feature: Feature, gherkin: str, ordinal: int) -> GenerationPlan:
+        sections = len(scenarios_of(gherkin, feature.name))
         return self.scenario.plan_generation(feature.name, ordinal, sections)
-
-    def _begin(
-        self, feature: Feature, plan: GenerationPlan, site_url: str, at: float
-    ) -> Generation:
-        return begin(
-            plan,
-            feature_id=feature.id,
-            gherkin=feature.gherkin,
-            scenarios=scenarios_of(feature.gherkin, feature.name),
-            site_url=site_url,
-            created_at=at,
-            clock=self.clock,
-        )
 
 
 def _require_idle(feature: Feature, message: str) -> None:
@@ -267,7 +255,6 @@ def _require_idle(feature: Feature, message: str) -> None:
 
 def _require_free_name(project: Project, name: str, owner: Feature | None = None) -> None:
     """Refuse a second feature of one name: names are what paths address features by (assumed)."""
-    taken: Feature | None = project.named(name)
+    taken = project.named(name)
     if taken is not None and taken is not owner:
-        message = f"This project already has a feature named {taken.name!r}."
-        raise conflict(message)
+        raise conflict(f"This project already has a feature named {taken.name!r}.")

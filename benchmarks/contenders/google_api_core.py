@@ -1,0 +1,80 @@
+"""google-api-core's `AsyncFuture`, subclassed as it asks for, over aiohttp.
+
+"The `done` method should be implemented by subclasses. The polling behavior will repeatedly call
+`done` until it returns True." Its `AsyncRetry` draws each pause between nothing and the maximum, so
+that twice the interval as the maximum gives the interval on average. It asks at once, so
+we sleep for the first interval ourselves, which saves a request for each operation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+from google.api_core.future.async_future import DEFAULT_RETRY, RETRY_PREDICATE, AsyncFuture
+from google.api_core.retry_async import AsyncRetry
+
+from benchmarks.contenders import CONNECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from benchmarks.contenders import FanOut, Seen, Service
+
+__all__ = ["contend"]
+
+
+class RunFuture(AsyncFuture):  # type: ignore[misc]  # google-api-core leaves it untyped
+    """A run."""
+
+    def __init__(self, session: ClientSession, url: str, retry: AsyncRetry) -> None:
+        super().__init__(retry=retry)
+        self._session = session
+        self._url = url
+
+    async def done(self, retry: AsyncRetry = DEFAULT_RETRY) -> bool:  # noqa: ARG002 - its signature
+        """Ask once."""
+        async with self._session.get(self._url) as response:
+            digest = json.loads(await response.read())
+        if digest["status"] == "running":
+            return False
+        self.set_result(digest)
+        return True
+
+    async def cancel(self) -> bool:
+        """Say that a run can't be cancelled."""
+        return False
+
+    async def cancelled(self) -> bool:
+        """Say that a run never is cancelled."""
+        return False
+
+
+@asynccontextmanager
+async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
+    """Open a session."""
+    retry = AsyncRetry(
+        predicate=RETRY_PREDICATE, initial=2 * interval, maximum=2 * interval, multiplier=1.0
+    )
+    async with ClientSession(
+        headers=service.headers,
+        connector=TCPConnector(limit=CONNECTIONS),
+        cookie_jar=DummyCookieJar(),
+        raise_for_status=True,
+    ) as session:
+
+        async def run(feature: int, seen: Seen) -> Any:  # noqa: ANN401 - JSON as it is
+            async with session.post(service.dispatch_url(feature), json={}) as response:
+                url = service.run_url(json.loads(await response.read())["runId"])
+            await asyncio.sleep(interval)
+            digest = await RunFuture(session, url, retry).result()
+            seen(digest["runId"], digest["status"])
+            return digest
+
+        async def fan_out(features: Sequence[int], seen: Seen) -> Sequence[object]:
+            return await asyncio.gather(*(run(feature, seen) for feature in features))
+
+        yield fan_out

@@ -1,0 +1,53 @@
+"""testvibe_async: dispatch with a few workers, then go through the operations as they end."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.contenders import CONNECTIONS
+from testvibe_async import Client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Sequence
+
+    from benchmarks.contenders import FanOut, Seen, Service
+    from testvibe_async import Project, RunOperation
+
+__all__ = ["contend"]
+
+
+@asynccontextmanager
+async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
+    """Open a client; all but the poll interval and the connections is as it comes."""
+    async with Client(
+        service.url,
+        api_key=service.api_key,
+        project=service.project,
+        poll_interval=interval,
+        max_connections=CONNECTIONS,
+    ) as client:
+        yield partial(_fan_out, client)
+
+
+async def _fan_out(client: Client, features: Sequence[int], seen: Seen) -> Sequence[object]:
+    operations = await _dispatch(client.project(), features)
+    async for operation in client.finished(operations):
+        assert operation.outcome is not None
+        seen(operation.outcome.run_id, str(operation.outcome.status))
+    return [operation.outcome for operation in operations]
+
+
+async def _dispatch(project: Project, features: Sequence[int]) -> list[RunOperation]:
+    """Dispatch all runs, as many at once as there are connections."""
+    operations: dict[int, RunOperation] = {}
+    places = iter(range(len(features)))
+
+    async def work(places: Iterator[int]) -> None:
+        for place in places:
+            operations[place] = await project.run_feature(features[place])
+
+    await asyncio.gather(*(work(places) for _ in range(CONNECTIONS)))
+    return [operations[place] for place in range(len(features))]

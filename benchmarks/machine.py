@@ -1,0 +1,51 @@
+"""What a benchmark ran on: the machine, the interpreter, the packages, and when."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["describe"]
+
+PACKAGES = (
+    "testvibe-async",
+    "aiohttp",
+    "attrs",
+    "cattrs",
+    "anyio",
+    "httpx",
+    "azure-core",
+    "google-api-core",
+    "pytest-benchmark",
+)
+
+
+def describe() -> dict[str, object]:
+    """Describe where and when this runs, as JSON can hold it."""
+    return {
+        "taken": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{len(os.sched_getaffinity(0))} cores of {_processor()}, {_memory()} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _processor() -> str:
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def _memory() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,190 @@
+"""What single steps cost: `python -m benchmarks.micro [--quick]`, or `pytest benchmarks/micro.py`.
+
+Each test is one step of a look at an operation, timed by pytest-benchmark: building a request,
+making a value out of an answer, deciding when to look next. No sockets, no event loop. The shares
+of a whole look are what `profiling` shows; `peers` shows what it comes to.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.results import table, write
+from testvibe_async import RetryPolicy, RunRef
+from testvibe_async._policy import look_interval, outage_interval, retry_delay
+from testvibe_async._protocol import GET_RUN, LIST_RUNS, Response, decipher
+from testvibe_async.errors import ServerError
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from benchmarks.results import Document
+
+__all__ = ["micro_table"]
+
+PROJECT = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
+REF = RunRef(server="https://testvibe.example", project=PROJECT, run_id=214)
+WAITING = {"startedUtc": None, "finishedUtc": None, "summary": None}
+
+
+def _row(run: int = 214) -> dict[str, Any]:
+    """Return a run as a list shows it."""
+    return {
+        "runId": run,
+        "status": "passed",
+        "featureId": 12,
+        "featureName": "Login Functionality",
+        "config": "Default",
+        "siteUrl": "https://shop.acme.example",
+        "createdUtc": "2026-06-10T16:02:11Z",
+        "startedUtc": "2026-06-10T16:02:19Z",
+        "finishedUtc": "2026-06-10T16:02:54Z",
+        "summary": {"total": 3, "passed": 3, "failed": 0, "other": 0},
+    }
+
+
+def _finished(tests: int) -> dict[str, Any]:
+    """Return the digest of a finished run."""
+    cases = [
+        {"name": f"Valid user {n} signs in", "status": "passed", "durationMs": 4210, "error": None}
+        for n in range(tests)
+    ]
+    artifacts = [{"kind": "report", "path": "report/index.html", "size": 482133}]
+    return {**_row(), "tests": cases, "artifacts": artifacts}
+
+
+def _running() -> dict[str, Any]:
+    """Return the digest of a run in flight."""
+    return {**_row(), **WAITING, "status": "running", "tests": None, "artifacts": None}
+
+
+def _response(document: object) -> Response:
+    return Response(
+        status=200,
+        headers={"Content-Type": "application/json"},
+        body=json.dumps(document).encode(),
+        url="https://testvibe.example/api/v1/ops/projects/…/runs/214",
+        received_at=datetime.now(UTC),
+    )
+
+
+DIGESTS = {
+    "in flight": _running(),
+    "3 tests": _finished(3),
+    "1,000 tests": _finished(1000),
+}
+
+
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_decipher_a_digest(benchmark: BenchmarkFixture, digest: str) -> None:
+    """From the bytes of get_run to a `Run`."""
+    request = GET_RUN.request(project=PROJECT, run=214)
+    response = _response(DIGESTS[digest])
+    assert benchmark(decipher, request, response).run_id == REF.run_id
+
+
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_parse_a_digest(benchmark: BenchmarkFixture, digest: str) -> None:
+    """The part of it that is `json.loads`: what no client can do without."""
+    assert benchmark(json.loads, _response(DIGESTS[digest]).body)
+
+
+def test_decipher_a_list_of_100_runs(benchmark: BenchmarkFixture) -> None:
+    """From the bytes of list_runs to 100 of them, each in flight."""
+    request = LIST_RUNS.request(project=PROJECT, query={"limit": 100})
+    response = _response([{**_row(run), **WAITING, "status": "running"} for run in range(100)])
+    assert len(benchmark(decipher, request, response)) == 100  # noqa: PLR2004
+
+
+def test_parse_a_list_of_100_runs(benchmark: BenchmarkFixture) -> None:
+    """The part of it that is `json.loads`."""
+    rows = [{**_row(run), **WAITING, "status": "running"} for run in range(100)]
+    assert benchmark(json.loads, _response(rows).body)
+
+
+def test_build_a_request(benchmark: BenchmarkFixture) -> None:
+    """A get_run, with its path."""
+
+    def build() -> str:
+        return GET_RUN.request(project=PROJECT, run=214).path
+
+    assert benchmark(build).endswith("/runs/214")
+
+
+def test_decide_when_to_look_next(benchmark: BenchmarkFixture) -> None:
+    """After a look that succeeded, and one that failed."""
+
+    def decide() -> float:
+        return outage_interval(look_interval(REF, 42.0, base=3.0), 2)
+
+    assert benchmark(decide) == 12  # noqa: PLR2004
+
+
+def test_decide_whether_to_retry(benchmark: BenchmarkFixture) -> None:
+    """After a 503."""
+    error = ServerError("try later", status=503, code=None, method="GET", url="/", retry_after=None)
+    policy = RetryPolicy()
+
+    def decide() -> float | None:
+        return retry_delay(error, 2, policy=policy, is_repeatable=True, random=lambda: 0.5)
+
+    assert benchmark(decide) == 0.5  # noqa: PLR2004
+
+
+def micro_table(document: Document) -> str:
+    """Show a result of this benchmark."""
+    head = ("step", "median, µs", "quartiles apart, µs", "rounds")
+    rows = [
+        [
+            step["name"],
+            f"{step['median_us']:,.2f}",
+            f"{step['iqr_us']:,.2f}",
+            f"{step['rounds']:,}",
+        ]
+        for step in document["steps"]
+    ]
+    return table(head, rows)
+
+
+def _steps(report: dict[str, Any]) -> list[Document]:
+    return [
+        {
+            "name": _words(benchmark["name"]),
+            "median_us": 1e6 * benchmark["stats"]["median"],
+            "iqr_us": 1e6 * benchmark["stats"]["iqr"],
+            "rounds": benchmark["stats"]["rounds"],
+        }
+        for benchmark in report["benchmarks"]
+    ]
+
+
+def _words(name: str) -> str:
+    """Return a test's name as words."""
+    name, _, parameter = name.removeprefix("test_").removesuffix("]").partition("[")
+    return name.replace("_", " ") + (f": {parameter}" if parameter else "")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    is_quick = "--quick" in sys.argv[1:]
+    seconds = "0.02" if is_quick else "1"
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "micro.json"
+        options = [f"--benchmark-json={path}", f"--benchmark-max-time={seconds}"]
+        code = pytest.main([__file__, "-q", "-p", "no:cacheprovider", "--no-summary", *options])
+        if code:
+            raise SystemExit(code)
+        content = {"steps": _steps(json.loads(path.read_text()))}
+    sys.stdout.write(f"{micro_table(content)}\n")
+    write("micro", content, is_quick=is_quick)
+
+
+if __name__ == "__main__":
+    main()

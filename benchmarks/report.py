@@ -1,0 +1,71 @@
+"""`RESULTS.md` and its plot, out of `results/*.json` and nothing else: `python -m benchmarks.report`.
+
+No number in it is written by hand. With `--quick` it reads what the quick runs found and writes
+nothing, to show that it works.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.micro import micro_table
+from benchmarks.peers import scenario_tables
+from benchmarks.plot import draw
+from benchmarks.results import progress, read
+from benchmarks.scale import scale_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.results import Document
+
+__all__: list[str] = []
+
+FOLDER = Path(__file__).parent
+PLOT = "results/scale.svg"
+HEADING = """# What it costs
+
+Written by `python -m benchmarks.report` out of `results/*.json`; what each figure means, and what
+is not measured, stands at the top of the module that takes it. Each section names the command that
+gave it, and what it ran on. Run it yourself: the ratios travel, the milliseconds don't.
+"""
+SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
+    "peers": ("Against others, on the same work", scenario_tables),
+    "scale": ("At scale, in one process", scale_table),
+    "micro": ("Step by step", micro_table),
+}
+
+
+def _section(benchmark: str, document: Document) -> str:
+    title, show = SECTIONS[benchmark]
+    plot = f"\n\n![Cost against operations in flight]({PLOT})" if benchmark == "scale" else ""
+    return f"## {title}\n\n{_origin(document)}\n\n{show(document)}{plot}\n"
+
+
+def _origin(document: Document) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in document["packages"].items())
+    return (
+        f"`{document['command']}`, {document['taken']}, on {document['machine']}; "
+        f"{document['system']}; {document['python']}; {packages}."
+    )
+
+
+def main() -> None:
+    """Write the report, of those benchmarks that have a result."""
+    is_quick = "--quick" in sys.argv[1:]
+    found = {name: read(name, is_quick=is_quick) for name in SECTIONS}
+    documents = {name: document for name, document in found.items() if document is not None}
+    text = "\n".join([HEADING, *(_section(name, documents[name]) for name in documents)])
+    if is_quick:
+        sys.stdout.write(text)
+        return
+    (FOLDER / "RESULTS.md").write_text(text)
+    if "scale" in documents:
+        draw(documents["scale"], FOLDER / PLOT)
+    progress(f"Written to {FOLDER / 'RESULTS.md'}")
+
+
+if __name__ == "__main__":
+    main()

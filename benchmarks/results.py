@@ -1,0 +1,54 @@
+"""The files beside this one, in `results/`: one for each benchmark, in JSON, and how to show them.
+
+The commands write them, `report` reads them. A quick run has a file of its own, so that it never
+takes the place of a full one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from benchmarks.machine import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Document", "progress", "read", "table", "write"]
+
+Document: TypeAlias = dict[str, Any]
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def write(benchmark: str, content: Document, *, is_quick: bool) -> None:
+    """Keep what a benchmark found, and say where."""
+    command = f"python -m benchmarks.{benchmark}" + (" --quick" if is_quick else "")
+    document = {"benchmark": benchmark, "command": command, **describe(), **content}
+    path = _path(benchmark, is_quick=is_quick)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    progress(f"\nWritten to {path}")
+
+
+def read(benchmark: str, *, is_quick: bool = False) -> Document | None:
+    """Read what the last run of a benchmark found. None where there was none."""
+    path = _path(benchmark, is_quick=is_quick)
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _path(benchmark: str, *, is_quick: bool) -> Path:
+    return FOLDER / f"{benchmark}{'-quick' if is_quick else ''}.json"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first column holds words, the others numbers."""
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def progress(text: str) -> None:
+    """Tell whoever watches; tables alone go to the standard output."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

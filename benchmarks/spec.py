@@ -1,0 +1,55 @@
+"""What one trial is: who does how much work, at which service. Travels to the processes as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import asdict, frozen
+
+__all__ = ["Load", "Spec"]
+
+
+@frozen(kw_only=True)
+class Load:
+    """The work, and the service that it is done at."""
+
+    operations: int
+    interval: float
+    """Seconds between two looks at a run."""
+
+    durations: tuple[float, float]
+    """Seconds that a run takes, drawn evenly between these."""
+
+    seed: int = 1
+    """The same seed gives the same durations and verdicts, whoever does the work."""
+
+    lists: bool = True
+    """Whether the service has the list routes, which its documentation does not show."""
+
+    patience: float = 180.0
+    """Seconds after which the trial is given up."""
+
+
+@frozen(kw_only=True)
+class Spec:
+    """One trial."""
+
+    contender: str
+    """A module of `benchmarks.contenders`."""
+
+    load: Load
+    profile: str | None = None
+    """Where to write a profile of the client's process; its figures are then worth nothing."""
+
+    def to_json(self) -> str:
+        """Write it down."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        """Read what `to_json` wrote."""
+        document: dict[str, Any] = json.loads(text)
+        load = document.pop("load")
+        load["durations"] = tuple(load["durations"])
+        return cls(load=Load(**load), **document)

@@ -1,0 +1,63 @@
+"""The client's process: `python -m benchmarks.worker SPEC SERVICE`, started by `trial`.
+
+It opens one contender, lets it warm up (modules imported, connections open), says `ready`, waits
+for a line, and then does the work under the meter. What it measured is its last line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import json
+import sys
+import time
+from contextlib import contextmanager
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.contenders import CONNECTIONS, Service, load
+from benchmarks.measure import Meter
+from benchmarks.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from benchmarks.contenders import FanOut
+
+__all__: list[str] = []
+
+
+async def _work(spec: Spec, greeting: dict[str, Any]) -> dict[str, Any]:
+    service = Service(greeting["url"], greeting["api_key"], greeting["project"])
+    contend = load(spec.contender)
+    async with contend(service, spec.load.interval) as fan_out:
+        await fan_out([greeting["warm_up"]] * CONNECTIONS, lambda _run, _status: None)
+        features = list(islice(cycle(greeting["features"]), spec.load.operations))
+        sys.stdout.write('"ready"\n')
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.readline)
+        with _profiled(spec.profile):
+            return await _measured(fan_out, features)
+
+
+async def _measured(fan_out: FanOut, features: list[int]) -> dict[str, Any]:
+    meter = Meter()
+    meter.start()
+    outcomes = await fan_out(features, meter.seen)
+    measured = meter.stop()
+    return measured | {"returned": len(outcomes)}
+
+
+@contextmanager
+def _profiled(path: str | None) -> Generator[None]:
+    if path is None:
+        yield
+        return
+    with cProfile.Profile(time.process_time) as profile:
+        yield
+    profile.dump_stats(path)
+
+
+if __name__ == "__main__":
+    result = asyncio.run(_work(Spec.from_json(sys.argv[1]), json.loads(sys.argv[2])))
+    sys.stdout.write(json.dumps(result) + "\n")

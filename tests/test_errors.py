@@ -1,0 +1,512 @@
+"""Every error of the tree, raised for real through the public API."""
+
+# ruff: noqa: S301 - the pickles are our own
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import socket
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses
+
+from tests.conftest import client_of
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    ConfigError,
+    ConflictError,
+    DispatchUnknownError,
+    FeatureBusyError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    Generation,
+    GenerationCancelledError,
+    GenerationFailedError,
+    GenerationInProgressError,
+    InvalidRequestError,
+    MalformedResponseError,
+    NotFoundError,
+    NotSentError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    OutcomeError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseError,
+    RetryPolicy,
+    Run,
+    RunFailedError,
+    RunRef,
+    ServerError,
+    TransportError,
+    UnauthorizedError,
+    VibeError,
+    WaitTimeoutError,
+    errors,
+)
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from testvibe_async.testing import Emulator
+
+ONCE = RetryPolicy(attempts=1)
+DRAFT = "Checkout with gift card"
+
+
+def closed_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+async def config_error(emulator: Emulator) -> None:
+    async with Client(emulator.url, api_key=emulator.api_key) as client:
+        client.project()
+
+
+async def not_sent(emulator: Emulator) -> None:
+    async with Client(f"http://127.0.0.1:{closed_port()}", api_key=emulator.api_key) as client:
+        await client.list_projects()
+
+
+async def outcome_unknown(emulator: Emulator) -> None:
+    emulator.fail("update_feature", Fault.lost())
+    async with client_of(emulator) as client:
+        await client.project().update_feature("Checkout", gherkin="Feature: C")
+
+
+async def dispatch_unknown(emulator: Emulator) -> None:
+    emulator.fail("run_feature", Fault.reset())
+    async with client_of(emulator) as client:
+        await client.project().run_feature("Checkout")
+
+
+async def response_error(emulator: Emulator) -> None:
+    emulator.fail("list_projects", Fault.status(405))
+    async with client_of(emulator) as client:
+        await client.list_projects()
+
+
+async def invalid_request(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        await client.project().write_file("tests/../x", "")
+
+
+async def unauthorized(emulator: Emulator) -> None:
+    async with Client(emulator.url, api_key="tvb_" + "w" * 43) as client:
+        await client.list_projects()
+
+
+async def forbidden(emulator: Emulator) -> None:
+    emulator.fail("generate_feature", Fault.status(403))
+    async with client_of(emulator) as client:
+        await client.project().generate_feature("Checkout")
+
+
+async def not_found(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        await client.project().get_feature("none")
+
+
+async def conflict(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        await client.project().cancel_generation("Checkout")
+
+
+async def generation_in_progress(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        await client.project().generate_feature(DRAFT)
+        await client.project().generate_feature(DRAFT)
+
+
+async def feature_not_generated(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        await client.project().run_feature(DRAFT)
+
+
+async def feature_busy(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        await client.project().generate_feature(DRAFT)
+        await client.project().delete_feature(DRAFT)
+
+
+async def rate_limited(emulator: Emulator) -> None:
+    emulator.fail("list_projects", Fault.status(429, retry_after=7))
+    async with client_of(emulator, retry=ONCE) as client:
+        await client.list_projects()
+
+
+async def server_error(emulator: Emulator) -> None:
+    emulator.fail("list_projects", Fault.status(502, body=b"<html>Bad Gateway</html>"))
+    async with client_of(emulator) as client:
+        await client.list_projects()
+
+
+async def malformed_response(emulator: Emulator) -> None:
+    emulator.fail("get_feature", Fault.body(b'{"id": "x"}'))
+    async with client_of(emulator) as client:
+        await client.project().get_feature("Checkout")
+
+
+async def wait_timeout(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        await (await client.project().run_feature("Checkout")).wait(timeout=1.5)
+
+
+async def observation_error(emulator: Emulator) -> None:
+    emulator.fail("get_run", Fault.status(500))
+    async with client_of(emulator, max_outage=20.0) as client:
+        await (await client.project().run_feature("Checkout"))
+
+
+async def operation_not_found(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        await client.project().wait_for_run(999)
+
+
+async def operation_superseded(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        first = await client.project().generate_feature(DRAFT)
+        await first.poll()
+        emulator.finish_generation(first.request_id)
+        await client.project().generate_feature(DRAFT)
+        await first
+
+
+async def client_closed(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+    await operation
+
+
+async def run_failed(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        emulator.finish_run(operation.run_id, "failed")
+        (await operation).raise_for_status()
+
+
+async def generation_failed(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        operation = await client.project().generate_feature(DRAFT)
+        emulator.finish_generation(operation.request_id, "failed")
+        (await operation).raise_for_status()
+
+
+async def generation_cancelled(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        operation = await client.project().generate_feature(DRAFT)
+        await operation.cancel()
+        (await operation).raise_for_status()
+
+
+CASES: dict[type[VibeError], Callable[[Emulator], Awaitable[None]]] = {
+    ConfigError: config_error,
+    NotSentError: not_sent,
+    OutcomeUnknownError: outcome_unknown,
+    DispatchUnknownError: dispatch_unknown,
+    ResponseError: response_error,
+    InvalidRequestError: invalid_request,
+    UnauthorizedError: unauthorized,
+    ForbiddenError: forbidden,
+    NotFoundError: not_found,
+    ConflictError: conflict,
+    GenerationInProgressError: generation_in_progress,
+    FeatureNotGeneratedError: feature_not_generated,
+    FeatureBusyError: feature_busy,
+    RateLimitedError: rate_limited,
+    ServerError: server_error,
+    MalformedResponseError: malformed_response,
+    WaitTimeoutError: wait_timeout,
+    ObservationError: observation_error,
+    OperationNotFoundError: operation_not_found,
+    OperationSupersededError: operation_superseded,
+    ClientClosedError: client_closed,
+    RunFailedError: run_failed,
+    GenerationFailedError: generation_failed,
+    GenerationCancelledError: generation_cancelled,
+}
+
+NEVER_ITSELF: set[type[VibeError]] = {VibeError, TransportError, OutcomeError}
+"""Classes that only group others."""
+
+WITH_REF = {
+    GenerationInProgressError,
+    WaitTimeoutError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    ClientClosedError,
+}
+
+CAUSES: dict[type[VibeError], type[BaseException]] = {
+    NotSentError: aiohttp.ClientConnectorError,
+    OutcomeUnknownError: aiohttp.ClientError,
+    DispatchUnknownError: OutcomeUnknownError,
+    MalformedResponseError: Exception,
+    ObservationError: ServerError,
+    OperationNotFoundError: NotFoundError,
+}
+
+ATTRIBUTES: dict[type[VibeError], set[str]] = {
+    TransportError: {"method", "url", "attempts", "what"},
+    DispatchUnknownError: {"project", "feature"},
+    ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
+    MalformedResponseError: {"problems"},
+    WaitTimeoutError: {"ref", "status", "elapsed"},
+    OperationSupersededError: {"newer_request_id"},
+    OutcomeError: {"outcome"},
+}
+
+
+def subclasses(kind: type[VibeError]) -> Iterator[type[VibeError]]:
+    """Return a class and all below it that the package has."""
+    if kind.__module__.startswith("testvibe_async"):
+        yield kind
+    for below in kind.__subclasses__():
+        yield from subclasses(below)
+
+
+async def raised(kind: type[VibeError], emulator: Emulator) -> Any:
+    """Raise an error for real, and return it."""
+    with pytest.raises(VibeError) as caught:
+        await CASES[kind](emulator)
+    return caught.value
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Return an error and all that it came from or during."""
+    seen: set[int] = set()
+    todo = [error]
+    while todo:
+        if id(one := todo.pop()) not in seen:
+            seen.add(id(one))
+            todo += [cause for cause in (one.__cause__, one.__context__) if cause is not None]
+            yield one
+
+
+each_kind = pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
+
+
+def test_every_class_has_a_case() -> None:
+    """No class of the tree is without a way to raise it, but for those that group others."""
+    kinds = set(subclasses(VibeError))
+    assert kinds == set(CASES) | NEVER_ITSELF
+    assert {kind.__name__ for kind in kinds} == set(errors.__all__)
+
+
+@each_kind
+async def test_it_is_raised_for_real(emulator: Emulator, kind: type[VibeError]) -> None:
+    """The public API raises exactly this class, with each of its documented attributes."""
+    error = await raised(kind, emulator)
+    assert type(error) is kind
+    promised = {name for base in kind.__mro__ for name in ATTRIBUTES.get(base, ())}
+    assert promised <= vars(error).keys()
+
+
+@each_kind
+async def test_it_pickles_and_copies(emulator: Emulator, kind: type[VibeError]) -> None:
+    """A copy has the class, the message, the arguments and every attribute."""
+    error = await raised(kind, emulator)
+    pickled = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(2, 6)]
+    for other in (*pickled, copy.copy(error), copy.deepcopy(error)):
+        assert type(other) is kind
+        assert str(other) == str(error) != ""
+        assert repr(other) == repr(error)
+        assert other.args == error.args
+        assert vars(other) == vars(error)
+        assert vars(other) is not vars(error)
+
+
+@each_kind
+async def test_it_has_the_ref_that_it_promises(emulator: Emulator, kind: type[VibeError]) -> None:
+    """What can be picked up again is named, and a ref stands where there is an operation alone."""
+    error = await raised(kind, emulator)
+    if kind in WITH_REF:
+        async with client_of(emulator) as client:
+            assert client.attach(error.ref).ref == error.ref
+        if kind not in {OperationNotFoundError, GenerationInProgressError}:
+            assert str(error.ref) in str(error) or kind is OperationSupersededError
+    else:
+        assert error.ref is None
+
+
+@each_kind
+async def test_it_is_chained_from_its_cause(emulator: Emulator, kind: type[VibeError]) -> None:
+    """An error that came of another one is raised from it."""
+    error = await raised(kind, emulator)
+    cause = CAUSES.get(kind)
+    if cause is not None:
+        assert isinstance(error.__cause__, cause)
+    else:
+        assert error.__cause__ is None
+
+
+@each_kind
+async def test_it_is_one_printable_line(emulator: Emulator, kind: type[VibeError]) -> None:
+    """The message is fit for one line of a log."""
+    error = await raised(kind, emulator)
+    if kind is not RunFailedError:  # it quotes a test's error, which may have lines
+        assert str(error).isprintable()
+
+
+@each_kind
+async def test_it_holds_no_key(emulator: Emulator, kind: type[VibeError]) -> None:
+    """The API key is in no message, repr, pickle or traceback, nor in those of the causes."""
+    error = await raised(kind, emulator)
+    for one in chain(error):
+        for text in (str(one), repr(one), repr(one.args), repr(vars(one))):
+            assert emulator.api_key not in text
+    assert emulator.api_key.encode() not in pickle.dumps(error)
+    assert emulator.api_key not in "".join(traceback.format_exception(error))
+
+
+@each_kind
+async def test_it_names_the_whole_url(emulator: Emulator, kind: type[VibeError]) -> None:
+    """An error of a request has its method, and its whole URL without the query."""
+    error = await raised(kind, emulator)
+    if isinstance(error, TransportError | ResponseError):
+        assert error.method in {"GET", "POST", "PUT", "PATCH", "DELETE"}
+        assert "?" not in error.url
+        assert error.url.startswith("http://127.0.0.1:")
+        assert "/api/v1/ops/" in error.url
+        assert f"{error.method} {error.url}: " in str(error)
+
+
+async def test_garbage_holds_no_key_either(emulator: Emulator) -> None:
+    """What is not HTTP is a malformed answer whose whole chain holds no key, on one line."""
+    emulator.fail("list_projects", Fault.garbage())
+    async with client_of(emulator, retry=ONCE) as client:
+        with pytest.raises(MalformedResponseError) as caught:
+            await client.list_projects()
+    assert caught.value.status == 0
+    assert str(caught.value).isprintable()
+    for one in chain(caught.value):
+        assert emulator.api_key not in str(one)
+        assert emulator.api_key not in repr(one)
+
+
+async def test_a_name_that_is_unknown_to_dns_was_not_sent() -> None:
+    """A DNS failure is NotSentError after every attempt, from aiohttp's own error."""
+    key = aiohttp.client_reqrep.ConnectionKey(
+        "testvibe.example",
+        443,
+        is_ssl=True,
+        ssl=True,
+        proxy=None,
+        proxy_auth=None,
+        proxy_headers_hash=None,
+    )
+    lookup = aiohttp.ClientConnectorDNSError(key, socket.gaierror(-2, "Name or service not known"))
+    with aioresponses() as mocked:
+        mocked.get("https://testvibe.example/api/v1/ops/projects", exception=lookup, repeat=True)
+        async with Client("https://testvibe.example", api_key="tvb_" + "k" * 43) as client:
+            with pytest.raises(NotSentError) as caught:
+                await client.list_projects()
+    assert caught.value.attempts == 4
+    assert caught.value.__cause__ is lookup
+    assert "testvibe.example" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_wait_that_may_not_see_names_the_operation(emulator: Emulator, status: int) -> None:
+    """A key that may not see an operation ends its wait with the ref to go on with another key."""
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        emulator.fail("get_run", Fault.status(status))
+        with pytest.raises(UnauthorizedError if status == 401 else ForbiddenError) as caught:
+            await operation
+    assert caught.value.ref == operation.ref
+
+
+async def test_a_superseded_operation_names_the_newer_one(emulator: Emulator) -> None:
+    """OperationSupersededError tells which generation took the place."""
+    error = await raised(OperationSupersededError, emulator)
+    assert [error.ref.request_id, error.newer_request_id] == list(emulator.generations)
+    assert error.newer_request_id in str(error)
+
+
+async def test_the_error_of_a_lost_dispatch_says_what_to_do(emulator: Emulator) -> None:
+    """DispatchUnknownError names what was dispatched, and where to look before doing it again."""
+    error = await raised(DispatchUnknownError, emulator)
+    assert (error.project, error.feature, error.method) == (
+        emulator.project_id,
+        "Checkout",
+        "POST",
+    )
+    assert "list_runs" in str(error)
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_time_out_is_one_for_python_too(emulator: Emulator) -> None:
+    """WaitTimeoutError is caught as TimeoutError, and says status, time, and that it goes on."""
+    with pytest.raises(TimeoutError):
+        await CASES[WaitTimeoutError](emulator)
+    error = await raised(WaitTimeoutError, emulator)
+    assert error.status == "running"
+    assert error.elapsed == pytest.approx(1.5)
+    assert "1.5 s" in str(error)
+    assert "nothing was cancelled" in str(error)
+
+
+async def test_the_outcome_travels_with_its_error(emulator: Emulator) -> None:
+    """What ended badly is in the error, whole, after pickling too."""
+    error = await raised(RunFailedError, emulator)
+    assert isinstance(error.outcome, Run)
+    assert error.outcome.failures
+    assert pickle.loads(pickle.dumps(error)).outcome == error.outcome
+    failed = await raised(GenerationFailedError, emulator)
+    assert isinstance(failed.outcome, Generation)
+
+
+@pytest.mark.parametrize("kind", [TransportError, NotSentError, OutcomeUnknownError])
+def test_attempts_are_told_where_there_were_several(kind: type[TransportError]) -> None:
+    """The message counts the attempts from two on."""
+    once = kind("lost", method="GET", url="https://h/x")
+    assert str(once) == "GET https://h/x: lost"
+    assert once.attempts == 1
+    assert str(kind("lost", method="GET", url="https://h/x", attempts=3)).endswith("(3 attempts)")
+
+
+async def test_attempts_are_told_in_the_message_of_a_retried_call(emulator: Emulator) -> None:
+    """The error of a call that was tried four times says so, in its attribute and its words."""
+    error = await raised(NotSentError, emulator)
+    assert error.attempts == 4
+    assert "4 attempts" in str(error)
+
+
+def test_a_ref_is_none_unless_there_is_an_operation() -> None:
+    """Every error has `.ref`, also those about no operation."""
+    assert VibeError.ref is None
+    assert ClientClosedError().ref is None
+    assert "goes on" not in str(ClientClosedError())
+    ref = RunRef(server="https://h", project="p", run_id=214)
+    assert "run 214 goes on" in str(ClientClosedError(ref=ref))
+
+
+def test_a_note_survives_pickling() -> None:
+    """A note that a caller added to an error is kept."""
+    error = ConfigError("x")
+    error.add_note("seen in the nightly job")
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["seen in the nightly job"]
+
+
+async def test_cancelling_is_no_error_of_ours(emulator: Emulator) -> None:
+    """A cancelled call raises CancelledError and nothing else."""
+    emulator.fail("list_projects", Fault.hang())
+    async with client_of(emulator) as client:
+        task = asyncio.create_task(client.list_projects())
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

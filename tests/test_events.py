@@ -1,0 +1,181 @@
+"""What happened, as hooks and the log tell it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import fields
+
+from tests.conftest import client_of
+from testvibe_async import (
+    Dispatched,
+    Event,
+    Hooks,
+    LookFailed,
+    NotSentError,
+    Paused,
+    Phase,
+    RequestFinished,
+    RetryScheduled,
+    RunRef,
+    StatusChanged,
+    Transition,
+)
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from testvibe_async.testing import Emulator
+
+REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
+ERROR = NotSentError("refused", method="GET", url="https://testvibe.example/x")
+
+EVENTS: list[tuple[Event, str, int, str]] = [
+    (Dispatched(REF), "on_dispatched", logging.INFO, "Dispatched ref=run 214 adopted=False"),
+    (
+        RequestFinished("get_run", "GET", "https://h/x", status=None, seconds=0.25),
+        "on_request",
+        logging.DEBUG,
+        "RequestFinished operation=get_run method=GET url=https://h/x status=None seconds=0.25",
+    ),
+    (
+        RetryScheduled("get_run", ERROR, attempt=2, delay=0.5),
+        "on_retry",
+        logging.INFO,
+        "RetryScheduled operation=get_run error=GET https://testvibe.example/x: refused attempt=2",
+    ),
+    (
+        StatusChanged(REF, Transition(Phase.ACTIVE, "running", datetime(2026, 6, 10, tzinfo=UTC))),
+        "on_transition",
+        logging.INFO,
+        "StatusChanged ref=run 214 transition=",
+    ),
+    (
+        LookFailed(REF, ERROR, is_final=True),
+        "on_look_failed",
+        logging.INFO,
+        "LookFailed ref=run 214 error=GET https://testvibe.example/x: refused is_final=True",
+    ),
+    (
+        Paused(7.0, ERROR),
+        "on_pause",
+        logging.WARNING,
+        "Paused seconds=7.0 error=GET https://testvibe.example/x: refused",
+    ),
+]
+IDS = [type(event).__name__ for event, *_ in EVENTS]
+
+
+def test_every_event_has_its_own_hook() -> None:
+    """The events and the hooks are as many, and none is forgotten here."""
+    kinds = {type(event) for event, *_ in EVENTS}
+    assert kinds == set(Event.__subclasses__())
+    assert sorted(kind.hook for kind in kinds) == sorted(hook.name for hook in fields(Hooks))
+
+
+@pytest.mark.parametrize(("event", "hook", "_level", "_line"), EVENTS, ids=IDS)
+def test_an_event_goes_to_its_hook_alone(event: Event, hook: str, _level: int, _line: str) -> None:
+    """The hook of an event is called once, with the event, and no other hook is."""
+    calls: list[tuple[str, object]] = []
+    hooks: dict[str, Any] = {
+        name.name: lambda seen, name=name.name: calls.append((name, seen)) for name in fields(Hooks)
+    }
+    Hooks(**hooks).emit(event)
+    assert calls == [(hook, event)]
+
+
+@pytest.mark.parametrize(("event", "_hook", "level", "line"), EVENTS, ids=IDS)
+def test_an_event_is_one_line_of_the_log(
+    event: Event, _hook: str, level: int, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each event is logged once as `testvibe_async`, at its level, with all that it holds."""
+    caplog.set_level(logging.DEBUG)
+    Hooks().emit(event)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("testvibe_async", level)
+    assert record.getMessage().startswith(line)
+    assert record.getMessage().isprintable()
+
+
+def test_an_event_that_nobody_reads_is_not_put_into_words(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the level of the log an event costs no text."""
+
+    def fail(_: object) -> str:
+        message = "put into words"
+        raise AssertionError(message)
+
+    monkeypatch.setattr(RunRef, "__str__", fail)
+    caplog.set_level(logging.WARNING, logger="testvibe_async")
+    Hooks().emit(Dispatched(REF))
+    assert caplog.records == []
+
+
+def test_a_hook_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """An error in a hook is logged with its traceback, and goes no further."""
+
+    def fail(_: Dispatched) -> None:
+        message = "in the hook"
+        raise RuntimeError(message)
+
+    Hooks(on_dispatched=fail).emit(Dispatched(REF))
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "on_dispatched" in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], RuntimeError)
+
+
+def test_a_hook_may_stop_the_program() -> None:
+    """What is no Exception, such as KeyboardInterrupt, is not held back."""
+
+    def stop(_: Dispatched) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Hooks(on_dispatched=stop).emit(Dispatched(REF))
+
+
+def test_an_event_without_a_hook_is_none_of_our_business() -> None:
+    """Without hooks, events are told to nobody and nothing is raised."""
+    for event, *_ in EVENTS:
+        Hooks().emit(event)
+
+
+async def test_hooks_that_raise_do_not_break_a_client(emulator: Emulator) -> None:
+    """With every hook failing, a run is dispatched, retried and awaited as without any."""
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), fail))
+    emulator.fail("get_run", Fault.status(503, retry_after=1), times=2)
+    async with client_of(emulator, hooks=hooks) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert (await operation).is_finished
+
+
+async def test_hooks_hear_what_a_run_goes_through(emulator: Emulator) -> None:
+    """From the dispatch to the end, every event comes to its hook, in order."""
+    seen: list[Event] = []
+    hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), seen.append))
+    emulator.fail("get_run", Fault.status(503, retry_after=1), times=1)
+    async with client_of(emulator, hooks=hooks) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert seen[-1] == Dispatched(operation.ref)
+        run = await operation
+    kinds = [type(event).__name__ for event in seen]
+    assert kinds[:5] == ["RequestFinished", "Dispatched", "RequestFinished", "Paused", "LookFailed"]
+    changes = [event.transition for event in seen if isinstance(event, StatusChanged)]
+    assert [change.phase for change in changes] == [Phase.ACTIVE, Phase.FINISHED]
+    assert changes[-1].snapshot == run
+    requests = [event for event in seen if isinstance(event, RequestFinished)]
+    assert len(requests) == emulator.count()
+    assert [(event.operation, event.status) for event in requests[:3]] == [
+        ("run_feature", 202),
+        ("get_run", 503),
+        ("get_run", 200),
+    ]
+    assert requests[0].url == f"{emulator.url}{emulator.requests[0].path}"

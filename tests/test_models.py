@@ -1,0 +1,276 @@
+"""What the service's answers hold, and what they come to."""
+
+# ruff: noqa: S301 - the pickles are our own
+
+from __future__ import annotations
+
+import copy
+import pickle
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from attrs import evolve
+from attrs.exceptions import FrozenInstanceError
+
+from testvibe_async import (
+    Artifact,
+    CaseResult,
+    Diagnosis,
+    Feature,
+    FeatureStatus,
+    Generation,
+    GenerationCancelledError,
+    GenerationFailedError,
+    GenerationLog,
+    OutcomeError,
+    Phase,
+    ProjectFile,
+    ProjectInfo,
+    Run,
+    RunFailedError,
+    RunStatus,
+    RunSummary,
+    Section,
+    SectionLog,
+    Transition,
+)
+from testvibe_async import Config as RunConfig
+
+AT = datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC)
+PASSED = Run(214, RunStatus.PASSED, feature_name="Login", started_at=AT, finished_at=AT)
+FAILED = Run(
+    214,
+    RunStatus.FAILED,
+    feature_id=12,
+    feature_name="Login",
+    finished_at=AT,
+    tests=(
+        CaseResult("signs in", "passed", 4210),
+        CaseResult("locked out", "failed", 9120, "not visible"),
+        CaseResult("slow", "failed"),
+        CaseResult("skipped", "skipped"),
+    ),
+)
+VALUES = [
+    Artifact("trace", "t.zip", 1, "https://blob.example/?sig=s", extra={"a": 1}),
+    CaseResult("n", "passed"),
+    RunConfig("Default"),
+    Diagnosis(1, "failed"),
+    Feature(12, "n", status=FeatureStatus.GENERATED, extra={"a": [1]}),
+    FAILED,
+    Generation(12, sections=(Section("s"),)),
+    GenerationLog(12, sections=(SectionLog("s", log=("a",)),)),
+    PASSED,
+    ProjectFile("p"),
+    ProjectInfo("g"),
+    RunSummary(1, 1),
+    Transition(Phase.ACTIVE, "running", AT, PASSED),
+]
+
+
+@pytest.mark.parametrize(
+    ("run", "phase"),
+    [
+        (Run(1, RunStatus.RUNNING), Phase.QUEUED),
+        (Run(1, RunStatus.RUNNING, started_at=AT), Phase.ACTIVE),
+        (Run(1, RunStatus.RUNNING, started_at=AT, finished_at=AT), Phase.ACTIVE),
+        (Run(1, RunStatus.PASSED), Phase.FINISHED),
+        (Run(1, RunStatus.FAILED), Phase.FINISHED),
+        (Run(1, "queued"), Phase.QUEUED),
+        (Run(1, "retrying", started_at=AT), Phase.ACTIVE),
+        (Run(1, "timed_out", finished_at=AT), Phase.FINISHED),
+    ],
+    ids=str,
+)
+def test_a_runs_phase_follows_from_what_the_service_says(run: Run, phase: Phase) -> None:
+    """A run is queued until it started, and over by a documented status, or by its end's time."""
+    assert run.phase is phase
+    assert run.is_finished == (phase is Phase.FINISHED)
+
+
+@pytest.mark.parametrize(
+    ("generation", "phase"),
+    [
+        (Generation(), Phase.QUEUED),
+        (Generation(feature_status=FeatureStatus.GENERATING), Phase.QUEUED),
+        (Generation(feature_status=FeatureStatus.GENERATING, runner_started=False), Phase.QUEUED),
+        (Generation(feature_status=FeatureStatus.GENERATING, runner_started=True), Phase.ACTIVE),
+        (
+            Generation(
+                feature_status=FeatureStatus.GENERATING,
+                runner_started=True,
+                overall_conclusion="success",
+            ),
+            Phase.ACTIVE,
+        ),
+        (Generation(feature_status=FeatureStatus.GENERATED), Phase.FINISHED),
+        (Generation(feature_status=FeatureStatus.FAILED), Phase.FINISHED),
+        (Generation(feature_status=FeatureStatus.CANCELLED), Phase.FINISHED),
+        (Generation(feature_status="draft"), Phase.QUEUED),
+        (Generation(feature_status="verifying", runner_started=True), Phase.ACTIVE),
+        (Generation(feature_status="expired", overall_conclusion="failure"), Phase.FINISHED),
+    ],
+    ids=str,
+)
+def test_a_generations_phase_follows_from_what_the_service_says(
+    generation: Generation, phase: Phase
+) -> None:
+    """A generation is queued until its runner started, and over by status, or by a conclusion."""
+    assert generation.phase is phase
+    assert generation.is_finished == (phase is Phase.FINISHED)
+    assert generation.status is generation.feature_status
+
+
+@pytest.mark.parametrize("run", [PASSED, Run(1, RunStatus.RUNNING), Run(1, "odd")], ids=str)
+def test_a_run_that_did_not_fail_is_returned(run: Run) -> None:
+    """raise_for_status returns a run that passed or is still in flight."""
+    assert run.raise_for_status() is run
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        FAILED,
+        Run(1, RunStatus.FAILED),
+        Run(1, "timed_out", finished_at=AT),
+        Run(1, "passed", finished_at=AT),
+    ],
+    ids=str,
+)
+def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
+    """raise_for_status raises RunFailedError with the run, also for an undocumented end."""
+    with pytest.raises(RunFailedError) as caught:
+        run.raise_for_status()
+    assert caught.value.outcome is run
+    assert not run.is_passed
+
+
+def test_the_error_of_a_failed_run_says_what_failed() -> None:
+    """The message names run, feature, status, how many tests failed, and the first error."""
+    with pytest.raises(RunFailedError) as caught:
+        FAILED.raise_for_status()
+    assert str(caught.value) == (
+        "run 214 of 'Login' failed, 2 of 4 tests failed; first 'locked out': not visible"
+    )
+    with pytest.raises(RunFailedError, match=r"run 7 of 12 failed$"):
+        Run(7, RunStatus.FAILED, feature_id=12).raise_for_status()
+    only = evolve(FAILED, tests=FAILED.tests[2:3])
+    with pytest.raises(RunFailedError, match=r"first 'slow': no error given$"):
+        only.raise_for_status()
+
+
+def test_the_failures_of_a_run_are_its_failed_tests() -> None:
+    """failures has the tests that failed, in order."""
+    assert [test.name for test in FAILED.failures] == ["locked out", "slow"]
+    assert PASSED.failures == ()
+
+
+def test_a_run_is_passed_by_its_documented_status_alone() -> None:
+    """is_passed is true for `passed`, and for nothing else."""
+    assert PASSED.is_passed
+    assert not FAILED.is_passed
+    assert not Run(1, RunStatus.RUNNING).is_passed
+    assert not Run(1, "ok", finished_at=AT).is_passed
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [
+        Generation(),
+        Generation(feature_status=FeatureStatus.GENERATED),
+        Generation(feature_status=FeatureStatus.GENERATING),
+        Generation(feature_status="draft"),
+    ],
+    ids=str,
+)
+def test_a_generation_that_did_not_fail_is_returned(generation: Generation) -> None:
+    """raise_for_status returns a generation that made tests or is still in flight."""
+    assert generation.raise_for_status() is generation
+
+
+@pytest.mark.parametrize(
+    ("generation", "kind", "text"),
+    [
+        (
+            Generation(12, "Login", FeatureStatus.FAILED),
+            GenerationFailedError,
+            "the generation of 'Login' failed; its log says why",
+        ),
+        (
+            Generation(12, None, FeatureStatus.CANCELLED),
+            GenerationCancelledError,
+            "the generation of 12 cancelled",
+        ),
+        (
+            Generation(12, "Login", "expired", overall_conclusion="failure"),
+            GenerationFailedError,
+            "the generation of 'Login' expired",
+        ),
+    ],
+    ids=str,
+)
+def test_a_generation_without_tests_is_raised(
+    generation: Generation, kind: type[OutcomeError], text: str
+) -> None:
+    """raise_for_status tells a cancelled generation from one that failed, and holds it."""
+    with pytest.raises(OutcomeError) as caught:
+        generation.raise_for_status()
+    assert type(caught.value) is kind
+    assert caught.value.outcome is generation
+    assert str(caught.value).startswith(text)
+    assert not generation.is_generated
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{id(value)}")
+def test_a_value_pickles_and_copies(value: Any) -> None:
+    """Every model survives pickling and copying, its unknown fields too."""
+    for other in (pickle.loads(pickle.dumps(value)), copy.copy(value), copy.deepcopy(value)):
+        assert other == value
+        assert type(other) is type(value)
+        assert repr(other) == repr(value)
+        assert getattr(other, "extra", None) == getattr(value, "extra", None)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{id(value)}")
+def test_a_value_can_not_be_changed(value: Any) -> None:
+    """No model can be changed."""
+    name = type(value).__attrs_attrs__[0].name
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, name, None)
+
+
+def test_a_pickled_status_is_the_enum_again() -> None:
+    """An enum is the same member after pickling, so that `is` still tells the truth."""
+    assert pickle.loads(pickle.dumps(PASSED)).status is RunStatus.PASSED
+    assert pickle.loads(pickle.dumps(PASSED)).is_passed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Artifact("trace", "t.zip", 1, "needle"),
+        Artifact("trace", "t.zip", extra={"a": "needle"}),
+        Run(1, "x", log="needle"),
+        Run(1, "x", artifacts=(Artifact("trace", "t.zip", 1, "needle"),)),
+        Diagnosis(
+            1, "x", log="needle", gherkin="needle", specs=(ProjectFile("p", content="needle"),)
+        ),
+        Feature(1, "n", gherkin="needle", rationale="needle"),
+        SectionLog("s", log=("needle",)),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{id(value)}",
+)
+def test_links_and_long_texts_are_in_no_repr(value: object) -> None:
+    """A repr, which may end in a log, holds no signed link, no source and no log."""
+    assert "needle" not in repr(value)
+
+
+def test_unknown_fields_do_not_tell_values_apart() -> None:
+    """Two snapshots that differ in fields unknown to us alone are equal: nothing changed."""
+    assert evolve(PASSED, extra={"load": 0.5}) == PASSED
+
+
+def test_no_two_values_share_their_unknown_fields() -> None:
+    """Each value has its own `extra`."""
+    assert Run(1, "x").extra is not Run(2, "x").extra

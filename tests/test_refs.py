@@ -1,0 +1,236 @@
+"""The names by which operations are picked up again: what they hold, and how they travel."""
+
+# ruff: noqa: S301 - the pickles are our own
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from attrs import evolve
+from attrs.exceptions import FrozenInstanceError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testvibe_async import Client, ConfigError, GenerationRef, Ref, RunRef
+
+SERVER = "https://testvibe.example"
+AT = datetime(2026, 6, 10, 14, 32, 7, 250_000, tzinfo=UTC)
+RUN = RunRef(server=SERVER, project="7f3c", run_id=214, feature_id=12, dispatched_at=AT)
+GENERATION = GenerationRef(server=SERVER, project="7f3c", request_id="a1b2", feature_id=12)
+
+RUN_JSON = (
+    '{"testvibe": "run", "version": 1, "server": "https://testvibe.example", "project": "7f3c", '
+    '"dispatched_at": "2026-06-10T14:32:07.250000+00:00", "run_id": 214, "feature_id": 12}'
+)
+GENERATION_JSON = (
+    '{"testvibe": "generation", "version": 1, "server": "https://testvibe.example", '
+    '"project": "7f3c", "dispatched_at": null, "request_id": "a1b2", "feature_id": 12}'
+)
+
+texts = st.text(min_size=1)
+instants = st.none() | st.datetimes(timezones=st.just(UTC))
+refs: st.SearchStrategy[Ref] = st.builds(
+    RunRef,
+    server=texts,
+    project=texts,
+    run_id=st.integers(),
+    feature_id=st.none() | st.integers(),
+    dispatched_at=instants,
+) | st.builds(
+    GenerationRef,
+    server=texts,
+    project=texts,
+    request_id=texts,
+    feature_id=st.integers(),
+    dispatched_at=instants,
+)
+
+
+def document(**changes: Any) -> str:
+    """Return the JSON of a ref with some members changed."""
+    return json.dumps(json.loads(RUN_JSON) | changes)
+
+
+@pytest.mark.parametrize(("ref", "text"), [(RUN, RUN_JSON), (GENERATION, GENERATION_JSON)])
+def test_the_stored_form_stays(ref: Ref, text: str) -> None:
+    """What an earlier release stored is read, and this one still writes the same."""
+    assert Ref.from_json(text) == ref
+    assert json.loads(ref.to_json()) == json.loads(text)
+
+
+@given(refs)
+def test_a_ref_comes_back_as_it_was(ref: Ref) -> None:
+    """A ref is one line of ASCII that reads back as the same ref, as text and as bytes."""
+    text = ref.to_json()
+    assert text.isascii()
+    assert text.isprintable()
+    for back in (Ref.from_json(text), type(ref).from_json(text.encode())):
+        assert back == ref
+        assert type(back) is type(ref)
+        assert back.key == ref.key
+        assert hash(back) == hash(ref)
+
+
+@pytest.mark.parametrize("ref", [RUN, GENERATION])
+def test_a_ref_pickles_and_copies(ref: Ref) -> None:
+    """A ref survives pickling and copying."""
+    assert pickle.loads(pickle.dumps(ref)) == ref
+    assert copy.copy(ref) == copy.deepcopy(ref) == ref
+
+
+def test_a_ref_is_a_value() -> None:
+    """Equal refs are equal keys, and none can be changed."""
+    assert {RUN: 1}[evolve(RUN)] == 1
+    with pytest.raises(FrozenInstanceError):
+        RUN.run_id = 2  # type: ignore[misc]
+
+
+def test_a_ref_is_read_as_the_kind_that_was_asked_for() -> None:
+    """`Ref.from_json` takes either kind, and each kind its own alone."""
+    assert RunRef.from_json(RUN_JSON) == RUN
+    assert GenerationRef.from_json(GENERATION_JSON) == GENERATION
+    with pytest.raises(ConfigError, match=r"ref of a generation; a run's"):
+        RunRef.from_json(GENERATION_JSON)
+    with pytest.raises(ConfigError, match=r"ref of a run; a generation's"):
+        GenerationRef.from_json(RUN_JSON)
+
+
+def test_what_a_later_release_adds_is_ignored() -> None:
+    """Members that this release does not know harm nothing."""
+    assert Ref.from_json(document(new={"a": 1}, kind="x", key=[1])) == RUN
+
+
+def test_what_may_be_missing_is_none() -> None:
+    """A ref without the members that may be None is read."""
+    least = {"testvibe": "run", "version": 1, "server": SERVER, "project": "7f3c", "run_id": 214}
+    assert Ref.from_json(json.dumps(least)) == RunRef(server=SERVER, project="7f3c", run_id=214)
+
+
+@pytest.mark.parametrize("version", [0, 2, 99, "1", None, [1]])
+def test_another_version_is_refused(version: object) -> None:
+    """A ref of a version that this release does not read says so, and with which to read it."""
+    with pytest.raises(ConfigError, match="newer"):
+        Ref.from_json(document(version=version))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "{",
+        "null",
+        "214",
+        "[]",
+        "{}",
+        '"run"',
+        b"\xff\xfe\xfd",
+        "[" * 100_000,
+        '{"testvibe": "batch", "version": 1}',
+        '{"testvibe": null, "version": 1}',
+        '{"testvibe": 1, "version": 1}',
+        '{"testvibe": ["run"], "version": 1}',
+        '{"testvibe": {"run": 1}, "version": 1}',
+        '{"version": 1, "server": "s", "project": "p", "run_id": 1}',
+    ],
+    ids=lambda text: repr(text[:30]),
+)
+def test_what_is_no_ref_is_refused(text: str | bytes) -> None:
+    """Anything but a ref is a ConfigError that says so."""
+    with pytest.raises(ConfigError, match="not a ref"):
+        Ref.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"server": ""},
+        {"server": None},
+        {"server": 1},
+        {"project": ""},
+        {"project": ["7f3c"]},
+        {"run_id": "214"},
+        {"run_id": None},
+        {"run_id": True},
+        {"run_id": 2.0},
+        {"feature_id": "12"},
+        {"feature_id": False},
+        {"dispatched_at": "yesterday"},
+        {"dispatched_at": 1_780_000_000},
+        {"dispatched_at": ""},
+        {"dispatched_at": {"$date": 1}},
+        {"dispatched_at": "2026-06-10T14:32:07"},
+    ],
+    ids=str,
+)
+def test_a_damaged_ref_is_refused(changes: dict[str, Any]) -> None:
+    """A ref whose members are of another kind is a ConfigError, and no handle is made of it."""
+    with pytest.raises(ConfigError, match="damaged"):
+        Ref.from_json(document(**changes))
+
+
+@pytest.mark.parametrize("member", ["server", "project", "run_id"])
+def test_a_ref_that_lacks_a_member_is_refused(member: str) -> None:
+    """A ref without what names the operation is a ConfigError that names what is missing."""
+    text = json.dumps({k: v for k, v in json.loads(RUN_JSON).items() if k != member})
+    with pytest.raises(ConfigError, match=member):
+        Ref.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"server": ""},
+        {"project": ""},
+        {"run_id": "214"},
+        {"run_id": True},
+        {"feature_id": 1.5},
+        {"dispatched_at": "2026-06-10T14:32:07Z"},
+        {"dispatched_at": datetime(2026, 6, 10, 14, 32, 7)},  # noqa: DTZ001 - what is refused
+    ],
+    ids=str,
+)
+def test_a_ref_of_wrong_parts_can_not_be_made(changes: dict[str, Any]) -> None:
+    """A ref is checked when it is made: no empty name, no text for a number, no naive instant."""
+    with pytest.raises((TypeError, ValueError)):
+        evolve(RUN, **changes)
+
+
+async def test_the_time_of_a_ref_may_be_of_any_zone() -> None:
+    """A ref whose instant has another offset is attached like any other."""
+    zoned = evolve(RUN, dispatched_at=datetime.now(timezone(timedelta(hours=2))))
+    async with Client(SERVER, api_key="tvb_" + "k" * 43) as client:
+        assert client.attach(zoned).ref == zoned
+        assert client.attach(Ref.from_json(zoned.to_json())).ref == zoned
+
+
+@pytest.mark.parametrize(
+    ("ref", "key", "text"),
+    [
+        (RUN, ("run", "7f3c", 214), "run 214"),
+        (GENERATION, ("generation", "7f3c", 12, "a1b2"), "generation a1b2 of feature 12"),
+    ],
+)
+def test_a_ref_has_a_key_and_a_name(ref: Ref, key: tuple[object, ...], text: str) -> None:
+    """The key tells an operation from all others of its server; the text is what messages use."""
+    assert ref.key == key
+    assert str(ref) == text
+
+
+def test_a_key_does_not_know_who_dispatched() -> None:
+    """Two refs of one operation, of which one knows less, have the same key."""
+    assert evolve(RUN, dispatched_at=None, feature_id=None).key == RUN.key
+    assert evolve(GENERATION, dispatched_at=AT).key == GENERATION.key
+
+
+def test_the_two_kinds_are_all_there_are() -> None:
+    """Ref itself names no operation."""
+    kinds: set[type[Ref]] = {*Ref.__subclasses__()}
+    assert {kind.kind for kind in kinds} == {"run", "generation"}
+    with pytest.raises(TypeError):
+        Ref(server=SERVER, project="p")  # type: ignore[abstract]

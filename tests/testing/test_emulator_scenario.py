@@ -1,0 +1,221 @@
+"""The scenario: determinism, overrides, believable texts; and the clock."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from testvibe_async.testing import Outcome, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .conftest import Caller
+
+REALISTIC = Scenario(seed="story", failing_runs=0.5, failing_generations=0.5)
+
+
+async def story(call: Caller, *, often: bool) -> dict[str, Any]:
+    """Dispatch some work, look at it often or once, and return how all of it ended."""
+    for _ in range(4):
+        await call.run("Checkout")
+        await call.run("Wishlist")
+    await call.generate("Returns")
+    for _ in range(100 if often else 1):
+        await asyncio.sleep(10 if often else 1000)
+        if often:
+            await call.get("/runs")
+            await call.get("/features")
+            await call.get("/features/Returns/generation")
+    return {
+        "runs": [await call.get(f"/runs/{run_id}") for run_id in call.emulator.runs],
+        "generation": await call.get("/features/Returns/generation"),
+        "log": await call.get("/features/Returns/generation/log"),
+        "past": await call.get("/features/Wishlist/generation"),
+    }
+
+
+async def test_one_seed_tells_one_story(emulate: Callable[..., Awaitable[Caller]]) -> None:
+    """Verdicts, errors, times and ids are the same, however often somebody looks."""
+    first = await story(await emulate(scenario=REALISTIC), often=True)
+    second = await story(await emulate(scenario=REALISTIC), often=False)
+    assert first == second
+    assert {run["status"] for run in first["runs"]} == {"passed", "failed"}
+
+
+async def test_another_seed_tells_another_story(emulate: Callable[..., Awaitable[Caller]]) -> None:
+    """Ids and durations differ with the seed."""
+    first, second = [
+        await story(await emulate(scenario=Scenario(seed=seed)), often=False) for seed in (1, 2)
+    ]
+    assert first["generation"]["requestId"] != second["generation"]["requestId"]
+    assert first["runs"] != second["runs"]
+
+
+async def test_the_order_of_other_features_does_not_matter(
+    emulate: Callable[..., Awaitable[Caller]],
+) -> None:
+    """A feature's second run is the same, whatever else ran in between."""
+    first, second = [await emulate(scenario=REALISTIC) for _ in range(2)]
+    await first.run("Checkout")
+    await first.run("Wishlist")
+    ours = first.emulator.runs[await first.run("Checkout")]
+    await second.run("Checkout")
+    theirs = second.emulator.runs[await second.run("Checkout")]
+    assert ours.finished_at - ours.created_at == theirs.finished_at - theirs.created_at
+    assert ours.cases() == theirs.cases()
+
+
+def test_the_default_durations_are_those_of_the_service() -> None:
+    """A run takes about half a minute, a generation minutes."""
+    runs = [Scenario().plan_run("x", ordinal) for ordinal in range(200)]
+    seconds = sum(run.queue + run.duration for run in runs) / len(runs)
+    assert 25 < seconds < 40
+    assert all(2 <= run.queue <= 8 and 15 <= run.duration <= 40 for run in runs)
+    generation = Scenario().plan_generation("x", 1, 3)
+    assert 115 <= generation.duration <= 195
+
+
+def test_shares_decide_how_many_fail() -> None:
+    """Over many draws the share that fails is about the one that was asked for."""
+    scenario = Scenario(failing_runs=0.3, failing_generations=0.7)
+    runs = [scenario.plan_run("x", ordinal).status for ordinal in range(1000)]
+    assert 250 < runs.count("failed") < 350
+    plans = [scenario.plan_generation("x", ordinal, 3) for ordinal in range(1000)]
+    failing = [plan.failing_section for plan in plans if plan.failing_section is not None]
+    assert 650 < len(failing) < 750
+    assert set(failing) == {0, 1, 2}
+
+
+async def test_a_feature_can_have_a_fate_of_its_own(
+    emulate: Callable[..., Awaitable[Caller]],
+) -> None:
+    """An outcome fixes times, verdict, failing tests and error of one feature, by its name."""
+    outcome = Outcome(
+        run_queue=1, run_duration=2, failing=("product MOVES to the cart",), error="Error: no"
+    )
+    call = await emulate(scenario={"outcomes": {"wishLIST": outcome}})
+    await call.run("Checkout")
+    await call.run("Wishlist")
+    await asyncio.sleep(3)
+    ours, theirs = await call.get("/runs/215"), await call.get("/runs/214")
+    assert (ours["status"], theirs["status"]) == ("failed", "running")
+    assert [test["error"] for test in ours["tests"]] == [None, "Error: no"]
+
+
+async def test_a_fixed_verdict_wins_over_the_share(
+    emulate: Callable[..., Awaitable[Caller]],
+) -> None:
+    """A feature that always passes does so among failing ones, whatever tests are named."""
+    outcomes = {"Wishlist": Outcome(run_status="passed", failing=("Product is remembered",))}
+    call = await emulate(scenario={"failing_runs": 1, "outcomes": outcomes})
+    await call.run("Wishlist")
+    await call.run("Checkout")
+    await asyncio.sleep(60)
+    assert (await call.get("/runs/214"))["summary"]["failed"] == 0
+    assert (await call.get("/runs/215"))["summary"]["failed"] > 0
+
+
+def test_a_generation_can_be_stretched() -> None:
+    """A fixed duration keeps the shares of the stages; a fixed verdict is kept."""
+    plain: dict[str, Any] = {"generation_warm_up": 20, "generation_section": 40, "verification": 20}
+    outcome = Outcome(generation_duration=8, generation_status="failed")
+    scenario = Scenario(**plain, outcomes={"x": outcome})
+    plan = scenario.plan_generation("X", 1, 1)
+    assert (plan.warm_up, plan.sections, plan.verification) == (2, (4,), 2)
+    assert plan.failing_section == 0
+    outcome = Outcome(generation_duration=8, generation_status="generated")
+    instant: dict[str, Any] = {"generation_warm_up": 0, "generation_section": 0, "verification": 0}
+    scenario = Scenario(**instant, failing_generations=1, outcomes={"x": outcome})
+    plan = scenario.plan_generation("x", 1, 1)
+    assert (plan.duration, plan.failing_section) == (0, None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"run_queue": -1},
+        {"run_duration": (2, 1)},
+        {"verification": float("nan")},
+        {"failing_runs": 1.1},
+        {"failing_generations": -0.1},
+    ],
+)
+def test_an_impossible_scenario_is_refused(options: dict[str, Any]) -> None:
+    """Times can't be negative nor upside down, shares not outside of 0 to 1."""
+    with pytest.raises(ValueError, match="needs"):
+        Scenario(**options)
+
+
+async def test_errors_are_of_several_kinds_and_bear_the_tests_name(
+    emulate: Callable[..., Awaitable[Caller]],
+) -> None:
+    """Failing runs show timeouts, mismatches, missing and ambiguous elements, and lost networks."""
+    call = await emulate(scenario={"failing_runs": 1})
+    errors: set[str] = set()
+    failures: set[int] = set()
+    for _ in range(40):
+        await call.run("Wishlist")
+    await asyncio.sleep(60)
+    for run_id in call.emulator.runs:
+        tests = (await call.get(f"/runs/{run_id}"))["tests"]
+        errors |= {test["error"] for test in tests if test["error"]}
+        failures.add(sum(test["status"] == "failed" for test in tests))
+    assert failures == {1, 2}
+    for kind in (
+        "toBeVisible() failed",
+        "TimeoutError: locator.click",
+        "Expected: ",
+        "Received: ",
+        "strict mode violation",
+        "net::ERR_",
+    ):
+        assert any(kind in error for error in errors), kind
+    assert all("product" in error for error in errors)
+
+
+async def test_where_all_tests_are_skipped_the_first_one_fails(
+    emulate: Callable[..., Awaitable[Caller]],
+) -> None:
+    """A failed run has a failing test, whatever the feature says."""
+    call = await emulate(scenario={"failing_runs": 1})
+    text = "Feature: Idle\n  @wip\n  Scenario: One\n  @skip\n  Scenario: Two\n"
+    call.emulator.add_feature("Idle", text)
+    await call.run("Idle")
+    await asyncio.sleep(60)
+    run = await call.get("/runs/214")
+    assert [test["status"] for test in run["tests"]] == ["failed", "skipped"]
+
+
+async def test_speed_multiplies_time(emulate: Callable[..., Awaitable[Caller]]) -> None:
+    """At tenfold speed a run of 35 s is over after 3.5 s, by its own stamps after 35 s."""
+    call = await emulate(speed=10)
+    await call.run()
+    await asyncio.sleep(3.4)
+    assert (await call.get("/runs/214"))["status"] == "running"
+    await asyncio.sleep(0.1)
+    assert call.emulator.now() == 35
+    assert (await call.get("/runs/214"))["finishedUtc"] == "2026-06-10T14:42:46Z"
+
+
+async def test_another_clock_drives_time(emulate: Callable[..., Awaitable[Caller]]) -> None:
+    """With a clock of the caller's, time moves as that one does; its zero does not matter."""
+    seconds = [1000.0]
+    call = await emulate(clock=lambda: seconds[0])
+    await call.run()
+    await asyncio.sleep(500)
+    assert (await call.get("/runs/214"))["startedUtc"] is None
+    seconds[0] += 35
+    assert (await call.get("/runs/214"))["finishedUtc"] == "2026-06-10T14:42:46Z"
+    assert call.emulator.requests[-1].at == 35
+
+
+@pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf")])
+async def test_time_does_not_stand_still(
+    emulate: Callable[..., Awaitable[Caller]], speed: float
+) -> None:
+    """A speed has to be a number above zero."""
+    with pytest.raises(ValueError, match="speed"):
+        await emulate(speed=speed)

@@ -1,0 +1,121 @@
+"""`testvibe-async emulator`: the service on this machine, for as long as it is wanted.
+
+Its standard output is three lines of shell, to be pasted or evaluated; all else goes to standard
+error.
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import signal
+import sys
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt, Port  # noqa: TC002 - likewise
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.text import Text
+
+from testvibe_async import ConfigError
+from testvibe_async.testing import Emulator, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+__all__ = ["Speed", "emulator", "make_emulator"]
+
+Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
+"""The type of an option that says how many times faster than usual time goes by."""
+
+
+async def emulator(  # noqa: PLR0913 - each an option of its own
+    *,
+    port: Port = 8765,
+    features: Path | None = None,
+    speed: Speed = 1.0,
+    seed: int = 0,
+    lists: bool = True,
+    credits: NonNegativeInt | None = None,  # noqa: A002 - the service's own word
+) -> None:
+    """Serve an emulated TestVibe on this machine until Ctrl-C.
+
+    It prints what a client needs as lines of shell: paste them into another terminal, or write them
+    to a file and source that.
+
+    Args:
+        port: The port on 127.0.0.1; 0 for any that is free.
+        features: A folder of .feature files that takes the place of the small shop's.
+        speed: How many times faster than the real service it works.
+        seed: Decides how long things take and which tests fail; the same tells the same story.
+        lists: Whether the routes that list runs and features exist; a client must do without too.
+        credits: How many generations may be dispatched; any number by default.
+    """
+    service = make_emulator(
+        features=features,
+        scenario=Scenario(seed=seed),
+        lists=lists,
+        credits=credits,
+        speed=speed,
+        port=port,
+    )
+    try:
+        await service.start()
+    except OSError as error:
+        raise ConfigError(_why_not(error, port)) from error
+    try:
+        with _stop_signals() as stopped:
+            _announce(service)
+            await stopped()
+    finally:
+        await service.aclose()
+
+
+def make_emulator(**options: Any) -> Emulator:  # noqa: ANN401 - Emulator's own
+    """Make an emulator that counts requests and keeps none, so that it can go on for days.
+
+    Raises:
+        ConfigError: It can't be made so, such as of a folder without features.
+    """
+    try:
+        return Emulator(record=False, **options)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _announce(service: Emulator) -> None:
+    variables = {
+        "TESTVIBE_SERVER": service.url,
+        "TESTVIBE_API_KEY": service.api_key,
+        "TESTVIBE_PROJECT": service.project_id,
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    # rich flushes each print, and ends the command where nobody reads.
+    Console().print(Text("\n".join(lines)), soft_wrap=True)
+    count = len(service.features)
+    sys.stderr.write(f"Serving {count} features at {service.url} until Ctrl-C.\n")
+
+
+@contextmanager
+def _stop_signals() -> Generator[Callable[[], Awaitable[object]]]:
+    """Take the signals to stop from here on, and give a function that waits for one."""
+    if sys.platform == "win32":  # pragma: no cover
+        # asyncio takes no signals there; Ctrl-C raises KeyboardInterrupt.
+        yield anyio.sleep_forever
+        return
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        yield signals.__anext__
+
+
+def _why_not(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} of 127.0.0.1 is in use: "
+            "choose another with --port, or any that is free with --port 0"
+        )
+    return f"port {port} of 127.0.0.1 can't be listened on: {error.strerror or error}"
