@@ -14,6 +14,7 @@ from testvibe_async import (
     Dispatched,
     Event,
     Hooks,
+    ListRested,
     LookFailed,
     NotSentError,
     Paused,
@@ -57,6 +58,12 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         "on_look_failed",
         logging.INFO,
         "LookFailed ref=run 214 error=GET https://testvibe.example/x: refused is_final=True",
+    ),
+    (
+        ListRested("list_runs", "p", seconds=600.0, error=None),
+        "on_list_rested",
+        logging.INFO,
+        "ListRested operation=list_runs project=p seconds=600.0 error=None",
     ),
     (
         Paused(7.0, ERROR),

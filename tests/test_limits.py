@@ -49,50 +49,50 @@ async def test_turns_are_taken_in_order() -> None:
     assert list(traffic.began) == list(range(7))
 
 
-async def test_nothing_goes_through_while_paused() -> None:
-    """A pause holds up whoever comes, for as long as it says, and not longer."""
+async def test_nothing_goes_through_while_resting() -> None:
+    """A rest holds up whoever comes, for as long as it says, and not longer."""
     traffic = Traffic(Gate(4))
-    traffic.gate.pause(7.0)
+    traffic.gate.rest(7.0)
     await asyncio.gather(traffic.pass_through(1), traffic.pass_through(2))
-    assert traffic.began == {1: 7.0, 2: 7.0}
+    assert traffic.began == {1: 7.0, 2: pytest.approx(7.2)}
 
 
-async def test_a_pause_leaves_those_inside_alone() -> None:
+async def test_a_rest_leaves_those_inside_alone() -> None:
     """Who is through already is not held up."""
     traffic = Traffic(Gate(4))
     inside = asyncio.create_task(traffic.pass_through(1))
     await asyncio.sleep(0.5)
-    traffic.gate.pause(60.0)
+    traffic.gate.rest(60.0)
     await inside
     assert now() == 1.0
 
 
-async def test_a_pause_holds_up_those_in_the_queue() -> None:
-    """Who waits for a turn when the pause begins waits for its end too."""
+async def test_a_rest_holds_up_those_in_the_queue() -> None:
+    """Who waits for a turn when the rest begins waits for its end too."""
     traffic = Traffic(Gate(1))
     tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
     await asyncio.sleep(0.5)
-    traffic.gate.pause(60.0)
+    traffic.gate.rest(60.0)
     await asyncio.gather(*tasks)
     assert traffic.began == {0: 0.0, 1: 60.5}
 
 
 @pytest.mark.parametrize(("first", "second"), [(10.0, 3.0), (3.0, 10.0)])
-async def test_of_two_pauses_the_longer_one_counts(first: float, second: float) -> None:
-    """A shorter pause never ends a longer one, and a longer one holds up who already waits."""
+async def test_of_two_rests_the_longer_one_counts(first: float, second: float) -> None:
+    """A shorter rest never ends a longer one, and a longer one holds up who already waits."""
     traffic = Traffic(Gate(1))
-    traffic.gate.pause(first)
+    traffic.gate.rest(first)
     task = asyncio.create_task(traffic.pass_through(1))
     await asyncio.sleep(1.0)
-    traffic.gate.pause(second)
+    traffic.gate.rest(second)
     await task
     assert traffic.began == {1: max(first, 1.0 + second)}
 
 
-async def test_a_pause_of_nothing_holds_up_nobody() -> None:
-    """A pause of 0 s is none."""
+async def test_a_rest_of_nothing_holds_up_nobody() -> None:
+    """A rest of 0 s is none."""
     traffic = Traffic(Gate(1))
-    traffic.gate.pause(0.0)
+    traffic.gate.rest(0.0)
     await traffic.pass_through(1)
     assert traffic.began == {1: 0.0}
 
@@ -107,19 +107,19 @@ async def test_a_failed_request_gives_its_turn_back() -> None:
     await Traffic(gate).pass_through(1)
 
 
-@pytest.mark.parametrize("is_paused", [False, True])
-async def test_a_cancelled_request_gives_its_turn_back(*, is_paused: bool) -> None:
-    """Cancelling who waits, in the queue or in a pause, takes no place away."""
+@pytest.mark.parametrize("is_resting", [False, True])
+async def test_a_cancelled_request_gives_its_turn_back(*, is_resting: bool) -> None:
+    """Cancelling who waits, in the queue or in a rest, takes no place away."""
     traffic = Traffic(Gate(1))
-    if is_paused:
-        traffic.gate.pause(5.0)
+    if is_resting:
+        traffic.gate.rest(5.0)
     tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(3)]
     await asyncio.sleep(0.1)
     tasks[0].cancel()
     tasks[1].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert [task.cancelled() for task in tasks] == [True, True, False]
-    assert traffic.began[2] == (5.0 if is_paused else 0.1)
+    assert traffic.began[2] == (5.0 if is_resting else 0.1)
 
 
 def test_a_gate_can_be_made_outside_an_event_loop() -> None:
@@ -131,3 +131,121 @@ def test_a_gate_can_be_made_outside_an_event_loop() -> None:
             await asyncio.sleep(0)
 
     asyncio.run(use())
+
+
+async def test_a_rate_is_kept() -> None:
+    """With a rate limit requests begin evenly spaced, however many may go at once."""
+    traffic = Traffic(Gate(50, rate_limit=4.0))
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(9)))
+    assert list(traffic.began.values()) == pytest.approx([number / 4 for number in range(9)])
+
+
+async def test_an_idle_time_earns_no_burst() -> None:
+    """What was not used of a rate is not made up for later."""
+    traffic = Traffic(Gate(50, rate_limit=4.0))
+    await traffic.pass_through(0)
+    await asyncio.sleep(60)
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(1, 4)))
+    assert list(traffic.began.values())[1:] == pytest.approx([61.0, 61.25, 61.5])
+
+
+async def test_after_a_rest_the_rate_is_half_and_recovers() -> None:
+    """Traffic of 100 a second comes back at 50 a second, and is itself again after 30 s."""
+    gate = Gate(10, rate_limit=None)
+    began: list[float] = []
+
+    async def one() -> None:
+        async with gate.slot():
+            began.append(now())
+
+    async def steady(seconds: float) -> None:
+        end = now() + seconds
+        while now() < end:
+            await one()
+            await asyncio.sleep(0.01)
+
+    await steady(20)
+    gate.rest(5)
+    rested_at = now()
+    began.clear()
+    await asyncio.gather(*(steady(50) for _ in range(4)))
+
+    def in_second(number: int) -> int:
+        begin = rested_at + 5 + number
+        return sum(begin <= at < begin + 1 for at in began)
+
+    assert in_second(0) == pytest.approx(50, abs=3)
+    assert in_second(15) == pytest.approx(76, abs=4)
+    assert in_second(29) == pytest.approx(99, abs=4)
+    assert in_second(31) > 200
+
+
+async def test_a_quiet_client_is_not_slowed_to_nothing() -> None:
+    """Half of next to nothing is still 5 requests a second."""
+    traffic = Traffic(Gate(10), seconds=0.0)
+    await traffic.pass_through(0)
+    traffic.gate.rest(1)
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(1, 4)))
+    assert list(traffic.began.values())[1:] == pytest.approx([1.0, 1.2, 1.4], abs=0.01)
+
+
+async def test_a_second_rest_does_not_halve_the_half() -> None:
+    """A rest that comes while another lasts is measured by the rate before both."""
+    traffic = Traffic(Gate(10), seconds=0.0)
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(1000)))
+    for _ in range(3):
+        traffic.gate.rest(5)
+        await asyncio.sleep(1)
+    assert traffic.gate._rate_before_rest == pytest.approx(100)
+
+
+@pytest.mark.parametrize(("crowd", "single"), [(False, True), (True, False)])
+async def test_neither_lane_starves_the_other(*, crowd: bool, single: bool) -> None:
+    """One look among a hundred calls, or one call among a hundred looks, soon has its turn."""
+    gate = Gate(1)
+    served: list[bool] = []
+
+    async def pass_through(*, is_look: bool) -> None:
+        async with gate.slot(is_look=is_look):
+            served.append(is_look)
+            await asyncio.sleep(1)
+
+    tasks = [asyncio.create_task(pass_through(is_look=crowd)) for _ in range(100)]
+    await asyncio.sleep(2.5)
+    tasks.append(asyncio.create_task(pass_through(is_look=single)))
+    await asyncio.gather(*tasks)
+    assert served.index(single) <= 4
+
+
+async def test_a_turn_that_was_just_given_is_passed_on_when_its_owner_is_cancelled() -> None:
+    """Cancelling a request in the moment in which it gets its turn loses no place."""
+    gate = Gate(1)
+    async with gate.slot():
+        tasks = [asyncio.create_task(Traffic(gate).pass_through(number)) for number in range(2)]
+        await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert tasks[0].cancelled()
+    assert gate._free == 1
+
+
+async def test_an_open_gate_holds_up_nobody() -> None:
+    """When the client closes, all in the queue go on, to hear of it."""
+    gate = Gate(1)
+    entered = 0
+
+    async def pass_through() -> None:
+        nonlocal entered
+        async with gate.slot():
+            entered += 1
+            await asyncio.sleep(3600)
+
+    tasks = [asyncio.create_task(pass_through()) for _ in range(5)]
+    await asyncio.sleep(1)
+    tasks[1].cancel()
+    gate.open()
+    await asyncio.sleep(0)
+    assert entered == 4
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

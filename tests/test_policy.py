@@ -130,15 +130,20 @@ def test_delays_are_drawn_below_the_longest() -> None:
     assert delay(lost(NotSentError), 2, random=0.0) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("asked", "waited"), [(0.0, 0.0), (3.0, 3.0), (120.0, 120.0), (1e9, 120.0)]
-)
+@pytest.mark.parametrize(("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0)])
 @pytest.mark.parametrize("status", [429, 503])
 def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: float) -> None:
-    """A Retry-After of a 429 or 503 takes the place of the drawn delay, up to two minutes."""
+    """A Retry-After of a 429 or 503 is waited for, up to two minutes."""
     error = refused(RateLimitedError if status == 429 else ServerError, status, asked)
     assert delay(error, random=0.1) == waited
     assert pause_seconds(error) == waited
+
+
+def test_a_service_that_asks_for_no_wait_is_not_hammered() -> None:
+    """With a Retry-After of 0 the drawn delay is waited all the same."""
+    error = refused(RateLimitedError, 429, 0.0)
+    assert delay(error, random=0.1) == 0.05
+    assert pause_seconds(error) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -427,13 +427,13 @@ def test_any_answer_is_a_value_or_an_error(status: int, body: bytes, operation: 
     assert error is None or (error.status == status and str(error).isprintable())
 
 
-def test_answered_at_is_the_services_clock_where_it_says() -> None:
-    """The instant of an answer is its Date, in UTC, or ours where it has none that is readable."""
+def test_the_date_is_the_services_clock_where_it_says() -> None:
+    """The instant of an answer is its Date, in UTC; there is none where it can't be read."""
     dated = answer(200, Date="Mon, 01 Jan 2024 00:00:00 GMT")
-    assert dated.answered_at == datetime(2024, 1, 1, tzinfo=UTC)
+    assert dated.date == datetime(2024, 1, 1, tzinfo=UTC)
     naive = answer(200, Date="Mon, 01 Jan 2024 00:00:00 -0000")
-    assert naive.answered_at == datetime(2024, 1, 1, tzinfo=UTC)
-    assert answer(200).answered_at == answer(200, Date="x").answered_at == RECEIVED
+    assert naive.date == datetime(2024, 1, 1, tzinfo=UTC)
+    assert answer(200).date is answer(200, Date="x").date is None
 
 
 def test_a_body_is_in_no_repr() -> None:

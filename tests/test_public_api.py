@@ -41,6 +41,7 @@ NAMES = [
     "GenerationRef",
     "Hooks",
     "InvalidRequestError",
+    "ListRested",
     "LookFailed",
     "MalformedResponseError",
     "NotFoundError",

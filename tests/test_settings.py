@@ -282,13 +282,6 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
         require_seconds("poll_interval", value)
 
 
-def test_a_duration_can_have_a_floor() -> None:
-    """A duration must be above the floor, not at it."""
-    assert require_seconds("x", 2.5, above=2.0) == 2.5
-    with pytest.raises(ConfigError, match="above 2"):
-        require_seconds("x", 2.0, above=2.0)
-
-
 @pytest.mark.parametrize("option", ["timeout", "poll_interval", "max_outage"])
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "3"])
 def test_a_clients_durations_are_checked(option: str, value: Any) -> None:

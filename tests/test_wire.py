@@ -303,14 +303,14 @@ def test_every_fault_is_named_with_its_place() -> None:
         "featureId": "12",
         "createdUtc": "yesterday",
         "summary": {"total": 1.5},
-        "tests": [{"name": "n", "status": "passed"}, {"status": None, "durationMs": "1"}],
+        "tests": [{"name": "n", "status": "passed"}, {"status": 5, "durationMs": "1"}],
         "artifacts": {"kind": "trace"},
     }
     assert sorted(problems(encode(document), Run)) == [
         "expected a list, got {'kind': 'trace'} at $.artifacts",
         "expected a number, got '1' at $.tests[1].durationMs",
         "expected a string, got 3 at $.status",
-        "expected a string, got None at $.tests[1].status",
+        "expected a string, got 5 at $.tests[1].status",
         "expected a time such as 2026-06-10T14:32:07Z, got 'yesterday' at $.createdUtc",
         "expected an integer, got '12' at $.featureId",
         "expected an integer, got 1.5 at $.summary.total",

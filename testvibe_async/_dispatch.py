@@ -207,7 +207,7 @@ class Dispatcher:
         """Look which generation is the latest before ours, to tell ours from it later."""
         request = GET_GENERATION_STATUS.request(project=project, feature=feature)
         try:
-            return await self._transport.call(request, attempts=1)
+            return await self._transport.call(request, retries=False)
         except (TransportError, ResponseError):
             return None
 

@@ -23,7 +23,7 @@ RECOVERY_SECONDS = 30.0
 MEASURED_SECONDS = 10.0
 """Over how long the present rate is measured."""
 
-LEAST_RATE = 2.0
+LEAST_RATE = 10.0
 """Requests a second: what a rate is taken for that was less. Half of it is left at the least."""
 
 

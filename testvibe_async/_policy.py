@@ -71,11 +71,10 @@ def retry_delay(
         is_repeatable: Whether the service may see the request twice without harm.
         random: Draws a number from 0 to 1.
     """
-    if not _may_retry(error, is_repeatable=is_repeatable):
+    if attempt >= policy.attempts or not _may_retry(error, is_repeatable=is_repeatable):
         return None
-    if (pause := pause_seconds(error)) is not None:
-        return pause
-    return min(policy.max_delay, policy.base_delay * 2.0 ** min(attempt - 1, 64)) * random()
+    longest = min(policy.max_delay, policy.base_delay * 2.0 ** min(attempt - 1, 64))
+    return max(longest * random(), pause_seconds(error) or 0.0)
 
 
 def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) -> bool:

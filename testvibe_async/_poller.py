@@ -134,7 +134,7 @@ class Poller:
             ClientClosedError: The client is closed.
         """
         self._check_usable(state)
-        error = await self._observe(state, attempts=None)
+        error = await self._observe(state, retries=True)
         if error is not None:
             now = asyncio.get_running_loop().time()
             failure = state.refuse(error, now=now, max_outage=0.0)
@@ -276,7 +276,7 @@ class Poller:
     async def _serve(self, state: State[Any]) -> None:
         """Look at one operation, and put it down for its next look."""
         try:
-            error = await self._observe(state, attempts=1) if state.is_watched else None
+            error = await self._observe(state, retries=False) if state.is_watched else None
         finally:
             state.is_looking = False
         if error is not None:
@@ -284,13 +284,13 @@ class Poller:
         if state.is_watched and state.tick is None:
             self._schedule(state)
 
-    async def _observe(self, state: State[Any], *, attempts: int | None) -> VibeError | None:
+    async def _observe(self, state: State[Any], *, retries: bool) -> VibeError | None:
         """Ask, take in the answer, and return what went wrong, if anything did."""
         loop = asyncio.get_running_loop()
         self._ticket += 1
         ticket = self._ticket
         try:
-            snapshot = await self._transport.call(state.request, attempts=attempts, is_look=True)
+            snapshot = await self._transport.call(state.request, retries=retries, is_look=True)
         except VibeError as error:
             return error
         finally:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from attrs import evolve, field, frozen
 
@@ -62,9 +62,13 @@ __all__ = [
 
 T = TypeVar("T")
 
+API_PATH = "/api/v1/ops"
 _P = "/projects/{project}"
 _F = _P + "/features/{feature}"
 _EXCERPT_LENGTH = 200
+
+MAX_RETRY_AFTER = 1e9
+"""Seconds: what a longer wish is taken for."""
 
 
 class Effect(Enum):
@@ -154,6 +158,10 @@ class Request(Generic[T]):
         """Whether the service may see it twice without harm."""
         return self.endpoint.effect is Effect.READS
 
+    def url(self, server: str) -> str:
+        """Return where it goes, without the query."""
+        return f"{server}{API_PATH}{self.path}"
+
     def routed(self, route: Endpoint[Any]) -> Request[T]:
         """Return the same request, sent along the route of another endpoint."""
         endpoint = evolve(self.endpoint, method=route.method, path=route.path)
@@ -187,6 +195,11 @@ def _segment(name: str, value: str | int) -> str:
         raise ConfigError(message)
     encoded = quote(_utf8(name, str(value)), safe="")
     return encoded.replace(".", "%2E") if encoded in {".", ".."} else encoded
+
+
+def _has_dots(path: str) -> bool:
+    """Say whether a path has a segment that would lead elsewhere."""
+    return any(unquote(segment) in {".", ".."} for segment in path.split("/"))
 
 
 def _utf8(name: str, text: str) -> str:
@@ -353,8 +366,8 @@ def _plain(text: str) -> str:
 def _retry_after(response: Response) -> float | None:
     """Read `Retry-After`, in seconds or as a date (RFC 9110, section 10.2.3)."""
     value = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII):
-        return float(value)
+    if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
+        return min(float(value), MAX_RETRY_AFTER)
     if (date := _date(value)) is None:
         return None
     return max(0.0, (date - (response.date or response.received_at)).total_seconds())
@@ -383,7 +396,7 @@ def custom_request(
     if not re.fullmatch(r"[A-Z]+", method):
         message = f"the method must be a word such as 'GET', not {method!r}"
         raise ConfigError(message)
-    if not re.fullmatch(r"(/[^/?#\s{}]+)+", path, re.ASCII) or not path.isascii():
+    if not re.fullmatch(r"(/[!-.0->@-z|~]+)+", path) or "#" in path or _has_dots(path):
         message = (
             f"the path must be one below /api/v1/ops, such as '/projects', percent-encoded and "
             f"without a query, not {path!r}"
@@ -416,7 +429,7 @@ def _override(name: str, route: str) -> Endpoint[Any]:
     method, _, path = route.partition(" ")
     wanted = set(re.findall(r"{\w+}", endpoint.path))
     is_route = re.fullmatch(r"[A-Z]+ (/([\w.~-]+|{\w+}))+", route, re.ASCII)
-    if not is_route or set(re.findall(r"{\w+}", path)) != wanted:
+    if not is_route or _has_dots(path) or set(re.findall(r"{\w+}", path)) != wanted:
         message = (
             f"endpoints: {name!r} needs a method and a path with {' and '.join(sorted(wanted))}, "
             f"such as {endpoint.method + ' ' + endpoint.path!r}, not {route!r}"

@@ -271,10 +271,8 @@ class State(ABC, Generic[SnapshotT]):
         return failure
 
     def _unreadable(self, problem: str) -> MalformedResponseError:
-        request = self.request
-        return MalformedResponseError(
-            (problem,), status=200, method=request.method, url=f"{self.ref.server}{request.path}"
-        )
+        url = self.request.url(self.ref.server)
+        return MalformedResponseError((problem,), status=200, method="GET", url=url)
 
 
 class RunState(State[Run]):

@@ -111,7 +111,7 @@ class Sweep:
         """Ask the list about operations, some of which it may not show."""
         limit = max(len(states), self._depth + self._depth // 4) + SPARE_ROWS
         try:
-            rows = await self._transport.call(self._request(limit), attempts=1, is_look=True)
+            rows = await self._transport.call(self._request(limit), retries=False, is_look=True)
         except (TransportError, ServerError, RateLimitedError) as error:
             return self._told_nothing(states, TROUBLE_SECONDS, error)
         except ResponseError as error:

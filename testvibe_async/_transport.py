@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
+from attrs import evolve
+from multidict import CIMultiDict
 from yarl import URL
 
 from testvibe_async import _policy
@@ -40,15 +42,39 @@ __all__ = ["Flight", "Transport"]
 
 T = TypeVar("T")
 
-API_PATH = "/api/v1/ops"
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_CONNECT_SECONDS = 10.0
+REDACTED = "tvb_..."
 
 _NEVER_CONNECTED = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
 )
+
+
+class _LostError(aiohttp.ClientError):
+    """A connection was lost, in a form that aiohttp does not answer by sending again."""
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a PUT or DELETE by itself, where a kept connection is lost.
+
+    It takes them for idempotent, as it does a GET, for which the repetition is welcome.
+    """
+    try:
+        return await send(request)
+    except _NEVER_CONNECTED:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _LostError(str(error) or type(error).__name__) from error
+
+
+def _once_in(session: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    """Return the session's middlewares, none of which a request's own would keep, and ours."""
+    return (*session._middlewares, _send_once)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 class Flight:
@@ -83,21 +109,21 @@ class Transport:
         hooks: Hooks,
     ) -> None:
         self.server = settings.server
-        self._base_url = settings.server + API_PATH
-        self._key = settings.api_key.encode()
+        self._key = settings.api_key
         self._headers = {
             "Authorization": f"Bearer {settings.api_key}",
             "Accept": "application/json",
             "User-Agent": f"testvibe-async/{__version__}",
         }
         self._timeout = aiohttp.ClientTimeout(
-            total=timeout, sock_connect=min(timeout, MAX_CONNECT_SECONDS)
+            total=timeout, sock_connect=min(timeout / 2, MAX_CONNECT_SECONDS)
         )
         self._retry = retry
+        self._single_try = evolve(retry, attempts=1)
         self._gate = Gate(max_connections, rate_limit=rate_limit, sleep=self.sleep)
         self._max_connections = max_connections
-        self._foreign_session = session
-        self._own_sessions: tuple[aiohttp.ClientSession, aiohttp.ClientSession] | None = None
+        self._session = session
+        self._owns_session = session is None
         self._routes = routes
         self._hooks = hooks
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -154,7 +180,7 @@ class Transport:
         self,
         request: Request[T],
         *,
-        attempts: int | None = None,
+        retries: bool = True,
         flight: Flight | None = None,
         is_look: bool = False,
     ) -> T:
@@ -162,7 +188,7 @@ class Transport:
 
         Args:
             request: What to ask.
-            attempts: How often to try; None for what the retry policy says.
+            retries: Whether to try again where the policy says so.
             flight: Told how far the request has come; once abandoned it is not sent again.
             is_look: Whether it is one of the poller's, which queue apart from all others.
 
@@ -182,7 +208,13 @@ class Transport:
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
-                delay = self._delay(request, error, attempt, attempts)
+                delay = _policy.retry_delay(
+                    error,
+                    attempt,
+                    policy=self._retry if retries else self._single_try,
+                    is_repeatable=request.is_repeatable,
+                    random=random.random,
+                )
                 if delay is None or flight.is_abandoned:
                     raise
                 self._hooks.emit(
@@ -190,23 +222,6 @@ class Transport:
                 )
             await self.sleep(delay)
             attempt += 1
-
-    def _delay(
-        self,
-        request: Request[Any],
-        error: TransportError | ResponseError,
-        attempt: int,
-        attempts: int | None,
-    ) -> float | None:
-        if attempt >= (attempts or self._retry.attempts):
-            return None
-        return _policy.retry_delay(
-            error,
-            attempt,
-            policy=self._retry,
-            is_repeatable=request.is_repeatable,
-            random=random.random,
-        )
 
     async def _attempt(self, request: Request[T], flight: Flight, *, is_look: bool) -> T:
         async with self._gate.slot(is_look=is_look):
@@ -261,64 +276,63 @@ class Transport:
         method = request.method
         target = URL(url, encoded=True)
         try:
-            async with self._session_for(request).request(
+            session = self._open_session()
+            async with session.request(
                 method,
                 target.with_query(request.query) if request.query else target,
                 data=None if request.body is None else _JsonBody(request.body),
                 headers=self._headers,
                 allow_redirects=False,
+                middlewares=None if request.is_repeatable else _once_in(session),
                 raise_for_status=False,
                 timeout=self._timeout,
             ) as response:
-                body = await _read(response, url)
-                return Response(
-                    status=response.status,
-                    headers=response.headers,
-                    body=body.replace(self._key, b"tvb_..."),
-                    url=url,
-                    received_at=datetime.now(UTC),
-                )
+                return self._whole(response, await _read(response, url), url)
         except _NEVER_CONNECTED as error:
             raise NotSentError(f"could not connect: {error}", method=method, url=url) from error
         except TimeoutError as error:
             what = f"no answer within {self._timeout.total:g} s"
             raise OutcomeUnknownError(what, method=method, url=url) from error
         except aiohttp.ClientResponseError as error:
-            problem = f"not HTTP: {error.message}"
-            raise MalformedResponseError((problem,), status=0, method=method, url=url) from error
+            problem = " ".join(f"not HTTP: {self._redacted(error.message)}".split())
         except (aiohttp.ClientError, OSError) as error:
             what = f"the connection was lost ({error or type(error).__name__})"
             raise OutcomeUnknownError(what, method=method, url=url) from error
+        # Out here, so that it is not chained to aiohttp's error, which holds the key in its headers.
+        raise MalformedResponseError((problem,), status=0, method=method, url=url)
+
+    def _whole(self, response: aiohttp.ClientResponse, body: bytes, url: str) -> Response:
+        """Return a response without the key, should the service have echoed it."""
+        headers: Mapping[str, str] = response.headers
+        if response.status >= 300:  # noqa: PLR2004 - only there are headers quoted
+            headers = CIMultiDict(
+                (name, self._redacted(value)) for name, value in response.headers.items()
+            )
+        return Response(
+            status=response.status,
+            headers=headers,
+            body=body.replace(self._key.encode(), REDACTED.encode()),
+            url=url,
+            received_at=datetime.now(UTC),
+        )
+
+    def _redacted(self, text: str) -> str:
+        return text.replace(self._key, REDACTED)
 
     def url_of(self, request: Request[Any]) -> str:
         """Return where a request goes, without its query."""
-        return self._base_url + request.path
+        return request.url(self.server)
 
-    def _session_for(self, request: Request[Any]) -> aiohttp.ClientSession:
-        session = self._foreign_session
-        if session is None:
-            return self._open_sessions()[request.is_repeatable]
-        if session.closed:
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._max_connections),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        if self._session.closed:
             message = "the aiohttp session that this Client was given is closed"
             raise ConfigError(message)
-        return session
-
-    def _open_sessions(self) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
-        """Open one session that repeats nothing, and one for reads, over the same connections.
-
-        aiohttp repeats a PUT or DELETE, as it does a GET, where a kept connection is lost. For
-        reads that is welcome; for a change there is no public way to say no.
-        """
-        if self._own_sessions is None:
-            connector = aiohttp.TCPConnector(limit=self._max_connections)
-            jar = aiohttp.DummyCookieJar()
-            reads = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
-            changes = aiohttp.ClientSession(
-                connector=connector, cookie_jar=jar, connector_owner=False
-            )
-            changes._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            self._own_sessions = changes, reads
-        return self._own_sessions
+        return self._session
 
     def service_time(self, at: float) -> datetime | None:
         """Return what the service's clock said at an instant of the loop's clock.
@@ -336,9 +350,9 @@ class Transport:
         self._gate.open()
 
     async def aclose(self) -> None:
-        """Close the sessions, unless it is one that was passed in."""
-        for session in self._own_sessions or ():
-            await session.close()
+        """Close the session, unless it was passed in."""
+        if self._owns_session and self._session is not None:
+            await self._session.close()
 
 
 def _may_have_acted(error: NotSentError | ResponseError) -> bool:

@@ -11,6 +11,7 @@ import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import isinf
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_origin
 
@@ -20,7 +21,7 @@ from cattrs.cols import homogenous_tuple_structure_factory, list_structure_facto
 from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
-from testvibe_async.models import Diagnosis, Run
+from testvibe_async.models import Diagnosis, Run, RunSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,9 +61,17 @@ def read(body: bytes, shape: type[T]) -> T:
 
 def _parse(body: bytes) -> object:
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        message = f"{text} is beyond what a number can hold"
+        raise ValueError(message)
+    return number
 
 
 def _refuse_constant(word: str) -> None:
@@ -116,6 +125,10 @@ def _integer(value: object, _type: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise _expected("an integer", value)
     return value
+
+
+def _count(value: object, _type: object) -> int:
+    return 0 if value is None else _integer(value, int)
 
 
 def _number(value: object, _type: object) -> float:
@@ -224,6 +237,10 @@ def _model_hook(model: type[Any]) -> Hook:
     overrides: dict[str, Any] = {name: override(rename=wire) for name, wire in names.items()}
     if model in (Run, Diagnosis):
         overrides["log"] = override(struct_hook=_text_of_lines)
+    if model is RunSummary:
+        overrides = {
+            name: override(rename=wire, struct_hook=_count) for name, wire in names.items()
+        }
     structure_known = make_dict_structure_fn(
         model, _converter, extra=override(omit=True), **overrides
     )

@@ -87,6 +87,7 @@ class VibeError(Exception):
 
 def _rebuild(kind: type[VibeError], args: tuple[object, ...], state: dict[str, Any]) -> VibeError:
     error = kind.__new__(kind, *args)
+    error.args = args  # OSError, the base of TimeoutError, leaves them to `__init__`
     error.__dict__.update(state)
     return error
 

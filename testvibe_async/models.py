@@ -122,8 +122,8 @@ class CaseResult:
     """One test of a run."""
 
     name: str
-    status: str
-    """`passed` or `failed`, or the runner's own word."""
+    status: str | None = None
+    """`passed` or `failed`, or the runner's own word; None while it has none."""
 
     duration_ms: float | None = None
     error: str | None = None
@@ -204,7 +204,8 @@ class Run:
             return self
         what = f"run {self.run_id} of {self.feature_name or self.feature_id!r} {self.status}"
         if failures := self.failures:
-            first = f"{failures[0].name!r}: {failures[0].error or 'no error given'}"
+            error = (failures[0].error or "no error given").strip().partition("\n")[0]
+            first = f"{failures[0].name!r}: {error[:200]}"
             what = f"{what}, {len(failures)} of {len(self.tests)} tests failed; first {first}"
         raise RunFailedError(what, outcome=self)
 

@@ -22,7 +22,7 @@ from testvibe_async.errors import (
 )
 from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
-from testvibe_async.settings import require_seconds
+from testvibe_async.settings import require_count, require_seconds
 
 if TYPE_CHECKING:
     from testvibe_async._dispatch import Dispatcher
@@ -314,6 +314,7 @@ class Project:
         Raises:
             WaitTimeoutError: The time is over, the run is not. Wait again to go on.
         """
+        require_count("run_id", run_id)
         ref = RunRef(server=self._transport.server, project=self.id, run_id=run_id)
         operation = RunOperation(ref, self._poller.state(ref), self._poller, self._transport)
         return await operation.wait(timeout=timeout)

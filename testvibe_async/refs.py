@@ -134,7 +134,7 @@ def _read(text: str | bytes) -> Ref:
         message = "this is not a ref of an operation: it is not JSON"
         raise ConfigError(message) from error
     document = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    kind = _KINDS.get(document.get("testvibe"))
+    kind = _KINDS.get(str(document.get("testvibe")))
     if kind is None:
         message = 'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
         raise ConfigError(message)

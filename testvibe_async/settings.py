@@ -6,9 +6,9 @@ Decides what is valid before anything is sent, and names the fault. It does no I
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import sys
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -80,13 +80,16 @@ def _server(text: str, *, allow_http: bool) -> str:
     """Return scheme and host, normalised."""
     example = "the server must be a scheme and a host alone, such as https://testvibe.example"
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(re.sub(r"\s", " ", text.strip()))
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except ValueError as error:
         message = f"{example}; this one is no URL: {error}"
         raise ConfigError(message) from error
     if parts.scheme not in {"http", "https"} or not host:
         message = f"{example}; this one lacks one of the two"
+        raise ConfigError(message)
+    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", host) and not _is_ipv6(host):
+        message = f"{example}; {host!r} is no host"
         raise ConfigError(message)
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         message = f"{example}; this one, at {host}, holds more"
@@ -98,16 +101,24 @@ def _server(text: str, *, allow_http: bool) -> str:
         )
         raise ConfigError(message)
     name = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{name}" + (f":{port}" if port is not None else "")
+    is_usual = port in {None, {"http": 80, "https": 443}[parts.scheme]}
+    return f"{parts.scheme}://{name}" + ("" if is_usual else f":{port}")
+
+
+def _is_ipv6(host: str) -> bool:
+    return ":" in host and _is_address(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
 def require_seconds(name: str, value: float) -> float:
@@ -130,7 +141,7 @@ def require_rate(name: str, value: float) -> float:
 
 def _above_zero(name: str, value: float, what: str) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0:
+    if not is_number or not 0 < value <= sys.float_info.max:
         message = f"{name} must be {what} above 0, not {value!r}"
         raise ConfigError(message)
     return float(value)
