@@ -76,22 +76,22 @@ class Scenario:
 
 FULL = (
     Scenario(
-        "1,000 operations of 1–5 s, looked at every second",
+        "1,000 operations of 1 to 5 s, looked at every second",
         Load(operations=1000, interval=1.0, durations=(1.0, 5.0)),
     ),
     Scenario(
-        "1,000 operations of 1–5 s, looked at four times a second",
+        "1,000 operations of 1 to 5 s, looked at four times a second",
         Load(operations=1000, interval=0.25, durations=(1.0, 5.0)),
         (OURS,),
     ),
     Scenario(
-        "5,000 operations of 15–20 s, looked at every second",
+        "5,000 operations of 15 to 20 s, looked at every second",
         Load(operations=5000, interval=1.0, durations=(15.0, 20.0)),
     ),
 )
 QUICK = (
     Scenario(
-        "100 operations of 0.5–1 s, looked at every 0.25 s: a smoke test, no measurement",
+        "100 operations of 0.5 to 1 s, looked at every 0.25 s: a smoke test, no measurement",
         Load(operations=100, interval=0.25, durations=(0.5, 1.0), patience=30.0),
     ),
 )
@@ -172,7 +172,7 @@ def _cells(row: Figures | None, yardstick: Figures | None, patience: float) -> l
 
 def _compared(name: str, row: Figures, yardstick: Figures | None) -> str:
     shown = f"{row[name]:.2f}"
-    return shown if yardstick is None else f"{shown} ({row[name] / yardstick[name]:.2f} ×)"
+    return shown if yardstick is None else f"{shown} ({row[name] / yardstick[name]:.2f}x)"
 
 
 def _company(scenario: Document) -> str:
@@ -184,7 +184,7 @@ def _company(scenario: Document) -> str:
     others = max(trial["others_busy"] for trial in trials)
     return (
         f"The service's core was busy for {service:.0%} of the time at most; all else on the "
-        f"machine took {others:.0%} of a core at most. × compares with {YARDSTICK}."
+        f"machine took {others:.0%} of a core at most. The factors compare with {YARDSTICK}."
     )
 
 

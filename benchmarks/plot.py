@@ -1,5 +1,8 @@
 """The plot of cost against operations in flight: small, and the same for the same numbers."""
 
+# matplotlib's own annotations leave its keyword arguments open.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`RESULTS.md` and its plot, out of `results/*.json` and nothing else: `python -m benchmarks.report`.
+"""`RESULTS.md` and its plot, out of `results/*.json` alone: `python -m benchmarks.report`.
 
 No number in it is written by hand. With `--quick` it reads what the quick runs found and writes
 nothing, to show that it works.

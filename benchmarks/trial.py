@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

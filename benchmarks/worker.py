@@ -32,7 +32,8 @@ async def _work(spec: Spec, greeting: dict[str, Any]) -> dict[str, Any]:
     contend = load(spec.contender)
     async with contend(service, spec.load.interval) as fan_out:
         await fan_out([greeting["warm_up"]] * CONNECTIONS, lambda _run, _status: None)
-        features = list(islice(cycle(greeting["features"]), spec.load.operations))
+        offered: list[int] = greeting["features"]
+        features = list(islice(cycle(offered), spec.load.operations))
         sys.stdout.write('"ready"\n')
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.readline)

@@ -69,10 +69,10 @@ class State(ABC, Generic[SnapshotT]):
 
     __slots__ = (
         "__weakref__",
+        "_request",
         "began",
         "failing_since",
         "failures",
-        "_request",
         "group",
         "is_known",
         "is_looking",

@@ -33,13 +33,13 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
         raise_for_status=True,
     ) as session:
 
-        async def run(feature: int, seen: Seen) -> Any:  # noqa: ANN401 - JSON as it is
+        async def run(feature: int, seen: Seen) -> object:
             async with session.post(service.dispatch_url(feature), json={}) as response:
                 url = service.run_url(json.loads(await response.read())["runId"])
             while True:
                 await asyncio.sleep(interval)
                 async with session.get(url) as response:
-                    digest = json.loads(await response.read())
+                    digest: dict[str, Any] = json.loads(await response.read())
                 if digest["status"] != "running":
                     seen(digest["runId"], digest["status"])
                     return digest

@@ -86,12 +86,12 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
         service.url, transport=transport, policies=[HeadersPolicy(service.headers)]
     )
 
-    async def run(feature: int, seen: Seen) -> Any:  # noqa: ANN401 - JSON as it is
+    async def run(feature: int, seen: Seen) -> object:
         request = HttpRequest("POST", service.dispatch_url(feature), json={})
         dispatched = await client.send_request(request)
         dispatched.raise_for_status()
         poller = AsyncLROPoller(client, dispatched, _deserialize, RunPolling(service, interval))
-        digest = await poller.result()
+        digest: dict[str, Any] = await poller.result()
         seen(digest["runId"], digest["status"])
         return digest
 

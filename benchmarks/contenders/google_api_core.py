@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["contend"]
 
 
-class RunFuture(AsyncFuture):  # type: ignore[misc]  # google-api-core leaves it untyped
+class RunFuture(AsyncFuture):
     """A run."""
 
     def __init__(self, session: ClientSession, url: str, retry: AsyncRetry) -> None:
-        super().__init__(retry=retry)
+        super().__init__(retry=retry)  # type: ignore[no-untyped-call]
         self._session = session
         self._url = url
 
@@ -41,7 +41,7 @@ class RunFuture(AsyncFuture):  # type: ignore[misc]  # google-api-core leaves it
             digest = json.loads(await response.read())
         if digest["status"] == "running":
             return False
-        self.set_result(digest)
+        self.set_result(digest)  # type: ignore[no-untyped-call]
         return True
 
     async def cancel(self) -> bool:
@@ -66,11 +66,12 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
         raise_for_status=True,
     ) as session:
 
-        async def run(feature: int, seen: Seen) -> Any:  # noqa: ANN401 - JSON as it is
+        async def run(feature: int, seen: Seen) -> object:
             async with session.post(service.dispatch_url(feature), json={}) as response:
                 url = service.run_url(json.loads(await response.read())["runId"])
             await asyncio.sleep(interval)
-            digest = await RunFuture(session, url, retry).result()
+            future = RunFuture(session, url, retry)
+            digest: dict[str, Any] = await future.result()  # type: ignore[no-untyped-call]
             seen(digest["runId"], digest["status"])
             return digest
 

@@ -30,10 +30,10 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     turn = asyncio.Semaphore(CONNECTIONS)
     async with httpx.AsyncClient(
-        headers=service.headers, limits=limits, timeout=None, trust_env=False
+        headers=service.headers, limits=limits, timeout=30, trust_env=False
     ) as client:
 
-        async def run(feature: int, seen: Seen) -> Any:  # noqa: ANN401 - JSON as it is
+        async def run(feature: int, seen: Seen) -> object:
             async with turn:
                 response = await client.post(service.dispatch_url(feature), json={})
             url = service.run_url(json.loads(response.content)["runId"])
@@ -41,7 +41,7 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
                 await asyncio.sleep(interval)
                 async with turn:
                     response = await client.get(url)
-                digest = json.loads(response.raise_for_status().content)
+                digest: dict[str, Any] = json.loads(response.raise_for_status().content)
                 if digest["status"] != "running":
                     seen(digest["runId"], digest["status"])
                     return digest
