@@ -24,10 +24,22 @@ from testvibe_async._protocol import GET_RUN, LIST_RUNS, Response, decipher
 from testvibe_async.errors import ServerError
 
 if TYPE_CHECKING:
-    from pytest_benchmark.fixture import BenchmarkFixture
+    from collections.abc import Callable
+    from typing import ParamSpec, Protocol, TypeVar
 
     from benchmarks.results import Document
     from testvibe_async import Run
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+    class Benchmark(Protocol):
+        """The fixture of pytest-benchmark, which leaves it untyped."""
+
+        def __call__(self, step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            """Time a step, and return what it returned."""
+            ...
+
 
 __all__ = ["micro_table"]
 
@@ -85,7 +97,7 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("digest", DIGESTS)
-def test_decipher_a_digest(benchmark: BenchmarkFixture, digest: str) -> None:
+def test_decipher_a_digest(benchmark: Benchmark, digest: str) -> None:
     """From the bytes of get_run to a `Run`."""
     request = GET_RUN.request(project=PROJECT, run=214)
     response = _response(DIGESTS[digest])
@@ -94,12 +106,12 @@ def test_decipher_a_digest(benchmark: BenchmarkFixture, digest: str) -> None:
 
 
 @pytest.mark.parametrize("digest", DIGESTS)
-def test_parse_a_digest(benchmark: BenchmarkFixture, digest: str) -> None:
+def test_parse_a_digest(benchmark: Benchmark, digest: str) -> None:
     """The part of it that is `json.loads`: what no client can do without."""
     assert benchmark(json.loads, _response(DIGESTS[digest]).body)
 
 
-def test_decipher_a_list_of_100_runs(benchmark: BenchmarkFixture) -> None:
+def test_decipher_a_list_of_100_runs(benchmark: Benchmark) -> None:
     """From the bytes of list_runs to 100 of them, each in flight."""
     request = LIST_RUNS.request(project=PROJECT, query={"limit": 100})
     response = _response([{**_row(run), **WAITING, "status": "running"} for run in range(100)])
@@ -107,13 +119,13 @@ def test_decipher_a_list_of_100_runs(benchmark: BenchmarkFixture) -> None:
     assert len(runs) == 100  # noqa: PLR2004
 
 
-def test_parse_a_list_of_100_runs(benchmark: BenchmarkFixture) -> None:
+def test_parse_a_list_of_100_runs(benchmark: Benchmark) -> None:
     """The part of it that is `json.loads`."""
     rows = [{**_row(run), **WAITING, "status": "running"} for run in range(100)]
     assert benchmark(json.loads, _response(rows).body)
 
 
-def test_build_a_request(benchmark: BenchmarkFixture) -> None:
+def test_build_a_request(benchmark: Benchmark) -> None:
     """A get_run, with its path."""
 
     def build() -> str:
@@ -123,7 +135,7 @@ def test_build_a_request(benchmark: BenchmarkFixture) -> None:
     assert path.endswith("/runs/214")
 
 
-def test_decide_when_to_look_next(benchmark: BenchmarkFixture) -> None:
+def test_decide_when_to_look_next(benchmark: Benchmark) -> None:
     """After a look that succeeded, and one that failed."""
 
     def decide() -> float:
@@ -132,7 +144,7 @@ def test_decide_when_to_look_next(benchmark: BenchmarkFixture) -> None:
     assert benchmark(decide) == 12  # noqa: PLR2004
 
 
-def test_decide_whether_to_retry(benchmark: BenchmarkFixture) -> None:
+def test_decide_whether_to_retry(benchmark: Benchmark) -> None:
     """After a 503."""
     error = ServerError("try later", status=503, code=None, method="GET", url="/", retry_after=None)
     policy = RetryPolicy()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-import aioresponses.core
 import pytest
 
 from testvibe_async import Client
@@ -23,20 +20,6 @@ KEY = "tvb_" + "k" * 43
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:
     """Run every asynchronous test on virtual time."""
     return {"virtual": VirtualTimeLoop}
-
-
-class _PatchedResponse(aiohttp.ClientResponse):
-    """Lets aioresponses 0.7.9 make responses with aiohttp 3.14, which asks for one argument more.
-
-    Delete it once aioresponses passes `stream_writer` itself.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("stream_writer", SimpleNamespace(output_size=0))
-        super().__init__(*args, **kwargs)
-
-
-aioresponses.core.ClientResponse = _PatchedResponse  # type: ignore[misc]
 
 
 @pytest.fixture

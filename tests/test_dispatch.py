@@ -278,8 +278,7 @@ class TestLostGenerations:
         emulator.fail("generate_feature", Fault.lost())
         emulator.fail("get_generation_status", Fault.status(500), skip=1, times=4)
         dispatch = asyncio.ensure_future(project.generate_feature("Draft"))
-        while len(emulator.generations) == 1:
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
         request_id = list(emulator.generations)[-1]
         emulator.finish_generation(request_id)
 
@@ -482,9 +481,7 @@ class TestClosing:
 
 
 class TestConflicts:
-    async def test_a_generation_in_flight_is_named(
-        self, emulator: Emulator, project: Project
-    ) -> None:
+    async def test_a_generation_in_flight_is_named(self, project: Project) -> None:
         """A 409 of generate_feature carries the ref of the one in flight."""
         running = await project.generate_feature("Draft")
 
@@ -521,9 +518,7 @@ class TestConflicts:
         assert (await joined) is (await running)
         assert len(emulator.generations) == 1
 
-    async def test_attaching_to_nothing_dispatches(
-        self, emulator: Emulator, project: Project
-    ) -> None:
+    async def test_attaching_to_nothing_dispatches(self, project: Project) -> None:
         """on_conflict="attach" starts a generation where none is in flight."""
         operation = await project.generate_feature("Draft", on_conflict="attach")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from aioresponses import aioresponses
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.conftest import client_of
 from testvibe_async import (
@@ -39,6 +39,7 @@ from testvibe_async import (
     OutcomeError,
     OutcomeUnknownError,
     RateLimitedError,
+    Ref,
     ResponseError,
     RetryPolicy,
     Run,
@@ -333,8 +334,9 @@ async def test_it_has_the_ref_that_it_promises(emulator: Emulator, kind: type[Vi
     """What can be picked up again is named, and a ref stands where there is an operation alone."""
     error = await raised(kind, emulator)
     if kind in WITH_REF:
+        ref: Ref = error.ref
         async with client_of(emulator) as client:
-            assert client.attach(error.ref).ref == error.ref
+            assert client.attach(ref).ref == ref
         if kind not in {OperationNotFoundError, GenerationInProgressError}:
             assert str(error.ref) in str(error) or kind is OperationSupersededError
     else:
@@ -396,25 +398,33 @@ async def test_garbage_holds_no_key_either(emulator: Emulator) -> None:
         assert emulator.api_key not in repr(one)
 
 
+class NoNames(AbstractResolver):
+    """A DNS that knows nobody."""
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,  # noqa: ARG002 - aiohttp passes it
+        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 - aiohttp passes it
+    ) -> list[ResolveResult]:
+        raise socket.gaierror(-2, f"{host}: Name or service not known")
+
+    async def close(self) -> None:
+        pass
+
+
 async def test_a_name_that_is_unknown_to_dns_was_not_sent() -> None:
     """A DNS failure is NotSentError after every attempt, from aiohttp's own error."""
-    key = aiohttp.client_reqrep.ConnectionKey(
-        "testvibe.example",
-        443,
-        is_ssl=True,
-        ssl=True,
-        proxy=None,
-        proxy_auth=None,
-        proxy_headers_hash=None,
-    )
-    lookup = aiohttp.ClientConnectorDNSError(key, socket.gaierror(-2, "Name or service not known"))
-    with aioresponses() as mocked:
-        mocked.get("https://testvibe.example/api/v1/ops/projects", exception=lookup, repeat=True)
-        async with Client("https://testvibe.example", api_key="tvb_" + "k" * 43) as client:
-            with pytest.raises(NotSentError) as caught:
-                await client.list_projects()
+    server = "https://testvibe.example"
+    connector = aiohttp.TCPConnector(resolver=NoNames())
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        Client(server, api_key="tvb_" + "k" * 43, session=session) as client,
+    ):
+        with pytest.raises(NotSentError) as caught:
+            await client.list_projects()
     assert caught.value.attempts == 4
-    assert caught.value.__cause__ is lookup
+    assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorDNSError)
     assert "testvibe.example" in str(caught.value)
 
 

@@ -28,6 +28,8 @@ from testvibe_async import (
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from testvibe_async.testing import Emulator
 
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
@@ -86,9 +88,11 @@ def test_every_event_has_its_own_hook() -> None:
 def test_an_event_goes_to_its_hook_alone(event: Event, hook: str, _level: int, _line: str) -> None:
     """The hook of an event is called once, with the event, and no other hook is."""
     calls: list[tuple[str, object]] = []
-    hooks: dict[str, Any] = {
-        name.name: lambda seen, name=name.name: calls.append((name, seen)) for name in fields(Hooks)
-    }
+
+    def hook_named(name: str) -> Callable[[object], None]:
+        return lambda seen: calls.append((name, seen))
+
+    hooks: dict[str, Any] = {name.name: hook_named(name.name) for name in fields(Hooks)}
     Hooks(**hooks).emit(event)
     assert calls == [(hook, event)]
 

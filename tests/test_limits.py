@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
 from testvibe_async._limits import Gate
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
 
 def now() -> float:
     """Return the virtual time."""
     return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def slot(gate: Gate, *, is_look: bool = False) -> AsyncGenerator[None]:
+    """Hold a turn for the body."""
+    await gate.enter(is_look=is_look)
+    try:
+        yield
+    finally:
+        gate.leave()
 
 
 class Traffic:
@@ -25,7 +40,7 @@ class Traffic:
 
     async def pass_through(self, number: int) -> None:
         """Take a turn, and hold it for a while."""
-        async with self.gate.slot():
+        async with slot(self.gate):
             self.began[number] = now()
             self.at_once += 1
             self.most = max(self.most, self.at_once)
@@ -102,7 +117,7 @@ async def test_a_failed_request_gives_its_turn_back() -> None:
     gate = Gate(1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
-            async with gate.slot():
+            async with slot(gate):
                 raise ZeroDivisionError
     await Traffic(gate).pass_through(1)
 
@@ -127,7 +142,7 @@ def test_a_gate_can_be_made_outside_an_event_loop() -> None:
     gate = Gate(1)
 
     async def use() -> None:
-        async with gate.slot():
+        async with slot(gate):
             await asyncio.sleep(0)
 
     asyncio.run(use())
@@ -155,7 +170,7 @@ async def test_after_a_rest_the_rate_is_half_and_recovers() -> None:
     began: list[float] = []
 
     async def one() -> None:
-        async with gate.slot():
+        async with slot(gate):
             began.append(now())
 
     async def steady(seconds: float) -> None:
@@ -206,7 +221,7 @@ async def test_neither_lane_starves_the_other(*, crowd: bool, single: bool) -> N
     served: list[bool] = []
 
     async def pass_through(*, is_look: bool) -> None:
-        async with gate.slot(is_look=is_look):
+        async with slot(gate, is_look=is_look):
             served.append(is_look)
             await asyncio.sleep(1)
 
@@ -220,7 +235,7 @@ async def test_neither_lane_starves_the_other(*, crowd: bool, single: bool) -> N
 async def test_a_turn_that_was_just_given_is_passed_on_when_its_owner_is_cancelled() -> None:
     """Cancelling a request in the moment in which it gets its turn loses no place."""
     gate = Gate(1)
-    async with gate.slot():
+    async with slot(gate):
         tasks = [asyncio.create_task(Traffic(gate).pass_through(number)) for number in range(2)]
         await asyncio.sleep(0)
     tasks[0].cancel()
@@ -236,7 +251,7 @@ async def test_an_open_gate_holds_up_nobody() -> None:
 
     async def pass_through() -> None:
         nonlocal entered
-        async with gate.slot():
+        async with slot(gate):
             entered += 1
             await asyncio.sleep(3600)
 

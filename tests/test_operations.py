@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 from contextlib import aclosing
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -484,7 +485,7 @@ class TestObserving:
             await operation
 
         at = [request.at for request in emulator.requests if request.operation == "get_run"]
-        gaps = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(at)]
         assert len(at) < 20
         assert gaps == pytest.approx([6, 12, 24, *[30] * (len(gaps) - 3)], abs=0.5)
 
@@ -658,7 +659,7 @@ class TestGenerations:
         with pytest.raises(WaitTimeoutError):
             await operation.wait(timeout=65)
         at = [r.at for r in emulator.requests if r.operation == "get_generation_status"][1:]
-        gaps = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(at)]
 
         assert gaps[0] == pytest.approx(3, abs=0.3)
         assert max(gaps) < 4
@@ -736,7 +737,7 @@ class TestGenerations:
 
         assert (await operation).request_id == operation.request_id
 
-    async def test_cancelling(self, emulator: Emulator, project: Project) -> None:
+    async def test_cancelling(self, project: Project) -> None:
         """cancel() ends the generation at the service, and the operation sees it."""
         operation = await project.generate_feature("Draft")
         await operation.cancel()
@@ -788,9 +789,7 @@ class TestGenerations:
         assert log.request_id == operation.request_id
         assert log.sections[0].log
 
-    async def test_the_log_of_another_is_refused(
-        self, emulator: Emulator, project: Project
-    ) -> None:
+    async def test_the_log_of_another_is_refused(self, project: Project) -> None:
         """log() never returns the log of a newer generation."""
         operation = await project.generate_feature("Draft")
         await operation
@@ -821,9 +820,7 @@ class TestRefs:
 
             assert (await attached).is_generated
 
-    async def test_an_old_ref_has_no_first_seconds(
-        self, emulator: Emulator, project: Project, client: Client
-    ) -> None:
+    async def test_an_old_ref_has_no_first_seconds(self, project: Project, client: Client) -> None:
         """A generation attached long after its dispatch is superseded at the first look."""
         operation = await project.generate_feature("Draft")
         document = json.loads(operation.ref.to_json()) | {
@@ -896,8 +893,10 @@ class TestMany:
 
     async def test_none_are_no_trouble(self, client: Client) -> None:
         """Nothing to wait for is over at once."""
-        assert await client.gather() == []
-        assert [operation async for operation in client.finished([])] == []
+        none: list[RunOperation] = []
+
+        assert await client.gather(*none) == []
+        assert [operation async for operation in client.finished(none)] == []
 
     async def test_one_that_can_not_be_seen_is_raised_and_the_rest_goes_on(
         self, emulator: Emulator, client: Client

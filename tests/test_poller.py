@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import client_of
 from testvibe_async import ObservationError, Operation, Run, StatusChanged
-from testvibe_async import _poller as poller_module
 from testvibe_async.events import Hooks
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -60,7 +61,7 @@ async def test_the_interval_is_kept(emulator: Emulator, project: Project) -> Non
 
     at = looks(emulator)
     assert 2.7 <= at[0] <= 3.0
-    assert [later - earlier for earlier, later in zip(at, at[1:], strict=False)] == pytest.approx(
+    assert [later - earlier for earlier, later in pairwise(at)] == pytest.approx(
         [3.0] * (len(at) - 1)
     )
 
@@ -80,7 +81,7 @@ async def test_the_phase_differs_between_clients(
     """Clients started at the same moment do not look at the same moment."""
     first_looks: list[float] = []
     for chance in (0.0, 0.5):
-        monkeypatch.setattr(poller_module.random, "random", lambda chance=chance: chance)
+        monkeypatch.setattr(random, "random", lambda chance=chance: chance)
         start, before = now(), len(looks(emulator))
         async with client_of(emulator) as client:
             await (await client.project().run_feature("Checkout"))
@@ -105,9 +106,7 @@ async def test_looks_are_bounded_by_the_connections(emulator: Emulator) -> None:
     assert busiest == 4
 
 
-async def test_a_slow_look_delays_no_neighbour(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_slow_look_delays_no_neighbour(emulator: Emulator, project: Project) -> None:
     """A look that hangs holds up nobody else."""
     stuck, fine = [await project.run_feature("Checkout") for _ in range(2)]
     emulator.fail("get_run", Fault.hang(), times=1, when=lambda r: r.run_id == stuck.run_id)
@@ -120,7 +119,7 @@ async def test_a_slow_look_delays_no_neighbour(
 
 
 async def test_an_operation_added_during_a_tick_is_served(
-    emulator: Emulator, client: Client, project: Project
+    emulator: Emulator, project: Project
 ) -> None:
     """Whoever begins to wait while looks are under way is served like everybody else."""
     early, late = [await project.run_feature("Checkout") for _ in range(2)]
@@ -163,9 +162,7 @@ async def test_a_wait_that_ends_before_its_turn_is_not_served(emulator: Emulator
     assert emulator.count("get_run", run_id=idle.run_id) == 0
 
 
-async def test_an_earlier_wait_hastens_the_timer(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_an_earlier_wait_hastens_the_timer(emulator: Emulator, project: Project) -> None:
     """A look that is due earlier than the one the poller sleeps for comes first."""
     late = await project.run_feature("Checkout")
     await asyncio.sleep(2)
@@ -181,7 +178,7 @@ async def test_an_earlier_wait_hastens_the_timer(
 
 
 async def test_a_defect_is_told_and_the_next_wait_goes_on(
-    emulator: Emulator, project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where looking fails in a way nobody foresaw, the wait ends, and a later one starts anew."""
     operation = await project.run_feature("Checkout")

@@ -6,7 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -140,8 +140,8 @@ def members(kind: type) -> Iterator[tuple[str, object]]:
     """Return the functions and properties that a class itself defines and shows."""
     for name, member in vars(kind).items():
         is_shown = not name.startswith("_")
-        inner = member.fget if isinstance(member, property) else member
-        inner = inner.__func__ if isinstance(inner, classmethod | staticmethod) else inner
+        inner: Any = member.fget if isinstance(member, property) else member
+        inner = getattr(inner, "__func__", inner)  # of a class or static method
         is_ours = inspect.isfunction(inner) and inner.__module__.startswith("testvibe_async")
         if is_shown and is_ours:
             yield name, inner

@@ -79,7 +79,8 @@ def test_the_table_of_operations_is_the_one_in_force() -> None:
     for endpoint in _protocol.ENDPOINTS.values():
         path = re.sub(r"^/projects/{project}/", "…/", endpoint.path)
         row = re.search(
-            rf"\| `(?:client|project)\.{endpoint.name}\(.*?\)` \| `{endpoint.method} (.*?)` \| (.*) \|",
+            rf"\| `(?:client|project)\.{endpoint.name}\(.*?\)` "
+            rf"\| `{endpoint.method} (.*?)` \| (.*) \|",
             README,
         )
         assert row is not None, endpoint.name

@@ -103,7 +103,7 @@ async def test_the_outcome_is_never_a_rows(
     assert counts(emulator)[1] <= 3 * ROUNDS
 
 
-async def test_transitions_are_seen(emulator: Emulator, client: Client, project: Project) -> None:
+async def test_transitions_are_seen(emulator: Emulator, project: Project) -> None:
     """Whoever iterates gets each transition with its full snapshot, lists or no lists."""
     operations = await dispatched(project, 5)
 
@@ -133,7 +133,7 @@ async def test_the_phase_of_one_that_is_only_awaited_is_taken_from_the_list(
     assert len(heard) == 10
 
 
-async def test_no_operation_goes_unread_for_longer_than_a_minute(client: Client) -> None:
+async def test_no_operation_goes_unread_for_longer_than_a_minute() -> None:
     """Each of many long runs is read by id at least every 60 s."""
     scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
     async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
@@ -181,7 +181,7 @@ async def test_followed_generations_are_read_by_id(emulator: Emulator, project: 
 
 
 async def test_two_generations_of_one_feature_are_told_apart(
-    emulator: Emulator, client: Client, project: Project
+    emulator: Emulator, project: Project
 ) -> None:
     """A row of a feature stands for one generation alone; another is read by id."""
     for number in range(3):

@@ -749,20 +749,23 @@ def key_in(request: bytes) -> bytes:
     return next(line for line in request.split(b"\r\n") if b"tvb_" in line)
 
 
+ECHOES: list[Callable[[bytes], bytes]] = [
+    lambda heard: http(400, b'{"error": "x", "message": "' + key_in(heard) + b'"}'),
+    lambda heard: http(400, b'{"error": "' + key_in(heard) + b'", "message": "m"}'),
+    lambda heard: http(500, heard),
+    lambda heard: http(200, heard),
+    lambda heard: http(200, b'{"id": "' + key_in(heard) + b'", "runId": 1}'),
+    lambda heard: http(302, b"", "Location: /login/" + key_in(heard).decode().split()[-1]),
+    lambda heard: b"HTTP/1.1 4xx " + key_in(heard) + b"\r\n\r\n",
+    lambda heard: key_in(heard) + b"\r\n\r\n",
+    lambda heard: b"HTTP/1.1 200 OK\r\n" + key_in(heard).replace(b":", b"") + b"\r\n\r\n",
+    lambda heard: b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(heard) + b"\r\n\r\n",
+]
+
+
 @pytest.mark.parametrize(
     "answer",
-    [
-        lambda heard: http(400, b'{"error": "x", "message": "' + key_in(heard) + b'"}'),
-        lambda heard: http(400, b'{"error": "' + key_in(heard) + b'", "message": "m"}'),
-        lambda heard: http(500, heard),
-        lambda heard: http(200, heard),
-        lambda heard: http(200, b'{"id": "' + key_in(heard) + b'", "runId": 1}'),
-        lambda heard: http(302, b"", "Location: /login/" + key_in(heard).decode().split()[-1]),
-        lambda heard: b"HTTP/1.1 4xx " + key_in(heard) + b"\r\n\r\n",
-        lambda heard: key_in(heard) + b"\r\n\r\n",
-        lambda heard: b"HTTP/1.1 200 OK\r\n" + key_in(heard).replace(b":", b"") + b"\r\n\r\n",
-        lambda heard: b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(heard) + b"\r\n\r\n",
-    ],
+    ECHOES,
     ids=[
         "message",
         "code",

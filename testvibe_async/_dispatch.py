@@ -162,8 +162,10 @@ class Dispatcher:
         task = asyncio.create_task(self._closable(dispatch), name="testvibe_async dispatch")
         self._under_way[task] = flight
         task.add_done_callback(self._under_way.pop)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task.add_done_callback(lambda _: over.done() or over.set_result(None))
         try:
-            await asyncio.wait([task])
+            await over
         except asyncio.CancelledError:
             _abandon(task, flight)
             task.add_done_callback(_report_abandoned)

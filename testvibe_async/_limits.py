@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Gate"]
 
@@ -49,39 +48,41 @@ class Gate:
         self._lanes: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
         self._last_lane = 0
         self._rate_limit = rate_limit
+        self._is_limited = rate_limit is not None
         self._meter = _Meter()
         self._rate_before_rest = 0.0
         self._rests_until = 0.0
         self._next_start = 0.0
 
-    @asynccontextmanager
-    async def slot(self, *, is_look: bool = False) -> AsyncGenerator[None]:
-        """Wait for a turn, and hold it for the body.
+    async def enter(self, *, is_look: bool = False) -> None:
+        """Wait for a turn, and take it; `leave` gives it back.
 
         Args:
             is_look: Whether it is one of the poller's looks, which have a lane of their own.
         """
-        await self._enter(self._lanes[is_look])
-        try:
-            await self._wait_for_start()
-            yield
-        finally:
-            self._leave()
-
-    async def _enter(self, lane: deque[asyncio.Future[None]]) -> None:
         if self._free:
             self._free -= 1
-            return
+        else:
+            await self._wait_for_turn(self._lanes[is_look])
+        if self._is_limited:
+            try:
+                await self._wait_for_start()
+            except BaseException:
+                self.leave()
+                raise
+        self._meter.count(asyncio.get_running_loop().time())
+
+    async def _wait_for_turn(self, lane: deque[asyncio.Future[None]]) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lane.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()
+                self.leave()
             raise
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Hand the turn to the other lane's next, else to the same lane's, else keep it free."""
         for number in (1 - self._last_lane, self._last_lane):
             lane = self._lanes[number]
@@ -111,8 +112,7 @@ class Gate:
             if start > now:
                 await self._sleep(start - now)
             if loop.time() >= self._rests_until:
-                break
-        self._meter.count(loop.time())
+                return
 
     def _reserve(self, now: float) -> float:
         """Return when the next request may begin, and move that on by the spacing in force."""
@@ -125,6 +125,7 @@ class Gate:
         """Return the requests a second that are allowed now; None for any number."""
         recovered = 0.5 + 0.5 * (now - self._rests_until) / RECOVERY_SECONDS
         if not self._rate_before_rest or recovered >= 1:
+            self._is_limited = self._rate_limit is not None
             return self._rate_limit
         rate = self._rate_before_rest * recovered
         return min(rate, self._rate_limit) if self._rate_limit else rate
@@ -134,6 +135,7 @@ class Gate:
         now = asyncio.get_running_loop().time()
         if now >= self._rests_until:
             self._rate_before_rest = max(LEAST_RATE, self._meter.rate(now))
+            self._is_limited = True
         self._rests_until = max(self._rests_until, now + seconds)
 
 

@@ -297,7 +297,7 @@ class Poller:
             state.looked = state.read_at = loop.time()
         before = state.phase, state.status
         fault = state.accept(snapshot, ticket=ticket, now=loop.time())
-        self._sweep_of(state.ref).note(state)
+        state.group.note(state)
         if (state.phase, state.status) != before:
             self._hooks.emit(StatusChanged(state.ref, state.present))
         return fault

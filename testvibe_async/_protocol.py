@@ -10,6 +10,7 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
@@ -58,6 +59,7 @@ __all__ = [
     "custom_request",
     "decipher",
     "endpoint_overrides",
+    "parse_date",
 ]
 
 T = TypeVar("T")
@@ -185,7 +187,7 @@ class Response:
     @property
     def date(self) -> datetime | None:
         """When it was answered by the service's clock; None where it does not say."""
-        return _date(self.headers.get("Date", ""))
+        return parse_date(self.headers.get("Date", ""))
 
 
 def _segment(name: str, value: str | int) -> str:
@@ -193,7 +195,12 @@ def _segment(name: str, value: str | int) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         message = f"{name} must be a name or a number that the service gave, not {value!r}"
         raise ConfigError(message)
-    encoded = quote(_utf8(name, str(value)), safe="")
+    return _quoted(_utf8(name, str(value)))
+
+
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> str:
+    encoded = quote(text, safe="")
     return encoded.replace(".", "%2E") if encoded in {".", ".."} else encoded
 
 
@@ -368,12 +375,13 @@ def _retry_after(response: Response) -> float | None:
     value = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
         return min(float(value), MAX_RETRY_AFTER)
-    if (date := _date(value)) is None:
+    if (date := parse_date(value)) is None:
         return None
     return max(0.0, (date - (response.date or response.received_at)).total_seconds())
 
 
-def _date(value: str) -> datetime | None:
+def parse_date(value: str) -> datetime | None:
+    """Read an HTTP date; None where it is none."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, IndexError, OverflowError):

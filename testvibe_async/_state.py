@@ -115,7 +115,7 @@ class State(ABC, Generic[SnapshotT]):
         self.read_at = began
         """When it was last read by id, or could first have been."""
 
-        self.group: object = None
+        self.group: Any = None
         """What it may be looked at together with; the poller's."""
 
         self.is_looking = False

@@ -20,7 +20,7 @@ from yarl import URL
 
 from testvibe_async import _policy
 from testvibe_async._limits import Gate
-from testvibe_async._protocol import Endpoint, Request, Response, decipher
+from testvibe_async._protocol import Endpoint, Request, Response, decipher, parse_date
 from testvibe_async._version import __version__
 from testvibe_async.errors import (
     ClientClosedError,
@@ -127,7 +127,7 @@ class Transport:
         self._routes = routes
         self._hooks = hooks
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._last_date: tuple[datetime, float] | None = None
+        self._last_date = ("", 0.0)
         self._closing = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -224,45 +224,45 @@ class Transport:
             attempt += 1
 
     async def _attempt(self, request: Request[T], flight: Flight, *, is_look: bool) -> T:
-        async with self._gate.slot(is_look=is_look):
+        await self._gate.enter(is_look=is_look)
+        try:
             if self.is_closed:
                 raise ClientClosedError
             flight.may_have_arrived = True
             flight.sent_at = asyncio.get_running_loop().time()
-            try:
-                return decipher(request, await self._timed(request))
-            except (NotSentError, ResponseError) as error:
-                flight.may_have_arrived = _may_have_acted(error)
-                if (seconds := _policy.pause_seconds(error)) is not None:
-                    self._gate.rest(seconds)
-                    self._hooks.emit(Paused(seconds, error))
-                raise
-
-    async def _timed(self, request: Request[Any]) -> Response:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        status = None
-        try:
-            response = await self.send(request)
-            status = response.status
-            if (date := response.date) is not None:
-                self._last_date = date, loop.time()
+            return decipher(request, await self._observed(request, flight.sent_at))
+        except (NotSentError, ResponseError) as error:
+            flight.may_have_arrived = _may_have_acted(error)
+            if (seconds := _policy.pause_seconds(error)) is not None:
+                self._gate.rest(seconds)
+                self._hooks.emit(Paused(seconds, error))
+            raise
         except TransportError as error:
             if self.is_closed:
                 raise ClientClosedError from error
             raise
-        else:
-            return response
         finally:
-            self._hooks.emit(
-                RequestFinished(
-                    request.endpoint.name,
-                    request.method,
-                    self.url_of(request),
-                    status=status,
-                    seconds=loop.time() - started,
+            self._gate.leave()
+
+    async def _observed(self, request: Request[Any], started: float) -> Response:
+        """Send a request, note what the service's clock says, and tell the hook."""
+        loop = asyncio.get_running_loop()
+        response = None
+        try:
+            response = await self.send(request)
+            self._last_date = response.headers.get("Date", ""), loop.time()
+        finally:
+            if self._hooks.is_heard(RequestFinished):
+                self._hooks.emit(
+                    RequestFinished(
+                        request.endpoint.name,
+                        request.method,
+                        self.url_of(request),
+                        status=None if response is None else response.status,
+                        seconds=loop.time() - started,
+                    )
                 )
-            )
+        return response
 
     async def send(self, request: Request[Any]) -> Response:
         """Send one request, once, and read the response to its end.
@@ -298,7 +298,7 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             what = f"the connection was lost ({error or type(error).__name__})"
             raise OutcomeUnknownError(what, method=method, url=url) from error
-        # Out here, so that it is not chained to aiohttp's error, which holds the key in its headers.
+        # Out here it is not chained to aiohttp's error, which holds the key in its headers.
         raise MalformedResponseError((problem,), status=0, method=method, url=url)
 
     def _whole(self, response: aiohttp.ClientResponse, body: bytes, url: str) -> Response:
@@ -339,10 +339,9 @@ class Transport:
 
         It is good to about a second, as HTTP dates are. None where no answer had a date.
         """
-        if self._last_date is None:
-            return None
-        date, answered = self._last_date
-        return date - timedelta(seconds=answered - at)
+        text, answered = self._last_date
+        date = parse_date(text)
+        return None if date is None else date - timedelta(seconds=answered - at)
 
     def refuse_calls(self) -> None:
         """Let every call from now on raise `ClientClosedError`, and those that wait for a turn."""

@@ -61,7 +61,7 @@ def read(body: bytes, shape: type[T]) -> T:
 
 def _parse(body: bytes) -> object:
     try:
-        return json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        return _decoder.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
 
@@ -77,6 +77,9 @@ def _finite(text: str) -> float:
 def _refuse_constant(word: str) -> None:
     message = f"{word} is not JSON"
     raise ValueError(message)
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _why_not_json(body: bytes, error: Exception) -> str:
@@ -148,6 +151,8 @@ def _instant(value: object, _type: object) -> datetime:
         instant = datetime.fromisoformat(_text(value, str))
     except (TypeError, ValueError):
         raise _expected("a time such as 2026-06-10T14:32:07Z", value) from None
+    if instant.tzinfo is UTC:
+        return instant
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
@@ -193,6 +198,23 @@ def _object(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise _expected("an object", value)
     return cast("dict[str, object]", value)
+
+
+def _is_optional(shape: object) -> bool:
+    """Say whether a type is a union of one type with None."""
+    members = get_args(shape)
+    return len(members) == 2 and members[1] is NoneType  # noqa: PLR2004 - the type, and None
+
+
+def _optional_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
+    """Read null as None. It does what cattrs does, without a look-up for each value."""
+    member = get_args(shape)[0]
+    structure_member = _converter.get_structure_hook(member)
+
+    def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - what the member is
+        return None if value is None else structure_member(value, member)
+
+    return structure
 
 
 def _is_list(shape: object) -> bool:
@@ -265,6 +287,7 @@ _converter.register_structure_hook(float, _number)
 _converter.register_structure_hook(bool, _truth)
 _converter.register_structure_hook(datetime, _instant)
 _converter.register_structure_hook_factory(has, _model_hook)
+_converter.register_structure_hook_factory(_is_optional, _optional_hook)
 _converter.register_structure_hook_factory(_is_list, _list_hook)
 _converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
 _converter.register_structure_hook_factory(

@@ -166,6 +166,10 @@ class Hooks:
                 )
                 raise ConfigError(message)
 
+    def is_heard(self, kind: type[Event]) -> bool:
+        """Say whether anybody hears events of a kind, so that they need be made at all."""
+        return getattr(self, kind.hook) is not None or logger.isEnabledFor(kind.level)
+
     def emit(self, event: Event) -> None:
         """Log the event and call its hook."""
         if logger.isEnabledFor(event.level):

@@ -28,7 +28,7 @@ _id: Validators = [instance_of(int), not_(instance_of(bool))]
 
 
 def _is_aware(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
         message = f"{field.name!r} must be a datetime with a time zone, not {value!r}"
         raise TypeError(message)
 
@@ -45,7 +45,7 @@ class Ref(ABC):
     project: str = field(validator=_text)
     """The project's id."""
 
-    dispatched_at: datetime | None = field(default=None, validator=optional(_is_aware))
+    dispatched_at: datetime | None = field(default=None, validator=_is_aware)
     """When this client dispatched it, by the local clock, in UTC; None where it did not."""
 
     @property
