@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.results import table, write
+from benchmarks.results import is_quick_asked, table, write
 from testvibe_async import RetryPolicy, RunRef
-from testvibe_async._policy import look_interval, outage_interval, retry_delay
+from testvibe_async._policy import outage_interval, retry_delay, standard_poll_plan
 from testvibe_async._protocol import GET_RUN, LIST_RUNS, Response, decipher
 from testvibe_async.errors import ServerError
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["micro_table"]
 
 PROJECT = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
+PLAN = standard_poll_plan(3.0)
 REF = RunRef(server="https://testvibe.example", project=PROJECT, run_id=214)
 WAITING = {"startedUtc": None, "finishedUtc": None, "summary": None}
 
@@ -139,7 +140,7 @@ def test_decide_when_to_look_next(benchmark: Benchmark) -> None:
     """After a look that succeeded, and one that failed."""
 
     def decide() -> float:
-        return outage_interval(look_interval(REF, 42.0, base=3.0), 2)
+        return outage_interval(PLAN("run", 42.0, None), 2)
 
     assert benchmark(decide) == 12  # noqa: PLR2004
 
@@ -201,7 +202,7 @@ def _words(name: str) -> str:
 
 def main() -> None:
     """Run the benchmark."""
-    is_quick = "--quick" in sys.argv[1:]
+    is_quick = is_quick_asked(__doc__)
     content = {"steps": _steps(_run(max_seconds=0.02 if is_quick else 1.0))}
     sys.stdout.write(f"{micro_table(content)}\n")
     write("micro", content, is_quick=is_quick)

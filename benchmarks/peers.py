@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, evolve, frozen
 
 from benchmarks.figures import Figures, medians
-from benchmarks.results import progress, table, write
+from benchmarks.results import is_quick_asked, progress, table, write
 from benchmarks.spec import Load, Spec
 from benchmarks.trial import attempt
 
@@ -190,7 +190,7 @@ def _company(scenario: Document) -> str:
 
 def main() -> None:
     """Run the benchmark."""
-    is_quick = "--quick" in sys.argv[1:]
+    is_quick = is_quick_asked(__doc__)
     scenarios, repeats = (QUICK, 1) if is_quick else (FULL, REPEATS)
     content = {"scenarios": asyncio.run(_run(scenarios, repeats))}
     sys.stdout.write(f"{scenario_tables(content)}\n")

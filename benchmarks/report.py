@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.micro import micro_table
 from benchmarks.peers import scenario_tables
 from benchmarks.plot import draw
-from benchmarks.results import progress, read
+from benchmarks.results import is_quick_asked, progress, read
 from benchmarks.scale import scale_table
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _origin(document: Document) -> str:
 
 def main() -> None:
     """Write the report, of those benchmarks that have a result."""
-    is_quick = "--quick" in sys.argv[1:]
+    is_quick = is_quick_asked(__doc__)
     found = {name: read(name, is_quick=is_quick) for name in SECTIONS}
     documents = {name: document for name, document in found.items() if document is not None}
     text = "\n".join([HEADING, *(_section(name, documents[name]) for name in documents)])

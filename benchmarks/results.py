@@ -6,6 +6,7 @@ takes the place of a full one.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -16,11 +17,20 @@ from benchmarks.machine import describe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Document", "progress", "read", "table", "write"]
+__all__ = ["Document", "is_quick_asked", "progress", "read", "table", "write"]
 
 Document: TypeAlias = dict[str, Any]
 
 FOLDER = Path(__file__).parent / "results"
+
+
+def is_quick_asked(description: str | None) -> bool:
+    """Read the command line, on which `--quick` asks for a run of seconds."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="take seconds, and measure nothing")
+    return bool(parser.parse_args().quick)
 
 
 def write(benchmark: str, content: Document, *, is_quick: bool) -> None:

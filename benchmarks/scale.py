@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from attrs import asdict, evolve, frozen
 
 from benchmarks.figures import medians
-from benchmarks.results import progress, table, write
+from benchmarks.results import is_quick_asked, progress, table, write
 from benchmarks.spec import Load, Spec
 from benchmarks.trial import attempt
 
@@ -118,7 +118,7 @@ def _cells(size: Document) -> list[str]:
 
 def main() -> None:
     """Run the benchmark."""
-    is_quick = "--quick" in sys.argv[1:]
+    is_quick = is_quick_asked(__doc__)
     full = [(size.load(), size.repeats) for size in FULL]
     loads = [(load, 1) for load in QUICK] if is_quick else full
     content = {"sizes": asyncio.run(_run(loads))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from testvibe_async import (
     DispatchUnknownError,
     Hooks,
     NotFoundError,
+    RateLimitedError,
+    RetryPolicy,
     RunRef,
 )
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
@@ -151,6 +154,45 @@ class TestClosing:
 
         assert [type(result) for result in results] == [ClientClosedError] * 2
         assert emulator.count("list_projects") == 1
+
+    @pytest.mark.parametrize(
+        "fault",
+        [Fault.status(429, retry_after=60), Fault.status(500)],
+        ids=["rests", "backs off"],
+    )
+    async def test_a_call_that_will_be_sent_again_ends_as_closed(
+        self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault
+    ) -> None:
+        """Nobody waits out a rest or a pause between attempts of a client that is closed."""
+        monkeypatch.setattr(random, "random", lambda: 1.0)
+        patient = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
+        client = client_of(emulator, retry=patient)
+        emulator.fail("list_projects", fault)
+        call = asyncio.ensure_future(client.list_projects())
+        await asyncio.sleep(1)
+
+        await client.aclose()
+
+        with pytest.raises(ClientClosedError):
+            await call
+        assert now() == 1
+        assert emulator.count("list_projects") == 1
+
+    async def test_a_call_in_somebody_elses_rest_ends_as_closed(self, emulator: Emulator) -> None:
+        """A call that waits for the end of a rest is told of the close, and is not sent."""
+        client = client_of(emulator, retry=RetryPolicy(attempts=1))
+        emulator.fail("list_projects", Fault.status(429, retry_after=60))
+        with pytest.raises(RateLimitedError):
+            await client.list_projects()
+        call = asyncio.ensure_future(client.get_project(emulator.project_id))
+        await asyncio.sleep(1)
+
+        await client.aclose()
+
+        with pytest.raises(ClientClosedError):
+            await call
+        assert now() == 1
+        assert emulator.count("get_project") == 0
 
     async def test_a_cancelled_close_still_closes(self, emulator: Emulator) -> None:
         """Cancelling aclose() in the middle leaves no wait behind and no session open."""
@@ -293,6 +335,19 @@ class TestArguments:
         """max_connections is a whole number from 1."""
         with pytest.raises(ConfigError, match="max_connections must be a whole number"):
             Client(SERVER, api_key=KEY, max_connections=value)
+
+    @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "8"])
+    def test_a_rate_is_a_number(self, value: Any) -> None:
+        """rate_limit is a number of requests a second above 0."""
+        with pytest.raises(ConfigError, match="rate_limit must be a number of requests a second"):
+            Client(SERVER, api_key=KEY, rate_limit=value)
+
+    async def test_a_rate_is_kept(self, emulator: Emulator) -> None:
+        """rate_limit spaces the requests of a client."""
+        async with client_of(emulator, rate_limit=0.5) as client:
+            await asyncio.gather(*(client.list_projects() for _ in range(4)))
+
+        assert [request.at for request in emulator.requests] == pytest.approx([0, 2, 4, 6])
 
     def test_a_project_must_be_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """project() without an id anywhere says where one may be given."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import KEY, client_of
 from testvibe_async import (
+    Client,
     ClientClosedError,
     ConfigError,
     ConflictError,
@@ -34,7 +37,7 @@ from testvibe_async.testing.emulator.scenario import Outcome
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async import Client, Project
+    from testvibe_async import Project
 
 ANSWER_LOST = [
     Fault.lost(),
@@ -240,6 +243,51 @@ class TestLostRuns:
 
         assert (await project.run_feature("Checkout")).adopted
 
+    @pytest.mark.parametrize("held_up", ["rest", "queue"])
+    async def test_a_run_that_began_before_ours_was_sent_is_not_ours(
+        self, emulator: Emulator, held_up: str
+    ) -> None:
+        """What a stranger dispatched while ours was held up on this side is never adopted."""
+        async with client_of(emulator, max_connections=1) as client, client_of(emulator) as other:
+            waits: list[asyncio.Future[Any]] = []
+            if held_up == "rest":
+                emulator.fail("run_feature", Fault.status(429, retry_after=25), times=1)
+            else:
+                emulator.fail("list_projects", Fault.delay(25), times=1)
+                waits.append(asyncio.ensure_future(client.list_projects()))
+                await asyncio.sleep(0)
+            ours = asyncio.ensure_future(client.project().run_feature("Checkout"))
+            await asyncio.sleep(10)
+            emulator.fail("run_feature", Fault.reset(), skip=1)
+            await other.project().run_feature("Checkout")
+
+            with pytest.raises(DispatchUnknownError):
+                await ours
+            await asyncio.gather(*waits)
+
+        assert len(emulator.runs) == 1
+
+    async def test_a_service_without_a_clock_settles_nothing(self) -> None:
+        """Where no answer has a date nobody can tell which run is new, so none is adopted."""
+        row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
+        rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}])
+        asked: list[str] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split()[0])
+            if asked[-1] == "GET":
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(rows)}\r\nConnection: close\r\n"
+                writer.write(f"{head}\r\n{rows}".encode())
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with Client(url, api_key=KEY, project="p") as client:
+                with pytest.raises(DispatchUnknownError):
+                    await client.project().run_feature("Checkout")
+
+        assert asked == ["POST", "GET", "GET", "GET"]
+
     async def test_it_is_sent_again_where_that_was_asked_for(
         self, emulator: Emulator, project: Project
     ) -> None:
@@ -423,8 +471,74 @@ class TestCancelling:
 
         assert emulator.count("run_feature") == 1
 
+    @pytest.mark.parametrize(
+        ("fault", "options"),
+        [
+            (Fault.status(429, retry_after=3), {}),
+            (Fault.reset(), {"retry_unknown": True}),
+        ],
+        ids=["429", "retry_unknown"],
+    )
+    async def test_what_nobody_wants_any_more_is_not_sent_again(
+        self, emulator: Emulator, client: Client, fault: Fault, options: dict[str, Any]
+    ) -> None:
+        """A POST whose caller was cancelled is not repeated, though it may be if he were there."""
+        emulator.fail("run_feature", fault, times=1)
+        emulator.fail("run_feature", Fault.delay(5), times=1)
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout", **options))
+        await asyncio.sleep(1)
+        caller.cancel()
+        await asyncio.sleep(60)
+
+        assert emulator.count("run_feature") == 1
+        assert emulator.runs == {}
+
+    async def test_a_lost_answer_is_settled_after_the_caller_left(self, emulator: Emulator) -> None:
+        """The id of a run whose answer was lost still reaches the hook of a cancelled caller."""
+        heard: list[Dispatched] = []
+        async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+            emulator.fail("run_feature", Fault.lost())
+            emulator.fail("list_runs", Fault.delay(5))
+            caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+            await asyncio.sleep(1)
+            caller.cancel()
+            await asyncio.sleep(30)
+
+        assert [(event.ref.key[-1], event.adopted) for event in heard] == [
+            (run_id, True) for run_id in emulator.runs
+        ]
+        assert len(heard) == 1
+
 
 class TestClosing:
+    async def test_closing_while_a_lost_answer_is_settled(self, emulator: Emulator) -> None:
+        """A client that closes before a lost answer was settled says that nobody knows."""
+        client = client_of(emulator)
+        emulator.fail("run_feature", Fault.lost())
+        emulator.fail("list_runs", Fault.hang())
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+
+        await client.aclose()
+
+        with pytest.raises(DispatchUnknownError, match="closed before that could be settled"):
+            await caller
+        assert now() == pytest.approx(11, abs=0.1)
+
+    async def test_closing_while_a_dispatch_rests(self, emulator: Emulator) -> None:
+        """A dispatch that only waits to be sent again is called back at once."""
+        client = client_of(emulator)
+        emulator.fail("run_feature", Fault.status(429, retry_after=60))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+
+        await client.aclose()
+
+        with pytest.raises(ClientClosedError):
+            await caller
+        assert now() == 1
+        assert emulator.count("run_feature") == 1
+
     async def test_closing_waits_for_the_answer(self, emulator: Emulator) -> None:
         """A POST under way at the close is finished: its caller gets the operation."""
         client = client_of(emulator)
@@ -536,6 +650,40 @@ class TestConflicts:
         assert own.request_id != running.request_id
         assert not own.adopted
         assert list(emulator.generations) == [running.request_id, own.request_id]
+
+    async def test_two_that_wait_for_one_both_have_their_turn(self, emulator: Emulator) -> None:
+        """Whoever loses the race for the next turn waits for that one too, and then has its own."""
+        async with client_of(emulator) as client, client_of(emulator) as other:
+            first = await client.project().generate_feature("Draft")
+
+            operations = await asyncio.gather(
+                client.project().generate_feature("Draft", on_conflict="wait"),
+                other.project().generate_feature("Draft", on_conflict="wait"),
+            )
+
+            assert sorted(emulator.generations) == sorted(
+                operation.request_id for operation in (first, *operations)
+            )
+            assert {operation.adopted for operation in operations} == {False}
+
+    async def test_waiting_for_one_that_another_took_the_place_of(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """on_conflict="wait" goes on where the one in flight is gone and a third is there."""
+        running = await project.generate_feature("Draft")
+        own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
+        await asyncio.sleep(10)
+        emulator.finish_generation(running.request_id)
+        async with client_of(emulator) as stranger:
+            third = await stranger.project().generate_feature("Draft")
+
+        operation = await own
+
+        assert list(emulator.generations) == [
+            running.request_id,
+            third.request_id,
+            operation.request_id,
+        ]
 
     async def test_one_that_ended_meanwhile_is_no_conflict(
         self, emulator: Emulator, project: Project

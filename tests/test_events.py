@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from attrs import fields
 
 from tests.conftest import client_of
 from testvibe_async import (
+    ConfigError,
     Dispatched,
     Event,
     Hooks,
@@ -139,6 +141,28 @@ def test_a_hook_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> N
     assert isinstance(record.exc_info[1], RuntimeError)
 
 
+def test_a_hook_that_raises_cancelled_error_cancels_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A hook that lets the end of a task of its own out does not end the task that called it."""
+
+    def fail(_: Dispatched) -> None:
+        raise asyncio.CancelledError
+
+    Hooks(on_dispatched=fail).emit(Dispatched(REF))
+    assert "the hook on_dispatched failed" in caplog.text
+
+
+@pytest.mark.parametrize("hook", [hook.name for hook in fields(Hooks)])
+def test_a_hook_that_nobody_would_await_is_refused(hook: str) -> None:
+    """An async function is no hook: the error says which, and what to do."""
+
+    async def forgotten(_: object) -> None: ...
+
+    with pytest.raises(ConfigError, match=f"the hook {hook} must be a plain function"):
+        Hooks(**{hook: forgotten})
+
+
 def test_a_hook_may_stop_the_program() -> None:
     """What is no Exception, such as KeyboardInterrupt, is not held back."""
 
@@ -163,6 +187,18 @@ async def test_hooks_that_raise_do_not_break_a_client(emulator: Emulator) -> Non
 
     hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), fail))
     emulator.fail("get_run", Fault.status(503, retry_after=1), times=2)
+    async with client_of(emulator, hooks=hooks) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert (await operation).is_finished
+
+
+async def test_hooks_that_raise_cancelled_error_do_not_break_a_client(emulator: Emulator) -> None:
+    """With every hook raising CancelledError, a run is dispatched and awaited as without any."""
+
+    def fail(_: object) -> None:
+        raise asyncio.CancelledError
+
+    hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), fail))
     async with client_of(emulator, hooks=hooks) as client:
         operation = await client.project().run_feature("Checkout")
         assert (await operation).is_finished

@@ -155,6 +155,16 @@ async def test_a_rate_is_kept() -> None:
     assert list(traffic.began.values()) == pytest.approx([number / 4 for number in range(9)])
 
 
+async def test_a_rest_holds_up_those_who_wait_for_their_start() -> None:
+    """Who has a place already, and waits for the rate alone, does not begin during a rest."""
+    traffic = Traffic(Gate(50, rate_limit=0.5))
+    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
+    await asyncio.sleep(1)
+    traffic.gate.rest(10.0)
+    await asyncio.gather(*tasks)
+    assert traffic.began == {0: 0.0, 1: 11.0}
+
+
 async def test_an_idle_time_earns_no_burst() -> None:
     """What was not used of a rate is not made up for later."""
     traffic = Traffic(Gate(50, rate_limit=4.0))

@@ -6,10 +6,12 @@ import asyncio
 import gc
 import json
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
 from testvibe_async import (
@@ -268,6 +270,38 @@ class TestPolling:
         assert caught.value.ref == operation.ref
         assert isinstance(caught.value.__cause__, ServerError)
 
+    @pytest.mark.parametrize("status", [401, 404, 500])
+    async def test_an_error_of_a_poll_is_not_its_own_cause(
+        self, emulator: Emulator, operation: RunOperation, status: int
+    ) -> None:
+        """Who walks through the causes of what poll() raised comes to an end."""
+        emulator.fail("get_run", Fault.status(status))
+
+        with pytest.raises((ObservationError, UnauthorizedError)) as caught:
+            await operation.poll()
+
+        causes: list[BaseException] = [caught.value]
+        while (cause := causes[-1].__cause__) is not None:
+            assert cause not in causes
+            causes.append(cause)
+
+    async def test_what_this_release_does_not_know_is_as_fresh_as_the_rest(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A look in which nothing but an unknown field differs is no change, and yet is kept."""
+        await operation.poll()
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"load": 0.5}), times=1)
+        changes = operation.updates()
+        await anext(changes)
+        following = asyncio.ensure_future(anext(changes))
+
+        seen = await operation.poll()
+
+        assert seen.extra == {"load": 0.5}
+        assert operation.snapshot is seen
+        assert not following.done()
+        following.cancel()
+
     async def test_a_poll_of_what_is_unknown(self, client: Client, emulator: Emulator) -> None:
         """A look at a run that the service does not know says so."""
         ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
@@ -374,6 +408,29 @@ class TestIterating:
         assert emulator.count("get_run") == 0
         with pytest.raises(StopAsyncIteration):
             await anext(changes)
+
+    async def test_closing_wakes_the_task_that_waits(self, operation: RunOperation) -> None:
+        """aclose() ends an iteration for the task that waits for its next change, at once."""
+        changes = aiter(operation)
+        await anext(changes)
+        waiting = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(1)
+
+        await changes.aclose()
+
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+        assert now() == 1
+
+    async def test_closing_drops_what_was_not_taken(self, operation: RunOperation) -> None:
+        """After aclose() an iteration yields nothing more, not even what had come before."""
+        changes = aiter(operation)
+        await anext(changes)
+        await operation
+
+        await changes.aclose()
+
+        assert [change async for change in changes] == []
 
     async def test_a_slow_consumer_misses_nothing(self, operation: RunOperation) -> None:
         """Transitions are kept for a body that takes its time."""
@@ -833,6 +890,23 @@ class TestRefs:
 
         assert now() < 1
 
+    @pytest.mark.parametrize("seconds", [-3600, -60, 0, 55])
+    async def test_a_clock_that_differs_a_little_takes_no_first_seconds(
+        self, emulator: Emulator, project: Project, seconds: float
+    ) -> None:
+        """A ref that seems up to a minute old may be new: the one before it is waited out."""
+        operation = await project.generate_feature("Draft")
+        dispatched_at = datetime.now(UTC) - timedelta(seconds=seconds)
+        emulator.fail(
+            "get_generation_status",
+            Fault.edit(lambda status: status | {"requestId": "previous"}),
+            times=2,
+        )
+        async with client_of(emulator) as other:
+            attached = other.attach(evolve(operation.ref, dispatched_at=dispatched_at))
+
+            assert (await attached).request_id == operation.request_id
+
     async def test_the_feature_id_is_learned(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
@@ -925,6 +999,40 @@ class TestMany:
         await asyncio.sleep(60)
 
         assert emulator.count("get_run") == asked <= len(operations)
+
+    async def test_two_tasks_on_one_iteration_of_many_are_told(self, client: Client) -> None:
+        """One finished() serves one task; a second is told so, and the first goes on."""
+        operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+        ends = client.finished(operations)
+        first = asyncio.ensure_future(anext(ends))
+        await asyncio.sleep(1)
+
+        with pytest.raises(RuntimeError, match="give each its own"):
+            await anext(ends)
+        assert {id(await first), id(await anext(ends))} == set(map(id, operations))
+
+    async def test_one_operation_twice_is_two_ends(
+        self, client: Client, operation: RunOperation
+    ) -> None:
+        """An operation that was passed twice comes twice."""
+        ends = client.finished([operation, operation])
+
+        assert [end async for end in ends] == [operation, operation]
+
+    async def test_a_kept_error_keeps_nobody_polled(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """What gather() raised can be kept, with its traceback, at no cost in looks."""
+        bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+        with pytest.raises(ForbiddenError) as kept:
+            await client.gather(bad, good)
+        await asyncio.sleep(1)
+        asked = emulator.count("get_run")
+        await asyncio.sleep(60)
+
+        assert emulator.count("get_run") == asked
+        assert kept.value.__traceback__ is not None
 
     async def test_a_cancelled_step_loses_no_end(self, client: Client) -> None:
         """A wait for the next end that is cancelled can be taken again."""

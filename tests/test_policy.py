@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testvibe_async import GenerationRef, RetryPolicy, RunRef
-from testvibe_async._policy import look_interval, outage_interval, pause_seconds, retry_delay
+from testvibe_async._policy import (
+    outage_interval,
+    pause_seconds,
+    retry_delay,
+    standard_poll_plan,
+)
 from testvibe_async.errors import (
     ConflictError,
     DispatchUnknownError,
@@ -214,7 +219,7 @@ def test_a_policy_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize("age", [0, 1, 60, 86_400])
 def test_a_run_is_looked_at_in_even_steps(age: float) -> None:
     """The interval of a run is the base, whatever its age."""
-    assert look_interval(RUN, age, base=3.0) == 3.0
+    assert standard_poll_plan(3.0)("run", age, None) == 3.0
 
 
 @pytest.mark.parametrize(
@@ -222,13 +227,13 @@ def test_a_run_is_looked_at_in_even_steps(age: float) -> None:
 )
 def test_a_generations_steps_grow_with_its_age(age: float, interval: float) -> None:
     """The interval of a generation grows from 3 s to 10 s."""
-    assert look_interval(GENERATION, age, base=3.0) == pytest.approx(interval)
+    assert standard_poll_plan(3.0)("generation", age, None) == pytest.approx(interval)
 
 
 @given(base=st.floats(0.01, 600), ages=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)))
 def test_a_generation_never_hurries_with_age(base: float, ages: tuple[float, float]) -> None:
     """An older generation is looked at no more often, and every interval is base to 10/3 of it."""
-    younger, older = (look_interval(GENERATION, age, base=base) for age in sorted(ages))
+    younger, older = (standard_poll_plan(base)("generation", age, None) for age in sorted(ages))
     assert base <= younger <= older <= base * 10 / 3
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import ObservationError, Operation, Run, StatusChanged
+from testvibe_async import LookFailed, ObservationError, Operation, Ref, Run, StatusChanged
 from testvibe_async.events import Hooks
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -60,7 +61,7 @@ async def test_the_interval_is_kept(emulator: Emulator, project: Project) -> Non
     await (await project.run_feature("Checkout"))
 
     at = looks(emulator)
-    assert 2.7 <= at[0] <= 3.0
+    assert 3.0 <= at[0] <= 3.31
     assert [later - earlier for earlier, later in pairwise(at)] == pytest.approx(
         [3.0] * (len(at) - 1)
     )
@@ -160,6 +161,63 @@ async def test_a_wait_that_ends_before_its_turn_is_not_served(emulator: Emulator
         await waits[0]
 
     assert emulator.count("get_run", run_id=idle.run_id) == 0
+
+
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_wait_that_begins_as_the_only_worker_ends(emulator: Emulator, turns: int) -> None:
+    """In whichever turn of the event loop a wait begins, there is a worker for its look."""
+    loop = asyncio.get_running_loop()
+    begun: asyncio.Future[asyncio.Task[Run]] = loop.create_future()
+
+    def begin(left: int, operation: Operation[Run]) -> None:
+        if left:
+            loop.call_soon(begin, left - 1, operation)
+        else:
+            begun.set_result(asyncio.ensure_future(operation.wait()))
+
+    async with client_of(emulator, max_connections=1) as client, client_of(emulator) as other:
+        last = await client.project().run_feature("Checkout")
+        late = client.attach((await other.project().run_feature("Checkout")).ref)
+        await asyncio.sleep(40)
+
+        def answer(run: object) -> object:
+            begin(turns, late)
+            return run
+
+        emulator.fail("get_run", Fault.edit(answer), times=1)
+        async with asyncio.timeout(60):
+            assert (await last).is_passed
+            assert (await (await begun)).is_passed
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks begin eagerly from Python 3.12 on")
+async def test_waits_that_begin_inside_a_hook_cost_no_looks(emulator: Emulator) -> None:
+    """A task that begins at once, in the middle of the poller's work, schedules nothing twice."""
+    eager: Any = getattr(asyncio, "eager_task_factory", None)
+    asyncio.get_running_loop().set_task_factory(eager)
+    waits: list[asyncio.Task[Run]] = []
+    operations: dict[Ref, Operation[Run]] = {}
+    entries: set[int] = set()
+
+    def count() -> None:
+        entries.add(sum(map(len, client._poller._buckets.values())))
+
+    def wait(event: LookFailed | StatusChanged) -> None:
+        waits.append(asyncio.create_task(operations[event.ref].wait()))
+        asyncio.get_running_loop().call_soon(count)
+
+    emulator.fail("get_run", Fault.status(500), times=2)
+    hooks = Hooks(on_look_failed=wait, on_transition=wait)
+    async with client_of(emulator, hooks=hooks) as client:
+        operation = await client.project().run_feature("Checkout")
+        operations[operation.ref] = operation
+        first = asyncio.create_task(operation.wait())
+        run = await first
+
+        assert [await wait for wait in waits] == [run] * 4
+    assert entries == {0, 1}
+    gaps = [later - earlier for earlier, later in pairwise(looks(emulator))]
+    assert gaps == pytest.approx([6, 12, *[3] * (len(gaps) - 2)], abs=0.3)
 
 
 async def test_an_earlier_wait_hastens_the_timer(emulator: Emulator, project: Project) -> None:

@@ -436,6 +436,38 @@ async def test_wait_for_generation_of_a_feature_never_generated_does_not_wait(
     assert now() == 0
 
 
+async def test_wait_for_generation_follows_one_that_took_the_place(
+    emulator: Emulator, project: Project
+) -> None:
+    """wait_for_generation waits for the latest one, also where that changes meanwhile."""
+    first = await project.generate_feature(DRAFT)
+    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT))
+    await asyncio.sleep(10)
+    emulator.finish_generation(first.request_id)
+    async with client_of(emulator) as stranger:
+        second = await stranger.project().generate_feature(DRAFT)
+    outcome = await wait
+    assert outcome.request_id == second.request_id
+    assert outcome.is_finished
+
+
+async def test_wait_for_generation_has_one_deadline_for_all_that_it_follows(
+    emulator: Emulator, project: Project
+) -> None:
+    """wait_for_generation ends when its time is over, whichever generation it waits for then."""
+    first = await project.generate_feature(DRAFT)
+    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT, timeout=20))
+    await asyncio.sleep(10)
+    emulator.finish_generation(first.request_id)
+    async with client_of(emulator) as stranger:
+        second = await stranger.project().generate_feature(DRAFT)
+    with pytest.raises(WaitTimeoutError) as caught:
+        await wait
+    assert caught.value.ref is not None
+    assert caught.value.ref.key[-1] == second.request_id
+    assert now() == pytest.approx(20, abs=0.1)
+
+
 @pytest.mark.parametrize("times", [1, 4])
 async def test_wait_for_generation_never_returns_one_in_flight(
     emulator: Emulator, project: Project, times: int

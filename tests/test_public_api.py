@@ -54,6 +54,7 @@ NAMES = [
     "OutcomeUnknownError",
     "Paused",
     "Phase",
+    "PollPlan",
     "Project",
     "ProjectFile",
     "ProjectInfo",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import Hooks, ListRested, Operation, Run, StatusChanged
+from testvibe_async import Hooks, ListRested, Operation, Run, StatusChanged, _poller
+from testvibe_async._sweep import Glance, Sweep
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async import Client, Project
 
@@ -178,6 +179,95 @@ async def test_followed_generations_are_read_by_id(emulator: Emulator, project: 
 
     assert min(await asyncio.gather(*map(follow, operations))) >= 5
     assert emulator.count("list_features") == 0
+
+
+async def test_a_followed_generation_keeps_its_own_pace(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """One that is followed stays out of the list that its awaited neighbours share."""
+    for number in range(4):
+        emulator.add_feature(f"Draft {number}", status="draft")
+    awaited = [await project.generate_feature(f"Draft {number}") for number in range(3)]
+    await asyncio.sleep(1)
+    followed = await project.generate_feature("Draft 3")
+
+    async def follow() -> int:
+        return len([change async for change in followed.updates()])
+
+    changes, _ = await asyncio.gather(follow(), client.gather(*awaited))
+
+    assert changes >= 5
+    assert emulator.count("list_features") >= 10
+    before_it, first, *_ = [
+        request.at
+        for request in emulator.requests
+        if request.operation == "get_generation_status" and request.feature == "Draft 3"
+    ]
+    assert before_it == pytest.approx(1, abs=0.1)
+    assert first <= 1 + 3.3
+
+
+async def test_a_list_that_fails_delays_nobody_who_was_not_due_yet(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Those of which the list was asked before their time are read when that has come."""
+    emulator.fail("list_runs", Fault.status(404))
+    operations: list[Operation[Run]] = []
+    for _ in range(6):
+        operations += await dispatched(project, 3)
+        await asyncio.sleep(0.4)
+
+    runs = await client.gather(*operations)
+
+    assert all(run.is_passed for run in runs)
+    assert emulator.count("list_runs") == 1
+    assert emulator.count("get_run") <= ROUNDS * len(operations)
+    for place, operation in enumerate(operations):
+        first = next(r.at for r in emulator.requests if r.run_id == operation.ref.key[-1])
+        assert first <= place // 3 * 0.4 + 3.3
+
+
+async def test_a_wait_that_ends_while_its_list_is_under_way_is_not_put_back(
+    emulator: Emulator, project: Project
+) -> None:
+    """Whoever left during a list call is looked at no more, until somebody waits again."""
+    operations = await dispatched(project, 5)
+    left = operations[2]
+    emulator.fail("list_runs", Fault.delay(1), times=1)
+    waits = [asyncio.ensure_future(operation.wait()) for operation in operations]
+    await asyncio.sleep(3.5)
+    waits[2].cancel()
+    del waits[2]
+    await asyncio.gather(*waits)
+    run_id = int(str(left.ref.key[-1]))
+
+    assert emulator.count("list_runs") > 1
+    assert emulator.count("get_run", run_id=run_id) == 0
+    assert (await left).is_passed
+
+
+async def test_many_are_put_back_in_turns(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a long list others have their turn of the event loop before all are put back."""
+    monkeypatch.setattr(_poller, "STATES_A_TURN", 3)
+    operations = await dispatched(project)
+    busy: list[int] = []
+    look = Sweep.look
+
+    def note() -> None:
+        busy.append(sum(operation._state.is_looking for operation in operations))
+
+    async def noted(sweep: Sweep, states: Sequence[Any]) -> Glance:
+        glance = await look(sweep, states)
+        asyncio.get_running_loop().call_soon(note)
+        return glance
+
+    monkeypatch.setattr(Sweep, "look", noted)
+    runs = await client.gather(*operations)
+
+    assert all(run.is_passed for run in runs)
+    assert busy[0] == COUNT - 3
 
 
 async def test_two_generations_of_one_feature_are_told_apart(

@@ -706,6 +706,33 @@ async def test_a_session_that_raises_for_status_changes_nothing(
     assert caught.value.code is not None
 
 
+@pytest.mark.parametrize("operation", ["write_file", "delete_feature", "list_files"])
+async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation: str) -> None:
+    """What its owner put into a session sees every request, and a write is still sent once."""
+    seen: list[str] = []
+
+    async def note(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        seen.append(request.method)
+        return await handler(request)
+
+    async def list_files(project: Project) -> object:
+        return await project.list_files()
+
+    call = list_files if operation == "list_files" else ONCE_ONLY[operation]
+    async with (
+        aiohttp.ClientSession(middlewares=[note]) as session,
+        client_of(emulator, session=session, retry=ONCE) as client,
+    ):
+        await client.list_projects()
+        emulator.fail(operation, Fault.reset())
+        with pytest.raises(OutcomeUnknownError):
+            await call(client.project())
+    assert len(seen) == len(emulator.requests)
+    assert emulator.count(operation) == (2 if operation == "list_files" else 1)
+
+
 async def test_a_session_with_its_own_time_out_and_base_changes_nothing(
     emulator: Emulator,
 ) -> None:

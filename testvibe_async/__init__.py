@@ -1,6 +1,6 @@
 """An asyncio SDK for TestVibe: dispatch runs and generations, and await what they come to."""
 
-from testvibe_async._policy import RetryPolicy
+from testvibe_async._policy import PollPlan, RetryPolicy
 from testvibe_async._version import __version__
 from testvibe_async.client import Client
 from testvibe_async.errors import (
@@ -105,6 +105,7 @@ __all__ = [
     "OutcomeUnknownError",
     "Paused",
     "Phase",
+    "PollPlan",
     "Project",
     "ProjectFile",
     "ProjectInfo",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import field, frozen
 from attrs.validators import ge, instance_of, lt
@@ -19,9 +19,16 @@ from testvibe_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testvibe_async.refs import Ref
+    from testvibe_async.models import Generation, Run
 
-__all__ = ["RetryPolicy", "look_interval", "outage_interval", "pause_seconds", "retry_delay"]
+__all__ = [
+    "PollPlan",
+    "RetryPolicy",
+    "outage_interval",
+    "pause_seconds",
+    "retry_delay",
+    "standard_poll_plan",
+]
 
 MAX_PAUSE = 120.0
 """Seconds that a `Retry-After` may hold us up, whatever it asks for."""
@@ -92,18 +99,34 @@ def pause_seconds(error: Exception) -> float | None:
     return min(error.retry_after, MAX_PAUSE) if error.status in {429, 503} else None
 
 
-def look_interval(ref: Ref, age: float, *, base: float) -> float:
-    """Return the seconds from one look at an operation to the next.
+class PollPlan(Protocol):
+    """Decides how long after one look at an operation the next one is due."""
+
+    def __call__(self, kind: str, age: float, seen: Run | Generation | None) -> float:
+        """Return seconds, above 0.
+
+        Args:
+            kind: `run` or `generation`.
+            age: Seconds since it was dispatched or attached.
+            seen: What the last look showed; None before the first.
+        """
+        ...
+
+
+def standard_poll_plan(interval: float) -> PollPlan:
+    """Return the plan for those who have none.
 
     Args:
-        ref: Which operation.
-        age: Seconds since it was dispatched or attached.
-        base: Seconds: the interval of a run. A generation takes minutes: its own grows with its
+        interval: Seconds between looks at a run. A generation takes minutes: its own grow with its
             age, from this to 10/3 of it (3 s to 10 s).
     """
-    if ref.kind == "run":
-        return base
-    return min(max(base, age / 20), base * 10 / 3)
+
+    def plan(kind: str, age: float, seen: Run | Generation | None) -> float:  # noqa: ARG001
+        if kind == "run":
+            return interval
+        return min(max(interval, age / 20), interval * 10 / 3)
+
+    return plan
 
 
 def outage_interval(interval: float, failures: int) -> float:

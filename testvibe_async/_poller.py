@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from attrs import frozen
 
-from testvibe_async._policy import look_interval, outage_interval
+from testvibe_async._policy import PollPlan, outage_interval
 from testvibe_async._state import State, Watcher, new_state
 from testvibe_async._sweep import Sweep
 from testvibe_async.errors import ClientClosedError, ObservationError, VibeError
@@ -58,17 +58,19 @@ class _Errand:
 class Poller:
     """Looks at operations for as long as somebody waits for them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a client is made with, each by name
         self,
         transport: Transport,
         *,
         interval: float,
+        plan: PollPlan,
         max_outage: float,
         max_looks: int,
         hooks: Hooks,
     ) -> None:
         self._transport = transport
         self._interval = interval
+        self._plan = plan
         self._max_outage = max_outage
         self._max_looks = max_looks
         self._hooks = hooks
@@ -138,7 +140,10 @@ class Poller:
         if error is not None:
             now = asyncio.get_running_loop().time()
             failure = state.refuse(error, now=now, max_outage=0.0)
-            raise failure or ObservationError(str(error), ref=state.ref) from error
+            if failure is None:
+                failure = ObservationError(str(error), ref=state.ref)
+                failure.__cause__ = error
+            raise failure
 
     def _schedule(self, state: State[Any]) -> None:
         """Put an operation down for its next look."""
@@ -153,9 +158,9 @@ class Poller:
 
     def _due(self, state: State[Any]) -> float:
         now = asyncio.get_running_loop().time()
-        interval = look_interval(state.ref, now - state.began, base=self._interval)
+        interval = self._plan(state.ref.kind, now - state.began, state.snapshot)
         if state.looked is None:
-            return max(now, state.began + interval) if state.is_known else now
+            return max(now, state.began + interval + self._tick_length) if state.is_known else now
         return max(now, state.looked + outage_interval(interval, state.failures))
 
     def _set_timer(self) -> None:
@@ -197,12 +202,18 @@ class Poller:
 
     def _assign(self, sweep: Sweep, due: list[State[Any]], tick: int) -> None:
         now = asyncio.get_running_loop().time()
-        listed = [state for state in due if sweep.may_show(state, now)]
-        if not sweep.is_worth_it(len(listed), now):
+        if not sweep.is_worth_it(len(due), now):
             self._queue.extend(due)
             return
-        self._queue.extend(state for state in due if not sweep.may_show(state, now))
-        self._queue.append(_Errand(sweep, listed, self._take_early(sweep, tick, now)))
+        listed: list[State[Any]] = []
+        unlisted: list[State[Any]] = []
+        for state in due:
+            (listed if sweep.may_show(state, now) else unlisted).append(state)
+        self._queue.extend(unlisted)
+        if sweep.is_worth_it(len(listed), now):
+            self._queue.append(_Errand(sweep, listed, self._take_early(sweep, tick, now)))
+        else:
+            self._queue.extend(listed)
 
     def _take_early(self, sweep: Sweep, tick: int, now: float) -> list[State[Any]]:
         """Take those of the same list that are due within the interval: a row costs no request."""

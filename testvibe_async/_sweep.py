@@ -12,10 +12,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import evolve, frozen
+from attrs import define, field, frozen
 
 from testvibe_async._protocol import LIST_FEATURES, LIST_RUNS, Endpoint
+from testvibe_async._wire import UnreadableError, read_rows
 from testvibe_async.errors import (
+    MalformedResponseError,
     RateLimitedError,
     ResponseError,
     ServerError,
@@ -39,6 +41,9 @@ __all__ = ["Glance", "Sweep"]
 MIN_STATES = 3
 """From how many operations on one list call, and the read that checks it, is the cheaper way."""
 
+ROWS_A_TURN = 500
+"""How many rows are read before others get their turn of the event loop."""
+
 ROWS_A_REQUEST = 100
 """How many rows of a list cost about as much as one request more."""
 
@@ -60,8 +65,8 @@ TROUBLE_SECONDS = 30.0
 CLOCK_SLACK = timedelta(seconds=1)
 """By how much the difference of two instants in whole seconds may be too large."""
 
-_RUN_ROWS: Endpoint[list[Any]] = evolve(LIST_RUNS, answer=list[Any])
-_FEATURE_ROWS: Endpoint[list[Any]] = evolve(LIST_FEATURES, answer=list[Any])
+_RUN_ROWS = Endpoint(LIST_RUNS.name, LIST_RUNS.method, LIST_RUNS.path, bytes)
+_FEATURE_ROWS = Endpoint(LIST_FEATURES.name, LIST_FEATURES.method, LIST_FEATURES.path, bytes)
 
 
 @frozen
@@ -76,6 +81,19 @@ class Glance:
 
     is_told: bool = True
     """False where there was no list to tell anything."""
+
+
+@define
+class _Page:
+    """What a page of the list showed."""
+
+    missing: list[State[Any]]
+    going_on: list[State[Any]] = field(factory=list["State[Any]"])
+    changed: list[State[Any]] = field(factory=list["State[Any]"])
+    rows: int = 0
+    """How many were read."""
+    depth: int = 0
+    """The place of the last that was looked for and found."""
 
 
 class Sweep:
@@ -111,21 +129,20 @@ class Sweep:
         """Ask the list about operations, some of which it may not show."""
         limit = max(len(states), self._depth + self._depth // 4) + SPARE_ROWS
         try:
-            rows = await self._transport.call(self._request(limit), retries=False, is_look=True)
+            body = await self._transport.call(self._request(limit), retries=False, is_look=True)
+            page = await self._read(body, states)
         except (TransportError, ServerError, RateLimitedError) as error:
             return self._told_nothing(states, TROUBLE_SECONDS, error)
         except ResponseError as error:
             return self._told_nothing(states, UNUSABLE_SECONDS, error)
-        wanted: dict[int, State[Any]] = {}
-        missing = [
-            state for state in states if wanted.setdefault(state.list_id, state) is not state
-        ]
-        going_on, changed, depth = self._sort(rows, wanted)
-        missing.extend(wanted.values())
-        self._learn(len(states) - len(missing), len(missing), len(rows), limit, depth)
-        return Glance(*self._with_check(going_on, [*changed, *missing]))
+        except UnreadableError as problem:
+            url = self._request(limit).url(states[0].ref.server)
+            error = MalformedResponseError(problem.problems, status=200, method="GET", url=url)
+            return self._told_nothing(states, UNUSABLE_SECONDS, error)
+        self._learn(page, len(states), limit)
+        return Glance(*self._with_check(page.going_on, [*page.changed, *page.missing]))
 
-    def _request(self, limit: int) -> Request[list[Any]]:
+    def _request(self, limit: int) -> Request[bytes]:
         if self._is_of_runs:
             return _RUN_ROWS.request(project=self._project, query={"limit": limit})
         return _FEATURE_ROWS.request(project=self._project)
@@ -136,26 +153,24 @@ class Sweep:
         self.rest(seconds, error)
         return Glance((), states, is_told=False)
 
-    def _sort(
-        self, rows: list[Any], wanted: dict[int, State[Any]]
-    ) -> tuple[list[State[Any]], list[State[Any]], int]:
-        """Find the wanted among the rows: those that go on, those that changed, and how deep."""
-        going_on: list[State[Any]] = []
-        changed: list[State[Any]] = []
-        depth = 0
-        for place, row in enumerate(rows, start=1):
-            if not isinstance(row, dict):
-                continue
-            fields = cast("dict[str, object]", row)
+    async def _read(self, body: bytes, states: Sequence[State[Any]]) -> _Page:
+        """Find operations among the rows, letting others have their turn of the event loop."""
+        wanted: dict[int, State[Any]] = {}
+        page = _Page([s for s in states if wanted.setdefault(s.list_id, s) is not s])
+        for row in read_rows(body):
+            page.rows += 1
+            if page.rows % ROWS_A_TURN == 0:
+                await asyncio.sleep(0)
+            fields = cast("dict[str, object]", row) if isinstance(row, dict) else {}
             number = fields.get(self._id_name)
             state = wanted.pop(number, None) if isinstance(number, int) else None
-            if state is None:
-                continue
-            depth = place
-            (going_on if self._goes_on(state, fields) else changed).append(state)
-            if not wanted:
-                break
-        return going_on, changed, depth
+            if state is not None:
+                page.depth = page.rows
+                (page.going_on if self._goes_on(state, fields) else page.changed).append(state)
+                if not wanted:
+                    break
+        page.missing.extend(wanted.values())
+        return page
 
     def _goes_on(self, state: State[Any], row: dict[str, object]) -> bool:
         """Say whether a row tells nothing new; that it executes is taken from it unread."""
@@ -168,15 +183,16 @@ class Sweep:
             self._hooks.emit(StatusChanged(state.ref, state.present))
         return True
 
-    def _learn(self, found: int, missing: int, rows: int, limit: int, depth: int) -> None:
+    def _learn(self, page: _Page, count: int, limit: int) -> None:
         """Ask deeper next time, or not at all for a while, or as deep as it took."""
-        if self._is_of_runs and rows >= limit and missing > limit / ROWS_A_REQUEST:
+        is_full = self._is_of_runs and page.rows >= limit
+        if is_full and len(page.missing) > limit / ROWS_A_REQUEST:
             self._depth = 2 * limit
-        elif found <= 1 + rows / ROWS_A_REQUEST:
+        elif count - len(page.missing) <= 1 + page.rows / ROWS_A_REQUEST:
             self._depth = 0
             self.rest(COSTLY_SECONDS)
         else:
-            self._depth = depth
+            self._depth = page.depth
 
     def _with_check(
         self, going_on: list[State[Any]], to_read: list[State[Any]]

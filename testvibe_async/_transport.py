@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from testvibe_async import _policy
+from testvibe_async._artifact_host import ArtifactHost
 from testvibe_async._limits import Gate
 from testvibe_async._protocol import Endpoint, Request, Response, decipher, parse_date
 from testvibe_async._version import __version__
@@ -45,6 +46,10 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_CONNECT_SECONDS = 10.0
 REDACTED = "tvb_..."
+
+_AIOHTTP_REPEATS = {"PUT", "DELETE"}
+"""The methods that aiohttp repeats by itself, where we do not want it."""
+
 
 _NEVER_CONNECTED = (
     aiohttp.ClientConnectorError,
@@ -129,6 +134,15 @@ class Transport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last_date = ("", 0.0)
         self._closing = asyncio.Event()
+        self.artifact_host = ArtifactHost(
+            settings.server,
+            timeout=timeout,
+            retry=retry,
+            max_connections=max_connections,
+            hooks=hooks,
+            sleep=self.sleep,
+        )
+        """Whoever serves artifacts, without the key, and without a session that was passed in."""
 
     def __repr__(self) -> str:
         """Name the service, and nothing secret."""
@@ -247,10 +261,12 @@ class Transport:
     async def _observed(self, request: Request[Any], started: float) -> Response:
         """Send a request, note what the service's clock says, and tell the hook."""
         loop = asyncio.get_running_loop()
-        response = None
+        status = None
         try:
             response = await self.send(request)
+            status = response.status
             self._last_date = response.headers.get("Date", ""), loop.time()
+            return response
         finally:
             if self._hooks.is_heard(RequestFinished):
                 self._hooks.emit(
@@ -258,11 +274,10 @@ class Transport:
                         request.endpoint.name,
                         request.method,
                         self.url_of(request),
-                        status=None if response is None else response.status,
+                        status=status,
                         seconds=loop.time() - started,
                     )
                 )
-        return response
 
     async def send(self, request: Request[Any]) -> Response:
         """Send one request, once, and read the response to its end.
@@ -283,7 +298,7 @@ class Transport:
                 data=None if request.body is None else _JsonBody(request.body),
                 headers=self._headers,
                 allow_redirects=False,
-                middlewares=None if request.is_repeatable else _once_in(session),
+                middlewares=_once_in(session) if method in _AIOHTTP_REPEATS else None,
                 raise_for_status=False,
                 timeout=self._timeout,
             ) as response:
@@ -349,9 +364,12 @@ class Transport:
         self._gate.open()
 
     async def aclose(self) -> None:
-        """Close the session, unless it was passed in."""
-        if self._owns_session and self._session is not None:
-            await self._session.close()
+        """Close the sessions, but for one that was passed in."""
+        try:
+            await self.artifact_host.aclose()
+        finally:
+            if self._owns_session and self._session is not None:
+                await self._session.close()
 
 
 def _may_have_acted(error: NotSentError | ResponseError) -> bool:

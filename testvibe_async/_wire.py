@@ -24,9 +24,9 @@ from cattrs.gen import make_dict_structure_fn, override
 from testvibe_async.models import Diagnosis, Run, RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["UnreadableError", "read"]
+__all__ = ["UnreadableError", "read", "read_rows"]
 
 T = TypeVar("T")
 Hook: TypeAlias = "Callable[[Any, Any], Any]"
@@ -46,11 +46,14 @@ def read(body: bytes, shape: type[T]) -> T:
     Args:
         body: The document, UTF-8.
         shape: What it should hold: a model, a list of one, `NoneType` for a bare
-            acknowledgement, or `object` for JSON as it is. The last two may be empty.
+            acknowledgement, or `object` for JSON as it is. The last two may be empty. `bytes` for
+            the body itself, unread.
 
     Raises:
         UnreadableError: It is not JSON, or does not fit the shape.
     """
+    if shape is bytes:
+        return cast("T", body)
     is_optional = shape is NoneType or shape is object
     document = None if is_optional and not body.strip() else _parse(body)
     try:
@@ -72,6 +75,45 @@ def _finite(text: str) -> float:
         message = f"{text} is beyond what a number can hold"
         raise ValueError(message)
     return number
+
+
+def read_rows(body: bytes) -> Iterator[object]:
+    """Go through the rows of a list answer, decoding each only when its turn comes.
+
+    A long list costs much to decode, and a caller that pauses in between blocks nobody.
+
+    Raises:
+        UnreadableError: It is no list, or breaks off; the rows before that were given.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        at = _skip_space(text, 0)
+        if not text.startswith("[", at):
+            yield from _array(_only_list(_object(_parse(body))))
+            return
+        at = _skip_space(text, at + 1)
+        if text.startswith("]", at):
+            return
+        while True:
+            row, at = _decoder.raw_decode(text, at)
+            yield row
+            at = _skip_space(text, at)
+            if text.startswith("]", at):
+                return
+            if not text.startswith(",", at):
+                raise UnreadableError(_why_not_json(body, ValueError(f"no row at character {at}")))
+            at = _skip_space(text, at + 1)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnreadableError(_why_not_json(body, error)) from error
+
+
+def _skip_space(text: str, at: int) -> int:
+    while text[at : at + 1] in _JSON_SPACE:
+        at += 1
+    return at
+
+
+_JSON_SPACE = frozenset(" \t\n\r")
 
 
 def _refuse_constant(word: str) -> None:

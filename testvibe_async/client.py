@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from testvibe_async import _protocol
 from testvibe_async._dispatch import Dispatcher
-from testvibe_async._policy import RetryPolicy
+from testvibe_async._policy import PollPlan, RetryPolicy, standard_poll_plan
 from testvibe_async._poller import Poller
 from testvibe_async._transport import Transport
 from testvibe_async.errors import ConfigError
@@ -58,6 +58,7 @@ class Client:
         api_key: str | None = None,
         project: str | None = None,
         poll_interval: float = 3.0,
+        poll_plan: PollPlan | None = None,
         max_outage: float = 300.0,
         timeout: float = 30.0,
         retry: RetryPolicy | None = None,
@@ -76,6 +77,8 @@ class Client:
             project: The id of the project that `project()` gives; None for `TESTVIBE_PROJECT`.
             poll_interval: Seconds between two looks at a run. A generation's grow with its age
                 to 10/3 of it.
+            poll_plan: A function of an operation's kind, age and last snapshot that gives the
+                seconds to its next look; None for the plan that `poll_interval` describes.
             max_outage: Seconds for which an operation that is waited for may show nothing but
                 failures to observe it.
             timeout: Seconds that one request may take.
@@ -107,9 +110,11 @@ class Client:
             routes=_protocol.endpoint_overrides(endpoints or {}),
             hooks=hooks,
         )
+        require_seconds("poll_interval", poll_interval)
         self._poller = Poller(
             self._transport,
-            interval=require_seconds("poll_interval", poll_interval),
+            interval=poll_interval,
+            plan=poll_plan or standard_poll_plan(poll_interval),
             max_outage=require_seconds("max_outage", max_outage),
             max_looks=max_connections,
             hooks=hooks,

@@ -1,0 +1,122 @@
+"""What type checkers know of the public API: mypy and pyright check these lines, pytest runs them.
+
+`assert_type` does nothing at run time, so the tests also look at what came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_type
+
+from testvibe_async import (
+    Artifact,
+    Client,
+    Diagnosis,
+    Generation,
+    GenerationLog,
+    GenerationOperation,
+    GenerationRef,
+    Operation,
+    Phase,
+    Ref,
+    Run,
+    RunOperation,
+    RunRef,
+    Transition,
+)
+
+if TYPE_CHECKING:
+    from testvibe_async import Project
+
+DRAFT = "Checkout with gift card"
+
+
+async def test_a_run_is_one_from_dispatch_to_outcome(project: Project) -> None:
+    """A dispatch of a run, its ref, its outcome and what hangs on it are of the run's types."""
+    operation = assert_type(await project.run_feature("Checkout"), RunOperation)
+    assert isinstance(assert_type(operation.ref, RunRef), RunRef)
+    assert isinstance(assert_type(operation.phase, Phase | None), Phase)
+    assert assert_type(operation.snapshot, Run | None) is None
+    assert isinstance(assert_type(await operation.poll(), Run), Run)
+    assert isinstance(assert_type(await operation.wait(timeout=600), Run), Run)
+    assert isinstance(assert_type(await operation, Run), Run)
+    assert isinstance(assert_type(operation.outcome, Run | None), Run)
+    assert isinstance(assert_type(await operation.diagnose(), Diagnosis), Diagnosis)
+    assert isinstance(assert_type(await operation.artifacts(), list[Artifact]), list)
+
+
+async def test_a_generation_is_one_from_dispatch_to_outcome(project: Project) -> None:
+    """A dispatch of a generation, its ref, outcome and log are of the generation's types."""
+    operation = assert_type(await project.generate_feature(DRAFT), GenerationOperation)
+    assert isinstance(assert_type(operation.ref, GenerationRef), GenerationRef)
+    assert isinstance(assert_type(await operation.poll(), Generation), Generation)
+    assert isinstance(assert_type(await operation, Generation), Generation)
+    assert isinstance(assert_type(await operation.log(), GenerationLog), GenerationLog)
+
+
+async def test_waits_by_name_are_typed(project: Project) -> None:
+    """The two waits return what their service's operation promises."""
+    operation = await project.run_feature("Checkout")
+    assert isinstance(assert_type(await project.wait_for_run(operation.run_id), Run), Run)
+    generation = await project.wait_for_generation("Checkout")
+    assert isinstance(assert_type(generation, Generation), Generation)
+
+
+async def test_a_ref_decides_the_handle(client: Client, project: Project) -> None:
+    """attach() gives a run for a RunRef, a generation for a GenerationRef, and one of both else."""
+    run = await project.run_feature("Checkout")
+    generation = await project.generate_feature(DRAFT)
+    either: Ref = Ref.from_json(run.ref.to_json())
+    read = RunRef.from_json(run.ref.to_json())
+
+    assert type(assert_type(client.attach(run.ref), RunOperation)) is RunOperation
+    assert type(assert_type(client.attach(read), RunOperation)) is RunOperation
+    attached = assert_type(client.attach(generation.ref), GenerationOperation)
+    assert type(attached) is GenerationOperation
+    unknown = assert_type(client.attach(either), RunOperation | GenerationOperation)
+    assert type(unknown) is RunOperation
+
+
+async def test_an_iteration_yields_transitions_of_its_kind(project: Project) -> None:
+    """`async for` over an operation or its updates gives transitions with snapshots of its type."""
+    run = await project.run_feature("Checkout")
+    changes = assert_type([change async for change in run], list[Transition[Run]])
+    assert assert_type(changes[-1].snapshot, Run | None) is run.outcome
+    generation = await project.generate_feature(DRAFT)
+    updates = [update async for update in generation.updates()]
+    assert_type(updates, list[Transition[Generation]])
+    assert updates[-1].phase is Phase.FINISHED
+
+
+async def test_many_of_one_kind_have_outcomes_of_that_kind(
+    client: Client, project: Project
+) -> None:
+    """gather() and finished() keep the type of what they were given."""
+    runs = [await project.run_feature("Checkout") for _ in range(2)]
+    assert len(assert_type(await client.gather(*runs), list[Run])) == 2
+    async for run in client.finished(runs):
+        assert run in assert_type([run], list[RunOperation])
+    generation = await project.generate_feature(DRAFT)
+    generations = assert_type(await client.gather(generation), list[Generation])
+    assert [one.is_finished for one in generations] == [True]
+
+
+async def test_many_of_both_kinds_have_outcomes_of_both(client: Client, project: Project) -> None:
+    """gather() and finished() take runs and generations together."""
+    run = await project.run_feature("Checkout")
+    generation = await project.generate_feature(DRAFT)
+    both: list[RunOperation | GenerationOperation] = [run, generation]
+    outcomes = assert_type(await client.gather(*both), list[Run | Generation])
+    assert [type(outcome) for outcome in outcomes] == [Run, Generation]
+    async for operation in client.finished(both):
+        assert_type(operation, RunOperation | GenerationOperation)
+        assert operation.done
+
+
+async def outcome_of(operation: Operation[Run | Generation]) -> Run | Generation:
+    """Take any operation: what it comes to is covariant."""
+    return await operation
+
+
+async def test_an_operation_is_one_of_a_wider_kind_too(project: Project) -> None:
+    """A run's handle serves where a handle on either kind is asked for."""
+    assert isinstance(await outcome_of(await project.run_feature("Checkout")), Run)

@@ -1,0 +1,31 @@
+"""Virtual time: it jumps from timer to timer, and stands still for all else."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_hours_pass_at_once() -> None:
+    """Time begins at 0, and goes to each timer exactly, in their order."""
+    seen: list[tuple[float, float]] = []
+
+    async def pause(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        seen.append((seconds, now()))
+
+    assert now() == 0
+    await asyncio.gather(*map(pause, (7200, 0.001, 3600)))
+    assert seen == [(0.001, 0.001), (3600, 3600), (7200, 7200)]
+
+
+async def test_a_thread_is_waited_for_while_nothing_is_timed() -> None:
+    """Where there is no timer to jump to, the loop waits for what comes from outside."""
+    with ThreadPoolExecutor() as pool:
+        work = asyncio.get_running_loop().run_in_executor(pool, sum, range(1_000_000))
+        assert await work == 499_999_500_000
+    assert now() == 0
