@@ -113,7 +113,7 @@ class Dispatcher:
             )
             return RunOperation(*self._told(ref, is_found=is_found), adopted=is_found)
 
-        return await self._shielded(dispatch(), flight)
+        return await self._shielded(dispatch, flight)
 
     async def generation(
         self, project: str, feature: int | str, *, site_url: str | None
@@ -146,7 +146,7 @@ class Dispatcher:
             )
             return GenerationOperation(*self._told(ref, is_found=is_found), adopted=is_found)
 
-        return await self._shielded(dispatch(), flight)
+        return await self._shielded(dispatch, flight)
 
     def _told(self, ref: RefT, *, is_found: bool) -> tuple[RefT, State[Any], Poller, Transport]:
         """Give a new operation its state, and tell its name before anything can go wrong."""
@@ -154,12 +154,11 @@ class Dispatcher:
         self._hooks.emit(Dispatched(ref, adopted=is_found))
         return ref, state, self._poller, self._transport
 
-    async def _shielded(self, dispatch: Coroutine[Any, Any, T], flight: Flight) -> T:
+    async def _shielded(self, dispatch: Callable[[], Coroutine[Any, Any, T]], flight: Flight) -> T:
         """Run a dispatch that a cancelled caller stops only while nothing was sent."""
         if self._is_closing:
-            dispatch.close()
             raise ClientClosedError
-        task = asyncio.create_task(self._closable(dispatch), name="testvibe_async dispatch")
+        task = asyncio.create_task(dispatch(), name="testvibe_async dispatch")
         self._under_way[task] = flight
         task.add_done_callback(self._under_way.pop)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -175,15 +174,9 @@ class Dispatcher:
             _abandon(task, flight)
             task.add_done_callback(_report_abandoned)
             raise
+        if task.cancelled() and self._is_closing:
+            raise ClientClosedError
         return task.result()
-
-    async def _closable(self, dispatch: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await dispatch
-        except asyncio.CancelledError:
-            if self._is_closing:
-                raise ClientClosedError from None
-            raise
 
     async def _send(
         self,
