@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import LookFailed, ObservationError, Operation, Ref, Run, StatusChanged
+from testvibe_async import (
+    Generation,
+    LookFailed,
+    ObservationError,
+    Operation,
+    Phase,
+    Ref,
+    Run,
+    StatusChanged,
+)
 from testvibe_async.events import Hooks
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -74,6 +83,26 @@ async def test_the_interval_can_be_chosen(emulator: Emulator) -> None:
 
     assert now() == pytest.approx(30, abs=0.25)
     assert len(looks(emulator)) == pytest.approx(120, abs=2)
+
+
+async def test_a_plan_of_ones_own_sets_the_pace(emulator: Emulator) -> None:
+    """poll_plan= hears kind, age and what was seen last, and says how long until the next look."""
+    heard: list[tuple[str, float, Phase | None]] = []
+
+    def plan(kind: str, age: float, seen: Run | Generation | None) -> float:
+        heard.append((kind, age, None if seen is None else seen.phase))
+        return 4.0 if seen is None else 12.0
+
+    async with client_of(emulator, poll_plan=plan) as client:
+        await (await client.project().run_feature("Checkout"))
+
+    at = looks(emulator)
+    assert [at[0], *(later - earlier for earlier, later in pairwise(at))] == pytest.approx(
+        [4, 12, 12, 12], abs=0.31
+    )
+    assert [kind for kind, *_ in heard] == ["run"] * 4
+    assert [age for _, age, _ in heard] == pytest.approx([0, *at[:-1]], abs=0.01)
+    assert [phase for *_, phase in heard] == [None, "queued", "active", "active"]
 
 
 async def test_the_phase_differs_between_clients(

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import Hooks, ListRested, Operation, Run, StatusChanged, _poller
+from testvibe_async import Hooks, ListRested, Operation, Run, StatusChanged, _poller, _sweep
 from testvibe_async._sweep import Glance, Sweep
+from testvibe_async._wire import read_rows
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from testvibe_async import Client, Project
 
@@ -244,6 +245,27 @@ async def test_a_wait_that_ends_while_its_list_is_under_way_is_not_put_back(
     assert emulator.count("list_runs") > 1
     assert emulator.count("get_run", run_id=run_id) == 0
     assert (await left).is_passed
+
+
+async def test_a_long_list_is_read_in_turns(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have their turn of the event loop before all rows of a list are read."""
+    monkeypatch.setattr(_sweep, "ROWS_A_TURN", 3)
+    read_by_then: list[int] = []
+
+    def counted(body: bytes) -> Iterator[object]:
+        seen: list[object] = []
+        asyncio.get_running_loop().call_soon(lambda: read_by_then.append(len(seen)))
+        for row in read_rows(body):
+            seen.append(row)
+            yield row
+
+    monkeypatch.setattr(_sweep, "read_rows", counted)
+    runs = await client.gather(*await dispatched(project))
+
+    assert all(run.is_passed for run in runs)
+    assert read_by_then[0] == 3
 
 
 async def test_many_are_put_back_in_turns(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, get_origin
 
@@ -28,7 +29,7 @@ from testvibe_async import (
     Section,
     SectionLog,
 )
-from testvibe_async._wire import UnreadableError, read, wire_name
+from testvibe_async._wire import UnreadableError, read, read_rows, wire_name
 from testvibe_async.models import DispatchedGeneration, DispatchedRun
 
 DIGEST = b"""
@@ -352,6 +353,78 @@ def test_a_long_value_is_shown_in_part() -> None:
     (problem,) = problems(encode({"runId": "x" * 10_000, "status": "x"}), Run)
     assert len(problem) < 120
     assert "…" in problem
+
+
+@given(
+    rows=st.lists(json_values, max_size=5),
+    indent=st.sampled_from([None, 0, 2, "\t"]),
+    around=st.sampled_from([b"", b" \r\n\t"]),
+)
+def test_rows_one_by_one_are_the_rows_of_the_whole(
+    rows: list[object], indent: int | str | None, around: bytes
+) -> None:
+    """However a list is spaced out, its rows are the same read one by one as all at once."""
+    body = around + json.dumps(rows, indent=indent).encode() + around
+    assert list(read_rows(body)) == rows == json.loads(body)
+    assert list(read_rows(b"\xef\xbb\xbf" + body)) == rows
+
+
+def test_rows_in_an_envelope_are_rows() -> None:
+    """The one list of an object is taken for the answer here too."""
+    assert list(read_rows(b'{"total": 2, "runs": [{"runId": 1}, null]}')) == [{"runId": 1}, None]
+
+
+def test_rows_before_a_break_are_given() -> None:
+    """What came whole of a list that breaks off is told before the fault is."""
+    rows = read_rows(b'[{"runId": 1}, 7, {"runId')
+    assert [next(rows), next(rows)] == [{"runId": 1}, 7]
+    with pytest.raises(UnreadableError):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"[",
+        b"[1",
+        b"[1,",
+        b"[1,]",
+        b"[,1]",
+        b"[1 2]",
+        b"[1}",
+        b"7",
+        b"null",
+        b'"[1]"',
+        b"{}",
+        b'{"a": [], "b": []}',
+        b'{"a": 1}',
+        b"[NaN]",
+        b"[1e999]",
+        b"[\xff]",
+        b"<html>",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_list_has_no_rows(body: bytes) -> None:
+    """Anything else than one list is a fault, whatever it is, and never breaks out."""
+    with pytest.raises(UnreadableError) as caught:
+        list(read_rows(body))
+    assert caught.value.problems
+    assert all(problem.isprintable() for problem in caught.value.problems)
+
+
+@given(body=st.binary(max_size=30) | st.text('[]{},:1 "ae\\', max_size=12).map(str.encode))
+def test_any_bytes_are_rows_or_are_unreadable(body: bytes) -> None:
+    """Reading row by row ends, with all rows or with a fault; what is JSON throughout agrees."""
+    try:
+        rows = list(read_rows(body))
+    except UnreadableError:
+        return
+    with suppress(ValueError):
+        whole = json.loads(body)
+        assert not isinstance(whole, list) or whole == rows
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ class State(ABC, Generic[SnapshotT]):
         self.observed_at = datetime.now(UTC)
         watchers = self.watchers
         if self.is_finished:
-            self.watchers = None
+            self.watchers = self._request = None
         if is_change and watchers:
             is_transition = before != (self.phase, self.status)
             change = self.present

@@ -170,7 +170,7 @@ class Ends:
         self._poller = poller
         self._basket: _Basket[tuple[int, VibeError | None]] = _Basket()
         self._left = len(states)
-        self._watchers: list[_Watcher] | None = None
+        self._watchers: list[_Watcher | None] | None = None
 
     async def next(self) -> tuple[int, VibeError | None] | None:
         """Return the place of the next operation that is over, and why if it can't be observed.
@@ -178,19 +178,20 @@ class Ends:
         None after the last. Cancelling it loses nothing.
         """
         if self._watchers is None:
-            self._begin()
+            self._watchers = []
+            self._begin(self._watchers)
         if self._left == 0:
             return None
         while (end := self._basket.take()) is None:
             await self._basket.arrival()
         self._left -= 1
+        self._watchers[end[0]] = None
         return end
 
-    def _begin(self) -> None:
-        self._watchers = []
+    def _begin(self, watchers: list[_Watcher | None]) -> None:
         for place, state in enumerate(self._states):
             watcher = _Watcher(self._basket, place)
-            self._watchers.append(watcher)
+            watchers.append(watcher)
             if state.is_finished:
                 self._basket.put((place, None))
                 continue
@@ -202,8 +203,10 @@ class Ends:
     def close(self) -> None:
         """Ask for no more looks."""
         for state, watcher in zip(self._states, self._watchers or (), strict=False):
-            state.unwatch(watcher)
+            if watcher is not None:
+                state.unwatch(watcher)
         self._watchers = []
+        self._left = 0
 
     def __del__(self) -> None:
         """Ask for no more looks."""

@@ -8,9 +8,10 @@ are kept in `extra`, under their wire names.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime  # noqa: TC003 - cattrs reads the annotations at run time
 from enum import StrEnum
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from attrs import field, frozen
 
@@ -68,8 +69,32 @@ class FeatureStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class _NoExtra(Mapping[str, Any]):
+    """No unknown fields: one for all values, since a dict for each is an eighth of a run's size."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> NoReturn:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "_NO_EXTRA"
+
+
+_NO_EXTRA = _NoExtra()
+
+
 def _extra() -> Any:  # noqa: ANN401 - what attrs.field returns is the field's own type
-    return field(factory=dict[str, Any], kw_only=True, repr=False, eq=False)
+    return field(default=_NO_EXTRA, kw_only=True, repr=False, eq=False)
 
 
 @frozen
@@ -83,7 +108,7 @@ class ProjectInfo:
     base_url: str | None = None
     """The address of the site under test."""
 
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -103,7 +128,7 @@ class Feature:
     """Why the service suggests it; None on other features."""
 
     updated_at: datetime | None = None
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -114,7 +139,7 @@ class RunSummary:
     passed: int = 0
     failed: int = 0
     other: int = 0
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -129,7 +154,7 @@ class CaseResult:
     error: str | None = None
     """Playwright's error; None where the test passed."""
 
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -146,7 +171,7 @@ class Artifact:
     url: str | None = field(default=None, repr=False)
     """A signed link on another host that soon expires; None where the answer holds none."""
 
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -168,7 +193,7 @@ class Run:
     log: str | None = field(default=None, repr=False)
     """An excerpt from the runner's log, of a run that failed."""
 
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
     @property
     def phase(self) -> Phase:
@@ -235,7 +260,7 @@ class Diagnosis:
 
     artifacts: tuple[Artifact, ...] = ()
     log: str | None = field(default=None, repr=False)
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -246,7 +271,7 @@ class Section:
     status: str | None = None
     conclusion: str | None = None
     updated_at: datetime | None = None
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -267,7 +292,7 @@ class Generation:
     overall_conclusion: str | None = None
     updated_at: datetime | None = None
     sections: tuple[Section, ...] = ()
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
     @property
     def status(self) -> FeatureStatus | str | None:
@@ -322,7 +347,7 @@ class SectionLog:
     log: tuple[str, ...] = field(default=(), repr=False)
     """Its lines, oldest first, of at most 600 characters each."""
 
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -333,7 +358,7 @@ class GenerationLog:
     feature_name: str | None = None
     request_id: str | None = None
     sections: tuple[SectionLog, ...] = ()
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -348,7 +373,7 @@ class ProjectFile:
     content: str | None = field(default=None, repr=False)
     """The whole text; None in a list, which leaves it out."""
 
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -357,7 +382,7 @@ class Config:
 
     name: str
     path: str | None = None
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -379,7 +404,7 @@ class DispatchedRun:
 
     run_id: int
     feature_id: int | None = None
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -388,7 +413,7 @@ class DispatchedGeneration:
 
     request_id: str
     feature_id: int
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
@@ -397,4 +422,4 @@ class ErrorDocument:
 
     message: str
     error: str | None = None
-    extra: dict[str, Any] = _extra()
+    extra: Mapping[str, Any] = _extra()
