@@ -187,7 +187,7 @@ class Line:
             if response.status in {429, 503} and "Retry-After" in response.headers:
                 self.rests_until = loop.time() + float(response.headers["Retry-After"])
             if self.late:
-                await asyncio.sleep(self.late.pop())
+                await self.client._transport.sleep(self.late.pop())
             return response
         finally:
             self.under_way -= 1
@@ -473,6 +473,7 @@ class Games(RuleBasedStateMachine):
 
         self.run(work())
         assert not [w for w in self.to_judge if w.handle.line is line and not w.task.done()]
+        self.run(asyncio.sleep(1.1))
         assert not [c for c in self.calls if c.line is line and not c.task.done()]
         self.line = self.open()
         self.run(asyncio.sleep(5))
@@ -568,7 +569,7 @@ class Games(RuleBasedStateMachine):
             elif wait.timeout is not None:
                 assert self.now <= wait.began + wait.timeout + 0.01, "a time-out was missed"
         self.to_judge = [wait for wait in self.to_judge if not wait.task.done()]
-        assert not self.problems
+        assert not self.problems, self.problems
 
     def take_operations(self) -> None:
         """Take the handles that dispatches have brought since."""
@@ -653,7 +654,8 @@ class Games(RuleBasedStateMachine):
         try:
             self.end()
         finally:
-            self.emulator_closed()
+            self.clean_up()
+        self.judge_what_is_left()
 
     def end(self) -> None:
         """Let everything come to its end, close, and look for what is left."""
@@ -666,7 +668,7 @@ class Games(RuleBasedStateMachine):
             self.judge_call(call)
         self.judge_what_was_started()
         self.run(self.close_all())
-        assert not self.problems
+        assert not self.problems, self.problems
 
     async def come_to_an_end(self) -> None:
         for _ in range(3):
@@ -683,20 +685,25 @@ class Games(RuleBasedStateMachine):
         server = self.emulator._api._server
         await asyncio.sleep(1)
         assert server is not None
-        assert not server.connections, "a connection was left open"
+        assert not [each for each in server.connections if each.transport], "left connected"
 
-    def emulator_closed(self) -> None:
+    def clean_up(self) -> None:
+        """Take everything down, also where something is wrong."""
+        for line in self.lines:
+            self.run(line.client.aclose())
         self.run(self.emulator.aclose())
-        left = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
+        self.left = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
         self.runner.close()
         self.calls.clear()
         self.waits.clear()
         self.handles.clear()
         gc.collect()
         self._caught.__exit__(None, None, None)
-        assert not left, f"left running: {left}"
+
+    def judge_what_is_left(self) -> None:
+        assert not self.left, self.left
         assert not self._warnings, [str(warning.message) for warning in self._warnings]
-        assert not self.problems
+        assert not self.problems, self.problems
 
     def judge_call(self, call: Call) -> None:
         """Check that a dispatch was not sent twice, and that its end says what happened."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from testvibe_async._download import download_artifacts
 from testvibe_async._protocol import (
     CANCEL_GENERATION,
     DIAGNOSE_RUN,
@@ -21,9 +22,12 @@ from testvibe_async.models import Generation, Run
 from testvibe_async.settings import require_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    import os
+    from collections.abc import Callable, Collection, Generator, Sequence
     from datetime import datetime
+    from pathlib import Path
 
+    from testvibe_async._download import DownloadProgress
     from testvibe_async._poller import Poller
     from testvibe_async._state import State
     from testvibe_async._transport import Transport
@@ -191,6 +195,28 @@ class RunOperation(Operation[Run]):
         """List the files that it left, with links that soon expire. Source: get_run_artifacts."""
         return await self._transport.call(
             GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)
+        )
+
+    async def download_artifacts(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        kinds: Collection[str] | None = None,
+        on_progress: Callable[[DownloadProgress], object] | None = None,
+        max_at_once: int = 4,
+    ) -> list[Path]:
+        """Download the files that it left, and return where they are.
+
+        Wait for its end first: there are none before. See `Project.download_artifacts`.
+        """
+        return await download_artifacts(
+            self._transport,
+            directory,
+            project=self.project,
+            run_id=self.run_id,
+            kinds=kinds,
+            on_progress=on_progress,
+            max_at_once=max_at_once,
         )
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from testvibe_async import _protocol
+from testvibe_async._download import download_artifacts
 from testvibe_async.errors import (
     ConfigError,
     FeatureNotGeneratedError,
@@ -25,7 +26,12 @@ from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.settings import require_count, require_seconds
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
     from testvibe_async._dispatch import Dispatcher
+    from testvibe_async._download import DownloadProgress
     from testvibe_async._poller import Poller
     from testvibe_async._transport import Transport
     from testvibe_async.models import (
@@ -329,6 +335,57 @@ class Project:
         """List the files that a run left. The links expire soon: ask right before each download."""
         return await self._transport.call(
             _protocol.GET_RUN_ARTIFACTS.request(project=self.id, run=run_id)
+        )
+
+    async def download_artifacts(
+        self,
+        run_id: int,
+        directory: str | os.PathLike[str],
+        *,
+        kinds: Collection[str] | None = None,
+        on_progress: Callable[[DownloadProgress], object] | None = None,
+        max_at_once: int = 4,
+    ) -> list[Path]:
+        """Download the files that a run left, and return where they are, in the service's order.
+
+        Each is written beside its place and moved there when it is whole: what has a file's name is
+        that file. One that is there already is fetched again and replaced, as its size would not
+        prove it to be this run's; give each run a directory of its own. A connection that is lost
+        is made again, as the client's `RetryPolicy` says, and the download goes on where it was cut
+        off if the host can do that. A link that has expired is fetched anew.
+
+        The service's paths are kept where they are plain, such as `trace/locked-out-user.zip`.
+        Whatever they hold, nothing is put outside of the directory, no symbolic link in it is
+        followed, and no artifact takes another's place. The API key is not sent to the host that
+        has the files, nor are the headers, cookies and proxies of a session that was passed in.
+
+        Args:
+            run_id: The service's `runId`.
+            directory: Where to put them. It is made if it is not there.
+            kinds: Such as `{"trace", "screenshot"}`; None for all.
+            on_progress: Called in the event loop about every 256 KiB, and when a file is finished.
+                What it raises ends the downloads, and is raised here.
+            max_at_once: How many are downloaded at once, 1 or more.
+
+        Raises:
+            TransportError: The host could not be reached, or not read to the end.
+            ResponseError: The host refused, and new links did not help. MalformedResponseError:
+                a file has another size than the service told, or a link leads nowhere or, from
+                another host than this one, over plain http (which a client that was made with
+                `allow_http=True` of an http:// service takes).
+            OSError: The disk is full, a file is in a directory's place, and the like.
+
+            The first failure ends the other downloads. What was whole by then stays; of what was
+            not, nothing does, and neither where the call is cancelled.
+        """
+        return await download_artifacts(
+            self._transport,
+            directory,
+            project=self.id,
+            run_id=run_id,
+            kinds=kinds,
+            on_progress=on_progress,
+            max_at_once=max_at_once,
         )
 
     async def list_files(self) -> list[ProjectFile]:

@@ -1,0 +1,396 @@
+"""Hours in minutes: `python -m benchmarks.soak [--minutes 10] [--seed 1] [--quick]`.
+
+One client keeps 200 operations in flight for as long as it is told: 180 runs and 20 generations,
+each replaced as it ends. The service is the emulator in a process of its own, and 2 % of all
+requests meet a fault, drawn with a seed: resets before and after the service acted, silence, half
+an answer, garbage, every status that passes by itself, documents of other shapes. All 14 kinds come
+equally often but for the two that ask for a rest, which are 50 times rarer: after each the client
+holds back for half a minute, and that is not what is tried here.
+
+Ten times on the way it tells what the client's process holds. At the end the faults stop, what is
+in flight is waited for, and the service is asked what it did: every run and generation that it
+started is one that the client has the outcome of, and the same, or one of those dispatches that
+raised `DispatchUnknownError`. The exit code is 0 where that holds, where memory stayed within 5 %
+of what it was after two tenths of the time, and where file descriptors did not grow.
+
+`--quick` takes 20 s and allows 25 % of memory, since caches are not full by then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import re
+import sys
+import time
+from array import array
+from collections import Counter
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import Factory, define, frozen
+
+from benchmarks.trial import ROOT, Child
+from testvibe_async import (
+    Client,
+    DispatchUnknownError,
+    ObservationError,
+    TransportError,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async.testing import Emulator, Fault, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from testvibe_async import GenerationOperation, RunOperation
+    from testvibe_async.testing import RecordedRequest
+
+__all__: list[str] = []
+
+RUNS_IN_FLIGHT = 180
+GENERATIONS_IN_FLIGHT = 20
+FEATURES = 60
+FAULT_SHARE = 0.02
+MARKS = 10
+SETTLED_MARK = 2
+"""From which mark on nothing may grow any more."""
+
+QUICK_SECONDS = 20.0
+DRAIN_SECONDS = 90.0
+CONNECTIONS = 32
+SPARE_FDS = 4
+"""Descriptors besides the connections that may come and go: the event loop's and the service's."""
+
+FAULTS = {
+    "500": Fault.status(500),
+    "502 in HTML": Fault.status(502, body=b"<html>bad gateway</html>"),
+    "429": Fault.status(429),
+    "404": Fault.status(404),
+    "reset": Fault.reset(),
+    "lost": Fault.lost(),
+    "hang": Fault.hang(),
+    "truncated": Fault.truncated(),
+    "not HTTP": Fault.garbage(),
+    "not JSON": Fault.body(b'{"runId": 2'),
+    "another document": Fault.body(b'{"unexpected": true}'),
+    "late": Fault.delay(1.0),
+    "503 with Retry-After": Fault.status(503, retry_after=0.5),
+    "429 with Retry-After": Fault.status(429, retry_after=0.5),
+}
+RARE = ("503 with Retry-After", "429 with Retry-After")
+RARITY = 1 / 50
+
+
+# The service's process
+
+
+async def _serve(seed: int) -> None:
+    """Serve until the input ends; answer `calm` and `report`, one word a line."""
+    scenario = Scenario(
+        seed=seed,
+        run_queue=(0.5, 1.5),
+        run_duration=(1.5, 4.5),
+        generation_warm_up=(1.0, 2.0),
+        generation_section=(2.0, 4.0),
+        verification=(0.5, 1.0),
+    )
+    async with Emulator(shop=False, scenario=scenario, record=False) as emulator:
+        for number in range(FEATURES):
+            emulator.add_feature(f"Feature {number}")
+        for number in range(GENERATIONS_IN_FLIGHT):
+            emulator.add_feature(f"Draft {number}", status="draft")
+        dice = random.Random(seed)  # noqa: S311 - spreads faults, guards nothing
+        rules = {
+            name: emulator.fail("*", fault, when=_chance(dice, RARITY if name in RARE else 1.0))
+            for name, fault in FAULTS.items()
+        }
+        _say([emulator.url, emulator.api_key, emulator.project_id])
+        while word := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            if word == "calm":
+                for rule in rules.values():
+                    rule.remove()
+            _say(
+                {
+                    "requests": emulator.count(),
+                    "faults": {name: rule.hits for name, rule in rules.items()},
+                    "runs": [[run.id, run.status] for run in emulator.runs.values()]
+                    if word == "report"
+                    else [],
+                    "generations": [
+                        [generation.request_id, generation.status]
+                        for generation in emulator.generations.values()
+                    ]
+                    if word == "report"
+                    else [],
+                }
+            )
+
+
+def _chance(dice: random.Random, weight: float) -> Callable[[RecordedRequest], bool]:
+    """Return a condition that is true for its share of the requests."""
+    share = FAULT_SHARE * weight / len(FAULTS)
+    return lambda _: dice.random() < share
+
+
+def _say(document: object) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+@asynccontextmanager
+async def _service(seed: int) -> AsyncGenerator[Child]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.soak", "--serve", "--seed", str(seed)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=64 * 2**20,
+        cwd=ROOT,
+    )
+    child = Child(process)
+    try:
+        yield child
+    finally:
+        await child.end()
+
+
+# The client's process
+
+
+@define
+class Ledger:
+    """What the client has to show, in as few bytes as it takes: it is what is measured."""
+
+    runs: array[int] = Factory(lambda: array("q"))
+    verdicts: bytearray = Factory(bytearray)
+    generations: dict[bytes, str] = Factory(dict[bytes, str])
+    counts: Counter[str] = Factory(Counter[str])
+    is_over: bool = False
+
+    def enter_run(self, run_id: int, status: str) -> None:
+        """Take down the outcome of a run."""
+        self.runs.append(run_id)
+        self.verdicts.append(ord(status[0]))
+        self.counts["done"] += 1
+
+    def enter_generation(self, request_id: str, status: str) -> None:
+        """Take down the outcome of a generation."""
+        self.generations[bytes.fromhex(request_id.replace("-", ""))] = sys.intern(status)
+        self.counts["done"] += 1
+
+
+async def _run_on(client: Client, ledger: Ledger, number: int) -> None:
+    """Dispatch one run after the other, each waited for in one of three ways."""
+    dice = random.Random(number)  # noqa: S311 - spreads work
+    project = client.project()
+    while not ledger.is_over:
+        feature = f"Feature {dice.randrange(FEATURES)}"
+        try:
+            operation = await project.run_feature(feature)
+        except DispatchUnknownError:
+            ledger.counts["unknown"] += 1
+        except VibeError:
+            ledger.counts["refused"] += 1
+        else:
+            ledger.counts["adopted"] += operation.adopted
+            await _outcome_of(operation, ledger, dice.randrange(3))
+            assert operation.outcome is not None
+            ledger.enter_run(operation.run_id, operation.outcome.status)
+
+
+async def _generate_on(client: Client, ledger: Ledger, number: int) -> None:
+    """Dispatch one generation of a feature after the other, or join the one in flight."""
+    dice = random.Random(number)  # noqa: S311 - spreads work
+    project = client.project()
+    while not ledger.is_over:
+        try:
+            operation = await project.generate_feature(f"Draft {number}", on_conflict="attach")
+        except DispatchUnknownError:
+            ledger.counts["unknown"] += 1
+        except VibeError:
+            ledger.counts["refused"] += 1
+        else:
+            ledger.counts["adopted"] += operation.adopted
+            await _outcome_of(operation, ledger, dice.randrange(3))
+            assert operation.outcome is not None
+            ledger.enter_generation(operation.request_id, str(operation.outcome.status))
+
+
+async def _outcome_of(
+    operation: RunOperation | GenerationOperation, ledger: Ledger, way: int
+) -> None:
+    """Wait until it is over, and wait again where that could not be seen."""
+    while not operation.done:
+        try:
+            if way == 0:
+                await operation
+            elif way == 1:
+                await operation.wait(timeout=1.7)
+            else:
+                async for _ in operation.updates():
+                    pass
+        except WaitTimeoutError:
+            ledger.counts["timed out"] += 1
+        except (ObservationError, TransportError):
+            ledger.counts["unseen"] += 1
+            await asyncio.sleep(1.0)
+
+
+@frozen
+class Mark:
+    """What the client's process held at one moment."""
+
+    minute: float
+    rss_mib: float
+    fds: int
+    tasks: int
+
+    @classmethod
+    def take(cls, minute: float) -> Mark:
+        """Look at this process now."""
+        gc.collect()
+        status = Path("/proc/self/status").read_text()
+        found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+        assert found is not None
+        return cls(minute, int(found[1]) / 1024, _fds(), len(asyncio.all_tasks()))
+
+
+def _fds() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def _soak(seconds: float, seed: int, growth: float) -> list[str]:
+    """Soak, and return what is wrong."""
+    ledger = Ledger()
+    async with asyncio.timeout(seconds + 2 * DRAIN_SECONDS), _service(seed) as service:
+        url, api_key, project = await service.hear()
+        fds_before = _fds()
+        client = Client(
+            url,
+            api_key=api_key,
+            project=project,
+            poll_interval=0.5,
+            timeout=5.0,
+            max_connections=CONNECTIONS,
+        )
+        async with client:
+            tasks = [
+                *(asyncio.create_task(_run_on(client, ledger, n)) for n in range(RUNS_IN_FLIGHT)),
+                *(
+                    asyncio.create_task(_generate_on(client, ledger, n))
+                    for n in range(GENERATIONS_IN_FLIGHT)
+                ),
+            ]
+            marks = await _watch(service, ledger, seconds)
+            ledger.is_over = True
+            await service.ask("calm")
+            _, hung = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+            for task in hung:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        problems = [f"{len(hung)} waits did not end within {DRAIN_SECONDS:g} s"] if hung else []
+        problems += [f"a worker failed: {end!r}" for end in ends if isinstance(end, Exception)]
+        problems += _growth(marks, growth, fds_before)
+        await asyncio.sleep(0.1)
+        if _fds() > fds_before:
+            problems.append(f"{_fds() - fds_before} file descriptors were left open at the close")
+        if len(asyncio.all_tasks()) > 1:
+            problems.append("tasks were left at the close")
+        report = await service.ask("report")
+    sys.stdout.write(f"requests: {report['requests']:,}; faults: {_listed(report['faults'])}\n")
+    sys.stdout.write(f"the client's: {_listed(ledger.counts)}\n")
+    return [*problems, *_audit(ledger, report)]
+
+
+async def _watch(service: Child, ledger: Ledger, seconds: float) -> list[Mark]:
+    """Tell ten times how things stand."""
+    sys.stdout.write("minute  RSS MiB  fds  tasks     done  unseen  unknown   requests\n")
+    started = time.monotonic()
+    marks: list[Mark] = []
+    for number in range(1, MARKS + 1):
+        due = started + seconds * number / MARKS
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        mark = Mark.take((time.monotonic() - started) / 60)
+        marks.append(mark)
+        report = await service.ask("count")
+        counts = ledger.counts
+        sys.stdout.write(
+            f"{mark.minute:6.2f}  {mark.rss_mib:7.1f}  {mark.fds:3}  {mark.tasks:5}  "
+            f"{counts['done']:7,}  {counts['unseen']:6}  {counts['unknown']:7,}  "
+            f"{report['requests']:9,}\n"
+        )
+        sys.stdout.flush()
+    return marks
+
+
+def _growth(marks: list[Mark], allowed: float, fds_before: int) -> list[str]:
+    """Say what grew from the second mark to the last."""
+    problems: list[str] = []
+    early, late = marks[SETTLED_MARK - 1], marks[-1]
+    growth = late.rss_mib / early.rss_mib - 1
+    sys.stdout.write(f"memory from minute {early.minute:.2f} to {late.minute:.2f}: {growth:+.1%}\n")
+    if growth > allowed:
+        problems.append(f"memory grew by {growth:.1%}")
+    most_fds = max(mark.fds for mark in marks)
+    if most_fds > fds_before + CONNECTIONS + SPARE_FDS:
+        problems.append(f"{most_fds} file descriptors, where {fds_before} were open before")
+    most_tasks = max(mark.tasks for mark in marks)
+    # Each worker, its dispatch if it is at one, each look that is under way, and what tells.
+    if most_tasks > 2 * (RUNS_IN_FLIGHT + GENERATIONS_IN_FLIGHT) + CONNECTIONS + 1:
+        problems.append(f"{most_tasks} tasks")
+    return problems
+
+
+def _audit(ledger: Ledger, report: dict[str, Any]) -> list[str]:
+    """Compare what the client has with what the service did."""
+    problems: list[str] = []
+    served: dict[int, str] = dict(report["runs"])
+    held = dict(zip(ledger.runs, map(chr, ledger.verdicts), strict=True))
+    if len(held) != len(ledger.runs):
+        problems.append(f"{len(ledger.runs) - len(held)} runs were handed out twice")
+    wrong = [number for number, first in held.items() if served.get(number, "?")[0] != first]
+    generated = {bytes.fromhex(name.replace("-", "")): word for name, word in report["generations"]}
+    wrong_too = [name for name, word in ledger.generations.items() if generated.get(name) != word]
+    if wrong or wrong_too:
+        problems.append(f"{len(wrong) + len(wrong_too)} outcomes are not the service's")
+    missing = len(served.keys() - held.keys()) + len(generated.keys() - ledger.generations.keys())
+    sys.stdout.write(
+        f"started by the service: {len(served):,} runs, {len(generated):,} generations; "
+        f"without an outcome here: {missing}, of unknown dispatch: {ledger.counts['unknown']}\n"
+    )
+    if missing > ledger.counts["unknown"]:
+        problems.append(f"{missing - ledger.counts['unknown']} operations are lost")
+    return problems
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
+
+
+def main() -> None:
+    """Run the soak."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="take 20 s")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        asyncio.run(_serve(arguments.seed))
+        return
+    seconds = QUICK_SECONDS if arguments.quick else 60 * arguments.minutes
+    growth = 0.25 if arguments.quick else 0.05
+    problems = asyncio.run(_soak(seconds, arguments.seed, growth))
+    for problem in problems:
+        sys.stdout.write(f"WRONG: {problem}\n")
+    sys.stdout.write("failed\n" if problems else "passed\n")
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""One client's connection to a fault proxy, and what a fault leaves of the answers on it.
+
+It carries faults out. Which of them strike is decided in `faults`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from .faults import NetworkFault
+
+__all__ = ["FaultyConnection", "let_peers_read", "read_request"]
+
+_PIECE_BYTES = 65_536
+_END_OF_HEAD = b"\r\n\r\n"
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CHUNKED = re.compile(rb"^transfer-encoding:[^\r]*\bchunked\b", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
+
+
+class FaultyConnection(asyncio.StreamReaderProtocol):
+    """A client's connection, and the task that serves it. Each ends with the other."""
+
+    task: asyncio.Task[None]
+    writer: asyncio.StreamWriter
+
+    def __init__(self, accepted: socket.socket) -> None:
+        self.reader = asyncio.StreamReader()
+        super().__init__(self.reader)
+        self._socket = accepted
+        self._fault: NetworkFault | None = None
+        self._is_in_body = False
+
+    def start(
+        self,
+        serve: Callable[[FaultyConnection], Coroutine[None, None, None]],
+        forget: Callable[[FaultyConnection], None],
+    ) -> None:
+        """Have it served from now on."""
+
+        def end(_: asyncio.Task[None]) -> None:
+            self._socket.close()
+            forget(self)
+
+        self._socket.settimeout(0)
+        self.task = asyncio.create_task(self._run(serve), name="FaultProxy connection")
+        self.task.add_done_callback(end)
+
+    async def _run(self, serve: Callable[[FaultyConnection], Coroutine[None, None, None]]) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(lambda: self, self._socket)
+        self.writer = asyncio.StreamWriter(transport, self, self.reader, loop)
+        try:
+            await serve(self)
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+            self.reset()
+        finally:
+            transport.abort()
+
+    def eof_received(self) -> bool:
+        """Close as soon as the client does, whatever is still held up."""
+        super().eof_received()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what serves it."""
+        super().connection_lost(exc)
+        self.task.cancel()
+
+    def reset(self) -> None:
+        """End it with a RST: without lingering, the close sends no FIN."""
+        with suppress(OSError):  # it may be closed already
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.task.cancel()
+
+    def must_ask(self, fault: NetworkFault | None) -> bool:
+        """Take up a request, and say whether the fault, if any, lets the server see it."""
+        self._fault, self._is_in_body = fault, False
+        match fault and fault.kind:
+            case "reset_request":
+                self.reset()
+            case "garbage":
+                assert fault is not None
+                self._finish(fault.content)
+            case "swallow_request":
+                pass
+            case _:
+                return True
+        return False
+
+    async def pass_on(self, answers: asyncio.StreamReader) -> None:
+        """Send what the server answers, and end as it ends."""
+        try:
+            while not self.writer.is_closing() and (piece := await answers.read(_PIECE_BYTES)):
+                await self._send(piece)
+            self.writer.close()
+        except ConnectionError:
+            self.reset()
+
+    async def _send(self, piece: bytes) -> None:
+        """Send what the fault leaves of a piece of an answer."""
+        match self._fault and self._fault.kind:
+            case "swallow_answer":
+                pass
+            case "reset_answer":
+                self.reset()
+            case "cut_head":
+                head = piece.partition(_END_OF_HEAD)[0]
+                self._finish(head[: len(head) // 2])
+            case "cut_body":
+                self._cut_body(piece)
+            case _:
+                await self._send_whole(piece)
+
+    def _cut_body(self, piece: bytes) -> None:
+        head, end, body = (b"", b"", piece) if self._is_in_body else piece.partition(_END_OF_HEAD)
+        self._is_in_body = self._is_in_body or bool(end)
+        if body:
+            self._finish(head + end + body[: len(body) // 2])
+        else:
+            self.writer.write(piece)
+
+    async def _send_whole(self, piece: bytes) -> None:
+        step = self._fault.piece_bytes if self._fault else len(piece)
+        for start in range(0, len(piece), step):
+            self.writer.write(piece[start : start + step])
+            await self.writer.drain()
+            if self._fault is not None:
+                await asyncio.sleep(self._fault.pause)
+                await let_peers_read()
+
+    def _finish(self, content: bytes) -> None:
+        self.writer.write(content)
+        self.writer.close()
+
+
+async def let_peers_read() -> None:
+    """Let clients in this loop take in what was sent: they come second in the next round."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """Read a request to its end, which is where the next one begins."""
+    parts = [await reader.readuntil(_END_OF_HEAD)]
+    if _CHUNKED.search(parts[0]) is None:
+        length = _LENGTH.search(parts[0])
+        return parts[0] + await reader.readexactly(int(length[1]) if length else 0)
+    size = -1
+    while parts[-1] != b"\r\n":
+        parts.append(await reader.readuntil(b"\r\n"))
+        if size:
+            size = int(parts[-1].partition(b";")[0], 16)
+            parts.append(await reader.readexactly(size + 2) if size else b"")
+    return b"".join(parts)
