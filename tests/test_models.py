@@ -277,6 +277,6 @@ def test_values_without_unknown_fields_share_an_empty_mapping() -> None:
     assert extra is Run(2, "x").extra is pickle.loads(pickle.dumps(extra))
     assert (dict(extra), len(extra), repr(extra), extra.get("a")) == ({}, 0, "{}", None)
     with pytest.raises(TypeError):
-        extra["a"] = 1
+        extra["a"] = 1  # type: ignore[index]
     with pytest.raises(KeyError):
         extra["a"]

@@ -137,8 +137,8 @@ class Sweep:
             return self._told_nothing(states, UNUSABLE_SECONDS, error)
         except UnreadableError as problem:
             url = self._request(limit).url(states[0].ref.server)
-            error = MalformedResponseError(problem.problems, status=200, method="GET", url=url)
-            return self._told_nothing(states, UNUSABLE_SECONDS, error)
+            malformed = MalformedResponseError(problem.problems, status=200, method="GET", url=url)
+            return self._told_nothing(states, UNUSABLE_SECONDS, malformed)
         self._learn(page, len(states), limit)
         return Glance(*self._with_check(page.going_on, [*page.changed, *page.missing]))
 
