@@ -590,6 +590,28 @@ async def test_a_failure_that_stays_is_an_error_of_ours(
 
 
 @on_real_time
+async def test_a_slow_download_is_none_that_hangs(tmp_path: Path) -> None:
+    """The time-out is for silence: a download that goes on may take as long as it takes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(200, b"", length=8))
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            writer.write(b"x")
+        writer.close()
+
+    async with (
+        finished_run(tmp_path, timeout=0.5, retry=RetryPolicy(attempts=1)) as case,
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+    ):
+        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        case.serve(origin, 8)
+        await case.download()
+        assert case.files() == {"a.zip": b"x" * 8}
+
+
+@on_real_time
 async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
     """Where nobody listens the error says so, with the cause of the operating system."""
     async with finished_run(tmp_path) as case:
@@ -1170,6 +1192,26 @@ async def test_a_cancellation_comes_before_what_the_disk_says() -> None:
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@on_real_time
+async def test_a_cancelled_scope_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a thread is at work in a scope that was cancelled, the event loop can rest."""
+    go_on = threading.Event()
+    waits = 0
+    wait = asyncio.wait
+
+    async def count(*arguments: Any) -> Any:
+        nonlocal waits
+        waits += 1
+        return await wait(*arguments)
+
+    monkeypatch.setattr(asyncio, "wait", count)
+    asyncio.get_running_loop().call_later(0.1, go_on.set)
+    with anyio.move_on_after(0.01) as scope:
+        await _part_file.in_thread(lambda: go_on.wait(10))
+    assert scope.cancelled_caught
+    assert waits == 1
 
 
 @on_real_time

@@ -1019,6 +1019,20 @@ class TestMany:
 
         assert [end async for end in ends] == [operation, operation]
 
+    async def test_a_closed_iteration_of_many_is_over(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """After aclose() of finished() there is no next one, and nobody waits for it."""
+        operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+        emulator.finish_run(operations[0].run_id)
+        ends = client.finished(operations)
+        assert await anext(ends) is operations[0]
+
+        await ends.aclose()
+
+        assert [operation async for operation in ends] == []
+        assert now() < 5
+
     async def test_a_kept_error_keeps_nobody_polled(
         self, emulator: Emulator, client: Client
     ) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NAMES = [
     "Artifact",
+    "Batch",
+    "BatchItem",
     "CaseResult",
     "Client",
     "ClientClosedError",

@@ -184,10 +184,10 @@ class Line:
         self.under_way += 1
         try:
             response = await self._send(request)
-            if response.status in {429, 503} and "Retry-After" in response.headers:
-                self.rests_until = loop.time() + float(response.headers["Retry-After"])
             if self.late:
                 await self.client._transport.sleep(self.late.pop())
+            if response.status in {429, 503} and "Retry-After" in response.headers:
+                self.rests_until = loop.time() + float(response.headers["Retry-After"])
             return response
         finally:
             self.under_way -= 1
@@ -198,7 +198,7 @@ class Line:
         name = f"{sent.request.endpoint.name} at {sent.at:.2f}"
         if self.is_closed:
             self.problems.append(f"{name}: sent after the close")
-        if sent.at < self.rests_until - 1e-6 and not self.late:
+        if sent.at < self.rests_until - 1e-6:
             self.problems.append(f"{name}: sent during a rest")
         if self.under_way >= CONNECTIONS:
             self.problems.append(f"{name}: more at once than allowed")
@@ -611,7 +611,7 @@ class Games(RuleBasedStateMachine):
         if error is None:
             return
         assert isinstance(error, VibeError), repr(error)
-        assert error.ref == operation.ref
+        assert error.ref is not None and error.ref.key == operation.ref.key
         assert self.is_due(wait, error), repr(error)
 
     def judge_changes(self, wait: Wait) -> None:

@@ -2,6 +2,7 @@
 
 from testvibe_async._policy import PollPlan, RetryPolicy
 from testvibe_async._version import __version__
+from testvibe_async.batch import Batch, BatchItem
 from testvibe_async.client import Client
 from testvibe_async.errors import (
     ClientClosedError,
@@ -68,6 +69,8 @@ from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 __all__ = [
     "Artifact",
+    "Batch",
+    "BatchItem",
     "CaseResult",
     "Client",
     "ClientClosedError",

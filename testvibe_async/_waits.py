@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from testvibe_async.errors import VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Phase, Run, Transition
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from testvibe_async._poller import Poller
     from testvibe_async._state import State
 
-__all__ = ["Changes", "Ends", "until_finished"]
+__all__ = ["Basket", "Changes", "EndWatcher", "Ends", "until_finished"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 ItemT = TypeVar("ItemT")
@@ -46,7 +46,7 @@ async def until_finished(state: State[Any], poller: Poller, *, timeout: float | 
         raise end[1]
 
 
-class _Basket(Generic[ItemT]):
+class Basket(Generic[ItemT]):
     """Where news is put until the one task that waits for it takes it."""
 
     __slots__ = ("_arrival", "_items")
@@ -55,15 +55,18 @@ class _Basket(Generic[ItemT]):
         self._items: deque[ItemT] = deque()
         self._arrival: asyncio.Future[None] | None = None
 
-    def put(self, item: ItemT) -> None:
+    def put(self, item: ItemT, /) -> None:
+        """Add an item."""
         self._items.append(item)
         self.wake()
 
     def wake(self) -> None:
+        """Have the task that waits look again."""
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
     def take(self) -> ItemT | None:
+        """Take the oldest item; None where there is none."""
         return self._items.popleft() if self._items else None
 
     async def arrival(self) -> None:
@@ -95,7 +98,7 @@ class Changes(Generic[SnapshotT_co]):
     ) -> None:
         self._state = state
         self._poller = poller
-        self._basket: _Basket[Transition[SnapshotT_co] | VibeError] = _Basket()
+        self._basket: Basket[Transition[SnapshotT_co] | VibeError] = Basket()
         self._watcher: _Follower | None = _Follower(self._basket, transitions_only=transitions_only)
 
     def __aiter__(self) -> Self:
@@ -147,7 +150,7 @@ class _Follower:
     __slots__ = ("_basket", "_transitions_only", "is_watching")
     is_following = True
 
-    def __init__(self, basket: _Basket[Any], *, transitions_only: bool) -> None:
+    def __init__(self, basket: Basket[Any], *, transitions_only: bool) -> None:
         self._basket = basket
         self._transitions_only = transitions_only
         self.is_watching = False
@@ -168,9 +171,9 @@ class Ends:
     def __init__(self, states: Sequence[State[Any]], poller: Poller) -> None:
         self._states = states
         self._poller = poller
-        self._basket: _Basket[tuple[int, VibeError | None]] = _Basket()
+        self._basket: Basket[tuple[int, VibeError | None]] = Basket()
         self._left = len(states)
-        self._watchers: list[_Watcher | None] | None = None
+        self._watchers: list[EndWatcher | None] | None = None
 
     async def next(self) -> tuple[int, VibeError | None] | None:
         """Return the place of the next operation that is over, and why if it can't be observed.
@@ -188,9 +191,9 @@ class Ends:
         self._watchers[end[0]] = None
         return end
 
-    def _begin(self, watchers: list[_Watcher | None]) -> None:
+    def _begin(self, watchers: list[EndWatcher | None]) -> None:
         for place, state in enumerate(self._states):
-            watcher = _Watcher(self._basket, place)
+            watcher = EndWatcher(self._basket, place)
             watchers.append(watcher)
             if state.is_finished:
                 self._basket.put((place, None))
@@ -213,19 +216,28 @@ class Ends:
         self.close()
 
 
-class _Watcher:
-    """What watches one of many operations for `Ends`."""
+class EndReceiver(Protocol):
+    """Where ends are put: the place of an operation, and why it can't be observed."""
+
+    def put(self, item: tuple[int, VibeError | None], /) -> None:
+        """Take one down."""
+
+
+class EndWatcher:
+    """What watches one of many operations for its end alone."""
 
     __slots__ = ("_basket", "_place")
     is_following = False
 
-    def __init__(self, basket: _Basket[tuple[int, VibeError | None]], place: int) -> None:
+    def __init__(self, basket: EndReceiver, place: int) -> None:
         self._basket = basket
         self._place = place
 
     def observed(self, change: Transition[Any], *, is_transition: bool) -> None:  # noqa: ARG002
+        """Hear of a change; only the last counts."""
         if change.phase is Phase.FINISHED:
             self._basket.put((self._place, None))
 
     def failed(self, error: VibeError) -> None:
+        """Hear that it can't be observed."""
         self._basket.put((self._place, _own(error)))

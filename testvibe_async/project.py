@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from testvibe_async import _protocol
 from testvibe_async._download import download_artifacts
+from testvibe_async.batch import Batch
 from testvibe_async.errors import (
     ConfigError,
     FeatureNotGeneratedError,
@@ -21,13 +22,14 @@ from testvibe_async.errors import (
     ResponseError,
     TransportError,
 )
-from testvibe_async.operations import GenerationOperation, RunOperation
+from testvibe_async.models import Feature, FeatureStatus, Generation, Run
+from testvibe_async.operations import GenerationOperation, Operation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.settings import require_count, require_seconds
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from pathlib import Path
 
     from testvibe_async._dispatch import Dispatcher
@@ -38,20 +40,22 @@ if TYPE_CHECKING:
         Artifact,
         Config,
         Diagnosis,
-        Feature,
-        Generation,
         GenerationLog,
         ProjectFile,
-        Run,
     )
 
 __all__ = ["Project"]
+
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 INVISIBLE_CONFLICT_SECONDS = 1.0
 """How long to wait after each of those."""
 
 MIN_WAIT_SECONDS = 0.001
 """What is left for a wait whose time is as good as over."""
+
+_HAVE_TESTS = {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
+"""The statuses of features that need no generation now."""
 
 INVISIBLE_CONFLICTS = 3
 """How often in a row a 409 is believed although no generation is seen in flight."""
@@ -293,6 +297,91 @@ class Project:
             with suppress(OperationSupersededError):
                 return await generation
 
+    def run_features(
+        self,
+        features: Iterable[int | str | Feature] | None = None,
+        *,
+        config: str | None = None,
+        site_url: str | None = None,
+        max_in_flight: int = 100,
+        on_conflict: Literal["raise", "generate"] = "raise",
+    ) -> Batch[Run]:
+        """Run many features at once. Await it, or open it with `async with` and iterate over it.
+
+        Args:
+            features: Names, ids or `Feature`s; None for all that are generated.
+            config: As in `run_feature`, for each.
+            site_url: As in `run_feature`, for each.
+            max_in_flight: How many runs are dispatched and not over at any time, 1 or more.
+            on_conflict: As in `run_feature`, for each.
+
+        Returns:
+            A batch of one item for each feature. One that can't start is an item with its error.
+        """
+        _check_choice("on_conflict", on_conflict, ("raise", "generate"))
+
+        async def dispatch(feature: int | str) -> RunOperation:
+            return await self.run_feature(
+                feature, config=config, site_url=site_url, on_conflict=on_conflict
+            )
+
+        return self._batch(features, dispatch, max_in_flight, wanted={FeatureStatus.GENERATED})
+
+    def generate_features(
+        self,
+        features: Iterable[int | str | Feature] | None = None,
+        *,
+        site_url: str | None = None,
+        max_in_flight: int = 10,
+        on_conflict: Literal["raise", "attach", "wait"] = "raise",
+    ) -> Batch[Generation]:
+        """Generate the tests of many features at once. Each costs credits.
+
+        Args:
+            features: Names, ids or `Feature`s; None for all that have no tests and are no
+                suggestions.
+            site_url: As in `generate_feature`, for each.
+            max_in_flight: How many generations are dispatched and not over at any time, 1 or more.
+            on_conflict: As in `generate_feature`, for each.
+
+        Returns:
+            A batch of one item for each feature. One that can't start is an item with its error.
+        """
+        _check_choice("on_conflict", on_conflict, ("raise", "attach", "wait"))
+
+        async def dispatch(feature: int | str) -> GenerationOperation:
+            return await self.generate_feature(feature, site_url=site_url, on_conflict=on_conflict)
+
+        return self._batch(features, dispatch, max_in_flight, wanted=None)
+
+    def _batch(
+        self,
+        features: Iterable[int | str | Feature] | None,
+        dispatch: Callable[[int | str], Awaitable[Operation[SnapshotT]]],
+        max_in_flight: int,
+        *,
+        wanted: Collection[str] | None,
+    ) -> Batch[SnapshotT]:
+        """Make a batch; `wanted` are the statuses of those it takes where none are named."""
+        named = None if features is None else [_name_of(feature) for feature in features]
+
+        async def names() -> list[int | str]:
+            if named is not None:
+                return named
+            return [
+                row.id
+                for row in await self.list_features()
+                if row.kind != "suggestion"
+                and (row.status in wanted if wanted else row.status not in _HAVE_TESTS)
+            ]
+
+        return Batch(
+            names,
+            dispatch,
+            poller=self._poller,
+            max_in_flight=require_count("max_in_flight", max_in_flight),
+        )
+
     async def list_runs(
         self, *, feature: int | str | None = None, limit: int | None = None
     ) -> list[Run]:
@@ -418,3 +507,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         message = f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}"
         raise ConfigError(message)
+
+
+def _name_of(feature: int | str | Feature) -> int | str:
+    return feature.id if isinstance(feature, Feature) else feature

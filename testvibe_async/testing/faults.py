@@ -1,8 +1,8 @@
 """A network that fails on demand: a TCP proxy, on the loopback, in front of any HTTP server.
 
-It decides which requests a fault strikes and carries it out on the socket, so that a client meets
-the real thing: a reset, a silence, half an answer. What a request means is none of its business;
-what goes wrong inside the service is the emulator's.
+It decides which requests a fault strikes. `faulty_connection` carries it out on the socket, so that
+a client meets the real thing: a reset, a silence, half an answer. What a request means is none of
+its business; what goes wrong inside the service is the emulator's.
 """
 
 from __future__ import annotations

@@ -51,6 +51,8 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
             forget(self)
 
         self._socket.settimeout(0)
+        # asyncio does this for sockets that know their protocol, which accepted ones do not.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.task = asyncio.create_task(self._run(serve), name="FaultProxy connection")
         self.task.add_done_callback(end)
 

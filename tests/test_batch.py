@@ -1,0 +1,238 @@
+"""Batches: never more in flight than asked, every feature once, and leaving early loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from testvibe_async import (
+    BatchItem,
+    ClientClosedError,
+    ConfigError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    Hooks,
+    NotFoundError,
+    Run,
+)
+from testvibe_async.testing import Emulator, Fault, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from testvibe_async import Project
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    """Runs take from 10 s to 40 s and some fail; generations take a minute or two."""
+    async with Emulator(scenario=Scenario(run_queue=(0, 10), run_duration=(10, 30))) as emulator:
+        yield emulator
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def ours() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("testvibe")]
+
+
+async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project) -> None:
+    """Awaiting a batch gives an item for each feature, in the order asked, failed runs included."""
+    names = ["Wishlist", "checkout", "Returns", "Login Functionality"]
+
+    items = await project.run_features(names, config="Mobile")
+
+    assert [item.feature for item in items] == names
+    assert all(item.run is not None and item.run.config == "Mobile" for item in items)
+    assert [item.error for item in items] == [None] * 4
+    assert {item.ref.key[-1] for item in items if item.ref} == set(emulator.runs)
+    assert ours() == []
+
+
+async def test_they_come_as_they_finish(project: Project) -> None:
+    """Iterating over a batch gives each item when its run is over."""
+    ends: list[float] = []
+    async with project.run_features() as batch:
+        async for item in batch:
+            assert item.run is not None
+            ends.append(now())
+
+    assert len(ends) == 15
+    assert ends == sorted(ends)
+    assert ends[-1] - ends[0] > 5
+
+
+async def test_all_that_are_generated(emulator: Emulator, project: Project) -> None:
+    """Without features a batch of runs takes all that have tests, and no other."""
+    items = await project.run_features()
+
+    expected = {f.id for f in emulator.features.values() if f.status == "generated"}
+    assert {item.feature for item in items} == expected
+
+
+async def test_features_by_value(project: Project) -> None:
+    """A `Feature` that was listed can be handed in as it is."""
+    features = [row for row in await project.list_features() if row.status == "generated"][:3]
+
+    items = await project.run_features(features)
+
+    assert [item.feature for item in items] == [row.id for row in features]
+
+
+async def test_no_features_are_no_trouble(emulator: Emulator, project: Project) -> None:
+    """A batch of nothing is over at once."""
+    assert await project.run_features([]) == []
+    assert emulator.requests == []
+
+
+async def test_never_more_in_flight_than_asked() -> None:
+    """2,000 features with 100 in flight: never more than 100, and each of them once."""
+    scenario = Scenario(run_queue=(0, 1), run_duration=(1, 5))
+    async with Emulator(scenario=scenario, shop=False) as emulator, client_of(emulator) as client:
+        names = [f"Feature {number}" for number in range(2000)]
+        for name in names:
+            emulator.add_feature(name)
+
+        items = await client.project().run_features(names, max_in_flight=100)
+
+        assert [item.feature for item in items] == names
+        assert all(item.run is not None for item in items)
+        assert emulator.max_active_runs == 100
+        assert len(emulator.runs) == 2000
+
+
+async def test_one_that_can_not_start_is_an_item(project: Project) -> None:
+    """A 404 or 409 is the item's error, and the others go on."""
+    items = await project.run_features(["Checkout", "No such", "Checkout with gift card"])
+
+    assert items[0].run is not None
+    assert (items[1].ref, items[1].outcome) == (None, None)
+    assert isinstance(items[1].error, NotFoundError)
+    assert isinstance(items[2].error, FeatureNotGeneratedError)
+
+
+async def test_one_that_can_not_be_seen_is_an_item(emulator: Emulator, project: Project) -> None:
+    """A run that can't be observed is an item with its ref and the error."""
+    emulator.fail("get_run", Fault.status(403), when=lambda request: request.run_id == 214)
+
+    items = await project.run_features(["Checkout", "Returns"])
+
+    (bad,) = [item for item in items if item.error]
+    assert isinstance(bad.error, ForbiddenError)
+    assert bad.ref is not None
+    assert bad.error.ref == bad.ref
+
+
+async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Project) -> None:
+    """After the first item nothing new is dispatched, what goes on is named, no look is taken."""
+    async with project.run_features(max_in_flight=4) as batch:
+        async for _ in batch:
+            break
+
+    dispatched = len(emulator.runs)
+    assert 4 <= dispatched <= 6
+    assert len(batch.refs) == dispatched
+    assert 1 <= len(batch.in_flight) < dispatched
+    asked = len(emulator.requests)
+    await asyncio.sleep(100)
+    assert len(emulator.requests) == asked
+    assert [item async for item in batch] == []
+    assert ours() == []
+
+
+async def test_a_cancelled_batch_names_what_it_dispatched(
+    emulator: Emulator, project: Project
+) -> None:
+    """Cancelling the awaiting task stops the dispatching; `refs` has what is at the service."""
+    batch = project.run_features(max_in_flight=3)
+    waiting = asyncio.ensure_future(batch._all())
+    await asyncio.sleep(5)
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert {ref.key[-1] for ref in batch.refs} == set(emulator.runs)
+    assert ours() == []
+
+
+async def test_closing_the_client_ends_the_batch(emulator: Emulator) -> None:
+    """Each item that is not over gets a ClientClosedError, with the ref where it has one."""
+    client = client_of(emulator)
+    batch = asyncio.ensure_future(client.project().run_features(max_in_flight=5)._all())
+    await asyncio.sleep(5)
+    await client.aclose()
+
+    items = await batch
+
+    assert {type(item.error) for item in items} == {ClientClosedError}
+    assert sum(item.ref is not None for item in items) == 5
+
+
+async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> None:
+    """Without features a batch of generations takes those without tests, suggestions left out."""
+    emulator.add_feature("Gift cards", status="failed")
+
+    items = await project.generate_features()
+
+    names = {item.generation.feature_name for item in items if item.generation}
+    assert names == {"Checkout with gift card", "Gift cards"}
+    assert all(item.run is item.generation for item in items)
+
+
+async def test_conflicts_as_for_one(emulator: Emulator, project: Project) -> None:
+    """on_conflict is that of the single dispatch, and an unknown word is refused at once."""
+    await project.generate_feature("Checkout with gift card")
+    (item,) = await project.generate_features(["Checkout with gift card"], on_conflict="attach")
+    assert item.generation is not None
+    assert len(emulator.generations) == 1
+    wrong: Any = "ignore"
+    with pytest.raises(ConfigError, match="on_conflict"):
+        project.run_features(on_conflict=wrong)
+    with pytest.raises(ConfigError, match="on_conflict"):
+        project.generate_features(on_conflict=wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True])
+async def test_the_number_in_flight_is_checked(project: Project, wrong: Any) -> None:
+    """max_in_flight is a whole number from 1."""
+    with pytest.raises(ConfigError, match="max_in_flight must be a whole number from 1"):
+        project.run_features(max_in_flight=wrong)
+
+
+async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no error of ours ends the batch with itself, and hangs nobody."""
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(project, "run_feature", broken)
+
+    with pytest.raises(ZeroDivisionError):
+        await project.run_features(["Checkout"])
+
+
+async def test_one_that_is_over_when_it_is_attached(emulator: Emulator) -> None:
+    """An operation that is known to be over needs no look."""
+
+    def finish(event: Any) -> None:
+        emulator.finish_run(event.ref.run_id)
+
+    async with client_of(emulator, hooks=Hooks(on_dispatched=finish)) as client:
+        project = client.project()
+        first = await project.run_feature("Checkout")
+        await first
+        dispatch = project.run_feature
+
+        async def again(*_: Any, **__: Any) -> Any:
+            return first
+
+        project.run_feature = again  # type: ignore[method-assign]
+        items: list[BatchItem[Run]] = await project.run_features(["Checkout"])
+        project.run_feature = dispatch  # type: ignore[method-assign]
+
+    assert items[0].run is await first
