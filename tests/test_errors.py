@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_reqrep import ConnectionKey
+from aioresponses import aioresponses
 
-from tests.conftest import client_of
+from tests.conftest import KEY, client_of
 from testvibe_async import (
     Client,
     ClientClosedError,
@@ -520,3 +522,20 @@ async def test_cancelling_is_no_error_of_ours(emulator: Emulator) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_dns_failure_that_is_forged() -> None:
+    """A DNS failure, as aiohttp raises it, is NotSentError, and a dispatch is tried again."""
+    key = ConnectionKey("testvibe.example", 443, True, True, None, None, None)  # noqa: FBT003
+    failure = aiohttp.ClientConnectorDNSError(key, OSError("Name or service not known"))
+    url = "https://testvibe.example/api/v1/ops/projects/p/features/f/run"
+    with aioresponses() as forged:
+        forged.post(url, exception=failure, repeat=True)
+        async with Client(
+            "https://testvibe.example", api_key=KEY, retry=RetryPolicy(attempts=3)
+        ) as client:
+            with pytest.raises(NotSentError) as caught:
+                await client.project("p").run_feature("f")
+        (calls,) = forged.requests.values()
+    assert len(calls) == 3
+    assert caught.value.__cause__ is failure

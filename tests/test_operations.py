@@ -1090,3 +1090,15 @@ def server_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
         for task in asyncio.all_tasks() - before
         if "aiohttp/web" in task.get_coro().cr_code.co_filename  # type: ignore[union-attr]
     }
+
+
+async def test_closing_the_ends_of_many_wakes_who_waits_for_the_next(client: Client) -> None:
+    """A task that waits for the next end is over when somebody closes the iteration."""
+    operations = [await client.project().run_feature("Checkout")]
+    ends = client.finished(operations)
+    waiting = asyncio.ensure_future(anext(ends, None))
+    await asyncio.sleep(1)
+
+    await ends.aclose()
+
+    assert await waiting is None

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import client_of
 from testvibe_async import (
+    ConfigError,
     Generation,
     LookFailed,
     ObservationError,
@@ -338,3 +339,20 @@ async def test_a_dropped_operation_is_forgotten(client: Client, project: Project
         await (await project.run_feature("Checkout"))
 
     assert len(client._poller._states) <= 1
+
+
+@pytest.mark.parametrize("answer", [0, -1, float("nan"), float("inf"), None])
+async def test_a_plan_that_gives_no_seconds_is_refused(emulator: Emulator, answer: Any) -> None:
+    """What a poll_plan returns must be seconds above 0, and the wait says so."""
+    async with client_of(emulator, poll_plan=lambda *_: answer) as client:
+        operation = await client.project().run_feature("Checkout")
+        with pytest.raises(ConfigError, match="what poll_plan returns must be a number of seconds"):
+            await operation
+
+
+async def test_a_plan_can_not_make_the_poller_spin(emulator: Emulator) -> None:
+    """However short the plan's seconds, there is no more than one look a tick."""
+    async with client_of(emulator, poll_plan=lambda *_: 1e-9) as client:
+        await (await client.project().run_feature("Checkout"))
+
+    assert emulator.count("get_run") <= 101

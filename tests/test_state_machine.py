@@ -18,6 +18,7 @@ import logging
 import os
 import warnings
 from collections import Counter
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -57,7 +58,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from testvibe_async._protocol import Request, Response
-    from testvibe_async.testing.emulator import Generation, Run, Rule
+    from testvibe_async.testing import RecordedRequest
+    from testvibe_async.testing.emulator import Generation, Rule, Run
 
 AnyOperation: TypeAlias = RunOperation | GenerationOperation
 
@@ -84,7 +86,10 @@ SCENARIO = Scenario(
     failing_generations=0.3,
 )
 
-FEATURES = st.sampled_from(["Alpha", "Beta", "Draft"])
+CALL: ContextVar[int] = ContextVar("CALL", default=0)
+"""The number of the dispatch that a task works on."""
+
+FEATURES = st.sampled_from(["Alpha", "Alpha", "Beta", "Draft"])
 PICKS = st.integers(0, 11)
 TIMES = st.sampled_from([0.0, 0.05, 1.0, 3.0, 7.0])
 
@@ -182,6 +187,7 @@ class Line:
         self._judge(sent)
         self.sent.append(sent)
         self.under_way += 1
+        self.client._transport._headers["X-Call"] = str(CALL.get())
         try:
             response = await self._send(request)
             if self.late:
@@ -219,21 +225,21 @@ class Line:
 
 @define(eq=False)
 class Call:
-    """One dispatch, known to the service by the number in its `siteUrl`."""
+    """One dispatch. The spy puts its number into a header of each of its requests."""
 
     number: int
     kind: str
     feature: str
+    site_url: str | None
     line: Line
     task: asyncio.Task[AnyOperation]
     retry_unknown: bool
-    on_conflict: str
-    had_rival: bool = False
     is_cancelled: bool = False
 
     @property
-    def site_url(self) -> str:
-        return f"https://site.example/{self.number}"
+    def is_in_doubt(self) -> bool:
+        """Whether nobody can say whether it took effect."""
+        return self.task.cancelled() or isinstance(self.task.exception(), DispatchUnknownError)
 
 
 @define(eq=False)
@@ -280,7 +286,7 @@ class Games(RuleBasedStateMachine):
         self.waits: list[Wait] = []
         self.to_judge: list[Wait] = []
         self.lines: list[Line] = []
-        self.told: set[object] = set()
+        self.told: set[tuple[object, ...]] = set()
         self.faults: list[Rule] = []
         self.seen_faults: set[str] = set()
         self.absent_lists: list[Rule] = []
@@ -289,8 +295,24 @@ class Games(RuleBasedStateMachine):
         for name in ("Alpha", "Beta"):
             self.emulator.add_feature(name)
         self.emulator.add_feature("Draft", status="draft")
+        self.made: dict[int, list[int | str]] = {}
+        self.spy_on_the_service()
         self.run(self.emulator.start())
         self.line, self.other = self.open(), self.open()
+
+    def spy_on_the_service(self) -> None:
+        """Take down which dispatch each run and generation was made by."""
+        emulator, api = self.emulator, self.emulator._api._site
+        act = api._act  # type: ignore[attr-defined]
+
+        def acts(record: RecordedRequest, route: Any) -> Any:
+            before = {*emulator.runs, *emulator.generations}
+            answer = act(record, route)
+            new = {*emulator.runs, *emulator.generations} - before
+            self.made.setdefault(int(record.headers["X-Call"]), []).extend(new)
+            return answer
+
+        api._act = acts  # type: ignore[attr-defined]
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(coroutine)
@@ -336,6 +358,7 @@ class Games(RuleBasedStateMachine):
         feature=FEATURES,
         fault=st.sampled_from(sorted(DISPATCH_FAULTS)),
         late=st.sampled_from([0.0, 0.0, 0.0, 4.0]),
+        site_url=st.sampled_from([None, None, "https://a.example", "https://b.example"]),
         on_conflict=st.integers(0, 2),
         retry_unknown=st.booleans(),
         patience=TIMES,
@@ -347,13 +370,13 @@ class Games(RuleBasedStateMachine):
         feature: str,
         fault: str,
         late: float,
+        site_url: str | None,
         on_conflict: int,
         retry_unknown: bool,
         patience: float,
     ) -> None:
         number = len(self.calls) + 1
         project = self.line.client.project()
-        url = f"https://site.example/{number}"
         choice: Any = (("raise", "generate", "raise"), ("raise", "attach", "wait"))[kind != "run"]
         choice = choice[on_conflict]
         if (what := DISPATCH_FAULTS[fault]) is not None:
@@ -361,23 +384,24 @@ class Games(RuleBasedStateMachine):
                 "run_feature" if kind == "run" else "generate_feature",
                 what,
                 times=1,
-                when=lambda request: f'/{number}"'.encode() in request.body,
+                when=lambda request: request.headers["X-Call"] == str(number),
             )
             self.seen_faults.add(fault)
 
         async def work() -> AnyOperation:
+            CALL.set(number)
             if kind == "run":
                 return await project.run_feature(
-                    feature, site_url=url, on_conflict=choice, retry_unknown=retry_unknown
+                    feature, site_url=site_url, on_conflict=choice, retry_unknown=retry_unknown
                 )
-            return await project.generate_feature(feature, site_url=url, on_conflict=choice)
+            return await project.generate_feature(feature, site_url=site_url, on_conflict=choice)
 
         async def begin() -> Call:
             if late:
                 self.line.late.append(late)
             task = asyncio.create_task(work())
             await asyncio.wait([task], timeout=patience)
-            return Call(number, kind, feature, self.line, task, retry_unknown, choice)
+            return Call(number, kind, feature, site_url, self.line, task, retry_unknown)
 
         self.calls.append(self.run(begin()))
 
@@ -500,8 +524,6 @@ class Games(RuleBasedStateMachine):
             self.emulator.finish_generation(latest.generation.request_id, word)
             latest = self.emulator.features[feature]
         self.emulator._service.dispatch_generation(latest, "https://rival.example")
-        for call in self.calls:
-            call.had_rival |= call.feature == feature and not call.task.done()
 
     @rule(
         fault=st.sampled_from(sorted(LOOK_FAULTS)),
@@ -707,51 +729,53 @@ class Games(RuleBasedStateMachine):
 
     def judge_call(self, call: Call) -> None:
         """Check that a dispatch was not sent twice, and that its end says what happened."""
-        mark = f'/{call.number}"'.encode()
         name = "run_feature" if call.kind == "run" else "generate_feature"
         posts = [
             request
             for request in self.emulator.requests
-            if request.operation == name and mark in request.body
+            if request.operation == name and request.headers["X-Call"] == str(call.number)
         ]
         blind = [post for post in posts[:-1] if post.status not in SENT_AGAIN]
         assert len(blind) <= (call.retry_unknown and call.kind == "run"), "sent again blindly"
         made = self.made_by(call)
         assert len(made) <= 1 + len(blind), "done twice"
-        if call.task.cancelled():
-            assert call.is_cancelled
+        if call.is_in_doubt:
+            assert call.is_cancelled or not call.task.cancelled()
             return
-        error = call.task.exception()
-        if isinstance(error, DispatchUnknownError):
-            return
-        if error is not None:
+        if (error := call.task.exception()) is not None:
             assert isinstance(error, VibeError), repr(error)
             assert not made, f"done, though it raised {error!r}"
             return
         operation = call.task.result()
-        number = operation.run_id if isinstance(operation, RunOperation) else operation.request_id
-        is_joined = operation.adopted and call.on_conflict in {"attach", "wait"}
-        if not call.had_rival and not is_joined:
-            assert number in made, f"{operation} is not what call {call.number} started"
+        assert operation.adopted or number_of(operation) in made
+        if isinstance(operation, RunOperation):
+            run = self.emulator.runs[operation.run_id]
+            assert run.feature_name == call.feature
+            assert call.site_url in {None, run.site_url}, "a run of another site"
 
     def made_by(self, call: Call) -> list[int | str]:
-        """Return what the service did for a call."""
-        if call.kind == "run":
-            runs = self.emulator.runs.values()
-            return [run.id for run in runs if run.site_url == call.site_url]
-        generations = self.emulator.generations.values()
-        return [each.request_id for each in generations if each.site_url == call.site_url]
+        """Return the runs, or the generations, that the service began for a call."""
+        kind = int if call.kind == "run" else str
+        return [number for number in self.made.get(call.number, ()) if isinstance(number, kind)]
 
     def judge_what_was_started(self) -> None:
-        """Check that each thing that the service did was told to the hook, or is in doubt."""
-        numbers = {key[-1] for key in self.told if isinstance(key, tuple)}
-        for call in self.calls:
-            in_doubt = call.task.cancelled() or isinstance(
-                call.task.exception(), DispatchUnknownError
-            )
-            untold = [number for number in self.made_by(call) if number not in numbers]
-            blind = int(call.retry_unknown)
-            assert in_doubt or len(untold) <= blind, f"call {call.number} lost {untold}"
+        """Check that each run is held by one call, was told to the hook, or is in doubt."""
+        held = [
+            call.task.result().run_id
+            for call in self.calls
+            if call.kind == "run" and not call.is_in_doubt and call.task.exception() is None
+        ]
+        assert len(held) == len(set(held)), "two dispatches share one run"
+        told = {key[-1] for key in self.told}
+        assert set(held) <= told
+        untold = self.emulator.runs.keys() - told
+        doubts = sum(call.is_in_doubt + call.retry_unknown for call in self.calls)
+        assert len(untold) <= doubts, f"lost: {untold}"
+
+
+def number_of(operation: AnyOperation) -> int | str:
+    """Return the service's number of a run, or id of a generation."""
+    return operation.run_id if isinstance(operation, RunOperation) else operation.request_id
 
 
 @pytest.fixture

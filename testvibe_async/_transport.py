@@ -47,8 +47,8 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_CONNECT_SECONDS = 10.0
 REDACTED = "tvb_..."
 
-_AIOHTTP_REPEATS = {"PUT", "DELETE"}
-"""The methods that aiohttp repeats by itself, where we do not want it."""
+_AIOHTTP_REPEATS = {"PUT", "DELETE", "HEAD", "OPTIONS", "TRACE"}
+"""The methods that aiohttp repeats by itself, as it does GET, and we do not."""
 
 
 _NEVER_CONNECTED = (
@@ -234,8 +234,8 @@ class Transport:
                 self._hooks.emit(
                     RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay)
                 )
-            await self.sleep(delay)
             attempt += 1
+            await self.sleep(delay)
 
     async def _attempt(self, request: Request[T], flight: Flight, *, is_look: bool) -> T:
         await self._gate.enter(is_look=is_look)

@@ -187,6 +187,8 @@ class Ends:
             return None
         while (end := self._basket.take()) is None:
             await self._basket.arrival()
+            if self._left == 0:
+                return None
         self._left -= 1
         self._watchers[end[0]] = None
         return end
@@ -210,6 +212,7 @@ class Ends:
                 state.unwatch(watcher)
         self._watchers = []
         self._left = 0
+        self._basket.wake()
 
     def __del__(self) -> None:
         """Ask for no more looks."""

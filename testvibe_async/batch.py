@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+import anyio
 from attrs import frozen
 
 from testvibe_async._waits import Basket, EndWatcher
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "BatchItem"]
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+CLOSE_SECONDS = 10.0
 
 DISPATCHES_AT_ONCE = 32
 """How many dispatches of a batch may be under way at once."""
@@ -131,11 +134,19 @@ class Batch(Generic[SnapshotT]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Dispatch no more, and ask for no more looks. Cancels nothing at the service."""
+        """Dispatch no more, and ask for no more looks. Cancels nothing at the service.
+
+        Dispatches that are under way get up to 10 s to end, so that `refs` is complete.
+        """
         self._waiting.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                for _ in self._tasks:
+                    self._places.release()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            for task in self._tasks:
+                task.cancel()
         for place, watcher in self._watchers.items():
             _state_of(self._operations[place]).unwatch(watcher)
         self._watchers.clear()

@@ -86,8 +86,7 @@ class Client:
             max_connections: How many requests are under way at once, 1 or more.
             rate_limit: How many requests may begin in a second; None for any number.
             hooks: Functions to call when something happens.
-            session: An aiohttp session to use; it is not closed. aiohttp itself may send a PUT or
-                a DELETE again on it, where a kept connection is lost. None for one of our own.
+            session: An aiohttp session to use; it is not closed. None for one of our own.
             endpoints: Other routes of operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`.
             allow_http: Whether the key may be sent unencrypted to other hosts than this one.

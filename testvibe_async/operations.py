@@ -7,6 +7,7 @@ stream of looks. Failing is an outcome here, never an exception.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from testvibe_async._download import download_artifacts
@@ -40,7 +41,7 @@ SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 
-class Operation(Generic[SnapshotT_co]):
+class Operation(ABC, Generic[SnapshotT_co]):
     """A run or a generation, in flight or over.
 
     `await operation` waits for its outcome; `async for` goes through its transitions. Make one with
@@ -70,9 +71,9 @@ class Operation(Generic[SnapshotT_co]):
         return f"<{type(self).__name__} {self.ref}: {self.status or 'not seen yet'}>"
 
     @property
+    @abstractmethod
     def ref(self) -> Ref:
         """Its name, to be stored and attached again."""
-        return self._ref
 
     @property
     def project(self) -> str:

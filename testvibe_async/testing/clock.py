@@ -54,5 +54,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the virtual time in seconds."""
         return self._now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002
+        """Wait for the threads of the executor, whose time is real, for as long as it takes."""
+        await super().shutdown_default_executor()
+
     def _jump(self, seconds: float) -> None:
         self._now += seconds
