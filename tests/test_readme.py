@@ -42,9 +42,12 @@ def use(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
         emulator.add_feature("Login")
 
 
-@pytest.mark.parametrize("code", FRAGMENTS, ids=lambda code: code.strip().splitlines()[0])
-async def test_a_fragment_runs(code: str, emulator: Emulator) -> None:
+@pytest.mark.parametrize("code", FRAGMENTS, ids=map(str, range(len(FRAGMENTS))))
+async def test_a_fragment_runs(
+    code: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each fragment runs where `client` and `project` are at hand."""
+    monkeypatch.chdir(tmp_path)
     async with client_of(emulator) as client:
         names: dict[str, Any] = {"client": client, "project": client.project()}
         compiled = compile(code, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

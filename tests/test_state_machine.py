@@ -105,9 +105,7 @@ def _stale_rows(rows: Any) -> Any:
 def _unknown_status(document: Any) -> Any:
     if document.get("finishedUtc") or document.get("overallConclusion"):
         return document
-    return document | {
-        name: "paused" for name in ("status", "featureStatus") if name in document
-    }
+    return document | {name: "paused" for name in ("status", "featureStatus") if name in document}
 
 
 def _of_another(document: Any) -> Any:

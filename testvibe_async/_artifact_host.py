@@ -27,7 +27,7 @@ from testvibe_async.errors import (
     TransportError,
 )
 from testvibe_async.events import Hooks, RequestFinished, RetryScheduled
-from testvibe_async.settings import _is_loopback  # pyright: ignore[reportPrivateUsage]
+from testvibe_async.settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -98,7 +98,7 @@ class ArtifactHost:
             sleep: Lets seconds pass, or raises where nobody should wait any more.
         """
         host = URL(server).host or ""
-        self._takes_http = server.startswith("http://") and not _is_loopback(host)
+        self._takes_http = server.startswith("http://") and not is_loopback(host)
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=min(timeout / 2, MAX_CONNECT_SECONDS), sock_read=timeout
         )
@@ -122,7 +122,7 @@ class ArtifactHost:
         if url is None or url.scheme not in {"http", "https"} or not url.host:
             message = "the link is no https:// address"
             raise ValueError(message)
-        if url.scheme == "http" and not self._takes_http and not _is_loopback(url.host):
+        if url.scheme == "http" and not self._takes_http and not is_loopback(url.host):
             message = f"the link would fetch the artifact from {url.host} unencrypted, by http://"
             raise ValueError(message)
         return url

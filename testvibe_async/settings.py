@@ -20,7 +20,14 @@ from testvibe_async.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "load_settings", "require_count", "require_rate", "require_seconds"]
+__all__ = [
+    "Settings",
+    "is_loopback",
+    "load_settings",
+    "require_count",
+    "require_rate",
+    "require_seconds",
+]
 
 
 @frozen(kw_only=True)
@@ -94,7 +101,7 @@ def _server(text: str, *, allow_http: bool) -> str:
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         message = f"{example}; this one, at {host}, holds more"
         raise ConfigError(message)
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+    if parts.scheme == "http" and not allow_http and not is_loopback(host):
         message = (
             f"http:// would send the API key to {host} in the clear: "
             "use https://, or pass allow_http=True"
@@ -117,7 +124,8 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine."""
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
