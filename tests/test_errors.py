@@ -530,7 +530,7 @@ async def test_a_dns_failure_that_is_forged() -> None:
     failure = aiohttp.ClientConnectorDNSError(key, OSError("Name or service not known"))
     url = "https://testvibe.example/api/v1/ops/projects/p/features/f/run"
     with aioresponses() as forged:
-        forged.post(url, exception=failure, repeat=True)
+        forged.post(url, exception=failure, repeat=True)  # pyright: ignore[reportUnknownMemberType]
         async with Client(
             "https://testvibe.example", api_key=KEY, retry=RetryPolicy(attempts=3)
         ) as client:

@@ -127,6 +127,9 @@ TIMES: Mapping[str, int | None] = {"once": 1, "all": None}
 NO_CELL = "-"
 """A file has no shape that could be wrong."""
 
+MAX_LATE_SECONDS = 20
+"""How long after its end a wait may end: a slow answer is under way, or the rest of a time-out."""
+
 AnyFault = NetworkFault | Fault | None
 
 FAULTS: Mapping[str, AnyFault] = {
@@ -232,6 +235,8 @@ async def generate(world: World) -> None:
 
 async def wait(world: World) -> None:
     await world.client.gather(*world.operations)
+    ended_at = max(run.finished_at for run in world.emulator.runs.values())
+    assert world.emulator.now() - ended_at < MAX_LATE_SECONDS
 
 
 async def read(world: World) -> None:

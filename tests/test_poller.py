@@ -18,6 +18,7 @@ from testvibe_async import (
     ObservationError,
     Operation,
     Phase,
+    PollPlan,
     Ref,
     Run,
     StatusChanged,
@@ -341,10 +342,20 @@ async def test_a_dropped_operation_is_forgotten(client: Client, project: Project
     assert len(client._poller._states) <= 1
 
 
+def a_plan_of(seconds: Any) -> PollPlan:
+    """Return a plan that always says the same."""
+
+    def plan(kind: str, age: float, seen: Run | Generation | None) -> float:  # noqa: ARG001
+        wait: float = seconds
+        return wait
+
+    return plan
+
+
 @pytest.mark.parametrize("answer", [0, -1, float("nan"), float("inf"), None])
 async def test_a_plan_that_gives_no_seconds_is_refused(emulator: Emulator, answer: Any) -> None:
     """What a poll_plan returns must be seconds above 0, and the wait says so."""
-    async with client_of(emulator, poll_plan=lambda *_: answer) as client:
+    async with client_of(emulator, poll_plan=a_plan_of(answer)) as client:
         operation = await client.project().run_feature("Checkout")
         with pytest.raises(ConfigError, match="what poll_plan returns must be a number of seconds"):
             await operation
@@ -352,7 +363,7 @@ async def test_a_plan_that_gives_no_seconds_is_refused(emulator: Emulator, answe
 
 async def test_a_plan_can_not_make_the_poller_spin(emulator: Emulator) -> None:
     """However short the plan's seconds, there is no more than one look a tick."""
-    async with client_of(emulator, poll_plan=lambda *_: 1e-9) as client:
+    async with client_of(emulator, poll_plan=a_plan_of(1e-9)) as client:
         await (await client.project().run_feature("Checkout"))
 
     assert emulator.count("get_run") <= 101
