@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import logging
 import os
 import re
@@ -360,6 +361,28 @@ async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
             assert request.headers.keys().isdisjoint({"Authorization", "Cookie", "Referer"})
             assert request.headers["Accept-Encoding"] == "identity"
         assert not session.closed
+
+
+@on_real_time
+async def test_a_host_sets_no_cookies(tmp_path: Path) -> None:
+    """What one answer sets is not sent with the next request."""
+    answer = http(200, b"x", "Set-Cookie: session=one; Path=/")
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        origin.url = origin.url.replace("127.0.0.1", "localhost")  # an address has no cookies
+        case.serve(origin, 1, "a", "b")
+        await case.download(max_at_once=1)
+        assert ["cookie" in request.headers for request in origin.heard] == [False, False]
+
+
+@on_real_time
+async def test_a_file_is_kept_as_its_host_has_it(tmp_path: Path) -> None:
+    """What is stored compressed stays so: it has the size that the service tells."""
+    content = gzip.compress(b"x" * 1000)
+    answer = http(200, content, "Content-Encoding: gzip")
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, len(content))
+        await case.download()
+        assert case.files() == {"a.zip": content}
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

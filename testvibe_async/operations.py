@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from testvibe_async._download import download_artifacts
 from testvibe_async._protocol import (
     CANCEL_GENERATION,
     DIAGNOSE_RUN,
@@ -210,6 +209,9 @@ class RunOperation(Operation[Run]):
 
         Wait for its end first: there are none before. See `Project.download_artifacts`.
         """
+        # Few programs download, and its import is a tenth of the package's.
+        from testvibe_async._download import download_artifacts  # noqa: PLC0415
+
         return await download_artifacts(
             self._transport,
             directory,

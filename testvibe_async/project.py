@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from testvibe_async import _protocol
-from testvibe_async._download import download_artifacts
 from testvibe_async.batch import Batch
 from testvibe_async.errors import (
     ConfigError,
@@ -467,6 +466,9 @@ class Project:
             The first failure ends the other downloads. What was whole by then stays; of what was
             not, nothing does, and neither where the call is cancelled.
         """
+        # Few programs download, and its import is a tenth of the package's.
+        from testvibe_async._download import download_artifacts  # noqa: PLC0415
+
         return await download_artifacts(
             self._transport,
             directory,
