@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
 
-    from testvibe_async._download import DownloadProgress
+    from testvibe_async import DownloadProgress
 
 P = ParamSpec("P")
 

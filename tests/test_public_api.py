@@ -28,6 +28,7 @@ NAMES = [
     "Diagnosis",
     "DispatchUnknownError",
     "Dispatched",
+    "DownloadProgress",
     "Event",
     "Feature",
     "FeatureBusyError",

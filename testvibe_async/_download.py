@@ -25,6 +25,7 @@ from testvibe_async.errors import (
     ResponseError,
     TransportError,
 )
+from testvibe_async.models import DownloadProgress
 from testvibe_async.settings import require_count
 
 if TYPE_CHECKING:
@@ -37,28 +38,10 @@ if TYPE_CHECKING:
     from testvibe_async._transport import Transport
     from testvibe_async.models import Artifact
 
-__all__ = ["DownloadProgress", "download_artifacts"]
+__all__ = ["download_artifacts"]
 
 MAX_RENEWALS = 3
 """How often in a row a link that was refused is fetched anew."""
-
-
-@frozen(kw_only=True)
-class DownloadProgress:
-    """How far the download of one artifact is."""
-
-    artifact: Artifact
-    path: Path
-    """Where it will be, or is."""
-
-    done_bytes: int
-    """It falls back to 0 where a download has to start over."""
-
-    total_bytes: int | None
-    """None where neither the service nor the host tells."""
-
-    is_finished: bool = False
-    """Whether the file is whole, and in its place."""
 
 
 async def download_artifacts(  # noqa: PLR0913 - each by name

@@ -1,4 +1,4 @@
-"""The one importer of aiohttp on the client's side: a request goes out, a response comes back.
+"""All traffic with the service, by aiohttp: a request goes out, a response comes back.
 
 `send` is the seam: one request, one response read to its end, or one of our errors. `call` is what
 everybody above uses: it takes its turn, sends, deciphers, and tries again where the policy says so.

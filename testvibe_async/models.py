@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime  # noqa: TC003 - cattrs reads the annotations at run time
 from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - get_type_hints of these classes has to find it
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from attrs import field, frozen
@@ -26,6 +27,7 @@ __all__ = [
     "CaseResult",
     "Config",
     "Diagnosis",
+    "DownloadProgress",
     "Feature",
     "FeatureStatus",
     "Generation",
@@ -423,3 +425,21 @@ class ErrorDocument:
     message: str
     error: str | None = None
     extra: Mapping[str, Any] = _extra()
+
+
+@frozen(kw_only=True)
+class DownloadProgress:
+    """How far the download of one artifact is."""
+
+    artifact: Artifact
+    path: Path
+    """Where it will be, or is."""
+
+    done_bytes: int
+    """It falls back to 0 where a download has to start over."""
+
+    total_bytes: int | None
+    """None where neither the service nor the host tells."""
+
+    is_finished: bool = False
+    """Whether the file is whole, and in its place."""

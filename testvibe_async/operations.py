@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from testvibe_async._download import DownloadProgress
     from testvibe_async._poller import Poller
     from testvibe_async._state import State
     from testvibe_async._transport import Transport
-    from testvibe_async.models import Artifact, Diagnosis, GenerationLog, Phase
+    from testvibe_async.models import Artifact, Diagnosis, DownloadProgress, GenerationLog, Phase
     from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 __all__ = ["Finished", "GenerationOperation", "Operation", "RunOperation"]

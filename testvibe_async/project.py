@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async._dispatch import Dispatcher
-    from testvibe_async._download import DownloadProgress
     from testvibe_async._poller import Poller
     from testvibe_async._transport import Transport
     from testvibe_async.models import (
         Artifact,
         Config,
         Diagnosis,
+        DownloadProgress,
         GenerationLog,
         ProjectFile,
     )

@@ -10,24 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
 __all__ = ["VirtualTimeLoop"]
+
+T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that moves the clock where another one would sleep."""
 
     jump: Callable[[float], None]
+    threads = 0
+    """How many calls of the loop's executor are under way: their time is real, so it is waited."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        if timeout is None:
+        if timeout is None or self.threads:
             return super().select(None)
         self.jump(timeout)
         return ready
@@ -45,10 +50,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        selector = _JumpingSelector()
-        selector.jump = self._jump
+        self._jumping = _JumpingSelector()
+        self._jumping.jump = self._jump
         self._now = 0.0
-        super().__init__(selector)
+        super().__init__(self._jumping)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -57,6 +62,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002
         """Wait for the threads of the executor, whose time is real, for as long as it takes."""
         await super().shutdown_default_executor()
+
+    def run_in_executor(  # type: ignore[override]  # typeshed's has a TypeVarTuple
+        self,
+        executor: Executor | None,
+        func: Callable[..., T],
+        *args: Any,  # noqa: ANN401
+    ) -> asyncio.Future[T]:
+        """Run a function in a thread; no timer fires before it is over."""
+        future = super().run_in_executor(executor, func, *args)
+        self._jumping.threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _: asyncio.Future[Any]) -> None:
+        self._jumping.threads -= 1
 
     def _jump(self, seconds: float) -> None:
         self._now += seconds
