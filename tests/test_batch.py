@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import client_of
 from testvibe_async import (
     BatchItem,
+    BatchSummary,
     ClientClosedError,
     ConfigError,
     FeatureNotGeneratedError,
@@ -17,6 +18,8 @@ from testvibe_async import (
     Hooks,
     NotFoundError,
     Run,
+    Verdict,
+    WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -197,6 +200,159 @@ async def test_conflicts_as_for_one(emulator: Emulator, project: Project) -> Non
         project.generate_features(on_conflict=wrong)
 
 
+async def test_several_configurations(emulator: Emulator, project: Project) -> None:
+    """With several configurations each feature runs with each, in the order asked."""
+    items = await project.run_features(["Checkout", "Returns"], config=["Mobile", None])
+
+    assert [(item.feature, item.config) for item in items] == [
+        ("Checkout", "Mobile"),
+        ("Checkout", None),
+        ("Returns", "Mobile"),
+        ("Returns", None),
+    ]
+    assert [item.run.config for item in items if item.run] == ["Mobile", "Default"] * 2
+    assert len(emulator.runs) == 4
+    with pytest.raises(ConfigError, match="config names no configuration"):
+        project.run_features(config=[])
+
+
+async def test_when_the_time_is_over_all_that_is_left_comes_at_once(
+    emulator: Emulator, project: Project
+) -> None:
+    """What goes on comes with its ref and a time-out, what waits comes as skipped, none is lost."""
+    began = now()
+    batch = project.run_features(max_in_flight=5, timeout=25)
+    items = await batch
+
+    assert now() - began == pytest.approx(25, abs=0.1)
+    assert len(items) == 15
+    over = [item for item in items if item.outcome]
+    going_on = [item for item in items if item.verdict is Verdict.IN_FLIGHT]
+    skipped = [item for item in items if item.verdict is Verdict.SKIPPED]
+    assert len(over) + len(going_on) + len(skipped) == 15
+    assert over
+    assert skipped
+    assert len(going_on) == 5
+    for item in going_on:
+        assert isinstance(item.error, WaitTimeoutError)
+        assert item.error.ref == item.ref
+        assert 0 < item.error.elapsed <= 25.1
+    assert batch.in_flight == [item.ref for item in going_on]
+    assert all((item.ref, item.error) == (None, None) for item in skipped)
+    assert len(emulator.runs) == len(over) + len(going_on)
+    assert batch.summary == BatchSummary.of(items)
+    asked = len(emulator.requests)
+    await asyncio.sleep(100)
+    assert len(emulator.requests) == asked
+    assert ours() == []
+
+
+async def test_the_time_ends_an_iteration_too(project: Project) -> None:
+    """An iteration over a batch whose time is over gives what is left, and ends."""
+    async with project.run_features(max_in_flight=3, timeout=5) as batch:
+        verdicts = [item.verdict async for item in batch]
+
+    assert len(verdicts) == 15
+    assert verdicts.count(Verdict.IN_FLIGHT) == 3
+
+
+async def test_a_dispatch_under_way_when_the_time_ends_is_not_lost(
+    emulator: Emulator, project: Project
+) -> None:
+    """A dispatch that is answered after the time is over is an item with its ref."""
+    emulator.fail("run_feature", Fault.delay(4))
+
+    (item,) = await project.run_features(["Checkout"], timeout=2)
+
+    assert item.ref is not None
+    assert isinstance(item.error, WaitTimeoutError)
+    assert len(emulator.runs) == 1
+
+
+@pytest.mark.parametrize("feature", ["Checkout with gift card"])
+async def test_the_time_ends_waits_for_a_generation(
+    emulator: Emulator, project: Project, feature: str
+) -> None:
+    """A run whose tests are still being generated then comes with the generation's ref."""
+    began = now()
+    (item,) = await project.run_features([feature], on_conflict="generate", timeout=5)
+
+    assert now() - began == pytest.approx(5, abs=0.1)
+    assert item.verdict is Verdict.IN_FLIGHT
+    assert isinstance(item.error, WaitTimeoutError)
+    assert item.error.ref.kind == "generation"
+    assert emulator.runs == {}
+    (item,) = await project.generate_features([feature], on_conflict="wait", timeout=5)
+    assert item.verdict is Verdict.IN_FLIGHT
+    assert len(emulator.generations) == 1
+
+
+async def test_stop_on_failure(emulator: Emulator) -> None:
+    """After the first that failed nothing is dispatched, and what is in flight is waited for."""
+    async with client_of(emulator) as client:
+        rows = await client.project().list_features()
+        names = [row.id for row in rows if row.status == "generated"][:12]
+        batch = client.project().run_features(
+            [names[0], "No such", *names[1:]], max_in_flight=2, stop_on_failure=True
+        )
+        items = await batch
+
+    verdicts = [item.verdict for item in items]
+    assert verdicts[1] is Verdict.ERROR
+    assert verdicts.count(Verdict.SKIPPED) == len(items) - 1 - len(emulator.runs)
+    assert 1 <= len(emulator.runs) <= 3
+    assert Verdict.IN_FLIGHT not in verdicts
+    assert batch.summary.skipped == verdicts.count(Verdict.SKIPPED)
+
+
+async def test_a_run_that_fails_stops_the_batch_too() -> None:
+    """A failed run counts as a failure as well as one that could not start."""
+    scenario = Scenario(failing_runs=1.0)
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        items = await client.project().run_features(max_in_flight=1, stop_on_failure=True)
+
+    assert [item.verdict for item in items] == [Verdict.FAILED] + [Verdict.SKIPPED] * 14
+
+
+async def test_the_summary_adds_up_at_any_moment(project: Project) -> None:
+    """The numbers of `summary` add up to all features, before, during and after the batch."""
+    batch = project.run_features(max_in_flight=4)
+    assert batch.summary == BatchSummary()
+    seen: list[str] = []
+    async with batch:
+        assert batch.summary == BatchSummary(waiting=15)
+        async for _ in batch:
+            assert batch.summary.total == 15
+            assert batch.summary.in_flight <= 4
+            seen.append(str(batch.summary))
+            if len(seen) == 6:
+                break
+    after = batch.summary
+    assert (after.total, after.waiting) == (15, 0)
+    assert after.in_flight == len(batch.in_flight)
+    assert after.skipped == 15 - len(batch.refs)
+    assert not after.is_success
+    assert seen[0] in {"1 succeeded, 3 in flight, 11 waiting", "1 failed, 3 in flight, 11 waiting"}
+
+
+async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
+    """Awaiting a batch again is refused, and dispatches nothing."""
+    batch = project.run_features(["Checkout"])
+    await batch
+    with pytest.raises(ConfigError, match="begun before"):
+        await batch
+    assert len(emulator.runs) == 1
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), True])
+async def test_the_time_out_is_checked(project: Project, wrong: Any) -> None:
+    """timeout is a number of seconds above 0."""
+    with pytest.raises(ConfigError, match="timeout must be a number of seconds above 0"):
+        project.run_features(timeout=wrong)
+    with pytest.raises(ConfigError, match="timeout must be a number of seconds above 0"):
+        project.generate_features(timeout=wrong)
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True])
 async def test_the_number_in_flight_is_checked(project: Project, wrong: Any) -> None:
     """max_in_flight is a whole number from 1."""
@@ -210,13 +366,15 @@ async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.M
     async def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(project, "run_feature", broken)
+    monkeypatch.setattr(project._conflicts, "run", broken)
 
     with pytest.raises(ZeroDivisionError):
         await project.run_features(["Checkout"])
 
 
-async def test_one_that_is_over_when_it_is_attached(emulator: Emulator) -> None:
+async def test_one_that_is_over_when_it_is_attached(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An operation that is known to be over needs no look."""
 
     def finish(event: Any) -> None:
@@ -226,13 +384,11 @@ async def test_one_that_is_over_when_it_is_attached(emulator: Emulator) -> None:
         project = client.project()
         first = await project.run_feature("Checkout")
         await first
-        dispatch = project.run_feature
 
         async def again(*_: Any, **__: Any) -> Any:
             return first
 
-        project.run_feature = again  # type: ignore[method-assign]
+        monkeypatch.setattr(project._conflicts, "run", again)
         items: list[BatchItem[Run]] = await project.run_features(["Checkout"])
-        project.run_feature = dispatch  # type: ignore[method-assign]
 
     assert items[0].run is await first

@@ -316,7 +316,7 @@ class TestLostGenerations:
         assert operation.adopted
         assert list(emulator.generations) == [operation.request_id]
         assert emulator.count("generate_feature") == 1
-        assert (await operation).is_generated
+        assert (await operation).is_success
 
     async def test_one_that_is_over_already_is_ours_too(
         self, emulator: Emulator, project: Project
@@ -333,7 +333,7 @@ class TestLostGenerations:
         operation = await dispatch
 
         assert operation.request_id == request_id
-        assert (await operation).is_generated
+        assert (await operation).is_success
 
     @pytest.mark.parametrize("fault", NOTHING_DONE)
     async def test_no_new_generation_is_unknown(
@@ -718,7 +718,7 @@ class TestConflicts:
         """on_conflict="generate" generates the tests and then runs them."""
         operation = await project.run_feature("Draft", on_conflict="generate")
 
-        assert (await operation).is_passed
+        assert (await operation).is_success
         assert len(emulator.generations) == 1
 
     async def test_generating_first_joins_one_in_flight(

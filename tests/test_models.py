@@ -143,7 +143,7 @@ def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
     with pytest.raises(RunFailedError) as caught:
         run.raise_for_status()
     assert caught.value.outcome is run
-    assert not run.is_passed
+    assert not run.is_success
 
 
 def test_the_error_of_a_failed_run_says_what_failed() -> None:
@@ -168,10 +168,10 @@ def test_the_failures_of_a_run_are_its_failed_tests() -> None:
 
 def test_a_run_is_passed_by_its_documented_status_alone() -> None:
     """is_passed is true for `passed`, and for nothing else."""
-    assert PASSED.is_passed
-    assert not FAILED.is_passed
-    assert not Run(1, RunStatus.RUNNING).is_passed
-    assert not Run(1, "ok", finished_at=AT).is_passed
+    assert PASSED.is_success
+    assert not FAILED.is_success
+    assert not Run(1, RunStatus.RUNNING).is_success
+    assert not Run(1, "ok", finished_at=AT).is_success
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_generation_without_tests_is_raised(
     assert type(caught.value) is kind
     assert caught.value.outcome is generation
     assert str(caught.value).startswith(text)
-    assert not generation.is_generated
+    assert not generation.is_success
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{id(value)}")
@@ -243,7 +243,7 @@ def test_a_value_can_not_be_changed(value: Any) -> None:
 def test_a_pickled_status_is_the_enum_again() -> None:
     """An enum is the same member after pickling, so that `is` still tells the truth."""
     assert pickle.loads(pickle.dumps(PASSED)).status is RunStatus.PASSED
-    assert pickle.loads(pickle.dumps(PASSED)).is_passed
+    assert pickle.loads(pickle.dumps(PASSED)).is_success
 
 
 @pytest.mark.parametrize(

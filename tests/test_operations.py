@@ -83,7 +83,7 @@ class TestAwaiting:
         """Awaiting returns the digest, soon after the run ended."""
         run = await operation
 
-        assert run.is_passed
+        assert run.is_success
         assert operation.done
         assert operation.outcome is run
         assert RUN_SECONDS <= now() <= RUN_SECONDS + 3
@@ -161,7 +161,7 @@ class TestTimeouts:
         assert caught.value.status == "running"
         assert caught.value.elapsed == pytest.approx(10)
         assert emulator.count("cancel_generation") == 0
-        assert (await operation).is_passed
+        assert (await operation).is_success
 
     async def test_the_message_says_what_to_do(self, operation: RunOperation) -> None:
         """The message names the operation, how it stands, and that a later wait goes on."""
@@ -196,7 +196,7 @@ class TestCancelling:
 
         with pytest.raises(asyncio.CancelledError):
             await lost
-        assert (await kept).is_passed
+        assert (await kept).is_success
         assert now() < RUN_SECONDS + 3
         assert emulator.count("get_run") in {10, 11}
 
@@ -212,7 +212,7 @@ class TestCancelling:
         await asyncio.sleep(20)
 
         assert emulator.count("get_run") == asked
-        assert (await operation).is_passed
+        assert (await operation).is_success
 
     async def test_a_dispatch_alone_costs_no_polls(
         self, emulator: Emulator, operation: RunOperation
@@ -232,7 +232,7 @@ class TestCancelling:
         loop = asyncio.get_running_loop()
         loop.call_later(2, lambda: operation._state.accept(digest, ticket=1, now=loop.time()))
 
-        assert (await operation.wait(timeout=2)).is_passed
+        assert (await operation.wait(timeout=2)).is_success
 
     async def test_a_wait_that_is_cancelled_and_told_at_once_is_cancelled(
         self, operation: RunOperation
@@ -339,7 +339,7 @@ class TestPolling:
         later = asyncio.ensure_future(operation.poll())
         run = await end
 
-        assert run.is_passed
+        assert run.is_success
         assert await later is run
         assert operation.outcome is run
 
@@ -499,7 +499,7 @@ class TestObserving:
         """A service that fails for two minutes is waited out."""
         emulator.fail("get_run", Fault.status(500), when=lambda _: now() < 120)
 
-        assert (await operation).is_passed
+        assert (await operation).is_success
         assert 120 <= now() <= 155
 
     async def test_an_outage_ends_the_wait_and_not_the_operation(
@@ -516,7 +516,7 @@ class TestObserving:
         assert isinstance(caught.value.__cause__, ServerError)
         assert not operation.done
         outage.remove()
-        assert (await operation).is_passed
+        assert (await operation).is_success
 
     async def test_failures_before_a_pause_do_not_count(
         self, emulator: Emulator, operation: RunOperation
@@ -530,7 +530,7 @@ class TestObserving:
         await asyncio.sleep(20)
         outage.remove()
 
-        assert (await wait).is_passed
+        assert (await wait).is_success
 
     async def test_failures_are_not_hammered(
         self, emulator: Emulator, operation: RunOperation
@@ -573,7 +573,7 @@ class TestObserving:
 
         assert emulator.count("get_run") == 1
         assert caught.value.ref == operation.ref
-        assert (await operation).is_passed
+        assert (await operation).is_success
 
     @pytest.mark.parametrize(
         "fault",
@@ -596,7 +596,7 @@ class TestObserving:
         """Whatever comes in place of an answer, the next look goes on."""
         rule = emulator.fail("get_run", fault, times=2)
 
-        assert (await operation).is_passed
+        assert (await operation).is_success
         assert rule.hits == 2
 
     async def test_an_unreadable_answer_harms_no_neighbour(
@@ -655,7 +655,7 @@ class TestObserving:
         """A run that the service does not know yet is asked for again."""
         emulator.fail("get_run", Fault.status(404), when=lambda _: now() < 10)
 
-        assert (await operation).is_passed
+        assert (await operation).is_success
 
     async def test_a_404_that_stays_is_told_after_the_grace(
         self, emulator: Emulator, operation: RunOperation
@@ -669,7 +669,7 @@ class TestObserving:
         assert 12 <= now() <= 30
         assert caught.value.ref == operation.ref
         gone.remove()
-        assert (await operation).is_passed
+        assert (await operation).is_success
 
     async def test_what_nobody_ever_saw_has_no_grace(
         self, emulator: Emulator, client: Client
@@ -704,7 +704,7 @@ class TestGenerations:
 
         generation = await operation
 
-        assert generation.is_generated
+        assert generation.is_success
         assert generation.request_id == operation.request_id
         assert operation.feature_id == generation.feature_id
         assert not operation.adopted
@@ -824,7 +824,7 @@ class TestGenerations:
             await operation.cancel()
 
         assert emulator.count("cancel_generation") == 0
-        assert (await newer).is_generated
+        assert (await newer).is_success
 
     async def test_cancelling_what_ends_meanwhile(
         self, emulator: Emulator, project: Project
@@ -875,7 +875,7 @@ class TestRefs:
         async with client_of(emulator) as other:
             attached = other.attach(GenerationRef.from_json(operation.ref.to_json()))
 
-            assert (await attached).is_generated
+            assert (await attached).is_success
 
     async def test_an_old_ref_has_no_first_seconds(self, project: Project, client: Client) -> None:
         """A generation attached long after its dispatch is superseded at the first look."""
@@ -1077,7 +1077,7 @@ class TestMany:
         gc.collect()
 
         assert [run.run_id for run in runs] == [operation.run_id for operation in operations]
-        assert all(run.is_passed for run in runs)
+        assert all(run.is_success for run in runs)
         assert asyncio.all_tasks() - before == server_tasks(before)
         assert problems == []
         assert caplog.records == []

@@ -146,7 +146,7 @@ async def test_a_slow_look_delays_no_neighbour(emulator: Emulator, project: Proj
     await fine
 
     assert now() <= 33
-    assert (await slow).is_passed
+    assert (await slow).is_success
     assert now() <= 36 + 6
 
 
@@ -217,8 +217,8 @@ async def test_a_wait_that_begins_as_the_only_worker_ends(emulator: Emulator, tu
 
         emulator.fail("get_run", Fault.edit(answer), times=1)
         async with asyncio.timeout(60):
-            assert (await last).is_passed
-            assert (await (await begun)).is_passed
+            assert (await last).is_success
+            assert (await (await begun)).is_success
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks begin eagerly from Python 3.12 on")
@@ -289,8 +289,8 @@ async def test_a_defect_is_told_and_the_next_wait_goes_on(
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert caught.value.ref == operation.ref
     monkeypatch.undo()
-    assert (await operation).is_passed
-    assert (await kept).is_passed
+    assert (await operation).is_success
+    assert (await kept).is_success
 
 
 async def test_a_cancelled_poller_tells_everybody(emulator: Emulator, project: Project) -> None:
@@ -304,7 +304,7 @@ async def test_a_cancelled_poller_tells_everybody(emulator: Emulator, project: P
 
     with pytest.raises(ObservationError, match="task was cancelled"):
         await wait
-    assert (await operation).is_passed
+    assert (await operation).is_success
 
 
 async def test_a_cancelled_poller_tells_those_in_the_queue(emulator: Emulator) -> None:
@@ -320,7 +320,7 @@ async def test_a_cancelled_poller_tells_those_in_the_queue(emulator: Emulator) -
         results = await asyncio.gather(*waits, return_exceptions=True)
 
         assert [type(result) for result in results] == [ObservationError] * 3
-        assert [run.is_passed for run in await client.gather(*operations)] == [True] * 3
+        assert [run.is_success for run in await client.gather(*operations)] == [True] * 3
 
 
 async def test_transitions_are_told_to_the_hook(emulator: Emulator) -> None:

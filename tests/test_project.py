@@ -356,7 +356,7 @@ async def test_get_generation_status_tells_of_the_latest(
     assert later.sections
     emulator.finish_generation(operation.request_id, "generated")
     end = await project.get_generation_status(DRAFT)
-    assert end.is_generated
+    assert end.is_success
     assert end.phase is Phase.FINISHED
 
 
@@ -369,7 +369,7 @@ async def test_get_generation_status_of_a_feature_never_generated_is_read(
     assert generation.request_id is None
     assert generation.overall_status is None
     assert generation.sections == ()
-    assert not generation.is_generated
+    assert not generation.is_success
 
 
 async def test_get_generation_log_gives_the_sections_lines(
@@ -415,7 +415,7 @@ async def test_wait_for_generation_waits_for_the_end(emulator: Emulator, project
 async def test_wait_for_generation_of_one_that_is_over_does_not_wait(project: Project) -> None:
     """wait_for_generation returns at once where the latest generation is over."""
     outcome = await project.wait_for_generation(GENERATED, timeout=5)
-    assert outcome.is_generated
+    assert outcome.is_success
     assert now() == 0
 
 

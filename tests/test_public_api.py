@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import subprocess
@@ -19,6 +20,7 @@ NAMES = [
     "Artifact",
     "Batch",
     "BatchItem",
+    "BatchSummary",
     "CaseResult",
     "Client",
     "ClientClosedError",
@@ -80,6 +82,7 @@ NAMES = [
     "Transition",
     "TransportError",
     "UnauthorizedError",
+    "Verdict",
     "VibeError",
     "WaitTimeoutError",
     "__version__",
@@ -180,13 +183,47 @@ def test_the_version_is_one() -> None:
     assert parts[0].isdigit()
 
 
-def test_importing_the_package_imports_no_extra() -> None:
-    """`import testvibe_async` brings the core's four libraries and none of an extra or a test."""
-    code = "import json, sys, testvibe_async; print(json.dumps(sorted(sys.modules)))"
+def modules_after(statement: str) -> set[str]:
+    """Return what a fresh interpreter has imported after a statement."""
+    code = f"{statement}; import json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(  # noqa: S603 - our own interpreter, our own words
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
-    modules = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    return set(json.loads(done.stdout))
+
+
+def test_the_package_alone_imports_nothing() -> None:
+    """`import testvibe_async` brings its version and no library: names come when they are used."""
+    modules = modules_after("import testvibe_async")
+    ours = {name for name in modules if name.startswith("testvibe_async")}
+    assert ours == {"testvibe_async", "testvibe_async._version"}
+    assert not modules & {"aiohttp", "asyncio", "attrs", "cattrs", "anyio"}
+
+
+def test_each_name_is_where_type_checkers_look_for_it() -> None:
+    """The imports that type checkers see, and those that happen at first use, are the same."""
+    tree = ast.parse(inspect.getsource(testvibe_async))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {
+        alias.name: (node.module or "").removeprefix("testvibe_async.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == testvibe_async._HOMES
+    assert dir(testvibe_async) == NAMES
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    """A name that the package does not have is told as for any module."""
+    with pytest.raises(AttributeError, match=r"module 'testvibe_async' has no attribute 'Clint'"):
+        getattr(testvibe_async, "Clint")  # noqa: B009 - type checkers know that it is not there
+
+
+def test_importing_the_client_imports_no_extra() -> None:
+    """`Client` brings the core's four libraries and none of an extra or a test."""
+    loaded = modules_after("from testvibe_async import Client")
+    modules = {name.partition(".")[0] for name in loaded}
     assert {"testvibe_async", "aiohttp", "attrs", "cattrs", "anyio"} <= modules
     assert not modules & {
         "cyclopts",
@@ -201,7 +238,7 @@ def test_importing_the_package_imports_no_extra() -> None:
         "aioresponses",
         "opentelemetry",
     }
-    own = {name for name in json.loads(done.stdout) if name.startswith("testvibe_async.")}
+    own = {name for name in loaded if name.startswith("testvibe_async.")}
     assert not [
         name
         for name in own

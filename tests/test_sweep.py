@@ -61,7 +61,7 @@ async def test_many_runs_cost_one_list_a_round(
     runs = await client.gather(*operations)
 
     lists, reads = counts(emulator)
-    assert all(run.is_passed and run.tests for run in runs)
+    assert all(run.is_success and run.tests for run in runs)
     assert now() <= 33
     assert lists <= ROUNDS
     assert COUNT <= reads <= COUNT + ROUNDS
@@ -164,7 +164,7 @@ async def test_generations_are_swept_by_their_features(
     generations = await client.gather(*operations)
 
     reads = emulator.count("get_generation_status") - before
-    assert all(generation.is_generated for generation in generations)
+    assert all(generation.is_success for generation in generations)
     assert emulator.count("list_features") <= 23
     assert reads <= 3 * COUNT + 23
 
@@ -220,7 +220,7 @@ async def test_a_list_that_fails_delays_nobody_who_was_not_due_yet(
 
     runs = await client.gather(*operations)
 
-    assert all(run.is_passed for run in runs)
+    assert all(run.is_success for run in runs)
     assert emulator.count("list_runs") == 1
     assert emulator.count("get_run") <= ROUNDS * len(operations)
     for place, operation in enumerate(operations):
@@ -244,7 +244,7 @@ async def test_a_wait_that_ends_while_its_list_is_under_way_is_not_put_back(
 
     assert emulator.count("list_runs") > 1
     assert emulator.count("get_run", run_id=run_id) == 0
-    assert (await left).is_passed
+    assert (await left).is_success
 
 
 async def test_a_long_list_is_read_in_turns(
@@ -264,7 +264,7 @@ async def test_a_long_list_is_read_in_turns(
     monkeypatch.setattr(_sweep, "read_rows", counted)
     runs = await client.gather(*await dispatched(project))
 
-    assert all(run.is_passed for run in runs)
+    assert all(run.is_success for run in runs)
     assert read_by_then[0] == 3
 
 
@@ -288,7 +288,7 @@ async def test_many_are_put_back_in_turns(
     monkeypatch.setattr(Sweep, "look", noted)
     runs = await client.gather(*operations)
 
-    assert all(run.is_passed for run in runs)
+    assert all(run.is_success for run in runs)
     assert busy[0] == COUNT - 3
 
 
@@ -340,7 +340,7 @@ async def test_a_list_that_is_of_no_use_costs_a_few_requests(
 
     runs = await client.gather(*operations)
 
-    assert all(run.is_passed for run in runs)
+    assert all(run.is_success for run in runs)
     assert now() <= 33
     assert emulator.count("list_runs") <= lists
     assert emulator.count("get_run") <= ROUNDS * COUNT

@@ -7,15 +7,16 @@ became of it. It dispatches by a few tasks and waits by none: the poller tells i
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 from attrs import frozen
 
 from testvibe_async._waits import Basket, EndWatcher
-from testvibe_async.errors import VibeError
+from testvibe_async.errors import ConfigError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
+from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -26,41 +27,26 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Batch", "BatchItem"]
+__all__ = ["Batch", "Job"]
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 CLOSE_SECONDS = 10.0
+"""How long a batch that ends early waits for the answers to dispatches under way."""
 
 DISPATCHES_AT_ONCE = 32
 """How many dispatches of a batch may be under way at once."""
 
 
 @frozen
-class BatchItem(Generic[SnapshotT]):
-    """What became of one feature of a batch: `outcome` or `error` is set."""
+class Job:
+    """One dispatch to make."""
 
     feature: int | str
-    """The feature as it was asked for."""
+    name: str | None = None
+    """The feature's name, where it is known."""
 
-    ref: Ref | None = None
-    """The name of the operation; None where it could not be dispatched."""
-
-    outcome: SnapshotT | None = None
-    """The `Run` or `Generation`, good or bad."""
-
-    error: VibeError | None = None
-    """Why it could not be dispatched, or observed."""
-
-    @property
-    def run(self) -> SnapshotT | None:
-        """The outcome, for batches of runs."""
-        return self.outcome
-
-    @property
-    def generation(self) -> SnapshotT | None:
-        """The outcome, for batches of generations."""
-        return self.outcome
+    config: str | None = None
 
 
 class Batch(Generic[SnapshotT]):
@@ -68,27 +54,40 @@ class Batch(Generic[SnapshotT]):
 
     Await it for all items, in the order asked. Or open it with `async with` and iterate over it for
     each item as it comes. Leaving early dispatches no more; what is dispatched goes on at the
-    service, and `refs` names it. One feature that can't start is an item with its error.
+    service, and `in_flight` names it. One feature that can't start is an item with its error.
+
+    When its time is over, all that is left comes at once: what goes on as items with a
+    `WaitTimeoutError`, what was not dispatched as items without anything.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
         self,
-        features: Callable[[], Awaitable[Sequence[int | str]]],
-        dispatch: Callable[[int | str], Awaitable[Operation[SnapshotT]]],
+        jobs: Callable[[], Awaitable[Sequence[Job]]],
+        dispatch: Callable[[Job, float | None], Awaitable[Operation[SnapshotT]]],
         *,
         poller: Poller,
         max_in_flight: int,
+        timeout: float | None,
+        stop_on_failure: bool,
     ) -> None:
-        self._list_features = features
+        self._list_jobs = jobs
         self._dispatch = dispatch
         self._poller = poller
         self._places = asyncio.Semaphore(max_in_flight)
         self._dispatchers = min(max_in_flight, DISPATCHES_AT_ONCE)
-        self._features: Sequence[int | str] = ()
+        self._timeout = timeout
+        self._stop_on_failure = stop_on_failure
+        self._is_begun = False
+        self._began = 0.0
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_time_over = False
+        self._jobs: Sequence[Job] = ()
         self._waiting: deque[int] = deque()
         self._operations: dict[int, Operation[SnapshotT]] = {}
         self._watchers: dict[int, EndWatcher] = {}
         self._items: Basket[tuple[int, BatchItem[SnapshotT]]] = Basket()
+        self._verdicts: Counter[Verdict] = Counter()
         self._left = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -106,6 +105,20 @@ class Batch(Generic[SnapshotT]):
             if not self._operations[place].done
         ]
 
+    @property
+    def summary(self) -> BatchSummary:
+        """How many stand how, at this moment."""
+        count = self._verdicts
+        in_flight = count[Verdict.IN_FLIGHT] + len(self._watchers)
+        return BatchSummary(
+            succeeded=count[Verdict.SUCCEEDED],
+            failed=count[Verdict.FAILED],
+            errors=count[Verdict.ERROR],
+            in_flight=in_flight,
+            waiting=len(self._jobs) - count.total() - len(self._watchers),
+            skipped=count[Verdict.SKIPPED],
+        )
+
     def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT]]]:
         """Run all of it and return the items in the order asked."""
         return self._all().__await__()
@@ -118,10 +131,22 @@ class Batch(Generic[SnapshotT]):
         return [items[place] for place in sorted(items)]
 
     async def __aenter__(self) -> Self:
-        """Begin to dispatch. Asks for the list of features where none were named."""
-        self._features = await self._list_features()
-        self._left = len(self._features)
+        """Begin to dispatch. Asks for the list of features where none were named.
+
+        Raises:
+            ConfigError: It was begun before. A batch runs once.
+        """
+        if self._is_begun:
+            message = "this batch was begun before: make another, or keep the items of this one"
+            raise ConfigError(message)
+        self._is_begun = True
+        self._began = asyncio.get_running_loop().time()
+        self._jobs = await self._list_jobs()
+        self._left = len(self._jobs)
         self._waiting.extend(range(self._left))
+        if self._timeout is not None:
+            self._deadline = self._began + self._timeout
+            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._end_the_time)
         for _ in range(min(self._dispatchers, self._left)):
             task = asyncio.create_task(self._keep_dispatching(), name="testvibe_async batch")
             task.add_done_callback(lambda _: self._items.wake())
@@ -138,20 +163,20 @@ class Batch(Generic[SnapshotT]):
 
         Dispatches that are under way get up to 10 s to end, so that `refs` is complete.
         """
-        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._skip_waiting()
+        self._left = 0
         try:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                for _ in self._tasks:
-                    self._places.release()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             for task in self._tasks:
                 task.cancel()
-        for place, watcher in self._watchers.items():
-            _state_of(self._operations[place]).unwatch(watcher)
-        self._watchers.clear()
-        self._left = 0
-        self._items.wake()
+            self._verdicts[Verdict.IN_FLIGHT] += len(self._watchers)
+            for place in list(self._watchers):
+                self._unwatch(place)
+            self._items.wake()
 
     def __aiter__(self) -> Self:
         """Iterate."""
@@ -180,36 +205,72 @@ class Batch(Generic[SnapshotT]):
         while self._waiting:
             await self._places.acquire()
             if not self._waiting:
-                self._places.release()
                 return
             place = self._waiting.popleft()
             try:
-                operation = await self._dispatch(self._features[place])
-                self._operations[place] = operation
-                self._watch(place, operation)
+                self._operations[place] = await self._dispatch(self._jobs[place], self._deadline)
+                self._watch(place)
             except VibeError as error:
                 self.put((place, error))
 
-    def _watch(self, place: int, operation: Operation[SnapshotT]) -> None:
+    def _watch(self, place: int) -> None:
+        operation = self._operations[place]
         if operation.done:
             self.put((place, None))
             return
-        self._watchers[place] = watcher = EndWatcher(self, place)
-        self._poller.watch(_state_of(operation), watcher)
+        self._watchers[place] = EndWatcher(self, place)
+        self._poller.watch(_state_of(operation), self._watchers[place])
+        if self._is_time_over:
+            self._stop_waiting_for(place)
+
+    def _unwatch(self, place: int) -> None:
+        _state_of(self._operations[place]).unwatch(self._watchers.pop(place))
+
+    def _end_the_time(self) -> None:
+        """Dispatch no more, and wait for nothing that is in flight."""
+        self._is_time_over = True
+        self._skip_waiting()
+        for place in list(self._watchers):
+            self._stop_waiting_for(place)
+
+    def _stop_waiting_for(self, place: int) -> None:
+        self._unwatch(place)
+        operation = self._operations[place]
+        elapsed = asyncio.get_running_loop().time() - self._began
+        self.put(
+            (place, WaitTimeoutError(ref=operation.ref, status=operation.status, elapsed=elapsed))
+        )
+
+    def _skip_waiting(self) -> None:
+        """Dispatch no more. Whoever waits for a place to dispatch is let go."""
+        while self._waiting:
+            self._finish(self._waiting.popleft(), error=None)
+        for _ in self._tasks:
+            self._places.release()
 
     def put(self, item: tuple[int, VibeError | None], /) -> None:
         """Hear of an end, from the poller or from a dispatch that failed."""
         place, error = item
         self._places.release()
         self._watchers.pop(place, None)
-        operation = self._operations.get(place)
-        result: BatchItem[SnapshotT] = BatchItem(
-            self._features[place],
+        verdict = self._finish(place, error)
+        if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR}:
+            self._skip_waiting()
+
+    def _finish(self, place: int, error: VibeError | None) -> Verdict:
+        """Hand out what became of one."""
+        job, operation = self._jobs[place], self._operations.get(place)
+        item: BatchItem[SnapshotT] = BatchItem(
+            feature=job.feature,
+            name=job.name,
+            config=job.config,
             ref=None if operation is None else operation.ref,
             outcome=None if operation is None else operation.outcome,
             error=error,
         )
-        self._items.put((place, result))
+        self._verdicts[item.verdict] += 1
+        self._items.put((place, item))
+        return item.verdict
 
 
 def _state_of(operation: Operation[SnapshotT]) -> State[SnapshotT]:

@@ -212,7 +212,7 @@ class Run:
         return self.finished_at is not None
 
     @property
-    def is_passed(self) -> bool:
+    def is_success(self) -> bool:
         """Whether it is over and all of it passed."""
         return self.status is RunStatus.PASSED
 
@@ -227,7 +227,7 @@ class Run:
         Raises:
             RunFailedError: It is over and did not pass.
         """
-        if not self.is_finished or self.is_passed:
+        if not self.is_finished or self.is_success:
             return self
         what = f"run {self.run_id} of {self.feature_name or self.feature_id!r} {self.status}"
         if failures := self.failures:
@@ -316,7 +316,7 @@ class Generation:
         return self.overall_conclusion is not None
 
     @property
-    def is_generated(self) -> bool:
+    def is_success(self) -> bool:
         """Whether it is over and made tests."""
         return self.feature_status is FeatureStatus.GENERATED
 
@@ -327,7 +327,7 @@ class Generation:
             GenerationCancelledError: It was cancelled.
             GenerationFailedError: It is over and made no tests.
         """
-        if not self.is_finished or self.is_generated:
+        if not self.is_finished or self.is_success:
             return self
         message = f"the generation of {self.feature_name or self.feature_id!r} {self.status}"
         if self.feature_status is FeatureStatus.CANCELLED:

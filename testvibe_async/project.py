@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, get_args
 
 from testvibe_async import _protocol
-from testvibe_async.batch import Batch
-from testvibe_async.errors import (
-    ConfigError,
-    FeatureNotGeneratedError,
-    GenerationInProgressError,
-    OperationSupersededError,
-    OutcomeError,
-    ResponseError,
-    TransportError,
-)
+from testvibe_async._conflicts import Conflicts, GenerateConflict, RunConflict, seconds_to
+from testvibe_async.batch import Batch, Job
+from testvibe_async.errors import ConfigError, OperationSupersededError
 from testvibe_async.models import Feature, FeatureStatus, Generation, Run
-from testvibe_async.operations import GenerationOperation, Operation, RunOperation
-from testvibe_async.refs import GenerationRef, RunRef
+from testvibe_async.operations import RunOperation
+from testvibe_async.refs import RunRef
 from testvibe_async.settings import require_count, require_seconds
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     from testvibe_async._dispatch import Dispatcher
@@ -42,22 +35,12 @@ if TYPE_CHECKING:
         GenerationLog,
         ProjectFile,
     )
+    from testvibe_async.operations import GenerationOperation
 
 __all__ = ["Project"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
-
-INVISIBLE_CONFLICT_SECONDS = 1.0
-"""How long to wait after each of those."""
-
-MIN_WAIT_SECONDS = 0.001
-"""What is left for a wait whose time is as good as over."""
-
 _HAVE_TESTS = {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
 """The statuses of features that need no generation now."""
-
-INVISIBLE_CONFLICTS = 3
-"""How often in a row a 409 is believed although no generation is seen in flight."""
 
 
 class Project:
@@ -78,7 +61,9 @@ class Project:
         """The project's public id."""
         self._transport = transport
         self._poller = poller
-        self._dispatcher = dispatcher
+        self._conflicts = Conflicts(
+            project_id, dispatcher=dispatcher, poller=poller, transport=transport
+        )
 
     def __repr__(self) -> str:
         """Name the project."""
@@ -135,7 +120,7 @@ class Project:
         feature: int | str,
         *,
         site_url: str | None = None,
-        on_conflict: Literal["raise", "attach", "wait"] = "raise",
+        on_conflict: GenerateConflict = "raise",
     ) -> GenerationOperation:
         """Dispatch the generation of a feature's tests. It takes minutes and costs credits.
 
@@ -152,45 +137,8 @@ class Project:
             GenerationInProgressError: One is in flight; `ref` names it where it could be seen.
             DispatchUnknownError: The answer was lost, and no new generation is to be seen.
         """
-        _check_choice("on_conflict", on_conflict, ("raise", "attach", "wait"))
-        unseen = 0
-        while True:
-            try:
-                return await self._dispatcher.generation(self.id, feature, site_url=site_url)
-            except GenerationInProgressError as conflict:
-                running = await self._seen_in_flight(feature)
-                if running is not None:
-                    conflict.ref = running.ref
-                unseen = unseen + 1 if running is None else 0
-                if on_conflict == "raise" or unseen == INVISIBLE_CONFLICTS:
-                    raise
-            if running is None:
-                await asyncio.sleep(INVISIBLE_CONFLICT_SECONDS)
-            elif on_conflict == "attach":
-                return running
-            else:
-                with suppress(OperationSupersededError):
-                    await running
-
-    async def _seen_in_flight(self, feature: int | str) -> GenerationOperation | None:
-        """Return the feature's generation in flight, as far as it can be seen."""
-        try:
-            return self._in_flight(await self.get_generation_status(feature))
-        except (TransportError, ResponseError):
-            return None
-
-    def _in_flight(self, latest: Generation) -> GenerationOperation | None:
-        """Return a handle on a generation, if it is in flight."""
-        if latest.is_finished or latest.request_id is None or latest.feature_id is None:
-            return None
-        ref = GenerationRef(
-            server=self._transport.server,
-            project=self.id,
-            request_id=latest.request_id,
-            feature_id=latest.feature_id,
-        )
-        state = self._poller.state(ref)
-        return GenerationOperation(ref, state, self._poller, self._transport, adopted=True)
+        _check_choice("on_conflict", on_conflict, get_args(GenerateConflict))
+        return await self._conflicts.generate(feature, site_url=site_url, on_conflict=on_conflict)
 
     async def get_generation_status(self, feature: int | str) -> Generation:
         """Look at a feature's latest generation."""
@@ -233,12 +181,11 @@ class Project:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         while True:
             latest = await self.get_generation_status(feature)
-            running = self._in_flight(latest)
+            running = self._conflicts.in_flight(latest)
             if running is None:
                 return latest
-            left = deadline and max(MIN_WAIT_SECONDS, deadline - asyncio.get_running_loop().time())
             with suppress(OperationSupersededError):
-                return await running.wait(timeout=left)
+                return await running.wait(timeout=seconds_to(deadline))
 
     async def run_feature(
         self,
@@ -246,7 +193,7 @@ class Project:
         *,
         config: str | None = None,
         site_url: str | None = None,
-        on_conflict: Literal["raise", "generate"] = "raise",
+        on_conflict: RunConflict = "raise",
         retry_unknown: bool = False,
     ) -> RunOperation:
         """Dispatch a run of a feature's tests. It takes about half a minute.
@@ -265,74 +212,76 @@ class Project:
                 the cause says how.
             DispatchUnknownError: The answer was lost, and no new run is to be seen.
         """
-        _check_choice("on_conflict", on_conflict, ("raise", "generate"))
+        _check_choice("on_conflict", on_conflict, get_args(RunConflict))
+        return await self._conflicts.run(
+            feature,
+            config=config,
+            site_url=site_url,
+            on_conflict=on_conflict,
+            retry_unknown=retry_unknown,
+        )
 
-        async def dispatch() -> RunOperation:
-            return await self._dispatcher.run(
-                self.id,
-                feature,
-                config=config,
-                site_url=site_url,
-                retry_unknown=retry_unknown,
-            )
-
-        try:
-            return await dispatch()
-        except FeatureNotGeneratedError as conflict:
-            if on_conflict == "raise":
-                raise
-            try:
-                (await self._generated(feature, site_url)).raise_for_status()
-            except OutcomeError as failure:
-                raise conflict from failure
-        return await dispatch()
-
-    async def _generated(self, feature: int | str, site_url: str | None) -> Generation:
-        """Generate a feature's tests, or wait for whoever does."""
-        while True:
-            generation = await self.generate_feature(
-                feature, site_url=site_url, on_conflict="attach"
-            )
-            with suppress(OperationSupersededError):
-                return await generation
-
-    def run_features(
+    def run_features(  # noqa: PLR0913 - each by name, and each with a default
         self,
         features: Iterable[int | str | Feature] | None = None,
         *,
-        config: str | None = None,
+        config: str | Sequence[str | None] | None = None,
         site_url: str | None = None,
         max_in_flight: int = 100,
-        on_conflict: Literal["raise", "generate"] = "raise",
+        on_conflict: RunConflict = "raise",
+        timeout: float | None = None,
+        stop_on_failure: bool = False,
     ) -> Batch[Run]:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
 
         Args:
             features: Names, ids or `Feature`s; None for all that are generated.
-            config: As in `run_feature`, for each.
+            config: As in `run_feature`, for each; with several, each feature runs with each.
             site_url: As in `run_feature`, for each.
             max_in_flight: How many runs are dispatched and not over at any time, 1 or more.
             on_conflict: As in `run_feature`, for each.
+            timeout: Seconds after which nothing more is dispatched or waited for, above 0; None for
+                as long as it takes. What is in flight then goes on at the service.
+            stop_on_failure: Whether to dispatch no more once one did not succeed. What is in flight
+                then is waited for.
 
         Returns:
-            A batch of one item for each feature. One that can't start is an item with its error.
+            A batch of one item for each feature and configuration. One that can't start is an item
+            with its error.
         """
-        _check_choice("on_conflict", on_conflict, ("raise", "generate"))
+        _check_choice("on_conflict", on_conflict, get_args(RunConflict))
+        configs = [config] if config is None or isinstance(config, str) else list(config)
+        if not configs:
+            message = "config names no configuration: pass one, several, or None for the default"
+            raise ConfigError(message)
 
-        async def dispatch(feature: int | str) -> RunOperation:
-            return await self.run_feature(
-                feature, config=config, site_url=site_url, on_conflict=on_conflict
+        async def dispatch(job: Job, deadline: float | None) -> RunOperation:
+            return await self._conflicts.run(
+                job.feature,
+                config=job.config,
+                site_url=site_url,
+                on_conflict=on_conflict,
+                deadline=deadline,
             )
 
-        return self._batch(features, dispatch, max_in_flight, wanted={FeatureStatus.GENERATED})
+        return Batch(
+            self._jobs(features, configs, wanted={FeatureStatus.GENERATED}),
+            dispatch,
+            poller=self._poller,
+            max_in_flight=require_count("max_in_flight", max_in_flight),
+            timeout=None if timeout is None else require_seconds("timeout", timeout),
+            stop_on_failure=stop_on_failure,
+        )
 
-    def generate_features(
+    def generate_features(  # noqa: PLR0913 - each by name, and each with a default
         self,
         features: Iterable[int | str | Feature] | None = None,
         *,
         site_url: str | None = None,
         max_in_flight: int = 10,
-        on_conflict: Literal["raise", "attach", "wait"] = "raise",
+        on_conflict: GenerateConflict = "raise",
+        timeout: float | None = None,
+        stop_on_failure: bool = False,
     ) -> Batch[Generation]:
         """Generate the tests of many features at once. Each costs credits.
 
@@ -342,44 +291,52 @@ class Project:
             site_url: As in `generate_feature`, for each.
             max_in_flight: How many generations are dispatched and not over at any time, 1 or more.
             on_conflict: As in `generate_feature`, for each.
+            timeout: As in `run_features`.
+            stop_on_failure: As in `run_features`.
 
         Returns:
             A batch of one item for each feature. One that can't start is an item with its error.
         """
-        _check_choice("on_conflict", on_conflict, ("raise", "attach", "wait"))
+        _check_choice("on_conflict", on_conflict, get_args(GenerateConflict))
 
-        async def dispatch(feature: int | str) -> GenerationOperation:
-            return await self.generate_feature(feature, site_url=site_url, on_conflict=on_conflict)
-
-        return self._batch(features, dispatch, max_in_flight, wanted=None)
-
-    def _batch(
-        self,
-        features: Iterable[int | str | Feature] | None,
-        dispatch: Callable[[int | str], Awaitable[Operation[SnapshotT]]],
-        max_in_flight: int,
-        *,
-        wanted: Collection[str] | None,
-    ) -> Batch[SnapshotT]:
-        """Make a batch; `wanted` are the statuses of those it takes where none are named."""
-        named = None if features is None else [_name_of(feature) for feature in features]
-
-        async def names() -> list[int | str]:
-            if named is not None:
-                return named
-            return [
-                row.id
-                for row in await self.list_features()
-                if row.kind != "suggestion"
-                and (row.status in wanted if wanted else row.status not in _HAVE_TESTS)
-            ]
+        async def dispatch(job: Job, deadline: float | None) -> GenerationOperation:
+            return await self._conflicts.generate(
+                job.feature, site_url=site_url, on_conflict=on_conflict, deadline=deadline
+            )
 
         return Batch(
-            names,
+            self._jobs(features, [None], wanted=None),
             dispatch,
             poller=self._poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
+            timeout=None if timeout is None else require_seconds("timeout", timeout),
+            stop_on_failure=stop_on_failure,
         )
+
+    def _jobs(
+        self,
+        features: Iterable[int | str | Feature] | None,
+        configs: Sequence[str | None],
+        *,
+        wanted: Collection[str] | None,
+    ) -> Callable[[], Awaitable[list[Job]]]:
+        """Return what lists a batch's jobs; `wanted` are the statuses where none are named."""
+        named = None if features is None else list(features)
+
+        async def jobs() -> list[Job]:
+            chosen = named if named is not None else await self._features_of(wanted)
+            return [_job(feature, config) for feature in chosen for config in configs]
+
+        return jobs
+
+    async def _features_of(self, wanted: Collection[str] | None) -> list[Feature]:
+        """List the features of certain statuses, or those that have no tests."""
+        return [
+            row
+            for row in await self.list_features()
+            if row.kind != "suggestion"
+            and (row.status in wanted if wanted else row.status not in _HAVE_TESTS)
+        ]
 
     async def list_runs(
         self, *, feature: int | str | None = None, limit: int | None = None
@@ -511,5 +468,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(message)
 
 
-def _name_of(feature: int | str | Feature) -> int | str:
-    return feature.id if isinstance(feature, Feature) else feature
+def _job(feature: int | str | Feature, config: str | None) -> Job:
+    if isinstance(feature, Feature):
+        return Job(feature.id, feature.name, config)
+    return Job(feature, feature if isinstance(feature, str) else None, config)

@@ -1,0 +1,178 @@
+"""What to do where a dispatch is refused because of the state that a feature is in.
+
+Decides whether to raise the 409, to join or to outwait the generation in flight, or to generate the
+tests that a run needs. It never reads the 409's message: it looks at the feature's generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal
+
+from testvibe_async._protocol import GET_GENERATION_STATUS
+from testvibe_async.errors import (
+    FeatureNotGeneratedError,
+    GenerationInProgressError,
+    OperationSupersededError,
+    OutcomeError,
+    ResponseError,
+    TransportError,
+)
+from testvibe_async.operations import GenerationOperation
+from testvibe_async.refs import GenerationRef
+
+if TYPE_CHECKING:
+    from testvibe_async._dispatch import Dispatcher
+    from testvibe_async._poller import Poller
+    from testvibe_async._transport import Transport
+    from testvibe_async.models import Generation
+    from testvibe_async.operations import RunOperation
+
+__all__ = ["Conflicts", "GenerateConflict", "RunConflict", "seconds_to"]
+
+GenerateConflict = Literal["raise", "attach", "wait"]
+"""What to do where a generation of the feature is in flight already."""
+
+RunConflict = Literal["raise", "generate"]
+"""What to do where the feature has no tests."""
+
+INVISIBLE_CONFLICTS = 3
+"""How often in a row a 409 is believed although no generation is seen in flight."""
+
+INVISIBLE_CONFLICT_SECONDS = 1.0
+"""How long to wait after each of those."""
+
+MIN_WAIT_SECONDS = 0.001
+"""What is left for a wait whose time is as good as over."""
+
+
+class Conflicts:
+    """Dispatches for one project, and deals with its conflicts."""
+
+    def __init__(
+        self, project: str, *, dispatcher: Dispatcher, poller: Poller, transport: Transport
+    ) -> None:
+        self._project = project
+        self._dispatcher = dispatcher
+        self._poller = poller
+        self._transport = transport
+
+    async def generate(
+        self,
+        feature: int | str,
+        *,
+        site_url: str | None,
+        on_conflict: GenerateConflict,
+        deadline: float | None = None,
+    ) -> GenerationOperation:
+        """Dispatch a generation; see `Project.generate_feature`.
+
+        Args:
+            feature: Its id or name.
+            site_url: The site to explore.
+            on_conflict: What to do about a 409.
+            deadline: When to stop waiting for the one in flight, by the loop's clock.
+
+        Raises:
+            WaitTimeoutError: The deadline came; nothing was dispatched.
+        """
+        unseen = 0
+        while True:
+            try:
+                return await self._dispatcher.generation(self._project, feature, site_url=site_url)
+            except GenerationInProgressError as conflict:
+                running = await self._seen_in_flight(feature)
+                if running is not None:
+                    conflict.ref = running.ref
+                unseen = unseen + 1 if running is None else 0
+                if on_conflict == "raise" or unseen == INVISIBLE_CONFLICTS:
+                    raise
+            if running is None:
+                await asyncio.sleep(INVISIBLE_CONFLICT_SECONDS)
+            elif on_conflict == "attach":
+                return running
+            else:
+                with suppress(OperationSupersededError):
+                    await running.wait(timeout=seconds_to(deadline))
+
+    async def run(  # noqa: PLR0913 - `Project.run_feature`'s, and the deadline
+        self,
+        feature: int | str,
+        *,
+        config: str | None,
+        site_url: str | None,
+        on_conflict: RunConflict,
+        retry_unknown: bool = False,
+        deadline: float | None = None,
+    ) -> RunOperation:
+        """Dispatch a run; see `Project.run_feature`.
+
+        Args:
+            feature: Its id or name.
+            config: The run configuration.
+            site_url: The site to test.
+            on_conflict: What to do about a 409.
+            retry_unknown: Whether to send it once more where nobody knows whether it took effect.
+            deadline: When to stop waiting for tests to be generated, by the loop's clock.
+
+        Raises:
+            WaitTimeoutError: The deadline came; no run was dispatched, and `ref` is the generation.
+        """
+
+        async def dispatch() -> RunOperation:
+            return await self._dispatcher.run(
+                self._project,
+                feature,
+                config=config,
+                site_url=site_url,
+                retry_unknown=retry_unknown,
+            )
+
+        try:
+            return await dispatch()
+        except FeatureNotGeneratedError as conflict:
+            if on_conflict == "raise":
+                raise
+            try:
+                (await self._tests(feature, site_url, deadline)).raise_for_status()
+            except OutcomeError as failure:
+                raise conflict from failure
+        return await dispatch()
+
+    async def _tests(
+        self, feature: int | str, site_url: str | None, deadline: float | None
+    ) -> Generation:
+        """Generate a feature's tests, or wait for whoever does."""
+        while True:
+            generation = await self.generate(feature, site_url=site_url, on_conflict="attach")
+            with suppress(OperationSupersededError):
+                return await generation.wait(timeout=seconds_to(deadline))
+
+    async def _seen_in_flight(self, feature: int | str) -> GenerationOperation | None:
+        """Return the feature's generation in flight, as far as it can be seen."""
+        request = GET_GENERATION_STATUS.request(project=self._project, feature=feature)
+        try:
+            return self.in_flight(await self._transport.call(request))
+        except (TransportError, ResponseError):
+            return None
+
+    def in_flight(self, latest: Generation) -> GenerationOperation | None:
+        """Return a handle on a generation, if it is in flight."""
+        if latest.is_finished or latest.request_id is None or latest.feature_id is None:
+            return None
+        ref = GenerationRef(
+            server=self._transport.server,
+            project=self._project,
+            request_id=latest.request_id,
+            feature_id=latest.feature_id,
+        )
+        state = self._poller.state(ref)
+        return GenerationOperation(ref, state, self._poller, self._transport, adopted=True)
+
+
+def seconds_to(deadline: float | None) -> float | None:
+    """Return how long a wait may take that must end at an instant of the loop's clock."""
+    if deadline is None:
+        return None
+    return max(MIN_WAIT_SECONDS, deadline - asyncio.get_running_loop().time())

@@ -1,0 +1,148 @@
+"""What became of many features at once: one item for each, and what they add up to.
+
+Values alone, for batches and for reports. They hold what was seen and decide only how to call it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from attrs import frozen
+
+from testvibe_async.errors import VibeError, WaitTimeoutError
+from testvibe_async.models import Generation, Run
+from testvibe_async.refs import Ref  # noqa: TC001 - get_type_hints has to find it
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["BatchItem", "BatchSummary", "Verdict"]
+
+SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
+
+
+class Verdict(StrEnum):
+    """What became of one feature."""
+
+    SUCCEEDED = "succeeded"
+    """The run passed, or the generation made tests."""
+
+    FAILED = "failed"
+    """It is over, and did not."""
+
+    ERROR = "error"
+    """It could not be dispatched, or not be observed."""
+
+    IN_FLIGHT = "in flight"
+    """It goes on at the service, and nobody waited for the end."""
+
+    SKIPPED = "skipped"
+    """It was never dispatched, for the batch was stopped before."""
+
+
+@frozen(kw_only=True)
+class BatchItem(Generic[SnapshotT_co]):
+    """What became of one feature of a batch."""
+
+    feature: int | str
+    """The feature as it was asked for: its name, or its id."""
+
+    name: str | None = None
+    """The feature's name, where it was known before the dispatch."""
+
+    config: str | None = None
+    """The configuration that it was to run with; None for the default one."""
+
+    ref: Ref | None = None
+    """The name of the operation; None where none was dispatched."""
+
+    outcome: SnapshotT_co | None = None
+    """The `Run` or `Generation`, good or bad."""
+
+    error: VibeError | None = None
+    """Why there is no outcome; `WaitTimeoutError` where the operation goes on."""
+
+    @property
+    def run(self) -> SnapshotT_co | None:
+        """The outcome, for batches of runs."""
+        return self.outcome
+
+    @property
+    def generation(self) -> SnapshotT_co | None:
+        """The outcome, for batches of generations."""
+        return self.outcome
+
+    @property
+    def feature_name(self) -> str:
+        """The feature's name as the service has it, where it told; else what was asked for."""
+        told = self.outcome.feature_name if self.outcome else None
+        return told or self.name or str(self.feature)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of it, in a word."""
+        if self.outcome is not None:
+            return Verdict.SUCCEEDED if self.outcome.is_success else Verdict.FAILED
+        if self.error is None:
+            return Verdict.SKIPPED if self.ref is None else Verdict.IN_FLIGHT
+        return Verdict.IN_FLIGHT if isinstance(self.error, WaitTimeoutError) else Verdict.ERROR
+
+
+@frozen(kw_only=True)
+class BatchSummary:
+    """How many features of a batch stand how. The numbers add up to `total`."""
+
+    succeeded: int = 0
+    """Runs that passed, or generations that made tests."""
+
+    failed: int = 0
+    """Operations that are over, and did not."""
+
+    errors: int = 0
+    """Those that could not be dispatched, or not be observed."""
+
+    in_flight: int = 0
+    """Those that are dispatched and not seen to be over."""
+
+    waiting: int = 0
+    """Those that are to be dispatched."""
+
+    skipped: int = 0
+    """Those that are never dispatched, for the batch was stopped before."""
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        over = self.succeeded + self.failed + self.errors
+        return over + self.in_flight + self.waiting + self.skipped
+
+    @property
+    def is_success(self) -> bool:
+        """Whether each one succeeded."""
+        return self.succeeded == self.total
+
+    @classmethod
+    def of(cls, items: Iterable[BatchItem[Run | Generation]]) -> Self:
+        """Count the items of a batch that is over."""
+        count = Counter(item.verdict for item in items)
+        return cls(
+            succeeded=count[Verdict.SUCCEEDED],
+            failed=count[Verdict.FAILED],
+            errors=count[Verdict.ERROR],
+            in_flight=count[Verdict.IN_FLIGHT],
+            skipped=count[Verdict.SKIPPED],
+        )
+
+    def __str__(self) -> str:
+        """Say it in a few words, such as `12 succeeded, 4 failed`."""
+        parts = {
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "error" if self.errors == 1 else "errors": self.errors,
+            "in flight": self.in_flight,
+            "waiting": self.waiting,
+            "skipped": self.skipped,
+        }
+        return ", ".join(f"{n} {word}" for word, n in parts.items() if n) or "nothing to do"
