@@ -28,6 +28,7 @@ from testvibe_async import (
     OutcomeUnknownError,
     RateLimitedError,
     RetryPolicy,
+    RunOperation,
     ServerError,
     _protocol,
 )
@@ -37,7 +38,8 @@ from testvibe_async.testing.emulator.scenario import Outcome
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async import Project
+    from testvibe_async import Project, Ref
+    from testvibe_async._protocol import Request, Response
 
 ANSWER_LOST = [
     Fault.lost(),
@@ -301,6 +303,55 @@ class TestLostRuns:
             await project.run_feature("Checkout", retry_unknown=True)
 
         assert emulator.count("run_feature") == 4
+
+
+@pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
+async def test_what_a_late_answer_tells_of_is_not_found_by_another(
+    emulator: Emulator, dispatched: str
+) -> None:
+    """While one dispatch waits for its answer, another of the feature does not adopt its work."""
+    refs: list[Ref] = []
+    hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
+    async with client_of(emulator, hooks=hooks) as client:
+        send = client._transport.send
+
+        async def slow_for_the_first(request: Request[Any]) -> Response:
+            response = await send(request)
+            if (request.body or {}).get("siteUrl") == "https://slow.example":
+                await asyncio.sleep(4)
+            return response
+
+        client._transport.send = slow_for_the_first  # type: ignore[method-assign]
+        emulator.fail(dispatched, Fault.reset(), times=1, skip=1)
+        dispatch = getattr(client.project(), dispatched)
+        feature = "Checkout" if dispatched == "run_feature" else "Draft"
+        results: tuple[Any, ...] = await asyncio.gather(
+            dispatch(feature, site_url="https://slow.example"),
+            dispatch(feature),
+            return_exceptions=True,
+        )
+
+    first, second = results
+    assert not first.adopted
+    assert isinstance(second, DispatchUnknownError)
+    assert refs == [first.ref]
+
+
+async def test_a_run_of_another_site_is_not_ours(emulator: Emulator, project: Project) -> None:
+    """A run that began on another site than the one asked for is not adopted."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    did_not, acted = await asyncio.gather(
+        project.run_feature("Checkout", site_url="https://b.example"),
+        project.run_feature("Checkout", site_url="https://a.example"),
+        return_exceptions=True,
+    )
+
+    assert isinstance(acted, RunOperation)
+    assert acted.adopted
+    assert (await acted).site_url == "https://a.example"
+    assert isinstance(did_not, DispatchUnknownError)
 
 
 class TestLostGenerations:

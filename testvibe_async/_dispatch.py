@@ -33,7 +33,7 @@ from testvibe_async.errors import (
     TransportError,
 )
 from testvibe_async.events import Dispatched, Hooks, logger
-from testvibe_async.models import DispatchedGeneration, DispatchedRun
+from testvibe_async.models import DispatchedGeneration, DispatchedRun, Generation, Run
 from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from testvibe_async._protocol import Request
     from testvibe_async._state import State
     from testvibe_async._transport import Transport
-    from testvibe_async.models import Generation, Run
 
 __all__ = ["Dispatcher"]
 
@@ -74,6 +73,7 @@ class Dispatcher:
         self._poller = poller
         self._hooks = hooks
         self._under_way: dict[asyncio.Task[Any], Flight] = {}
+        self._unanswered: set[_Certain[Any]] = set()
         self._own_runs: deque[tuple[str, int]] = deque(maxlen=REMEMBERED_RUNS)
         self._is_closing = False
 
@@ -100,7 +100,7 @@ class Dispatcher:
             at = datetime.now(UTC)
 
             async def find() -> DispatchedRun | None:
-                return await self._find_run(project, feature, config or "Default", flight)
+                return await self._find_run(certain)
 
             answer, is_found = await self._send(certain, find, retry_unknown=retry_unknown)
             self._own_runs.append((project, answer.run_id))
@@ -134,7 +134,7 @@ class Dispatcher:
             before = await self._latest_generation(project, feature)
 
             async def find() -> DispatchedGeneration | None:
-                return await self._find_generation(project, feature, before)
+                return await self._find_generation(certain, before)
 
             answer, is_found = await self._send(certain, find, retry_unknown=False)
             ref = GenerationRef(
@@ -189,7 +189,7 @@ class Dispatcher:
         flight = certain.flight
         try:
             try:
-                return await self._transport.call(certain.request, flight=flight), False
+                return await self._answer(certain), False
             except _ANSWER_LOST as error:
                 lost = error
             if (found := await _settle(find)) is not None:
@@ -203,6 +203,23 @@ class Dispatcher:
             return await self._send(certain, find, retry_unknown=False)
         raise certain.unknown(f"the answer was lost: {lost}", self._transport) from lost
 
+    async def _answer(self, certain: _Certain[T]) -> T:
+        """Wait for the answer to a dispatch; what it began is nobody else's meanwhile."""
+        self._unanswered.add(certain)
+        try:
+            return await self._transport.call(certain.request, flight=certain.flight)
+        finally:
+            self._unanswered.remove(certain)
+
+    def _may_be_anothers(self, found: Run | Generation, certain: _Certain[Any]) -> bool:
+        """Say whether a dispatch whose answer is still on its way may have begun this."""
+        return any(
+            other.flight.may_have_arrived and other.may_have_begun(found)
+            for other in self._unanswered
+            if (other.project, other.request.endpoint)
+            == (certain.project, certain.request.endpoint)
+        )
+
     async def _latest_generation(self, project: str, feature: int | str) -> Generation | None:
         """Look which generation is the latest before ours, to tell ours from it later."""
         request = GET_GENERATION_STATUS.request(project=project, feature=feature)
@@ -212,10 +229,11 @@ class Dispatcher:
             return None
 
     async def _find_generation(
-        self, project: str, feature: int | str, before: Generation | None
+        self, certain: _Certain[DispatchedGeneration], before: Generation | None
     ) -> DispatchedGeneration | None:
         """Find the generation that was not there before."""
-        request = GET_GENERATION_STATUS.request(project=project, feature=feature)
+        project = certain.project
+        request = GET_GENERATION_STATUS.request(project=project, feature=certain.feature)
         latest = await self._transport.call(request)
         if latest.request_id is None or latest.feature_id is None:
             return None
@@ -226,17 +244,16 @@ class Dispatcher:
             feature_id=latest.feature_id,
         )
         is_new = not latest.is_finished if before is None else ref.request_id != before.request_id
-        if not is_new or self._poller.knows(ref):
+        if not is_new or self._poller.knows(ref) or self._may_be_anothers(latest, certain):
             return None
         return DispatchedGeneration(latest.request_id, latest.feature_id)
 
-    async def _find_run(
-        self, project: str, feature: int | str, config: str, flight: Flight
-    ) -> DispatchedRun | None:
+    async def _find_run(self, certain: _Certain[DispatchedRun]) -> DispatchedRun | None:
         """Find the one run of the feature that began since, and that nobody here dispatched."""
-        query = {"feature": feature, "limit": SETTLE_ROWS}
-        rows = await self._transport.call(LIST_RUNS.request(project=project, query=query))
-        sent_at = self._transport.service_time(flight.sent_at)
+        query = {"feature": certain.feature, "limit": SETTLE_ROWS}
+        request = LIST_RUNS.request(project=certain.project, query=query)
+        rows = await self._transport.call(request)
+        sent_at = self._transport.service_time(certain.flight.sent_at)
         if sent_at is None:
             return None
         found = [
@@ -244,11 +261,12 @@ class Dispatcher:
             for row in rows
             if row.created_at is not None
             and row.created_at >= sent_at - CLOCK_SLACK
-            and _is_of(row, feature)
-            and (row.config or config) == config
-            and (project, row.run_id) not in self._own_runs
+            and certain.may_have_begun(row)
+            and (certain.project, row.run_id) not in self._own_runs
         ]
-        return DispatchedRun(found[0].run_id, found[0].feature_id) if len(found) == 1 else None
+        if len(found) != 1 or self._may_be_anothers(found[0], certain):
+            return None
+        return DispatchedRun(found[0].run_id, found[0].feature_id)
 
     async def aclose(self) -> None:
         """Call back what was not sent yet, and wait a while for the answers to what was."""
@@ -264,7 +282,7 @@ class Dispatcher:
             await _end_of(self._under_way)
 
 
-@frozen
+@frozen(eq=False)
 class _Certain(Generic[T]):
     """A dispatch that must not happen twice."""
 
@@ -272,6 +290,18 @@ class _Certain(Generic[T]):
     project: str
     feature: int | str
     flight: Flight
+
+    def may_have_begun(self, found: Run | Generation) -> bool:
+        """Say whether this may be what it began, by feature, configuration and site."""
+        if isinstance(found, Generation):
+            return _is_of(found, self.feature)
+        body = self.request.body or {}
+        config, site = body.get("config", "Default"), body.get("siteUrl", found.site_url)
+        return (
+            _is_of(found, self.feature)
+            and found.config in {None, config}
+            and found.site_url in {None, site}
+        )
 
     def unknown(self, what: str, transport: Transport) -> DispatchUnknownError:
         """Return the error that says that nobody knows whether it took effect."""
@@ -299,8 +329,8 @@ async def _settle(find: Callable[[], Awaitable[T | None]]) -> T | None:
     return None
 
 
-def _is_of(row: Run, feature: int | str) -> bool:
-    """Say whether a run is of a feature, named as it may be: by id, or by name in any case."""
+def _is_of(row: Run | Generation, feature: int | str) -> bool:
+    """Say whether it is of a feature, named as it may be: by id, or by name in any case."""
     name = (row.feature_name or "").casefold()
     return str(feature).casefold() in {str(row.feature_id), name}
 
