@@ -224,11 +224,11 @@ class TestCancelling:
         assert (operation.status, operation.phase) == ("running", "queued")
 
     async def test_an_end_at_the_very_moment_of_the_timeout(
-        self, emulator: Emulator, operation: RunOperation
+        self, emulator: Emulator, project: Project, operation: RunOperation
     ) -> None:
         """A wait whose time runs out in the same turn in which the end is seen returns it."""
         emulator.finish_run(operation.run_id)
-        digest = await operation._transport.call(operation._state.request)
+        digest = await project.get_run(operation.run_id)
         loop = asyncio.get_running_loop()
         loop.call_later(2, lambda: operation._state.accept(digest, ticket=1, now=loop.time()))
 

@@ -303,7 +303,8 @@ class Poller:
         self._ticket += 1
         ticket = self._ticket
         try:
-            snapshot = await self._transport.call(state.request, retries=retries, is_look=True)
+            body = await self._transport.call(state.request, retries=retries, is_look=True)
+            snapshot = state.read(body)
         except VibeError as error:
             return error
         finally:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from urllib.parse import quote, unquote
 
 from attrs import evolve, field, frozen
@@ -104,6 +104,11 @@ class Endpoint(Generic[T]):
 
     conflict: type[ConflictError] = ConflictError
     """What a 409 means here. It is never told from the message."""
+
+    @property
+    def unread(self) -> Endpoint[bytes]:
+        """The same operation, whose answer is to be the body as it came."""
+        return evolve(cast("Endpoint[bytes]", self), answer=bytes)
 
     def request(
         self,

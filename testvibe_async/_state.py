@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from testvibe_async._protocol import GET_GENERATION_STATUS, GET_RUN
+from testvibe_async._wire import UnreadableError, read
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -43,6 +44,9 @@ _TOLD_AS_THEY_ARE = (
     UnauthorizedError,
 )
 
+_RUN = GET_RUN.unread
+_GENERATION = GET_GENERATION_STATUS.unread
+
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 
@@ -64,11 +68,15 @@ class Watcher(Protocol):
 class State(ABC, Generic[SnapshotT]):
     """One operation, for as long as somebody holds a handle on it."""
 
+    shape: type[SnapshotT]
+    """What an answer holds."""
+
     in_flight: ClassVar[str]
     """The service's word for an operation that was dispatched and is not over."""
 
     __slots__ = (
         "__weakref__",
+        "_last_read",
         "_request",
         "began",
         "failing_since",
@@ -126,7 +134,8 @@ class State(ABC, Generic[SnapshotT]):
         self.failing_since: float | None = None
         self.missing_since: float | None = None
         self.watchers: set[Watcher] | None = None
-        self._request: Request[SnapshotT] | None = None
+        self._request: Request[bytes] | None = None
+        self._last_read: tuple[bytes, SnapshotT] | None = None
 
     @property
     @abstractmethod
@@ -139,14 +148,29 @@ class State(ABC, Generic[SnapshotT]):
         """When it ended by the service's clock; None where it is not over, or nobody says."""
 
     @property
-    def request(self) -> Request[SnapshotT]:
-        """The documented call that tells of it."""
+    def request(self) -> Request[bytes]:
+        """The documented call that tells of it; `read` makes a snapshot of the answer."""
         if self._request is None:
             self._request = self._build_request()
         return self._request
 
     @abstractmethod
-    def _build_request(self) -> Request[SnapshotT]: ...
+    def _build_request(self) -> Request[bytes]: ...
+
+    def read(self, body: bytes) -> SnapshotT:
+        """Make a snapshot of an answer. One that is the same as the last is not read again.
+
+        Raises:
+            MalformedResponseError: It is not what it should be.
+        """
+        if self._last_read is not None and self._last_read[0] == body:
+            return self._last_read[1]
+        try:
+            snapshot = read(body, self.shape)
+        except UnreadableError as error:
+            raise self._unreadable(*error.problems) from error
+        self._last_read = body, snapshot
+        return snapshot
 
     @abstractmethod
     def verdict(self, snapshot: SnapshotT, now: float) -> VibeError | bool:
@@ -228,7 +252,7 @@ class State(ABC, Generic[SnapshotT]):
         self.observed_at = datetime.now(UTC)
         watchers = self.watchers
         if self.is_finished:
-            self.watchers = self._request = None
+            self.watchers = self._request = self._last_read = None
         if is_change and watchers:
             is_transition = before != (self.phase, self.status)
             change = self.present
@@ -270,9 +294,9 @@ class State(ABC, Generic[SnapshotT]):
         failure.__cause__ = error
         return failure
 
-    def _unreadable(self, problem: str) -> MalformedResponseError:
+    def _unreadable(self, *problems: str) -> MalformedResponseError:
         url = self.request.url(self.ref.server)
-        return MalformedResponseError((problem,), status=200, method="GET", url=url)
+        return MalformedResponseError(problems, status=200, method="GET", url=url)
 
 
 class RunState(State[Run]):
@@ -280,6 +304,7 @@ class RunState(State[Run]):
 
     __slots__ = ()
     ref: RunRef
+    shape = Run
     in_flight = RunStatus.RUNNING
 
     @property
@@ -292,8 +317,8 @@ class RunState(State[Run]):
         """When it ended: `finishedUtc`."""
         return self.snapshot.finished_at if self.snapshot and self.is_finished else None
 
-    def _build_request(self) -> Request[Run]:
-        return GET_RUN.request(project=self.ref.project, run=self.ref.run_id)
+    def _build_request(self) -> Request[bytes]:
+        return _RUN.request(project=self.ref.project, run=self.ref.run_id)
 
     def verdict(self, snapshot: Run, now: float) -> VibeError | bool:  # noqa: ARG002
         """Accept a digest of this run alone."""
@@ -307,6 +332,7 @@ class GenerationState(State[Generation]):
 
     __slots__ = ()
     ref: GenerationRef
+    shape = Generation
     in_flight = FeatureStatus.GENERATING
 
     @property
@@ -319,8 +345,8 @@ class GenerationState(State[Generation]):
         """When it last changed, once it is over: `updatedUtc`."""
         return self.snapshot.updated_at if self.snapshot and self.is_finished else None
 
-    def _build_request(self) -> Request[Generation]:
-        return GET_GENERATION_STATUS.request(project=self.ref.project, feature=self.ref.feature_id)
+    def _build_request(self) -> Request[bytes]:
+        return _GENERATION.request(project=self.ref.project, feature=self.ref.feature_id)
 
     def verdict(self, snapshot: Generation, now: float) -> VibeError | bool:
         """Accept a status of this generation; bear with the previous one's while ours is new."""

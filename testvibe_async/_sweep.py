@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, field, frozen
 
-from testvibe_async._protocol import LIST_FEATURES, LIST_RUNS, Endpoint
+from testvibe_async._protocol import LIST_FEATURES, LIST_RUNS
 from testvibe_async._wire import UnreadableError, read_rows
 from testvibe_async.errors import (
     MalformedResponseError,
@@ -65,8 +65,8 @@ TROUBLE_SECONDS = 30.0
 CLOCK_SLACK = timedelta(seconds=1)
 """By how much the difference of two instants in whole seconds may be too large."""
 
-_RUN_ROWS = Endpoint(LIST_RUNS.name, LIST_RUNS.method, LIST_RUNS.path, bytes)
-_FEATURE_ROWS = Endpoint(LIST_FEATURES.name, LIST_FEATURES.method, LIST_FEATURES.path, bytes)
+_RUN_ROWS = LIST_RUNS.unread
+_FEATURE_ROWS = LIST_FEATURES.unread
 
 
 @frozen
