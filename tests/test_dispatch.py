@@ -25,6 +25,7 @@ from testvibe_async import (
     InvalidRequestError,
     MalformedResponseError,
     NotSentError,
+    Operation,
     OutcomeUnknownError,
     RateLimitedError,
     RetryPolicy,
@@ -412,10 +413,22 @@ class TestLostGenerations:
 
         assert emulator.generations == {}
 
-    async def test_without_the_look_before_one_in_flight_is_joined(
+    async def test_without_the_look_before_nothing_is_ours(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """Where the look before failed, a generation in flight that nobody here knows is it."""
+        """Where nobody knows what was there before, a generation in flight may be anybody's."""
+        emulator.fail("get_generation_status", Fault.status(500), times=RetryPolicy().attempts)
+        emulator.fail("generate_feature", Fault.lost())
+
+        with pytest.raises(DispatchUnknownError):
+            await project.generate_feature("Draft")
+
+        assert emulator.count("generate_feature") == 1
+
+    async def test_the_look_before_is_tried_again(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A look before that fails once does not spoil the settling."""
         emulator.fail("get_generation_status", Fault.status(500), times=1)
         emulator.fail("generate_feature", Fault.lost())
 
@@ -423,18 +436,35 @@ class TestLostGenerations:
 
         assert list(emulator.generations) == [operation.request_id]
 
-    async def test_without_the_look_before_a_known_one_is_not_ours(
+    async def test_where_the_look_before_finds_nothing_there_was_none(
         self, emulator: Emulator, project: Project
     ) -> None:
+        """A 404 to the look before says that the feature was never generated."""
+        emulator.fail("get_generation_status", Fault.status(404), times=1)
+        emulator.fail("generate_feature", Fault.lost())
+
+        assert (await project.generate_feature("Draft")).adopted
+
+    async def test_a_known_one_is_not_ours(self, emulator: Emulator) -> None:
         """A generation that this client holds a handle on can't be the one that was lost."""
-        known = await project.generate_feature("Draft")
-        emulator.fail("get_generation_status", Fault.status(500), times=1)
-        emulator.fail("generate_feature", Fault.reset())
+        async with client_of(emulator) as client, client_of(emulator) as rival:
+            project = client.project()
+            send = client._transport.send
+            known: list[Operation[Any]] = []
 
-        with pytest.raises(DispatchUnknownError):
-            await project.generate_feature("Draft")
+            async def raced(request: Request[Any]) -> Response:
+                if request.endpoint.name == "generate_feature":
+                    theirs = await rival.project().generate_feature("Draft")
+                    known.append(client.attach(theirs.ref))
+                    emulator.fail("generate_feature", Fault.reset())
+                return await send(request)
 
-        assert not known.done
+            client._transport.send = raced  # type: ignore[method-assign]
+
+            with pytest.raises(DispatchUnknownError):
+                await project.generate_feature("Draft")
+
+            assert not known[0].done
 
 
 class TestHooks:
@@ -781,6 +811,37 @@ class TestConflicts:
         await project.run_feature("Draft", on_conflict="generate")
 
         assert len(emulator.generations) == 1
+
+    async def test_generating_first_pays_once(self, emulator: Emulator, project: Project) -> None:
+        """Where another generation takes the place of ours, its tests are good enough."""
+        own = asyncio.ensure_future(project.run_feature("Draft", on_conflict="generate"))
+        await asyncio.sleep(10)
+        (ours,) = emulator.generations
+        await asyncio.sleep(1.9)
+        emulator.finish_generation(ours)
+        async with client_of(emulator) as rival:
+            theirs = await rival.project().generate_feature("Draft")
+            emulator.finish_generation(theirs.request_id)
+
+        assert (await (await own)).is_success
+        assert list(emulator.generations) == [ours, theirs.request_id]
+
+    async def test_closing_ends_a_wait_for_a_conflict_that_nobody_can_see(
+        self, emulator: Emulator
+    ) -> None:
+        """A call that waits before it dispatches again ends with the client, at once."""
+        emulator.fail("generate_feature", Fault.status(409))
+        client = client_of(emulator)
+        call = asyncio.ensure_future(
+            client.project().generate_feature("Checkout", on_conflict="attach")
+        )
+        await asyncio.sleep(0.5)
+        closed_at = now()
+        await client.aclose()
+
+        with pytest.raises(ClientClosedError):
+            await call
+        assert now() - closed_at < 0.1
 
     async def test_generating_first_may_fail(self, emulator: Emulator, project: Project) -> None:
         """Where the generation fails there is nothing to run, and the cause says so."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from testvibe_async.models import Generation
     from testvibe_async.operations import RunOperation
 
-__all__ = ["Conflicts", "GenerateConflict", "RunConflict", "seconds_to"]
+__all__ = ["Conflicts", "GenerateConflict", "RunConflict"]
 
 GenerateConflict = Literal["raise", "attach", "wait"]
 """What to do where a generation of the feature is in flight already."""
@@ -89,12 +89,12 @@ class Conflicts:
                 if on_conflict == "raise" or unseen == INVISIBLE_CONFLICTS:
                     raise
             if running is None:
-                await asyncio.sleep(INVISIBLE_CONFLICT_SECONDS)
+                await self._transport.sleep(INVISIBLE_CONFLICT_SECONDS)
             elif on_conflict == "attach":
                 return running
             else:
                 with suppress(OperationSupersededError):
-                    await running.wait(timeout=seconds_to(deadline))
+                    await running.wait(timeout=_seconds_to(deadline))
 
     async def run(  # noqa: PLR0913 - `Project.run_feature`'s, and the deadline
         self,
@@ -143,21 +143,34 @@ class Conflicts:
     async def _tests(
         self, feature: int | str, site_url: str | None, deadline: float | None
     ) -> Generation:
-        """Generate a feature's tests, or wait for whoever does."""
+        """Generate a feature's tests, once, or wait for whoever does."""
+        generation = await self.generate(feature, site_url=site_url, on_conflict="attach")
+        with suppress(OperationSupersededError):
+            return await generation.wait(timeout=_seconds_to(deadline))
+        return await self.latest_outcome(feature, deadline)
+
+    async def latest_outcome(self, feature: int | str, deadline: float | None) -> Generation:
+        """Wait until a feature's latest generation is over, whatever takes its place meanwhile."""
         while True:
-            generation = await self.generate(feature, site_url=site_url, on_conflict="attach")
+            latest = await self._latest(feature)
+            running = self._in_flight(latest)
+            if running is None:
+                return latest
             with suppress(OperationSupersededError):
-                return await generation.wait(timeout=seconds_to(deadline))
+                return await running.wait(timeout=_seconds_to(deadline))
+
+    async def _latest(self, feature: int | str) -> Generation:
+        request = GET_GENERATION_STATUS.request(project=self._project, feature=feature)
+        return await self._transport.call(request)
 
     async def _seen_in_flight(self, feature: int | str) -> GenerationOperation | None:
         """Return the feature's generation in flight, as far as it can be seen."""
-        request = GET_GENERATION_STATUS.request(project=self._project, feature=feature)
         try:
-            return self.in_flight(await self._transport.call(request))
+            return self._in_flight(await self._latest(feature))
         except (TransportError, ResponseError):
             return None
 
-    def in_flight(self, latest: Generation) -> GenerationOperation | None:
+    def _in_flight(self, latest: Generation) -> GenerationOperation | None:
         """Return a handle on a generation, if it is in flight."""
         if latest.is_finished or latest.request_id is None or latest.feature_id is None:
             return None
@@ -171,7 +184,7 @@ class Conflicts:
         return GenerationOperation(ref, state, self._poller, self._transport, adopted=True)
 
 
-def seconds_to(deadline: float | None) -> float | None:
+def _seconds_to(deadline: float | None) -> float | None:
     """Return how long a wait may take that must end at an instant of the loop's clock."""
     if deadline is None:
         return None

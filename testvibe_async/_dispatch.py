@@ -26,6 +26,7 @@ from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
     MalformedResponseError,
+    NotFoundError,
     OutcomeUnknownError,
     RateLimitedError,
     ResponseError,
@@ -224,14 +225,18 @@ class Dispatcher:
         """Look which generation is the latest before ours, to tell ours from it later."""
         request = GET_GENERATION_STATUS.request(project=project, feature=feature)
         try:
-            return await self._transport.call(request, retries=False)
+            return await self._transport.call(request)
+        except NotFoundError:
+            return Generation()
         except (TransportError, ResponseError):
             return None
 
     async def _find_generation(
         self, certain: _Certain[DispatchedGeneration], before: Generation | None
     ) -> DispatchedGeneration | None:
-        """Find the generation that was not there before."""
+        """Find the generation that was not there before; none where nobody knows what was."""
+        if before is None:
+            return None
         project = certain.project
         request = GET_GENERATION_STATUS.request(project=project, feature=certain.feature)
         latest = await self._transport.call(request)
@@ -243,8 +248,8 @@ class Dispatcher:
             request_id=latest.request_id,
             feature_id=latest.feature_id,
         )
-        is_new = not latest.is_finished if before is None else ref.request_id != before.request_id
-        if not is_new or self._poller.knows(ref) or self._may_be_anothers(latest, certain):
+        is_old = ref.request_id == before.request_id
+        if is_old or self._poller.knows(ref) or self._may_be_anothers(latest, certain):
             return None
         return DispatchedGeneration(latest.request_id, latest.feature_id)
 

@@ -23,7 +23,6 @@ from testvibe_async._state import State, Watcher, new_state
 from testvibe_async._sweep import Sweep
 from testvibe_async.errors import ClientClosedError, ObservationError, VibeError
 from testvibe_async.events import Hooks, LookFailed, StatusChanged, logger
-from testvibe_async.settings import require_seconds
 
 if TYPE_CHECKING:
     from testvibe_async._transport import Transport
@@ -160,7 +159,7 @@ class Poller:
     def _due(self, state: State[Any]) -> float:
         now = asyncio.get_running_loop().time()
         planned = self._plan(state.ref.kind, now - state.began, state.snapshot)
-        interval = max(self._tick_length, require_seconds("what poll_plan returns", planned))
+        interval = max(self._tick_length, planned)
         if state.looked is None:
             return max(now, state.began + interval + self._tick_length) if state.is_known else now
         return max(now, state.looked + outage_interval(interval, state.failures))
@@ -312,7 +311,7 @@ class Poller:
         before = state.phase, state.status
         fault = state.accept(snapshot, ticket=ticket, now=loop.time())
         state.group.note(state)
-        if (state.phase, state.status) != before:
+        if (state.phase, state.status) != before and self._hooks.is_heard(StatusChanged):
             self._hooks.emit(StatusChanged(state.ref, state.present))
         return fault
 

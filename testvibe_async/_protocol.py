@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "API_PATH",
     "ENDPOINTS",
     "Effect",
     "Endpoint",
@@ -197,7 +198,7 @@ class Response:
 
 def _segment(name: str, value: str | int) -> str:
     """Encode a value as exactly one path segment."""
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         message = f"{name} must be a name or a number that the service gave, not {value!r}"
         raise ConfigError(message)
     return _quoted(_utf8(name, str(value)))

@@ -58,7 +58,7 @@ class Watcher(Protocol):
         """Whether each change matters, or the end alone."""
         ...
 
-    def observed(self, change: Transition[Any], *, is_transition: bool) -> None:
+    def observed(self, state: State[Any], *, is_transition: bool) -> None:
         """Hear of a snapshot that differs from the last."""
 
     def failed(self, error: VibeError) -> None:
@@ -245,6 +245,9 @@ class State(ABC, Generic[SnapshotT]):
         return None
 
     def _take(self, snapshot: SnapshotT) -> None:
+        if snapshot is self.snapshot:
+            self.observed_at = datetime.now(UTC)
+            return
         before = self.phase, self.status
         is_change = snapshot != self.snapshot
         self.snapshot = snapshot
@@ -255,9 +258,8 @@ class State(ABC, Generic[SnapshotT]):
             self.watchers = self._request = self._last_read = None
         if is_change and watchers:
             is_transition = before != (self.phase, self.status)
-            change = self.present
             for watcher in watchers:
-                watcher.observed(change, is_transition=is_transition)
+                watcher.observed(self, is_transition=is_transition)
 
     def refuse(self, error: VibeError, *, now: float, max_outage: float) -> VibeError | None:
         """Take in a failure to observe.

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from testvibe_async.errors import VibeError, WaitTimeoutError
-from testvibe_async.models import Generation, Phase, Run, Transition
+from testvibe_async.models import Generation, Run, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,9 +155,9 @@ class _Follower:
         self._transitions_only = transitions_only
         self.is_watching = False
 
-    def observed(self, change: Transition[Any], *, is_transition: bool) -> None:
+    def observed(self, state: State[Any], *, is_transition: bool) -> None:
         if is_transition or not self._transitions_only:
-            self._basket.put(change)
+            self._basket.put(state.present)
 
     def failed(self, error: VibeError) -> None:
         self._basket.put(_own(error))
@@ -236,9 +236,9 @@ class EndWatcher:
         self._basket = basket
         self._place = place
 
-    def observed(self, change: Transition[Any], *, is_transition: bool) -> None:  # noqa: ARG002
+    def observed(self, state: State[Any], *, is_transition: bool) -> None:  # noqa: ARG002
         """Hear of a change; only the last counts."""
-        if change.phase is Phase.FINISHED:
+        if state.is_finished:
             self._basket.put((self._place, None))
 
     def failed(self, error: VibeError) -> None:

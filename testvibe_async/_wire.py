@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from enum import StrEnum
 from math import isinf
@@ -64,9 +65,14 @@ def read(body: bytes, shape: type[T]) -> T:
 
 def _parse(body: bytes) -> object:
     try:
-        return _decoder.decode(body.decode("utf-8-sig"))
+        return _decoder.decode(_decoded(body))
     except (ValueError, RecursionError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
+
+
+def _decoded(body: bytes) -> str:
+    """Decode a document, without the mark that some begin with; it is what `utf-8-sig` does."""
+    return body.removeprefix(BOM_UTF8).decode()
 
 
 def _finite(text: str) -> float:
@@ -86,7 +92,7 @@ def read_rows(body: bytes) -> Iterator[object]:
         UnreadableError: It is no list, or breaks off; the rows before that were given.
     """
     try:
-        text = body.decode("utf-8-sig")
+        text = _decoded(body)
         at = _skip_space(text, 0)
         if not text.startswith("[", at):
             yield from _array(_only_list(_object(_parse(body))))

@@ -113,7 +113,7 @@ class Client:
         self._poller = Poller(
             self._transport,
             interval=poll_interval,
-            plan=poll_plan or standard_poll_plan(poll_interval),
+            plan=_checked(poll_plan) if poll_plan else standard_poll_plan(poll_interval),
             max_outage=require_seconds("max_outage", max_outage),
             max_looks=max_connections,
             hooks=hooks,
@@ -258,3 +258,12 @@ class Client:
         return await self._transport.call(
             _protocol.custom_request(method, path, query=query, body=body)
         )
+
+
+def _checked(plan: PollPlan) -> PollPlan:
+    """Return a plan of which nobody has to doubt that it gives seconds."""
+
+    def checked(kind: str, age: float, seen: Run | Generation | None) -> float:
+        return require_seconds("what poll_plan returns", plan(kind, age, seen))
+
+    return checked

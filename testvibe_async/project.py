@@ -7,13 +7,12 @@ is done twice) and the two waits. Nothing here decides how an answer is read or 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, get_args
 
 from testvibe_async import _protocol
-from testvibe_async._conflicts import Conflicts, GenerateConflict, RunConflict, seconds_to
+from testvibe_async._conflicts import Conflicts, GenerateConflict, RunConflict
 from testvibe_async.batch import Batch, Job
-from testvibe_async.errors import ConfigError, OperationSupersededError
+from testvibe_async.errors import ConfigError
 from testvibe_async.models import Feature, FeatureStatus, Generation, Run
 from testvibe_async.operations import RunOperation
 from testvibe_async.refs import RunRef
@@ -179,13 +178,7 @@ class Project:
         if timeout is not None:
             require_seconds("timeout", timeout)
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        while True:
-            latest = await self.get_generation_status(feature)
-            running = self._conflicts.in_flight(latest)
-            if running is None:
-                return latest
-            with suppress(OperationSupersededError):
-                return await running.wait(timeout=seconds_to(deadline))
+        return await self._conflicts.latest_outcome(feature, deadline)
 
     async def run_feature(
         self,
