@@ -67,6 +67,21 @@ async def test_many_runs_cost_one_list_a_round(
     assert COUNT <= reads <= COUNT + ROUNDS
 
 
+async def test_a_list_that_hangs_makes_nothing_late(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A list that gives no answer for an interval rests, and the runs are read by id meanwhile."""
+    emulator.fail("list_runs", Fault.hang())
+    operations = await dispatched(project, 5)
+    for run_id in emulator.runs:
+        asyncio.get_running_loop().call_later(8, emulator.finish_run, run_id)
+
+    await client.gather(*operations)
+
+    assert now() <= 8 + 2 * 3.3
+    assert emulator.count("list_runs") == 1
+
+
 async def test_two_are_read_by_id(emulator: Emulator, client: Client, project: Project) -> None:
     """Below three operations no list is asked for."""
     await client.gather(*await dispatched(project, 2))

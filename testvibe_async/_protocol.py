@@ -150,6 +150,8 @@ class Request(Generic[T]):
 
     query: Mapping[str, str] = field(factory=dict[str, str])
     body: Mapping[str, object] | None = None
+    patience: float | None = None
+    """Seconds that the answer may take; None for as long as the client waits for any."""
 
     @property
     def method(self) -> str:

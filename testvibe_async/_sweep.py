@@ -12,7 +12,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from testvibe_async._protocol import LIST_FEATURES, LIST_RUNS
 from testvibe_async._wire import UnreadableError, read_rows
@@ -62,6 +62,9 @@ COSTLY_SECONDS = 60.0
 TROUBLE_SECONDS = 30.0
 """How long a list rests after a failure that passes."""
 
+LEAST_PATIENCE_SECONDS = 1.0
+"""What a list may take to answer in any case; else one interval, so that it makes nothing late."""
+
 CLOCK_SLACK = timedelta(seconds=1)
 """By how much the difference of two instants in whole seconds may be too large."""
 
@@ -107,6 +110,7 @@ class Sweep:
         self._in_flight = RunStatus.RUNNING if self._is_of_runs else FeatureStatus.GENERATING
         self._id_name = "runId" if self._is_of_runs else "id"
         self._late = timedelta(seconds=2 * interval) + CLOCK_SLACK
+        self._patience = max(interval, LEAST_PATIENCE_SECONDS)
         self._depth = 0
         self._rests_until = 0.0
         self._check: tuple[State[Any], datetime] | None = None
@@ -144,8 +148,10 @@ class Sweep:
 
     def _request(self, limit: int) -> Request[bytes]:
         if self._is_of_runs:
-            return _RUN_ROWS.request(project=self._project, query={"limit": limit})
-        return _FEATURE_ROWS.request(project=self._project)
+            request = _RUN_ROWS.request(project=self._project, query={"limit": limit})
+        else:
+            request = _FEATURE_ROWS.request(project=self._project)
+        return evolve(request, patience=self._patience)
 
     def _told_nothing(
         self, states: Sequence[State[Any]], seconds: float, error: VibeError

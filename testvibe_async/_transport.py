@@ -123,6 +123,7 @@ class Transport:
             "Accept": "application/json",
             "User-Agent": f"testvibe-async/{__version__}",
         }
+        self._seconds = timeout
         self._timeout = aiohttp.ClientTimeout(
             total=timeout, sock_connect=min(timeout / 2, MAX_CONNECT_SECONDS)
         )
@@ -294,6 +295,9 @@ class Transport:
         method = request.method
         # A path that is put on a URL costs a third of parsing the whole anew.
         target = self._root.with_path(API_PATH + request.path, encoded=True)
+        timeout = self._timeout
+        if request.patience is not None:
+            timeout = evolve(timeout, total=min(request.patience, self._seconds))
         try:
             session = self._open_session()
             async with session.request(
@@ -304,13 +308,13 @@ class Transport:
                 allow_redirects=False,
                 middlewares=_once_in(session) if method in _AIOHTTP_REPEATS else None,
                 raise_for_status=False,
-                timeout=self._timeout,
+                timeout=timeout,
             ) as response:
                 return self._whole(response, await _read(response, url), url)
         except _NEVER_CONNECTED as error:
             raise NotSentError(f"could not connect: {error}", method=method, url=url) from error
         except TimeoutError as error:
-            what = f"no answer within {self._timeout.total:g} s"
+            what = f"no answer within {timeout.total:g} s"
             raise OutcomeUnknownError(what, method=method, url=url) from error
         except aiohttp.ClientResponseError as error:
             problem = " ".join(f"not HTTP: {self._redacted(error.message)}".split())
