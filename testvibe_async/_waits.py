@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Basket", "Changes", "EndWatcher", "Ends", "until_finished"]
 
+STATES_A_TURN = 500
+"""How many operations are watched before others get their turn of the event loop."""
+
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 ItemT = TypeVar("ItemT")
 
@@ -166,23 +169,22 @@ class _Follower:
 class Ends:
     """The ends of many operations, in the order in which they come, for one task."""
 
-    __slots__ = ("_basket", "_left", "_poller", "_states", "_watchers")
+    __slots__ = ("_basket", "_left", "_poller", "_states", "_unwatched", "_watchers")
 
     def __init__(self, states: Sequence[State[Any]], poller: Poller) -> None:
         self._states = states
         self._poller = poller
         self._basket: Basket[tuple[int, VibeError | None]] = Basket()
         self._left = len(states)
-        self._watchers: list[EndWatcher | None] | None = None
+        self._unwatched = enumerate(states)
+        self._watchers: list[EndWatcher | None] = []
 
     async def next(self) -> tuple[int, VibeError | None] | None:
         """Return the place of the next operation that is over, and why if it can't be observed.
 
         None after the last. Cancelling it loses nothing.
         """
-        if self._watchers is None:
-            self._watchers = []
-            self._begin(self._watchers)
+        await self._watch_all()
         if self._left == 0:
             return None
         while (end := self._basket.take()) is None:
@@ -193,21 +195,28 @@ class Ends:
         self._watchers[end[0]] = None
         return end
 
-    def _begin(self, watchers: list[EndWatcher | None]) -> None:
-        for place, state in enumerate(self._states):
+    async def _watch_all(self) -> None:
+        """Begin to watch, letting others have their turn of the event loop.
+
+        Where it is cancelled the next call goes on.
+        """
+        for place, state in self._unwatched:
             watcher = EndWatcher(self._basket, place)
-            watchers.append(watcher)
+            self._watchers.append(watcher)
             if state.is_finished:
                 self._basket.put((place, None))
-                continue
-            try:
-                self._poller.watch(state, watcher)
-            except VibeError as error:
-                self._basket.put((place, error))
+            else:
+                try:
+                    self._poller.watch(state, watcher)
+                except VibeError as error:
+                    self._basket.put((place, error))
+            if (place + 1) % STATES_A_TURN == 0:
+                await asyncio.sleep(0)
 
     def close(self) -> None:
         """Ask for no more looks."""
-        for state, watcher in zip(self._states, self._watchers or (), strict=False):
+        self._unwatched = enumerate(())
+        for state, watcher in zip(self._states, self._watchers, strict=False):
             if watcher is not None:
                 state.unwatch(watcher)
         self._watchers = []
