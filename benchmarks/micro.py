@@ -1,12 +1,13 @@
 """What single steps cost: `python -m benchmarks.micro [--quick]`, or `pytest benchmarks/micro.py`.
 
 Each test is one step of a look at an operation, timed by pytest-benchmark: building a request,
-making a value out of an answer, deciding when to look next. No sockets, no event loop. The shares
+making a value out of an answer, deciding when to look next. No sockets. The shares
 of a whole look are what `profiling` shows; `peers` shows what it comes to.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.results import is_quick_asked, table, write
-from testvibe_async import RetryPolicy, RunRef
+from testvibe_async import Client, RetryPolicy, RunRef
 from testvibe_async._policy import outage_interval, retry_delay, standard_poll_plan
 from testvibe_async._protocol import GET_RUN, LIST_RUNS, Response, decipher
 from testvibe_async.errors import ServerError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Document
     from testvibe_async import Run
+    from testvibe_async._poller import Poller
+    from testvibe_async._protocol import Request
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -154,6 +157,63 @@ def test_decide_whether_to_retry(benchmark: Benchmark) -> None:
         return retry_delay(error, 2, policy=policy, is_repeatable=True, random=lambda: 0.5)
 
     assert benchmark(decide) == 0.5  # noqa: PLR2004
+
+
+IN_FLIGHT = 10_000
+
+
+class Nobody:
+    """A watcher to whom nothing happens."""
+
+    is_following = False
+
+    def observed(self, state: object, *, is_transition: bool) -> None:
+        """Hear of a change."""
+
+    def failed(self, error: object) -> None:
+        """Hear of a failure."""
+
+
+def _client(answers: Callable[[str], bytes]) -> Client:
+    """Return a client whose calls are answered at once, by a function of their path."""
+
+    async def call(request: Request[Any], **_: object) -> bytes:
+        return answers(request.path)
+
+    client = Client(REF.server, api_key=f"tvb_{'0' * 43}", project=PROJECT)
+    setattr(client._transport, "call", call)  # noqa: B010 - type checkers don't like it said plainly
+    return client
+
+
+def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
+    """Take all that is due, find it in a list of as many rows, check one, put all back."""
+    running = [{**_row(run), **WAITING, "status": "running"} for run in range(IN_FLIGHT)]
+    listed, digests = json.dumps(running).encode(), [json.dumps(row).encode() for row in running]
+
+    def answer(path: str) -> bytes:
+        run = path.rpartition("/")[2]
+        return digests[int(run)] if run.isdigit() else listed
+
+    async def prepare() -> tuple[Client, list[object]]:
+        client = _client(answer)
+        states: list[object] = []
+        for run in range(IN_FLIGHT):
+            ref = RunRef(server=REF.server, project=PROJECT, run_id=run)
+            states.append(state := client._poller.state(ref, is_dispatched=True))
+            client._poller.watch(state, Nobody())
+        return client, states
+
+    async def tick(poller: Poller) -> int:
+        poller._timer_tick = max(poller._ticks)
+        poller._tick()
+        await asyncio.gather(*poller._workers)
+        return sum(map(len, poller._buckets.values()))
+
+    with asyncio.Runner() as runner:
+        client, _states = runner.run(prepare())
+        put_back: int = benchmark(lambda: runner.run(tick(client._poller)))
+        assert put_back == IN_FLIGHT
+        runner.run(client.aclose())
 
 
 def micro_table(document: Document) -> str:
