@@ -20,8 +20,9 @@ import pytest
 
 from benchmarks.results import is_quick_asked, table, write
 from testvibe_async import Client, RetryPolicy, RunRef
+from testvibe_async._endpoints import GET_RUN, LIST_RUNS
 from testvibe_async._policy import outage_interval, retry_delay, standard_poll_plan
-from testvibe_async._protocol import GET_RUN, LIST_RUNS, Response, decipher
+from testvibe_async._protocol import Response, decipher
 from testvibe_async.errors import ServerError
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Document
     from testvibe_async import Run
+    from testvibe_async._endpoints import Request
     from testvibe_async._poller import Poller
-    from testvibe_async._protocol import Request
 
     P = ParamSpec("P")
     T = TypeVar("T")

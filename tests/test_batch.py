@@ -15,6 +15,7 @@ from testvibe_async import (
     ConfigError,
     FeatureNotGeneratedError,
     ForbiddenError,
+    GenerationRef,
     Hooks,
     NotFoundError,
     Run,
@@ -280,10 +281,10 @@ async def test_the_time_ends_waits_for_a_generation(
     assert now() - began == pytest.approx(5, abs=0.1)
     assert item.verdict is Verdict.IN_FLIGHT
     assert isinstance(item.error, WaitTimeoutError)
-    assert item.error.ref.kind == "generation"
+    assert isinstance(item.error.ref, GenerationRef)
     assert emulator.runs == {}
-    (item,) = await project.generate_features([feature], on_conflict="wait", timeout=5)
-    assert item.verdict is Verdict.IN_FLIGHT
+    (later,) = await project.generate_features([feature], on_conflict="wait", timeout=5)
+    assert later.verdict is Verdict.IN_FLIGHT
     assert len(emulator.generations) == 1
 
 

@@ -31,7 +31,7 @@ from testvibe_async import (
     RetryPolicy,
     RunOperation,
     ServerError,
-    _protocol,
+    _endpoints,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
 from testvibe_async.testing.emulator.scenario import Outcome
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from testvibe_async import Project, Ref
-    from testvibe_async._protocol import Request, Response
+    from testvibe_async._endpoints import Request
+    from testvibe_async._protocol import Response
 
 ANSWER_LOST = [
     Fault.lost(),
@@ -82,7 +83,7 @@ async def emulator() -> AsyncGenerator[Emulator]:
 async def _rows(project: Project) -> list[dict[str, Any]]:
     path = f"/projects/{project.id}/runs"
     answer: list[dict[str, Any]] = await project._transport.call(
-        _protocol.custom_request("GET", path)
+        _endpoints.custom_request("GET", path)
     )
     return answer
 

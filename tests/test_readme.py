@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import _protocol
+from testvibe_async import _endpoints
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
 FRAGMENTS = [block for block in BLOCKS if block not in SCRIPTS]
-
-pytest_plugins = ["testvibe_async.pytest_plugin"]
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ def test_there_is_a_script_and_there_are_fragments() -> None:
 
 def test_the_table_of_operations_is_the_one_in_force() -> None:
     """Each operation stands in the README with its method, its path and what is assumed of it."""
-    for endpoint in _protocol.ENDPOINTS.values():
+    for endpoint in _endpoints.ENDPOINTS.values():
         path = re.sub(r"^/projects/{project}/", "…/", endpoint.path)
         row = re.search(
             rf"\| `(?:client|project)\.{endpoint.name}\(.*?\)` "

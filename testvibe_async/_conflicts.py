@@ -10,7 +10,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
-from testvibe_async._protocol import GET_GENERATION_STATUS
+from testvibe_async._endpoints import GET_GENERATION_STATUS
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
     GenerationInProgressError,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 from attrs import frozen
 
-from testvibe_async._protocol import (
+from testvibe_async._endpoints import (
     GENERATE_FEATURE,
     GET_GENERATION_STATUS,
     LIST_RUNS,
@@ -41,8 +41,8 @@ from testvibe_async.refs import GenerationRef, RunRef
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
+    from testvibe_async._endpoints import Request
     from testvibe_async._poller import Poller
-    from testvibe_async._protocol import Request
     from testvibe_async._state import State
     from testvibe_async._transport import Transport
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import frozen
 
+from testvibe_async._endpoints import GET_RUN_ARTIFACTS
 from testvibe_async._part_file import in_thread, part_file
-from testvibe_async._protocol import GET_RUN_ARTIFACTS
 from testvibe_async._safe_paths import safe_paths
 from testvibe_async._transfer import REFUSALS, Transfer
 from testvibe_async.errors import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from testvibe_async._protocol import Request
+    from testvibe_async._endpoints import Request
     from testvibe_async._transport import Transport
     from testvibe_async.models import Artifact
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from testvibe_async._protocol import GET_GENERATION_STATUS, GET_RUN
+from testvibe_async._endpoints import GET_GENERATION_STATUS, GET_RUN
 from testvibe_async._wire import UnreadableError, read
 from testvibe_async.errors import (
     ClientClosedError,
@@ -29,7 +29,7 @@ from testvibe_async.models import FeatureStatus, Generation, Phase, Run, RunStat
 from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
-    from testvibe_async._protocol import Request
+    from testvibe_async._endpoints import Request
 
 __all__ = ["GenerationState", "RunState", "State", "Watcher", "new_state"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from testvibe_async._protocol import LIST_FEATURES, LIST_RUNS
+from testvibe_async._endpoints import LIST_FEATURES, LIST_RUNS
 from testvibe_async._wire import UnreadableError, read_rows
 from testvibe_async.errors import (
     MalformedResponseError,
@@ -30,7 +30,7 @@ from testvibe_async.refs import RunRef
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testvibe_async._protocol import Request
+    from testvibe_async._endpoints import Request
     from testvibe_async._state import State
     from testvibe_async._transport import Transport
     from testvibe_async.errors import VibeError

@@ -20,8 +20,9 @@ from yarl import URL
 
 from testvibe_async import _policy
 from testvibe_async._artifact_host import ArtifactHost
+from testvibe_async._endpoints import API_PATH, Endpoint, Request
 from testvibe_async._limits import Gate
-from testvibe_async._protocol import API_PATH, Endpoint, Request, Response, decipher, parse_date
+from testvibe_async._protocol import Response, decipher, parse_date
 from testvibe_async._version import __version__
 from testvibe_async.errors import (
     ClientClosedError,

@@ -12,7 +12,7 @@ import warnings
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from testvibe_async import _protocol
+from testvibe_async import _endpoints
 from testvibe_async._dispatch import Dispatcher
 from testvibe_async._policy import PollPlan, RetryPolicy, standard_poll_plan
 from testvibe_async._poller import Poller
@@ -106,7 +106,7 @@ class Client:
             max_connections=require_count("max_connections", max_connections),
             rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
             session=session,
-            routes=_protocol.endpoint_overrides(endpoints or {}),
+            routes=_endpoints.endpoint_overrides(endpoints or {}),
             hooks=hooks,
         )
         require_seconds("poll_interval", poll_interval)
@@ -182,11 +182,11 @@ class Client:
 
     async def list_projects(self) -> list[ProjectInfo]:
         """List the projects that the API key may see."""
-        return await self._transport.call(_protocol.LIST_PROJECTS.request())
+        return await self._transport.call(_endpoints.LIST_PROJECTS.request())
 
     async def get_project(self, project_id: str) -> ProjectInfo:
         """Read one project. Assumed, not documented."""
-        return await self._transport.call(_protocol.GET_PROJECT.request(project=project_id))
+        return await self._transport.call(_endpoints.GET_PROJECT.request(project=project_id))
 
     @overload
     def attach(self, ref: RunRef) -> RunOperation: ...
@@ -256,7 +256,7 @@ class Client:
             ConfigError: The path does not begin with a slash.
         """
         return await self._transport.call(
-            _protocol.custom_request(method, path, query=query, body=body)
+            _endpoints.custom_request(method, path, query=query, body=body)
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from testvibe_async._protocol import (
+from testvibe_async._endpoints import (
     CANCEL_GENERATION,
     DIAGNOSE_RUN,
     GET_GENERATION_LOG,
