@@ -292,6 +292,22 @@ class TestLostRuns:
 
         assert asked == ["POST", "GET", "GET", "GET"]
 
+    @pytest.mark.parametrize("second", [Fault.status(409), Fault.status(401), Fault.reset()])
+    async def test_where_the_second_try_is_refused_nobody_knows_still(
+        self, emulator: Emulator, second: Fault
+    ) -> None:
+        """A refusal of what was sent again does not tell what the first did."""
+        async with client_of(emulator) as client:
+            emulator.fail("list_runs", Fault.status(404))
+            emulator.fail("run_feature", Fault.lost(), times=1)
+            emulator.fail("run_feature", second)
+
+            with pytest.raises(DispatchUnknownError, match="the answer was lost"):
+                await client.project().run_feature("Checkout", retry_unknown=True)
+
+        assert len(emulator.runs) == 1
+        assert emulator.count("run_feature") == 2
+
     async def test_it_is_sent_again_where_that_was_asked_for(
         self, emulator: Emulator, project: Project
     ) -> None:

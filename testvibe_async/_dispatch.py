@@ -27,6 +27,7 @@ from testvibe_async.errors import (
     DispatchUnknownError,
     MalformedResponseError,
     NotFoundError,
+    NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
     ResponseError,
@@ -201,7 +202,11 @@ class Dispatcher:
                 raise certain.unknown(what, self._transport) from error
             raise
         if retry_unknown and not flight.is_abandoned:
-            return await self._send(certain, find, retry_unknown=False)
+            try:
+                return await self._send(certain, find, retry_unknown=False)
+            except (ResponseError, NotSentError) as error:
+                what = f"the answer was lost: {lost}; and the second try failed: {error}"
+                raise certain.unknown(what, self._transport) from error
         raise certain.unknown(f"the answer was lost: {lost}", self._transport) from lost
 
     async def _answer(self, certain: _Certain[T]) -> T:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import field, frozen
 
+from testvibe_async._text import LONGEST, plain
 from testvibe_async._wire import UnreadableError, read
 from testvibe_async.errors import (
     ForbiddenError,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Response", "decipher", "parse_date"]
 
 T = TypeVar("T")
-
-_EXCERPT_LENGTH = 200
 
 MAX_RETRY_AFTER = 1e9
 """Seconds: what a longer wish is taken for."""
@@ -109,19 +108,13 @@ def _said(response: Response) -> tuple[str | None, str]:
     """Return the error's code and message, in the service's format or as far as they go."""
     if 300 <= response.status < 400:  # noqa: PLR2004 - what HTTP calls a redirection
         target = response.headers.get("Location", "nowhere").partition("?")[0]
-        return None, f"redirects to {_plain(target)}, and redirects are not followed"
+        return None, f"redirects to {plain(target)}, and redirects are not followed"
     try:
         document = read(response.body, ErrorDocument)
     except UnreadableError:
-        excerpt = response.body[: 4 * _EXCERPT_LENGTH].decode(errors="replace")
-        return None, _plain(excerpt) or "no body"
-    return (_plain(document.error) if document.error else None), _plain(document.message)
-
-
-def _plain(text: str) -> str:
-    """Make text from outside fit for one line of a terminal or a log."""
-    printable = "".join(char if char.isprintable() else " " for char in text[: 4 * _EXCERPT_LENGTH])
-    return " ".join(printable.split())[:_EXCERPT_LENGTH]
+        excerpt = response.body[: 4 * LONGEST].decode(errors="replace")
+        return None, plain(excerpt) or "no body"
+    return (plain(document.error) if document.error else None), plain(document.message)
 
 
 def _retry_after(response: Response) -> float | None:

@@ -16,6 +16,7 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from attrs import field, frozen
 
+from testvibe_async._text import plain
 from testvibe_async.errors import (
     GenerationCancelledError,
     GenerationFailedError,
@@ -229,10 +230,10 @@ class Run:
         """
         if not self.is_finished or self.is_success:
             return self
-        what = f"run {self.run_id} of {self.feature_name or self.feature_id!r} {self.status}"
+        what = f"run {self.run_id} of {_named(self)} {plain(self.status)}"
         if failures := self.failures:
             error = (failures[0].error or "no error given").strip().partition("\n")[0]
-            first = f"{failures[0].name!r}: {error[:200]}"
+            first = f"{plain(failures[0].name)!r}: {plain(error)}"
             what = f"{what}, {len(failures)} of {len(self.tests)} tests failed; first {first}"
         raise RunFailedError(what, outcome=self)
 
@@ -329,7 +330,7 @@ class Generation:
         """
         if not self.is_finished or self.is_success:
             return self
-        message = f"the generation of {self.feature_name or self.feature_id!r} {self.status}"
+        message = f"the generation of {_named(self)} {plain(str(self.status))}"
         if self.feature_status is FeatureStatus.CANCELLED:
             raise GenerationCancelledError(f"{message} (it was cancelled)", outcome=self)
         raise GenerationFailedError(f"{message}; its log says why", outcome=self)
@@ -443,3 +444,8 @@ class DownloadProgress:
 
     is_finished: bool = False
     """Whether the file is whole, and in its place."""
+
+
+def _named(outcome: Run | Generation) -> str:
+    """Return the name of a feature for a message, or its id where it has none."""
+    return repr(plain(outcome.feature_name) if outcome.feature_name else outcome.feature_id)
