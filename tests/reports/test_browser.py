@@ -1,0 +1,132 @@
+"""The page in a browser: quiet, usable by keys alone and without a script. Needs Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from testvibe_async import CaseResult
+from testvibe_async.reports import write_report
+
+from .browser import EXECUTABLE, Browser, chromium
+from .items import every_kind, run_item
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium here")
+
+ATTACK = "<script>alert(1)</script><img src=https://x.example onerror=alert(1)>"
+SHOWN = "[...document.querySelectorAll('.operation')].filter(o => o.checkVisibility()).length"
+COUNT = "document.getElementById('count').textContent"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A page with an item of every kind, and one that attacks."""
+    test = CaseResult(ATTACK, "failed", 1000, ATTACK)
+    items = [*every_kind(), run_item(test, feature=ATTACK, config=ATTACK, log=ATTACK, run_id=9)]
+    return write_report(tmp_path / "report.html", items, title=ATTACK)
+
+
+def browse(visit: Callable[[Browser], Awaitable[None]]) -> None:
+    """Visit the page on real time: the browser is another process."""
+
+    async def run() -> None:
+        async with chromium() as browser:
+            await visit(browser)
+
+    asyncio.run(run())
+
+
+def test_it_is_quiet_and_fits(page: Path) -> None:
+    """It asks for nothing but itself, violates no policy, and fits any screen in both schemes."""
+
+    async def visit(browser: Browser) -> None:
+        for width, scheme in [(1280, "light"), (400, "dark")]:
+            await browser.set_screen(width, scheme)
+            await browser.open(page)
+            assert await browser.evaluate(COUNT) == "8 operations"
+            assert await browser.evaluate("document.documentElement.scrollWidth") == width
+            assert browser.requests == [page.as_uri()]
+            assert browser.problems == []
+
+    browse(visit)
+
+
+def test_an_attack_would_be_noticed(page: Path) -> None:
+    """A script that came from data would violate the policy, and be seen by these tests."""
+    page.write_text(page.read_text().replace("</footer>", f"{ATTACK}</footer>"))
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(page)
+        assert browser.problems
+
+    browse(visit)
+
+
+def test_keys_are_enough(page: Path) -> None:
+    """Filters, search, folds and links work by the keyboard, and the count is told."""
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(page)
+        await browser.tab_to(".verdict.failed")
+        await browser.press(" ")
+        assert await told(browser) == ("3 of 8 operations", 3)
+        await browser.press(" ")
+        assert await told(browser) == ("8 operations", 8)
+
+        await browser.tab_to("#search")
+        await browser.press(*"LOCKED-OUT user")
+        assert await told(browser) == ("1 of 8 operations", 1)
+        await browser.press("Escape")
+        assert await told(browser) == ("8 operations", 8)
+
+        await browser.tab_to("#config")
+        await browser.press("M")
+        assert await told(browser) == ("2 of 8 operations", 2)
+
+        await browser.tab_to("#fold")
+        await browser.press("Enter")
+        assert await browser.evaluate("document.querySelectorAll('.operation[open]').length") == 4
+        await browser.tab_to("#operation-2 > summary")
+        await browser.press("Enter")
+        assert await browser.evaluate("document.getElementById('operation-2').open")
+
+    browse(visit)
+
+
+def test_a_link_finds_what_a_filter_hides(page: Path) -> None:
+    """Whoever follows a link to an operation sees it, whatever was filtered."""
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(page)
+        await browser.evaluate("document.querySelector('.verdict.failed').click()")
+        await browser.evaluate("document.querySelector('.matrix a[href=\"#operation-1\"]').click()")
+        await browser.evaluate("new Promise(done => setTimeout(done))")
+        assert await told(browser) == ("8 operations", 8)
+        assert await browser.evaluate("document.activeElement.parentElement.id") == "operation-1"
+        assert await browser.evaluate("document.getElementById('operation-1').open")
+
+    browse(visit)
+
+
+def test_without_a_script_all_is_there(page: Path) -> None:
+    """Where scripts are off, every operation is there, and no control that does nothing."""
+
+    async def visit(browser: Browser) -> None:
+        await browser.call("Emulation.setScriptExecutionDisabled", value=True)
+        await browser.open(page)
+        assert await browser.evaluate(SHOWN) == 8
+        assert not await browser.evaluate("document.getElementById('filters').checkVisibility()")
+        assert await browser.evaluate("document.querySelectorAll('button:enabled').length") == 2
+
+    browse(visit)
+
+
+async def told(browser: Browser) -> tuple[Any, Any]:
+    """Return the count that is told, and how many operations are to be seen."""
+    return await browser.evaluate(COUNT), await browser.evaluate(SHOWN)

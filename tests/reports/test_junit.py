@@ -1,0 +1,231 @@
+"""JUnit XML as GitHub's actions, GitLab and Jenkins read it; junitparser is the oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from junitparser import Error, Failure, Skipped
+from junitparser.xunit2 import JUnitXml
+
+from testvibe_async import CaseResult, RunStatus
+from testvibe_async.reports import to_junit
+
+from .items import (
+    ERROR,
+    FAILED,
+    LOG,
+    PASSED,
+    Item,
+    at,
+    every_kind,
+    generation_item,
+    in_flight_item,
+    refused_item,
+    run_item,
+    skipped_item,
+    unseen_item,
+)
+
+CONTENT: dict[str, tuple[set[str], set[str]]] = {
+    "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
+    "testsuite": (
+        {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"},
+        {"properties", "testcase", "system-out"},
+    ),
+    "properties": (set(), {"property"}),
+    "property": ({"name", "value"}, set()),
+    "testcase": (
+        {"name", "classname", "time"},
+        {"failure", "error", "skipped", "system-out"},
+    ),
+    "failure": ({"message", "type"}, set()),
+    "error": ({"message", "type"}, set()),
+    "skipped": ({"message"}, set()),
+    "system-out": (set(), set()),
+}
+"""The attributes and children that Jenkins' junit-10.xsd allows, as far as they are used."""
+
+
+def read(xml: str) -> Any:
+    """Read a document; junitparser's types are not complete."""
+    return JUnitXml.fromstring(xml.encode())
+
+
+def suite_of(item: Item, files: list[Path] | None = None) -> Any:
+    (suite,) = read(to_junit([item], artifacts={214: files or []}))
+    return suite
+
+
+def case_of(item: Item) -> Any:
+    (case,) = suite_of(item)
+    return case
+
+
+def test_a_suite_for_each_run_and_a_case_for_each_test() -> None:
+    """A run is a suite of its name, and its tests are cases with their seconds."""
+    suite = suite_of(run_item(PASSED, FAILED, config="Mobile"))
+
+    assert (suite.name, suite.time, suite.timestamp) == (
+        "Login [Mobile]",
+        35,
+        "2026-06-10T16:02:11",
+    )
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (2, 1, 0, 0)
+    assert [(case.name, case.classname, case.time) for case in suite] == [
+        ("Valid user signs in", "Login [Mobile]", 4.21),
+        ("Locked-out user sees an error", "Login [Mobile]", 9.12),
+    ]
+    assert next(iter(suite)).is_passed
+
+
+def test_a_failure() -> None:
+    """A failed test has the first line as its message, the error's class, and the whole text."""
+    _, case = suite_of(run_item(PASSED, FAILED))
+
+    (failure,) = case.result
+    assert failure.__class__ is Failure
+    assert failure.message == "TimeoutError: locator.click: Timeout 5000ms exceeded."
+    assert failure.type == "TimeoutError"
+    assert failure.text == ERROR
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        ("Error: expect(locator) failed", "Error", "Error: expect(locator) failed"),
+        ("expect(locator) failed", "failure", "expect(locator) failed"),
+        (None, "failure", "no error given"),
+    ],
+)
+def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> None:
+    """The type is the class that the error's text begins with, if it does."""
+    (failure,) = case_of(run_item(CaseResult("x", "failed", error=error))).result
+
+    assert (failure.type, failure.message) == (kind, message)
+
+
+@pytest.mark.parametrize(
+    ("item", "kind", "type_", "message"),
+    [
+        (
+            refused_item(),
+            Error,
+            "FeatureNotGeneratedError",
+            "POST https://testvibe.example/run: 409 conflict: Only generated features can run.",
+        ),
+        (
+            unseen_item(),
+            Error,
+            "ObservationError",
+            "run 300 could not be observed: nothing but 503 for 300 s",
+        ),
+        (
+            in_flight_item(),
+            Skipped,
+            None,
+            str(in_flight_item().error),
+        ),
+        (
+            skipped_item(),
+            Skipped,
+            None,
+            "it was never dispatched: the batch was stopped before",
+        ),
+        (
+            generation_item(),
+            Failure,
+            "generation failed",
+            "it made no tests; its log says why",
+        ),
+        (
+            run_item(CaseResult("x", "flaky"), status=RunStatus.PASSED),
+            Skipped,
+            None,
+            "its status is flaky",
+        ),
+        (
+            run_item(CaseResult("x"), status=RunStatus.PASSED),
+            Skipped,
+            None,
+            "its status is not known",
+        ),
+        (
+            run_item(CaseResult("x", "skipped"), status=RunStatus.PASSED),
+            Skipped,
+            None,
+            "it was skipped",
+        ),
+    ],
+)
+def test_what_is_neither_passed_nor_a_failed_test(
+    item: Item, kind: type[Error | Failure | Skipped], type_: str | None, message: str
+) -> None:
+    """What could not be dispatched or seen is an error, what is not over is skipped, and why."""
+    (result,) = case_of(item).result
+
+    assert result.__class__ is kind
+    assert (result.type, result.message) == (type_, message)
+
+
+def test_numbers_of_the_whole() -> None:
+    """The root counts all suites, and its time is that of the whole batch."""
+    xml = read(to_junit(every_kind(), title="Nightly", started_at=at(0), finished_at=at(200)))
+
+    assert (xml.name, xml.tests, xml.failures, xml.errors, xml.time) == ("Nightly", 8, 2, 2, 200)
+    assert [suite.skipped for suite in xml] == [0, 0, 0, 0, 0, 1, 1]
+
+
+def test_properties() -> None:
+    """What identifies a run stands in the suite's properties."""
+    suite = suite_of(run_item(PASSED, site_url="https://shop.example", config="Mobile"))
+
+    properties = {prop.name: prop.value for prop in suite.properties()}
+    assert properties["runId"] == "214"
+    assert properties["config"] == "Mobile"
+    assert properties["siteUrl"] == "https://shop.example"
+
+
+def test_logs() -> None:
+    """The end of the log is the suite's output, of runs and of generations."""
+    run = run_item(FAILED, log="\x1b[31mline\x1b[0m\n" * 150)
+    first, second = read(to_junit([run, generation_item()], generation_logs={"a1b2": LOG}))
+
+    assert first.system_out == "… 50 earlier lines left out …\n" + "line\n" * 99 + "line"
+    assert "Verification: 0/1 passed" in second.system_out
+
+
+def test_files_are_attached_to_what_failed() -> None:
+    """Downloaded files are named in the output of the failed tests, as GitLab and Jenkins look."""
+    files = [Path("out/trace/a.zip"), Path("out/b.png")]
+    passed, failed = suite_of(run_item(PASSED, FAILED), files)
+
+    assert passed.system_out is None
+    assert failed.system_out == "[[ATTACHMENT|out/trace/a.zip]]\n[[ATTACHMENT|out/b.png]]"
+
+
+def test_files_of_a_run_that_passed() -> None:
+    """Where nothing failed, the first test has the files."""
+    first, second = suite_of(run_item(PASSED, PASSED), [Path("a.zip")])
+
+    assert (first.system_out, second.system_out) == ("[[ATTACHMENT|a.zip]]", None)
+
+
+def test_only_what_the_schema_allows() -> None:
+    """Elements and attributes are those of Jenkins' schema, and required ones are there."""
+    xml = to_junit(every_kind(), artifacts={214: [Path("a.zip")]}, generation_logs={"a1b2": LOG})
+    assert xml.startswith('<?xml version="1.0" encoding="UTF-8"?>\n')
+
+    for element in ET.fromstring(xml).iter():  # noqa: S314 - our own
+        attributes, children = CONTENT[element.tag]
+        assert element.attrib.keys() <= attributes
+        assert {child.tag for child in element} <= children
+        if element.tag == "testsuite":
+            assert attributes - {"timestamp"} <= element.attrib.keys()
+
+
+def test_nothing() -> None:
+    """A batch of nothing is a document of no suites."""
+    assert list(read(to_junit([]))) == []

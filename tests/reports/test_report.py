@@ -1,0 +1,365 @@
+"""What reports have to tell: names, verdicts, reasons, tests, times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from inspect import signature
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from testvibe_async import (
+    BatchItem,
+    CaseResult,
+    ClientClosedError,
+    ConfigError,
+    FeatureStatus,
+    GenerationLog,
+    RunStatus,
+    Section,
+    Verdict,
+)
+from testvibe_async.reports import ReportOptions
+from testvibe_async.reports.cases import CaseStatus
+from testvibe_async.reports.entries import Entry, Kind
+from testvibe_async.reports.report import Report
+
+from .items import (
+    FAILED,
+    LOG,
+    PASSED,
+    Item,
+    at,
+    every_kind,
+    generation_item,
+    generation_ref,
+    in_flight_item,
+    refused_item,
+    run_item,
+    run_ref,
+    skipped_item,
+    unseen_item,
+)
+
+
+def unseen_generation() -> Item:
+    return BatchItem(feature="x", ref=generation_ref())
+
+
+def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
+    (entry,) = Report.of([item], generation_logs={"a1b2": log} if log else {}).entries
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("item", "kind", "verdict", "word", "reason"),
+    [
+        (run_item(PASSED), Kind.RUN, Verdict.SUCCEEDED, "passed", "1 test passed"),
+        (run_item(PASSED, PASSED), Kind.RUN, Verdict.SUCCEEDED, "passed", "2 tests passed"),
+        (
+            run_item(PASSED, CaseResult("x", "skipped")),
+            Kind.RUN,
+            Verdict.SUCCEEDED,
+            "passed",
+            "1 of 2 tests passed",
+        ),
+        (run_item(PASSED, FAILED), Kind.RUN, Verdict.FAILED, "failed", "1 of 2 tests failed"),
+        (run_item(), Kind.RUN, Verdict.SUCCEEDED, "passed", "the service tells of no tests"),
+        (
+            run_item(PASSED, status="aborted"),
+            Kind.RUN,
+            Verdict.FAILED,
+            "aborted",
+            "it did not pass, and none of its tests says why",
+        ),
+        (
+            generation_item(FeatureStatus.GENERATED),
+            Kind.GENERATION,
+            Verdict.SUCCEEDED,
+            "generated",
+            "tests generated",
+        ),
+        (
+            generation_item(FeatureStatus.CANCELLED),
+            Kind.GENERATION,
+            Verdict.FAILED,
+            "cancelled",
+            "it was cancelled",
+        ),
+        (
+            generation_item(
+                sections=(Section("a", conclusion="success"), Section("b", conclusion="failure"))
+            ),
+            Kind.GENERATION,
+            Verdict.FAILED,
+            "failed",
+            "b: failure",
+        ),
+        (
+            generation_item(),
+            Kind.GENERATION,
+            Verdict.FAILED,
+            "failed",
+            "it made no tests; its log says why",
+        ),
+        (
+            refused_item(),
+            Kind.DISPATCH,
+            Verdict.ERROR,
+            "error",
+            "409: Only generated features can run.",
+        ),
+        (
+            unseen_item(),
+            Kind.RUN,
+            Verdict.ERROR,
+            "error",
+            "run 300 could not be observed: nothing but 503 for 300 s",
+        ),
+        (
+            in_flight_item(),
+            Kind.RUN,
+            Verdict.IN_FLIGHT,
+            "in flight",
+            "still running after 2 min 30 s of waiting",
+        ),
+        (
+            unseen_generation(),
+            Kind.GENERATION,
+            Verdict.IN_FLIGHT,
+            "in flight",
+            "it goes on at the service",
+        ),
+        (
+            skipped_item(),
+            Kind.DISPATCH,
+            Verdict.SKIPPED,
+            "skipped",
+            "it was never dispatched: the batch was stopped before",
+        ),
+    ],
+)
+def test_an_item_in_words(item: Item, kind: Kind, verdict: Verdict, word: str, reason: str) -> None:
+    """Each item says what it is, what became of it, and why."""
+    entry = entry_of(item)
+
+    assert (entry.kind, entry.verdict, entry.word, entry.reason) == (kind, verdict, word, reason)
+
+
+def test_a_generation_log_says_why() -> None:
+    """Where there is a log, the reasons are those of the sections that went wrong."""
+    entry = entry_of(generation_item(), LOG)
+
+    assert entry.reason == "Expired card: Tests did not pass verification"
+    assert entry.log == (
+        "Expired card:\nExploring…\nVerification: 0/1 passed\n\nuntitled:\nNothing to do"
+    )
+
+
+def test_the_tests_of_a_run() -> None:
+    """Tests keep their order, name, time and error; colours are gone."""
+    coloured = CaseResult("a\nb", "failed", 1500, "\x1b[31mError: no\x1b[0m\nmore")
+    entry = entry_of(run_item(PASSED, coloured))
+
+    assert [(c.name, c.status, c.seconds) for c in entry.cases] == [
+        ("Valid user signs in", CaseStatus.PASSED, 4.21),
+        ("a b", CaseStatus.FAILED, 1.5),
+    ]
+    assert entry.cases[1].error == "Error: no\nmore"
+    assert entry.cases[1].message == "Error: no"
+    assert entry.failures == entry.cases[1:]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        ("passed", None, CaseStatus.PASSED),
+        ("failed", None, CaseStatus.FAILED),
+        ("skipped", None, CaseStatus.SKIPPED),
+        ("timedOut", "Test timeout", CaseStatus.FAILED),
+        ("flaky", None, CaseStatus.OTHER),
+        (None, None, CaseStatus.OTHER),
+        ("error", "no browser", CaseStatus.FAILED),
+    ],
+)
+def test_words_that_are_not_documented(
+    status: str | None, error: str | None, expected: CaseStatus
+) -> None:
+    """Of a status that is not documented, the error tells whether the test failed."""
+    test = CaseResult("x", status, error=error)
+
+    assert entry_of(run_item(test, status=RunStatus.PASSED)).cases[0].status is expected
+
+
+@pytest.mark.parametrize("duration_ms", [None, float("nan"), float("inf"), -1.0])
+def test_what_is_no_duration(duration_ms: float | None) -> None:
+    """A number that can't be a duration is as good as none."""
+    assert entry_of(run_item(CaseResult("x", "passed", duration_ms))).cases[0].seconds is None
+
+
+@pytest.mark.parametrize(
+    ("item", "name", "status"),
+    [
+        (run_item(), "run", CaseStatus.PASSED),
+        (generation_item(), "generation", CaseStatus.FAILED),
+        (refused_item(), "dispatch", CaseStatus.ERROR),
+        (in_flight_item(), "run", CaseStatus.PENDING),
+        (skipped_item(), "dispatch", CaseStatus.SKIPPED),
+    ],
+)
+def test_an_item_without_tests_is_one(item: Item, name: str, status: CaseStatus) -> None:
+    """What has no tests is counted as one, so that no format forgets it."""
+    (case,) = entry_of(item).cases
+
+    assert (case.name, case.status, case.is_operation) == (name, status, True)
+
+
+def test_a_failed_run_of_passed_tests_has_a_failure() -> None:
+    """A run that failed shows as failed, whatever its tests say."""
+    entry = entry_of(run_item(PASSED, status=RunStatus.FAILED))
+
+    assert [case.status for case in entry.cases] == [CaseStatus.PASSED, CaseStatus.FAILED]
+    assert entry.failures[0].error == "it did not pass, and none of its tests says why"
+
+
+def test_times() -> None:
+    """A run tells its times; a generation and what is in flight, when they were dispatched."""
+    run, generation = entry_of(run_item(PASSED)).times, entry_of(generation_item()).times
+
+    assert (run.began_at, run.queue_seconds, run.seconds) == (at(0), 8, 35)
+    assert (generation.began_at, generation.queue_seconds, generation.seconds) == (at(0), None, 170)
+    assert entry_of(in_flight_item()).times.began_at == at(0)
+    assert entry_of(refused_item()).times.began_at is None
+
+
+def test_clocks_that_differ() -> None:
+    """What ended before it began, by two clocks, took no time."""
+    item = run_item(PASSED, created_at=at(50), started_at=at(60), finished_at=at(43))
+
+    assert entry_of(item).times.seconds == 0
+
+
+def test_a_run_without_times_was_dispatched() -> None:
+    """The dispatch stands in for the beginning that the service did not tell."""
+    item = run_item(PASSED, created_at=None, started_at=None, finished_at=at(20))
+
+    assert entry_of(item).times.seconds == 20
+
+
+def test_names_tell_items_apart() -> None:
+    """Names hold a configuration that is not the default one, and a number where they repeat."""
+    items = [
+        run_item(PASSED, config="Mobile"),
+        run_item(PASSED, config="Default"),
+        run_item(PASSED),
+        refused_item("Login"),
+        run_item(PASSED, feature=" \n"),
+        run_item(PASSED, feature="Login (2)"),
+    ]
+
+    names = [entry.name for entry in Report.of(items).entries]
+
+    assert names == [
+        "Login [Mobile]",
+        "Login",
+        "Login (2)",
+        "Login (3)",
+        "(no name)",
+        "Login (2) (2)",
+    ]
+
+
+def test_facts() -> None:
+    """What identifies an item has the service's names."""
+    assert entry_of(run_item(PASSED, site_url="https://shop.example")).facts == {
+        "runId": "214",
+        "featureId": "12",
+        "config": "Default",
+        "siteUrl": "https://shop.example",
+        "project": "p-1",
+        "server": "https://testvibe.example",
+    }
+    assert entry_of(generation_item()).facts["requestId"] == "a1b2"
+    assert entry_of(refused_item()).facts == {}
+
+
+def test_shared_facts() -> None:
+    """Facts that all items share are known, those that differ are not."""
+    items = [run_item(PASSED, site_url=f"https://{name}.example") for name in "ab"]
+
+    assert Report.of([*items, refused_item()]).shared_facts == {
+        "project": "p-1",
+        "server": "https://testvibe.example",
+    }
+
+
+def test_files_and_logs_find_their_items() -> None:
+    """Artifacts are found by run id, and logs by request id, also of what has no outcome."""
+    zip_, png = Path("a.zip"), Path("b.png")
+    items = [run_item(PASSED), unseen_item(), unseen_generation()]
+
+    report = Report.of(items, artifacts={214: [zip_], 300: [png]}, generation_logs={"a1b2": LOG})
+
+    assert [entry.files for entry in report.entries] == [(zip_,), (png,), ()]
+    assert "Exploring…" in report.entries[2].log
+
+
+@pytest.mark.parametrize(
+    ("items", "headline"),
+    [
+        ([], "Nothing was asked for"),
+        ([run_item(PASSED)], "It succeeded"),
+        ([run_item(PASSED)] * 2, "All 2 succeeded"),
+        ([in_flight_item(), run_item(PASSED)], "1 of 2 in flight"),
+        (every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
+    ],
+)
+def test_headline(items: list[Item], headline: str) -> None:
+    """The headline says how many did not succeed, and keeps the kinds of failure apart."""
+    assert Report.of(items).headline == headline
+
+
+def test_what_failed_comes_first() -> None:
+    """Readers see failures first, then errors, what goes on, what was skipped, what succeeded."""
+    report = Report.of(every_kind())
+
+    assert [entry.number for entry in report.by_urgency] == [2, 3, 4, 5, 6, 7, 1]
+    assert [entry.number for entry in report.entries] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_tests_are_counted() -> None:
+    """Tests are counted by how they ended; an operation is no test."""
+    assert Report.of(every_kind()).tests_in_words == "3 tests: 2 passed, 1 failed"
+    assert Report.of([refused_item()]).tests_in_words == ""
+
+
+def test_the_time_of_a_report() -> None:
+    """A report spans what is known of its items, or what it is told."""
+    assert Report.of([run_item(PASSED)]).seconds == 43
+    assert Report.of([run_item(PASSED)], started_at=at(-7), finished_at=at(93)).seconds == 100
+    assert Report.of([refused_item()]).seconds is None
+    assert Report.of([refused_item()], started_at=at(0)).seconds == 0
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    """A naive time can't be compared with the service's, and that is said."""
+    naive = datetime.now(UTC).replace(tzinfo=None)
+
+    with pytest.raises(ConfigError, match="has no time zone: pass one that has"):
+        Report.of([], started_at=naive)
+
+
+def test_the_options_are_the_arguments() -> None:
+    """`ReportOptions` names the arguments that reports take, and can be inspected."""
+    assert get_type_hints(ReportOptions).keys() == signature(Report.of).parameters.keys() - {
+        "items"
+    }
+
+
+def test_an_error_after_the_dispatch() -> None:
+    """A client that was closed leaves an item with its ref and the error."""
+    item: Item = BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9)))
+    entry = entry_of(item)
+
+    assert (entry.kind, entry.error_type) == (Kind.RUN, "ClientClosedError")

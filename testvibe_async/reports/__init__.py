@@ -1,0 +1,12 @@
+"""Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page."""
+
+from __future__ import annotations
+
+from .ctrf import to_ctrf
+from .files import write_report
+from .junit import to_junit
+from .markdown import to_markdown
+from .page import to_html
+from .report import ReportOptions
+
+__all__ = ["ReportOptions", "to_ctrf", "to_html", "to_junit", "to_markdown", "write_report"]

@@ -1,0 +1,136 @@
+"""A batch as a CTRF document (https://ctrf.io), the JSON format of test results.
+
+Keeps to the keys of the specification. What it has no key for is in `extra`, under the service's
+own names.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Unpack
+
+from testvibe_async._version import __version__
+
+from .cases import Case, CaseStatus
+from .report import Report, ReportOptions
+from .text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .entries import Entry, Item
+
+__all__ = ["to_ctrf"]
+
+_TOOL = "testvibe-async"
+_STATUSES = ("passed", "failed", "skipped", "pending", "other")
+
+_CONTENT_TYPES = {
+    ".zip": "application/zip",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webm": "video/webm",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".txt": "text/plain",
+}
+"""Of what Playwright leaves. `mimetypes` would say what the machine is set up to say."""
+
+
+def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
+    """Return a CTRF document, for tools that read test results as JSON.
+
+    What could not be dispatched or observed has the status `failed`, with `error` as its raw
+    status; what goes on is `pending`. The times of single tests are not known, only how long they
+    took; operations have both.
+
+    Args:
+        items: What became of each feature, from `run_features` or `generate_features`.
+        options: See `ReportOptions`.
+
+    Raises:
+        ConfigError: A time has no time zone.
+    """
+    report = Report.of(items, **options)
+    tests = [_test(entry, case) for entry in report.entries for case in entry.cases]
+    document = {
+        "reportFormat": "CTRF",
+        "specVersion": "0.0.0",
+        "timestamp": report.finished_at and report.finished_at.astimezone(UTC).isoformat(),
+        "generatedBy": f"{_TOOL} {__version__}",
+        "results": {
+            "tool": {"name": _TOOL, "version": __version__},
+            "summary": _summary(report, tests),
+            "tests": tests,
+            "environment": _environment(report),
+        },
+    }
+    return json.dumps(_told(document), ensure_ascii=False, indent=2) + "\n"
+
+
+def _summary(report: Report, tests: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = {status: sum(test["status"] == status for test in tests) for status in _STATUSES}
+    return {
+        "tests": len(tests),
+        **counts,
+        "suites": len(report.entries),
+        "start": _milliseconds(report.started_at) or 0,
+        "stop": _milliseconds(report.finished_at) or 0,
+        "duration": round(1000 * (report.seconds or 0)),
+    }
+
+
+def _environment(report: Report) -> dict[str, Any]:
+    shared = report.shared_facts
+    return _told(
+        {
+            "reportName": report.title,
+            "testEnvironment": shared.get("siteUrl"),
+            "healthy": report.summary.is_success,
+            "extra": {name: shared[name] for name in ("server", "project") if name in shared},
+        }
+    )
+
+
+def _test(entry: Entry, case: Case) -> dict[str, Any]:
+    is_first_to_look_at = case is (entry.failures or entry.cases)[0]
+    own_times = entry.times if case.is_operation else None
+    return _told(
+        {
+            "name": case.name,
+            "status": "failed" if case.status is CaseStatus.ERROR else case.status,
+            "duration": round(1000 * (case.seconds or 0)),
+            "start": own_times and _milliseconds(own_times.began_at),
+            "stop": own_times and _milliseconds(own_times.finished_at),
+            "suite": [entry.name],
+            "message": case.message,
+            "trace": case.error,
+            "rawStatus": "error" if case.status is CaseStatus.ERROR else case.word,
+            "type": "e2e",
+            "stdout": entry.log.split("\n") if entry.log and is_first_to_look_at else None,
+            "attachments": [_attachment(file) for file in entry.files]
+            if is_first_to_look_at or case in entry.failures
+            else None,
+            "extra": {"verdict": entry.verdict, **entry.facts},
+        }
+    )
+
+
+def _attachment(file: Path) -> dict[str, str]:
+    return {
+        "name": clean(file.name),
+        "contentType": _CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream"),
+        "path": clean(file.as_posix()),
+    }
+
+
+def _told(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what says nothing: the specification allows no null."""
+    return {name: value for name, value in values.items() if value not in (None, "", {}, [])}
+
+
+def _milliseconds(instant: datetime | None) -> int | None:
+    return None if instant is None else round(1000 * instant.timestamp())

@@ -1,0 +1,251 @@
+"""One item of a batch as reports tell of it: named, with its tests, its times and its facts.
+
+Decides what counts as a test. It never decides how any of it looks in a format.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from testvibe_async.models import Generation, Run
+from testvibe_async.outcomes import BatchItem, Verdict
+from testvibe_async.refs import GenerationRef, RunRef
+
+from .cases import Case, CaseStatus, to_cases
+from .reasons import reason_of
+from .text import cut, one_line, tail
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from testvibe_async.models import GenerationLog
+
+__all__ = ["DEFAULT_CONFIG", "Entry", "Item", "Kind", "describe"]
+
+Item = BatchItem[Run | Generation]
+
+DEFAULT_CONFIG = "Default"
+"""The service's name for the configuration that runs where none is named."""
+
+
+class Kind(StrEnum):
+    """What an item is the outcome of."""
+
+    RUN = "run"
+    GENERATION = "generation"
+    DISPATCH = "dispatch"
+    """Nothing: it was not dispatched, and does not tell what it would have been."""
+
+
+@frozen(kw_only=True)
+class Times:
+    """When an operation was where; each None where it is not known."""
+
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def began_at(self) -> datetime | None:
+        """The first time that is known."""
+        return self.queued_at or self.started_at or self.finished_at
+
+    @property
+    def queue_seconds(self) -> float | None:
+        """How long it waited to be started."""
+        return _between(self.queued_at, self.started_at)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran; with its time in the queue, where its start is not known."""
+        return _between(self.started_at or self.queued_at, self.finished_at)
+
+
+@frozen(kw_only=True)
+class Entry:
+    """One item, with all that reports tell of it, free of what can't be printed."""
+
+    number: int
+    """Its place in the order asked, from 1."""
+
+    name: str
+    """Feature and configuration, unique in its report."""
+
+    feature: str
+    config: str | None
+    """The configuration of a run; None for what has none, or is not known to be a run."""
+
+    kind: Kind
+    verdict: Verdict
+    word: str
+    """What became of it: the service's own word where it is over, else the verdict."""
+
+    reason: str
+    """One line that says why, or how many tests passed."""
+
+    error_type: str
+    """The class of the item's error; empty where there is none."""
+
+    cases: tuple[Case, ...]
+    """Its tests, at least one."""
+
+    log: str
+    """The end of its log; empty where there is none."""
+
+    files: tuple[Path, ...]
+    """Where its artifacts were downloaded to."""
+
+    remote_files: int
+    """How many artifacts the service has of it."""
+
+    times: Times
+    facts: dict[str, str]
+    """What identifies it, by the service's own names."""
+
+    @property
+    def failures(self) -> tuple[Case, ...]:
+        """The tests that failed, or could not be seen."""
+        return tuple(c for c in self.cases if c.status in {CaseStatus.FAILED, CaseStatus.ERROR})
+
+
+def describe(
+    item: Item,
+    *,
+    number: int,
+    name: str,
+    files: tuple[Path, ...] = (),
+    log: GenerationLog | None = None,
+) -> Entry:
+    """Gather what there is to tell of an item.
+
+    Args:
+        item: What became of a feature.
+        number: Its place in the order asked, from 1.
+        name: Its name in this report.
+        files: Where its artifacts were downloaded to.
+        log: The log of a generation.
+    """
+    run = item.outcome if isinstance(item.outcome, Run) else None
+    times = _times(item)
+    reason = reason_of(item, log)
+    tests = to_cases(run.tests) if run else ()
+    if not tests or (
+        item.verdict is Verdict.FAILED and all(c.status is not CaseStatus.FAILED for c in tests)
+    ):
+        tests = (*tests, _whole(item, reason, times))
+    return Entry(
+        number=number,
+        name=name,
+        feature=feature_of(item),
+        config=config_of(item),
+        kind=_kind(item),
+        verdict=item.verdict,
+        word=_word(item),
+        reason=reason,
+        error_type=type(item.error).__name__ if item.error else "",
+        cases=tests,
+        log=tail(_log_text(log) if log else (run.log or "" if run else "")),
+        files=files,
+        remote_files=len(run.artifacts) if run else 0,
+        times=times,
+        facts=_facts(item),
+    )
+
+
+def feature_of(item: Item) -> str:
+    """Return the feature's name, never empty."""
+    return one_line(item.feature_name) or "(no name)"
+
+
+def config_of(item: Item) -> str | None:
+    """Return the configuration of a run; None for what has none, or is not known to be a run."""
+    named = item.config or (item.outcome.config if isinstance(item.outcome, Run) else None)
+    if _kind(item) is Kind.RUN:
+        named = named or DEFAULT_CONFIG
+    return one_line(named or "") or None
+
+
+def _kind(item: Item) -> Kind:
+    if isinstance(item.outcome, Run) or isinstance(item.ref, RunRef):
+        return Kind.RUN
+    if isinstance(item.outcome, Generation) or isinstance(item.ref, GenerationRef):
+        return Kind.GENERATION
+    return Kind.DISPATCH
+
+
+def _word(item: Item) -> str:
+    status = item.outcome.status if item.outcome else None
+    return one_line(status or "", 24) or item.verdict
+
+
+_WHOLE = {
+    Verdict.SUCCEEDED: CaseStatus.PASSED,
+    Verdict.FAILED: CaseStatus.FAILED,
+    Verdict.ERROR: CaseStatus.ERROR,
+    Verdict.IN_FLIGHT: CaseStatus.PENDING,
+    Verdict.SKIPPED: CaseStatus.SKIPPED,
+}
+
+
+def _whole(item: Item, reason: str, times: Times) -> Case:
+    error = "" if item.verdict is Verdict.SUCCEEDED else cut(str(item.error or reason))
+    return Case(
+        name=_kind(item),
+        status=_WHOLE[item.verdict],
+        word=_word(item),
+        seconds=times.seconds,
+        error=error,
+        is_operation=True,
+    )
+
+
+def _log_text(log: GenerationLog) -> str:
+    parts = [
+        "\n".join((f"{section.title or section.section}:", *section.log))
+        for section in log.sections
+        if section.log
+    ]
+    return "\n\n".join(parts)
+
+
+def _times(item: Item) -> Times:
+    dispatched_at = item.ref.dispatched_at if item.ref else None
+    match item.outcome:
+        case Run(created_at=created, started_at=started, finished_at=finished):
+            return Times(
+                queued_at=created or (None if started else dispatched_at),
+                started_at=started,
+                finished_at=finished,
+            )
+        case Generation(updated_at=updated):
+            return Times(queued_at=dispatched_at, finished_at=updated)
+        case _:
+            return Times(queued_at=dispatched_at)
+
+
+def _facts(item: Item) -> dict[str, str]:
+    facts = {
+        "runId": _first("run_id", item.outcome, item.ref),
+        "requestId": _first("request_id", item.outcome, item.ref),
+        "featureId": _first("feature_id", item.outcome, item.ref),
+        "config": config_of(item),
+        "siteUrl": _first("site_url", item.outcome),
+        "project": _first("project", item.ref),
+        "server": _first("server", item.ref),
+    }
+    return {name: one_line(str(fact)) for name, fact in facts.items() if fact is not None}
+
+
+def _first(name: str, *sources: object) -> object:
+    """Return the attribute of the first source that has it and says more than None."""
+    found = (getattr(source, name, None) for source in sources)
+    return next((value for value in found if value is not None), None)
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    """Return seconds, never below 0: the two may come from different clocks."""
+    return None if start is None or end is None else max(0.0, (end - start).total_seconds())

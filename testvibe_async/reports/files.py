@@ -1,0 +1,90 @@
+"""Writing a report to a file whose ending says what it is.
+
+The only module of the reports that touches a disk. A file is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from testvibe_async.errors import ConfigError
+
+from .ctrf import to_ctrf
+from .junit import to_junit
+from .markdown import to_markdown
+from .page import to_html
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .entries import Item
+    from .report import ReportOptions
+
+__all__ = ["write_report"]
+
+_FORMATS = {
+    ".xml": to_junit,
+    ".json": to_ctrf,
+    ".md": to_markdown,
+    ".html": to_html,
+    ".htm": to_html,
+}
+
+
+def write_report(
+    path: str | os.PathLike[str], items: Iterable[Item], **options: Unpack[ReportOptions]
+) -> Path:
+    """Write a report in the format that the file's ending names, and return its path.
+
+    `.xml` is JUnit XML, `.json` CTRF, `.md` Markdown, `.html` or `.htm` the page. Folders that lack
+    are made; a file that is there is replaced once the new one is whole. Links of the page to
+    artifacts are relative to it, so that they work wherever both are moved together.
+
+    It blocks while it writes: in a busy event loop, call it by `asyncio.to_thread`.
+
+    Args:
+        path: Where to.
+        items: What became of each feature, from `run_features` or `generate_features`.
+        options: See `ReportOptions`.
+
+    Raises:
+        ConfigError: The ending is another, or a time has no time zone.
+        OSError: The file can't be written.
+    """
+    path = Path(path)
+    render = _FORMATS.get(path.suffix.lower())
+    if render is None:
+        message = (
+            f"{path.name!r} does not tell the report's format: let it end in .xml (JUnit), "
+            ".json (CTRF), .md (Markdown), .html or .htm"
+        )
+        raise ConfigError(message)
+    if render is to_html and "artifacts" in options:
+        options["artifacts"] = _relative(options["artifacts"], path.parent)
+    _replace(path, render(items, **options))
+    return path
+
+
+def _relative(artifacts: Mapping[int, Sequence[Path]], folder: Path) -> dict[int, list[Path]]:
+    return {run_id: [_seen_from(folder, f) for f in files] for run_id, files in artifacts.items()}
+
+
+def _seen_from(folder: Path, file: Path) -> Path:
+    try:
+        return Path(os.path.relpath(file, folder))
+    except ValueError:  # on Windows, from one drive to another
+        return file.absolute()
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

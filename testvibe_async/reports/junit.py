@@ -1,0 +1,114 @@
+"""A batch as JUnit XML, the way GitHub's actions, GitLab and Jenkins read it.
+
+There is no standard. This keeps to what all of them know, and to the schema that Jenkins' xUnit
+plugin checks against (junit-10.xsd): one `testsuite` for each item, one `testcase` for each test.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from typing import TYPE_CHECKING, Unpack
+from xml.etree import ElementTree as ET
+
+from .cases import Case, CaseStatus
+from .report import Report, ReportOptions
+from .text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .entries import Entry, Item
+
+__all__ = ["to_junit"]
+
+_RESULTS = {
+    CaseStatus.FAILED: "failure",
+    CaseStatus.ERROR: "error",
+    CaseStatus.PENDING: "skipped",
+    CaseStatus.SKIPPED: "skipped",
+    CaseStatus.OTHER: "skipped",
+}
+"""The element that tells of a test that did not pass. The format has no more than these."""
+
+
+def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
+    """Return a JUnit XML document, for CI systems.
+
+    Each item is a suite, and each test of its run a case. An item without tests is one case. What
+    could not be dispatched or observed is an `error`; what goes on or was never dispatched is
+    `skipped`, with the reason. Times are UTC.
+
+    Args:
+        items: What became of each feature, from `run_features` or `generate_features`.
+        options: See `ReportOptions`.
+
+    Raises:
+        ConfigError: A time has no time zone.
+    """
+    report = Report.of(items, **options)
+    root = ET.Element("testsuites", name=report.title)
+    for entry in report.entries:
+        root.append(_suite(entry))
+    for count in ("tests", "failures", "errors"):
+        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
+    root.set("time", _time(report.seconds))
+    ET.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def _suite(entry: Entry) -> ET.Element:
+    results = [_RESULTS.get(case.status) for case in entry.cases]
+    suite = ET.Element(
+        "testsuite",
+        name=entry.name,
+        tests=str(len(entry.cases)),
+        failures=str(results.count("failure")),
+        errors=str(results.count("error")),
+        skipped=str(results.count("skipped")),
+        time=_time(entry.times.seconds),
+    )
+    if entry.times.began_at:
+        # Of the schemas in use, the strict ones allow neither an offset nor fractions.
+        began_at = entry.times.began_at.astimezone(UTC).replace(tzinfo=None, microsecond=0)
+        suite.set("timestamp", began_at.isoformat())
+    properties = ET.SubElement(suite, "properties")
+    for name, value in entry.facts.items():
+        ET.SubElement(properties, "property", name=name, value=value)
+    for case in entry.cases:
+        suite.append(_case(entry, case))
+    if entry.log:
+        ET.SubElement(suite, "system-out").text = entry.log
+    return suite
+
+
+def _case(entry: Entry, case: Case) -> ET.Element:
+    element = ET.Element("testcase", name=case.name, classname=entry.name, time=_time(case.seconds))
+    if tag := _RESULTS.get(case.status):
+        result = ET.SubElement(element, tag, message=case.message or _without_message(case))
+        if tag != "skipped":
+            result.set("type", _type(entry, case))
+            result.text = case.error or None
+    if entry.files and case in (entry.failures or entry.cases[:1]):
+        # GitLab and Jenkins' JUnit Attachments plugin look for these lines.
+        lines = [f"[[ATTACHMENT|{file.as_posix()}]]" for file in entry.files]
+        ET.SubElement(element, "system-out").text = clean("\n".join(lines))
+    return element
+
+
+def _without_message(case: Case) -> str:
+    if case.status is CaseStatus.OTHER:
+        return f"its status is {case.word or 'not known'}"
+    return f"it was {case.status}" if case.status is CaseStatus.SKIPPED else "no error given"
+
+
+def _type(entry: Entry, case: Case) -> str:
+    """Return the error's class, as Playwright's own texts begin with it."""
+    found = re.match(r"\w{1,80}Error\b|Error\b", case.error)
+    if case.is_operation:
+        return entry.error_type or f"{entry.kind} {entry.word}"
+    return found[0] if found else "failure"
+
+
+def _time(seconds: float | None) -> str:
+    return f"{seconds or 0:.3f}"

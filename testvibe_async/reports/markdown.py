@@ -1,0 +1,155 @@
+"""A batch as Markdown, for the summary of a CI step.
+
+Decides what goes first, and what is left out where a summary would be too long. Whatever a test is
+named or says, it appears as it is: no markup comes from data.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Unpack
+
+from testvibe_async.outcomes import Verdict
+
+from .report import Report, ReportOptions
+from .text import clean, cut, duration, one_line, tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .cases import Case
+    from .entries import Entry, Item
+
+__all__ = ["to_markdown"]
+
+MAX_BYTES = 1_000_000
+"""GitHub refuses the summary of a step from 1 MiB on."""
+
+_TABLE_SHARE = 0.6
+_ERROR_CHARACTERS = 4_000
+_LOG_LINES = 40
+_NAME_CHARACTERS = 200
+
+_MARKS = {
+    Verdict.SUCCEEDED: "✅",
+    Verdict.FAILED: "❌",
+    Verdict.ERROR: "⚠️",
+    Verdict.IN_FLIGHT: "⏳",
+    Verdict.SKIPPED: "⏭️",
+}
+
+_MARKUP = re.compile(r"[#$&*:<>@\[\\\]_`|~]|(?<=www)\.", re.IGNORECASE)
+
+
+def to_markdown(
+    items: Iterable[Item], *, max_bytes: int = MAX_BYTES, **options: Unpack[ReportOptions]
+) -> str:
+    """Return Markdown in GitHub's flavour: the outcome, a table, and each failure to unfold.
+
+    Args:
+        items: What became of each feature, from `run_features` or `generate_features`.
+        max_bytes: How long it may be, in UTF-8. What is left out then is said.
+        options: See `ReportOptions`.
+
+    Raises:
+        ConfigError: A time has no time zone.
+    """
+    report = Report.of(items, **options)
+    entries = report.by_urgency
+    head = _head(report)
+    space = max_bytes - _size(head) - 500  # for the notes of what is left out
+    columns = _columns(report)
+    rows = _fill([_row(entry, columns) for entry in entries], space * _TABLE_SHARE)
+    bad = [entry for entry in entries if entry.failures]
+    details = _fill([_details(entry) for entry in bad], space - sum(map(_size, rows)))
+    parts = [head, _header(columns), *rows] if rows else [head]
+    parts.append(_left_out(len(entries) - len(rows), "rows"))
+    parts += details
+    parts.append(_left_out(len(bad) - len(details), "details"))
+    return "".join(parts)
+
+
+def _head(report: Report) -> str:
+    mark = _MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
+    facts = (report.tests_in_words, duration(report.seconds))
+    told = " · ".join(fact for fact in facts if fact)
+    return f"## {_escape(report.title)}\n\n{mark} **{report.headline}**\n\n{told}\n\n"
+
+
+def _columns(report: Report) -> list[str]:
+    config = ["Config"] if len(report.configs) > 1 else []
+    return ["", "Feature", *config, "Result", "Time"]
+
+
+def _header(columns: list[str]) -> str:
+    rules = ["---:" if column == "Time" else "---" for column in columns]
+    return f"| {' | '.join(columns)} |\n| {' | '.join(rules)} |\n"
+
+
+def _row(entry: Entry, columns: list[str]) -> str:
+    cells = {
+        "": _MARKS[entry.verdict],
+        "Feature": _escape(one_line(entry.feature, _NAME_CHARACTERS)),
+        "Config": _escape(one_line(entry.config or "", _NAME_CHARACTERS)),
+        "Result": _escape(_result(entry)),
+        "Time": duration(entry.times.seconds).replace(" ", "&nbsp;"),
+    }
+    return f"| {' | '.join(cells[column] for column in columns)} |\n"
+
+
+def _result(entry: Entry) -> str:
+    reason = one_line(entry.reason, _NAME_CHARACTERS)
+    return reason if entry.word in reason else f"{entry.word}: {reason}"
+
+
+def _details(entry: Entry) -> str:
+    name = _escape(one_line(entry.name, _NAME_CHARACTERS))
+    summary = f"{_MARKS[entry.verdict]} <b>{name}</b>: {_escape(entry.reason)}"
+    failures = "".join(_failure(case) for case in entry.failures)
+    log = f"Log:\n\n{_fenced(tail(entry.log, _LOG_LINES, _ERROR_CHARACTERS))}" if entry.log else ""
+    files = "".join(_file(file) for file in entry.files)
+    facts = ", ".join(f"{key} {value}" for key, value in entry.facts.items())
+    body = "\n".join(part for part in (failures, log, files, f"{_escape(facts)}\n") if part)
+    return f"\n<details><summary>{summary}</summary>\n\n{body}\n</details>\n"
+
+
+def _failure(case: Case) -> str:
+    took = f" after {duration(case.seconds)}" if case.seconds else ""
+    name = _escape(one_line(case.name, _NAME_CHARACTERS))
+    error = cut(case.error or "no error given", _ERROR_CHARACTERS)
+    return f"**{name}** {case.status}{took}\n\n{_fenced(error)}\n"
+
+
+def _file(file: Path) -> str:
+    return f"- <code>{_escape(one_line(file.as_posix()))}</code>\n"
+
+
+def _fenced(text: str) -> str:
+    """Return a code block; its fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}\n"
+
+
+def _escape(text: str) -> str:
+    """Return it with each character that could be markup, or begin a link, as an entity."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", clean(text))
+
+
+def _fill(parts: list[str], space: float) -> list[str]:
+    """Return as many of the first parts as there is space for, in bytes."""
+    taken = 0
+    for place, part in enumerate(parts):
+        taken += _size(part)
+        if taken > space:
+            return parts[:place]
+    return parts
+
+
+def _left_out(number: int, what: str) -> str:
+    return f"\n_The {what} of {number:,} more are left out here._\n" if number else ""
+
+
+def _size(text: str) -> int:
+    return len(text.encode())

@@ -1,0 +1,136 @@
+"""The upper part of the page: what became of all of it, at a glance."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from .markup import Html, described, element, joined, slug
+from .operation import FACT_LABELS, anchor
+from .text import duration
+from .timeline import timeline
+
+if TYPE_CHECKING:
+    from testvibe_async.outcomes import Verdict
+
+    from .entries import Entry
+    from .report import Report
+
+__all__ = ["config_filter", "facts", "matrix", "proportions", "timeline_section", "verdicts"]
+
+_OPEN_ROWS = 12
+"""A matrix of more features is folded."""
+
+
+def facts(report: Report) -> Html:
+    """Tell how much was done, when and where."""
+    began_at = report.started_at and report.started_at.astimezone(UTC)
+    told = {
+        "Ran": report.tests_in_words,
+        "Took": duration(report.seconds),
+        "Began": f"{began_at:%d %b %Y, %H:%M:%S} UTC" if began_at else None,
+    }
+    return described(told | {FACT_LABELS[name]: v for name, v in report.shared_facts.items()})
+
+
+def proportions(report: Report) -> Html:
+    """Draw how many there are of each verdict, as parts of one bar."""
+    parts: list[Html] = []
+    left = 0.0
+    for verdict, number in report.verdicts.items():
+        width = 100 * number / len(report.entries)
+        kind = slug(verdict)
+        parts.append(
+            element("rect", x=f"{left:.3f}%", width=f"{width:.3f}%", height=8, class_=kind)
+        )
+        left += width
+    return element("svg", *parts, class_="proportions", width="100%", height=8, aria_hidden="true")
+
+
+def verdicts(report: Report) -> Html:
+    """Count each verdict, on a button that the script makes a filter of."""
+    return joined(*(_verdict(*pair) for pair in report.verdicts.items()))
+
+
+def _verdict(verdict: Verdict, number: int) -> Html:
+    return element(
+        "button",
+        element("b", f"{number:,}"),
+        " ",
+        element("span", verdict.capitalize()),
+        type="button",
+        class_=f"verdict {slug(verdict)}",
+        data_verdict=slug(verdict),
+        aria_pressed="false",
+        disabled=True,
+    )
+
+
+def timeline_section(report: Report) -> Html:
+    """Frame the timeline; empty where no time is known."""
+    picture = timeline(report)
+    if picture is None:
+        return Html()
+    legend = element(
+        "p",
+        element("span", class_="key queue"),
+        "queued ",
+        element("span", class_="key active"),
+        "at work",
+        class_="legend",
+    )
+    return element("section", element("h2", "Timeline"), legend, picture, class_="panel")
+
+
+def config_filter(report: Report) -> Html:
+    """Offer the configurations to choose from; empty where there is one."""
+    if len(report.configs) < 2:  # noqa: PLR2004 - nothing to choose
+        return Html()
+    options = [element("option", "All", value="")]
+    options += [element("option", config, value=config) for config in report.configs]
+    label = element("label", "Config", for_="config")
+    return element("span", label, element("select", *options, id="config"), class_="field")
+
+
+def matrix(report: Report) -> Html:
+    """Set features against configurations; empty where there is one configuration."""
+    configs = report.configs
+    if len(configs) < 2:  # noqa: PLR2004 - a list says the same
+        return Html()
+    rows: dict[str, dict[str, list[Entry]]] = {}
+    for entry in report.entries:
+        if entry.config:
+            row = rows.setdefault(entry.feature, {config: [] for config in configs})
+            row[entry.config].append(entry)
+    head = element("tr", *(element("th", name, scope="col") for name in ("Feature", *configs)))
+    body = [_matrix_row(feature, row) for feature, row in rows.items()]
+    table = element("table", element("thead", head), element("tbody", *body))
+    return element(
+        "details",
+        element("summary", element("h2", "Features by configuration")),
+        element(
+            "div",
+            table,
+            class_="scroll",
+            tabindex="0",
+            role="region",
+            aria_label="Features by configuration",
+        ),
+        class_="panel matrix",
+        open=len(rows) <= _OPEN_ROWS,
+    )
+
+
+def _matrix_row(feature: str, row: dict[str, list[Entry]]) -> Html:
+    cells = (element("td", *map(_matrix_link, entries)) for entries in row.values())
+    return element("tr", element("th", feature, scope="row"), *cells)
+
+
+def _matrix_link(entry: Entry) -> Html:
+    return element(
+        "a",
+        entry.word,
+        href=f"#{anchor(entry)}",
+        class_=slug(entry.verdict),
+        aria_label=f"{entry.name}: {entry.word}",
+    )

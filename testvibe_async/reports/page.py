@@ -1,0 +1,92 @@
+"""A batch as one HTML page that needs nothing but itself.
+
+Decides what is on the page and in which order: the outcome, the timeline, then every operation,
+what failed first. How it looks and what its buttons do is in `template/`. Its Content-Security-
+Policy allows that style and that script by their hashes, and nothing else: no network, no code from
+data.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING, Unpack
+from urllib.parse import quote
+
+from testvibe_async._version import __version__
+
+from .markup import joined
+from .operation import operation
+from .overview import config_filter, facts, matrix, proportions, timeline_section, verdicts
+from .report import Report, ReportOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .entries import Item
+
+__all__ = ["to_html"]
+
+_ICON = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
+    "<circle cx='8' cy='8' r='7' fill='{}'/></svg>"
+)
+_ICON_COLOURS = {True: "#2e8b57", False: "#c0392b"}
+
+
+def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
+    """Return a page to look at: filters, a timeline, what failed with its errors, logs and files.
+
+    It works from a file, without a network, without JavaScript (but for the filters), and without a
+    mouse.
+
+    Args:
+        items: What became of each feature, from `run_features` or `generate_features`.
+        options: See `ReportOptions`. Links lead to the `artifacts` as they are given: relative
+            paths are relative to the page. `write_report` makes them so.
+
+    Raises:
+        ConfigError: A time has no time zone.
+    """
+    report = Report.of(items, **options)
+    shared = report.shared_facts.keys()
+    is_good = report.summary.is_success
+    style, script = _template("page.css"), _template("page.js")
+    return Template(_template("page.html")).substitute(
+        policy=_policy(style, script),
+        page_title=joined(f"{report.headline} · {report.title}"),
+        icon="data:image/svg+xml," + quote(_ICON.format(_ICON_COLOURS[is_good])),
+        style=style,
+        script=script,
+        title=joined(report.title),
+        tone="good" if is_good else "bad",
+        headline=joined(report.headline),
+        facts=facts(report),
+        proportions=proportions(report),
+        verdicts=verdicts(report),
+        timeline=timeline_section(report),
+        matrix=matrix(report),
+        config_filter=config_filter(report),
+        operations=joined(*(operation(entry, shared) for entry in report.by_urgency)),
+        version=__version__,
+    )
+
+
+@cache
+def _template(name: str) -> str:
+    return files("testvibe_async.reports").joinpath("template", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Allow the page's own style, script and icon, and nothing else."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

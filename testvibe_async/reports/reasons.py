@@ -1,0 +1,80 @@
+"""Why an item is as it is, in one line.
+
+Decides which of the service's words tell most; an error of a test is told in full elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from testvibe_async.errors import ResponseError, WaitTimeoutError
+from testvibe_async.models import FeatureStatus, Generation, Run
+from testvibe_async.outcomes import Verdict
+
+from .cases import CaseStatus, status_of
+from .text import counted, duration, one_line
+
+if TYPE_CHECKING:
+    from testvibe_async.errors import VibeError
+    from testvibe_async.models import GenerationLog
+    from testvibe_async.outcomes import BatchItem
+
+__all__ = ["reason_of"]
+
+
+def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> str:
+    """Say why, or how many tests passed.
+
+    Args:
+        item: What became of a feature.
+        log: The log of a generation, which has better words than its status.
+    """
+    match item.verdict, item.outcome:
+        case Verdict.SKIPPED, _:
+            return "it was never dispatched: the batch was stopped before"
+        case _, Run() as run:
+            return _run_reason(run)
+        case _, Generation() as generation:
+            return _generation_reason(generation, log)
+        case _:
+            return one_line(_error_reason(item.error))
+
+
+def _error_reason(error: VibeError | None) -> str:
+    """Say it shorter than the error itself, which is told in full elsewhere."""
+    if isinstance(error, ResponseError):
+        return f"{error.status}: {error.message}"
+    if isinstance(error, WaitTimeoutError):
+        return f"still {error.status or 'in flight'} after {duration(error.elapsed)} of waiting"
+    return str(error or "it goes on at the service")
+
+
+def _run_reason(run: Run) -> str:
+    count = Counter(status_of(test) for test in run.tests)
+    total, failed, passed = count.total(), count[CaseStatus.FAILED], count[CaseStatus.PASSED]
+    tests = counted(total, "test")
+    if not total:
+        return "the service tells of no tests"
+    if failed:
+        return f"{failed} of {tests} failed"
+    if not run.is_success:
+        return "it did not pass, and none of its tests says why"
+    return f"{tests} passed" if passed == total else f"{passed} of {tests} passed"
+
+
+def _generation_reason(generation: Generation, log: GenerationLog | None) -> str:
+    if generation.is_success:
+        return "tests generated"
+    if generation.status is FeatureStatus.CANCELLED:
+        return "it was cancelled"
+    told = [
+        f"{section.title or section.section}: {section.status_reason}"
+        for section in (log.sections if log else ())
+        if section.status_reason and section.conclusion != "success"
+    ] or [
+        f"{section.section}: {section.conclusion}"
+        for section in generation.sections
+        if section.conclusion not in {None, "success"}
+    ]
+    return one_line("; ".join(told)) or "it made no tests; its log says why"

@@ -1,0 +1,193 @@
+"""What a whole report tells: the items of a batch, named and counted, and the time they span.
+
+Pure. Decides how items are named and in which order readers want them; the formats decide the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence  # noqa: TC003 - get_type_hints(ReportOptions)
+from datetime import datetime  # noqa: TC003 - as above
+from pathlib import Path  # noqa: TC003 - as above
+from typing import TYPE_CHECKING, Self, TypedDict
+
+from attrs import frozen
+
+from testvibe_async.errors import ConfigError
+from testvibe_async.models import Generation, GenerationLog, Run
+from testvibe_async.outcomes import BatchSummary, Verdict
+
+from .cases import CaseStatus
+from .entries import DEFAULT_CONFIG, Entry, Item, config_of, describe, feature_of
+from .text import counted, distinct, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Report", "ReportOptions"]
+
+_URGENCY = (
+    Verdict.FAILED,
+    Verdict.ERROR,
+    Verdict.IN_FLIGHT,
+    Verdict.SKIPPED,
+    Verdict.SUCCEEDED,
+)
+
+_PHRASES = {
+    Verdict.FAILED: "failed",
+    Verdict.ERROR: "in error",
+    Verdict.IN_FLIGHT: "in flight",
+    Verdict.SKIPPED: "skipped",
+}
+
+
+class ReportOptions(TypedDict, total=False):
+    """What a report may tell besides the items. Each may be left out."""
+
+    title: str
+    """What the report is about; `TestVibe` where it is left out."""
+
+    artifacts: Mapping[int, Sequence[Path]]
+    """By run id, the files that `download_artifacts` returned."""
+
+    generation_logs: Mapping[str, GenerationLog]
+    """By request id, what `get_generation_log` returned."""
+
+    started_at: datetime
+    """When the batch began; the earliest time of an item where it is left out."""
+
+    finished_at: datetime
+    """When the batch was over; the latest time of an item where it is left out."""
+
+
+@frozen(kw_only=True)
+class Report:
+    """All that the formats need."""
+
+    title: str
+    entries: tuple[Entry, ...]
+    """In the order asked."""
+
+    summary: BatchSummary
+    started_at: datetime | None
+    """None where nothing tells of a time; so is `finished_at` then."""
+
+    finished_at: datetime | None
+
+    @classmethod
+    def of(  # noqa: PLR0913 - the keys of ReportOptions
+        cls,
+        items: Iterable[Item],
+        *,
+        title: str = "TestVibe",
+        artifacts: Mapping[int, Sequence[Path]] | None = None,
+        generation_logs: Mapping[str, GenerationLog] | None = None,
+        started_at: datetime | None = None,
+        finished_at: datetime | None = None,
+    ) -> Self:
+        """Gather what there is to tell of a batch. The options are those of `ReportOptions`."""
+        items = tuple(items)
+        _check_times(started_at, finished_at)
+        names = distinct(map(_name, items))
+        entries = tuple(
+            describe(
+                item,
+                number=number,
+                name=name,
+                files=tuple((artifacts or {}).get(_run_id(item) or -1, ())),
+                log=(generation_logs or {}).get(_request_id(item) or ""),
+            )
+            for number, (item, name) in enumerate(zip(items, names, strict=True), 1)
+        )
+        known = [at for entry in entries for at in _instants(entry)]
+        return cls(
+            title=one_line(title) or "TestVibe",
+            entries=entries,
+            summary=BatchSummary.of(items),
+            started_at=started_at or min(known, default=finished_at),
+            finished_at=finished_at or max(known, default=started_at),
+        )
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, from the beginning to the end; None where that is not known."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+    @property
+    def by_urgency(self) -> list[Entry]:
+        """The entries with what failed first, else in the order asked."""
+        return sorted(self.entries, key=lambda entry: _URGENCY.index(entry.verdict))
+
+    @property
+    def verdicts(self) -> dict[Verdict, int]:
+        """How many entries there are of each verdict that occurs, what failed first."""
+        found = Counter(entry.verdict for entry in self.entries)
+        return {verdict: found[verdict] for verdict in _URGENCY if found[verdict]}
+
+    @property
+    def configs(self) -> list[str]:
+        """The configurations that occur, in the order of their first items."""
+        return list(dict.fromkeys(entry.config for entry in self.entries if entry.config))
+
+    @property
+    def tests_in_words(self) -> str:
+        """How many tests ended how, without operations that have none; empty for no tests."""
+        cases = [case for entry in self.entries for case in entry.cases if not case.is_operation]
+        found = Counter(case.status for case in cases)
+        told = [f"{found[status]:,} {status}" for status in CaseStatus if found[status]]
+        return f"{counted(len(cases), 'test')}: {', '.join(told)}" if told else ""
+
+    @property
+    def shared_facts(self) -> dict[str, str]:
+        """Where all of it took place, as far as the entries that tell of it say the same."""
+        told = {
+            name: {entry.facts[name] for entry in self.entries if name in entry.facts}
+            for name in ("siteUrl", "project", "server")
+        }
+        return {name: values.pop() for name, values in told.items() if len(values) == 1}
+
+    @property
+    def headline(self) -> str:
+        """What became of all of it, in a few words."""
+        if not self.entries:
+            return "Nothing was asked for"
+        total = len(self.entries)
+        bad = [pair for pair in self.verdicts.items() if pair[0] is not Verdict.SUCCEEDED]
+        if not bad:
+            return "It succeeded" if total == 1 else f"All {total:,} succeeded"
+        (verdict, number), *rest = bad
+        first = f"{number:,} of {total:,} {_PHRASES[verdict]}"
+        return ", ".join((first, *(f"{n:,} {_PHRASES[verdict]}" for verdict, n in rest)))
+
+
+def _check_times(*instants: datetime | None) -> None:
+    for instant in instants:
+        if instant is not None and instant.tzinfo is None:
+            message = f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
+            raise ConfigError(message)
+
+
+def _name(item: Item) -> str:
+    """Name it by its feature, and by its configuration if that is not the default one."""
+    config = config_of(item)
+    suffix = f" [{config}]" if config and config != DEFAULT_CONFIG else ""
+    return f"{feature_of(item)}{suffix}"
+
+
+def _run_id(item: Item) -> int | None:
+    run_id = item.outcome.run_id if isinstance(item.outcome, Run) else None
+    return run_id if run_id is not None else getattr(item.ref, "run_id", None)
+
+
+def _request_id(item: Item) -> str | None:
+    request_id = item.outcome.request_id if isinstance(item.outcome, Generation) else None
+    return request_id or getattr(item.ref, "request_id", None)
+
+
+def _instants(entry: Entry) -> list[datetime]:
+    times = entry.times
+    every = (times.queued_at, times.started_at, times.finished_at)
+    return [at for at in every if at is not None]
