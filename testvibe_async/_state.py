@@ -234,6 +234,11 @@ class State(ABC, Generic[SnapshotT]):
         """
         if self.is_finished or (ticket < self.ticket and not snapshot.is_finished):
             return None
+        if snapshot is self.snapshot:
+            self.ticket = max(ticket, self.ticket)
+            self._forget_failures()
+            self.observed_at = datetime.now(UTC)
+            return None
         verdict = self.verdict(snapshot, now)
         if isinstance(verdict, VibeError):
             return verdict
@@ -245,9 +250,6 @@ class State(ABC, Generic[SnapshotT]):
         return None
 
     def _take(self, snapshot: SnapshotT) -> None:
-        if snapshot is self.snapshot:
-            self.observed_at = datetime.now(UTC)
-            return
         before = self.phase, self.status
         is_change = snapshot != self.snapshot
         self.snapshot = snapshot
