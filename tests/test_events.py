@@ -211,7 +211,7 @@ async def test_hooks_hear_what_a_run_goes_through(emulator: Emulator) -> None:
     emulator.fail("get_run", Fault.status(503, retry_after=1), times=1)
     async with client_of(emulator, hooks=hooks) as client:
         operation = await client.project().run_feature("Checkout")
-        assert seen[-1] == Dispatched(operation.ref)
+        assert seen[-1] == Dispatched(operation.ref, feature="Checkout")
         run = await operation
     kinds = [type(event).__name__ for event in seen]
     assert kinds[:5] == ["RequestFinished", "Dispatched", "RequestFinished", "Paused", "LookFailed"]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from testvibe_async import Client, Project
+    from testvibe_async._endpoints import Request
+    from testvibe_async._protocol import Response
 
 COUNT = 20
 ROUNDS = 11
@@ -80,6 +82,33 @@ async def test_a_list_that_hangs_makes_nothing_late(
 
     assert now() <= 8 + 2 * 3.3
     assert emulator.count("list_runs") == 1
+
+
+async def test_an_answer_older_than_the_list_does_not_take_its_news_back(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a list told of a run stays, where an answer that was given before it comes after it."""
+    operations = await dispatched(project, 4)
+    send = client._transport.send
+    late: list[asyncio.Task[Any]] = []
+
+    async def held(request: Request[Any]) -> Response:
+        response = await send(request)
+        if asyncio.current_task() in late:
+            await asyncio.sleep(4)
+        return response
+
+    monkeypatch.setattr(client._transport, "send", held)
+    ends = asyncio.ensure_future(client.gather(*operations))
+    await asyncio.sleep(4.5)
+    late += [asyncio.create_task(operation.poll()) for operation in operations]
+    await asyncio.sleep(3.9)
+    before = [operation.phase for operation in operations]
+    await asyncio.gather(*late)
+
+    assert before == ["active"] * 4
+    assert [operation.phase for operation in operations] == ["active"] * 4
+    await ends
 
 
 async def test_two_are_read_by_id(emulator: Emulator, client: Client, project: Project) -> None:

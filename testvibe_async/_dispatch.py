@@ -96,6 +96,7 @@ class Dispatcher:
             project=project,
             feature=feature,
             flight=flight,
+            config=config,
         )
 
         async def dispatch() -> RunOperation:
@@ -113,7 +114,7 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            return RunOperation(*self._told(ref, is_found=is_found), adopted=is_found)
+            return RunOperation(*self._told(ref, certain, is_found=is_found), adopted=is_found)
 
         return await self._shielded(dispatch, flight)
 
@@ -146,14 +147,20 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            return GenerationOperation(*self._told(ref, is_found=is_found), adopted=is_found)
+            return GenerationOperation(
+                *self._told(ref, certain, is_found=is_found), adopted=is_found
+            )
 
         return await self._shielded(dispatch, flight)
 
-    def _told(self, ref: RefT, *, is_found: bool) -> tuple[RefT, State[Any], Poller, Transport]:
+    def _told(
+        self, ref: RefT, certain: _Certain[Any], *, is_found: bool
+    ) -> tuple[RefT, State[Any], Poller, Transport]:
         """Give a new operation its state, and tell its name before anything can go wrong."""
         state = self._poller.state(ref, is_dispatched=True)
-        self._hooks.emit(Dispatched(ref, adopted=is_found))
+        self._hooks.emit(
+            Dispatched(ref, adopted=is_found, feature=certain.feature, config=certain.config)
+        )
         return ref, state, self._poller, self._transport
 
     async def _shielded(self, dispatch: Callable[[], Coroutine[Any, Any, T]], flight: Flight) -> T:
@@ -300,16 +307,16 @@ class _Certain(Generic[T]):
     project: str
     feature: int | str
     flight: Flight
+    config: str | None = None
 
     def may_have_begun(self, found: Run | Generation) -> bool:
         """Say whether this may be what it began, by feature, configuration and site."""
         if isinstance(found, Generation):
             return _is_of(found, self.feature)
-        body = self.request.body or {}
-        config, site = body.get("config", "Default"), body.get("siteUrl", found.site_url)
+        site = (self.request.body or {}).get("siteUrl", found.site_url)
         return (
             _is_of(found, self.feature)
-            and found.config in {None, config}
+            and found.config in {None, self.config or "Default"}
             and found.site_url in {None, site}
         )
 

@@ -253,7 +253,10 @@ class State(ABC, Generic[SnapshotT]):
         before = self.phase, self.status
         is_change = snapshot != self.snapshot
         self.snapshot = snapshot
-        self.phase, self.status = snapshot.phase, snapshot.status
+        self.status = snapshot.status
+        # A row of a list may have told that it executes before this answer, older, came.
+        if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
+            self.phase = snapshot.phase
         self.observed_at = datetime.now(UTC)
         watchers = self.watchers
         if self.is_finished:

@@ -72,7 +72,8 @@ class Client:
         """Make a client.
 
         Args:
-            server: The service's scheme and host; None for `TESTVIBE_SERVER`.
+            server: The service's scheme and host; None for `TESTVIBE_SERVER`, else for what the
+                repository's or the user's file says. So it is with the next two.
             api_key: A key, `tvb_…`; None for `TESTVIBE_API_KEY`.
             project: The id of the project that `project()` gives; None for `TESTVIBE_PROJECT`.
             poll_interval: Seconds between two looks at a run. A generation's grow with its age

@@ -56,6 +56,12 @@ class Dispatched(Event):
     adopted: bool = False
     """Whether the operation was found in flight, and joined, rather than started by this call."""
 
+    feature: int | str | None = None
+    """The feature as it was asked for: its id or its name."""
+
+    config: str | None = None
+    """The run configuration that was asked for; None for the default one, or for a generation."""
+
 
 @frozen
 class RequestFinished(Event):

@@ -23,6 +23,20 @@ async def test_hours_pass_at_once() -> None:
     assert seen == [(0.001, 0.001), (3600, 3600), (7200, 7200)]
 
 
+async def test_waiting_for_the_rest_of_a_time_ends() -> None:
+    """Tasks that sleep for what is left of a time do not wake each other for ever before it."""
+
+    async def wait_until(until: float) -> int:
+        turns = 0
+        while (left := until - now()) > 0:
+            turns += 1
+            await asyncio.sleep(left)
+        return turns
+
+    await asyncio.sleep(0.1 + 0.2)
+    assert max(await asyncio.gather(*(wait_until(5.3) for _ in range(3)))) <= 3
+
+
 async def test_a_thread_is_waited_for_while_nothing_is_timed() -> None:
     """Where there is no timer to jump to, the loop waits for what comes from outside."""
     with ThreadPoolExecutor() as pool:

@@ -9,6 +9,7 @@ bytes in flight on the loopback are ready before the selector is asked.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,6 +55,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._jumping.jump = self._jump
         self._now = 0.0
         super().__init__(self._jumping)
+        self._clock_resolution = math.ulp(self._now)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -80,3 +82,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _jump(self, seconds: float) -> None:
         self._now += seconds
+        # asyncio runs timers so much before their time. With more, tasks that wait for the rest of
+        # it would wake each other for ever: the time stands still while anything is ready.
+        self._clock_resolution = math.ulp(self._now)
