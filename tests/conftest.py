@@ -11,6 +11,7 @@ from testvibe_async.testing import Emulator, VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
+    from pathlib import Path
 
     from testvibe_async import Project
 
@@ -20,6 +21,14 @@ KEY = "tvb_" + "k" * 43
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:
     """Run every asynchronous test on virtual time."""
     return {"virtual": VirtualTimeLoop}
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test reads what the developer who runs it has stored, or changes it."""
+    for variable in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
 
 
 @pytest.fixture

@@ -3,18 +3,56 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testvibe_async import Client
+from testvibe_async import Client, _config_files
+from testvibe_async._forms import masked
 from testvibe_async.errors import ConfigError
-from testvibe_async.settings import Settings, load_settings, require_seconds
+from testvibe_async.settings import (
+    Setting,
+    Settings,
+    find_settings,
+    load_settings,
+    require_seconds,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
 OTHER = "tvb_" + "y" * 43
+HOME = "https://home.example"
+AWAY = "https://away.example"
+
+
+@pytest.fixture(autouse=True)
+def user_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's file would be; and no file of a repository is near."""
+    folder = tmp_path_factory.mktemp("machine")
+    (folder / "repository" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(folder / "repository")
+    monkeypatch.setattr(_config_files, "user_file_path", lambda: folder / "config.toml")
+    return folder / "config.toml"
+
+
+def store(user_file: Path, *servers: str, default: str | None = None, mode: int = 0o600) -> None:
+    """Store a key for each server, and which of them is the user's default."""
+    tables = "".join(f'[servers."{server}"]\napi_key = "{KEY}"\n' for server in servers)
+    user_file.write_text((f'server = "{default}"\n' if default else "") + tables)
+    user_file.chmod(mode)
+
+
+def state(user_file: Path, text: str) -> Path:
+    """Write the file of the repository in which we work."""
+    path = user_file.parent / "repository" / ".testvibe-async.toml"
+    path.write_text(text)
+    return path
 
 
 def server_of(text: str, **options: Any) -> str:
@@ -291,6 +329,13 @@ def test_a_clients_durations_are_checked(option: str, value: Any) -> None:
         Client("https://h.example", api_key=KEY, **options)
 
 
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "3", True])
+def test_a_clients_rate_is_checked(value: Any) -> None:
+    """A Client whose rate is none can't be made, and the error says what a rate is."""
+    with pytest.raises(ConfigError, match="rate_limit must be a number of requests a second"):
+        Client("https://h.example", api_key=KEY, rate_limit=value)
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.5, "8", None])
 def test_a_clients_connections_are_checked(value: Any) -> None:
     """A Client without a single connection can't be made."""
@@ -303,3 +348,194 @@ def test_a_client_without_a_project_says_how_to_name_one() -> None:
     client = Client("https://h.example", api_key=KEY)
     with pytest.raises(ConfigError, match="TESTVIBE_PROJECT"):
         client.project()
+
+
+def test_the_files_say_what_nothing_else_says(user_file: Path) -> None:
+    """Without arguments and variables, the repository has the project, the user server and key."""
+    store(user_file, HOME, default=HOME)
+    place = state(user_file, 'project = "7f3c"')
+    assert load_settings(environment={}) == Settings(server=HOME, api_key=KEY, project="7f3c")
+    found = find_settings(environment={})
+    assert found.server == Setting(HOME, str(user_file))
+    assert found.api_key == Setting(KEY, str(user_file))
+    assert found.project == Setting("7f3c", str(place))
+
+
+def test_each_source_comes_before_the_next(user_file: Path) -> None:
+    """An argument beats a variable, a variable the repository, the repository the user's file."""
+    store(user_file, HOME, AWAY, default=HOME)
+    state(user_file, f'server = "{AWAY}"\nproject = "of the repository"')
+    environment = {
+        "TESTVIBE_SERVER": "https://variable.example",
+        "TESTVIBE_API_KEY": OTHER,
+        "TESTVIBE_PROJECT": "of the variable",
+    }
+    found = find_settings("https://argument.example", api_key=KEY, project="passed", environment={})
+    assert found.server == Setting("https://argument.example", "argument")
+    assert found.api_key == Setting(KEY, "argument")
+    assert found.project == Setting("passed", "argument")
+    found = find_settings(environment=environment)
+    assert found.server == Setting("https://variable.example", "TESTVIBE_SERVER")
+    assert found.api_key == Setting(OTHER, "TESTVIBE_API_KEY")
+    assert found.project == Setting("of the variable", "TESTVIBE_PROJECT")
+    found = find_settings(environment={})
+    assert found.server is not None
+    assert found.project is not None
+    assert (found.server.value, found.project.value) == (AWAY, "of the repository")
+
+
+def test_a_client_reads_the_files(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Client without arguments finds its server, its key and its project in the files."""
+    for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    store(user_file, HOME, default=HOME)
+    state(user_file, 'project = "7f3c"')
+    client = Client()
+    assert (client.server, client.project().id) == (HOME, "7f3c")
+
+
+def test_no_file_is_read_where_nothing_is_open(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With server, key and project given, a broken file is not even opened."""
+    state(user_file, "[[[")
+    user_file.write_text("[[[")
+    assert load_settings(HOME, api_key=KEY, project="p", environment={}).project == "p"
+    environment = {
+        "TESTVIBE_SERVER": HOME,
+        "TESTVIBE_API_KEY": KEY,
+        "TESTVIBE_PROJECT": "p",
+    }
+    assert load_settings(environment=environment).project == "p"
+    monkeypatch.setattr(_config_files, "user_file_path", lambda: pytest.fail("asked for the file"))
+    state(user_file, 'project = "q"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project == "q"
+
+
+def test_a_key_is_used_for_the_server_it_was_stored_for(user_file: Path) -> None:
+    """The key of one server is not sent to another, whoever names that."""
+    store(user_file, HOME, default=HOME)
+    for arguments, environment in (((AWAY,), {}), ((), {"TESTVIBE_SERVER": AWAY})):
+        assert find_settings(*arguments, environment=environment).api_key is None
+        with pytest.raises(ConfigError, match=f"no API key for {AWAY}"):
+            load_settings(*arguments, environment=environment)
+
+
+def test_one_stored_server_has_one_name(user_file: Path) -> None:
+    """A server is found in the user's file however it is written there."""
+    store(user_file, "HTTPS://Home.example:443/", default="https://HOME.example/")
+    assert load_settings(environment={}).server == HOME
+    state(user_file, 'server = "https://home.EXAMPLE"\nproject = "p"')
+    assert load_settings(environment={}) == Settings(server=HOME, api_key=KEY, project="p")
+
+
+@pytest.mark.parametrize("given", [{}, {"api_key": OTHER}, {"api_key": KEY, "project": "p"}])
+@pytest.mark.parametrize("environment", [{}, {"TESTVIBE_API_KEY": OTHER}])
+def test_a_repository_cant_send_a_key_elsewhere(
+    user_file: Path, given: dict[str, Any], environment: dict[str, str]
+) -> None:
+    """A server that only a cloned repository names gets no key at all, wherever the key is from."""
+    store(user_file, HOME, default=HOME)
+    place = state(user_file, f'server = "{AWAY}"\nproject = "p"')
+    with pytest.raises(ConfigError, match="a repository can't decide where") as caught:
+        load_settings(environment=environment, **given)
+    assert str(caught.value).startswith(f"{place}: you have not named the server {AWAY}")
+    user_file.unlink()
+    with pytest.raises(ConfigError, match="a repository can't decide where"):
+        load_settings(environment=environment, **given)
+
+
+@pytest.mark.parametrize(("stored", "default"), [((HOME, AWAY), HOME), ((HOME,), AWAY), ((), AWAY)])
+def test_a_repository_may_name_a_server_that_the_user_knows(
+    user_file: Path, stored: tuple[str, ...], default: str
+) -> None:
+    """A server that the user has a key for, or made the default, may be a repository's too."""
+    store(user_file, *stored, default=default)
+    state(user_file, f'server = "{AWAY}"')
+    settings = load_settings(api_key=OTHER, environment={})
+    assert (settings.server, settings.api_key) == (AWAY, OTHER)
+
+
+def test_a_project_belongs_to_its_server(user_file: Path) -> None:
+    """The project of a repository that names another server is not taken for this one's."""
+    place = state(user_file, f'server = "{AWAY}"\nproject = "p"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project is None
+    assert load_settings(f"{AWAY}:443", api_key=KEY, environment={}).project == "p"
+    place.write_text('project = "p"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project == "p"
+    place.write_text(f'server = "{HOME}"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project is None
+
+
+def test_a_project_is_found_without_a_server(user_file: Path) -> None:
+    """What is in force is told even where the rest is missing."""
+    state(user_file, 'project = "p"')
+    found = find_settings(environment={})
+    assert found.server is None
+    assert found.api_key is None
+    assert found.project is not None
+
+
+def test_a_key_that_others_can_read_is_refused(user_file: Path) -> None:
+    """A key in a file that others can read is not used, and the reason tells what to do."""
+    store(user_file, HOME, default=HOME, mode=0o644)
+    with pytest.raises(ConfigError, match="chmod 600") as caught:
+        load_settings(environment={})
+    assert str(caught.value).startswith(f"{user_file} can be read by others")
+    assert load_settings(api_key=OTHER, environment={}).api_key == OTHER
+
+
+@pytest.mark.parametrize(
+    ("environment", "text", "source"),
+    [
+        ({"TESTVIBE_SERVER": "nonsense"}, "", "TESTVIBE_SERVER: the server must be"),
+        ({"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": "x"}, "", "TESTVIBE_API_KEY: the API key"),
+        ({}, 'server = "nonsense"', "config.toml: the server must be"),
+        ({}, f'server = "{HOME}"\n[servers.nonsense]', "no API key"),
+        ({}, f'server = "{HOME}"\n[servers.x]\napi_key = "k"', "config.toml: the server must be"),
+        ({}, f'server = "{HOME}"\n[servers."{HOME}"]\napi_key = "k"', "config.toml: the API key"),
+    ],
+)
+def test_an_error_names_where_the_fault_is(
+    user_file: Path, environment: dict[str, str], text: str, source: str
+) -> None:
+    """What has the wrong form is named with the variable or the file that it came from."""
+    user_file.write_text(text)
+    user_file.chmod(0o600)
+    with pytest.raises(ConfigError, match=source):
+        load_settings(environment=environment)
+
+
+def test_the_key_is_in_no_repr_of_what_was_found() -> None:
+    """What was found can be logged, whatever stands in the place of a key."""
+    for key in (KEY, "hunter2"):
+        found = find_settings(HOME, api_key=key, environment={})
+        assert key[4:] not in repr(found)
+        assert "source='argument'" in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (KEY, "tvb_Ab3A…"),
+        (f"Bearer {KEY}\nand {OTHER}!", "Bearer tvb_Ab3A…\nand tvb_yyyy…!"),
+        (f"{KEY}trailing", "tvb_Ab3A…"),
+        ("tvb_… and tvb_short", "tvb_… and tvb_short"),
+    ],
+)
+def test_of_a_key_only_the_beginning_is_shown(text: str, shown: str) -> None:
+    """Each key in a text is cut down; what is none stays."""
+    assert masked(text) == shown
+
+
+def test_importing_reads_no_file_and_loads_no_toml() -> None:
+    """The package's import loads neither tomllib nor platformdirs, nor does a complete Client."""
+    script = (
+        "import sys; from testvibe_async import Client; "
+        f"Client('{HOME}', api_key='{KEY}', project='p'); "
+        "print({'tomllib', 'platformdirs'} & set(sys.modules))"
+    )
+    loaded = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout == "set()\n"

@@ -1,33 +1,54 @@
-"""Where the service is and who we are: arguments first, then the environment.
+"""Where the service is and who we are: arguments, the environment, the repository, the user.
 
-Decides what is valid before anything is sent, and names the fault. It does no I/O but to read
-`os.environ`.
+Decides which of them is in force and what is valid, before anything is sent, and names the fault.
+It does no I/O but to read `os.environ` and, where arguments and environment leave something open,
+the files of `_config_files`.
+
+A key goes only to a server that whoever has the key has named: by an argument, by the environment,
+or in the user's own file. A repository may name a server too, but one that only the repository
+names is refused, for anybody can write a repository.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import sys
-from ipaddress import ip_address
+from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from testvibe_async._config_files import read_repository_file, read_user_file
+from testvibe_async._forms import (
+    is_loopback,
+    require_api_key,
+    require_count,
+    require_encrypted,
+    require_rate,
+    require_seconds,
+    server_name,
+)
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from testvibe_async._config_files import RepositoryFile, UserFile
 
 __all__ = [
+    "FoundSettings",
+    "Setting",
     "Settings",
+    "find_settings",
     "is_loopback",
     "load_settings",
     "require_count",
     "require_rate",
     "require_seconds",
 ]
+
+ARGUMENT = "argument"
+"""The source of what was passed."""
 
 
 @frozen(kw_only=True)
@@ -42,6 +63,31 @@ class Settings:
     """The id of the project to use where none is named."""
 
 
+@frozen
+class Setting:
+    """One setting that is in force."""
+
+    value: str = field(repr=False)
+    """The setting itself; in no repr, for it may be a key."""
+
+    source: str
+    """Where it came from: `argument`, the name of a variable, or the path of a file."""
+
+    @property
+    def prefix(self) -> str:
+        """What an error about it begins with."""
+        return "" if self.source == ARGUMENT else f"{self.source}: "
+
+
+@frozen(kw_only=True)
+class FoundSettings:
+    """The settings that are in force, each with its source; None where there is none."""
+
+    server: Setting | None
+    api_key: Setting | None
+    project: Setting | None
+
+
 def load_settings(
     server: str | None = None,
     *,
@@ -50,118 +96,154 @@ def load_settings(
     allow_http: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Gather the settings from arguments, else from the environment.
+    """Gather the settings that a client needs.
 
     Args:
-        server: Scheme and host; else `TESTVIBE_SERVER`.
-        api_key: The key; else `TESTVIBE_API_KEY`.
-        project: A project's id; else `TESTVIBE_PROJECT`, else none.
+        server: Scheme and host; else `TESTVIBE_SERVER`, else what the files name.
+        api_key: The key; else `TESTVIBE_API_KEY`, else the one that the user stored for the server.
+        project: A project's id; else `TESTVIBE_PROJECT`, else the repository's, else none.
         allow_http: Whether the key may travel unencrypted to other hosts than this one.
         environment: The variables.
 
     Raises:
         ConfigError: One is missing, or not of the form that it must have.
     """
-    server = server or environment.get("TESTVIBE_SERVER")
-    api_key = api_key or environment.get("TESTVIBE_API_KEY")
-    if not server:
-        message = "no server: pass Client('https://…') or set TESTVIBE_SERVER"
-        raise ConfigError(message)
-    if not api_key:
-        message = "no API key: pass Client(api_key='tvb_…') or set TESTVIBE_API_KEY"
-        raise ConfigError(message)
-    if not re.fullmatch(r"tvb_[0-9A-Za-z]{43}", api_key):
+    found = find_settings(server, api_key=api_key, project=project, environment=environment)
+    if found.server is None:
         message = (
-            "the API key does not have the form of one: tvb_ and 43 letters or digits "
-            f"(this one has {len(api_key)} characters in place of 47)"
+            "no server: pass Client('https://…'), set TESTVIBE_SERVER, or run testvibe-async login"
         )
         raise ConfigError(message)
+    if found.api_key is None:
+        message = (
+            f"no API key for {found.server.value}: pass Client(api_key='tvb_…'), "
+            "set TESTVIBE_API_KEY, or run testvibe-async login"
+        )
+        raise ConfigError(message)
+    require_api_key(found.api_key.value, found.api_key.prefix)
+    require_encrypted(found.server.value, allow_http=allow_http)
     return Settings(
-        server=_server(server, allow_http=allow_http),
-        api_key=api_key,
-        project=project or environment.get("TESTVIBE_PROJECT") or None,
+        server=found.server.value,
+        api_key=found.api_key.value,
+        project=found.project.value if found.project else None,
     )
 
 
-def _server(text: str, *, allow_http: bool) -> str:
-    """Return scheme and host, normalised."""
-    example = "the server must be a scheme and a host alone, such as https://testvibe.example"
-    try:
-        parts = urlsplit(re.sub(r"\s", " ", text.strip()))
-        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-    except ValueError as error:
-        message = f"{example}; this one is no URL: {error}"
-        raise ConfigError(message) from error
-    if parts.scheme not in {"http", "https"} or not host:
-        message = f"{example}; this one lacks one of the two"
-        raise ConfigError(message)
-    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", host) and not _is_ipv6(host):
-        message = f"{example}; {host!r} is no host"
-        raise ConfigError(message)
-    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        message = f"{example}; this one, at {host}, holds more"
-        raise ConfigError(message)
-    if parts.scheme == "http" and not allow_http and not is_loopback(host):
-        message = (
-            f"http:// would send the API key to {host} in the clear: "
-            "use https://, or pass allow_http=True"
+def find_settings(
+    server: str | None = None,
+    *,
+    api_key: str | None = None,
+    project: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> FoundSettings:
+    """Find which settings are in force and where each comes from, complete or not.
+
+    Args:
+        server: See `load_settings`, as for the others.
+        api_key: It is not checked here.
+        project: Nor is this.
+        environment: The variables.
+
+    Raises:
+        ConfigError: The server has not the form of one; a file can't be read, or holds what it must
+            not; the key's file can be read by others; or only the repository names the server.
+    """
+    files = _Files()
+    place = (
+        _given(server, "TESTVIBE_SERVER", environment)
+        or files.repository_server
+        or files.user_server
+    )
+    if place is not None:
+        place = Setting(server_name(place.value, place.prefix), place.source)
+    key = _given(api_key, "TESTVIBE_API_KEY", environment)
+    if key is None and place is not None:
+        key = files.api_key(place.value)
+    return FoundSettings(
+        server=place,
+        api_key=key,
+        project=_given(project, "TESTVIBE_PROJECT", environment) or files.project(place),
+    )
+
+
+def _given(argument: str | None, name: str, environment: Mapping[str, str]) -> Setting | None:
+    """Return what an argument or a variable says; one that is empty says nothing."""
+    if argument:
+        return Setting(argument, ARGUMENT)
+    return Setting(value, name) if (value := environment.get(name)) else None
+
+
+class _Files:
+    """What the files say, each read when it is first asked for."""
+
+    @cached_property
+    def _repository(self) -> RepositoryFile | None:
+        return read_repository_file()
+
+    @cached_property
+    def _user(self) -> UserFile | None:
+        return read_user_file()
+
+    @property
+    def repository_server(self) -> Setting | None:
+        """The server that the repository names, if the user knows it too."""
+        if self._repository is None or self._repository.server is None:
+            return None
+        setting = _from(self._repository.path, self._repository.server)
+        server = server_name(setting.value, setting.prefix)
+        if server not in self._known_servers:
+            message = (
+                f"{setting.prefix}you have not named the server {server} yourself, and a "
+                "repository can't decide where an API key is sent: if it is right, log in to it "
+                "with testvibe-async login, or set TESTVIBE_SERVER"
+            )
+            raise ConfigError(message)
+        return setting
+
+    @property
+    def user_server(self) -> Setting | None:
+        """The server that the user logged in to last."""
+        if self._user is None or self._user.server is None:
+            return None
+        return _from(self._user.path, self._user.server)
+
+    def api_key(self, server: str) -> Setting | None:
+        """Return the key that the user stored for one server."""
+        if self._user is None or (key := self._api_keys.get(server)) is None:
+            return None
+        if not self._user.is_private:
+            message = (
+                f"{self._user.path} can be read by others, so the API key in it is not used: "
+                "make it private with chmod 600, and revoke the key if others use this machine"
+            )
+            raise ConfigError(message)
+        return _from(self._user.path, key)
+
+    def project(self, server: Setting | None) -> Setting | None:
+        """Return the repository's project, unless it is one of another server."""
+        if self._repository is None or self._repository.project is None:
+            return None
+        setting = _from(self._repository.path, self._repository.project)
+        named = self._repository.server
+        is_elsewhere = (
+            named is not None
+            and server is not None
+            and server_name(named, setting.prefix) != server.value
         )
-        raise ConfigError(message)
-    name = f"[{host}]" if ":" in host else host
-    is_usual = port in {None, {"http": 80, "https": 443}[parts.scheme]}
-    return f"{parts.scheme}://{name}" + ("" if is_usual else f":{port}")
+        return None if is_elsewhere else setting
+
+    @property
+    def _known_servers(self) -> set[str]:
+        default = self.user_server
+        return {*self._api_keys, *([server_name(default.value, default.prefix)] if default else [])}
+
+    @cached_property
+    def _api_keys(self) -> dict[str, str]:
+        if self._user is None:
+            return {}
+        prefix = f"{self._user.path}: "
+        return {server_name(name, prefix): key for name, key in self._user.api_keys.items()}
 
 
-def _is_ipv6(host: str) -> bool:
-    return ":" in host and _is_address(host)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine."""
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
-
-
-def require_seconds(name: str, value: float) -> float:
-    """Return a duration, if it is one: a finite number of seconds above 0.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    return _above_zero(name, value, "a number of seconds")
-
-
-def require_rate(name: str, value: float) -> float:
-    """Return a rate, if it is one: a finite number of requests a second above 0.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    return _above_zero(name, value, "a number of requests a second")
-
-
-def _above_zero(name: str, value: float, what: str) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= sys.float_info.max:
-        message = f"{name} must be {what} above 0, not {value!r}"
-        raise ConfigError(message)
-    return float(value)
-
-
-def require_count(name: str, value: int) -> int:
-    """Return a number of things, if it is one: whole, and 1 or more.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        message = f"{name} must be a whole number from 1, not {value!r}"
-        raise ConfigError(message)
-    return value
+def _from(path: Path, value: str) -> Setting:
+    return Setting(value, str(path))

@@ -33,7 +33,10 @@ ON_A_TERMINAL = (
 Ended = tuple[tuple[str, str], int]
 """Standard output and standard error, and the exit code."""
 
-_SET_FOR_OTHERS = ("TESTVIBE_", "PYTEST_", "NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES")
+_SET_FOR_OTHERS = (
+    *("TESTVIBE_", "PYTEST_", "PYTHONUNBUFFERED"),
+    *("NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES"),
+)
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -44,22 +47,27 @@ def environment(**variables: str) -> dict[str, str]:
     return own | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)} | variables
 
 
-def finished(*arguments: str, python: tuple[str, ...] = MODULE) -> Ended:
-    """Run the command to its end."""
-    with started(*arguments, python=python) as process:
-        return process.communicate(), process.returncode
+def finished(
+    *arguments: str, python: tuple[str, ...] = MODULE, stdin: str = "", **variables: str
+) -> Ended:
+    """Run the command to its end, with some text on its standard input."""
+    with started(*arguments, python=python, **variables) as process:
+        return process.communicate(stdin), process.returncode
 
 
 @contextmanager
-def started(*arguments: str, python: tuple[str, ...] = MODULE) -> Generator[subprocess.Popen[str]]:
-    """Start the command with its output in pipes; it does not outlive the context."""
+def started(
+    *arguments: str, python: tuple[str, ...] = MODULE, **variables: str
+) -> Generator[subprocess.Popen[str]]:
+    """Start the command with its input and output in pipes; it does not outlive the context."""
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, *python, *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env=environment(),
+        env=environment(**variables),
     ) as process:
         try:
             yield process
@@ -86,6 +94,10 @@ class Terminal:
     def press_ctrl_c(self) -> None:
         """Type what makes the terminal send SIGINT."""
         os.write(self._ours, b"\x03")
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._ours, f"{line}\n".encode())
 
     def read_until(self, text: str) -> None:
         """Read until some text was shown."""

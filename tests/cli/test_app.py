@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
-import runpy
+import logging
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,20 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 import testvibe_async
-from tests.cli.process import environment, finished
+from tests.cli.conftest import environment_of
+from tests.cli.process import MODULE, environment, finished
+from tests.conftest import KEY
 from testvibe_async import NotSentError, cli
 from testvibe_async.cli import app, demo
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Generator[None]:
-    """Leave SIGTERM as it was."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    from tests.cli.conftest import Call, Run, Service
+    from testvibe_async.testing import Emulator
 
 
 def code_of(*arguments: str) -> int | str | None:
@@ -37,8 +34,9 @@ def code_of(*arguments: str) -> int | str | None:
 def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As a module it is the same command, and knows its version."""
     monkeypatch.setattr(sys, "argv", ["testvibe-async", "--version"])
+    monkeypatch.delitem(sys.modules, "testvibe_async.cli.__main__", raising=False)
     with pytest.raises(SystemExit) as caught:
-        runpy.run_module("testvibe_async.cli", run_name="__main__")
+        importlib.import_module("testvibe_async.cli.__main__")
     assert not caught.value.code
     assert capsys.readouterr().out == f"{testvibe_async.__version__}\n"
 
@@ -50,6 +48,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Usage: testvibe-async COMMAND" in output
     assert " demo " in output
     assert " emulator " in output
+    assert "Run the tests of features." in output
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_bad_folder_is_said_in_one_sentence(
     assert captured.err == "testvibe-async: /no/such is no folder with .feature files in it.\n"
 
 
-def test_failure_on_the_way_exits_with_1(
+def test_failure_on_the_way_exits_with_5(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An error of the SDK is one line, whatever it holds, and no traceback."""
@@ -91,8 +90,156 @@ def test_failure_on_the_way_exits_with_1(
         raise NotSentError("refused\x1b[2J", method="GET", url="http://s")
 
     monkeypatch.setattr(demo, "perform", perform)
-    assert code_of("demo") == 1
+    assert code_of("demo") == 5
     assert capsys.readouterr().err == "testvibe-async: GET http://s: refused\\x1b[2J\n"
+
+
+def raise_from_demo(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    async def perform(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(demo, "perform", perform)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (OSError(28, "No space left on device", "x/y"), 2, "x/y: No space left on device"),
+        (OSError("odd"), 2, "this machine: odd"),
+        (RuntimeError("no\nsuch\x1b[2J"), 70, "an error that should not be: RuntimeError: no such"),
+    ],
+)
+def test_what_should_not_be_is_one_sentence_too(
+    error: Exception, code: int, sentence: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the machine, and a defect of ours, are a sentence and a code, not a traceback."""
+    raise_from_demo(monkeypatch, error)
+    ended = run("demo")
+    assert (ended.code, ended.output) == (code, "")
+    assert ended.errors.startswith(f"testvibe-async: {sentence}")
+    assert ended.errors.count("\n") == 1
+    assert "\x1b" not in ended.errors
+
+
+async def test_a_defect_shows_where_it_is_if_asked(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With -vv a defect comes with its traceback, in which there is no key."""
+
+    def find(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError(f"a key: {KEY}")
+
+    monkeypatch.setattr("testvibe_async.cli.settings.find_settings", find)
+    quiet = await call("settings")
+    assert quiet.code == 70
+    assert quiet.errors.endswith("RuntimeError: a key: tvb_kkkk…; -vv shows where\n")
+    loud = await call("settings", "-vv")
+    assert loud.code == 70
+    assert "Traceback" in loud.errors
+    assert KEY[8:] not in loud.errors
+
+
+def test_a_closed_pipe_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody reads any more, the command ends without a word."""
+    raise_from_demo(monkeypatch, BrokenPipeError())
+    ended = run("demo")
+    assert (ended.code, ended.output, ended.errors) == (141, "", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--version", "configs", "features show Checkout", "--install-completion --shell bash"],
+)
+def test_a_closed_pipe_is_quiet_in_a_process_of_its_own(arguments: str, served: Service) -> None:
+    """The same holds for what was not yet written, and for what Python would flush at its end."""
+    command = shlex.join([sys.executable, *MODULE, *arguments.split()])
+    ended = subprocess.run(  # noqa: S603 - our own
+        ["/bin/bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"],
+        env=environment(**environment_of(served)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("141\n", "")
+
+
+@pytest.mark.parametrize(("flags", "levels"), [("", ""), ("-v", "INFO"), ("-vv", "INFO DEBUG")])
+async def test_logs_go_to_standard_error(
+    flags: str, levels: str, call: Call, signed_in: Emulator
+) -> None:
+    """Without -v nothing is logged; -v tells what was dispatched, -vv each request too."""
+    await call("projects", "-vv")  # what an earlier command in the process asked for is over
+    ended = await call("run", "Checkout", *flags.split())
+    assert ended.code == 0
+    found = [level for level in ("INFO", "DEBUG") if f" {level} " in ended.errors]
+    assert found == levels.split()
+    assert signed_in.api_key[8:] not in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [((), "testvibe-async: \\x1b[2J tvb_kkkk…"), (("-v",), " WARNING \\x1b[2J tvb_kkkk…")],
+)
+async def test_a_warning_is_one_harmless_line(
+    flags: tuple[str, ...], line: str, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A warning is told always, without traceback, key, and anything that a terminal obeys."""
+    await call("settings", "-vv")  # what an earlier command wanted is over
+    await call("settings", *flags)
+    logging.getLogger("asyncio").warning("\x1b[2J %s", KEY, exc_info=RuntimeError(KEY))
+    said = capsys.readouterr().err
+    assert said.endswith(f"{line}\n")
+    assert said.count("\n") == 1
+
+
+async def test_all_of_a_warning_is_told_if_asked(
+    call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -vv a warning has its traceback, still without the key."""
+    await call("settings", "-vvv")
+    logging.getLogger("testvibe_async").warning("it failed", exc_info=RuntimeError(KEY))
+    assert capsys.readouterr().err.endswith("it failed\nRuntimeError: tvb_kkkk…\n")
+
+
+def test_every_command_has_help_with_examples(run: Run) -> None:
+    """Each command's help says what it does, shows examples and has the options of all commands."""
+    without_common = {"emulator", "demo", "--install-completion"}
+    for name in app.NAMES:
+        helped = [(name,)] + [(name, each) for each in app.app[name] if not each.startswith("-")]
+        for words in helped if len(helped) == 1 else helped[1:]:
+            ended = run(*words, "--help")
+            assert ended.code == 0, words
+            assert f"Usage: testvibe-async {' '.join(words)}" in ended.output
+            has_examples = ended.output.count(f"testvibe-async {' '.join(words)}") > 1
+            assert has_examples or name in {"demo", "mcp"}, words
+            assert ("--no-color" in ended.output) is (name not in without_common), words
+
+
+def test_what_asks_nobody_loads_nothing_for_it() -> None:
+    """Neither the version nor the settings cost what a client and its HTTP would."""
+    for command in ("--version", "settings"):
+        script = (
+            "import sys; from testvibe_async.cli.app import run\n"
+            f"try: run(['{command}'])\n"
+            "finally: print({'aiohttp', 'asyncio', 'cattrs'} & set(sys.modules))"
+        )
+        (output, _), code = finished(python=("-c", script))
+        assert (output.splitlines()[-1], code) == ("set()", 0)
+
+
+def test_a_command_loads_its_own_module_alone() -> None:
+    """What a command does not need is not loaded."""
+    script = (
+        "import sys; from testvibe_async.cli.app import run\n"
+        "try: run(['settings'])\n"
+        "finally: print(*sorted(n for n in sys.modules if n.startswith('testvibe_async.')))"
+    )
+    (output, _), code = finished(python=("-c", script))
+    loaded = set(output.splitlines()[-1].split())
+    assert code == 0
+    assert "testvibe_async.cli.settings" in loaded
+    assert not {"testvibe_async.cli.features", "testvibe_async.cli.demo"} & loaded
+    assert not {name for name in loaded if name.startswith("testvibe_async.testing")}
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -159,6 +306,23 @@ def test_missing_extra_in_another_process() -> None:
     assert (code, output) == (2, "")
     assert errors.endswith("pip install 'testvibe-async[cli]'\n")
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["platformdirs", "tomlkit"])
+def test_an_extra_that_is_missed_later_is_named_too(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A package that only some commands need is named when one of them does."""
+
+    def find(*_arguments: object, **_options: object) -> None:
+        raise ModuleNotFoundError(name=package)
+
+    monkeypatch.setattr("testvibe_async.cli.settings.find_settings", find)
+    monkeypatch.setattr(sys, "argv", ["testvibe-async", "settings"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert f"needs {package}, which is not installed" in capsys.readouterr().err
 
 
 def test_other_missing_module_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

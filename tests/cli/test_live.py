@@ -1,141 +1,199 @@
-"""The board: what a client's hooks tell it, and how it is shown while it changes."""
+"""How a board is shown while it changes: lines, and a live table."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from rich.console import Console
 
-from testvibe_async import (
-    Dispatched,
-    Feature,
-    Generation,
-    GenerationRef,
-    Phase,
-    RunRef,
-    StatusChanged,
-    Transition,
-)
-from testvibe_async.cli.live import Board, shown
+from testvibe_async import Dispatched, Phase, RunRef, Transition
+from testvibe_async.cli.board import Board
+from testvibe_async.cli.live import FRAME_SECONDS, drawn, each_change, lines
 
 if TYPE_CHECKING:
-    from testvibe_async import Event, Ref
-    from testvibe_async.cli.view import Row
-
-RUN = RunRef(server="http://s", project="p", run_id=214, feature_id=12)
-GENERATION = GenerationRef(server="http://s", project="p", request_id="r", feature_id=15)
+    from testvibe_async.cli.rows import Row
 
 
-class Clock:
-    """A clock that is set by hand."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+def ref(number: int = 214) -> RunRef:
+    return RunRef(server="http://s", project="p", run_id=number, feature_id=12)
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def dispatch(board: Board, *numbers: int) -> None:
+    for number in numbers or (214,):
+        board.hooks.emit(Dispatched(ref(number)))
+
+
+def end(board: Board, status: str, number: int = 214) -> None:
+    board.update(ref(number), Transition(Phase.FINISHED, status, datetime.now(UTC)))
 
 
 @pytest.fixture
-def board(clock: Clock) -> Board:
-    return Board(clock)
+async def board() -> Board:
+    return Board(asyncio.get_running_loop().time)
 
 
-def emit(board: Board, event: Event) -> None:
-    board.hooks.emit(event)
-
-
-def change(phase: Phase, status: str, snapshot: object = None) -> Transition[object]:
-    return Transition(phase, status, datetime.now(UTC), snapshot)
-
-
-def only_row(board: Board) -> Row:
-    (row,) = board.rows
-    return row
-
-
-def test_dispatch_adds_a_row_of_the_features_name(board: Board, clock: Clock) -> None:
-    """A dispatched operation is queued from then on, under its feature's name."""
-    board.name([Feature(12, "Checkout")])
-    clock.now = 103.0
-    emit(board, Dispatched(RUN))
-    row = only_row(board)
-    assert (row.ref, row.feature, row.word, row.began) == (RUN, "Checkout", "queued", 103.0)
-    assert board.elapsed == 3.0
-
-
-@pytest.mark.parametrize("ref", [RUN, GENERATION])
-def test_operation_that_was_not_dispatched_here_has_a_row_too(board: Board, ref: Ref) -> None:
-    """The first transition of an operation that was attached adds its row."""
-    emit(board, StatusChanged(ref, change(Phase.ACTIVE, "running")))
-    row = only_row(board)
-    assert row.feature in {"feature 12", "feature 15"}
-    assert row.word == "running"
-
-
-def test_end_stops_the_clock_of_a_row(board: Board, clock: Clock) -> None:
-    """An operation's time runs until it is first seen to be over."""
-    emit(board, Dispatched(RUN))
-    clock.now = 105.0
-    emit(board, StatusChanged(RUN, change(Phase.FINISHED, "passed")))
-    clock.now = 109.0
-    board.update(RUN, change(Phase.FINISHED, "passed"))
-    assert only_row(board).elapsed(clock()) == 5.0
-
-
-def test_news_are_told_once(board: Board) -> None:
-    """What changes neither phase nor status is taken in, and not told as a change."""
-    told: list[str] = []
-    board.on_change = lambda row: told.append(row.word)
-    emit(board, Dispatched(GENERATION))
-    for snapshot in (None, Generation(15), Generation(15, "Checkout")):
-        board.update(GENERATION, change(Phase.ACTIVE, "generating", snapshot))
-    assert told == ["queued", "generating"]
-    assert only_row(board).snapshot == Generation(15, "Checkout")
-
-
-async def test_lines_are_printed_outside_of_the_hook(board: Board) -> None:
-    """Printing that fails, as into a closed pipe, never disturbs the client that told the news."""
-    console = Console(file=StringIO())
-    with shown(board, console, live=False):
-        emit(board, Dispatched(RUN))
-        assert text_of(console) == ""
-        await asyncio.sleep(0)
-        assert text_of(console) == "  0.0 s  run 214     queued      feature 12\n"
-        emit(board, StatusChanged(RUN, change(Phase.ACTIVE, "running")))
-    assert text_of(console).endswith("running     feature 12\n")
-
-
-def test_live_board_is_gone_before_the_whole_is_printed(board: Board) -> None:
-    """At the end the cursor is back, and the table is printed once more to stay."""
-    console = Console(file=StringIO(), force_terminal=True, width=80, height=24)
-    with shown(board, console, live=True):
-        emit(board, Dispatched(RUN))
-        assert text_of(console).endswith("\x1b[?25l")
-    drawn, _, left = text_of(console).partition("\x1b[?25h")
-    assert "run 214" in drawn
-    assert left.count("run 214") == 1
-
-
-def test_live_board_is_gone_after_an_error(board: Board) -> None:
-    """An error leaves no table behind, and the cursor is back."""
-    console = Console(file=StringIO(), force_terminal=True, width=80, height=24)
-    emit(board, Dispatched(RUN))
-    with pytest.raises(LookupError), shown(board, console, live=True):
-        raise LookupError
-    left = text_of(console).rpartition("\x1b[?25h")[2]
-    assert "\x1b[2K" in left
-    assert "run 214" not in left
+@pytest.fixture
+def terminal() -> Console:
+    return Console(file=StringIO(), force_terminal=True, width=80, height=24)
 
 
 def text_of(console: Console) -> str:
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
+
+
+def frames_of(console: Console) -> list[str]:
+    return text_of(console).split("\r\x1b[2K")
+
+
+async def test_lines_are_printed_outside_of_the_hook(board: Board) -> None:
+    """Printing that fails, as into a closed pipe, never disturbs the client that told the news."""
+    console = Console(file=StringIO())
+    with lines(board, console):
+        dispatch(board)
+        assert text_of(console) == ""
+        await asyncio.sleep(0)
+        assert text_of(console) == "   0.0 s  0/1  run 214     queued      feature 12\n"
+        end(board, "passed")
+    assert text_of(console).endswith("1/1  run 214     passed      feature 12\n")
+
+
+async def test_failing_reader_ends_the_wait(board: Board) -> None:
+    """What telling a change raises ends the body, and is raised as it is."""
+
+    def tell(_row: Row) -> None:
+        raise BrokenPipeError
+
+    async def body() -> None:
+        with each_change(board, tell):
+            dispatch(board)
+            await asyncio.sleep(3600)
+
+    with pytest.raises(BrokenPipeError):
+        await body()
+    assert asyncio.get_running_loop().time() < 1
+
+
+async def test_error_of_the_body_comes_first(board: Board) -> None:
+    """An error of the body is not hidden by changes that were not told yet."""
+    told: list[Row] = []
+
+    def body() -> NoReturn:
+        with each_change(board, told.append):
+            dispatch(board)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        body()
+    assert told == []
+
+
+async def test_nothing_is_told_afterwards(board: Board) -> None:
+    """Once it is closed the board tells nobody."""
+    told: list[Row] = []
+    with each_change(board, told.append):
+        dispatch(board)
+    dispatch(board, 215)
+    await asyncio.sleep(0)
+    assert [row.ref for row in told] == [ref()]
+
+
+async def test_table_is_drawn_anew_while_time_goes_by(board: Board, terminal: Console) -> None:
+    """Each frame shows the time at that moment."""
+    dispatch(board)
+    with drawn(board, terminal):
+        await asyncio.sleep(2.1)
+    frames = text_of(terminal)
+    assert "0.0 s" in frames
+    assert "1.0 s" in frames
+    assert "2.0 s" in frames
+    assert "3.0 s" not in frames
+
+
+async def test_table_is_gone_at_the_end(board: Board, terminal: Console) -> None:
+    """The cursor is back, and what is said next stands where the table was."""
+    with drawn(board, terminal):
+        dispatch(board)
+        assert text_of(terminal).startswith("\x1b[?25l")
+        await asyncio.sleep(1)
+    shown, _, left = text_of(terminal).rpartition("\x1b[?25h")
+    assert "run 214" in shown
+    assert "run 214" not in left
+    assert "\x1b[2K" in left
+
+
+async def test_table_is_gone_after_an_error(board: Board, terminal: Console) -> None:
+    """An error leaves no table behind either."""
+    dispatch(board)
+    with pytest.raises(LookupError), drawn(board, terminal):
+        raise LookupError
+    left = text_of(terminal).rpartition("\x1b[?25h")[2]
+    assert "\x1b[2K" in left
+    assert "run 214" not in left
+
+
+async def test_failures_are_printed_above_as_they_come(board: Board, terminal: Console) -> None:
+    """What goes wrong has its own line above the table from then on; what goes well has none."""
+    dispatch(board, 214, 215)
+    with drawn(board, terminal):
+        end(board, "failed", 214)
+        end(board, "passed", 215)
+        await asyncio.sleep(1)
+    assert text_of(terminal).count("feature 12, run 214") == 1
+    assert "feature 12, run 215" not in text_of(terminal)
+
+
+async def test_failure_at_the_very_end_is_printed_once(board: Board, terminal: Console) -> None:
+    """A failure that nobody had the time to draw is told before the table is gone."""
+    dispatch(board)
+    with drawn(board, terminal):
+        end(board, "failed")
+    assert text_of(terminal).count("feature 12, run 214") == 1
+
+
+async def test_resized_terminal_is_cleared_and_drawn_anew(board: Board, terminal: Console) -> None:
+    """On a terminal of another size nothing of the old table is left, and no failure is lost."""
+    dispatch(board, 214, 215)
+    with drawn(board, terminal):
+        end(board, "failed", 214)
+        await asyncio.sleep(FRAME_SECONDS)
+        terminal.size = (60, 12)
+        await asyncio.sleep(2 * FRAME_SECONDS)
+    before, _, after = text_of(terminal).partition("\x1b[2J\x1b[H")
+    assert "feature 12, run 214" in before
+    assert "feature 12, run 214" in after
+    assert "run 215" in after
+    widths = [len(re.sub(r"\x1b\[[\d;?]*\w", "", line)) for line in after.splitlines()]
+    assert max(widths) <= 60
+
+
+async def test_no_frame_is_higher_than_the_terminal(board: Board, terminal: Console) -> None:
+    """With 200 operations on 24 lines the table leaves room for what is above it."""
+    dispatch(board, *range(200))
+    with drawn(board, terminal):
+        await asyncio.sleep(1)
+    assert 10 < max(frame.count("\n") for frame in frames_of(terminal)) <= 18
+
+
+async def test_terminal_that_is_gone_ends_the_wait(board: Board) -> None:
+    """Drawing that fails ends the body with that error."""
+
+    class Gone(StringIO):
+        def write(self, text: str, /) -> int:
+            if "run 214" in text:
+                raise OSError(5, "Input/output error")
+            return len(text)
+
+    async def body() -> None:
+        console = Console(file=Gone(), force_terminal=True, width=80, height=24)
+        with drawn(board, console):
+            dispatch(board)
+            await asyncio.sleep(3600)
+
+    with pytest.raises(OSError, match="Input/output"):
+        await body()

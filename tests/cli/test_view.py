@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,16 @@ from rich.console import Console
 
 from testvibe_async import (
     CaseResult,
-    Generation,
+    ForbiddenError,
     GenerationRef,
     Phase,
     Run,
     RunRef,
     RunStatus,
     RunSummary,
-    Section,
 )
 from testvibe_async.cli import view
-from testvibe_async.cli.view import Row
+from testvibe_async.cli.rows import Row, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,44 +55,73 @@ def shown(renderable: RenderableType, *, width: int = 80, colours: bool = False)
     return [line.rstrip() for line in console.export_text(styles=colours).splitlines()]
 
 
-def board(rows: Sequence[Row], *, width: int = 80, height: int | None = None) -> list[str]:
-    return shown(view.board(rows, now=2.5, width=width, height=height), width=width)
+def refused(message: str = "Not with this key.") -> ForbiddenError:
+    return ForbiddenError(message, status=403, method="POST", url="http://s/run")
+
+
+def standing(rows: Sequence[Row], *, asked: int = 0) -> Standing:
+    over = sum(each.ended is not None for each in rows)
+    return Standing(rows=rows, asked=max(asked, len(rows)), ended=over, began=0.0, now=2.5)
+
+
+def board(
+    rows: Sequence[Row], *, asked: int = 0, width: int = 80, height: int | None = None
+) -> list[str]:
+    drawn = view.board(standing(rows, asked=asked), width=width, height=height)
+    return shown(drawn, width=width)
 
 
 def test_board_shows_each_operation_and_what_they_add_up_to() -> None:
-    """The table has a line for each operation, and counts them beneath."""
+    """The table has a line for each operation; a bar and the counts are beneath."""
     rows = [
         row(ref=GENERATION, feature="Checkout", phase=ACTIVE, status="generating"),
         row(214, began=1.0),
-        row(215, phase=ACTIVE, status="running"),
+        row(215, phase=ACTIVE, status="running", config="Mobile"),
         ended(216, total=4, passed=4),
         ended(217, total=4, passed=3, failed=1),
+        row(feature="Returns", ref=None, error=refused(), ended=2.0),
     ]
-    assert board(rows) == [
-        "Feature      Operation   Status      Elapsed  Result",
-        "Checkout     generation  generating    2.5 s",
-        "Feature 214  run 214     queued        1.5 s",
-        "Feature 215  run 215     running       2.5 s",
-        "Feature 216  run 216     passed        3.0 s  4 tests passed",
-        "Feature 217  run 217     failed        3.0 s  1 of 4 tests failed",
+    assert board(rows, asked=12) == [
+        "Feature               Operation   Status      Elapsed  Result",
+        "Checkout              generation  generating    2.5 s",
+        "Feature 214           run 214     queued        1.5 s",
+        "Feature 215 [Mobile]  run 215     running       2.5 s",
+        "Feature 216           run 216     passed        3.0 s  4 tests passed",
+        "Feature 217           run 217     failed        3.0 s  1 of 4 tests failed",
+        "Returns               —           error         2.0 s  Not with this key.",
         "",
-        "1 queued, 1 generating, 1 running, 1 passed, 1 failed",
+        "━━━━━━━━━━╺━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  9 left, 2.5 s",
+        "6 waiting, 1 queued, 1 generating, 1 running, 1 passed, 1 failed, 1 error",
     ]
 
 
 def test_board_without_operations_is_a_heading() -> None:
-    """Before anything was dispatched there is the heading alone."""
-    assert board([]) == ["Feature  Operation   Status      Elapsed  Result", "", ""]
+    """Before anything was dispatched there is the heading, and what waits."""
+    lines = board([], asked=3)
+    assert lines[:2] == ["Feature  Operation   Status      Elapsed  Result", ""]
+    assert lines[2].endswith("  3 left, 2.5 s")
+    assert lines[3:] == ["3 waiting"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_board_never_breaks_a_line(width: int) -> None:
-    """Names that are too long are cut, in a wide script too, so that each row is one line."""
-    rows = [row(feature="A feature of a long name " * 9), row(feature="買い物かご" * 30)]
+    """Names and reasons that are too long are cut, in a wide script too: each row is one line."""
+    rows = [
+        row(feature="A feature of a long name " * 9),
+        row(feature="買い物かご" * 30),
+        row(error=refused("It says a lot " * 20), ended=1.0),
+    ]
     lines = board(rows, width=width)
-    assert len(lines) == 5
+    assert len(lines) == 7
     assert all(cell_len(line) <= width for line in lines)
-    assert all("…" in line for line in lines[1:3])
+    assert all("…" in line for line in lines[1:4])
+
+
+def test_wide_board_has_more_of_a_reason() -> None:
+    """A reason takes the room that the names leave."""
+    reason = "This feature has no generated tests, so nothing could be run."
+    lines = board([row(feature="Login", error=refused(reason), ended=1.0)], width=110)
+    assert lines[1].endswith(reason)
 
 
 def test_low_board_shows_what_is_at_work_first() -> None:
@@ -104,45 +133,38 @@ def test_low_board_shows_what_is_at_work_first() -> None:
         row(4, phase=ACTIVE, status="running"),
         ended(5, total=1, failed=1, at=0.5),
     ]
-    lines = board(rows, height=7)
-    assert len(lines) == 7
+    lines = board(rows, height=9)
+    assert len(lines) == 8
     assert [line.split()[3] for line in lines[1:4]] == ["2", "3", "4"]
-    assert lines[4:] == [
-        "… and 2 more: 1 passed, 1 failed",
-        "",
-        "1 queued, 1 running, 2 passed, 1 failed",
-    ]
+    assert lines[4:6] == ["… and 2 more: 1 passed, 1 failed", ""]
+    assert lines[7] == "1 queued, 1 running, 2 passed, 1 failed"
 
 
-def test_board_keeps_to_its_height() -> None:
-    """A board of any height takes no more lines, but for those that every board has."""
-    rows = [row(number) for number in range(50)]
-    for height in (1, 4, 5, 6, 24, 52, 53, 60):
-        assert len(board(rows, height=height)) == max(5, min(height, 53))
+def test_board_leaves_room_for_what_is_printed_above() -> None:
+    """On a usual terminal some lines stay free, on a low one just the cursor's."""
+    rows = [row(number) for number in range(200)]
+    drawn = {height: len(board(rows, height=height)) for height in (1, 7, 8, 12, 19, 20, 24, 40)}
+    assert drawn == {1: 7, 7: 7, 8: 7, 12: 11, 19: 18, 20: 13, 24: 17, 40: 33}
 
 
-@pytest.mark.parametrize(
-    ("snapshot", "expected"),
-    [
-        (None, ""),
-        (Run(1, RunStatus.RUNNING, summary=RunSummary()), ""),
-        (Run(1, RunStatus.PASSED), ""),
-        (Run(1, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "1 test passed"),
-        (
-            Run(1, RunStatus.PASSED, summary=RunSummary(total=3, passed=2, other=1)),
-            "2 of 3 tests passed",
-        ),
-        (Generation(), ""),
-        (Generation(sections=(Section("a"),)), "0 of 1 section"),
-        (
-            Generation(sections=(Section("a", conclusion="success"), Section("b"))),
-            "1 of 2 sections",
-        ),
-    ],
-)
-def test_result_says_what_is_known(snapshot: object, expected: str) -> None:
-    """A result is what the snapshot tells, and nothing where it tells nothing."""
-    assert row(phase=ACTIVE, status="running", snapshot=snapshot).result == expected
+def test_board_that_fits_is_whole() -> None:
+    """A board of few rows shows all of them."""
+    rows = [row(number) for number in range(19)]
+    assert len(board(rows, height=24)) == 23
+    assert not any("more" in line for line in board(rows, height=24))
+    assert len(board([*rows, row(19)], height=24)) == 17
+
+
+@pytest.mark.parametrize(("ended_rows", "filled"), [(0, 0), (1, 10), (2, 20), (4, 40)])
+def test_bar_fills_with_what_is_over(ended_rows: int, filled: int) -> None:
+    """The bar is as full as operations are over, and red from the first failure on."""
+    rows = [ended(number, total=1, passed=1) for number in range(ended_rows)]
+    drawn = view.board(standing(rows, asked=4), width=80)
+    bar = shown(drawn, colours=True)[-2]
+    green = re.search(r"\x1b\[32m(━+)", bar)
+    assert len(green[1] if green else "") == filled
+    failed = view.board(standing([ended(9, total=1, failed=1)]), width=80)
+    assert "\x1b[1;31m━" in shown(failed, colours=True)[-2]
 
 
 def test_unknown_status_is_shown_as_it_came() -> None:
@@ -152,74 +174,45 @@ def test_unknown_status_is_shown_as_it_came() -> None:
 
 
 def test_line_tells_all_of_one_change() -> None:
-    """A line has the time, the operation, how it stands, and the result."""
-    assert shown(view.line(row(), 0.04)) == ["  0.0 s  run 214     queued      Feature 214"]
-    assert shown(view.line(ended(total=2, passed=1, failed=1), 12.34)) == [
-        " 12.3 s  run 214     failed      Feature 214: 1 of 2 tests failed"
+    """A line has the time, how many are over, the operation, how it stands, and the result."""
+    rows = [row(), ended(215, total=2, passed=1, failed=1)]
+    assert shown(view.line(rows[0], standing(rows, asked=200))) == [
+        "   2.5 s    1/200  run 214     queued      Feature 214"
+    ]
+    assert shown(view.line(rows[1], standing(rows))) == [
+        "   2.5 s  1/2  run 215     failed      Feature 215: 1 of 2 tests failed"
     ]
 
 
-def test_failures_begin_with_what_was_expected() -> None:
-    """Of each error the first lines are shown, and a sign where there are more."""
-    tests = [
-        CaseResult("Passes", "passed"),
-        CaseResult("Long", "failed", error="Error: a\n\nLocator: b\n\tc\nd\n"),
-        CaseResult("Short", "failed", error="\x1b[31mError:\x1b[39m short"),
-        CaseResult("Silent", "failed"),
+def test_headline_tells_what_went_wrong() -> None:
+    """A headline has the word first, then what it is of, and why."""
+    assert shown(view.headline(ended(total=2, failed=2))) == [
+        "failed  Feature 214, run 214: 2 of 2 tests failed"
     ]
-    rows = [ended(214, *tests, total=4, passed=1, failed=3), ended(215, total=1, passed=1)]
-    assert shown(view.failures(rows)) == [
-        "Feature 214, run 214",
-        "  Long",
-        "    Error: a",
-        "    Locator: b",
-        "            c …",
-        "  Short",
-        "    Error: short",
-        "  Silent",
-        "    no error given",
+    assert shown(view.headline(row(ref=None, error=refused(), ended=1.0))) == [
+        "error  Feature 214: Not with this key."
     ]
-
-
-def test_failures_are_wrapped_to_a_width() -> None:
-    """On a terminal long lines go on beneath themselves; elsewhere they stay whole."""
-    test = CaseResult("Test", "failed", error="Error: strict mode violation: it has two elements")
-    rows = [ended(214, test, total=1, failed=1)]
-    assert shown(view.failures(rows, width=40))[2:] == [
-        "    Error: strict mode violation: it has",
-        "      two elements",
-    ]
-    assert len(shown(view.failures(rows))) == 3
-
-
-def test_in_flight_names_what_is_not_over() -> None:
-    """The refs of what is not over stand one a line; only what follows a ref is ever cut."""
-    rows = [row(ref=GENERATION, feature="Checkout with gift card"), row(), ended(215, total=1)]
-    assert str(view.in_flight(rows, width=80)).splitlines() == [
-        "  generation b23a0571-ef27-4fe7-bd70-a09093d44bf9 of feature 15  Checkout with …",
-        "  run 214  Feature 214",
-    ]
-    assert "  Checkout with gift card\n" in str(view.in_flight(rows))
-    assert not view.in_flight([])
+    unknown = row(phase=FINISHED, status="failed", ended=1.0)
+    assert shown(view.headline(unknown)) == ["failed  Feature 214, run 214"]
 
 
 HOSTILE = "[red]x[/red] \x1b]0;owned\x07\x9b2J\r\nnext \u202eflip \ud800"
 
 
 def test_what_came_from_the_service_is_only_text() -> None:
-    """Neither markup nor control characters in names, words and errors take effect."""
-    test = CaseResult(HOSTILE, "failed", error=HOSTILE)
-    run = Run(1, RunStatus.FAILED, summary=RunSummary(total=1, failed=1), tests=(test,))
+    """Neither markup nor control characters in names, words and reasons take effect."""
+    run = Run(1, RunStatus.FAILED, summary=RunSummary(total=1, failed=1))
     hostile = row(feature=HOSTILE, phase=FINISHED, status="failed", ended=1.0, snapshot=run)
-    strange = row(feature=HOSTILE, phase=ACTIVE, status=HOSTILE)
-    for renderable in (
-        view.board([hostile, strange], now=1.0, width=200),
-        view.line(hostile, 1.0),
-        view.line(strange, 1.0),
-        view.failures([hostile]),
-        view.in_flight([strange]),
-    ):
-        text = "\n".join(shown(renderable, width=200))
+    strange = row(feature="x", config=HOSTILE, phase=ACTIVE, status=HOSTILE)
+    wrong = row(feature="x", error=refused(HOSTILE), ended=1.0)
+    rows = [hostile, strange, wrong]
+    renderables: list[RenderableType] = [
+        view.board(standing(rows), width=400),
+        *(view.line(each, standing(rows)) for each in rows),
+        *(view.headline(each) for each in (hostile, wrong)),
+    ]
+    for renderable in renderables:
+        text = "\n".join(shown(renderable, width=400))
         assert "[red]x[/red] \\x1b]0;owned\\x07\\x9b2J" in text
         assert not set(text) & set("\x1b\x07\x9b\r\u202e\ud800")
 
@@ -227,6 +220,6 @@ def test_what_came_from_the_service_is_only_text() -> None:
 def test_colours_follow_the_status() -> None:
     """On a terminal with colours what failed is red, and what passed green."""
     rows = [ended(1, total=1, passed=1), ended(2, total=1, failed=1)]
-    text = "\n".join(shown(view.board(rows, now=0.0, width=80), colours=True))
+    text = "\n".join(shown(view.board(standing(rows), width=80), colours=True))
     assert "\x1b[32mpassed" in text
     assert "\x1b[1;31mfailed" in text

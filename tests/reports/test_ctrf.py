@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # it ships no types
+from jsonschema import Draft7Validator
 
 from testvibe_async import CaseResult, __version__
 from testvibe_async.reports import to_ctrf

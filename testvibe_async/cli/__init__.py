@@ -10,7 +10,7 @@ import sys
 
 __all__ = ["main"]
 
-_EXTRA = {"cyclopts", "rich"}
+_EXTRA = {"cyclopts", "platformdirs", "rich", "tomlkit"}
 
 
 def main() -> None:

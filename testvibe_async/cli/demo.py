@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from testvibe_async import Client, FeatureStatus, Run
-from testvibe_async.cli import view
+from testvibe_async import BatchItem, Client, FeatureStatus, Run, RunRef
+from testvibe_async.cli import details
+from testvibe_async.cli.board import Board
+from testvibe_async.cli.dispatch import jobs_of
 from testvibe_async.cli.emulator import Speed, make_emulator
-from testvibe_async.cli.live import Board, shown
+from testvibe_async.cli.ending import Ending
+from testvibe_async.cli.live import drawn, lines
+from testvibe_async.cli.words import many
 from testvibe_async.testing import Scenario
 
 if TYPE_CHECKING:
@@ -62,25 +66,31 @@ async def perform(
     try:
         async with emulator, _client(emulator, board, poll_interval) as client:
             _say(console, Text(f"An emulated TestVibe serves at {emulator.url}.\n"))
-            with shown(board, console, live=live):
-                await _work(client, board)
+            with (drawn if live else lines)(board, console):
+                items = await _work(client, board)
     except BaseException:
         _say(console, _how_far(board, _width(console)))
         raise
-    _say(console, _outcome(board, _width(console)))
+    if live:
+        console.print(board.draw(console.width))
+    _say(console, _outcome(items, board, _width(console)))
 
 
-async def _work(client: Client, board: Board) -> None:
+async def _work(client: Client, board: Board) -> list[BatchItem[Run]]:
     """Generate the feature that has no tests yet, then run all at once."""
     project = client.project()
     features = [each for each in await project.list_features() if each.kind != "suggestion"]
-    board.name(features)
+    board.expect(jobs_of(features), RunRef)
     generation = await project.generate_feature(_to_generate(features).id)
     async for change in generation.updates():
         board.update(generation.ref, change)
     (await generation).raise_for_status()
-    runs = await asyncio.gather(*(project.run_feature(each.id) for each in features))
-    await client.gather(*runs)
+    items: list[BatchItem[Run]] = []
+    async with project.run_features(features) as batch:
+        async for item in batch:
+            board.settle(item)
+            items.append(item)
+    return items
 
 
 def _to_generate(features: Sequence[Feature]) -> Feature:
@@ -115,28 +125,26 @@ def _client(emulator: Emulator, board: Board, poll_interval: float) -> Client:
 
 def _how_far(board: Board, width: int | None) -> Text:
     """Say what is still going on when the demo ends before its time."""
-    left = view.in_flight(board.rows, width=width)
-    if not left:
+    if not board.in_flight:
         return Text(f"Stopped after {board.elapsed:.1f} s, with nothing in flight.")
     return Text.assemble(
         (f"Stopped after {board.elapsed:.1f} s, with these still in flight:\n", "bold"),
-        left,
+        details.in_flight(board.in_flight, width=width),
         "\nThe real service would go on with them, and client.attach(ref) picks them up.",
     )
 
 
-def _outcome(board: Board, width: int | None) -> Text:
+def _outcome(items: Sequence[BatchItem[Run]], board: Board, width: int | None) -> Text:
     """Say how it went, the failed tests first."""
-    runs = [row for row in board.rows if isinstance(row.snapshot, Run)]
-    generations = len(board.rows) - len(runs)
+    ending = Ending(items=items, asked=len(items), seconds=board.elapsed)
     text = Text("\n")
-    aside = ""
-    if failures := view.failures(runs, width=width):
+    aside = "; failing tests are part of the show" if ending.failed_runs else ""
+    if failures := ending.story(width=width):
         text.append_text(failures).append("\n\n")
-        aside = "; failing tests are part of the show"
+    generations = len(board.rows) - len(items)
     return text.append(
-        f"{len(runs)} runs at once: {view.counts(runs)}{aside}.\n"
-        f"{generations} generation and {len(runs)} runs took {board.requests} requests "
+        f"{len(items)} runs at once: {ending.counts}{aside}.\n"
+        f"{many(generations, 'generation')} and {len(items)} runs took {board.requests} requests "
         f"and {board.elapsed:.1f} s.\n"
         "To try your own code on such a service: testvibe-async emulator"
     )

@@ -19,10 +19,9 @@ import anyio
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, Port  # noqa: TC002 - likewise
 from cyclopts.validators import Number
-from rich.console import Console
-from rich.text import Text
 
 from testvibe_async import ConfigError
+from testvibe_async.cli.output import Output
 from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:
@@ -47,6 +46,12 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
 
     It prints what a client needs as lines of shell: paste them into another terminal, or write them
     to a file and source that.
+
+    For example:
+
+        testvibe-async emulator
+        testvibe-async emulator --port 0 --speed 20 > emulator.env
+        testvibe-async emulator --features my-features --seed 7
 
     Args:
         port: The port on 127.0.0.1; 0 for any that is free.
@@ -95,8 +100,7 @@ def _announce(service: Emulator) -> None:
         "TESTVIBE_PROJECT": service.project_id,
     }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    # rich flushes each print, and ends the command where nobody reads.
-    Console().print(Text("\n".join(lines)), soft_wrap=True)
+    Output().text("\n".join(lines) + "\n")
     count = len(service.features)
     sys.stderr.write(f"Serving {count} features at {service.url} until Ctrl-C.\n")
 

@@ -1,7 +1,7 @@
-"""What is known of a command's operations, and how it reaches the terminal while it changes.
+"""How a board reaches the terminal while it changes.
 
-A `Board` listens to a client through its hooks, and decides nothing; `shown` draws it, as a live
-table on a terminal and line by line elsewhere. How it looks is `view`'s to say.
+A live table on a terminal, a line for each change elsewhere. It decides when something is drawn;
+how it looks is `view`'s to say. All of it happens in the event loop: no thread draws.
 """
 
 from __future__ import annotations
@@ -9,155 +9,160 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from attrs import evolve
+import anyio
 from rich.live import Live
 
-from testvibe_async import GenerationRef, Hooks, Phase, RunRef
 from testvibe_async.cli import view
-from testvibe_async.cli.view import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator
 
-    from rich.console import Console, Group
-    from rich.text import Text
+    from rich.console import Console
 
-    from testvibe_async import (
-        Dispatched,
-        Feature,
-        Ref,
-        RequestFinished,
-        StatusChanged,
-        Transition,
-    )
+    from testvibe_async.cli.board import Board
+    from testvibe_async.cli.rows import Row
 
-__all__ = ["Board", "shown"]
+__all__ = ["drawn", "each_change", "lines"]
 
-FRAMES_A_SECOND = 8
+Careful: TypeAlias = "Callable[[Callable[[], object]], None]"
+"""Calls a function, and ends the command where that raises."""
 
+FRAME_SECONDS = 0.125
 
-class Board:
-    """The operations of one client, each as it was last seen."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """Make an empty board.
-
-        Args:
-            clock: Returns the present, in seconds, such as the event loop's `time`.
-        """
-        self._clock = clock
-        self._began = clock()
-        self._names: dict[int | None, str] = {}
-        self._rows: dict[tuple[object, ...], Row] = {}
-        self.requests = 0
-        """How many requests were answered, or failed."""
-
-        self.on_change: Callable[[Row], object] = lambda _row: None
-        """Called with each row whose phase or status changed."""
-
-    @property
-    def hooks(self) -> Hooks:
-        """What to make the client with, so that it tells this board."""
-        return Hooks(
-            on_dispatched=self._dispatched, on_transition=self._changed, on_request=self._asked
-        )
-
-    @property
-    def rows(self) -> list[Row]:
-        """The operations, in the order in which they were dispatched."""
-        return list(self._rows.values())
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since this board was made."""
-        return self._clock() - self._began
-
-    def name(self, features: Iterable[Feature]) -> None:
-        """Learn the names of features: a dispatch tells of their ids alone."""
-        self._names.update((feature.id, feature.name) for feature in features)
-
-    def update(self, ref: Ref, change: Transition[object]) -> None:
-        """Take in how an operation stands."""
-        before = self._rows.get(ref.key) or self._add(ref)
-        is_over = change.phase is Phase.FINISHED
-        row = self._rows[ref.key] = evolve(
-            before,
-            phase=change.phase,
-            status=change.status,
-            snapshot=change.snapshot,
-            ended=before.ended or self._clock() if is_over else None,
-        )
-        if (row.phase, row.word) != (before.phase, before.word):
-            self.on_change(row)
-
-    def draw(self, width: int, height: int | None = None) -> Group:
-        """Return the board as it looks now; see `view.board`."""
-        return view.board(self.rows, now=self._clock(), width=width, height=height)
-
-    def _add(self, ref: Ref) -> Row:
-        feature_id = ref.feature_id if isinstance(ref, RunRef | GenerationRef) else None
-        feature = self._names.get(feature_id, f"feature {feature_id}")
-        row = self._rows[ref.key] = Row(ref=ref, feature=feature, began=self._clock())
-        return row
-
-    def _dispatched(self, event: Dispatched) -> None:
-        self.on_change(self._add(event.ref))
-
-    def _changed(self, event: StatusChanged) -> None:
-        self.update(event.ref, event.transition)
-
-    def _asked(self, _event: RequestFinished) -> None:
-        self.requests += 1
+REMEMBERED_LINES = 40
+"""How many of the lines above the table are printed again on a terminal that changed its size."""
 
 
 @contextmanager
-def shown(board: Board, console: Console, *, live: bool) -> Generator[None]:
-    """Show a board for as long as this is open, and the whole of it at the end.
+def lines(board: Board, console: Console) -> Generator[None]:
+    """Print each change as a line, for as long as this is open."""
 
-    Left by an error it leaves nothing drawn, so that what is said next stands on clear ground.
+    def tell(row: Row) -> None:
+        console.print(view.line(row, board.standing), soft_wrap=True)
 
-    Args:
-        board: What to show.
-        console: Where.
-        live: Whether to draw it anew several times a second; else each change is a line.
-    """
-    if not live:
-        with _lines(board, console):
-            yield
-        return
-    with Live(
-        # One line is left free: the cursor goes there at the end.
-        get_renderable=lambda: board.draw(console.width, console.height - 1),
-        console=console,
-        refresh_per_second=FRAMES_A_SECOND,
-        transient=True,
-    ):
+    with each_change(board, tell):
         yield
-    console.print(board.draw(console.width))
 
 
 @contextmanager
-def _lines(board: Board, console: Console) -> Generator[None]:
-    """Print each change as a line.
+def drawn(board: Board, console: Console) -> Generator[None]:
+    """Draw a board anew several times a second, for as long as this is open.
 
-    Not within the hook but right after it: where nobody reads on, printing raises, and that must
-    end the command rather than the client's work on one answer.
+    What goes wrong is printed above the table as it comes, and stays. The table itself is gone at
+    the end, so that what is said next stands on clear ground.
     """
-    lines: deque[Text] = deque()
+    painter = _Painter(board, console)
+    with each_change(board, painter.hear) as careful:
+        painter.start(careful)
+        try:
+            yield
+        finally:
+            painter.stop()
+
+
+@contextmanager
+def each_change(board: Board, tell: Callable[[Row], object]) -> Generator[Careful]:
+    """Call a function with each row that changed, for as long as this is open.
+
+    Not within the hook but right after it, in a callback of the event loop. What is raised there,
+    as where nobody reads the output any more, ends the body of this and is raised here.
+
+    Returns:
+        A function that calls another with the same care.
+    """
+    changed: deque[Row] = deque()
+    errors: list[Exception] = []
     loop = asyncio.get_running_loop()
 
-    def print_all() -> None:
-        while lines:
-            console.print(lines.popleft(), soft_wrap=True)
+    def tell_all() -> None:
+        while changed:
+            tell(changed.popleft())
+
+    def careful(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+            errors.append(error)
+            scope.cancel()
 
     def take_down(row: Row) -> None:
-        lines.append(view.line(row, board.elapsed))
-        loop.call_soon(print_all)
+        changed.append(row)
+        loop.call_soon(careful, tell_all)
 
-    board.on_change = take_down
+    before, board.on_change = board.on_change, take_down
     try:
-        yield
+        with anyio.CancelScope() as scope:
+            yield careful
+        if errors:
+            raise errors[0]
+        tell_all()
     finally:
-        print_all()
+        board.on_change = before
+
+
+class _Painter:
+    """Keeps a live table on a terminal."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._console = console
+        self._size = console.size
+        self._above: deque[Row] = deque(maxlen=REMEMBERED_LINES)
+        self._live = self._new_live()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def hear(self, row: Row) -> None:
+        """Print what went wrong above the table."""
+        if row.is_bad:
+            self._above.append(row)
+            self._tell(row)
+
+    def start(self, careful: Careful) -> None:
+        """Draw the first time, and from then on again and again."""
+        loop = asyncio.get_running_loop()
+
+        def paint() -> None:
+            self._paint()
+            self._timer = loop.call_later(FRAME_SECONDS, careful, paint)
+
+        self._live.start()
+        paint()
+
+    def stop(self) -> None:
+        """Take the table away."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._live.stop()
+
+    def _paint(self) -> None:
+        if self._console.size != self._size:
+            self._begin_anew()
+        self._live.refresh()
+
+    def _begin_anew(self) -> None:
+        """Clear a terminal that changed its size.
+
+        It may have broken the lines of the table anew, and then the table can't be found again.
+        """
+        self._size = self._console.size
+        self._live.stop()
+        self._console.clear()
+        self._live = self._new_live()
+        self._live.start()
+        for row in self._above:
+            self._tell(row)
+
+    def _tell(self, row: Row) -> None:
+        text = view.headline(row)
+        text.truncate(self._console.width, overflow="ellipsis")
+        self._console.print(text)
+
+    def _new_live(self) -> Live:
+        return Live(
+            get_renderable=lambda: self._board.draw(self._size.width, self._size.height),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+        )

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from .ctrf import to_ctrf
-from .files import write_report
+from .files import require_known_ending, write_report
 from .junit import to_junit
 from .markdown import to_markdown
 from .page import to_html
 from .report import ReportOptions
 
-__all__ = ["ReportOptions", "to_ctrf", "to_html", "to_junit", "to_markdown", "write_report"]
+__all__ = [
+    "ReportOptions",
+    "require_known_ending",
+    "to_ctrf",
+    "to_html",
+    "to_junit",
+    "to_markdown",
+    "write_report",
+]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .entries import Item
     from .report import ReportOptions
 
-__all__ = ["write_report"]
+__all__ = ["require_known_ending", "write_report"]
 
 _FORMATS = {
     ".xml": to_junit,
@@ -32,6 +32,20 @@ _FORMATS = {
     ".html": to_html,
     ".htm": to_html,
 }
+
+
+def require_known_ending(path: Path) -> None:
+    """Refuse a report's name that does not tell its format.
+
+    Raises:
+        ConfigError: It ends in none of those that are known.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        message = (
+            f"{path.name!r} does not tell the report's format: let it end in .xml (JUnit), "
+            ".json (CTRF), .md (Markdown), .html or .htm"
+        )
+        raise ConfigError(message)
 
 
 def write_report(
@@ -55,13 +69,8 @@ def write_report(
         OSError: The file can't be written.
     """
     path = Path(path)
-    render = _FORMATS.get(path.suffix.lower())
-    if render is None:
-        message = (
-            f"{path.name!r} does not tell the report's format: let it end in .xml (JUnit), "
-            ".json (CTRF), .md (Markdown), .html or .htm"
-        )
-        raise ConfigError(message)
+    require_known_ending(path)
+    render = _FORMATS[path.suffix.lower()]
     if render is to_html and "artifacts" in options:
         options["artifacts"] = _relative(options["artifacts"], path.parent)
     _replace(path, render(items, **options))

@@ -1,0 +1,112 @@
+"""The completion of commands and options by the shell."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from cyclopts.completion.detect import ShellDetectionError
+
+from testvibe_async.cli import app, completion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+BASH = shutil.which("bash")
+
+
+def script_for(shell: str, run: Run) -> str:
+    ended = run("--install-completion", "--shell", shell, "--output", "-")
+    assert (ended.code, ended.errors) == (0, "")
+    return ended.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_a_script_knows_every_command(shell: str, run: Run) -> None:
+    """For each shell there is a script, with every command and the options of each."""
+    script = script_for(shell, run)
+    for name in app.NAMES:
+        assert name.removeprefix("--") in script
+    for option in ("gherkin", "server", "no-color", "stdin"):
+        assert option in script
+
+
+@pytest.mark.skipif(BASH is None, reason="there is no bash on this machine")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("",), set(app.NAMES) - {"--install-completion"}),
+        (("fea",), {"features"}),
+        (("features", ""), {"list", "show", "create", "update", "delete"}),
+        (("features", "show", "--g"), {"--gherkin"}),
+        (("projects", "--no"), {"--no-color"}),
+    ],
+)
+def test_bash_completes(words: tuple[str, ...], expected: set[str], run: Run) -> None:
+    """bash itself, with the script loaded, completes commands, their parts and their options."""
+    assert BASH is not None
+    asked = (
+        f"{script_for('bash', run)}\n"
+        f"COMP_WORDS=(testvibe-async {' '.join(word or repr('') for word in words)})\n"
+        f"COMP_CWORD={len(words)}\n_testvibe_async\n"
+        "printf '%s\\n' \"${COMPREPLY[@]}\"\n"
+    )
+    ended = subprocess.run(  # noqa: S603 - our own
+        [BASH, "--norc", "-c", asked], capture_output=True, text=True, check=True
+    )
+    assert set(ended.stdout.split()) == expected
+    assert ended.stderr == ""
+
+
+PLACES = {
+    "bash": ".local/share/bash-completion/completions/testvibe-async",
+    "zsh": ".zsh/completions/_cyclopts_testvibe-async",
+}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_script_is_installed(
+    shell: str, run: Run, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script is put where the shell looks for it, and the shell loads it at its start."""
+    place = PLACES[shell]
+    for name in ("ZSH", "ZSH_CUSTOM"):
+        monkeypatch.delenv(name, raising=False)
+    ended = run("--install-completion", "--shell", shell)
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.output == (
+        f"The completion for {shell} is in {machine / place}. It works in the next shell.\n"
+    )
+    assert (machine / place).read_text() == script_for(shell, run)
+    assert place.rpartition("/")[0] in (machine / f".{shell}rc").read_text()
+
+
+def test_a_script_is_written_to_a_place_of_ones_own(run: Run, machine: Path) -> None:
+    """Where a place is named, nothing else is touched."""
+    place = machine / "completion.bash"
+    assert run("--install-completion", "--shell", "bash", "-o", str(place)).code == 0
+    assert place.read_text() == script_for("bash", run)
+    assert not (machine / ".bashrc").exists()
+
+
+def test_the_shell_is_seen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --shell it is the shell from which it was called."""
+    monkeypatch.setattr(completion, "detect_shell", lambda: "zsh")
+    ended = run("--install-completion", "--output", "-")
+    assert ended.output == script_for("zsh", run)
+
+
+def test_a_shell_that_cant_be_seen_must_be_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it can't be seen, the sentence says which there are."""
+
+    def fail() -> str:
+        raise ShellDetectionError
+
+    monkeypatch.setattr(completion, "detect_shell", fail)
+    ended = run("--install-completion")
+    assert (ended.code, ended.output) == (2, "")
+    assert "pass --shell bash, zsh, fish or powershell" in ended.errors

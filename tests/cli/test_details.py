@@ -1,0 +1,294 @@
+"""What is said of single runs and generations: pure functions, judged by their text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from testvibe_async import (
+    Artifact,
+    CaseResult,
+    Diagnosis,
+    Generation,
+    GenerationLog,
+    GenerationRef,
+    ProjectFile,
+    Run,
+    RunRef,
+    RunStatus,
+    RunSummary,
+    Section,
+    SectionLog,
+)
+from testvibe_async.cli import details
+from testvibe_async.cli.rows import Row
+
+HOSTILE = "[red]x[/red] \x1b]0;owned\x07\x9b2J\r\nnext \u202eflip \ud800"
+ESCAPED = "[red]x[/red] \\x1b]0;owned\\x07\\x9b2J"
+
+LONG = CaseResult("Long", "failed", 9120, error="Error: a\n\nLocator: b\n\tc\nd\n")
+PASSES = CaseResult("Passes", "passed", 4210)
+
+
+def run(*tests: CaseResult, status: str = "failed", **values: Any) -> Run:
+    return Run(214, RunStatus(status), 12, "Checkout", tests=tests, **values)
+
+
+def at(second: int) -> datetime:
+    return datetime(2026, 6, 10, 16, 2, second, tzinfo=UTC)
+
+
+def lines_of(text: object) -> list[str]:
+    return str(text).splitlines()
+
+
+def test_failures_begin_with_what_was_expected() -> None:
+    """Of each error the first lines are shown, and a sign where there are more."""
+    short = CaseResult("Short", "failed", error="\x1b[31mError:\x1b[39m short")
+    silent = CaseResult("Silent", "failed")
+    assert lines_of(details.failures("Checkout", run(PASSES, LONG, short, silent))) == [
+        "Checkout, run 214",
+        "  Long",
+        "    Error: a",
+        "    Locator: b",
+        "            c …",
+        "  Short",
+        "    Error: short",
+        "  Silent",
+        "    no error given",
+    ]
+
+
+def test_failures_are_wrapped_to_a_width() -> None:
+    """On a terminal long lines go on beneath themselves; elsewhere they stay whole."""
+    test = CaseResult("Test", "failed", error="Error: strict mode violation: it has two elements")
+    assert lines_of(details.failures("Checkout", run(test), width=40))[2:] == [
+        "    Error: strict mode violation: it has",
+        "      two elements",
+    ]
+    assert len(lines_of(details.failures("Checkout", run(test)))) == 3
+
+
+def test_failed_run_without_failed_tests_shows_its_log() -> None:
+    """Where no test says why a run failed, the end of its log may."""
+    failed = run(PASSES, log="one\ntwo\n\nthree\nfour\n")
+    assert lines_of(details.failures("Checkout", failed)) == [
+        "Checkout, run 214",
+        "  no failed test is reported; the end of the log:",
+        "    two",
+        "    three",
+        "    four",
+    ]
+
+
+def test_in_flight_names_what_is_not_over() -> None:
+    """The refs stand one a line; only what follows a ref is ever cut."""
+    generation = GenerationRef(
+        server="http://s", project="p", request_id="b23a0571-ef27", feature_id=15
+    )
+    rows = [
+        Row(ref=generation, feature="Checkout with gift card", began=0),
+        Row(ref=RunRef(server="http://s", project="p", run_id=214), feature="Returns", began=0),
+    ]
+    assert lines_of(details.in_flight(rows, width=60)) == [
+        "  generation b23a0571-ef27 of feature 15  Checkout with gif…",
+        "  run 214  Returns",
+    ]
+    assert "  Checkout with gift card\n" in str(details.in_flight(rows))
+    assert not details.in_flight([])
+
+
+def test_story_of_a_run_has_all_that_is_known() -> None:
+    """A run that failed: what it was, each test, what failed and why, files, and the log."""
+    failed = run(
+        PASSES,
+        LONG,
+        config="Mobile",
+        site_url="https://shop.example",
+        created_at=at(11),
+        started_at=at(19),
+        finished_at=at(54),
+        summary=RunSummary(total=2, passed=1, failed=1),
+        artifacts=(Artifact("trace", "trace/long.zip", 482133), Artifact("video", "v.webm")),
+        log="Running 2 tests\n  1 failed\n",
+    )
+    assert lines_of(details.run_story(failed)) == [
+        "Run 214 of Checkout: failed, 2 tests: 1 failed, 1 passed",
+        "  config    Mobile",
+        "  site      https://shop.example",
+        "  created   2026-06-10 16:02:11 UTC",
+        "  took      35.0 s",
+        "",
+        "  passed       4.2 s  Passes",
+        "  failed       9.1 s  Long",
+        "    Error: a",
+        "    Locator: b",
+        "            c …",
+        "",
+        "Artifacts",
+        "  trace        482.1 KB  trace/long.zip",
+        "  video                  v.webm",
+        "",
+        "Log",
+        "    Running 2 tests",
+        "      1 failed",
+    ]
+
+
+def test_story_of_a_run_in_flight_is_short() -> None:
+    """What is not known yet is not told."""
+    running = Run(214, RunStatus.RUNNING, 12, summary=RunSummary(), tests=(CaseResult("Pays"),))
+    assert lines_of(details.run_story(running)) == [
+        "Run 214 of feature 12: running",
+        "",
+        "  no result           Pays",
+    ]
+
+
+def test_diagnosis_has_whole_errors_and_the_sources() -> None:
+    """A diagnosis leaves nothing of an error away, and has the specs and the Gherkin."""
+    diagnosis = Diagnosis(
+        214,
+        RunStatus.FAILED,
+        "failed",
+        12,
+        "Checkout",
+        "Default",
+        summary=RunSummary(total=1, failed=1),
+        failures=(LONG,),
+        gherkin="Feature: Checkout\n\n  Scenario: Long\n",
+        specs=(ProjectFile("tests/checkout.spec.ts", content="test('Long', () => {\n\tx();\n})"),),
+        log="1 failed",
+    )
+    story = lines_of(details.diagnosis_story(diagnosis, with_sources=True))
+    assert lines_of(details.diagnosis_story(diagnosis)) == story[:11]
+    assert story == [
+        "Run 214 of Checkout: failed, 1 test: 1 failed",
+        "  config    Default",
+        "",
+        "  Long",
+        "    Error: a",
+        "    Locator: b",
+        "            c",
+        "    d",
+        "",
+        "Log",
+        "    1 failed",
+        "",
+        "tests/checkout.spec.ts",
+        "    test('Long', () => {",
+        "            x();",
+        "    })",
+        "",
+        "Gherkin",
+        "    Feature: Checkout",
+        "    ",
+        "      Scenario: Long",
+    ]
+
+
+def test_long_log_is_told_from_its_end() -> None:
+    """Of a log the last lines are shown."""
+    failed = run(log="\n".join(f"line {number}" for number in range(100)))
+    told = [line.strip() for line in lines_of(details.run_story(failed)) if "line" in line]
+    assert told == [f"line {number}" for number in range(80, 100)]
+
+
+def test_story_of_a_generation_has_its_sections() -> None:
+    """A generation stands as its sections do."""
+    generation = Generation(
+        12,
+        "Checkout",
+        "failed",
+        "r-1",
+        sections=(Section("guest", "completed", "failure"), Section("voucher", "in_progress")),
+        updated_at=at(1),
+    )
+    assert lines_of(details.generation_story(generation)) == [
+        "Generation of Checkout: failed",
+        "  request   r-1",
+        "  updated   2026-06-10 16:02:01 UTC",
+        "",
+        "  failure       guest",
+        "  in_progress   voucher",
+    ]
+
+
+def test_feature_that_was_never_generated() -> None:
+    """The service then tells next to nothing, and the text says what that means."""
+    assert str(details.generation_story(Generation(12))) == "feature 12 was never generated."
+    assert str(details.log_story(GenerationLog(12, "Checkout"))) == (
+        "Checkout has no generation log."
+    )
+
+
+def test_log_has_each_sections_reason_first() -> None:
+    """The reason of a section stands before its lines, of which the last may be asked for alone."""
+    log = GenerationLog(
+        12,
+        "Checkout",
+        sections=(
+            SectionLog("guest", "A guest", "completed", "failure", "No", ("one", "two", "three")),
+            SectionLog("voucher", state="in_progress", log=("four",)),
+            SectionLog("kit"),
+        ),
+    )
+    assert lines_of(details.log_story(log)) == [
+        "A guest: failure",
+        "    No",
+        "    one",
+        "    two",
+        "    three",
+        "",
+        "voucher: in_progress",
+        "    four",
+        "",
+        "kit: queued",
+    ]
+    assert lines_of(details.log_story(log, limit=1))[1:3] == ["    No", "    three"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (999, "999 B"),
+        (482133, "482.1 KB"),
+        (5_000_000, "5.0 MB"),
+        (7_100_000_000, "7.1 GB"),
+    ],
+)
+def test_size_has_a_unit(number: int | None, expected: str) -> None:
+    """Sizes are told in the units that people read."""
+    assert details.size(number) == expected
+
+
+def test_what_came_from_the_service_is_only_text() -> None:
+    """Control characters in names, errors, logs, paths and sources are shown, never obeyed."""
+    test = CaseResult(HOSTILE, "failed", error=HOSTILE)
+    section = SectionLog(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,))
+    spec = ProjectFile(HOSTILE, content=HOSTILE)
+    artifact = Artifact(HOSTILE, HOSTILE)
+    hostile_run = Run(
+        1, HOSTILE, 1, HOSTILE, HOSTILE, HOSTILE, tests=(test,), artifacts=(artifact,)
+    )
+    for text in (
+        details.failures(HOSTILE, run(test)),
+        details.failures(HOSTILE, run(log=HOSTILE)),
+        details.run_story(hostile_run),
+        details.diagnosis_story(
+            Diagnosis(1, HOSTILE, failures=(test,), specs=(spec,), gherkin=HOSTILE, log=HOSTILE),
+            with_sources=True,
+        ),
+        details.generation_story(Generation(1, HOSTILE, HOSTILE, HOSTILE)),
+        details.generation_story(Generation(1, HOSTILE)),
+        details.generation_story(Generation(1, "", "", "r", sections=(Section(HOSTILE, HOSTILE),))),
+        details.log_story(GenerationLog(1, HOSTILE, sections=(section,)), width=200),
+        details.log_story(GenerationLog(1, HOSTILE)),
+        details.in_flight([Row(feature=HOSTILE, began=0)]),
+    ):
+        assert ESCAPED in str(text)
+        assert not set(str(text)) & set("\x1b\x07\x9b\r\u202e\ud800")

@@ -1,0 +1,217 @@
+"""What a command that waited says at its end, and the exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import evolve
+
+from testvibe_async import (
+    BatchItem,
+    CaseResult,
+    FeatureNotGeneratedError,
+    FeatureStatus,
+    ForbiddenError,
+    Generation,
+    GenerationInProgressError,
+    GenerationLog,
+    GenerationRef,
+    NotSentError,
+    Run,
+    RunRef,
+    RunStatus,
+    SectionLog,
+    ServerError,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async.cli.documents import document_of
+from testvibe_async.cli.ending import Ending
+
+if TYPE_CHECKING:
+    from testvibe_async.cli.exits import ExitCode
+
+Item = BatchItem[Run | Generation]
+
+RUN = RunRef(server="http://s", project="p", run_id=214, feature_id=12)
+GENERATION = GenerationRef(server="http://s", project="p", request_id="r", feature_id=12)
+CASE = CaseResult("Pays", "failed", error="Error: no button")
+
+
+def refused(kind: type[ForbiddenError] = ForbiddenError, message: str = "No.") -> VibeError:
+    return kind(message, status=403, method="POST", url="http://s")
+
+
+def unsent() -> NotSentError:
+    return NotSentError("refused", method="POST", url="http://s")
+
+
+def item(feature: str = "Checkout", **values: Any) -> Item:
+    return BatchItem(feature=feature, **values)
+
+
+def ran(status: str, *tests: CaseResult, **values: Any) -> Item:
+    run = Run(214, RunStatus(status), 12, "Checkout", tests=tests)
+    return item(ref=RUN, outcome=run, **values)
+
+
+def generated(status: str) -> Item:
+    return item(ref=GENERATION, outcome=Generation(12, "Checkout", FeatureStatus(status), "r"))
+
+
+def timed_out() -> Item:
+    return item(ref=RUN, error=WaitTimeoutError(ref=RUN, status="running", elapsed=5))
+
+
+def ending(*items: Item, **values: Any) -> Ending:
+    return evolve(Ending(items=items, asked=len(items), seconds=95.0), **values)
+
+
+PASSED, FAILED = ran("passed"), ran("failed", CASE)
+
+
+@pytest.mark.parametrize(
+    ("items", "code"),
+    [
+        ([], 0),
+        ([PASSED, generated("generated")], 0),
+        ([PASSED, FAILED], 1),
+        ([generated("failed")], 1),
+        ([generated("cancelled")], 1),
+        ([FAILED, timed_out()], 4),
+        ([FAILED, timed_out(), item(error=refused())], 3),
+        ([timed_out(), item(error=refused()), item(error=unsent())], 5),
+        ([item(error=ServerError("x", status=500, method="GET", url="u"))], 5),
+        ([FAILED, item()], 1),
+        ([PASSED, item()], 4),
+    ],
+)
+def test_exit_code_is_of_what_is_known_least(items: list[Item], code: ExitCode) -> None:
+    """Unreachable goes before refused, that before in flight, and that before failed."""
+    assert ending(*items).exit_code == code
+    assert ending(*reversed(items)).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("items", "code"),
+    [([item(ref=RUN)], 0), ([item(ref=RUN), item(error=refused())], 3)],
+)
+def test_exit_code_where_nobody_waited(items: list[Item], code: ExitCode) -> None:
+    """What was dispatched is in flight as it should be where nobody asked to wait."""
+    assert ending(*items, is_waited_for=False).exit_code == code
+    assert ending(*items).exit_code in {3, 4}
+
+
+def test_line_adds_it_all_up() -> None:
+    """The line counts in the service's own words, what went well first."""
+    many = [
+        item(),
+        FAILED,
+        item(error=refused()),
+        item(error=unsent()),
+        PASSED,
+        PASSED,
+        timed_out(),
+        generated("generated"),
+    ]
+    assert ending(*many).line == (
+        "8 in 1:35: 2 passed, 1 generated, 1 failed, 2 errors, 1 in flight, 1 skipped"
+    )
+    assert ending(PASSED, asked=5).line == "5 in 1:35: 1 passed, 4 skipped"
+    assert ending().counts == "nothing to do"
+
+
+def test_unknown_words_are_counted_last() -> None:
+    """A status of another release is a word like any other."""
+    odd = item(ref=RUN, outcome=Run(1, "flaky\x1b[2J"))
+    assert ending(odd, FAILED).counts == "1 failed, 1 flaky\\x1b[2J"
+
+
+def test_story_has_failed_tests_then_errors() -> None:
+    """Failed tests come run by run, then each reason once with the features that it struck."""
+    some = [item(f"Feature {number}", error=unsent()) for number in range(7)]
+    text = str(ending(*some, PASSED, ran("failed", CASE, config="Mobile")).story(width=None))
+    assert text.splitlines() == [
+        "Checkout [Mobile], run 214",
+        "  Pays",
+        "    Error: no button",
+        "",
+        "Feature 0, Feature 1, Feature 2, Feature 3, Feature 4 and 2 more",
+        "  refused",
+    ]
+
+
+def test_configuration_is_named_where_it_is_not_the_usual() -> None:
+    """A run that was attached tells its configuration itself."""
+    for config, name in (("Mobile", "Checkout [Mobile]"), ("Default", "Checkout")):
+        run = Run(214, RunStatus.FAILED, 12, "Checkout", config, tests=(CASE,))
+        text = str(ending(item(ref=RUN, outcome=run)).story(width=None))
+        assert text.startswith(f"{name}, run 214\n")
+
+
+def test_story_without_trouble_is_empty() -> None:
+    """Where all went well, or goes on, there is nothing to tell."""
+    assert not ending(PASSED, timed_out(), item()).story(width=80)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        (FeatureNotGeneratedError, "--on-conflict generate"),
+        (GenerationInProgressError, "--on-conflict attach"),
+    ],
+)
+def test_conflict_comes_with_a_way_out(kind: type[ForbiddenError], hint: str) -> None:
+    """What the service refused for the state of a feature names the option for that."""
+    assert hint in str(ending(item(error=refused(kind))).story(width=None))
+    assert hint not in str(ending(item(error=refused())).story(width=None))
+
+
+def test_failed_generation_tells_the_end_of_its_log() -> None:
+    """A generation that failed has no tests to name; its log says why, where it could be read."""
+    section = SectionLog("a", "Pays", "completed", "failure", "No button", ("1", "2", "3", "4"))
+    log = GenerationLog(12, "Checkout", "r", (section,))
+    told = ending(generated("failed"), logs={"r": log}).story(width=None)
+    assert str(told).splitlines() == [
+        "Checkout, generation: failed",
+        "Pays: failure",
+        "    No button",
+        "    2",
+        "    3",
+        "    4",
+    ]
+    assert str(ending(generated("failed")).story(width=None)) == "Checkout, generation: failed"
+
+
+def test_document_has_all_of_it() -> None:
+    """The document is what a program needs: the code, the counts, and each item with its ref."""
+    document = document_of(ending(PASSED, timed_out(), item(), seconds=1.23456).document)
+    assert document["exitCode"] == 4
+    assert document["seconds"] == 1.235
+    assert document["summary"]["succeeded"] == document["summary"]["inFlight"] == 1
+    passed, left, skipped = document["items"]
+    assert passed["feature"] == "Checkout"
+    assert (passed["verdict"], passed["outcome"]["runId"]) == ("succeeded", 214)
+    assert (left["verdict"], left["ref"]["run_id"]) == ("in flight", 214)
+    assert left["error"]["type"] == "WaitTimeoutError"
+    assert (skipped["verdict"], skipped["ref"]) == ("skipped", None)
+
+
+def test_what_goes_on_is_named() -> None:
+    """The refs in flight are those to wait for again; of runs that failed the ids are at hand."""
+    assert ending(PASSED, timed_out(), item()).in_flight == [RUN]
+    assert ending(PASSED, FAILED, generated("failed")).failed_runs == [214]
+
+
+def test_what_came_from_the_service_is_only_text() -> None:
+    """Control characters in names and reasons are shown, never obeyed."""
+    hostile = "[red]\x1b]0;owned\x07\x9b\u202e"
+    items = [
+        item(hostile, error=refused(message=hostile)),
+        item(hostile, ref=GENERATION, outcome=Generation(1, hostile, "failed", "r")),
+        ran("failed", CaseResult(hostile, "failed", error=hostile), config=hostile),
+    ]
+    text = str(ending(*items).story(width=None))
+    assert text.count("[red]\\x1b]0;owned\\x07\\x9b\\u202e") == 6
+    assert not set(text) & set("\x1b\x07\x9b\u202e")

@@ -1,0 +1,95 @@
+"""Which exit code an error has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import testvibe_async
+from testvibe_async import (
+    ClientClosedError,
+    ConfigError,
+    ConflictError,
+    DispatchUnknownError,
+    FeatureBusyError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    GenerationFailedError,
+    InvalidRequestError,
+    MalformedResponseError,
+    NotFoundError,
+    NotSentError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    RunFailedError,
+    RunRef,
+    ServerError,
+    UnauthorizedError,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async.cli.exits import ExitCode, exit_code_of
+
+REF = RunRef(server="https://h.example", project="p", run_id=214)
+ANSWER: dict[str, Any] = {"method": "GET", "url": "https://h.example"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("wrong"), 2),
+        (RunFailedError("failed", outcome=None), 1),
+        (GenerationFailedError("failed", outcome=None), 1),
+        (WaitTimeoutError(ref=REF, status="running", elapsed=5), 4),
+        (ClientClosedError(ref=REF), 4),
+        (InvalidRequestError("no", status=400, **ANSWER), 3),
+        (UnauthorizedError("no", status=401, **ANSWER), 3),
+        (ForbiddenError("no", status=403, **ANSWER), 3),
+        (NotFoundError("no", status=404, **ANSWER), 3),
+        (ConflictError("no", status=409, **ANSWER), 3),
+        (FeatureNotGeneratedError("no", status=409, **ANSWER), 3),
+        (FeatureBusyError("no", status=409, **ANSWER), 3),
+        (OperationNotFoundError("gone", ref=REF), 3),
+        (OperationSupersededError(ref=REF, newer_request_id="b2"), 3),
+        (RateLimitedError("slow", status=429, **ANSWER), 5),
+        (ServerError("oops", status=503, **ANSWER), 5),
+        (MalformedResponseError(("what",), status=200, **ANSWER), 5),
+        (NotSentError("refused", **ANSWER), 5),
+        (OutcomeUnknownError("reset", **ANSWER), 5),
+        (DispatchUnknownError("lost", project="p", feature="f", **ANSWER), 5),
+        (ObservationError("dark", ref=REF), 5),
+        (VibeError("unheard of"), 70),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_has_the_code_of_whoever_must_act(error: VibeError, code: int) -> None:
+    """Each kind of error has the exit code that says who must act."""
+    assert exit_code_of(error) == code
+
+
+def test_every_error_has_a_code() -> None:
+    """No public error class is forgotten."""
+    kinds = [getattr(testvibe_async, name) for name in testvibe_async.__all__]
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, VibeError) and kind is not VibeError:
+            assert exit_code_of(kind.__new__(kind)) is not ExitCode.DEFECT, kind
+
+
+def test_the_codes_are_those_that_scripts_know() -> None:
+    """The numbers are part of the interface."""
+    assert {code.name: code.value for code in ExitCode} == {
+        "PASSED": 0,
+        "FAILED": 1,
+        "USAGE": 2,
+        "REFUSED": 3,
+        "IN_FLIGHT": 4,
+        "UNREACHABLE": 5,
+        "DEFECT": 70,
+        "INTERRUPTED": 130,
+        "PIPE_CLOSED": 141,
+        "TERMINATED": 143,
+    }

@@ -1,0 +1,316 @@
+"""`generate` and `generation`: dispatching, watching, asking first, and what a generation tells."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.conftest import environment_of
+from tests.cli.process import Terminal
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.cli.conftest import Call, Service
+
+GIFT_CARD = "Checkout with gift card"
+
+HOSTILE = "Pay \x1b]0;owned\x07[red]now[/red]"
+
+SCENARIO = Scenario(
+    generation_warm_up=5,
+    generation_section=20,
+    verification=5,
+    failing_generations=0,
+    outcomes={
+        "Broken": Outcome(generation_status="failed"),
+        HOSTILE: Outcome(generation_status="failed"),
+    },
+)
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    async with Emulator(scenario=SCENARIO) as emulator:
+        emulator.add_feature("Broken", status="draft")
+        yield emulator
+
+
+@pytest.fixture(autouse=True)
+def _signed_in(request: pytest.FixtureRequest) -> None:
+    """Name the emulator in the environment, where a test has the one in this process."""
+    if "call" in request.fixturenames:
+        request.getfixturevalue("signed_in")
+
+
+async def test_without_watch_it_dispatches_and_ends(emulator: Emulator, call: Call) -> None:
+    """The generation is named, with the command that waits for it."""
+    ended = await call("generate", GIFT_CARD)
+    assert ended.code == 0
+    (generation,) = emulator.active_generations()
+    assert ended.output.startswith(f"{GIFT_CARD}\t\tgeneration {generation.request_id} of feature ")
+    words = shlex.split(ended.errors.splitlines()[-1])
+    ended = await call(*words[1:])
+    assert ended.code == 0
+    assert ended.output.endswith(": 1 generated\n")
+
+
+async def test_watch_tells_how_it_goes(call: Call) -> None:
+    """With --watch each change is a line; all that were generated make the exit code 0."""
+    ended = await call("generate", GIFT_CARD, "--watch")
+    assert (ended.code, ended.errors) == (0, "")
+    words = re.findall(r"1  generation  (\w+) ", ended.output)
+    assert words == ["queued", "generating", "generated"]
+    assert re.search(r"\n1 in 1:\d\d: 1 generated\n$", ended.output)
+
+
+async def test_failed_generation_says_why(call: Call) -> None:
+    """A generation that failed makes the exit code 1, with its reason and the end of its log."""
+    ended = await call("generate", "Broken", GIFT_CARD, "--watch")
+    assert ended.code == 1
+    assert "\nBroken, generation: failed\n" in ended.output
+    assert "Tests did not pass verification" in ended.output
+    assert ended.output.endswith(": 1 generated, 1 failed\n")
+
+
+async def test_log_that_can_not_be_read_is_left_out(emulator: Emulator, call: Call) -> None:
+    """That the log is missing changes nothing of the verdict."""
+    emulator.fail("get_generation_log", Fault.status(404))
+    ended = await call("generate", "Broken", "--watch")
+    assert ended.code == 1
+    assert ended.output.endswith(
+        "\nBroken, generation: failed\n\n" + ended.output.splitlines()[-1] + "\n"
+    )
+
+
+async def test_watch_as_json_is_one_object_a_line(call: Call) -> None:
+    """Programs get each change as it comes, and the sum as the last line."""
+    ended = await call("generate", "Broken", "--watch", "--json")
+    assert (ended.code, ended.errors) == (1, "")
+    *changes, end = [json.loads(line) for line in ended.output.splitlines()]
+    assert [change["status"] for change in changes] == ["queued", "generating", "failed"]
+    assert {change["event"] for change in changes} == {"change"}
+    assert changes[0]["ref"]["testvibe"] == "generation"
+    assert [bool(change["outcome"]) for change in changes] == [False, False, True]
+    assert (end["event"], end["exitCode"], end["summary"]["failed"]) == ("end", 1, 1)
+
+
+async def test_stopped_watch_as_json_ends_with_the_sum(call: Call) -> None:
+    """Stopped in the middle the last line is still the sum, and standard error names the rest."""
+    asyncio.get_running_loop().call_later(10, signal.raise_signal, signal.SIGINT)
+    ended = await call("generate", GIFT_CARD, "--watch", "--json")
+    assert ended.code == 130
+    end = json.loads(ended.output.splitlines()[-1])
+    assert (end["event"], end["exitCode"], end["summary"]["inFlight"]) == ("end", 4, 1)
+    assert "testvibe-async wait '{" in ended.errors
+
+
+async def test_time_that_is_over(emulator: Emulator, call: Call) -> None:
+    """After --timeout the generation goes on, and the exit code is 4."""
+    ended = await call("generate", GIFT_CARD, "--watch", "--timeout", "10")
+    assert ended.code == 4
+    assert len(emulator.active_generations()) == 1
+    assert "In flight, and the service goes on:\n  generation " in ended.errors
+
+
+@pytest.mark.parametrize("arguments", [[], ["--watch"]])
+async def test_feature_that_is_generating(
+    arguments: list[str], emulator: Emulator, call: Call
+) -> None:
+    """A conflict is told with the way out, and that way joins the generation in flight."""
+    await call("generate", GIFT_CARD)
+    ended = await call("generate", GIFT_CARD, *arguments)
+    assert ended.code == 3
+    assert "--on-conflict attach" in ended.output + ended.errors
+    assert (await call("generate", GIFT_CARD, "--on-conflict", "attach", *arguments)).code == 0
+    assert len(emulator.generations) == 1
+
+
+async def test_generating_once_more_without_watch(emulator: Emulator, call: Call) -> None:
+    """The generation in flight is waited for, and said to be; then another is dispatched."""
+    await call("generate", GIFT_CARD)
+    ended = await call("generate", GIFT_CARD, "--on-conflict", "wait")
+    assert ended.code == 0
+    assert ended.errors.startswith("What is generating is waited for first: minutes each.\n")
+    assert len(emulator.generations) == 2
+
+
+async def test_credits_that_are_used_up(emulator: Emulator, call: Call) -> None:
+    """What the service refuses for want of credits is told in its words."""
+    emulator.fail("generate_feature", Fault.status(403))
+    ended = await call("generate", GIFT_CARD)
+    assert (ended.code, ended.output) == (3, "")
+    assert "The emulator was told to answer 403." in ended.errors
+
+
+async def test_all_needs_a_yes_in_a_pipe(emulator: Emulator, call: Call) -> None:
+    """Where nobody can be asked, --all spends nothing without --yes."""
+    ended = await call("generate", "--all")
+    assert (ended.code, ended.output) == (2, "")
+    assert ended.errors == (
+        "testvibe-async: --all would generate 2 features, and each costs credits: add --yes\n"
+    )
+    assert emulator.count("generate_feature") == 0
+
+
+async def test_all_generates_what_has_no_tests(emulator: Emulator, call: Call) -> None:
+    """With --yes all features without tests are generated, and no others."""
+    emulator.add_feature("Proposed", kind="suggestion", status="draft")
+    emulator.add_feature("Busy", status="generating")
+    ended = await call("generate", "--all", "--yes", "--watch", "--max-in-flight", "1")
+    assert ended.code == 1
+    generated = {each.feature_id for each in emulator.generations.values()}
+    assert generated == {emulator.features[each].id for each in (GIFT_CARD, "Broken", "Busy")}
+    assert "2 in " in ended.output
+
+
+async def test_all_where_all_have_tests(emulator: Emulator, call: Call) -> None:
+    """Where nothing is left to generate, that is no failure, and nothing is asked."""
+
+    def without_drafts(rows: list[dict[str, Any]]) -> object:
+        return [row for row in rows if row["status"] == "generated"]
+
+    emulator.fail("list_features", Fault.edit(without_drafts))
+    ended = await call("generate", "--all")
+    assert (ended.code, ended.output) == (0, "")
+    assert ended.errors == "Nothing to generate: all features have tests.\n"
+
+
+async def test_help_tells_of_the_price(call: Call) -> None:
+    """The first line of the help says that it costs credits."""
+    ended = await call("generate", "--help")
+    assert "Each generation takes minutes and costs credits." in ended.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "which features?"),
+        (["x*"], "no feature matches 'x*'"),
+        (["Login", "--timeout", "5"], "--timeout means nothing without --watch: add --watch"),
+        (["Login", "--max-in-flight", "5"], "--max-in-flight means nothing without --watch"),
+        (["Login", "--on-conflict", "generate"], "--on-conflict"),
+        (["Login", "--wait"], "--wait"),
+    ],
+)
+async def test_wrong_call_is_one_sentence(
+    arguments: list[str], said: str, emulator: Emulator, call: Call
+) -> None:
+    """A wrong call says what is wrong in one line, and spends nothing."""
+    ended = await call("generate", *arguments)
+    assert (ended.code, ended.output) == (2, "")
+    assert said in ended.errors
+    assert ended.errors.count("\n") == 1
+    assert len(emulator.generations) == 0
+
+
+async def test_status_of_a_generation(call: Call) -> None:
+    """The status has the feature's latest generation with its sections, as text and as JSON."""
+    await call("generate", GIFT_CARD, "--watch")
+    ended = await call("generation", "status", GIFT_CARD.upper())
+    assert ended.code == 0
+    assert ended.output.startswith(f"Generation of {GIFT_CARD}: generated\n")
+    assert "\n  success       " in ended.output
+    document = json.loads((await call("generation", "status", GIFT_CARD, "--json")).output)
+    assert document["featureStatus"] == "generated"
+
+
+async def test_feature_that_was_never_generated(call: Call) -> None:
+    """For such a feature there is no status and no log, and both say so."""
+    ended = await call("generation", "status", GIFT_CARD)
+    assert (ended.code, ended.output) == (0, f"{GIFT_CARD} was never generated.\n")
+    ended = await call("generation", "log", GIFT_CARD)
+    assert (ended.code, ended.output) == (0, f"{GIFT_CARD} has no generation log.\n")
+
+
+async def test_log_of_a_generation(call: Call) -> None:
+    """The log has each section's reason and lines; --lines takes the last of them."""
+    await call("generate", "Broken", "--watch")
+    whole = await call("generation", "log", "Broken")
+    short = await call("generation", "log", "Broken", "--lines", "1")
+    assert whole.code == short.code == 0
+    assert "Tests did not pass verification" in short.output
+    assert len(short.output.splitlines()) < len(whole.output.splitlines())
+    document = json.loads((await call("generation", "log", "Broken", "--json")).output)
+    assert document["sections"][0]["statusReason"]
+
+
+async def test_cancelled_generation(emulator: Emulator, call: Call) -> None:
+    """Cancelling ends the generation; where none is in flight it is refused."""
+    await call("generate", GIFT_CARD)
+    ended = await call("generation", "cancel", GIFT_CARD)
+    assert (ended.code, ended.output) == (0, f"The generation of {GIFT_CARD} is cancelled.\n")
+    assert emulator.active_generations() == []
+    ended = await call("generation", "cancel", GIFT_CARD)
+    assert (ended.code, ended.output) == (3, "")
+    assert ended.errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["status", "log", "cancel"])
+async def test_unknown_feature_is_refused(command: str, call: Call) -> None:
+    """A feature that the service does not know is a refusal, in one sentence."""
+    ended = await call("generation", command, "nosuch")
+    assert (ended.code, ended.output) == (3, "")
+    assert ended.errors.count("\n") == 1
+
+
+async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> None:
+    """No byte of a name, a reason or a log reaches the terminal as a command to it."""
+    emulator.add_feature(
+        HOSTILE, "Feature: x\n\n  Scenario: \x1b[2J\x07\n    Given x\n", status="draft"
+    )
+    for arguments in (
+        ("generate", "Pay*", "--watch"),
+        ("generate", "Pay*", "--watch", "--json"),
+        ("generation", "status", HOSTILE),
+        ("generation", "log", HOSTILE),
+    ):
+        ended = await call(*arguments)
+        assert not set(ended.output + ended.errors) & set("\x1b\x07")
+        assert "\\x1b" in ended.output or "\\u001b" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [("n", 2, "Nothing was generated."), ("", 2, "")]
+)
+def test_asks_on_a_terminal_before_it_spends(
+    answer: str, code: int, said: str, service: Service
+) -> None:
+    """On a terminal --all asks, and anything but a yes spends nothing."""
+    with closing(Terminal("generate", "--all", **environment_of(service))) as terminal:
+        terminal.read_until("Generate 1 feature? Each costs credits")
+        os.write(terminal._ours, f"{answer}\n".encode())
+        assert terminal.read_to_end() == code
+    assert said in terminal.output
+
+
+@pytest.mark.parametrize(("answer", "number"), [("y", 2), ("n", 0)])
+async def test_answer_decides(
+    answer: str, number: int, emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only after a yes anything is dispatched."""
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _prompt="": answer)
+    ended = await call("generate", "--all")
+    assert ended.code == (0 if number else 2)
+    assert len(emulator.generations) == number
+
+
+def test_ctrl_c_at_the_question(service: Service) -> None:
+    """Ctrl-C at the question ends the command at once, and spends nothing."""
+    with closing(Terminal("generate", "--all", **environment_of(service))) as terminal:
+        terminal.read_until("Each costs credits")
+        terminal.press_ctrl_c()
+        assert terminal.read_to_end() == 130
+    assert "Traceback" not in terminal.output
+    assert "In flight" not in terminal.output

@@ -1,0 +1,94 @@
+"""Which features are meant: names, ids, globs, all, and what names none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testvibe_async import ConfigError, Feature
+from testvibe_async.cli.selection import can_generate, can_run, choose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async import Project
+    from testvibe_async.testing import Emulator
+
+
+async def chosen(
+    project: Project, *typed: str, everything: Callable[[Feature], bool] | None = None
+) -> list[str]:
+    features = await choose(project, typed, everything=everything)
+    return [each.name if isinstance(each, Feature) else each for each in features]
+
+
+async def test_plain_names_need_no_list(emulator: Emulator, project: Project) -> None:
+    """Names and ids are taken as they are, each once, and the service is not asked."""
+    assert await chosen(project, "Returns", "12", "returns", "nosuch") == [
+        "returns",
+        "12",
+        "nosuch",
+    ]
+    assert emulator.requests == []
+
+
+async def test_glob_is_matched_in_any_case(emulator: Emulator, project: Project) -> None:
+    """A glob stands for the features whose names fit it, suggestions aside."""
+    emulator.add_feature("Login as somebody else")
+    emulator.add_feature("Login that is proposed", kind="suggestion")
+    names = await chosen(project, "LOG*")
+    assert names == ["Login Functionality", "Login as somebody else"]
+
+
+async def test_globs_and_names_together(project: Project) -> None:
+    """Each feature is taken once, in the order typed; a name is not asked to be in the list."""
+    names = await chosen(project, "nosuch", "wishlist", "W*", "Return?")
+    assert names == ["nosuch", "Wishlist", "Returns"]
+
+
+async def test_name_that_looks_like_a_glob(emulator: Emulator, project: Project) -> None:
+    """A feature of exactly that name is meant, whatever signs are in it."""
+    emulator.add_feature("Totals [EU]?")
+    emulator.add_feature("Totals EX")
+    assert await chosen(project, "totals [eu]?") == ["Totals [EU]?"]
+
+
+async def test_id_beside_a_glob(emulator: Emulator, project: Project) -> None:
+    """An id still names its feature where the list is at hand."""
+    wishlist = emulator.features["Wishlist"].id
+    assert await chosen(project, "Return*", str(wishlist), "wishlist") == ["Returns", "Wishlist"]
+
+
+async def test_glob_that_matches_nothing(emulator: Emulator, project: Project) -> None:
+    """It is said, with names that there are; and where there are none, that."""
+    with pytest.raises(ConfigError, match=r"no feature matches 'x\*': the project has \d+, such"):
+        await chosen(project, "Login*", "x*")
+    emulator.features.keys()
+    for name in list(emulator.features):
+        await project.delete_feature(name)
+    with pytest.raises(ConfigError, match="the project has none"):
+        await chosen(project, "*")
+
+
+async def test_all_takes_what_can_be_run_or_generated(emulator: Emulator, project: Project) -> None:
+    """With --all a test decides; suggestions are never taken."""
+    emulator.add_feature("Proposed", kind="suggestion")
+    emulator.add_feature("Draft", status="draft")
+    emulator.add_feature("Broken", status="failed")
+    emulator.add_feature("Busy", status="generating")
+    features = emulator.features.values()
+    ready = [
+        each.name for each in features if each.status == "generated" and each.kind != "suggestion"
+    ]
+    assert await chosen(project, everything=can_run) == ready
+    assert (await chosen(project, everything=can_generate))[-2:] == ["Draft", "Broken"]
+
+
+async def test_nothing_or_both_is_a_wrong_call(emulator: Emulator, project: Project) -> None:
+    """Neither names nor --all, or both, is refused without asking the service."""
+    with pytest.raises(ConfigError, match="which features"):
+        await chosen(project)
+    with pytest.raises(ConfigError, match="--all takes no names: leave out --all, or 'Login'"):
+        await chosen(project, "Login", everything=can_run)
+    assert emulator.requests == []

@@ -1,0 +1,155 @@
+"""What a server, a key and a number must look like to be taken.
+
+Decides the form alone, never where a value came from. It does no I/O; an error shows nothing that
+may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from testvibe_async.errors import ConfigError
+
+__all__ = [
+    "is_loopback",
+    "masked",
+    "require_api_key",
+    "require_count",
+    "require_encrypted",
+    "require_rate",
+    "require_seconds",
+    "server_name",
+]
+
+
+def masked(text: str) -> str:
+    """Return a text in which each API key is cut down to its beginning, such as `tvb_9hK2…`."""
+    return re.sub(r"(tvb_[0-9A-Za-z]{4})[0-9A-Za-z]{4,}", r"\1…", text)
+
+
+def require_api_key(api_key: str, prefix: str = "") -> None:
+    """Check the form of a key.
+
+    Args:
+        api_key: The key.
+        prefix: What the error begins with.
+
+    Raises:
+        ConfigError: It has not the form of one. Nothing of it is shown.
+    """
+    if not re.fullmatch(r"tvb_[0-9A-Za-z]{43}", api_key):
+        message = (
+            f"{prefix}the API key does not have the form of one: tvb_ and 43 letters or digits "
+            f"(this one has {len(api_key)} characters in place of 47)"
+        )
+        raise ConfigError(message)
+
+
+def require_encrypted(server: str, *, allow_http: bool) -> None:
+    """Check that the key does not travel in the clear.
+
+    Args:
+        server: What `server_name` returned.
+        allow_http: Whether it may.
+
+    Raises:
+        ConfigError: It would, and it may not.
+    """
+    parts = urlsplit(server)
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
+        message = (
+            f"http:// would send the API key to {parts.hostname} in the clear: "
+            "use https://, or pass allow_http=True (--allow-http)"
+        )
+        raise ConfigError(message)
+
+
+def server_name(text: str, prefix: str = "") -> str:
+    """Return the one name of a server: scheme and host, and the port where it is needed.
+
+    Args:
+        text: Its address, however it is written.
+        prefix: What the error begins with.
+
+    Raises:
+        ConfigError: It is less than scheme and host, or more. Nothing of what is more is shown.
+    """
+    example = (
+        f"{prefix}the server must be a scheme and a host alone, such as https://testvibe.example"
+    )
+    try:
+        parts = urlsplit(re.sub(r"\s", " ", text.strip()))
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    except ValueError as error:
+        message = f"{example}; this one is no URL: {error}"
+        raise ConfigError(message) from error
+    if parts.scheme not in {"http", "https"} or not host:
+        message = f"{example}; this one lacks one of the two"
+        raise ConfigError(message)
+    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", host) and not _is_ipv6(host):
+        message = f"{example}; {host!r} is no host"
+        raise ConfigError(message)
+    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        message = f"{example}; this one, at {host}, holds more"
+        raise ConfigError(message)
+    name = f"[{host}]" if ":" in host else host
+    is_usual = port in {None, {"http": 80, "https": 443}[parts.scheme]}
+    return f"{parts.scheme}://{name}" + ("" if is_usual else f":{port}")
+
+
+def _is_ipv6(host: str) -> bool:
+    return ":" in host and _is_address(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine."""
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+def require_seconds(name: str, value: float) -> float:
+    """Return a duration, if it is one: a finite number of seconds above 0.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    return _above_zero(name, value, "a number of seconds")
+
+
+def require_rate(name: str, value: float) -> float:
+    """Return a rate, if it is one: a finite number of requests a second above 0.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    return _above_zero(name, value, "a number of requests a second")
+
+
+def _above_zero(name: str, value: float, what: str) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value <= sys.float_info.max:
+        message = f"{name} must be {what} above 0, not {value!r}"
+        raise ConfigError(message)
+    return float(value)
+
+
+def require_count(name: str, value: int) -> int:
+    """Return a number of things, if it is one: whole, and 1 or more.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        message = f"{name} must be a whole number from 1, not {value!r}"
+        raise ConfigError(message)
+    return value

@@ -1,0 +1,123 @@
+"""What all commands have in common: their options, and the way to the service.
+
+A command takes `common: Common = COMMON` as its last keyword and opens `connected(common)`. Which
+settings are in force is for `settings` to say, not for this module.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from attrs import field, frozen
+from cyclopts import Group, Parameter
+
+from testvibe_async import ConfigError
+from testvibe_async.cli.output import Output
+from testvibe_async.settings import find_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from testvibe_async import Client, Project
+
+__all__ = ["COMMON", "Common", "Connection", "Flag", "connected"]
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+"""The type of an option that is there or is not."""
+
+
+@Parameter(name="*", group=Group("Options of every command", sort_key=1))
+@frozen(kw_only=True)
+class Common:
+    """The options that every command has."""
+
+    server: str | None = None
+    """The service's scheme and host; else TESTVIBE_SERVER, else what was stored."""
+
+    project: str | None = None
+    """The project's id; else TESTVIBE_PROJECT, else what was stored."""
+
+    allow_http: Flag = False
+    """Send the key unencrypted to a server of http:// that is not this machine."""
+
+    json: Flag = False
+    """Print one JSON document, and nothing else, on standard output."""
+
+    quiet: Annotated[Flag, Parameter(name=("--quiet", "-q"))] = False
+    """Print nothing but what was asked for, and errors."""
+
+    no_color: Flag = False
+    """Print no colours; the variable NO_COLOR does the same."""
+
+    verbose: Annotated[
+        int, Parameter(name=("--verbose", "-v"), count=True, negative="", show_default=False)
+    ] = 0
+    """Log on standard error what happens; -vv more of it, and a traceback where it fails."""
+
+    @property
+    def output(self) -> Output:
+        """Where the words of this command go."""
+        return Output(json=self.json, quiet=self.quiet, color=False if self.no_color else None)
+
+
+COMMON = Common()
+"""The options where none was given."""
+
+
+@frozen(kw_only=True)
+class Connection:
+    """A client that is open, and where to tell of what it finds."""
+
+    client: Client
+    output: Output = field(repr=False)
+    has_project: bool = True
+
+    @property
+    def project(self) -> Project:
+        """The project that is in force.
+
+        Raises:
+            ConfigError: None is.
+        """
+        if not self.has_project:
+            message = (
+                "no project: pass --project, set TESTVIBE_PROJECT, "
+                "or choose one with testvibe-async use"
+            )
+            raise ConfigError(message)
+        return self.client.project()
+
+
+@asynccontextmanager
+async def connected(
+    common: Common,
+    **options: Any,  # noqa: ANN401 - Client's own
+) -> AsyncGenerator[Connection]:
+    """Open a client as the common options and the settings say, and close it at the end.
+
+    Args:
+        common: The options of the command.
+        options: More of `Client`'s, such as `hooks`.
+
+    Raises:
+        ConfigError: A setting is missing or wrong.
+    """
+    # Half of the time that a command takes to start; not all of them need it.
+    from testvibe_async import Client  # noqa: PLC0415
+
+    found = find_settings(common.server, project=common.project)
+    if found.server is None:
+        message = (
+            "no server: log in with testvibe-async login, pass --server, or set TESTVIBE_SERVER"
+        )
+        raise ConfigError(message)
+    if found.api_key is None:
+        message = (
+            f"no API key for {found.server.value}: log in with testvibe-async login, "
+            "or set TESTVIBE_API_KEY"
+        )
+        raise ConfigError(message)
+    client = Client(common.server, project=common.project, allow_http=common.allow_http, **options)
+    async with client:
+        yield Connection(client=client, output=common.output, has_project=found.project is not None)

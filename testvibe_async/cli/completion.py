@@ -1,0 +1,59 @@
+"""`testvibe-async --install-completion`: commands and options by the Tab key.
+
+cyclopts writes the script from what the commands say of themselves, and knows where each shell
+looks for it; this says which shell, and how it went.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
+from typing import Annotated, Literal, TypeAlias
+
+from cyclopts import Parameter
+from cyclopts.completion.detect import ShellDetectionError, detect_shell
+
+from testvibe_async import ConfigError
+from testvibe_async.cli.app import app
+
+__all__ = ["install_completion"]
+
+Shell: TypeAlias = Literal["bash", "zsh", "fish", "powershell"]
+
+
+def install_completion(
+    *,
+    shell: Shell | None = None,
+    output: Annotated[
+        Path | None, Parameter(name=("--output", "-o"), allow_leading_hyphen=True)
+    ] = None,
+) -> None:
+    """Let your shell complete commands and options when you press Tab.
+
+    It writes a script to where your shell looks for it, and has the shell load it at its start. Do
+    it again after an update.
+
+    For example:
+
+        testvibe-async --install-completion
+        testvibe-async --install-completion --shell zsh
+        eval "$(testvibe-async --install-completion --shell bash --output -)"
+
+    Args:
+        shell: The shell; by default the one that this was called from.
+        output: Where to write the script, and nothing else; - for standard output.
+    """
+    shell = shell or _detected()
+    if output is not None and str(output) == "-":
+        sys.stdout.write(app.generate_completion(shell=shell))
+        return
+    path = app.install_completion(shell=shell, output=output, add_to_startup=output is None)
+    sys.stdout.write(f"The completion for {shell} is in {path}. It works in the next shell.\n")
+
+
+def _detected() -> Shell:
+    try:
+        return detect_shell()
+    except ShellDetectionError as error:
+        message = "which shell this is can't be seen: pass --shell bash, zsh, fish or powershell"
+        raise ConfigError(message) from error

@@ -1,0 +1,264 @@
+"""What is said of single runs and generations, at length: pure functions from values to text.
+
+It decides what of a failed test, an error and a log is worth a line. How operations look while they
+go on is `view`'s to say.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from testvibe_async.cli.words import clean, duration, many
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, Run, SectionLog
+    from testvibe_async.cli.rows import Row
+
+__all__ = [
+    "diagnosis_story",
+    "failures",
+    "generation_story",
+    "in_flight",
+    "log_story",
+    "run_story",
+    "size",
+]
+
+ERROR_LINES = 3
+"""How much of an error is shown in a list of failures: what was expected, and where."""
+
+LOG_LINES = 20
+"""How much of a log is shown, from its end."""
+
+Line = tuple[str, str]
+"""A line and its style."""
+
+_STATUS_STYLES = {"passed": "green", "failed": "red", "success": "green", "failure": "red"}
+
+
+def failures(name: str, run: Run, *, width: int | None = None) -> Text:
+    """Return the failed tests of a run with the beginnings of their errors.
+
+    Args:
+        name: The name to show for what was run.
+        run: A run that failed.
+        width: Cells that a line may take; None for lines as long as they are.
+    """
+    lines: list[Line] = [(f"{clean(name)}, run {run.run_id}", "bold")]
+    for test in run.failures:
+        lines.append((f"  {clean(test.name)}", "red"))
+        lines += _error(test, limit=ERROR_LINES, width=width)
+    if not run.failures:
+        lines.append(("  no failed test is reported; the end of the log:", "red"))
+        lines += [(_indented(each, width), "") for each in _tail(run.log, ERROR_LINES)]
+    return _text(lines)
+
+
+def in_flight(rows: Iterable[Row], *, width: int | None = None) -> Text:
+    """Return the names of operations that are not over, one a line.
+
+    Args:
+        rows: The operations.
+        width: Cells that a line may take; None for lines as long as they are.
+    """
+    lines = [Text(clean(f"  {row.ref}  {row.name}")) for row in rows]
+    if width is not None:
+        for each in lines:
+            each.truncate(width, overflow="ellipsis")
+    return Text("\n").join(lines)
+
+
+def run_story(run: Run, *, width: int | None = None) -> Text:
+    """Return all that is known of a run: its tests, errors, artifacts and the end of its log."""
+    lines = _heading(run)
+    lines += _facts(
+        ("config", run.config),
+        ("site", run.site_url),
+        ("created", _instant(run.created_at)),
+        ("took", _took(run.started_at, run.finished_at)),
+    )
+    lines += _gap(line for test in run.tests for line in _test(test, width))
+    artifacts = (
+        f"  {each.kind:<10}  {size(each.size_bytes):>9}  " + each.path for each in run.artifacts
+    )
+    lines += _titled("Artifacts", ((clean(each), "") for each in artifacts))
+    lines += _titled("Log", _log(run.log, width))
+    return _text(lines)
+
+
+def diagnosis_story(
+    diagnosis: Diagnosis, *, with_sources: bool = False, width: int | None = None
+) -> Text:
+    """Return what there is to know about a run that failed.
+
+    Args:
+        diagnosis: The run's.
+        with_sources: Whether the tests' sources and the feature's Gherkin are part of it.
+        width: Cells that a line may take; None for lines as long as they are.
+    """
+    lines = _heading(diagnosis)
+    lines += _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
+    for test in diagnosis.failures:
+        lines += _gap([(f"  {clean(test.name)}", "red"), *_error(test, limit=None, width=width)])
+    lines += _titled("Log", _log(diagnosis.log, width))
+    if with_sources:
+        for spec in diagnosis.specs:
+            lines += _titled(clean(spec.path), _source(spec.content))
+        lines += _titled("Gherkin", _source(diagnosis.gherkin))
+    return _text(lines)
+
+
+def generation_story(generation: Generation) -> Text:
+    """Return how a feature's latest generation stands, section by section."""
+    if generation.request_id is None:
+        return Text(clean(f"{_feature(generation)} was never generated."))
+    lines: list[Line] = [
+        (clean(f"Generation of {_feature(generation)}: {generation.status or 'unknown'}"), "bold"),
+        *_facts(("request", generation.request_id), ("updated", _instant(generation.updated_at))),
+    ]
+    sections = (
+        _styled(
+            f"  {each.conclusion or each.status or 'queued':<12}  {each.section}", each.conclusion
+        )
+        for each in generation.sections
+    )
+    return _text([*lines, *_gap(sections)])
+
+
+def log_story(log: GenerationLog, *, limit: int | None = None, width: int | None = None) -> Text:
+    """Return the log of a generation, each section's reason first.
+
+    Args:
+        log: The log.
+        limit: How many lines of each section's are shown, from its end; None for all.
+        width: Cells that a line may take; None for lines as long as they are.
+    """
+    if not log.sections:
+        return Text(clean(f"{_feature(log)} has no generation log."))
+    lines: list[Line] = []
+    for section in log.sections:
+        lines += _gap(_section(section, limit, width)) if lines else _section(section, limit, width)
+    return _text(lines)
+
+
+def size(number: int | None) -> str:
+    """Return a size, such as `470.8 KB`; empty where it is not known."""
+    if number is None:
+        return ""
+    if number < 1000:  # noqa: PLR2004 - a kilobyte
+        return f"{number} B"
+    for power, unit in ((2, "KB"), (3, "MB")):
+        if number < 1000**power:
+            return f"{number / 1000 ** (power - 1):.1f} {unit}"
+    return f"{number / 1000**3:.1f} GB"
+
+
+def _heading(run: Run | Diagnosis) -> list[Line]:
+    summary = f", {_tests(run)}" if run.summary is not None and run.summary.total else ""
+    text = f"Run {run.run_id} of {_feature(run)}: {run.status}{summary}"
+    return [(clean(text), "bold")]
+
+
+def _tests(run: Run | Diagnosis) -> str:
+    assert run.summary is not None
+    parts = {"failed": run.summary.failed, "passed": run.summary.passed, "other": run.summary.other}
+    told = ", ".join(f"{number} {word}" for word, number in parts.items() if number)
+    return f"{many(run.summary.total, 'test')}: {told}"
+
+
+def _feature(value: Run | Diagnosis | Generation | GenerationLog) -> str:
+    return value.feature_name or f"feature {value.feature_id}"
+
+
+def _facts(*facts: tuple[str, str | None]) -> list[Line]:
+    return [(f"  {name:<8}  {clean(value)}", "") for name, value in facts if value]
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _took(began: datetime | None, ended: datetime | None) -> str | None:
+    if began is None or ended is None:
+        return None
+    return duration((ended - began).total_seconds())
+
+
+def _test(test: CaseResult, width: int | None) -> list[Line]:
+    took = "" if test.duration_ms is None else duration(test.duration_ms / 1000)
+    head = _styled(f"  {test.status or 'no result':<9}  {took:>7}  {test.name}", test.status)
+    if test.error is None:
+        return [head]
+    return [head, *_error(test, limit=ERROR_LINES, width=width)]
+
+
+def _section(section: SectionLog, limit: int | None, width: int | None) -> list[Line]:
+    word = section.conclusion or section.state or "queued"
+    lines = [_styled(f"{section.title or section.section}: {word}", section.conclusion)]
+    if section.status_reason:
+        lines.append((_indented(clean(section.status_reason), width), "bold"))
+    log = section.log if limit is None else section.log[-limit:]
+    return lines + [(_indented(clean(each), width), "") for each in log]
+
+
+def _error(test: CaseResult, *, limit: int | None, width: int | None) -> list[Line]:
+    """Return the first lines of an error, with a sign where there are more."""
+    lines = _plain_lines(test.error or "no error given")
+    if limit is not None and len(lines) > limit:
+        lines[limit - 1 :] = [f"{lines[limit - 1]} …"]
+    return [(_indented(each, width), "") for each in lines]
+
+
+def _log(log: str | None, width: int | None) -> list[Line]:
+    return [(_indented(each, width), "") for each in _tail(log, LOG_LINES)]
+
+
+def _tail(log: str | None, limit: int) -> list[str]:
+    return _plain_lines(log or "")[-limit:]
+
+
+def _source(text: str | None) -> list[Line]:
+    """Return source text as it is laid out."""
+    return [(f"    {clean(each.expandtabs())}", "") for each in (text or "").splitlines()]
+
+
+def _plain_lines(text: str) -> list[str]:
+    lines = (clean(part).rstrip() for part in text.expandtabs().splitlines())
+    return [line for line in lines if line]
+
+
+def _indented(text: str, width: int | None) -> str:
+    if width is None:
+        return f"    {text}"
+    return textwrap.fill(
+        text,
+        max(width, 20),
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 6,
+        break_on_hyphens=False,
+    )
+
+
+def _styled(text: str, status: str | None) -> Line:
+    return clean(text), _STATUS_STYLES.get(status or "", "")
+
+
+def _titled(title: str, lines: Iterable[Line]) -> list[Line]:
+    lines = list(lines)
+    return _gap([(title, "bold"), *lines]) if lines else []
+
+
+def _gap(lines: Iterable[Line]) -> list[Line]:
+    """Return lines with an empty one before them, unless there are none."""
+    lines = list(lines)
+    return [("", ""), *lines] if lines else []
+
+
+def _text(lines: Sequence[Line]) -> Text:
+    return Text("\n").join(Text(*each) for each in lines)

@@ -1,0 +1,70 @@
+"""`testvibe-async files`: the files of the project at the service."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from testvibe_async.cli.common import COMMON, Common, connected
+from testvibe_async.cli.texts import TextFile, read_text
+
+__all__ = ["app"]
+
+app = App(name="files", help="List, read and write the project's files.")
+
+
+@app.command(name="list")
+async def list_(*, common: Common = COMMON) -> None:
+    """List the project's files.
+
+    For example:
+
+        testvibe-async files list
+    """
+    async with connected(common) as connection:
+        found = await connection.project.list_files()
+    connection.output.document(found)
+    connection.output.table(
+        ("Path", "Kind", "Source"), [(each.path, each.kind, each.source) for each in found]
+    )
+
+
+@app.command
+async def get(path: str, /, *, common: Common = COMMON) -> None:
+    """Print a file; a template where the project has no content of its own.
+
+    For example:
+
+        testvibe-async files get Configurations/Mobile.json
+        testvibe-async files get Features/login.feature > login.feature
+
+    Args:
+        path: Its path at the service.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        found = await connection.project.read_file(path)
+    connection.output.document(found)
+    connection.output.text(found.content or "")
+
+
+@app.command
+async def put(path: str, /, *, file: TextFile, common: Common = COMMON) -> None:
+    """Write a whole file.
+
+    The service takes files below Features/ and Configurations/, of at most 256 KB; the others are
+    its own.
+
+    For example:
+
+        testvibe-async files put Configurations/Mobile.json --file mobile.json
+
+    Args:
+        path: Its path at the service.
+        file: The file with its content; - for standard input.
+        common: The options of every command.
+    """
+    content = read_text(file)
+    async with connected(common) as connection:
+        await connection.project.write_file(path, content)
+    connection.output.document({"ok": True})
+    connection.output.say(f"{path} is written.")

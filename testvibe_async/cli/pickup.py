@@ -1,0 +1,114 @@
+"""How operations that go on are picked up again: the refs as text, and the command that waits.
+
+It decides the form of both: few refs stand in the command itself, many in a file beside it.
+Whatever this writes, `read_refs` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+import platformdirs
+
+from testvibe_async import ConfigError, Ref
+from testvibe_async.cli.sentences import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from testvibe_async.cli.common import Common
+
+__all__ = ["read_refs", "wait_command"]
+
+KEPT_FOR = timedelta(days=30)
+"""How long a file with refs stays."""
+
+REFS_IN_A_COMMAND = 3
+"""How many refs are typed rather than read from a file."""
+
+
+def wait_command(refs: Sequence[Ref], common: Common) -> str:
+    """Return the command that waits for operations, to be pasted into a shell.
+
+    Many refs are put into a file, so that the command stays short. Where none can be written they
+    stand in the command after all.
+
+    Args:
+        refs: The operations, at least one.
+        common: The options that the present command was called with.
+    """
+    texts = [ref.to_json() for ref in refs]
+    path = _stored(texts) if len(refs) > REFS_IN_A_COMMAND else None
+    words = texts if path is None else ["--file", str(path)]
+    options = ["--server", common.server] if common.server else []
+    if common.allow_http:
+        options.append("--allow-http")
+    return shlex.join([NAME, "wait", *words, *options])
+
+
+def read_refs(texts: Iterable[str]) -> list[Ref]:
+    """Return the refs that texts hold, each once.
+
+    Args:
+        texts: JSON of any form, in which there are refs as `Ref.to_json` writes them.
+
+    Raises:
+        ConfigError: There is none, or a text is no JSON.
+    """
+    refs = {ref.key: ref for text in texts for ref in _refs_in(text)}
+    if not refs:
+        raise ConfigError(
+            "which operations? Give refs as JSON, or --file FILE with what 'run --json' printed; "
+            "a run by its id is for 'runs wait'"
+        )
+    return list(refs.values())
+
+
+def _stored(texts: Sequence[str]) -> Path | None:
+    """Write refs to a file of this user's, and return its path; None where that can't be done.
+
+    Files of last month are removed: the service has long been done with what is in them.
+    """
+    at = datetime.now(UTC)
+    folder = platformdirs.user_state_path(NAME) / "in-flight"
+    path = folder / f"{at:%Y%m%dT%H%M%S}-{os.getpid()}.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.jsonl"):
+            if old.stat().st_mtime < (at - KEPT_FOR).timestamp():
+                old.unlink()
+        path.write_text("\n".join([*texts, ""]), encoding="utf-8")
+    except OSError:
+        return None
+    return path
+
+
+def _refs_in(text: str) -> Iterator[Ref]:
+    """Yield the refs of a text of JSON values, one after the other, however deep they are."""
+    decoder = json.JSONDecoder()
+    text = text.strip()
+    while text:
+        try:
+            value, end = decoder.raw_decode(text)
+        except (ValueError, RecursionError) as error:
+            message = f"{text[:40]!r} is no ref: it is not JSON; quote it for the shell with '…'"
+            raise ConfigError(message) from error
+        yield from _refs_of(value)
+        text = text[end:].lstrip()
+
+
+def _refs_of(value: object) -> Iterator[Ref]:
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        if "testvibe" in members:
+            yield Ref.from_json(json.dumps(members))
+            return
+        value = list(members.values())
+    if isinstance(value, list):
+        for member in cast("list[object]", value):
+            yield from _refs_of(member)

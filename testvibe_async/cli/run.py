@@ -1,0 +1,94 @@
+"""`testvibe-async run`: run features' tests, one or all, and wait for them if asked to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
+
+from testvibe_async import ConfigError, RunRef
+from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.dispatch import in_order, jobs_of
+from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, needs
+from testvibe_async.cli.selection import can_run, choose
+from testvibe_async.cli.watch import watching
+
+__all__ = ["run"]
+
+RUNS_IN_FLIGHT = 100
+"""How many runs are in flight at once where nothing else is asked for."""
+
+
+async def run(  # noqa: PLR0913 - each an option of its own
+    *features: str,
+    all_: Flag = False,
+    wait: Flag = False,
+    config: Annotated[tuple[str, ...], SEVERAL] = (),
+    site_url: str | None = None,
+    on_conflict: Literal["raise", "generate"] = "raise",
+    timeout: Seconds | None = None,
+    max_in_flight: PositiveInt | None = None,
+    stop_on_failure: Flag = False,
+    files: Files = NO_FILES,
+    common: Common = COMMON,
+) -> ExitCode:
+    """Run the tests of features.
+
+    Without --wait it dispatches the runs, prints their ids, and ends: it does not see how they go.
+
+    For example:
+
+        testvibe-async run "Login Functionality" --wait
+        testvibe-async run --all --wait --timeout 900 --report junit.xml --artifacts failed
+        testvibe-async run 'Log*' Checkout --wait --config Default --config Mobile
+
+    With --wait the exit code is 0 where all passed and 1 where some failed. It is 5 where the
+    service could not be reached, else 3 where it refused a run, else 4 where the time was over:
+    those go before 1, for then not all is known.
+
+    Args:
+        features: Names, ids, or globs such as 'Log*'.
+        all_: Run all features that have tests.
+        wait: Wait until all runs are over, and tell how they went.
+        config: The run configuration; several, and each feature runs with each.
+        site_url: The site to test, in place of the project's own.
+        on_conflict: What to do with a feature that has no tests: tell, or generate them first,
+            which takes minutes and costs credits.
+        timeout: Seconds to wait. What is in flight then goes on at the service.
+        max_in_flight: How many runs are in flight at any time; 100 where it is left out.
+        stop_on_failure: Dispatch no more once one did not pass.
+        files: What to leave.
+        common: The options of every command.
+    """
+    if not wait:
+        limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
+        needs("--wait", limits | {"--stop-on-failure": stop_on_failure} | files.typed)
+    files.check()
+    async with watching(common) as watch:
+        project = watch.project
+        chosen = await choose(project, features, everything=can_run if all_ else None)
+        if not chosen:
+            raise ConfigError("no feature has tests to run: generate some first")
+        jobs = jobs_of(chosen, config or (None,))
+        watch.board.expect(jobs, RunRef)
+        if not wait:
+            if on_conflict == "generate":
+                watch.connection.output.note("What has no tests is generated first: minutes each.")
+            return await watch.dispatch(
+                jobs,
+                lambda job: project.run_feature(
+                    job.feature, config=job.config, site_url=site_url, on_conflict=on_conflict
+                ),
+            )
+        batch = project.run_features(
+            chosen,
+            config=config or None,
+            site_url=site_url,
+            max_in_flight=max_in_flight or RUNS_IN_FLIGHT,
+            on_conflict=on_conflict,
+            timeout=timeout,
+            stop_on_failure=stop_on_failure,
+        )
+        return await watch.conclude(in_order(await watch.collect(batch), jobs), files)
+    return ExitCode.INTERRUPTED

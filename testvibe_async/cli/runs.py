@@ -1,0 +1,197 @@
+"""`testvibe-async runs`: runs by their ids, whoever dispatched them."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App
+from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
+
+from testvibe_async import RunRef
+from testvibe_async.cli import details, say
+from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.downloads import download as download_files
+from testvibe_async.cli.exits import ExitCode  # noqa: TC001 - likewise
+from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds
+from testvibe_async.cli.wait import wait_for
+from testvibe_async.cli.words import many
+
+if TYPE_CHECKING:
+    from testvibe_async import Run
+    from testvibe_async.cli.common import Connection
+
+__all__ = ["app"]
+
+app = App(name="runs", help="List runs, show one, wait for it, and fetch what it left.")
+
+
+@app.command(name="list")
+async def list_(
+    *, feature: str | None = None, limit: PositiveInt | None = None, common: Common = COMMON
+) -> None:
+    """List runs, the newest first.
+
+    For example:
+
+        testvibe-async runs list --limit 10
+        testvibe-async runs list --feature Checkout --json | jq '.[0].runId'
+
+    Args:
+        feature: Only those of this feature: its id, or its name.
+        limit: How many at most; what the service gives where it is left out.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        found = await connection.project.list_runs(feature=feature, limit=limit)
+    connection.output.document(found)
+    connection.output.table(
+        ("Run", "Feature", "Config", "Status", "Passed", "Created"),
+        [
+            (run.run_id, run.feature_name, run.config, run.status, _passed(run), run.created_at)
+            for run in found
+        ],
+    )
+
+
+@app.command
+async def show(run: PositiveInt, *, common: Common = COMMON) -> None:
+    """Show how a run stands: its tests, their errors, its artifacts, and the end of its log.
+
+    For example:
+
+        testvibe-async runs show 214
+        testvibe-async runs show 214 --json | jq -r '.tests[] | select(.status == "failed").name'
+
+    Args:
+        run: The run's id.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        found = await connection.project.get_run(run)
+    connection.output.document(found)
+    say.story(lambda width: details.run_story(found, width=width), connection.output)
+
+
+@app.command
+async def wait(
+    run: PositiveInt,
+    *more: PositiveInt,
+    timeout: Seconds | None = None,
+    files: Files = NO_FILES,
+    common: Common = COMMON,
+) -> ExitCode:
+    """Wait until runs are over, and tell how they went.
+
+    For example:
+
+        testvibe-async runs wait 214
+        testvibe-async runs wait 214 215 --timeout 120 --report junit.xml
+
+    The exit codes are those of run --wait.
+
+    Args:
+        run: The run's id.
+        more: The ids of more runs.
+        timeout: Seconds to wait. What is in flight then goes on at the service.
+        files: What to leave.
+        common: The options of every command.
+    """
+    files.check()
+
+    def refs(connection: Connection) -> list[RunRef]:
+        server, project = connection.client.server, connection.project.id
+        return [
+            RunRef(server=server, project=project, run_id=run_id)
+            for run_id in dict.fromkeys((run, *more))
+        ]
+
+    return await wait_for(refs, timeout=timeout, files=files, common=common)
+
+
+@app.command
+async def diagnose(run: PositiveInt, *, sources: Flag = False, common: Common = COMMON) -> None:
+    """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
+
+    For example:
+
+        testvibe-async runs diagnose 214
+        testvibe-async runs diagnose 214 --sources | less
+
+    Args:
+        run: The run's id.
+        sources: Show the tests' sources and the feature's Gherkin too; --json always has them.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        found = await connection.project.diagnose_run(run)
+    connection.output.document(found)
+    say.story(
+        lambda width: details.diagnosis_story(found, with_sources=sources, width=width),
+        connection.output,
+    )
+
+
+@app.command
+async def artifacts(run: PositiveInt, *, common: Common = COMMON) -> None:
+    """List the files that a run left.
+
+    With --json they have their links, which soon expire.
+
+    For example:
+
+        testvibe-async runs artifacts 214
+
+    Args:
+        run: The run's id.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        found = await connection.project.get_run_artifacts(run)
+    connection.output.document(found)
+    connection.output.table(
+        ("Kind", "Size", "Path"),
+        [(each.kind, details.size(each.size_bytes), each.path) for each in found],
+    )
+    if not found:
+        connection.output.note(f"Run {run} has left no files, or none yet.")
+
+
+@app.command
+async def download(
+    run: PositiveInt,
+    directory: Path,
+    *,
+    kind: Annotated[tuple[str, ...], SEVERAL] = (),
+    common: Common = COMMON,
+) -> None:
+    """Download the files that a run left.
+
+    For example:
+
+        testvibe-async runs download 214 artifacts/214
+        testvibe-async runs download 214 traces --kind trace --kind screenshot
+
+    Args:
+        run: The run's id.
+        directory: Where to put them; it is made if it is not there.
+        kind: Only files of this kind: trace, screenshot, video or report. May be repeated.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        output = connection.output
+        paths = await download_files(
+            connection.project, run, directory, output=output, kinds=set(kind) or None
+        )
+    output.document(paths)
+    for path in paths:
+        output.say(str(path))
+    if not paths:
+        output.note(f"Run {run} has left no such files, or none yet.")
+
+
+def _passed(run: Run) -> str | None:
+    """Return how many tests passed, where the service tells."""
+    if run.summary is None or not run.is_finished:
+        return None
+    return f"{run.summary.passed} of {many(run.summary.total, 'test')}"
