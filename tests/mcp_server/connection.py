@@ -1,0 +1,102 @@
+"""What the tests of the MCP server share: a connection in this process, and one call."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+
+import httpx2
+from mcp import Client as McpClient
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import TextContent
+
+from testvibe_async import Client
+from testvibe_async.mcp_server import make_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+
+    from mcp.types import CallToolResult
+
+    from testvibe_async.testing import Emulator
+
+P = ParamSpec("P")
+
+Mode = Literal["auto", "legacy"]
+"""The protocol without a handshake, or the one with."""
+
+
+@asynccontextmanager
+async def connected(
+    emulator: Emulator, mode: Mode = "auto", **options: Any
+) -> AsyncGenerator[McpClient]:
+    """Connect the official client to a server in this process."""
+    usual: dict[str, Any] = {"api_key": emulator.api_key, "project": emulator.project_id}
+    server = make_server(lambda: Client(emulator.url, **{**usual, **options}))
+    async with McpClient(server, mode=mode) as mcp:
+        yield mcp
+
+
+@asynccontextmanager
+async def connected_by_http(url: str, token: str) -> AsyncGenerator[McpClient]:
+    """Connect the official client to a server that asks for a token."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=None) as http,
+        McpClient(streamable_http_client(url, http_client=http)) as mcp,
+    ):
+        yield mcp
+
+
+def on_real_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test in an ordinary event loop: another process follows no virtual clock."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+async def told(mcp: McpClient, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool, and return the document that it answers."""
+    return document_of(await mcp.call_tool(tool, arguments))
+
+
+async def refused(mcp: McpClient, tool: str, **arguments: Any) -> str:
+    """Call a tool that fails, and return what the model is told."""
+    result = await mcp.call_tool(tool, arguments)
+    assert result.is_error, result.structured_content
+    return text_of(result)
+
+
+def document_of(result: CallToolResult) -> dict[str, Any]:
+    """Return the document of an answer that is no error."""
+    assert not result.is_error, text_of(result)
+    document: dict[str, Any] | None = result.structured_content
+    assert document is not None
+    return document
+
+
+def text_of(result: CallToolResult) -> str:
+    """Return the first text of an answer."""
+    return texts_of(result)[0]
+
+
+def texts_of(result: CallToolResult) -> list[str]:
+    """Return the texts of an answer."""
+    return [block.text for block in result.content if isinstance(block, TextContent)]
+
+
+class Listener:
+    """What is told while a call waits."""
+
+    def __init__(self) -> None:
+        self.numbers: list[float] = []
+        self.messages: list[str] = []
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002
+        self.numbers.append(progress)
+        self.messages.append(message or "")

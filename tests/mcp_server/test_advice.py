@@ -1,0 +1,113 @@
+"""Advice: each error tells what to do next, by the names of the tools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testvibe_async import (
+    ClientClosedError,
+    ConfigError,
+    ConflictError,
+    DispatchUnknownError,
+    FeatureBusyError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    GenerationInProgressError,
+    InvalidRequestError,
+    MalformedResponseError,
+    NotFoundError,
+    NotSentError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseError,
+    RunRef,
+    ServerError,
+    UnauthorizedError,
+    VibeError,
+)
+from testvibe_async.mcp_server.advice import explain, not_configured
+
+URL = "https://testvibe.example/api/v1/ops/projects/p"
+REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
+
+
+def answered(kind: type[ResponseError], **more: Any) -> ResponseError:
+    return kind("no.", status=409, code="x", method="POST", url=URL, **more)
+
+
+def lost(kind: str) -> VibeError:
+    return DispatchUnknownError(
+        "reset", method="POST", url=f"{URL}/features/12/{kind}", project="p", feature="Login"
+    )
+
+
+CASES: list[tuple[VibeError, str, str]] = [
+    (lost("run"), "run_feature", "look with list_runs of feature 'Login'"),
+    (lost("generate"), "generate_feature", "look with get_generation_status of feature 'Login'"),
+    (OutcomeUnknownError("reset", method="GET", url=URL), "get_run", "Nothing was changed"),
+    (OutcomeUnknownError("reset", method="PUT", url=URL), "write_file", "read it back"),
+    (NotSentError("refused", method="GET", url=URL), "get_run", "TESTVIBE_SERVER"),
+    (answered(GenerationInProgressError), "generate_feature", "wait_for_generation"),
+    (answered(FeatureNotGeneratedError), "run_feature", "Call generate_feature first"),
+    (answered(FeatureBusyError), "delete_feature", "wait_for_generation"),
+    (answered(ConflictError), "cancel_generation", "get_generation_status"),
+    (answered(NotFoundError), "get_feature", "list_features tells"),
+    (answered(NotFoundError), "diagnose_run", "list_runs tells"),
+    (answered(NotFoundError), "read_file", "list_files tells"),
+    (answered(NotFoundError), "get_project", "list_projects tells what there is."),
+    (answered(NotFoundError), "list_runs", "list_projects tells which projects"),
+    (answered(UnauthorizedError), "get_run", "set TESTVIBE_API_KEY"),
+    (answered(ForbiddenError), "generate_feature", "credits"),
+    (answered(InvalidRequestError), "write_file", "Correct the arguments"),
+    (answered(RateLimitedError, retry_after=7.0), "get_run", "Try again in 7 s"),
+    (answered(RateLimitedError), "list_files", "Try again in 60 s"),
+    (answered(ServerError), "get_run", "try again later"),
+    (
+        MalformedResponseError(("expected JSON",), status=200, method="GET", url=URL),
+        "get_run",
+        "Check that TESTVIBE_SERVER is a TestVibe service",
+    ),
+    (OperationNotFoundError("gone", ref=REF), "wait_for_run", "list_runs tells"),
+    (OperationSupersededError(ref=REF, newer_request_id="b"), "generate_and_run", "the newer one"),
+    (ObservationError("outage", ref=REF), "wait_for_run", "call the same tool again later"),
+    (ClientClosedError(ref=REF), "wait_for_run", "goes on at the service"),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "tool", "advice"),
+    CASES,
+    ids=[f"{type(case[0]).__name__}-{case[1]}" for case in CASES],
+)
+def test_each_error_tells_what_happened_and_what_to_do(
+    error: VibeError, tool: str, advice: str
+) -> None:
+    """The error's own words come first, then the next step."""
+    text = explain(error, tool)
+    assert text.startswith(str(error).rstrip("."))
+    assert advice in text.removeprefix(str(error).rstrip("."))
+
+
+def test_a_wrong_argument_needs_no_advice() -> None:
+    """An argument that the client refuses is told in its own words alone."""
+    assert explain(ConfigError("a name or a gherkin is needed"), "update_feature") == (
+        "a name or a gherkin is needed."
+    )
+
+
+def test_a_lost_generation_warns_of_the_credits() -> None:
+    """Before a generation is repeated, the model hears that it could be paid twice."""
+    assert "credits twice" in explain(lost("generate"), "generate_feature")
+
+
+def test_missing_configuration_names_the_variables() -> None:
+    """A server without configuration says what to set, where, and where not."""
+    text = not_configured(ConfigError("no API key"))
+    assert "no API key" in text
+    for word in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "`env`", "never in `args`"):
+        assert word in text

@@ -1,0 +1,200 @@
+"""The command: what it shows, what it asks for, and what it imports."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.process import Terminal, environment, finished, started
+from tests.mcp_server.connection import connected_by_http, on_real_time, told
+from tests.mcp_server.test_stdio import LONG, variables
+from testvibe_async.cli.mcp import mcp as command
+from testvibe_async.testing import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp import Client as McpClient
+
+SERVE = ("-m", "testvibe_async.cli", "mcp", "--http", "0")
+
+WITHOUT_MCP = """
+import sys
+sys.modules["mcp"] = None
+from testvibe_async.cli import main
+sys.argv = ["testvibe-async", "mcp"]
+main()
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@on_real_time
+async def test_it_serves_http_with_a_token_of_its_own(stop: signal.Signals) -> None:
+    """Address and token are shown, clients that send it are served, and a signal ends it."""
+    async with Emulator(scenario=LONG) as emulator:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *SERVE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=variables(emulator),
+        )
+        try:
+            assert process.stderr is not None
+            line = (await process.stderr.readline()).decode()
+            shown = re.fullmatch(
+                r"Serving MCP at (http://127\.0\.0\.1:\d+/mcp) until Ctrl-C\. "
+                r"It asks for Authorization: Bearer (\S{43})\.\n",
+                line,
+            )
+            assert shown is not None, line
+            await use(shown[1], shown[2], lambda: process.send_signal(stop))
+            async with asyncio.timeout(3):
+                ended = await process.communicate()
+            assert (process.returncode, ended) == (0, (b"", b""))
+            assert len(emulator.active_runs()) == 1
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+async def use(url: str, token: str, stop: Callable[[], None]) -> None:
+    """Have a wait in flight when it stops: the client is cut off, in whatever words."""
+    try:
+        async with connected_by_http(url, token) as mcp:
+            await asyncio.wait([await waiting(mcp, stop)])
+    except (ExceptionGroup, OSError):
+        pass
+
+
+async def waiting(mcp: McpClient, stop: Callable[[], None]) -> asyncio.Task[Any]:
+    run = await told(mcp, "run_feature", feature="Checkout")
+
+    async def heard(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        stop()
+
+    return asyncio.create_task(
+        mcp.call_tool("wait_for_run", {"runId": run["runId"]}, progress_callback=heard)
+    )
+
+
+async def test_a_token_that_was_given_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A token from the caller's own store is not written to a log."""
+
+    async def serve(
+        _server: object, *, token: str, announce: Callable[[str], None], **_: Any
+    ) -> None:
+        assert token == "mine"
+        announce("http://127.0.0.1:1/mcp")
+
+    monkeypatch.setattr("testvibe_async.mcp_server.serve_http", serve)
+    await command(http=1, token="mine")
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.endswith("It asks for the token that you gave.\n")
+
+
+async def test_without_an_option_it_serves_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a port it talks over standard input and output."""
+    served: list[object] = []
+
+    async def serve(server: object, *, announce: object) -> None:
+        assert announce is None  # nobody is at a terminal
+        served.append(server)
+
+    monkeypatch.setattr("testvibe_async.mcp_server.serve_stdio", serve)
+    await command()
+    assert len(served) == 1
+
+
+def test_on_a_terminal_it_says_what_it_is_for() -> None:
+    """Whoever types the command is told what it waits for, and Ctrl-C ends it."""
+    with closing(Terminal("mcp")) as terminal:
+        terminal.read_until("An MCP client should start this command.")
+        terminal.press_ctrl_c()
+        assert terminal.read_to_end() == 0
+
+
+def test_the_token_comes_from_the_environment() -> None:
+    """An empty variable is a token that is refused, in one sentence."""
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, *SERVE],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(TESTVIBE_MCP_TOKEN=""),
+    ) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "the token is empty" in errors
+
+
+def test_a_missing_extra_is_named_in_one_sentence() -> None:
+    """Without the extra the command says what to install, and nothing is on standard output."""
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", WITHOUT_MCP],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        output, errors = process.communicate()
+    assert (process.returncode, output) == (2, "")
+    assert errors == (
+        "testvibe-async: the MCP server needs mcp, which is not installed: "
+        "pip install 'testvibe-async[mcp]'\n"
+    )
+
+
+async def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the extra's own absence is told as such; all else is a defect, and shown as one."""
+    monkeypatch.delitem(sys.modules, "testvibe_async.mcp_server", raising=False)
+    monkeypatch.setitem(sys.modules, "testvibe_async.mcp_server.stdio", None)
+    with pytest.raises(ModuleNotFoundError):
+        await command()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import testvibe_async",
+        "import testvibe_async.cli.app",
+        "import testvibe_async.cli.mcp",
+        "from testvibe_async.cli.app import app, _load_all; _load_all(); app['mcp']",
+    ],
+)
+def test_nothing_else_imports_the_extra(code: str) -> None:
+    """Neither the package nor the command line costs the import of mcp, before it serves."""
+    check = f"{code}\nimport sys\nprint([name for name in sys.modules if name.startswith('mcp')])"
+    result = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", check],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_its_help_names_its_variables() -> None:
+    """The help tells of the options, and of the variable for the token."""
+    (output, errors), code = finished("mcp", "--help")
+    assert (code, errors) == (0, "")
+    for word in ("--http", "--token", "TESTVIBE_MCP_TOKEN"):
+        assert word in output
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    """A port out of range is wrongly called."""
+    with started("mcp", "--http", "70000") as process:
+        output, errors = process.communicate()
+    assert (process.returncode, output) == (2, "")
+    assert "70000" in errors

@@ -1,0 +1,341 @@
+"""The server as clients start it: the command in a process of its own, on real time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+from mcp import Client as McpClient
+from mcp.client.stdio import StdioServerParameters
+
+from tests.cli.process import environment
+from tests.mcp_server.connection import Listener, document_of, on_real_time, told
+from tests.mcp_server.test_tools import OURS, THEIRS
+from testvibe_async.testing import Emulator, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+COMMAND = ("-m", "testvibe_async.cli", "mcp")
+
+LONG = Scenario(outcomes={"Checkout": Outcome(run_queue=0, run_duration=600)})
+
+SOON_SECONDS = 5
+"""It takes less than one, but the machine may be busy: what counts is that it ends at all."""
+
+STRAY = """
+import asyncio, os, subprocess
+from testvibe_async import Client, Hooks
+from testvibe_async.mcp_server import make_server, serve_stdio
+
+def stray(event):
+    print("printed by a hook")
+    print("left in the buffer", end="")
+    os.write(1, b"written by a hook")
+    subprocess.run(["echo", "echoed by a child"])
+
+asyncio.run(serve_stdio(make_server(lambda: Client(hooks=Hooks(on_request=stray)))))
+"""
+
+
+@pytest.fixture
+def emulator_of_long_runs() -> Generator[Emulator]:
+    """A service in a thread of its own, whose runs of Checkout take ten minutes."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Emulator(scenario=LONG)) as emulator,
+    ):
+        yield emulator
+
+
+def variables(emulator: Emulator) -> dict[str, str]:
+    return environment(
+        TESTVIBE_SERVER=emulator.url,
+        TESTVIBE_API_KEY=emulator.api_key,
+        TESTVIBE_PROJECT=emulator.project_id,
+        PYTHONUNBUFFERED="",  # what is printed may stay in Python's buffer
+    )
+
+
+@asynccontextmanager
+async def served(emulator: Emulator) -> AsyncGenerator[McpClient]:
+    """Have the official client start the command, and talk to it."""
+    parameters = StdioServerParameters(
+        command=sys.executable, args=list(COMMAND), env=variables(emulator)
+    )
+    async with McpClient(parameters) as mcp:
+        yield mcp
+
+
+@on_real_time
+async def test_the_official_client_calls_every_tool() -> None:
+    """Each tool that the command lists answers, and reads what the emulator has."""
+    scenario = Scenario(
+        failing_generations=0, failing_runs=0, outcomes={"Slow": Outcome(generation_duration=1e9)}
+    )
+    async with Emulator(speed=1e6, scenario=scenario) as emulator, served(emulator) as mcp:
+        listed = {tool.name for tool in (await mcp.list_tools()).tools}
+        calls: list[tuple[str, dict[str, Any]]] = [
+            ("list_projects", {}),
+            ("get_project", {}),
+            ("list_features", {}),
+            (
+                "create_feature",
+                {"name": "Login", "gherkin": "Feature: L\n  Scenario: A\n    Given a"},
+            ),
+            (
+                "update_feature",
+                {"feature": "Login", "gherkin": "Feature: L\n  Scenario: B\n    Given b"},
+            ),
+            ("get_feature", {"feature": "Login"}),
+            ("generate_feature", {"feature": "Login"}),
+            ("get_generation_status", {"feature": "Login"}),
+            ("wait_for_generation", {"feature": "Login"}),
+            ("get_generation_log", {"feature": "Login"}),
+            ("run_feature", {"feature": "Login"}),
+            ("wait_for_run", {"runId": 214}),
+            ("get_run", {"runId": 214}),
+            ("diagnose_run", {"runId": 214}),
+            ("get_run_artifacts", {"runId": 214}),
+            ("list_runs", {"feature": "Login", "limit": 5}),
+            ("wait_for_runs", {"runIds": [214]}),
+            ("list_configs", {}),
+            ("list_files", {}),
+            ("write_file", {"path": "Features/own.feature", "content": "Feature: Own"}),
+            ("read_file", {"path": "Features/own.feature"}),
+        ]
+        answers = {name: await told(mcp, name, **arguments) for name, arguments in calls}
+        answers["run_features"], answers["generate_and_run"] = await asyncio.gather(
+            told(mcp, "run_features", features=["Checkout", "Wishlist"]),
+            told(mcp, "generate_and_run", feature="Login"),
+        )
+        emulator.add_feature("Slow", status="generating")
+        answers["cancel_generation"] = await told(mcp, "cancel_generation", feature="Slow")
+        answers["delete_feature"] = await told(mcp, "delete_feature", feature="Login")
+    assert set(answers) == listed == THEIRS | OURS
+    assert answers["get_feature"]["gherkin"].splitlines()[1].strip() == "Scenario: B"
+    assert answers["wait_for_generation"]["featureStatus"] == "generated"
+    assert answers["generate_and_run"]["run"]["status"] == "passed"
+    assert answers["wait_for_run"]["status"] == "passed"
+    assert answers["run_features"]["summary"]["succeeded"] == 2
+    assert answers["read_file"]["content"] == "Feature: Own"
+    assert "Login" not in emulator.features
+
+
+@on_real_time
+async def test_twenty_waits_time_out_go_on_and_cost_one_stream_of_looks() -> None:
+    """Twenty waits at once look as often as one; called again, they see the end."""
+    listener = Listener()
+    async with Emulator(scenario=LONG) as emulator, served(emulator) as mcp:
+        run = await told(mcp, "run_feature", feature="Checkout")
+        wait = {"runId": run["runId"]}
+        before = emulator.count()
+        answers = await asyncio.gather(
+            *(told(mcp, "wait_for_run", **wait, timeoutSeconds=2) for _ in range(20))
+        )
+        assert {answer["status"] for answer in answers} == {"running"}
+        assert all(answer["inFlight"] for answer in answers)
+        assert emulator.count() - before <= 2
+
+        emulator.finish_run(run["runId"], "passed")
+        over = await mcp.call_tool("wait_for_run", wait, progress_callback=listener)
+        assert document_of(over)["status"] == "passed"
+    assert listener.messages[-1] == "run 214: finished, passed"
+
+
+@on_real_time
+async def test_a_cancelled_call_leaves_the_run_and_the_server_alone() -> None:
+    """The client gives up one wait; the server answers on, and the run goes on."""
+    async with Emulator(scenario=LONG) as emulator, served(emulator) as mcp:
+        run = await told(mcp, "run_feature", feature="Checkout")
+        listener, seen = Listener(), asyncio.Event()
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            await listener(progress, total, message)
+            seen.set()
+
+        wait = {"runId": run["runId"]}
+        call = asyncio.create_task(mcp.call_tool("wait_for_run", wait, progress_callback=hear))
+        await seen.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (await told(mcp, "get_run", **wait))["status"] == "running"
+        assert len(emulator.active_runs()) == 1
+        assert emulator.count("cancel_generation") == 0
+
+
+@contextmanager
+def raw(emulator: Emulator, python: tuple[str, ...] = COMMAND) -> Generator[subprocess.Popen[str]]:
+    """Start the server with its streams in our hands; it does not outlive the context."""
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, *python],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=variables(emulator),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def send(process: subprocess.Popen[str], method: str, **message: Any) -> None:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({"jsonrpc": "2.0", "method": method, **message}) + "\n")
+    process.stdin.flush()
+
+
+def receive(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    message = json.loads(process.stdout.readline())
+    assert message["jsonrpc"] == "2.0"
+    return dict(message)
+
+
+def begin(process: subprocess.Popen[str]) -> None:
+    """Shake hands."""
+    me = {"name": "test", "version": "1"}
+    parameters = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": me}
+    send(process, "initialize", id=0, params=parameters)
+    assert receive(process)["result"]["serverInfo"]["name"] == "testvibe"
+    send(process, "notifications/initialized")
+
+
+def call(process: subprocess.Popen[str], number: int, tool: str, **arguments: Any) -> None:
+    """Call a tool, and ask to be told of its progress."""
+    parameters = {"name": tool, "arguments": arguments, "_meta": {"progressToken": number}}
+    send(process, "tools/call", id=number, params=parameters)
+
+
+def start_waiting(process: subprocess.Popen[str]) -> None:
+    """Have waits in flight, of one run and of all."""
+    begin(process)
+    call(process, 1, "run_feature", feature="Checkout")
+    run = receive(process)["result"]["structuredContent"]["runId"]
+    call(process, 2, "wait_for_run", runId=run)
+    assert receive(process)["method"] == "notifications/progress"
+    call(process, 3, "wait_for_runs", runIds=[run])
+    call(process, 4, "get_run", runId=run)
+    assert receive(process)["id"] == 4
+
+
+def test_it_ends_with_its_input(emulator_of_long_runs: Emulator) -> None:
+    """At the end of its input it is gone, with waits in flight, quietly and at once."""
+    with raw(emulator_of_long_runs) as process:
+        start_waiting(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(timeout=SOON_SECONDS) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert_protocol_alone(process)
+
+
+def test_it_ends_in_order_where_nobody_listens(emulator_of_long_runs: Emulator) -> None:
+    """A client that is gone altogether, with answers under way, is no error of ours."""
+    with raw(emulator_of_long_runs) as process:
+        begin(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        call(process, 1, "list_projects")
+        process.stdin.close()
+        assert process.wait(timeout=SOON_SECONDS) == 0
+        assert process.stderr is not None
+        assert "testvibe-async:" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_a_signal(emulator_of_long_runs: Emulator, stop: signal.Signals) -> None:
+    """A signal ends it in order and at once, though its input stays open."""
+    with raw(emulator_of_long_runs) as process:
+        start_waiting(process)
+        process.send_signal(stop)
+        assert process.wait(timeout=SOON_SECONDS) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert_protocol_alone(process)
+
+
+def assert_protocol_alone(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout.read().splitlines():
+        assert json.loads(line)["jsonrpc"] == "2.0"
+
+
+def test_stray_output_never_reaches_the_protocol(emulator_of_long_runs: Emulator) -> None:
+    """What a hook prints, writes or starts goes to standard error, to the last buffered word."""
+    with raw(emulator_of_long_runs, ("-c", STRAY)) as process:
+        begin(process)
+        for number in range(1, 4):
+            call(process, number, "list_features")
+            assert receive(process)["id"] == number
+        assert process.stdin is not None
+        process.stdin.close()
+        output, errors = process.stdout, process.stderr
+        assert output is not None
+        assert errors is not None
+        assert output.read() == ""
+        shown = errors.read()
+    for words in ("printed by a hook", "left in the buffer", "written by a hook", "echoed by"):
+        assert shown.count(words) == 3
+
+
+def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
+    """With -v standard error has each dispatch, once, by its name; the protocol stays alone."""
+    with raw(emulator_of_long_runs, (*COMMAND, "-v")) as process:
+        begin(process)
+        call(process, 1, "run_feature", feature="Checkout")
+        assert receive(process)["id"] == 1
+        output, errors = process.communicate()
+    assert output == ""
+    assert errors.count("Dispatched ref=run 214") == 1
+
+
+def test_another_project_can_be_set(emulator_of_long_runs: Emulator) -> None:
+    """The option takes the place of the variable."""
+    other = emulator_of_long_runs.add_project("Other")
+    with raw(emulator_of_long_runs, (*COMMAND, "--project", other.id)) as process:
+        begin(process)
+        call(process, 1, "get_project")
+        assert receive(process)["result"]["structuredContent"]["name"] == "Other"
+
+
+def test_what_is_no_message_is_survived(emulator_of_long_runs: Emulator) -> None:
+    """Lines that are no JSON-RPC don't end the server, nor do they reach its output as such."""
+    with raw(emulator_of_long_runs) as process:
+        begin(process)
+        assert process.stdin is not None
+        process.stdin.write("hello\n{}\n[1]\n")
+        call(process, 1, "list_projects")
+        while (message := receive(process)).get("id") != 1:
+            assert "error" in message or "method" in message
+        assert message["result"]["structuredContent"]["projects"]
+
+
+def test_without_configuration_it_starts_and_says_what_to_set() -> None:
+    """With no variable set the command serves, and a tool answers with what is missing."""
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, *COMMAND],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        begin(process)
+        call(process, 1, "list_features")
+        result = receive(process)["result"]
+        process.kill()
+    assert result["isError"] is True
+    assert "Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in result["content"][0]["text"]

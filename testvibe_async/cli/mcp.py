@@ -1,0 +1,82 @@
+"""`testvibe-async mcp`: TestVibe's operations as tools for a model.
+
+Its standard output belongs to the protocol; all else goes to standard error. The server is in
+`testvibe_async.mcp_server`, which is an extra, and imported when this command runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations at run time
+
+from testvibe_async import Client, ConfigError
+from testvibe_async.cli.common import COMMON, Common
+
+__all__ = ["mcp"]
+
+_EXTRA = {"mcp", "mcp_types"}
+
+
+async def mcp(
+    *,
+    http: Port | None = None,
+    token: Annotated[str | None, Parameter(env_var="TESTVIBE_MCP_TOKEN")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Serve TestVibe's operations as tools for a model (MCP).
+
+    Without a port it talks over standard input and output, as MCP clients start it. It starts
+    without settings too; then each tool says what to set.
+
+    Args:
+        http: Serve streamable HTTP on this port of 127.0.0.1 instead; 0 for any that is free.
+        token: What clients must send as a bearer over HTTP; one is made and shown by default.
+        common: The options of every command.
+    """
+    try:
+        await _serve(http, token, common)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        message = (
+            "the MCP server needs mcp, which is not installed: pip install 'testvibe-async[mcp]'"
+        )
+        raise ConfigError(message) from error
+
+
+async def _serve(port: int | None, token: str | None, common: Common) -> None:
+    from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
+        make_server,
+        serve_http,
+        serve_stdio,
+    )
+
+    _log_warnings(common)
+    server = make_server(
+        lambda: Client(common.server, project=common.project, allow_http=common.allow_http)
+    )
+    if port is None:
+        await serve_stdio(server, announce=_tell_a_human if sys.stdin.isatty() else None)
+        return
+    chosen = secrets.token_urlsafe(32) if token is None else token
+    shown = f"Authorization: Bearer {chosen}" if token is None else "the token that you gave"
+
+    def announce(url: str) -> None:
+        sys.stderr.write(f"Serving MCP at {url} until Ctrl-C. It asks for {shown}.\n")
+
+    await serve_http(server, port=port, token=chosen, announce=announce)
+
+
+def _tell_a_human() -> None:
+    sys.stderr.write("Serving MCP until Ctrl-C. An MCP client should start this command.\n")
+
+
+def _log_warnings(common: Common) -> None:
+    """Log what goes wrong in a line each; without this, the SDK would draw boxes around it."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    logging.getLogger("testvibe_async").propagate = common.verbose == 0  # else it is logged twice

@@ -1,0 +1,150 @@
+"""What went wrong, and what to do next, in words for whoever called a tool.
+
+Pure. The error tells what happened; this adds the next step, by the names of the tools. It never
+decides to try again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from testvibe_async import (
+    ClientClosedError,
+    ConfigError,
+    ConflictError,
+    DispatchUnknownError,
+    FeatureBusyError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    GenerationInProgressError,
+    InvalidRequestError,
+    MalformedResponseError,
+    NotFoundError,
+    NotSentError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ServerError,
+    UnauthorizedError,
+)
+from testvibe_async.mcp_server.documents import encodable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async import VibeError
+
+    Advice: TypeAlias = str | Callable[[VibeError, str], str]
+
+__all__ = ["NO_PROJECT", "explain", "not_configured"]
+
+NO_PROJECT = (
+    "No project was named. Pass `project` (list_projects tells the ids), or set TESTVIBE_PROJECT "
+    "in the `env` of this server's configuration, or choose one with `testvibe-async use`, and "
+    "restart it."
+)
+
+_LISTS = {
+    "get_run": "list_runs",
+    "wait_for_run": "list_runs",
+    "wait_for_runs": "list_runs",
+    "diagnose_run": "list_runs",
+    "get_run_artifacts": "list_runs",
+    "read_file": "list_files",
+    "get_project": "list_projects",
+}
+"""Which tool tells what there is; of all other tools that is `list_features`."""
+
+
+def not_configured(error: ConfigError) -> str:
+    """Say what to set where the server has no client to work with."""
+    return (
+        f"This server is not configured: {error}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY in the "
+        "`env` of its configuration (never in `args`), or run `testvibe-async login`, and restart "
+        "it."
+    )
+
+
+def explain(error: VibeError, tool: str) -> str:
+    """Say what happened to a tool's call, and what to do next.
+
+    Args:
+        error: What it raised.
+        tool: The tool's name.
+    """
+    advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
+    text = encodable(str(error)).rstrip(".")
+    return f"{text}. {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
+
+
+def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
+    assert isinstance(error, DispatchUnknownError)
+    asked = f"feature {str(error.feature)!r}"
+    if error.url.endswith("/generate"):
+        return (
+            "It may have started, and was not sent again, for that could cost the credits twice. "
+            f"Before you try again, look with get_generation_status of {asked}: if a new "
+            "generation is there, wait for that one with wait_for_generation."
+        )
+    return (
+        "It may have started, and was not sent again. Before you try again, look with list_runs "
+        f"of {asked}, or in TestVibe itself where that list is missing: if a new run is there, "
+        "wait for that one with wait_for_run."
+    )
+
+
+def _if_not_found(_error: VibeError, tool: str) -> str:
+    lists = _LISTS.get(tool, "list_features")
+    if tool.startswith("list_"):
+        return "list_projects tells which projects there are; this server may lack this list."
+    other = "" if lists == "list_projects" else ", and list_projects which projects"
+    return f"{lists} tells what there is{other}."
+
+
+def _if_rate_limited(error: VibeError, _tool: str) -> str:
+    seconds = error.retry_after if isinstance(error, RateLimitedError) else None
+    return f"Try again in {seconds or 60:g} s."
+
+
+def _if_outcome_unknown(error: VibeError, _tool: str) -> str:
+    if isinstance(error, OutcomeUnknownError) and error.method == "GET":
+        return "Nothing was changed: try again."
+    return "The service may have done it: read it back before you try again."
+
+
+_ADVICE: dict[type[VibeError], Advice] = {
+    DispatchUnknownError: _if_unknown_dispatch,
+    OutcomeUnknownError: _if_outcome_unknown,
+    NotSentError: "Nothing was sent. Check TESTVIBE_SERVER and the network, then try again.",
+    GenerationInProgressError: (
+        "Nothing was started. Wait for the one in flight with wait_for_generation, or stop it "
+        "with cancel_generation."
+    ),
+    FeatureNotGeneratedError: (
+        "Nothing was started. Call generate_feature first (it costs credits), and "
+        "wait_for_generation until it is over; get_feature tells the feature's status."
+    ),
+    FeatureBusyError: (
+        "Nothing was changed. Wait with wait_for_generation, or stop the generation with "
+        "cancel_generation, then try again."
+    ),
+    ConflictError: "get_generation_status tells how the feature stands.",
+    NotFoundError: _if_not_found,
+    UnauthorizedError: (
+        "The key was refused: set TESTVIBE_API_KEY in the `env` of this server's configuration to "
+        "a valid key, and restart it."
+    ),
+    ForbiddenError: "The key in TESTVIBE_API_KEY may not do this, or there are no credits left.",
+    InvalidRequestError: "Correct the arguments and try again.",
+    RateLimitedError: _if_rate_limited,
+    ServerError: "The service has a problem of its own: try again later.",
+    MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",
+    OperationNotFoundError: "list_runs tells which runs there are.",
+    OperationSupersededError: "Wait for the newer one with wait_for_generation.",
+    ObservationError: "It may well go on: call the same tool again later.",
+    ClientClosedError: "This server is ending; what was dispatched goes on at the service.",
+    ConfigError: "",
+}
+"""By kind of error, the more special kinds first."""

@@ -1,0 +1,209 @@
+"""What tools answer: a line for a human, and a document with its schema for the model.
+
+Pure. Each answer holds its document twice, as structured content and as JSON text, since some
+clients read only the one and some only the other. The documents of waits tell in `inFlight`
+whether it goes on, and in `note` what to do then.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from mcp.types import Annotations, CallToolResult, TextContent
+
+from testvibe_async import BatchItem, BatchSummary, Generation, Run, RunRef, Verdict
+from testvibe_async.mcp_server.advice import explain
+from testvibe_async.mcp_server.documents import (
+    Document,
+    Schema,
+    document,
+    encodable,
+    nullable,
+    schema,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "DIGEST",
+    "OK",
+    "RUN_OF_GENERATED",
+    "answer",
+    "count",
+    "digest",
+    "say_generation",
+    "say_run",
+    "schema_of_wait",
+    "waited",
+]
+
+MAX_ERROR_CHARACTERS = 300
+"""How much of a test's error a digest of many runs holds; `get_run` has all of it."""
+
+_NOTE: dict[str, Schema] = {
+    "inFlight": {"type": "boolean", "description": "whether it goes on at the service"},
+    "note": nullable({"type": "string", "description": "what to do next"}),
+}
+
+
+def _object(required: Sequence[str], **properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+OK = _object(["ok"], ok={"type": "boolean"})
+"""The schema of the answer to a change."""
+
+_COUNTS = ("total", "succeeded", "failed", "errors", "inFlight", "notDispatched")
+
+DIGEST = _object(
+    ["summary", "runs", "inFlight"],
+    summary=_object(_COUNTS, **{name: {"type": "integer"} for name in _COUNTS}),
+    runs={
+        "type": "array",
+        "items": _object(
+            ["feature", "verdict"],
+            feature={"type": "string"},
+            verdict={"type": "string", "description": ", ".join(Verdict)},
+            runId={"type": "integer"},
+            status={"type": "string"},
+            summary=schema(Run)["properties"]["summary"],
+            failures={
+                "type": "array",
+                "items": _object(["name"], name={"type": "string"}, error={"type": "string"}),
+            },
+            error={"type": "string", "description": "why there is no outcome"},
+        ),
+    },
+    **_NOTE,
+)
+"""The schema of what became of many runs."""
+
+
+def schema_of_wait(model: type[Run | Generation]) -> Schema:
+    """Return the schema of a wait's answer: the model's document, `inFlight` and `note`."""
+    return schema(model, required=["inFlight"], also=_NOTE)
+
+
+RUN_OF_GENERATED = _object(
+    ["inFlight"],
+    generation=nullable(schema(Generation)),
+    run=nullable(schema(Run, required=["runId"])),
+    **_NOTE,
+)
+"""The schema of the answer to a generation that a run follows."""
+
+
+def answer(line: str, content: Document) -> CallToolResult:
+    """Make an answer of a line for a human and a document for the model."""
+    text = json.dumps(content, ensure_ascii=False)
+    return CallToolResult(
+        content=[
+            TextContent(
+                type="text", text=encodable(line), annotations=Annotations(audience=["user"])
+            ),
+            TextContent(type="text", text=text, annotations=Annotations(audience=["assistant"])),
+        ],
+        structured_content=content,
+    )
+
+
+def waited(line: str, seen: Document, *, note: str | None) -> CallToolResult:
+    """Make the answer of a wait.
+
+    Args:
+        line: How it stands, for a human.
+        seen: The document last seen.
+        note: What to do next, where it goes on; None where it is over.
+    """
+    content = {**seen, "inFlight": note is not None, "note": note}
+    return answer(f"{line} {note or ''}".rstrip(), content)
+
+
+def say_run(run: Run) -> str:
+    """Say in a line how a run stands."""
+    name = f"Run {run.run_id} of {_feature_of(run)}"
+    if not run.is_finished:
+        return f"{name} is {run.status} ({run.phase})."
+    total = count(run.summary.total if run.summary else len(run.tests), "test")
+    if run.is_success:
+        return f"{name} {run.status} ({total})."
+    more = "diagnose_run tells more"
+    if not run.failures:
+        return f"{name} {run.status} ({total}; {more})."
+    first = f"first {run.failures[0].name!r}: {_first_line(run.failures[0].error)}"
+    return f"{name} {run.status}: {len(run.failures)} of {total} failed, {first} ({more})."
+
+
+def say_generation(generation: Generation) -> str:
+    """Say in a line how a generation stands."""
+    name = f"The generation of {_feature_of(generation)}"
+    if generation.is_success:
+        return f"{name} is over: tests were generated."
+    if generation.is_finished:
+        return f"{name} is over: {generation.status} (get_generation_log tells why)."
+    if generation.request_id is None:
+        return f"{name} was never started (its status is {generation.status or 'unknown'})."
+    over = sum(section.conclusion is not None for section in generation.sections)
+    done = f"{over} of {count(len(generation.sections), 'section')} done"
+    return f"{name} is {generation.status} ({generation.phase}, {done})."
+
+
+def _feature_of(seen: Run | Generation) -> str:
+    nameless = "a feature" if seen.feature_id is None else f"feature {seen.feature_id}"
+    return seen.feature_name or nameless
+
+
+def count(number: int, thing: str) -> str:
+    """Say how many there are, such as `1 run` or `12 runs`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _first_line(error: str | None) -> str:
+    return (error or "no error given").strip().partition("\n")[0][:MAX_ERROR_CHARACTERS]
+
+
+def digest(items: Sequence[BatchItem[Run]]) -> CallToolResult:
+    """Make the answer that tells what became of many runs."""
+    summary = BatchSummary.of(items)
+    counts = {
+        "total": summary.total,
+        "succeeded": summary.succeeded,
+        "failed": summary.failed,
+        "errors": summary.errors,
+        "inFlight": summary.in_flight,
+        "notDispatched": summary.skipped,
+    }
+    content: Document = {"summary": counts, "runs": [_row(item) for item in items]}
+    return waited(f"{summary}.", content, note=_note_of(items))
+
+
+def _row(item: BatchItem[Run]) -> Document:
+    row: Document = {"feature": encodable(item.feature_name), "verdict": item.verdict.value}
+    if isinstance(item.ref, RunRef):
+        row["runId"] = item.ref.run_id
+    if item.outcome is not None:
+        seen = document(item.outcome)
+        row |= {"status": seen["status"], "summary": seen["summary"]}
+        row["failures"] = [
+            {"name": encodable(test.name), "error": encodable(_first_line(test.error))}
+            for test in item.outcome.failures
+        ]
+    elif item.verdict is Verdict.ERROR and item.error is not None:
+        row["error"] = explain(item.error, "run_features")
+    return row
+
+
+def _note_of(items: Sequence[BatchItem[Run]]) -> str | None:
+    """Say how to go on; None where all is over."""
+    verdicts = {item.verdict for item in items}
+    steps: list[str] = []
+    if Verdict.IN_FLIGHT in verdicts:
+        steps.append(
+            "Still in flight, nothing was cancelled: call wait_for_runs with the runId of those "
+            "whose verdict is 'in flight'."
+        )
+    if Verdict.SKIPPED in verdicts:
+        steps.append("Call run_features again with those whose verdict is 'skipped'.")
+    return " ".join(steps) or None

@@ -1,0 +1,161 @@
+# ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
+"""What a user can hand to the model without a tool: resources to read, and prompts to begin with.
+
+A resource is of the project that the server is set to, unless its URI names another.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from json import dumps
+from typing import TypeAlias
+
+from mcp.server.mcpserver import MCPServer, ResourceSecurity
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
+from mcp.shared.exceptions import MCPError
+from mcp.types import INTERNAL_ERROR
+
+from testvibe_async import GenerationLog, NotFoundError, VibeError
+from testvibe_async.mcp_server.advice import explain
+from testvibe_async.mcp_server.documents import document, encodable
+from testvibe_async.mcp_server.session import Ctx, Session, session_of
+
+__all__ = ["add_prompts", "add_resources"]
+
+Work: TypeAlias = Callable[..., Awaitable[str]]
+
+_NO_PATHS = ResourceSecurity(exempt_params={"feature", "project"})
+"""A feature's name is no path, so it may begin with a slash, or hold dots."""
+
+
+def add_resources(server: MCPServer[Session]) -> None:
+    """Add the resources to a server."""
+    for uri, mime_type, read in (
+        ("testvibe://runs/{runId}{?project}", "application/json", run_digest),
+        ("testvibe://features/{feature}/gherkin{?project}", "text/plain", feature_gherkin),
+        ("testvibe://features/{feature}/generation/log{?project}", "text/plain", generation_log),
+    ):
+        server.resource(uri, mime_type=mime_type, security=_NO_PATHS)(read)
+
+
+def _readable(like: str) -> Callable[[Work], Work]:
+    """Have the errors of reading a resource reach the client, with what to do next.
+
+    Args:
+        like: The tool that reads the same.
+    """
+
+    def make(work: Work) -> Work:
+        @wraps(work)
+        async def read(**arguments: object) -> str:
+            try:
+                return await work(**arguments)
+            except NotFoundError as error:
+                raise ResourceNotFoundError(explain(error, like)) from error
+            except VibeError as error:
+                raise ResourceError(explain(error, like)) from error
+            except ToolError as error:
+                raise ResourceError(str(error)) from error
+
+        return read
+
+    return make
+
+
+@_readable("get_run")
+async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
+    """Read a run's digest, as JSON."""
+    run = await session_of(ctx).project(project).get_run(_run_id(runId))
+    return _json(document(run))
+
+
+def _run_id(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ToolError(
+            f"A run's id is a number, not {text!r}. list_runs tells which runs there are."
+        )
+    return int(text)
+
+
+@_readable("get_feature")
+async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
+    """Read a feature's Gherkin."""
+    found = await session_of(ctx).project(project).get_feature(feature)
+    return encodable(found.gherkin or "")
+
+
+@_readable("get_generation_log")
+async def generation_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
+    """Read the log of a feature's latest generation, section by section."""
+    log = await session_of(ctx).project(project).get_generation_log(feature)
+    return _lines_of(log)
+
+
+def _lines_of(log: GenerationLog) -> str:
+    lines: list[str] = []
+    for part in log.sections:
+        head = f"{part.title or part.section}: {part.conclusion or part.state}"
+        lines.append(f"{head} ({part.status_reason})" if part.status_reason else head)
+        lines.extend(f"  {line}" for line in part.log)
+    return encodable("\n".join(lines)) or "There is no log: the feature was never generated."
+
+
+def add_prompts(server: MCPServer[Session]) -> None:
+    """Add the prompts to a server."""
+    server.prompt(title="Why did a run fail?")(diagnose_failed_run)
+    server.prompt(title="Why did a generation fail?")(diagnose_failed_generation)
+
+
+def _sayable(like: str) -> Callable[[Work], Work]:
+    """Have the errors of making a prompt reach the client, with what to do next.
+
+    Args:
+        like: The tool that reads the same.
+    """
+
+    def make(work: Work) -> Work:
+        @wraps(work)
+        async def say(**arguments: object) -> str:
+            try:
+                return await work(**arguments)
+            except VibeError as error:
+                raise MCPError(INTERNAL_ERROR, explain(error, like)) from error
+            except ToolError as error:
+                raise MCPError(INTERNAL_ERROR, str(error)) from error
+
+        return say
+
+    return make
+
+
+@_sayable("diagnose_run")
+async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) -> str:
+    """Find out why a run failed, and whether the site, the feature or the test is to blame."""
+    diagnosis = await session_of(ctx).project(project).diagnose_run(_run_id(runId))
+    return (
+        f"Find out why run {runId} failed. For each failing test tell whether the site is broken, "
+        "the feature's Gherkin no longer says what the site does, or the generated test is brittle "
+        "(a selector, a wait). Go by the error and the log first, then compare the executed spec "
+        "with the Gherkin; get_run_artifacts has traces and screenshots. Propose one remedy: fix "
+        "the site, update_feature and then generate_feature (which costs credits: ask first), or "
+        "run_feature again where it looks like a coincidence.\n\nThe diagnosis:\n\n"
+        f"{_json(document(diagnosis))}"
+    )
+
+
+@_sayable("get_generation_log")
+async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None = None) -> str:
+    """Find out why a generation made no tests, and how the feature's Gherkin should change."""
+    home = session_of(ctx).project(project)
+    log = await home.get_generation_log(feature)
+    gherkin = encodable((await home.get_feature(feature)).gherkin or "")
+    return (
+        f"Find out why the generation of the feature {feature!r} failed. Look at the reason and "
+        "the last lines of each failing section first: what did it try, and what did it not find "
+        "on the site? Then propose how the Gherkin should change, to be written with "
+        "update_feature. Don't call generate_feature before I agree: it costs credits.\n\n"
+        f"The log:\n\n{_lines_of(log)}\n\nThe Gherkin:\n\n{gherkin}"
+    )
+
+
+def _json(content: object) -> str:
+    return dumps(content, ensure_ascii=False, indent=2)

@@ -1,0 +1,95 @@
+"""What all calls of a server share: one client, and so one poller.
+
+A server that is not configured has none; it starts all the same, so that its tools can say what to
+set.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+
+from testvibe_async import Client, ConfigError, GenerationRef, RunRef
+from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from testvibe_async import GenerationOperation, Project, RunOperation
+
+__all__ = ["Ctx", "Session", "open_session", "session_of"]
+
+
+class Session:
+    """The client of a server, or why there is none."""
+
+    def __init__(self, client: Client | ConfigError) -> None:
+        self._client = client
+
+    @property
+    def client(self) -> Client:
+        """The client.
+
+        Raises:
+            ToolError: The server is not configured.
+        """
+        if isinstance(self._client, ConfigError):
+            raise ToolError(not_configured(self._client))
+        return self._client
+
+    def project(self, project_id: str | None) -> Project:
+        """Return a project by its id; None for the one that is set.
+
+        Raises:
+            ToolError: None is set, or the server is not configured.
+        """
+        client = self.client
+        try:
+            return client.project(project_id)
+        except ConfigError as error:
+            raise ToolError(NO_PROJECT) from error
+
+    def run(self, project: Project, run_id: int) -> RunOperation:
+        """Return a handle on a run, whoever dispatched it."""
+        ref = RunRef(server=self.client.server, project=project.id, run_id=run_id)
+        return self.client.attach(ref)
+
+    def generation(self, project: Project, request_id: str, feature_id: int) -> GenerationOperation:
+        """Return a handle on a generation, whoever dispatched it."""
+        return self.client.attach(
+            GenerationRef(
+                server=self.client.server,
+                project=project.id,
+                request_id=request_id,
+                feature_id=feature_id,
+            )
+        )
+
+
+if TYPE_CHECKING:
+    Ctx: TypeAlias = Context[Session, Any]
+else:
+    # mcp before 2.3 rebuilds a context of declared parameters, and loses the request with it:
+    # delete this with the support of 2.2.
+    Ctx = Context
+"""What a tool is told of the call it answers."""
+
+
+def session_of(ctx: Ctx) -> Session:
+    """Return the session that a call belongs to."""
+    return ctx.request_context.lifespan_context
+
+
+@asynccontextmanager
+async def open_session(make_client: Callable[[], Client]) -> AsyncGenerator[Session]:
+    """Open the client for as long as the server runs. Closing it cancels nothing at the service."""
+    try:
+        client = make_client()
+    except ConfigError as error:
+        yield Session(error)
+        return
+    async with client:
+        yield Session(client)
