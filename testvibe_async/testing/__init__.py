@@ -1,10 +1,11 @@
-"""What tests of code that uses TestVibe need: the service, faults, and virtual time."""
+"""What tests of code that uses TestVibe need: the service, faults, virtual time, no leaks."""
 
 from __future__ import annotations
 
 from .clock import VirtualTimeLoop
 from .emulator import Emulator, Fault, Outcome, RecordedRequest, Scenario
 from .faults import FaultProxy, NetworkFault
+from .leaks import assert_no_leaks
 
 __all__ = [
     "Emulator",
@@ -15,4 +16,5 @@ __all__ = [
     "RecordedRequest",
     "Scenario",
     "VirtualTimeLoop",
+    "assert_no_leaks",
 ]

@@ -1,0 +1,124 @@
+"""What the tests of the plugin share: a service on a thread, and pytest inside pytest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from testvibe_async.pytest_plugin import clients, session
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+LOADED = (clients, session)
+"""Loaded here once, or else each pytest inside pytest would load them anew."""
+
+SPEED = 500.0
+
+UNRELATED = [
+    *("-W", "error", "-p", "no:xdist", "-p", "no:benchmark", "-p", "no:hypothesispytest"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),
+]
+
+SHOP = Scenario(
+    run_queue=(5, 5),
+    run_duration=(25, 25),
+    failing_runs=0,
+    outcomes={
+        "Returns": Outcome(run_status="failed", failing=("Returns works",), error="no refund"),
+        "Slow": Outcome(run_duration=45),
+    },
+)
+"""Runs take 30 s, and those of Returns fail."""
+
+ENDLESS = Scenario(
+    run_queue=(0, 0),
+    run_duration=(3600, 3600),
+    outcomes={"Returns": Outcome(failing=("Returns works",), error="no refund")},
+)
+"""Runs go on until they are ended."""
+
+FEATURES = ("Login", "Checkout", "Returns")
+
+
+@pytest.fixture
+def service_options() -> dict[str, Any]:
+    """The emulator's; classes override them."""
+    return {}
+
+
+@pytest.fixture
+def service(
+    service_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Generator[Emulator]:
+    """A service with three features, and the environment that names it."""
+    options: dict[str, Any] = {"shop": False, "speed": SPEED, "scenario": SHOP, **service_options}
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Emulator(**options)) as emulator,
+    ):
+        for name in FEATURES:
+            emulator.add_feature(name)
+        monkeypatch.setenv("TESTVIBE_SERVER", emulator.url)
+        monkeypatch.setenv("TESTVIBE_API_KEY", emulator.api_key)
+        monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
+        yield emulator
+
+
+def end_together(service: Emulator, count: int) -> None:
+    """Have all runs end at once, when so many are dispatched; those of Returns fail."""
+
+    def dispatched(document: Any) -> Any:
+        if len(service.runs) == count:
+            for run in service.runs.values():
+                has_failed = run.feature_name == "Returns"
+                service.finish_run(run.id, "failed" if has_failed else "passed")
+        return document
+
+    service.fail("run_feature", Fault.edit(dispatched))
+
+
+@attrs.frozen
+class Inner:
+    """Pytest inside pytest, where every warning is an error."""
+
+    pytester: pytest.Pytester
+
+    def __call__(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
+        """Run it in this process, without plugins that are not concerned."""
+        return self.pytester.runpytest_inprocess(
+            *UNRELATED, *arguments, plugins=plugins, no_reraise_ctrlc=True
+        )
+
+    def features(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
+        """Run it with features."""
+        return self("--testvibe", "--testvibe-poll-interval=0.02", *arguments, plugins=plugins)
+
+    def process(self, *arguments: str) -> pytest.RunResult:
+        """Run it in a process of its own."""
+        return self.pytester.runpytest_subprocess(*arguments)
+
+    def bare(self, *arguments: str) -> pytest.RunResult:
+        """Run it in a process of its own, with no plugin but ours and those that are named."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            return self.pytester.runpytest_subprocess(
+                *("-p", "testvibe_async.pytest_plugin", "--testvibe-poll-interval=0.02"),
+                *arguments,
+            )
+
+    def workers(self, *arguments: str) -> pytest.RunResult:
+        """Run it in processes, two of which are workers."""
+        return self.bare("-p", "xdist", "-n2", *arguments)
+
+
+@pytest.fixture
+def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
+    """Pytest inside pytest, in a directory of its own."""
+    for variable in ("CI", "PYTEST_ADDOPTS", "TESTVIBE_SERVER", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    return Inner(pytester)

@@ -1,0 +1,320 @@
+"""Features as tests: what an item is called, how it ends, and what its report says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.pytest_plugin.conftest import ENDLESS
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.pytest_plugin.conftest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+
+def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
+    """Every feature that has tests is run once, and the item ends as its run did."""
+    result = inner.features("-v")
+
+    result.assert_outcomes(passed=2, failed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines_random(
+        [
+            "testvibe: project * of http://127.0.0.1:*",
+            "testvibe::Login PASSED *",
+            "testvibe::Checkout PASSED *",
+            "testvibe::Returns FAILED *",
+        ]
+    )
+    assert service.count("run_feature") == 3
+    assert service.count("list_features") == 1
+
+
+def test_a_failure_tells_of_the_run(inner: Inner, service: Emulator) -> None:
+    """The report has the run, each failing test with its error, and the log's end; no traceback."""
+    result = inner.features("--testvibe-select=Returns")
+
+    (run_id,) = service.runs
+    result.stdout.fnmatch_lines(
+        [
+            "_* Feature: Returns [[]Returns works[]] _*",
+            "no refund",
+            "_* Feature: Returns _*",
+            f"run {run_id} failed: 1 of 1 tests failed, on https://shop.acme.example",
+            "Returns works",
+            "  no refund",
+            "The end of its log:",
+            "*1 failed",
+            f"FAILED testvibe::Returns - run {run_id} failed: 1 of 1 tests failed*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Captured*")
+    result.stdout.no_fnmatch_line("*.py*")
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_reports_are_not_captured(inner: Inner, service: Emulator) -> None:
+    """What the terminal says of a run's tests is not taken for output of the test."""
+    result = inner.bare("--testvibe", "-v")
+
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines_random(["testvibe::Returns SUBFAILED[[]Returns works[]] *"])
+    result.stdout.no_fnmatch_line("*Captured*")
+    assert len(service.runs) == 3
+
+
+def test_the_tests_in_a_run_are_subtests(inner: Inner, service: Emulator) -> None:
+    """Each test of a run is reported as a subtest of the feature."""
+    service.add_feature(
+        "Cart",
+        "Feature: Cart\n  Scenario: Filled\n    Given it\n  Scenario: Emptied\n    Given it\n",
+    )
+    result = inner.features("-v", "--testvibe-select=Cart", "--testvibe-select=Returns")
+
+    result.stdout.fnmatch_lines_random(
+        [
+            "testvibe::Cart SUBPASSED[[]Filled[]] *",
+            "testvibe::Cart SUBPASSED[[]Emptied[]] *",
+            "testvibe::Returns SUBFAILED[[]Returns works[]] *",
+        ]
+    )
+    result.assert_outcomes(passed=1, failed=2)
+
+
+@pytest.mark.parametrize(
+    ("word", "error", "shown"),
+    [
+        ("skipped", None, "SUBSKIPPED[[]Returns works[]] *the service calls it 'skipped'*"),
+        ("timedOut", "too late", "SUBFAILED[[]Returns works[]] testvibe::Returns - too late"),
+    ],
+)
+def test_a_test_may_end_in_the_runners_own_words(
+    inner: Inner, service: Emulator, word: str, error: str | None, shown: str
+) -> None:
+    """A test that neither passed nor failed is a failure if it has an error, else it is skipped."""
+
+    def rename(run: Any) -> Any:
+        for test in run["tests"] or ():
+            test |= {"status": word, "error": error}
+        return run
+
+    service.fail("get_run", Fault.edit(rename))
+
+    result = inner.features("-v", "-rA", "--testvibe-select=Returns")
+
+    result.stdout.fnmatch_lines([f"*{shown}*"])
+
+
+def test_a_run_may_fail_without_a_test_that_did(inner: Inner, service: Emulator) -> None:
+    """A run that could not be executed fails its item by what the service calls it."""
+
+    def abort(run: Any) -> Any:
+        over: dict[str, Any] = {"status": "aborted", "tests": [], "log": None, "siteUrl": None}
+        return {**run, **over} if run["finishedUtc"] else run
+
+    service.fail("get_run", Fault.edit(abort))
+
+    result = inner.features("--testvibe-select=Login")
+
+    (run_id,) = service.runs
+    result.stdout.fnmatch_lines([f"FAILED testvibe::Login - run {run_id} aborted"])
+    result.assert_outcomes(failed=1)
+
+
+def test_each_configuration_is_an_item_of_its_own(inner: Inner, service: Emulator) -> None:
+    """With configurations, each feature runs with each, and its id says with which."""
+    result = inner.features(
+        "-v", "--testvibe-config=Mobile", "--testvibe-config=Desktop", "--testvibe-select=Login"
+    )
+
+    result.stdout.fnmatch_lines_random(
+        ["testvibe::Login[[]Mobile[]] PASSED *", "testvibe::Login[[]Desktop[]] PASSED *"]
+    )
+    assert {run.config for run in service.runs.values()} == {"Mobile", "Desktop"}
+
+
+def test_the_site_can_be_chosen(inner: Inner, service: Emulator) -> None:
+    """The runs go against the given site."""
+    inner.features("--testvibe-site-url=https://next.example", "--testvibe-select=Login")
+
+    (run,) = service.runs.values()
+    assert run.site_url == "https://next.example"
+
+
+def test_another_project_can_be_chosen(inner: Inner, service: Emulator) -> None:
+    """The option goes before the environment."""
+    project = service.add_project("Blog")
+    service.add_feature("Comments", project=project)
+
+    result = inner.features("-v", f"--testvibe-project={project.id}")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["testvibe::Comments PASSED *"])
+
+
+class TestWithoutTests:
+    """A feature whose tests were never generated."""
+
+    def test_it_is_skipped(self, inner: Inner, service: Emulator) -> None:
+        """Where it was not asked for by name it is skipped, with the service's reason."""
+        service.add_feature("Gift cards", status="draft")
+
+        result = inner.features("-rs", "--testvibe-select=Gift*")
+
+        result.assert_outcomes(skipped=1)
+        result.stdout.fnmatch_lines(["SKIPPED [[]1[]] testvibe:1: 'Gift cards' can't run: *"])
+
+    def test_it_fails_where_it_was_named(self, inner: Inner, service: Emulator) -> None:
+        """Who asks for it by name learns that it can't run."""
+        service.add_feature("Gift cards", status="draft")
+
+        result = inner.features("--testvibe-select=Gift cards")
+
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["FAILED testvibe::Gift cards - 409 *"])
+
+    def test_it_is_generated_on_demand(self, inner: Inner, service: Emulator) -> None:
+        """With --testvibe-generate it is generated first, then run."""
+        service.add_feature("Gift cards", status="draft")
+
+        result = inner.features("--testvibe-select=Gift cards", "--testvibe-generate")
+
+        result.assert_outcomes(passed=1)
+        assert len(service.generations) == 1
+
+    def test_a_suggestion_is_no_feature_yet(self, inner: Inner, service: Emulator) -> None:
+        """What the service merely suggests is not collected."""
+        service.add_feature("Reminders", kind="suggestion", status="draft")
+
+        result = inner.features("--collect-only", "-q")
+
+        result.stdout.no_fnmatch_line("*Reminders*")
+        result.stdout.fnmatch_lines(["testvibe::Login", "testvibe::Checkout", "testvibe::Returns"])
+
+
+class TestArtifacts:
+    """The files that a failed run left."""
+
+    def test_those_of_failures_are_downloaded(
+        self, inner: Inner, service: Emulator, tmp_path: Path
+    ) -> None:
+        """They are put into a directory for each run, and the report says where."""
+        result = inner.features(f"--testvibe-artifacts={tmp_path / 'found'}")
+
+        (failed,) = (run.id for run in service.runs.values() if run.status == "failed")
+        assert [path.name for path in (tmp_path / "found").iterdir()] == [f"Returns run {failed}"]
+        assert list((tmp_path / "found").rglob("*.zip"))
+        result.stdout.fnmatch_lines(["Its artifacts:", f"  *Returns run {failed}*.zip"])
+
+    def test_their_directory_has_a_plain_name(self, inner: Inner, service: Emulator) -> None:
+        """Whatever the name of a feature holds, they stay in one directory below the given one."""
+        service.add_feature("Re: ../turns/??")
+        service.fail("get_run", Fault.edit(lambda run: {**run, "status": "failed"}))
+
+        inner.features("--testvibe-artifacts=found", "--testvibe-select=Re:*", "-q")
+
+        (directory,) = (inner.pytester.path / "found").iterdir()
+        (run_id,) = service.runs
+        assert directory.name == f"Re_ .._turns___ run {run_id}"
+
+    def test_a_lost_artifact_does_not_hide_the_failure(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """Where they can't be had the report says why, besides all else."""
+        service.fail("get_run_artifacts", Fault.status(404))
+
+        result = inner.features("--testvibe-artifacts=found", "--testvibe-select=Returns")
+
+        result.stdout.fnmatch_lines(
+            ["  no refund", "Its artifacts could not be downloaded: * 404 *"]
+        )
+
+
+class TestUnobserved:
+    """What is neither a pass nor a failure of the feature."""
+
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """One whose runs take an hour."""
+        return {"scenario": ENDLESS}
+
+    def test_a_time_out_leaves_the_run_going(self, inner: Inner, service: Emulator) -> None:
+        """The item fails, says that the run goes on, and the summary how to pick it up."""
+        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.05")
+
+        (run_id,) = service.runs
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                f"run {run_id} is still * after * s of waiting; nothing was cancelled*",
+                "=* TestVibe operations that go on =*",
+                "*attach*",
+                f'{{"testvibe": "run", *"run_id": {run_id}*}}',
+            ]
+        )
+        assert len(service.active_runs()) == 1
+
+    def test_what_does_not_exist_fails(self, inner: Inner, service: Emulator) -> None:
+        """A name that the service does not know fails its item with the service's answer."""
+        result = inner.features("--testvibe-select=Chekout")
+
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["FAILED testvibe::Chekout - 404 *"])
+        assert not service.runs
+
+    def test_a_cause_is_told(self, inner: Inner, service: Emulator) -> None:
+        """An error that has a cause is told with it."""
+        service.fail("generate_feature", Fault.status(403))
+        service.add_feature("Gift cards", status="draft")
+        service.fail("run_feature", Fault.lost())
+        service.fail("list_runs", Fault.status(404))
+
+        result = inner.features("--testvibe-select=Login")
+
+        result.stdout.fnmatch_lines(["*Login*", "because: *connection was lost*"])
+
+
+def test_a_terminal_obeys_nothing_from_the_service(inner: Inner, service: Emulator) -> None:
+    """Colours and other escapes are taken away, wherever they come from."""
+    red = "\x1b[31mred\x1b[0m \x1b]0;title\x07"
+    service.add_feature(f"A {red}")
+
+    def paint(run: Any) -> Any:
+        test: dict[str, Any] = {"name": red, "status": "failed", "error": f"{red}\n{red}"}
+        return {**run, "status": "failed", "tests": [test], "siteUrl": red, "log": f"{red}\n{red}"}
+
+    service.fail("get_run", Fault.edit(paint))
+
+    result = inner.features("-v", "-rA", "--testvibe-select=A*")
+
+    assert "\x1b" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["testvibe::A red FAILED *", "_* Feature: A red [[]red[]] _*"])
+
+
+def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner, service: Emulator) -> None:
+    """Where another plugin breaks, its traceback is there, as in any other test."""
+
+    class Broken:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if isinstance(report, pytest.SubtestReport):
+                raise ZeroDivisionError("broken here")
+
+    result = inner.features("--testvibe-select=Login", plugins=(Broken(),))
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*ZeroDivisionError: broken here", "*test_features.py:*"])
+    assert len(service.runs) == 1
+
+
+def test_the_time_is_that_of_the_run(inner: Inner, service: Emulator) -> None:
+    """An item's duration is how long its run took at the service."""
+    assert service.runs == {}
+    result = inner.features("--durations=3", "--testvibe-select=Login")
+
+    result.stdout.fnmatch_lines(["30.00s call     testvibe::Login"])

@@ -1,0 +1,215 @@
+"""Tests that ask for a run: `@pytest.mark.testvibe` and the fixture `testvibe_run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from tests.pytest_plugin.conftest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+FAST = "--testvibe-poll-interval=0.02"
+
+
+def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
+    """The run is over, passed or failed, and the test says what that means."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login", config="Mobile", site_url="https://next.example")
+        def test_login(testvibe_run):
+            assert testvibe_run.is_success
+            assert testvibe_run.config == "Mobile"
+            assert testvibe_run.site_url == "https://next.example"
+
+        @pytest.mark.testvibe("Returns")
+        class TestReturns:
+            def test_it_fails(self, testvibe_run):
+                assert not testvibe_run.is_success
+
+            def test_it_says_why(self, testvibe_run):
+                assert testvibe_run.failures[0].error == "no refund"
+        """
+    )
+    result = inner(FAST)
+
+    result.assert_outcomes(passed=3)
+    assert len(service.runs) == 2
+    assert service.max_active_runs == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "mark"),
+    [("auto", ""), ("strict", "@pytest.mark.asyncio"), ("strict", "@pytest.mark.anyio")],
+)
+def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator, mode: str, mark: str) -> None:
+    """The fixture works beside pytest-asyncio in both modes, and beside anyio."""
+    inner.pytester.makepyfile(
+        f"""
+        import asyncio, pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        {mark}
+        @pytest.mark.testvibe("Login")
+        async def test_login(testvibe_run):
+            await asyncio.sleep(0)
+            assert testvibe_run.is_success
+        """
+    )
+    result = inner(FAST, "-o", f"asyncio_mode={mode}")
+
+    result.assert_outcomes(passed=1)
+    assert len(service.runs) == 1
+
+
+def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) -> None:
+    """With --testvibe too, a test and a feature that want the same run have one between them."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run):
+            assert testvibe_run.is_success
+        """
+    )
+    result = inner.features("--testvibe-select=Login", "--testvibe-select=Checkout")
+
+    result.assert_outcomes(passed=3)
+    assert len(service.runs) == 2
+
+
+def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> None:
+    """Tests that are skipped, not selected, or only collected, cost no run."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.testvibe("Login")
+
+        @pytest.mark.skip(reason="not today")
+        def test_skipped(testvibe_run): ...
+
+        @pytest.mark.skipif(True, reason="not here")
+        def test_skipped_here(testvibe_run): ...
+
+        @pytest.mark.xfail(run=False)
+        def test_not_run(testvibe_run): ...
+
+        @pytest.mark.skipif(True)
+        def test_wrongly_marked(testvibe_run): ...
+
+        def test_not_selected(testvibe_run): ...
+
+        def test_without_the_fixture(): ...
+        """
+    )
+    collected = inner("--collect-only", "-q")
+    result = inner("-k", "not selected")
+
+    assert "6 tests collected" in collected.outlines[-1]
+    assert service.requests == []
+    result.assert_outcomes(passed=1, skipped=2, xfailed=1, errors=1, deselected=1)
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        (
+            "@pytest.mark.filterwarnings('error')",
+            "testvibe_run needs @pytest.mark.testvibe('a feature')",
+        ),
+        ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'"),
+        ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 1 *"),
+        ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
+    ],
+)
+def test_a_wrong_marker_is_told(inner: Inner, service: Emulator, marker: str, message: str) -> None:
+    """A test that is marked wrongly, or not, fails with a sentence; the others run."""
+    inner.pytester.makepyfile(
+        f"""
+        import pytest
+
+        {marker}
+        def test_wrong(testvibe_run): ...
+
+        @pytest.mark.testvibe("Login")
+        def test_right(testvibe_run): ...
+        """
+    )
+    result = inner(FAST)
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines([message])
+    assert len(service.runs) == 1
+
+
+def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator) -> None:
+    """The test itself is not run; the error is the service's, without a traceback of ours."""
+    service.fail("run_feature", Fault.status(409))
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run): ...
+        """
+    )
+    result = inner(FAST)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["409 *", "to POST http://*/features/Login/run"])
+    result.stdout.no_fnmatch_line("*suite.py*")
+
+
+def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:
+    """Whoever asks a second time for the same test wants to see whether it fails again."""
+    inner.pytester.makeconftest(
+        """
+        import pytest
+        from _pytest.runner import runtestprotocol
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            runtestprotocol(item, log=False, nextitem=nextitem)
+            runtestprotocol(item, nextitem=nextitem)
+            return True
+        """
+    )
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run): ...
+        """
+    )
+    result = inner(FAST)
+
+    result.assert_outcomes(passed=1)
+    assert len(service.runs) == 2
+
+
+def test_settings_are_needed(inner: Inner) -> None:
+    """Without a server the session ends before the first test, in one sentence."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run): ...
+        """
+    )
+    result = inner()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testvibe: no server: *"])

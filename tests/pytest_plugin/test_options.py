@@ -1,0 +1,117 @@
+"""The options: where they come from, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.pytest_plugin.conftest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+
+def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> None:
+    """What the command line takes, pytest's file takes too, also the strict one."""
+    service.add_feature("Gift cards", status="draft")
+    inner.pytester.makepyprojecttoml(
+        f"""
+        [tool.pytest]
+        strict = true
+        testvibe = true
+        testvibe_project = "{service.project_id}"
+        testvibe_select = ["Re*", "Gift cards"]
+        testvibe_config = ["Mobile"]
+        testvibe_site_url = "https://next.example"
+        testvibe_max_in_flight = 1
+        testvibe_timeout = 60.0
+        testvibe_poll_interval = 0.02
+        testvibe_generate = true
+        testvibe_artifacts = "found"
+        testvibe_skip = ["Login: not today"]
+        testvibe_xfail = ["Returns[Mobile]: no refunds"]
+        """
+    )
+    result = inner()
+
+    result.assert_outcomes(passed=1, xfailed=1)
+    assert {(run.config, run.site_url) for run in service.runs.values()} == {
+        ("Mobile", "https://next.example")
+    }
+    assert service.max_active_runs == 1
+    assert len(service.generations) == 1
+    assert list((inner.pytester.path / "found").iterdir())
+
+
+def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) -> None:
+    """It replaces lists, and undoes switches."""
+    inner.pytester.makeini(
+        "[pytest]\ntestvibe = true\ntestvibe_generate = true\ntestvibe_select = Login"
+    )
+    service.add_feature("Gift cards", status="draft")
+
+    other = inner("--testvibe-select=Gift*", "--no-testvibe-generate")
+    nothing = inner("--no-testvibe")
+
+    other.assert_outcomes(skipped=1)
+    assert nothing.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert not service.runs
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--testvibe-max-in-flight=0", "testvibe-max-in-flight must be 1 or more, not 0"),
+        ("--testvibe-timeout=-1", "testvibe-timeout must be a number of seconds above 0, not -1"),
+        ("--testvibe-timeout=inf", "testvibe-timeout must be a number of seconds *, not inf"),
+        ("--testvibe-poll-interval=0", "testvibe-poll-interval must be a number *, not 0"),
+        ("--testvibe-timeout=soon", "*invalid float value: 'soon'"),
+    ],
+)
+def test_a_wrong_value_is_told(
+    inner: Inner, service: Emulator, argument: str, message: str
+) -> None:
+    """It is a sentence, and nothing is sent."""
+    result = inner("--testvibe", argument)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{message}"])
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("TESTVIBE_SERVER", "", "ERROR: testvibe: no server: *"),
+        ("TESTVIBE_API_KEY", "tvb_x", "ERROR: testvibe: *the API key does not have the form*"),
+        ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *"),
+    ],
+)
+def test_wrong_settings_are_told(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str]
+) -> None:
+    """What the client needs is checked before tests are collected, and told in a sentence."""
+    variable, value, message = case
+    monkeypatch.setenv(variable, value)
+
+    result = inner("--testvibe")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+    assert service.requests == []
+
+
+def test_help_and_markers_tell_of_all(inner: Inner) -> None:
+    """The options, those of the file and the marker are described where pytest describes them."""
+    options = inner("--help", "--testvibe")
+    markers = inner("--markers")
+
+    names = ("project", "select", "config", "site-url", "max-in-flight", "timeout", "generate")
+    for name in (*names, "poll-interval", "artifacts"):
+        options.stdout.fnmatch_lines_random(
+            [f"*--testvibe-{name}*", f"*testvibe_{name.replace('-', '_')} *"]
+        )
+    options.stdout.fnmatch_lines_random(["*testvibe_skip (linelist):*", "*testvibe_xfail *"])
+    markers.stdout.fnmatch_lines(["@pytest.mark.testvibe(feature, *): run a TestVibe feature*"])

@@ -1,0 +1,276 @@
+"""A session with features: dispatched together, reported as they end, ended as pytest ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from tests.pytest_plugin.conftest import ENDLESS, end_together
+from testvibe_async import Ref
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from tests.pytest_plugin.conftest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+
+def order(result: pytest.RunResult) -> list[str]:
+    """Return the features in the order in which they were reported."""
+    lines = [line for line in result.outlines if line.startswith("testvibe::")]
+    return list(dict.fromkeys(line.split()[0].removeprefix("testvibe::") for line in lines))
+
+
+class Ends:
+    """A plugin for the inner pytest, which ends one run after the other.
+
+    The first once so many are dispatched, each other once the one before it is reported.
+    """
+
+    status: Literal["passed", "failed"] = "passed"
+
+    def __init__(self, service: Emulator, *names: str, dispatched: int = 3) -> None:
+        self._service = service
+        self._names = list(names)
+        self._last: str | None = None
+        self._undispatched = dispatched
+        service.fail("run_feature", Fault.edit(self._dispatched))
+
+    def _dispatched(self, document: Any) -> Any:
+        self._undispatched -= 1
+        if self._undispatched == 0:
+            self._end_next()
+        return document
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.nodeid == f"testvibe::{self._last}" and report.when == "teardown":
+            self._end_next()
+
+    def _end_next(self) -> None:
+        self._last = self._names.pop(0) if self._names else None
+        for run in self._service.active_runs():
+            if run.feature.name == self._last:
+                self._service.finish_run(run.id, self.status)
+
+
+class CtrlC:
+    """A plugin for the inner pytest: somebody presses Ctrl-C some time after a test."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.nodeid == self._node_id and report.when == "teardown":
+            main = threading.main_thread().ident
+            threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+
+class TestOrder:
+    """Features whose runs end in another order than they were dispatched in."""
+
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """One whose runs take an hour, unless they are ended."""
+        return {"scenario": ENDLESS}
+
+    def test_each_is_reported_when_it_is_over(self, inner: Inner, service: Emulator) -> None:
+        """All are dispatched before the first is waited for; then the first to end is next."""
+        ends = Ends(service, "Checkout", "Returns", "Login")
+
+        result = inner.features("-v", plugins=(ends,))
+
+        result.assert_outcomes(passed=3)
+        assert order(result) == ["Checkout", "Returns", "Login"]
+        assert service.max_active_runs == 3
+
+    def test_other_tests_run_meanwhile(self, inner: Inner, service: Emulator) -> None:
+        """Runs are dispatched before the first test of any kind, and features reported last."""
+        inner.pytester.makepyfile(
+            f"""
+            import urllib.request
+            def test_plain():
+                request = urllib.request.Request(
+                    "{service.url}/api/v1/ops/projects/{service.project_id}/runs",
+                    headers={{"Authorization": "Bearer {service.api_key}"}},
+                )
+                while urllib.request.urlopen(request).read().count(b"runId") < 3:
+                    pass
+            """
+        )
+        ends = Ends(service, "Checkout", "Returns", "Login")
+
+        result = inner.features("-v", plugins=(ends,))
+
+        result.assert_outcomes(passed=4)
+        result.stdout.fnmatch_lines(["*::test_plain PASSED *", "testvibe::Checkout PASSED *"])
+
+    def test_one_that_is_skipped_does_not_wait(self, inner: Inner, service: Emulator) -> None:
+        """What needs no run is reported before any run is over."""
+        inner.pytester.makeini("[pytest]\ntestvibe_skip = Returns: no refunds today")
+        ends = Ends(service, "Checkout", "Login", dispatched=2)
+
+        result = inner.features("-v", plugins=(ends,))
+
+        assert order(result) == ["Returns", "Checkout", "Login"]
+        assert len(service.runs) == 2
+
+
+class TestInOrder:
+    """Options that need, or give, the order of the collection."""
+
+    def test_stepwise_keeps_the_order(self, inner: Inner, service: Emulator) -> None:
+        """--stepwise goes on where it stopped, so it needs the order of the collection."""
+        service.add_feature("Slow")
+
+        result = inner.features("-v", "--stepwise", "--testvibe-select=Slow", "--testvibe-select=*")
+
+        assert order(result) == ["Slow", "Login", "Checkout", "Returns"]
+
+    def test_no_more_are_in_flight_than_asked(self, inner: Inner, service: Emulator) -> None:
+        """--testvibe-max-in-flight bounds them."""
+        result = inner.features("-v", "--testvibe-max-in-flight=1")
+
+        result.assert_outcomes(passed=2, failed=2)
+        assert service.max_active_runs == 1
+
+
+class TestStopping:
+    """Sessions that end before all is over."""
+
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """One whose runs take an hour, unless they are ended."""
+        return {"scenario": ENDLESS}
+
+    @pytest.fixture
+    def ends(self, service: Emulator) -> Ends:
+        """Login fails first, then Returns; Checkout goes on."""
+        ends = Ends(service, "Login", "Returns")
+        ends.status = "failed"
+        return ends
+
+    @pytest.mark.parametrize(
+        ("argument", "failed"), [("-x", ["Login"]), ("--maxfail=2", ["Login", "Returns"])]
+    )
+    def test_a_feature_is_one_failure(
+        self, inner: Inner, service: Emulator, ends: Ends, argument: str, failed: list[str]
+    ) -> None:
+        """-x and --maxfail count features, each with all its tests reported, and stop at once."""
+        result = inner.features("-v", argument, plugins=(ends,))
+
+        assert order(result) == failed
+        result.stdout.fnmatch_lines([f"!* stopping after {len(failed)} failure* !*"])
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert service.max_active_runs == 3
+
+    def test_what_goes_on_is_told(self, inner: Inner, service: Emulator, ends: Ends) -> None:
+        """The summary has a ref for each run that nobody waited for, and none for the others."""
+        result = inner.features("--maxfail=2", plugins=(ends,))
+
+        (going_on,) = service.active_runs()
+        refs = [Ref.from_json(line) for line in result.outlines if line.startswith('{"testvibe"')]
+        assert [ref.key[-1] for ref in refs] == [going_on.id]
+
+    def test_ctrl_c_names_the_runs_in_flight(
+        self, inner: Inner, service: Emulator, ends: Ends
+    ) -> None:
+        """Ctrl-C ends the wait at once, cancels nothing, and tells how to pick the runs up."""
+        result = inner.features(plugins=(ends, CtrlC("testvibe::Returns")))
+
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        (going_on,) = service.active_runs()
+        result.stdout.fnmatch_lines(
+            ["*attach*", f'{{"testvibe": *"run_id": {going_on.id}*}}', "!* KeyboardInterrupt !*"]
+        )
+
+    def test_a_late_id_is_not_lost(self, inner: Inner, service: Emulator) -> None:
+        """A dispatch that is under way at Ctrl-C is finished, and its ref told."""
+        inner.pytester.makepyfile("def test_plain(): pass")
+        service.fail("run_feature", Fault.delay(0.3))
+
+        result = inner.features(plugins=(CtrlC("test_a_late_id_is_not_lost.py::test_plain"),))
+
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        assert len(service.runs) == 3
+        for run_id in service.runs:
+            result.stdout.fnmatch_lines_random([f'{{"testvibe": *"run_id": {run_id}*}}'])
+
+
+def test_the_last_failures_can_be_run_alone(inner: Inner, service: Emulator) -> None:
+    """--lf runs the features that failed, and dispatches no others."""
+    inner.features()
+    result = inner.features("--lf")
+
+    result.assert_outcomes(failed=2, deselected=2)
+    assert service.count("run_feature", feature="Returns") == 2
+    assert service.count("run_feature") == 4
+
+
+def test_nothing_is_dispatched_for_a_plan(inner: Inner, service: Emulator) -> None:
+    """--setup-plan shows what would be done, and does nothing."""
+    inner.features("--setup-plan")
+
+    assert service.count("run_feature") == 0
+
+
+def test_junit_has_the_features(inner: Inner, service: Emulator) -> None:
+    """The JUnit report has a case for each feature, with its time, its run, and its failure."""
+    junitparser = pytest.importorskip("junitparser")
+    inner.features("--junitxml=report.xml")
+
+    (suite,) = junitparser.JUnitXml.fromfile(str(inner.pytester.path / "report.xml"))
+    cases = {case.name: case for case in suite}
+    assert set(cases) == {"Login", "Checkout", "Returns"}
+    assert {case.classname for case in cases.values()} == {"testvibe"}
+    assert cases["Login"].is_passed
+    assert cases["Login"].time == pytest.approx(30, abs=1)
+    no_refund, run_failed = (result.message for result in cases["Returns"].result)
+    assert no_refund == "no refund"
+    assert run_failed.startswith("run ")
+    properties = [case.child(junitparser.Properties) for case in cases.values()]
+    assert {p.value for each in properties for p in each} == {str(run) for run in service.runs}
+
+
+def test_a_feature_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:
+    """A plugin that reruns failures, as by calling the protocol anew, has the feature run anew."""
+    inner.pytester.makeconftest(
+        """
+        import pytest
+        from _pytest.runner import runtestprotocol
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            runtestprotocol(item, log=False, nextitem=item)
+            runtestprotocol(item, nextitem=nextitem)
+            return True
+        """
+    )
+    inner.features("--testvibe-select=Returns")
+
+    assert service.count("run_feature") == 2
+
+
+class TestMany:
+    """Hundreds of features."""
+
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """One whose runs take an hour, unless they are ended."""
+        return {"scenario": ENDLESS}
+
+    def test_they_are_in_flight_together(self, inner: Inner, service: Emulator) -> None:
+        """The session takes as long as the longest run; all are looked at by shared requests."""
+        for number in range(300 - len(service.features)):
+            service.add_feature(f"Feature {number}")
+
+        end_together(service, 300)
+
+        result = inner.features("--testvibe-max-in-flight=300")
+
+        result.assert_outcomes(passed=299, failed=2)
+        assert service.max_active_runs == 300
+        assert service.count("run_feature") == 300
+        assert service.count("get_run") < 600

@@ -1,0 +1,154 @@
+"""Beside pytest-xdist: features stay together, and each worker dispatches its own runs alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pytest_plugin.conftest import ENDLESS, end_together
+from testvibe_async import Ref
+from testvibe_async.testing import Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tests.pytest_plugin.conftest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+pytest.importorskip("xdist")
+
+PLAIN = """
+    import pytest
+
+    @pytest.mark.parametrize("number", range(8))
+    def test_plain(number): pass
+"""
+
+
+class TestTogether:
+    """Features among other tests."""
+
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """One whose runs go on until all are dispatched."""
+        return {"scenario": ENDLESS}
+
+    @pytest.mark.parametrize("dist", ["load", "worksteal", "loadfile"])
+    def test_one_worker_has_all(self, inner: Inner, service: Emulator, dist: str) -> None:
+        """It dispatches them at once; the tests are shared among all workers as ever."""
+        service.add_feature("Cart")
+        end_together(service, 4)
+        inner.pytester.makepyfile(PLAIN)
+
+        result = inner.workers("--testvibe", f"--dist={dist}", "-v")
+
+        result.assert_outcomes(passed=11, failed=2)
+        features = [line for line in result.outlines if "testvibe::" in line and line[0] == "["]
+        assert len({line.split()[0] for line in features}) == 1
+        assert service.count("run_feature") == 4
+        result.stdout.fnmatch_lines(["no refund", "run * failed: 1 of 1 tests failed*"])
+
+
+def test_nothing_but_features(inner: Inner, service: Emulator) -> None:
+    """Workers that get nothing do no harm."""
+    result = inner.workers("--testvibe", "--testvibe-select=Login")
+
+    result.assert_outcomes(passed=1)
+    assert service.count("run_feature") == 1
+
+
+@pytest.mark.parametrize("dist", ["load", "worksteal"])
+def test_tests_that_ask_for_runs(inner: Inner, service: Emulator, dist: str) -> None:
+    """Each test's run is dispatched once, by the worker that runs it, as soon as it has it."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run):
+            assert testvibe_run.is_success
+
+        @pytest.mark.testvibe("Checkout")
+        def test_checkout(testvibe_run):
+            assert testvibe_run.is_success
+
+        @pytest.mark.testvibe
+        def test_wrong(testvibe_run): ...
+        """
+    )
+    result = inner.workers(f"--dist={dist}")
+
+    result.assert_outcomes(passed=2, errors=1)
+    assert service.count("run_feature") == 2
+
+
+class TestStopping:
+    """A session that ends before all is over."""
+
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """One whose runs fail, that of Login soon."""
+        soon = Outcome(run_duration=20)
+        hour = (3600, 3600)
+        return {"scenario": Scenario(run_duration=hour, failing_runs=1, outcomes={"Login": soon})}
+
+    def test_what_goes_on_is_told(self, inner: Inner, service: Emulator) -> None:
+        """-x stops after one feature; the refs of the others come from the worker."""
+        for number in range(10):
+            service.add_feature(f"Feature {number}")
+
+        result = inner.workers("--testvibe", "-x", "--dist=load")
+
+        refs = [Ref.from_json(line) for line in result.outlines if line.startswith('{"testvibe"')]
+        assert {ref.key[-1] for ref in refs} >= {run.id for run in service.active_runs()}
+        assert refs
+
+    def test_ctrl_c_names_the_runs_in_flight(
+        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also of tests that ask for runs, and where the workers are interrupted as well."""
+        inner.pytester.makepyfile(
+            """
+            import pytest
+
+            @pytest.mark.testvibe("Checkout")
+            def test_checkout(testvibe_run): ...
+            """
+        )
+
+        def interrupt(document: Any) -> Any:
+            threading.Timer(0.3, os.killpg, (process.pid, signal.SIGINT)).start()
+            return document
+
+        service.fail("run_feature", Fault.edit(interrupt))
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        command = [sys.executable, "-m", "pytest", "-p", "testvibe_async.pytest_plugin"]
+        with subprocess.Popen(  # noqa: S603 - ours
+            [*command, "-p", "xdist", "-n1"],
+            cwd=inner.pytester.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+        ) as process:
+            output, _ = process.communicate(timeout=50)
+
+        assert len(service.active_runs()) == 1, output
+        refs = [Ref.from_json(line) for line in output.splitlines() if '{"testvibe"' in line[:12]]
+        assert [ref.key[-1] for ref in refs] == list(service.runs), output
+
+
+def test_settings_are_checked_once(inner: Inner) -> None:
+    """What is missing is told before workers are started."""
+    result = inner.workers("--testvibe")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testvibe: no server: *"])

@@ -1,0 +1,129 @@
+"""Which features become items, with which configurations, and which of them bear marks.
+
+Pure but for the one question of what features there are, which is not asked where all are named.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import frozen
+
+from testvibe_async import NotFoundError
+from testvibe_async.pytest_plugin.declaration import ROOT
+from testvibe_async.pytest_plugin.matching import is_exact, matches, read_rules, reason_for
+from testvibe_async.pytest_plugin.suite import Wanted
+from testvibe_async.reports.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from testvibe_async import Feature
+    from testvibe_async.pytest_plugin.options import Options
+
+__all__ = ["Choice", "Chooser"]
+
+CollectError = pytest.Collector.CollectError
+
+
+@frozen
+class Choice:
+    """A feature that is to be collected, with a configuration."""
+
+    wanted: Wanted
+    is_named: bool
+    """Whether it was asked for by its very name."""
+
+    marks: Sequence[pytest.MarkDecorator] = ()
+
+    @property
+    def name(self) -> str:
+        """What its item is called, in a word that a terminal takes as it is."""
+        return one_line(str(self.wanted))
+
+
+class Chooser:
+    """What the options and pytest's arguments choose."""
+
+    def __init__(self, options: Options, node_ids: Iterable[str]) -> None:
+        """Read the rules.
+
+        Raises:
+            pytest.UsageError: One of them has no reason.
+        """
+        self._options = options
+        self._node_ids = list(dict.fromkeys(node_ids))
+        self._ids: dict[str, int] = {}
+        self._skips = read_rules("testvibe_skip", options.skip)
+        self._xfails = read_rules("testvibe_xfail", options.xfail)
+
+    def choose(self, list_features: Callable[[], Iterable[Feature]]) -> list[Choice]:
+        """Return the features to collect, in the order of the patterns, else the service's.
+
+        Args:
+            list_features: Asks the service.
+
+        Raises:
+            pytest.Collector.CollectError: Something that was chosen does not exist.
+            VibeError: The service could not be asked.
+        """
+        choices = [
+            self._choice(name, config, is_named=is_named)
+            for name, is_named in self._names(list_features).items()
+            for config in self._options.configs or (None,)
+        ]
+        return self._of_node_ids(choices) if self._node_ids else choices
+
+    def _names(self, list_features: Callable[[], Iterable[Feature]]) -> dict[str, bool]:
+        """Return the features' names, and whether each was given as it is."""
+        select = self._options.select
+        if select and all(map(is_exact, select)):
+            return dict.fromkeys(select, True)
+        try:
+            features = list(list_features())
+        except NotFoundError as error:
+            message = (
+                f"{error}\nEither there is no such project, or this service has no list of "
+                "features: then name them with --testvibe-select, without * and ?"
+            )
+            raise CollectError(message) from error
+        # The service takes a name of digits alone for an id.
+        self._ids = {each.name: each.id for each in features if each.name.isdecimal()}
+        names = [feature.name for feature in features if feature.kind != "suggestion"]
+        return _selected(names, select) if select else dict.fromkeys(names, False)
+
+    def _choice(self, feature: str, config: str | None, *, is_named: bool) -> Choice:
+        wanted = Wanted(
+            feature,
+            config=config,
+            site_url=self._options.site_url,
+            feature_id=self._ids.get(feature),
+        )
+        marks: list[pytest.MarkDecorator] = []
+        if (reason := reason_for(self._skips, feature, str(wanted))) is not None:
+            marks.append(pytest.mark.skip(reason=reason))
+        if (reason := reason_for(self._xfails, feature, str(wanted))) is not None:
+            marks.append(pytest.mark.xfail(reason=reason))
+        return Choice(wanted, is_named=is_named or bool(self._node_ids), marks=marks)
+
+    def _of_node_ids(self, choices: Iterable[Choice]) -> list[Choice]:
+        by_id = {f"{ROOT}::{choice.name}": choice for choice in choices}
+        if missing := [node_id for node_id in self._node_ids if node_id not in by_id]:
+            raise CollectError(
+                f"no feature is {missing[0]!r}; pytest --testvibe --collect-only -q lists them"
+            )
+        return [by_id[node_id] for node_id in self._node_ids]
+
+
+def _selected(names: Sequence[str], patterns: Iterable[str]) -> dict[str, bool]:
+    """Return the names that patterns mean, and whether each was given as it is."""
+    selected: dict[str, bool] = {}
+    for pattern in patterns:
+        found = [name for name in names if matches(pattern, name)]
+        if not found:
+            raise CollectError(
+                f"--testvibe-select {pattern!r} means none of the project's {len(names)} features"
+            )
+        selected |= {name: selected.get(name, False) or is_exact(pattern) for name in found}
+    return selected

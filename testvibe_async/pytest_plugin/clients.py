@@ -1,0 +1,112 @@
+"""Clients for fixtures: bound to whatever event loop uses them first, and closed with it.
+
+A plain fixture can't await `aclose`, and by its end the loop may be gone. But whoever owns a loop
+shuts down its asynchronous generators before closing it: `asyncio.run`, `asyncio.Runner`,
+pytest-asyncio and anyio do. So one such generator holds each client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from testvibe_async import Client, Hooks
+from testvibe_async.testing import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from testvibe_async import RequestFinished
+
+__all__ = ["ClientForEachLoop", "LoopBoundClient"]
+
+CLOSE_SECONDS = 15.0
+"""How long to wait for another thread's loop to close a client, whose own limit is 10 s."""
+
+
+class LoopBoundClient:
+    """A client that is closed no later than the event loop that uses it."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        """Make the client, without I/O.
+
+        Args:
+            options: The arguments of `Client`.
+        """
+        self._hooks: Hooks = options.get("hooks") or Hooks()
+        ours: dict[str, Any] = {"hooks": evolve(self._hooks, on_request=self._requested)}
+        self.client = Client(**{**options, **ours})
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._holder: AsyncGenerator[None] | None = None
+
+    def _requested(self, event: RequestFinished) -> None:
+        if self._holder is None:
+            self._loop = asyncio.get_running_loop()
+            self._holder = _hold(self.client)
+            # One step, which awaits nothing, makes the loop know it.
+            with suppress(StopIteration):
+                self._holder.__anext__().__await__().__next__()
+        if self._hooks.on_request is not None:
+            self._hooks.on_request(event)
+
+    def close(self) -> None:
+        """Close the client, for a fixture's end. If its loop is closed by then, it is as well."""
+        if self._loop is None:
+            _run_in_new_loop(self.client)
+        elif self._loop.is_running():
+            closing = asyncio.run_coroutine_threadsafe(self.client.aclose(), self._loop)
+            closing.result(CLOSE_SECONDS)
+        elif not self._loop.is_closed():
+            self._loop.run_until_complete(self.client.aclose())
+
+
+async def _hold(client: Client) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+def _run_in_new_loop(client: Client) -> None:
+    """Close a client that sent nothing, and so has nothing in any loop."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(client.aclose())
+    finally:
+        loop.close()
+
+
+class ClientForEachLoop:
+    """Gives the client of the event loop that runs now."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        """Take the arguments of each `Client`."""
+        self._options = options
+        self._clients: dict[asyncio.AbstractEventLoop, LoopBoundClient] = {}
+
+    def __call__(self) -> Client:
+        """Return the one of this loop, made at first.
+
+        Raises:
+            RuntimeError: No event loop runs, or one on virtual time, in which the service is not.
+        """
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualTimeLoop):
+            message = (
+                "testvibe_shared_client lives in real time, and this event loop does not: "
+                "open an Emulator and a Client in the test, with 'async with'"
+            )
+            raise RuntimeError(message)  # noqa: TRY004 - it is the right type, at the wrong time
+        for other in [each for each in self._clients if each.is_closed()]:
+            del self._clients[other]
+        if loop not in self._clients:
+            self._clients[loop] = LoopBoundClient(self._options)
+        return self._clients[loop].client
+
+    def close(self) -> None:
+        """Close those whose loops are still open."""
+        for bound in self._clients.values():
+            bound.close()

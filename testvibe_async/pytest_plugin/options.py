@@ -1,0 +1,92 @@
+"""The plugin's options as values, where features are to be run.
+
+Decides what is valid, in one sentence, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import frozen
+
+from testvibe_async.pytest_plugin.declaration import option_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["Options", "read_options"]
+
+MAX_IN_FLIGHT = 100
+POLL_INTERVAL = 3.0
+
+
+@frozen(kw_only=True)
+class Options:
+    """What was asked for, checked."""
+
+    project: str | None
+    select: tuple[str, ...]
+    configs: tuple[str, ...]
+    site_url: str | None
+    max_in_flight: int
+    timeout: float | None
+    """Seconds to wait for a run; None for as long as it takes."""
+
+    poll_interval: float
+    generate: bool
+    artifacts: Path | None
+    """A directory for what failed runs left; None to leave it where it is."""
+
+    skip: tuple[str, ...]
+    """Lines of `GLOB: REASON`, as are those of `xfail`."""
+
+    xfail: tuple[str, ...]
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Return the options, checked.
+
+    Raises:
+        pytest.UsageError: One of them is wrong.
+    """
+    artifacts = option_value(config, "testvibe_artifacts")
+    return Options(
+        project=option_value(config, "testvibe_project"),
+        select=_lines(config, "select"),
+        configs=_lines(config, "config"),
+        site_url=option_value(config, "testvibe_site_url"),
+        max_in_flight=_count(config, "max_in_flight") or MAX_IN_FLIGHT,
+        timeout=_seconds(config, "timeout"),
+        poll_interval=_seconds(config, "poll_interval") or POLL_INTERVAL,
+        generate=bool(option_value(config, "testvibe_generate")),
+        artifacts=config.invocation_params.dir / artifacts if artifacts else None,
+        skip=_lines(config, "skip"),
+        xfail=_lines(config, "xfail"),
+    )
+
+
+def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
+    lines: Sequence[str] = option_value(config, f"testvibe_{name}") or ()
+    return tuple(dict.fromkeys(lines))
+
+
+def _count(config: pytest.Config, name: str) -> int | None:
+    value: int | None = option_value(config, f"testvibe_{name}")
+    if value is not None and value < 1:
+        raise pytest.UsageError(f"{_spelled(name)} must be 1 or more, not {value}")
+    return value
+
+
+def _seconds(config: pytest.Config, name: str) -> float | None:
+    value: float | None = option_value(config, f"testvibe_{name}")
+    if value is not None and not 0 < value < math.inf:
+        message = f"{_spelled(name)} must be a number of seconds above 0, not {value:g}"
+        raise pytest.UsageError(message)
+    return value
+
+
+def _spelled(name: str) -> str:
+    return f"testvibe-{name.replace('_', '-')}"

@@ -1,0 +1,30 @@
+"""A schedule for pytest-xdist's workers: as usual, but for features, which stay together.
+
+Imported by the controller of a session with pytest-xdist and features, and by nobody else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xdist.scheduler import (  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+    LoadScheduling,
+)
+
+from testvibe_async.pytest_plugin.declaration import ROOT
+
+__all__ = ["FeaturesTogether"]
+
+
+class FeaturesTogether(LoadScheduling):  # type: ignore[misc]  # likewise
+    """Gives all features to the first worker that is sent tests, behind its other tests."""
+
+    def _send_tests(self, node: Any, num: int) -> None:  # noqa: ANN401 - likewise
+        assert self.collection is not None
+        features = [place for place in self.pending if self._is_feature(place)]
+        others = [place for place in self.pending if not self._is_feature(place)]
+        self.pending[:] = [*others[:num], *features, *others[num:]]
+        super()._send_tests(node, min(num, len(others)) + len(features))
+
+    def _is_feature(self, place: int) -> bool:
+        return self.collection is not None and self.collection[place].startswith(f"{ROOT}::")

@@ -1,0 +1,65 @@
+"""Where the clients of fixtures find the service: configured, or emulated in a thread.
+
+The emulator's thread has an event loop on real time, so any kind of test can use it, but one whose
+own loop is on virtual time: its timers would fire before an answer came.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from testvibe_async.testing import Emulator, VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["require_real_time", "served", "whereabouts"]
+
+POLL_INTERVAL = 3.0
+"""The client's own, to be divided by the emulator's speed."""
+
+
+@contextmanager
+def served(options: dict[str, Any]) -> Generator[Emulator]:
+    """Serve an emulator in a thread of its own; the options are its arguments."""
+    with (
+        start_blocking_portal(name="testvibe emulator") as portal,
+        portal.wrap_async_context_manager(Emulator(**options)) as emulator,
+    ):
+        yield emulator
+
+
+def whereabouts(request: pytest.FixtureRequest, fixture: str) -> dict[str, Any]:
+    """Return the arguments of a client that say where the service is, and how often to look.
+
+    Args:
+        request: Of the fixture that makes the client.
+        fixture: The fixture that serves the emulator. It is used where the test asks for it too,
+            or where the environment names no server.
+    """
+    if fixture not in request.fixturenames and os.environ.get("TESTVIBE_SERVER"):
+        return {}
+    emulator: Emulator = request.getfixturevalue(fixture)
+    options: dict[str, Any] = request.getfixturevalue(f"{fixture}_options")
+    return {
+        "server": emulator.url,
+        "api_key": emulator.api_key,
+        "project": emulator.project_id,
+        "poll_interval": POLL_INTERVAL / options.get("speed", 1.0),
+    }
+
+
+def require_real_time(request: pytest.FixtureRequest) -> None:
+    """Fail a test whose event loop pytest-asyncio makes a `VirtualTimeLoop`."""
+    parameters: dict[str, Any] = getattr(getattr(request.node, "callspec", None), "params", {})
+    if any(isinstance(v, type) and issubclass(v, VirtualTimeLoop) for v in parameters.values()):
+        pytest.fail(
+            f"{request.fixturename} lives in real time, and this test's event loop does not: "
+            "open an Emulator and a Client in the test, with 'async with'",
+            pytrace=False,
+        )
