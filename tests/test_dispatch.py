@@ -591,6 +591,19 @@ class TestCancelling:
         assert emulator.count("run_feature") == 1
         assert emulator.runs == {}
 
+    async def test_a_second_post_that_waits_for_its_turn_is_not_sent(self) -> None:
+        """A caller who is cancelled before the second POST of retry_unknown gets no second run."""
+        async with Emulator(lists=False) as emulator, client_of(emulator, rate_limit=0.1) as client:
+            emulator.fail("run_feature", Fault.lost(), times=1)
+            caller = asyncio.ensure_future(
+                client.project().run_feature("Checkout", retry_unknown=True)
+            )
+            await asyncio.sleep(15)  # the second POST may begin at 20 s
+            caller.cancel()
+            await asyncio.sleep(60)
+
+            assert emulator.count("run_feature") == 1
+
     async def test_a_lost_answer_is_settled_after_the_caller_left(self, emulator: Emulator) -> None:
         """The id of a run whose answer was lost still reaches the hook of a cancelled caller."""
         heard: list[Dispatched] = []

@@ -222,7 +222,7 @@ def test_a_generation_without_tests_is_raised(
     assert not generation.is_success
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{id(value)}")
+@pytest.mark.parametrize("value", VALUES)
 def test_a_value_pickles_and_copies(value: Any) -> None:
     """Every model survives pickling and copying, its unknown fields too."""
     for other in (pickle.loads(pickle.dumps(value)), copy.copy(value), copy.deepcopy(value)):
@@ -232,7 +232,7 @@ def test_a_value_pickles_and_copies(value: Any) -> None:
         assert getattr(other, "extra", None) == getattr(value, "extra", None)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{id(value)}")
+@pytest.mark.parametrize("value", VALUES)
 def test_a_value_can_not_be_changed(value: Any) -> None:
     """No model can be changed."""
     name = next(iter(asdict(value)))
@@ -259,7 +259,6 @@ def test_a_pickled_status_is_the_enum_again() -> None:
         Feature(1, "n", gherkin="needle", rationale="needle"),
         SectionLog("s", log=("needle",)),
     ],
-    ids=lambda value: f"{type(value).__name__}-{id(value)}",
 )
 def test_links_and_long_texts_are_in_no_repr(value: object) -> None:
     """A repr, which may end in a log, holds no signed link, no source and no log."""

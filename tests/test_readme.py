@@ -21,6 +21,8 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
 FRAGMENTS = [block for block in BLOCKS if block not in SCRIPTS]
+TESTS = [place for place, block in enumerate(BLOCKS) if "async def test_a_" in block]
+"""The places of tests of what the block before defines."""
 
 
 @pytest.fixture
@@ -54,6 +56,15 @@ async def test_a_fragment_runs(
             await result
 
 
+@pytest.mark.parametrize("place", TESTS)
+async def test_a_test_passes(place: int) -> None:
+    """A test that is shown passes, of the code that is shown before it."""
+    names: dict[str, Any] = {}
+    exec(compile("\n".join(BLOCKS[place - 1 : place + 1]), "README.md", "exec"), names)  # noqa: S102 - our own README
+    (test,) = [value for name, value in names.items() if name.startswith("test_")]
+    await test()
+
+
 @pytest.mark.parametrize("code", SCRIPTS, ids=lambda code: code.strip().splitlines()[-1])
 def test_a_script_runs(
     code: str,
@@ -73,6 +84,7 @@ def test_there_is_a_script_and_there_are_fragments() -> None:
     """The README has the first example, and examples of each capability."""
     assert len(SCRIPTS) == 1
     assert len(FRAGMENTS) >= 10
+    assert len(TESTS) == 1
 
 
 def test_the_table_of_operations_is_the_one_in_force() -> None:

@@ -245,8 +245,7 @@ class Transport:
     async def _attempt(self, request: Request[T], flight: Flight, *, is_look: bool) -> T:
         await self._gate.enter(is_look=is_look)
         try:
-            if self.is_closed:
-                raise ClientClosedError
+            self._check_wanted(request, flight)
             flight.may_have_arrived = True
             flight.sent_at = asyncio.get_running_loop().time()
             return decipher(request, await self._observed(request, flight.sent_at))
@@ -262,6 +261,14 @@ class Transport:
             raise
         finally:
             self._gate.leave()
+
+    def _check_wanted(self, request: Request[Any], flight: Flight) -> None:
+        """Refuse to send what nobody wants any more, now that its turn has come."""
+        if self.is_closed:
+            raise ClientClosedError
+        if flight.is_abandoned:
+            what = "not sent again: its caller was cancelled"
+            raise NotSentError(what, method=request.method, url=self.url_of(request))
 
     async def _observed(self, request: Request[Any], started: float) -> Response:
         """Send a request, note what the service's clock says, and tell the hook."""

@@ -315,7 +315,7 @@ async def test_report_that_can_not_be_written_is_told(call: Call, tmp_path: Path
         (["Login", "--stop-on-failure"], "--stop-on-failure means nothing without --wait"),
         (["Login", "--report", "a.xml"], "--report means nothing without --wait"),
         (["Login", "--artifacts", "d"], "--artifacts means nothing without --wait"),
-        (["Login", "--wait", "--report", "a.txt"], "let it end in one of .xml, .json, .md"),
+        (["Login", "--wait", "--report", "a.txt"], "let it end in .xml (JUnit), .json (CTRF), .md"),
         (["Login", "--wait", "--timeout", "0"], "--timeout"),
         (["Login", "--wait", "--timeout", "nan"], "--timeout"),
         (["Login", "--wait", "--max-in-flight", "0"], "--max-in-flight"),
