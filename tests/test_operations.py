@@ -957,6 +957,32 @@ class TestMany:
 
         assert order == [operations[2], operations[1], operations[0]]
 
+    async def test_many_are_watched_in_turns(self, emulator: Emulator, client: Client) -> None:
+        """Beginning to wait for many lets others run, and goes on after a cancellation."""
+        refs = [
+            RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
+            for number in range(1, 1301)
+        ]
+        operations = [client.attach(ref) for ref in refs]
+        finished = client.finished(operations)
+
+        def watched() -> int:
+            return sum(operation._state.is_watched for operation in operations)
+
+        first = asyncio.ensure_future(anext(finished))
+        await asyncio.sleep(0)
+        assert watched() == 500
+        first.cancel()
+        await asyncio.wait([first])
+        second = asyncio.ensure_future(anext(finished))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert watched() == 1300
+        second.cancel()
+        await asyncio.wait([second])
+        await finished.aclose()
+        assert watched() == 0
+
     async def test_the_outcomes_come_in_the_order_asked(self, client: Client) -> None:
         """gather() returns outcomes in the order of its arguments."""
         operations = [await client.project().run_feature("Checkout") for _ in range(3)]
