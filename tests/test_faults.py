@@ -7,10 +7,9 @@ it is observed, as Markdown.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import attrs
 import pytest
@@ -43,7 +42,7 @@ from testvibe_async.testing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 
     from testvibe_async import Operation, Project, RequestFinished
 
@@ -108,8 +107,8 @@ service: not HTTP | once    | unsure  | unsure   | unsure   | ok     | ok     | 
 service: not HTTP | all     | unsure  | unsure   | unsure   | unseen | ok     | garbled | garbled
 service: 200 HTML | once    | unsure  | unsure   | unsure   | ok     | ok     | garbled | garbled
 service: 200 HTML | all     | unsure  | unsure   | unsure   | unseen | ok     | garbled | garbled
-service: shape    | once    | found   | unsure+1 | found    | ok     | ok     | garbled | -
-service: shape    | all     | found   | unsure+1 | found    | unseen | ok     | garbled | -
+service: shape    | once    | found   | unsure+1 | found    | ok     | ok     | garbled | garbled
+service: shape    | all     | found   | unsure+1 | found    | unseen | ok     | garbled | garbled
 """
 """What the caller sees where a fault strikes one request, and where it strikes all until then.
 
@@ -123,9 +122,6 @@ REFUSED = None
 """The network is down: a state of the proxy, not a fault by rule."""
 
 TIMES: Mapping[str, int | None] = {"once": 1, "all": None}
-
-NO_CELL = "-"
-"""A file has no shape that could be wrong."""
 
 MAX_LATE_SECONDS = 20
 """How long after its end a wait may end: a slow answer is under way, or the rest of a time-out."""
@@ -157,7 +153,7 @@ FAULTS: Mapping[str, AnyFault] = {
     "service: 200 HTML": Fault.body(b"<html>Sign in</html>", content_type="text/html"),
     "service: shape": Fault.edit(lambda _: {"unexpected": True}),
 }
-"""`wait` is a `Retry-After`; `shape` a success whose document is another than was asked for."""
+"""`wait` is a `Retry-After`; `shape` a success whose document, or file, is another."""
 
 
 @attrs.frozen
@@ -246,7 +242,7 @@ async def read(world: World) -> None:
 async def download(world: World) -> None:
     (operation,) = world.operations
     assert isinstance(operation, RunOperation)
-    with TemporaryDirectory() as directory, threads_in_line():
+    with TemporaryDirectory() as directory:
         sizes = [artifact.size_bytes for artifact in await operation.artifacts()]
         paths = await operation.download_artifacts(directory)
         assert sizes == [path.stat().st_size for path in paths] != []
@@ -402,20 +398,6 @@ def _all_refs(world: World) -> list[RunRef | GenerationRef]:
     ]
 
 
-@contextmanager
-def threads_in_line() -> Generator[None]:
-    """Write files in the event loop: virtual time does not wait for a thread."""
-    loop = asyncio.get_running_loop()
-
-    def call(_: object, function: Callable[[], Any]) -> asyncio.Future[Any]:
-        future = loop.create_future()
-        future.set_result(function())
-        return future
-
-    with patch.object(loop, "run_in_executor", call):
-        yield
-
-
 def expectations() -> Iterator[tuple[str, str, str, str]]:
     """Yield fault, strikes, call and word of each cell of `MATRIX`."""
     header, *rows = [
@@ -427,9 +409,7 @@ def expectations() -> Iterator[tuple[str, str, str, str]]:
             yield fault, strikes, call, word
 
 
-@pytest.mark.parametrize(
-    ("fault", "strikes", "call", "word"), [cell for cell in expectations() if cell[-1] != NO_CELL]
-)
+@pytest.mark.parametrize(("fault", "strikes", "call", "word"), list(expectations()))
 async def test_a_cell(fault: str, strikes: str, call: str, word: str) -> None:
     """The caller sees what the matrix says; nothing is lost, nothing done twice, and all ends."""
     assert await observe(CALLS[call], FAULTS[fault], times=TIMES[strikes]) == word
@@ -461,12 +441,10 @@ async def test_closing_under_a_fault(fault: str) -> None:
 async def observed_matrix() -> str:
     """Return what is observed, as a Markdown table."""
     rows = [["fault", "strikes", *CALLS], ["---"] * (2 + len(CALLS))]
-    for fault, strikes, call, word in expectations():
+    for fault, strikes, call, _ in expectations():
         if call == next(iter(CALLS)):
             rows.append([fault, strikes])
-        is_cell = word != NO_CELL
-        seen = await observe(CALLS[call], FAULTS[fault], times=TIMES[strikes]) if is_cell else word
-        rows[-1].append(seen)
+        rows[-1].append(await observe(CALLS[call], FAULTS[fault], times=TIMES[strikes]))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -191,7 +191,7 @@ class Sweep:
 
     def _learn(self, page: _Page, count: int, limit: int) -> None:
         """Ask deeper next time, or not at all for a while, or as deep as it took."""
-        is_full = self._is_of_runs and page.rows >= limit
+        is_full = self._is_of_runs and page.rows == limit  # more: it knows no limit
         if is_full and len(page.missing) > limit / ROWS_A_REQUEST:
             self._depth = 2 * limit
         elif count - len(page.missing) <= 1 + page.rows / ROWS_A_REQUEST:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.testing import Outcome
+from testvibe_async.testing import Fault, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,6 +58,15 @@ async def test_links_name_what_the_digest_names(failed: Caller) -> None:
         assert file["url"].startswith(failed.emulator.artifact_url + "/")
         assert failed.emulator.api_key not in file["url"]
     assert failed.emulator.artifact_url != failed.emulator.url
+
+
+async def test_an_edit_takes_a_download_as_it_is(failed: Caller) -> None:
+    """`Fault.edit` gets the bytes of a file, which need be no JSON, and sends what it returns."""
+    file = (await links_of(failed))["screenshot"]
+    failed.emulator.fail("download", Fault.edit(lambda content: content[:8] + b"cut"), times=1)
+    failed.emulator.fail("download", Fault.edit(lambda _: {"no": "file"}), times=1, skip=1)
+    bodies = [(await failed.send("GET", file["url"])).body for _ in range(2)]
+    assert bodies == [b"\x89PNG\r\n\x1a\ncut", b'{"no":"file"}']
 
 
 async def test_a_download_has_the_size_that_was_told(failed: Caller) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "JSON_TYPE",
     "OK",
     "Answer",
     "Refusal",

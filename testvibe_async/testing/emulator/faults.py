@@ -95,7 +95,8 @@ class Fault:
         """Act as usual, then change the document of a success.
 
         Args:
-            change: Takes the decoded document, and returns what is sent in its place.
+            change: Takes the decoded document, or the bytes of a download, and returns what is
+                sent in its place: a document, or bytes as they are.
         """
         return cls(kind="edit", change=change)
 

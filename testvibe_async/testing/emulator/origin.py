@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 from aiohttp import web
 
-from .answers import Answer, json_body
+from .answers import JSON_TYPE, Answer, json_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -146,10 +146,14 @@ class Origin:
 def _edited(answer: Answer, changes: list[Callable[[object], object]]) -> Answer:
     if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
         return answer
-    document: object = json.loads(answer.body)
+    document: object = answer.body
+    if answer.content_type == JSON_TYPE:
+        document = json.loads(answer.body)
     for change in changes:
         document = change(document)
-    return attrs.evolve(answer, body=json_body(document))
+    return attrs.evolve(
+        answer, body=document if isinstance(document, bytes) else json_body(document)
+    )
 
 
 def _half(answer: Answer) -> bytes:

@@ -1,0 +1,343 @@
+"""A hostile service: what it sends is an error of ours, soon and in little memory, and no more.
+
+Each answer here strikes a plain call, and one look of the poller, which has to go on. Lengths and
+numbers are those of an attacker who has one connection; time is virtual, so that the bounds of time
+are those that the client sets itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tracemalloc
+import zlib
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import define, frozen
+
+from tests.conftest import KEY
+from testvibe_async import (
+    Client,
+    MalformedResponseError,
+    ObservationError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseError,
+    RetryPolicy,
+    RunFailedError,
+    VibeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+TIMEOUT = 30.0
+MEBIBYTE = 2**20
+MOST_MEMORY = 160 * MEBIBYTE
+"""Twice the 64 MiB that a body may have, and what lies around."""
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@frozen
+class Answer:
+    """What is sent: a beginning, and then the same again and again."""
+
+    head: bytes
+    again: bytes = b""
+    times: int = 0
+    pause: float = 0.0
+    """Virtual seconds before each."""
+
+
+def document(body: bytes, *headers: str, status: int = 200) -> Answer:
+    """Return an answer that holds a document."""
+    lines = (f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close", *headers)
+    return Answer("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+def run(run_id: int, **fields: Any) -> bytes:
+    """Return a run's digest, over and well."""
+    digest = {"runId": run_id, "status": "passed", "finishedUtc": "2026-06-10T16:02:54Z"}
+    return json.dumps({**digest, **fields}).encode()
+
+
+@define
+class Service:
+    """A service that answers some requests with what it was given, and the others well."""
+
+    url: str
+    answer: Answer
+    strikes: str
+    """A pattern: the targets of the requests that are struck."""
+    times: int | None
+    """How many are; None for all."""
+    sent: int = 0
+    heard: int = 0
+    """How many were struck."""
+    runs: int = 0
+    ends_at: float = 0.0
+    """When its runs end, in virtual time."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request, and close."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = re.search(r"Content-Length: (\d+)", head)
+        await reader.readexactly(int(length[1]) if length else 0)
+        method, target = head.split()[:2]
+        with suppress(ConnectionError):
+            await self.send(writer, self.choose(method, target))
+        writer.close()
+
+    def choose(self, method: str, target: str) -> Answer:
+        """Say how a request is answered."""
+        if re.search(self.strikes, target) and self.heard != self.times:
+            self.heard += 1
+            return self.answer
+        if method == "POST":
+            self.runs += 1
+            return document(json.dumps({"runId": self.runs, "featureId": 1}).encode(), status=202)
+        look = re.search(r"/runs/(\d+)$", target)
+        if look is None:
+            return document(b"[]")
+        goes_on = {"status": "running", "finishedUtc": None} if now() < self.ends_at else {}
+        return document(run(int(look[1]), **goes_on))
+
+    async def send(self, writer: asyncio.StreamWriter, answer: Answer) -> None:
+        """Send until the client has had enough."""
+        writer.write(answer.head)
+        for _ in range(answer.times):
+            await asyncio.sleep(answer.pause)
+            writer.write(answer.again)
+            self.sent += len(answer.again)
+            await writer.drain()
+        await writer.drain()
+
+
+@asynccontextmanager
+async def service(
+    answer: Answer, strikes: str = "", *, times: int | None = 1
+) -> AsyncGenerator[tuple[Service, Client]]:
+    """Start a service and a client of it; every handler of a connection is over at the end."""
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.current_task())  # type: ignore[arg-type]
+        await hostile.serve(reader, writer)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        hostile = Service(f"http://127.0.0.1:{port}", answer, strikes, times)
+        async with Client(
+            hostile.url, api_key=KEY, project="p", retry=RetryPolicy(attempts=1)
+        ) as client:
+            yield hostile, client
+        await asyncio.gather(*handlers)
+
+
+def now() -> float:
+    """Return the virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def bounded(seconds: float = TIMEOUT + 1) -> AsyncGenerator[None]:
+    """Check that so much virtual time passes at the most, and that little memory is taken."""
+    began = now()
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    finally:
+        tracemalloc.stop()
+    assert now() - began <= seconds
+
+
+def bomb() -> bytes:
+    """Return 2 MiB of gzip that unfold to 512."""
+    packer = zlib.compressobj(1, wbits=31)
+    return b"".join([packer.compress(bytes(MEBIBYTE)) for _ in range(512)]) + packer.flush()
+
+
+FLOODS: dict[str, tuple[Answer, type[VibeError]]] = {
+    "headers": (Answer(OK, b"X-A: " + b"a" * 999 + b"\r\n", 80_000), MalformedResponseError),
+    "a header": (Answer(OK + b"X-A: ", b"a" * 1024, 80_000), MalformedResponseError),
+    "a status line": (Answer(b"HTTP/1.1 200 ", b"a" * 1024, 80_000), MalformedResponseError),
+    "interim answers": (Answer(b"", b"HTTP/1.1 100 X\r\n\r\n" * 1000, 20), OutcomeUnknownError),
+    "slow interim answers": (
+        Answer(b"", b"HTTP/1.1 100 X\r\n\r\n", 10_000, pause=1.0),
+        OutcomeUnknownError,
+    ),
+    "another protocol": (
+        Answer(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
+        ResponseError,
+    ),
+    "a body": (Answer(OK + b"\r\n", bytes(65536), 4000), MalformedResponseError),
+    "chunks": (
+        Answer(CHUNKED, b"10000\r\n" + bytes(65536) + b"\r\n", 4000),
+        MalformedResponseError,
+    ),
+    "tiny chunks": (Answer(CHUNKED, b"1\r\na\r\n" * 1000, 50), OutcomeUnknownError),
+    "a chunk's extension": (Answer(CHUNKED + b"1;", b"a" * 1024, 10_000), OutcomeUnknownError),
+    "trailers": (Answer(CHUNKED + b"0\r\n", b"X: a\r\n" * 1000, 1000), MalformedResponseError),
+    "a body by the second": (
+        Answer(OK + b"Content-Length: 9999\r\n\r\n", b"a", 9999, pause=1.0),
+        OutcomeUnknownError,
+    ),
+    "a head by the second": (Answer(OK, b"X", 9999, pause=1.0), OutcomeUnknownError),
+    "a length of ages": (
+        Answer(OK + b"Content-Length: " + b"9" * 40 + b"\r\n\r\n"),
+        MalformedResponseError,
+    ),
+    "a length below 0": (Answer(OK + b"Content-Length: -1\r\n\r\n"), MalformedResponseError),
+    "no body": (Answer(b"HTTP/1.1 204 X\r\n\r\n"), MalformedResponseError),
+    "a bomb": (document(bomb(), "Content-Encoding: gzip"), MalformedResponseError),
+    "a bomb of brotli": (document(bomb(), "Content-Encoding: br"), MalformedResponseError),
+    "a bomb of zstd": (document(bomb(), "Content-Encoding: zstd"), MalformedResponseError),
+    "a bomb twice": (document(bomb(), "Content-Encoding: gzip, gzip"), MalformedResponseError),
+    "a redirect to itself": (
+        document(b"", "Location: /api/v1/ops/projects", status=307),
+        ResponseError,
+    ),
+}
+
+DOCUMENTS: dict[str, bytes] = {
+    "lists without end": b"[" * 100_000,
+    "objects without end": b'{"a":' * 100_000,
+    "lists in lists": b"[" * 100_000 + b"]" * 100_000,
+    "an id of 10,000 digits": b'{"runId": ' + b"9" * 10_000 + b', "status": "running"}',
+    "an id beyond all floats": b'{"runId": 1e999, "status": "running"}',
+    "an id that is no number": b'{"runId": NaN, "status": "running"}',
+    "an id of a megabyte": b'{"runId": "' + b"x" * MEBIBYTE + b'", "status": "running"}',
+    "an id of escapes": b'{"runId": "\\u001b[2J\\ud800\\u202e\\u0007\\r\\n", "status": "running"}',
+    "half a character": b'{"runId": "\xff\xed\xa0\x80"}',
+    "many wrong rows": b"[" + b"1," * 200_000 + b"1]",
+    "many wrong fields": json.dumps({f"{number}": [] for number in range(100_000)}).encode(),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_a_flood_ends_a_call(flood: str) -> None:
+    """The call ends with an error of ours, within its time-out, and so does what is sent."""
+    answer, kind = FLOODS[flood]
+    async with service(answer, times=None) as (hostile, client):
+        async with bounded():
+            with pytest.raises(kind) as caught:
+                await client.list_projects()
+        assert type(caught.value) is kind
+        assert str(caught.value).isprintable()
+        assert hostile.heard <= 2  # aiohttp itself sends a read again where a connection is lost
+        assert hostile.sent < 72 * MEBIBYTE
+        hostile.times = hostile.heard
+        assert await client.list_projects() == []
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_a_flood_is_one_look_that_failed(flood: str) -> None:
+    """The wait goes on after a look that was flooded, and the next one shows the end."""
+    async with service(FLOODS[flood][0], "/runs/1$") as (hostile, client):
+        operation = await client.project().run_feature("Checkout")
+        assert (await operation.wait(timeout=2 * TIMEOUT)).is_success
+        assert hostile.heard == 1
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_a_hostile_document_is_unreadable(name: str) -> None:
+    """The error says in a few printable words what was wrong."""
+    async with service(document(DOCUMENTS[name])) as (_, client):
+        async with bounded():
+            with pytest.raises(MalformedResponseError) as caught:
+                await client.project().get_run(1)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 1000
+        assert await client.list_projects() == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_a_hostile_refusal_is_a_refusal(name: str) -> None:
+    """An error's document may be anything: the status counts, and the words are few."""
+    async with service(document(DOCUMENTS[name], status=400)) as (_, client):
+        async with bounded():
+            with pytest.raises(ResponseError) as caught:
+                await client.list_projects()
+        assert caught.value.status == 400
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_a_hostile_document_is_one_look_that_failed(name: str) -> None:
+    """The wait goes on after a look that can't be read, and the next one shows the end."""
+    async with service(document(DOCUMENTS[name]), "/runs/1$") as (hostile, client):
+        operation = await client.project().run_feature("Checkout")
+        assert (await operation.wait(timeout=TIMEOUT)).is_success
+        assert hostile.heard == 1
+
+
+@pytest.mark.parametrize("rows", [b'{"runId":9,"status":"running"}', b"7", b"{}"])
+async def test_a_list_of_a_million_rows_holds_nobody_up(rows: bytes) -> None:
+    """Waits that share a list end as they would without it, and it is soon left alone."""
+    body = b"[" + b",".join([rows] * 1_000_000) + b"]"
+    async with service(document(body), r"/runs\?", times=None) as (hostile, client):
+        hostile.ends_at = 20.0
+        project = client.project()
+        operations = [await project.run_feature("Checkout") for _ in range(5)]
+        outcomes = await client.gather(*operations)
+        assert [outcome.run_id for outcome in outcomes] == [1, 2, 3, 4, 5]
+        assert hostile.heard == 1
+        assert now() < TIMEOUT
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["31536000", "-1", "nan", "inf", "1e999", "", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"],
+    ids=lambda value: value[:10],
+)
+async def test_no_rest_is_longer_than_two_minutes(value: str) -> None:
+    """Whatever a service asks for, the wait goes on within 120 s and a look."""
+    refusal = document(b"{}", f"Retry-After: {value}", status=429)
+    async with service(refusal, "/runs/1$") as (hostile, client):
+        operation = await client.project().run_feature("Checkout")
+        assert (await operation).is_success
+        assert hostile.heard == 1
+        assert now() < 120 + 10
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "1e999", "soon"])
+async def test_a_senseless_rest_is_no_leave_to_send_again(value: str) -> None:
+    """A dispatch is sent again only after a time that the service named."""
+    refusal = document(b"{}", f"Retry-After: {value}", status=429)
+    async with service(refusal, "/run$", times=None) as (hostile, client):
+        with pytest.raises(RateLimitedError):
+            await client.project().run_feature("Checkout")
+        assert hostile.heard == 1
+
+
+async def test_a_service_that_only_redirects_is_an_outage() -> None:
+    """A look is never led elsewhere, and the wait ends when nothing was seen for long."""
+    answer = FLOODS["a redirect to itself"][0]
+    async with service(answer, "/runs/1$", times=None) as (hostile, client):
+        operation = await client.project().run_feature("Checkout")
+        with pytest.raises(ObservationError):
+            await operation
+        assert 300 <= now() < 300 + 2 * TIMEOUT
+        assert hostile.heard < 20
+
+
+async def test_what_a_terminal_would_obey_is_not_in_a_message() -> None:
+    """The error of a failed run is fit for a terminal, whatever its tests and feature say."""
+    nasty = "\x1b[2J\x1b]0;title\x07\u202e\ud800\r\n"
+    failed = {"name": nasty, "status": "failed", "error": nasty + "x" * MEBIBYTE}
+    digest = run(1, status="failed", featureName=nasty, tests=[failed])
+    async with service(document(digest), "/runs/1$") as (_, client):
+        outcome = await client.project().get_run(1)
+    assert outcome.tests[0].name == nasty
+    with pytest.raises(RunFailedError) as caught:
+        outcome.raise_for_status()
+    message = str(caught.value)
+    assert all(char.isprintable() or char == "\n" for char in message)
+    assert len(message) < 2000
