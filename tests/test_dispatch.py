@@ -37,7 +37,7 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 from testvibe_async.testing.emulator.scenario import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from testvibe_async import Project, Ref
     from testvibe_async._endpoints import Request
@@ -341,7 +341,7 @@ async def test_what_a_late_answer_tells_of_is_not_found_by_another(
 
         client._transport.send = slow_for_the_first  # type: ignore[method-assign]
         emulator.fail(dispatched, Fault.reset(), times=1, skip=1)
-        dispatch = getattr(client.project(), dispatched)
+        dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
         feature = "Checkout" if dispatched == "run_feature" else "Draft"
         results: tuple[Any, ...] = await asyncio.gather(
             dispatch(feature, site_url="https://slow.example"),
