@@ -41,7 +41,7 @@ def draw(document: Document, path: Path) -> None:
 def _draw_panel(panel: Axes, counts: list[int], values: list[float], title: str) -> None:
     panel.plot(counts, values, marker="o", color="#2563eb")
     panel.set_xscale("log")
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.1 * max(values))
     panel.set_xticks(counts, [f"{count:,}" for count in counts])
     panel.minorticks_off()
     panel.set_title(title)
