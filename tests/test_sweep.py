@@ -84,6 +84,20 @@ async def test_a_list_that_hangs_makes_nothing_late(
     assert emulator.count("list_runs") == 1
 
 
+async def test_a_list_of_many_may_take_as_long_as_their_reads(
+    emulator: Emulator, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow list is waited for where reading all of them by id would take longer still."""
+    monkeypatch.setattr(_sweep, "SECONDS_A_READ", 0.25)
+    emulator.fail("list_runs", Fault.delay(4))
+
+    await client.gather(*await dispatched(project))
+
+    lists, reads = counts(emulator)
+    assert lists > 1
+    assert reads <= COUNT + ROUNDS
+
+
 async def test_an_answer_older_than_the_list_does_not_take_its_news_back(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,9 @@ TROUBLE_SECONDS = 30.0
 LEAST_PATIENCE_SECONDS = 1.0
 """What a list may take to answer in any case; else one interval, so that it makes nothing late."""
 
+SECONDS_A_READ = 0.002
+"""About what a read by id takes among many: a list may take as long as the reads that it saves."""
+
 CLOCK_SLACK = timedelta(seconds=1)
 """By how much the difference of two instants in whole seconds may be too large."""
 
@@ -110,7 +113,7 @@ class Sweep:
         self._in_flight = RunStatus.RUNNING if self._is_of_runs else FeatureStatus.GENERATING
         self._id_name = "runId" if self._is_of_runs else "id"
         self._late = timedelta(seconds=2 * interval) + CLOCK_SLACK
-        self._patience = max(interval, LEAST_PATIENCE_SECONDS)
+        self._least_patience = max(interval, LEAST_PATIENCE_SECONDS)
         self._depth = 0
         self._rests_until = 0.0
         self._check: tuple[State[Any], datetime] | None = None
@@ -132,26 +135,27 @@ class Sweep:
     async def look(self, states: Sequence[State[Any]]) -> Glance:
         """Ask the list about operations, some of which it may not show."""
         limit = max(len(states), self._depth + self._depth // 4) + SPARE_ROWS
+        request = self._request(limit, patience=SECONDS_A_READ * len(states))
         try:
-            body = await self._transport.call(self._request(limit), retries=False, is_look=True)
+            body = await self._transport.call(request, retries=False, is_look=True)
             page = await self._read(body, states)
         except (TransportError, ServerError, RateLimitedError) as error:
             return self._told_nothing(states, TROUBLE_SECONDS, error)
         except ResponseError as error:
             return self._told_nothing(states, UNUSABLE_SECONDS, error)
         except UnreadableError as problem:
-            url = self._request(limit).url(states[0].ref.server)
+            url = request.url(states[0].ref.server)
             malformed = MalformedResponseError(problem.problems, status=200, method="GET", url=url)
             return self._told_nothing(states, UNUSABLE_SECONDS, malformed)
         self._learn(page, len(states), limit)
         return Glance(*self._with_check(page.going_on, [*page.changed, *page.missing]))
 
-    def _request(self, limit: int) -> Request[bytes]:
+    def _request(self, limit: int, *, patience: float) -> Request[bytes]:
         if self._is_of_runs:
             request = _RUN_ROWS.request(project=self._project, query={"limit": limit})
         else:
             request = _FEATURE_ROWS.request(project=self._project)
-        return evolve(request, patience=self._patience)
+        return evolve(request, patience=max(self._least_patience, patience))
 
     def _told_nothing(
         self, states: Sequence[State[Any]], seconds: float, error: VibeError
