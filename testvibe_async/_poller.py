@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import random
 from collections import deque
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import floor
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from testvibe_async.errors import ClientClosedError, ObservationError, VibeError
 from testvibe_async.events import Hooks, LookFailed, StatusChanged, logger
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from testvibe_async._transport import Transport
     from testvibe_async.refs import Ref
 
@@ -85,6 +88,7 @@ class Poller:
         self._queue: deque[State[Any] | _Errand] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._ticket = 0
+        self._gatherings = 0
 
     def state(self, ref: Ref, *, is_dispatched: bool = False) -> State[Any]:
         """Return the one state of an operation in this client, made at first use."""
@@ -120,6 +124,15 @@ class Poller:
         state.watch(watcher)
         if state.tick is None and not state.is_looking:
             self._schedule(state)
+
+    @contextmanager
+    def gathering(self) -> Generator[None]:
+        """Put off all ticks while many begin to be watched, so that one list may show them all."""
+        self._gatherings += 1
+        try:
+            yield
+        finally:
+            self._gatherings -= 1
 
     def _check_usable(self, state: State[Any]) -> None:
         try:
@@ -179,6 +192,10 @@ class Poller:
 
     def _tick(self) -> None:
         """Hand what is due to the workers: by list where that is the cheaper way, else by id."""
+        if self._gatherings:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._tick_length, self._tick)
+            return
         self._timer = None
         tick = self._timer_tick
         due: dict[Any, list[State[Any]]] = {}

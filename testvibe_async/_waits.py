@@ -200,18 +200,19 @@ class Ends:
 
         Where it is cancelled the next call goes on.
         """
-        for place, state in self._unwatched:
-            watcher = EndWatcher(self._basket, place)
-            self._watchers.append(watcher)
-            if state.is_finished:
-                self._basket.put((place, None))
-            else:
-                try:
-                    self._poller.watch(state, watcher)
-                except VibeError as error:
-                    self._basket.put((place, error))
-            if (place + 1) % STATES_A_TURN == 0:
-                await asyncio.sleep(0)
+        with self._poller.gathering():
+            for place, state in self._unwatched:
+                watcher = EndWatcher(self._basket, place)
+                self._watchers.append(watcher)
+                if state.is_finished:
+                    self._basket.put((place, None))
+                else:
+                    try:
+                        self._poller.watch(state, watcher)
+                    except VibeError as error:
+                        self._basket.put((place, error))
+                if (place + 1) % STATES_A_TURN == 0:
+                    await asyncio.sleep(0)
 
     def close(self) -> None:
         """Ask for no more looks."""
