@@ -337,7 +337,9 @@ class Game(RuleBasedStateMachine):
         cancelled = self.under_way[pick % len(self.under_way)]
         cancelled.is_cancelled = True
         if isinstance(cancelled, Call):
-            cancelled.posts.leave = 0
+            # A second that is on its way already comes to its end; no other may follow.
+            posts = cancelled.posts
+            posts.leave = min(posts.leave, max(0, posts.unclear[posts.name] - 1))
         cancelled.task.cancel()
         self.run(settle())
         assert cancelled.task.done(), "what was cancelled hangs"
