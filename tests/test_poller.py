@@ -367,3 +367,16 @@ async def test_a_plan_can_not_make_the_poller_spin(emulator: Emulator) -> None:
         await (await client.project().run_feature("Checkout"))
 
     assert emulator.count("get_run") <= 101
+
+
+async def test_no_tick_while_many_begin_to_be_watched(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Looks are put off until all of many are there, and none is forgotten."""
+    operation = await project.run_feature("Checkout")
+    with client._poller.gathering():
+        wait = asyncio.ensure_future(operation.wait())
+        await asyncio.sleep(20)
+        assert emulator.count("get_run") == 0
+
+    assert (await wait).is_finished
