@@ -164,14 +164,16 @@ async def test_the_outcome_is_never_a_rows(
 
 
 async def test_transitions_are_seen(emulator: Emulator, project: Project) -> None:
-    """Whoever iterates gets each transition with its full snapshot, lists or no lists."""
+    """Whoever iterates gets each transition with its full snapshot, beside others who wait."""
     operations = await dispatched(project, 5)
 
     async def history(operation: Operation[Run]) -> list[tuple[str, bool]]:
         return [(change.phase, change.snapshot is not None) async for change in operation]
 
+    waits = [asyncio.ensure_future(operation.wait()) for operation in operations]
     histories = await asyncio.gather(*map(history, operations))
 
+    await asyncio.gather(*waits)
     assert histories == [[("queued", False), ("active", True), ("finished", True)]] * 5
     assert emulator.count("list_runs") > 0
 
@@ -208,6 +210,42 @@ async def test_no_operation_goes_unread_for_longer_than_a_minute() -> None:
             gaps = [later - earlier for earlier, later in zip([0, *at], at, strict=False)]
             assert max(gaps) <= 64
         assert emulator.count("get_run") <= 50 * 7 + 110
+
+
+async def test_many_that_went_unread_are_read_within_another_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where very many are due for a reading by id at once, each round reads its share of them."""
+    monkeypatch.setattr(_sweep, "CHECKS_AT_ONCE", 2)
+    scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        operations = await dispatched(client.project(), 100)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.gather(*operations), 150)
+
+        lists = [request.at for request in emulator.requests if request.operation == "list_runs"]
+        reads = [request.at for request in emulator.requests if request.operation == "get_run"]
+        rounds = [
+            sum(begin <= at < end for at in reads)
+            for begin, end in zip(lists, [*lists[1:], 151], strict=True)
+        ]
+        seen = {r.run_id for r in emulator.requests if r.operation == "get_run" and r.at < 125}
+        assert len(seen) == 100
+        assert max(rounds) == 5  # 3 s are a twentieth of a minute
+
+
+async def test_nothing_is_kept_of_a_reading_where_the_list_stands_in(
+    client: Client, project: Project
+) -> None:
+    """What the next reading by id would save is not kept for operations that a list shows."""
+    operations = await dispatched(project)
+    wait = asyncio.create_task(client.gather(*operations))
+    await asyncio.sleep(10)
+    read = [operation for operation in operations if operation.snapshot is not None]
+    assert len(read) >= 2
+    kept = [operation for operation in read if operation._state._last_read is not None]
+    assert len(kept) <= 1  # the one that checked the last list
+    await wait
 
 
 async def test_generations_are_swept_by_their_features(

@@ -226,20 +226,20 @@ class Poller:
         listed: list[State[Any]] = []
         unlisted: list[State[Any]] = []
         for state in due:
-            (listed if sweep.may_show(state, now) else unlisted).append(state)
+            (listed if sweep.may_show(state) else unlisted).append(state)
         self._queue.extend(unlisted)
         if sweep.is_worth_it(len(listed), now):
-            self._queue.append(_Errand(sweep, listed, self._take_early(sweep, tick, now)))
+            self._queue.append(_Errand(sweep, listed, self._take_early(sweep, tick)))
         else:
             self._queue.extend(listed)
 
-    def _take_early(self, sweep: Sweep, tick: int, now: float) -> list[State[Any]]:
+    def _take_early(self, sweep: Sweep, tick: int) -> list[State[Any]]:
         """Take those of the same list that are due within the interval: a row costs no request."""
         early: list[State[Any]] = []
         for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1):
             for state in self._buckets.get(later, ()):
                 is_meant = state.group is sweep and state.tick == later and state.is_watched
-                if is_meant and sweep.may_show(state, now):
+                if is_meant and sweep.may_show(state):
                     state.tick = None
                     state.is_looking = True
                     early.append(state)
@@ -297,6 +297,7 @@ class Poller:
             state.is_looking = False
             if glance.is_told:
                 state.looked, state.observed_at = looked, seen_at
+                state.forget_reading()
             if state.is_watched and state.tick is None:
                 self._schedule(state)
             if place % STATES_A_TURN == 0:

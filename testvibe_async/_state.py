@@ -65,6 +65,27 @@ class Watcher(Protocol):
         """Hear that it can't be observed, or that the client closed. Called at most once."""
 
 
+class _Crowd:
+    """Several watchers of one operation, as one. Most operations have one, and need no set."""
+
+    __slots__ = ("members",)
+
+    def __init__(self, *members: Watcher) -> None:
+        self.members = set(members)
+
+    @property
+    def is_following(self) -> bool:
+        return any(member.is_following for member in self.members)
+
+    def observed(self, state: State[Any], *, is_transition: bool) -> None:
+        for member in self.members:
+            member.observed(state, is_transition=is_transition)
+
+    def failed(self, error: VibeError) -> None:
+        for member in self.members:
+            member.failed(error)
+
+
 class State(ABC, Generic[SnapshotT]):
     """One operation, for as long as somebody holds a handle on it."""
 
@@ -94,7 +115,7 @@ class State(ABC, Generic[SnapshotT]):
         "status",
         "tick",
         "ticket",
-        "watchers",
+        "watcher",
     )
 
     def __init__(self, ref: Ref, *, began: float, is_dispatched: bool) -> None:
@@ -133,7 +154,7 @@ class State(ABC, Generic[SnapshotT]):
         self.failures = 0
         self.failing_since: float | None = None
         self.missing_since: float | None = None
-        self.watchers: set[Watcher] | None = None
+        self.watcher: Watcher | None = None
         self._request: Request[bytes] | None = None
         self._last_read: tuple[bytes, SnapshotT] | None = None
 
@@ -172,6 +193,10 @@ class State(ABC, Generic[SnapshotT]):
         self._last_read = body, snapshot
         return snapshot
 
+    def forget_reading(self) -> None:
+        """Keep nothing for the next reading by id, as there will be none soon."""
+        self._request = self._last_read = None
+
     @abstractmethod
     def verdict(self, snapshot: SnapshotT, now: float) -> VibeError | bool:
         """Say whether a snapshot tells of this operation: yes, not yet, or why never."""
@@ -184,12 +209,12 @@ class State(ABC, Generic[SnapshotT]):
     @property
     def is_watched(self) -> bool:
         """Whether anybody wants to know how it goes on."""
-        return bool(self.watchers)
+        return self.watcher is not None
 
     @property
     def is_followed(self) -> bool:
         """Whether anybody wants to know of each change on the way, not of the end alone."""
-        return any(watcher.is_following for watcher in self.watchers or ())
+        return self.watcher is not None and self.watcher.is_following
 
     @property
     def present(self) -> Transition[SnapshotT]:
@@ -200,15 +225,22 @@ class State(ABC, Generic[SnapshotT]):
 
     def watch(self, watcher: Watcher) -> None:
         """Add somebody who wants to know; a first one starts the count of failures anew."""
-        if not self.watchers:
+        if self.watcher is None:
             self._forget_failures()
-            self.watchers = set()
-        self.watchers.add(watcher)
+            self.watcher = watcher
+        elif isinstance(self.watcher, _Crowd):
+            self.watcher.members.add(watcher)
+        else:
+            self.watcher = _Crowd(self.watcher, watcher)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Take somebody away who may be there."""
-        if self.watchers:
-            self.watchers.discard(watcher)
+        if self.watcher is watcher:
+            self.watcher = None
+        elif isinstance(self.watcher, _Crowd):
+            self.watcher.members.discard(watcher)
+            if not self.watcher.members:
+                self.watcher = None
 
     def _forget_failures(self) -> None:
         self.failures = 0
@@ -216,9 +248,9 @@ class State(ABC, Generic[SnapshotT]):
 
     def tell(self, error: VibeError) -> None:
         """Tell all who watch that it can't be observed, and let them go."""
-        watchers, self.watchers = self.watchers, None
+        watcher, self.watcher = self.watcher, None
         self._forget_failures()
-        for watcher in watchers or ():
+        if watcher is not None:
             watcher.failed(error)
 
     def accept(self, snapshot: SnapshotT, *, ticket: int, now: float) -> VibeError | None:
@@ -258,13 +290,12 @@ class State(ABC, Generic[SnapshotT]):
         if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
             self.phase = snapshot.phase
         self.observed_at = datetime.now(UTC)
-        watchers = self.watchers
+        watcher = self.watcher
         if self.is_finished:
-            self.watchers = self._request = self._last_read = None
-        if is_change and watchers:
-            is_transition = before != (self.phase, self.status)
-            for watcher in watchers:
-                watcher.observed(self, is_transition=is_transition)
+            self.watcher = None
+            self.forget_reading()
+        if is_change and watcher is not None:
+            watcher.observed(self, is_transition=before != (self.phase, self.status))
 
     def refuse(self, error: VibeError, *, now: float, max_outage: float) -> VibeError | None:
         """Take in a failure to observe.

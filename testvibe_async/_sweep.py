@@ -2,14 +2,18 @@
 
 Lists are assumed, not documented, so a list is believed only in what costs little if it is wrong:
 that an operation still goes on. What it shows as changed, and what it does not show, is to be read
-by id; so is, each time, one of those that it shows as going on, to catch a list that lies. A list
-that is not there, can't be read, was caught or does not earn its price is left alone for a while.
+by id; so are, each time, those of the others that were not for longest, one at least, to catch a
+list that lies. A list that is not there, can't be read, was caught or does not earn its price is
+left alone for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
+from math import ceil
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
@@ -51,7 +55,13 @@ SPARE_ROWS = 20
 """Rows asked for beyond those that should do, for what others dispatch meanwhile."""
 
 READ_BY_ID_SECONDS = 60.0
-"""No operation goes unread by id for longer than that."""
+"""No operation goes unread by id for longer than that, but where very many are due for it at once.
+
+Those are read within as many seconds more, so that no burst of reads makes all others late.
+"""
+
+CHECKS_AT_ONCE = 500
+"""How many that were not read by id for so long are read at once in any case."""
 
 UNUSABLE_SECONDS = 600.0
 """How long a list rests that is not there, can't be read, or was caught lying."""
@@ -83,7 +93,7 @@ class Glance:
     """Those that it shows as going on."""
 
     to_read: Sequence[State[Any]]
-    """Those that it shows as changed or not at all, and the one that checks it."""
+    """Those that it shows as changed or not at all, and those that check it."""
 
     is_told: bool = True
     """False where there was no list to tell anything."""
@@ -112,6 +122,7 @@ class Sweep:
         self._is_of_runs = isinstance(ref, RunRef)
         self._in_flight = RunStatus.RUNNING if self._is_of_runs else FeatureStatus.GENERATING
         self._id_name = "runId" if self._is_of_runs else "id"
+        self._interval = interval
         self._late = timedelta(seconds=2 * interval) + CLOCK_SLACK
         self._least_patience = max(interval, LEAST_PATIENCE_SECONDS)
         self._depth = 0
@@ -122,15 +133,13 @@ class Sweep:
         """Say whether to ask the list about so many operations."""
         return count >= MIN_STATES and now >= self._rests_until
 
-    def may_show(self, state: State[Any], now: float) -> bool:
+    def may_show(self, state: State[Any]) -> bool:
         """Say whether the list can stand in for reading an operation by id this time.
 
-        It can't where the last reading failed or is too long ago, nor where somebody follows each
-        change of a generation: the list of features does not tell of sections.
+        It can't where the last reading failed, nor where somebody follows each change of a
+        generation: the list of features does not tell of sections.
         """
-        if state.failures or now - state.read_at >= READ_BY_ID_SECONDS:
-            return False
-        return self._is_of_runs or not state.is_followed
+        return not state.failures and (self._is_of_runs or not state.is_followed)
 
     async def look(self, states: Sequence[State[Any]]) -> Glance:
         """Ask the list about operations, some of which it may not show."""
@@ -148,7 +157,8 @@ class Sweep:
             malformed = MalformedResponseError(problem.problems, status=200, method="GET", url=url)
             return self._told_nothing(states, UNUSABLE_SECONDS, malformed)
         self._learn(page, len(states), limit)
-        return Glance(*self._with_check(page.going_on, [*page.changed, *page.missing]))
+        checks, going_on = self._checks(page.going_on)
+        return Glance(going_on, [*page.changed, *page.missing, *checks])
 
     def _request(self, limit: int, *, patience: float) -> Request[bytes]:
         if self._is_of_runs:
@@ -204,19 +214,24 @@ class Sweep:
         else:
             self._depth = page.depth
 
-    def _with_check(
-        self, going_on: list[State[Any]], to_read: list[State[Any]]
-    ) -> tuple[list[State[Any]], list[State[Any]]]:
-        """Have the one that was not read by id for longest read, to see whether the list lies."""
+    def _checks(
+        self, going_on: list[State[Any]]
+    ) -> tuple[Sequence[State[Any]], Sequence[State[Any]]]:
+        """Part off those to be read by id although the list shows them as going on.
+
+        The one that was not for longest shows whether the list lies. With it go those that were
+        not for a minute, so many of them that all have had their turn within the next.
+        """
         if not going_on:
-            return going_on, to_read
-        place = min(range(len(going_on)), key=lambda place: going_on[place].read_at)
-        going_on[place], going_on[-1] = going_on[-1], going_on[place]
-        checked = going_on.pop()
-        loop_time = asyncio.get_running_loop().time()
-        listed_at = self._transport.service_time(loop_time)
-        self._check = None if listed_at is None else (checked, listed_at)
-        return going_on, [*to_read, checked]
+            return (), ()
+        now = asyncio.get_running_loop().time()
+        oldest_first = sorted(going_on, key=attrgetter("read_at"))
+        overdue = bisect_right(oldest_first, now - READ_BY_ID_SECONDS, key=attrgetter("read_at"))
+        share = ceil(len(going_on) * self._interval / READ_BY_ID_SECONDS)
+        count = max(1, min(overdue, max(share, CHECKS_AT_ONCE)))
+        listed_at = self._transport.service_time(now)
+        self._check = None if listed_at is None else (oldest_first[0], listed_at)
+        return oldest_first[:count], oldest_first[count:]
 
     def note(self, state: State[Any]) -> None:
         """Hear that an operation was read by id, and rest if that shows that the list lied."""
