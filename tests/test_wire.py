@@ -583,6 +583,42 @@ def test_what_is_on_the_wire_is_what_is_read(
     assert run.extra == more
 
 
+def test_equal_names_times_and_summaries_are_held_once() -> None:
+    """Ten thousand outcomes that repeat the same names hold each of them once."""
+    one, other = read(DIGEST, Run), read(DIGEST, Run)
+    assert one.feature_name is other.feature_name
+    assert one.tests[0].name is other.tests[0].name
+    assert one.finished_at is other.finished_at
+    assert one.summary is other.summary
+
+
+def test_what_is_long_is_not_held_beyond_its_outcome() -> None:
+    """Long texts are no names: each outcome has its own, and frees it."""
+    body = encode({"runId": 1, "status": "passed", "featureName": "x" * 65})
+    one, other = read(body, Run), read(body, Run)
+    assert one.feature_name == other.feature_name
+    assert one.feature_name is not other.feature_name
+
+
+def test_an_equal_summary_has_its_own_unknown_fields() -> None:
+    """Unknown fields are no part of whether two summaries are equal, and are not mixed up."""
+    counts = {"total": 1, "passed": 1}
+    bodies = [
+        encode({"runId": 1, "status": "passed", "summary": counts | more})
+        for more in ({}, {"flaky": 1}, {"flaky": 2}, {})
+    ]
+    summaries = [read(body, Run).summary for body in bodies]
+    extras = [dict(summary.extra) for summary in summaries if summary is not None]
+    assert extras == [{}, {"flaky": 1}, {"flaky": 2}, {}]
+
+
+def test_a_time_of_endless_digits_is_refused() -> None:
+    """A time is short; one that is not is not kept to be told from others."""
+    text = f"2026-06-10T14:32:07.{'0' * 100}Z"
+    with pytest.raises(UnreadableError, match=r"expected a time such as .* at \$\.createdUtc"):
+        read(encode({"runId": 1, "status": "passed", "createdUtc": text}), Run)
+
+
 @pytest.mark.parametrize("status", ["running", "queued", "stuck"])
 def test_an_unfinished_run_never_reads_as_finished(status: str) -> None:
     """A run without `finishedUtc` whose status is not a documented end is in flight."""

@@ -12,6 +12,7 @@ import re
 from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from math import isinf
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_origin
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["UnreadableError", "read", "read_rows"]
+
+SHARED_LENGTH = 64
+"""Up to how many characters a string is most likely a name, which other answers have too."""
 
 T = TypeVar("T")
 Hook: TypeAlias = "Callable[[Any, Any], Any]"
@@ -169,6 +173,12 @@ def _expected(what: str, value: object) -> TypeError:
 def _text(value: object, _type: object) -> str:
     if not isinstance(value, str):
         raise _expected("a string", value)
+    return _shared(value) if len(value) <= SHARED_LENGTH else value
+
+
+@lru_cache(maxsize=4096)
+def _shared(value: T) -> T:
+    """Return one object for equal ones: outcomes repeat the same names thousands of times."""
     return value
 
 
@@ -196,11 +206,14 @@ def _truth(value: object, _type: object) -> bool:
 
 def _instant(value: object, _type: object) -> datetime:
     try:
-        instant = datetime.fromisoformat(_text(value, str))
+        return _instant_of(cast("str", value))
     except (TypeError, ValueError):
         raise _expected("a time such as 2026-06-10T14:32:07Z", value) from None
-    if instant.tzinfo is UTC:
-        return instant
+
+
+@lru_cache(maxsize=1024)
+def _instant_of(text: str) -> datetime:
+    instant = datetime.fromisoformat(text if len(text) <= SHARED_LENGTH else "")
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
@@ -319,7 +332,7 @@ def _model_hook(model: type[Any]) -> Hook:
         members = _object(value)
         instance = structure_known(members, model)
         if members.keys() <= known:
-            return instance
+            return _shared(instance) if model is RunSummary else instance
         extra = {name: member for name, member in members.items() if name not in known}
         return evolve(instance, extra=extra)
 
