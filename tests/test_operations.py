@@ -396,6 +396,20 @@ class TestIterating:
 
         assert emulator.count("get_run") == asked
 
+    async def test_the_last_of_several_ends_the_polling(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """Of three waits that are cancelled the last one asks for no more looks, none before."""
+        waits = [asyncio.ensure_future(operation.wait()) for _ in range(3)]
+        asked: list[int] = []
+        for wait in waits:
+            await asyncio.sleep(4)
+            asked.append(emulator.count("get_run"))
+            wait.cancel()
+        await asyncio.sleep(60)
+
+        assert 0 < asked[0] < asked[1] < asked[2] == emulator.count("get_run")
+
     async def test_closing_ends_the_polling(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
@@ -956,6 +970,21 @@ class TestMany:
                 emulator.finish_run(operations[1].run_id)
 
         assert order == [operations[2], operations[1], operations[0]]
+
+    async def test_what_has_ended_is_let_go(self, emulator: Emulator, client: Client) -> None:
+        """Who keeps the outcomes alone, and not the operations, keeps nothing else of them."""
+        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+        refs = [operation.ref for operation in operations]
+        finished = client.finished(operations)
+        del operations
+
+        emulator.finish_run(refs[1].run_id)
+        outcome = (await anext(finished)).outcome
+        await asyncio.sleep(3)
+
+        assert outcome is not None
+        assert outcome.run_id == refs[1].run_id
+        assert [client._poller.knows(ref) for ref in refs] == [True, False, True]
 
     async def test_many_are_watched_in_turns(self, emulator: Emulator, client: Client) -> None:
         """Beginning to wait for many lets others run, and goes on after a cancellation."""

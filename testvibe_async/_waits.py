@@ -16,8 +16,6 @@ from testvibe_async.errors import VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from testvibe_async._poller import Poller
     from testvibe_async._state import State
 
@@ -167,11 +165,20 @@ class _Follower:
 
 
 class Ends:
-    """The ends of many operations, in the order in which they come, for one task."""
+    """The ends of many operations, in the order in which they come, for one task.
+
+    What has ended is let go, so that it costs no memory here if it is of no use to anybody else.
+    """
 
     __slots__ = ("_basket", "_left", "_poller", "_states", "_unwatched", "_watchers")
 
-    def __init__(self, states: Sequence[State[Any]], poller: Poller) -> None:
+    def __init__(self, states: list[State[Any] | None], poller: Poller) -> None:
+        """Begin nothing yet.
+
+        Args:
+            states: The operations; emptied as they end.
+            poller: Looks at them.
+        """
         self._states = states
         self._poller = poller
         self._basket: Basket[tuple[int, VibeError | None]] = Basket()
@@ -192,7 +199,7 @@ class Ends:
             if self._left == 0:
                 return None
         self._left -= 1
-        self._watchers[end[0]] = None
+        self._states[end[0]] = self._watchers[end[0]] = None
         return end
 
     async def _watch_all(self) -> None:
@@ -202,6 +209,7 @@ class Ends:
         """
         with self._poller.gathering():
             for place, state in self._unwatched:
+                assert state is not None
                 watcher = EndWatcher(self._basket, place)
                 self._watchers.append(watcher)
                 if state.is_finished:
@@ -218,8 +226,9 @@ class Ends:
         """Ask for no more looks."""
         self._unwatched = enumerate(())
         for state, watcher in zip(self._states, self._watchers, strict=False):
-            if watcher is not None:
+            if state is not None and watcher is not None:
                 state.unwatch(watcher)
+        self._states = []
         self._watchers = []
         self._left = 0
         self._basket.wake()

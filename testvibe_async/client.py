@@ -221,8 +221,9 @@ class Client:
 
         Costs one task, the caller's, however many there are. An operation that can't be observed
         raises as `Operation.wait` does, once; asking the same iterator again goes on with the rest.
+        Whichever ended is let go: who keeps the outcomes alone needs less memory.
         """
-        return Finished(list(operations), self._poller)
+        return Finished(operations, self._poller)
 
     async def gather(self, *operations: Operation[SnapshotT]) -> list[SnapshotT]:
         """Wait for many operations and return their outcomes, in the order given.

@@ -23,7 +23,7 @@ from testvibe_async.settings import require_seconds
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -275,9 +275,13 @@ class GenerationOperation(Operation[Generation]):
 class Finished(Generic[OperationT]):
     """Operations in the order in which they end, for one task; see `Client.finished`."""
 
-    def __init__(self, operations: Sequence[OperationT], poller: Poller) -> None:
-        self._operations = operations
-        self._ends = Ends([operation._state for operation in operations], poller)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    def __init__(self, operations: Iterable[OperationT], poller: Poller) -> None:
+        self._operations: list[OperationT | None] = []
+        states: list[State[Any] | None] = []
+        for operation in operations:
+            self._operations.append(operation)
+            states.append(operation._state)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._ends = Ends(states, poller)
 
     def __aiter__(self) -> Self:
         """Iterate."""
@@ -289,9 +293,11 @@ class Finished(Generic[OperationT]):
         if end is None:
             raise StopAsyncIteration
         place, error = end
+        operation, self._operations[place] = self._operations[place], None
         if error is not None:
             raise error
-        return self._operations[place]
+        assert operation is not None
+        return operation
 
     async def aclose(self) -> None:
         """Ask for no more looks; for `contextlib.aclosing`."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from benchmarks.contenders import FanOut, Seen, Service
-    from testvibe_async import Project, RunOperation
+    from testvibe_async import Project, Run, RunOperation
 
 __all__ = ["contend"]
 
@@ -34,10 +34,16 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
 
 async def _fan_out(client: Client, features: Sequence[int], seen: Seen) -> Sequence[object]:
     operations = await _dispatch(client.project(), features)
-    async for operation in client.finished(operations):
-        assert operation.outcome is not None
-        seen(operation.outcome.run_id, str(operation.outcome.status))
-    return [operation.outcome for operation in operations]
+    run_ids = [operation.run_id for operation in operations]
+    finished = client.finished(operations)
+    del operations  # each is let go when it ends; the outcomes stay
+    outcomes: dict[int, Run] = {}
+    async for operation in finished:
+        outcome = operation.outcome
+        assert outcome is not None
+        outcomes[outcome.run_id] = outcome
+        seen(outcome.run_id, str(outcome.status))
+    return [outcomes[run_id] for run_id in run_ids]
 
 
 async def _dispatch(project: Project, features: Sequence[int]) -> list[RunOperation]:
