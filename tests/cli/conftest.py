@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -49,6 +52,12 @@ class Run(Protocol):
     def __call__(self, *arguments: str) -> Ended: ...
 
 
+class Give(Protocol):
+    """Puts some bytes on standard input, and its end behind them."""
+
+    def __call__(self, content: bytes, *, on_terminal: bool = False) -> None: ...
+
+
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     """A machine on which nothing is set: a home without files, and a repository to work in."""
@@ -66,6 +75,22 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
         logger.setLevel(level)
         logger.handlers[:] = handlers
     signal.signal(signal.SIGTERM, on_term)
+
+
+@pytest.fixture
+def give(monkeypatch: pytest.MonkeyPatch) -> Generator[Give]:
+    """Puts some bytes on standard input, as a pipe does or as if somebody typed them."""
+    with ExitStack() as stack:
+
+        def put(content: bytes, *, on_terminal: bool = False) -> None:
+            ours, theirs = os.pipe()
+            os.write(theirs, content)
+            os.close(theirs)
+            stdin = stack.enter_context(os.fdopen(ours))
+            monkeypatch.setattr(stdin, "isatty", lambda: on_terminal)
+            monkeypatch.setattr(sys, "stdin", stdin)
+
+        yield put
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import signal
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -15,37 +12,28 @@ from tests.cli.process import Terminal, finished
 from tests.conftest import client_of
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Call, Service
+    from tests.cli.conftest import Call, Give, Service
     from testvibe_async.testing import Emulator
 
 
-def give(content: bytes, monkeypatch: pytest.MonkeyPatch, *, on_terminal: bool = False) -> None:
-    """Put some bytes on standard input."""
-    stdin = io.TextIOWrapper(io.BytesIO(content))
-    monkeypatch.setattr(stdin, "isatty", lambda: on_terminal)
-    monkeypatch.setattr(sys, "stdin", stdin)
-
-
-async def test_gherkin_may_come_through_a_pipe(
-    call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_gherkin_may_come_through_a_pipe(call: Call, signed_in: Emulator, give: Give) -> None:
     """`--file -` takes standard input, its line ends and letters as they are."""
-    give("Feature: Grüße\r\n".encode(), monkeypatch)
+    give("Feature: Grüße\r\n".encode())
     assert (await call("features", "create", "Grüße", "--file", "-")).code == 0
     assert signed_in.features["Grüße"].gherkin == "Feature: Grüße\r\n"
-    give(b"Feature: Others\n", monkeypatch)
+    give(b"Feature: Others\n")
     assert (await call("features", "update", "Grüße", "-f", "-")).code == 0
     assert signed_in.features["Grüße"].gherkin == "Feature: Others\n"
-    give(b'{"browser": "firefox"}', monkeypatch)
+    give(b'{"browser": "firefox"}')
     assert (await call("files", "put", "Configurations/Piped.json", "--file", "-")).code == 0
     assert (await call("files", "get", "Configurations/Piped.json")).output.startswith("{")
 
 
 async def test_bytes_that_are_no_text_are_not_sent(
-    call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
+    call: Call, signed_in: Emulator, give: Give
 ) -> None:
     """What is not UTF-8 is refused with the place of the first byte that is not."""
-    give(b"Feature: \xff", monkeypatch)
+    give(b"Feature: \xff")
     ended = await call("features", "update", "Checkout", "--file", "-")
     assert (ended.code, ended.output) == (2, "")
     assert ended.errors == "testvibe-async: standard input is no text in UTF-8 (byte 9)\n"
@@ -72,13 +60,11 @@ async def test_what_is_generating_is_left_alone(call: Call, signed_in: Emulator)
 
 @pytest.mark.parametrize("answer", [b"y\n", b"YES\n"])
 async def test_a_feature_is_deleted_after_a_yes(
-    answer: bytes, call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
+    answer: bytes, call: Call, signed_in: Emulator, give: Give
 ) -> None:
     """On a terminal it asks first, on standard error."""
-    give(answer, monkeypatch, on_terminal=True)
-    on_interrupt = signal.getsignal(signal.SIGINT)
+    give(answer, on_terminal=True)
     ended = await call("features", "delete", "Checkout")
-    assert signal.getsignal(signal.SIGINT) is on_interrupt
     assert (ended.code, ended.output) == (0, "Checkout is deleted.\n")
     assert ended.errors == "Delete the feature 'Checkout'? [y/N] "
     assert "Checkout" not in signed_in.features
@@ -86,10 +72,10 @@ async def test_a_feature_is_deleted_after_a_yes(
 
 @pytest.mark.parametrize("answer", [b"n\n", b"\n", b"", b"yeah\n"])
 async def test_a_feature_stays_without_a_yes(
-    answer: bytes, call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
+    answer: bytes, call: Call, signed_in: Emulator, give: Give
 ) -> None:
     """Any other answer deletes nothing, and says so."""
-    give(answer, monkeypatch, on_terminal=True)
+    give(answer, on_terminal=True)
     ended = await call("features", "delete", "Checkout")
     assert (ended.code, ended.output) == (2, "")
     assert ended.errors.endswith("testvibe-async: nothing was deleted\n")

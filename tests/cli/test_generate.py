@@ -20,7 +20,7 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.cli.conftest import Call, Service
+    from tests.cli.conftest import Call, Give, Service
 
 GIFT_CARD = "Checkout with gift card"
 
@@ -157,7 +157,8 @@ async def test_all_needs_a_yes_in_a_pipe(emulator: Emulator, call: Call) -> None
     ended = await call("generate", "--all")
     assert (ended.code, ended.output) == (2, "")
     assert ended.errors == (
-        "testvibe-async: --all would generate 2 features, and each costs credits: add --yes\n"
+        "testvibe-async: this asks 'Generate 2 features? Each costs credits.', and standard "
+        "input is no terminal: pass --yes\n"
     )
     assert emulator.count("generate_feature") == 0
 
@@ -293,14 +294,12 @@ def test_asks_on_a_terminal_before_it_spends(
     assert said in terminal.output
 
 
-@pytest.mark.parametrize(("answer", "number"), [("y", 2), ("n", 0)])
+@pytest.mark.parametrize(("answer", "number"), [(b"y\n", 2), (b"n\n", 0)])
 async def test_answer_decides(
-    answer: str, number: int, emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+    answer: bytes, number: int, emulator: Emulator, call: Call, give: Give
 ) -> None:
     """Only after a yes anything is dispatched."""
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", lambda _prompt="": answer)
+    give(answer, on_terminal=True)
     ended = await call("generate", "--all")
     assert ended.code == (0 if number else 2)
     assert len(emulator.generations) == number

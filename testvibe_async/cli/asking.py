@@ -1,4 +1,4 @@
-"""Questions that a command asks before it does what can't be undone.
+"""Questions that a command asks before it does what can't be undone, or what costs.
 
 It decides whom to ask: only somebody at a terminal, and on standard error, so that standard output
 stays the result's.
@@ -6,39 +6,26 @@ stays the result's.
 
 from __future__ import annotations
 
-import signal
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+import anyio
 
 from testvibe_async import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 __all__ = ["is_wanted"]
 
 
-def is_wanted(question: str) -> bool:
-    """Ask a question, and say whether the answer is yes.
+async def is_wanted(question: str) -> bool:
+    """Ask a question, and say whether the answer is yes. Ctrl-C ends it, as it does any wait.
 
     Raises:
         ConfigError: There is nobody to ask.
     """
     if not sys.stdin.isatty():
-        message = "this asks first, and standard input is no terminal: pass --yes"
+        message = f"this asks {question!r}, and standard input is no terminal: pass --yes"
         raise ConfigError(message)
-    with _interruptible():
-        sys.stderr.write(f"{question} [y/N] ")
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().casefold() in {"y", "yes"}
-
-
-@contextmanager
-def _interruptible() -> Generator[None]:
-    """Have Ctrl-C end a question at once: asyncio would wait for the answer first."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.platform != "win32":  # There only sockets can be waited for.
+        await anyio.wait_readable(sys.stdin)
+    return sys.stdin.readline().strip().casefold() in {"y", "yes"}

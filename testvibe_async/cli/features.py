@@ -134,7 +134,7 @@ async def delete(
         yes: Do not ask whether it is meant; needed where standard input is no terminal.
         common: The options of every command.
     """
-    if not yes and not is_wanted(f"Delete the feature {feature!r}?"):
+    if not yes and not await is_wanted(f"Delete the feature {feature!r}?"):
         message = "nothing was deleted"
         raise ConfigError(message)
     async with connected(common) as connection:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
-from rich.prompt import Confirm
 
-from testvibe_async import ConfigError, GenerationRef
+from testvibe_async import GenerationRef
+from testvibe_async.cli.asking import is_wanted
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.dispatch import in_order, jobs_of
 from testvibe_async.cli.exits import ExitCode
@@ -18,9 +15,6 @@ from testvibe_async.cli.options import Seconds, needs
 from testvibe_async.cli.selection import can_generate, choose
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import many
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 __all__ = ["generate"]
 
@@ -70,7 +64,11 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         chosen = await choose(project, features, everything=can_generate if all_ else None)
         if not chosen:
             output.note("Nothing to generate: all features have tests.")
-        elif all_ and not yes and not _is_wanted(len(chosen)):
+        elif (
+            all_
+            and not yes
+            and not await is_wanted(f"Generate {many(len(chosen), 'feature')}? Each costs credits.")
+        ):
             output.note("Nothing was generated.")
             return ExitCode.USAGE
         jobs = jobs_of(chosen)
@@ -93,27 +91,3 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         )
         return await watched.conclude(in_order(await watched.collect(batch), jobs))
     return ExitCode.INTERRUPTED
-
-
-def _is_wanted(number: int) -> bool:
-    """Ask whether so many generations are wanted.
-
-    Raises:
-        ConfigError: There is nobody to ask.
-    """
-    if not sys.stdin.isatty() or not sys.stdout.isatty():
-        raise ConfigError(
-            f"--all would generate {many(number, 'feature')}, and each costs credits: add --yes"
-        )
-    with _ctrl_c_ends_a_question():
-        return Confirm.ask(f"Generate {many(number, 'feature')}? Each costs credits", default=False)
-
-
-@contextmanager
-def _ctrl_c_ends_a_question() -> Generator[None]:
-    """Have Ctrl-C raise at once: asyncio's own way would wait for the answer."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
