@@ -1,4 +1,7 @@
-"""testvibe_async: dispatch with a few workers, then go through the operations as they end."""
+"""testvibe_async: dispatch with a few workers, then go through the operations as they end.
+
+Like the others it keeps the outcomes, and not what it waited with.
+"""
 
 from __future__ import annotations
 
