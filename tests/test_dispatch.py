@@ -453,14 +453,29 @@ class TestLostGenerations:
 
         assert list(emulator.generations) == [operation.request_id]
 
-    async def test_where_the_look_before_finds_nothing_there_was_none(
+    @pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b'{"hello": 1}')])
+    async def test_a_look_before_that_shows_nothing_does_not_say_that_there_was_none(
+        self, emulator: Emulator, project: Project, fault: Fault
+    ) -> None:
+        """An older generation that the look before should have shown is never taken for ours."""
+        async with client_of(emulator) as other:
+            await (await other.project().generate_feature("Draft"))
+        emulator.fail("get_generation_status", fault, times=1)
+        emulator.fail("generate_feature", Fault.reset())
+
+        with pytest.raises(DispatchUnknownError):
+            await project.generate_feature("Draft")
+
+        assert len(emulator.generations) == 1
+
+    async def test_the_first_generation_of_a_feature_is_found(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A 404 to the look before says that the feature was never generated."""
-        emulator.fail("get_generation_status", Fault.status(404), times=1)
+        """A status without a generation says that there was none before."""
         emulator.fail("generate_feature", Fault.lost())
 
         assert (await project.generate_feature("Draft")).adopted
+        assert len(emulator.generations) == 1
 
     async def test_a_known_one_is_not_ours(self, emulator: Emulator) -> None:
         """A generation that this client holds a handle on can't be the one that was lost."""

@@ -26,7 +26,6 @@ from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
     MalformedResponseError,
-    NotFoundError,
     NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
@@ -234,14 +233,17 @@ class Dispatcher:
         )
 
     async def _latest_generation(self, project: str, feature: int | str) -> Generation | None:
-        """Look which generation is the latest before ours, to tell ours from it later."""
+        """Look which generation is the latest before ours, to tell ours from it later.
+
+        A feature that was never generated has a status too, without a `requestId`. None where
+        nobody told: a failure, a 404, or an answer that holds nothing of a generation's status.
+        """
         request = GET_GENERATION_STATUS.request(project=project, feature=feature)
         try:
-            return await self._transport.call(request)
-        except NotFoundError:
-            return Generation()
+            latest = await self._transport.call(request)
         except (TransportError, ResponseError):
             return None
+        return None if latest == Generation() else latest
 
     async def _find_generation(
         self, certain: _Certain[DispatchedGeneration], before: Generation | None
