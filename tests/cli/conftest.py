@@ -89,6 +89,7 @@ def give(monkeypatch: pytest.MonkeyPatch) -> Generator[Give]:
             stdin = stack.enter_context(os.fdopen(ours))
             monkeypatch.setattr(stdin, "isatty", lambda: on_terminal)
             monkeypatch.setattr(sys, "stdin", stdin)
+            monkeypatch.setattr(sys.stderr, "isatty", lambda: on_terminal)
 
         yield put
 

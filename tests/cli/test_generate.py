@@ -281,7 +281,8 @@ async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> No
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "said"), [("n", 2, "Nothing was generated."), ("", 2, "")]
+    ("answer", "code", "said"),
+    [("n", 2, "Nothing was generated."), ("", 2, "Nothing")],
 )
 def test_asks_on_a_terminal_before_it_spends(
     answer: str, code: int, said: str, service: Service
@@ -305,10 +306,15 @@ async def test_answer_decides(
     assert len(emulator.generations) == number
 
 
-def test_ctrl_c_at_the_question(service: Service) -> None:
-    """Ctrl-C at the question ends the command at once, and spends nothing."""
+@pytest.mark.parametrize("typed", [b"", b"y\x04"])
+def test_ctrl_c_at_the_question(typed: bytes, service: Service) -> None:
+    """Ctrl-C at the question ends the command at once, and spends nothing.
+
+    Ctrl-D hands over what was typed so far, which is no answer yet.
+    """
     with closing(Terminal("generate", "--all", **environment_of(service))) as terminal:
         terminal.read_until("Each costs credits")
+        os.write(terminal._ours, typed)
         terminal.press_ctrl_c()
         assert terminal.read_to_end() == 130
     assert "Traceback" not in terminal.output

@@ -6,6 +6,7 @@ stays the result's.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import anyio
@@ -16,16 +17,29 @@ __all__ = ["is_wanted"]
 
 
 async def is_wanted(question: str) -> bool:
-    """Ask a question, and say whether the answer is yes. Ctrl-C ends it, as it does any wait.
+    """Ask a question, and say whether the answer is yes: a whole line that says so.
 
     Raises:
         ConfigError: There is nobody to ask.
     """
-    if not sys.stdin.isatty():
-        message = f"this asks {question!r}, and standard input is no terminal: pass --yes"
-        raise ConfigError(message)
+    for name, stream in (("input", sys.stdin), ("error", sys.stderr)):
+        if not stream.isatty():
+            message = f"this asks {question!r}, and standard {name} is no terminal: pass --yes"
+            raise ConfigError(message)
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
-    if sys.platform != "win32":  # There only sockets can be waited for.
+    return (await _line()).strip().casefold() in {"y", "yes"}
+
+
+async def _line() -> str:
+    """Read a line, waiting as all else here does, so that Ctrl-C ends it. Empty at the end."""
+    if sys.platform == "win32":  # There only sockets can be waited for.
+        return sys.stdin.readline()
+    line = b""
+    while not line.endswith(b"\n"):
         await anyio.wait_readable(sys.stdin)
-    return sys.stdin.readline().strip().casefold() in {"y", "yes"}
+        part = os.read(sys.stdin.fileno(), 1024)
+        if not part:
+            return ""
+        line += part
+    return line.decode(errors="replace")
