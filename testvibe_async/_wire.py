@@ -33,6 +33,9 @@ __all__ = ["UnreadableError", "read", "read_rows"]
 SHARED_LENGTH = 64
 """Up to how many characters a string is most likely a name, which other answers have too."""
 
+MANY_TESTS = 1_000_000
+"""From how many tests on two summaries are hardly equal, and a hostile one may be huge."""
+
 T = TypeVar("T")
 Hook: TypeAlias = "Callable[[Any, Any], Any]"
 
@@ -173,7 +176,13 @@ def _expected(what: str, value: object) -> TypeError:
 def _text(value: object, _type: object) -> str:
     if not isinstance(value, str):
         raise _expected("a string", value)
-    return _shared(value) if len(value) <= SHARED_LENGTH else value
+    return value
+
+
+def _name(value: object, _type: object) -> str:
+    """Read a text that is most likely a name, if it is short."""
+    text = _text(value, str)
+    return _shared(text) if len(text) <= SHARED_LENGTH else text
 
 
 @lru_cache(maxsize=4096)
@@ -313,6 +322,11 @@ def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     return structure
 
 
+def _is_small(summary: RunSummary) -> bool:
+    counts = (summary.total, summary.passed, summary.failed, summary.other)
+    return all(abs(count) < MANY_TESTS for count in counts)
+
+
 def _model_hook(model: type[Any]) -> Hook:
     """Read an object into a model, its unknown fields into `extra`."""
     names = {field.name: wire_name(field.name) for field in fields(model) if field.name != "extra"}
@@ -332,7 +346,7 @@ def _model_hook(model: type[Any]) -> Hook:
         members = _object(value)
         instance = structure_known(members, model)
         if members.keys() <= known:
-            return _shared(instance) if model is RunSummary else instance
+            return _shared(instance) if model is RunSummary and _is_small(instance) else instance
         extra = {name: member for name, member in members.items() if name not in known}
         return evolve(instance, extra=extra)
 
@@ -342,7 +356,7 @@ def _model_hook(model: type[Any]) -> Hook:
 _converter = Converter(detailed_validation=True)
 _converter.register_structure_hook_func(lambda shape: shape is object, lambda value, _type: value)
 _converter.register_structure_hook(NoneType, _acknowledgement)
-_converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(str, _name)
 _converter.register_structure_hook(int, _integer)
 _converter.register_structure_hook(float, _number)
 _converter.register_structure_hook(bool, _truth)
