@@ -32,6 +32,7 @@ from testvibe_async import (
     ServerError,
     Transition,
     UnauthorizedError,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -395,6 +396,29 @@ class TestIterating:
         await asyncio.sleep(60)
 
         assert emulator.count("get_run") == asked
+
+    async def test_an_iteration_may_go_while_a_change_is_told(
+        self, operation: RunOperation
+    ) -> None:
+        """The garbage collector may take one away just then; the others hear of the change."""
+        heard: list[str] = []
+
+        class Leaver:
+            is_following = True
+
+            def observed(self, state: Any, *, is_transition: bool) -> None:
+                heard.append(f"{state.phase} {is_transition}")
+                state.unwatch(self)
+
+            def failed(self, error: VibeError) -> None:
+                raise error
+
+        for _ in range(3):
+            operation._state.watch(Leaver())
+        await asyncio.sleep(6)
+        await operation.poll()
+
+        assert heard == ["active True"] * 3
 
     async def test_the_last_of_several_ends_the_polling(
         self, emulator: Emulator, operation: RunOperation
@@ -985,6 +1009,24 @@ class TestMany:
         assert outcome is not None
         assert outcome.run_id == refs[1].run_id
         assert [client._poller.knows(ref) for ref in refs] == [True, False, True]
+
+    async def test_closing_while_many_begin_to_be_watched(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """Whoever closes finished() before it has begun with all leaves nothing watched."""
+        refs = [
+            RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
+            for number in range(1, 1301)
+        ]
+        operations = [client.attach(ref) for ref in refs]
+        finished = client.finished(operations)
+        first = asyncio.ensure_future(anext(finished))
+        await asyncio.sleep(0)
+        await finished.aclose()
+
+        with pytest.raises(StopAsyncIteration):
+            await first
+        assert not any(operation._state.is_watched for operation in operations)
 
     async def test_many_are_watched_in_turns(self, emulator: Emulator, client: Client) -> None:
         """Beginning to wait for many lets others run, and goes on after a cancellation."""

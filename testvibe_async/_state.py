@@ -66,7 +66,10 @@ class Watcher(Protocol):
 
 
 class _Crowd:
-    """Several watchers of one operation, as one. Most operations have one, and need no set."""
+    """Several watchers of one operation, as one. Most operations have one, and need no set.
+
+    The garbage collector may take an iteration away at any moment, and its watcher with it.
+    """
 
     __slots__ = ("members",)
 
@@ -75,14 +78,14 @@ class _Crowd:
 
     @property
     def is_following(self) -> bool:
-        return any(member.is_following for member in self.members)
+        return any(member.is_following for member in tuple(self.members))
 
     def observed(self, state: State[Any], *, is_transition: bool) -> None:
-        for member in self.members:
+        for member in tuple(self.members):
             member.observed(state, is_transition=is_transition)
 
     def failed(self, error: VibeError) -> None:
-        for member in self.members:
+        for member in tuple(self.members):
             member.failed(error)
 
 

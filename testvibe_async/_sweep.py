@@ -126,6 +126,7 @@ class Sweep:
         self._late = timedelta(seconds=2 * interval) + CLOCK_SLACK
         self._least_patience = max(interval, LEAST_PATIENCE_SECONDS)
         self._depth = 0
+        self._looked: float | None = None
         self._rests_until = 0.0
         self._check: tuple[State[Any], datetime] | None = None
 
@@ -227,7 +228,9 @@ class Sweep:
         now = asyncio.get_running_loop().time()
         oldest_first = sorted(going_on, key=attrgetter("read_at"))
         overdue = bisect_right(oldest_first, now - READ_BY_ID_SECONDS, key=attrgetter("read_at"))
-        share = ceil(len(going_on) * self._interval / READ_BY_ID_SECONDS)
+        round_seconds = self._interval if self._looked is None else now - self._looked
+        self._looked = now
+        share = ceil(len(going_on) * round_seconds / READ_BY_ID_SECONDS)
         count = max(1, min(overdue, max(share, CHECKS_AT_ONCE)))
         listed_at = self._transport.service_time(now)
         self._check = None if listed_at is None else (oldest_first[0], listed_at)

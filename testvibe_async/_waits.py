@@ -221,6 +221,8 @@ class Ends:
                         self._basket.put((place, error))
                 if (place + 1) % STATES_A_TURN == 0:
                     await asyncio.sleep(0)
+                    if self._left == 0:  # closed meanwhile
+                        return
 
     def close(self) -> None:
         """Ask for no more looks."""

@@ -302,3 +302,4 @@ class Finished(Generic[OperationT]):
     async def aclose(self) -> None:
         """Ask for no more looks; for `contextlib.aclosing`."""
         self._ends.close()
+        self._operations.clear()
