@@ -322,9 +322,11 @@ def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     return structure
 
 
-def _is_small(summary: RunSummary) -> bool:
-    counts = (summary.total, summary.passed, summary.failed, summary.other)
-    return all(abs(count) < MANY_TESTS for count in counts)
+def _is_small_summary(value: object) -> bool:
+    """Say whether it is one of the few summaries that most outcomes have."""
+    return isinstance(value, RunSummary) and all(
+        abs(count) < MANY_TESTS for count in (value.total, value.passed, value.failed, value.other)
+    )
 
 
 def _model_hook(model: type[Any]) -> Hook:
@@ -346,7 +348,7 @@ def _model_hook(model: type[Any]) -> Hook:
         members = _object(value)
         instance = structure_known(members, model)
         if members.keys() <= known:
-            return _shared(instance) if model is RunSummary and _is_small(instance) else instance
+            return _shared(instance) if _is_small_summary(instance) else instance
         extra = {name: member for name, member in members.items() if name not in known}
         return evolve(instance, extra=extra)
 
