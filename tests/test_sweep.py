@@ -218,10 +218,14 @@ async def test_many_that_went_unread_are_read_within_another_minute(
 ) -> None:
     """Where very many are due for a reading by id at once, each round reads its share of them."""
     monkeypatch.setattr(_sweep, "CHECKS_AT_ONCE", 2)
+
+    def plan(*_: object) -> float:
+        return seconds
+
     scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
     async with (
         Emulator(scenario=scenario) as emulator,
-        client_of(emulator, poll_plan=lambda *_: seconds) as client,
+        client_of(emulator, poll_plan=plan) as client,
     ):
         operations = await dispatched(client.project(), 100)
         with pytest.raises(TimeoutError):
