@@ -28,6 +28,7 @@ from testvibe_async import (
     RunSummary,
     Section,
     SectionLog,
+    _wire,
 )
 from testvibe_async._wire import UnreadableError, read, read_rows, wire_name
 from testvibe_async.models import DispatchedGeneration, DispatchedRun
@@ -625,6 +626,35 @@ def test_a_time_of_endless_digits_is_refused() -> None:
     text = f"2026-06-10T14:32:07.{'0' * 100}Z"
     with pytest.raises(UnreadableError, match=r"expected a time such as .* at \$\.createdUtc"):
         read(encode({"runId": 1, "status": "passed", "createdUtc": text}), Run)
+
+
+@given(
+    rows=st.lists(json_values, max_size=8),
+    indent=st.sampled_from([None, 1]),
+    piece=st.integers(1, 7),
+    mark=st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+def test_a_list_is_the_same_in_whatever_pieces_it_is_decoded(
+    rows: list[Any], indent: int | None, piece: int, mark: bytes
+) -> None:
+    """Rows, letters and the mark at the start may be cut anywhere."""
+    text = json.dumps(rows, indent=indent, ensure_ascii=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_wire, "PIECE_BYTES", piece)
+        assert list(read_rows(mark + text.encode())) == rows
+
+
+@given(cut=st.integers(1, 60), piece=st.integers(1, 7))
+def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> None:
+    """However it is decoded, what is whole is given, and then the fault is told."""
+    text = json.dumps([{"runId": number, "name": "Login"} for number in range(4)])
+    found: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_wire, "PIECE_BYTES", piece)
+        with pytest.raises(UnreadableError, match="JSON"):
+            found.extend(read_rows(text.encode()[:-cut]))
+    assert found == json.loads(text)[: len(found)]
+    assert len(found) == text.encode()[:-cut].count(b"}")
 
 
 @pytest.mark.parametrize("status", ["running", "queued", "stuck"])

@@ -11,6 +11,7 @@ import asyncio
 import json
 import random
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
@@ -413,15 +414,13 @@ class _JsonBody(aiohttp.BytesPayload):
 
 async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
     """Read a body to its end, but not beyond what an answer may hold."""
-    chunks: list[bytes] = []
-    size = 0
+    whole = BytesIO()
     while chunk := await response.content.readany():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
+        whole.write(chunk)
+        if whole.tell() > MAX_BODY_BYTES:
             response.close()
             problem = f"the body is larger than {MAX_BODY_BYTES // 2**20} MiB"
             raise MalformedResponseError(
                 (problem,), status=response.status, method=response.method, url=url
             )
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return whole.getvalue()  # Not copied, unlike what is joined out of chunks.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, getincrementaldecoder
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -32,6 +32,9 @@ __all__ = ["UnreadableError", "read", "read_rows"]
 
 SHARED_LENGTH = 64
 """Up to how many characters a string is most likely a name, which other answers have too."""
+
+PIECE_BYTES = 2**20
+"""How much of a long list is decoded at once: more than most lists have."""
 
 MANY_TESTS = 1_000_000
 """From how many tests on two summaries are hardly equal, and a hostile one may be huge."""
@@ -98,35 +101,83 @@ def read_rows(body: bytes) -> Iterator[object]:
     Raises:
         UnreadableError: It is no list, or breaks off; the rows before that were given.
     """
+    text = _Text(body)
     try:
-        text = _decoded(body)
-        at = _skip_space(text, 0)
-        if not text.startswith("[", at):
+        if not text.skip("["):
             yield from _array(_only_list(_object(_parse(body))))
             return
-        at = _skip_space(text, at + 1)
-        if text.startswith("]", at):
+        if text.skip("]"):
             return
         while True:
-            row, at = _decoder.raw_decode(text, at)
-            yield row
-            at = _skip_space(text, at)
-            if text.startswith("]", at):
+            yield text.value()
+            if text.skip("]"):
                 return
-            if not text.startswith(",", at):
-                raise UnreadableError(_why_not_json(body, ValueError(f"no row at character {at}")))
-            at = _skip_space(text, at + 1)
+            if not text.skip(","):
+                raise UnreadableError(_why_not_json(body, ValueError(f"no row at {text.place}")))
     except (TypeError, ValueError, RecursionError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
 
 
-def _skip_space(text: str, at: int) -> int:
-    while text[at : at + 1] in _JSON_SPACE:
-        at += 1
-    return at
+class _Text:
+    """A document's text, decoded piece by piece, so that a long one is not in memory twice."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._decoder = getincrementaldecoder("utf-8-sig")()
+        self._taken = 0
+        """How many bytes were decoded."""
+        self._text = ""
+        """What of them was not left behind yet."""
+        self._behind = self._at = 0
+
+    @property
+    def place(self) -> str:
+        """Where it was read up to."""
+        return f"character {self._behind + self._at}"
+
+    def skip(self, sign: str) -> bool:
+        """Go over space, and a sign if it comes next; say whether it did."""
+        while (following := self._text[self._at : self._at + 1]) in _JSON_SPACE:
+            if following:
+                self._at += 1
+            elif not self._decode():
+                return False
+        is_next = following == sign
+        self._at += is_next
+        return is_next
+
+    def value(self) -> object:
+        """Read the JSON value that comes next.
+
+        Raises:
+            ValueError: There is none.
+        """
+        self.skip("")
+        while True:
+            try:
+                value, end = _decoder.raw_decode(self._text, self._at)
+            except ValueError:
+                if not self._decode():
+                    raise
+            else:
+                # A number may go on in the next piece: "1e+" reads as 1, with two left over.
+                if end + 2 < len(self._text) or not self._decode():
+                    self._at = end
+                    return value
+
+    def _decode(self) -> bool:
+        """Decode a piece more, at least as long as what is not read yet; False at the end."""
+        start, end = self._taken, self._taken + max(PIECE_BYTES, len(self._text) - self._at)
+        if start >= len(self._body):
+            return False
+        piece = self._decoder.decode(self._body[start:end], end >= len(self._body))
+        self._text = self._text[self._at :] + piece
+        self._behind += self._at
+        self._at, self._taken = 0, end
+        return True
 
 
-_JSON_SPACE = frozenset(" \t\n\r")
+_JSON_SPACE = frozenset(["", *" \t\n\r"])
 
 
 def _refuse_constant(word: str) -> None:
