@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import client_of
 from testvibe_async import Hooks, ListRested, Operation, Run, StatusChanged, _poller, _sweep
+from testvibe_async._json import read_rows
 from testvibe_async._sweep import Glance, Sweep
-from testvibe_async._wire import read_rows
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:

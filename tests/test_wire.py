@@ -28,9 +28,10 @@ from testvibe_async import (
     RunSummary,
     Section,
     SectionLog,
-    _wire,
+    _json,
 )
-from testvibe_async._wire import UnreadableError, read, read_rows, wire_name
+from testvibe_async._json import UnreadableError, read_rows
+from testvibe_async._wire import read, wire_name
 from testvibe_async.models import DispatchedGeneration, DispatchedRun
 
 DIGEST = b"""
@@ -640,7 +641,7 @@ def test_a_list_is_the_same_in_whatever_pieces_it_is_decoded(
     """Rows, letters and the mark at the start may be cut anywhere."""
     text = json.dumps(rows, indent=indent, ensure_ascii=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_wire, "PIECE_BYTES", piece)
+        patch.setattr(_json, "PIECE_BYTES", piece)
         assert list(read_rows(mark + text.encode())) == rows
 
 
@@ -650,7 +651,7 @@ def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> N
     text = json.dumps([{"runId": number, "name": "Login"} for number in range(4)])
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_wire, "PIECE_BYTES", piece)
+        patch.setattr(_json, "PIECE_BYTES", piece)
         with pytest.raises(UnreadableError, match="JSON"):
             found.extend(read_rows(text.encode()[:-cut]))
     assert found == json.loads(text)[: len(found)]

@@ -8,8 +8,9 @@ goes on when its caller is cancelled: the id still reaches the `on_dispatched` h
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -58,6 +59,8 @@ CLOCK_SLACK = timedelta(seconds=2)
 """What two HTTP dates and a timestamp, each in whole seconds, can be apart."""
 
 REMEMBERED_RUNS = 10_000
+"""How many of a project's runs are known for dispatched here, in case an answer is lost."""
+
 SETTLE_ROWS = 20
 
 CLOSE_SECONDS = 10.0
@@ -75,7 +78,9 @@ class Dispatcher:
         self._hooks = hooks
         self._under_way: dict[asyncio.Task[Any], Flight] = {}
         self._unanswered: set[_Certain[Any]] = set()
-        self._own_runs: deque[tuple[str, int]] = deque(maxlen=REMEMBERED_RUNS)
+        self._own_runs: defaultdict[str, deque[int]] = defaultdict(
+            partial(deque[int], maxlen=REMEMBERED_RUNS)
+        )
         self._is_closing = False
 
     async def run(
@@ -105,7 +110,7 @@ class Dispatcher:
                 return await self._find_run(certain)
 
             answer, is_found = await self._send(certain, find, retry_unknown=retry_unknown)
-            self._own_runs.append((project, answer.run_id))
+            self._own_runs[project].append(answer.run_id)
             ref = RunRef(
                 server=self._transport.server,
                 project=project,
@@ -275,13 +280,14 @@ class Dispatcher:
         sent_at = self._transport.service_time(certain.flight.sent_at)
         if sent_at is None:
             return None
+        own_runs = set(self._own_runs[certain.project])
         found = [
             row
             for row in rows
             if row.created_at is not None
             and row.created_at >= sent_at - CLOCK_SLACK
             and certain.may_have_begun(row)
-            and (certain.project, row.run_id) not in self._own_runs
+            and row.run_id not in own_runs
         ]
         if len(found) != 1 or self._may_be_anothers(found[0], certain):
             return None

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import field, frozen
 
+from testvibe_async._json import UnreadableError
 from testvibe_async._text import LONGEST, plain
-from testvibe_async._wire import UnreadableError, read
+from testvibe_async._wire import read
 from testvibe_async.errors import (
     ForbiddenError,
     InvalidRequestError,

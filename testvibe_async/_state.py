@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from testvibe_async._endpoints import GET_GENERATION_STATUS, GET_RUN
-from testvibe_async._wire import UnreadableError, read
+from testvibe_async._json import UnreadableError
+from testvibe_async._wire import read
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, evolve, field, frozen
 
 from testvibe_async._endpoints import LIST_FEATURES, LIST_RUNS
-from testvibe_async._wire import UnreadableError, read_rows
+from testvibe_async._json import UnreadableError, read_rows
 from testvibe_async.errors import (
     MalformedResponseError,
     RateLimitedError,
