@@ -23,8 +23,9 @@ from testvibe_async import (
     RunSummary,
     WaitTimeoutError,
 )
+from testvibe_async._documents import document_of
 from testvibe_async._wire import read
-from testvibe_async.cli.documents import document_of, json_of
+from testvibe_async.cli.documents import json_of
 
 RUN = {
     "runId": 214,

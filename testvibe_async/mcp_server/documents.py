@@ -7,13 +7,15 @@ through; null is allowed wherever the service may leave something out.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import datetime
 from enum import StrEnum
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, fields, has
 
+from testvibe_async._documents import document_of
 from testvibe_async._wire import wire_name
 
 if TYPE_CHECKING:
@@ -40,10 +42,8 @@ _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 def document(value: AttrsInstance) -> Document:
     """Return a model as the service's document: every known field, and what else came with it."""
-    known = {
-        wire_name(member.name): _plain(getattr(value, member.name)) for member in _known(value)
-    }
-    return {**known, **_members(getattr(value, "extra", {}))}
+    text = json.dumps(document_of(value), ensure_ascii=False)
+    return cast("Document", json.loads(encodable(text)))
 
 
 def rows(name: str, values: Iterable[AttrsInstance]) -> Document:
@@ -56,26 +56,8 @@ def rows(name: str, values: Iterable[AttrsInstance]) -> Document:
     }
 
 
-def _known(model: object) -> list[Attribute[Any]]:
-    kind = cast("type[AttrsInstance]", model if isinstance(model, type) else type(model))
-    return [member for member in fields(kind) if member.name != "extra"]
-
-
-def _plain(value: object) -> object:
-    """Return a member of a model as JSON has it."""
-    if isinstance(value, str):
-        return encodable(value.value if isinstance(value, StrEnum) else value)
-    if isinstance(value, tuple | list):
-        return [_plain(member) for member in cast("Iterable[object]", value)]
-    if isinstance(value, dict):
-        return _members(cast("dict[str, object]", value))
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return document(cast("AttrsInstance", value)) if has(cast("type", type(value))) else value
-
-
-def _members(values: Mapping[str, object]) -> Document:
-    return {encodable(name): _plain(member) for name, member in values.items()}
+def _known(model: type[AttrsInstance]) -> list[Attribute[Any]]:
+    return [member for member in fields(model) if member.name != "extra"]
 
 
 def encodable(text: str) -> str:
