@@ -297,7 +297,7 @@ class TestLeftOpen:
                 clients = [client_of(emulator)]
                 with pytest.raises(NotFoundError):
                     await clients[0].get_project("nowhere")
-                session = clients[0]._transport._session
+                session = clients[0]._transport._http._session
                 assert session is not None
                 with pytest.warns(ResourceWarning, match="was not closed: use 'async with'"):
                     drop(clients)

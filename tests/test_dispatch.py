@@ -331,7 +331,7 @@ async def test_what_a_late_answer_tells_of_is_not_found_by_another(
     refs: list[Ref] = []
     hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
     async with client_of(emulator, hooks=hooks) as client:
-        send = client._transport.send
+        send = client._transport._http.send
 
         async def slow_for_the_first(request: Request[Any]) -> Response:
             response = await send(request)
@@ -339,7 +339,7 @@ async def test_what_a_late_answer_tells_of_is_not_found_by_another(
                 await asyncio.sleep(4)
             return response
 
-        client._transport.send = slow_for_the_first  # type: ignore[method-assign]
+        client._transport._http.send = slow_for_the_first  # type: ignore[method-assign]
         emulator.fail(dispatched, Fault.reset(), times=1, skip=1)
         dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
         feature = "Checkout" if dispatched == "run_feature" else "Draft"
@@ -481,7 +481,7 @@ class TestLostGenerations:
         """A generation that this client holds a handle on can't be the one that was lost."""
         async with client_of(emulator) as client, client_of(emulator) as rival:
             project = client.project()
-            send = client._transport.send
+            send = client._transport._http.send
             known: list[Operation[Any]] = []
 
             async def raced(request: Request[Any]) -> Response:
@@ -491,7 +491,7 @@ class TestLostGenerations:
                     emulator.fail("generate_feature", Fault.reset())
                 return await send(request)
 
-            client._transport.send = raced  # type: ignore[method-assign]
+            client._transport._http.send = raced  # type: ignore[method-assign]
 
             with pytest.raises(DispatchUnknownError):
                 await project.generate_feature("Draft")

@@ -13,15 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testvibe_async import Client, _config_files
-from testvibe_async._forms import masked
+from testvibe_async._forms import masked, require_seconds
 from testvibe_async.errors import ConfigError
-from testvibe_async.settings import (
-    Setting,
-    Settings,
-    find_settings,
-    load_settings,
-    require_seconds,
-)
+from testvibe_async.settings import Setting, Settings, find_settings, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -103,7 +103,7 @@ async def test_an_answer_older_than_the_list_does_not_take_its_news_back(
 ) -> None:
     """What a list told of a run stays, where an answer that was given before it comes after it."""
     operations = await dispatched(project, 4)
-    send = client._transport.send
+    send = client._transport._http.send
     late: list[asyncio.Task[Any]] = []
 
     async def held(request: Request[Any]) -> Response:
@@ -112,7 +112,7 @@ async def test_an_answer_older_than_the_list_does_not_take_its_news_back(
             await asyncio.sleep(4)
         return response
 
-    monkeypatch.setattr(client._transport, "send", held)
+    monkeypatch.setattr(client._transport._http, "send", held)
     ends = asyncio.ensure_future(client.gather(*operations))
     await asyncio.sleep(4.5)
     late += [asyncio.create_task(operation.poll()) for operation in operations]

@@ -37,7 +37,7 @@ from testvibe_async import (
     TransportError,
     UnauthorizedError,
     VibeError,
-    _transport,
+    _http,
 )
 from testvibe_async._protocol import Response
 from testvibe_async.testing import Fault
@@ -565,7 +565,7 @@ async def test_a_redirect_is_not_followed(status: int, operation: str) -> None:
 @pytest.mark.parametrize("size", [1024, 1025, 100_000])
 async def test_a_body_is_read_up_to_a_bound(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body of the most that an answer may hold is read; one byte more is malformed."""
-    monkeypatch.setattr(_transport, "MAX_BODY_BYTES", 1024)
+    monkeypatch.setattr(_http, "MAX_BODY_BYTES", 1024)
     body = b'"' + b"x" * (size - 2) + b'"'
     async with peer(http(200, body)) as service, service.client() as client:
         if size <= 1024:
@@ -579,7 +579,7 @@ async def test_a_body_is_read_up_to_a_bound(size: int, monkeypatch: pytest.Monke
 
 async def test_a_small_body_that_becomes_large_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound is on what a compressed body unfolds to, not on what is sent."""
-    monkeypatch.setattr(_transport, "MAX_BODY_BYTES", 2**20)
+    monkeypatch.setattr(_http, "MAX_BODY_BYTES", 2**20)
     packed = gzip.compress(bytes(64 * 2**20))
     assert len(packed) < 2**17
     async with (
@@ -594,7 +594,7 @@ async def test_a_client_goes_on_after_a_body_that_is_too_large(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection of a cut body is given up, and the next call has another."""
-    monkeypatch.setattr(_transport, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(_http, "MAX_BODY_BYTES", 1000)
     emulator.fail("list_projects", Fault.body(b"[" + b" " * 5000 + b"]"), times=1)
     async with client_of(emulator, max_connections=1) as client:
         with pytest.raises(MalformedResponseError):

@@ -165,7 +165,7 @@ class Wire:
             max_connections=CONNECTIONS,
             hooks=Hooks(on_dispatched=lambda event: self.told.add(number_of(event.ref))),
         )
-        client._transport.send = self._send  # type: ignore[method-assign]
+        client._transport._http.send = self._send  # type: ignore[method-assign]
         return client
 
     def wants(self, requests: list[Request[Any]] | None = None) -> None:

@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from testvibe_async import _policy
+from testvibe_async._forms import is_loopback
 from testvibe_async._version import __version__
 from testvibe_async.errors import (
     ClientClosedError,
@@ -27,7 +28,6 @@ from testvibe_async.errors import (
     TransportError,
 )
 from testvibe_async.events import Hooks, RequestFinished, RetryScheduled
-from testvibe_async.settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -116,15 +116,14 @@ class ArtifactHost:
             ValueError: Nothing may be fetched from there; it says why, without the link.
         """
         if link is None:
-            message = "there is no link"
-            raise ValueError(message)
+            raise ValueError("there is no link")
         url = _parsed(link)
         if url is None or url.scheme not in {"http", "https"} or not url.host:
-            message = "the link is no https:// address"
-            raise ValueError(message)
+            raise ValueError("the link is no https:// address")
         if url.scheme == "http" and not self._takes_http and not is_loopback(url.host):
-            message = f"the link would fetch the artifact from {url.host} unencrypted, by http://"
-            raise ValueError(message)
+            raise ValueError(
+                f"the link would fetch the artifact from {url.host} unencrypted, by http://"
+            )
         return url
 
     @asynccontextmanager

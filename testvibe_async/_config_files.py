@@ -78,11 +78,10 @@ def read_repository_file() -> RepositoryFile | None:
     text, _ = _read(path)
     table = _parse(path, text)
     if "api_key" in table or "servers" in table or masked(text) != text:
-        message = (
+        raise ConfigError(
             f"{path} holds an API key, and others read what is in a repository: revoke the key, "
             "remove it from the file, and store a new one with 'testvibe-async login'"
         )
-        raise ConfigError(message)
     _require_known(path, table, "server", "project")
     return RepositoryFile(
         path=path, server=_text(path, table, "server"), project=_text(path, table, "project")
@@ -163,11 +162,11 @@ def _read(path: Path) -> tuple[str, int]:
         with path.open(encoding="utf-8-sig") as file:
             return file.read(), os.fstat(file.fileno()).st_mode
     except OSError as error:
-        message = f"{path} can't be read: {error.strerror}"
-        raise ConfigError(message) from error
+        raise ConfigError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        message = f"{path} is not TOML: it is not UTF-8"
-        raise ConfigError(message) from None  # the cause holds all of the file
+        raise ConfigError(
+            f"{path} is not TOML: it is not UTF-8"
+        ) from None  # the cause holds all of the file
 
 
 def _parse(path: Path, text: str) -> Table:
@@ -177,16 +176,16 @@ def _parse(path: Path, text: str) -> Table:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        message = f"{path} is not TOML: {masked(str(error))}"
-        raise ConfigError(message) from None  # from Python 3.14 on the cause holds all of the file
+        raise ConfigError(
+            f"{path} is not TOML: {masked(str(error))}"
+        ) from None  # from Python 3.14 on the cause holds all of the file
 
 
 def _require_known(path: Path, table: Table, *known: str, where: str = "") -> None:
     for name in table.keys() - set(known):
         similar = get_close_matches(name, known, n=1)
         right = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(known)}"
-        message = f"{path}: unknown key {masked(name)!r}{where}; {right}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: unknown key {masked(name)!r}{where}; {right}")
 
 
 def _text(path: Path, table: Table, name: str, where: str = "") -> str | None:
@@ -195,15 +194,15 @@ def _text(path: Path, table: Table, name: str, where: str = "") -> str | None:
         return None
     if not isinstance(value, str) or not value:
         what = "an empty one" if value == "" else type(value).__name__
-        message = f"{path}: {name}{where} must be a string with something in it, not {what}"
-        raise ConfigError(message)
+        raise ConfigError(
+            f"{path}: {name}{where} must be a string with something in it, not {what}"
+        )
     return value
 
 
 def _table(path: Path, value: object, name: str) -> Table:
     if not isinstance(value, dict):
-        message = f"{path}: {name} must be a table, not {type(value).__name__}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: {name} must be a table, not {type(value).__name__}")
     return cast("Table", value)
 
 

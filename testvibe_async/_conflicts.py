@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from testvibe_async._endpoints import GET_GENERATION_STATUS
@@ -119,16 +120,14 @@ class Conflicts:
         Raises:
             WaitTimeoutError: The deadline came; no run was dispatched, and `ref` is the generation.
         """
-
-        async def dispatch() -> RunOperation:
-            return await self._dispatcher.run(
-                self._project,
-                feature,
-                config=config,
-                site_url=site_url,
-                retry_unknown=retry_unknown,
-            )
-
+        dispatch = partial(
+            self._dispatcher.run,
+            self._project,
+            feature,
+            config=config,
+            site_url=site_url,
+            retry_unknown=retry_unknown,
+        )
         try:
             return await dispatch()
         except FeatureNotGeneratedError as conflict:
@@ -180,8 +179,7 @@ class Conflicts:
             request_id=latest.request_id,
             feature_id=latest.feature_id,
         )
-        state = self._poller.state(ref)
-        return GenerationOperation(ref, state, self._poller, self._transport, adopted=True)
+        return GenerationOperation(ref, self._poller, self._transport, adopted=True)
 
 
 def _seconds_to(deadline: float | None) -> float | None:

@@ -36,7 +36,7 @@ from testvibe_async.errors import (
 )
 from testvibe_async.events import Dispatched, Hooks, logger
 from testvibe_async.models import DispatchedGeneration, DispatchedRun, Generation, Run
-from testvibe_async.operations import GenerationOperation, RunOperation
+from testvibe_async.operations import GenerationOperation, OperationT, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
@@ -44,13 +44,11 @@ if TYPE_CHECKING:
 
     from testvibe_async._endpoints import Request
     from testvibe_async._poller import Poller
-    from testvibe_async._state import State
     from testvibe_async._transport import Transport
 
 __all__ = ["Dispatcher"]
 
 T = TypeVar("T")
-RefT = TypeVar("RefT", RunRef, GenerationRef)
 
 SETTLE_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each look for the work of a dispatch whose answer was lost."""
@@ -105,10 +103,7 @@ class Dispatcher:
 
         async def dispatch() -> RunOperation:
             at = datetime.now(UTC)
-
-            async def find() -> DispatchedRun | None:
-                return await self._find_run(certain)
-
+            find = partial(self._find_run, certain)
             answer, is_found = await self._send(certain, find, retry_unknown=retry_unknown)
             self._own_runs[project].append(answer.run_id)
             ref = RunRef(
@@ -118,7 +113,10 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            return RunOperation(*self._told(ref, certain, is_found=is_found), adopted=is_found)
+            operation = RunOperation(
+                ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
+            )
+            return self._announced(operation, certain)
 
         return await self._shielded(dispatch, flight)
 
@@ -139,10 +137,7 @@ class Dispatcher:
         async def dispatch() -> GenerationOperation:
             at = datetime.now(UTC)
             before = await self._latest_generation(project, feature)
-
-            async def find() -> DispatchedGeneration | None:
-                return await self._find_generation(certain, before)
-
+            find = partial(self._find_generation, certain, before)
             answer, is_found = await self._send(certain, find, retry_unknown=False)
             ref = GenerationRef(
                 server=self._transport.server,
@@ -151,21 +146,24 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            return GenerationOperation(
-                *self._told(ref, certain, is_found=is_found), adopted=is_found
+            operation = GenerationOperation(
+                ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
             )
+            return self._announced(operation, certain)
 
         return await self._shielded(dispatch, flight)
 
-    def _told(
-        self, ref: RefT, certain: _Certain[Any], *, is_found: bool
-    ) -> tuple[RefT, State[Any], Poller, Transport]:
-        """Give a new operation its state, and tell its name before anything can go wrong."""
-        state = self._poller.state(ref, is_dispatched=True)
+    def _announced(self, operation: OperationT, certain: _Certain[Any]) -> OperationT:
+        """Tell the hook the name of a new operation, before anything can go wrong."""
         self._hooks.emit(
-            Dispatched(ref, adopted=is_found, feature=certain.feature, config=certain.config)
+            Dispatched(
+                operation.ref,
+                adopted=operation.adopted,
+                feature=certain.feature,
+                config=certain.config,
+            )
         )
-        return ref, state, self._poller, self._transport
+        return operation
 
     async def _shielded(self, dispatch: Callable[[], Coroutine[Any, Any, T]], flight: Flight) -> T:
         """Run a dispatch that a cancelled caller stops only while nothing was sent."""
@@ -174,15 +172,8 @@ class Dispatcher:
         task = asyncio.create_task(dispatch(), name="testvibe_async dispatch")
         self._under_way[task] = flight
         task.add_done_callback(self._under_way.pop)
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def wake(_: asyncio.Task[T]) -> None:
-            if not over.done():
-                over.set_result(None)
-
-        task.add_done_callback(wake)
         try:
-            await over
+            await asyncio.wait([task])
         except asyncio.CancelledError:
             _abandon(task, flight)
             task.add_done_callback(_report_abandoned)

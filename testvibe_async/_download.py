@@ -16,6 +16,7 @@ import anyio
 from attrs import frozen
 
 from testvibe_async._endpoints import GET_RUN_ARTIFACTS
+from testvibe_async._forms import require_count
 from testvibe_async._part_file import in_thread, part_file
 from testvibe_async._safe_paths import safe_paths
 from testvibe_async._transfer import REFUSALS, Transfer
@@ -26,7 +27,6 @@ from testvibe_async.errors import (
     TransportError,
 )
 from testvibe_async.models import DownloadProgress
-from testvibe_async.settings import require_count
 
 if TYPE_CHECKING:
     import os
@@ -57,11 +57,13 @@ async def download_artifacts(  # noqa: PLR0913 - each by name
     """Download the artifacts of a run; see `Project.download_artifacts`."""
     require_count("max_at_once", max_at_once)
     if isinstance(kinds, str):
-        message = f"kinds must be a collection of names, such as {{{kinds!r}}}, not one name"
-        raise ConfigError(message)
+        raise ConfigError(
+            f"kinds must be a collection of names, such as {{{kinds!r}}}, not one name"
+        )
     if iscoroutinefunction(on_progress):
-        message = "on_progress must be a plain function, not an async one: nobody awaits it"
-        raise ConfigError(message)
+        raise ConfigError(
+            "on_progress must be a plain function, not an async one: nobody awaits it"
+        )
     links = _Links(transport, GET_RUN_ARTIFACTS.request(project=project, run=run_id))
     files = [file for file in await links.read() if kinds is None or file.artifact.kind in kinds]
     root = Path(directory)

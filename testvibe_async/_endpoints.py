@@ -162,8 +162,7 @@ class Request(Generic[T]):
 def _segment(name: str, value: str | int) -> str:
     """Encode a value as exactly one path segment."""
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        message = f"{name} must be a name or a number that the service gave, not {value!r}"
-        raise ConfigError(message)
+        raise ConfigError(f"{name} must be a name or a number that the service gave, not {value!r}")
     return _quoted(_utf8(name, str(value)))
 
 
@@ -183,8 +182,9 @@ def _utf8(name: str, text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        message = f"{name} {text!r} holds half of a surrogate pair, which has no UTF-8"
-        raise ConfigError(message) from error
+        raise ConfigError(
+            f"{name} {text!r} holds half of a surrogate pair, which has no UTF-8"
+        ) from error
     return text
 
 
@@ -290,14 +290,12 @@ def custom_request(
         ConfigError: The method is no method, or the path is no path below `/api/v1/ops`.
     """
     if not re.fullmatch(r"[A-Z]+", method):
-        message = f"the method must be a word such as 'GET', not {method!r}"
-        raise ConfigError(message)
+        raise ConfigError(f"the method must be a word such as 'GET', not {method!r}")
     if not re.fullmatch(r"(/[!-.0->@-z|~]+)+", path) or "#" in path or _has_dots(path):
-        message = (
+        raise ConfigError(
             f"the path must be one below /api/v1/ops, such as '/projects', percent-encoded and "
             f"without a query, not {path!r}"
         )
-        raise ConfigError(message)
     effect = Effect.READS if method == "GET" else Effect.CHANGES
     endpoint: Endpoint[Any] = Endpoint("request", method, path, object, effect=effect)
     return endpoint.request(query=query, body=body)
@@ -320,15 +318,15 @@ def _override(name: str, route: str) -> Endpoint[Any]:
     endpoint = ENDPOINTS.get(name)
     if endpoint is None or endpoint.is_documented:
         assumed = ", ".join(row.name for row in ENDPOINTS.values() if not row.is_documented)
-        message = f"endpoints: {name!r} is not an operation whose route is assumed ({assumed})"
-        raise ConfigError(message)
+        raise ConfigError(
+            f"endpoints: {name!r} is not an operation whose route is assumed ({assumed})"
+        )
     method, _, path = route.partition(" ")
     wanted = set(re.findall(r"{\w+}", endpoint.path))
     is_route = re.fullmatch(r"[A-Z]+ (/([\w.~-]+|{\w+}))+", route, re.ASCII)
     if not is_route or _has_dots(path) or set(re.findall(r"{\w+}", path)) != wanted:
-        message = (
+        raise ConfigError(
             f"endpoints: {name!r} needs a method and a path with {' and '.join(sorted(wanted))}, "
             f"such as {endpoint.method + ' ' + endpoint.path!r}, not {route!r}"
         )
-        raise ConfigError(message)
     return evolve(endpoint, method=method, path=path)

@@ -41,11 +41,10 @@ def require_api_key(api_key: str, prefix: str = "") -> None:
         ConfigError: It has not the form of one. Nothing of it is shown.
     """
     if not re.fullmatch(r"tvb_[0-9A-Za-z]{43}", api_key):
-        message = (
+        raise ConfigError(
             f"{prefix}the API key does not have the form of one: tvb_ and 43 letters or digits "
             f"(this one has {len(api_key)} characters in place of 47)"
         )
-        raise ConfigError(message)
 
 
 def require_encrypted(server: str, *, allow_http: bool) -> None:
@@ -60,11 +59,10 @@ def require_encrypted(server: str, *, allow_http: bool) -> None:
     """
     parts = urlsplit(server)
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
-        message = (
+        raise ConfigError(
             f"http:// would send the API key to {parts.hostname} in the clear: "
             "use https://, or pass allow_http=True (--allow-http)"
         )
-        raise ConfigError(message)
 
 
 def server_name(text: str, prefix: str = "") -> str:
@@ -84,17 +82,13 @@ def server_name(text: str, prefix: str = "") -> str:
         parts = urlsplit(re.sub(r"\s", " ", text.strip()))
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except ValueError as error:
-        message = f"{example}; this one is no URL: {error}"
-        raise ConfigError(message) from error
+        raise ConfigError(f"{example}; this one is no URL: {error}") from error
     if parts.scheme not in {"http", "https"} or not host:
-        message = f"{example}; this one lacks one of the two"
-        raise ConfigError(message)
+        raise ConfigError(f"{example}; this one lacks one of the two")
     if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", host) and not _is_ipv6(host):
-        message = f"{example}; {host!r} is no host"
-        raise ConfigError(message)
+        raise ConfigError(f"{example}; {host!r} is no host")
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        message = f"{example}; this one, at {host}, holds more"
-        raise ConfigError(message)
+        raise ConfigError(f"{example}; this one, at {host}, holds more")
     name = f"[{host}]" if ":" in host else host
     is_usual = port in {None, {"http": 80, "https": 443}[parts.scheme]}
     return f"{parts.scheme}://{name}" + ("" if is_usual else f":{port}")
@@ -138,8 +132,7 @@ def require_rate(name: str, value: float) -> float:
 def _above_zero(name: str, value: float, what: str) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < value <= sys.float_info.max:
-        message = f"{name} must be {what} above 0, not {value!r}"
-        raise ConfigError(message)
+        raise ConfigError(f"{name} must be {what} above 0, not {value!r}")
     return float(value)
 
 
@@ -150,6 +143,5 @@ def require_count(name: str, value: int) -> int:
         ConfigError: It is none.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        message = f"{name} must be a whole number from 1, not {value!r}"
-        raise ConfigError(message)
+        raise ConfigError(f"{name} must be a whole number from 1, not {value!r}")
     return value

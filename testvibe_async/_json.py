@@ -48,8 +48,7 @@ def _decoded(body: bytes) -> str:
 def _finite(text: str) -> float:
     number = float(text)
     if isinf(number):
-        message = f"{text} is beyond what a number can hold"
-        raise ValueError(message)
+        raise ValueError(f"{text} is beyond what a number can hold")
     return number
 
 
@@ -141,8 +140,7 @@ _JSON_SPACE = frozenset(["", *" \t\n\r"])
 
 
 def _refuse_constant(word: str) -> None:
-    message = f"{word} is not JSON"
-    raise ValueError(message)
+    raise ValueError(f"{word} is not JSON")
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)

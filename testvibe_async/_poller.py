@@ -152,11 +152,9 @@ class Poller:
         error = await self._observe(state, retries=True)
         if error is not None:
             now = asyncio.get_running_loop().time()
-            failure = state.refuse(error, now=now, max_outage=0.0)
-            if failure is None:
-                failure = ObservationError(str(error), ref=state.ref)
-                failure.__cause__ = error
-            raise failure
+            if (final := state.refuse(error, now=now, max_outage=0.0)) is not None:
+                raise final
+            raise ObservationError(str(error), ref=state.ref) from error
 
     def _schedule(self, state: State[Any]) -> None:
         """Put an operation down for its next look."""
@@ -289,13 +287,15 @@ class Poller:
     async def _sweep(self, errand: _Errand) -> None:
         """Ask a list about operations, and have those read by id of which it tells nothing."""
         glance = await errand.sweep.look(errand.states)
-        self._queue.extend(glance.to_read if glance.is_told else errand.due)
+        to_read, put_back = (
+            (errand.due, errand.early) if glance is None else (glance.to_read, glance.going_on)
+        )
+        self._queue.extend(to_read)
         self._employ()
         looked, seen_at = asyncio.get_running_loop().time(), datetime.now(UTC)
-        put_back = glance.going_on if glance.is_told else errand.early
         for place, state in enumerate(put_back, start=1):
             state.is_looking = False
-            if glance.is_told:
+            if glance is not None:
                 state.looked, state.observed_at = looked, seen_at
                 state.forget_reading()
             if state.is_watched and state.tick is None:

@@ -321,7 +321,9 @@ class State(ABC, Generic[SnapshotT]):
             self.failing_since = now if self.failing_since is None else self.failing_since
             outage = now - self.failing_since
             is_borne = outage < max_outage
-            failure = self.failure(error, f"nothing but failures for {outage:.0f} s, the last: ")
+            if max_outage:
+                preface = f"nothing but failures for {outage:.0f} s, the last: "
+                failure = self.failure(error, preface)
         else:
             is_borne = False
         return None if is_borne else failure

@@ -95,9 +95,6 @@ class Glance:
     to_read: Sequence[State[Any]]
     """Those that it shows as changed or not at all, and those that check it."""
 
-    is_told: bool = True
-    """False where there was no list to tell anything."""
-
 
 @define
 class _Page:
@@ -142,21 +139,27 @@ class Sweep:
         """
         return not state.failures and (self._is_of_runs or not state.is_followed)
 
-    async def look(self, states: Sequence[State[Any]]) -> Glance:
-        """Ask the list about operations, some of which it may not show."""
+    async def look(self, states: Sequence[State[Any]]) -> Glance | None:
+        """Ask the list about operations, some of which it may not show.
+
+        None where there was no list to tell anything: it rests then.
+        """
         limit = max(len(states), self._depth + self._depth // 4) + SPARE_ROWS
         request = self._request(limit, patience=SECONDS_A_READ * len(states))
         try:
             body = await self._transport.call(request, retries=False, is_look=True)
             page = await self._read(body, states)
         except (TransportError, ServerError, RateLimitedError) as error:
-            return self._told_nothing(states, TROUBLE_SECONDS, error)
+            self.rest(TROUBLE_SECONDS, error)
+            return None
         except ResponseError as error:
-            return self._told_nothing(states, UNUSABLE_SECONDS, error)
+            self.rest(UNUSABLE_SECONDS, error)
+            return None
         except UnreadableError as problem:
             url = request.url(states[0].ref.server)
             malformed = MalformedResponseError(problem.problems, status=200, method="GET", url=url)
-            return self._told_nothing(states, UNUSABLE_SECONDS, malformed)
+            self.rest(UNUSABLE_SECONDS, malformed)
+            return None
         self._learn(page, len(states), limit)
         checks, going_on = self._checks(page.going_on)
         return Glance(going_on, [*page.changed, *page.missing, *checks])
@@ -167,12 +170,6 @@ class Sweep:
         else:
             request = _FEATURE_ROWS.request(project=self._project)
         return evolve(request, patience=max(self._least_patience, patience))
-
-    def _told_nothing(
-        self, states: Sequence[State[Any]], seconds: float, error: VibeError
-    ) -> Glance:
-        self.rest(seconds, error)
-        return Glance((), states, is_told=False)
 
     async def _read(self, body: bytes, states: Sequence[State[Any]]) -> _Page:
         """Find operations among the rows, letting others have their turn of the event loop."""

@@ -16,6 +16,8 @@ from testvibe_async.errors import VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run, Transition
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from testvibe_async._poller import Poller
     from testvibe_async._state import State
 
@@ -73,8 +75,7 @@ class Basket(Generic[ItemT]):
     async def arrival(self) -> None:
         """Wait until something is put in, or somebody calls `wake`."""
         if self._arrival is not None:
-            message = "two tasks wait for the next of one iteration; give each its own"
-            raise RuntimeError(message)
+            raise RuntimeError("two tasks wait for the next of one iteration; give each its own")
         self._arrival = asyncio.get_running_loop().create_future()
         try:
             await self._arrival
@@ -172,18 +173,18 @@ class Ends:
 
     __slots__ = ("_basket", "_left", "_poller", "_states", "_unwatched", "_watchers")
 
-    def __init__(self, states: list[State[Any] | None], poller: Poller) -> None:
+    def __init__(self, states: Iterable[State[Any]], poller: Poller) -> None:
         """Begin nothing yet.
 
         Args:
-            states: The operations; emptied as they end.
+            states: The operations; each is let go once it has ended.
             poller: Looks at them.
         """
-        self._states = states
+        self._states: list[State[Any] | None] = [*states]
         self._poller = poller
         self._basket: Basket[tuple[int, VibeError | None]] = Basket()
-        self._left = len(states)
-        self._unwatched = enumerate(states)
+        self._left = len(self._states)
+        self._unwatched = enumerate(self._states)
         self._watchers: list[EndWatcher | None] = []
 
     async def next(self) -> tuple[int, VibeError | None] | None:

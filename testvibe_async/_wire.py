@@ -145,8 +145,7 @@ def _text_of_lines(value: object, _type: object) -> str | None:
 def _acknowledgement(value: object, _type: object) -> None:
     """Take any answer to a change for a yes, but for one that says no."""
     if isinstance(value, dict) and cast("dict[str, object]", value).get("ok") is False:
-        message = "the service acknowledges with ok: false"
-        raise ValueError(message)
+        raise ValueError("the service acknowledges with ok: false")
 
 
 def _open_enum(union: Any) -> type[StrEnum] | None:  # noqa: ANN401 - a type expression

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from testvibe_async._poller import Poller
-    from testvibe_async._state import State
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
@@ -94,16 +93,12 @@ class Batch(Generic[SnapshotT]):
     @property
     def refs(self) -> list[Ref]:
         """The names of all that is dispatched so far, in the order asked."""
-        return [self._operations[place].ref for place in sorted(self._operations)]
+        return [operation.ref for _, operation in sorted(self._operations.items())]
 
     @property
     def in_flight(self) -> list[Ref]:
         """The names of what is dispatched and not over, as far as it was seen."""
-        return [
-            self._operations[place].ref
-            for place in sorted(self._operations)
-            if not self._operations[place].done
-        ]
+        return [each.ref for _, each in sorted(self._operations.items()) if not each.done]
 
     @property
     def summary(self) -> BatchSummary:
@@ -137,8 +132,9 @@ class Batch(Generic[SnapshotT]):
             ConfigError: It was begun before. A batch runs once.
         """
         if self._is_begun:
-            message = "this batch was begun before: make another, or keep the items of this one"
-            raise ConfigError(message)
+            raise ConfigError(
+                "this batch was begun before: make another, or keep the items of this one"
+            )
         self._is_begun = True
         self._began = asyncio.get_running_loop().time()
         self._jobs = await self._list_jobs()
@@ -219,12 +215,13 @@ class Batch(Generic[SnapshotT]):
             self.put((place, None))
             return
         self._watchers[place] = EndWatcher(self, place)
-        self._poller.watch(_state_of(operation), self._watchers[place])
+        self._poller.watch(self._poller.state(operation.ref), self._watchers[place])
         if self._is_time_over:
             self._stop_waiting_for(place)
 
     def _unwatch(self, place: int) -> None:
-        _state_of(self._operations[place]).unwatch(self._watchers.pop(place))
+        state = self._poller.state(self._operations[place].ref)
+        state.unwatch(self._watchers.pop(place))
 
     def _end_the_time(self) -> None:
         """Dispatch no more, and wait for nothing that is in flight."""
@@ -271,7 +268,3 @@ class Batch(Generic[SnapshotT]):
         self._verdicts[item.verdict] += 1
         self._items.put((place, item))
         return item.verdict
-
-
-def _state_of(operation: Operation[SnapshotT]) -> State[SnapshotT]:
-    return operation._state  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

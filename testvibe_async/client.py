@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from testvibe_async import _endpoints
 from testvibe_async._dispatch import Dispatcher
+from testvibe_async._forms import require_count, require_rate, require_seconds
 from testvibe_async._policy import PollPlan, RetryPolicy, standard_poll_plan
 from testvibe_async._poller import Poller
 from testvibe_async._transport import Transport
@@ -29,7 +30,7 @@ from testvibe_async.operations import (
 )
 from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
-from testvibe_async.settings import load_settings, require_count, require_rate, require_seconds
+from testvibe_async.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -172,8 +173,9 @@ class Client:
         """
         project_id = project_id or self._default_project
         if project_id is None:
-            message = "no project: pass its id, or Client(project=…), or set TESTVIBE_PROJECT"
-            raise ConfigError(message)
+            raise ConfigError(
+                "no project: pass its id, or Client(project=…), or set TESTVIBE_PROJECT"
+            )
         return Project(
             project_id,
             transport=self._transport,
@@ -207,14 +209,14 @@ class Client:
             ConfigError: It is the ref of another server's operation, or no ref.
         """
         if not isinstance(ref, Ref):
-            message = f"attach takes a RunRef or a GenerationRef, not {ref!r}"
-            raise ConfigError(message)
+            raise ConfigError(f"attach takes a RunRef or a GenerationRef, not {ref!r}")
         if ref.server != self.server:
-            message = f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
-            raise ConfigError(message)
+            raise ConfigError(
+                f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
+            )
         self._transport.check_usable()
         kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
-        return kind(ref, self._poller.state(ref), self._poller, self._transport)
+        return kind(ref, self._poller, self._transport)
 
     def finished(self, operations: Iterable[OperationT]) -> Finished[OperationT]:
         """Go through operations in the order in which they end.

@@ -166,11 +166,10 @@ class Hooks:
         """Refuse hooks that would never run."""
         for name in fields_dict(type(self)):
             if iscoroutinefunction(getattr(self, name)):
-                message = (
+                raise ConfigError(
                     f"the hook {name} must be a plain function, not an async one: nobody awaits "
                     "it; let it start a task, or put the event on a queue"
                 )
-                raise ConfigError(message)
 
     def is_heard(self, kind: type[Event]) -> bool:
         """Say whether anybody hears events of a kind, so that they need be made at all."""

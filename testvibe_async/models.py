@@ -133,6 +133,21 @@ class Feature:
     updated_at: datetime | None = None
     extra: Mapping[str, Any] = _extra()
 
+    @property
+    def is_suggestion(self) -> bool:
+        """Whether the service only proposes it."""
+        return self.kind == "suggestion"
+
+    @property
+    def has_tests(self) -> bool:
+        """Whether it has tests to run."""
+        return self.status == FeatureStatus.GENERATED
+
+    @property
+    def needs_tests(self) -> bool:
+        """Whether it has no tests, and none are being made."""
+        return self.status not in {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
+
 
 @frozen
 class RunSummary:

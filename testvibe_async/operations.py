@@ -16,10 +16,10 @@ from testvibe_async._endpoints import (
     GET_GENERATION_LOG,
     GET_RUN_ARTIFACTS,
 )
+from testvibe_async._forms import require_seconds
 from testvibe_async._waits import Changes, Ends, until_finished
 from testvibe_async.errors import ObservationError, OperationSupersededError
 from testvibe_async.models import Generation, Run
-from testvibe_async.settings import require_seconds
 
 if TYPE_CHECKING:
     import os
@@ -51,14 +51,14 @@ class Operation(ABC, Generic[SnapshotT_co]):
     def __init__(
         self,
         ref: Ref,
-        state: State[SnapshotT_co],
         poller: Poller,
         transport: Transport,
         *,
         adopted: bool = False,
+        is_dispatched: bool = False,
     ) -> None:
         self._ref = ref
-        self._state = state
+        self._state: State[SnapshotT_co] = poller.state(ref, is_dispatched=is_dispatched)
         self._poller = poller
         self._transport = transport
         self.adopted = adopted
@@ -166,11 +166,12 @@ class RunOperation(Operation[Run]):
     """A run; its outcome is a `Run`, passed or failed."""
 
     __slots__ = ()
+    _ref: RunRef
 
     @property
     def ref(self) -> RunRef:
         """Its name, to be stored and attached again."""
-        return self._ref  # type: ignore[return-value]
+        return self._ref
 
     @property
     def run_id(self) -> int:
@@ -226,11 +227,12 @@ class GenerationOperation(Operation[Generation]):
     """A generation; its outcome is a `Generation`: generated, failed or cancelled."""
 
     __slots__ = ()
+    _ref: GenerationRef
 
     @property
     def ref(self) -> GenerationRef:
         """Its name, to be stored and attached again."""
-        return self._ref  # type: ignore[return-value]
+        return self._ref
 
     @property
     def request_id(self) -> str:
@@ -276,12 +278,9 @@ class Finished(Generic[OperationT]):
     """Operations in the order in which they end, for one task; see `Client.finished`."""
 
     def __init__(self, operations: Iterable[OperationT], poller: Poller) -> None:
-        self._operations: list[OperationT | None] = []
-        states: list[State[Any] | None] = []
-        for operation in operations:
-            self._operations.append(operation)
-            states.append(operation._state)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        self._ends = Ends(states, poller)
+        waited = list(operations)
+        self._operations: list[OperationT | None] = [*waited]
+        self._ends = Ends((poller.state(operation.ref) for operation in waited), poller)
 
     def __aiter__(self) -> Self:
         """Iterate."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, get_args
 
 from testvibe_async import _endpoints
 from testvibe_async._conflicts import Conflicts, GenerateConflict, RunConflict
+from testvibe_async._forms import require_count, require_seconds
 from testvibe_async.batch import Batch, Job
 from testvibe_async.errors import ConfigError
-from testvibe_async.models import Feature, FeatureStatus, Generation, Run
+from testvibe_async.models import Feature, Generation, Run
 from testvibe_async.operations import RunOperation
 from testvibe_async.refs import RunRef
-from testvibe_async.settings import require_count, require_seconds
 
 if TYPE_CHECKING:
     import os
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from testvibe_async.operations import GenerationOperation
 
 __all__ = ["Project"]
-
-_HAVE_TESTS = {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
-"""The statuses of features that need no generation now."""
 
 
 class Project:
@@ -96,8 +93,7 @@ class Project:
             ConfigError: Neither was given.
         """
         if name is None and gherkin is None:
-            message = "update_feature changes nothing without a name or a gherkin"
-            raise ConfigError(message)
+            raise ConfigError("update_feature changes nothing without a name or a gherkin")
         await self._transport.call(
             _endpoints.UPDATE_FEATURE.request(
                 project=self.id, feature=feature, body={"name": name, "gherkin": gherkin}
@@ -245,8 +241,9 @@ class Project:
         _check_choice("on_conflict", on_conflict, get_args(RunConflict))
         configs = [config] if config is None or isinstance(config, str) else list(config)
         if not configs:
-            message = "config names no configuration: pass one, several, or None for the default"
-            raise ConfigError(message)
+            raise ConfigError(
+                "config names no configuration: pass one, several, or None for the default"
+            )
 
         async def dispatch(job: Job, deadline: float | None) -> RunOperation:
             return await self._conflicts.run(
@@ -258,7 +255,7 @@ class Project:
             )
 
         return Batch(
-            self._jobs(features, configs, wanted={FeatureStatus.GENERATED}),
+            self._jobs(features, configs, default=lambda feature: feature.has_tests),
             dispatch,
             poller=self._poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
@@ -298,7 +295,7 @@ class Project:
             )
 
         return Batch(
-            self._jobs(features, [None], wanted=None),
+            self._jobs(features, [None], default=lambda feature: feature.needs_tests),
             dispatch,
             poller=self._poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
@@ -311,25 +308,19 @@ class Project:
         features: Iterable[int | str | Feature] | None,
         configs: Sequence[str | None],
         *,
-        wanted: Collection[str] | None,
+        default: Callable[[Feature], bool],
     ) -> Callable[[], Awaitable[list[Job]]]:
-        """Return what lists a batch's jobs; `wanted` are the statuses where none are named."""
+        """Return what lists a batch's jobs; `default` chooses the features where none are named."""
         named = None if features is None else list(features)
 
         async def jobs() -> list[Job]:
-            chosen = named if named is not None else await self._features_of(wanted)
+            chosen = named
+            if chosen is None:
+                rows = await self.list_features()
+                chosen = [row for row in rows if not row.is_suggestion and default(row)]
             return [_job(feature, config) for feature in chosen for config in configs]
 
         return jobs
-
-    async def _features_of(self, wanted: Collection[str] | None) -> list[Feature]:
-        """List the features of certain statuses, or those that have no tests."""
-        return [
-            row
-            for row in await self.list_features()
-            if row.kind != "suggestion"
-            and (row.status in wanted if wanted else row.status not in _HAVE_TESTS)
-        ]
 
     async def list_runs(
         self, *, feature: int | str | None = None, limit: int | None = None
@@ -362,8 +353,7 @@ class Project:
         """
         require_count("run_id", run_id)
         ref = RunRef(server=self._transport.server, project=self.id, run_id=run_id)
-        operation = RunOperation(ref, self._poller.state(ref), self._poller, self._transport)
-        return await operation.wait(timeout=timeout)
+        return await RunOperation(ref, self._poller, self._transport).wait(timeout=timeout)
 
     async def diagnose_run(self, run_id: int) -> Diagnosis:
         """Ask why a run failed."""
@@ -459,8 +449,7 @@ class Project:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        message = f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}"
-        raise ConfigError(message)
+        raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
 def _job(feature: int | str | Feature, config: str | None) -> Job:

@@ -29,8 +29,7 @@ _id: Validators = [instance_of(int), not_(instance_of(bool))]
 
 def _is_aware(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
     if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
-        message = f"{field.name!r} must be a datetime with a time zone, not {value!r}"
-        raise TypeError(message)
+        raise TypeError(f"{field.name!r} must be a datetime with a time zone, not {value!r}")
 
 
 @frozen(kw_only=True)
@@ -72,8 +71,7 @@ class Ref(ABC):
         """
         ref = _read(text)
         if not isinstance(ref, cls):
-            message = f"this is the ref of a {ref.kind}; a {cls.kind}'s is needed here"
-            raise ConfigError(message)
+            raise ConfigError(f"this is the ref of a {ref.kind}; a {cls.kind}'s is needed here")
         return ref
 
 
@@ -131,19 +129,18 @@ def _read(text: str | bytes) -> Ref:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        message = "this is not a ref of an operation: it is not JSON"
-        raise ConfigError(message) from error
+        raise ConfigError("this is not a ref of an operation: it is not JSON") from error
     document = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     kind = _KINDS.get(str(document.get("testvibe")))
     if kind is None:
-        message = 'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
-        raise ConfigError(message)
+        raise ConfigError(
+            'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
+        )
     if document.get("version") != _VERSION:
-        message = (
+        raise ConfigError(
             f"this ref is of version {document.get('version')!r}, and this release reads version "
             f"{_VERSION}: read it with the release that wrote it, or a newer one"
         )
-        raise ConfigError(message)
     return _build(kind, document)
 
 
@@ -155,5 +152,4 @@ def _build(kind: type[Ref], document: dict[str, Any]) -> Ref:
             values["dispatched_at"] = datetime.fromisoformat(values["dispatched_at"])
         return kind(**values)
     except (TypeError, ValueError) as error:
-        message = f"this ref of a {kind.kind} is damaged: {error.args[0]}"
-        raise ConfigError(message) from error
+        raise ConfigError(f"this ref of a {kind.kind} is damaged: {error.args[0]}") from error

@@ -18,15 +18,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from testvibe_async._config_files import read_repository_file, read_user_file
-from testvibe_async._forms import (
-    is_loopback,
-    require_api_key,
-    require_count,
-    require_encrypted,
-    require_rate,
-    require_seconds,
-    server_name,
-)
+from testvibe_async._forms import require_api_key, require_encrypted, server_name
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,17 +27,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._config_files import RepositoryFile, UserFile
 
-__all__ = [
-    "FoundSettings",
-    "Setting",
-    "Settings",
-    "find_settings",
-    "is_loopback",
-    "load_settings",
-    "require_count",
-    "require_rate",
-    "require_seconds",
-]
+__all__ = ["FoundSettings", "Setting", "Settings", "find_settings", "load_settings"]
 
 ARGUMENT = "argument"
 """The source of what was passed."""
@@ -110,16 +92,14 @@ def load_settings(
     """
     found = find_settings(server, api_key=api_key, project=project, environment=environment)
     if found.server is None:
-        message = (
+        raise ConfigError(
             "no server: pass Client('https://…'), set TESTVIBE_SERVER, or run testvibe-async login"
         )
-        raise ConfigError(message)
     if found.api_key is None:
-        message = (
+        raise ConfigError(
             f"no API key for {found.server.value}: pass Client(api_key='tvb_…'), "
             "set TESTVIBE_API_KEY, or run testvibe-async login"
         )
-        raise ConfigError(message)
     require_api_key(found.api_key.value, found.api_key.prefix)
     require_encrypted(found.server.value, allow_http=allow_http)
     return Settings(
@@ -192,12 +172,11 @@ class _Files:
         setting = _from(self._repository.path, self._repository.server)
         server = server_name(setting.value, setting.prefix)
         if server not in self._known_servers:
-            message = (
+            raise ConfigError(
                 f"{setting.prefix}you have not named the server {server} yourself, and a "
                 "repository can't decide where an API key is sent: if it is right, log in to it "
                 "with testvibe-async login, or set TESTVIBE_SERVER"
             )
-            raise ConfigError(message)
         return setting
 
     @property
@@ -212,11 +191,10 @@ class _Files:
         if self._user is None or (key := self._api_keys.get(server)) is None:
             return None
         if not self._user.is_private:
-            message = (
+            raise ConfigError(
                 f"{self._user.path} can be read by others, so the API key in it is not used: "
                 "make it private with chmod 600, and revoke the key if others use this machine"
             )
-            raise ConfigError(message)
         return _from(self._user.path, key)
 
     def project(self, server: Setting | None) -> Setting | None:

@@ -26,7 +26,7 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.cli.documents import document_of
+from testvibe_async._documents import document_of
 from testvibe_async.cli.ending import Ending
 
 if TYPE_CHECKING:

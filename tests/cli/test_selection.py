@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from testvibe_async import ConfigError, Feature
-from testvibe_async.cli.selection import can_generate, can_run, choose
+from testvibe_async.cli.selection import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,8 +82,8 @@ async def test_all_takes_what_can_be_run_or_generated(emulator: Emulator, projec
     ready = [
         each.name for each in features if each.status == "generated" and each.kind != "suggestion"
     ]
-    assert await chosen(project, everything=can_run) == ready
-    assert (await chosen(project, everything=can_generate))[-2:] == ["Draft", "Broken"]
+    assert await chosen(project, everything=attrgetter("has_tests")) == ready
+    assert (await chosen(project, everything=attrgetter("needs_tests")))[-2:] == ["Draft", "Broken"]
 
 
 async def test_nothing_or_both_is_a_wrong_call(emulator: Emulator, project: Project) -> None:
@@ -90,5 +91,5 @@ async def test_nothing_or_both_is_a_wrong_call(emulator: Emulator, project: Proj
     with pytest.raises(ConfigError, match="which features"):
         await chosen(project)
     with pytest.raises(ConfigError, match="--all takes no names: leave out --all, or 'Login'"):
-        await chosen(project, "Login", everything=can_run)
+        await chosen(project, "Login", everything=attrgetter("has_tests"))
     assert emulator.requests == []

@@ -24,8 +24,9 @@ async def is_wanted(question: str) -> bool:
     """
     for name, stream in (("input", sys.stdin), ("error", sys.stderr)):
         if not stream.isatty():
-            message = f"this asks {question!r}, and standard {name} is no terminal: pass --yes"
-            raise ConfigError(message)
+            raise ConfigError(
+                f"this asks {question!r}, and standard {name} is no terminal: pass --yes"
+            )
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return (await _line()).strip().casefold() in {"y", "yes"}

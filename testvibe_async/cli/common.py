@@ -81,11 +81,10 @@ class Connection:
             ConfigError: None is.
         """
         if not self.has_project:
-            message = (
+            raise ConfigError(
                 "no project: pass --project, set TESTVIBE_PROJECT, "
                 "or choose one with testvibe-async use"
             )
-            raise ConfigError(message)
         return self.client.project()
 
 
@@ -108,16 +107,14 @@ async def connected(
 
     found = find_settings(common.server, project=common.project)
     if found.server is None:
-        message = (
+        raise ConfigError(
             "no server: log in with testvibe-async login, pass --server, or set TESTVIBE_SERVER"
         )
-        raise ConfigError(message)
     if found.api_key is None:
-        message = (
+        raise ConfigError(
             f"no API key for {found.server.value}: log in with testvibe-async login, "
             "or set TESTVIBE_API_KEY"
         )
-        raise ConfigError(message)
     client = Client(common.server, project=common.project, allow_http=common.allow_http, **options)
     async with client:
         yield Connection(client=client, output=common.output, has_project=found.project is not None)

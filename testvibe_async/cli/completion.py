@@ -55,5 +55,6 @@ def _detected() -> Shell:
     try:
         return detect_shell()
     except ShellDetectionError as error:
-        message = "which shell this is can't be seen: pass --shell bash, zsh, fish or powershell"
-        raise ConfigError(message) from error
+        raise ConfigError(
+            "which shell this is can't be seen: pass --shell bash, zsh, fish or powershell"
+        ) from error

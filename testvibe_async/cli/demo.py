@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from testvibe_async import BatchItem, Client, FeatureStatus, Run, RunRef
+from testvibe_async import BatchItem, Client, Run, RunRef
 from testvibe_async.cli import details
 from testvibe_async.cli.board import Board
 from testvibe_async.cli.dispatch import jobs_of
@@ -79,7 +79,7 @@ async def perform(
 async def _work(client: Client, board: Board) -> list[BatchItem[Run]]:
     """Generate the feature that has no tests yet, then run all at once."""
     project = client.project()
-    features = [each for each in await project.list_features() if each.kind != "suggestion"]
+    features = [each for each in await project.list_features() if not each.is_suggestion]
     board.expect(jobs_of(features), RunRef)
     generation = await project.generate_feature(_to_generate(features).id)
     async for change in generation.updates():
@@ -95,7 +95,7 @@ async def _work(client: Client, board: Board) -> list[BatchItem[Run]]:
 
 def _to_generate(features: Sequence[Feature]) -> Feature:
     """Choose the first without tests; where all have some, the first is generated anew."""
-    without = (each for each in features if each.status != FeatureStatus.GENERATED)
+    without = (each for each in features if not each.has_tests)
     return next(without, features[0])
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from testvibe_async import GenerationLog, Ref, VibeError
     from testvibe_async.cli.dispatch import Item
 
-__all__ = ["Ending", "document_of_item"]
+__all__ = ["Ending"]
 
 _PRECEDENCE = (ExitCode.UNREACHABLE, ExitCode.REFUSED, ExitCode.IN_FLIGHT, ExitCode.FAILED)
 """Which exit code an ending of several kinds has: the first that any item calls for."""

@@ -105,8 +105,7 @@ async def update(
         common: The options of every command.
     """
     if file is None and name is None:
-        message = "nothing to change: pass --file, --name or both"
-        raise ConfigError(message)
+        raise ConfigError("nothing to change: pass --file, --name or both")
     gherkin = None if file is None else read_text(file)
     async with connected(common) as connection:
         await connection.project.update_feature(feature, name=name, gherkin=gherkin)
@@ -135,8 +134,7 @@ async def delete(
         common: The options of every command.
     """
     if not yes and not await is_wanted(f"Delete the feature {feature!r}?"):
-        message = "nothing was deleted"
-        raise ConfigError(message)
+        raise ConfigError("nothing was deleted")
     async with connected(common) as connection:
         await connection.project.delete_feature(feature)
     connection.output.document({"ok": True})

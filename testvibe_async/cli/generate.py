@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Literal
 
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
@@ -12,7 +13,7 @@ from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.dispatch import in_order, jobs_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import Seconds, needs
-from testvibe_async.cli.selection import can_generate, choose
+from testvibe_async.cli.selection import choose
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import many
 
@@ -61,7 +62,9 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         needs("--watch", {"--timeout": timeout, "--max-in-flight": max_in_flight})
     async with watching(common, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
-        chosen = await choose(project, features, everything=can_generate if all_ else None)
+        chosen = await choose(
+            project, features, everything=attrgetter("needs_tests") if all_ else None
+        )
         if not chosen:
             output.note("Nothing to generate: all features have tests.")
         elif (

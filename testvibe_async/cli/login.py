@@ -66,16 +66,14 @@ def logout(*, common: Common = COMMON) -> None:
     server = server_name(common.server or _stored_server())
     path = forget_key(server)
     if path is None:
-        message = f"there is no key for {server} on this machine"
-        raise ConfigError(message)
+        raise ConfigError(f"there is no key for {server} on this machine")
     common.output.document({"server": server, "path": path})
     common.output.say(f"The key for {server} is no longer in {path}.")
 
 
 def _ask_server() -> str:
     if not sys.stdin.isatty():
-        message = "no server: pass --server https://… or set TESTVIBE_SERVER"
-        raise ConfigError(message)
+        raise ConfigError("no server: pass --server https://… or set TESTVIBE_SERVER")
     sys.stderr.write("Server, such as https://testvibe.example: ")
     sys.stderr.flush()
     return sys.stdin.readline()
@@ -91,8 +89,7 @@ def _ask_key() -> str:
 def _stored_server() -> str:
     stored = read_user_file()
     if stored is None or stored.server is None:
-        message = "there is no key on this machine"
-        raise ConfigError(message)
+        raise ConfigError("there is no key on this machine")
     return stored.server
 
 

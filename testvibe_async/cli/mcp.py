@@ -43,10 +43,9 @@ async def mcp(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
-        message = (
+        raise ConfigError(
             "the MCP server needs mcp, which is not installed: pip install 'testvibe-async[mcp]'"
-        )
-        raise ConfigError(message) from error
+        ) from error
 
 
 async def _serve(port: int | None, token: str | None, common: Common) -> None:

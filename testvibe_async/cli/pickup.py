@@ -96,8 +96,9 @@ def _refs_in(text: str) -> Iterator[Ref]:
         try:
             value, end = decoder.raw_decode(text)
         except (ValueError, RecursionError) as error:
-            message = f"{text[:40]!r} is no ref: it is not JSON; quote it for the shell with '…'"
-            raise ConfigError(message) from error
+            raise ConfigError(
+                f"{text[:40]!r} is no ref: it is not JSON; quote it for the shell with '…'"
+            ) from error
         yield from _refs_of(value)
         text = text[end:].lstrip()
 

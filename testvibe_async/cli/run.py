@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
@@ -11,7 +12,7 @@ from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.dispatch import in_order, jobs_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, needs
-from testvibe_async.cli.selection import can_run, choose
+from testvibe_async.cli.selection import choose
 from testvibe_async.cli.watch import watching
 
 __all__ = ["run"]
@@ -67,7 +68,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
     files.check()
     async with watching(common) as watch:
         project = watch.project
-        chosen = await choose(project, features, everything=can_run if all_ else None)
+        chosen = await choose(
+            project, features, everything=attrgetter("has_tests") if all_ else None
+        )
         if not chosen:
             raise ConfigError("no feature has tests to run: generate some first")
         jobs = jobs_of(chosen, config or (None,))

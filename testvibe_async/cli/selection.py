@@ -9,14 +9,14 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from testvibe_async import ConfigError, FeatureStatus
+from testvibe_async import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from testvibe_async import Feature, Project
 
-__all__ = ["can_generate", "can_run", "choose"]
+__all__ = ["choose"]
 
 SHOWN_NAMES = 3
 """How many names are given as examples where a glob matches none."""
@@ -49,18 +49,8 @@ async def choose(
     return _matching(await _listed(project), typed)
 
 
-def can_run(feature: Feature) -> bool:
-    """Say whether a feature has tests to run."""
-    return feature.status == FeatureStatus.GENERATED
-
-
-def can_generate(feature: Feature) -> bool:
-    """Say whether a feature has no tests, and none are being made."""
-    return feature.status not in {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
-
-
 async def _listed(project: Project) -> list[Feature]:
-    return [row for row in await project.list_features() if row.kind != "suggestion"]
+    return [row for row in await project.list_features() if not row.is_suggestion]
 
 
 def _is_glob(text: str) -> bool:

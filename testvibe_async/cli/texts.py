@@ -30,11 +30,9 @@ def read_text(path: Path) -> str:
             return sys.stdin.buffer.read().decode()
         return path.read_bytes().decode()
     except OSError as error:
-        message = f"{path} can't be read: {error.strerror}"
-        raise ConfigError(message) from error
+        raise ConfigError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        message = f"{_shown(path)} is no text in UTF-8 (byte {error.start})"
-        raise ConfigError(message) from error
+        raise ConfigError(f"{_shown(path)} is no text in UTF-8 (byte {error.start})") from error
 
 
 def _shown(path: Path) -> str:

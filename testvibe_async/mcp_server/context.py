@@ -22,6 +22,7 @@ from testvibe_async.mcp_server.session import Ctx, Session, session_of
 __all__ = ["add_prompts", "add_resources"]
 
 Work: TypeAlias = Callable[..., Awaitable[str]]
+Failed: TypeAlias = Callable[[str, Exception], Exception]
 
 _NO_PATHS = ResourceSecurity(exempt_params={"feature", "project"})
 """A feature's name is no path, so it may begin with a slash, or hold dots."""
@@ -37,31 +38,39 @@ def add_resources(server: MCPServer[Session]) -> None:
         server.resource(uri, mime_type=mime_type, security=_NO_PATHS)(read)
 
 
-def _readable(like: str) -> Callable[[Work], Work]:
-    """Have the errors of reading a resource reach the client, with what to do next.
+def _explaining(like: str, failed: Failed) -> Callable[[Work], Work]:
+    """Have the errors of a resource or a prompt reach the client, with what to do next.
 
     Args:
         like: The tool that reads the same.
+        failed: Makes the error that the client gets, of a text and of what went wrong.
     """
 
     def make(work: Work) -> Work:
         @wraps(work)
-        async def read(**arguments: object) -> str:
+        async def call(**arguments: object) -> str:
             try:
                 return await work(**arguments)
-            except NotFoundError as error:
-                raise ResourceNotFoundError(explain(error, like)) from error
             except VibeError as error:
-                raise ResourceError(explain(error, like)) from error
+                raise failed(explain(error, like), error) from error
             except ToolError as error:
-                raise ResourceError(str(error)) from error
+                raise failed(str(error), error) from error
 
-        return read
+        return call
 
     return make
 
 
-@_readable("get_run")
+def _of_resource(text: str, cause: Exception) -> Exception:
+    kind = ResourceNotFoundError if isinstance(cause, NotFoundError) else ResourceError
+    return kind(text)
+
+
+def _of_prompt(text: str, _cause: Exception) -> Exception:
+    return MCPError(INTERNAL_ERROR, text)
+
+
+@_explaining("get_run", _of_resource)
 async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Read a run's digest, as JSON."""
     run = await session_of(ctx).project(project).get_run(_run_id(runId))
@@ -76,14 +85,14 @@ def _run_id(text: str) -> int:
     return int(text)
 
 
-@_readable("get_feature")
+@_explaining("get_feature", _of_resource)
 async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read a feature's Gherkin."""
     found = await session_of(ctx).project(project).get_feature(feature)
     return encodable(found.gherkin or "")
 
 
-@_readable("get_generation_log")
+@_explaining("get_generation_log", _of_resource)
 async def generation_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read the log of a feature's latest generation, section by section."""
     log = await session_of(ctx).project(project).get_generation_log(feature)
@@ -105,29 +114,7 @@ def add_prompts(server: MCPServer[Session]) -> None:
     server.prompt(title="Why did a generation fail?")(diagnose_failed_generation)
 
 
-def _sayable(like: str) -> Callable[[Work], Work]:
-    """Have the errors of making a prompt reach the client, with what to do next.
-
-    Args:
-        like: The tool that reads the same.
-    """
-
-    def make(work: Work) -> Work:
-        @wraps(work)
-        async def say(**arguments: object) -> str:
-            try:
-                return await work(**arguments)
-            except VibeError as error:
-                raise MCPError(INTERNAL_ERROR, explain(error, like)) from error
-            except ToolError as error:
-                raise MCPError(INTERNAL_ERROR, str(error)) from error
-
-        return say
-
-    return make
-
-
-@_sayable("diagnose_run")
+@_explaining("diagnose_run", _of_prompt)
 async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Find out why a run failed, and whether the site, the feature or the test is to blame."""
     diagnosis = await session_of(ctx).project(project).diagnose_run(_run_id(runId))
@@ -142,7 +129,7 @@ async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) 
     )
 
 
-@_sayable("get_generation_log")
+@_explaining("get_generation_log", _of_prompt)
 async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
     home = session_of(ctx).project(project)

@@ -52,8 +52,9 @@ async def serve_http(
     try:
         listener = socket.create_server((HOST, port))
     except OSError as error:
-        message = f"port {port} of {HOST} can't be listened on: {error.strerror or error}"
-        raise ConfigError(message) from error
+        raise ConfigError(
+            f"port {port} of {HOST} can't be listened on: {error.strerror or error}"
+        ) from error
     with listener:
         port = listener.getsockname()[1]
         door = make_door(server, port=port, token=token)
@@ -92,8 +93,7 @@ def make_door(server: MCPServer[Session], *, port: int, token: str) -> Door:
         ConfigError: The token is empty.
     """
     if not token:
-        message = "the token is empty: anybody on this machine could use the API key"
-        raise ConfigError(message)
+        raise ConfigError("the token is empty: anybody on this machine could use the API key")
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
     app = server.streamable_http_app(
         host=HOST,

@@ -83,14 +83,13 @@ class Chooser:
         try:
             features = list(list_features())
         except NotFoundError as error:
-            message = (
+            raise CollectError(
                 f"{error}\nEither there is no such project, or this service has no list of "
                 "features: then name them with --testvibe-select, without * and ?"
-            )
-            raise CollectError(message) from error
+            ) from error
         # The service takes a name of digits alone for an id.
         self._ids = {each.name: each.id for each in features if each.name.isdecimal()}
-        names = [feature.name for feature in features if feature.kind != "suggestion"]
+        names = [feature.name for feature in features if not feature.is_suggestion]
         return _selected(names, select) if select else dict.fromkeys(names, False)
 
     def _choice(self, feature: str, config: str | None, *, is_named: bool) -> Choice:

@@ -41,11 +41,10 @@ def require_known_ending(path: Path) -> None:
         ConfigError: It ends in none of those that are known.
     """
     if path.suffix.lower() not in _FORMATS:
-        message = (
+        raise ConfigError(
             f"{path.name!r} does not tell the report's format: let it end in .xml (JUnit), "
             ".json (CTRF), .md (Markdown), .html or .htm"
         )
-        raise ConfigError(message)
 
 
 def write_report(

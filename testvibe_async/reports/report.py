@@ -166,8 +166,9 @@ class Report:
 def _check_times(*instants: datetime | None) -> None:
     for instant in instants:
         if instant is not None and instant.tzinfo is None:
-            message = f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
-            raise ConfigError(message)
+            raise ConfigError(
+                f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
+            )
 
 
 def _name(item: Item) -> str:
