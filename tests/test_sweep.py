@@ -385,7 +385,7 @@ async def test_many_are_put_back_in_turns(
     def note() -> None:
         busy.append(sum(operation._state.is_looking for operation in operations))
 
-    async def noted(sweep: Sweep, states: Sequence[Any]) -> Glance:
+    async def noted(sweep: Sweep, states: Sequence[Any]) -> Glance | None:
         glance = await look(sweep, states)
         asyncio.get_running_loop().call_soon(note)
         return glance
