@@ -1224,10 +1224,10 @@ async def test_a_cancelled_scope_does_not_spin(monkeypatch: pytest.MonkeyPatch) 
     waits = 0
     wait = asyncio.wait
 
-    async def count(*arguments: Any) -> Any:
+    async def count(*arguments: Any, **options: Any) -> Any:
         nonlocal waits
         waits += 1
-        return await wait(*arguments)
+        return await wait(*arguments, **options)
 
     monkeypatch.setattr(asyncio, "wait", count)
     asyncio.get_running_loop().call_later(0.1, go_on.set)

@@ -19,6 +19,7 @@ from testvibe_async.errors import (
     OutcomeError,
     ResponseError,
     TransportError,
+    WaitTimeoutError,
 )
 from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
@@ -26,7 +27,7 @@ from testvibe_async.refs import GenerationRef
 if TYPE_CHECKING:
     from testvibe_async._dispatch import Dispatcher
     from testvibe_async._poller import Poller
-    from testvibe_async._transport import Transport
+    from testvibe_async._transport import Flight, Transport
     from testvibe_async.models import Generation
     from testvibe_async.operations import RunOperation
 
@@ -66,6 +67,7 @@ class Conflicts:
         site_url: str | None,
         on_conflict: GenerateConflict,
         deadline: float | None = None,
+        flight: Flight | None = None,
     ) -> GenerationOperation:
         """Dispatch a generation; see `Project.generate_feature`.
 
@@ -74,6 +76,7 @@ class Conflicts:
             site_url: The site to explore.
             on_conflict: What to do about a 409.
             deadline: When to stop waiting for the one in flight, by the loop's clock.
+            flight: Told how far the dispatch has come.
 
         Raises:
             WaitTimeoutError: The deadline came; nothing was dispatched.
@@ -81,9 +84,11 @@ class Conflicts:
         unseen = 0
         while True:
             try:
-                return await self._dispatcher.generation(self._project, feature, site_url=site_url)
+                return await self._dispatcher.generation(
+                    self._project, feature, site_url=site_url, flight=flight
+                )
             except GenerationInProgressError as conflict:
-                running = await self._seen_in_flight(feature)
+                running = await self._seen_in_flight(feature, deadline)
                 if running is not None:
                     conflict.ref = running.ref
                 unseen = unseen + 1 if running is None else 0
@@ -106,6 +111,7 @@ class Conflicts:
         on_conflict: RunConflict,
         retry_unknown: bool = False,
         deadline: float | None = None,
+        flight: Flight | None = None,
     ) -> RunOperation:
         """Dispatch a run; see `Project.run_feature`.
 
@@ -116,6 +122,7 @@ class Conflicts:
             on_conflict: What to do about a 409.
             retry_unknown: Whether to send it once more where nobody knows whether it took effect.
             deadline: When to stop waiting for tests to be generated, by the loop's clock.
+            flight: Told how far the run's own dispatch has come.
 
         Raises:
             WaitTimeoutError: The deadline came; no run was dispatched, and `ref` is the generation.
@@ -127,6 +134,7 @@ class Conflicts:
             config=config,
             site_url=site_url,
             retry_unknown=retry_unknown,
+            flight=flight,
         )
         try:
             return await dispatch()
@@ -151,27 +159,37 @@ class Conflicts:
     async def latest_outcome(self, feature: int | str, deadline: float | None) -> Generation:
         """Wait until a feature's latest generation is over, whatever takes its place meanwhile."""
         while True:
-            latest = await self._latest(feature)
+            latest = await self._latest(feature, deadline)
             running = self._in_flight(latest)
             if running is None:
                 return latest
             with suppress(OperationSupersededError):
                 return await running.wait(timeout=_seconds_to(deadline))
 
-    async def _latest(self, feature: int | str) -> Generation:
+    async def _latest(self, feature: int | str, deadline: float | None) -> Generation:
         request = GET_GENERATION_STATUS.request(project=self._project, feature=feature)
-        return await self._transport.call(request)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._transport.call(request)
+        except TimeoutError:
+            what = f"the latest generation of feature {feature} was not seen"
+            elapsed = loop.time() - began
+            raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
 
-    async def _seen_in_flight(self, feature: int | str) -> GenerationOperation | None:
+    async def _seen_in_flight(
+        self, feature: int | str, deadline: float | None
+    ) -> GenerationOperation | None:
         """Return the feature's generation in flight, as far as it can be seen."""
         try:
-            return self._in_flight(await self._latest(feature))
+            return self._in_flight(await self._latest(feature, deadline))
         except (TransportError, ResponseError):
             return None
 
     def _in_flight(self, latest: Generation) -> GenerationOperation | None:
         """Return a handle on a generation, if it is in flight."""
-        if latest.is_finished or latest.request_id is None or latest.feature_id is None:
+        if latest.is_finished or not latest.request_id or latest.feature_id is None:
             return None
         ref = GenerationRef(
             server=self._transport.server,

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import anyio
 from attrs import frozen
 
 from testvibe_async._endpoints import (
@@ -22,6 +21,7 @@ from testvibe_async._endpoints import (
     LIST_RUNS,
     RUN_FEATURE,
 )
+from testvibe_async._outlast import outlast
 from testvibe_async._transport import Flight
 from testvibe_async.errors import (
     ClientClosedError,
@@ -33,18 +33,20 @@ from testvibe_async.errors import (
     ResponseError,
     ServerError,
     TransportError,
+    VibeError,
 )
 from testvibe_async.events import Dispatched, Hooks, logger
 from testvibe_async.models import DispatchedGeneration, DispatchedRun, Generation, Run
-from testvibe_async.operations import GenerationOperation, OperationT, RunOperation
+from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from testvibe_async._endpoints import Request
     from testvibe_async._poller import Poller
     from testvibe_async._transport import Transport
+    from testvibe_async.refs import Ref
 
 __all__ = ["Dispatcher"]
 
@@ -64,8 +66,6 @@ SETTLE_ROWS = 20
 CLOSE_SECONDS = 10.0
 """How long a closing client waits for the answers to dispatches that were sent."""
 
-_ANSWER_LOST = (OutcomeUnknownError, ServerError, MalformedResponseError)
-
 
 class Dispatcher:
     """Dispatches for one client."""
@@ -80,8 +80,9 @@ class Dispatcher:
             partial(deque[int], maxlen=REMEMBERED_RUNS)
         )
         self._is_closing = False
+        self._closes_at = 0.0
 
-    async def run(
+    async def run(  # noqa: PLR0913 - `Project.run_feature`'s, and the flight
         self,
         project: str,
         feature: int | str,
@@ -89,9 +90,10 @@ class Dispatcher:
         config: str | None,
         site_url: str | None,
         retry_unknown: bool,
+        flight: Flight | None = None,
     ) -> RunOperation:
-        """Dispatch a run; see `Project.run_feature`."""
-        flight = Flight()
+        """Dispatch a run; see `Project.run_feature`. `flight` is told how far it has come."""
+        flight = flight or Flight()
         body = {"config": config, "siteUrl": site_url}
         certain = _Certain(
             request=RUN_FEATURE.request(project=project, feature=feature, body=body),
@@ -113,18 +115,23 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            operation = RunOperation(
+            self._tell(ref, certain, is_found=is_found)
+            return RunOperation(
                 ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
             )
-            return self._announced(operation, certain)
 
         return await self._shielded(dispatch, flight)
 
     async def generation(
-        self, project: str, feature: int | str, *, site_url: str | None
+        self,
+        project: str,
+        feature: int | str,
+        *,
+        site_url: str | None,
+        flight: Flight | None = None,
     ) -> GenerationOperation:
-        """Dispatch a generation; see `Project.generate_feature`."""
-        flight = Flight()
+        """Dispatch a generation; see `Project.generate_feature` and `run`."""
+        flight = flight or Flight()
         certain = _Certain(
             request=GENERATE_FEATURE.request(
                 project=project, feature=feature, body={"siteUrl": site_url}
@@ -146,29 +153,24 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            operation = GenerationOperation(
+            self._tell(ref, certain, is_found=is_found)
+            return GenerationOperation(
                 ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
             )
-            return self._announced(operation, certain)
 
         return await self._shielded(dispatch, flight)
 
-    def _announced(self, operation: OperationT, certain: _Certain[Any]) -> OperationT:
+    def _tell(self, ref: Ref, certain: _Certain[Any], *, is_found: bool) -> None:
         """Tell the hook the name of a new operation, before anything can go wrong."""
         self._hooks.emit(
-            Dispatched(
-                operation.ref,
-                adopted=operation.adopted,
-                feature=certain.feature,
-                config=certain.config,
-            )
+            Dispatched(ref, adopted=is_found, feature=certain.feature, config=certain.config)
         )
-        return operation
 
     async def _shielded(self, dispatch: Callable[[], Coroutine[Any, Any, T]], flight: Flight) -> T:
         """Run a dispatch that a cancelled caller stops only while nothing was sent."""
         if self._is_closing:
             raise ClientClosedError
+        flight.is_under_way = True
         task = asyncio.create_task(dispatch(), name="testvibe_async dispatch")
         self._under_way[task] = flight
         task.add_done_callback(self._under_way.pop)
@@ -178,6 +180,8 @@ class Dispatcher:
             _abandon(task, flight)
             task.add_done_callback(_report_abandoned)
             raise
+        finally:
+            flight.is_under_way = False
         if task.cancelled() and self._is_closing:
             raise ClientClosedError
         return task.result()
@@ -194,7 +198,9 @@ class Dispatcher:
         try:
             try:
                 return await self._answer(certain), False
-            except _ANSWER_LOST as error:
+            except Exception as error:
+                if not _is_answer_lost(error, flight):
+                    raise
                 lost = error
             if (found := await _settle(find)) is not None:
                 return found, True
@@ -250,7 +256,7 @@ class Dispatcher:
         project = certain.project
         request = GET_GENERATION_STATUS.request(project=project, feature=certain.feature)
         latest = await self._transport.call(request)
-        if latest.request_id is None or latest.feature_id is None:
+        if not latest.request_id or latest.feature_id is None:
             return None
         ref = GenerationRef(
             server=self._transport.server,
@@ -285,17 +291,23 @@ class Dispatcher:
         return DispatchedRun(found[0].run_id, found[0].feature_id)
 
     async def aclose(self) -> None:
-        """Call back what was not sent yet, and wait a while for the answers to what was."""
-        self._is_closing = True
-        for task, flight in self._under_way.items():
-            _abandon(task, flight)
+        """Call back what was not sent yet, and wait a while for the answers to what was.
+
+        However often it is called or cancelled, they have the same while.
+        """
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._under_way if task.get_loop() is loop]
+        if not self._is_closing:
+            self._is_closing = True
+            self._closes_at = loop.time() + CLOSE_SECONDS
+            for task in tasks:
+                _abandon(task, self._under_way[task])
         try:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await _end_of(self._under_way)
+            await outlast(tasks, until=self._closes_at)
         finally:
-            for task in self._under_way:
+            for task in tasks:
                 task.cancel()
-            await _end_of(self._under_way)
+            await outlast(tasks)
 
 
 @frozen(eq=False)
@@ -342,18 +354,25 @@ async def _settle(find: Callable[[], Awaitable[T | None]]) -> T | None:
             continue
         except ResponseError:
             return None
+        except VibeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of a session that was passed in; the id counts
+            logger.warning("looking for a dispatch failed in an unforeseen way: %r", error)
+            return None
     return None
+
+
+def _is_answer_lost(error: Exception, flight: Flight) -> bool:
+    """Say whether nobody knows whether a dispatch took effect that ended so."""
+    if isinstance(error, VibeError):
+        return isinstance(error, OutcomeUnknownError | ServerError | MalformedResponseError)
+    return flight.may_have_arrived
 
 
 def _is_of(row: Run | Generation, feature: int | str) -> bool:
     """Say whether it is of a feature, named as it may be: by id, or by name in any case."""
     name = (row.feature_name or "").casefold()
     return str(feature).casefold() in {str(row.feature_id), name}
-
-
-async def _end_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    if pending := [task for task in tasks if not task.done()]:
-        await asyncio.wait(pending)
 
 
 def _abandon(task: asyncio.Task[Any], flight: Flight) -> None:

@@ -93,6 +93,11 @@ class HttpSession:
             max_connections: How many connections there are at once, in a session of our own.
             session: The session to use; it is not closed. None for one of our own.
         """
+        if session is not None and session.auth is not None:
+            raise ConfigError(
+                "the aiohttp session has an auth= of its own, and the API key goes in its place: "
+                "pass a session without"
+            )
         self._server = settings.server
         self._root = URL(settings.server)
         self._key = settings.api_key

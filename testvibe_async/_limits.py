@@ -52,6 +52,7 @@ class Gate:
         self._meter = _Meter()
         self._rate_before_rest = 0.0
         self._rests_until = 0.0
+        self._line = asyncio.Lock()
         self._next_start = 0.0
 
     async def enter(self, *, is_look: bool = False) -> None:
@@ -102,24 +103,17 @@ class Gate:
                     turn.set_result(None)
 
     async def _wait_for_start(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            now = loop.time()
-            if now < self._rests_until:
-                await self._sleep(self._rests_until - now)
-                continue
-            start = self._reserve(now)
-            if start > now:
-                await self._sleep(start - now)
-            if loop.time() >= self._rests_until:
-                return
+        """Wait until the next request may begin, one after the other.
 
-    def _reserve(self, now: float) -> float:
-        """Return when the next request may begin, and move that on by the spacing in force."""
-        rate = self._rate(now)
-        start = max(now, self._next_start)
-        self._next_start = start + (1 / rate if rate else 0.0)
-        return start
+        Only who begins moves that on: who is cancelled in the line took nothing from the others.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._line:
+            start = max(loop.time(), self._next_start)
+            while (now := loop.time()) < (start := max(start, self._rests_until)):
+                await self._sleep(start - now)
+            rate = self._rate(now)
+            self._next_start = start + (1 / rate if rate else 0.0)
 
     def _rate(self, now: float) -> float | None:
         """Return the requests a second that are allowed now; None for any number."""

@@ -14,8 +14,9 @@ import stat
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
+
+from testvibe_async._outlast import outlast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -39,16 +40,10 @@ async def in_thread(function: Callable[[], T]) -> T:
     `asyncio.to_thread` nor, for a task's own `cancel`, `anyio.to_thread.run_sync` waits.
     """
     work = asyncio.get_running_loop().run_in_executor(None, function)
-    cancellation = None
-    with anyio.CancelScope(shield=True):
-        while not work.done():
-            try:
-                await asyncio.wait([work])
-            except asyncio.CancelledError as error:
-                cancellation = error
-    work.exception()  # has it looked at, should a cancellation come first
-    if cancellation is not None:
-        raise cancellation
+    try:
+        await outlast([work])
+    finally:
+        work.exception()  # has it looked at, should a cancellation come first
     await checkpoint_if_cancelled()
     return work.result()
 

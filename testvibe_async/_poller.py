@@ -12,6 +12,7 @@ import heapq
 import random
 from collections import deque
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import UTC, datetime
 from math import floor
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,12 @@ from attrs import frozen
 from testvibe_async._policy import PollPlan, outage_interval
 from testvibe_async._state import State, Watcher, new_state
 from testvibe_async._sweep import Sweep
-from testvibe_async.errors import ClientClosedError, ObservationError, VibeError
+from testvibe_async.errors import (
+    ClientClosedError,
+    ConfigError,
+    ObservationError,
+    VibeError,
+)
 from testvibe_async.events import Hooks, LookFailed, StatusChanged, logger
 
 if TYPE_CHECKING:
@@ -89,6 +95,8 @@ class Poller:
         self._workers: set[asyncio.Task[None]] = set()
         self._ticket = 0
         self._gatherings = 0
+        self._context = copy_context()
+        """Of who made the client: a look is for all who wait, and belongs to none of them."""
 
     def state(self, ref: Ref, *, is_dispatched: bool = False) -> State[Any]:
         """Return the one state of an operation in this client, made at first use."""
@@ -118,12 +126,16 @@ class Poller:
 
         Raises:
             ClientClosedError: The client is closed.
-            ConfigError: The client belongs to another event loop.
+            ConfigError: The client belongs to another event loop, or the poll plan fails.
         """
         self._check_usable(state)
         state.watch(watcher)
         if state.tick is None and not state.is_looking:
-            self._schedule(state)
+            try:
+                self._schedule(state)
+            except BaseException:
+                state.unwatch(watcher)
+                raise
 
     @contextmanager
     def gathering(self) -> Generator[None]:
@@ -186,13 +198,13 @@ class Poller:
         if self._ticks:
             self._timer_tick = self._ticks[0]
             at = self._phase + self._timer_tick * self._tick_length
-            self._timer = asyncio.get_running_loop().call_at(at, self._tick)
+            self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._context)
 
     def _tick(self) -> None:
         """Hand what is due to the workers: by list where that is the cheaper way, else by id."""
         if self._gatherings:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._tick_length, self._tick)
+            self._timer = loop.call_later(self._tick_length, self._tick, context=self._context)
             return
         self._timer = None
         tick = self._timer_tick
@@ -248,7 +260,9 @@ class Poller:
         if self._transport.is_closed:
             return
         for _ in range(min(len(self._queue), self._max_looks - len(self._workers))):
-            worker = asyncio.create_task(self._work(), name="testvibe_async poller")
+            worker = asyncio.create_task(
+                self._work(), name="testvibe_async poller", context=self._context.copy()
+            )
             self._workers.add(worker)
             worker.add_done_callback(self._dismiss)
 
@@ -298,8 +312,7 @@ class Poller:
             if glance is not None:
                 state.looked, state.observed_at = looked, seen_at
                 state.forget_reading()
-            if state.is_watched and state.tick is None:
-                self._schedule(state)
+            self._put_back(state)
             if place % STATES_A_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -311,8 +324,15 @@ class Poller:
             state.is_looking = False
         if error is not None:
             self._bear(state, error)
+        self._put_back(state)
+
+    def _put_back(self, state: State[Any]) -> None:
+        """Put an operation down for its next look, if anybody wants one."""
         if state.is_watched and state.tick is None:
-            self._schedule(state)
+            try:
+                self._schedule(state)
+            except ConfigError as error:  # what the poll plan did
+                state.tell(error)
 
     async def _observe(self, state: State[Any], *, retries: bool) -> VibeError | None:
         """Ask, take in the answer, and return what went wrong, if anything did."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import ceil
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,7 @@ from attrs import define, evolve, field, frozen
 from testvibe_async._endpoints import LIST_FEATURES, LIST_RUNS
 from testvibe_async._json import UnreadableError, read_rows
 from testvibe_async.errors import (
+    ConfigError,
     MalformedResponseError,
     RateLimitedError,
     ResponseError,
@@ -78,7 +79,7 @@ LEAST_PATIENCE_SECONDS = 1.0
 SECONDS_A_READ = 0.002
 """About what a read by id takes among many: a list may take as long as the reads that it saves."""
 
-CLOCK_SLACK = timedelta(seconds=1)
+CLOCK_SLACK_SECONDS = 1.0
 """By how much the difference of two instants in whole seconds may be too large."""
 
 _RUN_ROWS = LIST_RUNS.unread
@@ -120,7 +121,7 @@ class Sweep:
         self._in_flight = RunStatus.RUNNING if self._is_of_runs else FeatureStatus.GENERATING
         self._id_name = "runId" if self._is_of_runs else "id"
         self._interval = interval
-        self._late = timedelta(seconds=2 * interval) + CLOCK_SLACK
+        self._late_seconds = 2 * interval + CLOCK_SLACK_SECONDS
         self._least_patience = max(interval, LEAST_PATIENCE_SECONDS)
         self._depth = 0
         self._looked: float | None = None
@@ -159,6 +160,8 @@ class Sweep:
             url = request.url(states[0].ref.server)
             malformed = MalformedResponseError(problem.problems, status=200, method="GET", url=url)
             self.rest(UNUSABLE_SECONDS, malformed)
+            return None
+        except ConfigError:  # of the session; each read by id tells the operation's waits
             return None
         self._learn(page, len(states), limit)
         checks, going_on = self._checks(page.going_on)
@@ -240,7 +243,7 @@ class Sweep:
         listed_at = self._check[1]
         self._check = None
         ended_at = state.ended_at
-        if ended_at is not None and ended_at < listed_at - self._late:
+        if ended_at is not None and (listed_at - ended_at).total_seconds() > self._late_seconds:
             self.rest(UNUSABLE_SECONDS)
 
     def rest(self, seconds: float, error: VibeError | None = None) -> None:

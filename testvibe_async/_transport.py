@@ -44,7 +44,7 @@ T = TypeVar("T")
 class Flight:
     """How far a request that must not be repeated has come."""
 
-    __slots__ = ("is_abandoned", "may_have_arrived", "sent_at")
+    __slots__ = ("is_abandoned", "is_under_way", "may_have_arrived", "sent_at")
 
     def __init__(self) -> None:
         self.may_have_arrived = False
@@ -52,6 +52,9 @@ class Flight:
 
         self.sent_at = 0.0
         """When it was last sent, by the loop's clock."""
+
+        self.is_under_way = False
+        """Whether it is in the hands of the dispatcher, sent or not."""
 
         self.is_abandoned = False
         """Whether nobody wants it any more, so that it must not be sent again."""

@@ -10,11 +10,12 @@ import asyncio
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-import anyio
 from attrs import frozen
 
+from testvibe_async._outlast import outlast
+from testvibe_async._transport import Flight
 from testvibe_async._waits import Basket, EndWatcher
-from testvibe_async.errors import ConfigError, VibeError, WaitTimeoutError
+from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 
@@ -62,7 +63,7 @@ class Batch(Generic[SnapshotT]):
     def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
         self,
         jobs: Callable[[], Awaitable[Sequence[Job]]],
-        dispatch: Callable[[Job, float | None], Awaitable[Operation[SnapshotT]]],
+        dispatch: Callable[[Job, float | None, Flight], Awaitable[Operation[SnapshotT]]],
         *,
         poller: Poller,
         max_in_flight: int,
@@ -89,6 +90,7 @@ class Batch(Generic[SnapshotT]):
         self._verdicts: Counter[Verdict] = Counter()
         self._left = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._flights: dict[asyncio.Task[Any], Flight] = {}
 
     @property
     def refs(self) -> list[Ref]:
@@ -130,6 +132,7 @@ class Batch(Generic[SnapshotT]):
 
         Raises:
             ConfigError: It was begun before. A batch runs once.
+            WaitTimeoutError: The time was over before the features were listed.
         """
         if self._is_begun:
             raise ConfigError(
@@ -137,11 +140,18 @@ class Batch(Generic[SnapshotT]):
             )
         self._is_begun = True
         self._began = asyncio.get_running_loop().time()
-        self._jobs = await self._list_jobs()
-        self._left = len(self._jobs)
-        self._waiting.extend(range(self._left))
         if self._timeout is not None:
             self._deadline = self._began + self._timeout
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                self._jobs = await self._list_jobs()
+        except TimeoutError:
+            what = "the project's features were not listed"
+            elapsed = asyncio.get_running_loop().time() - self._began
+            raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
+        self._left = len(self._jobs)
+        self._waiting.extend(range(self._left))
+        if self._deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(self._deadline, self._end_the_time)
         for _ in range(min(self._dispatchers, self._left)):
             task = asyncio.create_task(self._keep_dispatching(), name="testvibe_async batch")
@@ -164,8 +174,7 @@ class Batch(Generic[SnapshotT]):
         self._skip_waiting()
         self._left = 0
         try:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+            await outlast(self._tasks, until=asyncio.get_running_loop().time() + CLOSE_SECONDS)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -204,10 +213,28 @@ class Batch(Generic[SnapshotT]):
                 return
             place = self._waiting.popleft()
             try:
-                self._operations[place] = await self._dispatch(self._jobs[place], self._deadline)
-                self._watch(place)
+                operation = await self._begin(self._jobs[place])
+                if operation is None:
+                    self.put((place, None))
+                else:
+                    self._operations[place] = operation
+                    self._watch(place)
             except VibeError as error:
                 self.put((place, error))
+
+    async def _begin(self, job: Job) -> Operation[SnapshotT] | None:
+        """Dispatch one; None where it was called back before it was sent."""
+        task = asyncio.current_task()
+        assert task is not None
+        flight = self._flights[task] = Flight()
+        try:
+            return await self._dispatch(job, self._deadline, flight)
+        except (asyncio.CancelledError, NotSentError):
+            if not flight.is_abandoned:
+                raise
+            return None
+        finally:
+            del self._flights[task]
 
     def _watch(self, place: int) -> None:
         operation = self._operations[place]
@@ -226,7 +253,7 @@ class Batch(Generic[SnapshotT]):
     def _end_the_time(self) -> None:
         """Dispatch no more, and wait for nothing that is in flight."""
         self._is_time_over = True
-        self._skip_waiting()
+        self._skip_waiting(is_time_over=True)
         for place in list(self._watchers):
             self._stop_waiting_for(place)
 
@@ -238,8 +265,16 @@ class Batch(Generic[SnapshotT]):
             (place, WaitTimeoutError(ref=operation.ref, status=operation.status, elapsed=elapsed))
         )
 
-    def _skip_waiting(self) -> None:
-        """Dispatch no more. Whoever waits for a place to dispatch is let go."""
+    def _skip_waiting(self, *, is_time_over: bool = False) -> None:
+        """Dispatch no more: call back what was not sent, and let go who waits for a place.
+
+        Args:
+            is_time_over: Who waits for a generation knows that too, and tells of it then.
+        """
+        for task, flight in self._flights.items():
+            flight.is_abandoned = True
+            if not flight.may_have_arrived and (flight.is_under_way or not is_time_over):
+                task.cancel()
         while self._waiting:
             self._finish(self._waiting.popleft(), error=None)
         for _ in self._tasks:

@@ -268,6 +268,10 @@ def _checked(plan: PollPlan) -> PollPlan:
     """Return a plan of which nobody has to doubt that it gives seconds."""
 
     def checked(kind: str, age: float, seen: Run | Generation | None) -> float:
-        return require_seconds("what poll_plan returns", plan(kind, age, seen))
+        try:
+            seconds = plan(kind, age, seen)
+        except Exception as error:
+            raise ConfigError(f"poll_plan failed: {error!r}") from error
+        return require_seconds("what poll_plan returns", seconds)
 
     return checked

@@ -226,10 +226,12 @@ class MalformedResponseError(ResponseError):
 class WaitTimeoutError(VibeError, TimeoutError):
     """The wait is over, the operation is not: nothing was cancelled. Wait again to go on."""
 
-    def __init__(self, *, ref: Ref, status: str | None, elapsed: float) -> None:
+    def __init__(
+        self, what: str = "", *, ref: Ref | None, status: str | None, elapsed: float
+    ) -> None:
+        what = what or f"{ref} is still {status or 'in flight'}"
         super().__init__(
-            f"{ref} is still {status or 'in flight'} after {elapsed:g} s of waiting; "
-            "nothing was cancelled, wait again to go on"
+            f"{what} after {elapsed:.3g} s of waiting; nothing was cancelled, wait again to go on"
         )
         self.ref = ref
         self.status = status

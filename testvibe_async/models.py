@@ -15,6 +15,7 @@ from pathlib import Path  # noqa: TC003 - get_type_hints of these classes has to
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from attrs import field, frozen
+from attrs.validators import min_len
 
 from testvibe_async._text import plain
 from testvibe_async.errors import (
@@ -429,7 +430,7 @@ class DispatchedRun:
 class DispatchedGeneration:
     """The answer to generate_feature."""
 
-    request_id: str
+    request_id: str = field(validator=min_len(1))
     feature_id: int
     extra: Mapping[str, Any] = _extra()
 

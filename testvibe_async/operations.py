@@ -18,7 +18,7 @@ from testvibe_async._endpoints import (
 )
 from testvibe_async._forms import require_seconds
 from testvibe_async._waits import Changes, Ends, until_finished
-from testvibe_async.errors import ObservationError, OperationSupersededError
+from testvibe_async.errors import ConfigError, ObservationError, OperationSupersededError
 from testvibe_async.models import Generation, Run
 
 if TYPE_CHECKING:
@@ -279,6 +279,8 @@ class Finished(Generic[OperationT]):
 
     def __init__(self, operations: Iterable[OperationT], poller: Poller) -> None:
         waited = list(operations)
+        for operation in waited:
+            _require_of(poller, operation)
         self._operations: list[OperationT | None] = [*waited]
         self._ends = Ends((poller.state(operation.ref) for operation in waited), poller)
 
@@ -302,3 +304,15 @@ class Finished(Generic[OperationT]):
         """Ask for no more looks; for `contextlib.aclosing`."""
         self._ends.close()
         self._operations.clear()
+
+
+def _require_of(poller: Poller, operation: object) -> None:
+    """Refuse what is no operation of this client, whose service and key it would be looked up with.
+
+    Raises:
+        ConfigError: It is one of these.
+    """
+    if not isinstance(operation, Operation):
+        raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
+    if operation._poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")
