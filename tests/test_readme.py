@@ -27,10 +27,9 @@ TESTS = [place for place, block in enumerate(BLOCKS) if "async def test_a_" in b
 
 @pytest.fixture
 async def emulator(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Emulator]:
-    """The shop, with the features that the README speaks of, and the environment set."""
+    """The shop as it comes, and the environment set."""
     async with Emulator() as emulator:
         use(emulator, monkeypatch)
-        emulator.add_feature("Gift cards", status="draft")
         yield emulator
 
 
@@ -38,8 +37,6 @@ def use(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTVIBE_SERVER", emulator.url)
     monkeypatch.setenv("TESTVIBE_API_KEY", emulator.api_key)
     monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
-    if "Login" not in emulator.features:
-        emulator.add_feature("Login")
 
 
 @pytest.mark.parametrize("code", FRAGMENTS, ids=map(str, range(len(FRAGMENTS))))
