@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from ipaddress import ip_address
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from testvibe_async.errors import ConfigError
@@ -19,10 +20,13 @@ __all__ = [
     "require_api_key",
     "require_count",
     "require_encrypted",
+    "require_kind",
     "require_rate",
     "require_seconds",
     "server_name",
 ]
+
+T = TypeVar("T")
 
 
 def masked(text: str) -> str:
@@ -127,6 +131,17 @@ def require_rate(name: str, value: float) -> float:
         ConfigError: It is none.
     """
     return _above_zero(name, value, "a number of requests a second")
+
+
+def require_kind(name: str, value: T, kind: type[Any]) -> T:
+    """Return a value, if it is of a class.
+
+    Raises:
+        ConfigError: It is of none.
+    """
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} must be a {kind.__name__}, not {value!r}")
+    return value
 
 
 def _above_zero(name: str, value: float, what: str) -> float:

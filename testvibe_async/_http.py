@@ -7,6 +7,7 @@ sent, and whether again, is `_transport`'s to say.
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -93,11 +94,7 @@ class HttpSession:
             max_connections: How many connections there are at once, in a session of our own.
             session: The session to use; it is not closed. None for one of our own.
         """
-        if session is not None and session.auth is not None:
-            raise ConfigError(
-                "the aiohttp session has an auth= of its own, and the API key goes in its place: "
-                "pass a session without"
-            )
+        _check_session(session)
         self._server = settings.server
         self._root = URL(settings.server)
         self._key = settings.api_key
@@ -144,7 +141,8 @@ class HttpSession:
             ) as response:
                 return self._whole(response, await _read(response, url), url)
         except _NEVER_CONNECTED as error:
-            raise NotSentError(f"could not connect: {error}", method=method, url=url) from error
+            what = f"could not connect: {_why_not_connected(error)}"
+            raise NotSentError(what, method=method, url=url) from error
         except TimeoutError as error:
             what = f"no answer within {timeout.total:g} s"
             raise OutcomeUnknownError(what, method=method, url=url) from error
@@ -189,6 +187,24 @@ class HttpSession:
         """Close the session, unless it was passed in."""
         if self._owns_session and self._session is not None:
             await self._session.close()
+
+
+def _check_session(session: object) -> None:
+    if session is not None and not hasattr(session, "request"):
+        raise ConfigError(f"session must be an aiohttp.ClientSession, not {session!r}")
+    if getattr(session, "auth", None) is not None:
+        raise ConfigError(
+            "the aiohttp session has an auth= of its own, and the API key goes in its place: "
+            "pass a session without"
+        )
+
+
+def _why_not_connected(error: aiohttp.ClientError) -> str:
+    """Say in the operating system's words why there is no connection."""
+    cause = getattr(error, "os_error", None)
+    if cause is None or isinstance(error, aiohttp.ClientSSLError):
+        return str(error)
+    return os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror or str(cause)
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from testvibe_async import _endpoints
 from testvibe_async._dispatch import Dispatcher
-from testvibe_async._forms import require_count, require_rate, require_seconds
+from testvibe_async._forms import require_count, require_kind, require_rate, require_seconds
 from testvibe_async._policy import PollPlan, RetryPolicy, standard_poll_plan
 from testvibe_async._poller import Poller
 from testvibe_async._transport import Transport
@@ -97,14 +97,15 @@ class Client:
             ConfigError: Something is missing or wrong. Nothing was sent.
         """
         settings = load_settings(server, api_key=api_key, project=project, allow_http=allow_http)
-        hooks = hooks or Hooks()
+        hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
+        retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server = settings.server
         """The service's scheme and host."""
         self._default_project = settings.project
         self._transport = Transport(
             settings,
             timeout=require_seconds("timeout", timeout),
-            retry=retry or RetryPolicy(),
+            retry=retry,
             max_connections=require_count("max_connections", max_connections),
             rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
             session=session,
@@ -266,6 +267,8 @@ class Client:
 
 def _checked(plan: PollPlan) -> PollPlan:
     """Return a plan of which nobody has to doubt that it gives seconds."""
+    if not callable(plan):
+        raise ConfigError(f"poll_plan must be a function, not {plan!r}")
 
     def checked(kind: str, age: float, seen: Run | Generation | None) -> float:
         try:

@@ -202,6 +202,11 @@ class Project:
             DispatchUnknownError: The answer was lost, and no new run is to be seen.
         """
         _check_choice("on_conflict", on_conflict, get_args(RunConflict))
+        if config is not None and not isinstance(config, str):
+            raise ConfigError(
+                f"config must be the name of one configuration, not {config!r}; "
+                "run_features takes several"
+            )
         return await self._conflicts.run(
             feature,
             config=config,
@@ -316,6 +321,8 @@ class Project:
         default: Callable[[Feature], bool],
     ) -> Callable[[], Awaitable[list[Job]]]:
         """Return what lists a batch's jobs; `default` chooses the features where none are named."""
+        if isinstance(features, str):
+            raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
         named = None if features is None else list(features)
 
         async def jobs() -> list[Job]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ClassVar, Self, TypeAlias, cast
 
-from attrs import asdict, field, fields_dict, frozen
+from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import instance_of, min_len, not_, optional
 
 from testvibe_async.errors import ConfigError
@@ -146,7 +146,13 @@ def _read(text: str | bytes) -> Ref:
 
 def _build(kind: type[Ref], document: dict[str, Any]) -> Ref:
     """Make the ref, ignoring fields that this release does not know."""
-    values = {name: document[name] for name in fields_dict(kind) if name in document}
+    known = fields_dict(kind)
+    values = {name: document[name] for name in known if name in document}
+    lacking = [
+        name for name, each in known.items() if each.default is NOTHING and name not in values
+    ]
+    if lacking:
+        raise ConfigError(f"this ref of a {kind.kind} is damaged: it lacks {', '.join(lacking)}")
     try:
         if values.get("dispatched_at") is not None:
             values["dispatched_at"] = datetime.fromisoformat(values["dispatched_at"])
