@@ -9,8 +9,10 @@ import pytest
 
 from tests.conftest import client_of
 from testvibe_async import (
+    Batch,
     BatchItem,
     BatchSummary,
+    Client,
     ClientClosedError,
     ConfigError,
     FeatureNotGeneratedError,
@@ -22,7 +24,7 @@ from testvibe_async import (
     Verdict,
     WaitTimeoutError,
 )
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -393,3 +395,109 @@ async def test_one_that_is_over_when_it_is_attached(
         items: list[BatchItem[Run]] = await project.run_features(["Checkout"])
 
     assert items[0].run is await first
+
+
+@pytest.mark.parametrize("trouble", ["rate", "rest"])
+async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
+    emulator: Emulator, trouble: str
+) -> None:
+    """A dispatch that waits for its turn, or out a 429, is not sent after the time is over."""
+    if trouble == "rest":
+        emulator.fail("run_feature", Fault.status(429, retry_after=50))
+    async with client_of(emulator, rate_limit=2.0) as client:
+        items = await client.project().run_features(timeout=2)
+        assert now() == pytest.approx(2, abs=0.1)
+        verdicts = [item.verdict for item in items]
+        assert verdicts.count(Verdict.IN_FLIGHT) == len(emulator.runs)
+        assert verdicts.count(Verdict.SKIPPED) == len(items) - len(emulator.runs)
+        asked = emulator.count("run_feature")
+        await asyncio.sleep(100)
+        assert emulator.count("run_feature") == asked
+
+
+async def test_what_waits_to_be_sent_when_a_batch_is_left_is_called_back(
+    emulator: Emulator,
+) -> None:
+    """Leaving a batch sends none of the dispatches that wait for their turn."""
+    async with client_of(emulator, rate_limit=2.0) as client:
+        async with client.project().run_features() as batch:
+            await asyncio.sleep(2)
+        assert now() == pytest.approx(2, abs=0.1)
+        assert len(batch.refs) == len(emulator.runs)
+        await asyncio.sleep(100)
+        assert len(batch.refs) == len(emulator.runs)
+    assert batch.summary.skipped == batch.summary.total - len(batch.refs)
+
+
+async def test_what_waits_for_another_generation_is_not_dispatched_once_the_batch_is_left(
+    emulator: Emulator, project: Project
+) -> None:
+    """Leaving a batch starts, and pays for, no generation that only waited for another one."""
+    await project.generate_feature("Checkout with gift card")
+
+    async with project.generate_features(["Checkout with gift card"], on_conflict="wait") as batch:
+        await asyncio.sleep(1)
+
+    await asyncio.sleep(1000)
+    assert len(emulator.generations) == 1
+    assert batch.refs == []
+
+
+async def test_what_waits_for_another_generation_is_not_dispatched_after_a_failure() -> None:
+    """Once a batch stops on a failure, what waited for another generation is skipped."""
+    bad = Outcome(generation_duration=5, generation_status="failed")
+    async with (
+        Emulator(scenario=Scenario(outcomes={"Bad": bad})) as emulator,
+        client_of(emulator) as client,
+    ):
+        emulator.add_feature("Bad", status="draft")
+        project = client.project()
+        await project.generate_feature("Checkout with gift card")
+
+        items = await project.generate_features(
+            ["Bad", "Checkout with gift card"], on_conflict="wait", stop_on_failure=True
+        )
+        await asyncio.sleep(1000)
+
+    assert [item.verdict for item in items] == [Verdict.FAILED, Verdict.SKIPPED]
+    assert len(emulator.generations) == 2
+
+
+async def test_the_time_bounds_the_list_of_features_too(
+    emulator: Emulator, project: Project
+) -> None:
+    """A batch whose features can't be listed in time says so, in time."""
+    emulator.fail("list_features", Fault.hang())
+
+    with pytest.raises(WaitTimeoutError, match="features were not listed after 3 s"):
+        await project.run_features(timeout=3)
+    assert now() == pytest.approx(3, abs=0.1)
+
+
+async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
+    emulator: Emulator, project: Project
+) -> None:
+    """A second cancellation does not cut off the wait for dispatches under way."""
+    emulator.fail("run_feature", Fault.delay(4))
+    batch = project.run_features(["Checkout"])
+    waiting = asyncio.ensure_future(_all_of(batch))
+    for _ in range(2):
+        await asyncio.sleep(1)
+        waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert [ref.key[-1] for ref in batch.refs] == list(emulator.runs)
+    assert len(emulator.runs) == 1
+
+
+async def _all_of(batch: Batch[Run]) -> list[BatchItem[Run]]:
+    return await batch
+
+
+@pytest.mark.parametrize("dispatch", ["run_features", "generate_features"])
+def test_one_name_is_not_many_features(dispatch: str) -> None:
+    """A single name is refused: its letters are no features."""
+    project = Client("http://127.0.0.1:1", api_key="tvb_" + "k" * 43).project("p")
+    with pytest.raises(ConfigError, match=r"features must be several, not '15': pass \['15'\]"):
+        getattr(project, dispatch)("15")

@@ -422,3 +422,47 @@ class TestRequest:
         )
 
         assert answer["name"] == "Näme"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"),
+    [
+        ("retry", 3, "retry must be a RetryPolicy, not 3"),
+        ("hooks", {}, "hooks must be a Hooks, not {}"),
+        ("poll_plan", 3, "poll_plan must be a function, not 3"),
+        ("session", 1, "session must be an aiohttp.ClientSession, not 1"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(option: str, value: Any, what: str) -> None:
+    """What an option must be is said when the client is made."""
+    with pytest.raises(ConfigError) as caught:
+        Client("http://127.0.0.1:1", api_key=KEY, **{option: value})
+    assert str(caught.value) == what
+
+
+async def test_a_session_with_its_own_credentials_is_refused() -> None:
+    """A session's `auth` and the API key can't both be sent."""
+    with pytest.warns(DeprecationWarning, match="auth"):  # aiohttp's own
+        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("me", "word"))
+    async with session:
+        with pytest.raises(ConfigError, match="has an auth= of its own") as caught:
+            Client("http://127.0.0.1:1", api_key=KEY, session=session)
+    assert "word" not in str(caught.value)
+
+
+async def test_operations_of_another_client_are_refused(client: Client) -> None:
+    """An operation is looked up where it is: by the client that has it."""
+    async with Emulator() as another, client_of(another) as theirs:
+        operation = await theirs.project().run_feature("Checkout")
+        with pytest.raises(ConfigError, match=r"run \d+ is of another Client"):
+            await client.gather(operation)
+        with pytest.raises(ConfigError, match=r"run \d+ is of another Client"):
+            client.finished([operation])
+
+
+async def test_what_is_no_operation_is_refused(client: Client) -> None:
+    """A dispatch that was not awaited is no operation yet."""
+    dispatch = client.project().run_feature("Checkout")
+    with pytest.raises(ConfigError, match="is no operation: is there an await missing"):
+        await client.gather(dispatch)  # type: ignore[arg-type]
+    dispatch.close()

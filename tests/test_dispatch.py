@@ -8,6 +8,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import KEY, client_of
@@ -706,6 +707,37 @@ class TestClosing:
         assert (await sent).run_id in emulator.runs
         assert len(emulator.runs) == 1
 
+    async def test_a_close_that_is_cancelled_twice_loses_no_id(self, emulator: Emulator) -> None:
+        """Time-outs within each other cancel a close twice; the POST is still finished."""
+        heard: list[Dispatched] = []
+        emulator.fail("run_feature", Fault.delay(5))
+
+        async def body() -> None:
+            async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+                await client.project().run_feature("Checkout")
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2), asyncio.timeout(1):
+                await body()
+
+        assert [event.ref.key[-1] for event in heard] == list(emulator.runs)
+        assert len(heard) == 1
+        assert now() == pytest.approx(5, abs=0.1)
+
+    async def test_an_impatient_second_close_spoils_nothing(self, emulator: Emulator) -> None:
+        """One close that is cancelled does not end the time that another one gives."""
+        client = client_of(emulator)
+        emulator.fail("run_feature", Fault.delay(5))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        patient = asyncio.ensure_future(client.aclose())
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.aclose(), 0.5)
+
+        await patient
+        assert (await caller).run_id in emulator.runs
+
     async def test_no_dispatch_after_the_close_began(self, emulator: Emulator) -> None:
         """While a client closes it takes no new dispatches."""
         client = client_of(emulator)
@@ -913,3 +945,71 @@ async def test_a_refused_body_is_no_lost_answer(emulator: Emulator, project: Pro
 
     with pytest.raises(InvalidRequestError):
         await project.generate_feature("Draft")
+
+
+class TestUnforeseen:
+    async def test_an_error_that_is_not_ours_loses_no_id(self, emulator: Emulator) -> None:
+        """What a session that was passed in raises after the POST is an answer that was lost."""
+        heard: list[Dispatched] = []
+        trace = aiohttp.TraceConfig()
+
+        async def fail(
+            _session: aiohttp.ClientSession, _context: Any, end: aiohttp.TraceRequestEndParams
+        ) -> None:
+            if end.method == "POST":
+                raise ZeroDivisionError
+
+        trace.on_request_end.append(fail)
+        async with (
+            aiohttp.ClientSession(trace_configs=[trace]) as session,
+            client_of(emulator, session=session, hooks=Hooks(on_dispatched=heard.append)) as client,
+        ):
+            operation = await client.project().run_feature("Checkout")
+
+        assert operation.adopted
+        assert [event.ref.key[-1] for event in heard] == list(emulator.runs)
+
+    async def test_looking_can_fail_so_too(self, emulator: Emulator) -> None:
+        """Where looking fails in an unforeseen way as well, nobody knows."""
+        trace = aiohttp.TraceConfig()
+
+        async def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        trace.on_request_end.append(fail)
+        async with (
+            aiohttp.ClientSession(trace_configs=[trace]) as session,
+            client_of(emulator, session=session) as client,
+        ):
+            with pytest.raises(DispatchUnknownError, match="the answer was lost"):
+                await client.project().run_feature("Checkout")
+        assert len(emulator.runs) == 1
+
+    async def test_an_error_of_a_middleware_is_of_unknown_effect(self, emulator: Emulator) -> None:
+        """Whether a middleware that fails has sent anything, nobody knows."""
+
+        async def refuse(*_: object) -> aiohttp.ClientResponse:
+            raise ZeroDivisionError("it broke")
+
+        async with (
+            aiohttp.ClientSession(middlewares=[refuse]) as session,
+            client_of(emulator, session=session) as client,
+        ):
+            with pytest.raises(DispatchUnknownError, match="the answer was lost: it broke"):
+                await client.project().run_feature("Checkout")
+
+    async def test_an_answer_with_an_empty_id_is_settled(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """An answer that names no generation is one that was lost."""
+        emulator.fail(
+            "generate_feature", Fault.edit(lambda answer: {**answer, "requestId": ""}), times=1
+        )
+        operation = await project.generate_feature("Draft")
+        assert operation.adopted
+
+    async def test_a_poll_interval_may_be_endless(self, emulator: Emulator) -> None:
+        """An interval beyond all dates keeps no dispatch from its handle."""
+        async with client_of(emulator, poll_interval=1e300) as client:
+            operation = await client.project().run_feature("Checkout")
+        assert operation.run_id in emulator.runs

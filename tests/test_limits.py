@@ -165,6 +165,19 @@ async def test_a_rest_holds_up_those_who_wait_for_their_start() -> None:
     assert traffic.began == {0: 0.0, 1: 11.0}
 
 
+async def test_who_is_cancelled_in_the_line_takes_nothing_of_the_rate() -> None:
+    """However many give up while they wait for their start, the next begins when it may."""
+    traffic = Traffic(Gate(100, rate_limit=2.0))
+    await traffic.pass_through(0)
+    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(1, 90)]
+    await asyncio.sleep(0.1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await traffic.pass_through(90)
+    assert traffic.began == {0: 0.0, 1: 1.0, 90: 1.5}
+
+
 async def test_an_idle_time_earns_no_burst() -> None:
     """What was not used of a rate is not made up for later."""
     traffic = Traffic(Gate(50, rate_limit=4.0))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import client_of
@@ -380,3 +382,84 @@ async def test_no_tick_while_many_begin_to_be_watched(
         assert emulator.count("get_run") == 0
 
     assert (await wait).is_finished
+
+
+async def test_a_look_is_in_nobodys_context(emulator: Emulator) -> None:
+    """What a hook hears of a look is in the context of who made the client, not of a waiter."""
+    request_id: ContextVar[str] = ContextVar("request_id", default="the client's")
+    heard: list[str] = []
+    hooks = Hooks(on_transition=lambda _: heard.append(request_id.get()))
+    async with client_of(emulator, hooks=hooks) as client:
+        first, second = [await client.project().run_feature("Checkout") for _ in range(2)]
+        heard.clear()
+
+        async def wait(operation: Operation[Run], name: str) -> None:
+            request_id.set(name)
+            await operation
+
+        await asyncio.gather(wait(first, "a"), wait(second, "b"))
+
+    assert set(heard) == {"the client's"}
+
+
+async def test_a_plan_that_fails_harms_one_wait_alone() -> None:
+    """Of several runs in one list, the one whose plan fails says so, and the others go on."""
+
+    def plan(_kind: str, _age: float, seen: Run | Generation | None) -> float:
+        if now() > 5 and isinstance(seen, Run) and seen.run_id == victim.run_id:
+            raise ZeroDivisionError
+        return 3.0
+
+    async with Emulator() as emulator, client_of(emulator, poll_plan=plan) as client:
+        victim, *others = [await client.project().run_feature("Checkout") for _ in range(5)]
+        waits = [asyncio.ensure_future(each.wait()) for each in (victim, *others)]
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+
+    assert isinstance(ends[0], ConfigError)
+    assert str(ends[0]) == "poll_plan failed: ZeroDivisionError()"
+    assert all(isinstance(end, Run) for end in ends[1:])
+
+
+async def test_a_plan_that_fails_at_once_leaves_nothing_behind(emulator: Emulator) -> None:
+    """An iteration goes on to the end after an operation whose first look can't be planned."""
+    answers = iter([float("nan")])
+
+    def plan(*_: object) -> float:
+        return next(answers, 3.0)
+
+    async with client_of(emulator, poll_plan=plan) as client:
+        first, second = [await client.project().run_feature("Checkout") for _ in range(2)]
+        ends = client.finished([first, second])
+        with pytest.raises(ConfigError, match="what poll_plan returns"):
+            await anext(ends)
+        await first
+        assert [operation async for operation in ends] == [second]
+
+
+async def test_a_time_out_of_a_plan_is_none_of_the_wait(emulator: Emulator) -> None:
+    """A plan that raises a TimeoutError is a wrong plan, not a wait that is over."""
+
+    def plan(*_: object) -> float:
+        raise TimeoutError
+
+    async with client_of(emulator, poll_plan=plan) as client:
+        operation = await client.project().run_feature("Checkout")
+        with pytest.raises(ConfigError, match=r"poll_plan failed: TimeoutError\(\)"):
+            await operation
+
+
+async def test_a_session_that_was_closed_is_told_to_each_wait() -> None:
+    """All who wait for operations of one list hear what is wrong with the session."""
+    async with (
+        Emulator() as emulator,
+        aiohttp.ClientSession() as session,
+        client_of(emulator, session=session) as client,
+    ):
+        operations = [await client.project().run_feature("Checkout") for _ in range(5)]
+        waits = [asyncio.ensure_future(each.wait()) for each in operations]
+        await asyncio.sleep(1)
+        await session.close()
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+
+    assert [type(end) for end in ends] == [ConfigError] * 5
+    assert "session that this Client was given is closed" in str(ends[0])

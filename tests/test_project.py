@@ -817,3 +817,22 @@ async def test_wire_times_become_aware_instants(emulator: Emulator, project: Pro
     )
     feature = await project.get_feature(GENERATED)
     assert feature.updated_at == datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.status(429, retry_after=8)])
+async def test_wait_for_generation_keeps_its_time(
+    emulator: Emulator, project: Project, fault: Fault
+) -> None:
+    """A service that can't be seen takes no more time than the wait has."""
+    emulator.fail("get_generation_status", fault)
+    with pytest.raises(WaitTimeoutError, match="was not seen after 2 s") as caught:
+        await project.wait_for_generation(DRAFT, timeout=2)
+    assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
+    assert caught.value.ref is None
+
+
+@pytest.mark.parametrize("config", [3, ["Mobile"]])
+async def test_one_run_has_one_configuration(project: Project, config: Any) -> None:
+    """What is no configuration's name is refused before anything is sent."""
+    with pytest.raises(ConfigError, match="config must be the name of one configuration"):
+        await project.run_feature("Checkout", config=config)

@@ -234,3 +234,10 @@ def test_the_two_kinds_are_all_there_are() -> None:
     assert {kind.kind for kind in kinds} == {"run", "generation"}
     with pytest.raises(TypeError):
         Ref(server=SERVER, project="p")  # type: ignore[abstract]
+
+
+def test_a_ref_that_lacks_fields_names_them() -> None:
+    """What a cut ref lacks is said in the ref's own words."""
+    with pytest.raises(ConfigError) as caught:
+        Ref.from_json('{"testvibe": "run", "version": 1, "server": "https://a.example"}')
+    assert str(caught.value) == "this ref of a run is damaged: it lacks project, run_id"

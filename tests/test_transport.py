@@ -344,7 +344,7 @@ async def test_a_refused_connection_was_not_sent(emulator: Emulator) -> None:
     url, key = emulator.url, emulator.api_key
     await emulator.aclose()
     async with Client(url, api_key=key) as client:
-        with pytest.raises(NotSentError, match="could not connect") as caught:
+        with pytest.raises(NotSentError, match="could not connect: Connection refused") as caught:
             await client.list_projects()
     assert caught.value.attempts == 4
     assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
