@@ -738,6 +738,21 @@ class TestClosing:
         await patient
         assert (await caller).run_id in emulator.runs
 
+    async def test_a_second_close_gives_no_more_time(self, emulator: Emulator) -> None:
+        """However often a client is closed, a POST has 10 s from the first."""
+        client = client_of(emulator)
+        emulator.fail("run_feature", Fault.hang())
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        first = asyncio.ensure_future(client.aclose())
+        await asyncio.sleep(9)
+        await client.aclose()
+
+        assert now() == pytest.approx(11, abs=0.1)
+        await first
+        with pytest.raises(DispatchUnknownError):
+            await caller
+
     async def test_no_dispatch_after_the_close_began(self, emulator: Emulator) -> None:
         """While a client closes it takes no new dispatches."""
         client = client_of(emulator)
@@ -1007,6 +1022,17 @@ class TestUnforeseen:
         )
         operation = await project.generate_feature("Draft")
         assert operation.adopted
+
+    async def test_a_generation_without_an_id_is_nobodys(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A lost generation is not settled by a status that names none."""
+        emulator.fail("generate_feature", Fault.lost())
+        emulator.fail(
+            "get_generation_status", Fault.edit(lambda status: {**status, "requestId": ""}), skip=1
+        )
+        with pytest.raises(DispatchUnknownError):
+            await project.generate_feature("Draft")
 
     async def test_a_poll_interval_may_be_endless(self, emulator: Emulator) -> None:
         """An interval beyond all dates keeps no dispatch from its handle."""

@@ -165,6 +165,17 @@ async def test_a_rest_holds_up_those_who_wait_for_their_start() -> None:
     assert traffic.began == {0: 0.0, 1: 11.0}
 
 
+async def test_a_timer_that_is_late_does_not_slow_the_rate() -> None:
+    """What a start is late is not taken from the next."""
+
+    async def oversleep(seconds: float) -> None:
+        await asyncio.sleep(seconds + 0.1)
+
+    traffic = Traffic(Gate(50, rate_limit=2.0, sleep=oversleep))
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(4)))
+    assert list(traffic.began.values()) == pytest.approx([0, 0.6, 1.1, 1.6])
+
+
 async def test_who_is_cancelled_in_the_line_takes_nothing_of_the_rate() -> None:
     """However many give up while they wait for their start, the next begins when it may."""
     traffic = Traffic(Gate(100, rate_limit=2.0))

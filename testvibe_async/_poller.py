@@ -260,9 +260,7 @@ class Poller:
         if self._transport.is_closed:
             return
         for _ in range(min(len(self._queue), self._max_looks - len(self._workers))):
-            worker = asyncio.create_task(
-                self._work(), name="testvibe_async poller", context=self._context.copy()
-            )
+            worker = asyncio.create_task(self._work(), name="testvibe_async poller")
             self._workers.add(worker)
             worker.add_done_callback(self._dismiss)
 
