@@ -143,7 +143,7 @@ class State(ABC, Generic[SnapshotT]):
         """The number of the look whose answer is the newest here."""
 
         self.looked: float | None = None
-        """When the last look began, by the loop's clock."""
+        """When the last look ended, by the loop's clock; None before the first."""
 
         self.read_at = began
         """When it was last read by id, or could first have been."""

@@ -207,7 +207,9 @@ class Client:
             ref: Its name: an operation's `ref`, or `Ref.from_json(text)`.
 
         Raises:
-            ConfigError: It is the ref of another server's operation, or no ref.
+            ConfigError: It is the ref of another server's operation, or no ref, or the client
+                belongs to another event loop.
+            ClientClosedError: The client is closed.
         """
         if not isinstance(ref, Ref):
             raise ConfigError(f"attach takes a RunRef or a GenerationRef, not {ref!r}")
@@ -225,6 +227,9 @@ class Client:
         Costs one task, the caller's, however many there are. An operation that can't be observed
         raises as `Operation.wait` does, once; asking the same iterator again goes on with the rest.
         Whichever ended is let go: who keeps the outcomes alone needs less memory.
+
+        Raises:
+            ConfigError: One of them is no operation of this client.
         """
         return Finished(operations, self._poller)
 
@@ -258,7 +263,8 @@ class Client:
         Raises:
             TransportError: No answer came.
             ResponseError: The service refused.
-            ConfigError: The path does not begin with a slash.
+            ConfigError: The method is no word such as `GET`, the path none below `/api/v1/ops`, or
+                the body can't be sent as JSON.
         """
         return await self._transport.call(
             _endpoints.custom_request(method, path, query=query, body=body)

@@ -155,12 +155,25 @@ class Hooks:
     """Functions to call when something happens; each gets the event as its only argument."""
 
     on_dispatched: Callable[[Dispatched], object] | None = None
+    """An operation has its id, before anything else can go wrong: store the ref here."""
+
     on_request: Callable[[RequestFinished], object] | None = None
+    """A request has ended, answered or not."""
+
     on_retry: Callable[[RetryScheduled], object] | None = None
+    """A request that failed is going to be repeated."""
+
     on_transition: Callable[[StatusChanged], object] | None = None
+    """An operation that is waited for has another phase or status."""
+
     on_look_failed: Callable[[LookFailed], object] | None = None
+    """An operation that is waited for could not be seen."""
+
     on_list_rested: Callable[[ListRested], object] | None = None
+    """A list is left alone for a while, and each operation is read by id."""
+
     on_pause: Callable[[Paused], object] | None = None
+    """The service asked for a rest, which all requests keep."""
 
     def __attrs_post_init__(self) -> None:
         """Refuse hooks that would never run."""

@@ -202,10 +202,20 @@ class Run:
     feature_id: int | None = None
     feature_name: str | None = None
     config: str | None = None
+    """The run configuration."""
+
     site_url: str | None = None
+    """The site that was tested."""
+
     created_at: datetime | None = None
+    """When it was dispatched, by the service's clock, in UTC."""
+
     started_at: datetime | None = None
+    """When it left the queue; None until then."""
+
     finished_at: datetime | None = None
+    """When it ended; None until then."""
+
     summary: RunSummary | None = None
     tests: tuple[CaseResult, ...] = ()
     artifacts: tuple[Artifact, ...] = ()

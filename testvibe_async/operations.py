@@ -121,6 +121,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
             timeout: Seconds to wait, above 0; None to wait as long as it takes.
 
         Raises:
+            ConfigError: The time-out is no number of seconds above 0, or the poll plan fails.
             WaitTimeoutError: The time is over, the operation is not. Wait again to go on.
             ObservationError: It could not be observed for long, or ever. Wait again to go on.
             UnauthorizedError, ForbiddenError: The key may not see it.

@@ -235,7 +235,8 @@ class Project:
             max_in_flight: How many runs are dispatched and not over at any time, 1 or more.
             on_conflict: As in `run_feature`, for each.
             timeout: Seconds after which nothing more is dispatched or waited for, above 0; None for
-                as long as it takes. What is in flight then goes on at the service.
+                as long as it takes. What is in flight then goes on at the service. Only for the
+                answer to a dispatch that was sent the batch waits longer, so that no id is lost.
             stop_on_failure: Whether to dispatch no more once one did not succeed. What is in flight
                 then is waited for.
 
