@@ -328,6 +328,7 @@ async def test_the_summary_adds_up_at_any_moment(project: Project) -> None:
             assert batch.summary.total == 15
             assert batch.summary.in_flight <= 4
             seen.append(str(batch.summary))
+            assert repr(batch) == f"<Batch: {batch.summary}>"
             if len(seen) == 6:
                 break
     after = batch.summary

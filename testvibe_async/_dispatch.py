@@ -36,7 +36,13 @@ from testvibe_async.errors import (
     VibeError,
 )
 from testvibe_async.events import Dispatched, Hooks, logger
-from testvibe_async.models import DispatchedGeneration, DispatchedRun, Generation, Run
+from testvibe_async.models import (
+    DEFAULT_CONFIG,
+    DispatchedGeneration,
+    DispatchedRun,
+    Generation,
+    Run,
+)
 from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -327,7 +333,7 @@ class _Certain(Generic[T]):
         site = (self.request.body or {}).get("siteUrl", found.site_url)
         return (
             _is_of(found, self.feature)
-            and found.config in {None, self.config or "Default"}
+            and found.config in {None, self.config or DEFAULT_CONFIG}
             and found.site_url in {None, site}
         )
 

@@ -92,6 +92,10 @@ class Batch(Generic[SnapshotT]):
         self._tasks: list[asyncio.Task[None]] = []
         self._flights: dict[asyncio.Task[Any], Flight] = {}
 
+    def __repr__(self) -> str:
+        """Say how its features stand."""
+        return f"<Batch: {self.summary}>"
+
     @property
     def refs(self) -> list[Ref]:
         """The names of all that is dispatched so far, in the order asked."""

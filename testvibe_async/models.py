@@ -48,6 +48,10 @@ __all__ = [
 SnapshotT_co = TypeVar("SnapshotT_co", covariant=True)
 
 
+DEFAULT_CONFIG = "Default"
+"""What the service calls the run configuration that a run has where none was asked for."""
+
+
 class Phase(StrEnum):
     """How far an operation is, derived from what the service says."""
 

@@ -10,14 +10,12 @@ import re
 from typing import TYPE_CHECKING
 
 from testvibe_async import ResponseError, TransportError
+from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from testvibe_async import VibeError
 
 __all__ = ["clean", "counted", "duration", "many", "reason", "unusual"]
-
-_USUAL_CONFIG = "Default"
-"""The configuration of a run that asks for none."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _UNPRINTABLE = re.compile(
@@ -58,7 +56,7 @@ def duration(seconds: float) -> str:
 
 def unusual(config: str | None) -> str | None:
     """Return a configuration's name, but for the usual one, which goes without saying."""
-    return None if config == _USUAL_CONFIG else config
+    return None if config == DEFAULT_CONFIG else config
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -24,12 +24,9 @@ if TYPE_CHECKING:
 
     from testvibe_async.models import GenerationLog
 
-__all__ = ["DEFAULT_CONFIG", "Entry", "Item", "Kind", "describe"]
+__all__ = ["Entry", "Item", "Kind", "describe"]
 
 Item = BatchItem[Run | Generation]
-
-DEFAULT_CONFIG = "Default"
-"""The service's name for the configuration that runs where none is named."""
 
 
 class Kind(StrEnum):

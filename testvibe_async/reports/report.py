@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Self, TypedDict
 from attrs import frozen
 
 from testvibe_async.errors import ConfigError
-from testvibe_async.models import Generation, GenerationLog, Run
+from testvibe_async.models import DEFAULT_CONFIG, Generation, GenerationLog, Run
 from testvibe_async.outcomes import BatchSummary, Verdict
 
 from .cases import CaseStatus
-from .entries import DEFAULT_CONFIG, Entry, Item, config_of, describe, feature_of
+from .entries import Entry, Item, config_of, describe, feature_of
 from .text import counted, distinct, one_line
 
 if TYPE_CHECKING:
