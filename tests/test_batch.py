@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,6 +114,20 @@ async def test_never_more_in_flight_than_asked() -> None:
         assert len(emulator.runs) == 2000
 
 
+async def test_no_more_than_32_are_dispatched_at_once(emulator: Emulator) -> None:
+    """However many may be in flight and go over the wire, 32 wait for their answer at once."""
+    emulator.fail("run_feature", Fault.delay(5))
+    features = [emulator.add_feature(f"Feature {number}").id for number in range(80)]
+    async with (
+        client_of(emulator, max_connections=100) as client,
+        client.project().run_features(features, max_in_flight=80),
+    ):
+        await asyncio.sleep(1)
+        assert emulator.count("run_feature") == 32
+        await asyncio.sleep(5)
+        assert emulator.count("run_feature") == 64
+
+
 async def test_one_that_can_not_start_is_an_item(project: Project) -> None:
     """A 404 or 409 is the item's error, and the others go on."""
     items = await project.run_features(["Checkout", "No such", "Checkout with gift card"])
@@ -149,6 +165,28 @@ async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Pro
     assert len(emulator.requests) == asked
     assert [item async for item in batch] == []
     assert ours() == []
+
+
+async def test_leaving_ends_the_iteration_of_another_task(project: Project) -> None:
+    """A task that waits for the next item hears that the batch was left, though all goes on."""
+    async with project.run_features(["Checkout"]) as batch:
+        other = asyncio.ensure_future(anext(batch))
+        await asyncio.sleep(1)
+
+    with pytest.raises(StopAsyncIteration):
+        async with asyncio.timeout(60):
+            await other
+
+
+async def test_a_batch_that_was_left_leaves_no_timer(project: Project) -> None:
+    """Nothing in the event loop keeps a batch that was left before its time was over."""
+    async with project.run_features(["Checkout"], timeout=1000) as batch:
+        await asyncio.sleep(1)
+    left = weakref.ref(batch)
+    del batch
+    gc.collect()
+
+    assert left() is None
 
 
 async def test_a_cancelled_batch_names_what_it_dispatched(

@@ -309,6 +309,31 @@ class TestLostRuns:
         assert len(emulator.runs) == 1
         assert emulator.count("run_feature") == 2
 
+    async def test_where_the_second_try_is_not_sent_nobody_knows_still(
+        self, emulator: Emulator
+    ) -> None:
+        """That the second POST found no connection does not tell what the first did."""
+        async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+            emulator.fail("list_runs", Fault.status(404))
+            emulator.fail("run_feature", Fault.lost(), times=1)
+            send = client._transport._http.send
+            posts = 0
+
+            async def unreachable_after_the_first(request: Request[Any]) -> Response:
+                nonlocal posts
+                posts += request.method == "POST"
+                if posts > 1:
+                    raise NotSentError("could not connect", method="POST", url="")
+                return await send(request)
+
+            client._transport._http.send = unreachable_after_the_first  # type: ignore[method-assign]
+
+            with pytest.raises(DispatchUnknownError, match=r"second try failed: .*not connect"):
+                await client.project().run_feature("Checkout", retry_unknown=True)
+
+        assert posts == 2
+        assert len(emulator.runs) == 1
+
     async def test_it_is_sent_again_where_that_was_asked_for(
         self, emulator: Emulator, project: Project
     ) -> None:
@@ -354,6 +379,24 @@ async def test_what_a_late_answer_tells_of_is_not_found_by_another(
     assert not first.adopted
     assert isinstance(second, DispatchUnknownError)
     assert refs == [first.ref]
+
+
+async def test_a_dispatch_to_another_project_hinders_no_finding(
+    emulator: Emulator, client: Client
+) -> None:
+    """What waits for its answer in one project has no claim on a run of another."""
+    other = emulator.add_project("Other")
+    emulator.add_feature("Checkout", project=other)
+    emulator.fail("run_feature", Fault.delay(10), times=1)
+    emulator.fail("run_feature", Fault.lost(), skip=1, times=1)
+    waiting = asyncio.ensure_future(client.project(other.id).run_feature("Checkout"))
+    await asyncio.sleep(0.5)
+
+    operation = await client.project().run_feature("Checkout")
+
+    assert operation.adopted
+    assert not waiting.done()
+    assert not (await waiting).adopted
 
 
 async def test_a_run_of_another_site_is_not_ours(emulator: Emulator, project: Project) -> None:
@@ -620,11 +663,14 @@ class TestCancelling:
 
             assert emulator.count("run_feature") == 1
 
-    async def test_a_lost_answer_is_settled_after_the_caller_left(self, emulator: Emulator) -> None:
+    @pytest.mark.parametrize("fault", ANSWER_LOST)
+    async def test_a_lost_answer_is_settled_after_the_caller_left(
+        self, emulator: Emulator, fault: Fault
+    ) -> None:
         """The id of a run whose answer was lost still reaches the hook of a cancelled caller."""
         heard: list[Dispatched] = []
         async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
-            emulator.fail("run_feature", Fault.lost())
+            emulator.fail("run_feature", fault)
             emulator.fail("list_runs", Fault.delay(5))
             caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
             await asyncio.sleep(1)

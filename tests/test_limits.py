@@ -104,6 +104,16 @@ async def test_of_two_rests_the_longer_one_counts(first: float, second: float) -
     assert traffic.began == {1: max(first, 1.0 + second)}
 
 
+async def test_a_shorter_rest_does_not_end_a_longer_one() -> None:
+    """Who comes after a second rest, that is over before the first, waits for the first."""
+    traffic = Traffic(Gate(1))
+    traffic.gate.rest(20.0)
+    await asyncio.sleep(1.0)
+    traffic.gate.rest(2.0)
+    await traffic.pass_through(1)
+    assert traffic.began == {1: 20.0}
+
+
 async def test_a_rest_of_nothing_holds_up_nobody() -> None:
     """A rest of 0 s is none."""
     traffic = Traffic(Gate(1))

@@ -10,12 +10,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
 from testvibe_async import (
     Client,
+    ClientClosedError,
+    ConfigError,
     ConflictError,
     ForbiddenError,
     GenerationRef,
@@ -40,7 +43,7 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async import Project, RunOperation
+    from testvibe_async import Project, Ref, RunOperation
 
 RUN_SECONDS = 30.0
 
@@ -303,6 +306,18 @@ class TestPolling:
         assert not following.done()
         following.cancel()
 
+    async def test_a_look_that_shows_nothing_new_is_an_observation(
+        self, operation: RunOperation
+    ) -> None:
+        """`observed_at` moves on where the same answer comes again."""
+        seen = await operation.poll()
+        long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+        operation._state.observed_at = long_ago
+
+        assert await operation.poll() is seen
+        assert operation.observed_at is not None
+        assert operation.observed_at > long_ago
+
     async def test_a_poll_of_what_is_unknown(self, client: Client, emulator: Emulator) -> None:
         """A look at a run that the service does not know says so."""
         ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
@@ -326,6 +341,20 @@ class TestPolling:
 
         assert seen_late is newer
         assert operation.status == "running"
+
+    async def test_an_end_that_comes_late_is_the_end(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """An answer that was overtaken by a newer one still counts where it tells of the end."""
+        end = {"status": "passed", "finishedUtc": "2026-06-10T14:32:07Z"}
+        emulator.fail("get_run", Fault.delay(10), times=1)
+        emulator.fail("get_run", Fault.edit(lambda run: run | end), times=1)
+        late = asyncio.ensure_future(operation.poll())
+        await asyncio.sleep(1)
+        assert not (await operation.poll()).is_finished
+
+        assert (await late).is_success
+        assert operation.done
 
     async def test_nothing_overwrites_a_terminal_state(
         self, emulator: Emulator, operation: RunOperation
@@ -613,6 +642,19 @@ class TestObserving:
         assert caught.value.ref == operation.ref
         assert (await operation).is_success
 
+    async def test_a_session_that_was_closed_is_told_at_once(self, emulator: Emulator) -> None:
+        """A wait whose client was given a session ends at the first look after its close."""
+        session = aiohttp.ClientSession()
+        async with client_of(emulator, session=session) as client:
+            operation = await client.project().run_feature("Checkout")
+            await session.close()
+
+            with pytest.raises(ConfigError, match=r"session .* is closed") as caught:
+                await operation
+
+        assert caught.value.ref == operation.ref
+        assert now() < 4
+
     @pytest.mark.parametrize(
         "fault",
         [
@@ -708,6 +750,17 @@ class TestObserving:
         assert caught.value.ref == operation.ref
         gone.remove()
         assert (await operation).is_success
+
+    async def test_what_was_attached_and_seen_has_the_grace(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """An attached run that was seen once may be missing for a moment, as one of our own."""
+        async with client_of(emulator) as other:
+            attached = other.attach(operation.ref)
+            await attached.poll()
+            emulator.fail("get_run", Fault.status(404), times=2)
+
+            assert (await attached).is_success
 
     async def test_what_nobody_ever_saw_has_no_grace(
         self, emulator: Emulator, client: Client
@@ -1082,6 +1135,22 @@ class TestMany:
 
         assert caught.value.ref == bad.ref
         assert [operation async for operation in ends] == [good]
+
+    async def test_a_closed_client_is_told_once_for_each(self, emulator: Emulator) -> None:
+        """finished() of a closed client's operations raises for each of them, and then ends."""
+        async with client_of(emulator) as client:
+            operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+        ends = client.finished(operations)
+        refs: list[Ref | None] = []
+        async with asyncio.timeout(60):
+            for _ in operations:
+                with pytest.raises(ClientClosedError) as caught:
+                    await anext(ends)
+                refs.append(caught.value.ref)
+
+            assert [operation async for operation in ends] == []
+
+        assert refs == [operation.ref for operation in operations]
 
     async def test_leaving_early_ends_the_polling_of_many(
         self, emulator: Emulator, client: Client

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import sys
+import weakref
 from contextvars import ContextVar
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ import pytest
 
 from tests.conftest import client_of
 from testvibe_async import (
+    ClientClosedError,
     ConfigError,
     Generation,
     LookFailed,
@@ -342,6 +345,20 @@ async def test_a_dropped_operation_is_forgotten(client: Client, project: Project
         await (await project.run_feature("Checkout"))
 
     assert len(client._poller._states) <= 1
+
+
+async def test_a_closed_client_leaves_no_timer(emulator: Emulator) -> None:
+    """Nothing in the event loop keeps a client that was closed in the middle of a wait."""
+    async with client_of(emulator, poll_interval=100.0) as client:
+        wait = asyncio.ensure_future((await client.project().run_feature("Checkout")).wait())
+        await asyncio.sleep(1)
+    with pytest.raises(ClientClosedError):
+        await wait
+    poller = weakref.ref(client._poller)
+    del client, wait
+    gc.collect()
+
+    assert poller() is None
 
 
 def a_plan_of(seconds: Any) -> PollPlan:

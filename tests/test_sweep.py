@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import Hooks, ListRested, Operation, Run, StatusChanged, _poller, _sweep
+from testvibe_async import (
+    Hooks,
+    ListRested,
+    Operation,
+    Run,
+    RunRef,
+    StatusChanged,
+    _poller,
+    _sweep,
+)
 from testvibe_async._json import read_rows
 from testvibe_async._sweep import Glance, Sweep
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -96,6 +107,25 @@ async def test_a_list_of_many_may_take_as_long_as_their_reads(
     lists, reads = counts(emulator)
     assert lists > 1
     assert reads <= COUNT + ROUNDS
+
+
+@pytest.mark.parametrize(("seconds", "is_read"), [(3.8, True), (4.2, False)])
+async def test_a_list_is_given_2_ms_for_each_of_many(
+    emulator: Emulator, client: Client, seconds: float, *, is_read: bool
+) -> None:
+    """A list of 2,000 may take 4 s to answer, though they are looked at every second."""
+    refs = [
+        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
+        for number in range(1, 2001)
+    ]
+    operations = [client.attach(ref) for ref in refs]
+    sweep = Sweep(client._transport, refs[0], interval=1.0, hooks=Hooks())
+    emulator.fail("list_runs", Fault.delay(seconds))
+
+    glance = await sweep.look([operation._state for operation in operations])
+
+    assert (glance is not None) == is_read
+    assert now() == pytest.approx(min(seconds, 4), abs=0.1)
 
 
 async def test_an_answer_older_than_the_list_does_not_take_its_news_back(
@@ -193,6 +223,40 @@ async def test_the_phase_of_one_that_is_only_awaited_is_taken_from_the_list(
         await wait
 
     assert len(heard) == 10
+
+
+async def test_what_the_list_shows_as_going_on_is_observed(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """`observed_at` is the time of the list, where that stands in for a reading by id."""
+    operations = await dispatched(project, 5)
+    wait = asyncio.ensure_future(client.gather(*operations))
+    await asyncio.sleep(12)
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    for operation in operations:
+        operation._state.observed_at = long_ago
+    reads = emulator.count("get_run")
+    await asyncio.sleep(4)
+
+    assert emulator.count("get_run") < reads + len(operations)
+    assert long_ago not in [operation.observed_at for operation in operations]
+    await wait
+
+
+async def test_what_was_never_seen_is_read_by_id_first(
+    emulator: Emulator, project: Project
+) -> None:
+    """Of an operation that was attached a list tells too little, though it shows it."""
+    refs = [operation.ref for operation in await dispatched(project, 5)]
+    async with client_of(emulator) as other:
+        operations = [other.attach(ref) for ref in refs]
+        wait = asyncio.ensure_future(other.gather(*operations))
+        await asyncio.sleep(2)
+
+        assert emulator.count("list_runs") == 1
+        assert [operation.phase for operation in operations] == ["queued"] * 5
+        assert None not in [operation.snapshot for operation in operations]
+        await wait
 
 
 async def test_no_operation_goes_unread_for_longer_than_a_minute() -> None:
@@ -619,6 +683,23 @@ async def test_the_event_tells_of_a_list_that_rests(emulator: Emulator) -> None:
 
     assert [(event.operation, event.seconds) for event in heard] == [("list_runs", 600.0)]
     assert heard[0].error is not None
+
+
+async def test_a_list_that_does_not_earn_its_price_is_tried_again_each_minute() -> None:
+    """A list that shows less than it costs rests for 60 s, again and again."""
+    heard: list[ListRested] = []
+    scenario = Scenario(run_queue=(0, 0), run_duration=(200, 200), failing_runs=0)
+    async with (
+        Emulator(scenario=scenario) as emulator,
+        client_of(emulator, hooks=Hooks(on_list_rested=heard.append)) as client,
+    ):
+        emulator.fail("list_runs", Fault.body(b"[]"))
+        await client.gather(*await dispatched(client.project(), 5))
+
+    at = [request.at for request in emulator.requests if request.operation == "list_runs"]
+    assert [(event.seconds, event.error) for event in heard] == [(60.0, None)] * 4
+    assert len(at) == 4
+    assert [later - earlier for earlier, later in pairwise(at)] == pytest.approx([63] * 3, abs=3.5)
 
 
 async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Client) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from attrs import fields
+from attrs import evolve, fields
 from yarl import URL
 
 from tests.conftest import client_of
@@ -39,6 +39,7 @@ from testvibe_async import (
     VibeError,
     _http,
 )
+from testvibe_async._endpoints import LIST_PROJECTS
 from testvibe_async._protocol import Response
 from testvibe_async.testing import Fault
 
@@ -378,6 +379,19 @@ async def test_a_request_may_take_so_long(emulator: Emulator, timeout: float) ->
         with pytest.raises(OutcomeUnknownError, match=f"within {timeout:g} s"):
             await client.list_projects()
         assert timeout - 1e-6 <= now() - before <= timeout + 1
+
+
+@pytest.mark.parametrize(("patience", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
+async def test_patience_is_never_longer_than_the_timeout(
+    emulator: Emulator, patience: float, seconds: float
+) -> None:
+    """What one request may take is less than the client's timeout, or that at most."""
+    request = evolve(LIST_PROJECTS.request(), patience=patience)
+    async with client_of(emulator, timeout=2.0, retry=ONCE) as client:
+        emulator.fail("list_projects", Fault.hang())
+        with pytest.raises(OutcomeUnknownError, match=f"within {seconds:g} s"):
+            await client._transport.call(request)
+    assert now() == pytest.approx(seconds, abs=0.1)
 
 
 # Retries

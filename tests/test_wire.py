@@ -645,6 +645,13 @@ def test_a_list_is_the_same_in_whatever_pieces_it_is_decoded(
         assert list(read_rows(mark + text.encode())) == rows
 
 
+@pytest.mark.parametrize("piece", range(1, 12))
+def test_a_number_may_be_cut_anywhere(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exponent belongs to its number, though what is before it is a number as well."""
+    monkeypatch.setattr(_json, "PIECE_BYTES", piece)
+    assert list(read_rows(b"[1e+5,2E-3,-1.5e+7]")) == [1e5, 2e-3, -1.5e7]
+
+
 @given(cut=st.integers(1, 60), piece=st.integers(1, 7))
 def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> None:
     """However it is decoded, what is whole is given, and then the fault is told."""
