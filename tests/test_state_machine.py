@@ -161,6 +161,8 @@ class Wait:
     began: float
     timeout: float | None = None
     is_poll: bool = False
+    was_known: bool = field(init=False)
+    """Whether the service told of all of it before: when it began, or a look ended."""
     changes: list[Transition[Any]] = field(factory=list["Transition[Any]"])
     """What an iteration brought."""
     leaves: bool = False
@@ -319,7 +321,10 @@ class Game(RuleBasedStateMachine):
 
         async def work() -> None:
             TROUBLE.set(TROUBLES["late"] if is_late else None)
-            await handle.operation.poll()
+            try:
+                await handle.operation.poll()
+            finally:  # a look that is late may tell of it before this one is judged
+                wait.was_known = handle.operation._state.is_known
 
         wait = Wait(handle.wire, [handle.operation], self.loop.time(), is_poll=True)
         self.add_wait(wait, work())
@@ -328,6 +333,7 @@ class Game(RuleBasedStateMachine):
         wait.task = self.loop.create_task(work)
         wait.task.add_done_callback(lambda _: setattr(wait, "ended", self.loop.time()))
         wait.wire.wants([operation._state.request for operation in wait.operations])
+        wait.was_known = all(operation._state.is_known for operation in wait.operations)
         self.waits.append(wait)
 
     @precondition(lambda self: self.under_way)
@@ -472,7 +478,7 @@ class Game(RuleBasedStateMachine):
         state = operation._state
         unseen = wait.ended - max(state.began, wait.wire.seen.get(id(state.request), 0.0))
         if isinstance(error, OperationNotFoundError):
-            return unseen >= GRACE - A_MOMENT or not state.is_known
+            return unseen >= GRACE - A_MOMENT or not (state.is_known and wait.was_known)
         if wait.is_poll:  # one look failed, or told of the generation before
             return error.__cause__ is not None or isinstance(operation, GenerationOperation)
         return unseen >= OUTAGE - A_MOMENT or self.is_superseded(operation)
