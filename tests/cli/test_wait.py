@@ -153,10 +153,12 @@ async def test_error_of_no_operation_ends_the_wait() -> None:
 
 async def test_operation_of_another_server(call: Call) -> None:
     """The key is never sent to the server that a ref names, but to the one that is configured."""
+    refs = await dispatched(call, "Checkout")
     ref = RunRef(server="http://127.0.0.1:1", project="p", run_id=1).to_json()
-    ended = await call("wait", ref)
+    ended = await call("wait", *refs, ref)
     assert (ended.code, ended.output) == (2, "")
-    assert "run 1 is an operation of http://127.0.0.1:1" in ended.errors
+    assert ended.errors.startswith("testvibe-async: run 1 is an operation of http://127.0.0.1:1")
+    assert ended.errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(

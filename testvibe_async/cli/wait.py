@@ -72,8 +72,10 @@ async def wait_for(
         common: The options of the command.
     """
     async with watching(common) as watch:
-        refs = name(watch.connection)
-        ends = ends_of(watch.connection.client, refs, timeout=timeout)
+        client, refs = watch.connection.client, name(watch.connection)
+        for ref in refs:
+            client.attach(ref)  # One of another server is refused before any is waited for.
+        ends = ends_of(client, refs, timeout=timeout)
         for ref in refs:
             watch.board.follow(ref)
         items = await watch.collect(aclosing(ends))
