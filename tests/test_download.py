@@ -241,12 +241,13 @@ async def test_a_project_downloads_any_of_its_runs(tmp_path: Path) -> None:
 
 
 @on_real_time
-async def test_a_run_without_artifacts_leaves_an_empty_directory(tmp_path: Path) -> None:
-    """Nothing uploaded is nothing downloaded, and no error."""
+async def test_nothing_to_download_leaves_no_directory(tmp_path: Path) -> None:
+    """Nothing uploaded, or nothing of these kinds, is nothing downloaded, and no error."""
     async with finished_run(tmp_path) as case:
+        assert await case.download(kinds={"nothing"}) == []
         case.list_as()
         assert await case.download() == []
-        assert case.files() == {}
+        assert not case.directory.exists()
 
 
 @on_real_time

@@ -66,6 +66,8 @@ async def download_artifacts(  # noqa: PLR0913 - each by name
         )
     links = _Links(transport, GET_RUN_ARTIFACTS.request(project=project, run=run_id))
     files = [file for file in await links.read() if kinds is None or file.artifact.kind in kinds]
+    if not files:
+        return []
     root = Path(directory)
     await in_thread(partial(root.mkdir, parents=True, exist_ok=True))
     await _Downloads(transport, links, root, on_progress).fetch(files, max_at_once)

@@ -404,7 +404,7 @@ class Project:
 
         Args:
             run_id: The service's `runId`.
-            directory: Where to put them. It is made if it is not there.
+            directory: Where to put them. It is made if it is not there, and there are any.
             kinds: Such as `{"trace", "screenshot"}`; None for all.
             on_progress: Called in the event loop about every 256 KiB, and when a file is finished.
                 What it raises ends the downloads, and is raised here.

@@ -177,13 +177,36 @@ async def test_download_shows_how_far_it_is(
 
 
 async def test_download_of_some_kinds(failed: str, call: Call, tmp_path: Path) -> None:
-    """Only the kinds asked for are fetched; none of a kind that is not there."""
-    for kinds, number in ((("trace",), 1), (("trace", "screenshot"), 2), (("nosuch",), 0)):
+    """Only the kinds asked for are fetched."""
+    for kinds in (("trace",), ("trace", "screenshot"), ("trace", "nosuch")):
         options = [word for kind in kinds for word in ("--kind", kind)]
         ended = await call("runs", "download", failed, str(tmp_path / "files"), *options, "--json")
-        assert ended.code == 0
-        assert len(json.loads(ended.output)) == number
-    assert ended.errors == "Run 214 has left no such files, or none yet.\n"
+        assert (ended.code, ended.errors) == (0, "")
+        assert len(json.loads(ended.output)) == len({*kinds} - {"nosuch"})
+
+
+async def test_download_of_kinds_that_are_not_there(
+    failed: str, call: Call, tmp_path: Path
+) -> None:
+    """The kinds that the run does have are named, and no empty folder is left."""
+    kinds = ("--kind", "bogus", "--kind", "nosuch")
+    ended = await call("runs", "download", failed, str(tmp_path / "files"), *kinds)
+    assert (ended.code, ended.output) == (2, "")
+    assert ended.errors == (
+        "testvibe-async: run 214 has no files of kind bogus or nosuch; "
+        "it has report, screenshot, trace\n"
+    )
+    assert not (tmp_path / "files").exists()
+
+
+async def test_download_of_a_run_without_files(call: Call, tmp_path: Path) -> None:
+    """A run that has left nothing yet is no wrong call, whatever kind was asked for."""
+    await call("run", "Wishlist")
+    for kinds in ((), ("--kind", "trace")):
+        ended = await call("runs", "download", "214", str(tmp_path / "files"), *kinds)
+        assert (ended.code, ended.output) == (0, "")
+        assert ended.errors == "Run 214 has left no files, or none yet.\n"
+    assert not (tmp_path / "files").exists()
 
 
 async def test_download_that_fails(

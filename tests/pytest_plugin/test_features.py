@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
-from tests.pytest_plugin.conftest import ENDLESS
-from testvibe_async.testing import Fault
+from tests.pytest_plugin.conftest import ENDLESS, SHOP
+from testvibe_async.testing import Fault, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
+
+NO_DIRECTORY = "Re: ../turns/??"
 
 
 def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
@@ -201,6 +204,12 @@ class TestWithoutTests:
 class TestArtifacts:
     """The files that a failed run left."""
 
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """One where a feature fails whose name is no directory's."""
+        outcomes = {**SHOP.outcomes, NO_DIRECTORY: Outcome(run_status="failed")}
+        return {"scenario": evolve(SHOP, outcomes=outcomes)}
+
     def test_those_of_failures_are_downloaded(
         self, inner: Inner, service: Emulator, tmp_path: Path
     ) -> None:
@@ -214,8 +223,7 @@ class TestArtifacts:
 
     def test_their_directory_has_a_plain_name(self, inner: Inner, service: Emulator) -> None:
         """Whatever the name of a feature holds, they stay in one directory below the given one."""
-        service.add_feature("Re: ../turns/??")
-        service.fail("get_run", Fault.edit(lambda run: {**run, "status": "failed"}))
+        service.add_feature(NO_DIRECTORY)
 
         inner.features("--testvibe-artifacts=found", "--testvibe-select=Re:*", "-q")
 

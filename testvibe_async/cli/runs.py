@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App
 from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
-from testvibe_async import RunRef
+from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli import details, say
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.downloads import download as download_files
@@ -18,6 +18,8 @@ from testvibe_async.cli.wait import wait_for
 from testvibe_async.cli.words import many
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from testvibe_async import Run
     from testvibe_async.cli.common import Connection
 
@@ -174,7 +176,7 @@ async def download(
 
     Args:
         run: The run's id.
-        directory: Where to put them; it is made if it is not there.
+        directory: Where to put them; it is made if it is not there, and there are any.
         kind: Only files of this kind: trace, screenshot, video or report. May be repeated.
         common: The options of every command.
     """
@@ -183,11 +185,21 @@ async def download(
         paths = await download_files(
             connection.project, run, directory, output=output, kinds=set(kind) or None
         )
+        if kind and not paths:
+            await _refuse_kinds(connection, run, kind)
     output.document(paths)
     for path in paths:
         output.say(str(path))
     if not paths:
-        output.note(f"Run {run} has left no such files, or none yet.")
+        output.note(f"Run {run} has left no files, or none yet.")
+
+
+async def _refuse_kinds(connection: Connection, run: int, kinds: Sequence[str]) -> None:
+    """Name the kinds that a run has in place of those asked for; one without files has none."""
+    artifacts = await connection.project.get_run_artifacts(run)
+    if artifacts:
+        there = ", ".join(sorted({each.kind for each in artifacts}))
+        raise ConfigError(f"run {run} has no files of kind {' or '.join(kinds)}; it has {there}")
 
 
 def _passed(run: Run) -> str | None:
