@@ -172,6 +172,7 @@ def test_a_key_that_the_service_refuses_is_not_stored(
     assert (ended.code, ended.output) == (3, "")
     assert UnauthorizedError.__name__ in ended.errors
     assert KEY_OF_NOBODY[8:] not in ended.errors
+    assert " (401 unauthorized); the key was not stored\n" in ended.errors
     assert not file.exists()
 
 

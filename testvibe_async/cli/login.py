@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from testvibe_async import Client, ConfigError
+from testvibe_async import Client, ConfigError, ResponseError
 from testvibe_async._config_files import read_user_file
 from testvibe_async._forms import require_api_key, require_encrypted, server_name
 from testvibe_async.cli.common import COMMON, Common, Flag
@@ -44,7 +44,11 @@ def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
     require_encrypted(server, allow_http=common.allow_http)
     api_key = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline().strip()
     require_api_key(api_key)
-    projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
+    try:
+        projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
+    except ResponseError as error:
+        error.add_note("the key was not stored")
+        raise
     path = store_key(server, api_key)
     output = common.output
     output.document({"server": server, "path": path, "projects": projects})

@@ -38,6 +38,9 @@ def error_sentence(error: VibeError) -> str:
 
 
 def _advice(error: ResponseError) -> str:
+    """Return what to add: what the command noted of it, else what its kind calls for."""
+    if notes := getattr(error, "__notes__", ()):
+        return f"; {'; '.join(notes)}"
     if isinstance(error, UnauthorizedError):
         return "; testvibe-async settings shows the key in force"
     if isinstance(error, FeatureNotGeneratedError):
