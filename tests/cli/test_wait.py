@@ -161,6 +161,23 @@ async def test_operation_of_another_server(call: Call) -> None:
     assert ended.errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["login.feature", "-"])
+async def test_file_that_is_not_json(
+    name: str, call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is named, and nothing is said of the shell, which had no part in it."""
+    text = b"Feature: Login\n"
+    (machine / "repository" / name).write_bytes(text)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    ended = await call("wait", "--file", name)
+    shown = "standard input" if name == "-" else name
+    assert (ended.code, ended.output) == (2, "")
+    assert ended.errors == (
+        f"testvibe-async: {shown} is not JSON from 'Feature: Login' on: "
+        "give what 'run --json' printed\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -18,7 +18,7 @@ from testvibe_async import ConfigError, Ref
 from testvibe_async.cli.sentences import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from testvibe_async.cli.common import Common
@@ -51,16 +51,18 @@ def wait_command(refs: Sequence[Ref], common: Common) -> str:
     return shlex.join([NAME, "wait", *words, *options])
 
 
-def read_refs(texts: Iterable[str]) -> list[Ref]:
+def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> list[Ref]:
     """Return the refs that texts hold, each once.
 
     Args:
-        texts: JSON of any form, in which there are refs as `Ref.to_json` writes them.
+        typed: JSON of any form, in which there are refs as `Ref.to_json` writes them.
+        files: More of that, by the name of the file that it is from.
 
     Raises:
         ConfigError: There is none, or a text is no JSON.
     """
-    refs = {ref.key: ref for text in texts for ref in _refs_in(text)}
+    texts = [*((None, text) for text in typed), *(files or {}).items()]
+    refs = {ref.key: ref for file, text in texts for ref in _refs_in(text, file)}
     if not refs:
         raise ConfigError(
             "which operations? Give refs as JSON, or --file FILE with what 'run --json' printed; "
@@ -88,7 +90,7 @@ def _stored(texts: Sequence[str]) -> Path | None:
     return path
 
 
-def _refs_in(text: str) -> Iterator[Ref]:
+def _refs_in(text: str, file: str | None) -> Iterator[Ref]:
     """Yield the refs of a text of JSON values, one after the other, however deep they are."""
     decoder = json.JSONDecoder()
     text = text.strip()
@@ -96,11 +98,15 @@ def _refs_in(text: str) -> Iterator[Ref]:
         try:
             value, end = decoder.raw_decode(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"{text[:40]!r} is no ref: it is not JSON; quote it for the shell with '…'"
-            ) from error
+            raise ConfigError(_no_json(text[:40], file)) from error
         yield from _refs_of(value)
         text = text[end:].lstrip()
+
+
+def _no_json(text: str, file: str | None) -> str:
+    if file is None:
+        return f"{text!r} is no ref: it is not JSON; quote it for the shell with '…'"
+    return f"{file} is not JSON from {text!r} on: give what 'run --json' printed"
 
 
 def _refs_of(value: object) -> Iterator[Ref]:

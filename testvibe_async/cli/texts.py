@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError
 
-__all__ = ["TextFile", "read_text"]
+__all__ = ["TextFile", "name_of", "read_text"]
 
 TextFile: TypeAlias = Annotated[Path, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)]
 """The type of an option that names a file with a text; `-` for standard input."""
@@ -32,8 +32,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{_shown(path)} is no text in UTF-8 (byte {error.start})") from error
+        raise ConfigError(f"{name_of(path)} is no text in UTF-8 (byte {error.start})") from error
 
 
-def _shown(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """Return what to call the place of a text."""
     return "standard input" if str(path) == "-" else str(path)

@@ -11,7 +11,7 @@ from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import NO_FILES, Files, Seconds
 from testvibe_async.cli.pickup import read_refs
-from testvibe_async.cli.texts import TextFile, read_text
+from testvibe_async.cli.texts import TextFile, name_of, read_text
 from testvibe_async.cli.watch import watching
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def wait(
         common: The options of every command.
     """
     files.check()
-    named = read_refs([*refs, *([] if file is None else [read_text(file)])])
+    named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
     return await wait_for(lambda _: named, timeout=timeout, files=files, common=common)
 
 
