@@ -116,11 +116,11 @@ async def test_what_could_not_be_dispatched_is_told_apart(call: Call) -> None:
     assert "--on-conflict generate" in ended.errors
 
 
-async def test_quiet_dispatch_says_nothing(emulator: Emulator, call: Call) -> None:
-    """With --quiet only what went wrong is told."""
+async def test_quiet_dispatch_names_the_runs_alone(emulator: Emulator, call: Call) -> None:
+    """With --quiet the runs are named, for nothing else tells their ids, and no remark is made."""
     ended = await call("run", "Checkout", "--quiet")
-    assert (ended.code, ended.output, ended.errors) == (0, "", "")
-    assert len(emulator.runs) == 1
+    (run,) = emulator.runs
+    assert (ended.code, ended.output, ended.errors) == (0, f"Checkout\t\trun {run}\n", "")
 
 
 async def test_wait_until_all_passed(emulator: Emulator, call: Call) -> None:

@@ -42,7 +42,7 @@ def dispatched(items: Sequence[Item], board: Board, common: Common) -> Ending:
     output.document(ending.document)
     rows = [(item.feature_name, item.config, item.ref) for item in items if item.ref]
     if rows:
-        output.table(("Feature", "Config", "Operation"), rows)
+        output.table(("Feature", "Config", "Operation"), rows, was_asked_for=True)
     if errors := ending.story(width=None):
         to_all(str(errors))
     if ending.in_flight and not output.is_json and not output.is_quiet:
