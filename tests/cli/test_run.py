@@ -448,6 +448,21 @@ async def test_dispatch_under_way_ends_first(emulator: Emulator, call: Call) -> 
     assert f"  run {run.id}  Wishlist\n" in ended.errors
 
 
+async def test_reader_that_went_away_pressed_nothing(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody reads any more nothing is said of Ctrl-C, and what goes on is named."""
+
+    def write(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("testvibe_async.cli.view.line", write)
+    ended = await call("run", "--all", "--wait", "--max-in-flight", "1")
+    assert ended.code == 141
+    assert ended.errors.startswith("\nIn flight, and the service goes on:\n")
+    assert len(emulator.active_runs()) == 1
+
+
 async def test_dispatch_that_was_stopped_names_what_was_dispatched(
     emulator: Emulator, call: Call
 ) -> None:

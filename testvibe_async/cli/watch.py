@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from attrs import frozen
 
 from testvibe_async import GenerationRef, Verdict, VibeError
@@ -80,7 +82,7 @@ class Watch:
                         self.board.settle(item)
                         items.append(item)
                 except asyncio.CancelledError:
-                    if self.board.standing.waiting:
+                    if self.board.standing.waiting and not _is_broken_off():
                         say.to_all(STOPPING)
                     raise
         return items
@@ -146,6 +148,11 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
 
     logs = await asyncio.gather(*map(read, failed))
     return {ref.request_id: log for ref, log in zip(failed, logs, strict=True) if log}
+
+
+def _is_broken_off() -> bool:
+    """Say whether `each_change` cancelled its body, as where nobody reads the output any more."""
+    return anyio.current_effective_deadline() == -inf
 
 
 def _shown(board: Board, output: Output, *, events: bool) -> AbstractContextManager[object]:
