@@ -143,11 +143,17 @@ def test_story_has_failed_tests_then_errors() -> None:
 
 
 def test_configuration_is_named_where_it_is_not_the_usual() -> None:
-    """A run that was attached tells its configuration itself."""
+    """As in the lines before, the usual goes without saying, also where it was asked for by name.
+
+    A run that was attached tells its configuration itself.
+    """
     for config, name in (("Mobile", "Checkout [Mobile]"), ("Default", "Checkout")):
         run = Run(214, RunStatus.FAILED, 12, "Checkout", config, tests=(CASE,))
-        text = str(ending(item(ref=RUN, outcome=run)).story(width=None))
-        assert text.startswith(f"{name}, run 214\n")
+        for asked in (None, config):
+            text = str(ending(item(ref=RUN, outcome=run, config=asked)).story(width=None))
+            assert text.startswith(f"{name}, run 214\n")
+        text = str(ending(item(error=refused(), config=config)).story(width=None))
+        assert text.startswith(f"{name}\n")
 
 
 def test_story_without_trouble_is_empty() -> None:

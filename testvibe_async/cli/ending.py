@@ -177,7 +177,8 @@ def _has_failed(item: Item) -> bool:
 def _name(item: Item) -> str:
     config = item.config
     if config is None and isinstance(item.outcome, Run):
-        config = unusual(item.outcome.config)
+        config = item.outcome.config
+    config = unusual(config)
     return f"{item.feature_name} [{config}]" if config else item.feature_name
 
 
