@@ -40,16 +40,21 @@ ERROR = NotSentError("refused", method="GET", url="https://testvibe.example/x")
 EVENTS: list[tuple[Event, str, int, str]] = [
     (Dispatched(REF), "on_dispatched", logging.INFO, "Dispatched ref=run 214 adopted=False"),
     (
-        RequestFinished("get_run", "GET", "https://h/x", status=None, seconds=0.25),
+        RequestFinished(
+            "get_run", "GET", "https://h/x", status=None, seconds=0.0015408720000777976
+        ),
         "on_request",
         logging.DEBUG,
-        "RequestFinished operation=get_run method=GET url=https://h/x status=None seconds=0.25",
+        "RequestFinished operation=get_run method=GET url=https://h/x status=None seconds=0.00154",
     ),
     (
-        RetryScheduled("get_run", ERROR, attempt=2, delay=0.5),
+        RetryScheduled("get_run", ERROR, attempt=2, delay=0.4766966975032717),
         "on_retry",
         logging.INFO,
-        "RetryScheduled operation=get_run error=GET https://testvibe.example/x: refused attempt=2",
+        (
+            "RetryScheduled operation=get_run error=GET https://testvibe.example/x: refused"
+            " attempt=2 delay=0.477"
+        ),
     ),
     (
         StatusChanged(REF, Transition(Phase.ACTIVE, "running", datetime(2026, 6, 10, tzinfo=UTC))),

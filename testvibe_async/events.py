@@ -211,5 +211,10 @@ class _Line:
 
     def __str__(self) -> str:
         event = self._event
-        values = (f"{name}={getattr(event, name)!s}" for name in fields_dict(type(event)))
+        values = (f"{name}={_shown(getattr(event, name))}" for name in fields_dict(type(event)))
         return f"{type(event).__name__} {' '.join(values)}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as a log shows it: a time with three digits that count."""
+    return str(float(f"{value:.3g}") if isinstance(value, float) else value)
