@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 SERVE = ("-m", "testvibe_async.cli", "mcp", "--http", "0")
 
-WITHOUT_MCP = """
+WITHOUT = """
 import sys
-sys.modules["mcp"] = None
+sys.modules.update(dict.fromkeys(sys.argv[1:]))
 from testvibe_async.cli import main
 sys.argv = ["testvibe-async", "mcp"]
 main()
 """
+"""Is the command `mcp` where the packages that are its arguments are not installed."""
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
@@ -137,10 +138,11 @@ def test_the_token_comes_from_the_environment() -> None:
     assert "the token is empty" in errors
 
 
-def test_a_missing_extra_is_named_in_one_sentence() -> None:
+@pytest.mark.parametrize("missing", [("mcp",), ("uvicorn", "starlette", "mcp"), ("starlette",)])
+def test_a_missing_extra_is_named_in_one_sentence(missing: tuple[str, ...]) -> None:
     """Without the extra the command says what to install, and nothing is on standard output."""
     with subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-c", WITHOUT_MCP],
+        [sys.executable, "-c", WITHOUT, *missing],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -149,7 +151,7 @@ def test_a_missing_extra_is_named_in_one_sentence() -> None:
         output, errors = process.communicate()
     assert (process.returncode, output) == (2, "")
     assert errors == (
-        "testvibe-async: the MCP server needs mcp, which is not installed: "
+        f"testvibe-async: the MCP server needs {missing[0]}, which is not installed: "
         "pip install 'testvibe-async[mcp]'\n"
     )
 

@@ -19,7 +19,8 @@ from testvibe_async.cli.common import COMMON, Common
 
 __all__ = ["mcp"]
 
-_EXTRA = {"mcp", "mcp_types"}
+_EXTRA = {"mcp", "mcp_types", "pydantic", "starlette", "uvicorn"}
+"""What `mcp_server` imports that only the extra brings."""
 
 
 async def mcp(
@@ -41,10 +42,12 @@ async def mcp(
     try:
         await _serve(http, token, common)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA:
             raise
         raise ConfigError(
-            "the MCP server needs mcp, which is not installed: pip install 'testvibe-async[mcp]'"
+            f"the MCP server needs {package}, which is not installed: "
+            "pip install 'testvibe-async[mcp]'"
         ) from error
 
 
