@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field, ValidationError
 
 from testvibe_async import (
     ClientClosedError,
@@ -30,7 +31,7 @@ from testvibe_async import (
     UnauthorizedError,
     VibeError,
 )
-from testvibe_async.mcp_server.advice import explain, not_configured
+from testvibe_async.mcp_server.advice import explain, explain_arguments, not_configured
 
 URL = "https://testvibe.example/api/v1/ops/projects/p"
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
@@ -111,3 +112,24 @@ def test_missing_configuration_names_the_variables() -> None:
     assert "no API key" in text
     for word in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "`env`", "never in `args`"):
         assert word in text
+
+
+def test_each_fault_of_the_arguments_is_a_sentence() -> None:
+    """It names the argument, what is wrong with it, and what there is in its place."""
+
+    class Arguments(BaseModel, extra="forbid"):
+        feature: str
+        config: str = ""
+        run_id: int = Field(1, ge=1)
+        names: list[str] = []
+
+    with pytest.raises(ValidationError) as caught:
+        Arguments.model_validate({"confg": "", "zzz": 1, "run_id": 0, "names": ["a", 2]})
+    text = explain_arguments(caught.value.errors(), "run", ["feature", "config", "run_id", "names"])
+    assert text == (
+        "run needs the argument feature. "
+        "The argument run_id is wrong: input should be greater than or equal to 1. "
+        "The argument names[1] is wrong: input should be a valid string. "
+        "run has no argument 'confg': did you mean config? "
+        "run has no argument 'zzz': it has feature, config, run_id, names."
+    )

@@ -265,28 +265,32 @@ async def test_a_misspelt_argument_is_refused(emulator: Emulator) -> None:
         text = await refused(
             mcp, "generate_feature", feature="Checkout", siteurl="https://a.example"
         )
-    assert "siteurl" in text
+    assert text == "generate_feature has no argument 'siteurl': did you mean siteUrl?"
     assert emulator.count() == 0
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments"),
+    ("tool", "arguments", "said"),
     [
-        ("wait_for_run", {"runId": 1, "timeoutSeconds": 0}),
-        ("wait_for_run", {"runId": 1, "timeoutSeconds": 171}),
-        ("wait_for_run", {"runId": 0}),
-        ("wait_for_runs", {"runIds": []}),
-        ("run_features", {"features": []}),
-        ("get_feature", {"feature": ""}),
-        ("get_feature", {}),
+        ("wait_for_run", {"runId": 1, "timeoutSeconds": 0}, "timeoutSeconds is wrong"),
+        ("wait_for_run", {"runId": 1, "timeoutSeconds": 171}, "timeoutSeconds is wrong"),
+        ("wait_for_run", {"runId": 0}, "runId is wrong"),
+        ("wait_for_runs", {"runIds": []}, "runIds is wrong"),
+        ("wait_for_runs", {"runIds": [1, "x"]}, "runIds[1] is wrong"),
+        ("run_features", {"features": []}, "features is wrong"),
+        ("get_feature", {"feature": ""}, "feature is wrong"),
+        ("get_feature", {}, "get_feature needs the argument feature."),
     ],
 )
-async def test_arguments_out_of_range_are_refused(
-    emulator: Emulator, tool: str, arguments: dict[str, Any]
+async def test_arguments_that_are_wrong_are_refused(
+    emulator: Emulator, tool: str, arguments: dict[str, Any], said: str
 ) -> None:
-    """What is out of range is refused before anything is sent."""
+    """What is missing, or out of range, is named in a line, and nothing is sent."""
     async with connected(emulator) as mcp:
-        await refused(mcp, tool, **arguments)
+        text = await refused(mcp, tool, **arguments)
+    assert said in text
+    assert "\n" not in text
+    assert "pydantic" not in text
     assert emulator.count() == 0
 
 

@@ -6,6 +6,7 @@ decides to try again.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
 from testvibe_async import (
@@ -32,13 +33,15 @@ from testvibe_async import (
 from testvibe_async.mcp_server.documents import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pydantic_core import ErrorDetails
 
     from testvibe_async import VibeError
 
     Advice: TypeAlias = str | Callable[[VibeError, str], str]
 
-__all__ = ["NO_PROJECT", "explain", "not_configured"]
+__all__ = ["NO_PROJECT", "explain", "explain_arguments", "not_configured"]
 
 NO_PROJECT = (
     "No project was named. Pass `project` (list_projects tells the ids), or set TESTVIBE_PROJECT "
@@ -77,6 +80,29 @@ def explain(error: VibeError, tool: str) -> str:
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
     text = encodable(str(error)).rstrip(".")
     return f"{text}. {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
+
+
+def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence[str]) -> str:
+    """Say what is wrong with a call's arguments, a sentence for each fault.
+
+    Args:
+        faults: What pydantic found.
+        tool: The tool's name.
+        names: The arguments that it has.
+    """
+    return " ".join(_fault(fault, tool, names) for fault in faults)
+
+
+def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
+    name, *places = fault["loc"]
+    if fault["type"] == "extra_forbidden":
+        similar = get_close_matches(str(name), names, n=1)
+        right = f"did you mean {similar[0]}?" if similar else f"it has {', '.join(names)}."
+        return f"{tool} has no argument {name!r}: {right}"
+    if fault["type"] == "missing":
+        return f"{tool} needs the argument {name}."
+    where = "".join([str(name), *(f"[{place}]" for place in places)])
+    return f"The argument {where} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}."
 
 
 def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:

@@ -6,15 +6,16 @@ It decides nothing about single tools; those are in `tools` and `waiting_tools`.
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from inspect import cleandoc
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from testvibe_async import VibeError
-from testvibe_async.mcp_server.advice import explain
+from testvibe_async.mcp_server.advice import explain, explain_arguments
 from testvibe_async.mcp_server.documents import Schema
 
 __all__ = [
@@ -86,7 +87,7 @@ def tool(answers: Schema, hints: ToolAnnotations) -> Callable[[Work], Tool]:
     """
 
     def make(work: Work) -> Tool:
-        made = Tool.from_function(
+        made = _Tool.from_function(
             _explaining(work),
             description=cleandoc(work.__doc__ or ""),
             annotations=hints,
@@ -101,6 +102,26 @@ def tool(answers: Schema, hints: ToolAnnotations) -> Callable[[Work], Tool]:
         return made
 
     return make
+
+
+class _Tool(Tool):
+    """A tool that tells of wrong arguments in words of ours."""
+
+    async def run(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool = False,  # noqa: FBT001, FBT002 - the SDK's signature
+    ) -> Any:  # noqa: ANN401 - likewise
+        """Check the arguments before the SDK does, whose refusal is pydantic's text as it is."""
+        try:
+            self.fn_metadata.validate_arguments(arguments)
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+            raise ToolError(
+                explain_arguments(faults, self.name, list(self.parameters["properties"]))
+            ) from error
+        return await super().run(arguments, context, convert_result)
 
 
 def _untitled(parameters: Schema) -> Schema:
