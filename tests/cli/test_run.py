@@ -295,13 +295,36 @@ async def test_artifacts_that_can_not_be_had_are_noted(
     assert re.search(r"artifacts of run \d+: The emulator was told to answer 403", ended.errors)
 
 
-async def test_report_that_can_not_be_written_is_told(call: Call, tmp_path: Path) -> None:
-    """A report in no writable place is an error, after all else was said."""
+@pytest.mark.parametrize("name", ["file/a.xml", "file/new/a.xml", "a.xml", "shut/new/a.xml"])
+async def test_report_in_no_place_for_it_is_refused(
+    name: str, emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report that could not be written is refused before anything runs."""
     (tmp_path / "file").write_text("")
-    ended = await call("run", "Checkout", "--wait", "--report", str(tmp_path / "file" / "a.xml"))
+    (tmp_path / "a.xml").mkdir()
+    (tmp_path / "shut").mkdir()
+
+    def may_write(path: Path, _mode: int) -> bool:
+        return path != tmp_path / "shut"
+
+    monkeypatch.setattr("os.access", may_write)  # The real one lets root write anywhere.
+    report = tmp_path / name
+    ended = await call("run", "Checkout", "--wait", "--report", str(report))
+    assert (ended.code, ended.output) == (2, "")
+    assert ended.errors.startswith(f"testvibe-async: the report {report} can't be written: ")
+    assert ended.errors.count("\n") == 1
+    assert emulator.requests == []
+    assert not (tmp_path / "shut" / "new").exists()
+
+
+async def test_report_that_can_not_be_written_is_told(call: Call, tmp_path: Path) -> None:
+    """A report whose place is gone meanwhile is an error by its name, after all else was said."""
+    report = tmp_path / "reports" / "a.xml"
+    asyncio.get_running_loop().call_later(5, report.parent.write_text, "")
+    ended = await call("run", "Checkout", "--wait", "--report", str(report))
     assert ended.code == 2
     assert ended.output.endswith("s: 1 passed\n")
-    assert "file" in ended.errors
+    assert ended.errors.startswith(f"testvibe-async: {report}: ")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,17 @@ def test_a_report_that_fails_leaves_the_old_one(
     assert names_in(tmp_path) == ["a.md"]
 
 
+def test_what_goes_wrong_is_told_of_the_report(tmp_path: Path) -> None:
+    """The error names the report, and not the file that was to take its place."""
+    path = tmp_path / "a.md"
+    path.mkdir()
+    with pytest.raises(OSError, match=r"'[^']*/a\.md'$") as caught:
+        write_report(path, [])
+
+    assert caught.value.filename == str(path)
+    assert names_in(tmp_path) == ["a.md"]
+
+
 def test_a_bad_option_touches_no_file(tmp_path: Path) -> None:
     """What can't be reported is refused before anything is written."""
     with pytest.raises(ConfigError):

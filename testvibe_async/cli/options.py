@@ -6,6 +6,7 @@ It decides which options make sense together, whose artifacts are downloaded, an
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
@@ -52,10 +53,10 @@ class Files:
         return {"--report": self.report, "--artifacts": self.artifacts}
 
     def check(self) -> None:
-        """Refuse reports of no known format, before anything is dispatched.
+        """Refuse reports that could not be written, before anything is dispatched.
 
         Raises:
-            ConfigError: There is one.
+            ConfigError: There is one, of no known format or in no place for it.
         """
         if not self.report:
             return
@@ -63,6 +64,7 @@ class Files:
 
         for path in self.report:
             require_known_ending(path)
+            _require_place(path)
 
     async def fetch(self, ending: Ending, connection: Connection) -> dict[int, list[Path]]:
         """Download artifacts, and return the files of each run; one that can't be had is noted."""
@@ -104,6 +106,20 @@ class Files:
 
 
 NO_FILES = Files()
+
+
+def _require_place(path: Path) -> None:
+    """Refuse a report in no folder that can be written to, or made."""
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if path.is_dir():
+        why = "it is a folder"
+    elif not folder.is_dir():
+        why = f"{folder} is no folder"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        why = f"{folder} can't be written to"
+    else:
+        return
+    raise ConfigError(f"the report {path} can't be written: {why}")
 
 
 def needs(option: str, others: Mapping[str, object]) -> None:
