@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import re
 import shlex
 import signal
 import subprocess
@@ -213,6 +214,16 @@ def test_every_command_has_help_with_examples(run: Run) -> None:
             has_examples = ended.output.count(f"testvibe-async {' '.join(words)}") > 1
             assert has_examples or name in {"demo", "mcp"}, words
             assert ("--no-color" in ended.output) is (name not in without_common), words
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_help_has_no_colours_where_none_are_wanted(run: Run) -> None:
+    """The option counts for help as it does for all else."""
+    coloured = re.compile(r"\x1b\[[\d;]*[34]\d")
+    for words in (("run", "--help"), ("--help",)):
+        assert coloured.search(run(*words).output)
+        assert not coloured.search(run(*words, "--no-color").output)
+        assert not coloured.search(run("--no-color", *words).output)
 
 
 def test_what_asks_nobody_loads_nothing_for_it() -> None:

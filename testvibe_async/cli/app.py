@@ -113,7 +113,7 @@ def _parse(arguments: Sequence[str], fate: Fate) -> Callable[[], Any]:
         _load_all()
     command, bound, _ = app.parse_args(
         list(arguments),
-        console=Output().console,
+        console=Output(color=False if "--no-color" in arguments else None).console,
         exit_on_error=False,
         print_error=False,
         verbose=False,
