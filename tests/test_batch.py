@@ -22,6 +22,7 @@ from testvibe_async import (
     GenerationRef,
     Hooks,
     NotFoundError,
+    NotSentError,
     Run,
     Verdict,
     WaitTimeoutError,
@@ -136,6 +137,16 @@ async def test_one_that_can_not_start_is_an_item(project: Project) -> None:
     assert (items[1].ref, items[1].outcome) == (None, None)
     assert isinstance(items[1].error, NotFoundError)
     assert isinstance(items[2].error, FeatureNotGeneratedError)
+
+
+async def test_one_that_can_not_be_sent_is_an_item(emulator: Emulator, project: Project) -> None:
+    """Where nobody listens each item has the error, and the batch goes on to the end."""
+    await emulator.aclose()
+
+    items = await project.run_features(["Checkout", "Returns"])
+
+    assert [type(item.error) for item in items] == [NotSentError, NotSentError]
+    assert [item.verdict for item in items] == [Verdict.ERROR, Verdict.ERROR]
 
 
 async def test_one_that_can_not_be_seen_is_an_item(emulator: Emulator, project: Project) -> None:

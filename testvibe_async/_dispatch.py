@@ -360,9 +360,7 @@ async def _settle(find: Callable[[], Awaitable[T | None]]) -> T | None:
             continue
         except ResponseError:
             return None
-        except VibeError:
-            raise
-        except Exception as error:  # noqa: BLE001 - of a session that was passed in; the id counts
+        except Exception as error:  # noqa: BLE001 - such as a session's own; the dispatch counts
             logger.warning("looking for a dispatch failed in an unforeseen way: %r", error)
             return None
     return None
