@@ -185,7 +185,9 @@ class Poller:
         interval = max(self._tick_length, planned)
         if state.looked is None:
             return max(now, state.began + interval + self._tick_length) if state.is_known else now
-        return max(now, state.looked + outage_interval(interval, state.failures))
+        if state.failures:
+            interval = outage_interval(interval, state.failures)
+        return max(now, state.looked + interval)
 
     def _set_timer(self) -> None:
         """Have `_tick` called at the earliest tick that holds anything."""

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar, Self, TypeAlias, cast
+from typing import Any, ClassVar, Self, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
-from attrs.validators import instance_of, min_len, not_, optional
+from attrs.validators import optional
 
 from testvibe_async.errors import ConfigError
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
 
-Validators: TypeAlias = list[Callable[[Any, Any, Any], Any]]
-
 _VERSION = 1
-_text: Validators = [instance_of(str), min_len(1)]
-_id: Validators = [instance_of(int), not_(instance_of(bool))]
+
+
+def _is_text(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{field.name!r} must be a text, not {value!r}")
+
+
+def _is_id(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{field.name!r} must be a whole number, not {value!r}")
 
 
 def _is_aware(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
@@ -38,10 +43,10 @@ class Ref(ABC):
 
     kind: ClassVar[str]
 
-    server: str = field(validator=_text)
+    server: str = field(validator=_is_text)
     """The service's scheme and host, such as `https://testvibe.example`."""
 
-    project: str = field(validator=_text)
+    project: str = field(validator=_is_text)
     """The project's id."""
 
     dispatched_at: datetime | None = field(default=None, validator=_is_aware)
@@ -81,10 +86,10 @@ class RunRef(Ref):
 
     kind: ClassVar[str] = "run"
 
-    run_id: int = field(validator=_id)
+    run_id: int = field(validator=_is_id)
     """The service's `runId`."""
 
-    feature_id: int | None = field(default=None, validator=optional(_id))
+    feature_id: int | None = field(default=None, validator=optional(_is_id))
     """The feature's id; None where it is not known."""
 
     @property
@@ -106,10 +111,10 @@ class GenerationRef(Ref):
 
     kind: ClassVar[str] = "generation"
 
-    request_id: str = field(validator=_text)
+    request_id: str = field(validator=_is_text)
     """The service's `requestId`."""
 
-    feature_id: int = field(validator=_id)
+    feature_id: int = field(validator=_is_id)
     """The feature's id."""
 
     @property
