@@ -182,7 +182,12 @@ class Dispatcher:
         self._under_way[task] = flight
         task.add_done_callback(self._under_way.pop)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task.add_done_callback(lambda _: over.done() or over.set_result(None))
+
+        def wake(_: asyncio.Task[T]) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        task.add_done_callback(wake)
         try:
             await over  # It costs half of what asyncio.wait does.
         except asyncio.CancelledError:

@@ -22,12 +22,12 @@ __all__ = ["GenerationRef", "Ref", "RunRef"]
 _VERSION = 1
 
 
-def _is_text(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
+def _is_text(_ref: object, field: Any, value: Any) -> None:  # noqa: ANN401 - attrs' own
     if not isinstance(value, str) or not value:
         raise TypeError(f"{field.name!r} must be a text, not {value!r}")
 
 
-def _is_id(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
+def _is_id(_ref: object, field: Any, value: Any) -> None:  # noqa: ANN401 - attrs' own
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{field.name!r} must be a whole number, not {value!r}")
 
