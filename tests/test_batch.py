@@ -551,3 +551,17 @@ def test_one_name_is_not_many_features(dispatch: str) -> None:
     project = Client("http://127.0.0.1:1", api_key="tvb_" + "k" * 43).project("p")
     with pytest.raises(ConfigError, match=r"features must be several, not '15': pass \['15'\]"):
         getattr(project, dispatch)("15")
+
+
+async def test_what_waits_out_a_conflict_when_the_time_ends_is_not_sent_again(
+    emulator: Emulator, project: Project
+) -> None:
+    """A dispatch that was refused for a generation that nobody sees is not repeated too late."""
+    emulator.fail("generate_feature", Fault.status(409))
+
+    (item,) = await project.generate_features(
+        ["Checkout with gift card"], on_conflict="wait", timeout=0.5
+    )
+
+    assert item.verdict is Verdict.SKIPPED
+    assert emulator.count("generate_feature") == 1
