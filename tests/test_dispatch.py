@@ -683,6 +683,17 @@ class TestCancelling:
         assert len(heard) == 1
 
 
+async def one_under_way(
+    emulator: Emulator, fault: Fault
+) -> tuple[Client, asyncio.Future[RunOperation]]:
+    """Make a client and dispatch a run that meets a fault, a second ago."""
+    client = client_of(emulator)
+    emulator.fail("run_feature", fault)
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    return client, caller
+
+
 class TestClosing:
     async def test_closing_while_a_lost_answer_is_settled(self, emulator: Emulator) -> None:
         """A client that closes before a lost answer was settled says that nobody knows."""
@@ -700,10 +711,7 @@ class TestClosing:
 
     async def test_closing_while_a_dispatch_rests(self, emulator: Emulator) -> None:
         """A dispatch that only waits to be sent again is called back at once."""
-        client = client_of(emulator)
-        emulator.fail("run_feature", Fault.status(429, retry_after=60))
-        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-        await asyncio.sleep(1)
+        client, caller = await one_under_way(emulator, Fault.status(429, retry_after=60))
 
         await client.aclose()
 
@@ -714,10 +722,7 @@ class TestClosing:
 
     async def test_closing_waits_for_the_answer(self, emulator: Emulator) -> None:
         """A POST under way at the close is finished: its caller gets the operation."""
-        client = client_of(emulator)
-        emulator.fail("run_feature", Fault.delay(5))
-        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-        await asyncio.sleep(1)
+        client, caller = await one_under_way(emulator, Fault.delay(5))
 
         await client.aclose()
 
@@ -726,10 +731,7 @@ class TestClosing:
 
     async def test_closing_does_not_wait_for_ever(self, emulator: Emulator) -> None:
         """A POST without an answer is given up after 10 s, as of unknown effect."""
-        client = client_of(emulator)
-        emulator.fail("run_feature", Fault.hang())
-        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-        await asyncio.sleep(1)
+        client, caller = await one_under_way(emulator, Fault.hang())
 
         await client.aclose()
 
@@ -772,10 +774,7 @@ class TestClosing:
 
     async def test_an_impatient_second_close_spoils_nothing(self, emulator: Emulator) -> None:
         """One close that is cancelled does not end the time that another one gives."""
-        client = client_of(emulator)
-        emulator.fail("run_feature", Fault.delay(5))
-        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-        await asyncio.sleep(1)
+        client, caller = await one_under_way(emulator, Fault.delay(5))
         patient = asyncio.ensure_future(client.aclose())
 
         with pytest.raises(TimeoutError):
@@ -786,10 +785,7 @@ class TestClosing:
 
     async def test_a_second_close_gives_no_more_time(self, emulator: Emulator) -> None:
         """However often a client is closed, a POST has 10 s from the first."""
-        client = client_of(emulator)
-        emulator.fail("run_feature", Fault.hang())
-        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-        await asyncio.sleep(1)
+        client, caller = await one_under_way(emulator, Fault.hang())
         first = asyncio.ensure_future(client.aclose())
         await asyncio.sleep(9)
         await client.aclose()
@@ -801,10 +797,7 @@ class TestClosing:
 
     async def test_no_dispatch_after_the_close_began(self, emulator: Emulator) -> None:
         """While a client closes it takes no new dispatches."""
-        client = client_of(emulator)
-        emulator.fail("run_feature", Fault.delay(5))
-        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-        await asyncio.sleep(1)
+        client, caller = await one_under_way(emulator, Fault.delay(5))
         closing = asyncio.ensure_future(client.aclose())
         await asyncio.sleep(1)
 
