@@ -495,7 +495,7 @@ def test_a_client_whose_loop_was_closed_can_be_closed_in_another(
     """A dispatch that a closed loop left behind is not waited for: nothing can end it there."""
     testvibe_emulator.fail("run_feature", Fault.hang())
     service = testvibe_emulator.url, testvibe_emulator.api_key, testvibe_emulator.project_id
-    ended = subprocess.run(  # in a process of its own, for what it leaves open
+    ended = subprocess.run(  # noqa: S603 - a process of its own, for what it leaves open
         [sys.executable, "-c", LEAVES_ITS_LOOP, *service],
         capture_output=True,
         text=True,
