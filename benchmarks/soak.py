@@ -26,11 +26,11 @@ import random
 import re
 import sys
 import time
-from array import array
 from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 from attrs import Factory, define, frozen
 
@@ -164,24 +164,25 @@ async def _service(seed: int) -> AsyncGenerator[Child]:
 
 @define
 class Ledger:
-    """What the client has to show, in as few bytes as it takes: it is what is measured."""
+    """What the client has to show. The outcomes are in a file, since memory is measured."""
 
-    runs: array[int] = Factory(lambda: array("q"))
-    verdicts: bytearray = Factory(bytearray)
-    generations: dict[bytes, str] = Factory(dict[bytes, str])
+    file: IO[str]
     counts: Counter[str] = Factory(Counter[str])
     is_over: bool = False
 
-    def enter_run(self, run_id: int, status: str) -> None:
-        """Take down the outcome of a run."""
-        self.runs.append(run_id)
-        self.verdicts.append(ord(status[0]))
+    def enter(self, kind: str, name: int | str, status: str) -> None:
+        """Take down the outcome of a run or a generation."""
+        self.file.write(json.dumps([kind, name, status]) + "\n")
         self.counts["done"] += 1
 
-    def enter_generation(self, request_id: str, status: str) -> None:
-        """Take down the outcome of a generation."""
-        self.generations[bytes.fromhex(request_id.replace("-", ""))] = sys.intern(status)
-        self.counts["done"] += 1
+    def entries(self, kind: str) -> list[tuple[int | str, str]]:
+        """Return what was taken down: names, and how they ended."""
+        self.file.seek(0)
+        return [
+            (name, status)
+            for entered, name, status in map(json.loads, self.file)
+            if entered == kind
+        ]
 
 
 async def _run_on(client: Client, ledger: Ledger, number: int) -> None:
@@ -200,7 +201,7 @@ async def _run_on(client: Client, ledger: Ledger, number: int) -> None:
             ledger.counts["adopted"] += operation.adopted
             await _outcome_of(operation, ledger, dice.randrange(3))
             assert operation.outcome is not None
-            ledger.enter_run(operation.run_id, operation.outcome.status)
+            ledger.enter("run", operation.run_id, operation.outcome.status)
 
 
 async def _generate_on(client: Client, ledger: Ledger, number: int) -> None:
@@ -218,7 +219,7 @@ async def _generate_on(client: Client, ledger: Ledger, number: int) -> None:
             ledger.counts["adopted"] += operation.adopted
             await _outcome_of(operation, ledger, dice.randrange(3))
             assert operation.outcome is not None
-            ledger.enter_generation(operation.request_id, str(operation.outcome.status))
+            ledger.enter("generation", operation.request_id, str(operation.outcome.status))
 
 
 async def _outcome_of(
@@ -264,9 +265,8 @@ def _fds() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-async def _soak(seconds: float, seed: int, growth: float) -> list[str]:
+async def _soak(ledger: Ledger, seconds: float, seed: int, growth: float) -> list[str]:
     """Soak, and return what is wrong."""
-    ledger = Ledger()
     async with asyncio.timeout(seconds + 2 * DRAIN_SECONDS), _service(seed) as service:
         url, api_key, project = await service.hear()
         fds_before = _fds()
@@ -349,22 +349,23 @@ def _growth(marks: list[Mark], allowed: float, fds_before: int) -> list[str]:
 def _audit(ledger: Ledger, report: dict[str, Any]) -> list[str]:
     """Compare what the client has with what the service did."""
     problems: list[str] = []
-    served: dict[int, str] = dict(report["runs"])
-    held = dict(zip(ledger.runs, map(chr, ledger.verdicts), strict=True))
-    if len(held) != len(ledger.runs):
-        problems.append(f"{len(ledger.runs) - len(held)} runs were handed out twice")
-    wrong = [number for number, first in held.items() if served.get(number, "?")[0] != first]
-    generated = {bytes.fromhex(name.replace("-", "")): word for name, word in report["generations"]}
-    wrong_too = [name for name, word in ledger.generations.items() if generated.get(name) != word]
-    if wrong or wrong_too:
-        problems.append(f"{len(wrong) + len(wrong_too)} outcomes are not the service's")
-    missing = len(served.keys() - held.keys()) + len(generated.keys() - ledger.generations.keys())
-    sys.stdout.write(
-        f"started by the service: {len(served):,} runs, {len(generated):,} generations; "
-        f"without an outcome here: {missing}, of unknown dispatch: {ledger.counts['unknown']}\n"
-    )
-    if missing > ledger.counts["unknown"]:
-        problems.append(f"{missing - ledger.counts['unknown']} operations are lost")
+    missing = 0
+    for kind in ("run", "generation"):
+        served: dict[int | str, str] = dict(report[f"{kind}s"])
+        entries = ledger.entries(kind)
+        held = dict(entries)
+        missing += len(served.keys() - held.keys())
+        wrong = sum(served.get(name) != status for name, status in entries)
+        if wrong:
+            problems.append(f"{wrong} outcomes of {kind}s are not the service's")
+        # Those who join a generation share its outcome; each run has one dispatch.
+        if kind == "run" and len(held) != len(entries):
+            problems.append(f"{len(entries) - len(held)} runs were handed out twice")
+        sys.stdout.write(f"started by the service: {len(served):,} {kind}s\n")
+    unknown = ledger.counts["unknown"]
+    sys.stdout.write(f"without an outcome here: {missing}, of unknown dispatch: {unknown}\n")
+    if missing > unknown:
+        problems.append(f"{missing - unknown} operations are lost")
     return problems
 
 
@@ -385,7 +386,8 @@ def main() -> None:
         return
     seconds = QUICK_SECONDS if arguments.quick else 60 * arguments.minutes
     growth = 0.25 if arguments.quick else 0.05
-    problems = asyncio.run(_soak(seconds, arguments.seed, growth))
+    with TemporaryFile("w+") as file:
+        problems = asyncio.run(_soak(Ledger(file), seconds, arguments.seed, growth))
     for problem in problems:
         sys.stdout.write(f"WRONG: {problem}\n")
     sys.stdout.write("failed\n" if problems else "passed\n")
