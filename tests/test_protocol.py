@@ -113,8 +113,8 @@ def test_an_unreadable_success_says_what_is_wrong_and_where() -> None:
     """A success of another shape is malformed, chained from the fault, with all problems."""
     error = refusal(200, b'{"id": "12"}')
     assert type(error) is MalformedResponseError
-    assert error.problems == ("expected an integer, got '12' at $.id", "missing at $.name")
-    assert "missing at $.name" in str(error)
+    assert error.problems == ("expected an integer, got '12' at $.id", "missing or null at $.name")
+    assert "missing or null at $.name" in str(error)
     assert (error.method, error.url, error.status) == ("GET", URL, 200)
     assert error.__cause__ is not None
 

@@ -226,7 +226,7 @@ def test_a_null_count_reads_as_a_missing_one(member: str) -> None:
 @pytest.mark.parametrize("shape", LEAST)
 def test_unknown_fields_are_kept_under_their_own_names(shape: Any) -> None:
     """A field that this release does not know is kept as it is in `extra`, and nothing else is."""
-    unknown = {"newField": {"a": [1, None]}, "run_id": 7, "extra": "x", "_private": 1, "": 0}
+    unknown = {"newField": {"a": [1, None]}, "run_id": 7, "extra": "x", "_private": 1, "": 0, "nil": None}
     value = read(encode(LEAST[shape] | unknown), shape)
     assert value.extra == unknown
     assert value == read(encode(LEAST[shape]), shape)
@@ -317,8 +317,8 @@ def test_every_fault_is_named_with_its_place() -> None:
         "expected a time such as 2026-06-10T14:32:07Z, got 'yesterday' at $.createdUtc",
         "expected an integer, got '12' at $.featureId",
         "expected an integer, got 1.5 at $.summary.total",
-        "missing at $.runId",
-        "missing at $.tests[1].name",
+        "missing or null at $.runId",
+        "missing or null at $.tests[1].name",
     ]
 
 
@@ -336,11 +336,17 @@ def test_a_value_that_looks_like_a_place_does_not_blur_the_place() -> None:
     assert problem == "expected an integer, got 'a @ $.b_at' at $.runId"
 
 
-@pytest.mark.parametrize("value", [True, 1.0, "1", [], {}, None])
+@pytest.mark.parametrize("value", [True, 1.0, "1", [], {}])
 def test_an_integer_is_an_integer(value: object) -> None:
-    """A required integer is no boolean, no fraction, no text, and not null."""
+    """A required integer is no boolean, no fraction, no text."""
     (problem,) = problems(encode({"runId": value, "status": "x"}), Run)
     assert problem == f"expected an integer, got {value!r} at $.runId"
+
+
+def test_what_is_required_is_not_null() -> None:
+    """Null is the same as missing, and a run without a number is none."""
+    (problem,) = problems(encode({"runId": None, "status": "x"}), Run)
+    assert problem == "missing or null at $.runId"
 
 
 @pytest.mark.parametrize("value", [1, "true", "", []])

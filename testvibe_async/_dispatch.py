@@ -180,14 +180,14 @@ class Dispatcher:
         flight.is_under_way = True
         task = asyncio.create_task(dispatch(), name="testvibe_async dispatch")
         self._under_way[task] = flight
-        task.add_done_callback(self._under_way.pop)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def wake(_: asyncio.Task[T]) -> None:
+        def end(task: asyncio.Task[T]) -> None:
+            del self._under_way[task]
             if not over.done():
                 over.set_result(None)
 
-        task.add_done_callback(wake)
+        task.add_done_callback(end)
         try:
             await over  # It costs half of what asyncio.wait does.
         except asyncio.CancelledError:

@@ -69,10 +69,11 @@ def read_rows(body: bytes) -> Iterator[object]:
             return
         while True:
             yield text.value()
+            if text.skip(","):
+                continue
             if text.skip("]"):
                 return
-            if not text.skip(","):
-                raise UnreadableError(_why_not_json(body, ValueError(f"no row at {text.place}")))
+            raise UnreadableError(_why_not_json(body, ValueError(f"no row at {text.place}")))
     except (TypeError, ValueError, RecursionError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
 

@@ -72,7 +72,7 @@ def _problems(error: Exception) -> list[str]:
 
 
 def _describe(error: BaseException, _type: type | None) -> str:
-    return "missing" if isinstance(error, KeyError) else str(error)
+    return "missing or null" if isinstance(error, KeyError) else str(error)
 
 
 def wire_name(name: str) -> str:
@@ -94,15 +94,6 @@ def _name(value: object, _type: object) -> str:
     return _shared(value) if len(value) <= SHARED_LENGTH else value
 
 
-def _optional_name(value: object, _type: object) -> str | None:
-    """Read null as None. It is most of what an answer holds, and spares a call for each."""
-    if value is None:
-        return None
-    return (
-        _shared(value) if type(value) is str and len(value) <= SHARED_LENGTH else _text(value, str)
-    )
-
-
 @lru_cache(maxsize=1024)
 def _shared(name: str) -> str:
     """Return one object for equal ones: outcomes repeat the same names thousands of times."""
@@ -113,10 +104,6 @@ def _integer(value: object, _type: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise expected("an integer", value)
     return value
-
-
-def _count(value: object, _type: object) -> int:
-    return 0 if value is None else _integer(value, int)
 
 
 def _number(value: object, _type: object) -> float:
@@ -144,11 +131,11 @@ def _instant_of(text: str) -> datetime:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
-def _text_of_lines(value: object, _type: object) -> str | None:
+def _text_of_lines(value: object, _type: object) -> str:
     """Read a log, whose type is not documented: a string, or a list of lines."""
     if isinstance(value, list):
         return "\n".join(_text(line, str) for line in cast("list[object]", value))
-    return None if value is None else _text(value, str)
+    return _text(value, str)
 
 
 def _acknowledgement(value: object, _type: object) -> None:
@@ -165,11 +152,8 @@ def _open_enum(union: Any) -> type[StrEnum] | None:  # noqa: ANN401 - a type exp
 
 def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
     words = {member.value: member for member in _open_enum(union) or ()}
-    is_optional = type(None) in get_args(union)
 
-    def structure(value: object, _type: object) -> str | None:
-        if value is None and is_optional:
-            return None
+    def structure(value: object, _type: object) -> str:
         return words.get(word := _text(value, str), word)
 
     return structure
@@ -182,16 +166,8 @@ def _is_optional(shape: object) -> bool:
 
 
 def _optional_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
-    """Read null as None. It does what cattrs does, without a look-up for each value."""
-    member = get_args(shape)[0]
-    if member is str:
-        return _optional_name
-    structure_member = _converter.get_structure_hook(member)
-
-    def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - what the member is
-        return None if value is None else structure_member(value, member)
-
-    return structure
+    """Read what is there: `_model_hook` leaves out what is null."""
+    return _converter.get_structure_hook(get_args(shape)[0])
 
 
 def _is_list(shape: object) -> bool:
@@ -213,33 +189,35 @@ def _is_tuple(shape: object) -> bool:
 
 
 def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
-    """Read a list inside a document, where null and missing are an empty one."""
+    """Read a list inside a document."""
     members = homogenous_tuple_structure_factory(shape, _converter)
 
     def structure(value: object, _type: object) -> tuple[Any, ...]:
-        return () if value is None else cast("tuple[Any, ...]", members(array(value), shape))
+        return cast("tuple[Any, ...]", members(array(value), shape))
 
     return structure
 
 
 def _model_hook(model: type[Any]) -> Hook:
-    """Read an object into a model, its unknown fields into `extra`."""
+    """Read an object into a model, its unknown fields into `extra`.
+
+    A member that is null is left out, as if it were missing.
+    """
     names = {field.name: wire_name(field.name) for field in fields(model) if field.name != "extra"}
     known = frozenset(names.values())
     overrides: dict[str, Any] = {name: override(rename=wire) for name, wire in names.items()}
     if model in (Run, Diagnosis):
         overrides["log"] = override(struct_hook=_text_of_lines)
-    if model is RunSummary:
-        overrides = {
-            name: override(rename=wire, struct_hook=_count) for name, wire in names.items()
-        }
     structure_known = make_dict_structure_fn(
         model, _converter, extra=override(omit=True), **overrides
     )
 
     def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
         members = mapping(value)
-        instance = structure_known(members, model)
+        there = members
+        if None in members.values():
+            there = {name: member for name, member in members.items() if member is not None}
+        instance = structure_known(there, model)
         if members.keys() <= known:
             return instance
         extra = {name: member for name, member in members.items() if name not in known}
