@@ -226,7 +226,14 @@ def test_a_null_count_reads_as_a_missing_one(member: str) -> None:
 @pytest.mark.parametrize("shape", LEAST)
 def test_unknown_fields_are_kept_under_their_own_names(shape: Any) -> None:
     """A field that this release does not know is kept as it is in `extra`, and nothing else is."""
-    unknown = {"newField": {"a": [1, None]}, "run_id": 7, "extra": "x", "_private": 1, "": 0, "nil": None}
+    unknown = {
+        "newField": {"a": [1, None]},
+        "run_id": 7,
+        "extra": "x",
+        "_private": 1,
+        "": 0,
+        "nil": None,
+    }
     value = read(encode(LEAST[shape] | unknown), shape)
     assert value.extra == unknown
     assert value == read(encode(LEAST[shape]), shape)

@@ -152,15 +152,24 @@ async def test_credits_that_are_used_up(emulator: Emulator, call: Call) -> None:
     assert "The emulator was told to answer 403." in ended.errors
 
 
-async def test_all_needs_a_yes_in_a_pipe(emulator: Emulator, call: Call) -> None:
-    """Where nobody can be asked, --all spends nothing without --yes."""
-    ended = await call("generate", "--all")
+@pytest.mark.parametrize("typed", ["--all", "Checkout*"])
+async def test_more_than_was_typed_needs_a_yes_in_a_pipe(
+    emulator: Emulator, call: Call, typed: str
+) -> None:
+    """Where nobody can be asked, --all and globs spend nothing without --yes."""
+    ended = await call("generate", typed)
     assert (ended.code, ended.output) == (2, "")
     assert ended.errors == (
         "testvibe-async: this asks 'Generate 2 features? Each costs credits.', and standard "
         "input is no terminal: pass --yes\n"
     )
     assert emulator.count("generate_feature") == 0
+
+
+async def test_as_many_as_were_typed_need_no_yes(emulator: Emulator, call: Call) -> None:
+    """A glob that means one feature costs what it seems to cost."""
+    assert (await call("generate", "*gift*")).code == 0
+    assert emulator.count("generate_feature") == 1
 
 
 async def test_all_generates_what_has_no_tests(emulator: Emulator, call: Call) -> None:

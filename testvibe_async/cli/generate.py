@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
@@ -16,6 +16,11 @@ from testvibe_async.cli.options import Seconds, needs
 from testvibe_async.cli.selection import choose
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import many
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from testvibe_async import Feature
 
 __all__ = ["generate"]
 
@@ -48,14 +53,14 @@ async def generate(  # noqa: PLR0913 - each an option of its own
 
     Args:
         features: Names, ids, or globs such as 'Log*'.
-        all_: Generate all features that have no tests. It asks first, unless --yes is there.
+        all_: Generate all features that have no tests.
         watch: Wait until all are over, and tell how they go.
         on_conflict: What to do with a feature that is generating: tell, join that generation, or
             wait for its end and then generate it once more, which costs again.
         site_url: The site to explore, in place of the project's own.
         timeout: Seconds to wait. What is in flight then goes on at the service.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
-        yes: Don't ask whether to generate all.
+        yes: Don't ask. Else it does before it generates more features than were typed.
         common: The options of every command.
     """
     if not watch:
@@ -67,11 +72,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         )
         if not chosen:
             output.note("Nothing to generate: all features have tests.")
-        elif (
-            all_
-            and not yes
-            and not await is_wanted(f"Generate {many(len(chosen), 'feature')}? Each costs credits.")
-        ):
+        elif len(chosen) > len(features) and not yes and not await is_wanted(_question(chosen)):
             output.note("Nothing was generated.")
             return ExitCode.USAGE
         jobs = jobs_of(chosen)
@@ -94,3 +95,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         )
         return await watched.conclude(in_order(await watched.collect(batch), jobs))
     return ExitCode.INTERRUPTED
+
+
+def _question(chosen: Sequence[str | Feature]) -> str:
+    return f"Generate {many(len(chosen), 'feature')}? Each costs credits."
