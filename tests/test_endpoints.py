@@ -122,7 +122,7 @@ def test_a_request_is_built_from_its_parts() -> None:
         project="7f3c", feature="a/b c", body={"config": None, "siteUrl": "https://s.example"}
     )
     assert request.method == "POST"
-    assert request.path == "/projects/7f3c/features/a%2Fb%20c/run"
+    assert request.path == "/api/v1/ops/projects/7f3c/features/a%2Fb%20c/run"
     assert request.body == {"siteUrl": "https://s.example"}
     assert request.query == {}
     listed = ENDPOINTS["list_runs"].request(project="p", query={"feature": None, "limit": 0})
@@ -140,8 +140,9 @@ def test_an_empty_body_is_a_body() -> None:
 def test_any_name_is_exactly_one_segment(name: str) -> None:
     """Whatever a name holds, its segment is plain ASCII, no dots that lead away, and no more."""
     path = ENDPOINTS["get_feature"].request(project="p", feature=name).path
-    head, segment = path[: len("/projects/p/features/")], path[len("/projects/p/features/") :]
-    assert head == "/projects/p/features/"
+    start = "/api/v1/ops/projects/p/features/"
+    head, segment = path[: len(start)], path[len(start) :]
+    assert head == start
     assert segment.isascii()
     assert not set(segment) & set("/?#\\ {}")
     assert segment not in {"", ".", ".."}
@@ -164,7 +165,7 @@ def test_what_can_not_be_a_segment_is_refused(value: Any) -> None:
 def test_a_custom_request_is_what_it_says() -> None:
     """A custom request has the method, path, query and body that it was given."""
     request = custom_request("POST", "/a/b%20c", query={"x": 1, "y": None}, body={"z": 2})
-    assert (request.method, request.path) == ("POST", "/a/b%20c")
+    assert (request.method, request.path) == ("POST", "/api/v1/ops/a/b%20c")
     assert (request.query, request.body) == ({"x": "1"}, {"z": 2})
     assert decipher(request, answer(200, b'{"any": [1]}')) == {"any": [1]}
 
@@ -229,7 +230,7 @@ def test_a_custom_path_stays_below_the_api(path: str) -> None:
 @pytest.mark.parametrize("path", ["/x", "/x/y.z", "/...", "/a%2F..%2Fb", "/x/%2E%2E%2E", "/~a;b=c"])
 def test_a_custom_path_may_be_any_below_the_api(path: str) -> None:
     """A path of whole segments, percent-encoded by the caller, is sent as it is."""
-    assert custom_request("GET", path).path == path
+    assert custom_request("GET", path).path == f"/api/v1/ops{path}"
 
 
 ASSUMED = sorted(name for name, _, _, is_documented, _ in CONTRACT if not is_documented)

@@ -141,8 +141,8 @@ class Request(Generic[T]):
 
     @property
     def path(self) -> str:
-        """The path below `/api/v1/ops`, percent-encoded."""
-        return self.endpoint.path.format_map(self.parameters)
+        """The path, percent-encoded."""
+        return API_PATH + self.endpoint.path.format_map(self.parameters)
 
     @property
     def is_repeatable(self) -> bool:
@@ -151,7 +151,7 @@ class Request(Generic[T]):
 
     def url(self, server: str) -> str:
         """Return where it goes, without the query."""
-        return f"{server}{API_PATH}{self.path}"
+        return server + self.path
 
     def routed(self, route: Endpoint[Any]) -> Request[T]:
         """Return the same request, sent along the route of another endpoint."""
