@@ -16,7 +16,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.contenders import CONNECTIONS, Service, load
-from benchmarks.measure import Meter
+from benchmarks.measure import Meter, StallSelector
 from benchmarks.spec import Spec
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-async def _work(spec: Spec, greeting: dict[str, Any]) -> dict[str, Any]:
+async def _work(spec: Spec, greeting: dict[str, Any], selector: StallSelector) -> dict[str, Any]:
     service = Service(greeting["url"], greeting["api_key"], greeting["project"])
     contend = load(spec.contender)
     async with contend(service, spec.load.interval) as fan_out:
@@ -38,11 +38,10 @@ async def _work(spec: Spec, greeting: dict[str, Any]) -> dict[str, Any]:
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.readline)
         with _profiled(spec.profile):
-            return await _measured(fan_out, features)
+            return await _measured(fan_out, features, Meter(selector))
 
 
-async def _measured(fan_out: FanOut, features: list[int]) -> dict[str, Any]:
-    meter = Meter()
+async def _measured(fan_out: FanOut, features: list[int], meter: Meter) -> dict[str, Any]:
     meter.start()
     outcomes = await fan_out(features, meter.seen)
     measured = meter.stop()
@@ -60,5 +59,8 @@ def _profiled(path: str | None) -> Generator[None]:
 
 
 if __name__ == "__main__":
-    result = asyncio.run(_work(Spec.from_json(sys.argv[1]), json.loads(sys.argv[2])))
+    selector = StallSelector()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        work = _work(Spec.from_json(sys.argv[1]), json.loads(sys.argv[2]), selector)
+        result = runner.run(work)
     sys.stdout.write(json.dumps(result) + "\n")
