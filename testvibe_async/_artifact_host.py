@@ -190,7 +190,7 @@ class ArtifactHost:
             raise ClientClosedError
         raise failure from cause
 
-    async def rest(self, error: TransportError | ResponseError, attempt: int) -> None:
+    async def back_off(self, error: TransportError | ResponseError, attempt: int) -> None:
         """Wait until another attempt may be made.
 
         Args:

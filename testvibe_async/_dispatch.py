@@ -81,7 +81,7 @@ class Dispatcher:
         self._poller = poller
         self._hooks = hooks
         self._under_way: dict[asyncio.Task[Any], Flight] = {}
-        self._unanswered: set[_Certain[Any]] = set()
+        self._unanswered: set[_Dispatch[Any]] = set()
         self._own_runs: defaultdict[str, deque[int]] = defaultdict(
             partial(deque[int], maxlen=REMEMBERED_RUNS)
         )
@@ -101,7 +101,7 @@ class Dispatcher:
         """Dispatch a run; see `Project.run_feature`. `flight` is told how far it has come."""
         flight = flight or Flight()
         body = {"config": config, "siteUrl": site_url}
-        certain = _Certain(
+        ours = _Dispatch(
             request=RUN_FEATURE.request(project=project, feature=feature, body=body),
             project=project,
             feature=feature,
@@ -111,8 +111,8 @@ class Dispatcher:
 
         async def dispatch() -> RunOperation:
             at = datetime.now(UTC)
-            find = partial(self._find_run, certain)
-            answer, is_found = await self._send(certain, find, retry_unknown=retry_unknown)
+            find = partial(self._find_run, ours)
+            answer, is_found = await self._send(ours, find, retry_unknown=retry_unknown)
             self._own_runs[project].append(answer.run_id)
             ref = RunRef(
                 server=self._transport.server,
@@ -121,7 +121,7 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            self._tell(ref, certain, is_found=is_found)
+            self._tell(ref, ours, is_found=is_found)
             return RunOperation(
                 ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
             )
@@ -138,7 +138,7 @@ class Dispatcher:
     ) -> GenerationOperation:
         """Dispatch a generation; see `Project.generate_feature` and `run`."""
         flight = flight or Flight()
-        certain = _Certain(
+        ours = _Dispatch(
             request=GENERATE_FEATURE.request(
                 project=project, feature=feature, body={"siteUrl": site_url}
             ),
@@ -150,8 +150,8 @@ class Dispatcher:
         async def dispatch() -> GenerationOperation:
             at = datetime.now(UTC)
             before = await self._latest_generation(project, feature)
-            find = partial(self._find_generation, certain, before)
-            answer, is_found = await self._send(certain, find, retry_unknown=False)
+            find = partial(self._find_generation, ours, before)
+            answer, is_found = await self._send(ours, find, retry_unknown=False)
             ref = GenerationRef(
                 server=self._transport.server,
                 project=project,
@@ -159,18 +159,18 @@ class Dispatcher:
                 feature_id=answer.feature_id,
                 dispatched_at=at,
             )
-            self._tell(ref, certain, is_found=is_found)
+            self._tell(ref, ours, is_found=is_found)
             return GenerationOperation(
                 ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
             )
 
         return await self._shielded(dispatch, flight)
 
-    def _tell(self, ref: Ref, certain: _Certain[Any], *, is_found: bool) -> None:
+    def _tell(self, ref: Ref, ours: _Dispatch[Any], *, is_found: bool) -> None:
         """Tell the hook the name of a new operation, before anything can go wrong."""
         if self._hooks.is_heard(Dispatched):
             self._hooks.emit(
-                Dispatched(ref, adopted=is_found, feature=certain.feature, config=certain.config)
+                Dispatched(ref, adopted=is_found, feature=ours.feature, config=ours.config)
             )
 
     async def _shielded(self, dispatch: Callable[[], Coroutine[Any, Any, T]], flight: Flight) -> T:
@@ -202,16 +202,16 @@ class Dispatcher:
 
     async def _send(
         self,
-        certain: _Certain[T],
+        ours: _Dispatch[T],
         find: Callable[[], Awaitable[T | None]],
         *,
         retry_unknown: bool,
     ) -> tuple[T, bool]:
         """Send a dispatch; return the answer, and whether it had to be found by looking."""
-        flight = certain.flight
+        flight = ours.flight
         try:
             try:
-                return await self._answer(certain), False
+                return await self._answer(ours), False
             except Exception as error:
                 if not _is_answer_lost(error, flight):
                     raise
@@ -221,31 +221,30 @@ class Dispatcher:
         except asyncio.CancelledError as error:
             if self._is_closing and flight.may_have_arrived:
                 what = "the client was closed before that could be settled"
-                raise certain.unknown(what, self._transport) from error
+                raise ours.unknown(what, self._transport) from error
             raise
         if retry_unknown and not flight.is_abandoned:
             try:
-                return await self._send(certain, find, retry_unknown=False)
+                return await self._send(ours, find, retry_unknown=False)
             except (ResponseError, NotSentError) as error:
                 what = f"the answer was lost: {lost}; and the second try failed: {error}"
-                raise certain.unknown(what, self._transport) from error
-        raise certain.unknown(f"the answer was lost: {lost}", self._transport) from lost
+                raise ours.unknown(what, self._transport) from error
+        raise ours.unknown(f"the answer was lost: {lost}", self._transport) from lost
 
-    async def _answer(self, certain: _Certain[T]) -> T:
+    async def _answer(self, ours: _Dispatch[T]) -> T:
         """Wait for the answer to a dispatch; what it began is nobody else's meanwhile."""
-        self._unanswered.add(certain)
+        self._unanswered.add(ours)
         try:
-            return await self._transport.call(certain.request, flight=certain.flight)
+            return await self._transport.call(ours.request, flight=ours.flight)
         finally:
-            self._unanswered.remove(certain)
+            self._unanswered.remove(ours)
 
-    def _may_be_anothers(self, found: Run | Generation, certain: _Certain[Any]) -> bool:
+    def _may_be_anothers(self, found: Run | Generation, ours: _Dispatch[Any]) -> bool:
         """Say whether a dispatch whose answer is still on its way may have begun this."""
         return any(
             other.flight.may_have_arrived and other.may_have_begun(found)
             for other in self._unanswered
-            if (other.project, other.request.endpoint)
-            == (certain.project, certain.request.endpoint)
+            if (other.project, other.request.endpoint) == (ours.project, ours.request.endpoint)
         )
 
     async def _latest_generation(self, project: str, feature: int | str) -> Generation | None:
@@ -262,13 +261,13 @@ class Dispatcher:
         return None if latest == Generation() else latest
 
     async def _find_generation(
-        self, certain: _Certain[DispatchedGeneration], before: Generation | None
+        self, ours: _Dispatch[DispatchedGeneration], before: Generation | None
     ) -> DispatchedGeneration | None:
         """Find the generation that was not there before; none where nobody knows what was."""
         if before is None:
             return None
-        project = certain.project
-        request = GET_GENERATION_STATUS.request(project=project, feature=certain.feature)
+        project = ours.project
+        request = GET_GENERATION_STATUS.request(project=project, feature=ours.feature)
         latest = await self._transport.call(request)
         if not latest.request_id or latest.feature_id is None:
             return None
@@ -279,28 +278,28 @@ class Dispatcher:
             feature_id=latest.feature_id,
         )
         is_old = ref.request_id == before.request_id
-        if is_old or self._poller.knows(ref) or self._may_be_anothers(latest, certain):
+        if is_old or self._poller.knows(ref) or self._may_be_anothers(latest, ours):
             return None
         return DispatchedGeneration(latest.request_id, latest.feature_id)
 
-    async def _find_run(self, certain: _Certain[DispatchedRun]) -> DispatchedRun | None:
+    async def _find_run(self, ours: _Dispatch[DispatchedRun]) -> DispatchedRun | None:
         """Find the one run of the feature that began since, and that nobody here dispatched."""
-        query = {"feature": certain.feature, "limit": SETTLE_ROWS}
-        request = LIST_RUNS.request(project=certain.project, query=query)
+        query = {"feature": ours.feature, "limit": SETTLE_ROWS}
+        request = LIST_RUNS.request(project=ours.project, query=query)
         rows = await self._transport.call(request)
-        sent_at = self._transport.service_time(certain.flight.sent_at)
+        sent_at = self._transport.service_time(ours.flight.sent_at)
         if sent_at is None:
             return None
-        own_runs = set(self._own_runs[certain.project])
+        own_runs = set(self._own_runs[ours.project])
         found = [
             row
             for row in rows
             if row.created_at is not None
             and row.created_at >= sent_at - CLOCK_SLACK
-            and certain.may_have_begun(row)
+            and ours.may_have_begun(row)
             and row.run_id not in own_runs
         ]
-        if len(found) != 1 or self._may_be_anothers(found[0], certain):
+        if len(found) != 1 or self._may_be_anothers(found[0], ours):
             return None
         return DispatchedRun(found[0].run_id, found[0].feature_id)
 
@@ -325,7 +324,7 @@ class Dispatcher:
 
 
 @frozen(eq=False)
-class _Certain(Generic[T]):
+class _Dispatch(Generic[T]):
     """A dispatch that must not happen twice."""
 
     request: Request[T]

@@ -181,7 +181,7 @@ class _Downloads:
                     if patience.is_for_a_new_link(error, transfer.done_bytes):
                         await self._links.renew(file, artifact)
                     else:
-                        await self._host.rest(error, patience.failures)
+                        await self._host.back_off(error, patience.failures)
             await part.finish()
         tell(is_finished=True)
 

@@ -313,7 +313,7 @@ class State(ABC, Generic[SnapshotT]):
             What the waits must be told; None where it is borne, and looked again.
         """
         self.failures += 1
-        failure = self.failure(error)
+        failure = self._failure(error)
         if isinstance(failure, OperationNotFoundError):
             self.missing_since = now if self.missing_since is None else self.missing_since
             is_borne = self.is_known and now - self.missing_since < GRACE_SECONDS
@@ -323,12 +323,12 @@ class State(ABC, Generic[SnapshotT]):
             is_borne = outage < max_outage
             if max_outage:
                 preface = f"nothing but failures for {outage:.0f} s, the last: "
-                failure = self.failure(error, preface)
+                failure = self._failure(error, preface)
         else:
             is_borne = False
         return None if is_borne else failure
 
-    def failure(self, error: VibeError, preface: str = "") -> VibeError:
+    def _failure(self, error: VibeError, preface: str = "") -> VibeError:
         """Return what a caller should be told of a failure to observe, with the ref."""
         if isinstance(error, _TOLD_AS_THEY_ARE):
             error.ref = self.ref

@@ -201,7 +201,8 @@ class Sweep:
             if state.is_followed:
                 return False
             state.phase, state.observed_at = Phase.ACTIVE, datetime.now(UTC)
-            self._hooks.emit(StatusChanged(state.ref, state.present))
+            if self._hooks.is_heard(StatusChanged):
+                self._hooks.emit(StatusChanged(state.ref, state.present))
         return True
 
     def _learn(self, page: _Page, count: int, limit: int) -> None:
