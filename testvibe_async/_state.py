@@ -62,7 +62,7 @@ class Watcher(Protocol):
     def observed(self, state: State[Any], *, is_transition: bool) -> None:
         """Hear of a snapshot that differs from the last."""
 
-    def failed(self, error: VibeError) -> None:
+    def failed(self, state: State[Any], error: VibeError) -> None:
         """Hear that it can't be observed, or that the client closed. Called at most once."""
 
 
@@ -85,9 +85,9 @@ class _Crowd:
         for member in tuple(self.members):
             member.observed(state, is_transition=is_transition)
 
-    def failed(self, error: VibeError) -> None:
+    def failed(self, state: State[Any], error: VibeError) -> None:
         for member in tuple(self.members):
-            member.failed(error)
+            member.failed(state, error)
 
 
 class State(ABC, Generic[SnapshotT]):
@@ -255,7 +255,7 @@ class State(ABC, Generic[SnapshotT]):
         watcher, self.watcher = self.watcher, None
         self._forget_failures()
         if watcher is not None:
-            watcher.failed(error)
+            watcher.failed(self, error)
 
     def accept(self, snapshot: SnapshotT, *, ticket: int, now: float) -> VibeError | None:
         """Take in an answer.

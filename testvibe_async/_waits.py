@@ -2,7 +2,7 @@
 
 Each puts a small watcher into the states it waits on, and a future that it alone holds: cancelling
 one takes away nobody else, and none of them starts a task. An iteration that is dropped takes its
-watchers away when it is deleted.
+watcher away when it is deleted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from testvibe_async.errors import VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from testvibe_async._poller import Poller
     from testvibe_async._state import State
 
@@ -34,7 +32,7 @@ async def until_finished(state: State[Any], poller: Poller, *, timeout: float | 
     """Wait until an operation is over; see `Operation.wait` for what it raises."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    ends = Ends([state], poller)
+    ends = Ends({state: None}, poller)
     try:
         async with asyncio.timeout(timeout):
             end = await ends.next()
@@ -161,47 +159,43 @@ class _Follower:
         if is_transition or not self._transitions_only:
             self._basket.put(state.present)
 
-    def failed(self, error: VibeError) -> None:
+    def failed(self, state: State[Any], error: VibeError) -> None:  # noqa: ARG002
         self._basket.put(_own(error))
 
 
-class Ends:
+class Ends(Generic[ItemT]):
     """The ends of many operations, in the order in which they come, for one task.
 
     What has ended is let go, so that it costs no memory here if it is of no use to anybody else.
     """
 
-    __slots__ = ("_basket", "_left", "_poller", "_states", "_unwatched", "_watchers")
+    __slots__ = ("_basket", "_poller", "_unwatched", "_waited", "_watcher")
 
-    def __init__(self, states: Iterable[State[Any]], poller: Poller) -> None:
+    def __init__(self, waited: dict[State[Any], ItemT], poller: Poller) -> None:
         """Begin nothing yet.
 
         Args:
-            states: The operations; each is let go once it has ended.
+            waited: The operations, and what to return for each; taken out as they end.
             poller: Looks at them.
         """
-        self._states: list[State[Any] | None] = [*states]
+        self._waited = waited
         self._poller = poller
-        self._basket: Basket[tuple[int, VibeError | None]] = Basket()
-        self._left = len(self._states)
-        self._unwatched = enumerate(self._states)
-        self._watchers: list[EndWatcher | None] = []
+        self._basket: Basket[tuple[State[Any], VibeError | None]] = Basket()
+        self._watcher = EndWatcher(self._basket)
+        self._unwatched = iter(waited)
 
-    async def next(self) -> tuple[int, VibeError | None] | None:
-        """Return the place of the next operation that is over, and why if it can't be observed.
+    async def next(self) -> tuple[ItemT, VibeError | None] | None:
+        """Return what stands for the next operation that is over, and why if it can't be observed.
 
         None after the last. Cancelling it loses nothing.
         """
         await self._watch_all()
-        if self._left == 0:
-            return None
-        while (end := self._basket.take()) is None:
+        while self._waited:
+            if (end := self._basket.take()) is not None:
+                state, error = end
+                return self._waited.pop(state), error
             await self._basket.arrival()
-            if self._left == 0:
-                return None
-        self._left -= 1
-        self._states[end[0]] = self._watchers[end[0]] = None
-        return end
+        return None
 
     async def _watch_all(self) -> None:
         """Begin to watch, letting others have their turn of the event loop.
@@ -209,31 +203,25 @@ class Ends:
         Where it is cancelled the next call goes on.
         """
         with self._poller.gathering():
-            for place, state in self._unwatched:
-                assert state is not None
-                watcher = EndWatcher(self._basket, place)
-                self._watchers.append(watcher)
+            for number, state in enumerate(self._unwatched, start=1):
                 if state.is_finished:
-                    self._basket.put((place, None))
+                    self._basket.put((state, None))
                 else:
                     try:
-                        self._poller.watch(state, watcher)
+                        self._poller.watch(state, self._watcher)
                     except VibeError as error:
-                        self._basket.put((place, error))
-                if (place + 1) % STATES_A_TURN == 0:
+                        self._basket.put((state, error))
+                if number % STATES_A_TURN == 0:
                     await asyncio.sleep(0)
-                    if self._left == 0:  # closed meanwhile
+                    if not self._waited:  # closed meanwhile
                         return
 
     def close(self) -> None:
         """Ask for no more looks."""
-        self._unwatched = enumerate(())
-        for state, watcher in zip(self._states, self._watchers, strict=False):
-            if state is not None and watcher is not None:
-                state.unwatch(watcher)
-        self._states = []
-        self._watchers = []
-        self._left = 0
+        waited, self._waited = self._waited, {}
+        for state in waited:
+            state.unwatch(self._watcher)
+        self._unwatched = iter(())
         self._basket.wake()
 
     def __del__(self) -> None:
@@ -242,27 +230,29 @@ class Ends:
 
 
 class EndReceiver(Protocol):
-    """Where ends are put: the place of an operation, and why it can't be observed."""
+    """Where ends are put: an operation, and why it can't be observed."""
 
-    def put(self, item: tuple[int, VibeError | None], /) -> None:
+    def put(self, item: tuple[State[Any], VibeError | None], /) -> None:
         """Take one down."""
 
 
 class EndWatcher:
-    """What watches one of many operations for its end alone."""
+    """What watches many operations for their ends alone: one object for all of them.
 
-    __slots__ = ("_basket", "_place")
+    It does not hold them, nor what waits for them: that is to be deleted when it is dropped.
+    """
+
+    __slots__ = ("_receiver",)
     is_following = False
 
-    def __init__(self, basket: EndReceiver, place: int) -> None:
-        self._basket = basket
-        self._place = place
+    def __init__(self, receiver: EndReceiver) -> None:
+        self._receiver = receiver
 
     def observed(self, state: State[Any], *, is_transition: bool) -> None:  # noqa: ARG002
         """Hear of a change; only the last counts."""
         if state.is_finished:
-            self._basket.put((self._place, None))
+            self._receiver.put((state, None))
 
-    def failed(self, error: VibeError) -> None:
+    def failed(self, state: State[Any], error: VibeError) -> None:
         """Hear that it can't be observed."""
-        self._basket.put((self._place, _own(error)))
+        self._receiver.put((state, _own(error)))

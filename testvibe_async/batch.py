@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from testvibe_async._poller import Poller
+    from testvibe_async._state import State
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
@@ -85,7 +86,9 @@ class Batch(Generic[SnapshotT]):
         self._jobs: Sequence[Job] = ()
         self._waiting: deque[int] = deque()
         self._operations: dict[int, Operation[SnapshotT]] = {}
-        self._watchers: dict[int, EndWatcher] = {}
+        self._watcher = EndWatcher(self)
+        self._waited: dict[State[Any], list[int]] = {}
+        """What is in flight: mostly one place each, several where they joined one generation."""
         self._items: Basket[tuple[int, BatchItem[SnapshotT]]] = Basket()
         self._verdicts: Counter[Verdict] = Counter()
         self._left = 0
@@ -110,13 +113,13 @@ class Batch(Generic[SnapshotT]):
     def summary(self) -> BatchSummary:
         """How many stand how, at this moment."""
         count = self._verdicts
-        in_flight = count[Verdict.IN_FLIGHT] + len(self._watchers)
+        waited = sum(map(len, self._waited.values()))
         return BatchSummary(
             succeeded=count[Verdict.SUCCEEDED],
             failed=count[Verdict.FAILED],
             errors=count[Verdict.ERROR],
-            in_flight=in_flight,
-            waiting=len(self._jobs) - count.total() - len(self._watchers),
+            in_flight=count[Verdict.IN_FLIGHT] + waited,
+            waiting=len(self._jobs) - count.total() - waited,
             skipped=count[Verdict.SKIPPED],
         )
 
@@ -182,9 +185,10 @@ class Batch(Generic[SnapshotT]):
         finally:
             for task in self._tasks:
                 task.cancel()
-            self._verdicts[Verdict.IN_FLIGHT] += len(self._watchers)
-            for place in list(self._watchers):
-                self._unwatch(place)
+            self._verdicts[Verdict.IN_FLIGHT] = self.summary.in_flight
+            for state in self._waited:
+                state.unwatch(self._watcher)
+            self._waited.clear()
             self._items.wake()
 
     def __aiter__(self) -> Self:
@@ -218,13 +222,14 @@ class Batch(Generic[SnapshotT]):
             place = self._waiting.popleft()
             try:
                 operation = await self._begin(self._jobs[place])
-                if operation is None:
-                    self.put((place, None))
-                else:
+                if operation is not None:
                     self._operations[place] = operation
-                    self._watch(place)
+                if operation is None or operation.done:
+                    self._end(place)
+                else:
+                    self._watch(place, self._poller.state(operation.ref))
             except VibeError as error:
-                self.put((place, error))
+                self._end(place, error)
 
     async def _begin(self, job: Job) -> Operation[SnapshotT] | None:
         """Dispatch one; None where it was called back before it was sent."""
@@ -240,34 +245,25 @@ class Batch(Generic[SnapshotT]):
         finally:
             del self._flights[task]
 
-    def _watch(self, place: int) -> None:
-        operation = self._operations[place]
-        if operation.done:
-            self.put((place, None))
-            return
-        self._watchers[place] = EndWatcher(self, place)
-        self._poller.watch(self._poller.state(operation.ref), self._watchers[place])
+    def _watch(self, place: int, state: State[Any]) -> None:
+        self._poller.watch(state, self._watcher)
+        self._waited.setdefault(state, []).append(place)
         if self._is_time_over:
-            self._stop_waiting_for(place)
-
-    def _unwatch(self, place: int) -> None:
-        state = self._poller.state(self._operations[place].ref)
-        state.unwatch(self._watchers.pop(place))
+            self._stop_waiting_for(state)
 
     def _end_the_time(self) -> None:
         """Dispatch no more, and wait for nothing that is in flight."""
         self._is_time_over = True
         self._skip_waiting(is_time_over=True)
-        for place in list(self._watchers):
-            self._stop_waiting_for(place)
+        for state in list(self._waited):
+            self._stop_waiting_for(state)
 
-    def _stop_waiting_for(self, place: int) -> None:
-        self._unwatch(place)
-        operation = self._operations[place]
+    def _stop_waiting_for(self, state: State[Any]) -> None:
+        state.unwatch(self._watcher)
         elapsed = asyncio.get_running_loop().time() - self._began
-        self.put(
-            (place, WaitTimeoutError(ref=operation.ref, status=operation.status, elapsed=elapsed))
-        )
+        for place in self._waited.pop(state):
+            ref = self._operations[place].ref
+            self._end(place, WaitTimeoutError(ref=ref, status=state.status, elapsed=elapsed))
 
     def _skip_waiting(self, *, is_time_over: bool = False) -> None:
         """Dispatch no more: call back what was not sent, and let go who waits for a place.
@@ -284,11 +280,15 @@ class Batch(Generic[SnapshotT]):
         for _ in self._tasks:
             self._places.release()
 
-    def put(self, item: tuple[int, VibeError | None], /) -> None:
-        """Hear of an end, from the poller or from a dispatch that failed."""
-        place, error = item
+    def put(self, item: tuple[State[Any], VibeError | None], /) -> None:
+        """Hear of an end from the poller."""
+        state, error = item
+        for place in self._waited.pop(state):
+            self._end(place, error)
+
+    def _end(self, place: int, error: VibeError | None = None) -> None:
+        """Make room for the next, if there is to be one."""
         self._places.release()
-        self._watchers.pop(place, None)
         verdict = self._finish(place, error)
         if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR}:
             self._skip_waiting()

@@ -8,6 +8,7 @@ stream of looks. Failing is an outcome here, never an exception.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from testvibe_async._endpoints import (
@@ -18,7 +19,12 @@ from testvibe_async._endpoints import (
 )
 from testvibe_async._forms import require_seconds
 from testvibe_async._waits import Changes, Ends, until_finished
-from testvibe_async.errors import ConfigError, ObservationError, OperationSupersededError
+from testvibe_async.errors import (
+    ConfigError,
+    ObservationError,
+    OperationSupersededError,
+    VibeError,
+)
 from testvibe_async.models import Generation, Run
 
 if TYPE_CHECKING:
@@ -279,11 +285,18 @@ class Finished(Generic[OperationT]):
     """Operations in the order in which they end, for one task; see `Client.finished`."""
 
     def __init__(self, operations: Iterable[OperationT], poller: Poller) -> None:
-        waited = list(operations)
-        for operation in waited:
+        waited: dict[State[Any], OperationT] = {}
+        self._again: dict[OperationT, list[OperationT]] = {}
+        """What was passed beside each, of the same operation; most have nothing beside them."""
+        self._over: deque[tuple[OperationT, VibeError | None]] = deque()
+        for operation in operations:
             _require_of(poller, operation)
-        self._operations: list[OperationT | None] = [*waited]
-        self._ends = Ends((poller.state(operation.ref) for operation in waited), poller)
+            state = poller.state(operation.ref)
+            if state in waited:
+                self._again.setdefault(waited[state], []).append(operation)
+            else:
+                waited[state] = operation
+        self._ends = Ends(waited, poller)
 
     def __aiter__(self) -> Self:
         """Iterate."""
@@ -291,20 +304,23 @@ class Finished(Generic[OperationT]):
 
     async def __anext__(self) -> OperationT:
         """Wait for the next end."""
-        end = await self._ends.next()
-        if end is None:
-            raise StopAsyncIteration
-        place, error = end
-        operation, self._operations[place] = self._operations[place], None
+        if self._over:
+            operation, error = self._over.popleft()
+        else:
+            end = await self._ends.next()
+            if end is None:
+                raise StopAsyncIteration
+            operation, error = end
+            self._over.extend((each, error) for each in self._again.pop(operation, ()))
         if error is not None:
             raise error
-        assert operation is not None
         return operation
 
     async def aclose(self) -> None:
         """Ask for no more looks; for `contextlib.aclosing`."""
         self._ends.close()
-        self._operations.clear()
+        self._again.clear()
+        self._over.clear()
 
 
 def _require_of(poller: Poller, operation: object) -> None:
