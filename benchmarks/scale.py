@@ -49,14 +49,14 @@ class Size:
 
 REPEATS = 3
 FULL = (Size(100, 1.0), Size(1000, 3.0), Size(10_000, 15.0), Size(50_000, 75.0))
-QUICK = (
+QUICK = [
     Load(operations=50, interval=0.5, durations=(1.0, 2.0)),
     Load(operations=500, interval=0.5, durations=(2.0, 3.0)),
-)
+]
 
 
-async def _run(loads: list[tuple[Load, int]]) -> list[Document]:
-    return [await _run_size(load, repeats) for load, repeats in loads]
+async def _run(loads: list[Load], repeats: int) -> list[Document]:
+    return [await _run_size(load, repeats) for load in loads]
 
 
 async def _run_size(load: Load, repeats: int) -> Document:
@@ -118,9 +118,8 @@ def _cells(size: Document) -> list[str]:
 def main() -> None:
     """Run the benchmark."""
     is_quick = is_quick_asked(__doc__)
-    full = [(size.load(), size.repeats) for size in FULL]
-    loads = [(load, 1) for load in QUICK] if is_quick else full
-    content = {"sizes": asyncio.run(_run(loads))}
+    loads, repeats = (QUICK, 1) if is_quick else ([size.load() for size in FULL], REPEATS)
+    content = {"sizes": asyncio.run(_run(loads, repeats))}
     sys.stdout.write(f"{scale_table(content)}\n")
     write("scale", content, is_quick=is_quick)
 
