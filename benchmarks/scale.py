@@ -118,8 +118,8 @@ def _cells(size: Document) -> list[str]:
 def main() -> None:
     """Run the benchmark."""
     is_quick = is_quick_asked(__doc__)
-    loads, repeats = (QUICK, 1) if is_quick else ([size.load() for size in FULL], REPEATS)
-    content = {"sizes": asyncio.run(_run(loads, repeats))}
+    loads = QUICK if is_quick else [size.load() for size in FULL]
+    content = {"sizes": asyncio.run(_run(loads, 1 if is_quick else REPEATS))}
     sys.stdout.write(f"{scale_table(content)}\n")
     write("scale", content, is_quick=is_quick)
 
