@@ -171,7 +171,7 @@ class Nobody:
     def observed(self, state: object, *, is_transition: bool) -> None:
         """Hear of a change."""
 
-    def failed(self, error: object) -> None:
+    def failed(self, state: object, error: object) -> None:
         """Hear of a failure."""
 
 
