@@ -63,6 +63,17 @@ async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project)
     assert ours() == []
 
 
+async def test_a_batch_is_opened_before_it_is_iterated_over(
+    emulator: Emulator, project: Project
+) -> None:
+    """Iterating without `async with` is refused: it would run nothing, and say nothing."""
+    with pytest.raises(ConfigError, match="async with"):
+        async for _ in project.run_features(["Checkout"]):
+            pass
+
+    assert emulator.requests == []
+
+
 async def test_they_come_as_they_finish(project: Project) -> None:
     """Iterating over a batch gives each item when its run is over."""
     ends: list[float] = []
@@ -236,7 +247,7 @@ async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> N
 
     names = {item.generation.feature_name for item in items if item.generation}
     assert names == {"Checkout with gift card", "Gift cards"}
-    assert all(item.run is item.generation for item in items)
+    assert all(item.outcome is item.generation for item in items)
 
 
 async def test_conflicts_as_for_one(emulator: Emulator, project: Project) -> None:

@@ -439,7 +439,7 @@ class TestIterating:
                 heard.append(f"{state.phase} {is_transition}")
                 state.unwatch(self)
 
-            def failed(self, state: Any, error: VibeError) -> None:
+            def failed(self, state: Any, error: VibeError) -> None:  # noqa: ARG002
                 raise error
 
         for _ in range(3):

@@ -278,14 +278,14 @@ async def test_a_defect_is_told_and_the_next_wait_goes_on(
     operation = await project.run_feature("Checkout")
     neighbour = await project.run_feature("Checkout")
     broken = operation._state
-    take = type(broken).verdict
+    take = type(broken).is_told_by
 
-    def verdict(state: Any, *args: Any) -> Any:
+    def is_told_by(state: Any, *args: Any) -> Any:
         if state is broken:
             raise ZeroDivisionError
         return take(state, *args)
 
-    monkeypatch.setattr(type(broken), "verdict", verdict)
+    monkeypatch.setattr(type(broken), "is_told_by", is_told_by)
     kept = asyncio.ensure_future(neighbour.wait())
 
     with pytest.raises(ObservationError, match="unforeseen: ZeroDivisionError") as caught:

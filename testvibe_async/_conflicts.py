@@ -189,14 +189,9 @@ class Conflicts:
 
     def _in_flight(self, latest: Generation) -> GenerationOperation | None:
         """Return a handle on a generation, if it is in flight."""
-        if latest.is_finished or not latest.request_id or latest.feature_id is None:
+        ref = GenerationRef.of(latest, server=self._transport.server, project=self._project)
+        if latest.is_finished or ref is None:
             return None
-        ref = GenerationRef(
-            server=self._transport.server,
-            project=self._project,
-            request_id=latest.request_id,
-            feature_id=latest.feature_id,
-        )
         return GenerationOperation(ref, self._poller, self._transport, adopted=True)
 
 

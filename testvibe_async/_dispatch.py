@@ -269,18 +269,12 @@ class Dispatcher:
         project = ours.project
         request = GET_GENERATION_STATUS.request(project=project, feature=ours.feature)
         latest = await self._transport.call(request)
-        if not latest.request_id or latest.feature_id is None:
+        ref = GenerationRef.of(latest, server=self._transport.server, project=project)
+        if ref is None or ref.request_id == before.request_id or self._poller.knows(ref):
             return None
-        ref = GenerationRef(
-            server=self._transport.server,
-            project=project,
-            request_id=latest.request_id,
-            feature_id=latest.feature_id,
-        )
-        is_old = ref.request_id == before.request_id
-        if is_old or self._poller.knows(ref) or self._may_be_anothers(latest, ours):
+        if self._may_be_anothers(latest, ours):
             return None
-        return DispatchedGeneration(latest.request_id, latest.feature_id)
+        return DispatchedGeneration(ref.request_id, ref.feature_id)
 
     async def _find_run(self, ours: _Dispatch[DispatchedRun]) -> DispatchedRun | None:
         """Find the one run of the feature that began since, and that nobody here dispatched."""

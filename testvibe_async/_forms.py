@@ -23,6 +23,7 @@ __all__ = [
     "require_kind",
     "require_rate",
     "require_seconds",
+    "require_timeout",
     "server_name",
 ]
 
@@ -122,6 +123,15 @@ def require_seconds(name: str, value: float) -> float:
         ConfigError: It is none.
     """
     return _above_zero(name, value, "a number of seconds")
+
+
+def require_timeout(timeout: float | None) -> float | None:
+    """Return a time-out, if it is a number of seconds above 0, or None for no limit.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    return None if timeout is None else require_seconds("timeout", timeout)
 
 
 def require_rate(name: str, value: float) -> float:

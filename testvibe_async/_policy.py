@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import field, frozen
 from attrs.validators import ge, instance_of, lt
 
+from testvibe_async._forms import require_seconds
 from testvibe_async.errors import (
+    ConfigError,
     NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PollPlan",
     "RetryPolicy",
+    "checked_plan",
     "outage_interval",
     "pause_seconds",
     "retry_delay",
@@ -102,7 +105,9 @@ def pause_seconds(error: Exception) -> float | None:
 class PollPlan(Protocol):
     """Decides how long after one look at an operation the next one is due."""
 
-    def __call__(self, kind: str, age: float, seen: Run | Generation | None) -> float:
+    def __call__(
+        self, kind: Literal["run", "generation"], age: float, seen: Run | Generation | None, /
+    ) -> float:
         """Return seconds, above 0.
 
         Args:
@@ -127,6 +132,23 @@ def standard_poll_plan(interval: float) -> PollPlan:
         return min(max(interval, age / 20), interval * 10 / 3)
 
     return plan
+
+
+def checked_plan(plan: PollPlan) -> PollPlan:
+    """Wrap a plan of the user's: whatever is not a number of seconds above 0 is a `ConfigError`."""
+    if not callable(plan):
+        raise ConfigError(f"poll_plan must be a function, not {plan!r}")
+
+    def checked(
+        kind: Literal["run", "generation"], age: float, seen: Run | Generation | None
+    ) -> float:
+        try:
+            seconds = plan(kind, age, seen)
+        except Exception as error:
+            raise ConfigError(f"poll_plan failed: {error!r}") from error
+        return require_seconds("what poll_plan returns", seconds)
+
+    return checked
 
 
 def outage_interval(interval: float, failures: int) -> float:

@@ -192,11 +192,10 @@ class Poller:
     def _set_timer(self) -> None:
         """Have `_tick` called at the earliest tick that holds anything."""
         if self._timer is not None:
-            if not self._ticks or self._ticks[0] < self._timer_tick:
-                self._timer.cancel()
-            else:
+            if self._ticks and self._timer_tick <= self._ticks[0]:
                 return
-        self._timer = None
+            self._timer.cancel()
+            self._timer = None
         if self._ticks:
             self._timer_tick = self._ticks[0]
             at = self._phase + self._timer_tick * self._tick_length
@@ -341,17 +340,16 @@ class Poller:
         ticket = self._ticket
         try:
             body = await self._transport.call(state.request, retries=retries, is_look=True)
-            snapshot = state.read(body)
+            before = state.phase, state.status
+            state.accept(state.read(body), ticket=ticket, now=loop.time())
         except VibeError as error:
             return error
         finally:
             state.looked = state.read_at = loop.time()
-        before = state.phase, state.status
-        fault = state.accept(snapshot, ticket=ticket, now=loop.time())
         state.group.note(state)
         if (state.phase, state.status) != before and self._hooks.is_heard(StatusChanged):
             self._hooks.emit(StatusChanged(state.ref, state.present))
-        return fault
+        return None
 
     def _bear(self, state: State[Any], error: VibeError) -> None:
         """Go on after a failure to observe, or tell the waits of it."""

@@ -107,7 +107,6 @@ class State(ABC, Generic[SnapshotT]):
         "failing_since",
         "failures",
         "group",
-        "is_known",
         "is_looking",
         "looked",
         "missing_since",
@@ -116,7 +115,6 @@ class State(ABC, Generic[SnapshotT]):
         "read_at",
         "ref",
         "snapshot",
-        "status",
         "tick",
         "ticket",
         "watcher",
@@ -131,31 +129,27 @@ class State(ABC, Generic[SnapshotT]):
             is_dispatched: Whether a dispatch was just answered: then it is in flight, and known.
         """
         self.ref = ref
-        self.began = began
-        self.is_known = is_dispatched
-        """Whether the service told of it before, so that it ought to know it still."""
-
+        self.began: float = began
         self.snapshot: SnapshotT | None = None
         self.phase: Phase | None = Phase.QUEUED if is_dispatched else None
-        self.status: str | None = self.in_flight if is_dispatched else None
         self.observed_at: datetime | None = datetime.now(UTC) if is_dispatched else None
-        self.ticket = 0
+        self.ticket: int = 0
         """The number of the look whose answer is the newest here."""
 
         self.looked: float | None = None
         """When the last look ended, by the loop's clock; None before the first."""
 
-        self.read_at = began
+        self.read_at: float = began
         """When it was last read by id, or could first have been."""
 
         self.group: Any = None
         """What it may be looked at together with; the poller's."""
 
-        self.is_looking = False
+        self.is_looking: bool = False
         self.tick: int | None = None
         """The poller's tick in which the next look is due."""
 
-        self.failures = 0
+        self.failures: int = 0
         self.failing_since: float | None = None
         self.missing_since: float | None = None
         self.watcher: Watcher | None = None
@@ -202,8 +196,25 @@ class State(ABC, Generic[SnapshotT]):
         self._request = self._last_read = None
 
     @abstractmethod
-    def verdict(self, snapshot: SnapshotT, now: float) -> VibeError | bool:
-        """Say whether a snapshot tells of this operation: yes, not yet, or why never."""
+    def is_told_by(self, snapshot: SnapshotT, now: float) -> bool:
+        """Say whether a snapshot is of this operation; False while the service may not know it.
+
+        Raises:
+            MalformedResponseError: It is of another operation.
+            OperationSupersededError: It is of a later generation of the same feature.
+        """
+
+    @property
+    def status(self) -> str | None:
+        """The service's word for how it stands; None before anything was seen."""
+        if self.snapshot is not None:
+            return self.snapshot.status
+        return self.in_flight if self.is_known else None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the service told of it before, so that it ought to know it still."""
+        return self.phase is not None
 
     @property
     def is_finished(self) -> bool:
@@ -257,7 +268,7 @@ class State(ABC, Generic[SnapshotT]):
         if watcher is not None:
             watcher.failed(self, error)
 
-    def accept(self, snapshot: SnapshotT, *, ticket: int, now: float) -> VibeError | None:
+    def accept(self, snapshot: SnapshotT, *, ticket: int, now: float) -> None:
         """Take in an answer.
 
         Args:
@@ -265,31 +276,26 @@ class State(ABC, Generic[SnapshotT]):
             ticket: The number of the look, counted when it began.
             now: The loop's clock.
 
-        Returns:
-            What was wrong with it; None where it was taken in, or came too late to matter.
+        Raises:
+            MalformedResponseError, OperationSupersededError: It is of another operation.
         """
         if self.is_finished or (ticket < self.ticket and not snapshot.is_finished):
-            return None
+            return
         if snapshot is self.snapshot:
             self.ticket = max(ticket, self.ticket)
             self._forget_failures()
             self.observed_at = datetime.now(UTC)
-            return None
-        verdict = self.verdict(snapshot, now)
-        if isinstance(verdict, VibeError):
-            return verdict
+            return
+        is_ours = self.is_told_by(snapshot, now)
         self.ticket = max(ticket, self.ticket)
         self._forget_failures()
-        if verdict:
-            self.is_known = True
+        if is_ours:
             self._take(snapshot)
-        return None
 
     def _take(self, snapshot: SnapshotT) -> None:
         before = self.phase, self.status
         is_change = snapshot != self.snapshot
         self.snapshot = snapshot
-        self.status = snapshot.status
         # A row of a list may have told that it executes before this answer, older, came.
         if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
             self.phase = snapshot.phase
@@ -364,11 +370,11 @@ class RunState(State[Run]):
     def _build_request(self) -> Request[bytes]:
         return _RUN.request(project=self.ref.project, run=self.ref.run_id)
 
-    def verdict(self, snapshot: Run, now: float) -> VibeError | bool:  # noqa: ARG002
+    def is_told_by(self, snapshot: Run, now: float) -> bool:  # noqa: ARG002
         """Accept a digest of this run alone."""
-        if snapshot.run_id == self.ref.run_id:
-            return True
-        return self._unreadable(f"it tells of run {snapshot.run_id}, not {self.ref.run_id}")
+        if snapshot.run_id != self.ref.run_id:
+            raise self._unreadable(f"it tells of run {snapshot.run_id}, not {self.ref.run_id}")
+        return True
 
 
 class GenerationState(State[Generation]):
@@ -392,15 +398,15 @@ class GenerationState(State[Generation]):
     def _build_request(self) -> Request[bytes]:
         return _GENERATION.request(project=self.ref.project, feature=self.ref.feature_id)
 
-    def verdict(self, snapshot: Generation, now: float) -> VibeError | bool:
+    def is_told_by(self, snapshot: Generation, now: float) -> bool:
         """Accept a status of this generation; bear with the previous one's while ours is new."""
         if snapshot.request_id == self.ref.request_id:
             return True
         if self.snapshot is None and now - self.began < GRACE_SECONDS:
             return False
         if snapshot.request_id is None:
-            return self._unreadable("it does not say of which generation it tells, at $.requestId")
-        return OperationSupersededError(ref=self.ref, newer_request_id=snapshot.request_id)
+            raise self._unreadable("it does not say of which generation it tells, at $.requestId")
+        raise OperationSupersededError(ref=self.ref, newer_request_id=snapshot.request_id)
 
 
 def new_state(ref: Ref, *, began: float, is_dispatched: bool) -> State[Any]:

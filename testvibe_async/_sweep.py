@@ -101,7 +101,7 @@ class Glance:
 class _Page:
     """What a page of the list showed."""
 
-    missing: list[State[Any]]
+    missing: list[State[Any]] = field(factory=list["State[Any]"])
     going_on: list[State[Any]] = field(factory=list["State[Any]"])
     changed: list[State[Any]] = field(factory=list["State[Any]"])
     rows: int = 0
@@ -177,7 +177,11 @@ class Sweep:
     async def _read(self, body: bytes, states: Sequence[State[Any]]) -> _Page:
         """Find operations among the rows, letting others have their turn of the event loop."""
         wanted: dict[int, State[Any]] = {}
-        page = _Page([s for s in states if wanted.setdefault(s.list_id, s) is not s])
+        page = _Page()
+        for each in states:
+            # Two generations of one feature share its row, which can tell of one of them only.
+            if wanted.setdefault(each.list_id, each) is not each:
+                page.missing.append(each)
         for row in read_rows(body):
             page.rows += 1
             if page.rows % ROWS_A_TURN == 0:

@@ -47,16 +47,16 @@ class Flight:
     __slots__ = ("is_abandoned", "is_under_way", "may_have_arrived", "sent_at")
 
     def __init__(self) -> None:
-        self.may_have_arrived = False
+        self.may_have_arrived: bool = False
         """Whether the service may have seen it, and acted."""
 
-        self.sent_at = 0.0
+        self.sent_at: float = 0.0
         """When it was last sent, by the loop's clock."""
 
-        self.is_under_way = False
+        self.is_under_way: bool = False
         """Whether it is in the hands of the dispatcher, sent or not."""
 
-        self.is_abandoned = False
+        self.is_abandoned: bool = False
         """Whether nobody wants it any more, so that it must not be sent again."""
 
 
@@ -75,7 +75,7 @@ class Transport:
         routes: Mapping[str, Endpoint[Any]],
         hooks: Hooks,
     ) -> None:
-        self.server = settings.server
+        self.server: str = settings.server
         self._http = HttpSession(
             settings, timeout=timeout, max_connections=max_connections, session=session
         )
@@ -87,7 +87,7 @@ class Transport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last_date = ("", 0.0)
         self._closing = asyncio.Event()
-        self.artifact_host = ArtifactHost(
+        self.artifact_host: ArtifactHost = ArtifactHost(
             settings.server,
             timeout=timeout,
             retry=retry,

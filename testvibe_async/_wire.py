@@ -89,9 +89,8 @@ def _text(value: object, _type: object) -> str:
 
 def _name(value: object, _type: object) -> str:
     """Read a text that is most likely a name, if it is short."""
-    if not isinstance(value, str):
-        raise expected("a string", value)
-    return _shared(value) if len(value) <= SHARED_LENGTH else value
+    text = _text(value, str)
+    return _shared(text) if len(text) <= SHARED_LENGTH else text
 
 
 @lru_cache(maxsize=1024)

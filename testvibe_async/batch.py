@@ -192,7 +192,13 @@ class Batch(Generic[SnapshotT]):
             self._items.wake()
 
     def __aiter__(self) -> Self:
-        """Iterate."""
+        """Iterate.
+
+        Raises:
+            ConfigError: It was not opened with `async with`.
+        """
+        if not self._is_begun:
+            raise ConfigError("open the batch with 'async with' before you iterate over it")
         return self
 
     async def __anext__(self) -> BatchItem[SnapshotT]:

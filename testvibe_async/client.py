@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from testvibe_async import _endpoints
 from testvibe_async._dispatch import Dispatcher
 from testvibe_async._forms import require_count, require_kind, require_rate, require_seconds
-from testvibe_async._policy import PollPlan, RetryPolicy, standard_poll_plan
+from testvibe_async._policy import PollPlan, RetryPolicy, checked_plan, standard_poll_plan
 from testvibe_async._poller import Poller
 from testvibe_async._transport import Transport
 from testvibe_async.errors import ConfigError
@@ -99,7 +99,7 @@ class Client:
         settings = load_settings(server, api_key=api_key, project=project, allow_http=allow_http)
         hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
-        self.server = settings.server
+        self.server: str = settings.server
         """The service's scheme and host."""
         self._default_project = settings.project
         self._transport = Transport(
@@ -112,11 +112,11 @@ class Client:
             routes=_endpoints.endpoint_overrides(endpoints or {}),
             hooks=hooks,
         )
-        require_seconds("poll_interval", poll_interval)
+        poll_interval = require_seconds("poll_interval", poll_interval)
         self._poller = Poller(
             self._transport,
             interval=poll_interval,
-            plan=_checked(poll_plan) if poll_plan else standard_poll_plan(poll_interval),
+            plan=checked_plan(poll_plan) if poll_plan else standard_poll_plan(poll_interval),
             max_outage=require_seconds("max_outage", max_outage),
             max_looks=max_connections,
             hooks=hooks,
@@ -269,18 +269,3 @@ class Client:
         return await self._transport.call(
             _endpoints.custom_request(method, path, query=query, body=body)
         )
-
-
-def _checked(plan: PollPlan) -> PollPlan:
-    """Return a plan of which nobody has to doubt that it gives seconds."""
-    if not callable(plan):
-        raise ConfigError(f"poll_plan must be a function, not {plan!r}")
-
-    def checked(kind: str, age: float, seen: Run | Generation | None) -> float:
-        try:
-            seconds = plan(kind, age, seen)
-        except Exception as error:
-            raise ConfigError(f"poll_plan failed: {error!r}") from error
-        return require_seconds("what poll_plan returns", seconds)
-
-    return checked

@@ -41,7 +41,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from testvibe_async.refs import Ref
+    from testvibe_async.models import Generation, Run
+    from testvibe_async.refs import GenerationRef, Ref
 
 __all__ = [
     "ClientClosedError",
@@ -191,6 +192,8 @@ class ConflictError(ResponseError):
 class GenerationInProgressError(ConflictError):
     """A generation of this feature is in flight; `ref` names it where it could be found out."""
 
+    ref: GenerationRef | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
 
 class FeatureNotGeneratedError(ConflictError):
     """The feature has no generated tests to run, or is generating them now."""
@@ -245,7 +248,7 @@ class ObservationError(VibeError):
 
     def __init__(self, what: str, *, ref: Ref) -> None:
         super().__init__(f"{ref} could not be observed: {what}")
-        self.ref = ref
+        self.ref: Ref = ref  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class OperationNotFoundError(ObservationError):
@@ -273,7 +276,7 @@ class ClientClosedError(VibeError):
 class OutcomeError(VibeError):
     """An operation ended, and not well. Raised by `raise_for_status()` and nothing else."""
 
-    def __init__(self, what: str, *, outcome: object) -> None:
+    def __init__(self, what: str, *, outcome: Run | Generation) -> None:
         super().__init__(what)
         self.outcome = outcome
         """The `Run` or `Generation` that ended so."""
@@ -282,10 +285,16 @@ class OutcomeError(VibeError):
 class RunFailedError(OutcomeError):
     """The run ended and at least one of its tests failed, or it could not be executed."""
 
+    outcome: Run  # pyright: ignore[reportIncompatibleVariableOverride]
+
 
 class GenerationFailedError(OutcomeError):
     """The generation ended without tests; its log says why."""
 
+    outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]
+
 
 class GenerationCancelledError(OutcomeError):
     """The generation was cancelled."""
+
+    outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from testvibe_async.errors import VibeError
-    from testvibe_async.models import Transition
+    from testvibe_async.models import Generation, Run, Transition
     from testvibe_async.refs import Ref
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "StatusChanged",
 ]
 
-logger = logging.getLogger("testvibe_async")
+logger: logging.Logger = logging.getLogger("testvibe_async")
 
 
 @frozen
@@ -105,7 +105,7 @@ class StatusChanged(Event):
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
-    transition: Transition[object]
+    transition: Transition[Run | Generation]
 
 
 @frozen

@@ -17,7 +17,7 @@ from testvibe_async._endpoints import (
     GET_GENERATION_LOG,
     GET_RUN_ARTIFACTS,
 )
-from testvibe_async._forms import require_seconds
+from testvibe_async._forms import require_timeout
 from testvibe_async._waits import Changes, Ends, until_finished
 from testvibe_async.errors import (
     ConfigError,
@@ -67,7 +67,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         self._state: State[SnapshotT_co] = poller.state(ref, is_dispatched=is_dispatched)
         self._poller = poller
         self._transport = transport
-        self.adopted = adopted
+        self.adopted: bool = adopted
         """Whether it was found in flight and joined, rather than started by this call."""
 
     def __repr__(self) -> str:
@@ -83,6 +83,11 @@ class Operation(ABC, Generic[SnapshotT_co]):
     def project(self) -> str:
         """The id of its project."""
         return self.ref.project
+
+    @property
+    @abstractmethod
+    def feature_id(self) -> int | None:
+        """The feature's id; None where it is not known yet."""
 
     @property
     def status(self) -> str | None:
@@ -133,8 +138,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """
-        if timeout is not None:
-            require_seconds("timeout", timeout)
+        timeout = require_timeout(timeout)
         if not self.done:
             await until_finished(self._state, self._poller, timeout=timeout)
         return self._seen()

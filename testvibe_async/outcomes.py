@@ -65,13 +65,13 @@ class BatchItem(Generic[SnapshotT_co]):
     """Why there is no outcome; `WaitTimeoutError` where the operation goes on."""
 
     @property
-    def run(self) -> SnapshotT_co | None:
-        """The outcome, for batches of runs."""
+    def run(self: BatchItem[Run]) -> Run | None:
+        """The outcome, in a batch of runs."""
         return self.outcome
 
     @property
-    def generation(self) -> SnapshotT_co | None:
-        """The outcome, for batches of generations."""
+    def generation(self: BatchItem[Generation]) -> Generation | None:
+        """The outcome, in a batch of generations."""
         return self.outcome
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from testvibe_async import _endpoints
 from testvibe_async._conflicts import Conflicts, GenerateConflict, RunConflict
-from testvibe_async._forms import require_count, require_seconds
+from testvibe_async._forms import require_count, require_timeout
 from testvibe_async.batch import Batch, Job
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Feature, Generation, Run
@@ -171,8 +171,7 @@ class Project:
         Raises:
             WaitTimeoutError: The time is over, the generation is not. Wait again to go on.
         """
-        if timeout is not None:
-            require_seconds("timeout", timeout)
+        timeout = require_timeout(timeout)
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         return await self._conflicts.latest_outcome(feature, deadline)
 
@@ -266,7 +265,7 @@ class Project:
             dispatch,
             poller=self._poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
-            timeout=None if timeout is None else require_seconds("timeout", timeout),
+            timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
         )
 
@@ -310,7 +309,7 @@ class Project:
             dispatch,
             poller=self._poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
-            timeout=None if timeout is None else require_seconds("timeout", timeout),
+            timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
         )
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
 
 from testvibe_async.errors import ConfigError
+
+if TYPE_CHECKING:
+    from testvibe_async.models import Generation
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
 
@@ -41,7 +44,7 @@ def _is_aware(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 
 class Ref(ABC):
     """The name of one operation: a `RunRef` or a `GenerationRef`."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[Literal["run", "generation"]]
 
     server: str = field(validator=_is_text)
     """The service's scheme and host, such as `https://testvibe.example`."""
@@ -84,7 +87,7 @@ class Ref(ABC):
 class RunRef(Ref):
     """The name of one run."""
 
-    kind: ClassVar[str] = "run"
+    kind: ClassVar[Literal["run", "generation"]] = "run"
 
     run_id: int = field(validator=_is_id)
     """The service's `runId`."""
@@ -109,7 +112,7 @@ class GenerationRef(Ref):
     The service tells only of a feature's latest generation, so the feature is part of the name.
     """
 
-    kind: ClassVar[str] = "generation"
+    kind: ClassVar[Literal["run", "generation"]] = "generation"
 
     request_id: str = field(validator=_is_text)
     """The service's `requestId`."""
@@ -121,6 +124,18 @@ class GenerationRef(Ref):
     def key(self) -> tuple[object, ...]:
         """What tells it from all other operations of its server."""
         return self.kind, self.project, self.feature_id, self.request_id
+
+    @classmethod
+    def of(cls, latest: Generation, *, server: str, project: str) -> Self | None:
+        """Return the name of a generation that was seen; None where the answer does not say it."""
+        if not latest.request_id or latest.feature_id is None:
+            return None
+        return cls(
+            server=server,
+            project=project,
+            request_id=latest.request_id,
+            feature_id=latest.feature_id,
+        )
 
     def __str__(self) -> str:
         """Return the name that messages use."""

@@ -62,7 +62,9 @@ def emit(board: Board, event: Event) -> None:
     board.hooks.emit(event)
 
 
-def change(phase: Phase, status: str, snapshot: object = None) -> Transition[object]:
+def change(
+    phase: Phase, status: str, snapshot: Run | Generation | None = None
+) -> Transition[Run | Generation]:
     return Transition(phase, status, datetime.now(UTC), snapshot)
 
 
