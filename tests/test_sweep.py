@@ -21,7 +21,7 @@ from testvibe_async import (
     _sweep,
 )
 from testvibe_async._json import read_rows
-from testvibe_async._sweep import Glance, Sweep
+from testvibe_async._sweep import ListAnswer, Sweep
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ async def test_nothing_is_kept_of_a_reading_where_the_list_stands_in(
     await asyncio.sleep(10)
     read = [operation for operation in operations if operation.snapshot is not None]
     assert len(read) >= 2
-    kept = [operation for operation in read if operation._state._last_read is not None]
+    kept = [operation for operation in read if operation._state._parsed is not None]
     assert len(kept) <= 1  # the one that checked the last list
     await wait
 
@@ -449,7 +449,7 @@ async def test_many_are_put_back_in_turns(
     def note() -> None:
         busy.append(sum(operation._state.is_looking for operation in operations))
 
-    async def noted(sweep: Sweep, states: Sequence[Any]) -> Glance | None:
+    async def noted(sweep: Sweep, states: Sequence[Any]) -> ListAnswer | None:
         glance = await look(sweep, states)
         asyncio.get_running_loop().call_soon(note)
         return glance

@@ -27,7 +27,7 @@ from testvibe_async.refs import GenerationRef
 if TYPE_CHECKING:
     from testvibe_async._dispatch import Dispatcher
     from testvibe_async._poller import Poller
-    from testvibe_async._transport import Flight, Transport
+    from testvibe_async._transport import Delivery, Transport
     from testvibe_async.models import Generation
     from testvibe_async.operations import RunOperation
 
@@ -67,7 +67,7 @@ class Conflicts:
         site_url: str | None,
         on_conflict: GenerateConflict,
         deadline: float | None = None,
-        flight: Flight | None = None,
+        delivery: Delivery | None = None,
     ) -> GenerationOperation:
         """Dispatch a generation; see `Project.generate_feature`.
 
@@ -76,7 +76,7 @@ class Conflicts:
             site_url: The site to explore.
             on_conflict: What to do about a 409.
             deadline: When to stop waiting for the one in flight, by the loop's clock.
-            flight: Told how far the dispatch has come.
+            delivery: Told how far the dispatch has come.
 
         Raises:
             WaitTimeoutError: The deadline came; nothing was dispatched.
@@ -85,7 +85,7 @@ class Conflicts:
         while True:
             try:
                 return await self._dispatcher.generation(
-                    self._project, feature, site_url=site_url, flight=flight
+                    self._project, feature, site_url=site_url, delivery=delivery
                 )
             except GenerationInProgressError as conflict:
                 running = await self._seen_in_flight(feature, deadline)
@@ -111,7 +111,7 @@ class Conflicts:
         on_conflict: RunConflict,
         retry_unknown: bool = False,
         deadline: float | None = None,
-        flight: Flight | None = None,
+        delivery: Delivery | None = None,
     ) -> RunOperation:
         """Dispatch a run; see `Project.run_feature`.
 
@@ -122,7 +122,7 @@ class Conflicts:
             on_conflict: What to do about a 409.
             retry_unknown: Whether to send it once more where nobody knows whether it took effect.
             deadline: When to stop waiting for tests to be generated, by the loop's clock.
-            flight: Told how far the run's own dispatch has come.
+            delivery: Told how far the run's own dispatch has come.
 
         Raises:
             WaitTimeoutError: The deadline came; no run was dispatched, and `ref` is the generation.
@@ -134,7 +134,7 @@ class Conflicts:
             config=config,
             site_url=site_url,
             retry_unknown=retry_unknown,
-            flight=flight,
+            delivery=delivery,
         )
         try:
             return await dispatch()

@@ -22,7 +22,7 @@ from testvibe_async._endpoints import (
     RUN_FEATURE,
 )
 from testvibe_async._outlast import outlast
-from testvibe_async._transport import Flight
+from testvibe_async._transport import Delivery
 from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
@@ -80,15 +80,15 @@ class Dispatcher:
         self._transport = transport
         self._poller = poller
         self._hooks = hooks
-        self._under_way: dict[asyncio.Task[Any], Flight] = {}
+        self._under_way: dict[asyncio.Task[Any], Delivery] = {}
         self._unanswered: set[_Dispatch[Any]] = set()
         self._own_runs: defaultdict[str, deque[int]] = defaultdict(
             partial(deque[int], maxlen=REMEMBERED_RUNS)
         )
         self._is_closing = False
-        self._closes_at = 0.0
+        self._close_deadline = 0.0
 
-    async def run(  # noqa: PLR0913 - `Project.run_feature`'s, and the flight
+    async def run(  # noqa: PLR0913 - `Project.run_feature`'s, and the delivery
         self,
         project: str,
         feature: int | str,
@@ -96,16 +96,16 @@ class Dispatcher:
         config: str | None,
         site_url: str | None,
         retry_unknown: bool,
-        flight: Flight | None = None,
+        delivery: Delivery | None = None,
     ) -> RunOperation:
-        """Dispatch a run; see `Project.run_feature`. `flight` is told how far it has come."""
-        flight = flight or Flight()
+        """Dispatch a run; see `Project.run_feature`. `delivery` is told how far it has come."""
+        delivery = delivery or Delivery()
         body = {"config": config, "siteUrl": site_url}
         ours = _Dispatch(
             request=RUN_FEATURE.request(project=project, feature=feature, body=body),
             project=project,
             feature=feature,
-            flight=flight,
+            delivery=delivery,
             config=config,
         )
 
@@ -126,7 +126,7 @@ class Dispatcher:
                 ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
             )
 
-        return await self._shielded(dispatch, flight)
+        return await self._shielded(dispatch, delivery)
 
     async def generation(
         self,
@@ -134,17 +134,17 @@ class Dispatcher:
         feature: int | str,
         *,
         site_url: str | None,
-        flight: Flight | None = None,
+        delivery: Delivery | None = None,
     ) -> GenerationOperation:
         """Dispatch a generation; see `Project.generate_feature` and `run`."""
-        flight = flight or Flight()
+        delivery = delivery or Delivery()
         ours = _Dispatch(
             request=GENERATE_FEATURE.request(
                 project=project, feature=feature, body={"siteUrl": site_url}
             ),
             project=project,
             feature=feature,
-            flight=flight,
+            delivery=delivery,
         )
 
         async def dispatch() -> GenerationOperation:
@@ -164,7 +164,7 @@ class Dispatcher:
                 ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
             )
 
-        return await self._shielded(dispatch, flight)
+        return await self._shielded(dispatch, delivery)
 
     def _tell(self, ref: Ref, ours: _Dispatch[Any], *, is_found: bool) -> None:
         """Tell the hook the name of a new operation, before anything can go wrong."""
@@ -173,13 +173,15 @@ class Dispatcher:
                 Dispatched(ref, adopted=is_found, feature=ours.feature, config=ours.config)
             )
 
-    async def _shielded(self, dispatch: Callable[[], Coroutine[Any, Any, T]], flight: Flight) -> T:
+    async def _shielded(
+        self, dispatch: Callable[[], Coroutine[Any, Any, T]], delivery: Delivery
+    ) -> T:
         """Run a dispatch that a cancelled caller stops only while nothing was sent."""
         if self._is_closing:
             raise ClientClosedError
-        flight.is_under_way = True
+        delivery.is_under_way = True
         task = asyncio.create_task(dispatch(), name="testvibe_async dispatch")
-        self._under_way[task] = flight
+        self._under_way[task] = delivery
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def end(task: asyncio.Task[T]) -> None:
@@ -191,11 +193,11 @@ class Dispatcher:
         try:
             await over  # It costs half of what asyncio.wait does.
         except asyncio.CancelledError:
-            _abandon(task, flight)
+            _abandon(task, delivery)
             task.add_done_callback(_report_abandoned)
             raise
         finally:
-            flight.is_under_way = False
+            delivery.is_under_way = False
         if task.cancelled() and self._is_closing:
             raise ClientClosedError
         return task.result()
@@ -208,22 +210,22 @@ class Dispatcher:
         retry_unknown: bool,
     ) -> tuple[T, bool]:
         """Send a dispatch; return the answer, and whether it had to be found by looking."""
-        flight = ours.flight
+        delivery = ours.delivery
         try:
             try:
                 return await self._answer(ours), False
             except Exception as error:
-                if not _is_answer_lost(error, flight):
+                if not _is_answer_lost(error, delivery):
                     raise
                 lost = error
             if (found := await _settle(find)) is not None:
                 return found, True
         except asyncio.CancelledError as error:
-            if self._is_closing and flight.may_have_arrived:
+            if self._is_closing and delivery.may_have_arrived:
                 what = "the client was closed before that could be settled"
                 raise ours.unknown(what, self._transport) from error
             raise
-        if retry_unknown and not flight.is_abandoned:
+        if retry_unknown and not delivery.is_abandoned:
             try:
                 return await self._send(ours, find, retry_unknown=False)
             except (ResponseError, NotSentError) as error:
@@ -235,14 +237,14 @@ class Dispatcher:
         """Wait for the answer to a dispatch; what it began is nobody else's meanwhile."""
         self._unanswered.add(ours)
         try:
-            return await self._transport.call(ours.request, flight=ours.flight)
+            return await self._transport.call(ours.request, delivery=ours.delivery)
         finally:
             self._unanswered.remove(ours)
 
     def _may_be_anothers(self, found: Run | Generation, ours: _Dispatch[Any]) -> bool:
         """Say whether a dispatch whose answer is still on its way may have begun this."""
         return any(
-            other.flight.may_have_arrived and other.may_have_begun(found)
+            other.delivery.may_have_arrived and other.may_have_begun(found)
             for other in self._unanswered
             if (other.project, other.request.endpoint) == (ours.project, ours.request.endpoint)
         )
@@ -281,7 +283,7 @@ class Dispatcher:
         query = {"feature": ours.feature, "limit": SETTLE_ROWS}
         request = LIST_RUNS.request(project=ours.project, query=query)
         rows = await self._transport.call(request)
-        sent_at = self._transport.service_time(ours.flight.sent_at)
+        sent_at = self._transport.service_time(ours.delivery.sent_time)
         if sent_at is None:
             return None
         own_runs = set(self._own_runs[ours.project])
@@ -306,11 +308,11 @@ class Dispatcher:
         tasks = [task for task in self._under_way if task.get_loop() is loop]
         if not self._is_closing:
             self._is_closing = True
-            self._closes_at = loop.time() + CLOSE_SECONDS
+            self._close_deadline = loop.time() + CLOSE_SECONDS
             for task in tasks:
                 _abandon(task, self._under_way[task])
         try:
-            await outlast(tasks, until=self._closes_at)
+            await outlast(tasks, until=self._close_deadline)
         finally:
             for task in tasks:
                 task.cancel()
@@ -324,7 +326,7 @@ class _Dispatch(Generic[T]):
     request: Request[T]
     project: str
     feature: int | str
-    flight: Flight
+    delivery: Delivery
     config: str | None = None
 
     def may_have_begun(self, found: Run | Generation) -> bool:
@@ -367,11 +369,11 @@ async def _settle(find: Callable[[], Awaitable[T | None]]) -> T | None:
     return None
 
 
-def _is_answer_lost(error: Exception, flight: Flight) -> bool:
+def _is_answer_lost(error: Exception, delivery: Delivery) -> bool:
     """Say whether nobody knows whether a dispatch took effect that ended so."""
     if isinstance(error, VibeError):
         return isinstance(error, OutcomeUnknownError | ServerError | MalformedResponseError)
-    return flight.may_have_arrived
+    return delivery.may_have_arrived
 
 
 def _is_of(row: Run | Generation, feature: int | str) -> bool:
@@ -380,10 +382,10 @@ def _is_of(row: Run | Generation, feature: int | str) -> bool:
     return str(feature).casefold() in {str(row.feature_id), name}
 
 
-def _abandon(task: asyncio.Task[Any], flight: Flight) -> None:
+def _abandon(task: asyncio.Task[Any], delivery: Delivery) -> None:
     """Let a dispatch come to its end if it may have arrived, and not be sent again in any case."""
-    flight.is_abandoned = True
-    if not flight.may_have_arrived:
+    delivery.is_abandoned = True
+    if not delivery.may_have_arrived:
         task.cancel()
 
 

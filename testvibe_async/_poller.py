@@ -52,7 +52,7 @@ STATES_A_TURN = 1000
 
 
 @frozen
-class _Errand:
+class _ListLook:
     """One list call to make."""
 
     sweep: Sweep
@@ -91,7 +91,7 @@ class Poller:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
         self._sweeps: dict[tuple[str, str], Sweep] = {}
-        self._queue: deque[State[Any] | _Errand] = deque()
+        self._queue: deque[State[Any] | _ListLook] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._ticket = 0
         self._gatherings = 0
@@ -104,7 +104,7 @@ class Poller:
         if state is None:
             began = asyncio.get_running_loop().time() - _age(ref)
             state = self._states[ref.key] = new_state(ref, began=began, is_dispatched=is_dispatched)
-            state.group = self._sweep_of(ref)
+            state.sweep = self._sweep_of(ref)
         return state
 
     def _sweep_of(self, ref: Ref) -> Sweep:
@@ -183,11 +183,11 @@ class Poller:
         now = asyncio.get_running_loop().time()
         planned = self._plan(state.ref.kind, now - state.began, state.snapshot)
         interval = max(self._tick_length, planned)
-        if state.looked is None:
+        if state.last_look is None:
             return max(now, state.began + interval + self._tick_length) if state.is_known else now
         if state.failures:
             interval = outage_interval(interval, state.failures)
-        return max(now, state.looked + interval)
+        return max(now, state.last_look + interval)
 
     def _set_timer(self) -> None:
         """Have `_tick` called at the earliest tick that holds anything."""
@@ -212,11 +212,11 @@ class Poller:
         due: dict[Any, list[State[Any]]] = {}
         while self._ticks and self._ticks[0] <= tick:
             for state in self._take(heapq.heappop(self._ticks)):
-                due.setdefault(state.group, []).append(state)
+                due.setdefault(state.sweep, []).append(state)
         for sweep, states in due.items():
             self._assign(sweep, states, tick)
         self._set_timer()
-        self._employ()
+        self._start_workers()
 
     def _take(self, tick: int) -> list[State[Any]]:
         """Take what is down for a tick and still watched. An entry may be out of date."""
@@ -240,7 +240,7 @@ class Poller:
             (listed if sweep.may_show(state) else unlisted).append(state)
         self._queue.extend(unlisted)
         if sweep.is_worth_it(len(listed), now):
-            self._queue.append(_Errand(sweep, listed, self._take_early(sweep, tick)))
+            self._queue.append(_ListLook(sweep, listed, self._take_early(sweep, tick)))
         else:
             self._queue.extend(listed)
 
@@ -249,23 +249,23 @@ class Poller:
         early: list[State[Any]] = []
         for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1):
             for state in self._buckets.get(later, ()):
-                is_meant = state.group is sweep and state.tick == later and state.is_watched
+                is_meant = state.sweep is sweep and state.tick == later and state.is_watched
                 if is_meant and sweep.may_show(state):
                     state.tick = None
                     state.is_looking = True
                     early.append(state)
         return early
 
-    def _employ(self) -> None:
+    def _start_workers(self) -> None:
         """See to it that as many workers are there as the queue needs, and the limit allows."""
         if self._transport.is_closed:
             return
         for _ in range(min(len(self._queue), self._max_looks - len(self._workers))):
             worker = asyncio.create_task(self._work(), name="testvibe_async poller")
             self._workers.add(worker)
-            worker.add_done_callback(self._dismiss)
+            worker.add_done_callback(self._worker_ended)
 
-    def _dismiss(self, worker: asyncio.Task[None]) -> None:
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         """Take a worker off, and leave nobody in the queue without one.
 
         A worker that somebody cancelled takes the queue with it, so that no wait hangs on a loop
@@ -278,14 +278,16 @@ class Poller:
             for state in _states_of(jobs):
                 state.is_looking = False
                 state.tell(ObservationError("the poller's task was cancelled", ref=state.ref))
-        self._employ()
+        self._start_workers()
 
     async def _work(self) -> None:
         """Serve the queue until it is empty."""
         while self._queue:
             job = self._queue.popleft()
             try:
-                await (self._sweep(job) if isinstance(job, _Errand) else self._serve(job))
+                await (
+                    self._look_by_list(job) if isinstance(job, _ListLook) else self._look_by_id(job)
+                )
             except asyncio.CancelledError:
                 self._queue.append(job)
                 raise
@@ -297,32 +299,32 @@ class Poller:
                     failure.__cause__ = error
                     state.tell(failure)
 
-    async def _sweep(self, errand: _Errand) -> None:
+    async def _look_by_list(self, look: _ListLook) -> None:
         """Ask a list about operations, and have those read by id of which it tells nothing."""
-        glance = await errand.sweep.look(errand.states)
+        answer = await look.sweep.look(look.states)
         to_read, put_back = (
-            (errand.due, errand.early) if glance is None else (glance.to_read, glance.going_on)
+            (look.due, look.early) if answer is None else (answer.to_read, answer.going_on)
         )
         self._queue.extend(to_read)
-        self._employ()
+        self._start_workers()
         looked, seen_at = asyncio.get_running_loop().time(), datetime.now(UTC)
         for place, state in enumerate(put_back, start=1):
             state.is_looking = False
-            if glance is not None:
-                state.looked, state.observed_at = looked, seen_at
+            if answer is not None:
+                state.last_look, state.observed_at = looked, seen_at
                 state.forget_reading()
             self._put_back(state)
             if place % STATES_A_TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _serve(self, state: State[Any]) -> None:
+    async def _look_by_id(self, state: State[Any]) -> None:
         """Look at one operation, and put it down for its next look."""
         try:
             error = await self._observe(state, retries=False) if state.is_watched else None
         finally:
             state.is_looking = False
         if error is not None:
-            self._bear(state, error)
+            self._handle_failure(state, error)
         self._put_back(state)
 
     def _put_back(self, state: State[Any]) -> None:
@@ -345,13 +347,13 @@ class Poller:
         except VibeError as error:
             return error
         finally:
-            state.looked = state.read_at = loop.time()
-        state.group.note(state)
+            state.last_look = state.last_read = loop.time()
+        state.sweep.note(state)
         if (state.phase, state.status) != before and self._hooks.is_heard(StatusChanged):
             self._hooks.emit(StatusChanged(state.ref, state.present))
         return None
 
-    def _bear(self, state: State[Any], error: VibeError) -> None:
+    def _handle_failure(self, state: State[Any], error: VibeError) -> None:
         """Go on after a failure to observe, or tell the waits of it."""
         now = asyncio.get_running_loop().time()
         final = state.refuse(error, now=now, max_outage=self._max_outage)
@@ -373,8 +375,11 @@ class Poller:
                 state.tell(ClientClosedError(ref=state.ref))
 
 
-def _states_of(jobs: list[State[Any] | _Errand]) -> list[State[Any]]:
-    return [state for job in jobs for state in (job.states if isinstance(job, _Errand) else (job,))]
+def _states_of(jobs: list[State[Any] | _ListLook]) -> list[State[Any]]:
+    states: list[State[Any]] = []
+    for job in jobs:
+        states.extend(job.states if isinstance(job, _ListLook) else [job])
+    return states
 
 
 def _age(ref: Ref) -> float:

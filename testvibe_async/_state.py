@@ -101,20 +101,20 @@ class State(ABC, Generic[SnapshotT]):
 
     __slots__ = (
         "__weakref__",
-        "_last_read",
+        "_parsed",
         "_request",
         "began",
         "failing_since",
         "failures",
-        "group",
         "is_looking",
-        "looked",
+        "last_look",
+        "last_read",
         "missing_since",
         "observed_at",
         "phase",
-        "read_at",
         "ref",
         "snapshot",
+        "sweep",
         "tick",
         "ticket",
         "watcher",
@@ -136,14 +136,14 @@ class State(ABC, Generic[SnapshotT]):
         self.ticket: int = 0
         """The number of the look whose answer is the newest here."""
 
-        self.looked: float | None = None
+        self.last_look: float | None = None
         """When the last look ended, by the loop's clock; None before the first."""
 
-        self.read_at: float = began
+        self.last_read: float = began
         """When it was last read by id, or could first have been."""
 
-        self.group: Any = None
-        """What it may be looked at together with; the poller's."""
+        self.sweep: Any = None
+        """The list that may show it; the poller's."""
 
         self.is_looking: bool = False
         self.tick: int | None = None
@@ -154,7 +154,7 @@ class State(ABC, Generic[SnapshotT]):
         self.missing_since: float | None = None
         self.watcher: Watcher | None = None
         self._request: Request[bytes] | None = None
-        self._last_read: tuple[bytes, SnapshotT] | None = None
+        self._parsed: tuple[bytes, SnapshotT] | None = None
 
     @property
     @abstractmethod
@@ -182,18 +182,18 @@ class State(ABC, Generic[SnapshotT]):
         Raises:
             MalformedResponseError: It is not what it should be.
         """
-        if self._last_read is not None and self._last_read[0] == body:
-            return self._last_read[1]
+        if self._parsed is not None and self._parsed[0] == body:
+            return self._parsed[1]
         try:
             snapshot = read(body, self.shape)
         except UnreadableError as error:
             raise self._unreadable(*error.problems) from error
-        self._last_read = body, snapshot
+        self._parsed = body, snapshot
         return snapshot
 
     def forget_reading(self) -> None:
         """Keep nothing for the next reading by id, as there will be none soon."""
-        self._request = self._last_read = None
+        self._request = self._parsed = None
 
     @abstractmethod
     def is_told_by(self, snapshot: SnapshotT, now: float) -> bool:

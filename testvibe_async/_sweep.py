@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
-__all__ = ["Glance", "Sweep"]
+__all__ = ["ListAnswer", "Sweep"]
 
 MIN_STATES = 3
 """From how many operations on one list call, and the read that checks it, is the cheaper way."""
@@ -87,7 +87,7 @@ _FEATURE_ROWS = LIST_FEATURES.unread
 
 
 @frozen
-class Glance:
+class ListAnswer:
     """What one list call told of the operations that it was asked about."""
 
     going_on: Sequence[State[Any]]
@@ -140,7 +140,7 @@ class Sweep:
         """
         return not state.failures and (self._is_of_runs or not state.is_followed)
 
-    async def look(self, states: Sequence[State[Any]]) -> Glance | None:
+    async def look(self, states: Sequence[State[Any]]) -> ListAnswer | None:
         """Ask the list about operations, some of which it may not show.
 
         None where there was no list to tell anything: it rests then.
@@ -165,7 +165,7 @@ class Sweep:
             return None
         self._learn(page, len(states), limit)
         checks, going_on = self._checks(page.going_on)
-        return Glance(going_on, [*page.changed, *page.missing, *checks])
+        return ListAnswer(going_on, [*page.changed, *page.missing, *checks])
 
     def _request(self, limit: int, *, patience: float) -> Request[bytes]:
         if self._is_of_runs:
@@ -211,10 +211,12 @@ class Sweep:
 
     def _learn(self, page: _Page, count: int, limit: int) -> None:
         """Ask deeper next time, or not at all for a while, or as deep as it took."""
-        is_full = self._is_of_runs and page.rows == limit  # more: it knows no limit
-        if is_full and len(page.missing) > limit / ROWS_A_REQUEST:
+        reads_saved = count - len(page.missing) - 1  # the list call is a request too
+        # A service that ignores `limit` sends more rows than asked for: nothing lies deeper.
+        is_cut_off = self._is_of_runs and page.rows == limit
+        if is_cut_off and len(page.missing) > limit / ROWS_A_REQUEST:
             self._depth = 2 * limit
-        elif count - len(page.missing) <= 1 + page.rows / ROWS_A_REQUEST:
+        elif reads_saved <= page.rows / ROWS_A_REQUEST:
             self._depth = 0
             self.rest(COSTLY_SECONDS)
         else:
@@ -231,8 +233,8 @@ class Sweep:
         if not going_on:
             return (), ()
         now = asyncio.get_running_loop().time()
-        oldest_first = sorted(going_on, key=attrgetter("read_at"))
-        overdue = bisect_right(oldest_first, now - READ_BY_ID_SECONDS, key=attrgetter("read_at"))
+        oldest_first = sorted(going_on, key=attrgetter("last_read"))
+        overdue = bisect_right(oldest_first, now - READ_BY_ID_SECONDS, key=attrgetter("last_read"))
         round_seconds = self._interval if self._looked is None else now - self._looked
         self._looked = now
         share = ceil(len(going_on) * round_seconds / READ_BY_ID_SECONDS)

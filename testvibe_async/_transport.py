@@ -36,21 +36,21 @@ if TYPE_CHECKING:
     from testvibe_async._protocol import Response
     from testvibe_async.settings import Settings
 
-__all__ = ["Flight", "Transport"]
+__all__ = ["Delivery", "Transport"]
 
 T = TypeVar("T")
 
 
-class Flight:
-    """How far a request that must not be repeated has come."""
+class Delivery:
+    """How far one request that must not be repeated has come."""
 
-    __slots__ = ("is_abandoned", "is_under_way", "may_have_arrived", "sent_at")
+    __slots__ = ("is_abandoned", "is_under_way", "may_have_arrived", "sent_time")
 
     def __init__(self) -> None:
         self.may_have_arrived: bool = False
         """Whether the service may have seen it, and acted."""
 
-        self.sent_at: float = 0.0
+        self.sent_time: float = 0.0
         """When it was last sent, by the loop's clock."""
 
         self.is_under_way: bool = False
@@ -147,7 +147,7 @@ class Transport:
         request: Request[T],
         *,
         retries: bool = True,
-        flight: Flight | None = None,
+        delivery: Delivery | None = None,
         is_look: bool = False,
     ) -> T:
         """Send a request in its turn and decipher the answer.
@@ -155,7 +155,7 @@ class Transport:
         Args:
             request: What to ask.
             retries: Whether to try again where the policy says so.
-            flight: Told how far the request has come; once abandoned it is not sent again.
+            delivery: Told how far the request has come; once abandoned it is not sent again.
             is_look: Whether it is one of the poller's, which queue apart from all others.
 
         Raises:
@@ -166,11 +166,11 @@ class Transport:
         self.check_usable()
         if (route := self._routes.get(request.endpoint.name)) is not None:
             request = request.routed(route)
-        flight = flight or Flight()
+        delivery = delivery or Delivery()
         attempt = 1
         while True:
             try:
-                return await self._attempt(request, flight, is_look=is_look)
+                return await self._attempt(request, delivery, is_look=is_look)
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
@@ -181,7 +181,7 @@ class Transport:
                     is_repeatable=request.is_repeatable,
                     random=random.random,
                 )
-                if delay is None or flight.is_abandoned:
+                if delay is None or delivery.is_abandoned:
                     raise
                 self._hooks.emit(
                     RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay)
@@ -189,15 +189,15 @@ class Transport:
             attempt += 1
             await self.sleep(delay)
 
-    async def _attempt(self, request: Request[T], flight: Flight, *, is_look: bool) -> T:
+    async def _attempt(self, request: Request[T], delivery: Delivery, *, is_look: bool) -> T:
         await self._gate.enter(is_look=is_look)
         try:
-            self._check_wanted(request, flight)
-            flight.may_have_arrived = True
-            flight.sent_at = asyncio.get_running_loop().time()
-            return decipher(request, await self._observed(request, flight.sent_at))
+            self._check_wanted(request, delivery)
+            delivery.may_have_arrived = True
+            delivery.sent_time = asyncio.get_running_loop().time()
+            return decipher(request, await self._observed(request, delivery.sent_time))
         except (NotSentError, ResponseError) as error:
-            flight.may_have_arrived = _may_have_acted(error)
+            delivery.may_have_arrived = _may_have_acted(error)
             if (seconds := _policy.pause_seconds(error)) is not None:
                 self._gate.rest(seconds)
                 self._hooks.emit(Paused(seconds, error))
@@ -209,11 +209,11 @@ class Transport:
         finally:
             self._gate.leave()
 
-    def _check_wanted(self, request: Request[Any], flight: Flight) -> None:
+    def _check_wanted(self, request: Request[Any], delivery: Delivery) -> None:
         """Refuse to send what nobody wants any more, now that its turn has come."""
         if self.is_closed:
             raise ClientClosedError
-        if flight.is_abandoned:
+        if delivery.is_abandoned:
             what = "not sent again: its caller was cancelled"
             raise NotSentError(what, method=request.method, url=self.url_of(request))
 

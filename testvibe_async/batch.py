@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from attrs import frozen
 
 from testvibe_async._outlast import outlast
-from testvibe_async._transport import Flight
+from testvibe_async._transport import Delivery
 from testvibe_async._waits import Basket, EndWatcher
 from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
@@ -64,7 +64,7 @@ class Batch(Generic[SnapshotT]):
     def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
         self,
         jobs: Callable[[], Awaitable[Sequence[Job]]],
-        dispatch: Callable[[Job, float | None, Flight], Awaitable[Operation[SnapshotT]]],
+        dispatch: Callable[[Job, float | None, Delivery], Awaitable[Operation[SnapshotT]]],
         *,
         poller: Poller,
         max_in_flight: int,
@@ -93,7 +93,7 @@ class Batch(Generic[SnapshotT]):
         self._verdicts: Counter[Verdict] = Counter()
         self._left = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._flights: dict[asyncio.Task[Any], Flight] = {}
+        self._deliveries: dict[asyncio.Task[Any], Delivery] = {}
 
     def __repr__(self) -> str:
         """Say how its features stand."""
@@ -241,15 +241,15 @@ class Batch(Generic[SnapshotT]):
         """Dispatch one; None where it was called back before it was sent."""
         task = asyncio.current_task()
         assert task is not None
-        flight = self._flights[task] = Flight()
+        delivery = self._deliveries[task] = Delivery()
         try:
-            return await self._dispatch(job, self._deadline, flight)
+            return await self._dispatch(job, self._deadline, delivery)
         except (asyncio.CancelledError, NotSentError):
-            if not flight.is_abandoned:
+            if not delivery.is_abandoned:
                 raise
             return None
         finally:
-            del self._flights[task]
+            del self._deliveries[task]
 
     def _watch(self, place: int, state: State[Any]) -> None:
         self._poller.watch(state, self._watcher)
@@ -277,9 +277,9 @@ class Batch(Generic[SnapshotT]):
         Args:
             is_time_over: Who waits for a generation knows that too, and tells of it then.
         """
-        for task, flight in self._flights.items():
-            flight.is_abandoned = True
-            if not flight.may_have_arrived and (flight.is_under_way or not is_time_over):
+        for task, delivery in self._deliveries.items():
+            delivery.is_abandoned = True
+            if not delivery.may_have_arrived and (delivery.is_under_way or not is_time_over):
                 task.cancel()
         while self._waiting:
             self._finish(self._waiting.popleft(), error=None)

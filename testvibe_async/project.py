@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Dispatcher
     from testvibe_async._poller import Poller
-    from testvibe_async._transport import Flight, Transport
+    from testvibe_async._transport import Delivery, Transport
     from testvibe_async.models import (
         Artifact,
         Config,
@@ -250,14 +250,14 @@ class Project:
                 "config names no configuration: pass one, several, or None for the default"
             )
 
-        async def dispatch(job: Job, deadline: float | None, flight: Flight) -> RunOperation:
+        async def dispatch(job: Job, deadline: float | None, delivery: Delivery) -> RunOperation:
             return await self._conflicts.run(
                 job.feature,
                 config=job.config,
                 site_url=site_url,
                 on_conflict=on_conflict,
                 deadline=deadline,
-                flight=flight,
+                delivery=delivery,
             )
 
         return Batch(
@@ -295,13 +295,15 @@ class Project:
         """
         _check_choice("on_conflict", on_conflict, get_args(GenerateConflict))
 
-        async def dispatch(job: Job, deadline: float | None, flight: Flight) -> GenerationOperation:
+        async def dispatch(
+            job: Job, deadline: float | None, delivery: Delivery
+        ) -> GenerationOperation:
             return await self._conflicts.generate(
                 job.feature,
                 site_url=site_url,
                 on_conflict=on_conflict,
                 deadline=deadline,
-                flight=flight,
+                delivery=delivery,
             )
 
         return Batch(
