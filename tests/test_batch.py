@@ -19,6 +19,7 @@ from testvibe_async import (
     ConfigError,
     FeatureNotGeneratedError,
     ForbiddenError,
+    GenerationInProgressError,
     GenerationRef,
     Hooks,
     NotFoundError,
@@ -576,3 +577,76 @@ async def test_what_waits_out_a_conflict_when_the_time_ends_is_not_sent_again(
 
     assert item.verdict is Verdict.SKIPPED
     assert emulator.count("generate_feature") == 1
+
+
+async def test_no_tests_are_paid_for_once_the_time_is_over(
+    emulator: Emulator, project: Project
+) -> None:
+    """A generation that a run needs is called back as the run would be."""
+    emulator.add_feature("Draft", status="draft")
+    emulator.fail("generate_feature", Fault.status(429, retry_after=60), times=1)
+
+    items = await project.run_features(["Draft"], on_conflict="generate", timeout=5)
+    await asyncio.sleep(120)
+
+    assert [item.verdict for item in items] == ["skipped"]
+    assert emulator.generations == {}
+
+
+async def test_a_look_that_hangs_when_the_time_ends_leads_to_no_dispatch(
+    emulator: Emulator, project: Project
+) -> None:
+    """What waits for an answer before it dispatches is over with the time, and pays nothing."""
+    emulator.add_feature("Draft", status="draft")
+    emulator.fail("get_generation_status", Fault.hang())
+
+    items = await project.run_features(["Draft"], on_conflict="generate", timeout=5)
+
+    assert now() == pytest.approx(5, abs=0.1)
+    assert [item.verdict for item in items] == ["skipped"]
+    await asyncio.sleep(600)
+    assert emulator.generations == {}
+
+
+@pytest.mark.parametrize("end", ["left", "time", "failure"])
+async def test_a_generation_that_a_run_waited_for_is_named(
+    emulator: Emulator, project: Project, end: str
+) -> None:
+    """Whatever ends the batch, the generation that it paid for is in the item and in the refs."""
+    emulator.add_feature("Draft", status="draft")
+    emulator.fail("run_feature", Fault.delay(10), when=lambda request: "Wish" in request.path)
+    emulator.fail("get_run", Fault.status(403))
+    batch = project.run_features(
+        ["Draft", *(["Wishlist"] if end == "failure" else [])],
+        on_conflict="generate",
+        timeout=12 if end == "time" else None,
+        stop_on_failure=end == "failure",
+    )
+    if end == "left":
+        async with batch:
+            await asyncio.sleep(5)
+        items = []
+    else:
+        items = await batch
+
+    (request_id,) = emulator.generations
+    assert GenerationRef in map(type, batch.in_flight)
+    assert {ref.key[-1] for ref in batch.in_flight} >= {request_id}
+    assert {ref.key[-1] for ref in batch.refs} >= {request_id}
+    for item in items[:1]:
+        assert item.ref is not None
+        assert (item.ref.key[-1], item.verdict) == (request_id, "in flight")
+
+
+async def test_a_conflict_is_told_as_one_when_the_time_ends(
+    emulator: Emulator, project: Project
+) -> None:
+    """A 409 that came in time is the item's error, though the look for its ref took too long."""
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Checkout")
+    emulator.fail("get_generation_status", Fault.hang(), skip=1)
+
+    (item,) = await project.generate_features(["Checkout"], timeout=5)
+
+    assert isinstance(item.error, GenerationInProgressError)
+    assert now() == pytest.approx(5, abs=0.1)

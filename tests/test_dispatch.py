@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -29,12 +31,13 @@ from testvibe_async import (
     Operation,
     OutcomeUnknownError,
     RateLimitedError,
+    RequestFinished,
     RetryPolicy,
     RunOperation,
     ServerError,
     _endpoints,
 )
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Scenario
 from testvibe_async.testing.emulator.scenario import Outcome
 
 if TYPE_CHECKING:
@@ -334,6 +337,35 @@ class TestLostRuns:
         assert posts == 2
         assert len(emulator.runs) == 1
 
+    @pytest.mark.parametrize("end", ["close", "cancel", "session"])
+    async def test_whatever_ends_the_second_try_nobody_knows_still(
+        self, emulator: Emulator, caplog: pytest.LogCaptureFixture, end: str
+    ) -> None:
+        """A close, a cancellation or a session that is gone does not make the first POST undone."""
+        session = aiohttp.ClientSession()
+        client = client_of(emulator, session=session)
+        emulator.fail("list_runs", Fault.edit(lambda _: []))
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("run_feature", Fault.status(429, retry_after=60))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout", retry_unknown=True))
+        await asyncio.sleep(5 if end == "session" else 10)
+        if end == "close":
+            await client.aclose()
+        elif end == "session":
+            await session.close()
+        else:
+            caller.cancel()
+        (result,) = await asyncio.gather(caller, return_exceptions=True)
+        await client.aclose()
+        await session.close()
+
+        if end == "cancel":
+            assert isinstance(result, asyncio.CancelledError)
+            assert "may have taken effect" in caplog.text
+        else:
+            assert isinstance(result, DispatchUnknownError)
+        assert len(emulator.runs) == 1
+
     async def test_it_is_sent_again_where_that_was_asked_for(
         self, emulator: Emulator, project: Project
     ) -> None:
@@ -414,6 +446,87 @@ async def test_a_run_of_another_site_is_not_ours(emulator: Emulator, project: Pr
     assert acted.adopted
     assert (await acted).site_url == "https://a.example"
     assert isinstance(did_not, DispatchUnknownError)
+
+
+async def test_one_run_is_not_found_by_two(emulator: Emulator, project: Project) -> None:
+    """Of two dispatches lost at once, either of which may have begun it, neither adopts a run."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    open_site, own_site = await asyncio.gather(
+        project.run_feature("Checkout"),
+        project.run_feature("Checkout", site_url="https://a.example"),
+        return_exceptions=True,
+    )
+
+    assert len(emulator.runs) == 1
+    assert isinstance(open_site, DispatchUnknownError)
+    assert isinstance(own_site, DispatchUnknownError)
+
+
+async def test_an_attached_run_is_not_ours(emulator: Emulator) -> None:
+    """A run that this client holds a handle on can't be the one that was lost."""
+    async with client_of(emulator) as client, client_of(emulator) as other:
+        theirs = client.attach((await other.project().run_feature("Checkout")).ref)
+        emulator.fail("run_feature", Fault.reset())
+
+        with pytest.raises(DispatchUnknownError):
+            await client.project().run_feature("Checkout")
+
+        assert not theirs.done
+
+
+async def test_a_feature_named_like_the_id_of_ours(emulator: Emulator, project: Project) -> None:
+    """A number names a feature by its id alone, as it does at the service."""
+    ours = emulator.features["Checkout"].id
+    namesake = emulator.add_feature(str(ours))
+    async with client_of(emulator) as other:
+        await other.project().run_feature(namesake.id)
+    rows = await _rows(project)
+    emulator.fail("list_runs", Fault.edit(lambda _: rows))
+    emulator.fail("run_feature", Fault.reset())
+
+    with pytest.raises(DispatchUnknownError):
+        await project.run_feature(ours)
+
+
+async def test_one_of_many_runs_of_a_feature_is_found(emulator: Emulator, project: Project) -> None:
+    """The run whose answer was lost is found behind all those that were begun with it."""
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    items = await project.run_features(["Checkout"] * 60)
+
+    assert {item.verdict for item in items} == {"succeeded"}
+    assert len(emulator.runs) == 60
+
+
+async def test_a_slow_answer_tells_no_time(emulator: Emulator) -> None:
+    """A list that is long on its way does not make a run look new that a stranger began before."""
+    async with (
+        FaultProxy(emulator.url) as proxy,
+        Client(proxy.url, api_key=emulator.api_key, project=emulator.project_id) as client,
+        client_of(emulator) as other,
+    ):
+        await other.project().run_feature("Checkout")
+        await asyncio.sleep(6)
+        proxy.fail(NetworkFault.reset_request(), when=lambda method, _: method == "POST")
+        proxy.fail(NetworkFault.slow(150), when=lambda method, _: method == "GET")
+
+        with pytest.raises(DispatchUnknownError):
+            await client.project().run_feature("Checkout")
+
+    assert len(emulator.runs) == 1
+
+
+async def test_settling_comes_to_an_end(emulator: Emulator, project: Project) -> None:
+    """A service that hangs keeps a lost dispatch from its error for two minutes at most."""
+    emulator.fail("run_feature", Fault.hang())
+    emulator.fail("list_runs", Fault.hang())
+
+    with pytest.raises(DispatchUnknownError):
+        await project.run_feature("Checkout")
+
+    assert now() == pytest.approx(30 + 120, abs=0.1)
 
 
 class TestLostGenerations:
@@ -542,6 +655,39 @@ class TestLostGenerations:
 
             assert not known[0].done
 
+    async def test_one_that_began_while_ours_was_held_up_is_not_ours(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """A look long before the POST does not say what was there before it."""
+        emulator.fail("generate_feature", Fault.status(429, retry_after=100), times=1)
+        ours = asyncio.ensure_future(client.project().generate_feature("Draft"))
+        await asyncio.sleep(20)
+        async with client_of(emulator) as stranger:
+            await stranger.project().generate_feature("Draft")
+        emulator.fail("generate_feature", Fault.reset())
+
+        with pytest.raises(DispatchUnknownError):
+            await ours
+
+    async def test_an_own_one_that_nobody_holds_is_not_the_lost_one(
+        self, emulator: Emulator
+    ) -> None:
+        """What this client dispatched is known to it, though its handle was dropped."""
+        heard: list[Dispatched] = []
+        async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+            emulator.fail("generate_feature", Fault.reset(), skip=1)
+            first = asyncio.ensure_future(client.project().generate_feature("Draft"))
+            second = asyncio.ensure_future(
+                client.project().generate_feature("Draft", site_url="https://b.example")
+            )
+            await first
+            del first
+
+            with pytest.raises(DispatchUnknownError):
+                await second
+
+        assert [event.adopted for event in heard] == [False]
+
 
 class TestHooks:
     async def test_every_dispatch_is_told(self, emulator: Emulator) -> None:
@@ -571,8 +717,99 @@ class TestHooks:
 
         assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
 
+    async def test_a_log_that_fails_loses_nothing(
+        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A logging filter that raises keeps neither the hook nor the caller from the ref."""
+        heard: list[Dispatched] = []
+
+        def broken(_record: logging.LogRecord) -> bool:
+            raise ZeroDivisionError
+
+        log = logging.getLogger("testvibe_async")
+        log.addFilter(broken)
+        try:
+            with caplog.at_level(logging.DEBUG, "testvibe_async"):
+                async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+                    operation = await client.project().run_feature("Checkout")
+        finally:
+            log.removeFilter(broken)
+
+        assert [event.ref for event in heard] == [operation.ref]
+
+    async def test_a_hook_that_turns_out_async_is_told_of(
+        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What nobody awaits stores nothing, and the log says so, with the ref."""
+
+        async def store(_ref: Ref) -> None:
+            pass
+
+        hooks = Hooks(on_dispatched=lambda event: store(event.ref))
+        async with client_of(emulator, hooks=hooks) as client:
+            operation = await client.project().run_feature("Checkout")
+
+        assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
+        assert "nobody awaits it" in caplog.text
+
+    async def test_a_hook_that_attaches_takes_nothing_away(self, emulator: Emulator) -> None:
+        """A 404 right after a dispatch is waited out, also where the hook made a handle first."""
+        kept: list[RunOperation] = []
+
+        def attach(event: Dispatched) -> None:
+            operation = client.attach(event.ref)
+            assert isinstance(operation, RunOperation)
+            kept.append(operation)
+
+        async with client_of(emulator, hooks=Hooks(on_dispatched=attach)) as client:
+            emulator.fail("get_run", Fault.status(404), when=lambda _: emulator.now() < 6)
+            operation = await client.project().run_feature("Checkout")
+
+            assert (operation.phase, kept[0].phase) == ("queued", "queued")
+            assert (await operation).is_success
+
+    async def test_the_ref_says_when_it_was_sent(self, emulator: Emulator, client: Client) -> None:
+        """A rest that the service asked for before the dispatch makes the operation no older."""
+        emulator.fail("run_feature", Fault.status(429, retry_after=70), times=1)
+        operation = await client.project().run_feature("Checkout")
+
+        assert operation.ref.dispatched_at is not None
+        age = datetime.now(UTC) - operation.ref.dispatched_at
+        assert age.total_seconds() < 5
+
 
 class TestCancelling:
+    async def test_a_dispatch_that_is_cancelled_itself_tells_of_it(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """Who cancels all tasks cancels a POST too; its caller hears that it may have acted."""
+        emulator.fail("run_feature", Fault.delay(5))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        for task in asyncio.all_tasks():
+            if task.get_name() == "testvibe_async dispatch":
+                task.cancel()
+
+        with pytest.raises(DispatchUnknownError, match="its task was cancelled"):
+            await caller
+
+    async def test_a_shutdown_that_cancels_all_tasks_leaves_a_trace(
+        self, emulator: Emulator, client: Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where caller and POST are cancelled together the log says what may have begun."""
+        emulator.fail("run_feature", Fault.delay(5))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        posts = [t for t in asyncio.all_tasks() if t.get_name() == "testvibe_async dispatch"]
+        tasks = [caller, *posts]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+        assert len(tasks) == 2
+        assert "may have taken effect" in caplog.text
+
     async def test_a_cancelled_caller_does_not_lose_the_id(self, emulator: Emulator) -> None:
         """The POST goes on when its caller is cancelled, and the hook has the ref."""
         heard: list[Dispatched] = []
@@ -671,9 +908,9 @@ class TestCancelling:
         heard: list[Dispatched] = []
         async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
             emulator.fail("run_feature", fault)
-            emulator.fail("list_runs", Fault.delay(5))
+            emulator.fail("list_runs", Fault.delay(0.9))
             caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.5)
             caller.cancel()
             await asyncio.sleep(30)
 
@@ -918,6 +1155,38 @@ class TestConflicts:
 
         assert emulator.count("generate_feature") == 3
 
+    async def test_one_that_was_seen_to_be_over_is_none_to_wait_for(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A service that lags, and calls over what still goes on, is asked once a second."""
+        over = await project.generate_feature("Draft")
+        await over
+        emulator.fail("generate_feature", Fault.status(409))
+        lagging = {
+            "featureStatus": "generating",
+            "overallStatus": "in_progress",
+            "overallConclusion": None,
+        }
+        emulator.fail("get_generation_status", Fault.edit(lambda answer: {**answer, **lagging}))
+        began, asked = now(), emulator.count("generate_feature")
+
+        with pytest.raises(GenerationInProgressError):
+            await project.generate_feature("Draft", on_conflict="wait")
+
+        assert emulator.count("generate_feature") - asked == 3
+        assert now() - began == pytest.approx(2, abs=0.1)
+
+    async def test_one_that_is_joined_is_known(self, emulator: Emulator, client: Client) -> None:
+        """What was seen in flight is known: its status is there, and a 404 is waited out."""
+        async with client_of(emulator) as other:
+            await other.project().generate_feature("Draft")
+        joined = await client.project().generate_feature("Draft", on_conflict="attach")
+        emulator.fail("get_generation_status", Fault.status(404), times=1)
+
+        assert joined.status == "generating"
+        assert joined.snapshot is not None
+        assert (await joined).is_success
+
     async def test_a_feature_without_tests(self, emulator: Emulator, project: Project) -> None:
         """A 409 of run_feature says that there is nothing to run."""
         with pytest.raises(FeatureNotGeneratedError) as caught:
@@ -956,6 +1225,23 @@ class TestConflicts:
 
         assert (await (await own)).is_success
         assert list(emulator.generations) == [ours, theirs.request_id]
+
+    async def test_tests_that_came_meanwhile_are_not_paid_for_again(
+        self, emulator: Emulator
+    ) -> None:
+        """Where a stranger's generation ends right after the 409, its tests are run."""
+        async with client_of(emulator) as other:
+            theirs = await other.project().generate_feature("Draft")
+
+        def end_theirs(request: RequestFinished) -> None:
+            if request.status == 409:
+                emulator.finish_generation(theirs.request_id)
+
+        async with client_of(emulator, hooks=Hooks(on_request=end_theirs)) as client:
+            run = await (await client.project().run_feature("Draft", on_conflict="generate"))
+
+        assert run.is_success
+        assert list(emulator.generations) == [theirs.request_id]
 
     async def test_closing_ends_a_wait_for_a_conflict_that_nobody_can_see(
         self, emulator: Emulator
@@ -999,6 +1285,103 @@ async def test_a_refused_body_is_no_lost_answer(emulator: Emulator, project: Pro
 
     with pytest.raises(InvalidRequestError):
         await project.generate_feature("Draft")
+
+
+class TestRepeatingSessions:
+    @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
+    async def test_a_session_that_retries_sends_no_dispatch_twice(
+        self, emulator: Emulator, dispatched: str
+    ) -> None:
+        """A middleware that repeats what failed gets no second POST; the first one is settled."""
+
+        async def retry(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            for _ in range(2):
+                try:
+                    return await send(request)
+                except aiohttp.ClientConnectionError:
+                    continue
+            return await send(request)
+
+        async with (
+            aiohttp.ClientSession(middlewares=[retry]) as session,
+            client_of(emulator, session=session) as client,
+        ):
+            emulator.fail(dispatched, Fault.lost(), times=1)
+            dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
+            operation = await dispatch("Checkout")
+
+        assert operation.adopted
+        assert emulator.count(dispatched) == 1
+
+    async def test_what_is_sent_and_then_finds_no_connection_may_have_acted(
+        self, emulator: Emulator
+    ) -> None:
+        """A middleware's second try that finds no connection does not prove the first undone."""
+        tries: list[str] = []
+
+        async def retry(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            try:
+                return await send(request)
+            except aiohttp.ClientError:
+                tries.append(request.method)
+                raise aiohttp.ClientConnectorError(
+                    SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
+                    OSError(errno.ECONNREFUSED, "refused"),
+                ) from None
+
+        async with (
+            aiohttp.ClientSession(middlewares=[retry]) as session,
+            client_of(emulator, session=session) as client,
+        ):
+            emulator.fail("generate_feature", Fault.lost(), times=1)
+            operation = await client.project().generate_feature("Draft")
+
+        assert tries == ["POST"]
+        assert operation.adopted
+        assert emulator.count("generate_feature") == 1
+
+    async def test_a_refusal_may_be_answered(self, emulator: Emulator) -> None:
+        """A middleware that answers a 401 by sending credentials is let through."""
+
+        async def authorise(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            response = await send(request)
+            return await send(request) if response.status == 401 else response
+
+        emulator.fail("run_feature", Fault.status(401), times=1)
+        async with (
+            aiohttp.ClientSession(middlewares=[authorise]) as session,
+            client_of(emulator, session=session) as client,
+        ):
+            operation = await client.project().run_feature("Checkout")
+
+        assert not operation.adopted
+        assert len(emulator.runs) == 1
+
+
+async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> None:
+    """A close from within a dispatch does not wait for itself."""
+    trace = aiohttp.TraceConfig()
+
+    async def close(
+        _session: aiohttp.ClientSession, _context: Any, end: aiohttp.TraceRequestEndParams
+    ) -> None:
+        if end.response.status == 400:
+            await client.aclose()
+
+    trace.on_request_end.append(close)
+    emulator.fail("run_feature", Fault.status(400))
+    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+        client = client_of(emulator, session=session)
+
+        with pytest.raises(InvalidRequestError):
+            await client.project().run_feature("Checkout")
+    assert now() < 1
 
 
 class TestUnforeseen:

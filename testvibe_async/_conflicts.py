@@ -91,10 +91,11 @@ class Conflicts:
                 running = await self._seen_in_flight(feature, deadline)
                 if running is not None:
                     conflict.ref = running.ref
-                unseen = unseen + 1 if running is None else 0
+                # One that is over by what this client saw is no reason for the 409 either.
+                unseen = unseen + 1 if running is None or running.done else 0
                 if on_conflict == "raise" or unseen == INVISIBLE_CONFLICTS:
                     raise
-            if running is None:
+            if running is None or running.done:
                 await self._transport.sleep(INVISIBLE_CONFLICT_SECONDS)
             elif on_conflict == "attach":
                 return running
@@ -142,16 +143,30 @@ class Conflicts:
             if on_conflict == "raise":
                 raise
             try:
-                (await self._tests(feature, site_url, deadline)).raise_for_status()
+                tests = await self._tests(
+                    feature, site_url=site_url, deadline=deadline, delivery=delivery
+                )
+                tests.raise_for_status()
             except OutcomeError as failure:
                 raise conflict from failure
         return await dispatch()
 
     async def _tests(
-        self, feature: int | str, site_url: str | None, deadline: float | None
+        self,
+        feature: int | str,
+        *,
+        site_url: str | None,
+        deadline: float | None,
+        delivery: Delivery | None,
     ) -> Generation:
         """Generate a feature's tests, once, or wait for whoever does."""
-        generation = await self.generate(feature, site_url=site_url, on_conflict="attach")
+        with suppress(TransportError, ResponseError):
+            latest = await self._latest(feature, deadline)
+            if latest.is_success:  # since the run was refused; another would cost credits
+                return latest
+        generation = await self.generate(
+            feature, site_url=site_url, on_conflict="attach", deadline=deadline, delivery=delivery
+        )
         with suppress(OperationSupersededError):
             return await generation.wait(timeout=_seconds_to(deadline))
         return await self.latest_outcome(feature, deadline)
@@ -184,7 +199,7 @@ class Conflicts:
         """Return the feature's generation in flight, as far as it can be seen."""
         try:
             return self._in_flight(await self._latest(feature, deadline))
-        except (TransportError, ResponseError):
+        except (TransportError, ResponseError, WaitTimeoutError):
             return None
 
     def _in_flight(self, latest: Generation) -> GenerationOperation | None:
@@ -192,7 +207,10 @@ class Conflicts:
         ref = GenerationRef.of(latest, server=self._transport.server, project=self._project)
         if latest.is_finished or ref is None:
             return None
-        return GenerationOperation(ref, self._poller, self._transport, adopted=True)
+        operation = GenerationOperation(ref, self._poller, self._transport, adopted=True)
+        now = asyncio.get_running_loop().time()
+        self._poller.state(ref).accept(latest, ticket=0, now=now)  # unless more is known
+        return operation
 
 
 def _seconds_to(deadline: float | None) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -27,7 +28,6 @@ from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
     MalformedResponseError,
-    NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
     ResponseError,
@@ -43,7 +43,7 @@ from testvibe_async.models import (
     Generation,
     Run,
 )
-from testvibe_async.operations import GenerationOperation, RunOperation
+from testvibe_async.operations import GenerationOperation, OperationT, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
@@ -61,13 +61,20 @@ T = TypeVar("T")
 SETTLE_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each look for the work of a dispatch whose answer was lost."""
 
+SETTLE_SECONDS = 120.0
+"""How long these looks may take in all, tries and rests included."""
+
+SETTLE_ROWS = 200
+"""How many of a feature's latest runs are looked through: ours may be one of many begun at once."""
+
 CLOCK_SLACK = timedelta(seconds=2)
 """What two HTTP dates and a timestamp, each in whole seconds, can be apart."""
 
-REMEMBERED_RUNS = 10_000
-"""How many of a project's runs are known for dispatched here, in case an answer is lost."""
+FRESH_SECONDS = 10.0
+"""How long before a dispatch a look may have been that is to say what was there before."""
 
-SETTLE_ROWS = 20
+REMEMBERED = 10_000
+"""How many of a project's operations are known for dispatched here, in case an answer is lost."""
 
 CLOSE_SECONDS = 10.0
 """How long a closing client waits for the answers to dispatches that were sent."""
@@ -81,10 +88,11 @@ class Dispatcher:
         self._poller = poller
         self._hooks = hooks
         self._under_way: dict[asyncio.Task[Any], Delivery] = {}
-        self._unanswered: set[_Dispatch[Any]] = set()
-        self._own_runs: defaultdict[str, deque[int]] = defaultdict(
-            partial(deque[int], maxlen=REMEMBERED_RUNS)
+        self._unsettled: set[_Dispatch[Any]] = set()
+        self._own_ids: defaultdict[str, deque[int | str]] = defaultdict(
+            partial(deque[int | str], maxlen=REMEMBERED)
         )
+        """By project, the ids of the runs and generations that were dispatched here."""
         self._is_closing = False
         self._close_deadline = 0.0
 
@@ -99,34 +107,29 @@ class Dispatcher:
         delivery: Delivery | None = None,
     ) -> RunOperation:
         """Dispatch a run; see `Project.run_feature`. `delivery` is told how far it has come."""
-        delivery = delivery or Delivery()
         body = {"config": config, "siteUrl": site_url}
         ours = _Dispatch(
             request=RUN_FEATURE.request(project=project, feature=feature, body=body),
             project=project,
             feature=feature,
-            delivery=delivery,
+            delivery=delivery or Delivery(),
             config=config,
         )
 
         async def dispatch() -> RunOperation:
-            at = datetime.now(UTC)
             find = partial(self._find_run, ours)
             answer, is_found = await self._send(ours, find, retry_unknown=retry_unknown)
-            self._own_runs[project].append(answer.run_id)
+            self._own_ids[project].append(answer.run_id)
             ref = RunRef(
                 server=self._transport.server,
                 project=project,
                 run_id=answer.run_id,
                 feature_id=answer.feature_id,
-                dispatched_at=at,
+                dispatched_at=_local_time(ours.delivery.sent_time),
             )
-            self._tell(ref, ours, is_found=is_found)
-            return RunOperation(
-                ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
-            )
+            return self._begun(RunOperation, ref, ours, is_found=is_found)
 
-        return await self._shielded(dispatch, delivery)
+        return await self._shielded(dispatch, ours)
 
     async def generation(
         self,
@@ -137,49 +140,52 @@ class Dispatcher:
         delivery: Delivery | None = None,
     ) -> GenerationOperation:
         """Dispatch a generation; see `Project.generate_feature` and `run`."""
-        delivery = delivery or Delivery()
+        body = {"siteUrl": site_url}
         ours = _Dispatch(
-            request=GENERATE_FEATURE.request(
-                project=project, feature=feature, body={"siteUrl": site_url}
-            ),
+            request=GENERATE_FEATURE.request(project=project, feature=feature, body=body),
             project=project,
             feature=feature,
-            delivery=delivery,
+            delivery=delivery or Delivery(),
         )
 
         async def dispatch() -> GenerationOperation:
-            at = datetime.now(UTC)
             before = await self._latest_generation(project, feature)
-            find = partial(self._find_generation, ours, before)
+            looked = asyncio.get_running_loop().time()
+            find = partial(self._find_generation, ours, before, looked=looked)
             answer, is_found = await self._send(ours, find, retry_unknown=False)
+            self._own_ids[project].append(answer.request_id)
             ref = GenerationRef(
                 server=self._transport.server,
                 project=project,
                 request_id=answer.request_id,
                 feature_id=answer.feature_id,
-                dispatched_at=at,
+                dispatched_at=_local_time(ours.delivery.sent_time),
             )
-            self._tell(ref, ours, is_found=is_found)
-            return GenerationOperation(
-                ref, self._poller, self._transport, adopted=is_found, is_dispatched=True
-            )
+            return self._begun(GenerationOperation, ref, ours, is_found=is_found)
 
-        return await self._shielded(dispatch, delivery)
+        return await self._shielded(dispatch, ours)
 
-    def _tell(self, ref: Ref, ours: _Dispatch[Any], *, is_found: bool) -> None:
-        """Tell the hook the name of a new operation, before anything can go wrong."""
+    def _begun(
+        self, kind: type[OperationT], ref: Ref, ours: _Dispatch[Any], *, is_found: bool
+    ) -> OperationT:
+        """Make the handle of a new operation, and tell the hook before anything can go wrong."""
+        ours.delivery.begun = ref
+        operation = kind(ref, self._poller, self._transport, adopted=is_found, is_dispatched=True)
         if self._hooks.is_heard(Dispatched):
             self._hooks.emit(
                 Dispatched(ref, adopted=is_found, feature=ours.feature, config=ours.config)
             )
+        return operation
 
     async def _shielded(
-        self, dispatch: Callable[[], Coroutine[Any, Any, T]], delivery: Delivery
+        self, dispatch: Callable[[], Coroutine[Any, Any, T]], ours: _Dispatch[Any]
     ) -> T:
         """Run a dispatch that a cancelled caller stops only while nothing was sent."""
         if self._is_closing:
             raise ClientClosedError
-        delivery.is_under_way = True
+        delivery = ours.delivery
+        self._transport.check_wanted(ours.request, delivery)
+        delivery.is_under_way, delivery.may_have_arrived = True, False
         task = asyncio.create_task(dispatch(), name="testvibe_async dispatch")
         self._under_way[task] = delivery
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -211,9 +217,10 @@ class Dispatcher:
     ) -> tuple[T, bool]:
         """Send a dispatch; return the answer, and whether it had to be found by looking."""
         delivery = ours.delivery
+        self._unsettled.add(ours)
         try:
             try:
-                return await self._answer(ours), False
+                return await self._transport.call(ours.request, delivery=delivery), False
             except Exception as error:
                 if not _is_answer_lost(error, delivery):
                     raise
@@ -221,32 +228,30 @@ class Dispatcher:
             if (found := await _settle(find)) is not None:
                 return found, True
         except asyncio.CancelledError as error:
-            if self._is_closing and delivery.may_have_arrived:
-                what = "the client was closed before that could be settled"
-                raise ours.unknown(what, self._transport) from error
-            raise
+            if not delivery.may_have_arrived:
+                raise
+            why = "the client was closed" if self._is_closing else "its task was cancelled"
+            what = f"{why} before that could be settled"
+            raise ours.unknown(what, self._transport) from error
+        finally:
+            self._unsettled.discard(ours)
         if retry_unknown and not delivery.is_abandoned:
             try:
                 return await self._send(ours, find, retry_unknown=False)
-            except (ResponseError, NotSentError) as error:
-                what = f"the answer was lost: {lost}; and the second try failed: {error}"
+            except DispatchUnknownError:
+                raise
+            except (Exception, asyncio.CancelledError) as error:
+                what = f"the answer was lost: {lost}; and the second try failed: {error!r}"
                 raise ours.unknown(what, self._transport) from error
         raise ours.unknown(f"the answer was lost: {lost}", self._transport) from lost
 
-    async def _answer(self, ours: _Dispatch[T]) -> T:
-        """Wait for the answer to a dispatch; what it began is nobody else's meanwhile."""
-        self._unanswered.add(ours)
-        try:
-            return await self._transport.call(ours.request, delivery=ours.delivery)
-        finally:
-            self._unanswered.remove(ours)
-
     def _may_be_anothers(self, found: Run | Generation, ours: _Dispatch[Any]) -> bool:
-        """Say whether a dispatch whose answer is still on its way may have begun this."""
+        """Say whether another dispatch that is not settled yet may have begun this."""
         return any(
             other.delivery.may_have_arrived and other.may_have_begun(found)
-            for other in self._unanswered
-            if (other.project, other.request.endpoint) == (ours.project, ours.request.endpoint)
+            for other in self._unsettled
+            if other is not ours
+            and (other.project, other.request.endpoint) == (ours.project, ours.request.endpoint)
         )
 
     async def _latest_generation(self, project: str, feature: int | str) -> Generation | None:
@@ -263,49 +268,55 @@ class Dispatcher:
         return None if latest == Generation() else latest
 
     async def _find_generation(
-        self, ours: _Dispatch[DispatchedGeneration], before: Generation | None
+        self, ours: _Dispatch[DispatchedGeneration], before: Generation | None, *, looked: float
     ) -> DispatchedGeneration | None:
         """Find the generation that was not there before; none where nobody knows what was."""
-        if before is None:
+        if before is None or ours.delivery.sent_time - looked > FRESH_SECONDS:
             return None
-        project = ours.project
-        request = GET_GENERATION_STATUS.request(project=project, feature=ours.feature)
+        request = GET_GENERATION_STATUS.request(project=ours.project, feature=ours.feature)
         latest = await self._transport.call(request)
-        ref = GenerationRef.of(latest, server=self._transport.server, project=project)
-        if ref is None or ref.request_id == before.request_id or self._poller.knows(ref):
+        ref = GenerationRef.of(latest, server=self._transport.server, project=ours.project)
+        if ref is None or ref.request_id in {before.request_id, *self._own_ids[ours.project]}:
             return None
-        if self._may_be_anothers(latest, ours):
+        if self._poller.knows(ref) or self._may_be_anothers(latest, ours):
             return None
         return DispatchedGeneration(ref.request_id, ref.feature_id)
 
     async def _find_run(self, ours: _Dispatch[DispatchedRun]) -> DispatchedRun | None:
-        """Find the one run of the feature that began since, and that nobody here dispatched."""
+        """Find the one run of the feature that began since, and that this client did not know."""
         query = {"feature": ours.feature, "limit": SETTLE_ROWS}
         request = LIST_RUNS.request(project=ours.project, query=query)
         rows = await self._transport.call(request)
         sent_at = self._transport.service_time(ours.delivery.sent_time)
         if sent_at is None:
             return None
-        own_runs = set(self._own_runs[ours.project])
+        own_ids = set(self._own_ids[ours.project])
         found = [
             row
             for row in rows
             if row.created_at is not None
             and row.created_at >= sent_at - CLOCK_SLACK
             and ours.may_have_begun(row)
-            and row.run_id not in own_runs
+            and row.run_id not in own_ids
+            and not self._poller.knows(self._ref_of(row, ours.project))
         ]
         if len(found) != 1 or self._may_be_anothers(found[0], ours):
             return None
         return DispatchedRun(found[0].run_id, found[0].feature_id)
 
-    async def aclose(self) -> None:
-        """Call back what was not sent yet, and wait a while for the answers to what was.
+    def _ref_of(self, row: Run, project: str) -> RunRef:
+        return RunRef(server=self._transport.server, project=project, run_id=row.run_id)
 
-        However often it is called or cancelled, they have the same while.
+    async def aclose(self) -> None:
+        """Cancel what was not sent, and wait up to 10 s for the answers to what was.
+
+        Repeated and cancelled calls share one deadline.
         """
         loop = asyncio.get_running_loop()
-        tasks = [task for task in self._under_way if task.get_loop() is loop]
+        this = (
+            asyncio.current_task()
+        )  # a dispatch, where something in the session closes the client
+        tasks = [task for task in self._under_way if task.get_loop() is loop and task is not this]
         if not self._is_closing:
             self._is_closing = True
             self._close_deadline = loop.time() + CLOSE_SECONDS
@@ -354,23 +365,25 @@ class _Dispatch(Generic[T]):
 
 async def _settle(find: Callable[[], Awaitable[T | None]]) -> T | None:
     """Look a few times for what a lost answer would have told."""
-    for delay in SETTLE_DELAYS:
-        await asyncio.sleep(delay)
-        try:
-            if (found := await find()) is not None:
-                return found
-        except (TransportError, ServerError, RateLimitedError):
-            continue
-        except ResponseError:
-            return None
-        except Exception as error:  # noqa: BLE001 - such as a session's own; the dispatch counts
-            logger.warning("looking for a dispatch failed in an unforeseen way: %r", error)
-            return None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_SECONDS):
+            for delay in SETTLE_DELAYS:
+                await asyncio.sleep(delay)
+                try:
+                    if (found := await find()) is not None:
+                        return found
+                except (TransportError, ServerError, RateLimitedError):
+                    continue
+                except ResponseError:
+                    return None
+                except Exception as error:  # noqa: BLE001 - such as a session's own
+                    logger.warning("looking for a dispatch failed in an unforeseen way: %r", error)
+                    return None
     return None
 
 
 def _is_answer_lost(error: Exception, delivery: Delivery) -> bool:
-    """Say whether nobody knows whether a dispatch took effect that ended so."""
+    """Say whether a dispatch that failed like this may have taken effect all the same."""
     if isinstance(error, VibeError):
         return isinstance(error, OutcomeUnknownError | ServerError | MalformedResponseError)
     return delivery.may_have_arrived
@@ -378,8 +391,15 @@ def _is_answer_lost(error: Exception, delivery: Delivery) -> bool:
 
 def _is_of(row: Run | Generation, feature: int | str) -> bool:
     """Say whether it is of a feature, named as it may be: by id, or by name in any case."""
-    name = (row.feature_name or "").casefold()
-    return str(feature).casefold() in {str(row.feature_id), name}
+    text = str(feature)
+    if text.isdecimal():
+        return text == str(row.feature_id)
+    return text.casefold() == (row.feature_name or "").casefold()
+
+
+def _local_time(at: float) -> datetime:
+    """Return what the local clock said at an instant of the loop's clock, in UTC."""
+    return datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time() - at)
 
 
 def _abandon(task: asyncio.Task[Any], delivery: Delivery) -> None:

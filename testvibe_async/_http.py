@@ -13,11 +13,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from attrs import evolve
 from multidict import CIMultiDict
 from yarl import URL
 
 from testvibe_async._protocol import Response
+from testvibe_async._text import plain
 from testvibe_async._version import __version__
 from testvibe_async.errors import (
     ConfigError,
@@ -27,7 +29,7 @@ from testvibe_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from testvibe_async._endpoints import Request
     from testvibe_async.settings import Settings
@@ -51,27 +53,34 @@ _NEVER_CONNECTED = (
 
 
 class _LostError(aiohttp.ClientError):
-    """A connection was lost, in a form that aiohttp does not answer by sending again."""
+    """A request that may have arrived is over, in a form that nobody answers by sending again."""
 
 
-async def _send_once(
-    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a PUT or DELETE by itself, where a kept connection is lost.
+class _Once:
+    """The innermost middleware of a request that may act: it goes out once, whoever repeats it.
 
-    It takes them for idempotent, as it does a GET, for which the repetition is welcome.
+    aiohttp takes PUT and DELETE for idempotent, and a middleware of a session that was passed in
+    may repeat anything. What provably did nothing may go out again.
     """
-    try:
-        return await send(request)
-    except _NEVER_CONNECTED:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _LostError(str(error) or type(error).__name__) from error
 
+    def __init__(self) -> None:
+        self.may_have_acted = False
 
-def _once_in(session: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-    """Return the session's middlewares, none of which a request's own would keep, and ours."""
-    return (*session._middlewares, _send_once)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    async def __call__(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self.may_have_acted:
+            raise _LostError("the answer was lost, and the session may not send it again")
+        self.may_have_acted = True
+        try:
+            response = await send(request)
+        except _NEVER_CONNECTED:
+            self.may_have_acted = False
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise _LostError(_why_lost(error)) from None
+        self.may_have_acted = not 300 <= response.status < 500  # noqa: PLR2004 - a clear refusal
+        return response
 
 
 class HttpSession:
@@ -119,39 +128,51 @@ class HttpSession:
             OutcomeUnknownError: Anything else went wrong on the way.
             MalformedResponseError: What came is not HTTP, or larger than 64 MiB.
         """
-        path, method = request.path, request.method
+        method, path = request.method, request.path
         url = self._server + path
-        # A path that is put on a URL costs a third of parsing the whole anew.
-        target = self._root.with_path(path, encoded=True)
-        timeout = self._timeout
-        if request.patience is not None:
-            timeout = evolve(timeout, total=min(request.patience, self._seconds))
+        session = self._open_session()
+        middlewares = _middlewares(session)
+        once = _Once() if method in _AIOHTTP_REPEATS or (middlewares and method != "GET") else None
+        failure: MalformedResponseError | OutcomeUnknownError
         try:
-            session = self._open_session()
+            # A path that is put on a URL costs a third of parsing the whole anew.
+            target = self._root.with_path(path, encoded=True)
             async with session.request(
                 method,
                 target.with_query(request.query) if request.query else target,
                 data=None if request.body is None else _JsonBody(request.body),
                 headers=None if self._owns_session else self._headers,
                 allow_redirects=False,
-                middlewares=_once_in(session) if method in _AIOHTTP_REPEATS else None,
+                middlewares=(*middlewares, once) if once else None,
                 raise_for_status=False,
-                timeout=timeout,
+                timeout=self._timeout_of(request),
             ) as response:
                 return self._whole(response, await _read(response, url), url)
         except _NEVER_CONNECTED as error:
-            what = f"could not connect: {_why_not_connected(error)}"
-            raise NotSentError(what, method=method, url=url) from error
+            why = _why_not_connected(error)
+            if once is None or not once.may_have_acted:
+                what = f"could not connect: {why}"
+                raise NotSentError(what, method=method, url=url) from error
+            what = f"sent, and then sent again in vain by a middleware of the session: {why}"
+            raise OutcomeUnknownError(what, method=method, url=url) from error
         except TimeoutError as error:
-            what = f"no answer within {timeout.total:g} s"
+            what = f"no answer within {self._timeout_of(request).total:g} s"
             raise OutcomeUnknownError(what, method=method, url=url) from error
-        except aiohttp.ClientResponseError as error:
-            problem = " ".join(f"not HTTP: {self._redacted(error.message)}".split())
+        except (aiohttp.ClientResponseError, HttpProcessingError) as error:
+            problem = f"not HTTP: {plain(self._redacted(error.message.partition(chr(10))[0]))}"
+            failure = MalformedResponseError((problem,), status=0, method=method, url=url)
         except (aiohttp.ClientError, OSError) as error:
-            what = f"the connection was lost ({error or type(error).__name__})"
-            raise OutcomeUnknownError(what, method=method, url=url) from error
-        # Out here it is not chained to aiohttp's error, which holds the key in its headers.
-        raise MalformedResponseError((problem,), status=0, method=method, url=url)
+            what = f"the connection was lost ({_why_lost(error)})"
+            failure = OutcomeUnknownError(what, method=method, url=url)
+            if isinstance(error, OSError):
+                raise failure from error
+        # Out here it is not chained to aiohttp's error, which may hold the key in some header.
+        raise failure
+
+    def _timeout_of(self, request: Request[Any]) -> aiohttp.ClientTimeout:
+        if request.patience is None:
+            return self._timeout
+        return evolve(self._timeout, total=min(request.patience, self._seconds))
 
     def _whole(self, response: aiohttp.ClientResponse, body: bytes, url: str) -> Response:
         """Return a response without the key, should the service have echoed it."""
@@ -188,8 +209,13 @@ class HttpSession:
             await self._session.close()
 
 
+def _middlewares(session: aiohttp.ClientSession) -> Sequence[aiohttp.ClientMiddlewareType]:
+    """Return a session's own middlewares, which a request that brings any would go without."""
+    return session._middlewares  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
 def _check_session(session: object) -> None:
-    if session is not None and not hasattr(session, "request"):
+    if session is not None and not isinstance(session, aiohttp.ClientSession):
         raise ConfigError(f"session must be an aiohttp.ClientSession, not {session!r}")
     if getattr(session, "auth", None) is not None:
         raise ConfigError(
@@ -204,6 +230,17 @@ def _why_not_connected(error: aiohttp.ClientError) -> str:
     if cause is None or isinstance(error, aiohttp.ClientSSLError):
         return str(error)
     return os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror or str(cause)
+
+
+def _why_lost(error: Exception) -> str:
+    """Say why a connection was lost, and nothing that came over it: that may hold the key."""
+    if isinstance(error, _LostError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "before the end of the body"
+    return "closed by the other side"
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

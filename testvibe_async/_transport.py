@@ -34,17 +34,21 @@ if TYPE_CHECKING:
 
     from testvibe_async._endpoints import Endpoint, Request
     from testvibe_async._protocol import Response
+    from testvibe_async.refs import Ref
     from testvibe_async.settings import Settings
 
 __all__ = ["Delivery", "Transport"]
 
 T = TypeVar("T")
 
+PROMPT_SECONDS = 1.0
+"""How long an answer may take whose date says what the service's clock said when it came."""
+
 
 class Delivery:
     """How far one request that must not be repeated has come."""
 
-    __slots__ = ("is_abandoned", "is_under_way", "may_have_arrived", "sent_time")
+    __slots__ = ("begun", "is_abandoned", "is_under_way", "may_have_arrived", "sent_time")
 
     def __init__(self) -> None:
         self.may_have_arrived: bool = False
@@ -58,6 +62,9 @@ class Delivery:
 
         self.is_abandoned: bool = False
         """Whether nobody wants it any more, so that it must not be sent again."""
+
+        self.begun: Ref | None = None
+        """The operation that the answer names, once it came."""
 
 
 class Transport:
@@ -192,7 +199,7 @@ class Transport:
     async def _attempt(self, request: Request[T], delivery: Delivery, *, is_look: bool) -> T:
         await self._gate.enter(is_look=is_look)
         try:
-            self._check_wanted(request, delivery)
+            self.check_wanted(request, delivery)
             delivery.may_have_arrived = True
             delivery.sent_time = asyncio.get_running_loop().time()
             return decipher(request, await self._observed(request, delivery.sent_time))
@@ -209,7 +216,7 @@ class Transport:
         finally:
             self._gate.leave()
 
-    def _check_wanted(self, request: Request[Any], delivery: Delivery) -> None:
+    def check_wanted(self, request: Request[Any], delivery: Delivery) -> None:
         """Refuse to send what nobody wants any more, now that its turn has come."""
         if self.is_closed:
             raise ClientClosedError
@@ -223,8 +230,9 @@ class Transport:
         status = None
         try:
             response = await self._http.send(request)
-            status = response.status
-            self._last_date = response.headers.get("Date", ""), loop.time()
+            status, answered = response.status, loop.time()
+            if answered - started <= PROMPT_SECONDS:
+                self._last_date = response.headers.get("Date", ""), answered
             return response
         finally:
             if self._hooks.is_heard(RequestFinished):
@@ -245,11 +253,14 @@ class Transport:
     def service_time(self, at: float) -> datetime | None:
         """Return what the service's clock said at an instant of the loop's clock.
 
-        It is good to about a second, as HTTP dates are. None where no answer had a date.
+        It is good to about a second, as HTTP dates are. None where no prompt answer had a date.
         """
         text, answered = self._last_date
         date = parse_date(text)
-        return None if date is None else date - timedelta(seconds=answered - at)
+        try:
+            return None if date is None else date - timedelta(seconds=answered - at)
+        except OverflowError:
+            return None
 
     def refuse_calls(self) -> None:
         """Let every call from now on raise `ClientClosedError`, and those that wait for a turn."""

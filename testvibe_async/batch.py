@@ -86,6 +86,8 @@ class Batch(Generic[SnapshotT]):
         self._jobs: Sequence[Job] = ()
         self._waiting: deque[int] = deque()
         self._operations: dict[int, Operation[SnapshotT]] = {}
+        self._generations: dict[int, Ref] = {}
+        """What runs waited for that were called back before they were dispatched."""
         self._watcher = EndWatcher(self)
         self._waited: dict[State[Any], list[int]] = {}
         """What is in flight: mostly one place each, several where they joined one generation."""
@@ -102,12 +104,16 @@ class Batch(Generic[SnapshotT]):
     @property
     def refs(self) -> list[Ref]:
         """The names of all that is dispatched so far, in the order asked."""
-        return [operation.ref for _, operation in sorted(self._operations.items())]
+        return self._refs(lambda _: True)
 
     @property
     def in_flight(self) -> list[Ref]:
         """The names of what is dispatched and not over, as far as it was seen."""
-        return [each.ref for _, each in sorted(self._operations.items()) if not each.done]
+        return self._refs(lambda operation: not operation.done)
+
+    def _refs(self, is_meant: Callable[[Operation[SnapshotT]], bool]) -> list[Ref]:
+        refs = {place: each.ref for place, each in self._operations.items() if is_meant(each)}
+        return [ref for _, ref in sorted((self._generations | refs).items())]
 
     @property
     def summary(self) -> BatchSummary:
@@ -227,7 +233,7 @@ class Batch(Generic[SnapshotT]):
                 return
             place = self._waiting.popleft()
             try:
-                operation = await self._begin(self._jobs[place])
+                operation = await self._begin(place)
                 if operation is not None:
                     self._operations[place] = operation
                 if operation is None or operation.done:
@@ -237,15 +243,17 @@ class Batch(Generic[SnapshotT]):
             except VibeError as error:
                 self._end(place, error)
 
-    async def _begin(self, job: Job) -> Operation[SnapshotT] | None:
+    async def _begin(self, place: int) -> Operation[SnapshotT] | None:
         """Dispatch one; None where it was called back before it was sent."""
         task = asyncio.current_task()
         assert task is not None
         delivery = self._deliveries[task] = Delivery()
         try:
-            return await self._dispatch(job, self._deadline, delivery)
-        except (asyncio.CancelledError, NotSentError):
-            if not delivery.is_abandoned:
+            return await self._dispatch(self._jobs[place], self._deadline, delivery)
+        except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
+            if delivery.begun is not None:
+                self._generations[place] = delivery.begun
+            if isinstance(error, WaitTimeoutError) or not delivery.is_abandoned:
                 raise
             return None
         finally:
@@ -272,14 +280,15 @@ class Batch(Generic[SnapshotT]):
             self._end(place, WaitTimeoutError(ref=ref, status=state.status, elapsed=elapsed))
 
     def _skip_waiting(self, *, is_time_over: bool = False) -> None:
-        """Dispatch no more: call back what was not sent, and let go who waits for a place.
+        """Dispatch no more: call back what was not sent, and free those that wait for a place.
 
         Args:
-            is_time_over: Who waits for a generation knows that too, and tells of it then.
+            is_time_over: Whether it is for that. What still waits for a generation is then left
+                alone: it has the same deadline, and tells of it by itself.
         """
         for task, delivery in self._deliveries.items():
             delivery.is_abandoned = True
-            if not delivery.may_have_arrived and (delivery.is_under_way or not is_time_over):
+            if not (delivery.may_have_arrived if delivery.is_under_way else is_time_over):
                 task.cancel()
         while self._waiting:
             self._finish(self._waiting.popleft(), error=None)
@@ -302,11 +311,12 @@ class Batch(Generic[SnapshotT]):
     def _finish(self, place: int, error: VibeError | None) -> Verdict:
         """Hand out what became of one."""
         job, operation = self._jobs[place], self._operations.get(place)
+        ref = self._generations.get(place) if operation is None else operation.ref
         item: BatchItem[SnapshotT] = BatchItem(
             feature=job.feature,
             name=job.name,
             config=job.config,
-            ref=None if operation is None else operation.ref,
+            ref=ref,
             outcome=None if operation is None else operation.outcome,
             error=error,
         )

@@ -170,13 +170,14 @@ class Client:
             project_id: The public id; None for the one that the client was given.
 
         Raises:
-            ConfigError: There is no id.
+            ConfigError: There is no id, or it is no text.
         """
         project_id = project_id or self._default_project
         if project_id is None:
             raise ConfigError(
                 "no project: pass its id, or Client(project=…), or set TESTVIBE_PROJECT"
             )
+        require_kind("project_id", project_id, str)
         return Project(
             project_id,
             transport=self._transport,

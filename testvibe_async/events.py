@@ -7,8 +7,10 @@ quick and must not block. One that raises is logged and harms nothing.
 from __future__ import annotations
 
 import logging
+import sys
 from asyncio import CancelledError
-from inspect import iscoroutinefunction
+from contextlib import suppress
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import TYPE_CHECKING, ClassVar
 
 from attrs import fields_dict, frozen
@@ -189,16 +191,33 @@ class Hooks:
         return getattr(self, kind.hook) is not None or logger.isEnabledFor(kind.level)
 
     def emit(self, event: Event) -> None:
-        """Log the event and call its hook."""
-        if logger.isEnabledFor(event.level):
-            logger.log(event.level, "%s", _Line(event))
+        """Call the event's hook, and log it. Whatever fails in either harms nobody."""
         hook: Callable[[Event], object] | None = getattr(self, event.hook)
-        if hook is None:
-            return
-        try:
-            hook(event)
-        except (Exception, CancelledError):
-            logger.exception("the hook %s failed on %s", event.hook, _Line(event))
+        if hook is not None:
+            try:
+                _refuse_awaitable(hook(event))
+            except (Exception, CancelledError):  # noqa: BLE001 - it is logged, whatever it is
+                _log(logging.ERROR, "the hook %s failed on %s", event.hook, _Line(event))
+        if logger.isEnabledFor(event.level):
+            _log(event.level, "%s", _Line(event))
+
+
+def _refuse_awaitable(result: object) -> None:
+    """Refuse what an async hook gives that did not look like one.
+
+    Raises:
+        TypeError: It did its work in a coroutine, which nobody awaits.
+    """
+    if iscoroutine(result):
+        result.close()
+    if isawaitable(result):
+        raise TypeError("it returned an awaitable, and nobody awaits it: let it start a task")
+
+
+def _log(level: int, message: str, *values: object) -> None:
+    """Log, and with it the exception that is being handled; a filter or handler may fail."""
+    with suppress(Exception):
+        logger.log(level, message, *values, exc_info=sys.exc_info()[0] is not None)
 
 
 class _Line:

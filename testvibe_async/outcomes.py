@@ -56,7 +56,10 @@ class BatchItem(Generic[SnapshotT_co]):
     """The configuration that it was to run with; None for the default one."""
 
     ref: Ref | None = None
-    """The name of the operation; None where none was dispatched."""
+    """The name of the operation; None where none was dispatched.
+
+    Of a run that was not dispatched, as its tests are still generated, it is the generation's.
+    """
 
     outcome: SnapshotT_co | None = None
     """The `Run` or `Generation`, good or bad."""
@@ -85,9 +88,11 @@ class BatchItem(Generic[SnapshotT_co]):
         """What became of it, in a word."""
         if self.outcome is not None:
             return Verdict.SUCCEEDED if self.outcome.is_success else Verdict.FAILED
-        if self.error is None:
-            return Verdict.SKIPPED if self.ref is None else Verdict.IN_FLIGHT
-        return Verdict.IN_FLIGHT if isinstance(self.error, WaitTimeoutError) else Verdict.ERROR
+        if isinstance(self.error, WaitTimeoutError):
+            return Verdict.IN_FLIGHT if self.ref or self.error.ref else Verdict.SKIPPED
+        if self.error is not None:
+            return Verdict.ERROR
+        return Verdict.IN_FLIGHT if self.ref else Verdict.SKIPPED
 
 
 @frozen(kw_only=True)
