@@ -39,6 +39,15 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+async def test_a_project_is_named_by_a_text(emulator: Emulator) -> None:
+    """An id of another type is refused before anything is sent that would then have no name."""
+    wrong: Any = 42
+    client = client_of(emulator)
+
+    with pytest.raises(ConfigError, match="project_id must be a str, not 42"):
+        client.project(wrong)
+
+
 def drop(clients: list[Client]) -> None:
     """Let go of clients, and wait until nothing of them is left."""
     clients.clear()

@@ -272,6 +272,7 @@ def test_a_documented_route_stays(name: str) -> None:
         "GET projects/{project}/runs",
         "get /projects/{project}/runs",
         "GET  /projects/{project}/runs",
+        "FETCH /projects/{project}/runs",
         "GET /projects/{project}/runs ",
         "GET /projects/{project}/runs\n",
         "GET /projects/{project}/runs?x=1",

@@ -225,6 +225,31 @@ def test_what_is_no_server_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "lack"),
+    [
+        ("ftp://testvibe.example", "does not begin with https:// or http://"),
+        ("testvibe.example", "does not begin with https:// or http://"),
+        ("https://", "lacks the host"),
+    ],
+)
+def test_a_refused_server_is_told_what_it_lacks(text: str, lack: str) -> None:
+    """A scheme that is missing or another is told apart from a host that is missing."""
+    with pytest.raises(ConfigError, match=lack):
+        server_of(text)
+
+
+@pytest.mark.parametrize("name", ["server", "api_key", "project"])
+@pytest.mark.parametrize("value", [7, b"https://testvibe.example", ["tvb_secret"]])
+def test_what_is_no_text_is_refused(name: str, value: Any) -> None:
+    """A value of another type is refused in a sentence that shows nothing of it."""
+    given: dict[str, Any] = {"server": HOME, "api_key": KEY, name: value}
+
+    with pytest.raises(ConfigError, match=f"{name} must be a text, not of the type") as caught:
+        Client(given.pop("server"), **given)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "http://testvibe.example",

@@ -51,6 +51,7 @@ __all__ = [
 T = TypeVar("T")
 
 API_PATH = "/api/v1/ops"
+_METHODS = "GET|POST|PUT|PATCH|DELETE"
 _P = "/projects/{project}"
 _F = _P + "/features/{feature}"
 
@@ -323,7 +324,7 @@ def _override(name: str, route: str) -> Endpoint[Any]:
         )
     method, _, path = route.partition(" ")
     wanted = set(re.findall(r"{\w+}", endpoint.path))
-    is_route = re.fullmatch(r"[A-Z]+ (/([\w.~-]+|{\w+}))+", route, re.ASCII)
+    is_route = re.fullmatch(rf"({_METHODS}) (/([\w.~-]+|{{\w+}}))+", route, re.ASCII)
     if not is_route or _has_dots(path) or set(re.findall(r"{\w+}", path)) != wanted:
         raise ConfigError(
             f"endpoints: {name!r} needs a method and a path with {' and '.join(sorted(wanted))}, "

@@ -88,8 +88,10 @@ def server_name(text: str, prefix: str = "") -> str:
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except ValueError as error:
         raise ConfigError(f"{example}; this one is no URL: {error}") from error
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ConfigError(f"{example}; this one lacks one of the two")
+    if parts.scheme not in {"http", "https"}:
+        raise ConfigError(f"{example}; this one does not begin with https:// or http://")
+    if not host:
+        raise ConfigError(f"{example}; this one lacks the host")
     if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", host) and not _is_ipv6(host):
         raise ConfigError(f"{example}; {host!r} is no host")
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:

@@ -130,27 +130,32 @@ def find_settings(
     """
     files = _Files()
     place = (
-        _given(server, "TESTVIBE_SERVER", environment)
+        _given("server", server, "TESTVIBE_SERVER", environment)
         or files.repository_server
         or files.user_server
     )
     if place is not None:
         place = Setting(server_name(place.value, place.prefix), place.source)
-    key = _given(api_key, "TESTVIBE_API_KEY", environment)
+    key = _given("api_key", api_key, "TESTVIBE_API_KEY", environment)
     if key is None and place is not None:
         key = files.api_key(place.value)
     return FoundSettings(
         server=place,
         api_key=key,
-        project=_given(project, "TESTVIBE_PROJECT", environment) or files.project(place),
+        project=_given("project", project, "TESTVIBE_PROJECT", environment) or files.project(place),
     )
 
 
-def _given(argument: str | None, name: str, environment: Mapping[str, str]) -> Setting | None:
+def _given(
+    name: str, argument: str | None, variable: str, environment: Mapping[str, str]
+) -> Setting | None:
     """Return what an argument or a variable says; one that is empty says nothing."""
+    if argument is not None and not isinstance(argument, str):
+        # Not shown: it may be a key.
+        raise ConfigError(f"{name} must be a text, not of the type {type(argument).__name__}")
     if argument:
         return Setting(argument, ARGUMENT)
-    return Setting(value, name) if (value := environment.get(name)) else None
+    return Setting(value, variable) if (value := environment.get(variable)) else None
 
 
 class _Files:
