@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async._limits import Gate
+from testvibe_async.testing import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -38,9 +39,9 @@ class Traffic:
         self.began: dict[int, float] = {}
         self.at_once = self.most = 0
 
-    async def pass_through(self, number: int) -> None:
+    async def pass_through(self, number: int, *, is_look: bool = False) -> None:
         """Take a turn, and hold it for a while."""
-        async with slot(self.gate):
+        async with slot(self.gate, is_look=is_look):
             self.began[number] = now()
             self.at_once += 1
             self.most = max(self.most, self.at_once)
@@ -176,14 +177,54 @@ async def test_a_rest_holds_up_those_who_wait_for_their_start() -> None:
 
 
 async def test_a_timer_that_is_late_does_not_slow_the_rate() -> None:
-    """What a start is late is not taken from the next."""
-
-    async def oversleep(seconds: float) -> None:
-        await asyncio.sleep(seconds + 0.1)
-
-    traffic = Traffic(Gate(50, rate_limit=2.0, sleep=oversleep))
+    """What a start is late is not taken from the next, which comes at its own time."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.call_at(0.4, loop._jump, 0.2)  # something keeps the loop busy
+    traffic = Traffic(Gate(50, rate_limit=2.0))
     await asyncio.gather(*(traffic.pass_through(number) for number in range(4)))
-    assert list(traffic.began.values()) == pytest.approx([0, 0.6, 1.1, 1.6])
+    assert list(traffic.began.values()) == pytest.approx([0, 0.6, 1.0, 1.5])
+
+
+async def test_looks_that_wait_for_the_rate_do_not_starve_a_call() -> None:
+    """Where the rate is what is short the two lanes take turns too."""
+    gate = Gate(50, rate_limit=2.0)
+    looks = Traffic(gate)
+    waiting = [asyncio.create_task(looks.pass_through(n, is_look=True)) for n in range(40)]
+    await asyncio.sleep(0.1)
+
+    calls = Traffic(gate)
+    await calls.pass_through(0)
+    await asyncio.gather(*waiting)
+
+    assert calls.began == {0: 0.5}
+    assert len(looks.began) == 40
+
+
+async def test_a_rest_that_is_asked_for_as_a_turn_is_given_is_kept() -> None:
+    """Who was let through and has not begun yet waits for the end of the rest, and goes first."""
+    traffic = Traffic(Gate(1))
+    await traffic.gate.enter()
+    waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
+    await asyncio.sleep(1)
+    traffic.gate.leave()
+    traffic.gate.rest(5.0)
+    await asyncio.gather(*waiting)
+
+    assert traffic.began == {0: 6.0, 1: 7.0}
+
+
+async def test_a_gate_that_opens_ends_a_rest() -> None:
+    """Once the client closes, all who wait are let through, and so is whoever comes."""
+    gate = Gate(1, rate_limit=1.0)
+    gate.rest(60.0)
+    traffic = Traffic(gate, seconds=0.0)
+    waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(5)]
+    await asyncio.sleep(1)
+    gate.open()
+    await asyncio.gather(*waiting)
+
+    assert set(traffic.began.values()) == {1.0}
 
 
 async def test_who_is_cancelled_in_the_line_takes_nothing_of_the_rate() -> None:

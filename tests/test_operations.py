@@ -30,6 +30,7 @@ from testvibe_async import (
     OperationNotFoundError,
     OperationSupersededError,
     Phase,
+    RetryPolicy,
     Run,
     RunRef,
     ServerError,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from testvibe_async import Project, Ref, RunOperation
+    from testvibe_async._endpoints import Request
+    from testvibe_async._protocol import Response
 
 RUN_SECONDS = 30.0
 
@@ -746,10 +749,18 @@ class TestObserving:
         with pytest.raises(OperationNotFoundError) as caught:
             await operation
 
-        assert 12 <= now() <= 30
+        assert 12 <= now() <= 17
         assert caught.value.ref == operation.ref
         gone.remove()
         assert (await operation).is_success
+
+    async def test_what_was_dispatched_just_now_elsewhere_has_the_grace(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A ref that says that it is new is borne with, as the service may not know it yet."""
+        emulator.fail("get_run", Fault.status(404), times=2)
+        async with client_of(emulator) as other:
+            assert (await other.attach(operation.ref)).is_success
 
     async def test_what_was_attached_and_seen_has_the_grace(
         self, emulator: Emulator, operation: RunOperation
@@ -1268,3 +1279,144 @@ async def test_closing_the_ends_of_many_wakes_who_waits_for_the_next(client: Cli
     await ends.aclose()
 
     assert await waiting is None
+
+
+class TestLateAnswers:
+    async def test_an_older_answer_does_not_supersede(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """What was asked before ours was seen, and tells of the one before it, comes too late."""
+        before = await (await project.generate_feature("Draft"))
+        operation = await project.generate_feature("Draft")
+        stale = {
+            "featureStatus": "generated",
+            "requestId": before.request_id,
+            "overallConclusion": "success",
+        }
+        emulator.fail(
+            "get_generation_status", Fault.edit(lambda answer: {**answer, **stale}), times=1
+        )
+        hold_up_once(client, "get_generation_status", seconds=15)
+        early = asyncio.ensure_future(operation.poll())
+        wait = asyncio.ensure_future(operation.wait())
+        await asyncio.sleep(4)
+        assert operation.status == "generating"
+        await asyncio.sleep(12)
+
+        assert (await early).request_id == operation.request_id
+        assert (await wait).request_id == operation.request_id
+
+    async def test_a_look_that_fails_after_the_end_was_seen_fails_nobody(
+        self, emulator: Emulator, client: Client, operation: RunOperation
+    ) -> None:
+        """Once it is over, no failure to see it counts."""
+        heard: list[LookFailed] = []
+        object.__setattr__(client._poller._hooks, "on_look_failed", heard.append)
+        emulator.fail("get_run", Fault.hang(), times=2)
+        early = asyncio.ensure_future(operation.poll())
+        wait = asyncio.ensure_future(operation.wait())
+        await asyncio.sleep(5)
+        emulator.finish_run(operation.run_id)
+        outcome = await operation.poll()
+
+        assert await early is outcome
+        assert await wait is outcome
+        await asyncio.sleep(100)
+        assert heard == []
+
+    async def test_a_list_does_not_change_when_the_end_was_seen(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """A list that was asked before the end was seen says nothing about it."""
+        operations = [await project.run_feature("Checkout") for _ in range(4)]
+        gathering = asyncio.ensure_future(client.gather(*operations))
+        await asyncio.sleep(8)
+        await hold_up_once(client, "list_runs", seconds=2).wait()
+        emulator.finish_run(operations[0].run_id)
+        await operations[0].poll()
+        seen_at = operations[0].observed_at
+        await asyncio.sleep(2.5)
+
+        assert operations[0].observed_at == seen_at
+        await gathering
+
+    async def test_looks_by_hand_that_fail_do_not_slow_a_wait(self, emulator: Emulator) -> None:
+        """The intervals of a wait grow with its own failures, not with those of `poll`."""
+        async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+            operation = await client.project().run_feature("Checkout")
+            wait = asyncio.ensure_future(operation.wait())
+            await asyncio.sleep(22)
+            outage = emulator.fail("get_run", Fault.status(500))
+            for _ in range(7):
+                await asyncio.sleep(0.5)
+                with pytest.raises(ObservationError):
+                    await operation.poll()
+            outage.remove()
+            await wait
+
+        assert now() < 34
+
+
+def hold_up_once(client: Client, name: str, *, seconds: float) -> asyncio.Event:
+    """Let the next answer to an operation of the service come late; set when it was given."""
+    send = client._transport._http.send
+    is_given = asyncio.Event()
+    names = [name]
+
+    async def slow(request: Request[Any]) -> Response:
+        if request.endpoint.name not in names:
+            return await send(request)
+        names.clear()
+        response = await send(request)
+        is_given.set()
+        await asyncio.sleep(seconds)
+        return response
+
+    client._transport._http.send = slow  # type: ignore[method-assign]
+    return is_given
+
+
+class TestLettingGo:
+    @pytest.mark.parametrize("way", ["iteration", "updates", "finished", "gather"])
+    async def test_a_cancelled_task_that_is_kept_keeps_no_looks(
+        self, emulator: Emulator, client: Client, operation: RunOperation, way: str
+    ) -> None:
+        """The traceback of a cancellation does not keep an iteration, and so no polling."""
+
+        async def follow() -> None:
+            if way == "gather":
+                await client.gather(operation)
+            elif way == "finished":
+                async for _ in client.finished([operation]):
+                    pass
+            else:
+                async for _ in operation if way == "iteration" else operation.updates():
+                    pass
+
+        task = asyncio.ensure_future(follow())
+        await asyncio.sleep(4)
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        gc.collect()
+        await asyncio.sleep(0)
+        asked = emulator.count("get_run")
+        await asyncio.sleep(12)
+
+        assert isinstance(result, asyncio.CancelledError)
+        assert emulator.count("get_run") == asked
+
+    async def test_an_iteration_that_is_deleted_is_let_go_of_soon(
+        self, operation: RunOperation
+    ) -> None:
+        """The garbage collector may delete it in the midst of anything, so that is left alone."""
+        changes = aiter(operation)
+        await anext(changes)
+        assert operation._state.is_watched
+
+        del changes
+        gc.collect()
+        is_watched_then = operation._state.is_watched
+        await asyncio.sleep(0)
+
+        assert is_watched_then
+        assert not operation._state.is_watched

@@ -27,6 +27,7 @@ from testvibe_async import (
     Ref,
     Run,
     StatusChanged,
+    WaitTimeoutError,
 )
 from testvibe_async.events import Hooks
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from testvibe_async import Client, Project
 
 
+SCENARIO = Scenario(run_queue=(5, 5), run_duration=(25, 25), failing_runs=0)
+
+
 @pytest.fixture
 async def emulator() -> AsyncGenerator[Emulator]:
     """Every run takes 30 s and passes; nothing can be read from a list."""
-    scenario = Scenario(run_queue=(5, 5), run_duration=(25, 25), failing_runs=0)
-    async with Emulator(scenario=scenario, lists=False) as emulator:
+    async with Emulator(scenario=SCENARIO, lists=False) as emulator:
         yield emulator
 
 
@@ -296,6 +299,49 @@ async def test_a_defect_is_told_and_the_next_wait_goes_on(
     monkeypatch.undo()
     assert (await operation).is_success
     assert (await kept).is_success
+
+
+class Leave(BaseException):
+    """What ends a program or a test, as `pytest.fail` does, and is no `Exception`."""
+
+
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("hook", ["on_transition", "on_look_failed", "on_list_rested"])
+async def test_what_a_hook_raises_to_end_the_program_hangs_no_wait(
+    hook: str, caplog: pytest.LogCaptureFixture, *, lists: bool
+) -> None:
+    """Whatever a hook raises, all waits hear of it, and the next ones go on."""
+    is_armed = True
+
+    def leave(_event: object) -> None:
+        if is_armed:
+            raise Leave
+
+    async with (
+        Emulator(scenario=SCENARIO, lists=lists) as emulator,
+        client_of(emulator, hooks=Hooks(**{hook: leave})) as client,
+    ):
+        operations = [await client.project().run_feature("Checkout") for _ in range(4)]
+        if hook == "on_look_failed":
+            emulator.fail("get_run", Fault.status(500), times=4)
+        if hook == "on_list_rested":
+            emulator.fail("list_runs", Fault.status(500))
+        waits = [operation.wait(timeout=300) for operation in operations]
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        is_armed = False
+        runs = await client.gather(*operations)
+
+    assert {type(result) for result in results} == {ObservationError}
+    assert all(run.is_success for run in runs)
+    assert "in an unforeseen way" in caplog.text
+
+
+async def test_an_endless_poll_plan_is_no_defect(emulator: Emulator) -> None:
+    """An interval beyond what can be counted in ticks is a very long one."""
+    async with client_of(emulator, poll_plan=lambda *_: 1e308) as client:
+        operation = await client.project().run_feature("Checkout")
+        with pytest.raises(WaitTimeoutError):
+            await operation.wait(timeout=60)
 
 
 async def test_a_cancelled_poller_tells_everybody(emulator: Emulator, project: Project) -> None:

@@ -246,14 +246,14 @@ async def test_what_the_list_shows_as_going_on_is_observed(
 async def test_what_was_never_seen_is_read_by_id_first(
     emulator: Emulator, project: Project
 ) -> None:
-    """Of an operation that was attached a list tells too little, though it shows it."""
+    """Of an operation that was attached a list tells too little: it is not asked."""
     refs = [operation.ref for operation in await dispatched(project, 5)]
     async with client_of(emulator) as other:
         operations = [other.attach(ref) for ref in refs]
         wait = asyncio.ensure_future(other.gather(*operations))
         await asyncio.sleep(2)
 
-        assert emulator.count("list_runs") == 1
+        assert emulator.count("list_runs") == 0
         assert [operation.phase for operation in operations] == ["queued"] * 5
         assert None not in [operation.snapshot for operation in operations]
         await wait
@@ -564,6 +564,28 @@ async def test_a_list_that_always_says_running_is_caught(
     assert now() <= 15
     assert emulator.count("list_runs") <= 4
     assert emulator.count("get_run") <= 2 * COUNT
+
+
+async def test_a_list_is_caught_by_whichever_read_finds_it_lying() -> None:
+    """When many are read by id at once, each of them shows whether the list lied."""
+    scenario = Scenario(run_queue=(5, 5), run_duration=(500, 500), failing_runs=0)
+    rests: list[float] = []
+    hooks = Hooks(on_list_rested=lambda _: rests.append(now()))
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator, hooks=hooks) as client:
+        emulator.fail(
+            "list_runs",
+            Fault.edit(
+                lambda rows: [{**row, "status": "running", "finishedUtc": None} for row in rows]
+            ),
+        )
+        operations = await dispatched(client.project(), 100)
+        for place, operation in enumerate(operations):
+            run_id = int(str(operation.ref.key[-1]))
+            asyncio.get_running_loop().call_at(20 + place, emulator.finish_run, run_id)
+
+        await client.gather(*operations)
+
+    assert rests[0] <= 63  # the first time that all are read by id, and not the second
 
 
 async def test_a_list_that_lags_a_little_is_trusted(

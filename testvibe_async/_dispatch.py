@@ -252,6 +252,7 @@ class Dispatcher:
             for other in self._unsettled
             if other is not ours
             and (other.project, other.request.endpoint) == (ours.project, ours.request.endpoint)
+            and not (ours.asked_for_the_site_of(found) and not other.asked_for_the_site_of(found))
         )
 
     async def _latest_generation(self, project: str, feature: int | str) -> Generation | None:
@@ -350,6 +351,11 @@ class _Dispatch(Generic[T]):
             and found.config in {None, self.config or DEFAULT_CONFIG}
             and found.site_url in {None, site}
         )
+
+    def asked_for_the_site_of(self, found: Run | Generation) -> bool:
+        """Say whether it asked for the very site that this tells of."""
+        site = (self.request.body or {}).get("siteUrl")
+        return isinstance(found, Run) and site is not None and found.site_url == site
 
     def unknown(self, what: str, transport: Transport) -> DispatchUnknownError:
         """Return the error that says that nobody knows whether it took effect."""

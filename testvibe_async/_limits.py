@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 __all__ = ["Gate"]
 
@@ -29,21 +29,13 @@ LEAST_RATE = 10.0
 class Gate:
     """Lets requests through: so many at once, so many a second, and none during a rest."""
 
-    def __init__(
-        self,
-        max_connections: int,
-        *,
-        rate_limit: float | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, max_connections: int, *, rate_limit: float | None = None) -> None:
         """Make a gate.
 
         Args:
             max_connections: How many requests may be under way at once.
             rate_limit: How many may begin in a second; None for any number.
-            sleep: Lets seconds pass, or raises where nobody should wait any more.
         """
-        self._sleep = sleep
         self._free = max_connections
         self._lanes: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
         self._last_lane = 0
@@ -52,8 +44,9 @@ class Gate:
         self._meter = _Meter()
         self._rate_before_rest = 0.0
         self._rests_until = 0.0
-        self._line = asyncio.Lock()
         self._next_start = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_open = False
 
     async def enter(self, *, is_look: bool = False) -> None:
         """Wait for a turn, and take it; `leave` gives it back.
@@ -61,21 +54,27 @@ class Gate:
         Args:
             is_look: Whether it is one of the poller's looks, which have a lane of their own.
         """
-        if self._free:
+        now = asyncio.get_running_loop().time()
+        if self._free and not self._is_limited:  # Then nobody waits: whoever did was let through.
             self._free -= 1
-        else:
-            await self._wait_for_turn(self._lanes[is_look])
-        if self._is_limited:
-            try:
-                await self._wait_for_start()
-            except BaseException:
-                self.leave()
-                raise
-        self._meter.count(asyncio.get_running_loop().time())
+            self._meter.count(now)
+            return
+        if self._next_lane() is None:  # What was not used of the rate is not made up for.
+            self._next_start = max(self._next_start, now)
+        lane = self._lanes[is_look]
+        await self._wait_for_turn(lane.append)
+        while self._is_resting:  # The service asked for it after the turn was given.
+            self.leave()
+            await self._wait_for_turn(lane.appendleft)
 
-    async def _wait_for_turn(self, lane: deque[asyncio.Future[None]]) -> None:
+    @property
+    def _is_resting(self) -> bool:
+        return not self._is_open and asyncio.get_running_loop().time() < self._rests_until
+
+    async def _wait_for_turn(self, queue: Callable[[asyncio.Future[None]], None]) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        lane.append(turn)
+        queue(turn)
+        self._admit()
         try:
             await turn
         except asyncio.CancelledError:
@@ -84,36 +83,47 @@ class Gate:
             raise
 
     def leave(self) -> None:
-        """Hand the turn to the other lane's next, else to the same lane's, else keep it free."""
-        for number in (1 - self._last_lane, self._last_lane):
-            lane = self._lanes[number]
-            while lane:
-                turn = lane.popleft()
-                if not turn.done():
-                    self._last_lane = number
-                    turn.set_result(None)
-                    return
+        """Give a turn back."""
         self._free += 1
+        self._admit()
 
     def open(self) -> None:
         """Let everybody through who waits for a turn: the client closes, and they must hear it."""
+        self._is_open = True
+        if self._timer is not None:
+            self._timer.cancel()
         for lane in self._lanes:
             for turn in lane:
                 if not turn.done():
                     turn.set_result(None)
+            lane.clear()
 
-    async def _wait_for_start(self) -> None:
-        """Wait until the next request may begin, one after the other.
-
-        Only who begins moves that on: who is cancelled in the line took nothing from the others.
-        """
-        loop = asyncio.get_running_loop()
-        async with self._line:
-            start = max(loop.time(), self._next_start)
-            while (now := loop.time()) < (start := max(start, self._rests_until)):
-                await self._sleep(start - now)
+    def _admit(self) -> None:
+        """Let through who may begin now, the lanes in turn; come back when the next one may."""
+        while self._free and (number := self._next_lane()) is not None:
+            loop = asyncio.get_running_loop()
+            now, start = loop.time(), max(self._next_start, self._rests_until)
+            if now < start:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = loop.call_at(start, self._admit)
+                return
             rate = self._rate(now)
             self._next_start = start + (1 / rate if rate else 0.0)
+            self._free -= 1
+            self._last_lane = number
+            self._meter.count(now)
+            self._lanes[number].popleft().set_result(None)
+
+    def _next_lane(self) -> int | None:
+        """Return the lane whose turn it is: not the last one again, if somebody waits in both."""
+        for number in (1 - self._last_lane, self._last_lane):
+            lane = self._lanes[number]
+            while lane and lane[0].done():
+                lane.popleft()
+            if lane:
+                return number
+        return None
 
     def _rate(self, now: float) -> float | None:
         """Return the requests a second that are allowed now; None for any number."""

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import random
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from math import floor
@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 from attrs import frozen
 
 from testvibe_async._policy import PollPlan, outage_interval
-from testvibe_async._state import State, Watcher, new_state
+from testvibe_async._state import GRACE_SECONDS, State, Watcher, new_state
 from testvibe_async._sweep import Sweep
 from testvibe_async.errors import (
     ClientClosedError,
@@ -32,7 +32,7 @@ from testvibe_async.errors import (
 from testvibe_async.events import Hooks, LookFailed, StatusChanged, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from testvibe_async._transport import Transport
     from testvibe_async.refs import Ref
@@ -46,6 +46,9 @@ ROUNDING = 1e-6
 
 CLOCK_SKEW_SECONDS = 60.0
 """By how much the clock of the machine that dispatched an operation may be ahead of ours."""
+
+MAX_INTERVAL = 1e9
+"""Seconds: what a longer interval is taken for, so that it can be counted in ticks."""
 
 STATES_A_TURN = 1000
 """How many operations are put back before others get their turn of the event loop."""
@@ -86,7 +89,8 @@ class Poller:
         self._tick_length = interval / TICKS_AN_INTERVAL
         self._phase = random.random() * self._tick_length  # noqa: S311 - spreads load, guards nothing
         self._states: WeakValueDictionary[tuple[object, ...], State[Any]] = WeakValueDictionary()
-        self._buckets: dict[int, list[State[Any]]] = {}
+        self._buckets: dict[int, dict[Sweep, list[State[Any]]]] = {}
+        """By tick and list, what is due. An entry is out of date once its state was taken early."""
         self._ticks: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
@@ -94,6 +98,7 @@ class Poller:
         self._queue: deque[State[Any] | _ListLook] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._ticket = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._gatherings = 0
         self._context = copy_context()
         """Of who made the client: a look is for all who wait, and belongs to none of them."""
@@ -129,6 +134,7 @@ class Poller:
             ConfigError: The client belongs to another event loop, or the poll plan fails.
         """
         self._check_usable(state)
+        self._loop = asyncio.get_running_loop()
         state.watch(watcher)
         if state.tick is None and not state.is_looking:
             try:
@@ -146,6 +152,18 @@ class Poller:
         finally:
             self._gatherings -= 1
 
+    def forget(self, watcher: Watcher, states: Iterable[State[Any]]) -> None:
+        """Take a watcher away, soon: for a `__del__`, which is called in the midst of anything."""
+        states = list(states)
+
+        def unwatch() -> None:
+            for state in states:
+                state.unwatch(watcher)
+
+        if self._loop is not None:
+            with suppress(RuntimeError):  # It is closed, and so looks at nothing any more.
+                self._loop.call_soon_threadsafe(unwatch)
+
     def _check_usable(self, state: State[Any]) -> None:
         try:
             self._transport.check_usable()
@@ -162,7 +180,7 @@ class Poller:
         """
         self._check_usable(state)
         error = await self._observe(state, retries=True)
-        if error is not None:
+        if error is not None and not state.is_finished:
             now = asyncio.get_running_loop().time()
             if (final := state.refuse(error, now=now, max_outage=0.0)) is not None:
                 raise final
@@ -173,21 +191,29 @@ class Poller:
         state.tick = floor((self._due(state) - self._phase) / self._tick_length + ROUNDING)
         bucket = self._buckets.get(state.tick)
         if bucket is not None:
-            bucket.append(state)
+            bucket.setdefault(state.sweep, []).append(state)
             return
-        self._buckets[state.tick] = [state]
+        self._buckets[state.tick] = {state.sweep: [state]}
         heapq.heappush(self._ticks, state.tick)
         self._set_timer()
 
     def _due(self, state: State[Any]) -> float:
         now = asyncio.get_running_loop().time()
         planned = self._plan(state.ref.kind, now - state.began, state.snapshot)
-        interval = max(self._tick_length, planned)
+        interval = min(max(self._tick_length, planned), MAX_INTERVAL)
         if state.last_look is None:
             return max(now, state.began + interval + self._tick_length) if state.is_known else now
-        if state.failures:
-            interval = outage_interval(interval, state.failures)
-        return max(now, state.last_look + interval)
+        return max(now, state.last_look + self._backed_off(state, interval))
+
+    @staticmethod
+    def _backed_off(state: State[Any], interval: float) -> float:
+        """Return an interval that grows with failures, but not beyond the end of a 404's grace."""
+        if not state.failures:
+            return interval
+        longer = outage_interval(interval, state.failures)
+        if state.missing_since is None or state.last_look is None:
+            return longer
+        return min(longer, max(interval, state.missing_since + GRACE_SECONDS - state.last_look))
 
     def _set_timer(self) -> None:
         """Have `_tick` called at the earliest tick that holds anything."""
@@ -209,19 +235,21 @@ class Poller:
             return
         self._timer = None
         tick = self._timer_tick
-        due: dict[Any, list[State[Any]]] = {}
+        due: dict[Sweep, list[State[Any]]] = {}
         while self._ticks and self._ticks[0] <= tick:
-            for state in self._take(heapq.heappop(self._ticks)):
-                due.setdefault(state.sweep, []).append(state)
+            earliest = heapq.heappop(self._ticks)
+            for sweep, states in self._buckets.pop(earliest).items():
+                due.setdefault(sweep, []).extend(self._take(states, earliest))
         for sweep, states in due.items():
             self._assign(sweep, states, tick)
         self._set_timer()
         self._start_workers()
 
-    def _take(self, tick: int) -> list[State[Any]]:
-        """Take what is down for a tick and still watched. An entry may be out of date."""
+    @staticmethod
+    def _take(states: list[State[Any]], tick: int) -> list[State[Any]]:
+        """Take what is down for a tick and still watched."""
         taken: list[State[Any]] = []
-        for state in self._buckets.pop(tick):
+        for state in states:
             if state.tick == tick:
                 state.tick = None
                 if state.is_watched:
@@ -248,9 +276,8 @@ class Poller:
         """Take those of the same list that are due within the interval: a row costs no request."""
         early: list[State[Any]] = []
         for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1):
-            for state in self._buckets.get(later, ()):
-                is_meant = state.sweep is sweep and state.tick == later and state.is_watched
-                if is_meant and sweep.may_show(state):
+            for state in self._buckets.get(later, {}).get(sweep, ()):
+                if state.tick == later and state.is_watched and sweep.may_show(state):
                     state.tick = None
                     state.is_looking = True
                     early.append(state)
@@ -291,13 +318,16 @@ class Poller:
             except asyncio.CancelledError:
                 self._queue.append(job)
                 raise
-            except Exception as error:  # noqa: BLE001 - a defect must not hang a wait
+            except BaseException as error:
+                # A defect must not hang a wait, nor what a hook raises to end the program.
                 logger.exception("looking failed in an unforeseen way")
                 for state in _states_of([job]):
                     state.is_looking = False
                     failure = ObservationError(f"unforeseen: {error!r}", ref=state.ref)
                     failure.__cause__ = error
                     state.tell(failure)
+                if not isinstance(error, Exception):
+                    raise
 
     async def _look_by_list(self, look: _ListLook) -> None:
         """Ask a list about operations, and have those read by id of which it tells nothing."""
@@ -310,7 +340,7 @@ class Poller:
         looked, seen_at = asyncio.get_running_loop().time(), datetime.now(UTC)
         for place, state in enumerate(put_back, start=1):
             state.is_looking = False
-            if answer is not None:
+            if answer is not None and not state.is_finished:
                 state.last_look, state.observed_at = looked, seen_at
                 state.forget_reading()
             self._put_back(state)
@@ -323,7 +353,7 @@ class Poller:
             error = await self._observe(state, retries=False) if state.is_watched else None
         finally:
             state.is_looking = False
-        if error is not None:
+        if error is not None and not state.is_finished:
             self._handle_failure(state, error)
         self._put_back(state)
 
@@ -356,6 +386,7 @@ class Poller:
     def _handle_failure(self, state: State[Any], error: VibeError) -> None:
         """Go on after a failure to observe, or tell the waits of it."""
         now = asyncio.get_running_loop().time()
+        state.failures += 1
         final = state.refuse(error, now=now, max_outage=self._max_outage)
         self._hooks.emit(LookFailed(state.ref, error, is_final=final is not None))
         if final is not None:
@@ -365,7 +396,8 @@ class Poller:
         """Stop looking, and tell all who wait that the client is closed."""
         if self._timer is not None:
             self._timer.cancel()
-        workers = [worker for worker in self._workers if not worker.get_loop().is_closed()]
+        here = asyncio.get_running_loop()
+        workers = [worker for worker in self._workers if worker.get_loop() is here]
         for worker in workers:
             worker.cancel()
         try:

@@ -32,7 +32,7 @@ from testvibe_async.refs import GenerationRef, Ref, RunRef
 if TYPE_CHECKING:
     from testvibe_async._endpoints import Request
 
-__all__ = ["GenerationState", "RunState", "State", "Watcher", "new_state"]
+__all__ = ["GRACE_SECONDS", "GenerationState", "RunState", "State", "Watcher", "new_state"]
 
 GRACE_SECONDS = 10.0
 """How long the service may take to know of an operation that it has just dispatched."""
@@ -67,10 +67,7 @@ class Watcher(Protocol):
 
 
 class _Crowd:
-    """Several watchers of one operation, as one. Most operations have one, and need no set.
-
-    The garbage collector may take an iteration away at any moment, and its watcher with it.
-    """
+    """Several watchers of one operation, as one. Most operations have one, and need no set."""
 
     __slots__ = ("members",)
 
@@ -196,6 +193,10 @@ class State(ABC, Generic[SnapshotT]):
         self._request = self._parsed = None
 
     @abstractmethod
+    def is_of_this(self, snapshot: SnapshotT) -> bool:
+        """Say whether a snapshot names this operation."""
+
+    @abstractmethod
     def is_told_by(self, snapshot: SnapshotT, now: float) -> bool:
         """Say whether a snapshot is of this operation; False while the service may not know it.
 
@@ -279,7 +280,8 @@ class State(ABC, Generic[SnapshotT]):
         Raises:
             MalformedResponseError, OperationSupersededError: It is of another operation.
         """
-        if self.is_finished or (ticket < self.ticket and not snapshot.is_finished):
+        is_end = snapshot.is_finished and self.is_of_this(snapshot)
+        if self.is_finished or (ticket < self.ticket and not is_end):
             return
         if snapshot is self.snapshot:
             self.ticket = max(ticket, self.ticket)
@@ -318,11 +320,12 @@ class State(ABC, Generic[SnapshotT]):
         Returns:
             What the waits must be told; None where it is borne, and looked again.
         """
-        self.failures += 1
         failure = self._failure(error)
         if isinstance(failure, OperationNotFoundError):
             self.missing_since = now if self.missing_since is None else self.missing_since
-            is_borne = self.is_known and now - self.missing_since < GRACE_SECONDS
+            # Whoever dispatched it, a minute ago at most, the service need not know it at once.
+            is_new = self.ref.dispatched_at is not None and now - self.began < GRACE_SECONDS
+            is_borne = (self.is_known or is_new) and now - self.missing_since < GRACE_SECONDS
         elif type(failure) is ObservationError:
             self.failing_since = now if self.failing_since is None else self.failing_since
             outage = now - self.failing_since
@@ -370,9 +373,13 @@ class RunState(State[Run]):
     def _build_request(self) -> Request[bytes]:
         return _RUN.request(project=self.ref.project, run=self.ref.run_id)
 
+    def is_of_this(self, snapshot: Run) -> bool:
+        """Compare the `runId`s."""
+        return snapshot.run_id == self.ref.run_id
+
     def is_told_by(self, snapshot: Run, now: float) -> bool:  # noqa: ARG002
         """Accept a digest of this run alone."""
-        if snapshot.run_id != self.ref.run_id:
+        if not self.is_of_this(snapshot):
             raise self._unreadable(f"it tells of run {snapshot.run_id}, not {self.ref.run_id}")
         return True
 
@@ -398,9 +405,13 @@ class GenerationState(State[Generation]):
     def _build_request(self) -> Request[bytes]:
         return _GENERATION.request(project=self.ref.project, feature=self.ref.feature_id)
 
+    def is_of_this(self, snapshot: Generation) -> bool:
+        """Compare the `requestId`s."""
+        return snapshot.request_id == self.ref.request_id
+
     def is_told_by(self, snapshot: Generation, now: float) -> bool:
         """Accept a status of this generation; bear with the previous one's while ours is new."""
-        if snapshot.request_id == self.ref.request_id:
+        if self.is_of_this(snapshot):
             return True
         if self.snapshot is None and now - self.began < GRACE_SECONDS:
             return False

@@ -126,7 +126,9 @@ class Sweep:
         self._depth = 0
         self._looked: float | None = None
         self._rests_until = 0.0
-        self._check: tuple[State[Any], datetime] | None = None
+        self._checked: set[State[Any]] = set()
+        """What is read by id, to see whether the list told the truth of it at `_listed_at`."""
+        self._listed_at: datetime | None = None
 
     def is_worth_it(self, count: int, now: float) -> bool:
         """Say whether to ask the list about so many operations."""
@@ -135,10 +137,11 @@ class Sweep:
     def may_show(self, state: State[Any]) -> bool:
         """Say whether the list can stand in for reading an operation by id this time.
 
-        It can't where the last reading failed, nor where somebody follows each change of a
-        generation: the list of features does not tell of sections.
+        It can't before the first reading, nor where the last one failed, nor where somebody
+        follows each change of a generation: the list of features does not tell of sections.
         """
-        return not state.failures and (self._is_of_runs or not state.is_followed)
+        is_read = state.is_known and not state.failures
+        return is_read and (self._is_of_runs or not state.is_followed)
 
     async def look(self, states: Sequence[State[Any]]) -> ListAnswer | None:
         """Ask the list about operations, some of which it may not show.
@@ -199,7 +202,7 @@ class Sweep:
 
     def _goes_on(self, state: State[Any], row: dict[str, object]) -> bool:
         """Say whether a row tells nothing new; that it executes is taken from it unread."""
-        if row.get("status") != self._in_flight or state.phase is None:
+        if row.get("status") != self._in_flight:
             return False
         if state.phase is Phase.QUEUED and row.get("startedUtc") is not None:
             if state.is_followed:
@@ -239,18 +242,20 @@ class Sweep:
         self._looked = now
         share = ceil(len(going_on) * round_seconds / READ_BY_ID_SECONDS)
         count = max(1, min(overdue, max(share, CHECKS_AT_ONCE)))
-        listed_at = self._transport.service_time(now)
-        self._check = None if listed_at is None else (oldest_first[0], listed_at)
+        self._listed_at = self._transport.service_time(now)
+        self._checked = set(oldest_first[:count])
         return oldest_first[:count], oldest_first[count:]
 
     def note(self, state: State[Any]) -> None:
         """Hear that an operation was read by id, and rest if that shows that the list lied."""
-        if self._check is None or self._check[0] is not state:
+        if state not in self._checked:
             return
-        listed_at = self._check[1]
-        self._check = None
-        ended_at = state.ended_at
-        if ended_at is not None and (listed_at - ended_at).total_seconds() > self._late_seconds:
+        self._checked.discard(state)
+        listed_at, ended_at = self._listed_at, state.ended_at
+        if listed_at is None or ended_at is None:
+            return
+        if (listed_at - ended_at).total_seconds() > self._late_seconds:
+            self._checked.clear()
             self.rest(UNUSABLE_SECONDS)
 
     def rest(self, seconds: float, error: VibeError | None = None) -> None:

@@ -88,7 +88,7 @@ class Transport:
         )
         self._retry = retry
         self._single_try = evolve(retry, attempts=1)
-        self._gate = Gate(max_connections, rate_limit=rate_limit, sleep=self.sleep)
+        self._gate = Gate(max_connections, rate_limit=rate_limit)
         self._routes = routes
         self._hooks = hooks
         self._loop: asyncio.AbstractEventLoop | None = None

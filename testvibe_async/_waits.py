@@ -2,7 +2,8 @@
 
 Each puts a small watcher into the states it waits on, and a future that it alone holds: cancelling
 one takes away nobody else, and none of them starts a task. An iteration that is dropped takes its
-watcher away when it is deleted.
+watcher away when it is deleted; so where one is cancelled its frames let go of it, which the
+traceback of the cancellation would else keep for as long as somebody keeps that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from testvibe_async.errors import VibeError, WaitTimeoutError
@@ -118,7 +120,11 @@ class Changes(Generic[SnapshotT_co]):
                 return change
             if self._watcher is None or self._state.is_finished:
                 raise StopAsyncIteration
-            await self._basket.arrival()
+            try:
+                await self._basket.arrival()
+            except BaseException:
+                del self
+                raise
 
     def _begin(self, watcher: _Follower) -> None:
         if not self._state.is_finished:
@@ -141,7 +147,8 @@ class Changes(Generic[SnapshotT_co]):
 
     def __del__(self) -> None:
         """Ask for no more looks."""
-        self._end()
+        if self._watcher is not None and self._watcher.is_watching:
+            self._poller.forget(self._watcher, [self._state])
 
 
 class _Follower:
@@ -189,32 +196,35 @@ class Ends(Generic[ItemT]):
 
         None after the last. Cancelling it loses nothing.
         """
-        await self._watch_all()
-        while self._waited:
-            if (end := self._basket.take()) is not None:
-                state, error = end
-                return self._waited.pop(state), error
-            await self._basket.arrival()
+        try:
+            with self._poller.gathering():
+                while self._watch_some():  # noqa: ASYNC110 - nothing is waited for
+                    await asyncio.sleep(0)
+            while self._waited:
+                if (end := self._basket.take()) is not None:
+                    state, error = end
+                    return self._waited.pop(state), error
+                await self._basket.arrival()
+        except BaseException:
+            del self
+            raise
         return None
 
-    async def _watch_all(self) -> None:
-        """Begin to watch, letting others have their turn of the event loop.
+    def _watch_some(self) -> bool:
+        """Begin to watch some of those that are not watched yet; False after the last.
 
-        Where it is cancelled the next call goes on.
+        Others have their turn of the event loop in between, and may close this.
         """
-        with self._poller.gathering():
-            for number, state in enumerate(self._unwatched, start=1):
-                if state.is_finished:
-                    self._basket.put((state, None))
-                else:
-                    try:
-                        self._poller.watch(state, self._watcher)
-                    except VibeError as error:
-                        self._basket.put((state, error))
-                if number % STATES_A_TURN == 0:
-                    await asyncio.sleep(0)
-                    if not self._waited:  # closed meanwhile
-                        return
+        some = list(islice(self._unwatched, STATES_A_TURN))
+        for state in some:
+            if state.is_finished:
+                self._basket.put((state, None))
+            else:
+                try:
+                    self._poller.watch(state, self._watcher)
+                except VibeError as error:
+                    self._basket.put((state, error))
+        return len(some) == STATES_A_TURN
 
     def close(self) -> None:
         """Ask for no more looks."""
@@ -226,7 +236,8 @@ class Ends(Generic[ItemT]):
 
     def __del__(self) -> None:
         """Ask for no more looks."""
-        self.close()
+        if self._waited:
+            self._poller.forget(self._watcher, self._waited)
 
 
 class EndReceiver(Protocol):

@@ -311,7 +311,11 @@ class Finished(Generic[OperationT]):
         if self._over:
             operation, error = self._over.popleft()
         else:
-            end = await self._ends.next()
+            try:
+                end = await self._ends.next()
+            except BaseException:
+                del self  # see `_waits`
+                raise
             if end is None:
                 raise StopAsyncIteration
             operation, error = end
