@@ -216,6 +216,8 @@ DOCUMENTS: dict[str, bytes] = {
     "an id of escapes": b'{"runId": "\\u001b[2J\\ud800\\u202e\\u0007\\r\\n", "status": "running"}',
     "half a character": b'{"runId": "\xff\xed\xa0\x80"}',
     "many wrong rows": b"[" + b"1," * 200_000 + b"1]",
+    "many wrong tests": run(1, tests=[{}] * 350_000),
+    "many wrong names": run(1, tests=[{"name": 7}] * 200_000, artifacts=[0] * 200_000),
     "many wrong fields": json.dumps({f"{number}": [] for number in range(100_000)}).encode(),
 }
 

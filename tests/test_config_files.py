@@ -164,6 +164,26 @@ def test_what_is_wrong_in_a_repositorys_file_is_named(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (f"project = {'9' * 5000}", "is not TOML"),
+        (".".join("a" * 4000) + " = 1", None),
+        ("# " + "x" * 8192, "has over 8192 characters"),
+        ("\0" * 10_000_000, "has over 8192 characters"),
+    ],
+    ids=["digits", "dots", "comment", "nothing"],
+)
+def test_a_hostile_file_of_a_repository_is_refused(
+    repository: Path, text: str, what: str | None
+) -> None:
+    """Whatever a repository's file holds, it is a sentence, and soon."""
+    write_repository_file(repository, text)
+
+    with pytest.raises(ConfigError, match=what or "unknown key"):
+        read_repository_file()
+
+
 def test_a_file_that_is_no_text_is_refused(repository: Path) -> None:
     """Bytes that are not UTF-8 are named as such, and none of them is kept with the error."""
     (repository / ".testvibe-async.toml").write_bytes(b'project = "\xff"')

@@ -438,7 +438,7 @@ async def test_a_link_that_leads_nowhere_good_is_refused(tmp_path: Path, link: s
     [
         ("https://testvibe.example", "https://blobs.example/x", True),
         ("https://testvibe.example", "http://blobs.example/x", False),
-        ("https://testvibe.example", "http://127.0.0.1:1/x", True),
+        ("https://testvibe.example", "http://127.0.0.1:1/x", False),
         ("http://127.0.0.1:1", "http://localhost:2/x", True),
         ("http://127.0.0.1:1", "http://[::1]:2/x", True),
         ("http://127.0.0.1:1", "http://blobs.example/x", False),
@@ -1385,3 +1385,115 @@ async def test_an_error_of_the_callers_function_is_the_callers(tmp_path: Path) -
         with pytest.raises(LookupError):
             await case.download(on_progress=fail)
         assert case.files() == {}
+
+
+# Hosts that send what is no HTTP, or nothing
+
+
+@on_real_time
+async def test_a_chunk_that_can_not_be_read_is_a_connection_lost(tmp_path: Path) -> None:
+    """aiohttp tells nobody of such a chunk; the download ends after its time-out all the same."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b"zz\r\n")
+        writer.close()
+
+    once = RetryPolicy(attempts=1)
+    async with (
+        finished_run(tmp_path, timeout=0.3, retry=once) as case,
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+    ):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        case.list_as({"path": "a", "url": f"{url}/?{SECRET}"})
+        with pytest.raises(VibeError) as caught:
+            await case.download()
+        assert case.files() == {}
+    assert SECRET not in str(caught.value)
+
+
+@on_real_time
+async def test_interim_answers_without_end_are_no_answer(tmp_path: Path) -> None:
+    """A host that always says that it goes on is given up after the time-out."""
+
+    is_over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        is_over.set()
+
+    once = RetryPolicy(attempts=1)
+    async with (
+        finished_run(tmp_path, timeout=0.3, retry=once) as case,
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+    ):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        case.list_as({"path": "a", "url": f"{url}/?{SECRET}"})
+        with pytest.raises(OutcomeUnknownError, match="nothing came"):
+            await case.download()
+        await is_over.wait()
+
+
+@on_real_time
+async def test_a_part_of_one_file_is_not_completed_from_another(tmp_path: Path) -> None:
+    """A tag tells the versions of one address apart; a new link may lead to another file."""
+    first, second = b"A" * 6, b"B" * 6
+
+    def answer(request: Request) -> bytes:
+        if request.target.startswith("/second"):
+            return part_of(second, request, TAG) if request.start else http(200, second, TAG)
+        if request.start:
+            return http(403, b"")
+        return http(200, first[:3], TAG, length=6)
+
+    links = iter(["first", "second", "second"])
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.emulator.fail(
+            "get_run_artifacts",
+            Fault.edit(
+                lambda _: [
+                    {
+                        "kind": "trace",
+                        "path": "a",
+                        "size": 6,
+                        "url": f"{origin.url}/{next(links)}?sig=1",
+                    }
+                ]
+            ),
+        )
+        await case.download()
+        assert case.files() == {"a": second}
+
+
+@on_real_time
+async def test_no_more_connections_than_allowed(tmp_path: Path) -> None:
+    """Downloads of all calls together wait for one of the client's connections."""
+    at_once = most = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal at_once, most
+        await reader.readuntil(b"\r\n\r\n")
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.05)
+        at_once -= 1
+        writer.write(http(200, b"x"))
+        writer.close()
+
+    async with (
+        finished_run(tmp_path, max_connections=2) as case,
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+    ):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        case.list_as(*({"path": f"{n}", "url": f"{url}/{n}"} for n in range(5)))
+        await asyncio.gather(case.download(max_at_once=4), case.download(max_at_once=4))
+    assert most == 2

@@ -31,6 +31,7 @@ from testvibe_async import (
     GenerationCancelledError,
     GenerationFailedError,
     GenerationInProgressError,
+    GenerationRef,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -539,3 +540,19 @@ async def test_a_dns_failure_that_is_forged() -> None:
         (calls,) = forged.requests.values()
     assert len(calls) == 3
     assert caught.value.__cause__ is failure
+
+
+def test_no_word_of_the_service_is_obeyed_by_a_terminal() -> None:
+    """Ids and statuses come from outside: a message shows them on one line, and not all of them."""
+    nasty = "r1 of feature 1\nCRITICAL \x1b[2J" + "x" * 5000
+    ref = GenerationRef(server="https://s.example", project="p", request_id=nasty, feature_id=1)
+    errors: list[VibeError] = [
+        WaitTimeoutError(ref=ref, status=nasty, elapsed=1.0),
+        OperationSupersededError(ref=ref, newer_request_id=nasty),
+        ObservationError("why", ref=ref),
+    ]
+    for error in errors:
+        assert str(error).isprintable()
+        assert len(str(error)) < 600
+    assert str(ref).isprintable()
+    assert errors[1].ref is ref

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import gzip
 import logging
+import threading
 import traceback
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
@@ -38,6 +39,7 @@ from testvibe_async import (
     UnauthorizedError,
     VibeError,
     _http,
+    _transport,
 )
 from testvibe_async._endpoints import LIST_PROJECTS
 from testvibe_async._protocol import Response
@@ -831,6 +833,71 @@ async def test_an_echo_of_the_key_reaches_nobody(
         assert KEY.encode() in service.heard[0]
     assert KEY not in all_of(caught.value)
     assert KEY not in caplog.text
+
+
+CUT_ECHOES: dict[str, bytes] = {
+    "head": b"HTTP/1.1 200 OK\r\nX-Echo: %b\r\nY: b\r\n",
+    "status line": b"HTTP/1.1 200 %b",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n%b",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n%b",
+    "chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n",
+    "gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 47\r\n\r\n%b",
+}
+
+
+@pytest.mark.parametrize("answer", CUT_ECHOES)
+async def test_an_echo_that_is_cut_off_reaches_nobody_either(
+    answer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came before a connection was lost is in no error, whole or in part, nor in its cause."""
+    caplog.set_level(logging.DEBUG)
+
+    def echo(heard: bytes) -> bytes:
+        return CUT_ECHOES[answer] % key_in(heard).split()[-1]
+
+    async with peer(echo) as service, service.client() as client:
+        with pytest.raises(VibeError) as caught:
+            await client.project().get_feature("Checkout")
+    assert KEY[4:12] not in all_of(caught.value)
+    assert KEY[4:12] not in caplog.text
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+async def test_what_is_large_is_read_in_a_thread(
+    project: Project, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document of megabytes keeps the event loop from nobody, whoever asked for it."""
+    threads: list[bool] = []
+
+    def watch(module: Any, name: str) -> None:
+        whole = getattr(module, name)
+
+        def watched(*args: Any) -> Any:
+            threads.append(threading.current_thread() is threading.main_thread())
+            return whole(*args)
+
+        monkeypatch.setattr(module, name, watched)
+
+    operation = await project.run_feature("Checkout")
+    emulator.finish_run(operation.run_id)
+    small = {"name": "n", "status": "passed"}
+    large = Fault.edit(lambda digest: {**digest, "tests": [small] * 40_000})
+    emulator.fail("get_run", large)
+    watch(_transport, "decipher")
+    watch(type(operation._state), "read")
+    assert len((await project.get_run(operation.run_id)).tests) == 40_000
+    assert len((await operation).tests) == 40_000
+    assert threads == [False, True, False]  # the poller has the body deciphered apart
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])
+async def test_a_clock_beyond_all_dates_tells_no_time(date: str) -> None:
+    """What a service says of its time may be anything, and fails nobody."""
+    async with peer(http(200, b"[]", f"Date: {date}")) as service, service.client() as client:
+        await client.list_projects()
+        for seconds in (1e9, -1e9):
+            client._transport.service_time(asyncio.get_running_loop().time() + seconds)
 
 
 async def test_an_echo_of_the_key_is_shown_as_one() -> None:

@@ -7,6 +7,7 @@ query is a secret: it is in no error, event or log.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from testvibe_async import _policy
@@ -32,7 +34,7 @@ from testvibe_async.events import Hooks, RequestFinished, RetryScheduled
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-__all__ = ["Answer", "ArtifactHost"]
+__all__ = ["Answer", "ArtifactHost", "without_secret"]
 
 T = TypeVar("T")
 
@@ -98,12 +100,13 @@ class ArtifactHost:
             sleep: Lets seconds pass, or raises where nobody should wait any more.
         """
         host = URL(server).host or ""
-        self._takes_http = server.startswith("http://") and not is_loopback(host)
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=min(timeout / 2, MAX_CONNECT_SECONDS), sock_read=timeout
-        )
+        self._is_local = is_loopback(host)
+        self._takes_http = server.startswith("http://") and not self._is_local
+        self._seconds = timeout
+        self._connect_seconds = min(timeout / 2, MAX_CONNECT_SECONDS)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds)
+        self._connections = asyncio.Semaphore(max_connections)
         self._retry = retry
-        self._max_connections = max_connections
         self._hooks = hooks
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
@@ -120,7 +123,8 @@ class ArtifactHost:
         url = _parsed(link)
         if url is None or url.scheme not in {"http", "https"} or not url.host:
             raise ValueError("the link is no https:// address")
-        if url.scheme == "http" and not self._takes_http and not is_loopback(url.host):
+        is_at_home = self._is_local and is_loopback(url.host)
+        if url.scheme == "http" and not self._takes_http and not is_at_home:
             raise ValueError(
                 f"the link would fetch the artifact from {url.host} unencrypted, by http://"
             )
@@ -140,45 +144,49 @@ class ArtifactHost:
             MalformedResponseError: What came is not HTTP.
             ClientClosedError: The client was closed before or meanwhile.
         """
-        url = str(target.with_query(None).with_fragment(None))
-        began, status, response = monotonic(), None, None
-        try:
-            request = self._open_session().get(
-                target, headers=headers, allow_redirects=False, timeout=self._timeout
-            )
-            response = await self._guarded(request, url)
-            status = response.status
-            yield Answer(response, url, self._guarded)
-        except OutcomeUnknownError:
-            status = None
-            raise
-        finally:
-            if response is not None:
-                response.close()
-            self._hooks.emit(
-                RequestFinished(OPERATION, "GET", url, status=status, seconds=monotonic() - began)
-            )
+        url = without_secret(target)
+        async with self._connections:
+            began, status, response = monotonic(), None, None
+            try:
+                request = self._open_session().get(
+                    target, headers=headers, allow_redirects=False, timeout=self._timeout
+                )
+                response = await self._guarded(request, url, self._connect_seconds + self._seconds)
+                status = response.status
+                yield Answer(response, url, self._guarded)
+            except OutcomeUnknownError:
+                status = None
+                raise
+            finally:
+                if response is not None:
+                    response.close()
+                seconds = monotonic() - began
+                self._hooks.emit(
+                    RequestFinished(OPERATION, "GET", url, status=status, seconds=seconds)
+                )
 
-    async def _guarded(self, answer: Awaitable[T], url: str) -> T:
-        """Wait for a part of an answer.
+    async def _guarded(self, answer: Awaitable[T], url: str, seconds: float | None = None) -> T:
+        """Wait for a part of an answer, for so many seconds at most.
 
-        aiohttp's errors are not quoted, and but for those of the operating system not chained:
-        some hold the whole link.
+        aiohttp's own `sock_read` does not do: it is dropped where a chunk can't be parsed, and
+        begins anew with each `100 Continue`. Its errors are not quoted, and but for those of the
+        operating system not chained: some hold the whole link.
         """
         cause: OSError | None = None
         failure: TransportError | ResponseError
         try:
-            return await answer
+            async with asyncio.timeout(seconds or self._seconds):
+                return await answer
         except aiohttp.ConnectionTimeoutError:
-            what = f"no connection within {self._timeout.sock_connect:g} s"
+            what = f"no connection within {self._connect_seconds:g} s"
             failure = NotSentError(what, method="GET", url=url)
         except TimeoutError:
-            what = f"nothing came for {self._timeout.sock_read:g} s"
+            what = f"nothing came for {self._seconds:g} s"
             failure = OutcomeUnknownError(what, method="GET", url=url)
         except aiohttp.ClientConnectorError as error:
             failure = NotSentError(f"could not connect: {error}", method="GET", url=url)
             cause = error
-        except aiohttp.ClientResponseError:
+        except (aiohttp.ClientResponseError, HttpProcessingError):
             failure = MalformedResponseError(("not HTTP",), status=0, method="GET", url=url)
         except ValueError:
             failure = NotSentError("the host's name can't be looked up", method="GET", url=url)
@@ -212,7 +220,7 @@ class ArtifactHost:
             raise ClientClosedError
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections),
+                connector=aiohttp.TCPConnector(limit=0),  # `get` sees to it
                 headers=_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -225,6 +233,11 @@ class ArtifactHost:
         self._is_closed = True
         if self._session is not None:
             await self._session.close()
+
+
+def without_secret(target: URL) -> str:
+    """Return where a link leads, without the query that signs it."""
+    return str(target.with_query(None).with_fragment(None))
 
 
 def _parsed(link: str) -> URL | None:

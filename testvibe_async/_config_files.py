@@ -36,6 +36,11 @@ __all__ = [
 REPOSITORY_FILE = ".testvibe-async.toml"
 """The name of a repository's file."""
 
+MAX_REPOSITORY_CHARACTERS = 8192
+"""It holds two names, and may be hostile: a longer one takes minutes to parse."""
+
+MAX_USER_CHARACTERS = 2**20
+
 Table: TypeAlias = dict[str, Any]
 
 
@@ -75,7 +80,7 @@ def read_repository_file() -> RepositoryFile | None:
     path = next((path for path in _candidates() if _is_file(path)), None)
     if path is None:
         return None
-    text, _ = _read(path)
+    text, _ = _read(path, max_characters=MAX_REPOSITORY_CHARACTERS)
     table = _parse(path, text)
     if "api_key" in table or "servers" in table or masked(text) != text:
         raise ConfigError(
@@ -112,7 +117,7 @@ def read_user_file() -> UserFile | None:
     path = user_file_path()
     if path is None or not _is_file(path):
         return None
-    text, mode = _read(path)
+    text, mode = _read(path, max_characters=MAX_USER_CHARACTERS)
     table = _parse(path, text)
     _require_known(path, table, "server", "servers")
     servers = _table(path, table.get("servers", {}), "servers")
@@ -156,17 +161,20 @@ def _is_file(path: Path) -> bool:
     return _exists(path) and path.is_file()
 
 
-def _read(path: Path) -> tuple[str, int]:
+def _read(path: Path, *, max_characters: int) -> tuple[str, int]:
     """Return a file's text and its mode."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            return file.read(), os.fstat(file.fileno()).st_mode
+            text, mode = file.read(max_characters + 1), os.fstat(file.fileno()).st_mode
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise ConfigError(
             f"{path} is not TOML: it is not UTF-8"
         ) from None  # the cause holds all of the file
+    if len(text) > max_characters:
+        raise ConfigError(f"{path} is no file of settings: it has over {max_characters} characters")
+    return text, mode
 
 
 def _parse(path: Path, text: str) -> Table:
@@ -175,7 +183,7 @@ def _parse(path: Path, text: str) -> Table:
 
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number that is too long
         raise ConfigError(
             f"{path} is not TOML: {masked(str(error))}"
         ) from None  # from Python 3.14 on the cause holds all of the file

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import frozen
 
+from testvibe_async._artifact_host import without_secret
 from testvibe_async._endpoints import GET_RUN_ARTIFACTS
 from testvibe_async._forms import require_count
 from testvibe_async._part_file import in_thread, part_file
@@ -98,7 +99,8 @@ class _Links:
         artifacts = await self._transport.call(self._request)
         counter = Counter[str]()
         files: list[_File] = []
-        names = safe_paths([artifact.path for artifact in artifacts])
+        paths = [artifact.path for artifact in artifacts]
+        names = await in_thread(partial(safe_paths, paths))  # hostile ones take their time
         for artifact, name in zip(artifacts, names, strict=True):
             counter[artifact.path] += 1
             files.append(_File(artifact, counter[artifact.path], name))
@@ -174,7 +176,8 @@ class _Downloads:
                 artifact = self._links.of(file)
                 target = self._links.target(artifact)
                 try:
-                    async with self._host.get(target, transfer.headers()) as answer:
+                    headers = transfer.headers(without_secret(target))
+                    async with self._host.get(target, headers) as answer:
                         await transfer.receive(answer, tell)
                     break
                 except (TransportError, ResponseError) as error:

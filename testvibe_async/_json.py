@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from codecs import BOM_UTF8, getincrementaldecoder
 from math import isinf
+from reprlib import Repr
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -137,6 +138,11 @@ class _Text:
         return True
 
 
+_shown = Repr()
+"""Shows some of a value in a message, however large it is."""
+_shown.maxlevel = 2
+_shown.maxstring = _shown.maxlong = _shown.maxother = 60
+
 _JSON_SPACE = frozenset(["", *" \t\n\r"])
 
 
@@ -185,6 +191,4 @@ def mapping(value: object) -> dict[str, object]:
 
 def expected(what: str, value: object) -> TypeError:
     """Return an error which says that a value is another than it should be."""
-    text = repr(value)
-    shown = text if len(text) <= 60 else f"{text[:60]}…"  # noqa: PLR2004 - a line of a message
-    return TypeError(f"expected {what}, got {shown}")
+    return TypeError(f"expected {what}, got {_shown.repr(value)}")

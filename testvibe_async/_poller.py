@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from attrs import frozen
 
+from testvibe_async._large import unhurried
 from testvibe_async._policy import PollPlan, outage_interval
 from testvibe_async._state import GRACE_SECONDS, State, Watcher, new_state
 from testvibe_async._sweep import Sweep
@@ -372,8 +373,9 @@ class Poller:
         ticket = self._ticket
         try:
             body = await self._transport.call(state.request, retries=retries, is_look=True)
+            snapshot = await unhurried(len(body), state.read, body)
             before = state.phase, state.status
-            state.accept(state.read(body), ticket=ticket, now=loop.time())
+            state.accept(snapshot, ticket=ticket, now=loop.time())
         except VibeError as error:
             return error
         finally:

@@ -23,6 +23,9 @@ MAX_SEGMENT_BYTES = 255
 MAX_PATH_BYTES = 512
 """A longer path keeps its file's name alone, in a directory that is named by the path's hash."""
 
+MAX_SEGMENTS = 16
+"""A path of more names becomes the same: each costs something."""
+
 MAX_EXTENSION_BYTES = 32
 """What a name that is cut keeps of its end, where that is no longer."""
 
@@ -54,7 +57,7 @@ def safe_paths(paths: Sequence[str]) -> list[str]:
 def _cleaned(path: str) -> str:
     """Return a path that every system takes as it is, and that leads down."""
     segments = [part for part in re.split(r"[/\\]", path) if part not in {"", "."}] or ["_"]
-    if len(path) > MAX_PATH_BYTES and len(segments) > 1:
+    if (len(path) > MAX_PATH_BYTES and len(segments) > 1) or len(segments) > MAX_SEGMENTS:
         segments = [_hash(path), segments[-1]]
     cleaned = "/".join(map(_name, segments))
     if len(cleaned.encode()) > MAX_PATH_BYTES:
@@ -151,8 +154,9 @@ class _Taken:
 
     def _free(self, path: str, *taken: Container[str]) -> str:
         """Return a path, or the first with a number that is free."""
-        folded = _folded(path)
         parent, slash, name = path.rpartition("/")
+        # Names that are too long may be alike once they are cut for a number, and so share it.
+        folded = _folded(parent + slash + _marked(name, "-0000000"))
         while any(_folded(path) in group for group in taken):
             path = parent + slash + _marked(name, f"-{self._next_numbers[folded]}")
             self._next_numbers[folded] += 1

@@ -45,20 +45,23 @@ class Transfer:
         self._part = part
         self._declared_bytes = declared_bytes
         self._tag: str | None = None
+        self._url: str | None = None
+        """Where the part comes from: a tag tells apart the versions of one URL alone."""
 
     @property
     def done_bytes(self) -> int:
         """How much of it is there."""
         return self._part.size_bytes
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers that ask for what is missing.
+    def headers(self, url: str) -> dict[str, str]:
+        """Return the headers that ask for what is missing, of a file without its link's query.
 
         A part can only go on where the host has named the file's version (RFC 9110, section
         13.1.5): else the rest might be another file's.
         """
-        if not self.done_bytes or self._tag is None or self.total_bytes is None:
+        if not self.done_bytes or self._url != url or None in {self._tag, self.total_bytes}:
             return {}
+        assert self._tag is not None
         return {"Range": f"bytes={self.done_bytes}-", "If-Range": self._tag}
 
     async def receive(self, answer: Answer, on_written: Callable[[], object]) -> None:
@@ -107,6 +110,7 @@ class Transfer:
         length = answer.headers.get("Content-Length")
         sent_bytes = None if length is None else int(length)
         tag = answer.headers.get("ETag", "")
+        self._url = answer.url
         self._tag = tag if re.fullmatch(r'"[!#-~]*"', tag) else None
         self.total_bytes = sent_bytes if self._declared_bytes is None else self._declared_bytes
         if sent_bytes not in {None, self.total_bytes}:

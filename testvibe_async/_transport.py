@@ -16,6 +16,7 @@ from attrs import evolve
 from testvibe_async import _policy
 from testvibe_async._artifact_host import ArtifactHost
 from testvibe_async._http import HttpSession
+from testvibe_async._large import unhurried
 from testvibe_async._limits import Gate
 from testvibe_async._protocol import decipher, parse_date
 from testvibe_async.errors import (
@@ -202,7 +203,10 @@ class Transport:
             self.check_wanted(request, delivery)
             delivery.may_have_arrived = True
             delivery.sent_time = asyncio.get_running_loop().time()
-            return decipher(request, await self._observed(request, delivery.sent_time))
+            response = await self._observed(request, delivery.sent_time)
+            is_unread = request.endpoint.answer is bytes
+            size_bytes = 0 if is_unread else len(response.body)
+            return await unhurried(size_bytes, decipher, request, response)
         except (NotSentError, ResponseError) as error:
             delivery.may_have_arrived = _may_have_acted(error)
             if (seconds := _policy.pause_seconds(error)) is not None:

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_o
 
 from attrs import evolve, fields, has
 from cattrs import Converter, transform_error
-from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
-from cattrs.errors import BaseValidationError
+from cattrs.errors import (
+    BaseValidationError,
+    IterableValidationError,
+    IterableValidationNote,
+)
 from cattrs.gen import make_dict_structure_fn, override
 
 from testvibe_async._json import UnreadableError, array, expected, mapping, parse, rows_of
@@ -30,6 +33,17 @@ __all__ = ["read", "wire_name"]
 
 SHARED_LENGTH = 64
 """Up to how many characters a string is most likely a name, which other answers have too."""
+
+MAX_DIGITS = 100
+"""How long an integer may be: one of 309 digits is beyond any float, and so beyond arithmetic."""
+
+LEAST_TOO_LARGE = 10**MAX_DIGITS
+
+MAX_FAULTS = 10
+"""How many members of one list are told of that can't be read."""
+
+MAX_DEPTH = 64
+"""How deep what is not known may be nested: deeper, it could be read and not written again."""
 
 MANY_TESTS = 1_000_000
 """From how many tests on two summaries are hardly equal, and a hostile one may be huge."""
@@ -58,6 +72,8 @@ def read(body: bytes, shape: type[T]) -> T:
         return _converter.structure(document, shape)
     except (BaseValidationError, TypeError, ValueError) as error:
         raise UnreadableError(*_problems(error)) from error
+    except RecursionError as error:
+        raise UnreadableError("the JSON is nested too deep") from error
 
 
 def _problems(error: Exception) -> list[str]:
@@ -102,13 +118,15 @@ def _shared(name: str) -> str:
 def _integer(value: object, _type: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise expected("an integer", value)
+    if abs(value) >= LEAST_TOO_LARGE:
+        raise expected(f"an integer of at most {MAX_DIGITS} digits", value)
     return value
 
 
 def _number(value: object, _type: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise expected("a number", value)
-    return value
+    return value if isinstance(value, float) else _integer(value, int)
 
 
 def _truth(value: object, _type: object) -> bool:
@@ -175,10 +193,10 @@ def _is_list(shape: object) -> bool:
 
 def _list_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     """Read the rows of a list answer, bare or not."""
-    rows = list_structure_factory(shape, _converter)
+    members = _members_hook(shape)
 
     def structure(value: object, _type: object) -> list[Any]:
-        return cast("list[Any]", rows(rows_of(value), shape))
+        return members(rows_of(value))
 
     return structure
 
@@ -189,10 +207,36 @@ def _is_tuple(shape: object) -> bool:
 
 def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     """Read a list inside a document."""
-    members = homogenous_tuple_structure_factory(shape, _converter)
+    members = _members_hook(shape)
 
     def structure(value: object, _type: object) -> tuple[Any, ...]:
-        return cast("tuple[Any, ...]", members(array(value), shape))
+        return tuple(members(array(value)))
+
+    return structure
+
+
+def _members_hook(shape: Any) -> Callable[[list[object]], list[Any]]:  # noqa: ANN401 - a type
+    """Read the members of a list up to the tenth that is wrong.
+
+    cattrs' own hooks keep an error with its traceback for each, a thousand times their size.
+    """
+    kind = get_args(shape)[0]
+    structure_member = _converter.get_structure_hook(kind)
+
+    def structure(values: list[object]) -> list[Any]:
+        members: list[Any] = []
+        faults: list[Exception] = []
+        for place, value in enumerate(values):
+            try:
+                members.append(structure_member(value, kind))
+            except (BaseValidationError, TypeError, ValueError) as error:
+                error.add_note(IterableValidationNote(f"place {place}", place, kind))
+                faults.append(error)
+                if len(faults) == MAX_FAULTS:
+                    break
+        if faults:
+            raise IterableValidationError("members of a list", faults, shape)
+        return members
 
     return structure
 
@@ -220,9 +264,29 @@ def _model_hook(model: type[Any]) -> Hook:
         if members.keys() <= known:
             return instance
         extra = {name: member for name, member in members.items() if name not in known}
+        _check_depth(extra)
         return evolve(instance, extra=extra)
 
     return structure
+
+
+def _check_depth(value: object) -> None:
+    """Refuse JSON that is nested too deep.
+
+    Raises:
+        ValueError: It is.
+    """
+    layer = [value]
+    for _ in range(MAX_DEPTH):
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not layer:
+            return
+    raise ValueError(f"unknown fields are nested deeper than {MAX_DEPTH} times")
 
 
 def _summary_hook(shape: type[RunSummary]) -> Hook:

@@ -40,6 +40,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from testvibe_async._text import plain
+
 if TYPE_CHECKING:
     from testvibe_async.models import Generation, Run
     from testvibe_async.refs import GenerationRef, Ref
@@ -232,7 +234,7 @@ class WaitTimeoutError(VibeError, TimeoutError):
     def __init__(
         self, what: str = "", *, ref: Ref | None, status: str | None, elapsed: float
     ) -> None:
-        what = what or f"{ref} is still {status or 'in flight'}"
+        what = what or f"{ref} is still {plain(status or 'in flight')}"
         super().__init__(
             f"{what} after {elapsed:.3g} s of waiting; nothing was cancelled, wait again to go on"
         )
@@ -259,7 +261,7 @@ class OperationSupersededError(ObservationError):
     """A later generation of the feature took its place, so its own outcome can't be read."""
 
     def __init__(self, *, ref: Ref, newer_request_id: str) -> None:
-        super().__init__(f"generation {newer_request_id} took its place", ref=ref)
+        super().__init__(f"generation {plain(newer_request_id)} took its place", ref=ref)
         self.newer_request_id = newer_request_id
         """The `requestId` of the generation that the service tells of now."""
 

@@ -400,8 +400,9 @@ class Project:
 
         The service's paths are kept where they are plain, such as `trace/locked-out-user.zip`.
         Whatever they hold, nothing is put outside of the directory, no symbolic link in it is
-        followed, and no artifact takes another's place. The API key is not sent to the host that
-        has the files, nor are the headers, cookies and proxies of a session that was passed in.
+        followed (unless somebody puts one there meanwhile), and no artifact takes another's place.
+        The API key is not sent to the host that has the files, nor are the headers, cookies and
+        proxies of a session that was passed in.
 
         Args:
             run_id: The service's `runId`.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
 
+from testvibe_async._text import plain
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class GenerationRef(Ref):
 
     def __str__(self) -> str:
         """Return the name that messages use."""
-        return f"generation {self.request_id} of feature {self.feature_id}"
+        return f"generation {plain(self.request_id)} of feature {self.feature_id}"
 
 
 _KINDS: dict[object, type[Ref]] = {kind.kind: kind for kind in (RunRef, GenerationRef)}

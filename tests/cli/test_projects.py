@@ -30,6 +30,10 @@ def folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
+
+
 def write(file: Path, text: str) -> None:
     file.write_text(text)
 
@@ -75,6 +79,21 @@ async def test_a_new_file_is_at_the_root_of_the_repository(
     assert (document["path"], document["project"]["name"]) == (str(file), "Acme Shop")
     assert text_of(file)
     assert not text_of(folder / file.name)
+
+
+async def test_what_a_repository_links_to_is_not_written(
+    call: Call, signed_in: Emulator, file: Path, folder: Path
+) -> None:
+    """A repository's own file may be a link that leads out of it; then nothing is written."""
+    assert signed_in
+    elsewhere = folder.parent.parent / "elsewhere.toml"
+    link(file, elsewhere)
+
+    ended = await call("use", "acme shop")
+
+    assert ended.code == 2
+    assert "is a symbolic link" in ended.errors
+    assert not text_of(elsewhere)
 
 
 async def test_outside_of_a_repository_the_file_is_where_we_are(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import tomlkit
 
+from testvibe_async import ConfigError
 from testvibe_async._config_files import (
     REPOSITORY_FILE,
     find_repository,
@@ -88,6 +89,11 @@ def store_project(server: str, project: str) -> Path:
     """
     present = read_repository_file()
     path = present.path if present else (find_repository() or Path.cwd()) / REPOSITORY_FILE
+    if path.is_symlink():
+        raise ConfigError(
+            f"{path} is a symbolic link, and what a repository links to is not written: "
+            "put a file in its place"
+        )
     document = (
         tomlkit.parse(path.read_text(encoding="utf-8-sig")) if present else tomlkit.document()
     )
