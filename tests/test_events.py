@@ -60,7 +60,7 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         StatusChanged(REF, Transition(Phase.ACTIVE, "running", datetime(2026, 6, 10, tzinfo=UTC))),
         "on_transition",
         logging.INFO,
-        "StatusChanged ref=run 214 transition=",
+        "StatusChanged ref=run 214 transition=active running",
     ),
     (
         LookFailed(REF, ERROR, is_final=True),

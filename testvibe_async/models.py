@@ -430,6 +430,10 @@ class Transition(Generic[SnapshotT_co]):
     snapshot: SnapshotT_co | None = None
     """All that was seen then; None for the dispatch itself, which tells no more than an id."""
 
+    def __str__(self) -> str:
+        """Say it in a few words, such as `active running`."""
+        return f"{self.phase} {plain(self.status or 'unknown')}"
+
 
 @frozen
 class DispatchedRun:

@@ -354,3 +354,22 @@ def test_package_loads_nothing_of_the_command_line() -> None:
         check=True,
     ).stdout.split()
     assert not {"cyclopts", "rich", "testvibe_async.cli"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        (">&-", "features list", 0),
+        ("2>&-", "features show Nope", 3),
+        ("<&-", "settings", 0),
+        ("<&- >&- 2>&-", "run Nope --wait", 3),
+    ],
+)
+def test_a_stream_that_is_closed_is_no_defect(
+    closed: str, arguments: str, code: int, served: Service
+) -> None:
+    """As cron and daemons start it, with streams closed, it does its work and says its code."""
+    assert served
+    command = f"{sys.executable} -m testvibe_async.cli {arguments} {closed}"
+    process = subprocess.run(command, shell=True, check=False)  # noqa: S602 - our own command
+    assert process.returncode == code

@@ -10,6 +10,7 @@ from attrs import evolve
 from testvibe_async import (
     BatchItem,
     CaseResult,
+    ConfigError,
     FeatureNotGeneratedError,
     FeatureStatus,
     ForbiddenError,
@@ -83,6 +84,10 @@ PASSED, FAILED = ran("passed"), ran("failed", CASE)
         ([FAILED, timed_out(), item(error=refused())], 3),
         ([timed_out(), item(error=refused()), item(error=unsent())], 5),
         ([item(error=ServerError("x", status=500, method="GET", url="u"))], 5),
+        ([item(error=ConfigError("wrong"))], 2),
+        ([PASSED, item(error=ConfigError("wrong")), timed_out()], 2),
+        ([item(error=ConfigError("wrong")), item(error=refused())], 3),
+        ([item(error=VibeError("unheard of")), item(error=unsent())], 70),
         ([FAILED, item()], 1),
         ([PASSED, item()], 4),
     ],

@@ -172,6 +172,15 @@ async def test_as_many_as_were_typed_need_no_yes(emulator: Emulator, call: Call)
     assert emulator.count("generate_feature") == 1
 
 
+async def test_a_glob_beside_names_is_asked_about(emulator: Emulator, call: Call) -> None:
+    """What was typed as one word and means two features is asked about, whatever else was typed."""
+    emulator.add_feature("Checkout twice")
+    ended = await call("generate", "Returns", "Checkout", "Check*", GIFT_CARD)
+    assert ended.code == 2
+    assert "--yes" in ended.errors
+    assert emulator.count("generate_feature") == 0
+
+
 async def test_all_generates_what_has_no_tests(emulator: Emulator, call: Call) -> None:
     """With --yes all features without tests are generated, and no others."""
     emulator.add_feature("Proposed", kind="suggestion", status="draft")

@@ -42,13 +42,13 @@ def test_programs_are_given_json_alone(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_quiet_leaves_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    """Quiet leaves out remarks, notes and tables, and keeps texts."""
+    """Quiet leaves out remarks and notes, and keeps tables and texts."""
     output = Output(quiet=True)
     output.say("said")
     output.note("noted")
     output.table(COLUMNS, [(1, "a")])
     output.text("text")
-    assert capsys.readouterr() == ("text", "")
+    assert capsys.readouterr() == ("1\ta\ntext", "")
     assert output.is_quiet
     assert not output.is_live
 

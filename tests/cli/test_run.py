@@ -285,6 +285,22 @@ async def test_reports_and_artifacts_are_left(
     assert f"failed/run-{run.id}/" in files[3].read_text(encoding="utf-8")
 
 
+async def test_a_report_of_runs_that_were_over_already_has_their_times(
+    emulator: Emulator, call: Call, tmp_path: Path
+) -> None:
+    """The time that a batch took is that of its runs, not that of the command which asked."""
+    assert (await call("run", "Checkout")).code == 0
+    (run,) = emulator.runs.values()
+    await asyncio.sleep(300)
+    report = tmp_path / "ctrf.json"
+    ended = await call("runs", "wait", str(run.id), "--report", str(report))
+    summary = json.loads(report.read_text(encoding="utf-8"))["results"]["summary"]
+    assert ended.code == 0
+    assert (summary["stop"] - summary["start"]) / 1000 == pytest.approx(
+        run.finished_at - run.created_at, abs=2
+    )
+
+
 async def test_artifacts_that_can_not_be_had_are_noted(
     emulator: Emulator, call: Call, tmp_path: Path
 ) -> None:

@@ -229,3 +229,10 @@ def test_only_what_the_schema_allows() -> None:
 def test_nothing() -> None:
     """A batch of nothing is a document of no suites."""
     assert list(read(to_junit([]))) == []
+
+
+def test_what_a_run_prints_is_no_attachment() -> None:
+    """A log can't name files for the readers of a report to pick up."""
+    text = to_junit([run_item(FAILED, log="before [[ATTACHMENT|/etc/passwd]] after")])
+    assert "[[ATTACHMENT|" not in text
+    assert "/etc/passwd" in text

@@ -6,7 +6,9 @@ and nothing outside this folder imports it.
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 __all__ = ["main"]
 
@@ -15,6 +17,7 @@ _EXTRA = {"cyclopts", "platformdirs", "rich", "tomlkit"}
 
 def main() -> None:
     """Run the command line, and exit with its code."""
+    _open_standard_streams()
     try:
         from testvibe_async.cli.app import run  # noqa: PLC0415 - an extra, loaded when used
 
@@ -26,6 +29,13 @@ def main() -> None:
         if package not in _EXTRA:
             raise
         sys.exit(_missing_extra(package))
+
+
+def _open_standard_streams() -> None:
+    """Put something in the place of each stream that the caller has closed, as `>&-` does."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _missing_extra(package: str) -> int:

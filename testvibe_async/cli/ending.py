@@ -1,9 +1,9 @@
 """How a command that waited for many operations ends: what it says, and its exit code.
 
 Pure: from the items of a batch to text, to a JSON document, and to one exit code. Where several
-things went wrong, the code is of the first kind that is there: the service could not be reached
-(5), it refused (3), operations go on (4), something is over and did not pass (1). So 1 says that
-all is known, and 0 that all is well besides.
+things went wrong, the code is of the first kind that is there: a defect (70), the service could not
+be reached (5), it refused (3), what was asked for can't be (2), operations go on (4), something is
+over and did not pass (1). So 1 says that all is known, and 0 that all is well besides.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending"]
 
-_PRECEDENCE = (ExitCode.UNREACHABLE, ExitCode.REFUSED, ExitCode.IN_FLIGHT, ExitCode.FAILED)
+_PRECEDENCE = (
+    ExitCode.DEFECT,
+    ExitCode.UNREACHABLE,
+    ExitCode.REFUSED,
+    ExitCode.USAGE,
+    ExitCode.IN_FLIGHT,
+    ExitCode.FAILED,
+)
 """Which exit code an ending of several kinds has: the first that any item calls for."""
 
 _ORDER = ("passed", "generated", "failed", "cancelled", "error", "in flight", "skipped")

@@ -13,7 +13,7 @@ from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.dispatch import in_order, jobs_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import Seconds, needs
-from testvibe_async.cli.selection import choose
+from testvibe_async.cli.selection import any_is_several, choose
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import many
 
@@ -72,7 +72,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         )
         if not chosen:
             output.note("Nothing to generate: all features have tests.")
-        elif len(chosen) > len(features) and not yes and not await is_wanted(_question(chosen)):
+        is_wide = all_ or any_is_several(features, chosen)
+        if chosen and is_wide and not yes and not await is_wanted(_question(chosen)):
             output.note("Nothing was generated.")
             return ExitCode.USAGE
         jobs = jobs_of(chosen)

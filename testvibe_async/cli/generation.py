@@ -14,7 +14,7 @@ app = App(name="generation", help="See how a feature's latest generation goes, o
 
 
 @app.command
-async def status(feature: str, *, common: Common = COMMON) -> None:
+async def status(feature: str, /, *, common: Common = COMMON) -> None:
     """Show how a feature's latest generation stands, section by section.
 
     For example:
@@ -33,7 +33,9 @@ async def status(feature: str, *, common: Common = COMMON) -> None:
 
 
 @app.command
-async def log(feature: str, *, lines: PositiveInt | None = None, common: Common = COMMON) -> None:
+async def log(
+    feature: str, /, *, lines: PositiveInt | None = None, common: Common = COMMON
+) -> None:
     """Show the log of a feature's latest generation, each section's reason first.
 
     For example:
@@ -53,7 +55,7 @@ async def log(feature: str, *, lines: PositiveInt | None = None, common: Common 
 
 
 @app.command
-async def cancel(feature: str, *, common: Common = COMMON) -> None:
+async def cancel(feature: str, /, *, common: Common = COMMON) -> None:
     """Cancel a feature's generation, whoever dispatched it.
 
     For example:

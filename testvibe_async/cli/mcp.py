@@ -66,10 +66,11 @@ async def _serve(port: int | None, token: str | None, common: Common) -> None:
         await serve_stdio(server, announce=_tell_a_human if sys.stdin.isatty() else None)
         return
     chosen = secrets.token_urlsafe(32) if token is None else token
-    shown = f"Authorization: Bearer {chosen}" if token is None else "the token that you gave"
+    # On a line of its own, where nothing is copied along with it.
+    shown = ":\n  Authorization: Bearer " + chosen if token is None else " the token that you gave."
 
     def announce(url: str) -> None:
-        sys.stderr.write(f"Serving MCP at {url} until Ctrl-C. It asks for {shown}.\n")
+        sys.stderr.write(f"Serving MCP at {url} until Ctrl-C. It asks for{shown}\n")
 
     await serve_http(server, port=port, token=chosen, announce=announce)
 

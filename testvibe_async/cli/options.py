@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import inf
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated
@@ -92,7 +92,8 @@ class Files:
         # Few commands leave a report, and its import takes as long as that of cyclopts.
         from testvibe_async.reports import write_report  # noqa: PLC0415
 
-        now = datetime.now(UTC)
+        # The service's own times: this machine's clock may differ, or have waited for a part alone.
+        finished_at = datetime.now(UTC) if ending.in_flight else None
         for path in self.report:
             await asyncio.to_thread(
                 write_report,
@@ -100,8 +101,7 @@ class Files:
                 ending.items,
                 artifacts=artifacts,
                 generation_logs=ending.logs,
-                started_at=now - timedelta(seconds=ending.seconds),
-                finished_at=now,
+                finished_at=finished_at,
             )
 
 

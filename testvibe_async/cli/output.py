@@ -71,21 +71,14 @@ class Output:
         """Print one JSON object as a line, with `--json`; else nothing."""
         self._write_json(value)
 
-    def table(
-        self,
-        columns: Sequence[str],
-        rows: Iterable[Sequence[object]],
-        *,
-        was_asked_for: bool = False,
-    ) -> None:
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table for people; in a pipe its rows alone, with a tab between the cells.
 
         Args:
             columns: The names of the columns, for the terminal.
             rows: The cells; None is an empty one, an instant is told in UTC to the minute.
-            was_asked_for: Whether to print it even where people are told nothing.
         """
-        if self.is_json or (self.is_quiet and not was_asked_for):
+        if self.is_json:
             return
         cells = [[_cell(cell) for cell in row] for row in rows]
         if not self.console.is_terminal:

@@ -57,7 +57,7 @@ async def list_(
 
 
 @app.command
-async def show(run: PositiveInt, *, common: Common = COMMON) -> None:
+async def show(run: PositiveInt, /, *, common: Common = COMMON) -> None:
     """Show how a run stands: its tests, their errors, its artifacts, and the end of its log.
 
     For example:
@@ -78,6 +78,7 @@ async def show(run: PositiveInt, *, common: Common = COMMON) -> None:
 @app.command
 async def wait(
     run: PositiveInt,
+    /,
     *more: PositiveInt,
     timeout: Seconds | None = None,
     files: Files = NO_FILES,
@@ -112,7 +113,7 @@ async def wait(
 
 
 @app.command
-async def diagnose(run: PositiveInt, *, sources: Flag = False, common: Common = COMMON) -> None:
+async def diagnose(run: PositiveInt, /, *, sources: Flag = False, common: Common = COMMON) -> None:
     """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
 
     For example:
@@ -135,7 +136,7 @@ async def diagnose(run: PositiveInt, *, sources: Flag = False, common: Common = 
 
 
 @app.command
-async def artifacts(run: PositiveInt, *, common: Common = COMMON) -> None:
+async def artifacts(run: PositiveInt, /, *, common: Common = COMMON) -> None:
     """List the files that a run left.
 
     With --json they have their links, which soon expire.

@@ -42,11 +42,12 @@ def dispatched(items: Sequence[Item], board: Board, common: Common) -> Ending:
     output.document(ending.document)
     rows = [(item.feature_name, item.config, item.ref) for item in items if item.ref]
     if rows:
-        output.table(("Feature", "Config", "Operation"), rows, was_asked_for=True)
+        output.table(("Feature", "Config", "Operation"), rows)
     if errors := ending.story(width=None):
         to_all(str(errors))
     if ending.in_flight and not output.is_json and not output.is_quiet:
-        output.note(f"\nWait for them with:\n  {wait_command(ending.in_flight, common)}")
+        them = "it" if len(ending.in_flight) == 1 else "them"
+        output.note(f"\nWait for {them} with:\n  {wait_command(ending.in_flight, common)}")
     board.is_told = True
     return ending
 

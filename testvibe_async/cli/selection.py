@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import Feature, Project
 
-__all__ = ["choose"]
+__all__ = ["any_is_several", "choose"]
 
 SHOWN_NAMES = 3
 """How many names are given as examples where a glob matches none."""
@@ -47,6 +47,12 @@ async def choose(
     if not any(map(_is_glob, typed)):
         return [*{name.casefold(): name for name in typed}.values()]
     return _matching(await _listed(project), typed)
+
+
+def any_is_several(typed: Sequence[str], chosen: Iterable[str | Feature]) -> bool:
+    """Say whether one of the words that were typed stands for several of the features chosen."""
+    features = [each for each in chosen if not isinstance(each, str)]
+    return any(len(list(_matched(features, word.casefold()))) > 1 for word in typed)
 
 
 async def _listed(project: Project) -> list[Feature]:

@@ -78,7 +78,9 @@ def _suite(entry: Entry) -> ET.Element:
     for case in entry.cases:
         suite.append(_case(entry, case))
     if entry.log:
-        ET.SubElement(suite, "system-out").text = entry.log
+        # Attachments are what `_case` says, whatever a run prints.
+        log = entry.log.replace("[[ATTACHMENT|", "[[ATTACHMENT: ")
+        ET.SubElement(suite, "system-out").text = log
     return suite
 
 

@@ -54,10 +54,10 @@ class ReportOptions(TypedDict, total=False):
     generation_logs: Mapping[str, GenerationLog]
     """By request id, what `get_generation_log` returned."""
 
-    started_at: datetime
+    started_at: datetime | None
     """When the batch began; the earliest time of an item where it is left out."""
 
-    finished_at: datetime
+    finished_at: datetime | None
     """When the batch was over; the latest time of an item where it is left out."""
 
 
