@@ -2,9 +2,10 @@
 
 From the root of the repository, with the extra `bench` installed, on Linux:
 
-    python -m benchmarks.peers      # the same work done by us and by four others, about 10 minutes
+    python -m benchmarks.peers      # the same work done by us and by five others, about 20 minutes
     python -m benchmarks.scale      # 100 to 50,000 operations in flight in one process
     python -m benchmarks.micro      # single functions
+    python -m benchmarks.soak       # ten minutes of faults: nothing lost, nothing that grows
     python -m benchmarks.profiling  # where our own CPU time goes
     python -m benchmarks.report     # RESULTS.md and its plot, out of results/*.json alone
 

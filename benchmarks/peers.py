@@ -1,4 +1,4 @@
-"""The same work, done by us and by four others: `python -m benchmarks.peers [--quick]`.
+"""The same work, done by us and by five others: `python -m benchmarks.peers [--quick]`.
 
 The work: dispatch a number of runs at once, and have all their outcomes. The service is the
 emulator in a process of its own, on its own core; each trial has fresh processes. All contenders
@@ -15,10 +15,11 @@ What is measured, for each operation:
 - CPU, memory, stalls: see `measure`.
 - lost: outcomes that never came, or came wrong.
 
-What is not: a network (loopback has neither latency nor loss), TLS, failures, other services. The
-peers are loops or frameworks for one operation at a time; none knows of lists. In the rows "without
+What is not: a network (loopback has neither latency nor loss), TLS, failures, other services. Most
+peers are loops or frameworks for one operation at a time, and know of no lists. In the row "without
 lists" neither do we: the service then answers 404 to them, as one may whose documentation is all
-there is.
+there is. The row "one shared list" is the floor, a loop that trusts the list and meets no failure.
+google-api-core waits a random time between two looks by design, up to twice the interval.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ CONTENDERS = (
     Contender("testvibe_async, without lists", "ours", lists=False),
     Contender("testvibe_async, a task each", "ours_in_tasks"),
     Contender(YARDSTICK, "aiohttp_gather"),
+    Contender("aiohttp, one shared list", "aiohttp_shared_list"),
     Contender("httpx, a loop each, `gather`", "httpx_gather"),
     Contender("azure-core `AsyncLROPoller`", "azure_core"),
     Contender("google-api-core `AsyncFuture`", "google_api_core"),

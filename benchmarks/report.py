@@ -29,7 +29,7 @@ HEADING = """# What it costs
 
 Written by `python -m benchmarks.report` out of `results/*.json`; what each figure means, and what
 is not measured, stands at the top of the module that takes it. Each section names the command that
-gave it, and what it ran on. Run it yourself: the ratios travel, the milliseconds don't.
+gave it, and what it ran on. Run it yourself: milliseconds and ratios depend on the machine.
 """
 SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "peers": ("Against others, on the same work", scenario_tables),

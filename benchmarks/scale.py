@@ -92,7 +92,9 @@ HEAD = (
 
 def scale_table(document: Document) -> str:
     """Show a result of this benchmark."""
-    return table(HEAD, [_cells(size) for size in document["sizes"]])
+    rows = table(HEAD, [_cells(size) for size in document["sizes"]])
+    note = "The service lists all of them in one answer, which a real one might give in pages."
+    return f"{rows}\n\n{note}"
 
 
 def _cells(size: Document) -> list[str]:

@@ -338,7 +338,7 @@ async def test_what_a_hook_raises_to_end_the_program_hangs_no_wait(
 
 async def test_an_endless_poll_plan_is_no_defect(emulator: Emulator) -> None:
     """An interval beyond what can be counted in ticks is a very long one."""
-    async with client_of(emulator, poll_plan=lambda *_: 1e308) as client:
+    async with client_of(emulator, poll_plan=a_plan_of(1e308)) as client:
         operation = await client.project().run_feature("Checkout")
         with pytest.raises(WaitTimeoutError):
             await operation.wait(timeout=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,3 +99,40 @@ def test_the_table_of_operations_is_the_one_in_force() -> None:
         assert (
             row[2].startswith("assumed") is not endpoint.is_documented or "route assumed" in row[2]
         )
+
+
+ROWS = {
+    "this, where the service has lists": "testvibe_async",
+    "this, with a task for each run": "testvibe_async, a task each",
+    "this, where it has no lists": "testvibe_async, without lists",
+    "the loops": "aiohttp, a loop each, `gather`",
+}
+"""What the README calls a row of the benchmark against peers."""
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_it_costs_was_measured(name: str) -> None:
+    """The numbers are those of the results that lie beside the benchmarks."""
+    (scenario, *_) = results("peers")["scenarios"]
+    rows = {row["title"]: row["medians"] for row in scenario["rows"]}
+    measured, loops = rows[ROWS[name]], rows[ROWS["the loops"]]
+    shown = re.search(rf"^\| {re.escape(name)} \| (.*) \|$", README, re.MULTILINE)
+    assert shown is not None
+    assert shown[1].replace("\u00d7", "x").split(" | ") == [
+        f"{measured['requests_per_operation']:.1f}",
+        f"{measured['cpu_ms_per_operation'] / loops['cpu_ms_per_operation']:.2f} x",
+        f"{measured['peak_kib_per_operation'] / loops['peak_kib_per_operation']:.2f} x",
+        f"{measured['delay_p99']:.2f} s",
+    ]
+
+
+def test_what_50_000_runs_take_was_measured() -> None:
+    """So is what very many outcomes take."""
+    largest = results("scale")["sizes"][-1]
+    mebibytes = largest["medians"]["peak_kib_per_operation"] * largest["operations"] / 1024
+    assert f"{largest['operations']:,} runs of three tests take {mebibytes:.0f} MiB" in README
+
+
+def results(benchmark: str) -> Any:
+    path = Path(__file__).parent.parent / "benchmarks" / "results" / f"{benchmark}.json"
+    return json.loads(path.read_text())

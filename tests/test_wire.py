@@ -308,7 +308,8 @@ def test_of_very_many_faults_the_first_are_told(count: int) -> None:
     assert list(problems(encode([0] * count), list[Run])) == [
         f"expected an object, got 0 at $[{place}]" for place in range(10)
     ]
-    of_tests = problems(encode({"runId": 1, "status": "x", "tests": [{}] * count}), Run)
+    tests: list[dict[str, Any]] = [{}] * count
+    of_tests = problems(encode({"runId": 1, "status": "x", "tests": tests}), Run)
     assert list(of_tests) == [f"missing or null at $.tests[{place}].name" for place in range(10)]
 
 

@@ -1,9 +1,11 @@
 """The client: the page to read first.
 
 It holds what all calls to one service share: one HTTP session (`_transport`), one poller
-(`_poller`) and one dispatcher (`_dispatch`). A call goes from here or from `project` straight
-down: `_protocol` builds the request and deciphers the answer, `operations` wraps what was started,
-and the poller watches it once somebody waits.
+(`_poller`) and one dispatcher (`_dispatch`). A call goes from here or from `project` straight down:
+`_endpoints` builds the request, `_transport` decides when it goes out, `_http` sends it, and
+`_protocol` makes a value or an error of the answer. A dispatch passes `_conflicts` (what to do
+about a 409) and `_dispatch` (never twice, never lost) first. `operations` wraps what was started,
+and `_poller` watches it while somebody waits.
 """
 
 from __future__ import annotations

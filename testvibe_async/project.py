@@ -7,7 +7,7 @@ is done twice) and the two waits. Nothing here decides how an answer is read or 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, get_args, overload
 
 from testvibe_async import _endpoints
 from testvibe_async._conflicts import Conflicts, GenerateConflict, RunConflict
@@ -42,8 +42,8 @@ __all__ = ["Project"]
 class Project:
     """A project of the service. Made by `client.project(id)`, without I/O; it need not be closed.
 
-    A `feature` is either its id, an `int`, or its name, a `str` in any case. The service takes a
-    name of digits alone for an id.
+    A `feature` is its id, an `int`, or its name, a `str` in any case, or a `Feature` as it was
+    listed. The service takes a name of digits alone for an id.
 
     All methods raise `TransportError` where no answer came, `ResponseError` where the service
     refused (`NotFoundError` where there is no such project, feature or run), and
@@ -69,10 +69,10 @@ class Project:
         """List the project's features, without their Gherkin."""
         return await self._transport.call(_endpoints.LIST_FEATURES.request(project=self.id))
 
-    async def get_feature(self, feature: int | str) -> Feature:
+    async def get_feature(self, feature: int | str | Feature) -> Feature:
         """Read one feature."""
         return await self._transport.call(
-            _endpoints.GET_FEATURE.request(project=self.id, feature=feature)
+            _endpoints.GET_FEATURE.request(project=self.id, feature=_named(feature))
         )
 
     async def create_feature(self, name: str, gherkin: str) -> Feature:
@@ -84,7 +84,7 @@ class Project:
         )
 
     async def update_feature(
-        self, feature: int | str, *, name: str | None = None, gherkin: str | None = None
+        self, feature: int | str | Feature, *, name: str | None = None, gherkin: str | None = None
     ) -> None:
         """Change a feature's name, its Gherkin or both. It is not generated anew by that.
 
@@ -96,23 +96,23 @@ class Project:
             raise ConfigError("update_feature changes nothing without a name or a gherkin")
         await self._transport.call(
             _endpoints.UPDATE_FEATURE.request(
-                project=self.id, feature=feature, body={"name": name, "gherkin": gherkin}
+                project=self.id, feature=_named(feature), body={"name": name, "gherkin": gherkin}
             )
         )
 
-    async def delete_feature(self, feature: int | str) -> None:
+    async def delete_feature(self, feature: int | str | Feature) -> None:
         """Delete a feature. Assumed, not documented.
 
         Raises:
             FeatureBusyError: It is generating.
         """
         await self._transport.call(
-            _endpoints.DELETE_FEATURE.request(project=self.id, feature=feature)
+            _endpoints.DELETE_FEATURE.request(project=self.id, feature=_named(feature))
         )
 
     async def generate_feature(
         self,
-        feature: int | str,
+        feature: int | str | Feature,
         *,
         site_url: str | None = None,
         on_conflict: GenerateConflict = "raise",
@@ -133,21 +133,23 @@ class Project:
             DispatchUnknownError: The answer was lost, and no new generation is to be seen.
         """
         _check_choice("on_conflict", on_conflict, get_args(GenerateConflict))
-        return await self._conflicts.generate(feature, site_url=site_url, on_conflict=on_conflict)
+        return await self._conflicts.generate(
+            _named(feature), site_url=site_url, on_conflict=on_conflict
+        )
 
-    async def get_generation_status(self, feature: int | str) -> Generation:
+    async def get_generation_status(self, feature: int | str | Feature) -> Generation:
         """Look at a feature's latest generation."""
         return await self._transport.call(
-            _endpoints.GET_GENERATION_STATUS.request(project=self.id, feature=feature)
+            _endpoints.GET_GENERATION_STATUS.request(project=self.id, feature=_named(feature))
         )
 
-    async def get_generation_log(self, feature: int | str) -> GenerationLog:
+    async def get_generation_log(self, feature: int | str | Feature) -> GenerationLog:
         """Read the log of a feature's latest generation."""
         return await self._transport.call(
-            _endpoints.GET_GENERATION_LOG.request(project=self.id, feature=feature)
+            _endpoints.GET_GENERATION_LOG.request(project=self.id, feature=_named(feature))
         )
 
-    async def cancel_generation(self, feature: int | str) -> None:
+    async def cancel_generation(self, feature: int | str | Feature) -> None:
         """Cancel a feature's generation, whoever dispatched it. The route is assumed.
 
         `GenerationOperation.cancel` makes sure first that it is the one it means.
@@ -156,11 +158,11 @@ class Project:
             ConflictError: None is in flight.
         """
         await self._transport.call(
-            _endpoints.CANCEL_GENERATION.request(project=self.id, feature=feature)
+            _endpoints.CANCEL_GENERATION.request(project=self.id, feature=_named(feature))
         )
 
     async def wait_for_generation(
-        self, feature: int | str, *, timeout: float | None = None
+        self, feature: int | str | Feature, *, timeout: float | None = None
     ) -> Generation:
         """Wait until a feature's latest generation is over.
 
@@ -173,11 +175,11 @@ class Project:
         """
         timeout = require_timeout(timeout)
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        return await self._conflicts.latest_outcome(feature, deadline)
+        return await self._conflicts.latest_outcome(_named(feature), deadline)
 
     async def run_feature(
         self,
-        feature: int | str,
+        feature: int | str | Feature,
         *,
         config: str | None = None,
         site_url: str | None = None,
@@ -207,7 +209,7 @@ class Project:
                 "run_features takes several"
             )
         return await self._conflicts.run(
-            feature,
+            _named(feature),
             config=config,
             site_url=site_url,
             on_conflict=on_conflict,
@@ -337,7 +339,7 @@ class Project:
         return jobs
 
     async def list_runs(
-        self, *, feature: int | str | None = None, limit: int | None = None
+        self, *, feature: int | str | Feature | None = None, limit: int | None = None
     ) -> list[Run]:
         """List runs, the newest first, without tests, artifacts and log. Assumed, not documented.
 
@@ -347,7 +349,7 @@ class Project:
         """
         return await self._transport.call(
             _endpoints.LIST_RUNS.request(
-                project=self.id, query={"feature": feature, "limit": limit}
+                project=self.id, query={"feature": _named(feature), "limit": limit}
             )
         )
 
@@ -465,6 +467,15 @@ class Project:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+@overload
+def _named(feature: int | str | Feature) -> int | str: ...
+@overload
+def _named(feature: int | str | Feature | None) -> int | str | None: ...
+def _named(feature: int | str | Feature | None) -> int | str | None:
+    """Return what to call a feature."""
+    return feature.id if isinstance(feature, Feature) else feature
 
 
 def _job(feature: int | str | Feature, config: str | None) -> Job:

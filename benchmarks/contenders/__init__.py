@@ -47,6 +47,10 @@ class Service:
         """Return where a run is read."""
         return f"{self.url}/api/v1/ops/projects/{self.project}/runs/{run}"
 
+    def list_url(self, limit: int) -> str:
+        """Return where the latest runs are listed."""
+        return f"{self.url}/api/v1/ops/projects/{self.project}/runs?limit={limit}"
+
     def dispatch_url(self, feature: int) -> str:
         """Return where a run is dispatched."""
         return f"{self.url}/api/v1/ops/projects/{self.project}/features/{feature}/run"

@@ -60,7 +60,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         site_url: The site to explore, in place of the project's own.
         timeout: Seconds to wait. What is in flight then goes on at the service.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
-        yes: Don't ask. Else it does before it generates more features than were typed.
+        yes: Don't ask. Else it does before --all, or a glob that means several features.
         common: The options of every command.
     """
     if not watch:
