@@ -230,7 +230,8 @@ def _members_hook(shape: Any) -> Callable[[list[object]], list[Any]]:  # noqa: A
             try:
                 members.append(structure_member(value, kind))
             except (BaseValidationError, TypeError, ValueError) as error:
-                note = IterableValidationNote(f"place {place}", place, kind)  # pyright: ignore[reportCallIssue]
+                at = f"place {place}"
+                note = IterableValidationNote(at, place, kind)  # pyright: ignore[reportCallIssue]
                 error.add_note(note)
                 faults.append(error)
                 if len(faults) == MAX_FAULTS:
