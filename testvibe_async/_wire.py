@@ -230,14 +230,14 @@ def _members_hook(shape: Any) -> Callable[[list[object]], list[Any]]:  # noqa: A
             try:
                 members.append(structure_member(value, kind))
             except (BaseValidationError, TypeError, ValueError) as error:
-                at = f"place {place}"
-                note = IterableValidationNote(at, place, kind)  # pyright: ignore[reportCallIssue]
+                note = IterableValidationNote(f"place {place}", place, kind)
                 error.add_note(note)
                 faults.append(error)
                 if len(faults) == MAX_FAULTS:
                     break
         if faults:
-            raise IterableValidationError("members of a list", faults, shape)
+            what = "members of a list"
+            raise IterableValidationError(what, faults, shape)  # pyright: ignore[reportCallIssue]
         return members
 
     return structure
