@@ -1318,6 +1318,30 @@ class TestRepeatingSessions:
         assert operation.adopted
         assert emulator.count(dispatched) == 1
 
+    async def test_a_session_that_retries_whatever_fails_gets_no_second_post(
+        self, emulator: Emulator
+    ) -> None:
+        """A middleware that repeats a 5xx is told that the answer was lost."""
+        tries: list[int] = []
+
+        async def retry(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            response = await send(request)
+            tries.append(response.status)
+            return await send(request) if response.status >= 500 else response
+
+        async with (
+            aiohttp.ClientSession(middlewares=[retry]) as session,
+            client_of(emulator, session=session) as client,
+        ):
+            emulator.fail("run_feature", Fault.status(502), times=1)
+            with pytest.raises(DispatchUnknownError, match="may not send it again"):
+                await client.project().run_feature("Checkout")
+
+        assert tries[0] == 502
+        assert emulator.count("run_feature") == 1
+
     async def test_what_is_sent_and_then_finds_no_connection_may_have_acted(
         self, emulator: Emulator
     ) -> None:

@@ -1405,6 +1405,17 @@ class TestLettingGo:
         assert isinstance(result, asyncio.CancelledError)
         assert emulator.count("get_run") == asked
 
+    async def test_what_was_never_begun_is_let_go_of_as_well(
+        self, client: Client, operation: RunOperation
+    ) -> None:
+        """Iterations that nobody asked for anything leave nothing behind."""
+        unasked = client.finished([operation]), aiter(operation)
+        del unasked
+        gc.collect()
+
+        assert not operation._state.is_watched
+        assert (await operation).is_success
+
     async def test_an_iteration_that_is_deleted_is_let_go_of_soon(
         self, operation: RunOperation
     ) -> None:

@@ -220,3 +220,10 @@ def test_long_names_that_begin_alike_are_numbered_together() -> None:
     safe = safe_paths(["x" * 255, "X" * 255, *(path.upper() for path in paths)])
 
     assert len({path.casefold() for path in safe}) == 3002
+
+
+def test_a_path_of_many_bytes_keeps_its_name() -> None:
+    """What is long in bytes alone becomes a file of its name in a directory of its own too."""
+    (safe,) = safe_paths(["€" * 80 + "/" + "ü" * 100 + "/" + "€" * 80 + "/a.zip"])
+
+    assert re.fullmatch(r"[0-9a-f]{8}/a\.zip", safe)

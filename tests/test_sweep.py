@@ -478,6 +478,28 @@ async def test_two_generations_of_one_feature_are_told_apart(
     assert [type(result).__name__ for result in results[1:]] == ["Generation"] * 3
 
 
+async def test_a_row_of_a_feature_tells_of_its_later_generation(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Of two generations that are due together the row is the later one's; the other is read."""
+    for number in range(3):
+        emulator.add_feature(f"Draft {number}", status="draft")
+    earlier = [await project.generate_feature(f"Draft {number}") for number in range(3)]
+    waits = [asyncio.ensure_future(operation.wait()) for operation in earlier]
+    await asyncio.sleep(8)
+    for operation in earlier:
+        emulator.finish_generation(operation.request_id)
+    later = [await project.generate_feature(f"Draft {number}") for number in range(3)]
+    began = now()
+    gathering = asyncio.ensure_future(client.gather(*later))
+
+    ends = await asyncio.gather(*waits, return_exceptions=True)
+
+    assert {type(end).__name__ for end in ends} == {"OperationSupersededError"}
+    assert now() - began < 5
+    assert all(generation.is_finished for generation in await gathering)
+
+
 WRONG_LISTS: list[tuple[str, Fault, int]] = [
     ("404", Fault.status(404), 1),
     ("405", Fault.status(405), 1),

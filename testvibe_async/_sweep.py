@@ -182,9 +182,12 @@ class Sweep:
         wanted: dict[int, State[Any]] = {}
         page = _Page()
         for each in states:
-            # Two generations of one feature share its row, which can tell of one of them only.
-            if wanted.setdefault(each.list_id, each) is not each:
-                page.missing.append(each)
+            other = wanted.setdefault(each.list_id, each)
+            if other is not each:
+                # Two generations of one feature share its row, which tells of the later one.
+                earlier, later = sorted((other, each), key=attrgetter("began"))
+                wanted[each.list_id] = later
+                page.missing.append(earlier)
         for row in read_rows(body):
             page.rows += 1
             if page.rows % ROWS_A_TURN == 0:

@@ -72,8 +72,6 @@ def read(body: bytes, shape: type[T]) -> T:
         return _converter.structure(document, shape)
     except (BaseValidationError, TypeError, ValueError) as error:
         raise UnreadableError(*_problems(error)) from error
-    except RecursionError as error:
-        raise UnreadableError("the JSON is nested too deep") from error
 
 
 def _problems(error: Exception) -> list[str]:

@@ -234,9 +234,11 @@ class Batch(Generic[SnapshotT]):
             place = self._waiting.popleft()
             try:
                 operation = await self._begin(place)
-                if operation is not None:
-                    self._operations[place] = operation
-                if operation is None or operation.done:
+                if operation is None:
+                    self._end(place)
+                    continue
+                self._operations[place] = operation
+                if operation.done:
                     self._end(place)
                 else:
                     self._watch(place, self._poller.state(operation.ref))
