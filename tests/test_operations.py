@@ -1405,6 +1405,16 @@ class TestLettingGo:
         assert isinstance(result, asyncio.CancelledError)
         assert emulator.count("get_run") == asked
 
+    async def test_an_iteration_may_be_closed_twice(self, operation: RunOperation) -> None:
+        """The second time there is nothing left to end."""
+        changes = aiter(operation)
+        await anext(changes)
+        await changes.aclose()
+        await changes.aclose()
+
+        assert not operation._state.is_watched
+        assert [change async for change in changes] == []
+
     async def test_what_was_never_begun_is_let_go_of_as_well(
         self, client: Client, operation: RunOperation
     ) -> None:

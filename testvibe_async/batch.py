@@ -233,15 +233,7 @@ class Batch(Generic[SnapshotT]):
                 return
             place = self._waiting.popleft()
             try:
-                operation = await self._begin(place)
-                if operation is None:
-                    self._end(place)
-                    continue
-                self._operations[place] = operation
-                if operation.done:
-                    self._end(place)
-                else:
-                    self._watch(place, self._poller.state(operation.ref))
+                self._keep(place, await self._begin(place))
             except VibeError as error:
                 self._end(place, error)
 
@@ -260,6 +252,15 @@ class Batch(Generic[SnapshotT]):
             return None
         finally:
             del self._deliveries[task]
+
+    def _keep(self, place: int, operation: Operation[SnapshotT] | None) -> None:
+        """Wait for what was dispatched, if it was, and is not over."""
+        if operation is not None:
+            self._operations[place] = operation
+        if operation is None or operation.done:
+            self._end(place)
+        else:
+            self._watch(place, self._poller.state(operation.ref))
 
     def _watch(self, place: int, state: State[Any]) -> None:
         self._poller.watch(state, self._watcher)
