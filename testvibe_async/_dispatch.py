@@ -314,9 +314,8 @@ class Dispatcher:
         Repeated and cancelled calls share one deadline.
         """
         loop = asyncio.get_running_loop()
-        this = (
-            asyncio.current_task()
-        )  # a dispatch, where something in the session closes the client
+        # A dispatch may itself be what closes the client, by something in a session passed in.
+        this = asyncio.current_task()
         tasks = [task for task in self._under_way if task.get_loop() is loop and task is not this]
         if not self._is_closing:
             self._is_closing = True
