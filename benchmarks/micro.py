@@ -20,9 +20,10 @@ import pytest
 
 from benchmarks.results import is_quick_asked, table, write
 from testvibe_async import Client, RetryPolicy, RunRef
-from testvibe_async._endpoints import GET_RUN, LIST_RUNS
-from testvibe_async._policy import outage_interval, retry_delay, standard_poll_plan
-from testvibe_async._protocol import Response, decipher
+from testvibe_async._http.retry import retry_delay
+from testvibe_async._polling.plan import outage_interval, standard_poll_plan
+from testvibe_async._wire.endpoints import GET_RUN, LIST_RUNS
+from testvibe_async._wire.protocol import Response, decode
 from testvibe_async.errors import ServerError
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Document
     from testvibe_async import Run
-    from testvibe_async._endpoints import Request
-    from testvibe_async._poller import Poller
+    from testvibe_async._polling.poller import Poller
+    from testvibe_async._wire.endpoints import Request
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -106,7 +107,7 @@ def test_decipher_a_digest(benchmark: Benchmark, digest: str) -> None:
     """From the bytes of get_run to a `Run`."""
     request = GET_RUN.request(project=PROJECT, run=214)
     response = _response(DIGESTS[digest])
-    run: Run = benchmark(decipher, request, response)
+    run: Run = benchmark(decode, request, response)
     assert run.run_id == REF.run_id
 
 
@@ -120,7 +121,7 @@ def test_decipher_a_list_of_100_runs(benchmark: Benchmark) -> None:
     """From the bytes of list_runs to 100 of them, each in flight."""
     request = LIST_RUNS.request(project=PROJECT, query={"limit": 100})
     response = _response([{**_row(run), **WAITING, "status": "running"} for run in range(100)])
-    runs: list[Run] = benchmark(decipher, request, response)
+    runs: list[Run] = benchmark(decode, request, response)
     assert len(runs) == 100  # noqa: PLR2004
 
 

@@ -16,11 +16,11 @@ from testvibe_async import (
     Dispatched,
     Event,
     Hooks,
-    ListRested,
-    LookFailed,
+    ListPollingSuspended,
     NotSentError,
     Paused,
     Phase,
+    PollFailed,
     RequestFinished,
     RetryScheduled,
     RunRef,
@@ -63,16 +63,16 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         "StatusChanged ref=run 214 transition=active running",
     ),
     (
-        LookFailed(REF, ERROR, is_final=True),
-        "on_look_failed",
+        PollFailed(REF, ERROR, is_final=True),
+        "on_poll_failed",
         logging.INFO,
-        "LookFailed ref=run 214 error=GET https://testvibe.example/x: refused is_final=True",
+        "PollFailed ref=run 214 error=GET https://testvibe.example/x: refused is_final=True",
     ),
     (
-        ListRested("list_runs", "p", seconds=600.0, error=None),
-        "on_list_rested",
+        ListPollingSuspended("list_runs", "p", seconds=600.0, error=None),
+        "on_list_polling_suspended",
         logging.INFO,
-        "ListRested operation=list_runs project=p seconds=600.0 error=None",
+        "ListPollingSuspended operation=list_runs project=p seconds=600.0 error=None",
     ),
     (
         Paused(7.0, ERROR),
@@ -219,7 +219,7 @@ async def test_hooks_hear_what_a_run_goes_through(emulator: Emulator) -> None:
         assert seen[-1] == Dispatched(operation.ref, feature="Checkout")
         run = await operation
     kinds = [type(event).__name__ for event in seen]
-    assert kinds[:5] == ["RequestFinished", "Dispatched", "RequestFinished", "Paused", "LookFailed"]
+    assert kinds[:5] == ["RequestFinished", "Dispatched", "RequestFinished", "Paused", "PollFailed"]
     changes = [event.transition for event in seen if isinstance(event, StatusChanged)]
     assert [change.phase for change in changes] == [Phase.ACTIVE, Phase.FINISHED]
     assert changes[-1].snapshot == run

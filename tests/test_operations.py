@@ -23,13 +23,13 @@ from testvibe_async import (
     ForbiddenError,
     GenerationRef,
     Hooks,
-    LookFailed,
     MalformedResponseError,
     ObservationError,
     Operation,
     OperationNotFoundError,
     OperationSupersededError,
     Phase,
+    PollFailed,
     RetryPolicy,
     Run,
     RunRef,
@@ -44,9 +44,10 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async import Project, Ref, RunOperation
-    from testvibe_async._endpoints import Request
-    from testvibe_async._protocol import Response
+    from testvibe_async import Project, RunOperation
+    from testvibe_async._wire.endpoints import Request
+    from testvibe_async._wire.protocol import Response
+    from testvibe_async.errors import OperationRef
 
 RUN_SECONDS = 30.0
 
@@ -786,9 +787,9 @@ class TestObserving:
         assert now() < 1
 
     async def test_a_failed_look_is_told_to_the_hook(self, emulator: Emulator) -> None:
-        """on_look_failed hears of each look that failed, and whether the waits were told."""
-        heard: list[LookFailed] = []
-        async with client_of(emulator, hooks=Hooks(on_look_failed=heard.append)) as client:
+        """on_poll_failed hears of each look that failed, and whether the waits were told."""
+        heard: list[PollFailed] = []
+        async with client_of(emulator, hooks=Hooks(on_poll_failed=heard.append)) as client:
             operation = await client.project().run_feature("Checkout")
             emulator.fail("get_run", Fault.status(500), times=2)
             emulator.fail("get_run", Fault.status(401), times=1)
@@ -1152,7 +1153,7 @@ class TestMany:
         async with client_of(emulator) as client:
             operations = [await client.project().run_feature("Checkout") for _ in range(3)]
         ends = client.finished(operations)
-        refs: list[Ref | None] = []
+        refs: list[OperationRef | None] = []
         async with asyncio.timeout(60):
             for _ in operations:
                 with pytest.raises(ClientClosedError) as caught:
@@ -1310,8 +1311,8 @@ class TestLateAnswers:
         self, emulator: Emulator, client: Client, operation: RunOperation
     ) -> None:
         """Once it is over, no failure to see it counts."""
-        heard: list[LookFailed] = []
-        object.__setattr__(client._poller._hooks, "on_look_failed", heard.append)
+        heard: list[PollFailed] = []
+        object.__setattr__(client._poller._hooks, "on_poll_failed", heard.append)
         emulator.fail("get_run", Fault.hang(), times=2)
         early = asyncio.ensure_future(operation.poll())
         wait = asyncio.ensure_future(operation.wait())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import subprocess
@@ -46,8 +47,8 @@ NAMES = [
     "GenerationRef",
     "Hooks",
     "InvalidRequestError",
-    "ListRested",
-    "LookFailed",
+    "ListPollingSuspended",
+    "PollFailed",
     "MalformedResponseError",
     "NotFoundError",
     "NotSentError",
@@ -183,6 +184,9 @@ def test_the_version_is_one() -> None:
     assert parts[0].isdigit()
 
 
+UTILITIES = ("_util", "_util.text", "_util.version")
+
+
 def modules_after(statement: str) -> set[str]:
     """Return what a fresh interpreter has imported after a statement."""
     code = f"{statement}; import json, sys; print(json.dumps(sorted(sys.modules)))"
@@ -196,7 +200,7 @@ def test_the_package_alone_imports_nothing() -> None:
     """`import testvibe_async` brings its version and no library: names come when they are used."""
     modules = modules_after("import testvibe_async")
     ours = {name for name in modules if name.startswith("testvibe_async")}
-    assert ours == {"testvibe_async", "testvibe_async._version"}
+    assert ours == {"testvibe_async", *(f"testvibe_async.{name}" for name in UTILITIES)}
     assert not modules & {"aiohttp", "asyncio", "attrs", "cattrs", "anyio"}
 
 
@@ -204,12 +208,14 @@ def test_each_name_is_where_type_checkers_look_for_it() -> None:
     """The imports that type checkers see, and those that happen at first use, are the same."""
     tree = ast.parse(inspect.getsource(testvibe_async))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    told = {
-        alias.name: (node.module or "").removeprefix("testvibe_async.")
-        for node in block.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+    told: dict[str, str] = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        assert node.module is not None
+        names = [alias.name for alias in node.names]
+        if names == ["*"]:
+            names = importlib.import_module(node.module).__all__
+        told |= dict.fromkeys(names, node.module.removeprefix("testvibe_async."))
     assert told == testvibe_async._HOMES
     assert dir(testvibe_async) == NAMES
 

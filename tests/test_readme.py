@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import _endpoints
+from testvibe_async._wire import endpoints as _endpoints
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ import testvibe_async
 from tests import test_errors
 from tests.conftest import client_of
 from testvibe_async import Client, ConfigError, Hooks, Ref, ResponseError, VibeError
+from testvibe_async._config.settings import load_settings
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
-from testvibe_async.settings import load_settings
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""An asyncio SDK for TestVibe: dispatch runs and generations, and await what they come to.
+"""An asyncio SDK for TestVibe: dispatch runs and generations, and await their outcomes.
 
 Each name is imported from its module when it is first used, so that a program that only might need
 the package, such as pytest with its plugin, does not pay for it.
@@ -7,194 +7,37 @@ the package, such as pytest with its plugin, does not pay for it.
 import importlib
 import typing
 
-from testvibe_async._version import __version__
+from testvibe_async._util import __version__ as __version__
 
 if typing.TYPE_CHECKING:
-    from testvibe_async._policy import PollPlan, RetryPolicy
-    from testvibe_async.batch import Batch
-    from testvibe_async.client import Client
-    from testvibe_async.errors import (
-        ClientClosedError,
-        ConfigError,
-        ConflictError,
-        DispatchUnknownError,
-        FeatureBusyError,
-        FeatureNotGeneratedError,
-        ForbiddenError,
-        GenerationCancelledError,
-        GenerationFailedError,
-        GenerationInProgressError,
-        InvalidRequestError,
-        MalformedResponseError,
-        NotFoundError,
-        NotSentError,
-        ObservationError,
-        OperationNotFoundError,
-        OperationSupersededError,
-        OutcomeError,
-        OutcomeUnknownError,
-        RateLimitedError,
-        ResponseError,
-        RunFailedError,
-        ServerError,
-        TransportError,
-        UnauthorizedError,
-        VibeError,
-        WaitTimeoutError,
-    )
-    from testvibe_async.events import (
-        Dispatched,
-        Event,
-        Hooks,
-        ListRested,
-        LookFailed,
-        Paused,
-        RequestFinished,
-        RetryScheduled,
-        StatusChanged,
-    )
-    from testvibe_async.models import (
-        Artifact,
-        CaseResult,
-        Config,
-        Diagnosis,
-        DownloadProgress,
-        Feature,
-        FeatureStatus,
-        Generation,
-        GenerationLog,
-        Phase,
-        ProjectFile,
-        ProjectInfo,
-        Run,
-        RunStatus,
-        RunSummary,
-        Section,
-        SectionLog,
-        Transition,
-    )
-    from testvibe_async.operations import GenerationOperation, Operation, RunOperation
-    from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
-    from testvibe_async.project import Project
-    from testvibe_async.refs import GenerationRef, Ref, RunRef
+    from testvibe_async._http import RetryPolicy as RetryPolicy
+    from testvibe_async._polling import PollPlan as PollPlan
+    from testvibe_async.batch import *
+    from testvibe_async.client import *
+    from testvibe_async.errors import *
+    from testvibe_async.events import *
+    from testvibe_async.models import *
+    from testvibe_async.operations import *
+    from testvibe_async.outcomes import *
+    from testvibe_async.project import *
+    from testvibe_async.refs import *
 
-__all__ = [
-    "Artifact",
-    "Batch",
-    "BatchItem",
-    "BatchSummary",
-    "CaseResult",
-    "Client",
-    "ClientClosedError",
-    "Config",
-    "ConfigError",
-    "ConflictError",
-    "Diagnosis",
-    "DispatchUnknownError",
-    "Dispatched",
-    "DownloadProgress",
-    "Event",
-    "Feature",
-    "FeatureBusyError",
-    "FeatureNotGeneratedError",
-    "FeatureStatus",
-    "ForbiddenError",
-    "Generation",
-    "GenerationCancelledError",
-    "GenerationFailedError",
-    "GenerationInProgressError",
-    "GenerationLog",
-    "GenerationOperation",
-    "GenerationRef",
-    "Hooks",
-    "InvalidRequestError",
-    "ListRested",
-    "LookFailed",
-    "MalformedResponseError",
-    "NotFoundError",
-    "NotSentError",
-    "ObservationError",
-    "Operation",
-    "OperationNotFoundError",
-    "OperationSupersededError",
-    "OutcomeError",
-    "OutcomeUnknownError",
-    "Paused",
-    "Phase",
-    "PollPlan",
-    "Project",
-    "ProjectFile",
-    "ProjectInfo",
-    "RateLimitedError",
-    "Ref",
-    "RequestFinished",
-    "ResponseError",
-    "RetryPolicy",
-    "RetryScheduled",
-    "Run",
-    "RunFailedError",
-    "RunOperation",
-    "RunRef",
-    "RunStatus",
-    "RunSummary",
-    "Section",
-    "SectionLog",
-    "ServerError",
-    "StatusChanged",
-    "Transition",
-    "TransportError",
-    "UnauthorizedError",
-    "Verdict",
-    "VibeError",
-    "WaitTimeoutError",
-    "__version__",
-]
-
-_NAMES = {
-    "_policy": ("PollPlan", "RetryPolicy"),
-    "batch": ("Batch",),
-    "client": ("Client",),
-    "errors": (
-        "ClientClosedError",
-        "ConfigError",
-        "ConflictError",
-        "DispatchUnknownError",
-        "FeatureBusyError",
-        "FeatureNotGeneratedError",
-        "ForbiddenError",
-        "GenerationCancelledError",
-        "GenerationFailedError",
-        "GenerationInProgressError",
-        "InvalidRequestError",
-        "MalformedResponseError",
-        "NotFoundError",
-        "NotSentError",
-        "ObservationError",
-        "OperationNotFoundError",
-        "OperationSupersededError",
-        "OutcomeError",
-        "OutcomeUnknownError",
-        "RateLimitedError",
-        "ResponseError",
-        "RunFailedError",
-        "ServerError",
-        "TransportError",
-        "UnauthorizedError",
-        "VibeError",
-        "WaitTimeoutError",
-    ),
-    "events": (
-        "Dispatched",
-        "Event",
-        "Hooks",
-        "ListRested",
-        "LookFailed",
-        "Paused",
-        "RequestFinished",
-        "RetryScheduled",
-        "StatusChanged",
-    ),
-    "models": (
+_PUBLIC = {
+    "client": [
+        "Client",
+    ],
+    "project": [
+        "Project",
+    ],
+    "operations": [
+        "GenerationOperation",
+        "Operation",
+        "RunOperation",
+    ],
+    "batch": [
+        "Batch",
+    ],
+    "models": [
         "Artifact",
         "CaseResult",
         "Config",
@@ -203,29 +46,83 @@ _NAMES = {
         "Feature",
         "FeatureStatus",
         "Generation",
+        "GenerationCancelledError",
+        "GenerationFailedError",
         "GenerationLog",
+        "OutcomeError",
         "Phase",
         "ProjectFile",
         "ProjectInfo",
         "Run",
+        "RunFailedError",
         "RunStatus",
         "RunSummary",
         "Section",
         "SectionLog",
         "Transition",
-    ),
-    "operations": ("GenerationOperation", "Operation", "RunOperation"),
-    "outcomes": ("BatchItem", "BatchSummary", "Verdict"),
-    "project": ("Project",),
-    "refs": ("GenerationRef", "Ref", "RunRef"),
+    ],
+    "refs": [
+        "GenerationRef",
+        "Ref",
+        "RunRef",
+    ],
+    "outcomes": [
+        "BatchItem",
+        "BatchSummary",
+        "Verdict",
+    ],
+    "errors": [
+        "ClientClosedError",
+        "ConfigError",
+        "ConflictError",
+        "DispatchUnknownError",
+        "FeatureBusyError",
+        "FeatureNotGeneratedError",
+        "ForbiddenError",
+        "GenerationInProgressError",
+        "InvalidRequestError",
+        "MalformedResponseError",
+        "NotFoundError",
+        "NotSentError",
+        "ObservationError",
+        "OperationNotFoundError",
+        "OperationSupersededError",
+        "OutcomeUnknownError",
+        "RateLimitedError",
+        "ResponseError",
+        "ServerError",
+        "TransportError",
+        "UnauthorizedError",
+        "VibeError",
+        "WaitTimeoutError",
+    ],
+    "events": [
+        "Dispatched",
+        "Event",
+        "Hooks",
+        "ListPollingSuspended",
+        "PollFailed",
+        "Paused",
+        "RequestFinished",
+        "RetryScheduled",
+        "StatusChanged",
+    ],
+    "_http": [
+        "RetryPolicy",
+    ],
+    "_polling": [
+        "PollPlan",
+    ],
 }
-"""The module of each name; the imports above say the same to type checkers."""
+"""The public names, once each, by the module that defines them."""
 
-_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+_HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = [*sorted(["__version__", *_HOMES])]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name (PEP 562)."""
+    """Import a public name at its first use (PEP 562)."""
     if name not in _HOMES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import frozen
 
-from testvibe_async._outlast import outlast
-from testvibe_async._transport import Delivery
-from testvibe_async._waits import Basket, EndWatcher
+from testvibe_async._http import Delivery
+from testvibe_async._polling import CompletionListener, Mailbox
+from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
     from types import TracebackType
 
-    from testvibe_async._poller import Poller
-    from testvibe_async._state import State
+    from testvibe_async._polling import Poller, State
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Batch", "Job"]
+__all__ = ["Batch"]
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
@@ -88,10 +87,10 @@ class Batch(Generic[SnapshotT]):
         self._operations: dict[int, Operation[SnapshotT]] = {}
         self._generations: dict[int, Ref] = {}
         """What runs waited for that were called back before they were dispatched."""
-        self._watcher = EndWatcher(self)
+        self._watcher = CompletionListener(self)
         self._waited: dict[State[Any], list[int]] = {}
         """What is in flight: mostly one place each, several where they joined one generation."""
-        self._items: Basket[tuple[int, BatchItem[SnapshotT]]] = Basket()
+        self._items: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
         self._verdicts: Counter[Verdict] = Counter()
         self._left = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -187,7 +186,9 @@ class Batch(Generic[SnapshotT]):
         self._skip_waiting()
         self._left = 0
         try:
-            await outlast(self._tasks, until=asyncio.get_running_loop().time() + CLOSE_SECONDS)
+            await wait_uncancelled(
+                self._tasks, until=asyncio.get_running_loop().time() + CLOSE_SECONDS
+            )
         finally:
             for task in self._tasks:
                 task.cancel()

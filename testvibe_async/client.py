@@ -14,12 +14,18 @@ import warnings
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from testvibe_async import _endpoints
+from testvibe_async._artifacts import Downloader
+from testvibe_async._config import (
+    load_settings,
+    require_count,
+    require_kind,
+    require_rate,
+    require_seconds,
+)
 from testvibe_async._dispatch import Dispatcher
-from testvibe_async._forms import require_count, require_kind, require_rate, require_seconds
-from testvibe_async._policy import PollPlan, RetryPolicy, checked_plan, standard_poll_plan
-from testvibe_async._poller import Poller
-from testvibe_async._transport import Transport
+from testvibe_async._http import RetryPolicy, Transport
+from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
+from testvibe_async._wire import GET_PROJECT, LIST_PROJECTS, custom_request, endpoint_overrides
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.models import Generation, Run
@@ -29,10 +35,10 @@ from testvibe_async.operations import (
     Operation,
     OperationT,
     RunOperation,
+    Services,
 )
 from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
-from testvibe_async.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientSession
 
+    from testvibe_async.errors import OperationRef
     from testvibe_async.models import ProjectInfo
 
 __all__ = ["Client"]
@@ -111,7 +118,7 @@ class Client:
             max_connections=require_count("max_connections", max_connections),
             rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
             session=session,
-            routes=_endpoints.endpoint_overrides(endpoints or {}),
+            routes=endpoint_overrides(endpoints or {}),
             hooks=hooks,
         )
         poll_interval = require_seconds("poll_interval", poll_interval)
@@ -123,7 +130,15 @@ class Client:
             max_looks=max_connections,
             hooks=hooks,
         )
-        self._dispatcher = Dispatcher(self._transport, self._poller, hooks)
+        downloader = Downloader(
+            self._transport,
+            timeout=timeout,
+            retry=retry,
+            max_connections=max_connections,
+            hooks=hooks,
+        )
+        self._services = Services(self._transport, self._poller, downloader)
+        self._dispatcher = Dispatcher(self._services, hooks)
 
     def __repr__(self) -> str:
         """Name the service."""
@@ -163,7 +178,10 @@ class Client:
             try:
                 await self._poller.aclose()
             finally:
-                await self._transport.aclose()
+                try:
+                    await self._services.downloader.aclose()
+                finally:
+                    await self._transport.aclose()
 
     def project(self, project_id: str | None = None) -> Project:
         """Return a project by its id. Does no I/O, and so does not ask whether there is one.
@@ -182,32 +200,31 @@ class Client:
         require_kind("project_id", project_id, str)
         return Project(
             project_id,
-            transport=self._transport,
-            poller=self._poller,
+            services=self._services,
             dispatcher=self._dispatcher,
         )
 
     async def list_projects(self) -> list[ProjectInfo]:
         """List the projects that the API key may see."""
-        return await self._transport.call(_endpoints.LIST_PROJECTS.request())
+        return await self._transport.call(LIST_PROJECTS.request())
 
     async def get_project(self, project_id: str) -> ProjectInfo:
         """Read one project. Assumed, not documented."""
-        return await self._transport.call(_endpoints.GET_PROJECT.request(project=project_id))
+        return await self._transport.call(GET_PROJECT.request(project=project_id))
 
     @overload
     def attach(self, ref: RunRef) -> RunOperation: ...
     @overload
     def attach(self, ref: GenerationRef) -> GenerationOperation: ...
     @overload
-    def attach(self, ref: Ref) -> RunOperation | GenerationOperation: ...
-    def attach(self, ref: Ref) -> RunOperation | GenerationOperation:
+    def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation: ...
+    def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation:
         """Return a handle on an operation that was dispatched anywhere, any time.
 
         Does no I/O, but needs the event loop to run.
 
         Args:
-            ref: Its name: an operation's `ref`, or `Ref.from_json(text)`.
+            ref: Its name: an operation's or an error's `ref`, or `Ref.from_json(text)`.
 
         Raises:
             ConfigError: It is the ref of another server's operation, or no ref, or the client
@@ -222,7 +239,7 @@ class Client:
             )
         self._transport.check_usable()
         kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
-        return kind(ref, self._poller, self._transport)
+        return kind(ref, self._services)
 
     def finished(self, operations: Iterable[OperationT]) -> Finished[OperationT]:
         """Go through operations in the order in which they end.
@@ -269,6 +286,4 @@ class Client:
             ConfigError: The method is no word such as `GET`, the path none below `/api/v1/ops`, or
                 the body can't be sent as JSON.
         """
-        return await self._transport.call(
-            _endpoints.custom_request(method, path, query=query, body=body)
-        )
+        return await self._transport.call(custom_request(method, path, query=query, body=body))

@@ -24,7 +24,7 @@
     │  └─ OperationSupersededError      .newer_request_id: another generation took its place
     ├─ ClientClosedError                the client was closed; the operation goes on
     └─ OutcomeError                     .outcome; raised by `raise_for_status()` alone
-       ├─ RunFailedError
+       ├─ RunFailedError                these four stand in `models`, beside what they carry
        ├─ GenerationFailedError
        └─ GenerationCancelledError
 
@@ -38,13 +38,12 @@ Every error pickles and copies, and none holds the API key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from testvibe_async._text import plain
+from testvibe_async._util import plain
 
 if TYPE_CHECKING:
-    from testvibe_async.models import Generation, Run
-    from testvibe_async.refs import GenerationRef, Ref
+    from datetime import datetime
 
 __all__ = [
     "ClientClosedError",
@@ -54,8 +53,6 @@ __all__ = [
     "FeatureBusyError",
     "FeatureNotGeneratedError",
     "ForbiddenError",
-    "GenerationCancelledError",
-    "GenerationFailedError",
     "GenerationInProgressError",
     "InvalidRequestError",
     "MalformedResponseError",
@@ -64,11 +61,9 @@ __all__ = [
     "ObservationError",
     "OperationNotFoundError",
     "OperationSupersededError",
-    "OutcomeError",
     "OutcomeUnknownError",
     "RateLimitedError",
     "ResponseError",
-    "RunFailedError",
     "ServerError",
     "TransportError",
     "UnauthorizedError",
@@ -77,10 +72,43 @@ __all__ = [
 ]
 
 
+class OperationRef(Protocol):
+    """The name of an operation, as an error carries it: a `RunRef` or a `GenerationRef`.
+
+    Pass it to `client.attach`, or store what `to_json` returns.
+    """
+
+    kind: ClassVar[Literal["run", "generation"]]
+
+    @property
+    def server(self) -> str:
+        """The service's scheme and host."""
+        ...
+
+    @property
+    def project(self) -> str:
+        """The project's id."""
+        ...
+
+    @property
+    def dispatched_at(self) -> datetime | None:
+        """When this client dispatched it; None where it did not."""
+        ...
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it from all other operations of its server."""
+        ...
+
+    def to_json(self) -> str:
+        """Return the ref as one line of JSON, for `Ref.from_json`."""
+        ...
+
+
 class VibeError(Exception):
     """The base of all errors of this package."""
 
-    ref: Ref | None = None
+    ref: OperationRef | None = None
     """The operation concerned, for `client.attach(ref)`; None where there is none."""
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -194,8 +222,6 @@ class ConflictError(ResponseError):
 class GenerationInProgressError(ConflictError):
     """A generation of this feature is in flight; `ref` names it where it could be found out."""
 
-    ref: GenerationRef | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
-
 
 class FeatureNotGeneratedError(ConflictError):
     """The feature has no generated tests to run, or is generating them now."""
@@ -232,7 +258,7 @@ class WaitTimeoutError(VibeError, TimeoutError):
     """The wait is over, the operation is not: nothing was cancelled. Wait again to go on."""
 
     def __init__(
-        self, what: str = "", *, ref: Ref | None, status: str | None, elapsed: float
+        self, what: str = "", *, ref: OperationRef | None, status: str | None, elapsed: float
     ) -> None:
         what = what or f"{ref} is still {plain(status or 'in flight')}"
         super().__init__(
@@ -248,9 +274,9 @@ class WaitTimeoutError(VibeError, TimeoutError):
 class ObservationError(VibeError):
     """The operation could not be observed; it may well go on. A later wait looks again."""
 
-    def __init__(self, what: str, *, ref: Ref) -> None:
+    def __init__(self, what: str, *, ref: OperationRef) -> None:
         super().__init__(f"{ref} could not be observed: {what}")
-        self.ref: Ref = ref  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.ref: OperationRef = ref  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class OperationNotFoundError(ObservationError):
@@ -260,7 +286,7 @@ class OperationNotFoundError(ObservationError):
 class OperationSupersededError(ObservationError):
     """A later generation of the feature took its place, so its own outcome can't be read."""
 
-    def __init__(self, *, ref: Ref, newer_request_id: str) -> None:
+    def __init__(self, *, ref: OperationRef, newer_request_id: str) -> None:
         super().__init__(f"generation {plain(newer_request_id)} took its place", ref=ref)
         self.newer_request_id = newer_request_id
         """The `requestId` of the generation that the service tells of now."""
@@ -269,34 +295,7 @@ class OperationSupersededError(ObservationError):
 class ClientClosedError(VibeError):
     """The client is closed. What was dispatched goes on; attach its `ref` with another client."""
 
-    def __init__(self, *, ref: Ref | None = None) -> None:
+    def __init__(self, *, ref: OperationRef | None = None) -> None:
         about = f"; {ref} goes on, attach it with another client" if ref else ""
         super().__init__(f"this client is closed{about}")
         self.ref = ref
-
-
-class OutcomeError(VibeError):
-    """An operation ended, and not well. Raised by `raise_for_status()` and nothing else."""
-
-    def __init__(self, what: str, *, outcome: Run | Generation) -> None:
-        super().__init__(what)
-        self.outcome = outcome
-        """The `Run` or `Generation` that ended so."""
-
-
-class RunFailedError(OutcomeError):
-    """The run ended and at least one of its tests failed, or it could not be executed."""
-
-    outcome: Run  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class GenerationFailedError(OutcomeError):
-    """The generation ended without tests; its log says why."""
-
-    outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class GenerationCancelledError(OutcomeError):
-    """The generation was cancelled."""
-
-    outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]

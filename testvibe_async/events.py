@@ -28,9 +28,9 @@ __all__ = [
     "Dispatched",
     "Event",
     "Hooks",
-    "ListRested",
-    "LookFailed",
+    "ListPollingSuspended",
     "Paused",
+    "PollFailed",
     "RequestFinished",
     "RetryScheduled",
     "StatusChanged",
@@ -111,10 +111,10 @@ class StatusChanged(Event):
 
 
 @frozen
-class LookFailed(Event):
+class PollFailed(Event):
     """An operation could not be observed this time. Unless `is_final`, the poller goes on."""
 
-    hook: ClassVar[str] = "on_look_failed"
+    hook: ClassVar[str] = "on_poll_failed"
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
@@ -124,10 +124,10 @@ class LookFailed(Event):
 
 
 @frozen
-class ListRested(Event):
+class ListPollingSuspended(Event):
     """A list call was found absent, unreadable, false or too dear: reads by id take its place."""
 
-    hook: ClassVar[str] = "on_list_rested"
+    hook: ClassVar[str] = "on_list_polling_suspended"
     level: ClassVar[int] = logging.INFO
 
     operation: str
@@ -168,10 +168,10 @@ class Hooks:
     on_transition: Callable[[StatusChanged], object] | None = None
     """An operation that is waited for has another phase or status."""
 
-    on_look_failed: Callable[[LookFailed], object] | None = None
+    on_poll_failed: Callable[[PollFailed], object] | None = None
     """An operation that is waited for could not be seen."""
 
-    on_list_rested: Callable[[ListRested], object] | None = None
+    on_list_polling_suspended: Callable[[ListPollingSuspended], object] | None = None
     """A list is left alone for a while, and each operation is read by id."""
 
     on_pause: Callable[[Paused], object] | None = None
@@ -186,7 +186,7 @@ class Hooks:
                     "it; let it start a task, or put the event on a queue"
                 )
 
-    def is_heard(self, kind: type[Event]) -> bool:
+    def is_enabled(self, kind: type[Event]) -> bool:
         """Say whether anybody hears events of a kind, so that they need be made at all."""
         return getattr(self, kind.hook) is not None or logger.isEnabledFor(kind.level)
 

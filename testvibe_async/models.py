@@ -17,12 +17,8 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 from attrs import field, frozen
 from attrs.validators import min_len
 
-from testvibe_async._text import plain
-from testvibe_async.errors import (
-    GenerationCancelledError,
-    GenerationFailedError,
-    RunFailedError,
-)
+from testvibe_async._util import plain
+from testvibe_async.errors import VibeError
 
 __all__ = [
     "Artifact",
@@ -33,11 +29,15 @@ __all__ = [
     "Feature",
     "FeatureStatus",
     "Generation",
+    "GenerationCancelledError",
+    "GenerationFailedError",
     "GenerationLog",
+    "OutcomeError",
     "Phase",
     "ProjectFile",
     "ProjectInfo",
     "Run",
+    "RunFailedError",
     "RunStatus",
     "RunSummary",
     "Section",
@@ -478,6 +478,33 @@ class DownloadProgress:
 
     is_finished: bool = False
     """Whether the file is whole, and in its place."""
+
+
+class OutcomeError(VibeError):
+    """An operation ended, and not well. Raised by `raise_for_status()` and nothing else."""
+
+    def __init__(self, what: str, *, outcome: Run | Generation) -> None:
+        super().__init__(what)
+        self.outcome = outcome
+        """The `Run` or `Generation` that ended so."""
+
+
+class RunFailedError(OutcomeError):
+    """The run ended and at least one of its tests failed, or it could not be executed."""
+
+    outcome: Run  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class GenerationFailedError(OutcomeError):
+    """The generation ended without tests; its log says why."""
+
+    outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class GenerationCancelledError(OutcomeError):
+    """The generation was cancelled."""
+
+    outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 def _named(outcome: Run | Generation) -> str:

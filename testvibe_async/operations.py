@@ -11,14 +11,16 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from testvibe_async._endpoints import (
+from attrs import frozen
+
+from testvibe_async._config import require_timeout
+from testvibe_async._polling import Changes, Completions, until_finished
+from testvibe_async._wire import (
     CANCEL_GENERATION,
     DIAGNOSE_RUN,
     GET_GENERATION_LOG,
     GET_RUN_ARTIFACTS,
 )
-from testvibe_async._forms import require_timeout
-from testvibe_async._waits import Changes, Ends, until_finished
 from testvibe_async.errors import (
     ConfigError,
     ObservationError,
@@ -33,16 +35,25 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from testvibe_async._poller import Poller
-    from testvibe_async._state import State
-    from testvibe_async._transport import Transport
+    from testvibe_async._artifacts import Downloader
+    from testvibe_async._http import Transport
+    from testvibe_async._polling import Poller, State
     from testvibe_async.models import Artifact, Diagnosis, DownloadProgress, GenerationLog, Phase
     from testvibe_async.refs import GenerationRef, Ref, RunRef
 
-__all__ = ["Finished", "GenerationOperation", "Operation", "RunOperation"]
+__all__ = ["GenerationOperation", "Operation", "RunOperation"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+
+
+@frozen
+class Services:
+    """What all handles of one client share."""
+
+    transport: Transport
+    poller: Poller
+    downloader: Downloader
 
 
 class Operation(ABC, Generic[SnapshotT_co]):
@@ -52,21 +63,19 @@ class Operation(ABC, Generic[SnapshotT_co]):
     a dispatch, or with `client.attach(ref)`. It need not be closed.
     """
 
-    __slots__ = ("_poller", "_ref", "_state", "_transport", "adopted")
+    __slots__ = ("_ref", "_services", "_state", "adopted")
 
     def __init__(
         self,
         ref: Ref,
-        poller: Poller,
-        transport: Transport,
+        services: Services,
         *,
         adopted: bool = False,
         is_dispatched: bool = False,
     ) -> None:
         self._ref = ref
-        self._state: State[SnapshotT_co] = poller.state(ref, is_dispatched=is_dispatched)
-        self._poller = poller
-        self._transport = transport
+        self._state: State[SnapshotT_co] = services.poller.state(ref, is_dispatched=is_dispatched)
+        self._services = services
         self.adopted: bool = adopted
         """Whether it was found in flight and joined, rather than started by this call."""
 
@@ -140,7 +149,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         """
         timeout = require_timeout(timeout)
         if not self.done:
-            await until_finished(self._state, self._poller, timeout=timeout)
+            await until_finished(self._state, self._services.poller, timeout=timeout)
         return self._seen()
 
     async def poll(self) -> SnapshotT_co:
@@ -152,7 +161,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
             ClientClosedError: The client is closed.
         """
         if not self.done:
-            await self._poller.look(self._state)
+            await self._services.poller.look(self._state)
         return self._seen()
 
     def _seen(self) -> SnapshotT_co:
@@ -166,11 +175,11 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
         A transition is a change of phase or status. Leaving early is fine. Raises as `wait` does.
         """
-        return Changes(self._state, self._poller, transitions_only=True)
+        return Changes(self._state, self._services.poller, transitions_only=True)
 
     def updates(self) -> Changes[SnapshotT_co]:
         """Go through every change that is observed, those of single sections too."""
-        return Changes(self._state, self._poller, transitions_only=False)
+        return Changes(self._state, self._services.poller, transitions_only=False)
 
 
 class RunOperation(Operation[Run]):
@@ -198,13 +207,13 @@ class RunOperation(Operation[Run]):
 
     async def diagnose(self) -> Diagnosis:
         """Ask why it failed. Source: diagnose_run."""
-        return await self._transport.call(
+        return await self._services.transport.call(
             DIAGNOSE_RUN.request(project=self.project, run=self.run_id)
         )
 
     async def artifacts(self) -> list[Artifact]:
         """List the files that it left, with links that soon expire. Source: get_run_artifacts."""
-        return await self._transport.call(
+        return await self._services.transport.call(
             GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)
         )
 
@@ -220,11 +229,7 @@ class RunOperation(Operation[Run]):
 
         Wait for its end first: there are none before. See `Project.download_artifacts`.
         """
-        # Few programs download, and its import is a tenth of the package's.
-        from testvibe_async._download import download_artifacts  # noqa: PLC0415
-
-        return await download_artifacts(
-            self._transport,
+        return await self._services.downloader.download(
             directory,
             project=self.project,
             run_id=self.run_id,
@@ -267,7 +272,7 @@ class GenerationOperation(Operation[Generation]):
         """
         await self.poll()
         if not self.done:
-            await self._transport.call(
+            await self._services.transport.call(
                 CANCEL_GENERATION.request(project=self.project, feature=self.feature_id)
             )
 
@@ -277,7 +282,7 @@ class GenerationOperation(Operation[Generation]):
         Raises:
             OperationSupersededError: The service has the log of another generation by now.
         """
-        log = await self._transport.call(
+        log = await self._services.transport.call(
             GET_GENERATION_LOG.request(project=self.project, feature=self.feature_id)
         )
         if log.request_id is not None and log.request_id != self.request_id:
@@ -300,7 +305,7 @@ class Finished(Generic[OperationT]):
                 self._again.setdefault(waited[state], []).append(operation)
             else:
                 waited[state] = operation
-        self._ends = Ends(waited, poller)
+        self._ends = Completions(waited, poller)
 
     def __aiter__(self) -> Self:
         """Iterate."""
@@ -339,5 +344,5 @@ def _require_of(poller: Poller, operation: object) -> None:
     """
     if not isinstance(operation, Operation):
         raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
-    if operation._poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if operation._services.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")

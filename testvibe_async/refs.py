@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
 
-from testvibe_async._text import plain
+from testvibe_async._util import plain
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from testvibe_async import (
     RunSummary,
     WaitTimeoutError,
 )
-from testvibe_async._documents import document_of
-from testvibe_async._wire import read
+from testvibe_async._wire.convert import read
+from testvibe_async._wire.serialize import serialize
 from testvibe_async.cli.documents import json_of
 
 RUN = {
@@ -49,7 +49,7 @@ REF = RunRef(server="https://h.example", project="p", run_id=214)
 
 def test_what_the_service_sent_comes_out_as_it_came_in() -> None:
     """A run's document has the service's names and forms, unknown fields included."""
-    assert document_of(read(json.dumps(RUN).encode(), Run)) == RUN
+    assert serialize(read(json.dumps(RUN).encode(), Run)) == RUN
 
 
 def test_a_ref_can_be_read_back() -> None:
@@ -62,7 +62,7 @@ def test_values_of_ours_have_names_of_the_same_kind() -> None:
     item: BatchItem[Run] = BatchItem(
         feature="Login", ref=REF, error=WaitTimeoutError(ref=REF, status="running", elapsed=5.0)
     )
-    document = document_of(item)
+    document = serialize(item)
     assert document["feature"] == "Login"
     assert document["outcome"] is None
     assert document["ref"]["run_id"] == 214
@@ -73,7 +73,7 @@ def test_values_of_ours_have_names_of_the_same_kind() -> None:
 def test_a_refusal_has_the_services_code() -> None:
     """An error that the service answered carries its status and its code."""
     error = NotFoundError("gone", status=404, code="not_found", method="GET", url="https://h")
-    assert document_of(error) == {
+    assert serialize(error) == {
         "type": "NotFoundError",
         "message": str(error),
         "ref": None,
@@ -102,14 +102,14 @@ def test_a_refusal_has_the_services_code() -> None:
 )
 def test_plain_values(value: object, document: object) -> None:
     """Plain values, collections, paths and instants have the forms of JSON and of the wire."""
-    assert document_of(value) == document
-    assert type(document_of(value)) is type(document)
+    assert serialize(value) == document
+    assert type(serialize(value)) is type(document)
 
 
 def test_what_has_no_form_is_refused() -> None:
     """A value that means nothing to others is a defect, not a string of some kind."""
     with pytest.raises(TypeError, match="object has no form in JSON"):
-        document_of({"a": [object()]})
+        serialize({"a": [object()]})
 
 
 def test_numbers_that_json_lacks_are_refused() -> None:

@@ -27,7 +27,7 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async._documents import document_of
+from testvibe_async._wire.serialize import serialize
 from testvibe_async.cli.ending import Ending
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def test_failed_generation_tells_the_end_of_its_log() -> None:
 
 def test_document_has_all_of_it() -> None:
     """The document is what a program needs: the code, the counts, and each item with its ref."""
-    document = document_of(ending(PASSED, timed_out(), item(), seconds=1.23456).document)
+    document = serialize(ending(PASSED, timed_out(), item(), seconds=1.23456).document)
     assert document["exitCode"] == 4
     assert document["seconds"] == 1.235
     assert document["summary"]["succeeded"] == document["summary"]["inFlight"] == 1

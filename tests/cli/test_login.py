@@ -19,8 +19,8 @@ from tests.cli.conftest import environment_of
 from tests.cli.process import Terminal, finished
 from tests.conftest import KEY
 from testvibe_async import Client, ConfigError, UnauthorizedError
+from testvibe_async._config.settings import Settings, load_settings
 from testvibe_async.cli import stored
-from testvibe_async.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run, Service

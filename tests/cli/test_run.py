@@ -55,7 +55,7 @@ def _signed_in(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def slow_service() -> Generator[Service]:
-    """An emulator in another process whose runs outlast any test."""
+    """An emulator in another process whose runs wait_uncancelled any test."""
     with started("emulator", "--port", "0", "--speed", "0.01") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]

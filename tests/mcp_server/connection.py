@@ -62,7 +62,7 @@ def on_real_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
 
 async def told(mcp: McpClient, tool: str, **arguments: Any) -> dict[str, Any]:
     """Call a tool, and return the document that it answers."""
-    return document_of(await mcp.call_tool(tool, arguments))
+    return serialize(await mcp.call_tool(tool, arguments))
 
 
 async def refused(mcp: McpClient, tool: str, **arguments: Any) -> str:
@@ -72,7 +72,7 @@ async def refused(mcp: McpClient, tool: str, **arguments: Any) -> str:
     return text_of(result)
 
 
-def document_of(result: CallToolResult) -> dict[str, Any]:
+def serialize(result: CallToolResult) -> dict[str, Any]:
     """Return the document of an answer that is no error."""
     assert not result.is_error, text_of(result)
     document: dict[str, Any] | None = result.structured_content

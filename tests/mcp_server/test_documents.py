@@ -22,8 +22,8 @@ from testvibe_async import (
     RunStatus,
     RunSummary,
     Section,
-    _wire,
 )
+from testvibe_async._wire import convert as _wire
 from testvibe_async.mcp_server.documents import Schema, document, rows, schema, schema_of_rows
 
 MODELS = (Artifact, Diagnosis, Feature, Generation, GenerationLog, ProjectFile, ProjectInfo, Run)

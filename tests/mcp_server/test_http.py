@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
-from tests.mcp_server.connection import Listener, connected_by_http, document_of, told
+from tests.mcp_server.connection import Listener, connected_by_http, serialize, told
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http
 from testvibe_async.mcp_server.http import Door
@@ -78,7 +78,7 @@ async def test_a_client_with_the_token_is_served(emulator: Emulator) -> None:
         over = await mcp.call_tool(
             "wait_for_run", {"runId": run["runId"]}, progress_callback=listener
         )
-    assert document_of(over)["inFlight"] is False
+    assert serialize(over)["inFlight"] is False
     assert listener.messages[-1].startswith("run 214: finished")
 
 

@@ -16,7 +16,7 @@ from mcp import Client as McpClient
 from mcp.client.stdio import StdioServerParameters
 
 from tests.cli.process import environment
-from tests.mcp_server.connection import Listener, document_of, on_real_time, told
+from tests.mcp_server.connection import Listener, on_real_time, serialize, told
 from tests.mcp_server.test_tools import OURS, THEIRS
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
@@ -146,7 +146,7 @@ async def test_twenty_waits_time_out_go_on_and_cost_one_stream_of_looks() -> Non
 
         emulator.finish_run(run["runId"], "passed")
         over = await mcp.call_tool("wait_for_run", wait, progress_callback=listener)
-        assert document_of(over)["status"] == "passed"
+        assert serialize(over)["status"] == "passed"
     assert listener.messages[-1] == "run 214: finished, passed"
 
 

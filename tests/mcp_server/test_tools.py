@@ -14,8 +14,8 @@ from tests.conftest import KEY
 from tests.mcp_server.connection import (
     Mode,
     connected,
-    document_of,
     refused,
+    serialize,
     text_of,
     texts_of,
     told,
@@ -216,7 +216,7 @@ async def test_answers_hold_a_line_and_the_document(emulator: Emulator) -> None:
         result = await mcp.call_tool("get_feature", {"feature": "Checkout"})
     line, document = texts_of(result)
     assert line == "Feature 14, Checkout: generated."
-    assert json.loads(document) == document_of(result)
+    assert json.loads(document) == serialize(result)
     audiences = [block.annotations and block.annotations.audience for block in result.content]
     assert audiences == [["user"], ["assistant"]]
 

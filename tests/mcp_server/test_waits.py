@@ -12,8 +12,8 @@ from tests.mcp_server.connection import (
     Listener,
     Mode,
     connected,
-    document_of,
     refused,
+    serialize,
     text_of,
     told,
 )
@@ -58,10 +58,10 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
         began = now()
         first = await mcp.call_tool("wait_for_run", {"runId": run["runId"], "timeoutSeconds": 30})
         assert now() - began == pytest.approx(30)
-        assert document_of(first)["status"] == "running"
-        assert document_of(first)["inFlight"] is True
+        assert serialize(first)["status"] == "running"
+        assert serialize(first)["inFlight"] is True
         note = "Still in flight, nothing was cancelled: call wait_for_run again with runId 214."
-        assert document_of(first)["note"] == note
+        assert serialize(first)["note"] == note
         assert text_of(first) == f"Run 214 of Checkout is running (active). {note}"
         assert len(emulator.active_runs()) == 1
 
@@ -158,8 +158,8 @@ async def test_a_run_that_could_not_be_seen_in_time_is_no_error(emulator: Emulat
             emulator.fail(operation, Fault.status(503))
         await mcp.list_tools()
         answer = await mcp.call_tool("wait_for_run", {"runId": run["runId"], "timeoutSeconds": 9})
-    assert document_of(answer)["runId"] == run["runId"]
-    assert document_of(answer)["inFlight"] is True
+    assert serialize(answer)["runId"] == run["runId"]
+    assert serialize(answer)["inFlight"] is True
     assert text_of(answer).startswith("run 214: not seen yet. Still in flight")
 
 
@@ -174,7 +174,7 @@ async def test_a_feature_never_generated_is_not_waited_for(emulator: Emulator) -
     emulator.add_feature("Gift cards", status="draft")
     async with connected(emulator) as mcp:
         answer = await mcp.call_tool("wait_for_generation", {"feature": "Gift cards"})
-    assert document_of(answer)["inFlight"] is False
+    assert serialize(answer)["inFlight"] is False
     assert "was never started" in text_of(answer)
 
 
@@ -207,7 +207,7 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
             {"features": ["Checkout", "Gift cards", "14", "wishlist"]},
             progress_callback=listener,
         )
-    digest = document_of(result)
+    digest = serialize(result)
     assert [row["verdict"] for row in digest["runs"]] == [
         "succeeded",
         "error",
@@ -281,7 +281,7 @@ async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
         emulator.finish_run(short)
         arguments = {"runIds": [long, 999, short, long], "timeoutSeconds": 20}
         result = await mcp.call_tool("wait_for_runs", arguments, progress_callback=listener)
-    digest = document_of(result)
+    digest = serialize(result)
     assert [(row.get("runId"), row["verdict"]) for row in digest["runs"]] == [
         (long, "in flight"),
         (999, "error"),
@@ -335,7 +335,7 @@ async def test_a_generation_not_seen_yet_is_named_all_the_same(emulator: Emulato
         result = await mcp.call_tool(
             "generate_and_run", {"feature": "Checkout", "timeoutSeconds": 5}
         )
-    assert set(document_of(result)["generation"]) == {"requestId", "featureId"}
+    assert set(serialize(result)["generation"]) == {"requestId", "featureId"}
     assert "not seen yet" in text_of(result)
 
 
@@ -348,8 +348,8 @@ async def test_a_failed_generation_is_not_run(emulator: Emulator) -> None:
         result = await mcp.call_tool(
             "generate_and_run", {"feature": "Checkout", "requestId": request}
         )
-    assert document_of(result)["run"] is None
-    assert document_of(result)["inFlight"] is False
+    assert serialize(result)["run"] is None
+    assert serialize(result)["inFlight"] is False
     assert "get_generation_log tells why" in text_of(result)
     assert emulator.count("run_feature") == 0
 

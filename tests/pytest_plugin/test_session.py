@@ -25,7 +25,7 @@ def order(result: pytest.RunResult) -> list[str]:
     return list(dict.fromkeys(line.split()[0].removeprefix("testvibe::") for line in lines))
 
 
-class Ends:
+class Completions:
     """A plugin for the inner pytest, which ends one run after the other.
 
     The first once so many are dispatched, each other once the one before it is reported.
@@ -79,7 +79,7 @@ class TestOrder:
 
     def test_each_is_reported_when_it_is_over(self, inner: Inner, service: Emulator) -> None:
         """All are dispatched before the first is waited for; then the first to end is next."""
-        ends = Ends(service, "Checkout", "Returns", "Login")
+        ends = Completions(service, "Checkout", "Returns", "Login")
 
         result = inner.features("-v", plugins=(ends,))
 
@@ -101,7 +101,7 @@ class TestOrder:
                     pass
             """
         )
-        ends = Ends(service, "Checkout", "Returns", "Login")
+        ends = Completions(service, "Checkout", "Returns", "Login")
 
         result = inner.features("-v", plugins=(ends,))
 
@@ -111,7 +111,7 @@ class TestOrder:
     def test_one_that_is_skipped_does_not_wait(self, inner: Inner, service: Emulator) -> None:
         """What needs no run is reported before any run is over."""
         inner.pytester.makeini("[pytest]\ntestvibe_skip = Returns: no refunds today")
-        ends = Ends(service, "Checkout", "Login", dispatched=2)
+        ends = Completions(service, "Checkout", "Login", dispatched=2)
 
         result = inner.features("-v", plugins=(ends,))
 
@@ -147,9 +147,9 @@ class TestStopping:
         return {"scenario": ENDLESS}
 
     @pytest.fixture
-    def ends(self, service: Emulator) -> Ends:
+    def ends(self, service: Emulator) -> Completions:
         """Login fails first, then Returns; Checkout goes on."""
-        ends = Ends(service, "Login", "Returns")
+        ends = Completions(service, "Login", "Returns")
         ends.status = "failed"
         return ends
 
@@ -157,7 +157,7 @@ class TestStopping:
         ("argument", "failed"), [("-x", ["Login"]), ("--maxfail=2", ["Login", "Returns"])]
     )
     def test_a_feature_is_one_failure(
-        self, inner: Inner, service: Emulator, ends: Ends, argument: str, failed: list[str]
+        self, inner: Inner, service: Emulator, ends: Completions, argument: str, failed: list[str]
     ) -> None:
         """-x and --maxfail count features, each with all its tests reported, and stop at once."""
         result = inner.features("-v", argument, plugins=(ends,))
@@ -167,7 +167,7 @@ class TestStopping:
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         assert service.max_active_runs == 3
 
-    def test_what_goes_on_is_told(self, inner: Inner, service: Emulator, ends: Ends) -> None:
+    def test_what_goes_on_is_told(self, inner: Inner, service: Emulator, ends: Completions) -> None:
         """The summary has a ref for each run that nobody waited for, and none for the others."""
         result = inner.features("--maxfail=2", plugins=(ends,))
 
@@ -176,7 +176,7 @@ class TestStopping:
         assert [ref.key[-1] for ref in refs] == [going_on.id]
 
     def test_ctrl_c_names_the_runs_in_flight(
-        self, inner: Inner, service: Emulator, ends: Ends
+        self, inner: Inner, service: Emulator, ends: Completions
     ) -> None:
         """Ctrl-C ends the wait at once, cancels nothing, and tells how to pick the runs up."""
         result = inner.features(plugins=(ends, CtrlC("testvibe::Returns")))

@@ -14,7 +14,6 @@ pytest_plugins = ["pytester"]
 
 CHEAP = {
     "testvibe_async",
-    "testvibe_async._version",
     "testvibe_async.pytest_plugin",
     "testvibe_async.pytest_plugin.declaration",
 }

@@ -32,14 +32,14 @@ SCHEMA = json.loads((Path(__file__).parent / "ctrf-schema-0.0.json").read_text()
 VALIDATOR: Any = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
 
 
-def document_of(items: list[Item], **options: Any) -> Any:
+def serialize(items: list[Item], **options: Any) -> Any:
     document = json.loads(to_ctrf(items, **options))
     VALIDATOR.validate(document)
     return document
 
 
 def cases_in(*items: Item, **options: Any) -> list[dict[str, Any]]:
-    tests: list[dict[str, Any]] = document_of(list(items), **options)["results"]["tests"]
+    tests: list[dict[str, Any]] = serialize(list(items), **options)["results"]["tests"]
     return tests
 
 
@@ -105,7 +105,7 @@ def test_an_operation_has_its_times() -> None:
 
 def test_the_summary() -> None:
     """The summary counts what the tests say, over the whole time."""
-    document = document_of(every_kind(), started_at=at(-1), finished_at=at(200))
+    document = serialize(every_kind(), started_at=at(-1), finished_at=at(200))
 
     assert document["results"]["summary"] == {
         "tests": 8,
@@ -125,7 +125,7 @@ def test_the_summary() -> None:
 def test_the_environment() -> None:
     """The environment holds the title, and where it ran if that is one place."""
     site = {"site_url": "https://shop.example"}
-    document = document_of([run_item(PASSED, **site), refused_item()], title="Nightly")
+    document = serialize([run_item(PASSED, **site), refused_item()], title="Nightly")
 
     assert document["results"]["tool"] == {"name": "testvibe-async", "version": __version__}
     assert document["results"]["environment"] == {
@@ -164,7 +164,7 @@ def test_a_log_is_told_once() -> None:
 
 def test_nothing() -> None:
     """A batch of nothing is a valid document, and healthy."""
-    document = document_of([])
+    document = serialize([])
 
     assert document["results"]["tests"] == []
     assert document["results"]["environment"]["healthy"] is True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cyclopts import App, Group
 
-from testvibe_async import __version__
+from testvibe_async._util import __version__
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.faults import log_to_standard_error, reported

@@ -13,8 +13,8 @@ from attrs import field, frozen
 from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError
+from testvibe_async._config import find_settings
 from testvibe_async.cli.output import Output
-from testvibe_async.settings import find_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

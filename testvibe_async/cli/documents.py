@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from testvibe_async._documents import document_of
+from testvibe_async._wire import serialize
 
 __all__ = ["json_of"]
 
@@ -17,9 +17,9 @@ def json_of(value: object, *, indent: int | None = None, ascii_only: bool = Fals
     """Return a value as JSON text that is harmless on a terminal.
 
     Args:
-        value: See `document_of`.
+        value: See `serialize`.
         indent: Spaces for each level; None for one line.
         ascii_only: Whether to escape all that is not ASCII, for an output that can't show it.
     """
-    text = json.dumps(document_of(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -17,7 +17,7 @@ from attrs import define
 from cyclopts import CycloptsError
 
 from testvibe_async import VibeError
-from testvibe_async._forms import masked
+from testvibe_async._config import masked
 from testvibe_async.cli.exits import ExitCode, exit_code_of
 from testvibe_async.cli.output import clean_lines
 from testvibe_async.cli.sentences import NAME, error_sentence, usage_sentence

@@ -13,8 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from testvibe_async import Client, ConfigError, ResponseError
-from testvibe_async._config_files import read_user_file
-from testvibe_async._forms import require_api_key, require_encrypted, server_name
+from testvibe_async._config import read_user_file, require_api_key, require_encrypted, server_name
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.stored import forget_key, store_key
 

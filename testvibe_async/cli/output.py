@@ -63,7 +63,7 @@ class Output:
         """Print the one JSON document of this command, with `--json`; else nothing.
 
         Args:
-            value: See `documents.document_of`.
+            value: See `documents.serialize`.
         """
         self._write_json(value, indent=2)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from testvibe_async._config_files import user_file_path
-from testvibe_async._forms import masked
+from testvibe_async._config import Setting, find_settings, masked, user_file_path
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.settings import Setting, find_settings
 
 __all__ = ["settings"]
 

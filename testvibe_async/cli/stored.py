@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import tomlkit
 
 from testvibe_async import ConfigError
-from testvibe_async._config_files import (
+from testvibe_async._config import (
     REPOSITORY_FILE,
     find_repository,
     read_repository_file,
     read_user_file,
+    server_name,
     user_file_path,
 )
-from testvibe_async._forms import server_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -107,7 +107,7 @@ async def ends_of(
         except VibeError as error:
             if error.ref is None:
                 raise
-            item = _item(error.ref, error=error)
+            item = _item(left[error.ref.key], error=error)
         except TimeoutError:
             break
         assert item.ref is not None

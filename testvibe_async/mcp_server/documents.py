@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args, get_origin, ge
 
 from attrs import NOTHING, fields, has
 
-from testvibe_async._documents import document_of
-from testvibe_async._wire import wire_name
+from testvibe_async._wire import serialize, wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,7 +41,7 @@ _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 def document(value: AttrsInstance) -> Document:
     """Return a model as the service's document: every known field, and what else came with it."""
-    text = json.dumps(document_of(value), ensure_ascii=False)
+    text = json.dumps(serialize(value), ensure_ascii=False)
     return cast("Document", json.loads(encodable(text)))
 
 

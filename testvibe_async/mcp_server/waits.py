@@ -30,11 +30,11 @@ if TYPE_CHECKING:
         GenerationOperation,
         Operation,
         Project,
-        Ref,
         RunOperation,
         Transition,
         VibeError,
     )
+    from testvibe_async.errors import OperationRef
     from testvibe_async.mcp_server.session import Ctx
     from testvibe_async.operations import Finished
 
@@ -114,7 +114,7 @@ async def wait_for_all(
         UnauthorizedError, ForbiddenError: The key may not see them.
     """
     progress = Progress(ctx)
-    errors: dict[Ref | None, VibeError] = {}
+    errors: dict[OperationRef | None, VibeError] = {}
     with anyio.move_on_after(seconds):
         async with aclosing(session_of(ctx).client.finished(operations)) as ends:
             while (end := await _next_end(ends, errors)) is not None:
@@ -123,7 +123,7 @@ async def wait_for_all(
 
 
 async def _next_end(
-    ends: Finished[RunOperation], errors: dict[Ref | None, VibeError]
+    ends: Finished[RunOperation], errors: dict[OperationRef | None, VibeError]
 ) -> str | None:
     """Return a line about the next run that is over, or can't be seen; None after the last."""
     try:

@@ -17,7 +17,7 @@ from anyio.from_thread import start_blocking_portal
 from attrs import field, frozen
 
 from testvibe_async import Client, Hooks, Phase, ResponseError, TransportError
-from testvibe_async._safe_paths import safe_paths
+from testvibe_async._artifacts import safe_paths
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -10,7 +10,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
-from testvibe_async._version import __version__
+from testvibe_async._util import __version__
 
 from .cases import Case, CaseStatus
 from .report import Report, ReportOptions

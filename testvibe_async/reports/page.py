@@ -16,7 +16,7 @@ from string import Template
 from typing import TYPE_CHECKING, Unpack
 from urllib.parse import quote
 
-from testvibe_async._version import __version__
+from testvibe_async._util import __version__
 
 from .markup import joined
 from .operation import operation

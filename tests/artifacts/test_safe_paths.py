@@ -1,0 +1,229 @@
+"""Artifact paths are hostile: whatever they hold, a file ends up below its directory, alone."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from testvibe_async._artifacts.safe_paths import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, safe_paths
+
+PLAIN = ["trace/locked-out-user.zip", "screenshots/locked-out-user.png", "report/index.html"]
+RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"
+}
+
+# Pieces that meet each other often, beside any text at all.
+_letters = [*"aAbKüßİﬁ℀/\\. ", "\u017f", "\u0131", "\0", "\ud800"]
+_names = ["", "..", "a-2", "a.png", "A.PNG", "U\u0308", "SS", "C:", "con", "NUL.txt", "x" * 300]
+_pieces = st.sampled_from(_letters + _names)
+_text = st.text(max_size=12) | st.text(st.characters(), max_size=4)
+paths = st.lists(_pieces | _text, max_size=5).map("/".join) | st.lists(_pieces | _text).map("".join)
+plain_names = st.from_regex(r"[A-Za-z0-9_-]{1,8}(\.[a-z]{2,4})?", fullmatch=True).filter(
+    lambda name: name.partition(".")[0].upper() not in RESERVED
+)
+
+
+def one(path: str) -> str:
+    """Return what becomes of a single path."""
+    (safe,) = safe_paths([path])
+    return safe
+
+
+def check_inside(path: str) -> None:
+    """Check that a path leads down, on any system, and that any file system takes it."""
+    assert path.encode()
+    for kind in (PurePosixPath, PureWindowsPath):
+        assert not kind(path).is_absolute()
+        assert not kind(path).anchor
+        assert kind("/below", path).parts[-len(path.split("/")) :] == tuple(path.split("/"))
+    for name in path.split("/"):
+        assert name
+        assert name.isprintable()
+        assert not name.startswith(".")
+        assert not name.endswith((".", " "))
+        assert not set(name) & set('\\<>:"|?*')
+        assert name.partition(".")[0].rstrip(" ").upper() not in RESERVED
+        assert len(name.encode()) <= MAX_SEGMENT_BYTES
+
+
+def check_apart(safe: list[str]) -> None:
+    """Check that no file is another, or a directory above another, on any file system."""
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        for fold in (str, str.casefold, str.upper, str.lower):
+            # A slash that a form makes, as of ℀, divides nothing.
+            files = {
+                "/".join(
+                    unicodedata.normalize(form, fold(name)).replace("/", ":")
+                    for name in path.split("/")
+                )
+                for path in safe
+            }
+            assert len(files) == len(safe)
+            assert not files & {
+                path[:place] for path in files for place, char in enumerate(path) if char == "/"
+            }
+
+
+@settings(deadline=None)  # it compares in sixteen ways, which takes a while on a busy machine
+@given(st.lists(paths, max_size=12))
+@example(["a", "a/b", "a/c", "A", "a-2", "a-2/b"])
+@example(["a.png", "A.png", "a-2.png", "a.png"])
+@example(["../../etc/passwd", "etc/passwd", "/etc/passwd"])
+@example(["K", "\u212a", "k", "\u017f", "s", "ß", "ss", "SS", "ẞ"])
+@example(["a", "℀"])
+@example(["\u0131", "\U0001d6a4"])
+@example(["<\u0338", "\u0958" * 85, "x" * 255, "x" * 256])
+def test_every_path_is_below_its_directory_and_alone_there(hostile: list[str]) -> None:
+    """Whatever a list of paths holds, each leads down, and no two meet on any file system."""
+    safe = safe_paths(hostile)
+    assert len(safe) == len(hostile)
+    for path in safe:
+        check_inside(path)
+    check_apart(safe)
+
+
+@given(st.lists(paths, max_size=8))
+def test_the_same_list_gives_the_same_paths(hostile: list[str]) -> None:
+    """Paths do not depend on anything but the list."""
+    assert safe_paths(hostile) == safe_paths(list(hostile))
+
+
+@given(paths)
+def test_a_safe_path_is_safe_already(hostile: str) -> None:
+    """What came out once comes out as it is."""
+    assert one(one(hostile)) == one(hostile)
+
+
+@given(st.lists(st.lists(plain_names, min_size=1, max_size=4).map("/".join), max_size=8))
+def test_a_plain_path_stays_as_it_is(plain: list[str]) -> None:
+    """Letters, digits, dashes and an extension are kept, with the case that they have."""
+    for path in plain:
+        assert one(path) == path
+
+
+@given(st.lists(paths, max_size=6))
+def test_a_plain_path_keeps_its_name_among_hostile_ones(hostile: list[str]) -> None:
+    """Where a hostile path becomes a name that a plain one has, the hostile one gives way."""
+    outside = [
+        path for path in hostile if not path.casefold().startswith(("trace", "screen", "rep"))
+    ]
+    assert safe_paths([*outside, *PLAIN])[len(outside) :] == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("path", "safe"),
+    [
+        ("../../etc/passwd", "_/_/etc/passwd"),
+        ("/etc/passwd", "etc/passwd"),
+        ("a/../../b", "a/_/_/b"),
+        ("a/./b//c/", "a/b/c"),
+        ("C:\\Windows\\win.ini", "C_/Windows/win.ini"),
+        ("C:win.ini", "C_win.ini"),
+        ("\\\\server\\share\\x", "server/share/x"),
+        ("\\\\?\\C:\\x", "_/C_/x"),
+        ("file.txt:stream", "file.txt_stream"),
+        ("a\0b", "a_b"),
+        ("a\r\n\x1b[31mb", "a___[31mb"),
+        ("gnp.\u202eexe", "gnp._exe"),
+        ("CON", "_CON"),
+        ("con.txt", "_con.txt"),
+        ("aux .png", "_aux .png"),
+        ("Lpt\u00b9.log", "_Lpt\u00b9.log"),
+        ("console.txt", "console.txt"),
+        ("trailing. . ", "trailing"),
+        ("...", "_"),
+        ("", "_"),
+        (".", "_"),
+        ("/", "_"),
+        (".git/hooks/pre-commit", "_git/hooks/pre-commit"),
+        ("\ud800.png", "_.png"),
+        ("U\u0308.png", "\u00dc.png"),
+        ("ログイン.zip", "ログイン.zip"),
+    ],
+)
+def test_a_hostile_path_becomes_a_name(path: str, safe: str) -> None:
+    """What leads elsewhere, or what some system refuses, is no more than a part of a name."""
+    assert one(path) == safe
+
+
+def test_a_name_that_is_too_long_keeps_its_extension() -> None:
+    """Ten thousand characters are cut to 255 bytes, with a hash that tells them from others."""
+    first, second = safe_paths(["x" * 10_000 + ".png", "x" * 10_001 + ".png"])
+    assert len(first) == len(second) == MAX_SEGMENT_BYTES
+    assert first.startswith("xxx")
+    assert first.endswith(".png")
+    assert first != second
+
+
+def test_a_name_of_many_bytes_is_cut_between_characters() -> None:
+    """A name of few characters may have too many bytes; no character is cut in two."""
+    safe = one("ロ" * 200 + ".zip")
+    assert MAX_SEGMENT_BYTES - 3 < len(safe.encode()) <= MAX_SEGMENT_BYTES
+    assert safe.endswith(".zip")
+    assert "\ufffd" not in safe
+
+
+@pytest.mark.parametrize("name", ["." + "x" * 300, "a." + "x" * 300, "x" * 300, "a" * 300 + "."])
+def test_a_long_end_is_no_extension(name: str) -> None:
+    """What follows the last dot is kept only where it is as short as extensions are."""
+    assert len(one(name)) <= MAX_SEGMENT_BYTES
+    assert "." not in one(name)[2:]
+
+
+@pytest.mark.parametrize("path", ["a/" * 5_000 + "x.png", "ロ/" * 150 + "x.png"])
+def test_a_path_that_is_too_long_keeps_its_name(path: str) -> None:
+    """Of a path of too many directories the name is left, in one that bears the path's hash."""
+    directory, name = one(path).split("/")
+    assert len(directory) == 8
+    assert name == "x.png"
+    assert one(path) != one("b/" + path)
+
+
+def test_names_that_differ_by_case_both_survive() -> None:
+    """The first keeps its name, the others get numbers, and none takes a plain one's."""
+    safe = safe_paths(["A.png", "a.png", "a-2.png", "a.png", "b/A.png", "B/a.png"])
+    assert safe == ["A.png", "a-3.png", "a-2.png", "a-4.png", "b/A.png", "B/a-2.png"]
+
+
+def test_a_file_and_a_directory_of_one_name_both_survive() -> None:
+    """Where a file has the name of a directory, that directory gets a number, and only one."""
+    assert safe_paths(["a", "a/b", "A/c", "a/b"]) == ["a", "a-2/b", "a-2/c", "a-2/b-2"]
+    assert safe_paths(["a/b", "a", "a/b/c"]) == ["a/b", "a-2", "a/b-2/c"]
+
+
+def test_a_long_list_of_equal_paths_is_told_apart() -> None:
+    """Ten thousand paths that are all the same get a number each."""
+    safe = safe_paths(["a", *["a/b"] * 5_000, *["a"] * 5_000])
+    assert len(set(safe)) == 10_001
+    assert safe[-1] == "a-5002"
+    assert all(len(path) < MAX_PATH_BYTES for path in safe)
+
+
+def test_a_path_of_very_many_names_keeps_the_last() -> None:
+    """However deep a path is, it leads to a file of its name, in a directory of its own."""
+    paths = [f"{'/'.join('x' * 250)}/a{number}.zip" for number in range(400)]
+
+    names = [re.fullmatch(r"[0-9a-f]{8}/(a\d+\.zip)", path) for path in safe_paths(paths)]
+
+    assert [name and name[1] for name in names] == [f"a{number}.zip" for number in range(400)]
+
+
+def test_long_names_that_begin_alike_are_numbered_together() -> None:
+    """Names that are alike once they are cut for a number get one each, in one count."""
+    paths = [f"{'x' * 251}{number:04}" for number in range(3000)]
+
+    safe = safe_paths(["x" * 255, "X" * 255, *(path.upper() for path in paths)])
+
+    assert len({path.casefold() for path in safe}) == 3002
+
+
+def test_a_path_of_many_bytes_keeps_its_name() -> None:
+    """What is long in bytes alone becomes a file of its name in a directory of its own too."""
+    (safe,) = safe_paths(["€" * 80 + "/" + "ü" * 100 + "/" + "€" * 80 + "/a.zip"])
+
+    assert re.fullmatch(r"[0-9a-f]{8}/a\.zip", safe)

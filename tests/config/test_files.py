@@ -1,0 +1,285 @@
+"""The files that settings come from: where they are found, and what is refused in them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from testvibe_async._config import files as _config_files
+from testvibe_async._config.files import (
+    find_repository,
+    read_repository_file,
+    read_user_file,
+    user_file_path,
+)
+from testvibe_async.errors import ConfigError
+
+KEY = "tvb_" + "Ab3" * 14 + "z"
+SERVER = "https://testvibe.example"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a folder in it, in which we work."""
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    (tmp_path / "repository" / "folder" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "repository" / "folder")
+    return tmp_path / "repository"
+
+
+@pytest.fixture
+def user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's file is, which is not there yet."""
+    path = tmp_path / "config.toml"
+    monkeypatch.setattr(_config_files, "user_file_path", lambda: path)
+    return path
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+def write_repository_file(folder: Path, text: str) -> Path:
+    return write(folder / ".testvibe-async.toml", text, 0o644)
+
+
+def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
+    """From the working directory upward, the first file found is the one that counts."""
+    write_repository_file(repository, 'project = "far"')
+    found = read_repository_file()
+    assert found is not None
+    assert (found.project, found.server) == ("far", None)
+
+    near = write_repository_file(repository / "folder", f'project = "near"\nserver = "{SERVER}"')
+    write_repository_file(repository / "folder" / "deeper", 'project = "too deep"')
+    found = read_repository_file()
+    assert found is not None
+    assert (found.path, found.project, found.server) == (near, "near", SERVER)
+
+
+def test_nothing_above_the_repository_counts(repository: Path) -> None:
+    """A file above the root of the repository is somebody else's."""
+    write_repository_file(repository.parent, 'project = "above"')
+    assert find_repository() == repository
+    assert read_repository_file() is None
+
+
+def test_outside_of_a_repository_only_the_working_directory_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a repository there is no telling whose the folders above are."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    write_repository_file(tmp_path, 'project = "above"')
+    assert find_repository() is None
+    assert read_repository_file() is None
+    write_repository_file(folder, 'project = "here"')
+    found = read_repository_file()
+    assert found is not None
+    assert found.project == "here"
+
+
+def test_a_working_copy_whose_git_is_a_file_is_a_repository(repository: Path) -> None:
+    """A linked working tree has a file .git, and is a repository all the same."""
+    (repository / ".git").rmdir()
+    (repository / ".git").write_text("gitdir: /elsewhere\n")
+    assert find_repository() == repository
+
+
+def test_folders_that_we_may_not_see_hold_nothing(
+    repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder above that is closed to us, or a home that is, is no error."""
+    write_repository_file(repository, 'project = "p"')
+    write(user_file, "[[[")
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert find_repository() is None
+    assert read_repository_file() is None
+    assert read_user_file() is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use can't be deleted there")
+def test_a_working_directory_that_was_deleted_has_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose working directory is gone goes on without a file."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert read_repository_file() is None
+    assert find_repository() is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'api_key = "{KEY}"',
+        'api_key = "anything"',
+        f'project = "p"\n# {KEY}\n',
+        f'[servers."{SERVER}"]\napi_key = "{KEY}"',
+        f'project = "{KEY}"',
+    ],
+)
+def test_a_key_in_a_repository_is_refused(repository: Path, text: str) -> None:
+    """A repository's file that holds a key is refused with what to do, and the key is not shown."""
+    path = write_repository_file(repository, text)
+    with pytest.raises(ConfigError, match="revoke the key") as caught:
+        read_repository_file()
+    assert str(caught.value).startswith(f"{path} holds an API key")
+    assert KEY[4:20] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("project = ", "is not TOML: "),
+        ("[" * 5000, "is not TOML: "),
+        ('projct = "p"', "unknown key 'projct'; did you mean project?"),
+        ("colour = 3", "unknown key 'colour'; known are server, project"),
+        ("project = 3", "project must be a string with something in it, not int"),
+        ('project = ""', "project must be a string with something in it, not an empty one"),
+        ("server = [1]", "server must be a string with something in it, not list"),
+    ],
+)
+def test_what_is_wrong_in_a_repositorys_file_is_named(
+    repository: Path, text: str, what: str
+) -> None:
+    """Bad TOML, an unknown key and a wrong type are one sentence with the file and the key."""
+    path = write_repository_file(repository, text)
+    with pytest.raises(ConfigError) as caught:
+        read_repository_file()
+    assert str(caught.value).startswith(str(path))
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (f"project = {'9' * 5000}", "is not TOML"),
+        (".".join("a" * 4000) + " = 1", None),
+        ("# " + "x" * 8192, "has over 8192 characters"),
+        ("\0" * 10_000_000, "has over 8192 characters"),
+    ],
+    ids=["digits", "dots", "comment", "nothing"],
+)
+def test_a_hostile_file_of_a_repository_is_refused(
+    repository: Path, text: str, what: str | None
+) -> None:
+    """Whatever a repository's file holds, it is a sentence, and soon."""
+    write_repository_file(repository, text)
+
+    with pytest.raises(ConfigError, match=what or "unknown key"):
+        read_repository_file()
+
+
+def test_a_file_that_is_no_text_is_refused(repository: Path) -> None:
+    """Bytes that are not UTF-8 are named as such, and none of them is kept with the error."""
+    (repository / ".testvibe-async.toml").write_bytes(b'project = "\xff"')
+    with pytest.raises(ConfigError, match="is not UTF-8") as caught:
+        read_repository_file()
+    assert caught.value.__cause__ is None
+
+
+def test_a_file_that_cant_be_read_says_why(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps a file from being read is told in the system's words."""
+    path = write_repository_file(repository, "")
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigError, match="can't be read: Permission denied") as caught:
+        read_repository_file()
+    assert str(path) in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_fault(repository: Path) -> None:
+    """Editors that begin a file with a mark of its encoding do no harm."""
+    (repository / ".testvibe-async.toml").write_bytes(b'\xef\xbb\xbfproject = "p"\r\n')
+    found = read_repository_file()
+    assert found is not None
+    assert found.project == "p"
+
+
+def test_the_users_file_holds_a_key_for_each_server(user_file: Path) -> None:
+    """The user's file names a server and holds keys, which no repr shows."""
+    assert read_user_file() is None
+    write(user_file, f'server = "{SERVER}"\n[servers."{SERVER}"]\napi_key = "{KEY}"\n[servers.x]\n')
+    found = read_user_file()
+    assert found is not None
+    assert (found.path, found.server, found.api_keys) == (user_file, SERVER, {SERVER: KEY})
+    assert KEY[8:] not in repr(found)
+
+
+def is_private(user_file: Path, mode: int) -> bool:
+    write(user_file, "", mode)
+    found = read_user_file()
+    assert found is not None
+    return found.is_private
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
+def test_a_file_is_private_if_nobody_else_may_touch_it(user_file: Path) -> None:
+    """Any right of the group or of others makes the user's file one that is not private."""
+    assert all(is_private(user_file, mode) for mode in (0o600, 0o400))
+    assert not any(is_private(user_file, mode) for mode in (0o640, 0o604, 0o644, 0o620, 0o601))
+
+
+def test_without_modes_a_file_counts_as_private(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where modes mean nothing, they are not gone by."""
+    monkeypatch.setattr(os, "name", "nt")
+    assert is_private(user_file, 0o644)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (f'api_key = "{KEY}"', "unknown key 'api_key'; known are server, servers"),
+        (f'{KEY} = "x"', "unknown key 'tvb_Ab3A…'"),
+        ("servers = 3", "servers must be a table, not int"),
+        (f'[servers]\n"{SERVER}" = "x"', f'servers."{SERVER}" must be a table, not str'),
+        (f'[servers."{SERVER}"]\nkey = "x"', f"unknown key 'key' of [servers.\"{SERVER}\"]"),
+        (f'[servers."{SERVER}"]\napi_key = 1', f'api_key of [servers."{SERVER}"] must be a string'),
+        (f'server = "{KEY}', "is not TOML"),
+        (f"{KEY} = 1\n{KEY} = 1", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_in_the_users_file_is_named(user_file: Path, text: str, what: str) -> None:
+    """The fault, the file and the key of the table are named, and no API key is shown."""
+    write(user_file, text)
+    with pytest.raises(ConfigError) as caught:
+        read_user_file()
+    assert str(caught.value).startswith(str(user_file))
+    assert what in str(caught.value)
+    assert KEY[8:] not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_the_users_file_is_where_the_platform_has_it() -> None:
+    """platformdirs says where the user's file is."""
+    path = user_file_path()
+    assert path is not None
+    assert path.parts[-2:] == ("testvibe-async", "config.toml")
+
+
+def test_without_platformdirs_there_is_no_users_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is optional: without it there is no user's file, and no error."""
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert user_file_path() is None
+    assert read_user_file() is None

@@ -1,0 +1,563 @@
+"""Where the service is and who we are, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testvibe_async import Client
+from testvibe_async._config import files as _config_files
+from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
+from testvibe_async._config.validate import masked, require_seconds
+from testvibe_async.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = "tvb_" + "Ab3" * 14 + "z"
+OTHER = "tvb_" + "y" * 43
+HOME = "https://home.example"
+AWAY = "https://away.example"
+
+
+@pytest.fixture(autouse=True)
+def user_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's file would be; and no file of a repository is near."""
+    folder = tmp_path_factory.mktemp("machine")
+    (folder / "repository" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(folder / "repository")
+    monkeypatch.setattr(_config_files, "user_file_path", lambda: folder / "config.toml")
+    return folder / "config.toml"
+
+
+def store(user_file: Path, *servers: str, default: str | None = None, mode: int = 0o600) -> None:
+    """Store a key for each server, and which of them is the user's default."""
+    tables = "".join(f'[servers."{server}"]\napi_key = "{KEY}"\n' for server in servers)
+    user_file.write_text((f'server = "{default}"\n' if default else "") + tables)
+    user_file.chmod(mode)
+
+
+def state(user_file: Path, text: str) -> Path:
+    """Write the file of the repository in which we work."""
+    path = user_file.parent / "repository" / ".testvibe-async.toml"
+    path.write_text(text)
+    return path
+
+
+def server_of(text: str, **options: Any) -> str:
+    """Return what becomes of a server's address."""
+    return load_settings(text, api_key=KEY, environment={}, **options).server
+
+
+def test_the_environment_says_all() -> None:
+    """Without arguments, server, key and project come from the environment."""
+    environment = {
+        "TESTVIBE_SERVER": "https://testvibe.example",
+        "TESTVIBE_API_KEY": KEY,
+        "TESTVIBE_PROJECT": "7f3c",
+    }
+    settings = load_settings(environment=environment)
+    assert settings == Settings(server="https://testvibe.example", api_key=KEY, project="7f3c")
+
+
+def test_arguments_come_before_the_environment() -> None:
+    """An argument wins over the variable."""
+    environment = {
+        "TESTVIBE_SERVER": "https://wrong.example",
+        "TESTVIBE_API_KEY": OTHER,
+        "TESTVIBE_PROJECT": "wrong",
+    }
+    settings = load_settings(
+        "https://right.example", api_key=KEY, project="right", environment=environment
+    )
+    assert settings == Settings(server="https://right.example", api_key=KEY, project="right")
+
+
+def test_a_client_reads_the_environment_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Client without arguments takes the variables as they are when it is made."""
+    monkeypatch.setenv("TESTVIBE_SERVER", "https://testvibe.example")
+    monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
+    monkeypatch.setenv("TESTVIBE_PROJECT", "7f3c")
+    client = Client()
+    assert client.server == "https://testvibe.example"
+    assert client.project().id == "7f3c"
+    assert client.project("other").id == "other"
+
+
+def test_a_project_is_not_needed() -> None:
+    """Server and key are enough, and an empty project is none."""
+    for project in (None, ""):
+        settings = load_settings(
+            "https://h.example",
+            api_key=KEY,
+            project=project,
+            environment={"TESTVIBE_PROJECT": ""},
+        )
+        assert settings.project is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({}, "TESTVIBE_SERVER"),
+        ({"TESTVIBE_API_KEY": KEY}, "TESTVIBE_SERVER"),
+        ({"TESTVIBE_SERVER": "", "TESTVIBE_API_KEY": KEY}, "TESTVIBE_SERVER"),
+        ({"TESTVIBE_SERVER": "https://h.example"}, "TESTVIBE_API_KEY"),
+        ({"TESTVIBE_SERVER": "https://h.example", "TESTVIBE_API_KEY": ""}, "TESTVIBE_API_KEY"),
+    ],
+)
+def test_what_is_missing_is_named(environment: dict[str, str], missing: str) -> None:
+    """The error of a missing setting names the variable and the argument."""
+    with pytest.raises(ConfigError, match=missing) as caught:
+        load_settings(environment=environment)
+    assert "Client(" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "tvb_",
+        KEY[:-1],
+        KEY + "0",
+        KEY + "\n",
+        " " + KEY,
+        "TVB_" + KEY[4:],
+        KEY[4:],
+        "Bearer " + KEY,
+        KEY[:-1] + "-",
+        KEY[:-1] + "é",
+        KEY[:-1] + "\u0663",
+        f'"{KEY}"',
+    ],
+)
+def test_a_key_of_another_form_is_refused_unseen(key: str) -> None:
+    """A key that can't be one is refused with its length, and nothing of it is shown."""
+    with pytest.raises(ConfigError, match=f"has {len(key)} characters") as caught:
+        load_settings("https://h.example", api_key=key, environment={})
+    assert KEY[4:20] not in str(caught.value)
+    assert KEY[4:20] not in repr(caught.value)
+
+
+def test_the_key_is_in_no_repr() -> None:
+    """Neither settings nor a client show the key."""
+    settings = load_settings("https://h.example", api_key=KEY, environment={})
+    client = Client("https://h.example", api_key=KEY)
+    for shown in (
+        repr(settings),
+        str(settings),
+        repr(client),
+        str(client),
+        f"{client.project('p')}",
+    ):
+        assert KEY not in shown
+        assert KEY[4:] not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("https://testvibe.example", "https://testvibe.example"),
+        ("https://testvibe.example/", "https://testvibe.example"),
+        (" https://testvibe.example\n", "https://testvibe.example"),
+        ("HTTPS://TestVibe.EXAMPLE", "https://testvibe.example"),
+        ("https://testvibe.example:8443", "https://testvibe.example:8443"),
+        ("https://testvibe.example:443", "https://testvibe.example"),
+        ("https://testvibe.example:", "https://testvibe.example"),
+        ("https://testvibe.example?", "https://testvibe.example"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+        ("https://[2001:DB8::1]", "https://[2001:db8::1]"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://LOCALHOST", "http://localhost"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://127.8.9.10", "http://127.8.9.10"),
+    ],
+)
+def test_one_server_has_one_name(text: str, server: str) -> None:
+    """However a server is written, its name is scheme and host, and the port where it is needed."""
+    assert server_of(text) == server
+    assert server_of(server) == server
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "testvibe.example",
+        "//testvibe.example",
+        "ftp://testvibe.example",
+        "https://",
+        "https:///x",
+        "https:testvibe.example",
+        "https://testvibe.example/api/v1/ops",
+        "https://testvibe.example//",
+        "https://testvibe.example?x=1",
+        "https://testvibe.example/#x",
+        "https://user@testvibe.example",
+        "https://@testvibe.example",
+        "https://:@testvibe.example",
+        "https://testvibe.example:99999",
+        "https://testvibe.example:-1",
+        "https://testvibe.example:https",
+        "https://[::1",
+        "https://a..b",
+        "https://" + "a" * 64 + ".example",
+        "https://test vibe.example",
+        "https://test\tvibe.example",
+        "https://testvibe.example\\@evil.example",
+        "https://testvibe.example%2f.evil.example",
+        pytest.param("https://testvibe\x00.example", id="NUL"),
+        "https://test<vibe>.example",
+        "https://,",
+    ],
+)
+def test_what_is_no_server_is_refused(text: str) -> None:
+    """An address with less than scheme and host, with more, or with a broken host is refused."""
+    with pytest.raises(ConfigError, match="server"):
+        server_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "lack"),
+    [
+        ("ftp://testvibe.example", "does not begin with https:// or http://"),
+        ("testvibe.example", "does not begin with https:// or http://"),
+        ("https://", "lacks the host"),
+    ],
+)
+def test_a_refused_server_is_told_what_it_lacks(text: str, lack: str) -> None:
+    """A scheme that is missing or another is told apart from a host that is missing."""
+    with pytest.raises(ConfigError, match=lack):
+        server_of(text)
+
+
+@pytest.mark.parametrize("name", ["server", "api_key", "project"])
+@pytest.mark.parametrize("value", [7, b"https://testvibe.example", ["tvb_secret"]])
+def test_what_is_no_text_is_refused(name: str, value: Any) -> None:
+    """A value of another type is refused in a sentence that shows nothing of it."""
+    given: dict[str, Any] = {"server": HOME, "api_key": KEY, name: value}
+
+    with pytest.raises(ConfigError, match=f"{name} must be a text, not of the type") as caught:
+        Client(given.pop("server"), **given)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://testvibe.example",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://10.0.0.1",
+        "http://0.0.0.0",
+        "http://[2001:db8::1]",
+    ],
+)
+def test_the_key_does_not_travel_in_the_clear(text: str) -> None:
+    """http:// to another machine is refused, and allowed only when asked for."""
+    with pytest.raises(ConfigError, match="in the clear"):
+        server_of(text)
+    assert server_of(text, allow_http=True) == text
+    with pytest.raises(ConfigError):
+        Client(text, api_key=KEY)
+    assert Client(text, api_key=KEY, allow_http=True).server == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://user:hunter2@testvibe.example",
+        "https://user:hunter2@testvibe.example/x",
+        "https://testvibe.example/?token=hunter2",
+        "https://testvibe.example/hunter2",
+        f"https://testvibe.example/{KEY}",
+        f"https://{KEY}@testvibe.example",
+    ],
+)
+def test_a_refused_server_shows_no_secret(text: str) -> None:
+    """What an address should not hold is not repeated in the error."""
+    with pytest.raises(ConfigError) as caught:
+        server_of(text)
+    assert "hunter2" not in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+@given(st.text())
+def test_any_text_is_a_server_or_is_refused(text: str) -> None:
+    """No text breaks out, and what is taken for a server is one that reads the same again."""
+    try:
+        server = server_of(text, allow_http=True)
+    except ConfigError:
+        return
+    assert server_of(server, allow_http=True) == server
+
+
+@given(st.text(st.sampled_from("ab1.:/@[]\\%#? \tü-_"), max_size=12))
+def test_any_host_is_a_server_or_is_refused(text: str) -> None:
+    """Whatever stands for the host, it is a host that reads the same again, or is refused."""
+    try:
+        server = server_of(f"https://{text}")
+    except ConfigError:
+        return
+    assert server_of(server) == server
+    assert not set(server.removeprefix("https://")) & set("/@\\%#? \t")
+
+
+@pytest.mark.parametrize("value", [0.001, 1, 30.0, 1e9])
+def test_seconds_are_a_positive_number(value: float) -> None:
+    """A duration above 0 comes back as a float."""
+    seconds = require_seconds("timeout", value)
+    assert seconds == value
+    assert type(seconds) is float
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        -1,
+        -0.0,
+        math.nan,
+        math.inf,
+        -math.inf,
+        True,
+        None,
+        "5",
+        [],
+        pytest.param(10**400, id="huge"),
+    ],
+)
+def test_what_is_no_duration_is_refused(value: Any) -> None:
+    """A duration that is no finite number above 0 is a ConfigError with its name."""
+    with pytest.raises(ConfigError, match="poll_interval"):
+        require_seconds("poll_interval", value)
+
+
+@pytest.mark.parametrize("option", ["timeout", "poll_interval", "max_outage"])
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "3"])
+def test_a_clients_durations_are_checked(option: str, value: Any) -> None:
+    """A Client whose duration is none can't be made, and the error names the argument."""
+    options: dict[str, Any] = {option: value}
+    with pytest.raises(ConfigError, match=option):
+        Client("https://h.example", api_key=KEY, **options)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "3", True])
+def test_a_clients_rate_is_checked(value: Any) -> None:
+    """A Client whose rate is none can't be made, and the error says what a rate is."""
+    with pytest.raises(ConfigError, match="rate_limit must be a number of requests a second"):
+        Client("https://h.example", api_key=KEY, rate_limit=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "8", None])
+def test_a_clients_connections_are_checked(value: Any) -> None:
+    """A Client without a single connection can't be made."""
+    with pytest.raises(ConfigError, match="max_connections"):
+        Client("https://h.example", api_key=KEY, max_connections=value)
+
+
+def test_a_client_without_a_project_says_how_to_name_one() -> None:
+    """project() without any id names the three ways to give one."""
+    client = Client("https://h.example", api_key=KEY)
+    with pytest.raises(ConfigError, match="TESTVIBE_PROJECT"):
+        client.project()
+
+
+def test_the_files_say_what_nothing_else_says(user_file: Path) -> None:
+    """Without arguments and variables, the repository has the project, the user server and key."""
+    store(user_file, HOME, default=HOME)
+    place = state(user_file, 'project = "7f3c"')
+    assert load_settings(environment={}) == Settings(server=HOME, api_key=KEY, project="7f3c")
+    found = find_settings(environment={})
+    assert found.server == Setting(HOME, str(user_file))
+    assert found.api_key == Setting(KEY, str(user_file))
+    assert found.project == Setting("7f3c", str(place))
+
+
+def test_each_source_comes_before_the_next(user_file: Path) -> None:
+    """An argument beats a variable, a variable the repository, the repository the user's file."""
+    store(user_file, HOME, AWAY, default=HOME)
+    state(user_file, f'server = "{AWAY}"\nproject = "of the repository"')
+    environment = {
+        "TESTVIBE_SERVER": "https://variable.example",
+        "TESTVIBE_API_KEY": OTHER,
+        "TESTVIBE_PROJECT": "of the variable",
+    }
+    found = find_settings("https://argument.example", api_key=KEY, project="passed", environment={})
+    assert found.server == Setting("https://argument.example", "argument")
+    assert found.api_key == Setting(KEY, "argument")
+    assert found.project == Setting("passed", "argument")
+    found = find_settings(environment=environment)
+    assert found.server == Setting("https://variable.example", "TESTVIBE_SERVER")
+    assert found.api_key == Setting(OTHER, "TESTVIBE_API_KEY")
+    assert found.project == Setting("of the variable", "TESTVIBE_PROJECT")
+    found = find_settings(environment={})
+    assert found.server is not None
+    assert found.project is not None
+    assert (found.server.value, found.project.value) == (AWAY, "of the repository")
+
+
+def test_a_client_reads_the_files(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Client without arguments finds its server, its key and its project in the files."""
+    for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    store(user_file, HOME, default=HOME)
+    state(user_file, 'project = "7f3c"')
+    client = Client()
+    assert (client.server, client.project().id) == (HOME, "7f3c")
+
+
+def test_no_file_is_read_where_nothing_is_open(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With server, key and project given, a broken file is not even opened."""
+    state(user_file, "[[[")
+    user_file.write_text("[[[")
+    assert load_settings(HOME, api_key=KEY, project="p", environment={}).project == "p"
+    environment = {
+        "TESTVIBE_SERVER": HOME,
+        "TESTVIBE_API_KEY": KEY,
+        "TESTVIBE_PROJECT": "p",
+    }
+    assert load_settings(environment=environment).project == "p"
+    monkeypatch.setattr(_config_files, "user_file_path", lambda: pytest.fail("asked for the file"))
+    state(user_file, 'project = "q"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project == "q"
+
+
+def test_a_key_is_used_for_the_server_it_was_stored_for(user_file: Path) -> None:
+    """The key of one server is not sent to another, whoever names that."""
+    store(user_file, HOME, default=HOME)
+    for arguments, environment in (((AWAY,), {}), ((), {"TESTVIBE_SERVER": AWAY})):
+        assert find_settings(*arguments, environment=environment).api_key is None
+        with pytest.raises(ConfigError, match=f"no API key for {AWAY}"):
+            load_settings(*arguments, environment=environment)
+
+
+def test_one_stored_server_has_one_name(user_file: Path) -> None:
+    """A server is found in the user's file however it is written there."""
+    store(user_file, "HTTPS://Home.example:443/", default="https://HOME.example/")
+    assert load_settings(environment={}).server == HOME
+    state(user_file, 'server = "https://home.EXAMPLE"\nproject = "p"')
+    assert load_settings(environment={}) == Settings(server=HOME, api_key=KEY, project="p")
+
+
+@pytest.mark.parametrize("given", [{}, {"api_key": OTHER}, {"api_key": KEY, "project": "p"}])
+@pytest.mark.parametrize("environment", [{}, {"TESTVIBE_API_KEY": OTHER}])
+def test_a_repository_cant_send_a_key_elsewhere(
+    user_file: Path, given: dict[str, Any], environment: dict[str, str]
+) -> None:
+    """A server that only a cloned repository names gets no key at all, wherever the key is from."""
+    store(user_file, HOME, default=HOME)
+    place = state(user_file, f'server = "{AWAY}"\nproject = "p"')
+    with pytest.raises(ConfigError, match="a repository can't decide where") as caught:
+        load_settings(environment=environment, **given)
+    assert str(caught.value).startswith(f"{place}: you have not named the server {AWAY}")
+    user_file.unlink()
+    with pytest.raises(ConfigError, match="a repository can't decide where"):
+        load_settings(environment=environment, **given)
+
+
+@pytest.mark.parametrize(("stored", "default"), [((HOME, AWAY), HOME), ((HOME,), AWAY), ((), AWAY)])
+def test_a_repository_may_name_a_server_that_the_user_knows(
+    user_file: Path, stored: tuple[str, ...], default: str
+) -> None:
+    """A server that the user has a key for, or made the default, may be a repository's too."""
+    store(user_file, *stored, default=default)
+    state(user_file, f'server = "{AWAY}"')
+    settings = load_settings(api_key=OTHER, environment={})
+    assert (settings.server, settings.api_key) == (AWAY, OTHER)
+
+
+def test_a_project_belongs_to_its_server(user_file: Path) -> None:
+    """The project of a repository that names another server is not taken for this one's."""
+    place = state(user_file, f'server = "{AWAY}"\nproject = "p"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project is None
+    assert load_settings(f"{AWAY}:443", api_key=KEY, environment={}).project == "p"
+    place.write_text('project = "p"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project == "p"
+    place.write_text(f'server = "{HOME}"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project is None
+
+
+def test_a_project_is_found_without_a_server(user_file: Path) -> None:
+    """What is in force is told even where the rest is missing."""
+    state(user_file, 'project = "p"')
+    found = find_settings(environment={})
+    assert found.server is None
+    assert found.api_key is None
+    assert found.project is not None
+
+
+def test_a_key_that_others_can_read_is_refused(user_file: Path) -> None:
+    """A key in a file that others can read is not used, and the reason tells what to do."""
+    store(user_file, HOME, default=HOME, mode=0o644)
+    with pytest.raises(ConfigError, match="chmod 600") as caught:
+        load_settings(environment={})
+    assert str(caught.value).startswith(f"{user_file} can be read by others")
+    assert load_settings(api_key=OTHER, environment={}).api_key == OTHER
+
+
+@pytest.mark.parametrize(
+    ("environment", "text", "source"),
+    [
+        ({"TESTVIBE_SERVER": "nonsense"}, "", "TESTVIBE_SERVER: the server must be"),
+        ({"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": "x"}, "", "TESTVIBE_API_KEY: the API key"),
+        ({}, 'server = "nonsense"', "config.toml: the server must be"),
+        ({}, f'server = "{HOME}"\n[servers.nonsense]', "no API key"),
+        ({}, f'server = "{HOME}"\n[servers.x]\napi_key = "k"', "config.toml: the server must be"),
+        ({}, f'server = "{HOME}"\n[servers."{HOME}"]\napi_key = "k"', "config.toml: the API key"),
+    ],
+)
+def test_an_error_names_where_the_fault_is(
+    user_file: Path, environment: dict[str, str], text: str, source: str
+) -> None:
+    """What has the wrong form is named with the variable or the file that it came from."""
+    user_file.write_text(text)
+    user_file.chmod(0o600)
+    with pytest.raises(ConfigError, match=source):
+        load_settings(environment=environment)
+
+
+def test_the_key_is_in_no_repr_of_what_was_found() -> None:
+    """What was found can be logged, whatever stands in the place of a key."""
+    for key in (KEY, "hunter2"):
+        found = find_settings(HOME, api_key=key, environment={})
+        assert key[4:] not in repr(found)
+        assert "source='argument'" in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (KEY, "tvb_Ab3A…"),
+        (f"Bearer {KEY}\nand {OTHER}!", "Bearer tvb_Ab3A…\nand tvb_yyyy…!"),
+        (f"{KEY}trailing", "tvb_Ab3A…"),
+        ("tvb_… and tvb_short", "tvb_… and tvb_short"),
+    ],
+)
+def test_of_a_key_only_the_beginning_is_shown(text: str, shown: str) -> None:
+    """Each key in a text is cut down; what is none stays."""
+    assert masked(text) == shown
+
+
+def test_importing_reads_no_file_and_loads_no_toml() -> None:
+    """The package's import loads neither tomllib nor platformdirs, nor does a complete Client."""
+    script = (
+        "import sys; from testvibe_async import Client; "
+        f"Client('{HOME}', api_key='{KEY}', project='p'); "
+        "print({'tomllib', 'platformdirs'} & set(sys.modules))"
+    )
+    unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+    loaded = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=unmeasured
+    )
+    assert loaded.stdout == "set()\n"

@@ -1,0 +1,302 @@
+"""The table of operations, and how a call becomes a request."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testvibe_async._wire import endpoints as _endpoints
+from testvibe_async._wire.endpoints import (
+    ENDPOINTS,
+    Effect,
+    Request,
+    custom_request,
+    endpoint_overrides,
+)
+from testvibe_async._wire.protocol import Response, decode
+from testvibe_async.errors import (
+    ConfigError,
+)
+
+# Typed in from the contract: name, method, path, whether the route is documented, what it does.
+CONTRACT = [
+    ("list_projects", "GET", "/projects", True, "READS"),
+    ("get_project", "GET", "/projects/{project}", False, "READS"),
+    ("list_features", "GET", "/projects/{project}/features", True, "READS"),
+    ("get_feature", "GET", "/projects/{project}/features/{feature}", True, "READS"),
+    ("create_feature", "POST", "/projects/{project}/features", False, "CHANGES"),
+    ("update_feature", "PATCH", "/projects/{project}/features/{feature}", True, "CHANGES"),
+    ("delete_feature", "DELETE", "/projects/{project}/features/{feature}", False, "CHANGES"),
+    (
+        "generate_feature",
+        "POST",
+        "/projects/{project}/features/{feature}/generate",
+        True,
+        "DISPATCHES",
+    ),
+    (
+        "get_generation_status",
+        "GET",
+        "/projects/{project}/features/{feature}/generation",
+        True,
+        "READS",
+    ),
+    (
+        "get_generation_log",
+        "GET",
+        "/projects/{project}/features/{feature}/generation/log",
+        True,
+        "READS",
+    ),
+    (
+        "cancel_generation",
+        "POST",
+        "/projects/{project}/features/{feature}/generation/cancel",
+        False,
+        "CHANGES",
+    ),
+    ("run_feature", "POST", "/projects/{project}/features/{feature}/run", True, "DISPATCHES"),
+    ("list_runs", "GET", "/projects/{project}/runs", False, "READS"),
+    ("get_run", "GET", "/projects/{project}/runs/{run}", True, "READS"),
+    ("diagnose_run", "GET", "/projects/{project}/runs/{run}/diagnosis", True, "READS"),
+    ("get_run_artifacts", "GET", "/projects/{project}/runs/{run}/artifacts", True, "READS"),
+    ("list_files", "GET", "/projects/{project}/files", False, "READS"),
+    ("read_file", "GET", "/projects/{project}/files/content", True, "READS"),
+    ("write_file", "PUT", "/projects/{project}/files/content", True, "CHANGES"),
+    ("list_configs", "GET", "/projects/{project}/configs", False, "READS"),
+]
+
+URL = "https://testvibe.example/api/v1/ops/projects/p"
+RECEIVED = datetime(2026, 6, 10, 14, 0, 0, tzinfo=UTC)
+GET_FEATURE = ENDPOINTS["get_feature"].request(project="p", feature=12)
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Response:
+    """Return a response."""
+    return Response(
+        status=status,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        body=body,
+        url=URL,
+        received_at=RECEIVED,
+    )
+
+
+def request_for(operation: str) -> Request[Any]:
+    """Return a request for an operation, with any names in its path."""
+    endpoint = ENDPOINTS[operation]
+    names: dict[str, Any] = dict.fromkeys(_placeholders(endpoint.path), "x")
+    return endpoint.request(**names)
+
+
+def _placeholders(path: str) -> list[str]:
+    return [part.split("}")[0] for part in path.split("{")[1:]]
+
+
+def error_body(message: object, code: object = "some_code") -> bytes:
+    """Return an error document in the service's format."""
+    return json.dumps({"error": code, "message": message}).encode()
+
+
+def test_the_table_is_the_contract() -> None:
+    """The endpoint table has the contract's 20 requests, no fewer and no more."""
+    rows = [(e.name, e.method, e.path, e.is_documented, e.effect.name) for e in ENDPOINTS.values()]
+    assert sorted(rows) == sorted(CONTRACT)
+    assert list(ENDPOINTS) == [endpoint.name for endpoint in ENDPOINTS.values()]
+
+
+def test_reads_alone_are_repeatable() -> None:
+    """What is a GET in the table may be repeated, and nothing else."""
+    for endpoint in ENDPOINTS.values():
+        assert request_for(endpoint.name).is_repeatable == (endpoint.method == "GET")
+
+
+def test_a_request_is_built_from_its_parts() -> None:
+    """Placeholders are encoded; query parameters and members that are None are left out."""
+    request = ENDPOINTS["run_feature"].request(
+        project="7f3c", feature="a/b c", body={"config": None, "siteUrl": "https://s.example"}
+    )
+    assert request.method == "POST"
+    assert request.path == "/api/v1/ops/projects/7f3c/features/a%2Fb%20c/run"
+    assert request.body == {"siteUrl": "https://s.example"}
+    assert request.query == {}
+    listed = ENDPOINTS["list_runs"].request(project="p", query={"feature": None, "limit": 0})
+    assert listed.query == {"limit": "0"}
+    assert listed.body is None
+
+
+def test_an_empty_body_is_a_body() -> None:
+    """A body without members is sent as one, which a dispatch needs."""
+    request = ENDPOINTS["generate_feature"].request(project="p", feature=1, body={"siteUrl": None})
+    assert request.body == {}
+
+
+@given(name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_name_is_exactly_one_segment(name: str) -> None:
+    """Whatever a name holds, its segment is plain ASCII, no dots that lead away, and no more."""
+    path = ENDPOINTS["get_feature"].request(project="p", feature=name).path
+    start = "/api/v1/ops/projects/p/features/"
+    head, segment = path[: len(start)], path[len(start) :]
+    assert head == start
+    assert segment.isascii()
+    assert not set(segment) & set("/?#\\ {}")
+    assert segment not in {"", ".", ".."}
+    assert _percent_decoded(segment) == name
+
+
+def _percent_decoded(segment: str) -> str:
+    head, *parts = segment.split("%")
+    data = head.encode() + b"".join(bytes([int(p[:2], 16)]) + p[2:].encode() for p in parts)
+    return data.decode()
+
+
+@pytest.mark.parametrize("value", ["", True, None, 1.5, b"x", [], "\udc80"])
+def test_what_can_not_be_a_segment_is_refused(value: Any) -> None:
+    """A parameter that is neither a number nor a name is a ConfigError that names it."""
+    with pytest.raises(ConfigError, match="feature"):
+        ENDPOINTS["get_feature"].request(project="p", feature=value)
+
+
+def test_a_custom_request_is_what_it_says() -> None:
+    """A custom request has the method, path, query and body that it was given."""
+    request = custom_request("POST", "/a/b%20c", query={"x": 1, "y": None}, body={"z": 2})
+    assert (request.method, request.path) == ("POST", "/api/v1/ops/a/b%20c")
+    assert (request.query, request.body) == ({"x": "1"}, {"z": 2})
+    assert decode(request, answer(200, b'{"any": [1]}')) == {"any": [1]}
+
+
+@pytest.mark.parametrize(
+    ("method", "effect"), [("GET", Effect.READS), ("POST", Effect.CHANGES), ("PUT", Effect.CHANGES)]
+)
+def test_a_custom_get_alone_is_repeatable(method: str, effect: Effect) -> None:
+    """Of custom requests, a GET alone may be repeated."""
+    request = custom_request(method, "/x")
+    assert request.endpoint.effect is effect
+    assert request.is_repeatable == (method == "GET")
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 205])
+def test_a_custom_request_may_be_answered_without_a_body(status: int) -> None:
+    """A success without a body, such as 204, is None: it is no fault where nothing is promised."""
+    assert decode(custom_request("DELETE", "/x"), answer(status)) is None
+
+
+@pytest.mark.parametrize("method", ["get", "", "GET ", "G3T", "GET\r\nX: y", "GÉT"])
+def test_a_custom_method_is_a_word(method: str) -> None:
+    """What is no HTTP method is a ConfigError."""
+    with pytest.raises(ConfigError, match="method"):
+        custom_request(method, "/x")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "x",
+        "//x",
+        "/x/",
+        "/x//y",
+        "/x?y=1",
+        "/x#y",
+        "/x y",
+        "/x\r\nHost: evil",
+        "/é",
+        "/{x}",
+        "https://evil.example/x",
+        "/x\n",
+        pytest.param("/x\x00", id="NUL"),
+        "/x\x1b",
+        "/x\x7f",
+        "/..",
+        "/../../../admin",
+        "/x/./y",
+        "/x/..",
+        "/x/%2e%2E/y",
+        "/x/.%2e",
+    ],
+)
+def test_a_custom_path_stays_below_the_api(path: str) -> None:
+    """What is no path below `/api/v1/ops`, or could lead out of it, is a ConfigError."""
+    with pytest.raises(ConfigError, match="path"):
+        custom_request("GET", path)
+
+
+@pytest.mark.parametrize("path", ["/x", "/x/y.z", "/...", "/a%2F..%2Fb", "/x/%2E%2E%2E", "/~a;b=c"])
+def test_a_custom_path_may_be_any_below_the_api(path: str) -> None:
+    """A path of whole segments, percent-encoded by the caller, is sent as it is."""
+    assert custom_request("GET", path).path == f"/api/v1/ops{path}"
+
+
+ASSUMED = sorted(name for name, _, _, is_documented, _ in CONTRACT if not is_documented)
+
+
+@pytest.mark.parametrize("name", ASSUMED)
+def test_an_assumed_route_can_be_another(name: str) -> None:
+    """Each assumed operation takes another method and path, and stays the same otherwise."""
+    endpoint = ENDPOINTS[name]
+    places = "/".join(f"{{{place}}}" for place in reversed(_placeholders(endpoint.path)))
+    changed = endpoint_overrides({name: f"PUT /v2/{places}/else-where"})[name]
+    assert (changed.method, changed.path) == ("PUT", f"/v2/{places}/else-where")
+    assert changed.answer is endpoint.answer
+    assert changed.effect is endpoint.effect
+    assert changed.conflict is endpoint.conflict
+
+
+def test_no_overrides_change_nothing() -> None:
+    """Without other routes there are no other endpoints."""
+    assert endpoint_overrides({}) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no_such", "wait_for_run", "", *(name for name, *_, documented, _ in CONTRACT if documented)],
+)
+def test_a_documented_route_stays(name: str) -> None:
+    """A documented or unknown operation has no other route: the error names those that have."""
+    with pytest.raises(ConfigError, match="list_configs"):
+        endpoint_overrides({name: "GET /projects/{project}/x"})
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "",
+        "GET",
+        "/projects/{project}/runs",
+        "GET projects/{project}/runs",
+        "get /projects/{project}/runs",
+        "GET  /projects/{project}/runs",
+        "FETCH /projects/{project}/runs",
+        "GET /projects/{project}/runs ",
+        "GET /projects/{project}/runs\n",
+        "GET /projects/{project}/runs?x=1",
+        "GET /projects/{project}/runs/",
+        "GET /projects//{project}",
+        "GET /projects",
+        "GET /projects/{id}/runs",
+        "GET /projects/{project}/{run}",
+        "GET /projects/x{project}",
+        "GET https://evil.example/{project}",
+        "GET /projects/{project}/ü",
+        "GET /projects/{project}/../../x",
+        "GET /projects/{project}/.",
+    ],
+)
+def test_a_route_that_is_none_is_refused(route: str) -> None:
+    """A route without a method, a path, its placeholders, or with more than that is refused."""
+    with pytest.raises(ConfigError, match="list_runs"):
+        endpoint_overrides({"list_runs": route})
+
+
+def test_the_table_is_exported_whole() -> None:
+    """Every endpoint of the module is in the table under its own name."""
+    found = {
+        value.name for value in vars(_endpoints).values() if isinstance(value, _endpoints.Endpoint)
+    }
+    assert found == set(ENDPOINTS)

@@ -1,0 +1,329 @@
+"""How a response becomes a value or an error."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import NoneType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testvibe_async._wire.endpoints import (
+    ENDPOINTS,
+    Request,
+)
+from testvibe_async._wire.protocol import Response, decode
+from testvibe_async.errors import (
+    ConflictError,
+    FeatureBusyError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    GenerationInProgressError,
+    InvalidRequestError,
+    MalformedResponseError,
+    NotFoundError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    UnauthorizedError,
+)
+from testvibe_async.models import DispatchedRun, Feature, ProjectInfo
+
+URL = "https://testvibe.example/api/v1/ops/projects/p"
+RECEIVED = datetime(2026, 6, 10, 14, 0, 0, tzinfo=UTC)
+GET_FEATURE = ENDPOINTS["get_feature"].request(project="p", feature=12)
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Response:
+    """Return a response."""
+    return Response(
+        status=status,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        body=body,
+        url=URL,
+        received_at=RECEIVED,
+    )
+
+
+def refusal(
+    status: int, body: bytes = b"", *, operation: str = "get_feature", **headers: str
+) -> Any:
+    """Return the error that an answer to an operation is deciphered as."""
+    request = request_for(operation)
+    with pytest.raises(ResponseError) as caught:
+        decode(request, answer(status, body, **headers))
+    return caught.value
+
+
+def request_for(operation: str) -> Request[Any]:
+    """Return a request for an operation, with any names in its path."""
+    endpoint = ENDPOINTS[operation]
+    names: dict[str, Any] = dict.fromkeys(_placeholders(endpoint.path), "x")
+    return endpoint.request(**names)
+
+
+def _placeholders(path: str) -> list[str]:
+    return [part.split("}")[0] for part in path.split("{")[1:]]
+
+
+def error_body(message: object, code: object = "some_code") -> bytes:
+    """Return an error document in the service's format."""
+    return json.dumps({"error": code, "message": message}).encode()
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 299])
+def test_a_success_is_read(status: int) -> None:
+    """Any 2xx with the promised document is a value."""
+    body = b'{"id": 12, "name": "n"}'
+    assert decode(GET_FEATURE, answer(status, body)) == Feature(12, "n")
+
+
+def test_the_answer_of_each_kind_is_what_the_table_says() -> None:
+    """A list answer is a list, a dispatch its ids."""
+    projects = decode(ENDPOINTS["list_projects"].request(), answer(200, b'[{"id": "g"}]'))
+    assert projects == [ProjectInfo("g")]
+    run = ENDPOINTS["run_feature"].request(project="p", feature=1)
+    assert decode(run, answer(202, b'{"runId": 2, "featureId": 1}')) == DispatchedRun(2, 1)
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b"{}", b'{"ok": true}', b"null", b'"done"', b"[]"])
+@pytest.mark.parametrize(
+    "name", [name for name, endpoint in ENDPOINTS.items() if endpoint.answer is NoneType]
+)
+def test_a_mutation_is_done_once_it_is_acknowledged(name: str, body: bytes) -> None:
+    """Any success but one that says false is an acknowledgement."""
+    request = request_for(name)
+    assert decode(request, answer(200, body)) is None
+    assert decode(request, answer(204)) is None
+
+
+@pytest.mark.parametrize("body", [b'{"ok": false}', b"<html>Sign in</html>", b'{"ok": tr'])
+def test_a_mutation_is_not_done_where_the_success_says_so(body: bytes) -> None:
+    """A success that says false, or is no JSON, such as a proxy's page, is malformed."""
+    error = refusal(200, body, operation="write_file")
+    assert type(error) is MalformedResponseError
+    assert error.status == 200
+    assert error.problems
+
+
+def test_an_unreadable_success_says_what_is_wrong_and_where() -> None:
+    """A success of another shape is malformed, chained from the fault, with all problems."""
+    error = refusal(200, b'{"id": "12"}')
+    assert type(error) is MalformedResponseError
+    assert error.problems == ("expected an integer, got '12' at $.id", "missing or null at $.name")
+    assert "missing or null at $.name" in str(error)
+    assert (error.method, error.url, error.status) == ("GET", URL, 200)
+    assert error.__cause__ is not None
+
+
+def test_many_problems_are_counted_in_the_message() -> None:
+    """The message of a malformed answer shows three problems and the number of the others."""
+    error = refusal(200, b"[1, 2, 3, 4, 5]", operation="list_features")
+    assert len(error.problems) == 5
+    assert "(and 2 more)" in str(error)
+    assert "$[3]" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidRequestError),
+        (401, UnauthorizedError),
+        (402, ResponseError),
+        (403, ForbiddenError),
+        (404, NotFoundError),
+        (405, ResponseError),
+        (409, ConflictError),
+        (418, ResponseError),
+        (429, RateLimitedError),
+        (499, ResponseError),
+        (500, ServerError),
+        (502, ServerError),
+        (503, ServerError),
+        (504, ServerError),
+        (599, ServerError),
+        (300, ResponseError),
+        (304, ResponseError),
+        (100, ResponseError),
+    ],
+)
+def test_each_status_is_its_own_error(status: int, kind: type[ResponseError]) -> None:
+    """A status decides the class of the error, which holds all parts of the answer."""
+    error = refusal(status, error_body("The text.", "the_code"))
+    assert type(error) is kind
+    assert (error.status, error.method, error.url) == (status, "GET", URL)
+    if not 300 <= status < 400:
+        assert (error.code, error.message) == ("the_code", "The text.")
+        assert str(error) == f"GET {URL}: {status} the_code: The text."
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [
+        ("generate_feature", GenerationInProgressError),
+        ("run_feature", FeatureNotGeneratedError),
+        ("update_feature", FeatureBusyError),
+        ("delete_feature", FeatureBusyError),
+        ("cancel_generation", ConflictError),
+        ("create_feature", ConflictError),
+        ("write_file", ConflictError),
+        ("get_run", ConflictError),
+    ],
+)
+@pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
+def test_a_conflict_is_typed_by_the_call(
+    operation: str, kind: type[ConflictError], message: str
+) -> None:
+    """A 409 means what the call that got it says, whatever words came with it."""
+    assert type(refusal(409, error_body(message), operation=operation)) is kind
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (b"", None, "no body"),
+        (b"  \n ", None, "no body"),
+        (b"<html>\n <h1>502  Bad\tGateway</h1>", None, "<html> <h1>502 Bad Gateway</h1>"),
+        (b"plain words", None, "plain words"),
+        (b"[1, 2]", None, "[1, 2]"),
+        (b'"text"', None, '"text"'),
+        (b'{"message": "only words"}', None, "only words"),
+        (b'{"error": 7, "message": "m"}', None, '{"error": 7, "message": "m"}'),
+        (b'{"error": "conflict"}', None, '{"error": "conflict"}'),
+        (b"\xff\xfe\xfd", None, None),
+        (b'\xef\xbb\xbf{"error": "bom", "message": "after a BOM"}', "bom", "after a BOM"),
+    ],
+)
+def test_an_error_in_any_format_is_told_as_far_as_it_goes(
+    body: bytes, code: str | None, message: str | None
+) -> None:
+    """Code and message come from the service's format, or the beginning of the body is shown."""
+    error = refusal(500, body)
+    assert error.code == code
+    if message is None:
+        assert error.message
+    else:
+        assert error.message == message
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x1b[31mred", "a\r\nSet-Cookie: x", "a\x00b", "a\u202eb", "a\u2028b", "a\ud800b"]
+)
+def test_control_characters_never_reach_a_terminal(text: str) -> None:
+    """Text from outside is one printable line in an error, in message, code and redirect."""
+    error = refusal(400, error_body(text, text))
+    assert str(error).isprintable()
+    assert error.message.isprintable()
+    assert error.code.isprintable()
+    assert error.message.startswith("a")
+    assert str(refusal(302, Location=f"https://x.example/{text}")).isprintable()
+    assert str(refusal(500, text.encode(errors="surrogatepass"))).isprintable()
+
+
+def test_a_long_message_is_shown_in_part() -> None:
+    """The error of an endless message is short."""
+    assert len(refusal(400, error_body("x" * 100_000, "c" * 100_000)).message) == 200
+    assert len(str(refusal(500, b"y" * 100_000))) < 400
+
+
+def test_a_redirect_is_an_error_that_names_its_target() -> None:
+    """A 3xx is a ResponseError with the target, but without the target's query."""
+    error = refusal(302, b"<html>", Location="https://login.example/sso?token=secret#x")
+    assert type(error) is ResponseError
+    assert "https://login.example/sso" in error.message
+    assert "secret" not in str(error)
+    assert "not followed" in error.message
+    assert "nowhere" in refusal(304).message
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("1.5", 1.5),
+        ("007", 7.0),
+        ("999999999", 999_999_999.0),
+        ("Wed, 10 Jun 2026 14:00:30 GMT", 30.0),
+        ("Wed, 10 Jun 2026 16:00:30 +0200", 30.0),
+        ("Wed, 10 Jun 2026 13:00:00 GMT", 0.0),
+        ("Wednesday, 10-Jun-26 14:00:30 GMT", 30.0),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("+5", None),
+        ("nan", None),
+        ("inf", None),
+        ("-inf", None),
+        ("1e3", None),
+        ("0x10", None),
+        ("1_0", None),
+        ("5, 7", None),
+        ("\u0665", None),
+        ("Wed, 99 Jun 2026 14:00:30 GMT", None),
+        ("Wed, 10 Jun 2026 14:00:30 +9999999999", None),
+        ("Wed, 10 Jun 99999999999 14:00:30 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
+    """Retry-After is read as RFC 9110 has it, and anything else is no wish at all."""
+    assert refusal(429, Retry_After=value).retry_after == seconds
+    assert refusal(503, Retry_After=value).retry_after == seconds
+
+
+@pytest.mark.parametrize("digits", [10, 40, 400, 5000])
+def test_a_retry_after_of_ages_is_not_taken_for_none(digits: int) -> None:
+    """A number of seconds beyond all reason still asks for a rest, and never breaks out."""
+    retry_after = refusal(429, Retry_After="9" * digits).retry_after
+    assert retry_after is not None
+    assert retry_after > 120
+
+
+def test_a_date_is_counted_from_the_services_clock() -> None:
+    """A Retry-After date is measured against the answer's own Date, not against our clock."""
+    error = refusal(
+        429,
+        Date="Mon, 01 Jan 2024 00:00:00 GMT",
+        Retry_After="Mon, 01 Jan 2024 00:00:20 GMT",
+    )
+    assert error.retry_after == 20.0
+    broken = refusal(429, Date="x", Retry_After="Wed, 10 Jun 2026 14:00:30 GMT")
+    assert broken.retry_after == 30.0
+
+
+@given(st.text(max_size=40))
+def test_any_retry_after_is_a_rest_or_none(value: str) -> None:
+    """No text in Retry-After breaks out, or asks for less than nothing."""
+    seconds = refusal(429, Retry_After=value).retry_after
+    assert seconds is None or 0 <= seconds < float("inf")
+
+
+@given(st.integers(200, 599), st.binary(max_size=80), st.sampled_from(list(ENDPOINTS)))
+def test_any_answer_is_a_value_or_an_error(status: int, body: bytes, operation: str) -> None:
+    """Nothing that a server may answer raises anything but a ResponseError of one line."""
+    request = request_for(operation)
+    error: ResponseError | None = None
+    try:
+        decode(request, answer(status, body))
+    except ResponseError as caught:
+        error = caught
+    assert error is not None or status < 300
+    assert error is None or (error.status == status and str(error).isprintable())
+
+
+def test_the_date_is_the_services_clock_where_it_says() -> None:
+    """The instant of an answer is its Date, in UTC; there is none where it can't be read."""
+    dated = answer(200, Date="Mon, 01 Jan 2024 00:00:00 GMT")
+    assert dated.date == datetime(2024, 1, 1, tzinfo=UTC)
+    naive = answer(200, Date="Mon, 01 Jan 2024 00:00:00 -0000")
+    assert naive.date == datetime(2024, 1, 1, tzinfo=UTC)
+    assert answer(200).date is answer(200, Date="x").date is None
+
+
+def test_a_body_is_in_no_repr() -> None:
+    """The repr of a response holds no body, which may be large."""
+    assert "needle" not in repr(answer(200, b"needle"))

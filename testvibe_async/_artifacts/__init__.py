@@ -1,0 +1,9 @@
+"""Downloads of the files that a run left.
+
+The door: `Downloader`, and `safe_paths` for whatever else puts a name from outside on a disk.
+"""
+
+from testvibe_async._artifacts.downloader import Downloader
+from testvibe_async._artifacts.safe_paths import safe_paths
+
+__all__ = ["Downloader", "safe_paths"]

@@ -1,0 +1,44 @@
+"""Where the service is and who we are, and the form that arguments must have."""
+
+from testvibe_async._config.files import (
+    REPOSITORY_FILE,
+    find_repository,
+    read_repository_file,
+    read_user_file,
+    user_file_path,
+)
+from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
+from testvibe_async._config.validate import (
+    is_loopback,
+    masked,
+    require_api_key,
+    require_count,
+    require_encrypted,
+    require_kind,
+    require_rate,
+    require_seconds,
+    require_timeout,
+    server_name,
+)
+
+__all__ = [
+    "REPOSITORY_FILE",
+    "Setting",
+    "Settings",
+    "find_repository",
+    "find_settings",
+    "is_loopback",
+    "load_settings",
+    "masked",
+    "read_repository_file",
+    "read_user_file",
+    "require_api_key",
+    "require_count",
+    "require_encrypted",
+    "require_kind",
+    "require_rate",
+    "require_seconds",
+    "require_timeout",
+    "server_name",
+    "user_file_path",
+]

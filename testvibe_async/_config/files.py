@@ -1,0 +1,221 @@
+"""The files that settings come from: a repository's own, and the user's.
+
+Decides where they are, what they may hold, and what is refused; never which of them is in force. It
+reads, and does not write.
+
+A repository's file is for all who clone it: it names a project, perhaps a server, and never a key.
+The user's file holds the keys, each for one server, and so may be readable by nobody else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from attrs import field, frozen
+
+from testvibe_async._config.validate import masked
+from testvibe_async.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "REPOSITORY_FILE",
+    "RepositoryFile",
+    "UserFile",
+    "find_repository",
+    "read_repository_file",
+    "read_user_file",
+    "user_file_path",
+]
+
+REPOSITORY_FILE = ".testvibe-async.toml"
+"""The name of a repository's file."""
+
+MAX_REPOSITORY_CHARACTERS = 8192
+"""It holds two names, and may be hostile: a longer one takes minutes to parse."""
+
+MAX_USER_CHARACTERS = 2**20
+
+Table: TypeAlias = dict[str, Any]
+
+
+@frozen(kw_only=True)
+class RepositoryFile:
+    """What a repository says of itself."""
+
+    path: Path
+    server: str | None = None
+    project: str | None = None
+
+
+@frozen(kw_only=True)
+class UserFile:
+    """What the user stored on this machine."""
+
+    path: Path
+    server: str | None = None
+    """The server where none is named."""
+
+    api_keys: Mapping[str, str] = field(factory=dict[str, str], repr=False)
+    """The key of each server, by the server's address as it was written."""
+
+    is_private: bool = True
+    """Whether nobody else can read it."""
+
+
+def read_repository_file() -> RepositoryFile | None:
+    """Read the file of the repository in which this process works; None where there is none.
+
+    The nearest one counts, from the working directory up to the root of the repository. Outside of
+    a repository only the working directory is looked at: what is above may be anybody's.
+
+    Raises:
+        ConfigError: It can't be read, or holds what it must not.
+    """
+    path = next((path for path in _candidates() if _is_file(path)), None)
+    if path is None:
+        return None
+    text, _ = _read(path, max_characters=MAX_REPOSITORY_CHARACTERS)
+    table = _parse(path, text)
+    if "api_key" in table or "servers" in table or masked(text) != text:
+        raise ConfigError(
+            f"{path} holds an API key, and others read what is in a repository: revoke the key, "
+            "remove it from the file, and store a new one with 'testvibe-async login'"
+        )
+    _require_known(path, table, "server", "project")
+    return RepositoryFile(
+        path=path, server=_text(path, table, "server"), project=_text(path, table, "project")
+    )
+
+
+def find_repository() -> Path | None:
+    """Return the root of the repository in which this process works; None outside of one."""
+    return next((path for path in _upward() if _exists(path / ".git")), None)
+
+
+def user_file_path() -> Path | None:
+    """Return where the user's file is or would be; None without the package platformdirs."""
+    try:
+        # It is of the extra `cli`, and few programs have no settings of their own.
+        from platformdirs import user_config_path  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return None
+    return user_config_path("testvibe-async", appauthor=False) / "config.toml"
+
+
+def read_user_file() -> UserFile | None:
+    """Read the user's file; None where there is none.
+
+    Raises:
+        ConfigError: It can't be read, or holds what it must not.
+    """
+    path = user_file_path()
+    if path is None or not _is_file(path):
+        return None
+    text, mode = _read(path, max_characters=MAX_USER_CHARACTERS)
+    table = _parse(path, text)
+    _require_known(path, table, "server", "servers")
+    servers = _table(path, table.get("servers", {}), "servers")
+    return UserFile(
+        path=path,
+        server=_text(path, table, "server"),
+        api_keys={
+            server: key
+            for server, entry in servers.items()
+            if (key := _api_key(path, server, entry)) is not None
+        },
+        # Elsewhere the mode says nothing; a user's own folder is private there by default.
+        is_private=os.name != "posix" or not mode & (stat.S_IRWXG | stat.S_IRWXO),
+    )
+
+
+def _candidates() -> list[Path]:
+    folders, root = _upward(), find_repository()
+    within = folders[:1] if root is None else folders[: folders.index(root) + 1]
+    return [folder / REPOSITORY_FILE for folder in within]
+
+
+def _upward() -> list[Path]:
+    """Return the working directory and all above it; nothing where it was deleted."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        return []
+    return [here, *here.parents]
+
+
+def _exists(path: Path) -> bool:
+    """Say whether something is there; what we may not see is not there for us."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    return _exists(path) and path.is_file()
+
+
+def _read(path: Path, *, max_characters: int) -> tuple[str, int]:
+    """Return a file's text and its mode."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text, mode = file.read(max_characters + 1), os.fstat(file.fileno()).st_mode
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{path} is not TOML: it is not UTF-8"
+        ) from None  # the cause holds all of the file
+    if len(text) > max_characters:
+        raise ConfigError(f"{path} is no file of settings: it has over {max_characters} characters")
+    return text, mode
+
+
+def _parse(path: Path, text: str) -> Table:
+    # Its import costs more than making a client, and most clients read no file.
+    import tomllib  # noqa: PLC0415
+
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also of a number that is too long
+        raise ConfigError(
+            f"{path} is not TOML: {masked(str(error))}"
+        ) from None  # from Python 3.14 on the cause holds all of the file
+
+
+def _require_known(path: Path, table: Table, *known: str, where: str = "") -> None:
+    for name in table.keys() - set(known):
+        similar = get_close_matches(name, known, n=1)
+        right = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(known)}"
+        raise ConfigError(f"{path}: unknown key {masked(name)!r}{where}; {right}")
+
+
+def _text(path: Path, table: Table, name: str, where: str = "") -> str | None:
+    value = table.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        what = "an empty one" if value == "" else type(value).__name__
+        raise ConfigError(
+            f"{path}: {name}{where} must be a string with something in it, not {what}"
+        )
+    return value
+
+
+def _table(path: Path, value: object, name: str) -> Table:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: {name} must be a table, not {type(value).__name__}")
+    return cast("Table", value)
+
+
+def _api_key(path: Path, server: str, entry: object) -> str | None:
+    where = f' of [servers."{server}"]'
+    table = _table(path, entry, f'servers."{server}"')
+    _require_known(path, table, "api_key", where=where)
+    return _text(path, table, "api_key", where)

@@ -1,0 +1,232 @@
+"""Where the service is and who we are: arguments, the environment, the repository, the user.
+
+Decides which of them is in force and what is valid, before anything is sent, and names the fault.
+It does no I/O but to read `os.environ` and, where arguments and environment leave something open,
+the files of `_config_files`.
+
+A key goes only to a server that whoever has the key has named: by an argument, by the environment,
+or in the user's own file. A repository may name a server too, but one that only the repository
+names is refused, for anybody can write a repository.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from testvibe_async._config.files import read_repository_file, read_user_file
+from testvibe_async._config.validate import require_api_key, require_encrypted, server_name
+from testvibe_async.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from testvibe_async._config.files import RepositoryFile, UserFile
+
+__all__ = ["FoundSettings", "Setting", "Settings", "find_settings", "load_settings"]
+
+ARGUMENT = "argument"
+"""The source of what was passed."""
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What a client needs to know, checked."""
+
+    server: str
+    """Scheme and host, with a port where it is not the scheme's own; no slash at the end."""
+
+    api_key: str = field(repr=False)
+    project: str | None
+    """The id of the project to use where none is named."""
+
+
+@frozen
+class Setting:
+    """One setting that is in force."""
+
+    value: str = field(repr=False)
+    """The setting itself; in no repr, for it may be a key."""
+
+    source: str
+    """Where it came from: `argument`, the name of a variable, or the path of a file."""
+
+    @property
+    def prefix(self) -> str:
+        """What an error about it begins with."""
+        return "" if self.source == ARGUMENT else f"{self.source}: "
+
+
+@frozen(kw_only=True)
+class FoundSettings:
+    """The settings that are in force, each with its source; None where there is none."""
+
+    server: Setting | None
+    api_key: Setting | None
+    project: Setting | None
+
+
+def load_settings(
+    server: str | None = None,
+    *,
+    api_key: str | None = None,
+    project: str | None = None,
+    allow_http: bool = False,
+    environment: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Gather the settings that a client needs.
+
+    Args:
+        server: Scheme and host; else `TESTVIBE_SERVER`, else what the files name.
+        api_key: The key; else `TESTVIBE_API_KEY`, else the one that the user stored for the server.
+        project: A project's id; else `TESTVIBE_PROJECT`, else the repository's, else none.
+        allow_http: Whether the key may travel unencrypted to other hosts than this one.
+        environment: The variables.
+
+    Raises:
+        ConfigError: One is missing, or not of the form that it must have.
+    """
+    found = find_settings(server, api_key=api_key, project=project, environment=environment)
+    if found.server is None:
+        raise ConfigError(
+            "no server: pass Client('https://…'), set TESTVIBE_SERVER, or run testvibe-async login"
+        )
+    if found.api_key is None:
+        raise ConfigError(
+            f"no API key for {found.server.value}: pass Client(api_key='tvb_…'), "
+            "set TESTVIBE_API_KEY, or run testvibe-async login"
+        )
+    require_api_key(found.api_key.value, found.api_key.prefix)
+    require_encrypted(found.server.value, allow_http=allow_http)
+    return Settings(
+        server=found.server.value,
+        api_key=found.api_key.value,
+        project=found.project.value if found.project else None,
+    )
+
+
+def find_settings(
+    server: str | None = None,
+    *,
+    api_key: str | None = None,
+    project: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> FoundSettings:
+    """Find which settings are in force and where each comes from, complete or not.
+
+    Args:
+        server: See `load_settings`, as for the others.
+        api_key: It is not checked here.
+        project: Nor is this.
+        environment: The variables.
+
+    Raises:
+        ConfigError: The server has not the form of one; a file can't be read, or holds what it must
+            not; the key's file can be read by others; or only the repository names the server.
+    """
+    files = _Files()
+    place = (
+        _given("server", server, "TESTVIBE_SERVER", environment)
+        or files.repository_server
+        or files.user_server
+    )
+    if place is not None:
+        place = Setting(server_name(place.value, place.prefix), place.source)
+    key = _given("api_key", api_key, "TESTVIBE_API_KEY", environment)
+    if key is None and place is not None:
+        key = files.api_key(place.value)
+    return FoundSettings(
+        server=place,
+        api_key=key,
+        project=_given("project", project, "TESTVIBE_PROJECT", environment) or files.project(place),
+    )
+
+
+def _given(
+    name: str, argument: str | None, variable: str, environment: Mapping[str, str]
+) -> Setting | None:
+    """Return what an argument or a variable says; one that is empty says nothing."""
+    if argument is not None and not isinstance(argument, str):
+        # Not shown: it may be a key.
+        raise ConfigError(f"{name} must be a text, not of the type {type(argument).__name__}")
+    if argument:
+        return Setting(argument, ARGUMENT)
+    return Setting(value, variable) if (value := environment.get(variable)) else None
+
+
+class _Files:
+    """What the files say, each read when it is first asked for."""
+
+    @cached_property
+    def _repository(self) -> RepositoryFile | None:
+        return read_repository_file()
+
+    @cached_property
+    def _user(self) -> UserFile | None:
+        return read_user_file()
+
+    @property
+    def repository_server(self) -> Setting | None:
+        """The server that the repository names, if the user knows it too."""
+        if self._repository is None or self._repository.server is None:
+            return None
+        setting = _from(self._repository.path, self._repository.server)
+        server = server_name(setting.value, setting.prefix)
+        if server not in self._known_servers:
+            raise ConfigError(
+                f"{setting.prefix}you have not named the server {server} yourself, and a "
+                "repository can't decide where an API key is sent: if it is right, log in to it "
+                "with testvibe-async login, or set TESTVIBE_SERVER"
+            )
+        return setting
+
+    @property
+    def user_server(self) -> Setting | None:
+        """The server that the user logged in to last."""
+        if self._user is None or self._user.server is None:
+            return None
+        return _from(self._user.path, self._user.server)
+
+    def api_key(self, server: str) -> Setting | None:
+        """Return the key that the user stored for one server."""
+        if self._user is None or (key := self._api_keys.get(server)) is None:
+            return None
+        if not self._user.is_private:
+            raise ConfigError(
+                f"{self._user.path} can be read by others, so the API key in it is not used: "
+                "make it private with chmod 600, and revoke the key if others use this machine"
+            )
+        return _from(self._user.path, key)
+
+    def project(self, server: Setting | None) -> Setting | None:
+        """Return the repository's project, unless it is one of another server."""
+        if self._repository is None or self._repository.project is None:
+            return None
+        setting = _from(self._repository.path, self._repository.project)
+        named = self._repository.server
+        is_elsewhere = (
+            named is not None
+            and server is not None
+            and server_name(named, setting.prefix) != server.value
+        )
+        return None if is_elsewhere else setting
+
+    @property
+    def _known_servers(self) -> set[str]:
+        default = self.user_server
+        return {*self._api_keys, *([server_name(default.value, default.prefix)] if default else [])}
+
+    @cached_property
+    def _api_keys(self) -> dict[str, str]:
+        if self._user is None:
+            return {}
+        prefix = f"{self._user.path}: "
+        return {server_name(name, prefix): key for name, key in self._user.api_keys.items()}
+
+
+def _from(path: Path, value: str) -> Setting:
+    return Setting(value, str(path))

@@ -1,0 +1,87 @@
+"""When a call is tried again, and how long all traffic pauses. Pure: no clock, no I/O, no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+from attrs.validators import ge, instance_of, lt
+
+from testvibe_async.errors import (
+    NotSentError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["RetryPolicy", "pause_seconds", "retry_delay"]
+
+MAX_PAUSE = 120.0
+"""Seconds that a `Retry-After` may hold us up, whatever it asks for."""
+
+_seconds: list[Callable[[Any, Any, Any], Any]] = [
+    instance_of((int, float)),
+    ge(0),
+    lt(float("inf")),
+]
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """How a call that failed on the way is repeated.
+
+    Reads are repeated after a lost connection, a time-out, a 429 or a 5xx. All else only where the
+    service provably did not act: it could not be reached, or it answered 429 with `Retry-After`.
+    """
+
+    attempts: int = field(default=4, validator=[instance_of(int), ge(1)])
+    """How often a call is tried in all, 1 or more."""
+
+    base_delay: float = field(default=0.5, validator=_seconds)
+    """Seconds: the longest first delay. It doubles each time, and each is drawn at random below."""
+
+    max_delay: float = field(default=8.0, validator=_seconds)
+    """Seconds: what no delay exceeds, but for one that the service asks for."""
+
+
+def retry_delay(
+    error: TransportError | ResponseError,
+    attempt: int,
+    *,
+    policy: RetryPolicy,
+    is_repeatable: bool,
+    random: Callable[[], float],
+) -> float | None:
+    """Return the seconds to wait before another attempt, or None where it must not be made.
+
+    Args:
+        error: What came of the last attempt.
+        attempt: Its number, from 1.
+        policy: How often, and how fast.
+        is_repeatable: Whether the service may see the request twice without harm.
+        random: Draws a number from 0 to 1.
+    """
+    if attempt >= policy.attempts or not _may_retry(error, is_repeatable=is_repeatable):
+        return None
+    longest = min(policy.max_delay, policy.base_delay * 2.0 ** min(attempt - 1, 64))
+    return max(longest * random(), pause_seconds(error) or 0.0)
+
+
+def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) -> bool:
+    if isinstance(error, NotSentError):
+        return True
+    if isinstance(error, RateLimitedError):
+        return is_repeatable or error.retry_after is not None
+    return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)
+
+
+def pause_seconds(error: Exception) -> float | None:
+    """Return how long all traffic should rest after this error; None where it need not."""
+    if not isinstance(error, RateLimitedError | ServerError) or error.retry_after is None:
+        return None
+    return min(error.retry_after, MAX_PAUSE) if error.status in {429, 503} else None

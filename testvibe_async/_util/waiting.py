@@ -1,0 +1,58 @@
+"""Waiting: for what must come to its end whoever cancels the wait, and for work in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["offload", "wait_uncancelled"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LARGE_BYTES = 2**20
+"""From this size on a document is read in a thread: it takes a tenth of a second, a hostile one
+half of one."""
+
+
+async def offload(size_bytes: int, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a pure function: here, or in a thread where its input is large.
+
+    Args:
+        size_bytes: The size of the input. A small one is read at once: a thread costs more.
+        read: The function. It touches nothing that the event loop's thread may change.
+        args: Passed on.
+        kwargs: Passed on.
+    """
+    if size_bytes < LARGE_BYTES:
+        return read(*args, **kwargs)
+    return await asyncio.to_thread(read, *args, **kwargs)
+
+
+async def wait_uncancelled(work: Iterable[asyncio.Future[Any]], *, until: float = inf) -> None:
+    """Wait for tasks or futures to end. A cancellation is delivered after that.
+
+    Neither `asyncio.shield` nor, for a task's own `cancel`, anyio's shield waits.
+
+    Args:
+        work: What must end. It is not cancelled.
+        until: When to stop waiting, by the loop's clock; infinity for never.
+    """
+    loop = asyncio.get_running_loop()
+    work = list(work)
+    cancellation = None
+    with anyio.CancelScope(shield=True):
+        while (pending := [each for each in work if not each.done()]) and until > loop.time():
+            seconds = None if until == inf else until - loop.time()
+            try:
+                await asyncio.wait(pending, timeout=seconds)
+            except asyncio.CancelledError as error:
+                cancellation = error
+    if cancellation is not None:
+        raise cancellation
