@@ -14,6 +14,9 @@ pytest_plugins = ["pytester"]
 
 CHEAP = {
     "testvibe_async",
+    "testvibe_async._util",
+    "testvibe_async._util.text",
+    "testvibe_async._util.version",
     "testvibe_async.pytest_plugin",
     "testvibe_async.pytest_plugin.declaration",
 }
