@@ -1,7 +1,8 @@
 """Batches: many dispatches at once, each result as it comes.
 
-Decides how many operations are in flight, and keeps one item for each feature asked for, whatever
-became of it. It dispatches by a few tasks and waits by none: the poller tells it of each end.
+Decides how many operations are in flight, and makes one item for each feature asked for, whether it
+was dispatched or not. It dispatches with a few tasks and waits with none: the poller notifies it of
+each completion.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import frozen
 
-from testvibe_async._http import Delivery
+from testvibe_async._http import SendState, Submission
 from testvibe_async._polling import CompletionListener, Mailbox
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
     from types import TracebackType
 
-    from testvibe_async._polling import Poller, State
+    from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
@@ -53,17 +54,17 @@ class Batch(Generic[SnapshotT]):
     """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
 
     Await it for all items, in the order asked. Or open it with `async with` and iterate over it for
-    each item as it comes. Leaving early dispatches no more; what is dispatched goes on at the
-    service, and `in_flight` names it. One feature that can't start is an item with its error.
+    each item as it completes. Leaving early dispatches no more; what is dispatched goes on at the
+    service, and `in_flight` names it. A feature that can't start is an item with its error.
 
-    When its time is over, all that is left comes at once: what goes on as items with a
-    `WaitTimeoutError`, what was not dispatched as items without anything.
+    At the time-out all that is left comes at once: what goes on as items with a `WaitTimeoutError`,
+    what was not dispatched as items without ref, outcome and error.
     """
 
     def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
         self,
         jobs: Callable[[], Awaitable[Sequence[Job]]],
-        dispatch: Callable[[Job, float | None, Delivery], Awaitable[Operation[SnapshotT]]],
+        dispatch: Callable[[Job, float | None, Submission], Awaitable[Operation[SnapshotT]]],
         *,
         poller: Poller,
         max_in_flight: int,
@@ -77,37 +78,37 @@ class Batch(Generic[SnapshotT]):
         self._dispatchers = min(max_in_flight, DISPATCHES_AT_ONCE)
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
-        self._is_begun = False
+        self._is_open = False
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_time_over = False
+        self._is_timed_out = False
         self._jobs: Sequence[Job] = ()
         self._waiting: deque[int] = deque()
         self._operations: dict[int, Operation[SnapshotT]] = {}
         self._generations: dict[int, Ref] = {}
-        """What runs waited for that were called back before they were dispatched."""
-        self._watcher = CompletionListener(self)
-        self._waited: dict[State[Any], list[int]] = {}
-        """What is in flight: mostly one place each, several where they joined one generation."""
+        """The generations of runs that were withdrawn while they waited for their tests."""
+        self._listener = CompletionListener(self._complete)
+        self._waited: dict[PolledOperation[Any], list[int]] = {}
+        """What is in flight: one place each, or several that joined the same generation."""
         self._items: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
         self._verdicts: Counter[Verdict] = Counter()
         self._left = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._deliveries: dict[asyncio.Task[Any], Delivery] = {}
+        self._submissions: dict[asyncio.Task[Any], Submission] = {}
 
     def __repr__(self) -> str:
-        """Say how its features stand."""
+        """Summarize its features."""
         return f"<Batch: {self.summary}>"
 
     @property
     def refs(self) -> list[Ref]:
-        """The names of all that is dispatched so far, in the order asked."""
+        """The refs of all that is dispatched so far, in the order asked."""
         return self._refs(lambda _: True)
 
     @property
     def in_flight(self) -> list[Ref]:
-        """The names of what is dispatched and not over, as far as it was seen."""
+        """The refs of what is dispatched and not over, as last seen."""
         return self._refs(lambda operation: not operation.done)
 
     def _refs(self, is_meant: Callable[[Operation[SnapshotT]], bool]) -> list[Ref]:
@@ -116,7 +117,7 @@ class Batch(Generic[SnapshotT]):
 
     @property
     def summary(self) -> BatchSummary:
-        """How many stand how, at this moment."""
+        """How many features have which verdict, at this moment."""
         count = self._verdicts
         waited = sum(map(len, self._waited.values()))
         return BatchSummary(
@@ -140,17 +141,17 @@ class Batch(Generic[SnapshotT]):
         return [items[place] for place in sorted(items)]
 
     async def __aenter__(self) -> Self:
-        """Begin to dispatch. Asks for the list of features where none were named.
+        """Start to dispatch. Lists the project's features first where none were named.
 
         Raises:
-            ConfigError: It was begun before. A batch runs once.
-            WaitTimeoutError: The time was over before the features were listed.
+            ConfigError: It was opened before. A batch runs once.
+            WaitTimeoutError: The time-out came before the features were listed.
         """
-        if self._is_begun:
+        if self._is_open:
             raise ConfigError(
                 "this batch was begun before: make another, or keep the items of this one"
             )
-        self._is_begun = True
+        self._is_open = True
         self._began = asyncio.get_running_loop().time()
         if self._timeout is not None:
             self._deadline = self._began + self._timeout
@@ -164,7 +165,7 @@ class Batch(Generic[SnapshotT]):
         self._left = len(self._jobs)
         self._waiting.extend(range(self._left))
         if self._deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._end_the_time)
+            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._time_out)
         for _ in range(min(self._dispatchers, self._left)):
             task = asyncio.create_task(self._keep_dispatching(), name="testvibe_async batch")
             task.add_done_callback(lambda _: self._items.wake())
@@ -177,7 +178,7 @@ class Batch(Generic[SnapshotT]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Dispatch no more, and ask for no more looks. Cancels nothing at the service.
+        """Dispatch no more, and ask for no more polls. Cancels nothing at the service.
 
         Dispatches that are under way get up to 10 s to end, so that `refs` is complete.
         """
@@ -193,8 +194,8 @@ class Batch(Generic[SnapshotT]):
             for task in self._tasks:
                 task.cancel()
             self._verdicts[Verdict.IN_FLIGHT] = self.summary.in_flight
-            for state in self._waited:
-                state.unwatch(self._watcher)
+            for polled in self._waited:
+                polled.discard(self._listener)
             self._waited.clear()
             self._items.wake()
 
@@ -204,7 +205,7 @@ class Batch(Generic[SnapshotT]):
         Raises:
             ConfigError: It was not opened with `async with`.
         """
-        if not self._is_begun:
+        if not self._is_open:
             raise ConfigError("open the batch with 'async with' before you iterate over it")
         return self
 
@@ -227,7 +228,7 @@ class Batch(Generic[SnapshotT]):
         return None
 
     async def _keep_dispatching(self) -> None:
-        """Dispatch what waits, whenever there is a place in flight."""
+        """Dispatch what waits, whenever fewer than `max_in_flight` are in flight."""
         while self._waiting:
             await self._places.acquire()
             if not self._waiting:
@@ -239,20 +240,20 @@ class Batch(Generic[SnapshotT]):
                 self._end(place, error)
 
     async def _begin(self, place: int) -> Operation[SnapshotT] | None:
-        """Dispatch one; None where it was called back before it was sent."""
+        """Dispatch one; None where it was withdrawn before it was sent."""
         task = asyncio.current_task()
         assert task is not None
-        delivery = self._deliveries[task] = Delivery()
+        submission = self._submissions[task] = Submission()
         try:
-            return await self._dispatch(self._jobs[place], self._deadline, delivery)
+            return await self._dispatch(self._jobs[place], self._deadline, submission)
         except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
-            if delivery.begun is not None:
-                self._generations[place] = delivery.begun
-            if isinstance(error, WaitTimeoutError) or not delivery.is_abandoned:
+            if submission.ref is not None:
+                self._generations[place] = submission.ref
+            if isinstance(error, WaitTimeoutError) or not submission.is_abandoned:
                 raise
             return None
         finally:
-            del self._deliveries[task]
+            del self._submissions[task]
 
     def _keep(self, place: int, operation: Operation[SnapshotT] | None) -> None:
         """Wait for what was dispatched, if it was, and is not over."""
@@ -261,59 +262,59 @@ class Batch(Generic[SnapshotT]):
         if operation is None or operation.done:
             self._end(place)
         else:
-            self._watch(place, self._poller.state(operation.ref))
+            self._wait_for(place, self._poller.operation(operation.ref))
 
-    def _watch(self, place: int, state: State[Any]) -> None:
-        self._poller.watch(state, self._watcher)
-        self._waited.setdefault(state, []).append(place)
-        if self._is_time_over:
-            self._stop_waiting_for(state)
+    def _wait_for(self, place: int, polled: PolledOperation[Any]) -> None:
+        self._poller.listen(polled, self._listener)
+        self._waited.setdefault(polled, []).append(place)
+        if self._is_timed_out:
+            self._stop_waiting_for(polled)
 
-    def _end_the_time(self) -> None:
+    def _time_out(self) -> None:
         """Dispatch no more, and wait for nothing that is in flight."""
-        self._is_time_over = True
-        self._skip_waiting(is_time_over=True)
-        for state in list(self._waited):
-            self._stop_waiting_for(state)
+        self._is_timed_out = True
+        self._skip_waiting(is_timed_out=True)
+        for polled in list(self._waited):
+            self._stop_waiting_for(polled)
 
-    def _stop_waiting_for(self, state: State[Any]) -> None:
-        state.unwatch(self._watcher)
+    def _stop_waiting_for(self, polled: PolledOperation[Any]) -> None:
+        polled.discard(self._listener)
         elapsed = asyncio.get_running_loop().time() - self._began
-        for place in self._waited.pop(state):
-            ref = self._operations[place].ref
-            self._end(place, WaitTimeoutError(ref=ref, status=state.status, elapsed=elapsed))
+        for place in self._waited.pop(polled):
+            ref, status = self._operations[place].ref, polled.state.status
+            self._end(place, WaitTimeoutError(ref=ref, status=status, elapsed=elapsed))
 
-    def _skip_waiting(self, *, is_time_over: bool = False) -> None:
-        """Dispatch no more: call back what was not sent, and free those that wait for a place.
+    def _skip_waiting(self, *, is_timed_out: bool = False) -> None:
+        """Dispatch no more: withdraw what was not sent, and free the tasks that wait for a place.
 
         Args:
-            is_time_over: Whether it is for that. What still waits for a generation is then left
-                alone: it has the same deadline, and tells of it by itself.
+            is_timed_out: Whether the reason is the time-out. A dispatch that waits for a generation
+                is then left alone: it has the same deadline, and ends with an error of its own.
         """
-        for task, delivery in self._deliveries.items():
-            delivery.is_abandoned = True
-            if not (delivery.may_have_arrived if delivery.is_under_way else is_time_over):
+        for task, submission in self._submissions.items():
+            submission.is_abandoned = True
+            is_pending = submission.state is SendState.PENDING
+            if is_pending or (submission.state is not SendState.SENT and not is_timed_out):
                 task.cancel()
         while self._waiting:
             self._finish(self._waiting.popleft(), error=None)
         for _ in self._tasks:
             self._places.release()
 
-    def put(self, item: tuple[State[Any], VibeError | None], /) -> None:
-        """Hear of an end from the poller."""
-        state, error = item
-        for place in self._waited.pop(state):
+    def _complete(self, polled: PolledOperation[Any], error: VibeError | None) -> None:
+        """Take an operation that is over, or can't be observed, from the poller."""
+        for place in self._waited.pop(polled):
             self._end(place, error)
 
     def _end(self, place: int, error: VibeError | None = None) -> None:
-        """Make room for the next, if there is to be one."""
+        """Finish one, and make room for the next."""
         self._places.release()
         verdict = self._finish(place, error)
         if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR}:
             self._skip_waiting()
 
     def _finish(self, place: int, error: VibeError | None) -> Verdict:
-        """Hand out what became of one."""
+        """Make the item of one."""
         job, operation = self._jobs[place], self._operations.get(place)
         ref = self._generations.get(place) if operation is None else operation.ref
         item: BatchItem[SnapshotT] = BatchItem(

@@ -1,11 +1,10 @@
 """The client: the page to read first.
 
-It holds what all calls to one service share: one HTTP session (`_transport`), one poller
-(`_poller`) and one dispatcher (`_dispatch`). A call goes from here or from `project` straight down:
-`_endpoints` builds the request, `_transport` decides when it goes out, `_http` sends it, and
-`_protocol` makes a value or an error of the answer. A dispatch passes `_conflicts` (what to do
-about a 409) and `_dispatch` (never twice, never lost) first. `operations` wraps what was started,
-and `_poller` watches it while somebody waits.
+It holds what all calls to one service share. A call goes straight down from here or from `project`:
+`_wire` builds the request, `_http` decides when it goes out and sends it, and `_wire` makes a value
+or an error of the answer. A dispatch passes `_dispatch` first: `conflicts` decides what to do about
+a 409, `dispatcher` that nothing is sent twice and no id is lost. `operations` holds the handles on
+what was started, and `_polling` polls it while somebody waits.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from testvibe_async._config import (
     require_rate,
     require_seconds,
 )
-from testvibe_async._dispatch import Dispatcher
+from testvibe_async._dispatch import Conflicts, Dispatcher
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
 from testvibe_async._wire import GET_PROJECT, LIST_PROJECTS, custom_request, endpoint_overrides
@@ -82,21 +81,21 @@ class Client:
         """Make a client.
 
         Args:
-            server: The service's scheme and host; None for `TESTVIBE_SERVER`, else for what the
-                repository's or the user's file says. So it is with the next two.
+            server: The service's scheme and host; None for `TESTVIBE_SERVER`, else the
+                repository's or the user's settings file. The next two have the same sources.
             api_key: A key, `tvb_…`; None for `TESTVIBE_API_KEY`.
-            project: The id of the project that `project()` gives; None for `TESTVIBE_PROJECT`.
-            poll_interval: Seconds between two looks at a run. A generation's grow with its age
+            project: The id of the default project; None for `TESTVIBE_PROJECT`.
+            poll_interval: Seconds between two polls of a run. A generation's grow with its age, up
                 to 10/3 of it.
-            poll_plan: A function of an operation's kind, age and last snapshot that gives the
-                seconds to its next look; None for the plan that `poll_interval` describes.
-            max_outage: Seconds for which an operation that is waited for may show nothing but
-                failures to observe it.
+            poll_plan: A function of an operation's kind, age and last snapshot that returns the
+                seconds to its next poll; None for the plan that `poll_interval` describes.
+            max_outage: Seconds of nothing except failed polls after which the waits for an
+                operation raise `ObservationError`.
             timeout: Seconds that one request may take.
-            retry: How calls that failed on the way are repeated; None for `RetryPolicy()`.
+            retry: How calls that failed on the way are retried; None for `RetryPolicy()`.
             max_connections: How many requests are under way at once, 1 or more.
-            rate_limit: How many requests may begin in a second; None for any number.
-            hooks: Functions to call when something happens.
+            rate_limit: How many requests may start in a second; None for any number.
+            hooks: Functions to call on events.
             session: An aiohttp session to use; it is not closed. None for one of our own.
             endpoints: Other routes of operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`.
@@ -127,7 +126,7 @@ class Client:
             interval=poll_interval,
             plan=checked_plan(poll_plan) if poll_plan else standard_poll_plan(poll_interval),
             max_outage=require_seconds("max_outage", max_outage),
-            max_looks=max_connections,
+            max_polls=max_connections,
             hooks=hooks,
         )
         downloader = Downloader(
@@ -139,9 +138,10 @@ class Client:
         )
         self._services = Services(self._transport, self._poller, downloader)
         self._dispatcher = Dispatcher(self._services, hooks)
+        self._conflicts = Conflicts(self._services, self._dispatcher)
 
     def __repr__(self) -> str:
-        """Name the service."""
+        """Return the service."""
         return f"<Client of {self.server}>"
 
     async def __aenter__(self) -> Self:
@@ -184,13 +184,13 @@ class Client:
                     await self._transport.aclose()
 
     def project(self, project_id: str | None = None) -> Project:
-        """Return a project by its id. Does no I/O, and so does not ask whether there is one.
+        """Return a project by its id. Does no I/O, so it does not check that there is one.
 
         Args:
-            project_id: The public id; None for the one that the client was given.
+            project_id: The public id; None for the client's default project.
 
         Raises:
-            ConfigError: There is no id, or it is no text.
+            ConfigError: There is no id, or it is not a string.
         """
         project_id = project_id or self._default_project
         if project_id is None:
@@ -201,7 +201,7 @@ class Client:
         return Project(
             project_id,
             services=self._services,
-            dispatcher=self._dispatcher,
+            conflicts=self._conflicts,
         )
 
     async def list_projects(self) -> list[ProjectInfo]:
@@ -219,7 +219,7 @@ class Client:
     @overload
     def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation: ...
     def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation:
-        """Return a handle on an operation that was dispatched anywhere, any time.
+        """Return a handle on an operation that was dispatched by anyone, at any time.
 
         Does no I/O, but needs the event loop to run.
 
@@ -227,8 +227,8 @@ class Client:
             ref: Its name: an operation's or an error's `ref`, or `Ref.from_json(text)`.
 
         Raises:
-            ConfigError: It is the ref of another server's operation, or no ref, or the client
-                belongs to another event loop.
+            ConfigError: It is not a ref, or of another server, or the client belongs to another
+                event loop.
             ClientClosedError: The client is closed.
         """
         if not isinstance(ref, Ref):
@@ -242,25 +242,25 @@ class Client:
         return kind(ref, self._services)
 
     def finished(self, operations: Iterable[OperationT]) -> Finished[OperationT]:
-        """Go through operations in the order in which they end.
+        """Iterate over operations in the order in which they end.
 
-        Costs one task, the caller's, however many there are. An operation that can't be observed
-        raises as `Operation.wait` does, once; asking the same iterator again goes on with the rest.
-        Whichever ended is let go: who keeps the outcomes alone needs less memory.
+        Needs no task except the caller's, however many there are. An operation that can't be
+        observed raises as `Operation.wait` does, once; the same iterator then continues with the
+        others. It lets go of each operation that has ended, so memory shrinks unless you keep them.
 
         Raises:
-            ConfigError: One of them is no operation of this client.
+            ConfigError: One of them is not an operation of this client.
         """
         return Finished(operations, self._poller)
 
     async def gather(self, *operations: Operation[SnapshotT]) -> list[SnapshotT]:
         """Wait for many operations and return their outcomes, in the order given.
 
-        Costs one task, the caller's, however many there are. Raises as `Operation.wait` does, for
-        the first that can't be observed; the others go on.
+        Needs no task except the caller's, however many there are. Raises as `Operation.wait` does,
+        for the first that can't be observed; the others go on.
         """
-        async with aclosing(self.finished(operations)) as ends:
-            async for _ in ends:
+        async with aclosing(self.finished(operations)) as finished:
+            async for _ in finished:
                 pass
         return [await operation for operation in operations]
 
@@ -275,7 +275,7 @@ class Client:
         """Send a request that this package has no method for, and return the JSON as it is.
 
         Args:
-            method: Such as `GET`. Only a GET is repeated where it failed on the way.
+            method: Such as `GET`. Only a GET is retried where it failed on the way.
             path: Below `/api/v1/ops`, such as `/projects`, percent-encoded by the caller.
             query: Query parameters; those that are None are left out.
             body: A JSON object to send.
@@ -283,7 +283,7 @@ class Client:
         Raises:
             TransportError: No answer came.
             ResponseError: The service refused.
-            ConfigError: The method is no word such as `GET`, the path none below `/api/v1/ops`, or
-                the body can't be sent as JSON.
+            ConfigError: The method is not a word such as `GET`, the path is not below
+                `/api/v1/ops`, or the body can't be sent as JSON.
         """
         return await self._transport.call(custom_request(method, path, query=query, body=body))

@@ -1,8 +1,8 @@
 """Operations: handles on the work that the service does.
 
-A handle is cheap, and holds nothing but a way to the operation's one state in its client: await it,
-look at it, or iterate over its changes; any number of handles, waits and iterations share one
-stream of looks. Failing is an outcome here, never an exception.
+A handle is cheap, and holds only a reference to what its client knows of the operation: await it,
+poll it, or iterate over its transitions. Any number of handles, waits and iterations share one
+stream of polls. A failed run or generation is an outcome here, never an exception.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from attrs import frozen
 
 from testvibe_async._config import require_timeout
-from testvibe_async._polling import Changes, Completions, until_finished
+from testvibe_async._polling import Completions, Transitions, wait_until_finished
 from testvibe_async._wire import (
     CANCEL_GENERATION,
     DIAGNOSE_RUN,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._artifacts import Downloader
     from testvibe_async._http import Transport
-    from testvibe_async._polling import Poller, State
+    from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.models import Artifact, Diagnosis, DownloadProgress, GenerationLog, Phase
     from testvibe_async.refs import GenerationRef, Ref, RunRef
 
@@ -59,11 +59,11 @@ class Services:
 class Operation(ABC, Generic[SnapshotT_co]):
     """A run or a generation, in flight or over.
 
-    `await operation` waits for its outcome; `async for` goes through its transitions. Make one with
-    a dispatch, or with `client.attach(ref)`. It need not be closed.
+    `await operation` waits for its outcome; `async for` iterates over its transitions. Get one from
+    a dispatch, or from `client.attach(ref)`. It need not be closed.
     """
 
-    __slots__ = ("_ref", "_services", "_state", "adopted")
+    __slots__ = ("_polled", "_ref", "_services", "adopted")
 
     def __init__(
         self,
@@ -74,19 +74,21 @@ class Operation(ABC, Generic[SnapshotT_co]):
         is_dispatched: bool = False,
     ) -> None:
         self._ref = ref
-        self._state: State[SnapshotT_co] = services.poller.state(ref, is_dispatched=is_dispatched)
+        self._polled: PolledOperation[SnapshotT_co] = services.poller.operation(
+            ref, is_dispatched=is_dispatched
+        )
         self._services = services
         self.adopted: bool = adopted
-        """Whether it was found in flight and joined, rather than started by this call."""
+        """Whether it was already in flight and joined, rather than started by this call."""
 
     def __repr__(self) -> str:
-        """Name the operation and what was last seen of it."""
+        """Return the operation and its status as last seen."""
         return f"<{type(self).__name__} {self.ref}: {self.status or 'not seen yet'}>"
 
     @property
     @abstractmethod
     def ref(self) -> Ref:
-        """Its name, to be stored and attached again."""
+        """Its name, to store and to attach to again."""
 
     @property
     def project(self) -> str:
@@ -101,85 +103,87 @@ class Operation(ABC, Generic[SnapshotT_co]):
     @property
     def status(self) -> str | None:
         """The service's word for how it stands, as last seen; None before anything was."""
-        return self._state.status
+        return self._polled.state.status
 
     @property
     def phase(self) -> Phase | None:
         """How far it is, as last seen; None before anything was."""
-        return self._state.phase
+        return self._polled.state.phase
 
     @property
     def observed_at(self) -> datetime | None:
         """When `status` was last seen, by the local clock, in UTC."""
-        return self._state.observed_at
+        return self._polled.state.observed_at
 
     @property
     def snapshot(self) -> SnapshotT_co | None:
-        """All that was last seen; None before the first look."""
-        return self._state.snapshot
+        """The last snapshot; None before the first poll."""
+        return self._polled.state.snapshot
 
     @property
     def done(self) -> bool:
         """Whether it is over, as last seen."""
-        return self._state.is_finished
+        return self._polled.state.is_finished
 
     @property
     def outcome(self) -> SnapshotT_co | None:
-        """What it came to; None until it is over."""
-        return self._state.snapshot if self._state.is_finished else None
+        """The `Run` or `Generation` that it ended with, good or bad; None until it is over."""
+        return self._polled.state.snapshot if self._polled.state.is_finished else None
 
     def __await__(self) -> Generator[Any, None, SnapshotT_co]:
         """Wait for the outcome; see `wait`."""
         return self.wait().__await__()
 
     async def wait(self, *, timeout: float | None = None) -> SnapshotT_co:
-        """Wait until it is over and return the outcome, whether good or bad.
+        """Wait until it is over and return the outcome, good or bad.
 
-        Once it is over this costs nothing, however often it is asked.
+        Polls while it waits, together with all other waits of the client. Once it is over this
+        costs no I/O.
 
         Args:
             timeout: Seconds to wait, above 0; None to wait as long as it takes.
 
         Raises:
             ConfigError: The time-out is no number of seconds above 0, or the poll plan fails.
-            WaitTimeoutError: The time is over, the operation is not. Wait again to go on.
-            ObservationError: It could not be observed for long, or ever. Wait again to go on.
+            WaitTimeoutError: The time-out came before the end. Wait again to continue.
+            ObservationError: It could not be observed for `max_outage`, or at all. Wait again to
+                continue.
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """
         timeout = require_timeout(timeout)
         if not self.done:
-            await until_finished(self._state, self._services.poller, timeout=timeout)
+            await wait_until_finished(self._polled, self._services.poller, timeout=timeout)
         return self._seen()
 
     async def poll(self) -> SnapshotT_co:
-        """Look once, now, and return what is seen. Once it is over this does no I/O.
+        """Poll once, now, and return the snapshot. Once it is over this does no I/O.
 
         Raises:
-            ObservationError: It could not be seen; what went wrong is the cause.
+            ObservationError: It could not be observed; the cause says why.
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """
         if not self.done:
-            await self._services.poller.look(self._state)
+            await self._services.poller.poll(self._polled)
         return self._seen()
 
     def _seen(self) -> SnapshotT_co:
-        if self._state.snapshot is None:
-            what = "the service still tells of the one before it"
+        if self._polled.state.snapshot is None:
+            what = "the service still shows the one before it"
             raise ObservationError(what, ref=self.ref)
-        return self._state.snapshot
+        return self._polled.state.snapshot
 
-    def __aiter__(self) -> Changes[SnapshotT_co]:
-        """Go through the transitions: the present one first, each later one, ending with the last.
+    def __aiter__(self) -> Transitions[SnapshotT_co]:
+        """Iterate over the transitions: the present one, then each later one, until the last.
 
         A transition is a change of phase or status. Leaving early is fine. Raises as `wait` does.
         """
-        return Changes(self._state, self._services.poller, transitions_only=True)
+        return Transitions(self._polled, self._services.poller, includes_updates=False)
 
-    def updates(self) -> Changes[SnapshotT_co]:
-        """Go through every change that is observed, those of single sections too."""
-        return Changes(self._state, self._services.poller, transitions_only=False)
+    def updates(self) -> Transitions[SnapshotT_co]:
+        """Iterate over every observed change, also of single sections. Raises as `wait` does."""
+        return Transitions(self._polled, self._services.poller, includes_updates=True)
 
 
 class RunOperation(Operation[Run]):
@@ -190,7 +194,7 @@ class RunOperation(Operation[Run]):
 
     @property
     def ref(self) -> RunRef:
-        """Its name, to be stored and attached again."""
+        """Its name, to store and to attach to again."""
         return self._ref
 
     @property
@@ -206,13 +210,13 @@ class RunOperation(Operation[Run]):
         return self.ref.feature_id
 
     async def diagnose(self) -> Diagnosis:
-        """Ask why it failed. Source: diagnose_run."""
+        """Return why it failed. Source: diagnose_run."""
         return await self._services.transport.call(
             DIAGNOSE_RUN.request(project=self.project, run=self.run_id)
         )
 
     async def artifacts(self) -> list[Artifact]:
-        """List the files that it left, with links that soon expire. Source: get_run_artifacts."""
+        """List the files that it left, with links that expire soon. Source: get_run_artifacts."""
         return await self._services.transport.call(
             GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)
         )
@@ -225,7 +229,7 @@ class RunOperation(Operation[Run]):
         on_progress: Callable[[DownloadProgress], object] | None = None,
         max_at_once: int = 4,
     ) -> list[Path]:
-        """Download the files that it left, and return where they are.
+        """Download the files that it left, and return their paths.
 
         Wait for its end first: there are none before. See `Project.download_artifacts`.
         """
@@ -247,7 +251,7 @@ class GenerationOperation(Operation[Generation]):
 
     @property
     def ref(self) -> GenerationRef:
-        """Its name, to be stored and attached again."""
+        """Its name, to store and to attach to again."""
         return self._ref
 
     @property
@@ -263,8 +267,8 @@ class GenerationOperation(Operation[Generation]):
     async def cancel(self) -> None:
         """Cancel it, unless it is over.
 
-        The service cancels whatever generation of the feature is in flight, so this looks first
-        whether that is this one. Wait for the operation to see the end.
+        The service cancels the feature's generation in flight, whichever it is, so this polls first
+        to make sure that it is this one. Wait for the operation to see the end.
 
         Raises:
             OperationSupersededError: Another generation took its place, and was left alone.
@@ -277,10 +281,10 @@ class GenerationOperation(Operation[Generation]):
             )
 
     async def log(self) -> GenerationLog:
-        """Read its log. Source: get_generation_log, which tells of the latest generation only.
+        """Read its log. Source: get_generation_log, which has the feature's latest one only.
 
         Raises:
-            OperationSupersededError: The service has the log of another generation by now.
+            OperationSupersededError: The service has the log of a later generation by now.
         """
         log = await self._services.transport.call(
             GET_GENERATION_LOG.request(project=self.project, feature=self.feature_id)
@@ -294,53 +298,53 @@ class Finished(Generic[OperationT]):
     """Operations in the order in which they end, for one task; see `Client.finished`."""
 
     def __init__(self, operations: Iterable[OperationT], poller: Poller) -> None:
-        waited: dict[State[Any], OperationT] = {}
+        waited: dict[PolledOperation[Any], OperationT] = {}
         self._again: dict[OperationT, list[OperationT]] = {}
-        """What was passed beside each, of the same operation; most have nothing beside them."""
+        """Further handles on the same operation, by the first one. Few are passed twice."""
         self._over: deque[tuple[OperationT, VibeError | None]] = deque()
         for operation in operations:
             _require_of(poller, operation)
-            state = poller.state(operation.ref)
-            if state in waited:
-                self._again.setdefault(waited[state], []).append(operation)
+            polled = poller.operation(operation.ref)
+            if polled in waited:
+                self._again.setdefault(waited[polled], []).append(operation)
             else:
-                waited[state] = operation
-        self._ends = Completions(waited, poller)
+                waited[polled] = operation
+        self._completions = Completions(waited, poller)
 
     def __aiter__(self) -> Self:
         """Iterate."""
         return self
 
     async def __anext__(self) -> OperationT:
-        """Wait for the next end."""
+        """Wait for the next one that is over."""
         if self._over:
             operation, error = self._over.popleft()
         else:
             try:
-                end = await self._ends.next()
+                completion = await self._completions.next()
             except BaseException:
-                del self  # see `_waits`
+                del self  # See `_polling.waits`: a traceback would keep it polling.
                 raise
-            if end is None:
+            if completion is None:
                 raise StopAsyncIteration
-            operation, error = end
+            operation, error = completion
             self._over.extend((each, error) for each in self._again.pop(operation, ()))
         if error is not None:
             raise error
         return operation
 
     async def aclose(self) -> None:
-        """Ask for no more looks; for `contextlib.aclosing`."""
-        self._ends.close()
+        """Ask for no more polls; for `contextlib.aclosing`."""
+        self._completions.close()
         self._again.clear()
         self._over.clear()
 
 
 def _require_of(poller: Poller, operation: object) -> None:
-    """Refuse what is no operation of this client, whose service and key it would be looked up with.
+    """Refuse what is not an operation of this client: it would be polled with another's key.
 
     Raises:
-        ConfigError: It is one of these.
+        ConfigError: It is not.
     """
     if not isinstance(operation, Operation):
         raise ConfigError(f"{operation!r} is no operation: is there an await missing?")

@@ -1,7 +1,8 @@
 """One project and its operations, under the service's own names.
 
-Each method is one call of the service, but for the two that dispatch (which take care that nothing
-is done twice) and the two waits. Nothing here decides how an answer is read or a wait goes on.
+Each method is one call of the service, except the two that dispatch (through `_dispatch`, so that
+nothing is done twice) and the two waits. Nothing here decides how an answer is read, or when an
+operation is polled.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ import asyncio
 from typing import TYPE_CHECKING, get_args, overload
 
 from testvibe_async._config import require_count, require_timeout
-from testvibe_async._dispatch import Conflicts, GenerateConflict, RunConflict
+from testvibe_async._dispatch import (
+    GenerateConflict,
+    GenerationDispatch,
+    RunConflict,
+    RunDispatch,
+)
 from testvibe_async._wire import (
     CANCEL_GENERATION,
     CREATE_FEATURE,
@@ -40,8 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
-    from testvibe_async._dispatch import Dispatcher
-    from testvibe_async._http import Delivery
+    from testvibe_async._dispatch import Conflicts
+    from testvibe_async._http import Submission
     from testvibe_async.models import (
         Artifact,
         Config,
@@ -66,12 +72,12 @@ class Project:
     `ClientClosedError` once the client is closed.
     """
 
-    def __init__(self, project_id: str, *, services: Services, dispatcher: Dispatcher) -> None:
+    def __init__(self, project_id: str, *, services: Services, conflicts: Conflicts) -> None:
         self.id = project_id
         """The project's public id."""
         self._services = services
         self._transport = services.transport
-        self._conflicts = Conflicts(project_id, services=services, dispatcher=dispatcher)
+        self._conflicts = conflicts
 
     def __repr__(self) -> str:
         """Name the project."""
@@ -127,26 +133,25 @@ class Project:
     ) -> GenerationOperation:
         """Dispatch the generation of a feature's tests. It takes minutes and costs credits.
 
-        It is never sent a second time unless the first provably did nothing. Before it one look is
-        taken at the feature's latest generation, so that a lost answer can be settled by another.
+        It is never sent a second time unless the first provably had no effect. The feature's latest
+        generation is polled before it, so that a lost answer can be reconciled.
 
         Args:
             feature: Its id or name.
             site_url: The site to explore; None for the project's own.
-            on_conflict: What to do where one is in flight already: raise, attach to that one, or
-                wait for its end and then dispatch.
+            on_conflict: What to do where one is in flight already: `raise`, `attach` to that one,
+                or `wait` for its end and then dispatch.
 
         Raises:
             GenerationInProgressError: One is in flight; `ref` names it where it could be seen.
-            DispatchUnknownError: The answer was lost, and no new generation is to be seen.
+            DispatchUnknownError: The answer was lost, and no new generation was found.
         """
         _check_choice("on_conflict", on_conflict, get_args(GenerateConflict))
-        return await self._conflicts.generate(
-            _named(feature), site_url=site_url, on_conflict=on_conflict
-        )
+        dispatch = GenerationDispatch(project=self.id, feature=_named(feature), site_url=site_url)
+        return await self._conflicts.generate(dispatch, on_conflict=on_conflict)
 
     async def get_generation_status(self, feature: int | str | Feature) -> Generation:
-        """Look at a feature's latest generation."""
+        """Read the status of a feature's latest generation."""
         return await self._transport.call(
             GET_GENERATION_STATUS.request(project=self.id, feature=_named(feature))
         )
@@ -158,9 +163,9 @@ class Project:
         )
 
     async def cancel_generation(self, feature: int | str | Feature) -> None:
-        """Cancel a feature's generation, whoever dispatched it. The route is assumed.
+        """Cancel a feature's generation in flight, whichever it is. The route is assumed.
 
-        `GenerationOperation.cancel` makes sure first that it is the one it means.
+        `GenerationOperation.cancel` makes sure first that it is that generation.
 
         Raises:
             ConflictError: None is in flight.
@@ -179,11 +184,11 @@ class Project:
             timeout: Seconds to wait, above 0; None to wait as long as it takes.
 
         Raises:
-            WaitTimeoutError: The time is over, the generation is not. Wait again to go on.
+            WaitTimeoutError: The time-out came before the end. Wait again to continue.
         """
         timeout = require_timeout(timeout)
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        return await self._conflicts.latest_outcome(_named(feature), deadline)
+        return await self._conflicts.latest_outcome(self.id, _named(feature), deadline)
 
     async def run_feature(
         self,
@@ -200,15 +205,15 @@ class Project:
             feature: Its id or name.
             config: The run configuration; None for the service's `Default`.
             site_url: The site to test; None for the project's own.
-            on_conflict: What to do where the feature has no tests: raise, or generate them first
-                (or join a generation in flight), which costs minutes and credits.
-            retry_unknown: Whether to send it once more where the answer was lost and looking did
-                not settle whether it took effect. It may then run twice.
+            on_conflict: What to do where the feature has no tests: `raise`, or `generate` them
+                first (or join a generation in flight), which takes minutes and costs credits.
+            retry_unknown: Whether to send it once more where the answer was lost and the run was
+                not found. It may then run twice.
 
         Raises:
             FeatureNotGeneratedError: There are no tests to run, or generating them failed; then
-                the cause says how.
-            DispatchUnknownError: The answer was lost, and no new run is to be seen.
+                the cause says why.
+            DispatchUnknownError: The answer was lost, and the run was not found.
         """
         _check_choice("on_conflict", on_conflict, get_args(RunConflict))
         if config is not None and not isinstance(config, str):
@@ -216,12 +221,11 @@ class Project:
                 f"config must be the name of one configuration, not {config!r}; "
                 "run_features takes several"
             )
+        dispatch = RunDispatch(
+            project=self.id, feature=_named(feature), config=config, site_url=site_url
+        )
         return await self._conflicts.run(
-            _named(feature),
-            config=config,
-            site_url=site_url,
-            on_conflict=on_conflict,
-            retry_unknown=retry_unknown,
+            dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown
         )
 
     def run_features(  # noqa: PLR0913 - each by name, and each with a default
@@ -244,10 +248,10 @@ class Project:
             max_in_flight: How many runs are dispatched and not over at any time, 1 or more.
             on_conflict: As in `run_feature`, for each.
             timeout: Seconds after which nothing more is dispatched or waited for, above 0; None for
-                as long as it takes. What is in flight then goes on at the service. Only for the
-                answer to a dispatch that was sent the batch waits longer, so that no id is lost.
-            stop_on_failure: Whether to dispatch no more once one did not succeed. What is in flight
-                then is waited for.
+                as long as it takes. What is in flight then goes on at the service. Only the answers
+                to dispatches that were sent are waited for longer, so that no id is lost.
+            stop_on_failure: Whether to dispatch no more once one did not succeed. The batch still
+                waits for what is in flight.
 
         Returns:
             A batch of one item for each feature and configuration. One that can't start is an item
@@ -260,15 +264,17 @@ class Project:
                 "config names no configuration: pass one, several, or None for the default"
             )
 
-        async def dispatch(job: Job, deadline: float | None, delivery: Delivery) -> RunOperation:
-            return await self._conflicts.run(
-                job.feature,
+        async def dispatch(
+            job: Job, deadline: float | None, submission: Submission
+        ) -> RunOperation:
+            run = RunDispatch(
+                project=self.id,
+                feature=job.feature,
                 config=job.config,
                 site_url=site_url,
-                on_conflict=on_conflict,
-                deadline=deadline,
-                delivery=delivery,
+                submission=submission,
             )
+            return await self._conflicts.run(run, on_conflict=on_conflict, deadline=deadline)
 
         return Batch(
             self._jobs(features, configs, default=lambda feature: feature.has_tests),
@@ -306,14 +312,13 @@ class Project:
         _check_choice("on_conflict", on_conflict, get_args(GenerateConflict))
 
         async def dispatch(
-            job: Job, deadline: float | None, delivery: Delivery
+            job: Job, deadline: float | None, submission: Submission
         ) -> GenerationOperation:
+            generation = GenerationDispatch(
+                project=self.id, feature=job.feature, site_url=site_url, submission=submission
+            )
             return await self._conflicts.generate(
-                job.feature,
-                site_url=site_url,
-                on_conflict=on_conflict,
-                deadline=deadline,
-                delivery=delivery,
+                generation, on_conflict=on_conflict, deadline=deadline
             )
 
         return Batch(
@@ -332,7 +337,10 @@ class Project:
         *,
         default: Callable[[Feature], bool],
     ) -> Callable[[], Awaitable[list[Job]]]:
-        """Return what lists a batch's jobs; `default` chooses the features where none are named."""
+        """Return a function that lists a batch's jobs.
+
+        `default` selects the features where none are named.
+        """
         if isinstance(features, str):
             raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
         named = None if features is None else list(features)
@@ -364,14 +372,14 @@ class Project:
         return await self._transport.call(GET_RUN.request(project=self.id, run=run_id))
 
     async def wait_for_run(self, run_id: int, *, timeout: float | None = None) -> Run:
-        """Wait until a run is over, whoever dispatched it.
+        """Wait until a run is over, also one that somebody else dispatched.
 
         Args:
             run_id: The service's `runId`.
             timeout: Seconds to wait, above 0; None to wait as long as it takes.
 
         Raises:
-            WaitTimeoutError: The time is over, the run is not. Wait again to go on.
+            WaitTimeoutError: The time-out came before the end. Wait again to continue.
         """
         require_count("run_id", run_id)
         ref = RunRef(server=self._transport.server, project=self.id, run_id=run_id)
@@ -403,8 +411,8 @@ class Project:
         off if the host can do that. A link that has expired is fetched anew.
 
         The service's paths are kept where they are plain, such as `trace/locked-out-user.zip`.
-        Whatever they hold, nothing is put outside of the directory, no symbolic link in it is
-        followed (unless somebody puts one there meanwhile), and no artifact takes another's place.
+        Whatever they contain, nothing is written outside of the directory, no symbolic link in it
+        is followed (unless one is put there meanwhile), and no artifact takes another's place.
         The API key is not sent to the host that has the files, nor are the headers, cookies and
         proxies of a session that was passed in.
 

@@ -10,16 +10,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
 
 from testvibe_async._util import plain
 from testvibe_async.errors import ConfigError
-
-if TYPE_CHECKING:
-    from testvibe_async.models import Generation
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
 
@@ -125,18 +122,6 @@ class GenerationRef(Ref):
     def key(self) -> tuple[object, ...]:
         """What tells it from all other operations of its server."""
         return self.kind, self.project, self.feature_id, self.request_id
-
-    @classmethod
-    def of(cls, latest: Generation, *, server: str, project: str) -> Self | None:
-        """Return the name of a generation that was seen; None where the answer does not say it."""
-        if not latest.request_id or latest.feature_id is None:
-            return None
-        return cls(
-            server=server,
-            project=project,
-            request_id=latest.request_id,
-            feature_id=latest.feature_id,
-        )
 
     def __str__(self) -> str:
         """Return the name that messages use."""

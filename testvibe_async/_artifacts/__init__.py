@@ -4,6 +4,6 @@ The door: `Downloader`, and `safe_paths` for whatever else puts a name from outs
 """
 
 from testvibe_async._artifacts.downloader import Downloader
-from testvibe_async._artifacts.safe_paths import safe_paths
+from testvibe_async._artifacts.paths import safe_paths
 
 __all__ = ["Downloader", "safe_paths"]

@@ -1,7 +1,7 @@
 """Downloads: a run's artifacts, fetched by links that expire and put where they can do no harm.
 
-Decides how many are fetched at once, when a link is fetched anew, and what ends them all. Where a
-file may be put is decided by `_safe_paths`, what an answer means by `_transfer`.
+Decides how many are fetched at once, when a link is renewed, and what ends them all. `paths`
+decides where a file may be put, `transfer` what an answer means.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from attrs import frozen
 
 from testvibe_async._artifacts.host import without_secret
 from testvibe_async._artifacts.part_file import in_thread, part_file
-from testvibe_async._artifacts.safe_paths import safe_paths
+from testvibe_async._artifacts.paths import safe_paths
 from testvibe_async._artifacts.transfer import REFUSALS, Transfer
 from testvibe_async._config import require_count
-from testvibe_async._wire import GET_RUN_ARTIFACTS
+from testvibe_async._util.waiting import offload
+from testvibe_async._wire import GET_RUN_ARTIFACTS, decode, malformed
 from testvibe_async.errors import (
     ConfigError,
-    MalformedResponseError,
     ResponseError,
     TransportError,
 )
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
     from testvibe_async._artifacts.host import ArtifactHost
     from testvibe_async._http import Transport
-    from testvibe_async._wire import Request
+    from testvibe_async._wire import Request, Response
     from testvibe_async.models import Artifact
 
 __all__ = ["download_artifacts"]
 
 MAX_RENEWALS = 3
-"""How often in a row a link that was refused is fetched anew."""
+"""How often in a row a link that was refused is renewed."""
 
 
 async def download_artifacts(  # noqa: PLR0913 - each by name
@@ -88,7 +88,7 @@ class _File:
 
 
 class _Links:
-    """The run's artifacts with their links, which are fetched anew when one has expired."""
+    """The run's artifacts with their links, which are renewed when one has expired."""
 
     def __init__(
         self, transport: Transport, host: ArtifactHost, request: Request[list[Artifact]]
@@ -96,12 +96,15 @@ class _Links:
         self._host = host
         self._request = request
         self._transport = transport
+        self._response: Response | None = None
         self._artifacts: dict[tuple[str, int], Artifact] = {}
         self._lock = anyio.Lock()
 
     async def read(self) -> list[_File]:
         """Ask the service which artifacts there are. Their names depend on the whole list."""
-        artifacts = await self._transport.call(self._request)
+        response = await self._transport.fetch(self._request)
+        artifacts = await offload(len(response.body), decode, self._request, response)
+        self._response = response
         counter = Counter[str]()
         files: list[_File] = []
         paths = [artifact.path for artifact in artifacts]
@@ -125,15 +128,12 @@ class _Links:
         try:
             return self._host.target(artifact.url)
         except ValueError as error:
-            raise MalformedResponseError(
-                (f"{error}, at {artifact.path[:200]!r}",),
-                status=200,
-                method=self._request.method,
-                url=self._transport.url_of(self._request),
-            ) from error
+            assert self._response is not None
+            problem = f"{error}, at {artifact.path[:200]!r}"
+            raise malformed(self._request, self._response, problem) from error
 
     async def renew(self, file: _File, refused: Artifact) -> None:
-        """Fetch the links anew, unless somebody did since this one was taken."""
+        """Fetch the links again, unless another download did since this one was taken."""
         async with self._lock:
             if self.of(file) is refused:
                 await self.read()
@@ -175,25 +175,25 @@ class _Downloads:
     async def _download(self, file: _File) -> None:
         async with part_file(self._directory, file.name) as part:
             transfer = Transfer(part, file.artifact.size_bytes)
-            tell = partial(self._tell, file, part.path, transfer)
-            patience = _Patience()
+            report = partial(self._report, file, part.path, transfer)
+            failures = _Failures()
             while True:
                 artifact = self._links.of(file)
                 target = self._links.target(artifact)
                 try:
                     headers = transfer.headers(without_secret(target))
                     async with self._host.get(target, headers) as answer:
-                        await transfer.receive(answer, tell)
+                        await transfer.receive(answer, report)
                     break
                 except (TransportError, ResponseError) as error:
-                    if patience.is_for_a_new_link(error, transfer.done_bytes):
+                    if failures.call_for_new_link(error, transfer.done_bytes):
                         await self._links.renew(file, artifact)
                     else:
-                        await self._host.back_off(error, patience.failures)
+                        await self._host.back_off(error, failures.count)
             await part.finish()
-        tell(is_finished=True)
+        report(is_finished=True)
 
-    def _tell(
+    def _report(
         self, file: _File, path: Path, transfer: Transfer, *, is_finished: bool = False
     ) -> None:
         if self._on_progress is not None:
@@ -208,22 +208,22 @@ class _Downloads:
             )
 
 
-class _Patience:
+class _Failures:
     """How often a download has failed since it last got any further."""
 
     def __init__(self) -> None:
-        self.failures = 0
+        self.count = 0
         self._refusals = 0
         self._most_bytes = 0
 
-    def is_for_a_new_link(self, error: TransportError | ResponseError, done_bytes: int) -> bool:
+    def call_for_new_link(self, error: TransportError | ResponseError, done_bytes: int) -> bool:
         """Count a failure, and say whether a new link is the remedy."""
         if done_bytes > self._most_bytes:
-            self.failures = self._refusals = 0
+            self.count = self._refusals = 0
             self._most_bytes = done_bytes
         if isinstance(error, ResponseError) and error.status in REFUSALS:
             self._refusals += 1
             if self._refusals <= MAX_RENEWALS:
                 return True
-        self.failures += 1
+        self.count += 1
         return False

@@ -1,16 +1,16 @@
-"""What to do where a dispatch is refused because of the state that a feature is in.
+"""What to do where a dispatch is refused because of the state that its feature is in.
 
-Decides whether to raise the 409, to join or to outwait the generation in flight, or to generate the
-tests that a run needs. It never reads the 409's message: it looks at the feature's generation.
+Decides whether to raise the 409, to join or wait out the generation in flight, or to generate the
+tests that a run needs. It never reads the 409's message: it polls the feature's generation.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch
 from testvibe_async._wire import GET_GENERATION_STATUS
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
@@ -26,7 +26,6 @@ from testvibe_async.refs import GenerationRef
 
 if TYPE_CHECKING:
     from testvibe_async._dispatch.dispatcher import Dispatcher
-    from testvibe_async._http import Delivery
     from testvibe_async.models import Generation
     from testvibe_async.operations import RunOperation, Services
 
@@ -38,42 +37,37 @@ GenerateConflict = Literal["raise", "attach", "wait"]
 RunConflict = Literal["raise", "generate"]
 """What to do where the feature has no tests."""
 
-INVISIBLE_CONFLICTS = 3
-"""How often in a row a 409 is believed although no generation is seen in flight."""
+MAX_UNSEEN_CONFLICTS = 3
+"""How often in a row a 409 is retried although no generation is seen in flight."""
 
-INVISIBLE_CONFLICT_SECONDS = 1.0
-"""How long to wait after each of those."""
+UNSEEN_CONFLICT_SECONDS = 1.0
+"""How long to wait after each of those: the generation may have ended just then."""
 
 MIN_WAIT_SECONDS = 0.001
-"""What is left for a wait whose time is as good as over."""
+"""The time-out of a wait whose deadline has passed: a wait must be for more than 0 s."""
 
 
 class Conflicts:
-    """Dispatches for one project, and deals with its conflicts."""
+    """Dispatches for one client, and deals with the conflicts of that."""
 
-    def __init__(self, project: str, *, services: Services, dispatcher: Dispatcher) -> None:
-        self._project = project
-        self._dispatcher = dispatcher
+    def __init__(self, services: Services, dispatcher: Dispatcher) -> None:
         self._services = services
         self._transport = services.transport
+        self._dispatcher = dispatcher
 
     async def generate(
         self,
-        feature: int | str,
+        dispatch: GenerationDispatch,
         *,
-        site_url: str | None,
         on_conflict: GenerateConflict,
         deadline: float | None = None,
-        delivery: Delivery | None = None,
     ) -> GenerationOperation:
         """Dispatch a generation; see `Project.generate_feature`.
 
         Args:
-            feature: Its id or name.
-            site_url: The site to explore.
+            dispatch: What to start.
             on_conflict: What to do about a 409.
             deadline: When to stop waiting for the one in flight, by the loop's clock.
-            delivery: Told how far the dispatch has come.
 
         Raises:
             WaitTimeoutError: The deadline came; nothing was dispatched.
@@ -81,105 +75,87 @@ class Conflicts:
         unseen = 0
         while True:
             try:
-                return await self._dispatcher.generation(
-                    self._project, feature, site_url=site_url, delivery=delivery
-                )
+                return await self._dispatcher.dispatch(dispatch)
             except GenerationInProgressError as conflict:
-                running = await self._seen_in_flight(feature, deadline)
+                running = await self._poll_in_flight(dispatch.project, dispatch.feature, deadline)
                 if running is not None:
                     conflict.ref = running.ref
-                # One that is over by what this client saw is no reason for the 409 either.
+                # One that this client saw end is no reason for the 409 either.
                 unseen = unseen + 1 if running is None or running.done else 0
-                if on_conflict == "raise" or unseen == INVISIBLE_CONFLICTS:
+                if on_conflict == "raise" or unseen == MAX_UNSEEN_CONFLICTS:
                     raise
             if running is None or running.done:
-                await self._transport.sleep(INVISIBLE_CONFLICT_SECONDS)
+                await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":
                 return running
             else:
                 with suppress(OperationSupersededError):
                     await running.wait(timeout=_seconds_to(deadline))
 
-    async def run(  # noqa: PLR0913 - `Project.run_feature`'s, and the deadline
+    async def run(
         self,
-        feature: int | str,
+        dispatch: RunDispatch,
         *,
-        config: str | None,
-        site_url: str | None,
         on_conflict: RunConflict,
         retry_unknown: bool = False,
         deadline: float | None = None,
-        delivery: Delivery | None = None,
     ) -> RunOperation:
         """Dispatch a run; see `Project.run_feature`.
 
         Args:
-            feature: Its id or name.
-            config: The run configuration.
-            site_url: The site to test.
+            dispatch: What to start.
             on_conflict: What to do about a 409.
             retry_unknown: Whether to send it once more where nobody knows whether it took effect.
             deadline: When to stop waiting for tests to be generated, by the loop's clock.
-            delivery: Told how far the run's own dispatch has come.
 
         Raises:
             WaitTimeoutError: The deadline came; no run was dispatched, and `ref` is the generation.
         """
-        dispatch = partial(
-            self._dispatcher.run,
-            self._project,
-            feature,
-            config=config,
-            site_url=site_url,
-            retry_unknown=retry_unknown,
-            delivery=delivery,
-        )
         try:
-            return await dispatch()
+            return await self._dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
         except FeatureNotGeneratedError as conflict:
             if on_conflict == "raise":
                 raise
             try:
-                tests = await self._tests(
-                    feature, site_url=site_url, deadline=deadline, delivery=delivery
-                )
-                tests.raise_for_status()
+                (await self._generate_tests(dispatch, deadline)).raise_for_status()
             except OutcomeError as failure:
                 raise conflict from failure
-        return await dispatch()
+        return await self._dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
 
-    async def _tests(
-        self,
-        feature: int | str,
-        *,
-        site_url: str | None,
-        deadline: float | None,
-        delivery: Delivery | None,
-    ) -> Generation:
-        """Generate a feature's tests, once, or wait for whoever does."""
+    async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
+        """Generate the tests that a run needs, once, or wait for a generation in flight."""
         with suppress(TransportError, ResponseError):
-            latest = await self._latest(feature, deadline)
-            if latest.is_success:  # since the run was refused; another would cost credits
+            latest = await self._poll_latest(run.project, run.feature, deadline)
+            if latest.is_success:  # It ended since the run was refused; another costs credits.
                 return latest
-        generation = await self.generate(
-            feature, site_url=site_url, on_conflict="attach", deadline=deadline, delivery=delivery
+        dispatch = GenerationDispatch(
+            project=run.project,
+            feature=run.feature,
+            site_url=run.site_url,
+            submission=run.submission,
         )
+        generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
         with suppress(OperationSupersededError):
             return await generation.wait(timeout=_seconds_to(deadline))
-        return await self.latest_outcome(feature, deadline)
+        return await self.latest_outcome(run.project, run.feature, deadline)
 
-    async def latest_outcome(self, feature: int | str, deadline: float | None) -> Generation:
-        """Wait until a feature's latest generation is over, whatever takes its place meanwhile."""
+    async def latest_outcome(
+        self, project: str, feature: int | str, deadline: float | None
+    ) -> Generation:
+        """Wait until a feature's latest generation is over, also if others follow it meanwhile."""
         while True:
-            latest = await self._latest(feature, deadline)
-            running = self._in_flight(latest)
+            latest = await self._poll_latest(project, feature, deadline)
+            running = self._in_flight(project, latest)
             if running is None:
                 return latest
             with suppress(OperationSupersededError):
                 return await running.wait(timeout=_seconds_to(deadline))
 
-    async def _latest(self, feature: int | str, deadline: float | None) -> Generation:
-        request = GET_GENERATION_STATUS.request(project=self._project, feature=feature)
+    async def _poll_latest(
+        self, project: str, feature: int | str, deadline: float | None
+    ) -> Generation:
+        """Poll a feature's latest generation."""
+        request = GET_GENERATION_STATUS.request(project=project, feature=feature)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -190,28 +166,32 @@ class Conflicts:
             elapsed = loop.time() - began
             raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
 
-    async def _seen_in_flight(
-        self, feature: int | str, deadline: float | None
+    async def _poll_in_flight(
+        self, project: str, feature: int | str, deadline: float | None
     ) -> GenerationOperation | None:
         """Return the feature's generation in flight, as far as it can be seen."""
         try:
-            return self._in_flight(await self._latest(feature, deadline))
+            return self._in_flight(project, await self._poll_latest(project, feature, deadline))
         except (TransportError, ResponseError, WaitTimeoutError):
             return None
 
-    def _in_flight(self, latest: Generation) -> GenerationOperation | None:
-        """Return a handle on a generation, if it is in flight."""
-        ref = GenerationRef.of(latest, server=self._transport.server, project=self._project)
-        if latest.is_finished or ref is None:
+    def _in_flight(self, project: str, latest: Generation) -> GenerationOperation | None:
+        """Return a handle on a feature's latest generation, if that is in flight."""
+        if latest.is_finished or not latest.request_id or latest.feature_id is None:
             return None
+        ref = GenerationRef(
+            server=self._transport.server,
+            project=project,
+            request_id=latest.request_id,
+            feature_id=latest.feature_id,
+        )
         operation = GenerationOperation(ref, self._services, adopted=True)
-        now = asyncio.get_running_loop().time()
-        self._services.poller.state(ref).accept(latest, ticket=0, now=now)  # unless more is known
+        self._services.poller.observe(ref, latest)
         return operation
 
 
 def _seconds_to(deadline: float | None) -> float | None:
-    """Return how long a wait may take that must end at an instant of the loop's clock."""
+    """Return the time-out of a wait that must end at an instant of the loop's clock."""
     if deadline is None:
         return None
     return max(MIN_WAIT_SECONDS, deadline - asyncio.get_running_loop().time())

@@ -1,6 +1,10 @@
-"""When a request goes out, over the one session of a client."""
+"""When a request goes out, over the one session of a client.
+
+The door: `Transport`, the retry policy, and how far a dispatch has come (`Submission`).
+"""
 
 from testvibe_async._http.retry import RetryPolicy, retry_delay
-from testvibe_async._http.transport import Delivery, Transport
+from testvibe_async._http.submission import SendState, Submission
+from testvibe_async._http.transport import Transport
 
-__all__ = ["Delivery", "RetryPolicy", "Transport", "retry_delay"]
+__all__ = ["RetryPolicy", "SendState", "Submission", "Transport", "retry_delay"]

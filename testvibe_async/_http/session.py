@@ -169,9 +169,9 @@ class HttpSession:
         raise failure
 
     def _timeout_of(self, request: Request[Any]) -> aiohttp.ClientTimeout:
-        if request.patience is None:
+        if request.timeout is None:
             return self._timeout
-        return evolve(self._timeout, total=min(request.patience, self._seconds))
+        return evolve(self._timeout, total=min(request.timeout, self._seconds))
 
     def _whole(self, response: aiohttp.ClientResponse, body: bytes, url: str) -> Response:
         """Return a response without the key, should the service have echoed it."""

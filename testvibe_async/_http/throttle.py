@@ -1,8 +1,6 @@
-"""How much goes over the wire at once, how fast, and when nothing does.
+"""How many requests are under way at once, how fast they start, and when none does.
 
-One gate for all traffic of a client. Looks and other calls queue in two lanes that take turns, so
-that neither starves the other. After the service asked for a rest the traffic comes back at half
-the rate that it had, and recovers.
+One throttle serves all traffic of a client. It never decides what is sent, nor whether again.
 """
 
 from __future__ import annotations
@@ -17,134 +15,142 @@ if TYPE_CHECKING:
 __all__ = ["Throttle"]
 
 RECOVERY_SECONDS = 30.0
-"""From half the rate, at the end of a rest, to the whole."""
+"""How long the rate takes from half, at the end of a pause, to the whole."""
 
-MEASURED_SECONDS = 10.0
-"""Over how long the present rate is measured."""
+WINDOW_SECONDS = 10.0
+"""The period over which the present rate is measured."""
 
-LEAST_RATE = 10.0
-"""Requests a second: what a rate is taken for that was less. Half of it is left at the least."""
+MIN_RATE = 10.0
+"""The lowest rate that a measured one is taken for, in requests a second. A pause halves it."""
 
 
 class Throttle:
-    """Lets requests through: so many at once, so many a second, and none during a rest."""
+    """Hands out slots: limited in number and in rate, and none during a pause.
+
+    Polls and other calls wait in two queues that are served alternately, so that neither starves
+    the other: thousands of due polls would otherwise stand before every dispatch. After a pause
+    that the service asked for, traffic restarts at half the rate that it had, and recovers.
+    """
 
     def __init__(self, max_connections: int, *, rate_limit: float | None = None) -> None:
-        """Make a gate.
+        """Make a throttle.
 
         Args:
             max_connections: How many requests may be under way at once.
-            rate_limit: How many may begin in a second; None for any number.
+            rate_limit: How many may start in a second; None for any number.
         """
         self._free = max_connections
-        self._lanes: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
-        self._last_lane = 0
+        self._queues: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
+        self._last_served = 0
         self._rate_limit = rate_limit
         self._is_limited = rate_limit is not None
-        self._meter = _Meter()
-        self._rate_before_rest = 0.0
-        self._rests_until = 0.0
+        self._meter = _RateMeter()
+        self._rate_before_pause = 0.0
+        self._paused_until = 0.0
         self._next_start = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._is_open = False
+        self._is_closed = False
 
-    async def enter(self, *, is_poll: bool = False) -> None:
-        """Wait for a turn, and take it; `leave` gives it back.
+    async def acquire(self, *, is_poll: bool = False) -> None:
+        """Wait for a slot and take it; `release` gives it back.
 
         Args:
-            is_poll: Whether it is one of the poller's looks, which have a lane of their own.
+            is_poll: Whether it is for one of the poller's requests, which queue separately.
         """
         now = asyncio.get_running_loop().time()
-        if self._free and not self._is_limited:  # Then nobody waits: whoever did was let through.
+        # With a slot free and no limit on the rate nothing waits: a waiter would have been served.
+        if self._free and not self._is_limited:
             self._free -= 1
             self._meter.count(now)
             return
-        if self._next_lane() is None:  # What was not used of the rate is not made up for.
+        if self._next_queue() is None:
+            # The rate is no budget: what was not used of it is not made up for by a burst.
             self._next_start = max(self._next_start, now)
-        lane = self._lanes[is_poll]
-        await self._wait_for_turn(lane.append)
-        while self._is_resting:  # The service asked for it after the turn was given.
-            self.leave()
-            await self._wait_for_turn(lane.appendleft)
+        queue = self._queues[is_poll]
+        await self._wait_for_slot(queue.append)
+        while self._is_paused:  # The pause began after the slot was handed out.
+            self.release()
+            await self._wait_for_slot(queue.appendleft)
 
     @property
-    def _is_resting(self) -> bool:
-        return not self._is_open and asyncio.get_running_loop().time() < self._rests_until
+    def _is_paused(self) -> bool:
+        return not self._is_closed and asyncio.get_running_loop().time() < self._paused_until
 
-    async def _wait_for_turn(self, queue: Callable[[asyncio.Future[None]], None]) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue(turn)
-        self._admit()
+    async def _wait_for_slot(self, enqueue: Callable[[asyncio.Future[None]], None]) -> None:
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        enqueue(slot)
+        self._serve()
         try:
-            await turn
+            await slot
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()
+            # Cancelled after it was served, and before it ran: the slot would be lost.
+            if slot.done() and not slot.cancelled():
+                self.release()
             raise
 
-    def leave(self) -> None:
-        """Give a turn back."""
+    def release(self) -> None:
+        """Give a slot back."""
         self._free += 1
-        self._admit()
+        self._serve()
 
-    def open(self) -> None:
-        """Let everybody through who waits for a turn: the client closes, and they must hear it."""
-        self._is_open = True
+    def close(self) -> None:
+        """Serve all who wait, at once: the client closes, and each of them must find that out."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for lane in self._lanes:
-            for turn in lane:
-                if not turn.done():
-                    turn.set_result(None)
-            lane.clear()
+        for queue in self._queues:
+            for slot in queue:
+                if not slot.done():
+                    slot.set_result(None)
+            queue.clear()
 
-    def _admit(self) -> None:
-        """Let through who may begin now, the lanes in turn; come back when the next one may."""
-        while self._free and (number := self._next_lane()) is not None:
+    def pause(self, seconds: float) -> None:
+        """Hand out nothing for so many seconds from now, and less than before after that."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._paused_until:
+            self._rate_before_pause = max(MIN_RATE, self._meter.rate(now))
+            self._is_limited = True
+        self._paused_until = max(self._paused_until, now + seconds)
+
+    def _serve(self) -> None:
+        """Hand out what may be handed out now, and set a timer for the next."""
+        while self._free and (number := self._next_queue()) is not None:
             loop = asyncio.get_running_loop()
-            now, start = loop.time(), max(self._next_start, self._rests_until)
+            now, start = loop.time(), max(self._next_start, self._paused_until)
             if now < start:
                 if self._timer is not None:
                     self._timer.cancel()
-                self._timer = loop.call_at(start, self._admit)
+                self._timer = loop.call_at(start, self._serve)
                 return
             rate = self._rate(now)
             self._next_start = start + (1 / rate if rate else 0.0)
             self._free -= 1
-            self._last_lane = number
+            self._last_served = number
             self._meter.count(now)
-            self._lanes[number].popleft().set_result(None)
+            self._queues[number].popleft().set_result(None)
 
-    def _next_lane(self) -> int | None:
-        """Return the lane whose turn it is: not the last one again, if somebody waits in both."""
-        for number in (1 - self._last_lane, self._last_lane):
-            lane = self._lanes[number]
-            while lane and lane[0].done():
-                lane.popleft()
-            if lane:
+    def _next_queue(self) -> int | None:
+        """Return the queue to serve next: the other one, if somebody waits in both."""
+        for number in (1 - self._last_served, self._last_served):
+            queue = self._queues[number]
+            while queue and queue[0].done():  # cancelled
+                queue.popleft()
+            if queue:
                 return number
         return None
 
     def _rate(self, now: float) -> float | None:
         """Return the requests a second that are allowed now; None for any number."""
-        recovered = 0.5 + 0.5 * (now - self._rests_until) / RECOVERY_SECONDS
-        if not self._rate_before_rest or recovered >= 1:
+        recovered = 0.5 + 0.5 * (now - self._paused_until) / RECOVERY_SECONDS
+        if not self._rate_before_pause or recovered >= 1:
             self._is_limited = self._rate_limit is not None
             return self._rate_limit
-        rate = self._rate_before_rest * recovered
+        rate = self._rate_before_pause * recovered
         return min(rate, self._rate_limit) if self._rate_limit else rate
 
-    def rest(self, seconds: float) -> None:
-        """Let nothing through for so many seconds from now, and less than before thereafter."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._rests_until:
-            self._rate_before_rest = max(LEAST_RATE, self._meter.rate(now))
-            self._is_limited = True
-        self._rests_until = max(self._rests_until, now + seconds)
 
-
-class _Meter:
-    """How many requests a second there were lately."""
+class _RateMeter:
+    """How many requests a second there were lately. Two counters: it runs for each request."""
 
     __slots__ = ("_before", "_began", "_count")
 
@@ -154,18 +160,18 @@ class _Meter:
         self._before = 0
 
     def count(self, now: float) -> None:
-        """Take down that a request begins."""
+        """Note that a request starts."""
         self._turn_over(now)
         self._count += 1
 
     def rate(self, now: float) -> float:
         """Return the mean of the busier of this period and the one before."""
         self._turn_over(now)
-        return max(self._count, self._before) / MEASURED_SECONDS
+        return max(self._count, self._before) / WINDOW_SECONDS
 
     def _turn_over(self, now: float) -> None:
-        periods = (now - self._began) // MEASURED_SECONDS
+        periods = (now - self._began) // WINDOW_SECONDS
         if periods >= 1:
             self._before = self._count if periods == 1 else 0
             self._count = 0
-            self._began += periods * MEASURED_SECONDS
+            self._began += periods * WINDOW_SECONDS

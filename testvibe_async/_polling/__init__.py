@@ -1,25 +1,28 @@
-"""When each operation is polled, and who is told of what was seen."""
+"""When each operation is polled, and who is notified of what was seen.
+
+The door: `Poller` and what it keeps of an operation, the ways to wait, and poll plans.
+"""
 
 from testvibe_async._polling.plan import PollPlan, checked_plan, standard_poll_plan
+from testvibe_async._polling.polled import PolledOperation
 from testvibe_async._polling.poller import Poller
-from testvibe_async._polling.state import State
 from testvibe_async._polling.waits import (
-    Changes,
     CompletionListener,
     Completions,
     Mailbox,
-    until_finished,
+    Transitions,
+    wait_until_finished,
 )
 
 __all__ = [
-    "Changes",
     "CompletionListener",
     "Completions",
     "Mailbox",
     "PollPlan",
+    "PolledOperation",
     "Poller",
-    "State",
+    "Transitions",
     "checked_plan",
     "standard_poll_plan",
-    "until_finished",
+    "wait_until_finished",
 ]

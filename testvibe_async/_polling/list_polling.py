@@ -1,79 +1,79 @@
 """Reading many statuses from one list call, where the service has one.
 
-Lists are assumed, not documented, so a list is believed only in what costs little if it is wrong:
-that an operation still goes on. What it shows as changed, and what it does not show, is to be read
-by id; so are, each time, those of the others that were not for longest, one at least, to catch a
-list that lies. A list that is not there, can't be read, was caught or does not earn its price is
-left alone for a while.
+Decides which operations a list may stand in for, and when it is not worth its price. Lists are
+assumed, not documented, so a list is believed only in what costs little if it is wrong: that an
+operation still goes on. An operation that it shows as changed, or does not show, is read by its id;
+so are, each time, the ones that were not read for longest, at least one, to catch a list that is
+wrong. A list that is missing, can't be read, was caught or saves too little is suspended for a
+while.
 """
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from datetime import UTC, datetime
 from math import ceil
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from testvibe_async._wire import LIST_FEATURES, LIST_RUNS, UnreadableError, read_rows
+from testvibe_async._wire import LIST_FEATURES, LIST_RUNS, UnreadableError, malformed, read_rows
 from testvibe_async.errors import (
     ConfigError,
-    MalformedResponseError,
     RateLimitedError,
     ResponseError,
     ServerError,
     TransportError,
 )
-from testvibe_async.events import Hooks, ListPollingSuspended, StatusChanged
+from testvibe_async.events import Hooks, ListPollingSuspended
 from testvibe_async.models import FeatureStatus, Phase, RunStatus
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from testvibe_async._http import Transport
-    from testvibe_async._polling.state import State
-    from testvibe_async._wire import Request
+    from testvibe_async._polling.polled import PolledOperation
+    from testvibe_async._wire import Endpoint, Request
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
-__all__ = ["ListAnswer", "ListPolling"]
+__all__ = ["ListPolling", "Listed"]
 
-MIN_STATES = 3
+MIN_OPERATIONS = 3
 """From how many operations on one list call, and the read that checks it, is the cheaper way."""
 
 ROWS_A_TURN = 500
-"""How many rows are read before others get their turn of the event loop."""
+"""How many rows are read before other tasks get to run."""
 
 ROWS_A_REQUEST = 100
-"""How many rows of a list cost about as much as one request more."""
+"""How many rows of a list cost about as much as one more request."""
 
 SPARE_ROWS = 20
-"""Rows asked for beyond those that should do, for what others dispatch meanwhile."""
+"""Rows asked for beyond those that should do, for runs that others dispatch meanwhile."""
 
 READ_BY_ID_SECONDS = 60.0
-"""No operation goes unread by id for longer than that, but where very many are due for it at once.
+"""Longest time without a read by id, unless very many operations are due for one at once.
 
 Those are read within as many seconds more, so that no burst of reads makes all others late.
 """
 
 CHECKS_AT_ONCE = 500
-"""How many that were not read by id for so long are read at once in any case."""
+"""How many operations that are overdue for a read by id are read at once in any case."""
 
 UNUSABLE_SECONDS = 600.0
-"""How long a list rests that is not there, can't be read, or was caught lying."""
+"""For how long a list is suspended that is missing, can't be read, or was caught being wrong."""
 
 COSTLY_SECONDS = 60.0
-"""How long a list rests that showed less than it cost."""
+"""For how long a list is suspended that saved less than it cost."""
 
 TROUBLE_SECONDS = 30.0
-"""How long a list rests after a failure that passes."""
+"""For how long a list is suspended after a failure that passes."""
 
-LEAST_PATIENCE_SECONDS = 1.0
-"""What a list may take to answer in any case; else one interval, so that it makes nothing late."""
+MIN_TIMEOUT_SECONDS = 1.0
+"""Shortest time-out of a list call; else it is one interval, so that a list delays nothing."""
 
 SECONDS_A_READ = 0.002
 """About what a read by id takes among many: a list may take as long as the reads that it saves."""
@@ -81,187 +81,213 @@ SECONDS_A_READ = 0.002
 CLOCK_SLACK_SECONDS = 1.0
 """By how much the difference of two instants in whole seconds may be too large."""
 
-_RUN_ROWS = LIST_RUNS.unread
-_FEATURE_ROWS = LIST_FEATURES.unread
+
+@frozen
+class _ListKind:
+    """What differs between the list of runs and the list of features."""
+
+    endpoint: Endpoint[Any]
+    id_name: str
+    in_flight: str
+    has_limit: bool
+    """Whether the call takes a `limit`: runs are listed newest first, features are all listed."""
+
+    shows_all: bool
+    """Whether a row shows every change; one of a feature has nothing of a generation's sections."""
+
+
+_RUNS = _ListKind(LIST_RUNS, "runId", RunStatus.RUNNING, has_limit=True, shows_all=True)
+_FEATURES = _ListKind(
+    LIST_FEATURES, "id", FeatureStatus.GENERATING, has_limit=False, shows_all=False
+)
 
 
 @frozen
-class ListAnswer:
-    """What one list call told of the operations that it was asked about."""
+class Listed:
+    """What one list call showed of the operations that it was asked about."""
 
-    going_on: Sequence[State[Any]]
-    """Those that it shows as going on."""
+    going_on: Sequence[PolledOperation[Any]]
+    """Those that need no read by id this time."""
 
-    to_read: Sequence[State[Any]]
+    to_read: Sequence[PolledOperation[Any]]
     """Those that it shows as changed or not at all, and those that check it."""
+
+    started: Sequence[PolledOperation[Any]]
+    """Those that it shows as executing and that were queued before; they are among the others."""
 
 
 @define
-class _Page:
-    """What a page of the list showed."""
+class _Rows:
+    """What the rows of a list showed."""
 
-    missing: list[State[Any]] = field(factory=list["State[Any]"])
-    going_on: list[State[Any]] = field(factory=list["State[Any]"])
-    changed: list[State[Any]] = field(factory=list["State[Any]"])
-    rows: int = 0
-    """How many were read."""
+    missing: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
+    going_on: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
+    started: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
+    changed: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
+    count: int = 0
+    """How many rows were read."""
     depth: int = 0
-    """The place of the last that was looked for and found."""
+    """The place of the last row that was needed."""
 
 
 class ListPolling:
-    """The list of one project's runs, or of its features and so of their generations."""
+    """Polling by the list of one project's runs, or of its features and so of their generations."""
 
     def __init__(self, transport: Transport, ref: Ref, *, interval: float, hooks: Hooks) -> None:
+        """Make it; no I/O is done.
+
+        Args:
+            transport: Sends the calls.
+            ref: An operation that the list may show.
+            interval: Seconds between two polls of a run.
+            hooks: Notified when the list is suspended.
+        """
         self._transport = transport
         self._hooks = hooks
         self._project = ref.project
-        self._is_of_runs = isinstance(ref, RunRef)
-        self._in_flight = RunStatus.RUNNING if self._is_of_runs else FeatureStatus.GENERATING
-        self._id_name = "runId" if self._is_of_runs else "id"
+        self._kind = _RUNS if isinstance(ref, RunRef) else _FEATURES
         self._interval = interval
         self._late_seconds = 2 * interval + CLOCK_SLACK_SECONDS
-        self._least_patience = max(interval, LEAST_PATIENCE_SECONDS)
+        self._min_timeout = max(interval, MIN_TIMEOUT_SECONDS)
         self._depth = 0
-        self._looked: float | None = None
-        self._rests_until = 0.0
-        self._checked: set[State[Any]] = set()
-        """What is read by id, to see whether the list told the truth of it at `_listed_at`."""
+        self._listed_before: float | None = None
+        self._suspended_until = 0.0
+        self._checked: set[PolledOperation[Any]] = set()
+        """The operations whose read by id shows whether the list was right at `_listed_at`."""
         self._listed_at: datetime | None = None
 
     def is_worth_it(self, count: int, now: float) -> bool:
         """Say whether to ask the list about so many operations."""
-        return count >= MIN_STATES and now >= self._rests_until
+        return count >= MIN_OPERATIONS and now >= self._suspended_until
 
-    def may_show(self, state: State[Any]) -> bool:
-        """Say whether the list can stand in for reading an operation by id this time.
+    def may_show(self, polled: PolledOperation[Any]) -> bool:
+        """Say whether the list can stand in for reading an operation by its id this time.
 
-        It can't before the first reading, nor where the last one failed, nor where somebody
-        follows each change of a generation: the list of features does not tell of sections.
+        It can't before the first read, nor where the last one failed, nor where somebody follows
+        each change and a row does not show all of them.
         """
-        is_read = state.is_known and not state.failures
-        return is_read and (self._is_of_runs or not state.is_followed)
+        is_read = polled.state.is_known and not polled.state.failures
+        return is_read and (self._kind.shows_all or not polled.is_followed)
 
-    async def look(self, states: Sequence[State[Any]]) -> ListAnswer | None:
+    async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
         """Ask the list about operations, some of which it may not show.
 
-        None where there was no list to tell anything: it rests then.
+        None where there was no list to show anything: it is suspended then.
         """
-        limit = max(len(states), self._depth + self._depth // 4) + SPARE_ROWS
-        request = self._request(limit, patience=SECONDS_A_READ * len(states))
+        limit = max(len(operations), self._depth + self._depth // 4) + SPARE_ROWS
+        request = self._request(limit, timeout=SECONDS_A_READ * len(operations))
         try:
-            body = await self._transport.call(request, retries=False, is_poll=True)
-            page = await self._read(body, states)
+            response = await self._transport.fetch(request, retries=False, is_poll=True)
+            try:
+                rows = await self._read(response.body, operations)
+            except UnreadableError as error:
+                self.suspend(UNUSABLE_SECONDS, malformed(request, response, *error.problems))
+                return None
         except (TransportError, ServerError, RateLimitedError) as error:
-            self.rest(TROUBLE_SECONDS, error)
+            self.suspend(TROUBLE_SECONDS, error)
             return None
         except ResponseError as error:
-            self.rest(UNUSABLE_SECONDS, error)
+            self.suspend(UNUSABLE_SECONDS, error)
             return None
-        except UnreadableError as problem:
-            url = request.url(states[0].ref.server)
-            malformed = MalformedResponseError(problem.problems, status=200, method="GET", url=url)
-            self.rest(UNUSABLE_SECONDS, malformed)
+        except ConfigError:
+            # The session can't be used: each read by id says so to the operation's own waits.
             return None
-        except ConfigError:  # of the session; each read by id tells the operation's waits
-            return None
-        self._learn(page, len(states), limit)
-        checks, going_on = self._checks(page.going_on)
-        return ListAnswer(going_on, [*page.changed, *page.missing, *checks])
+        self._learn(rows, len(operations), limit)
+        checks, going_on = self._checks(rows.going_on)
+        return Listed(going_on, [*rows.changed, *rows.missing, *checks], rows.started)
 
-    def _request(self, limit: int, *, patience: float) -> Request[bytes]:
-        if self._is_of_runs:
-            request = _RUN_ROWS.request(project=self._project, query={"limit": limit})
-        else:
-            request = _FEATURE_ROWS.request(project=self._project)
-        return evolve(request, patience=max(self._least_patience, patience))
+    def _request(self, limit: int, *, timeout: float) -> Request[Any]:
+        query = {"limit": limit} if self._kind.has_limit else None
+        request = self._kind.endpoint.request(project=self._project, query=query)
+        return evolve(request, timeout=max(self._min_timeout, timeout))
 
-    async def _read(self, body: bytes, states: Sequence[State[Any]]) -> _Page:
-        """Find operations among the rows, letting others have their turn of the event loop."""
-        wanted: dict[int, State[Any]] = {}
-        page = _Page()
-        for each in states:
-            other = wanted.setdefault(each.list_id, each)
+    async def _read(self, body: bytes, operations: Sequence[PolledOperation[Any]]) -> _Rows:
+        """Find operations among the rows, and let other tasks run in between."""
+        wanted: dict[int, PolledOperation[Any]] = {}
+        rows = _Rows()
+        for each in operations:
+            other = wanted.setdefault(each.state.list_id, each)
             if other is not each:
-                # Two generations of one feature share its row, which tells of the later one.
-                earlier, later = sorted((other, each), key=attrgetter("began"))
-                wanted[each.list_id] = later
-                page.missing.append(earlier)
+                # Two generations of one feature share its row, which shows the later one.
+                earlier, later = sorted((other, each), key=attrgetter("state.began"))
+                wanted[each.state.list_id] = later
+                rows.missing.append(earlier)
         for row in read_rows(body):
-            page.rows += 1
-            if page.rows % ROWS_A_TURN == 0:
+            rows.count += 1
+            if rows.count % ROWS_A_TURN == 0:
                 await asyncio.sleep(0)
-            fields = cast("dict[str, object]", row) if isinstance(row, dict) else {}
-            number = fields.get(self._id_name)
-            state = wanted.pop(number, None) if isinstance(number, int) else None
-            if state is not None:
-                page.depth = page.rows
-                (page.going_on if self._goes_on(state, fields) else page.changed).append(state)
+            members = cast("dict[str, object]", row) if isinstance(row, dict) else {}
+            number = members.get(self._kind.id_name)
+            polled = wanted.pop(number, None) if isinstance(number, int) else None
+            if polled is not None:
+                rows.depth = rows.count
+                self._sort(polled, members, rows)
                 if not wanted:
                     break
-        page.missing.extend(wanted.values())
-        return page
+        rows.missing.extend(wanted.values())
+        return rows
 
-    def _goes_on(self, state: State[Any], row: dict[str, object]) -> bool:
-        """Say whether a row tells nothing new; that it executes is taken from it unread."""
-        if row.get("status") != self._in_flight:
-            return False
-        if state.phase is Phase.QUEUED and row.get("startedUtc") is not None:
-            if state.is_followed:
-                return False
-            state.phase, state.observed_at = Phase.ACTIVE, datetime.now(UTC)
-            if self._hooks.is_enabled(StatusChanged):
-                self._hooks.emit(StatusChanged(state.ref, state.present))
-        return True
+    def _sort(self, polled: PolledOperation[Any], members: dict[str, object], rows: _Rows) -> None:
+        """Put an operation where its row says that it belongs."""
+        is_started = polled.state.phase is Phase.QUEUED and members.get("startedUtc") is not None
+        if members.get("status") != self._kind.in_flight or (is_started and polled.is_followed):
+            rows.changed.append(polled)
+            return
+        rows.going_on.append(polled)
+        if is_started:
+            rows.started.append(polled)
 
-    def _learn(self, page: _Page, count: int, limit: int) -> None:
-        """Ask deeper next time, or not at all for a while, or as deep as it took."""
-        reads_saved = count - len(page.missing) - 1  # the list call is a request too
+    def _learn(self, rows: _Rows, count: int, limit: int) -> None:
+        """Ask deeper next time, or as deep as it took, or not at all for a while."""
+        reads_saved = count - len(rows.missing) - 1  # the list call is a request too
         # A service that ignores `limit` sends more rows than asked for: nothing lies deeper.
-        is_cut_off = self._is_of_runs and page.rows == limit
-        if is_cut_off and len(page.missing) > limit / ROWS_A_REQUEST:
+        is_cut_off = self._kind.has_limit and rows.count == limit
+        if is_cut_off and len(rows.missing) > limit / ROWS_A_REQUEST:
             self._depth = 2 * limit
-        elif reads_saved <= page.rows / ROWS_A_REQUEST:
+        elif reads_saved <= rows.count / ROWS_A_REQUEST:
             self._depth = 0
-            self.rest(COSTLY_SECONDS)
+            self.suspend(COSTLY_SECONDS)
         else:
-            self._depth = page.depth
+            self._depth = rows.depth
 
     def _checks(
-        self, going_on: list[State[Any]]
-    ) -> tuple[Sequence[State[Any]], Sequence[State[Any]]]:
+        self, going_on: list[PolledOperation[Any]]
+    ) -> tuple[Sequence[PolledOperation[Any]], Sequence[PolledOperation[Any]]]:
         """Part off those to be read by id although the list shows them as going on.
 
-        The one that was not for longest shows whether the list lies. With it go those that were
-        not for a minute, so many of them that all have had their turn within the next.
+        The one that was not read for longest shows whether the list is right. With it go those that
+        were not read for a minute, so many that all have been read within the next.
         """
         if not going_on:
             return (), ()
         now = asyncio.get_running_loop().time()
-        oldest_first = sorted(going_on, key=attrgetter("last_read"))
-        overdue = bisect_right(oldest_first, now - READ_BY_ID_SECONDS, key=attrgetter("last_read"))
-        round_seconds = self._interval if self._looked is None else now - self._looked
-        self._looked = now
+        oldest_first = sorted(going_on, key=attrgetter("read_at"))
+        overdue = bisect_right(oldest_first, now - READ_BY_ID_SECONDS, key=attrgetter("read_at"))
+        round_seconds = self._interval if self._listed_before is None else now - self._listed_before
+        self._listed_before = now
         share = ceil(len(going_on) * round_seconds / READ_BY_ID_SECONDS)
         count = max(1, min(overdue, max(share, CHECKS_AT_ONCE)))
-        self._listed_at = self._transport.service_time(now)
+        self._listed_at = self._transport.clock.at(now)
         self._checked = set(oldest_first[:count])
         return oldest_first[:count], oldest_first[count:]
 
-    def note(self, state: State[Any]) -> None:
-        """Hear that an operation was read by id, and rest if that shows that the list lied."""
-        if state not in self._checked:
+    def note_read(self, polled: PolledOperation[Any]) -> None:
+        """Take note that an operation was read by id, and suspend the list if it was wrong.
+
+        It was wrong where it showed as going on what had ended clearly before.
+        """
+        if polled not in self._checked:
             return
-        self._checked.discard(state)
-        listed_at, ended_at = self._listed_at, state.ended_at
+        self._checked.discard(polled)
+        listed_at, ended_at = self._listed_at, polled.state.ended_at
         if listed_at is None or ended_at is None:
             return
         if (listed_at - ended_at).total_seconds() > self._late_seconds:
             self._checked.clear()
-            self.rest(UNUSABLE_SECONDS)
+            self.suspend(UNUSABLE_SECONDS)
 
-    def rest(self, seconds: float, error: VibeError | None = None) -> None:
-        """Leave the list alone for a while."""
-        self._rests_until = asyncio.get_running_loop().time() + seconds
-        name = "list_runs" if self._is_of_runs else "list_features"
+    def suspend(self, seconds: float, error: VibeError | None = None) -> None:
+        """Leave the list alone for a while; reads by id take its place."""
+        self._suspended_until = asyncio.get_running_loop().time() + seconds
+        name = self._kind.endpoint.name
         self._hooks.emit(ListPollingSuspended(name, self._project, seconds=seconds, error=error))

@@ -1,75 +1,74 @@
 """One scheduler for every wait of a client.
 
-Decides when each operation is looked at, and by how many at once. Time is cut into ticks, and what
-is due within one is looked at together. It polls by demand: without anybody who waits there is no
-timer, no task and no request. What an answer means is `_state`'s to say.
+Decides when each operation is polled, and by how many requests at once. Time is cut into ticks, and
+what is due within one is polled together: by one list call where that is cheaper, else by id. It
+polls by demand: an operation that nobody listens to costs nothing. It never decides what an answer
+means; `state` does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import random
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
-from math import floor
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from attrs import frozen
 
 from testvibe_async._polling.list_polling import ListPolling
+from testvibe_async._polling.observer import Observer
 from testvibe_async._polling.plan import PollPlan, outage_interval
-from testvibe_async._polling.state import GRACE_SECONDS, State, Watcher, new_state
-from testvibe_async._util.waiting import offload
+from testvibe_async._polling.polled import Listener, PolledOperation
+from testvibe_async._polling.schedule import Schedule
+from testvibe_async._polling.state import GRACE_SECONDS, new_state
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
     ObservationError,
     VibeError,
 )
-from testvibe_async.events import Hooks, PollFailed, StatusChanged, logger
+from testvibe_async.events import Hooks, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Sequence
 
     from testvibe_async._http import Transport
+    from testvibe_async.models import Generation, Run
     from testvibe_async.refs import Ref
 
 __all__ = ["Poller"]
 
-TICKS_AN_INTERVAL = 10
-ROUNDING = 1e-6
-"""What a sum of floats may be short of the tick that it means."""
-
-
 CLOCK_SKEW_SECONDS = 60.0
-"""By how much the clock of the machine that dispatched an operation may be ahead of ours."""
+"""How far ahead the clock of the machine that dispatched an operation may be."""
 
 MAX_INTERVAL = 1e9
-"""Seconds: what a longer interval is taken for, so that it can be counted in ticks."""
+"""Seconds: the most that a plan's interval counts for, so that it can be counted in ticks."""
 
-STATES_A_TURN = 1000
-"""How many operations are put back before others get their turn of the event loop."""
+OPERATIONS_A_TURN = 1000
+"""How many operations are rescheduled before other tasks get to run."""
 
 
 @frozen
-class _ListLook:
-    """One list call to make."""
+class _ListCall:
+    """A list call to make."""
 
-    sweep: ListPolling
-    due: list[State[Any]]
-    early: list[State[Any]]
+    list_polling: ListPolling
+    due: list[PolledOperation[Any]]
+    early: list[PolledOperation[Any]]
+    """Operations that are due soon, and ride along: one more row costs no request."""
 
     @property
-    def states(self) -> list[State[Any]]:
+    def operations(self) -> list[PolledOperation[Any]]:
+        """All that the list is asked about."""
         return [*self.due, *self.early]
 
 
 class Poller:
-    """Looks at operations for as long as somebody waits for them."""
+    """Polls operations for as long as somebody listens to them."""
 
     def __init__(  # noqa: PLR0913 - what a client is made with, each by name
         self,
@@ -78,234 +77,220 @@ class Poller:
         interval: float,
         plan: PollPlan,
         max_outage: float,
-        max_looks: int,
+        max_polls: int,
         hooks: Hooks,
     ) -> None:
+        """Make it; no I/O is done.
+
+        Args:
+            transport: Sends the requests.
+            interval: Seconds between two polls of a run.
+            plan: Gives the seconds to each next poll.
+            max_outage: For how many seconds a wait tolerates nothing except failures.
+            max_polls: How many requests of it may be under way at once.
+            hooks: Notified of transitions and of failures.
+        """
         self._transport = transport
         self._interval = interval
         self._plan = plan
-        self._max_outage = max_outage
-        self._max_looks = max_looks
+        self._max_polls = max_polls
         self._hooks = hooks
-        self._tick_length = interval / TICKS_AN_INTERVAL
-        self._phase = random.random() * self._tick_length  # noqa: S311 - spreads load, guards nothing
-        self._states: WeakValueDictionary[tuple[object, ...], State[Any]] = WeakValueDictionary()
-        self._buckets: dict[int, dict[ListPolling, list[State[Any]]]] = {}
-        """By tick and list, what is due. An entry is out of date once its state was taken early."""
-        self._ticks: list[int] = []
+        self._observer = Observer(transport, max_outage=max_outage, hooks=hooks)
+        # Clients that start together would else poll together for ever.
+        phase = random.random()  # noqa: S311 - spreads load, guards nothing
+        self._schedule = Schedule(interval, phase=phase)
+        # Handles hold their operation, so it lives as long as any handle on it does.
+        self._operations: WeakValueDictionary[tuple[object, ...], PolledOperation[Any]] = (
+            WeakValueDictionary()
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
-        self._sweeps: dict[tuple[str, str], ListPolling] = {}
-        self._queue: deque[State[Any] | _ListLook] = deque()
+        self._lists: dict[tuple[str, str], ListPolling] = {}
+        self._queue: deque[PolledOperation[Any] | _ListCall] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._ticket = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._gatherings = 0
+        self._holds = 0
+        # A poll serves all who wait: it must not run in the context of the first of them.
         self._context = copy_context()
-        """Of who made the client: a look is for all who wait, and belongs to none of them."""
 
-    def state(self, ref: Ref, *, is_dispatched: bool = False) -> State[Any]:
-        """Return the one state of an operation in this client, made at first use."""
-        state = self._states.get(ref.key)
-        if state is None:
+    def operation(self, ref: Ref, *, is_dispatched: bool = False) -> PolledOperation[Any]:
+        """Return what this client has of an operation, made at first use.
+
+        Args:
+            ref: The operation's name.
+            is_dispatched: Whether its dispatch was just answered.
+        """
+        polled = self._operations.get(ref.key)
+        if polled is None:
             began = asyncio.get_running_loop().time() - _age(ref)
-            state = self._states[ref.key] = new_state(ref, began=began, is_dispatched=is_dispatched)
-            state.sweep = self._sweep_of(ref)
-        return state
-
-    def _sweep_of(self, ref: Ref) -> ListPolling:
-        """Return the list that may show an operation, one for each project and kind."""
-        key = (ref.project, ref.kind)
-        sweep = self._sweeps.get(key)
-        if sweep is None:
-            sweep = self._sweeps[key] = ListPolling(
-                self._transport, ref, interval=self._interval, hooks=self._hooks
-            )
-        return sweep
+            dispatched_at = datetime.now(UTC) if is_dispatched else None
+            state = new_state(ref, began=began, dispatched_at=dispatched_at)
+            polled = self._operations[ref.key] = PolledOperation(state)
+        return polled
 
     def knows(self, ref: Ref) -> bool:
         """Say whether somebody holds a handle on the operation."""
-        return ref.key in self._states
+        return ref.key in self._operations
 
-    def watch(self, state: State[Any], watcher: Watcher) -> None:
-        """Poll an operation that is not over, until the watcher is taken away or told of the end.
+    def observe(self, ref: Ref, snapshot: Run | Generation) -> None:
+        """Take in a snapshot that another call brought, unless more is known."""
+        polled, now = self.operation(ref), asyncio.get_running_loop().time()
+        change = polled.state.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
+        self._observer.notify(polled, change)
+
+    def listen(self, polled: PolledOperation[Any], listener: Listener) -> None:
+        """Poll an operation that is not over for as long as the listener lives and is there.
 
         Raises:
             ClientClosedError: The client is closed.
             ConfigError: The client belongs to another event loop, or the poll plan fails.
         """
-        self._check_usable(state)
-        self._loop = asyncio.get_running_loop()
-        state.watch(watcher)
-        if state.tick is None and not state.is_looking:
+        self._check_usable(polled)
+        polled.add(listener)
+        if polled.tick is None and not polled.is_in_progress:
             try:
-                self._schedule(state)
+                self._plan_poll(polled)
             except BaseException:
-                state.unwatch(watcher)
+                polled.discard(listener)
                 raise
 
     @contextmanager
-    def gathering(self) -> Generator[None]:
-        """Put off all ticks while many begin to be watched, so that one list may show them all."""
-        self._gatherings += 1
+    def hold_ticks(self) -> Generator[None]:
+        """Put off all ticks while many listeners are added, so that one list may serve them all."""
+        self._holds += 1
         try:
             yield
         finally:
-            self._gatherings -= 1
+            self._holds -= 1
 
-    def forget(self, watcher: Watcher, states: Iterable[State[Any]]) -> None:
-        """Take a watcher away, soon: for a `__del__`, which is called in the midst of anything."""
-        states = list(states)
-
-        def unwatch() -> None:
-            for state in states:
-                state.unwatch(watcher)
-
-        if self._loop is not None:
-            with suppress(RuntimeError):  # It is closed, and so looks at nothing any more.
-                self._loop.call_soon_threadsafe(unwatch)
-
-    def _check_usable(self, state: State[Any]) -> None:
+    def _check_usable(self, polled: PolledOperation[Any]) -> None:
         try:
             self._transport.check_usable()
         except ClientClosedError:
-            raise ClientClosedError(ref=state.ref) from None
+            raise ClientClosedError(ref=polled.ref) from None
 
-    async def look(self, state: State[Any]) -> None:
-        """Look at an operation now, whatever is due.
+    async def poll(self, polled: PolledOperation[Any]) -> None:
+        """Poll an operation now, whatever is due.
 
         Raises:
             UnauthorizedError, ForbiddenError: The key may not see it.
             ObservationError: It could not be seen.
             ClientClosedError: The client is closed.
         """
-        self._check_usable(state)
-        error = await self._observe(state, retries=True)
-        if error is not None and not state.is_finished:
+        self._check_usable(polled)
+        error = await self._read(polled, retries=True)
+        if error is not None and not polled.state.is_finished:
             now = asyncio.get_running_loop().time()
-            if (final := state.refuse(error, now=now, max_outage=0.0)) is not None:
+            if (final := polled.state.refuse(error, now=now, max_outage=0.0)) is not None:
                 raise final
-            raise ObservationError(str(error), ref=state.ref) from error
+            raise ObservationError(str(error), ref=polled.ref) from error
 
-    def _schedule(self, state: State[Any]) -> None:
-        """Put an operation down for its next look."""
-        state.tick = floor((self._due(state) - self._phase) / self._tick_length + ROUNDING)
-        bucket = self._buckets.get(state.tick)
-        if bucket is not None:
-            bucket.setdefault(state.sweep, []).append(state)
-            return
-        self._buckets[state.tick] = {state.sweep: [state]}
-        heapq.heappush(self._ticks, state.tick)
+    def _plan_poll(self, polled: PolledOperation[Any]) -> None:
+        """Plan an operation's next poll."""
+        self._schedule.add(polled, self._list_of(polled), self._due(polled))
         self._set_timer()
 
-    def _due(self, state: State[Any]) -> float:
-        now = asyncio.get_running_loop().time()
-        planned = self._plan(state.ref.kind, now - state.began, state.snapshot)
-        interval = min(max(self._tick_length, planned), MAX_INTERVAL)
-        if state.last_look is None:
-            return max(now, state.began + interval + self._tick_length) if state.is_known else now
-        return max(now, state.last_look + self._backed_off(state, interval))
+    def _list_of(self, polled: PolledOperation[Any]) -> ListPolling:
+        """Return the list that may show an operation: one for each project and kind."""
+        key = (polled.ref.project, polled.ref.kind)
+        found = self._lists.get(key)
+        if found is None:
+            found = self._lists[key] = ListPolling(
+                self._transport, polled.ref, interval=self._interval, hooks=self._hooks
+            )
+        return found
+
+    def _due(self, polled: PolledOperation[Any]) -> float:
+        """Return when to poll next, by the loop's clock."""
+        now, state = asyncio.get_running_loop().time(), polled.state
+        planned = self._plan(polled.ref.kind, now - state.began, state.snapshot)
+        tick_seconds = self._schedule.tick_seconds
+        interval = min(max(tick_seconds, planned), MAX_INTERVAL)
+        if polled.polled_at is None:
+            # What was just dispatched is in flight for sure: its first poll waits an interval.
+            return max(now, state.began + interval + tick_seconds) if state.is_known else now
+        return max(now, polled.polled_at + self._backed_off(polled, interval))
 
     @staticmethod
-    def _backed_off(state: State[Any], interval: float) -> float:
+    def _backed_off(polled: PolledOperation[Any], interval: float) -> float:
         """Return an interval that grows with failures, but not beyond the end of a 404's grace."""
+        state = polled.state
         if not state.failures:
             return interval
         longer = outage_interval(interval, state.failures)
-        if state.missing_since is None or state.last_look is None:
+        if state.missing_since is None or polled.polled_at is None:
             return longer
-        return min(longer, max(interval, state.missing_since + GRACE_SECONDS - state.last_look))
+        return min(longer, max(interval, state.missing_since + GRACE_SECONDS - polled.polled_at))
 
     def _set_timer(self) -> None:
-        """Have `_tick` called at the earliest tick that holds anything."""
+        """Have `_tick` called at the earliest tick in which anything is due."""
+        first = self._schedule.first_tick
         if self._timer is not None:
-            if self._ticks and self._timer_tick <= self._ticks[0]:
+            if first is not None and self._timer_tick <= first:
                 return
             self._timer.cancel()
             self._timer = None
-        if self._ticks:
-            self._timer_tick = self._ticks[0]
-            at = self._phase + self._timer_tick * self._tick_length
+        if first is not None:
+            self._timer_tick = first
+            at = self._schedule.time_of(first)
             self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._context)
 
     def _tick(self) -> None:
-        """Hand what is due to the workers: by list where that is the cheaper way, else by id."""
-        if self._gatherings:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._tick_length, self._tick, context=self._context)
+        """Queue what is due: by list where that is cheaper, else by id."""
+        if self._holds:
+            later = asyncio.get_running_loop().time() + self._schedule.tick_seconds
+            self._timer = asyncio.get_running_loop().call_at(
+                later, self._tick, context=self._context
+            )
             return
         self._timer = None
         tick = self._timer_tick
-        due: dict[ListPolling, list[State[Any]]] = {}
-        while self._ticks and self._ticks[0] <= tick:
-            earliest = heapq.heappop(self._ticks)
-            for sweep, states in self._buckets.pop(earliest).items():
-                due.setdefault(sweep, []).extend(self._take(states, earliest))
-        for sweep, states in due.items():
-            self._assign(sweep, states, tick)
+        for list_polling, operations in self._schedule.take_due(tick).items():
+            self._assign(list_polling, operations, tick)
         self._set_timer()
         self._start_workers()
 
-    @staticmethod
-    def _take(states: list[State[Any]], tick: int) -> list[State[Any]]:
-        """Take what is down for a tick and still watched."""
-        taken: list[State[Any]] = []
-        for state in states:
-            if state.tick == tick:
-                state.tick = None
-                if state.is_watched:
-                    state.is_looking = True
-                    taken.append(state)
-        return taken
-
-    def _assign(self, sweep: ListPolling, due: list[State[Any]], tick: int) -> None:
+    def _assign(
+        self, list_polling: ListPolling, due: list[PolledOperation[Any]], tick: int
+    ) -> None:
+        """Queue what is due of one list."""
         now = asyncio.get_running_loop().time()
-        if not sweep.is_worth_it(len(due), now):
+        if not list_polling.is_worth_it(len(due), now):
             self._queue.extend(due)
             return
-        listed: list[State[Any]] = []
-        unlisted: list[State[Any]] = []
-        for state in due:
-            (listed if sweep.may_show(state) else unlisted).append(state)
+        listed: list[PolledOperation[Any]] = []
+        unlisted: list[PolledOperation[Any]] = []
+        for polled in due:
+            (listed if list_polling.may_show(polled) else unlisted).append(polled)
         self._queue.extend(unlisted)
-        if sweep.is_worth_it(len(listed), now):
-            self._queue.append(_ListLook(sweep, listed, self._take_early(sweep, tick)))
+        if list_polling.is_worth_it(len(listed), now):
+            early = self._schedule.take_early(list_polling, tick)
+            self._queue.append(_ListCall(list_polling, listed, early))
         else:
             self._queue.extend(listed)
 
-    def _take_early(self, sweep: ListPolling, tick: int) -> list[State[Any]]:
-        """Take those of the same list that are due within the interval: a row costs no request."""
-        early: list[State[Any]] = []
-        for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1):
-            for state in self._buckets.get(later, {}).get(sweep, ()):
-                if state.tick == later and state.is_watched and sweep.may_show(state):
-                    state.tick = None
-                    state.is_looking = True
-                    early.append(state)
-        return early
-
     def _start_workers(self) -> None:
-        """See to it that as many workers are there as the queue needs, and the limit allows."""
+        """Have as many workers as the queue needs and the limit allows."""
         if self._transport.is_closed:
             return
-        for _ in range(min(len(self._queue), self._max_looks - len(self._workers))):
+        for _ in range(min(len(self._queue), self._max_polls - len(self._workers))):
             worker = asyncio.create_task(self._work(), name="testvibe_async poller")
             self._workers.add(worker)
             worker.add_done_callback(self._worker_ended)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
-        """Take a worker off, and leave nobody in the queue without one.
+        """Remove a worker, and leave nothing in the queue without one.
 
-        A worker that somebody cancelled takes the queue with it, so that no wait hangs on a loop
-        that is shutting down. At the client's own close `aclose` tells the waits.
+        If somebody cancelled it, every wait in the queue ends with an error, so that none hangs on
+        an event loop that is shutting down. At the client's own close `aclose` does that.
         """
         self._workers.discard(worker)
         if worker.cancelled() and not self._transport.is_closed:
             jobs = list(self._queue)
             self._queue.clear()
-            for state in _states_of(jobs):
-                state.is_looking = False
-                state.tell(ObservationError("the poller's task was cancelled", ref=state.ref))
+            for polled in _operations_of(jobs):
+                polled.is_in_progress = False
+                error = ObservationError("the poller's task was cancelled", ref=polled.ref)
+                self._observer.end_waits(polled, error)
         self._start_workers()
 
     async def _work(self) -> None:
@@ -314,88 +299,71 @@ class Poller:
             job = self._queue.popleft()
             try:
                 await (
-                    self._look_by_list(job) if isinstance(job, _ListLook) else self._look_by_id(job)
+                    self._poll_by_list(job) if isinstance(job, _ListCall) else self._poll_by_id(job)
                 )
             except asyncio.CancelledError:
                 self._queue.append(job)
                 raise
             except BaseException as error:
-                # A defect must not hang a wait, nor what a hook raises to end the program.
-                logger.exception("looking failed in an unforeseen way")
-                for state in _states_of([job]):
-                    state.is_looking = False
-                    failure = ObservationError(f"unforeseen: {error!r}", ref=state.ref)
+                # Neither a defect nor what a hook raises to end the program may hang a wait.
+                logger.exception("polling failed in an unforeseen way")
+                for polled in _operations_of([job]):
+                    polled.is_in_progress = False
+                    failure = ObservationError(f"unforeseen: {error!r}", ref=polled.ref)
                     failure.__cause__ = error
-                    state.tell(failure)
+                    self._observer.end_waits(polled, failure)
                 if not isinstance(error, Exception):
                     raise
 
-    async def _look_by_list(self, look: _ListLook) -> None:
-        """Ask a list about operations, and have those read by id of which it tells nothing."""
-        answer = await look.sweep.look(look.states)
-        to_read, put_back = (
-            (look.due, look.early) if answer is None else (answer.to_read, answer.going_on)
-        )
+    async def _poll_by_list(self, call: _ListCall) -> None:
+        """Ask a list about operations, and queue those to be read by id that it does not settle."""
+        listed = await call.list_polling.poll(call.operations)
+        now, at = asyncio.get_running_loop().time(), datetime.now(UTC)
+        to_read: Sequence[PolledOperation[Any]] = call.due
+        rescheduled: Sequence[PolledOperation[Any]] = call.early
+        if listed is not None:
+            to_read, rescheduled = listed.to_read, listed.going_on
+            for polled in listed.started:
+                self._observer.publish(polled, polled.state.see_started(at=at))
         self._queue.extend(to_read)
         self._start_workers()
-        looked, seen_at = asyncio.get_running_loop().time(), datetime.now(UTC)
-        for place, state in enumerate(put_back, start=1):
-            state.is_looking = False
-            if answer is not None and not state.is_finished:
-                state.last_look, state.observed_at = looked, seen_at
-                state.forget_reading()
-            self._put_back(state)
-            if place % STATES_A_TURN == 0:
+        for place, polled in enumerate(rescheduled, start=1):
+            polled.is_in_progress = False
+            if listed is not None and not polled.state.is_finished:
+                polled.polled_at = now
+                polled.forget_answer()
+                polled.state.see_listed(at=at)
+            self._reschedule(polled)
+            if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _look_by_id(self, state: State[Any]) -> None:
-        """Look at one operation, and put it down for its next look."""
+    async def _poll_by_id(self, polled: PolledOperation[Any]) -> None:
+        """Read one operation, and plan its next poll."""
         try:
-            error = await self._observe(state, retries=False) if state.is_watched else None
+            error = await self._read(polled, retries=False) if polled.has_listeners else None
         finally:
-            state.is_looking = False
-        if error is not None and not state.is_finished:
-            self._handle_failure(state, error)
-        self._put_back(state)
+            polled.is_in_progress = False
+        if error is not None and not polled.state.is_finished:
+            self._observer.handle_failure(polled, error)
+        self._reschedule(polled)
 
-    def _put_back(self, state: State[Any]) -> None:
-        """Put an operation down for its next look, if anybody wants one."""
-        if state.is_watched and state.tick is None:
+    async def _read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
+        """Read an operation by its id; see `Observer.read`. It may show that its list is wrong."""
+        error = await self._observer.read(polled, retries=retries)
+        if error is None:
+            self._list_of(polled).note_read(polled)
+        return error
+
+    def _reschedule(self, polled: PolledOperation[Any]) -> None:
+        """Plan an operation's next poll, if anyone wants one."""
+        if polled.has_listeners and polled.tick is None:
             try:
-                self._schedule(state)
-            except ConfigError as error:  # what the poll plan did
-                state.tell(error)
-
-    async def _observe(self, state: State[Any], *, retries: bool) -> VibeError | None:
-        """Ask, take in the answer, and return what went wrong, if anything did."""
-        loop = asyncio.get_running_loop()
-        self._ticket += 1
-        ticket = self._ticket
-        try:
-            body = await self._transport.call(state.request, retries=retries, is_poll=True)
-            snapshot = await offload(len(body), state.read, body)
-            before = state.phase, state.status
-            state.accept(snapshot, ticket=ticket, now=loop.time())
-        except VibeError as error:
-            return error
-        finally:
-            state.last_look = state.last_read = loop.time()
-        state.sweep.note(state)
-        if (state.phase, state.status) != before and self._hooks.is_enabled(StatusChanged):
-            self._hooks.emit(StatusChanged(state.ref, state.present))
-        return None
-
-    def _handle_failure(self, state: State[Any], error: VibeError) -> None:
-        """Go on after a failure to observe, or tell the waits of it."""
-        now = asyncio.get_running_loop().time()
-        state.failures += 1
-        final = state.refuse(error, now=now, max_outage=self._max_outage)
-        self._hooks.emit(PollFailed(state.ref, error, is_final=final is not None))
-        if final is not None:
-            state.tell(final)
+                self._plan_poll(polled)
+            except ConfigError as error:  # The poll plan failed.
+                self._observer.end_waits(polled, error)
 
     async def aclose(self) -> None:
-        """Stop looking, and tell all who wait that the client is closed."""
+        """Stop polling, and end all waits with a `ClientClosedError`."""
         if self._timer is not None:
             self._timer.cancel()
         here = asyncio.get_running_loop()
@@ -405,19 +373,25 @@ class Poller:
         try:
             await asyncio.gather(*workers, return_exceptions=True)
         finally:
-            for state in list(self._states.values()):
-                state.tell(ClientClosedError(ref=state.ref))
+            for polled in list(self._operations.values()):
+                self._observer.end_waits(polled, ClientClosedError(ref=polled.ref))
 
 
-def _states_of(jobs: list[State[Any] | _ListLook]) -> list[State[Any]]:
-    states: list[State[Any]] = []
+def _operations_of(
+    jobs: list[PolledOperation[Any] | _ListCall],
+) -> list[PolledOperation[Any]]:
+    operations: list[PolledOperation[Any]] = []
     for job in jobs:
-        states.extend(job.states if isinstance(job, _ListLook) else [job])
-    return states
+        operations.extend(job.operations if isinstance(job, _ListCall) else [job])
+    return operations
 
 
 def _age(ref: Ref) -> float:
-    """Return the seconds since a dispatch, but 0 for what the clocks of two machines may differ."""
+    """Return the seconds since a dispatch.
+
+    0 for what the clocks of two machines may differ by: an operation must not be taken for old
+    because the machine that dispatched it has a clock that is behind.
+    """
     if ref.dispatched_at is None:
         return 0.0
     age = (datetime.now(UTC) - ref.dispatched_at).total_seconds()

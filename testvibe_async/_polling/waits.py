@@ -1,9 +1,8 @@
-"""The ways to wait: for one operation, for each of its changes, for the ends of many.
+"""The ways to wait: for one operation, for each of its transitions, for many completions.
 
-Each puts a small watcher into the states it waits on, and a future that it alone holds: cancelling
-one takes away nobody else, and none of them starts a task. An iteration that is dropped takes its
-watcher away when it is deleted; so where one is cancelled its frames let go of it, which the
-traceback of the cancellation would else keep for as long as somebody keeps that.
+Each adds a listener to the operations that it waits for, and awaits a future of its own: cancelling
+one ends no other, and none of them starts a task. The operations hold their listeners weakly, so an
+iteration that is dropped ends by itself.
 """
 
 from __future__ import annotations
@@ -12,45 +11,50 @@ import asyncio
 import copy
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from testvibe_async.errors import VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run, Transition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.poller import Poller
-    from testvibe_async._polling.state import State
 
-__all__ = ["Changes", "CompletionListener", "Completions", "Mailbox", "until_finished"]
+__all__ = ["CompletionListener", "Completions", "Mailbox", "Transitions", "wait_until_finished"]
 
-STATES_A_TURN = 500
-"""How many operations are watched before others get their turn of the event loop."""
+OPERATIONS_A_TURN = 500
+"""How many operations get their listener before other tasks get to run."""
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 ItemT = TypeVar("ItemT")
 
 
-async def until_finished(state: State[Any], poller: Poller, *, timeout: float | None) -> None:
+async def wait_until_finished(
+    polled: PolledOperation[Any], poller: Poller, *, timeout: float | None
+) -> None:
     """Wait until an operation is over; see `Operation.wait` for what it raises."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    ends = Completions({state: None}, poller)
+    completions = Completions({polled: None}, poller)
     try:
         async with asyncio.timeout(timeout):
-            end = await ends.next()
+            completion = await completions.next()
     except TimeoutError:
+        state = polled.state
         if state.is_finished:
             return
         elapsed = loop.time() - started
         raise WaitTimeoutError(ref=state.ref, status=state.status, elapsed=elapsed) from None
     finally:
-        ends.close()
-    if end is not None and end[1] is not None:
-        raise end[1]
+        completions.close()
+    if completion is not None and completion[1] is not None:
+        raise completion[1]
 
 
 class Mailbox(Generic[ItemT]):
-    """Where news is put until the one task that waits for it takes it."""
+    """A queue for one task that waits. Unlike `asyncio.Queue` it can wake it without an item."""
 
     __slots__ = ("_arrival", "_items")
 
@@ -64,7 +68,7 @@ class Mailbox(Generic[ItemT]):
         self.wake()
 
     def wake(self) -> None:
-        """Have the task that waits look again."""
+        """Have the task that waits check again."""
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
@@ -73,7 +77,7 @@ class Mailbox(Generic[ItemT]):
         return self._items.popleft() if self._items else None
 
     async def arrival(self) -> None:
-        """Wait until something is put in, or somebody calls `wake`."""
+        """Wait until an item is put in, or `wake` is called."""
         if self._arrival is not None:
             raise RuntimeError("two tasks wait for the next of one iteration; give each its own")
         self._arrival = asyncio.get_running_loop().create_future()
@@ -90,180 +94,170 @@ def _own(error: VibeError) -> VibeError:
     return own
 
 
-class Changes(Generic[SnapshotT_co]):
-    """An iteration over an operation's changes, for one task. `aclose` ends it early."""
+class Transitions(Generic[SnapshotT_co]):
+    """An iteration over an operation's transitions, for one task. `aclose` ends it early."""
 
-    __slots__ = ("_basket", "_poller", "_state", "_watcher")
+    __slots__ = ("_is_listening", "_listener", "_mailbox", "_polled", "_poller")
 
     def __init__(
-        self, state: State[SnapshotT_co], poller: Poller, *, transitions_only: bool
+        self, polled: PolledOperation[SnapshotT_co], poller: Poller, *, includes_updates: bool
     ) -> None:
-        self._state = state
+        self._polled = polled
         self._poller = poller
-        self._basket: Mailbox[Transition[SnapshotT_co] | VibeError] = Mailbox()
-        self._watcher: _Follower | None = _Follower(self._basket, transitions_only=transitions_only)
+        self._mailbox: Mailbox[Transition[SnapshotT_co] | VibeError] = Mailbox()
+        self._listener: _TransitionListener | None = _TransitionListener(
+            self._mailbox, includes_updates=includes_updates
+        )
+        self._is_listening = False
 
     def __aiter__(self) -> Self:
         """Iterate."""
         return self
 
     async def __anext__(self) -> Transition[SnapshotT_co]:
-        """Wait for the next change."""
-        if self._watcher is not None and not self._watcher.is_watching:
-            self._begin(self._watcher)
+        """Wait for the next transition."""
+        if self._listener is not None and not self._is_listening:
+            self._listen(self._listener)
         while True:
-            change = self._basket.take()
-            if isinstance(change, VibeError):
-                self._end()
-                raise change
-            if change is not None:
-                return change
-            if self._watcher is None or self._state.is_finished:
+            transition = self._mailbox.take()
+            if isinstance(transition, VibeError):
+                self._stop_listening()
+                raise transition
+            if transition is not None:
+                return transition
+            if self._listener is None or self._polled.state.is_finished:
                 raise StopAsyncIteration
             try:
-                await self._basket.arrival()
+                await self._mailbox.arrival()
             except BaseException:
+                # The traceback of a cancellation keeps this frame, and with it the iteration and
+                # its polling, for as long as somebody keeps the exception.
                 del self
                 raise
 
-    def _begin(self, watcher: _Follower) -> None:
-        if not self._state.is_finished:
-            self._poller.watch(self._state, watcher)
-        watcher.is_watching = True
-        if self._state.phase is not None:
-            self._basket.put(self._state.present)
+    def _listen(self, listener: _TransitionListener) -> None:
+        if not self._polled.state.is_finished:
+            self._poller.listen(self._polled, listener)
+        self._is_listening = True
+        if self._polled.state.is_known:
+            self._mailbox.put(self._polled.state.latest)
 
-    def _end(self) -> None:
-        if self._watcher is not None:
-            self._state.unwatch(self._watcher)
-            self._watcher = None
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._polled.discard(self._listener)
+            self._listener = None
 
     async def aclose(self) -> None:
-        """End it, and ask for no more looks; for `contextlib.aclosing`."""
-        self._end()
-        while self._basket.take() is not None:
+        """End it, and ask for no more polls; for `contextlib.aclosing`."""
+        self._stop_listening()
+        while self._mailbox.take() is not None:
             pass
-        self._basket.wake()
-
-    def __del__(self) -> None:
-        """Ask for no more looks."""
-        if self._watcher is not None and self._watcher.is_watching:
-            self._poller.forget(self._watcher, [self._state])
+        self._mailbox.wake()
 
 
-class _Follower:
-    """What watches an operation for `Changes`."""
+class _TransitionListener:
+    """Puts each change into the mailbox of an iteration."""
 
-    __slots__ = ("_basket", "_transitions_only", "is_watching")
+    __slots__ = ("__weakref__", "_includes_updates", "_mailbox")
     is_following = True
 
-    def __init__(self, basket: Mailbox[Any], *, transitions_only: bool) -> None:
-        self._basket = basket
-        self._transitions_only = transitions_only
-        self.is_watching = False
+    def __init__(self, mailbox: Mailbox[Any], *, includes_updates: bool) -> None:
+        self._mailbox = mailbox
+        self._includes_updates = includes_updates
 
-    def observed(self, state: State[Any], *, is_transition: bool) -> None:
-        if is_transition or not self._transitions_only:
-            self._basket.put(state.present)
+    def observed(self, polled: PolledOperation[Any], *, is_transition: bool) -> None:
+        if is_transition or self._includes_updates:
+            self._mailbox.put(polled.state.latest)
 
-    def failed(self, state: State[Any], error: VibeError) -> None:  # noqa: ARG002
-        self._basket.put(_own(error))
+    def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:  # noqa: ARG002
+        self._mailbox.put(_own(error))
+
+
+class CompletionListener:
+    """Passes on the end of each of many operations: one listener serves all of them."""
+
+    __slots__ = ("__weakref__", "_notify")
+    is_following = False
+
+    def __init__(self, notify: Callable[[PolledOperation[Any], VibeError | None], object]) -> None:
+        """Make it.
+
+        Args:
+            notify: Called with each operation that is over, and why if it can't be observed.
+        """
+        self._notify = notify
+
+    def observed(self, polled: PolledOperation[Any], *, is_transition: bool) -> None:  # noqa: ARG002
+        """Take note of a change; only the last one counts."""
+        if polled.state.is_finished:
+            self._notify(polled, None)
+
+    def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        """Take note that it can't be observed."""
+        self._notify(polled, _own(error))
 
 
 class Completions(Generic[ItemT]):
-    """The ends of many operations, in the order in which they come, for one task.
+    """The completions of many operations, in the order in which they come, for one task.
 
-    What has ended is let go, so that it costs no memory here if it is of no use to anybody else.
+    What is over is let go, so that it costs no memory here if nobody else needs it.
     """
 
-    __slots__ = ("_basket", "_poller", "_unwatched", "_waited", "_watcher")
+    __slots__ = ("_listener", "_mailbox", "_new", "_poller", "_waited")
 
-    def __init__(self, waited: dict[State[Any], ItemT], poller: Poller) -> None:
-        """Begin nothing yet.
+    def __init__(self, waited: dict[PolledOperation[Any], ItemT], poller: Poller) -> None:
+        """Make it; nothing is polled yet.
 
         Args:
-            waited: The operations, and what to return for each; taken out as they end.
-            poller: Looks at them.
+            waited: The operations, and what to return for each; taken out as they complete.
+            poller: Polls them.
         """
         self._waited = waited
         self._poller = poller
-        self._basket: Mailbox[tuple[State[Any], VibeError | None]] = Mailbox()
-        self._watcher = CompletionListener(self._basket)
-        self._unwatched = iter(waited)
+        mailbox: Mailbox[tuple[PolledOperation[Any], VibeError | None]] = Mailbox()
+        self._mailbox = mailbox
+        self._listener = CompletionListener(lambda polled, error: mailbox.put((polled, error)))
+        self._new = iter(waited)
 
     async def next(self) -> tuple[ItemT, VibeError | None] | None:
-        """Return what stands for the next operation that is over, and why if it can't be observed.
+        """Return the item of the next operation that is over, and why if it can't be observed.
 
         None after the last. Cancelling it loses nothing.
         """
         try:
-            with self._poller.gathering():
-                while self._watch_some():  # noqa: ASYNC110 - nothing is waited for
+            with self._poller.hold_ticks():
+                while self._listen_to_some():  # noqa: ASYNC110 - nothing is waited for
                     await asyncio.sleep(0)
             while self._waited:
-                if (end := self._basket.take()) is not None:
-                    state, error = end
-                    return self._waited.pop(state), error
-                await self._basket.arrival()
+                if (completion := self._mailbox.take()) is not None:
+                    polled, error = completion
+                    return self._waited.pop(polled), error
+                await self._mailbox.arrival()
         except BaseException:
-            del self
+            del self  # See `Transitions.__anext__`.
             raise
         return None
 
-    def _watch_some(self) -> bool:
-        """Begin to watch some of those that are not watched yet; False after the last.
+    def _listen_to_some(self) -> bool:
+        """Listen to some of the operations that are new; False after the last.
 
-        Others have their turn of the event loop in between, and may close this.
+        Other tasks run in between, and may close this.
         """
-        some = list(islice(self._unwatched, STATES_A_TURN))
-        for state in some:
-            if state.is_finished:
-                self._basket.put((state, None))
+        some = list(islice(self._new, OPERATIONS_A_TURN))
+        for polled in some:
+            if polled.state.is_finished:
+                self._mailbox.put((polled, None))
             else:
                 try:
-                    self._poller.watch(state, self._watcher)
+                    self._poller.listen(polled, self._listener)
                 except VibeError as error:
-                    self._basket.put((state, error))
-        return len(some) == STATES_A_TURN
+                    self._mailbox.put((polled, error))
+        return len(some) == OPERATIONS_A_TURN
 
     def close(self) -> None:
-        """Ask for no more looks."""
+        """Ask for no more polls."""
         waited, self._waited = self._waited, {}
-        for state in waited:
-            state.unwatch(self._watcher)
-        self._unwatched = iter(())
-        self._basket.wake()
-
-    def __del__(self) -> None:
-        """Ask for no more looks."""
-        if self._waited:
-            self._poller.forget(self._watcher, self._waited)
-
-
-class EndReceiver(Protocol):
-    """Where ends are put: an operation, and why it can't be observed."""
-
-    def put(self, item: tuple[State[Any], VibeError | None], /) -> None:
-        """Take one down."""
-
-
-class CompletionListener:
-    """What watches many operations for their ends alone: one object for all of them.
-
-    It does not hold them, nor what waits for them: that is to be deleted when it is dropped.
-    """
-
-    __slots__ = ("_receiver",)
-    is_following = False
-
-    def __init__(self, receiver: EndReceiver) -> None:
-        self._receiver = receiver
-
-    def observed(self, state: State[Any], *, is_transition: bool) -> None:  # noqa: ARG002
-        """Hear of a change; only the last counts."""
-        if state.is_finished:
-            self._receiver.put((state, None))
-
-    def failed(self, state: State[Any], error: VibeError) -> None:
-        """Hear that it can't be observed."""
-        self._receiver.put((state, _own(error)))
+        for polled in waited:
+            polled.discard(self._listener)
+        self._new = iter(())
+        self._mailbox.wake()

@@ -31,7 +31,7 @@ from testvibe_async._wire.endpoints import (
     endpoint_overrides,
 )
 from testvibe_async._wire.json import UnreadableError, read_rows
-from testvibe_async._wire.protocol import Response, decode, parse_date
+from testvibe_async._wire.protocol import Response, decode, malformed, parse_date, raise_for_status
 from testvibe_async._wire.serialize import serialize
 
 __all__ = [
@@ -62,7 +62,9 @@ __all__ = [
     "custom_request",
     "decode",
     "endpoint_overrides",
+    "malformed",
     "parse_date",
+    "raise_for_status",
     "read",
     "read_rows",
     "serialize",

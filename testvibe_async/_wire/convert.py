@@ -58,14 +58,11 @@ def read(body: bytes, shape: type[T]) -> T:
     Args:
         body: The document, UTF-8.
         shape: What it should hold: a model, a list of one, `NoneType` for a bare
-            acknowledgement, or `object` for JSON as it is. The last two may be empty. `bytes` for
-            the body itself, unread.
+            acknowledgement, or `object` for JSON as it is. The last two may be empty.
 
     Raises:
         UnreadableError: It is not JSON, or does not fit the shape.
     """
-    if shape is bytes:
-        return cast("T", body)
     is_optional = shape is NoneType or shape is object
     document = None if is_optional and not body.strip() else parse(body)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
 from attrs import evolve, field, frozen
@@ -88,11 +88,6 @@ class Endpoint(Generic[T]):
     conflict: type[ConflictError] = ConflictError
     """What a 409 means here. It is never told from the message."""
 
-    @property
-    def unread(self) -> Endpoint[bytes]:
-        """The same operation, whose answer is to be the body as it came."""
-        return evolve(cast("Endpoint[bytes]", self), answer=bytes)
-
     def request(
         self,
         *,
@@ -132,8 +127,8 @@ class Request(Generic[T]):
 
     query: Mapping[str, str] = field(factory=dict[str, str])
     body: Mapping[str, object] | None = None
-    patience: float | None = None
-    """Seconds that the answer may take; None for as long as the client waits for any."""
+    timeout: float | None = None
+    """Seconds that the answer may take; None for the client's own time-out."""
 
     @property
     def method(self) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._wire.endpoints import Request
 
-__all__ = ["Response", "decode", "parse_date"]
+__all__ = ["Response", "decode", "malformed", "parse_date", "raise_for_status"]
 
 T = TypeVar("T")
 
@@ -71,23 +71,33 @@ _ERRORS: Mapping[int, type[ResponseError]] = {
 
 
 def decode(request: Request[T], response: Response) -> T:
-    """Return what a success holds.
+    """Return the value that a success holds.
 
     Raises:
         ResponseError: The answer is an error, or not the document that it should be.
     """
-    if 200 <= response.status < 300:  # noqa: PLR2004 - what HTTP calls a success
-        return _success(request, response)
-    raise _error(request, response)
-
-
-def _success(request: Request[T], response: Response) -> T:
+    raise_for_status(request, response)
     try:
         return read(response.body, request.endpoint.answer)
     except UnreadableError as error:
-        raise MalformedResponseError(
-            error.problems, status=response.status, method=request.method, url=response.url
-        ) from error
+        raise malformed(request, response, *error.problems) from error
+
+
+def raise_for_status(request: Request[Any], response: Response) -> None:
+    """Raise the error that an answer is, unless it is a success.
+
+    Raises:
+        ResponseError: The class says which, and what a 409 means is the endpoint's to say.
+    """
+    if not 200 <= response.status < 300:  # noqa: PLR2004 - what HTTP calls a success
+        raise _error(request, response)
+
+
+def malformed(request: Request[Any], response: Response, *problems: str) -> MalformedResponseError:
+    """Return the error for a success whose content is not what was asked for."""
+    return MalformedResponseError(
+        problems, status=response.status, method=request.method, url=response.url
+    )
 
 
 def _error(request: Request[Any], response: Response) -> ResponseError:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from testvibe_async._artifacts.safe_paths import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, safe_paths
+from testvibe_async._artifacts.paths import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, safe_paths
 
 PLAIN = ["trace/locked-out-user.zip", "screenshots/locked-out-user.png", "report/index.html"]
 RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {

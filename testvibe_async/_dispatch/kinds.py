@@ -1,0 +1,234 @@
+"""The two kinds of dispatch: of a run, and of a generation.
+
+Each says what is sent, which operation the answer names, and by what an operation is recognized
+whose answer was lost. They differ in nothing else: `dispatcher` and `reconcile` treat both alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from attrs import define, field
+
+from testvibe_async._http import Submission
+from testvibe_async._wire import GENERATE_FEATURE, GET_GENERATION_STATUS, LIST_RUNS, RUN_FEATURE
+from testvibe_async.errors import ResponseError, TransportError
+from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
+from testvibe_async.operations import GenerationOperation, Operation, RunOperation
+from testvibe_async.refs import GenerationRef, RunRef
+
+if TYPE_CHECKING:
+    from testvibe_async._http import Transport
+    from testvibe_async._wire import Request
+    from testvibe_async.models import DispatchedGeneration, DispatchedRun
+    from testvibe_async.refs import Ref
+
+__all__ = ["Dispatch", "GenerationDispatch", "RunDispatch"]
+
+RECONCILE_ROWS = 200
+"""How many of a feature's latest runs are read: the lost one may be one of many started at once."""
+
+CLOCK_SLACK = timedelta(seconds=2)
+"""How far two HTTP dates and a timestamp, each in whole seconds, can be apart."""
+
+FRESH_SECONDS = 10.0
+"""How old a poll may be that is to say which generation was there before the dispatch."""
+
+OperationT = TypeVar("OperationT", bound="Operation[Any]")
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+
+@define(eq=False, kw_only=True, slots=False)
+class Dispatch(ABC, Generic[SnapshotT, OperationT]):
+    """One dispatch, which must not happen twice."""
+
+    status_call: ClassVar[str]
+    """The service's name for the call that shows whether it took effect."""
+
+    project: str
+    feature: int | str
+    site_url: str | None = None
+    config: str | None = None
+    submission: Submission = field(factory=Submission)
+    """How far it has come."""
+
+    @property
+    @abstractmethod
+    def handle(self) -> type[OperationT]:
+        """The class of the operation's handle."""
+
+    @property
+    @abstractmethod
+    def request(self) -> Request[Any]:
+        """The request that starts the operation."""
+
+    async def prepare(self, transport: Transport) -> None:
+        """Read what is needed to recognize the operation, should the answer be lost."""
+
+    @abstractmethod
+    async def send(self, transport: Transport) -> Ref:
+        """Send the request, and return the name of the operation that the answer names."""
+
+    @abstractmethod
+    async def candidates(self, transport: Transport) -> list[SnapshotT]:
+        """Return what the service shows that this dispatch may have started."""
+
+    @abstractmethod
+    def ref_of(self, candidate: SnapshotT, *, server: str) -> Ref | None:
+        """Return a candidate's name; None where it does not say it."""
+
+    def may_have_started(self, candidate: SnapshotT) -> bool:
+        """Say whether this dispatch may have started a candidate of another one."""
+        text = str(self.feature)
+        # The service takes a name of digits alone for an id.
+        if text.isdecimal():
+            return text == str(candidate.feature_id)
+        return text.casefold() == (candidate.feature_name or "").casefold()
+
+    def asked_for_site_of(self, candidate: SnapshotT) -> bool:  # noqa: ARG002 - a run's has one
+        """Say whether this dispatch named the very site that a candidate has."""
+        return False
+
+    @property
+    def dispatched_at(self) -> datetime:
+        """When it was last sent, by the local clock, in UTC."""
+        ago = asyncio.get_running_loop().time() - self.submission.sent_at
+        return datetime.now(UTC) - timedelta(seconds=ago)
+
+
+@define(eq=False, kw_only=True, slots=False)
+class RunDispatch(Dispatch[Run, RunOperation]):
+    """The dispatch of a run. Its operation is recognized in the list of runs."""
+
+    status_call = LIST_RUNS.name
+
+    @property
+    def handle(self) -> type[RunOperation]:
+        """The class of the operation's handle."""
+        return RunOperation
+
+    @cached_property
+    def request(self) -> Request[DispatchedRun]:
+        """The request that starts the run."""
+        body = {"config": self.config, "siteUrl": self.site_url}
+        return RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
+
+    async def send(self, transport: Transport) -> RunRef:
+        """Send the request, and return the name of the run."""
+        answer = await transport.call(self.request, submission=self.submission)
+        return self._ref(transport.server, answer.run_id, answer.feature_id)
+
+    async def candidates(self, transport: Transport) -> list[Run]:
+        """Return the runs of the feature that were created since it was sent."""
+        query = {"feature": self.feature, "limit": RECONCILE_ROWS}
+        rows = await transport.call(LIST_RUNS.request(project=self.project, query=query))
+        sent_at = transport.clock.at(self.submission.sent_at)
+        if sent_at is None:
+            return []
+        return [
+            row
+            for row in rows
+            if row.created_at is not None
+            and row.created_at >= sent_at - CLOCK_SLACK
+            and self.may_have_started(row)
+        ]
+
+    def ref_of(self, candidate: Run, *, server: str) -> RunRef:
+        """Return the name of a run."""
+        return self._ref(server, candidate.run_id, candidate.feature_id)
+
+    def _ref(self, server: str, run_id: int, feature_id: int | None) -> RunRef:
+        return RunRef(
+            server=server,
+            project=self.project,
+            run_id=run_id,
+            feature_id=feature_id,
+            dispatched_at=self.dispatched_at,
+        )
+
+    def may_have_started(self, candidate: Run) -> bool:
+        """Compare feature, configuration and site, as far as each is known."""
+        return (
+            Dispatch.may_have_started(self, candidate)
+            and candidate.config in {None, self.config or DEFAULT_CONFIG}
+            and (self.site_url is None or candidate.site_url in {None, self.site_url})
+        )
+
+    def asked_for_site_of(self, candidate: Run) -> bool:
+        """Say whether it named the very site that the run has."""
+        return self.site_url is not None and candidate.site_url == self.site_url
+
+
+@define(eq=False, kw_only=True, slots=False)
+class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
+    """The dispatch of a generation. The service shows only the feature's latest one.
+
+    So the latest one is read before the dispatch, to recognize a new one after it.
+    """
+
+    status_call = GET_GENERATION_STATUS.name
+
+    before: Generation | None = None
+    """The feature's latest generation before the dispatch; None where it is not known."""
+
+    read_at: float = 0.0
+    """When that was read, by the loop's clock."""
+
+    @cached_property
+    def request(self) -> Request[DispatchedGeneration]:
+        """The request that starts the generation."""
+        body = {"siteUrl": self.site_url}
+        return GENERATE_FEATURE.request(project=self.project, feature=self.feature, body=body)
+
+    @property
+    def handle(self) -> type[GenerationOperation]:
+        """The class of the operation's handle."""
+        return GenerationOperation
+
+    @property
+    def _status_request(self) -> Request[Generation]:
+        return GET_GENERATION_STATUS.request(project=self.project, feature=self.feature)
+
+    async def prepare(self, transport: Transport) -> None:
+        """Read which generation is the latest.
+
+        A feature that was never generated has a status too, without a `requestId`. Unknown remains
+        what a failure, a 404, or an answer without any field of a status leaves so.
+        """
+        try:
+            latest = await transport.call(self._status_request)
+        except (TransportError, ResponseError):
+            latest = Generation()
+        self.before = None if latest == Generation() else latest
+        self.read_at = asyncio.get_running_loop().time()
+
+    async def send(self, transport: Transport) -> GenerationRef:
+        """Send the request, and return the name of the generation."""
+        answer = await transport.call(self.request, submission=self.submission)
+        return self._ref(transport.server, answer.request_id, answer.feature_id)
+
+    async def candidates(self, transport: Transport) -> list[Generation]:
+        """Return the latest generation if it is another than before; none where that is unknown."""
+        if self.before is None or self.submission.sent_at - self.read_at > FRESH_SECONDS:
+            return []
+        latest = await transport.call(self._status_request)
+        return [] if latest.request_id == self.before.request_id else [latest]
+
+    def ref_of(self, candidate: Generation, *, server: str) -> GenerationRef | None:
+        """Return the name of a generation; None where it has no `requestId` or feature."""
+        if not candidate.request_id or candidate.feature_id is None:
+            return None
+        return self._ref(server, candidate.request_id, candidate.feature_id)
+
+    def _ref(self, server: str, request_id: str, feature_id: int) -> GenerationRef:
+        return GenerationRef(
+            server=server,
+            project=self.project,
+            request_id=request_id,
+            feature_id=feature_id,
+            dispatched_at=self.dispatched_at,
+        )

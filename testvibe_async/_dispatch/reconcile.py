@@ -1,0 +1,110 @@
+"""What became of a dispatch whose answer was lost.
+
+Decides which operation the dispatch started, by polling for it a few times, and adopts it only
+where nothing else can have started it. It never dispatches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from testvibe_async.errors import RateLimitedError, ResponseError, ServerError, TransportError
+from testvibe_async.events import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from testvibe_async._dispatch.kinds import Dispatch
+    from testvibe_async.models import Generation, Run
+    from testvibe_async.operations import Services
+    from testvibe_async.refs import Ref
+
+__all__ = ["Reconciler"]
+
+RECONCILE_DELAYS = (0.0, 2.0, 5.0)
+"""Seconds before each poll: the service may need a moment to show what it has accepted."""
+
+RECONCILE_SECONDS = 120.0
+"""How long these polls may take in all, retries and pauses included."""
+
+REMEMBERED = 10_000
+"""How many of a project's operations are remembered as dispatched here: none is a lost one."""
+
+
+class Reconciler:
+    """Finds the operations of lost answers, for one client."""
+
+    def __init__(self, services: Services) -> None:
+        self._transport = services.transport
+        self._poller = services.poller
+        self._pending: set[Dispatch[Any, Any]] = set()
+        self._own_ids: defaultdict[str, deque[object]] = defaultdict(
+            partial(deque[object], maxlen=REMEMBERED)
+        )
+        """By project, the ids of the operations that were dispatched here."""
+
+    def remember(self, ref: Ref) -> None:
+        """Remember an operation of a dispatch that was answered: no lost answer is its."""
+        self._own_ids[ref.project].append(_id_of(ref))
+
+    @contextmanager
+    def pending(self, dispatch: Dispatch[Any, Any]) -> Generator[None]:
+        """Count a dispatch among those whose operation may be what another one finds."""
+        self._pending.add(dispatch)
+        try:
+            yield
+        finally:
+            self._pending.discard(dispatch)
+
+    async def find(self, dispatch: Dispatch[Any, Any]) -> Ref | None:
+        """Poll for the operation of a dispatch; None where it can't be told."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RECONCILE_SECONDS):
+                for delay in RECONCILE_DELAYS:
+                    await asyncio.sleep(delay)
+                    try:
+                        if (found := await self._poll(dispatch)) is not None:
+                            return found
+                    except (TransportError, ServerError, RateLimitedError):
+                        continue
+                    except ResponseError:
+                        return None
+                    except Exception as error:  # noqa: BLE001 - of a session that was passed in
+                        logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
+                        return None
+        return None
+
+    async def _poll(self, dispatch: Dispatch[Any, Any]) -> Ref | None:
+        """Return the one operation that only this dispatch can have started."""
+        candidates = await dispatch.candidates(self._transport)
+        own_ids = {*self._own_ids[dispatch.project]}
+        found: list[tuple[Run | Generation, Ref]] = []
+        for candidate in candidates:
+            ref = dispatch.ref_of(candidate, server=self._transport.server)
+            is_new = ref is not None and not self._poller.knows(ref)
+            if ref is not None and is_new and _id_of(ref) not in own_ids:
+                found.append((candidate, ref))
+        if len(found) != 1 or self._may_be_anothers(found[0][0], dispatch):
+            return None
+        return found[0][1]
+
+    def _may_be_anothers(self, candidate: Run | Generation, dispatch: Dispatch[Any, Any]) -> bool:
+        """Say whether another dispatch without an answer may have started a candidate."""
+        is_for_its_site = dispatch.asked_for_site_of(candidate)
+        return any(
+            other.submission.may_have_arrived
+            and other.may_have_started(candidate)
+            and (not is_for_its_site or other.asked_for_site_of(candidate))
+            for other in self._pending
+            if other is not dispatch
+            and (type(other), other.project) == (type(dispatch), dispatch.project)
+        )
+
+
+def _id_of(ref: Ref) -> object:
+    """Return an operation's id at the service: it takes a tenth of the memory of its ref."""
+    return ref.key[-1]

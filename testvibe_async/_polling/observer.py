@@ -1,0 +1,102 @@
+"""One poll by id: the request, what it adds to the state, and who is notified.
+
+Decides the order of these, and that each failure either is tolerated or ends the waits. It never
+decides when to poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from testvibe_async._polling.state import Change
+from testvibe_async._util.waiting import offload
+from testvibe_async._wire import UnreadableError, malformed
+from testvibe_async.errors import VibeError
+from testvibe_async.events import Hooks, PollFailed, StatusChanged
+
+if TYPE_CHECKING:
+    from testvibe_async._http import Transport
+    from testvibe_async._polling.polled import PolledOperation
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    """Reads operations for one client, and notifies those who listen to them."""
+
+    def __init__(self, transport: Transport, *, max_outage: float, hooks: Hooks) -> None:
+        """Make it; no I/O is done.
+
+        Args:
+            transport: Sends the requests.
+            max_outage: For how many seconds a wait tolerates nothing except failures.
+            hooks: Notified of transitions and of failures.
+        """
+        self._transport = transport
+        self._max_outage = max_outage
+        self._hooks = hooks
+        self._sequence = 0
+
+    async def read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
+        """Read an operation by its id, take the answer in, and return what went wrong, if anything.
+
+        Args:
+            polled: The operation.
+            retries: Whether a request that failed on the way is repeated. A poll is not: the next
+                one follows anyway.
+        """
+        loop = asyncio.get_running_loop()
+        # Answers may overtake each other, so each request has its number from the start.
+        self._sequence += 1
+        sequence = self._sequence
+        try:
+            request = polled.request
+            response = await self._transport.fetch(request, retries=retries, is_poll=True)
+            snapshot = await offload(len(response.body), polled.decode, response)
+            try:
+                change = polled.state.accept(
+                    snapshot, sequence=sequence, now=loop.time(), at=datetime.now(UTC)
+                )
+            except UnreadableError as error:
+                return malformed(request, response, *error.problems)
+        except VibeError as error:
+            return error
+        finally:
+            polled.polled_at = polled.read_at = loop.time()
+        self.publish(polled, change)
+        return None
+
+    def publish(self, polled: PolledOperation[Any], change: Change | None) -> None:
+        """Notify the listeners and the hook of what a poll changed."""
+        self.notify(polled, change)
+        if change is Change.TRANSITION and self._hooks.is_enabled(StatusChanged):
+            self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
+
+    @staticmethod
+    def notify(polled: PolledOperation[Any], change: Change | None) -> None:
+        """Notify the listeners of a change. After the end there are none any more."""
+        if change is None:
+            return
+        is_finished = polled.state.is_finished
+        listeners = polled.release() if is_finished else polled.listeners
+        if is_finished:
+            polled.forget_answer()
+        for listener in listeners:
+            listener.observed(polled, is_transition=change is Change.TRANSITION)
+
+    def handle_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        """Tolerate a failure to observe, or end the waits with it."""
+        now = asyncio.get_running_loop().time()
+        final = polled.state.refuse(error, now=now, max_outage=self._max_outage)
+        self._hooks.emit(PollFailed(polled.ref, error, is_final=final is not None))
+        if final is not None:
+            self.end_waits(polled, final)
+
+    @staticmethod
+    def end_waits(polled: PolledOperation[Any], error: VibeError) -> None:
+        """Let all listeners go, with the error. A later wait polls again."""
+        polled.state.forget_failures()
+        for listener in polled.release():
+            listener.failed(polled, error)

@@ -1,0 +1,148 @@
+"""What the poller keeps of one operation: its state, who listens, and when it is polled next.
+
+The poller schedules with it and nobody else changes it. It decides one thing: an answer that equals
+the last one is not decoded again, since most polls of a long operation bring the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from weakref import ref as weak_ref
+
+from testvibe_async._wire import GET_GENERATION_STATUS, GET_RUN, decode
+from testvibe_async.models import Generation, Run
+from testvibe_async.refs import GenerationRef, RunRef
+
+if TYPE_CHECKING:
+    from testvibe_async._polling.state import OperationState
+    from testvibe_async._wire import Request, Response
+    from testvibe_async.errors import VibeError
+    from testvibe_async.refs import Ref
+
+__all__ = ["Listener", "PolledOperation"]
+
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+
+class Listener(Protocol):
+    """Somebody who wants to know how an operation goes on. While there is one, it is polled.
+
+    It is held weakly: an iteration that is dropped takes its listener with it, and the polling ends
+    by itself.
+    """
+
+    @property
+    def is_following(self) -> bool:
+        """Whether each change matters, or the end alone."""
+        ...
+
+    def observed(self, polled: PolledOperation[Any], *, is_transition: bool) -> None:
+        """Take note of a snapshot that differs from the last."""
+
+    def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        """Take note that it can't be observed, or that the client closed. Called at most once."""
+
+
+class PolledOperation(Generic[SnapshotT]):
+    """One operation of a client. All handles, waits and iterations on it share this one."""
+
+    __slots__ = (
+        "__weakref__",
+        "_answer",
+        "_listeners",
+        "_request",
+        "is_in_progress",
+        "polled_at",
+        "read_at",
+        "state",
+        "tick",
+    )
+
+    def __init__(self, state: OperationState[SnapshotT]) -> None:
+        self.state = state
+        """What was observed."""
+
+        self.tick: int | None = None
+        """The poller's tick in which the next poll is due; None where none is planned."""
+
+        self.is_in_progress: bool = False
+        """Whether a poll of it is queued or under way."""
+
+        self.polled_at: float | None = None
+        """When the last poll ended, by the loop's clock; None before the first."""
+
+        self.read_at: float = state.began
+        """When it was last read by its id, or could first have been."""
+
+        # Weak references in a tuple: most operations have one listener or none, and a `WeakSet`
+        # for each would cost 1 KiB.
+        self._listeners: tuple[weak_ref[Listener], ...] = ()
+        self._request: Request[SnapshotT] | None = None
+        self._answer: tuple[bytes, SnapshotT] | None = None
+
+    @property
+    def ref(self) -> Ref:
+        """The operation's name."""
+        return self.state.ref
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Those who listen."""
+        return [listener for weak in self._listeners if (listener := weak()) is not None]
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anyone wants to know how it goes on."""
+        return any(weak() is not None for weak in self._listeners)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anyone wants to know each change on the way, not the end alone."""
+        return any(listener.is_following for listener in self.listeners)
+
+    def add(self, listener: Listener) -> None:
+        """Add a listener, once; the first one starts the count of failures anew."""
+        present = self.listeners
+        if not present:
+            self.state.forget_failures()
+        if listener not in present:
+            self._listeners = tuple(map(weak_ref, [*present, listener]))
+
+    def discard(self, listener: Listener) -> None:
+        """Take a listener away, if it is there."""
+        self._listeners = tuple(weak for weak in self._listeners if weak() is not listener)
+
+    def release(self) -> list[Listener]:
+        """Take all listeners away, and return them."""
+        listeners, self._listeners = self.listeners, ()
+        return listeners
+
+    @property
+    def request(self) -> Request[SnapshotT]:
+        """The documented call that reads it by its id."""
+        if self._request is None:
+            self._request = _request_for(self.ref)
+        return self._request
+
+    def decode(self, response: Response) -> SnapshotT:
+        """Return the snapshot in an answer to `request`.
+
+        Raises:
+            MalformedResponseError: It is not what it should be.
+        """
+        if self._answer is not None and self._answer[0] == response.body:
+            return self._answer[1]
+        snapshot = decode(self.request, response)
+        self._answer = response.body, snapshot
+        return snapshot
+
+    def forget_answer(self) -> None:
+        """Free what speeds up the next read by id, when there will be none soon."""
+        self._request = self._answer = None
+
+
+def _request_for(ref: Ref) -> Request[Any]:
+    if isinstance(ref, RunRef):
+        return GET_RUN.request(project=ref.project, run=ref.run_id)
+    assert isinstance(ref, GenerationRef)
+    return GET_GENERATION_STATUS.request(project=ref.project, feature=ref.feature_id)

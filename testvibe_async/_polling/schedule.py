@@ -1,0 +1,95 @@
+"""Which operation is due in which tick. It reads no clock and sets no timer.
+
+Time is cut into ticks, so that what is due at about the same time is polled together, and all of
+one list can be found at once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from math import floor
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from testvibe_async._polling.list_polling import ListPolling
+    from testvibe_async._polling.polled import PolledOperation
+
+__all__ = ["Schedule"]
+
+TICKS_AN_INTERVAL = 10
+"""Into how many ticks an interval is cut: few enough to share calls, and a tenth late at most."""
+
+ROUNDING = 1e-6
+"""By how much a sum of floats may miss the tick that it means, in ticks."""
+
+
+class Schedule:
+    """The operations that are to be polled, by tick and by the list that may show them."""
+
+    def __init__(self, interval: float, *, phase: float) -> None:
+        """Start empty.
+
+        Args:
+            interval: Seconds between two polls of a run.
+            phase: From 0 to 1, the part of a tick by which all of them are shifted.
+        """
+        self.tick_seconds: float = interval / TICKS_AN_INTERVAL
+        """How long a tick is."""
+
+        self._phase = phase * self.tick_seconds
+        self._buckets: dict[int, dict[ListPolling, list[PolledOperation[Any]]]] = {}
+        """An entry is outdated once its operation was taken early: then its `tick` is another."""
+        self._ticks: list[int] = []
+        """A heap of the ticks with a bucket."""
+
+    @property
+    def first_tick(self) -> int | None:
+        """The earliest tick in which anything is due; None where nothing is."""
+        return self._ticks[0] if self._ticks else None
+
+    def time_of(self, tick: int) -> float:
+        """Return when a tick is, by the loop's clock."""
+        return self._phase + tick * self.tick_seconds
+
+    def add(self, polled: PolledOperation[Any], list_polling: ListPolling, due: float) -> None:
+        """Plan a poll.
+
+        Args:
+            polled: The operation; it has no poll planned.
+            list_polling: The list that may show it.
+            due: When, by the loop's clock.
+        """
+        tick = polled.tick = floor((due - self._phase) / self.tick_seconds + ROUNDING)
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = {}
+            heapq.heappush(self._ticks, tick)
+        bucket.setdefault(list_polling, []).append(polled)
+
+    def take_due(self, tick: int) -> dict[ListPolling, list[PolledOperation[Any]]]:
+        """Take what is due up to a tick and still listened to, by list."""
+        due: dict[ListPolling, list[PolledOperation[Any]]] = {}
+        while self._ticks and self._ticks[0] <= tick:
+            earliest = heapq.heappop(self._ticks)
+            for list_polling, operations in self._buckets.pop(earliest).items():
+                taken = [each for each in operations if _take(each, earliest)]
+                due.setdefault(list_polling, []).extend(taken)
+        return due
+
+    def take_early(self, list_polling: ListPolling, tick: int) -> list[PolledOperation[Any]]:
+        """Take what one list may show and is due within the interval after a tick."""
+        return [
+            polled
+            for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1)
+            for polled in self._buckets.get(later, {}).get(list_polling, ())
+            if list_polling.may_show(polled) and polled.has_listeners and _take(polled, later)
+        ]
+
+
+def _take(polled: PolledOperation[Any], tick: int) -> bool:
+    """Take an operation out of a tick; False where it is not there, or nobody listens to it."""
+    if polled.tick != tick:
+        return False
+    polled.tick = None
+    polled.is_in_progress = polled.has_listeners
+    return polled.is_in_progress
