@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from tests.conftest import KEY, client_of
+from tests.timing import now
 from testvibe_async import (
     Client,
     ClientClosedError,
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from testvibe_async import Project, Run
 
 SERVER = "https://testvibe.example"
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def test_a_project_is_named_by_a_text(emulator: Emulator) -> None:

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from testvibe_async import Operation, Phase, Project, Run
     from testvibe_async.testing import Emulator
 
+COUNT = 20
+"""How many runs are awaited together."""
+ROUNDS = 11
+"""How often a run of 30 s is polled at most, every 3 s from 3 s on."""
+
 
 async def statuses(operation: Operation[Any]) -> list[tuple[Phase, str | None]]:
     """Iterate over an operation to its end."""

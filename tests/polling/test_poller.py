@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
+from tests.timing import now
 from testvibe_async import (
     ClientClosedError,
     ConfigError,
@@ -46,10 +47,6 @@ async def emulator() -> AsyncGenerator[Emulator]:
     """Every run takes 30 s and passes; nothing can be read from a list."""
     async with Emulator(scenario=SCENARIO, lists=False) as emulator:
         yield emulator
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def looks(emulator: Emulator) -> list[float]:
