@@ -1,4 +1,4 @@
-"""Batches that end early: left, cancelled, out of time, or stopped by a failure; none loses a ref."""
+"""Batches that end early: left, cancelled, timed out, or stopped by a failure."""
 
 from __future__ import annotations
 

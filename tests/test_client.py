@@ -225,14 +225,14 @@ class TestClosing:
 
     async def test_closing_inside_a_cancelled_scope(self, emulator: Emulator) -> None:
         """A client closes in order where an anyio scope around it was cancelled."""
-        heard: list[Dispatched] = []
+        events: list[Dispatched] = []
         with anyio.move_on_after(5):
-            async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+            async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
                 emulator.fail("run_feature", Fault.delay(8))
                 await client.project().run_feature("Checkout")
 
-        assert len(heard) == 1
-        assert heard[0].ref.to_json()
+        assert len(events) == 1
+        assert events[0].ref.to_json()
 
 
 class TestTasks:

@@ -62,7 +62,7 @@ class TestGenerations:
         assert emulator.features["Draft"].status == "generated"
 
     async def test_polls_slow_down_with_age(self, emulator: Emulator, project: Project) -> None:
-        """A generation is looked at every 3 s at first, and never less than every 10 s."""
+        """A generation is polled every 3 s at first, and never less than every 10 s."""
         operation = await project.generate_feature("Draft")
         with pytest.raises(WaitTimeoutError):
             await operation.wait(timeout=65)
@@ -72,10 +72,10 @@ class TestGenerations:
         assert gaps[0] == pytest.approx(3, abs=0.3)
         assert max(gaps) < 4
 
-    async def test_the_previous_generations_status_is_not_ours(
+    async def test_a_status_of_the_previous_generation_is_ignored(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """While ours is new, a status of the one before it is waited out."""
+        """While a generation is new, a status of the one before it is tolerated."""
         previous = {"requestId": "previous", "featureStatus": "generated"}
         emulator.fail(
             "get_generation_status",
@@ -94,7 +94,7 @@ class TestGenerations:
     async def test_a_poll_of_the_previous_one_says_so(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A look that shows only the generation before ours raises, and never returns it."""
+        """A poll that shows only the previous generation raises, and never returns it."""
         operation = await project.generate_feature("Draft")
         emulator.fail(
             "get_generation_status", Fault.edit(lambda status: status | {"requestId": "previous"})
@@ -106,7 +106,7 @@ class TestGenerations:
     async def test_superseded_before_it_was_seen(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """Another request id after the first 10 s means that ours was superseded."""
+        """Another request id after the first 10 s raises OperationSupersededError."""
         operation = await project.generate_feature("Draft")
         emulator.fail(
             "get_generation_status", Fault.edit(lambda status: status | {"requestId": "newer"})
@@ -120,7 +120,7 @@ class TestGenerations:
         assert caught.value.ref == operation.ref
 
     async def test_superseded_after_it_was_seen(self, emulator: Emulator, project: Project) -> None:
-        """Once ours was seen, another request id supersedes it at once."""
+        """Once a generation was observed, another request id supersedes it at once."""
         operation = await project.generate_feature("Draft")
         await operation.poll()
         emulator.finish_generation(operation.request_id)
@@ -131,10 +131,10 @@ class TestGenerations:
 
         assert now() < 4
 
-    async def test_a_status_without_a_request_id_can_not_be_told(
+    async def test_a_status_without_a_request_id_is_ignored(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A status that does not say of which generation it tells is never taken for ours."""
+        """A status without a request id is never taken for this generation."""
         emulator.fail(
             "get_generation_status",
             Fault.edit(lambda status: {k: v for k, v in status.items() if k != "requestId"}),
@@ -180,7 +180,7 @@ class TestGenerations:
     async def test_cancelling_what_ends_meanwhile(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A generation that ends between the look and the cancel is a conflict."""
+        """A generation that ends between the poll and the cancel raises ConflictError."""
         operation = await project.generate_feature("Draft")
         emulator.fail("cancel_generation", Fault.status(409))
 
@@ -229,7 +229,7 @@ class TestRefs:
             assert (await attached).is_success
 
     async def test_an_old_ref_has_no_first_seconds(self, project: Project, client: Client) -> None:
-        """A generation attached long after its dispatch is superseded at the first look."""
+        """A generation attached long after its dispatch is superseded at the first poll."""
         operation = await project.generate_feature("Draft")
         document = json.loads(operation.ref.to_json()) | {
             "request_id": "older",

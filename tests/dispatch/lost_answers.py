@@ -16,7 +16,7 @@ ANSWER_LOST = [
     Fault.truncated(),
     Fault.edit(lambda _: {"unexpected": True}),
 ]
-"""The service acts, and its answer does not arrive in one piece."""
+"""The service acts, and its answer does not arrive whole."""
 
 
 NOTHING_DONE = [
@@ -27,7 +27,7 @@ NOTHING_DONE = [
     Fault.status(502, body=b"<html>bad gateway</html>"),
     Fault.status(503, retry_after=1),
 ]
-"""The service did not act, but nobody can tell."""
+"""The service did not act, and the caller can't know that."""
 
 
 async def list_run_rows(project: Project) -> list[dict[str, Any]]:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
-async def test_what_a_late_answer_tells_of_is_not_found_by_another(
+async def test_a_dispatch_under_way_keeps_its_run_from_another(
     emulator: Emulator, dispatched: str
 ) -> None:
-    """While one dispatch waits for its answer, another of the feature does not adopt its work."""
+    """While one dispatch waits for its answer, another of the feature does not adopt its run."""
     refs: list[Ref] = []
     hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
     async with client_of(emulator, hooks=hooks) as client:
@@ -57,10 +57,10 @@ async def test_what_a_late_answer_tells_of_is_not_found_by_another(
     assert refs == [first.ref]
 
 
-async def test_a_dispatch_to_another_project_hinders_no_finding(
+async def test_a_dispatch_to_another_project_does_not_block_adoption(
     emulator: Emulator, client: Client
 ) -> None:
-    """What waits for its answer in one project has no claim on a run of another."""
+    """A dispatch that waits for its answer in one project claims no run of another project."""
     other = emulator.add_project("Other")
     emulator.add_feature("Checkout", project=other)
     emulator.fail("run_feature", Fault.delay(10), times=1)
@@ -75,8 +75,8 @@ async def test_a_dispatch_to_another_project_hinders_no_finding(
     assert not (await waiting).adopted
 
 
-async def test_a_run_of_another_site_is_not_ours(emulator: Emulator, project: Project) -> None:
-    """A run that began on another site than the one asked for is not adopted."""
+async def test_a_run_of_another_site_is_not_adopted(emulator: Emulator, project: Project) -> None:
+    """A run on another site than the one asked for is not adopted."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
 
@@ -92,10 +92,10 @@ async def test_a_run_of_another_site_is_not_ours(emulator: Emulator, project: Pr
     assert isinstance(did_not, DispatchUnknownError)
 
 
-async def test_a_run_is_that_of_the_dispatch_which_named_its_site(
+async def test_a_run_belongs_to_the_dispatch_that_named_its_site(
     emulator: Emulator, project: Project
 ) -> None:
-    """Of two dispatches lost at once, the one that left the site open adopts no other's run."""
+    """Of two lost dispatches, the one without a site does not adopt the run of the other's site."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
 
@@ -111,8 +111,8 @@ async def test_a_run_is_that_of_the_dispatch_which_named_its_site(
     assert own_site.adopted
 
 
-async def test_an_attached_run_is_not_ours(emulator: Emulator) -> None:
-    """A run that this client holds a handle on can't be the one that was lost."""
+async def test_an_attached_run_is_not_adopted(emulator: Emulator) -> None:
+    """A run that this client already has a handle on is not adopted."""
     async with client_of(emulator) as client, client_of(emulator) as other:
         theirs = client.attach((await other.project().run_feature("Checkout")).ref)
         emulator.fail("run_feature", Fault.reset())
@@ -123,10 +123,10 @@ async def test_an_attached_run_is_not_ours(emulator: Emulator) -> None:
         assert not theirs.done
 
 
-async def test_a_feature_named_like_the_id_of_ours(emulator: Emulator, project: Project) -> None:
+async def test_a_feature_named_like_the_id_of_another(emulator: Emulator, project: Project) -> None:
     """A number names a feature by its id alone, as it does at the service."""
-    ours = emulator.features["Checkout"].id
-    namesake = emulator.add_feature(str(ours))
+    feature_id = emulator.features["Checkout"].id
+    namesake = emulator.add_feature(str(feature_id))
     async with client_of(emulator) as other:
         await other.project().run_feature(namesake.id)
     rows = await list_run_rows(project)
@@ -134,11 +134,11 @@ async def test_a_feature_named_like_the_id_of_ours(emulator: Emulator, project: 
     emulator.fail("run_feature", Fault.reset())
 
     with pytest.raises(DispatchUnknownError):
-        await project.run_feature(ours)
+        await project.run_feature(feature_id)
 
 
 async def test_one_of_many_runs_of_a_feature_is_found(emulator: Emulator, project: Project) -> None:
-    """The run whose answer was lost is found behind all those that were begun with it."""
+    """A run whose answer was lost is found among all that were dispatched with it."""
     emulator.fail("run_feature", Fault.lost(), times=1)
 
     items = await project.run_features(["Checkout"] * 60)
@@ -147,8 +147,8 @@ async def test_one_of_many_runs_of_a_feature_is_found(emulator: Emulator, projec
     assert len(emulator.runs) == 60
 
 
-async def test_a_slow_answer_tells_no_time(emulator: Emulator) -> None:
-    """A list that is long on its way does not make a run look new that a stranger began before."""
+async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator) -> None:
+    """A list that arrives late does not make an older run of another caller seem new."""
     async with (
         FaultProxy(emulator.url) as proxy,
         Client(proxy.url, api_key=emulator.api_key, project=emulator.project_id) as client,

@@ -1,4 +1,4 @@
-"""Dispatches whose caller was cancelled: none is lost, and none is sent that nobody waits for."""
+"""Dispatches whose caller was cancelled: none is lost, and none is sent after that."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from testvibe_async.testing import Emulator, Fault
 
 
 class TestCancelling:
-    async def test_a_dispatch_that_is_cancelled_itself_tells_of_it(
+    async def test_a_cancelled_dispatch_task_is_reported_as_unknown(
         self, emulator: Emulator, client: Client
     ) -> None:
-        """Who cancels all tasks cancels a POST too; its caller hears that it may have acted."""
+        """Cancelling the task of a POST raises DispatchUnknownError for its caller."""
         emulator.fail("run_feature", Fault.delay(5))
         caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
         await asyncio.sleep(1)
@@ -38,7 +38,7 @@ class TestCancelling:
     async def test_a_shutdown_that_cancels_all_tasks_leaves_a_trace(
         self, emulator: Emulator, client: Client, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Where caller and POST are cancelled together the log says what may have begun."""
+        """Cancelling caller and POST together logs what may have been dispatched."""
         emulator.fail("run_feature", Fault.delay(5))
         caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
         await asyncio.sleep(1)
@@ -54,8 +54,8 @@ class TestCancelling:
 
     async def test_a_cancelled_caller_does_not_lose_the_id(self, emulator: Emulator) -> None:
         """The POST goes on when its caller is cancelled, and the hook has the ref."""
-        heard: list[Dispatched] = []
-        async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+        events: list[Dispatched] = []
+        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
             emulator.fail("run_feature", Fault.delay(5))
             caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
             await asyncio.sleep(1)
@@ -65,10 +65,10 @@ class TestCancelling:
             assert now() == 1
             await asyncio.sleep(10)
 
-            assert [event.ref.key[-1] for event in heard] == list(emulator.runs)
+            assert [event.ref.key[-1] for event in events] == list(emulator.runs)
 
     async def test_a_caller_cancelled_in_the_queue_sends_nothing(self, emulator: Emulator) -> None:
-        """What had not been sent yet when its caller was cancelled is never sent."""
+        """A dispatch that was still queued when its caller was cancelled is never sent."""
         async with client_of(emulator, max_connections=1) as client:
             emulator.fail("run_feature", Fault.delay(5))
             callers = [
@@ -84,7 +84,7 @@ class TestCancelling:
     async def test_a_failure_after_the_caller_left_is_logged(
         self, emulator: Emulator, client: Client, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A dispatch that nobody waits for any more leaves a trace where it fails."""
+        """A dispatch that fails after its caller was cancelled is logged."""
         emulator.fail("run_feature", Fault.hang())
         caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
         await asyncio.sleep(1)
@@ -98,7 +98,7 @@ class TestCancelling:
     async def test_a_caller_cancelled_before_a_retry_sends_nothing_more(
         self, emulator: Emulator, client: Client
     ) -> None:
-        """While a dispatch only waits to be sent again, cancelling its caller ends it."""
+        """Cancelling the caller of a dispatch that waits for a retry ends the dispatch."""
         emulator.fail("run_feature", Fault.status(429, retry_after=30), times=1)
         caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
         await asyncio.sleep(10)
@@ -115,10 +115,10 @@ class TestCancelling:
         ],
         ids=["429", "retry_unknown"],
     )
-    async def test_what_nobody_wants_any_more_is_not_sent_again(
+    async def test_a_cancelled_caller_prevents_a_second_post(
         self, emulator: Emulator, client: Client, fault: Fault, options: dict[str, Any]
     ) -> None:
-        """A POST whose caller was cancelled is not repeated, though it may be if he were there."""
+        """A POST whose caller was cancelled is not repeated, where it otherwise would be."""
         emulator.fail("run_feature", fault, times=1)
         emulator.fail("run_feature", Fault.delay(5), times=1)
         caller = asyncio.ensure_future(client.project().run_feature("Checkout", **options))
@@ -129,8 +129,8 @@ class TestCancelling:
         assert emulator.count("run_feature") == 1
         assert emulator.runs == {}
 
-    async def test_a_second_post_that_waits_for_its_turn_is_not_sent(self) -> None:
-        """A caller who is cancelled before the second POST of retry_unknown gets no second run."""
+    async def test_a_queued_second_post_is_not_sent(self) -> None:
+        """Cancelling a caller before the second POST of retry_unknown starts no second run."""
         async with Emulator(lists=False) as emulator, client_of(emulator, rate_limit=0.1) as client:
             emulator.fail("run_feature", Fault.lost(), times=1)
             caller = asyncio.ensure_future(
@@ -143,12 +143,12 @@ class TestCancelling:
             assert emulator.count("run_feature") == 1
 
     @pytest.mark.parametrize("fault", ANSWER_LOST)
-    async def test_a_lost_answer_is_settled_after_the_caller_left(
+    async def test_a_lost_answer_is_reconciled_after_the_caller_left(
         self, emulator: Emulator, fault: Fault
     ) -> None:
         """The id of a run whose answer was lost still reaches the hook of a cancelled caller."""
-        heard: list[Dispatched] = []
-        async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+        events: list[Dispatched] = []
+        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
             emulator.fail("run_feature", fault)
             emulator.fail("list_runs", Fault.delay(0.9))
             caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
@@ -156,7 +156,7 @@ class TestCancelling:
             caller.cancel()
             await asyncio.sleep(30)
 
-        assert [(event.ref.key[-1], event.adopted) for event in heard] == [
+        assert [(event.ref.key[-1], event.adopted) for event in events] == [
             (run_id, True) for run_id in emulator.runs
         ]
-        assert len(heard) == 1
+        assert len(events) == 1

@@ -41,7 +41,7 @@ class TestConflicts:
     async def test_one_that_can_not_be_seen_has_no_ref(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """Where the look fails the conflict is raised all the same."""
+        """The conflict is raised without a ref where the generation in flight can't be polled."""
         await project.generate_feature("Draft")
         emulator.fail("get_generation_status", Fault.status(404))
 
@@ -50,7 +50,7 @@ class TestConflicts:
 
         assert caught.value.ref is None
 
-    async def test_attaching_joins_the_one_in_flight(
+    async def test_attaching_returns_the_one_in_flight(
         self, emulator: Emulator, project: Project
     ) -> None:
         """on_conflict="attach" returns a handle on the one in flight, and pays for no other."""
@@ -83,8 +83,8 @@ class TestConflicts:
         assert not own.adopted
         assert list(emulator.generations) == [running.request_id, own.request_id]
 
-    async def test_two_that_wait_for_one_both_have_their_turn(self, emulator: Emulator) -> None:
-        """Whoever loses the race for the next turn waits for that one too, and then has its own."""
+    async def test_two_that_wait_for_one_are_both_dispatched(self, emulator: Emulator) -> None:
+        """The loser of the race waits for the winner's generation, then dispatches its own."""
         async with client_of(emulator) as client, client_of(emulator) as other:
             first = await client.project().generate_feature("Draft")
 
@@ -101,7 +101,7 @@ class TestConflicts:
     async def test_waiting_for_one_that_another_took_the_place_of(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """on_conflict="wait" goes on where the one in flight is gone and a third is there."""
+        """on_conflict="wait" waits for a third generation that replaced the one in flight."""
         running = await project.generate_feature("Draft")
         own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
         await asyncio.sleep(10)
@@ -120,17 +120,17 @@ class TestConflicts:
     async def test_one_that_ended_meanwhile_is_no_conflict(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """Where nothing is in flight any more by the time of the look, ours is dispatched."""
+        """A conflict whose generation has finished by the time of the poll is dispatched again."""
         emulator.fail("generate_feature", Fault.status(409), times=2)
 
         operation = await project.generate_feature("Draft", on_conflict="attach")
 
         assert list(emulator.generations) == [operation.request_id]
 
-    async def test_a_conflict_that_nobody_can_see_is_raised(
+    async def test_a_conflict_without_a_generation_is_raised(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A 409 that comes again and again with nothing in flight is not fought for ever."""
+        """A 409 that repeats with nothing in flight is raised after three dispatches."""
         emulator.fail("generate_feature", Fault.status(409))
 
         with pytest.raises(GenerationInProgressError):
@@ -138,10 +138,10 @@ class TestConflicts:
 
         assert emulator.count("generate_feature") == 3
 
-    async def test_one_that_was_seen_to_be_over_is_none_to_wait_for(
+    async def test_a_finished_generation_is_not_waited_for(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A service that lags, and calls over what still goes on, is asked once a second."""
+        """A finished generation that is shown as in flight costs one dispatch a second."""
         over = await project.generate_feature("Draft")
         await over
         emulator.fail("generate_feature", Fault.status(409))
@@ -159,8 +159,10 @@ class TestConflicts:
         assert emulator.count("generate_feature") - asked == 3
         assert now() - began == pytest.approx(2, abs=0.1)
 
-    async def test_one_that_is_joined_is_known(self, emulator: Emulator, client: Client) -> None:
-        """What was seen in flight is known: its status is there, and a 404 is waited out."""
+    async def test_an_attached_generation_is_known(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """A generation found in flight has a status at once, and tolerates a 404."""
         async with client_of(emulator) as other:
             await other.project().generate_feature("Draft")
         joined = await client.project().generate_feature("Draft", on_conflict="attach")
@@ -171,7 +173,7 @@ class TestConflicts:
         assert (await joined).is_success
 
     async def test_a_feature_without_tests(self, emulator: Emulator, project: Project) -> None:
-        """A 409 of run_feature says that there is nothing to run."""
+        """A 409 of run_feature raises FeatureNotGeneratedError."""
         with pytest.raises(FeatureNotGeneratedError) as caught:
             await project.run_feature("Draft")
 
@@ -185,7 +187,7 @@ class TestConflicts:
         assert (await operation).is_success
         assert len(emulator.generations) == 1
 
-    async def test_generating_first_joins_one_in_flight(
+    async def test_generating_first_attaches_to_one_in_flight(
         self, emulator: Emulator, project: Project
     ) -> None:
         """on_conflict="generate" does not pay twice where a generation is in flight."""
@@ -196,23 +198,23 @@ class TestConflicts:
         assert len(emulator.generations) == 1
 
     async def test_generating_first_pays_once(self, emulator: Emulator, project: Project) -> None:
-        """Where another generation takes the place of ours, its tests are good enough."""
+        """Where another generation supersedes this one, its tests are run."""
         own = asyncio.ensure_future(project.run_feature("Draft", on_conflict="generate"))
         await asyncio.sleep(10)
-        (ours,) = emulator.generations
+        (request_id,) = emulator.generations
         await asyncio.sleep(1.9)
-        emulator.finish_generation(ours)
+        emulator.finish_generation(request_id)
         async with client_of(emulator) as rival:
             theirs = await rival.project().generate_feature("Draft")
             emulator.finish_generation(theirs.request_id)
 
         assert (await (await own)).is_success
-        assert list(emulator.generations) == [ours, theirs.request_id]
+        assert list(emulator.generations) == [request_id, theirs.request_id]
 
     async def test_tests_that_came_meanwhile_are_not_paid_for_again(
         self, emulator: Emulator
     ) -> None:
-        """Where a stranger's generation ends right after the 409, its tests are run."""
+        """Where another caller's generation ends right after the 409, its tests are run."""
         async with client_of(emulator) as other:
             theirs = await other.project().generate_feature("Draft")
 
@@ -226,10 +228,8 @@ class TestConflicts:
         assert run.is_success
         assert list(emulator.generations) == [theirs.request_id]
 
-    async def test_closing_ends_a_wait_for_a_conflict_that_nobody_can_see(
-        self, emulator: Emulator
-    ) -> None:
-        """A call that waits before it dispatches again ends with the client, at once."""
+    async def test_closing_ends_the_wait_before_the_next_dispatch(self, emulator: Emulator) -> None:
+        """A call that waits before it dispatches again ends when the client closes."""
         emulator.fail("generate_feature", Fault.status(409))
         client = client_of(emulator)
         call = asyncio.ensure_future(

@@ -31,7 +31,7 @@ class TestRetries:
     async def test_a_429_with_retry_after_is_sent_again(
         self, emulator: Emulator, project: Project, fault: Fault
     ) -> None:
-        """The service says when to come back, and that it did nothing."""
+        """A 429 with Retry-After is sent again after that time, as nothing was done."""
         emulator.fail("run_feature", fault, times=2)
 
         await project.run_feature("Checkout")
@@ -43,7 +43,7 @@ class TestRetries:
     async def test_a_429_without_retry_after_is_not(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A 429 that does not say when is the caller's to decide."""
+        """A 429 without Retry-After is raised after one request."""
         emulator.fail("run_feature", Fault.status(429))
 
         with pytest.raises(RateLimitedError):
@@ -66,7 +66,7 @@ class TestRetries:
     async def test_a_refusal_is_final(
         self, emulator: Emulator, project: Project, status: int
     ) -> None:
-        """A clear no is raised at once, after one request and no looking around."""
+        """A refusal is raised at once, after one request and without reconciling."""
         emulator.fail("run_feature", Fault.status(status))
 
         with pytest.raises(Exception, match=str(status)):
@@ -84,16 +84,16 @@ async def test_a_refused_body_is_no_lost_answer(emulator: Emulator, project: Pro
 
 
 class TestHooks:
-    async def test_every_dispatch_is_told(self, emulator: Emulator) -> None:
-        """on_dispatched gets the ref of each operation, found or answered."""
-        heard: list[Dispatched] = []
-        async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+    async def test_every_dispatch_is_reported(self, emulator: Emulator) -> None:
+        """on_dispatched gets the ref of each operation, answered or adopted."""
+        events: list[Dispatched] = []
+        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
             project = client.project()
             run = await project.run_feature("Checkout")
             emulator.fail("generate_feature", Fault.lost())
             generation = await project.generate_feature("Draft")
 
-        assert [(event.ref, event.adopted) for event in heard] == [
+        assert [(event.ref, event.adopted) for event in events] == [
             (run.ref, False),
             (generation.ref, True),
         ]
@@ -114,8 +114,8 @@ class TestHooks:
     async def test_a_log_that_fails_loses_nothing(
         self, emulator: Emulator, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A logging filter that raises keeps neither the hook nor the caller from the ref."""
-        heard: list[Dispatched] = []
+        """A logging filter that raises does not keep the ref from the hook or the caller."""
+        events: list[Dispatched] = []
 
         def broken(_record: logging.LogRecord) -> bool:
             raise ZeroDivisionError
@@ -124,17 +124,17 @@ class TestHooks:
         log.addFilter(broken)
         try:
             with caplog.at_level(logging.DEBUG, "testvibe_async"):
-                async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+                async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
                     operation = await client.project().run_feature("Checkout")
         finally:
             log.removeFilter(broken)
 
-        assert [event.ref for event in heard] == [operation.ref]
+        assert [event.ref for event in events] == [operation.ref]
 
-    async def test_a_hook_that_turns_out_async_is_told_of(
+    async def test_a_hook_that_turns_out_async_is_logged(
         self, emulator: Emulator, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What nobody awaits stores nothing, and the log says so, with the ref."""
+        """A hook that returns an awaitable is logged as failed, with the ref."""
 
         async def store(_ref: Ref) -> None:
             pass
@@ -146,8 +146,8 @@ class TestHooks:
         assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
         assert "nobody awaits it" in caplog.text
 
-    async def test_a_hook_that_attaches_takes_nothing_away(self, emulator: Emulator) -> None:
-        """A 404 right after a dispatch is waited out, also where the hook made a handle first."""
+    async def test_a_hook_may_attach_the_operation(self, emulator: Emulator) -> None:
+        """A 404 right after a dispatch is tolerated, also where the hook attached first."""
         kept: list[RunOperation] = []
 
         def attach(event: Dispatched) -> None:
@@ -163,7 +163,7 @@ class TestHooks:
             assert (await operation).is_success
 
     async def test_the_ref_says_when_it_was_sent(self, emulator: Emulator, client: Client) -> None:
-        """A rest that the service asked for before the dispatch makes the operation no older."""
+        """A pause before the dispatch does not make the operation older."""
         emulator.fail("run_feature", Fault.status(429, retry_after=70), times=1)
         operation = await client.project().run_feature("Checkout")
 
@@ -174,7 +174,7 @@ class TestHooks:
 
 class TestPollInterval:
     async def test_a_poll_interval_may_be_endless(self, emulator: Emulator) -> None:
-        """An interval beyond all dates keeps no dispatch from its handle."""
+        """An interval beyond all dates does not break a dispatch."""
         async with client_of(emulator, poll_interval=1e300) as client:
             operation = await client.project().run_feature("Checkout")
         assert operation.run_id in emulator.runs

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 class TestLostGenerations:
     @pytest.mark.parametrize("fault", ANSWER_LOST)
-    async def test_the_new_generation_is_ours(
+    async def test_the_new_generation_is_adopted(
         self, emulator: Emulator, project: Project, fault: Fault
     ) -> None:
-        """A generation that was not there before the dispatch is ours."""
+        """A generation that was not there before the dispatch is adopted."""
         emulator.fail("generate_feature", fault)
 
         operation = await project.generate_feature("Draft")
@@ -40,10 +40,10 @@ class TestLostGenerations:
         assert emulator.count("generate_feature") == 1
         assert (await operation).is_success
 
-    async def test_one_that_is_over_already_is_ours_too(
+    async def test_a_finished_generation_is_adopted_too(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """It need not be in flight any more: it is enough that it was not there before."""
+        """A new generation is adopted also where it has finished by then."""
         await (await project.generate_feature("Draft"))
         emulator.fail("generate_feature", Fault.lost())
         emulator.fail("get_generation_status", Fault.status(500), skip=1, times=4)
@@ -61,7 +61,7 @@ class TestLostGenerations:
     async def test_no_new_generation_is_unknown(
         self, emulator: Emulator, project: Project, fault: Fault
     ) -> None:
-        """A paid dispatch whose fate is unknown is never sent a second time."""
+        """A dispatch without an answer raises DispatchUnknownError and is never sent again."""
         await (await project.generate_feature("Draft"))
         emulator.fail("generate_feature", fault)
 
@@ -75,7 +75,7 @@ class TestLostGenerations:
     async def test_a_feature_that_was_never_generated_has_nothing_to_show(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A status that names no generation does not settle anything."""
+        """A status that names no generation proves nothing."""
         emulator.fail("generate_feature", Fault.reset())
 
         with pytest.raises(DispatchUnknownError):
@@ -83,10 +83,10 @@ class TestLostGenerations:
 
         assert emulator.generations == {}
 
-    async def test_without_the_look_before_nothing_is_ours(
+    async def test_without_the_poll_before_nothing_is_adopted(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """Where nobody knows what was there before, a generation in flight may be anybody's."""
+        """Where the poll before the dispatch failed, no generation in flight is adopted."""
         emulator.fail("get_generation_status", Fault.status(500), times=RetryPolicy().attempts)
         emulator.fail("generate_feature", Fault.lost())
 
@@ -95,10 +95,8 @@ class TestLostGenerations:
 
         assert emulator.count("generate_feature") == 1
 
-    async def test_the_look_before_is_tried_again(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A look before that fails once does not spoil the settling."""
+    async def test_the_poll_before_is_retried(self, emulator: Emulator, project: Project) -> None:
+        """A poll before the dispatch that fails once does not prevent reconciling."""
         emulator.fail("get_generation_status", Fault.status(500), times=1)
         emulator.fail("generate_feature", Fault.lost())
 
@@ -107,10 +105,10 @@ class TestLostGenerations:
         assert list(emulator.generations) == [operation.request_id]
 
     @pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b'{"hello": 1}')])
-    async def test_a_look_before_that_shows_nothing_does_not_say_that_there_was_none(
+    async def test_a_poll_before_that_is_unreadable_proves_nothing(
         self, emulator: Emulator, project: Project, fault: Fault
     ) -> None:
-        """An older generation that the look before should have shown is never taken for ours."""
+        """An older generation that the poll before should have shown is never adopted."""
         async with client_of(emulator) as other:
             await (await other.project().generate_feature("Draft"))
         emulator.fail("get_generation_status", fault, times=1)
@@ -130,8 +128,8 @@ class TestLostGenerations:
         assert (await project.generate_feature("Draft")).adopted
         assert len(emulator.generations) == 1
 
-    async def test_a_known_one_is_not_ours(self, emulator: Emulator) -> None:
-        """A generation that this client holds a handle on can't be the one that was lost."""
+    async def test_a_known_generation_is_not_adopted(self, emulator: Emulator) -> None:
+        """A generation that this client already has a handle on is not adopted."""
         async with client_of(emulator) as client, client_of(emulator) as rival:
             project = client.project()
             send = client._transport._http.send
@@ -151,26 +149,24 @@ class TestLostGenerations:
 
             assert not known[0].done
 
-    async def test_one_that_began_while_ours_was_held_up_is_not_ours(
+    async def test_a_generation_that_began_during_a_pause_is_not_adopted(
         self, emulator: Emulator, client: Client
     ) -> None:
-        """A look long before the POST does not say what was there before it."""
+        """A poll long before the POST does not prove what was there before it."""
         emulator.fail("generate_feature", Fault.status(429, retry_after=100), times=1)
-        ours = asyncio.ensure_future(client.project().generate_feature("Draft"))
+        dispatch = asyncio.ensure_future(client.project().generate_feature("Draft"))
         await asyncio.sleep(20)
         async with client_of(emulator) as stranger:
             await stranger.project().generate_feature("Draft")
         emulator.fail("generate_feature", Fault.reset())
 
         with pytest.raises(DispatchUnknownError):
-            await ours
+            await dispatch
 
-    async def test_an_own_one_that_nobody_holds_is_not_the_lost_one(
-        self, emulator: Emulator
-    ) -> None:
-        """What this client dispatched is known to it, though its handle was dropped."""
-        heard: list[Dispatched] = []
-        async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+    async def test_a_dropped_handle_is_still_known(self, emulator: Emulator) -> None:
+        """A generation whose handle was dropped is not adopted for another dispatch."""
+        events: list[Dispatched] = []
+        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
             emulator.fail("generate_feature", Fault.reset(), skip=1)
             first = asyncio.ensure_future(client.project().generate_feature("Draft"))
             second = asyncio.ensure_future(
@@ -182,24 +178,24 @@ class TestLostGenerations:
             with pytest.raises(DispatchUnknownError):
                 await second
 
-        assert [event.adopted for event in heard] == [False]
+        assert [event.adopted for event in events] == [False]
 
 
 class TestEmptyIds:
-    async def test_an_answer_with_an_empty_id_is_settled(
+    async def test_an_answer_with_an_empty_id_is_reconciled(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """An answer that names no generation is one that was lost."""
+        """An answer that names no generation counts as a lost one."""
         emulator.fail(
             "generate_feature", Fault.edit(lambda answer: {**answer, "requestId": ""}), times=1
         )
         operation = await project.generate_feature("Draft")
         assert operation.adopted
 
-    async def test_a_generation_without_an_id_is_nobodys(
+    async def test_a_status_with_an_empty_id_is_not_adopted(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A lost generation is not settled by a status that names none."""
+        """A status that names no generation is not adopted."""
         emulator.fail("generate_feature", Fault.lost())
         emulator.fail(
             "get_generation_status", Fault.edit(lambda status: {**status, "requestId": ""}), skip=1

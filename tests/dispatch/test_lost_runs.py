@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 class TestLostRuns:
     @pytest.mark.parametrize("fault", ANSWER_LOST)
-    async def test_the_one_new_run_is_ours(
+    async def test_the_one_new_run_is_adopted(
         self, emulator: Emulator, project: Project, fault: Fault
     ) -> None:
-        """A lost answer is settled by the list: exactly one new run of the feature is ours."""
+        """A lost answer is reconciled with the list: the one new run of the feature is adopted."""
         await project.run_feature("Checkout")
         await asyncio.sleep(10)
         emulator.fail("run_feature", fault, times=1)
@@ -46,7 +46,7 @@ class TestLostRuns:
     async def test_no_new_run_is_unknown(
         self, emulator: Emulator, project: Project, fault: Fault
     ) -> None:
-        """Where nothing is to be seen it is not sent again, and the error says where to look."""
+        """Without a new run in the list it is not sent again; the error says what to check."""
         emulator.fail("run_feature", fault)
 
         with pytest.raises(DispatchUnknownError, match="look at list_runs") as caught:
@@ -58,8 +58,8 @@ class TestLostRuns:
         )
         assert emulator.count("run_feature") == 1
 
-    async def test_two_new_runs_are_nobodys(self, emulator: Emulator, project: Project) -> None:
-        """Where a stranger ran the feature too, nobody can tell which is ours."""
+    async def test_two_new_runs_are_ambiguous(self, emulator: Emulator, project: Project) -> None:
+        """Where another caller ran the feature too, neither run is adopted."""
         emulator.fail("run_feature", Fault.lost(), times=2)
         async with client_of(emulator) as stranger:
             results = await asyncio.gather(
@@ -71,8 +71,8 @@ class TestLostRuns:
         assert [type(result) for result in results] == [DispatchUnknownError] * 2
         assert emulator.count("run_feature") == 2
 
-    async def test_runs_of_others_are_not_ours(self, emulator: Emulator, project: Project) -> None:
-        """Runs that we know, of another feature, of another configuration or older are not it."""
+    async def test_other_runs_are_not_adopted(self, emulator: Emulator, project: Project) -> None:
+        """A run that is known, older, or of another feature or configuration is not adopted."""
         await project.run_feature("Checkout")
         await asyncio.sleep(10)
         await project.run_feature("Checkout")
@@ -85,10 +85,10 @@ class TestLostRuns:
 
         assert operation.run_id == max(emulator.runs)
 
-    async def test_what_a_careless_list_shows_is_not_ours(
+    async def test_a_list_without_filter_or_times_is_not_trusted(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """A list that ignores the filter, or knows no times, does not mislead."""
+        """Rows of other features and rows without a time are not adopted."""
         async with client_of(emulator) as stranger:
             await stranger.project().run_feature("Checkout")
             await asyncio.sleep(20)
@@ -104,7 +104,7 @@ class TestLostRuns:
             await project.run_feature("Checkout")
 
     async def test_a_feature_by_id(self, emulator: Emulator, project: Project) -> None:
-        """A run of a feature that was named by its id is found as well."""
+        """A run of a feature that was named by its id is adopted as well."""
         feature = emulator.features["Checkout"].id
         emulator.fail("run_feature", Fault.lost())
 
@@ -113,7 +113,7 @@ class TestLostRuns:
         assert operation.feature_id == feature
 
     async def test_without_lists_it_is_unknown_at_once(self) -> None:
-        """Where the service has no list of runs there is nothing to wait for."""
+        """Where the service has no list of runs, DispatchUnknownError is raised at once."""
         async with Emulator(lists=False) as emulator, client_of(emulator) as client:
             emulator.fail("run_feature", Fault.lost())
             with pytest.raises(DispatchUnknownError):
@@ -122,20 +122,18 @@ class TestLostRuns:
             assert emulator.count("run_feature") == 1
             assert now() == 0
 
-    async def test_a_list_that_fails_is_asked_again(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """Settling bears with a service that is not itself yet."""
+    async def test_a_list_that_fails_is_retried(self, emulator: Emulator, project: Project) -> None:
+        """Reconciling tolerates several failed list calls."""
         emulator.fail("run_feature", Fault.lost())
         emulator.fail("list_runs", Fault.status(429), times=4)
 
         assert (await project.run_feature("Checkout")).adopted
 
     @pytest.mark.parametrize("held_up", ["rest", "queue"])
-    async def test_a_run_that_began_before_ours_was_sent_is_not_ours(
+    async def test_a_run_that_began_before_the_post_is_not_adopted(
         self, emulator: Emulator, held_up: str
     ) -> None:
-        """What a stranger dispatched while ours was held up on this side is never adopted."""
+        """A run that another caller dispatched while this dispatch was delayed is never adopted."""
         async with client_of(emulator, max_connections=1) as client, client_of(emulator) as other:
             waits: list[asyncio.Future[Any]] = []
             if held_up == "rest":
@@ -144,19 +142,19 @@ class TestLostRuns:
                 emulator.fail("list_projects", Fault.delay(25), times=1)
                 waits.append(asyncio.ensure_future(client.list_projects()))
                 await asyncio.sleep(0)
-            ours = asyncio.ensure_future(client.project().run_feature("Checkout"))
+            dispatch = asyncio.ensure_future(client.project().run_feature("Checkout"))
             await asyncio.sleep(10)
             emulator.fail("run_feature", Fault.reset(), skip=1)
             await other.project().run_feature("Checkout")
 
             with pytest.raises(DispatchUnknownError):
-                await ours
+                await dispatch
             await asyncio.gather(*waits)
 
         assert len(emulator.runs) == 1
 
-    async def test_a_service_without_a_clock_settles_nothing(self) -> None:
-        """Where no answer has a date nobody can tell which run is new, so none is adopted."""
+    async def test_a_service_without_a_clock_proves_nothing(self) -> None:
+        """Where no answer has a Date header no run is known to be new, so none is adopted."""
         row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
         rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}])
         asked: list[str] = []
@@ -177,8 +175,8 @@ class TestLostRuns:
         assert asked == ["POST", "GET", "GET", "GET"]
 
 
-async def test_settling_comes_to_an_end(emulator: Emulator, project: Project) -> None:
-    """A service that hangs keeps a lost dispatch from its error for two minutes at most."""
+async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: Project) -> None:
+    """A service that hangs delays the error of a lost dispatch by two minutes at most."""
     emulator.fail("run_feature", Fault.hang())
     emulator.fail("list_runs", Fault.hang())
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 class TestRetryUnknown:
     @pytest.mark.parametrize("second", [Fault.status(409), Fault.status(401), Fault.reset()])
-    async def test_where_the_second_try_is_refused_nobody_knows_still(
+    async def test_a_refused_second_try_stays_unknown(
         self, emulator: Emulator, second: Fault
     ) -> None:
-        """A refusal of what was sent again does not tell what the first did."""
+        """A refusal of the second POST does not prove what the first one did."""
         async with client_of(emulator) as client:
             emulator.fail("list_runs", Fault.status(404))
             emulator.fail("run_feature", Fault.lost(), times=1)
@@ -39,10 +39,8 @@ class TestRetryUnknown:
         assert len(emulator.runs) == 1
         assert emulator.count("run_feature") == 2
 
-    async def test_where_the_second_try_is_not_sent_nobody_knows_still(
-        self, emulator: Emulator
-    ) -> None:
-        """That the second POST found no connection does not tell what the first did."""
+    async def test_an_unsent_second_try_stays_unknown(self, emulator: Emulator) -> None:
+        """A second POST without a connection does not prove what the first one did."""
         async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
             emulator.fail("list_runs", Fault.status(404))
             emulator.fail("run_feature", Fault.lost(), times=1)
@@ -65,10 +63,10 @@ class TestRetryUnknown:
         assert len(emulator.runs) == 1
 
     @pytest.mark.parametrize("end", ["close", "cancel", "session"])
-    async def test_whatever_ends_the_second_try_nobody_knows_still(
+    async def test_an_interrupted_second_try_stays_unknown(
         self, emulator: Emulator, caplog: pytest.LogCaptureFixture, end: str
     ) -> None:
-        """A close, a cancellation or a session that is gone does not make the first POST undone."""
+        """A close, a cancellation or a closed session does not prove what the first POST did."""
         session = aiohttp.ClientSession()
         client = client_of(emulator, session=session)
         emulator.fail("list_runs", Fault.edit(lambda _: []))
@@ -93,10 +91,10 @@ class TestRetryUnknown:
             assert isinstance(result, DispatchUnknownError)
         assert len(emulator.runs) == 1
 
-    async def test_it_is_sent_again_where_that_was_asked_for(
+    async def test_an_unknown_run_is_sent_once_more(
         self, emulator: Emulator, project: Project
     ) -> None:
-        """retry_unknown=True sends a run that could not be settled once more, and only once."""
+        """retry_unknown=True sends a run that could not be reconciled once more, and only once."""
         emulator.fail("run_feature", Fault.reset(), times=1)
         operation = await project.run_feature("Checkout", retry_unknown=True)
         assert not operation.adopted

@@ -28,7 +28,7 @@ class TestRepeatingSessions:
     async def test_a_session_that_retries_sends_no_dispatch_twice(
         self, emulator: Emulator, dispatched: str
     ) -> None:
-        """A middleware that repeats what failed gets no second POST; the first one is settled."""
+        """A middleware that repeats failures sends no second POST; the first is reconciled."""
 
         async def retry(
             request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
@@ -51,10 +51,10 @@ class TestRepeatingSessions:
         assert operation.adopted
         assert emulator.count(dispatched) == 1
 
-    async def test_a_session_that_retries_whatever_fails_gets_no_second_post(
+    async def test_a_session_that_retries_a_5xx_sends_no_second_post(
         self, emulator: Emulator
     ) -> None:
-        """A middleware that repeats a 5xx is told that the answer was lost."""
+        """A middleware that repeats a 5xx sends no second POST either."""
         tries: list[int] = []
 
         async def retry(
@@ -105,7 +105,7 @@ class TestRepeatingSessions:
         assert emulator.count("generate_feature") == 1
 
     async def test_a_refusal_may_be_answered(self, emulator: Emulator) -> None:
-        """A middleware that answers a 401 by sending credentials is let through."""
+        """A middleware may answer a 401 by sending the request again."""
 
         async def authorise(
             request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
@@ -125,7 +125,7 @@ class TestRepeatingSessions:
 
 
 async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> None:
-    """A close from within a dispatch does not wait for itself."""
+    """A close from within a dispatch does not deadlock."""
     trace = aiohttp.TraceConfig()
 
     async def close(
@@ -145,9 +145,9 @@ async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> No
 
 
 class TestFailingSessions:
-    async def test_an_error_that_is_not_ours_loses_no_id(self, emulator: Emulator) -> None:
-        """What a session that was passed in raises after the POST is an answer that was lost."""
-        heard: list[Dispatched] = []
+    async def test_an_error_of_the_session_loses_no_id(self, emulator: Emulator) -> None:
+        """An error of a passed-in session after the POST counts as a lost answer."""
+        events: list[Dispatched] = []
         trace = aiohttp.TraceConfig()
 
         async def fail(
@@ -159,15 +159,17 @@ class TestFailingSessions:
         trace.on_request_end.append(fail)
         async with (
             aiohttp.ClientSession(trace_configs=[trace]) as session,
-            client_of(emulator, session=session, hooks=Hooks(on_dispatched=heard.append)) as client,
+            client_of(
+                emulator, session=session, hooks=Hooks(on_dispatched=events.append)
+            ) as client,
         ):
             operation = await client.project().run_feature("Checkout")
 
         assert operation.adopted
-        assert [event.ref.key[-1] for event in heard] == list(emulator.runs)
+        assert [event.ref.key[-1] for event in events] == list(emulator.runs)
 
-    async def test_looking_can_fail_so_too(self, emulator: Emulator) -> None:
-        """Where looking fails in an unforeseen way as well, nobody knows."""
+    async def test_reconciling_can_fail_in_the_session_too(self, emulator: Emulator) -> None:
+        """DispatchUnknownError is raised where the session fails while reconciling as well."""
         trace = aiohttp.TraceConfig()
 
         async def fail(*_: object) -> None:
@@ -183,7 +185,7 @@ class TestFailingSessions:
         assert len(emulator.runs) == 1
 
     async def test_an_error_of_a_middleware_is_of_unknown_effect(self, emulator: Emulator) -> None:
-        """Whether a middleware that fails has sent anything, nobody knows."""
+        """An error of a middleware raises DispatchUnknownError, as it may have sent the POST."""
 
         async def refuse(*_: object) -> aiohttp.ClientResponse:
             raise ZeroDivisionError("it broke")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 class TestMany:
     async def test_they_come_as_they_finish(self, emulator: Emulator, client: Client) -> None:
-        """finished() yields operations in the order of their ends."""
+        """finished() yields operations in the order in which they finish."""
         operations = [await client.project().run_feature("Checkout") for _ in range(3)]
         await operations[1].poll()
         emulator.finish_run(operations[2].run_id)
@@ -41,8 +41,10 @@ class TestMany:
 
         assert order == [operations[2], operations[1], operations[0]]
 
-    async def test_what_has_ended_is_let_go(self, emulator: Emulator, client: Client) -> None:
-        """Who keeps the outcomes alone, and not the operations, keeps nothing else of them."""
+    async def test_finished_operations_are_released(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """Keeping an outcome does not keep the state of its operation."""
         operations = [await client.project().run_feature("Checkout") for _ in range(3)]
         refs = [operation.ref for operation in operations]
         finished = client.finished(operations)
@@ -56,10 +58,10 @@ class TestMany:
         assert outcome.run_id == refs[1].run_id
         assert [client._poller.knows(ref) for ref in refs] == [True, False, True]
 
-    async def test_closing_while_many_begin_to_be_watched(
+    async def test_closing_before_the_wait_for_many_has_begun(
         self, emulator: Emulator, client: Client
     ) -> None:
-        """Whoever closes finished() before it has begun with all leaves nothing watched."""
+        """Closing finished() before it listens to all operations leaves no listener."""
         refs = [
             RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
             for number in range(1, 1301)
@@ -74,8 +76,10 @@ class TestMany:
             await first
         assert not any(operation._state.is_watched for operation in operations)
 
-    async def test_many_are_watched_in_turns(self, emulator: Emulator, client: Client) -> None:
-        """Beginning to wait for many lets others run, and goes on after a cancellation."""
+    async def test_the_wait_for_many_begins_in_portions(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
         refs = [
             RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
             for number in range(1, 1301)
@@ -108,47 +112,47 @@ class TestMany:
 
         assert [run.run_id for run in runs] == [op.run_id for op in reversed(operations)]
 
-    async def test_none_are_no_trouble(self, client: Client) -> None:
-        """Nothing to wait for is over at once."""
+    async def test_no_operations(self, client: Client) -> None:
+        """Waiting for no operations ends at once."""
         none: list[RunOperation] = []
 
         assert await client.gather(*none) == []
         assert [operation async for operation in client.finished(none)] == []
 
-    async def test_one_that_can_not_be_seen_is_raised_and_the_rest_goes_on(
+    async def test_one_that_can_not_be_observed_is_raised_and_the_others_go_on(
         self, emulator: Emulator, client: Client
     ) -> None:
         """finished() raises for one, and the same iteration then yields the others."""
         bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
         emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-        ends = client.finished([bad, good])
+        completions = client.finished([bad, good])
 
         with pytest.raises(ForbiddenError) as caught:
-            await anext(ends)
+            await anext(completions)
 
         assert caught.value.ref == bad.ref
-        assert [operation async for operation in ends] == [good]
+        assert [operation async for operation in completions] == [good]
 
-    async def test_a_closed_client_is_told_once_for_each(self, emulator: Emulator) -> None:
-        """finished() of a closed client's operations raises for each of them, and then ends."""
+    async def test_a_closed_client_is_raised_once_for_each(self, emulator: Emulator) -> None:
+        """finished() of a closed client raises once for each operation, and then ends."""
         async with client_of(emulator) as client:
             operations = [await client.project().run_feature("Checkout") for _ in range(3)]
-        ends = client.finished(operations)
+        completions = client.finished(operations)
         refs: list[OperationRef | None] = []
         async with asyncio.timeout(60):
             for _ in operations:
                 with pytest.raises(ClientClosedError) as caught:
-                    await anext(ends)
+                    await anext(completions)
                 refs.append(caught.value.ref)
 
-            assert [operation async for operation in ends] == []
+            assert [operation async for operation in completions] == []
 
         assert refs == [operation.ref for operation in operations]
 
     async def test_leaving_early_ends_the_polling_of_many(
         self, emulator: Emulator, client: Client
     ) -> None:
-        """Dropping finished() asks for no more looks."""
+        """Dropping finished() ends the polling."""
         operations = [await client.project().run_feature("Checkout") for _ in range(3)]
         emulator.finish_run(operations[0].run_id)
         async for _ in client.finished(operations):
@@ -159,43 +163,43 @@ class TestMany:
 
         assert emulator.count("get_run") == asked <= len(operations)
 
-    async def test_two_tasks_on_one_iteration_of_many_are_told(self, client: Client) -> None:
-        """One finished() serves one task; a second is told so, and the first goes on."""
+    async def test_two_tasks_on_one_iteration_of_many_are_refused(self, client: Client) -> None:
+        """A second task on one finished() gets a RuntimeError, and the first goes on."""
         operations = [await client.project().run_feature("Checkout") for _ in range(2)]
-        ends = client.finished(operations)
-        first = asyncio.ensure_future(anext(ends))
+        completions = client.finished(operations)
+        first = asyncio.ensure_future(anext(completions))
         await asyncio.sleep(1)
 
         with pytest.raises(RuntimeError, match="give each its own"):
-            await anext(ends)
-        assert {id(await first), id(await anext(ends))} == set(map(id, operations))
+            await anext(completions)
+        assert {id(await first), id(await anext(completions))} == set(map(id, operations))
 
-    async def test_one_operation_twice_is_two_ends(
+    async def test_one_operation_twice_is_two_completions(
         self, client: Client, operation: RunOperation
     ) -> None:
         """An operation that was passed twice comes twice."""
-        ends = client.finished([operation, operation])
+        completions = client.finished([operation, operation])
 
-        assert [end async for end in ends] == [operation, operation]
+        assert [operation async for operation in completions] == [operation, operation]
 
     async def test_a_closed_iteration_of_many_is_over(
         self, emulator: Emulator, client: Client
     ) -> None:
-        """After aclose() of finished() there is no next one, and nobody waits for it."""
+        """After aclose() of finished() the iteration ends at once."""
         operations = [await client.project().run_feature("Checkout") for _ in range(2)]
         emulator.finish_run(operations[0].run_id)
-        ends = client.finished(operations)
-        assert await anext(ends) is operations[0]
+        completions = client.finished(operations)
+        assert await anext(completions) is operations[0]
 
-        await ends.aclose()
+        await completions.aclose()
 
-        assert [operation async for operation in ends] == []
+        assert [operation async for operation in completions] == []
         assert now() < 5
 
-    async def test_a_kept_error_keeps_nobody_polled(
+    async def test_a_kept_error_does_not_keep_polling(
         self, emulator: Emulator, client: Client
     ) -> None:
-        """What gather() raised can be kept, with its traceback, at no cost in looks."""
+        """Keeping what gather() raised, with its traceback, does not keep the polling."""
         bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
         emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
         with pytest.raises(ForbiddenError) as kept:
@@ -207,20 +211,20 @@ class TestMany:
         assert emulator.count("get_run") == asked
         assert kept.value.__traceback__ is not None
 
-    async def test_a_cancelled_step_loses_no_end(self, client: Client) -> None:
-        """A wait for the next end that is cancelled can be taken again."""
+    async def test_a_cancelled_step_loses_no_completion(self, client: Client) -> None:
+        """The wait for the next completion can be cancelled and begun again."""
         operations = [await client.project().run_feature("Checkout") for _ in range(2)]
-        ends = client.finished(operations)
+        completions = client.finished(operations)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(10):
-                await anext(ends)
+                await anext(completions)
 
-        assert {id(operation) async for operation in ends} == set(map(id, operations))
+        assert {id(operation) async for operation in completions} == set(map(id, operations))
 
     async def test_a_thousand_runs_at_once(
         self, emulator: Emulator, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A thousand runs awaited at once all settle, and leave no task and no complaint."""
+        """A thousand runs awaited at once all finish, and leave no task and no warning."""
         problems: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: problems.append(context)
@@ -251,13 +255,13 @@ def server_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
     }
 
 
-async def test_closing_the_ends_of_many_wakes_who_waits_for_the_next(client: Client) -> None:
-    """A task that waits for the next end is over when somebody closes the iteration."""
+async def test_closing_finished_wakes_the_task_that_waits(client: Client) -> None:
+    """aclose() ends a task that waits for the next completion."""
     operations = [await client.project().run_feature("Checkout")]
-    ends = client.finished(operations)
-    waiting = asyncio.ensure_future(anext(ends, None))
+    completions = client.finished(operations)
+    waiting = asyncio.ensure_future(anext(completions, None))
     await asyncio.sleep(1)
 
-    await ends.aclose()
+    await completions.aclose()
 
     assert await waiting is None

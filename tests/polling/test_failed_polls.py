@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 
 class TestObserving:
-    async def test_500s_for_two_minutes_are_borne(
+    async def test_500s_for_two_minutes_are_tolerated(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """A service that fails for two minutes is waited out."""
+        """A wait goes on through two minutes of failures."""
         emulator.fail("get_run", Fault.status(500), when=lambda _: now() < 120)
 
         assert (await operation).is_success
@@ -47,7 +47,7 @@ class TestObserving:
     async def test_an_outage_ends_the_wait_and_not_the_operation(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """After max_outage the wait is told, and a later one looks again."""
+        """After max_outage the wait raises, and a later one polls again."""
         outage = emulator.fail("get_run", Fault.status(503))
 
         with pytest.raises(ObservationError, match="nothing but failures") as caught:
@@ -74,10 +74,10 @@ class TestObserving:
 
         assert (await wait).is_success
 
-    async def test_failures_are_not_hammered(
+    async def test_failures_slow_the_polling(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """The poller backs off while it sees nothing but failures."""
+        """The interval grows while all polls fail, to 30 s at most."""
         emulator.fail("get_run", Fault.status(500))
 
         with pytest.raises(ObservationError):
@@ -91,7 +91,7 @@ class TestObserving:
     async def test_every_waiter_gets_an_error_of_its_own(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """No two waits share an exception, nor its traceback."""
+        """No two waits share an exception or its traceback."""
         emulator.fail("get_run", Fault.status(403))
 
         first, second = await asyncio.gather(
@@ -104,10 +104,10 @@ class TestObserving:
         assert first.__traceback__ is not second.__traceback__
 
     @pytest.mark.parametrize("status", [401, 403])
-    async def test_a_refused_key_is_told_at_once(
+    async def test_a_refused_key_is_raised_at_once(
         self, emulator: Emulator, operation: RunOperation, status: int
     ) -> None:
-        """401 and 403 end the wait at the first look, with the ref."""
+        """401 and 403 end the wait at the first poll, with the ref."""
         emulator.fail("get_run", Fault.status(status), times=1)
 
         with pytest.raises((UnauthorizedError, ForbiddenError)) as caught:
@@ -117,8 +117,8 @@ class TestObserving:
         assert caught.value.ref == operation.ref
         assert (await operation).is_success
 
-    async def test_a_session_that_was_closed_is_told_at_once(self, emulator: Emulator) -> None:
-        """A wait whose client was given a session ends at the first look after its close."""
+    async def test_a_closed_session_is_raised_at_once(self, emulator: Emulator) -> None:
+        """A wait through a passed-in session ends at the first poll after that was closed."""
         session = aiohttp.ClientSession()
         async with client_of(emulator, session=session) as client:
             operation = await client.project().run_feature("Checkout")
@@ -145,19 +145,19 @@ class TestObserving:
             Fault.status(302),
         ],
     )
-    async def test_a_look_that_shows_nothing_is_borne(
+    async def test_a_poll_that_shows_nothing_is_tolerated(
         self, emulator: Emulator, operation: RunOperation, fault: Fault
     ) -> None:
-        """Whatever comes in place of an answer, the next look goes on."""
+        """A wait goes on after two polls without a usable answer."""
         rule = emulator.fail("get_run", fault, times=2)
 
         assert (await operation).is_success
         assert rule.hits == 2
 
-    async def test_an_unreadable_answer_harms_no_neighbour(
+    async def test_an_unreadable_answer_affects_one_operation(
         self, emulator: Emulator, operation: RunOperation, client: Client
     ) -> None:
-        """What can't be decoded is one operation's trouble."""
+        """An answer that can't be decoded ends the wait for its own operation alone."""
         neighbour = await client.project().run_feature("Returns")
         bad = operation.run_id
         emulator.fail("get_run", Fault.body(b"["), when=lambda request: request.run_id == bad)
@@ -172,7 +172,7 @@ class TestObserving:
     async def test_an_unknown_status_is_not_the_end(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """A status that is not documented is kept as it came, and polled on."""
+        """An undocumented status is kept as it came, and the polling goes on."""
         emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "paused"}), times=1)
 
         assert await statuses(operation) == [
@@ -204,7 +204,7 @@ class TestObserving:
 
         assert (generation.status, generation.phase) == ("timed_out", "finished")
 
-    async def test_a_404_heals_within_the_grace(
+    async def test_a_404_is_tolerated_within_the_grace(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
         """A run that the service does not know yet is asked for again."""
@@ -212,24 +212,24 @@ class TestObserving:
 
         assert (await operation).is_success
 
-    async def test_a_404_that_stays_is_told_after_the_grace(
+    async def test_a_404_that_stays_is_raised_after_the_grace(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """After 10 s the service's word is taken; a later wait asks again."""
-        gone = emulator.fail("get_run", Fault.status(404))
+        """After 10 s a 404 is raised; a later wait polls again."""
+        rule = emulator.fail("get_run", Fault.status(404))
 
         with pytest.raises(OperationNotFoundError) as caught:
             await operation
 
         assert 12 <= now() <= 17
         assert caught.value.ref == operation.ref
-        gone.remove()
+        rule.remove()
         assert (await operation).is_success
 
     async def test_what_was_dispatched_just_now_elsewhere_has_the_grace(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """A ref that says that it is new is borne with, as the service may not know it yet."""
+        """A 404 is tolerated for a ref that was dispatched just now by another client."""
         emulator.fail("get_run", Fault.status(404), times=2)
         async with client_of(emulator) as other:
             assert (await other.attach(operation.ref)).is_success
@@ -237,7 +237,7 @@ class TestObserving:
     async def test_what_was_attached_and_seen_has_the_grace(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """An attached run that was seen once may be missing for a moment, as one of our own."""
+        """A 404 is tolerated for an attached run that was observed before."""
         async with client_of(emulator) as other:
             attached = other.attach(operation.ref)
             await attached.poll()
@@ -245,10 +245,10 @@ class TestObserving:
 
             assert (await attached).is_success
 
-    async def test_what_nobody_ever_saw_has_no_grace(
+    async def test_what_was_never_observed_has_no_grace(
         self, emulator: Emulator, client: Client
     ) -> None:
-        """An attached run that the service does not know is told at the first look."""
+        """A 404 for an attached run that was never observed is raised at the first poll."""
         ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
 
         with pytest.raises(OperationNotFoundError):
@@ -257,15 +257,15 @@ class TestObserving:
         assert emulator.count("get_run") == 1
         assert now() < 1
 
-    async def test_a_failed_look_is_told_to_the_hook(self, emulator: Emulator) -> None:
-        """on_poll_failed hears of each look that failed, and whether the waits were told."""
-        heard: list[PollFailed] = []
-        async with client_of(emulator, hooks=Hooks(on_poll_failed=heard.append)) as client:
+    async def test_a_failed_poll_is_reported_to_the_hook(self, emulator: Emulator) -> None:
+        """on_poll_failed reports each poll that failed, and whether the waits were ended by it."""
+        events: list[PollFailed] = []
+        async with client_of(emulator, hooks=Hooks(on_poll_failed=events.append)) as client:
             operation = await client.project().run_feature("Checkout")
             emulator.fail("get_run", Fault.status(500), times=2)
             emulator.fail("get_run", Fault.status(401), times=1)
             with pytest.raises(UnauthorizedError):
                 await operation
 
-        assert [event.is_final for event in heard] == [False, False, True]
-        assert {event.ref for event in heard} == {operation.ref}
+        assert [event.is_final for event in events] == [False, False, True]
+        assert {event.ref for event in events} == {operation.ref}

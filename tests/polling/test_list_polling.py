@@ -57,25 +57,25 @@ async def test_a_list_of_many_may_take_as_long_as_their_reads(
 async def test_a_list_is_given_2_ms_for_each_of_many(
     emulator: Emulator, client: Client, seconds: float, *, is_read: bool
 ) -> None:
-    """A list of 2,000 may take 4 s to answer, though they are looked at every second."""
+    """A list of 2,000 may take 4 s to answer, though the interval is one second."""
     refs = [
         RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
         for number in range(1, 2001)
     ]
     operations = [client.attach(ref) for ref in refs]
-    sweep = ListPolling(client._transport, refs[0], interval=1.0, hooks=Hooks())
+    polling = ListPolling(client._transport, refs[0], interval=1.0, hooks=Hooks())
     emulator.fail("list_runs", Fault.delay(seconds))
 
-    glance = await sweep.look([operation._state for operation in operations])
+    answer = await polling.look([operation._state for operation in operations])
 
-    assert (glance is not None) == is_read
+    assert (answer is not None) == is_read
     assert now() == pytest.approx(min(seconds, 4), abs=0.1)
 
 
-async def test_an_answer_older_than_the_list_does_not_take_its_news_back(
+async def test_an_answer_older_than_the_list_changes_nothing(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a list told of a run stays, where an answer that was given before it comes after it."""
+    """A status from a list is not overwritten by an older answer that arrives later."""
     operations = await dispatch_runs(project, 4)
     send = client._transport._http.send
     late: list[asyncio.Task[Any]] = []
@@ -87,7 +87,7 @@ async def test_an_answer_older_than_the_list_does_not_take_its_news_back(
         return response
 
     monkeypatch.setattr(client._transport._http, "send", held)
-    ends = asyncio.ensure_future(client.gather(*operations))
+    gathering = asyncio.ensure_future(client.gather(*operations))
     await asyncio.sleep(4.5)
     late += [asyncio.create_task(operation.poll()) for operation in operations]
     await asyncio.sleep(3.9)
@@ -96,7 +96,7 @@ async def test_an_answer_older_than_the_list_does_not_take_its_news_back(
 
     assert before == ["active"] * 4
     assert [operation.phase for operation in operations] == ["active"] * 4
-    await ends
+    await gathering
 
 
 async def test_two_are_read_by_id(emulator: Emulator, client: Client, project: Project) -> None:
@@ -121,10 +121,10 @@ async def test_each_project_has_its_own_list(emulator: Emulator, client: Client)
     assert emulator.count("list_runs") == 0
 
 
-async def test_the_outcome_is_never_a_rows(
+async def test_the_outcome_is_never_a_row(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """What a list calls over is read by id; the list's word for the outcome counts for nothing."""
+    """A run that the list shows as finished is read by id; the row is never the outcome."""
     emulator.fail(
         "list_runs",
         Fault.edit(lambda rows: [row | {"status": "failed", "config": "List"} for row in rows]),
@@ -138,7 +138,7 @@ async def test_the_outcome_is_never_a_rows(
 
 
 async def test_transitions_are_seen(emulator: Emulator, project: Project) -> None:
-    """Whoever iterates gets each transition with its full snapshot, beside others who wait."""
+    """An iteration gets each transition with its full snapshot, beside waits."""
     operations = await dispatch_runs(project, 5)
 
     async def history(operation: Operation[Run]) -> list[tuple[str, bool]]:
@@ -155,9 +155,9 @@ async def test_transitions_are_seen(emulator: Emulator, project: Project) -> Non
 async def test_the_phase_of_one_that_is_only_awaited_is_taken_from_the_list(
     emulator: Emulator,
 ) -> None:
-    """That a run executes is seen in the list, told to the hook, and costs no read."""
-    heard: list[StatusChanged] = []
-    async with client_of(emulator, hooks=Hooks(on_transition=heard.append)) as client:
+    """That a run executes is seen in the list, reported to the hook, and costs no read."""
+    events: list[StatusChanged] = []
+    async with client_of(emulator, hooks=Hooks(on_transition=events.append)) as client:
         operations = await dispatch_runs(client.project(), 5)
         wait = asyncio.ensure_future(client.gather(*operations))
         await asyncio.sleep(10)
@@ -166,13 +166,13 @@ async def test_the_phase_of_one_that_is_only_awaited_is_taken_from_the_list(
         assert emulator.count("get_run") <= 3
         await wait
 
-    assert len(heard) == 10
+    assert len(events) == 10
 
 
-async def test_what_the_list_shows_as_going_on_is_observed(
+async def test_a_row_of_a_list_is_an_observation(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """`observed_at` is the time of the list, where that stands in for a reading by id."""
+    """`observed_at` is the time of the list where that replaces a read by id."""
     operations = await dispatch_runs(project, 5)
     wait = asyncio.ensure_future(client.gather(*operations))
     await asyncio.sleep(12)
@@ -190,7 +190,7 @@ async def test_what_the_list_shows_as_going_on_is_observed(
 async def test_what_was_never_seen_is_read_by_id_first(
     emulator: Emulator, project: Project
 ) -> None:
-    """Of an operation that was attached a list tells too little: it is not asked."""
+    """No list is asked for attached operations that were never read."""
     refs = [operation.ref for operation in await dispatch_runs(project, 5)]
     async with client_of(emulator) as other:
         operations = [other.attach(ref) for ref in refs]
@@ -203,7 +203,7 @@ async def test_what_was_never_seen_is_read_by_id_first(
         await wait
 
 
-async def test_no_operation_goes_unread_for_longer_than_a_minute() -> None:
+async def test_each_operation_is_read_at_least_once_a_minute() -> None:
     """Each of many long runs is read by id at least every 60 s."""
     scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
     async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
@@ -221,10 +221,10 @@ async def test_no_operation_goes_unread_for_longer_than_a_minute() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "share"), [(3, 5), (10, 17)])
-async def test_many_that_went_unread_are_read_within_another_minute(
+async def test_overdue_reads_are_spread_over_a_minute(
     seconds: float, share: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where very many are due for a reading by id at once, each round reads its share of them."""
+    """Where very many are due for a read by id at once, each round reads its share of them."""
     monkeypatch.setattr("testvibe_async._polling.list_polling.CHECKS_AT_ONCE", 2)
 
     def plan(*_: object) -> float:
@@ -251,10 +251,10 @@ async def test_many_that_went_unread_are_read_within_another_minute(
         assert share <= max(rounds) <= share + 1
 
 
-async def test_nothing_is_kept_of_a_reading_where_the_list_stands_in(
+async def test_no_parsed_answer_is_kept_during_list_polling(
     client: Client, project: Project
 ) -> None:
-    """What the next reading by id would save is not kept for operations that a list shows."""
+    """The parsed answer of a read by id is not kept for operations that a list shows."""
     operations = await dispatch_runs(project, COUNT)
     wait = asyncio.create_task(client.gather(*operations))
     await asyncio.sleep(10)
@@ -265,7 +265,7 @@ async def test_nothing_is_kept_of_a_reading_where_the_list_stands_in(
     await wait
 
 
-async def test_generations_are_swept_by_their_features(
+async def test_generations_are_polled_by_the_list_of_features(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
     """Generations that are only awaited share calls of list_features."""
@@ -283,7 +283,7 @@ async def test_generations_are_swept_by_their_features(
 
 
 async def test_followed_generations_are_read_by_id(emulator: Emulator, project: Project) -> None:
-    """Where somebody follows the sections, the list of features is no help."""
+    """Generations whose sections are followed are read by id."""
     for number in range(4):
         emulator.add_feature(f"Draft {number}", status="draft")
     operations = [await project.generate_feature(f"Draft {number}") for number in range(4)]
@@ -298,7 +298,7 @@ async def test_followed_generations_are_read_by_id(emulator: Emulator, project: 
 async def test_a_followed_generation_keeps_its_own_pace(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """One that is followed stays out of the list that its awaited neighbours share."""
+    """A followed generation stays out of the list polling of others that are only awaited."""
     for number in range(4):
         emulator.add_feature(f"Draft {number}", status="draft")
     awaited = [await project.generate_feature(f"Draft {number}") for number in range(3)]
@@ -308,9 +308,9 @@ async def test_a_followed_generation_keeps_its_own_pace(
     async def follow() -> int:
         return len([change async for change in followed.updates()])
 
-    changes, _ = await asyncio.gather(follow(), client.gather(*awaited))
+    updates, _ = await asyncio.gather(follow(), client.gather(*awaited))
 
-    assert changes >= 5
+    assert updates >= 5
     assert emulator.count("list_features") >= 10
     before_it, first, *_ = [
         request.at
@@ -321,10 +321,10 @@ async def test_a_followed_generation_keeps_its_own_pace(
     assert first <= 1 + 3.3
 
 
-async def test_a_wait_that_ends_while_its_list_is_under_way_is_not_put_back(
+async def test_a_wait_that_ends_during_its_list_call_is_not_rescheduled(
     emulator: Emulator, project: Project
 ) -> None:
-    """Whoever left during a list call is looked at no more, until somebody waits again."""
+    """An operation whose wait ends during a list call is not polled until the next wait."""
     operations = await dispatch_runs(project, 5)
     left = operations[2]
     emulator.fail("list_runs", Fault.delay(1), times=1)
@@ -340,10 +340,10 @@ async def test_a_wait_that_ends_while_its_list_is_under_way_is_not_put_back(
     assert (await left).is_success
 
 
-async def test_a_long_list_is_read_in_turns(
+async def test_a_long_list_is_read_in_portions(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others have their turn of the event loop before all rows of a list are read."""
+    """Reading a long list yields to other tasks in between."""
     monkeypatch.setattr("testvibe_async._polling.list_polling.ROWS_A_TURN", 3)
     read_by_then: list[int] = []
 
@@ -361,10 +361,10 @@ async def test_a_long_list_is_read_in_turns(
     assert read_by_then[0] == 3
 
 
-async def test_many_are_put_back_in_turns(
+async def test_many_are_rescheduled_in_portions(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a long list others have their turn of the event loop before all are put back."""
+    """Rescheduling many operations after a list yields to other tasks in between."""
     monkeypatch.setattr("testvibe_async._polling.poller.STATES_A_TURN", 3)
     operations = await dispatch_runs(project, COUNT)
     busy: list[int] = []
@@ -373,10 +373,10 @@ async def test_many_are_put_back_in_turns(
     def note() -> None:
         busy.append(sum(operation._state.is_looking for operation in operations))
 
-    async def noted(sweep: ListPolling, states: Sequence[Any]) -> ListAnswer | None:
-        glance = await look(sweep, states)
+    async def noted(polling: ListPolling, states: Sequence[Any]) -> ListAnswer | None:
+        answer = await look(polling, states)
         asyncio.get_running_loop().call_soon(note)
-        return glance
+        return answer
 
     monkeypatch.setattr(ListPolling, "look", noted)
     runs = await client.gather(*operations)
@@ -385,10 +385,10 @@ async def test_many_are_put_back_in_turns(
     assert busy[0] == COUNT - 3
 
 
-async def test_two_generations_of_one_feature_are_told_apart(
+async def test_two_generations_of_one_feature_are_distinguished(
     emulator: Emulator, project: Project
 ) -> None:
-    """A row of a feature stands for one generation alone; another is read by id."""
+    """A row of a feature counts for one generation alone; another is read by id."""
     for number in range(3):
         emulator.add_feature(f"Draft {number}", status="draft")
     old = await project.generate_feature("Draft 0")
@@ -402,10 +402,10 @@ async def test_two_generations_of_one_feature_are_told_apart(
     assert [type(result).__name__ for result in results[1:]] == ["Generation"] * 3
 
 
-async def test_a_row_of_a_feature_tells_of_its_later_generation(
+async def test_a_row_of_a_feature_is_its_latest_generation(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """Of two generations that are due together the row is the later one's; the other is read."""
+    """Of two generations of one feature, the row counts for the later one; the other is read."""
     for number in range(3):
         emulator.add_feature(f"Draft {number}", status="draft")
     earlier = [await project.generate_feature(f"Draft {number}") for number in range(3)]
@@ -417,8 +417,8 @@ async def test_a_row_of_a_feature_tells_of_its_later_generation(
     began = now()
     gathering = asyncio.ensure_future(client.gather(*later))
 
-    ends = await asyncio.gather(*waits, return_exceptions=True)
+    results = await asyncio.gather(*waits, return_exceptions=True)
 
-    assert {type(end).__name__ for end in ends} == {"OperationSupersededError"}
+    assert {type(result).__name__ for result in results} == {"OperationSupersededError"}
     assert now() - began < 5
     assert all(generation.is_finished for generation in await gathering)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class TestPolling:
-    async def test_a_poll_looks_once(self, emulator: Emulator, operation: RunOperation) -> None:
+    async def test_a_poll_is_one_request(self, emulator: Emulator, operation: RunOperation) -> None:
         """poll() asks once and returns what it saw."""
         await asyncio.sleep(10)
         run = await operation.poll()
@@ -43,7 +43,7 @@ class TestPolling:
     async def test_a_poll_that_fails_says_why(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """A look that fails is an ObservationError with the ref, caused by what came."""
+        """A poll that fails raises an ObservationError with the ref and the cause."""
         emulator.fail("get_run", Fault.status(500))
 
         with pytest.raises(ObservationError) as caught:
@@ -56,7 +56,7 @@ class TestPolling:
     async def test_an_error_of_a_poll_is_not_its_own_cause(
         self, emulator: Emulator, operation: RunOperation, status: int
     ) -> None:
-        """Who walks through the causes of what poll() raised comes to an end."""
+        """The chain of causes of an error of poll() has no cycle."""
         emulator.fail("get_run", Fault.status(status))
 
         with pytest.raises((ObservationError, UnauthorizedError)) as caught:
@@ -67,10 +67,10 @@ class TestPolling:
             assert cause not in causes
             causes.append(cause)
 
-    async def test_what_this_release_does_not_know_is_as_fresh_as_the_rest(
+    async def test_unknown_fields_are_kept_up_to_date(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """A look in which nothing but an unknown field differs is no change, and yet is kept."""
+        """A poll that differs in an unknown field alone is kept, and is no update."""
         await operation.poll()
         emulator.fail("get_run", Fault.edit(lambda run: run | {"load": 0.5}), times=1)
         changes = operation.updates()
@@ -84,7 +84,7 @@ class TestPolling:
         assert not following.done()
         following.cancel()
 
-    async def test_a_look_that_shows_nothing_new_is_an_observation(
+    async def test_a_poll_that_shows_nothing_new_is_an_observation(
         self, operation: RunOperation
     ) -> None:
         """`observed_at` moves on where the same answer comes again."""
@@ -97,7 +97,7 @@ class TestPolling:
         assert operation.observed_at > long_ago
 
     async def test_a_poll_of_what_is_unknown(self, client: Client, emulator: Emulator) -> None:
-        """A look at a run that the service does not know says so."""
+        """Polling a run that the service does not know raises OperationNotFoundError."""
         ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
 
         with pytest.raises(OperationNotFoundError):
@@ -106,7 +106,7 @@ class TestPolling:
     async def test_an_older_answer_never_overwrites_a_newer_one(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """A look that was answered late, by a look that began after it, changes nothing."""
+        """An answer that arrives after that of a later poll changes nothing."""
         await asyncio.sleep(1)
         emulator.fail("get_run", Fault.delay(20), times=1)
         emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "old"}), times=1)
@@ -123,7 +123,7 @@ class TestPolling:
     async def test_an_end_that_comes_late_is_the_end(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """An answer that was overtaken by a newer one still counts where it tells of the end."""
+        """An answer that arrives late still counts where it shows the end."""
         end = {"status": "passed", "finishedUtc": "2026-06-10T14:32:07Z"}
         emulator.fail("get_run", Fault.delay(10), times=1)
         emulator.fail("get_run", Fault.edit(lambda run: run | end), times=1)
@@ -137,7 +137,7 @@ class TestPolling:
     async def test_nothing_overwrites_a_terminal_state(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """Even a look that began later changes nothing once the end was seen."""
+        """A poll that began later changes nothing once the end was observed."""
         emulator.finish_run(operation.run_id)
         emulator.fail("get_run", Fault.delay(1), times=1)
         end = asyncio.ensure_future(operation.poll())
@@ -181,8 +181,8 @@ class TestLateAnswers:
         self, emulator: Emulator, client: Client, operation: RunOperation
     ) -> None:
         """Once it is over, no failure to see it counts."""
-        heard: list[PollFailed] = []
-        object.__setattr__(client._poller._hooks, "on_poll_failed", heard.append)
+        events: list[PollFailed] = []
+        object.__setattr__(client._poller._hooks, "on_poll_failed", events.append)
         emulator.fail("get_run", Fault.hang(), times=2)
         early = asyncio.ensure_future(operation.poll())
         wait = asyncio.ensure_future(operation.wait())
@@ -193,7 +193,7 @@ class TestLateAnswers:
         assert await early is outcome
         assert await wait is outcome
         await asyncio.sleep(100)
-        assert heard == []
+        assert events == []
 
     async def test_a_list_does_not_change_when_the_end_was_seen(
         self, emulator: Emulator, client: Client, project: Project

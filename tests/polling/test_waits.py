@@ -133,7 +133,7 @@ class TestTimeouts:
 
 
 class TestCancelling:
-    async def test_a_cancelled_waiter_takes_away_only_itself(
+    async def test_a_cancelled_wait_affects_no_other(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
         """One of two waits is cancelled; the other gets the outcome at the usual time."""
@@ -147,7 +147,7 @@ class TestCancelling:
         assert now() < RUN_SECONDS + 3
         assert emulator.count("get_run") in {10, 11}
 
-    async def test_nobody_waiting_means_no_polls(
+    async def test_no_waits_mean_no_polls(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
         """Polling ends with the last wait, and begins again with the next."""
@@ -164,7 +164,7 @@ class TestCancelling:
     async def test_a_dispatch_alone_costs_no_polls(
         self, emulator: Emulator, operation: RunOperation
     ) -> None:
-        """An operation that nobody waits for is not looked at."""
+        """An operation without a wait is not polled."""
         await asyncio.sleep(60)
 
         assert emulator.count("get_run") == 0
@@ -173,7 +173,7 @@ class TestCancelling:
     async def test_an_end_at_the_very_moment_of_the_timeout(
         self, emulator: Emulator, project: Project, operation: RunOperation
     ) -> None:
-        """A wait whose time runs out in the same turn in which the end is seen returns it."""
+        """A wait whose timeout coincides with the end returns the outcome."""
         emulator.finish_run(operation.run_id)
         digest = await project.get_run(operation.run_id)
         loop = asyncio.get_running_loop()
@@ -181,10 +181,10 @@ class TestCancelling:
 
         assert (await operation.wait(timeout=2)).is_success
 
-    async def test_a_wait_that_is_cancelled_and_told_at_once_is_cancelled(
+    async def test_a_wait_that_is_cancelled_and_fails_at_once_is_cancelled(
         self, operation: RunOperation
     ) -> None:
-        """Cancelling wins over an error that comes in the same turn, and nothing is left over."""
+        """Cancelling wins over an error that arrives at the same moment."""
         wait = start_wait(operation)
         await asyncio.sleep(1)
         wait.cancel()
@@ -194,12 +194,12 @@ class TestCancelling:
             await wait
 
 
-class TestLettingGo:
+class TestDroppedWaits:
     @pytest.mark.parametrize("way", ["iteration", "updates", "finished", "gather"])
-    async def test_a_cancelled_task_that_is_kept_keeps_no_looks(
+    async def test_a_kept_cancelled_task_does_not_keep_polling(
         self, emulator: Emulator, client: Client, operation: RunOperation, way: str
     ) -> None:
-        """The traceback of a cancellation does not keep an iteration, and so no polling."""
+        """The traceback of a cancellation does not keep an iteration alive, and so no polling."""
 
         async def follow() -> None:
             if way == "gather":
@@ -225,18 +225,18 @@ class TestLettingGo:
 
     async def test_an_iteration_may_be_closed_twice(self, operation: RunOperation) -> None:
         """The second time there is nothing left to end."""
-        changes = aiter(operation)
-        await anext(changes)
-        await changes.aclose()
-        await changes.aclose()
+        transitions = aiter(operation)
+        await anext(transitions)
+        await transitions.aclose()
+        await transitions.aclose()
 
         assert not operation._state.is_watched
-        assert [change async for change in changes] == []
+        assert [transition async for transition in transitions] == []
 
-    async def test_what_was_never_begun_is_let_go_of_as_well(
+    async def test_an_unused_iteration_leaves_nothing(
         self, client: Client, operation: RunOperation
     ) -> None:
-        """Iterations that nobody asked for anything leave nothing behind."""
+        """Iterations that were never stepped leave no listener behind."""
         unasked = client.finished([operation]), aiter(operation)
         del unasked
         gc.collect()
@@ -244,15 +244,13 @@ class TestLettingGo:
         assert not operation._state.is_watched
         assert (await operation).is_success
 
-    async def test_an_iteration_that_is_deleted_is_let_go_of_soon(
-        self, operation: RunOperation
-    ) -> None:
-        """The garbage collector may delete it in the midst of anything, so that is left alone."""
-        changes = aiter(operation)
-        await anext(changes)
+    async def test_a_deleted_iteration_stops_listening_soon(self, operation: RunOperation) -> None:
+        """A deleted iteration stops listening at the next step of the event loop, not at once."""
+        transitions = aiter(operation)
+        await anext(transitions)
         assert operation._state.is_watched
 
-        del changes
+        del transitions
         gc.collect()
         is_watched_then = operation._state.is_watched
         await asyncio.sleep(0)

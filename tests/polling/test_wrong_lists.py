@@ -1,4 +1,4 @@
-"""Lists that fail, lie, lag or are cut: what they cost, and when list polling is suspended."""
+"""Lists that fail, lag, are wrong or are cut: what they cost, and when they are suspended."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ WRONG_LISTS: list[tuple[str, Fault, int]] = [
     ("fault", "lists"),
     [pytest.param(fault, lists, id=name) for name, fault, lists in WRONG_LISTS],
 )
-async def test_a_list_that_is_of_no_use_costs_a_few_requests(
+async def test_a_useless_list_costs_a_few_requests(
     fault: Fault, lists: int, emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """Whatever comes in place of the list, nobody waits longer, and it is soon left alone."""
+    """A list that is of no use makes no wait longer, and is soon suspended."""
     emulator.fail("list_runs", fault)
     operations = await dispatch_runs(project, COUNT)
 
@@ -55,10 +55,10 @@ async def test_a_list_that_is_of_no_use_costs_a_few_requests(
     assert emulator.count("get_run") <= ROUNDS * COUNT
 
 
-async def test_missing_rows_are_asked_by_id(
+async def test_missing_rows_are_read_by_id(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """Absent from the list is neither finished nor failed: those are read, the others are not."""
+    """Runs that are absent from the list are read by id, and no others."""
     emulator.fail("list_runs", Fault.edit(lambda rows: [r for r in rows if r["runId"] % 4]))
     operations = await dispatch_runs(project, COUNT)
 
@@ -70,10 +70,10 @@ async def test_missing_rows_are_asked_by_id(
     assert reads <= COUNT + ROUNDS * (COUNT // 4 + 1)
 
 
-async def test_one_undecodable_row_harms_no_other(
+async def test_one_undecodable_row_affects_no_other(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """A row that makes no sense costs one read by id each round."""
+    """A row that can't be decoded costs one read by id each round."""
     operations = await dispatch_runs(project, COUNT)
     bad = operations[7].ref.key[-1]
     emulator.fail(
@@ -90,7 +90,7 @@ async def test_one_undecodable_row_harms_no_other(
 async def test_a_list_that_always_says_running_is_caught(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """A list that hides ends is caught by the read that checks it, and no longer trusted."""
+    """A list that hides completions is caught by the read that checks it, and suspended."""
     emulator.fail(
         "list_runs",
         Fault.edit(lambda rows: [row | {"status": "running"} for row in rows]),
@@ -106,11 +106,11 @@ async def test_a_list_that_always_says_running_is_caught(
     assert emulator.count("get_run") <= 2 * COUNT
 
 
-async def test_a_list_is_caught_by_whichever_read_finds_it_lying() -> None:
-    """When many are read by id at once, each of them shows whether the list lied."""
+async def test_a_wrong_list_is_caught_by_any_read() -> None:
+    """Each of many reads by id at once can show that the list was wrong."""
     scenario = Scenario(run_queue=(5, 5), run_duration=(500, 500), failing_runs=0)
-    rests: list[float] = []
-    hooks = Hooks(on_list_polling_suspended=lambda _: rests.append(now()))
+    suspended_at: list[float] = []
+    hooks = Hooks(on_list_polling_suspended=lambda _: suspended_at.append(now()))
     async with Emulator(scenario=scenario) as emulator, client_of(emulator, hooks=hooks) as client:
         emulator.fail(
             "list_runs",
@@ -125,13 +125,13 @@ async def test_a_list_is_caught_by_whichever_read_finds_it_lying() -> None:
 
         await client.gather(*operations)
 
-    assert rests[0] <= 63  # the first time that all are read by id, and not the second
+    assert suspended_at[0] <= 63  # the first time that all are read by id, and not the second
 
 
-async def test_a_list_that_lags_a_little_is_trusted(
+async def test_a_list_that_lags_a_little_stays_in_use(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """A list that is a moment late makes the news that late, and is used on."""
+    """A list that lags a little delays the outcomes by as much, and stays in use."""
 
     def late(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [row | {"status": "running"} if now() < 34 else row for row in rows]
@@ -164,17 +164,17 @@ async def test_a_row_that_falls_back_to_running_changes_nothing(
     await wait
 
 
-async def test_thousands_of_strangers_runs_in_front(
+async def test_thousands_of_other_runs_in_front(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
     """Three runs below 5,000 of others are read by id, after a few calls that did not reach."""
     operations = await dispatch_runs(project, 3)
-    strangers = [{"runId": -number, "status": "running"} for number in range(5000)]
+    others = [{"runId": -number, "status": "running"} for number in range(5000)]
     limits: list[int] = []
 
     def page(_: Any) -> list[dict[str, Any]]:
         limits.append(int(emulator.requests[-1].query["limit"]))
-        return strangers[: limits[-1]]
+        return others[: limits[-1]]
 
     emulator.fail("list_runs", Fault.edit(page))
 
@@ -189,7 +189,7 @@ async def test_thousands_of_strangers_runs_in_front(
 async def test_a_busy_project_is_read_as_deep_as_it_takes(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """Where there are enough of ours, the list is read past the strangers in front of them."""
+    """For many runs the list is read past the runs of other callers in front of them."""
     operations = await dispatch_runs(project, 100)
     for _ in range(600):
         emulator._service.dispatch_run(
@@ -207,7 +207,7 @@ async def test_a_busy_project_is_read_as_deep_as_it_takes(
 async def test_a_server_that_caps_the_page(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """What a shorter page does not show is read by id; the rest still comes from the list."""
+    """Runs that a capped page does not show are read by id; the others come from the list."""
     emulator.fail("list_runs", Fault.edit(lambda rows: rows[:15]))
     operations = await dispatch_runs(project, COUNT)
 
@@ -228,7 +228,7 @@ async def test_an_envelope_is_a_list(emulator: Emulator, client: Client, project
 
 
 async def test_another_route_of_the_list_is_used(emulator: Emulator) -> None:
-    """endpoints= applies to sweeps as to calls."""
+    """endpoints= applies to list polling as to calls."""
     route = {"list_runs": "GET /projects/{project}/history"}
     async with client_of(emulator, endpoints=route) as client:
         await client.gather(*await dispatch_runs(client.project(), 3))
@@ -236,30 +236,30 @@ async def test_another_route_of_the_list_is_used(emulator: Emulator) -> None:
     assert [r.path for r in emulator.requests if r.path.endswith("/history")]
 
 
-async def test_the_event_tells_of_a_list_that_rests(emulator: Emulator) -> None:
-    """on_list_polling_suspended hears why a list is left alone, and for how long."""
-    heard: list[ListPollingSuspended] = []
+async def test_a_suspended_list_is_reported(emulator: Emulator) -> None:
+    """on_list_polling_suspended reports why a list is suspended, and for how long."""
+    events: list[ListPollingSuspended] = []
     emulator.fail("list_runs", Fault.status(404))
-    async with client_of(emulator, hooks=Hooks(on_list_polling_suspended=heard.append)) as client:
+    async with client_of(emulator, hooks=Hooks(on_list_polling_suspended=events.append)) as client:
         await client.gather(*await dispatch_runs(client.project(), COUNT))
 
-    assert [(event.operation, event.seconds) for event in heard] == [("list_runs", 600.0)]
-    assert heard[0].error is not None
+    assert [(event.operation, event.seconds) for event in events] == [("list_runs", 600.0)]
+    assert events[0].error is not None
 
 
 async def test_a_list_that_does_not_earn_its_price_is_tried_again_each_minute() -> None:
-    """A list that shows less than it costs rests for 60 s, again and again."""
-    heard: list[ListPollingSuspended] = []
+    """A list that shows less than it costs is suspended for 60 s, again and again."""
+    events: list[ListPollingSuspended] = []
     scenario = Scenario(run_queue=(0, 0), run_duration=(200, 200), failing_runs=0)
     async with (
         Emulator(scenario=scenario) as emulator,
-        client_of(emulator, hooks=Hooks(on_list_polling_suspended=heard.append)) as client,
+        client_of(emulator, hooks=Hooks(on_list_polling_suspended=events.append)) as client,
     ):
         emulator.fail("list_runs", Fault.body(b"[]"))
         await client.gather(*await dispatch_runs(client.project(), 5))
 
     at = [request.at for request in emulator.requests if request.operation == "list_runs"]
-    assert [(event.seconds, event.error) for event in heard] == [(60.0, None)] * 4
+    assert [(event.seconds, event.error) for event in events] == [(60.0, None)] * 4
     assert len(at) == 4
     assert [later - earlier for earlier, later in pairwise(at)] == pytest.approx([63] * 3, abs=3.5)
 
@@ -277,10 +277,10 @@ async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Cl
     assert emulator.count("list_runs") > before
 
 
-async def test_a_list_that_hangs_makes_nothing_late(
+async def test_a_list_that_hangs_delays_no_run(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """A list that gives no answer for an interval rests, and the runs are read by id meanwhile."""
+    """A list without an answer within an interval is suspended, and the runs are read by id."""
     emulator.fail("list_runs", Fault.hang())
     operations = await dispatch_runs(project, 5)
     for run_id in emulator.runs:
@@ -292,10 +292,10 @@ async def test_a_list_that_hangs_makes_nothing_late(
     assert emulator.count("list_runs") == 1
 
 
-async def test_a_list_that_fails_delays_nobody_who_was_not_due_yet(
+async def test_a_list_that_fails_hastens_no_read(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """Those of which the list was asked before their time are read when that has come."""
+    """After a list that failed, operations that were not due yet are read at their own time."""
     emulator.fail("list_runs", Fault.status(404))
     operations: list[Operation[Run]] = []
     for _ in range(6):
