@@ -1,4 +1,4 @@
-"""What all tests share: virtual time, an emulator, and a client on it."""
+"""Fixtures for all tests: virtual time, an emulator, and a client of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testvibe_async import Client
-from testvibe_async.testing import Emulator, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -24,17 +24,23 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reads what the developer who runs it has stored, or changes it."""
+def _no_stored_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep tests from reading or changing what the developer who runs them has stored."""
     for variable in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
 
 
 @pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
+def scenario() -> Scenario:
+    """How long operations take and how they end; a module or a folder may override it."""
+    return Scenario()
+
+
+@pytest.fixture
+async def emulator(scenario: Scenario) -> AsyncGenerator[Emulator]:
     """The service, with the shop project."""
-    async with Emulator() as emulator:
+    async with Emulator(scenario=scenario) as emulator:
         yield emulator
 
 

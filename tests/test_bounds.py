@@ -19,6 +19,7 @@ import pytest
 from attrs import define, frozen
 
 from tests.conftest import KEY
+from tests.timing import now
 from testvibe_async import (
     Client,
     MalformedResponseError,
@@ -137,11 +138,6 @@ async def service(
         ) as client:
             yield hostile, client
         await asyncio.gather(*handlers)
-
-
-def now() -> float:
-    """Return the virtual time."""
-    return asyncio.get_running_loop().time()
 
 
 @asynccontextmanager

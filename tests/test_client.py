@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from tests.conftest import KEY, client_of
+from tests.timing import now
 from testvibe_async import (
     Client,
     ClientClosedError,
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from testvibe_async import Project, Run
 
 SERVER = "https://testvibe.example"
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def test_a_project_is_named_by_a_text(emulator: Emulator) -> None:
@@ -228,14 +225,14 @@ class TestClosing:
 
     async def test_closing_inside_a_cancelled_scope(self, emulator: Emulator) -> None:
         """A client closes in order where an anyio scope around it was cancelled."""
-        heard: list[Dispatched] = []
+        events: list[Dispatched] = []
         with anyio.move_on_after(5):
-            async with client_of(emulator, hooks=Hooks(on_dispatched=heard.append)) as client:
+            async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
                 emulator.fail("run_feature", Fault.delay(8))
                 await client.project().run_feature("Checkout")
 
-        assert len(heard) == 1
-        assert heard[0].ref.to_json()
+        assert len(events) == 1
+        assert events[0].ref.to_json()
 
 
 class TestTasks:

@@ -1,7 +1,7 @@
 """The fault matrix: every fault on every kind of call, and what the caller sees of it.
 
-`MATRIX` is the expectation, and says so to readers too. `python -m tests.test_faults` prints it as
-it is observed, as Markdown.
+`MATRIX` is the expectation, to be read as well as tested. `pytest -m faults` runs it alone, and
+`python -m tests.test_faults` prints it as it is observed, as Markdown.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 
     from testvibe_async import Operation, Project, RequestFinished
+
+pytestmark = pytest.mark.faults
 
 ERRORS: Mapping[str, type[VibeError]] = {
     "unsent": NotSentError,

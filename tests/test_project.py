@@ -1,15 +1,15 @@
-"""Every operation of the service, through the public API, against the emulator."""
+"""What each operation of the service returns, and which conflicts it raises."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import client_of
+from tests.shop import DRAFT, GENERATED, P, last
 from testvibe_async import (
     ConfigError,
     ConflictError,
@@ -18,13 +18,10 @@ from testvibe_async import (
     GenerationInProgressError,
     InvalidRequestError,
     NotFoundError,
-    OperationNotFoundError,
     Phase,
     ProjectInfo,
     RetryPolicy,
     RunStatus,
-    ServerError,
-    WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault
 
@@ -32,197 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from testvibe_async import Client, Project
-    from testvibe_async.testing import RecordedRequest
-
-P = "/api/v1/ops/projects/7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
-F = P + "/features/Checkout"
-
-GENERATED = "Checkout"
-DRAFT = "Checkout with gift card"
-
-CALLS: list[tuple[str, Callable[[Client, Project], Awaitable[object]], str, str, Any, Any]] = [
-    ("list_projects", lambda c, _: c.list_projects(), "GET", "/api/v1/ops/projects", {}, None),
-    ("get_project", lambda c, p: c.get_project(p.id), "GET", P, {}, None),
-    ("list_features", lambda _, p: p.list_features(), "GET", f"{P}/features", {}, None),
-    ("get_feature", lambda _, p: p.get_feature("Checkout"), "GET", F, {}, None),
-    (
-        "create_feature",
-        lambda _, p: p.create_feature("New", "Feature: New"),
-        "POST",
-        f"{P}/features",
-        {},
-        {"name": "New", "gherkin": "Feature: New"},
-    ),
-    (
-        "update_feature",
-        lambda _, p: p.update_feature("Checkout", gherkin="Feature: C"),
-        "PATCH",
-        F,
-        {},
-        {"gherkin": "Feature: C"},
-    ),
-    (
-        "update_feature",
-        lambda _, p: p.update_feature("Checkout", name="Pay", gherkin=""),
-        "PATCH",
-        F,
-        {},
-        {"name": "Pay", "gherkin": ""},
-    ),
-    ("delete_feature", lambda _, p: p.delete_feature("Checkout"), "DELETE", F, {}, None),
-    (
-        "generate_feature",
-        lambda _, p: p.generate_feature("Checkout"),
-        "POST",
-        f"{F}/generate",
-        {},
-        {},
-    ),
-    (
-        "generate_feature",
-        lambda _, p: p.generate_feature("Checkout", site_url="https://s.example"),
-        "POST",
-        f"{F}/generate",
-        {},
-        {"siteUrl": "https://s.example"},
-    ),
-    (
-        "get_generation_status",
-        lambda _, p: p.get_generation_status("Checkout"),
-        "GET",
-        f"{F}/generation",
-        {},
-        None,
-    ),
-    (
-        "get_generation_log",
-        lambda _, p: p.get_generation_log("Checkout"),
-        "GET",
-        f"{F}/generation/log",
-        {},
-        None,
-    ),
-    ("run_feature", lambda _, p: p.run_feature("Checkout"), "POST", f"{F}/run", {}, {}),
-    (
-        "run_feature",
-        lambda _, p: p.run_feature("Checkout", config="Mobile", site_url="https://s.example"),
-        "POST",
-        f"{F}/run",
-        {},
-        {"config": "Mobile", "siteUrl": "https://s.example"},
-    ),
-    ("list_runs", lambda _, p: p.list_runs(), "GET", f"{P}/runs", {}, None),
-    (
-        "list_runs",
-        lambda _, p: p.list_runs(feature="Checkout", limit=5),
-        "GET",
-        f"{P}/runs",
-        {"feature": "Checkout", "limit": "5"},
-        None,
-    ),
-    ("list_files", lambda _, p: p.list_files(), "GET", f"{P}/files", {}, None),
-    (
-        "read_file",
-        lambda _, p: p.read_file("Features/Checkout.feature"),
-        "GET",
-        f"{P}/files/content",
-        {"path": "Features/Checkout.feature"},
-        None,
-    ),
-    (
-        "write_file",
-        lambda _, p: p.write_file("Features/a.feature", ""),
-        "PUT",
-        f"{P}/files/content",
-        {},
-        {"path": "Features/a.feature", "content": ""},
-    ),
-    ("list_configs", lambda _, p: p.list_configs(), "GET", f"{P}/configs", {}, None),
-]
-
-# The three operations about a run, and the cancellation, need something in flight first.
-LATER = {"get_run", "diagnose_run", "get_run_artifacts", "cancel_generation"}
-
-ABOUT_A_FEATURE: dict[str, tuple[Callable[[Project, str], Awaitable[object]], str]] = {
-    "get_feature": (lambda p, f: p.get_feature(f), ""),
-    "update_feature": (lambda p, f: p.update_feature(f, gherkin="Feature: X"), ""),
-    "delete_feature": (lambda p, f: p.delete_feature(f), ""),
-    "generate_feature": (lambda p, f: p.generate_feature(f), "/generate"),
-    "get_generation_status": (lambda p, f: p.get_generation_status(f), "/generation"),
-    "get_generation_log": (lambda p, f: p.get_generation_log(f), "/generation/log"),
-    "run_feature": (lambda p, f: p.run_feature(f), "/run"),
-}
-
-# As the wire has them: typed in, not computed.
-NAMES = {
-    "Two Words": "Two%20Words",
-    "a/b": "a%2Fb",
-    "a/../b": "a%2F..%2Fb",
-    "what?": "what%3F",
-    "#1": "%231",
-    "100%": "100%25",
-    "%2F": "%252F",
-    "%": "%25",
-    "..": "%2E%2E",
-    ".": "%2E",
-    "...": "...",
-    ".hidden": ".hidden",
-    "a+b": "a%2Bb",
-    "a&b=c;d": "a%26b%3Dc%3Bd",
-    "a:b@c": "a%3Ab%40c",
-    "back\\slash": "back%5Cslash",
-    "Größe": "Gr%C3%B6%C3%9Fe",
-    "日本語 🛒": "%E6%97%A5%E6%9C%AC%E8%AA%9E%20%F0%9F%9B%92",
-    "{feature}": "%7Bfeature%7D",
-    "~-_": "~-_",
-    " leading": "%20leading",
-    "tab\tnew\nline": "tab%09new%0Aline",
-}
-
-
-def now() -> float:
-    """Return the virtual time."""
-    return asyncio.get_running_loop().time()
-
-
-def last(emulator: Emulator, operation: str) -> RecordedRequest:
-    """Return the last request for an operation."""
-    return next(r for r in reversed(emulator.requests) if r.operation == operation)
-
-
-@pytest.mark.parametrize(
-    ("operation", "call", "method", "path", "query", "body"),
-    CALLS,
-    ids=[f"{call[0]}-{place}" for place, call in enumerate(CALLS)],
-)
-async def test_a_call_is_one_request_as_the_contract_has_it(  # noqa: PLR0913 - a row each
-    emulator: Emulator,
-    client: Client,
-    project: Project,
-    *,
-    operation: str,
-    call: Callable[[Client, Project], Awaitable[object]],
-    method: str,
-    path: str,
-    query: dict[str, str],
-    body: dict[str, str] | None,
-) -> None:
-    """Each operation sends its one request, with documented fields and those given alone."""
-    await call(client, project)
-    assert emulator.count(operation) == 1
-    request = last(emulator, operation)
-    assert (request.method, request.path, request.query) == (method, path, query)
-    assert (json.loads(request.body) if request.body else None) == body
-    content_type = request.headers.get("Content-Type")
-    assert content_type == (None if body is None else "application/json")
-    assert request.headers["Authorization"] == f"Bearer {emulator.api_key}"
-    assert request.headers["Accept"] == "application/json"
-    assert request.headers["User-Agent"].startswith("testvibe-async/")
-
-
-def test_every_operation_of_the_contract_is_tried_here() -> None:
-    """The calls above and the ones below are the 20 requests of the contract."""
-    assert len({call[0] for call in CALLS} | LATER) == 20
 
 
 async def test_list_projects_gives_the_workspaces_projects(
@@ -402,106 +208,6 @@ async def test_cancel_generation_ends_the_one_in_flight(
     assert type(caught.value) is ConflictError
 
 
-async def test_wait_for_generation_waits_for_the_end(emulator: Emulator, project: Project) -> None:
-    """wait_for_generation returns the outcome of the generation in flight, once it is over."""
-    operation = await project.generate_feature(DRAFT)
-    outcome = await project.wait_for_generation(DRAFT)
-    assert outcome.is_finished
-    assert outcome.request_id == operation.request_id
-    assert now() >= emulator.generations[operation.request_id].finished_at
-    assert emulator.count("generate_feature") == 1
-
-
-async def test_wait_for_generation_of_one_that_is_over_does_not_wait(project: Project) -> None:
-    """wait_for_generation returns at once where the latest generation is over."""
-    outcome = await project.wait_for_generation(GENERATED, timeout=5)
-    assert outcome.is_success
-    assert now() == 0
-
-
-async def test_wait_for_generation_of_one_that_is_over_asks_once(
-    emulator: Emulator, project: Project
-) -> None:
-    """wait_for_generation needs one look to see that the latest generation is over."""
-    await project.wait_for_generation(GENERATED)
-    assert emulator.count("get_generation_status") == 1
-
-
-async def test_wait_for_generation_of_a_feature_never_generated_does_not_wait(
-    project: Project,
-) -> None:
-    """wait_for_generation returns at once where there never was a generation."""
-    outcome = await project.wait_for_generation(DRAFT, timeout=5)
-    assert outcome.request_id is None
-    assert now() == 0
-
-
-async def test_wait_for_generation_follows_one_that_took_the_place(
-    emulator: Emulator, project: Project
-) -> None:
-    """wait_for_generation waits for the latest one, also where that changes meanwhile."""
-    first = await project.generate_feature(DRAFT)
-    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT))
-    await asyncio.sleep(10)
-    emulator.finish_generation(first.request_id)
-    async with client_of(emulator) as stranger:
-        second = await stranger.project().generate_feature(DRAFT)
-    outcome = await wait
-    assert outcome.request_id == second.request_id
-    assert outcome.is_finished
-
-
-async def test_wait_for_generation_has_one_deadline_for_all_that_it_follows(
-    emulator: Emulator, project: Project
-) -> None:
-    """wait_for_generation ends when its time is over, whichever generation it waits for then."""
-    first = await project.generate_feature(DRAFT)
-    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT, timeout=20))
-    await asyncio.sleep(10)
-    emulator.finish_generation(first.request_id)
-    async with client_of(emulator) as stranger:
-        second = await stranger.project().generate_feature(DRAFT)
-    with pytest.raises(WaitTimeoutError) as caught:
-        await wait
-    assert caught.value.ref is not None
-    assert caught.value.ref.key[-1] == second.request_id
-    assert now() == pytest.approx(20, abs=0.1)
-
-
-@pytest.mark.parametrize("times", [1, 4])
-async def test_wait_for_generation_never_returns_one_in_flight(
-    emulator: Emulator, project: Project, times: int
-) -> None:
-    """wait_for_generation does not take looks that failed for the end of the generation."""
-    await project.generate_feature(DRAFT)
-    emulator.fail("get_generation_status", Fault.status(500), times=times)
-    try:
-        outcome = await project.wait_for_generation(DRAFT)
-    except ServerError:
-        return
-    assert outcome.is_finished
-
-
-async def test_wait_for_generation_stops_waiting_and_nothing_else(
-    emulator: Emulator, project: Project
-) -> None:
-    """wait_for_generation raises WaitTimeoutError with the ref, and the generation goes on."""
-    operation = await project.generate_feature(DRAFT)
-    with pytest.raises(WaitTimeoutError) as caught:
-        await project.wait_for_generation(DRAFT, timeout=10)
-    assert caught.value.ref is not None
-    assert caught.value.ref.key == operation.ref.key
-    assert now() == pytest.approx(10)
-    assert emulator.count("cancel_generation") == 0
-    assert (await project.wait_for_generation(DRAFT)).is_finished
-
-
-async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: Project) -> None:
-    """wait_for_generation raises NotFoundError where there is no such feature."""
-    with pytest.raises(NotFoundError):
-        await project.wait_for_generation("none")
-
-
 async def test_run_feature_dispatches_one(emulator: Emulator, project: Project) -> None:
     """run_feature returns the operation of exactly one new run, with what it was asked for."""
     operation = await project.run_feature(GENERATED, config="Mobile", site_url="https://s.example")
@@ -559,49 +265,6 @@ async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(digest: Any) -
         assert run.extra == {}
         request = last(emulator, "get_run")
         assert (request.method, request.path) == ("GET", f"{P}/runs/{operation.run_id}")
-
-
-async def test_wait_for_run_waits_for_the_end(emulator: Emulator, project: Project) -> None:
-    """wait_for_run returns the outcome once the run is over, whoever dispatched it."""
-    async with client_of(emulator) as other:
-        operation = await other.project().run_feature(GENERATED)
-    run = await project.wait_for_run(operation.run_id)
-    assert run.is_finished
-    assert run.run_id == operation.run_id
-    assert now() >= emulator.runs[operation.run_id].finished_at
-
-
-async def test_wait_for_run_stops_waiting_and_nothing_else(
-    emulator: Emulator, project: Project
-) -> None:
-    """wait_for_run raises WaitTimeoutError with the ref, and the run goes on."""
-    operation = await project.run_feature(GENERATED)
-    with pytest.raises(WaitTimeoutError) as caught:
-        await project.wait_for_run(operation.run_id, timeout=5)
-    assert caught.value.ref is not None
-    assert caught.value.ref.key == operation.ref.key
-    assert caught.value.elapsed == pytest.approx(5)
-    assert (await project.wait_for_run(operation.run_id)).is_finished
-    assert list(emulator.runs) == [operation.run_id]
-
-
-async def test_wait_for_run_of_an_unknown_run_is_not_found(project: Project) -> None:
-    """wait_for_run raises OperationNotFoundError where the service knows no such run."""
-    with pytest.raises(OperationNotFoundError):
-        await project.wait_for_run(999)
-
-
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
-async def test_a_wait_takes_seconds_above_zero_alone(
-    emulator: Emulator, project: Project, timeout: float
-) -> None:
-    """Both waits refuse a time-out that is no number of seconds above 0, whatever they wait for."""
-    operation = await project.run_feature(GENERATED)
-    emulator.finish_run(operation.run_id)
-    with pytest.raises(ConfigError):
-        await project.wait_for_run(operation.run_id, timeout=timeout)
-    with pytest.raises(ConfigError):
-        await project.wait_for_generation(GENERATED, timeout=timeout)
 
 
 async def test_diagnose_run_tells_why_it_failed(emulator: Emulator, project: Project) -> None:
@@ -664,24 +327,6 @@ async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: st
     assert (file.path, file.content, file.source) == (path, content, "stored")
 
 
-async def test_read_file_never_asks_for_another_path(emulator: Emulator, project: Project) -> None:
-    """A path that UTF-8 can't carry is refused, not sent without the characters it can't."""
-    await project.write_file("Features/ab", "other")
-    before = emulator.count()
-    with pytest.raises(ConfigError):
-        await project.read_file("Features/a\ud800b")
-    assert emulator.count() == before
-
-
-async def test_list_runs_never_asks_for_another_feature(
-    emulator: Emulator, project: Project
-) -> None:
-    """A feature's name that UTF-8 can't carry is refused, also where it goes into the query."""
-    with pytest.raises(ConfigError):
-        await project.list_runs(feature="Check\ud800out")
-    assert emulator.count() == 0
-
-
 async def test_write_file_outside_the_allowlist_is_refused_by_the_service(
     emulator: Emulator, project: Project
 ) -> None:
@@ -699,63 +344,6 @@ async def test_list_configs_gives_names_and_paths(project: Project) -> None:
         ("Firefox", "Configurations/Firefox.json"),
         ("Mobile", "Configurations/Mobile.json"),
     ]
-
-
-@pytest.mark.parametrize(("name", "segment"), NAMES.items(), ids=NAMES.values())
-async def test_a_name_of_any_kind_is_one_path_segment(
-    emulator: Emulator, project: Project, name: str, segment: str
-) -> None:
-    """A feature's name arrives as it is, percent-encoded once, in one segment of the path."""
-    emulator.add_feature(name)
-    assert (await project.get_feature(name)).name == name
-    assert last(emulator, "get_feature").path == f"{P}/features/{segment}"
-
-
-@pytest.mark.parametrize("operation", ABOUT_A_FEATURE)
-async def test_every_operation_of_a_feature_encodes_its_name(
-    emulator: Emulator, project: Project, operation: str
-) -> None:
-    """Each operation on a feature finds one whose name looks like a path."""
-    emulator.add_feature("a/../b?")
-    call, tail = ABOUT_A_FEATURE[operation]
-    await call(project, "a/../b?")
-    assert last(emulator, operation).path == f"{P}/features/a%2F..%2Fb%3F{tail}"
-    assert last(emulator, operation).status in {200, 202}
-
-
-async def test_an_id_and_a_name_of_digits_travel_alike(
-    emulator: Emulator, project: Project
-) -> None:
-    """An id is sent as its digits, and a name of digits, which the service takes for one, too."""
-    feature = emulator.features[GENERATED]
-    assert (await project.get_feature(feature.id)).name == GENERATED
-    by_int = last(emulator, "get_feature").path
-    assert (await project.get_feature(str(feature.id))).name == GENERATED
-    assert last(emulator, "get_feature").path == by_int == f"{P}/features/{feature.id}"
-
-
-async def test_a_name_is_found_in_any_case(project: Project) -> None:
-    """The case of a name is left as it is: the service matches it in any."""
-    assert (await project.get_feature("cHECKOUT")).name == GENERATED
-
-
-@pytest.mark.parametrize("feature", ["", True, False, None, 1.5, b"Checkout", "a\ud800b"])
-async def test_what_can_not_name_a_feature_is_refused(
-    emulator: Emulator, project: Project, feature: Any
-) -> None:
-    """A feature that is neither an id nor a name is a ConfigError, and nothing is sent."""
-    with pytest.raises(ConfigError):
-        await project.get_feature(feature)
-    with pytest.raises(ConfigError):
-        await project.run_feature(feature)
-    assert emulator.count() == 0
-
-
-async def test_a_projects_id_is_one_path_segment(emulator: Emulator, client: Client) -> None:
-    """A project's id, whatever it holds, can't lead to another path."""
-    with pytest.raises(NotFoundError):
-        await client.project("../x").list_files()
-    assert emulator.requests[-1].path == "/api/v1/ops/projects/..%2Fx/files"
 
 
 @pytest.mark.parametrize("operation", ["run_feature", "generate_feature"])
@@ -817,18 +405,6 @@ async def test_wire_times_become_aware_instants(emulator: Emulator, project: Pro
     )
     feature = await project.get_feature(GENERATED)
     assert feature.updated_at == datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("fault", [Fault.hang(), Fault.status(429, retry_after=8)])
-async def test_wait_for_generation_keeps_its_time(
-    emulator: Emulator, project: Project, fault: Fault
-) -> None:
-    """A service that can't be seen takes no more time than the wait has."""
-    emulator.fail("get_generation_status", fault)
-    with pytest.raises(WaitTimeoutError, match="was not seen after 2 s") as caught:
-        await project.wait_for_generation(DRAFT, timeout=2)
-    assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
-    assert caught.value.ref is None
 
 
 @pytest.mark.parametrize("config", [3, ["Mobile"]])

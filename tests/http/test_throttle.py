@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.timing import now
 from testvibe_async._http.throttle import Throttle
 from testvibe_async.testing import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-
-def now() -> float:
-    """Return the virtual time."""
-    return asyncio.get_running_loop().time()
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The poller: by demand, together, and never hung."""
+"""The poller: when it polls, how many at once, and how it survives defects and cancellation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
+from tests.timing import now
 from testvibe_async import (
     ClientClosedError,
     ConfigError,
@@ -48,19 +49,15 @@ async def emulator() -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def looks(emulator: Emulator) -> list[float]:
+def poll_times(emulator: Emulator) -> list[float]:
     return [request.at for request in emulator.requests if request.operation == "get_run"]
 
 
-def our_tasks() -> list[asyncio.Task[Any]]:
+def poller_tasks() -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if task.get_name() == "testvibe_async poller"]
 
 
-async def test_what_is_due_within_a_tick_is_looked_at_together(
+async def test_what_is_due_within_a_tick_is_polled_together(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
     """Runs dispatched at about the same time share their ticks."""
@@ -70,16 +67,16 @@ async def test_what_is_due_within_a_tick_is_looked_at_together(
         await asyncio.sleep(0.05)
     await client.gather(*operations)
 
-    moments = {round(at, 6) for at in looks(emulator)}
-    rounds = len(looks(emulator)) / len(operations)
+    moments = {round(at, 6) for at in poll_times(emulator)}
+    rounds = len(poll_times(emulator)) / len(operations)
     assert len(moments) <= rounds * 6
 
 
 async def test_the_interval_is_kept(emulator: Emulator, project: Project) -> None:
-    """From the first look on, one look each interval, exactly."""
+    """From the first poll on, there is one poll each interval, exactly."""
     await (await project.run_feature("Checkout"))
 
-    at = looks(emulator)
+    at = poll_times(emulator)
     assert 3.0 <= at[0] <= 3.31
     assert [later - earlier for earlier, later in pairwise(at)] == pytest.approx(
         [3.0] * (len(at) - 1)
@@ -92,46 +89,46 @@ async def test_the_interval_can_be_chosen(emulator: Emulator) -> None:
         await (await client.project().run_feature("Checkout"))
 
     assert now() == pytest.approx(30, abs=0.25)
-    assert len(looks(emulator)) == pytest.approx(120, abs=2)
+    assert len(poll_times(emulator)) == pytest.approx(120, abs=2)
 
 
-async def test_a_plan_of_ones_own_sets_the_pace(emulator: Emulator) -> None:
-    """poll_plan= hears kind, age and what was seen last, and says how long until the next look."""
-    heard: list[tuple[str, float, Phase | None]] = []
+async def test_a_poll_plan_sets_the_pace(emulator: Emulator) -> None:
+    """poll_plan= gets kind, age and last snapshot, and returns the seconds until the next poll."""
+    asked: list[tuple[str, float, Phase | None]] = []
 
     def plan(kind: str, age: float, seen: Run | Generation | None) -> float:
-        heard.append((kind, age, None if seen is None else seen.phase))
+        asked.append((kind, age, None if seen is None else seen.phase))
         return 4.0 if seen is None else 12.0
 
     async with client_of(emulator, poll_plan=plan) as client:
         await (await client.project().run_feature("Checkout"))
 
-    at = looks(emulator)
+    at = poll_times(emulator)
     assert [at[0], *(later - earlier for earlier, later in pairwise(at))] == pytest.approx(
         [4, 12, 12, 12], abs=0.31
     )
-    assert [kind for kind, *_ in heard] == ["run"] * 4
-    assert [age for _, age, _ in heard] == pytest.approx([0, *at[:-1]], abs=0.01)
-    assert [phase for *_, phase in heard] == [None, "queued", "active", "active"]
+    assert [kind for kind, *_ in asked] == ["run"] * 4
+    assert [age for _, age, _ in asked] == pytest.approx([0, *at[:-1]], abs=0.01)
+    assert [phase for *_, phase in asked] == [None, "queued", "active", "active"]
 
 
 async def test_the_phase_differs_between_clients(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Clients started at the same moment do not look at the same moment."""
-    first_looks: list[float] = []
+    """Clients started at the same moment do not poll at the same moment."""
+    first_polls: list[float] = []
     for chance in (0.0, 0.5):
         monkeypatch.setattr(random, "random", lambda chance=chance: chance)
-        start, before = now(), len(looks(emulator))
+        start, before = now(), len(poll_times(emulator))
         async with client_of(emulator) as client:
             await (await client.project().run_feature("Checkout"))
-        first_looks.append((looks(emulator)[before] - start) % 3)
+        first_polls.append((poll_times(emulator)[before] - start) % 3)
 
-    assert first_looks[0] != pytest.approx(first_looks[1], abs=0.05)
+    assert first_polls[0] != pytest.approx(first_polls[1], abs=0.05)
 
 
-async def test_looks_are_bounded_by_the_connections(emulator: Emulator) -> None:
-    """Never more looks under way than max_connections, however many are due."""
+async def test_polls_are_bounded_by_the_connections(emulator: Emulator) -> None:
+    """Never more polls are in progress than max_connections, however many are due."""
     emulator.fail("get_run", Fault.delay(0.1))
     busiest = 0
     async with client_of(emulator, max_connections=4) as client:
@@ -140,14 +137,14 @@ async def test_looks_are_bounded_by_the_connections(emulator: Emulator) -> None:
         wait = asyncio.ensure_future(client.gather(*operations))
         while not wait.done():
             await asyncio.sleep(0.03)
-            busiest = max(busiest, len(our_tasks()))
+            busiest = max(busiest, len(poller_tasks()))
         await wait
 
     assert busiest == 4
 
 
-async def test_a_slow_look_delays_no_neighbour(emulator: Emulator, project: Project) -> None:
-    """A look that hangs holds up nobody else."""
+async def test_a_slow_poll_delays_no_other(emulator: Emulator, project: Project) -> None:
+    """A poll that hangs delays no other operation."""
     stuck, fine = [await project.run_feature("Checkout") for _ in range(2)]
     emulator.fail("get_run", Fault.hang(), times=1, when=lambda r: r.run_id == stuck.run_id)
     slow = asyncio.ensure_future(stuck.wait())
@@ -158,10 +155,10 @@ async def test_a_slow_look_delays_no_neighbour(emulator: Emulator, project: Proj
     assert now() <= 36 + 6
 
 
-async def test_an_operation_added_during_a_tick_is_served(
+async def test_an_operation_added_during_a_tick_is_polled(
     emulator: Emulator, project: Project
 ) -> None:
-    """Whoever begins to wait while looks are under way is served like everybody else."""
+    """An operation whose wait begins while polls are in progress is polled in time."""
     early, late = [await project.run_feature("Checkout") for _ in range(2)]
     emulator.fail("get_run", Fault.delay(1), times=1)
     first = asyncio.ensure_future(early.wait())
@@ -173,10 +170,8 @@ async def test_an_operation_added_during_a_tick_is_served(
     assert now() <= 34
 
 
-async def test_a_wait_that_begins_while_its_look_is_under_way(
-    emulator: Emulator, project: Project
-) -> None:
-    """A wait that joins an operation in the middle of a look needs no second one."""
+async def test_a_wait_that_begins_during_a_poll(emulator: Emulator, project: Project) -> None:
+    """A wait that begins during a poll of its operation needs no second one."""
     operation = await project.run_feature("Checkout")
     emulator.fail("get_run", Fault.delay(1), skip=1, times=1)
     first = asyncio.ensure_future(operation.wait())
@@ -185,11 +180,11 @@ async def test_a_wait_that_begins_while_its_look_is_under_way(
     second = asyncio.ensure_future(operation.wait())
     await second
 
-    assert len(looks(emulator)) in {10, 11}
+    assert len(poll_times(emulator)) in {10, 11}
 
 
-async def test_a_wait_that_ends_before_its_turn_is_not_served(emulator: Emulator) -> None:
-    """An operation whose last wait ends while it queues for a look is not looked at."""
+async def test_a_wait_that_ends_in_the_queue_is_not_polled(emulator: Emulator) -> None:
+    """An operation whose last wait ends while it is queued is not polled."""
     async with client_of(emulator, max_connections=1) as client:
         project = client.project()
         busy, idle = [await project.run_feature("Checkout") for _ in range(2)]
@@ -204,15 +199,15 @@ async def test_a_wait_that_ends_before_its_turn_is_not_served(emulator: Emulator
 
 @pytest.mark.parametrize("turns", range(10))
 async def test_a_wait_that_begins_as_the_only_worker_ends(emulator: Emulator, turns: int) -> None:
-    """In whichever turn of the event loop a wait begins, there is a worker for its look."""
+    """At whichever step of the event loop a wait begins, there is a worker to poll for it."""
     loop = asyncio.get_running_loop()
-    begun: asyncio.Future[asyncio.Task[Run]] = loop.create_future()
+    started: asyncio.Future[asyncio.Task[Run]] = loop.create_future()
 
     def begin(left: int, operation: Operation[Run]) -> None:
         if left:
             loop.call_soon(begin, left - 1, operation)
         else:
-            begun.set_result(asyncio.ensure_future(operation.wait()))
+            started.set_result(asyncio.ensure_future(operation.wait()))
 
     async with client_of(emulator, max_connections=1) as client, client_of(emulator) as other:
         last = await client.project().run_feature("Checkout")
@@ -226,11 +221,11 @@ async def test_a_wait_that_begins_as_the_only_worker_ends(emulator: Emulator, tu
         emulator.fail("get_run", Fault.edit(answer), times=1)
         async with asyncio.timeout(60):
             assert (await last).is_success
-            assert (await (await begun)).is_success
+            assert (await (await started)).is_success
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks begin eagerly from Python 3.12 on")
-async def test_waits_that_begin_inside_a_hook_cost_no_looks(emulator: Emulator) -> None:
+async def test_waits_that_begin_inside_a_hook_cost_no_polls(emulator: Emulator) -> None:
     """A task that begins at once, in the middle of the poller's work, schedules nothing twice."""
     eager: Any = getattr(asyncio, "eager_task_factory", None)
     asyncio.get_running_loop().set_task_factory(eager)
@@ -255,12 +250,12 @@ async def test_waits_that_begin_inside_a_hook_cost_no_looks(emulator: Emulator) 
 
         assert [await wait for wait in waits] == [run] * 4
     assert entries == {0, 1}
-    gaps = [later - earlier for earlier, later in pairwise(looks(emulator))]
+    gaps = [later - earlier for earlier, later in pairwise(poll_times(emulator))]
     assert gaps == pytest.approx([6, 12, *[3] * (len(gaps) - 2)], abs=0.3)
 
 
 async def test_an_earlier_wait_hastens_the_timer(emulator: Emulator, project: Project) -> None:
-    """A look that is due earlier than the one the poller sleeps for comes first."""
+    """A poll that is due earlier than the one the poller sleeps for comes first."""
     late = await project.run_feature("Checkout")
     await asyncio.sleep(2)
     early = await project.run_feature("Checkout")
@@ -274,10 +269,10 @@ async def test_an_earlier_wait_hastens_the_timer(emulator: Emulator, project: Pr
     await asyncio.gather(*waits)
 
 
-async def test_a_defect_is_told_and_the_next_wait_goes_on(
+async def test_a_defect_is_raised_and_the_next_wait_goes_on(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where looking fails in a way nobody foresaw, the wait ends, and a later one starts anew."""
+    """An unforeseen error in a poll ends the wait, and a later wait starts anew."""
     operation = await project.run_feature("Checkout")
     neighbour = await project.run_feature("Checkout")
     broken = operation._state
@@ -302,7 +297,7 @@ async def test_a_defect_is_told_and_the_next_wait_goes_on(
 
 
 class Leave(BaseException):
-    """What ends a program or a test, as `pytest.fail` does, and is no `Exception`."""
+    """An exception that ends a program or a test, as `pytest.fail` does, and is no `Exception`."""
 
 
 @pytest.mark.parametrize("lists", [True, False])
@@ -310,7 +305,7 @@ class Leave(BaseException):
 async def test_what_a_hook_raises_to_end_the_program_hangs_no_wait(
     hook: str, caplog: pytest.LogCaptureFixture, *, lists: bool
 ) -> None:
-    """Whatever a hook raises, all waits hear of it, and the next ones go on."""
+    """A BaseException of a hook ends all waits with an error, and the next ones go on."""
     is_armed = True
 
     def leave(_event: object) -> None:
@@ -344,13 +339,13 @@ async def test_an_endless_poll_plan_is_no_defect(emulator: Emulator) -> None:
             await operation.wait(timeout=60)
 
 
-async def test_a_cancelled_poller_tells_everybody(emulator: Emulator, project: Project) -> None:
-    """Where somebody cancels the poller's tasks, no wait hangs, and the next one starts anew."""
+async def test_a_cancelled_poller_ends_all_waits(emulator: Emulator, project: Project) -> None:
+    """Cancelling the poller's tasks ends the waits with an error, and the next one starts anew."""
     emulator.fail("get_run", Fault.hang(), times=1)
     operation = await project.run_feature("Checkout")
     wait = asyncio.ensure_future(operation.wait())
     await asyncio.sleep(4)
-    for task in our_tasks():
+    for task in poller_tasks():
         task.cancel()
 
     with pytest.raises(ObservationError, match="task was cancelled"):
@@ -358,15 +353,15 @@ async def test_a_cancelled_poller_tells_everybody(emulator: Emulator, project: P
     assert (await operation).is_success
 
 
-async def test_a_cancelled_poller_tells_those_in_the_queue(emulator: Emulator) -> None:
-    """Operations that only queue for a look are told too."""
+async def test_a_cancelled_poller_ends_queued_waits(emulator: Emulator) -> None:
+    """Cancelling the poller's tasks ends the waits of queued operations too."""
     emulator.fail("get_run", Fault.hang(), times=1)
     async with client_of(emulator, max_connections=1) as client:
         project = client.project()
         operations = [await project.run_feature("Checkout") for _ in range(3)]
         waits = [asyncio.ensure_future(operation.wait()) for operation in operations]
         await asyncio.sleep(4)
-        for task in our_tasks():
+        for task in poller_tasks():
             task.cancel()
         results = await asyncio.gather(*waits, return_exceptions=True)
 
@@ -374,15 +369,15 @@ async def test_a_cancelled_poller_tells_those_in_the_queue(emulator: Emulator) -
         assert [run.is_success for run in await client.gather(*operations)] == [True] * 3
 
 
-async def test_transitions_are_told_to_the_hook(emulator: Emulator) -> None:
-    """on_transition hears of each change of phase or status, once."""
-    heard: list[StatusChanged] = []
-    async with client_of(emulator, hooks=Hooks(on_transition=heard.append)) as client:
+async def test_transitions_are_reported_to_the_hook(emulator: Emulator) -> None:
+    """on_transition reports each change of phase or status once."""
+    events: list[StatusChanged] = []
+    async with client_of(emulator, hooks=Hooks(on_transition=events.append)) as client:
         operation = await client.project().run_feature("Checkout")
         await asyncio.gather(operation, operation, operation)
 
-    assert [event.transition.phase for event in heard] == ["active", "finished"]
-    assert {event.ref for event in heard} == {operation.ref}
+    assert [event.transition.phase for event in events] == ["active", "finished"]
+    assert {event.ref for event in events} == {operation.ref}
 
 
 async def test_a_dropped_operation_is_forgotten(client: Client, project: Project) -> None:
@@ -427,17 +422,17 @@ async def test_a_plan_that_gives_no_seconds_is_refused(emulator: Emulator, answe
 
 
 async def test_a_plan_can_not_make_the_poller_spin(emulator: Emulator) -> None:
-    """However short the plan's seconds, there is no more than one look a tick."""
+    """However short the plan's seconds, there is no more than one poll a tick."""
     async with client_of(emulator, poll_plan=a_plan_of(1e-9)) as client:
         await (await client.project().run_feature("Checkout"))
 
     assert emulator.count("get_run") <= 101
 
 
-async def test_no_tick_while_many_begin_to_be_watched(
+async def test_no_tick_while_waits_for_many_begin(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
-    """Looks are put off until all of many are there, and none is forgotten."""
+    """Polls are deferred until the waits for many have all begun."""
     operation = await project.run_feature("Checkout")
     with client._poller.gathering():
         wait = asyncio.ensure_future(operation.wait())
@@ -447,14 +442,14 @@ async def test_no_tick_while_many_begin_to_be_watched(
     assert (await wait).is_finished
 
 
-async def test_a_look_is_in_nobodys_context(emulator: Emulator) -> None:
-    """What a hook hears of a look is in the context of who made the client, not of a waiter."""
+async def test_a_poll_is_in_the_context_of_the_client(emulator: Emulator) -> None:
+    """Hooks of a poll run in the context in which the client was made, not in that of a waiter."""
     request_id: ContextVar[str] = ContextVar("request_id", default="the client's")
-    heard: list[str] = []
-    hooks = Hooks(on_transition=lambda _: heard.append(request_id.get()))
+    contexts: list[str] = []
+    hooks = Hooks(on_transition=lambda _: contexts.append(request_id.get()))
     async with client_of(emulator, hooks=hooks) as client:
         first, second = [await client.project().run_feature("Checkout") for _ in range(2)]
-        heard.clear()
+        contexts.clear()
 
         async def wait(operation: Operation[Run], name: str) -> None:
             request_id.set(name)
@@ -462,7 +457,7 @@ async def test_a_look_is_in_nobodys_context(emulator: Emulator) -> None:
 
         await asyncio.gather(wait(first, "a"), wait(second, "b"))
 
-    assert set(heard) == {"the client's"}
+    assert set(contexts) == {"the client's"}
 
 
 async def test_a_plan_that_fails_harms_one_wait_alone() -> None:
@@ -476,15 +471,15 @@ async def test_a_plan_that_fails_harms_one_wait_alone() -> None:
     async with Emulator() as emulator, client_of(emulator, poll_plan=plan) as client:
         victim, *others = [await client.project().run_feature("Checkout") for _ in range(5)]
         waits = [asyncio.ensure_future(each.wait()) for each in (victim, *others)]
-        ends = await asyncio.gather(*waits, return_exceptions=True)
+        results = await asyncio.gather(*waits, return_exceptions=True)
 
-    assert isinstance(ends[0], ConfigError)
-    assert str(ends[0]) == "poll_plan failed: ZeroDivisionError()"
-    assert all(isinstance(end, Run) for end in ends[1:])
+    assert isinstance(results[0], ConfigError)
+    assert str(results[0]) == "poll_plan failed: ZeroDivisionError()"
+    assert all(isinstance(result, Run) for result in results[1:])
 
 
 async def test_a_plan_that_fails_at_once_leaves_nothing_behind(emulator: Emulator) -> None:
-    """An iteration goes on to the end after an operation whose first look can't be planned."""
+    """An iteration goes on to the end after an operation whose first poll can't be planned."""
     answers = iter([float("nan")])
 
     def plan(*_: object) -> float:
@@ -494,11 +489,11 @@ async def test_a_plan_that_fails_at_once_leaves_nothing_behind(emulator: Emulato
         first = await client.project().run_feature("Checkout")
         await asyncio.sleep(10)
         second = await client.project().run_feature("Checkout")
-        ends = client.finished([first, second])
+        finished = client.finished([first, second])
         with pytest.raises(ConfigError, match="what poll_plan returns"):
-            await anext(ends)
+            await anext(finished)
         await first
-        assert [operation async for operation in ends] == [second]
+        assert [operation async for operation in finished] == [second]
 
 
 async def test_a_time_out_of_a_plan_is_none_of_the_wait(emulator: Emulator) -> None:
@@ -513,8 +508,8 @@ async def test_a_time_out_of_a_plan_is_none_of_the_wait(emulator: Emulator) -> N
             await operation
 
 
-async def test_a_session_that_was_closed_is_told_to_each_wait() -> None:
-    """All who wait for operations of one list hear what is wrong with the session."""
+async def test_a_closed_session_is_raised_in_each_wait() -> None:
+    """All waits for operations of one list raise that the session is closed."""
     async with (
         Emulator() as emulator,
         aiohttp.ClientSession() as session,
@@ -524,7 +519,7 @@ async def test_a_session_that_was_closed_is_told_to_each_wait() -> None:
         waits = [asyncio.ensure_future(each.wait()) for each in operations]
         await asyncio.sleep(1)
         await session.close()
-        ends = await asyncio.gather(*waits, return_exceptions=True)
+        results = await asyncio.gather(*waits, return_exceptions=True)
 
-    assert [type(end) for end in ends] == [ConfigError] * 5
-    assert "session that this Client was given is closed" in str(ends[0])
+    assert [type(result) for result in results] == [ConfigError] * 5
+    assert "session that this Client was given is closed" in str(results[0])

@@ -6,7 +6,7 @@ and closes against each other. What an operation promises is checked with each r
 
 500 games are played with the other tests, the same each time. To play others, and more:
 
-    TESTVIBE_GAMES=20000 pytest tests/test_state_machine.py --hypothesis-seed=7
+    TESTVIBE_GAMES=20000 pytest -m state_machine --hypothesis-seed=7
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 
     from testvibe_async._wire.endpoints import Request
+
+pytestmark = pytest.mark.state_machine
 
 AnyOperation: TypeAlias = RunOperation | GenerationOperation
 

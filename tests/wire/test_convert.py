@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, get_origin
 
@@ -11,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire.documents import DIGEST, encode, json_values, problems
 from testvibe_async import (
     Artifact,
     CaseResult,
@@ -29,33 +28,10 @@ from testvibe_async import (
     Section,
     SectionLog,
 )
-from testvibe_async._wire import json as _json
 from testvibe_async._wire.convert import read, wire_name
-from testvibe_async._wire.json import UnreadableError, read_rows
+from testvibe_async._wire.json import UnreadableError
 from testvibe_async._wire.serialize import serialize
 from testvibe_async.models import DispatchedGeneration, DispatchedRun
-
-DIGEST = b"""
-{"runId": 214, "status": "failed", "featureId": 12, "featureName": "Login Functionality",
- "config": "Default", "siteUrl": "https://shop.acme.example",
- "createdUtc": "2026-06-10T16:02:11Z", "startedUtc": "2026-06-10T16:02:19Z",
- "finishedUtc": "2026-06-10T16:02:54Z",
- "summary": {"total": 3, "passed": 2, "failed": 1, "other": 0},
- "tests": [{"name": "Valid user signs in", "status": "passed", "durationMs": 4210, "error": null},
-           {"name": "Locked-out user", "status": "failed", "durationMs": 9120.5, "error": "no"}],
- "artifacts": [{"kind": "trace", "path": "trace/locked-out-user.zip", "size": 482133}],
- "log": "tail"}
-"""
-
-json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
-)
 
 SHAPES = [
     Artifact,
@@ -73,6 +49,7 @@ SHAPES = [
     list[Artifact],
 ]
 
+
 LEAST: dict[Any, dict[str, Any]] = {
     Artifact: {"kind": "trace", "path": "p"},
     Config: {"name": "Default"},
@@ -86,18 +63,6 @@ LEAST: dict[Any, dict[str, Any]] = {
     ProjectInfo: {"id": "g"},
     Run: {"runId": 1, "status": "passed"},
 }
-
-
-def encode(document: object) -> bytes:
-    """Return a document as it travels."""
-    return json.dumps(document).encode()
-
-
-def problems(body: bytes, shape: Any) -> tuple[str, ...]:
-    """Return what is wrong with a document."""
-    with pytest.raises(UnreadableError) as caught:
-        read(body, shape)
-    return caught.value.problems
 
 
 def try_to_read(body: bytes, shape: Any) -> tuple[Any, tuple[str, ...]]:
@@ -281,27 +246,6 @@ def test_an_undocumented_status_stays_a_string(word: str) -> None:
     assert run.status == generation.feature_status == word
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        [{"runId": 1, "status": "passed"}],
-        {"runs": [{"runId": 1, "status": "passed"}]},
-        {"items": [{"runId": 1, "status": "passed"}], "total": 1, "next": None, "page": {}},
-    ],
-)
-def test_a_list_comes_bare_or_in_an_envelope(document: object) -> None:
-    """A list answer is read bare, and as the one list of an object around it."""
-    assert read(encode(document), list[Run]) == [Run(1, RunStatus.PASSED)]
-
-
-@pytest.mark.parametrize("document", [{}, {"a": [], "b": []}, {"items": None}, None, "x", 1, True])
-def test_what_holds_no_one_list_is_a_fault(document: object) -> None:
-    """An answer in which no single list can be found is named as what it is."""
-    (problem,) = problems(encode(document), list[Run])
-    assert problem.startswith("expected a list, got ")
-    assert problem.endswith(" at $")
-
-
 @pytest.mark.parametrize("count", [11, 100_000])
 def test_of_very_many_faults_the_first_are_told(count: int) -> None:
     """A list in which nothing is right costs little more than one in which ten members are not."""
@@ -324,16 +268,6 @@ def test_a_number_beyond_arithmetic_is_a_fault(number: int) -> None:
     ] * 2
 
 
-@pytest.mark.parametrize("depth", [100, 400, 900, 950, 975, 979, 980, 985, 990, 999, 5000, 9998])
-@pytest.mark.parametrize("shape", [Run, list[Run]])
-def test_deep_json_is_a_fault_whatever_the_depth(depth: int, shape: Any) -> None:
-    """Where an unknown field or a wrong value is nested deep, that is told in a sentence."""
-    deep = b"[" * depth + b"]" * depth
-    for body in (b'{"runId": 1, "status": "x", "new": ' + deep + b"}", b'{"runId": ' + deep + b"}"):
-        with pytest.raises(UnreadableError):
-            read(body, shape)
-
-
 def test_unknown_fields_may_be_nested() -> None:
     """As deep as any service would, unknown fields are kept, and can be written again."""
     deep: Any = 1
@@ -341,11 +275,6 @@ def test_unknown_fields_may_be_nested() -> None:
         deep = {"inner": [deep]}
     run = read(encode({"runId": 1, "status": "x", "new": deep}), Run)
     assert serialize(run)["new"] == deep
-
-
-def test_an_empty_list_is_a_list() -> None:
-    """No rows are no fault."""
-    assert read(b"[]", list[Run]) == read(b'{"runs": []}', list[Run]) == []
 
 
 def test_every_fault_is_named_with_its_place() -> None:
@@ -412,78 +341,6 @@ def test_a_long_value_is_shown_in_part() -> None:
     assert "..." in problem
 
 
-@given(
-    rows=st.lists(json_values, max_size=5),
-    indent=st.sampled_from([None, 0, 2, "\t"]),
-    around=st.sampled_from([b"", b" \r\n\t"]),
-)
-def test_rows_one_by_one_are_the_rows_of_the_whole(
-    rows: list[object], indent: int | str | None, around: bytes
-) -> None:
-    """However a list is spaced out, its rows are the same read one by one as all at once."""
-    body = around + json.dumps(rows, indent=indent).encode() + around
-    assert list(read_rows(body)) == rows == json.loads(body)
-    assert list(read_rows(b"\xef\xbb\xbf" + body)) == rows
-
-
-def test_rows_in_an_envelope_are_rows() -> None:
-    """The one list of an object is taken for the answer here too."""
-    assert list(read_rows(b'{"total": 2, "runs": [{"runId": 1}, null]}')) == [{"runId": 1}, None]
-
-
-def test_rows_before_a_break_are_given() -> None:
-    """What came whole of a list that breaks off is told before the fault is."""
-    rows = read_rows(b'[{"runId": 1}, 7, {"runId')
-    assert [next(rows), next(rows)] == [{"runId": 1}, 7]
-    with pytest.raises(UnreadableError):
-        next(rows)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b" ",
-        b"[",
-        b"[1",
-        b"[1,",
-        b"[1,]",
-        b"[,1]",
-        b"[1 2]",
-        b"[1}",
-        b"7",
-        b"null",
-        b'"[1]"',
-        b"{}",
-        b'{"a": [], "b": []}',
-        b'{"a": 1}',
-        b"[NaN]",
-        b"[1e999]",
-        b"[\xff]",
-        b"<html>",
-        b"[" * 100_000,
-    ],
-)
-def test_what_is_no_list_has_no_rows(body: bytes) -> None:
-    """Anything else than one list is a fault, whatever it is, and never breaks out."""
-    with pytest.raises(UnreadableError) as caught:
-        list(read_rows(body))
-    assert caught.value.problems
-    assert all(problem.isprintable() for problem in caught.value.problems)
-
-
-@given(body=st.binary(max_size=30) | st.text('[]{},:1 "ae\\', max_size=12).map(str.encode))
-def test_any_bytes_are_rows_or_are_unreadable(body: bytes) -> None:
-    """Reading row by row ends, with all rows or with a fault; what is JSON throughout agrees."""
-    try:
-        rows = list(read_rows(body))
-    except UnreadableError:
-        return
-    with suppress(ValueError):
-        whole = json.loads(body)
-        assert not isinstance(whole, list) or whole == rows
-
-
 @pytest.mark.parametrize(
     ("text", "instant"),
     [
@@ -509,56 +366,6 @@ def test_what_is_no_time_is_a_fault(value: object) -> None:
     assert problem.endswith(" at $.updatedUtc")
 
 
-@pytest.mark.parametrize("body", [b"", b"  \r\n "])
-def test_an_empty_body_is_named_so(body: bytes) -> None:
-    """No body at all is told in these words."""
-    assert problems(body, Run) == ("expected JSON, got an empty body",)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"<html><h1>502 Bad Gateway</h1>",
-        b'{"runId": 1, "status": "x"',
-        b'{"runId": 1, "status": "x"} x',
-        b'{"runId": NaN, "status": "x"}',
-        b'{"runId": 1, "status": "x", "other": Infinity}',
-        b'{"runId": 1, "status": "x", "other": [-Infinity]}',
-        b'{"runId": 1, "status": "\xff\xfe"}',
-        b'{"runId": ' + b"9" * 5000 + b', "status": "x"}',
-        b"{'runId': 1}",
-        b"\x00",
-        b"\xff",
-    ],
-)
-def test_what_is_not_json_is_told_with_its_beginning(body: bytes) -> None:
-    """HTML, cut JSON, NaN, numbers beyond reason and invalid UTF-8 are not JSON, and are shown."""
-    (problem,) = problems(body, Run)
-    assert problem.startswith("expected JSON, got ")
-    assert problem.isprintable()
-    assert len(problem) < 300
-
-
-@pytest.mark.parametrize("number", [b"1e999", b"-1e400"])
-def test_a_number_beyond_a_float_is_a_fault(number: bytes) -> None:
-    """A number that would become infinity, which JSON can't hold, is refused as Infinity is."""
-    body = b'{"name": "n", "status": "s", "durationMs": ' + number + b"}"
-    with pytest.raises(UnreadableError):
-        read(body, CaseResult)
-
-
-def test_a_byte_order_mark_is_skipped() -> None:
-    """A UTF-8 BOM before the document harms nothing."""
-    assert read(b"\xef\xbb\xbf" + DIGEST.strip(), Run) == read(DIGEST, Run)
-
-
-def test_a_large_integer_is_kept_exactly() -> None:
-    """An id beyond 64 bits is read to the last digit."""
-    assert read(b'{"runId": 123456789012345678901, "status": "x"}', Run).run_id == (
-        123456789012345678901
-    )
-
-
 @pytest.mark.parametrize("depth", [10, 900, 990, 100_000])
 @pytest.mark.parametrize(
     "around", [b"%s", b'{"runId": %s, "status": "x"}', b'{"runId": 1, "status": "x", "more": %s}']
@@ -568,16 +375,6 @@ def test_deep_nesting_never_breaks_out(around: bytes, depth: int) -> None:
     body = around % (b"[" * depth + b"]" * depth)
     value, faults = try_to_read(body, Run)
     assert faults or value.run_id == 1
-
-
-def test_nesting_without_end_is_named_so() -> None:
-    """JSON that is nested too deep to be read is told in these words."""
-    assert problems(b"[" * 1_000_000, Run) == ("the JSON is nested too deep",)
-
-
-def test_json_as_it_is_can_be_asked_for() -> None:
-    """The shape `object` gives the decoded document itself."""
-    assert read(b'{"a": [1, null, "x"]}', object) == {"a": [1, None, "x"]}
 
 
 @pytest.mark.parametrize(
@@ -682,42 +479,6 @@ def test_a_time_of_endless_digits_is_refused() -> None:
     text = f"2026-06-10T14:32:07.{'0' * 100}Z"
     with pytest.raises(UnreadableError, match=r"expected a time such as .* at \$\.createdUtc"):
         read(encode({"runId": 1, "status": "passed", "createdUtc": text}), Run)
-
-
-@given(
-    rows=st.lists(json_values, max_size=8),
-    indent=st.sampled_from([None, 1]),
-    piece=st.integers(1, 7),
-    mark=st.sampled_from([b"", b"\xef\xbb\xbf"]),
-)
-def test_a_list_is_the_same_in_whatever_pieces_it_is_decoded(
-    rows: list[Any], indent: int | None, piece: int, mark: bytes
-) -> None:
-    """Rows, letters and the mark at the start may be cut anywhere."""
-    text = json.dumps(rows, indent=indent, ensure_ascii=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_json, "PIECE_BYTES", piece)
-        assert list(read_rows(mark + text.encode())) == rows
-
-
-@pytest.mark.parametrize("piece", range(1, 12))
-def test_a_number_may_be_cut_anywhere(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exponent belongs to its number, though what is before it is a number as well."""
-    monkeypatch.setattr(_json, "PIECE_BYTES", piece)
-    assert list(read_rows(b"[1e+5,2E-3,-1.5e+7]")) == [1e5, 2e-3, -1.5e7]
-
-
-@given(cut=st.integers(1, 60), piece=st.integers(1, 7))
-def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> None:
-    """However it is decoded, what is whole is given, and then the fault is told."""
-    text = json.dumps([{"runId": number, "name": "Login"} for number in range(4)])
-    found: list[Any] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_json, "PIECE_BYTES", piece)
-        with pytest.raises(UnreadableError, match="JSON"):
-            found.extend(read_rows(text.encode()[:-cut]))
-    assert found == json.loads(text)[: len(found)]
-    assert len(found) == text.encode()[:-cut].count(b"}")
 
 
 @pytest.mark.parametrize("status", ["running", "queued", "stuck"])

@@ -1,0 +1,78 @@
+"""An artifact host that gives scripted answers, written byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+
+@define
+class Request:
+    """What the host was asked for."""
+
+    target: str
+    headers: dict[str, str]
+
+    @property
+    def start(self) -> int:
+        """Where the range begins; 0 without one."""
+        return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+
+
+@define
+class Host:
+    """An artifact host that does as it is told: it answers each request, and closes."""
+
+    answer: Callable[[Request], bytes | None]
+    """Gives what is sent; None for nothing, with the connection left open."""
+    url: str = ""
+    heard: list[Request] = field(factory=list[Request])
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request."""
+        with suppress(ConnectionError):
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in lines if line)
+            request = Request(first.split(" ")[1], headers)
+            self.heard.append(request)
+            answer = self.answer(request)
+            if answer is None:
+                await reader.read()
+            else:
+                writer.write(answer)
+                await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def host(answer: bytes | Callable[[Request], bytes | None]) -> AsyncGenerator[Host]:
+    """Start a host that gives this answer to all requests, or what the function returns."""
+    made = Host(answer if callable(answer) else lambda _: answer)
+    async with await asyncio.start_server(made.serve, "127.0.0.1", 0) as server:
+        made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield made
+
+
+def http(status: int, body: bytes, *lines: str, length: int | None = None) -> bytes:
+    """Return an answer as it is on the wire."""
+    length = len(body) if length is None else length
+    head = [f"HTTP/1.1 {status} X", f"Content-Length: {length}", "Connection: close", *lines]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def chunked(body: bytes) -> bytes:
+    """Return an answer that does not tell its length before its end."""
+    head = b"HTTP/1.1 200 X\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+
+def part_of(content: bytes, request: Request, *lines: str) -> bytes:
+    """Return the part of a file that was asked for."""
+    span = f"Content-Range: bytes {request.start}-{len(content) - 1}/{len(content)}"
+    return http(206, content[request.start :], span, *lines)

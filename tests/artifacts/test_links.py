@@ -1,0 +1,183 @@
+"""Links to artifacts: which are taken, how they are sent, and what follows when they expire."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.artifacts.artifact_host import host, http
+from tests.artifacts.finished_run import (
+    AT_ONCE,
+    PATHS,
+    SECRET,
+    downloads,
+    finished_run,
+    on_real_time,
+)
+from tests.conftest import client_of
+from testvibe_async import (
+    Hooks,
+    MalformedResponseError,
+    NotFoundError,
+    ResponseError,
+)
+from testvibe_async._artifacts.host import ArtifactHost
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async import DownloadProgress
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        None,
+        "",
+        "/relative",
+        "ftp://blobs.example/x",
+        "file:///etc/passwd",
+        "https://",
+        "https://blobs.example:99999/x",
+        "https://user:word@blobs.example/x",
+        "https://@blobs.example/x",
+        "https://blobs.example/x y",
+        "https://blobs.example/x\r\nX-Injected: 1",
+        "https://blöbs.example/x",
+        "http://blobs.example/x",
+        "http://10.0.0.1/x",
+    ],
+)
+@on_real_time
+async def test_a_link_that_leads_nowhere_good_is_refused(tmp_path: Path, link: str | None) -> None:
+    """No link, no address, or one that would fetch the file unencrypted: nothing is sent."""
+    async with finished_run(tmp_path) as case:
+        case.list_as({"path": "a.zip", "url": link and f"{link}?{SECRET}"})
+        with pytest.raises(MalformedResponseError, match=r"link.*, at 'a\.zip'") as caught:
+            await case.download()
+        assert caught.value.url.endswith("/artifacts")
+        assert SECRET not in str(caught.value)
+        assert case.files() == {}
+
+
+@pytest.mark.parametrize(
+    ("server", "link", "is_taken"),
+    [
+        ("https://testvibe.example", "https://blobs.example/x", True),
+        ("https://testvibe.example", "http://blobs.example/x", False),
+        ("https://testvibe.example", "http://127.0.0.1:1/x", False),
+        ("http://127.0.0.1:1", "http://localhost:2/x", True),
+        ("http://127.0.0.1:1", "http://[::1]:2/x", True),
+        ("http://127.0.0.1:1", "http://blobs.example/x", False),
+        ("http://testvibe.internal", "http://blobs.internal/x", True),
+    ],
+)
+async def test_a_link_is_as_encrypted_as_the_service(
+    server: str, link: str, *, is_taken: bool
+) -> None:
+    """Plain http is taken on this machine, and where the service itself is used over it."""
+    options: dict[str, Any] = {"timeout": 1.0, "retry": AT_ONCE, "max_connections": 1}
+    artifacts = ArtifactHost(server, hooks=Hooks(), sleep=asyncio.sleep, **options)
+    if is_taken:
+        assert str(artifacts.target(link)) == link
+    else:
+        with pytest.raises(ValueError, match="unencrypted"):
+            artifacts.target(link)
+
+
+@on_real_time
+async def test_a_link_is_sent_as_it_is(tmp_path: Path) -> None:
+    """A signature holds only for the very characters of its link, however they are encoded."""
+    path = "/a%2fb%7E+c/%C3%BC?x=%2B%2f&sig=a+b%20c=&y=~"
+    async with finished_run(tmp_path) as case, host(http(200, b"x")) as origin:
+        case.list_as({"path": "a", "url": origin.url + path})
+        await case.download()
+        assert [request.target for request in origin.heard] == [path]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+@on_real_time
+async def test_a_link_that_has_expired_is_fetched_anew(tmp_path: Path, status: int) -> None:
+    """Links that are refused are fetched anew, once for all of them."""
+
+    def expired(artifacts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"url": row["url"].partition("?")[0] + "?sig=old"} for row in artifacts]
+
+    async with finished_run(tmp_path) as case:
+        case.emulator.fail("get_run_artifacts", Fault.edit(expired), times=1)
+        is_old = case.emulator.fail(
+            "download", Fault.status(status), when=lambda request: request.query["sig"] == "old"
+        )
+        await case.download(max_at_once=3)
+        assert case.files().keys() == set(PATHS)
+        assert case.emulator.count("get_run_artifacts") == 2
+        assert is_old.hits in {1, 2, 3}
+        assert downloads(case) == 3 + is_old.hits
+
+
+@on_real_time
+async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
+    """Links that were good when the download began, and are not when it goes on, do no harm."""
+    clock = [0.0]
+    async with Emulator(shop=False, clock=lambda: clock[0], link_lifetime=60) as emulator:
+        emulator.add_feature("F", "Feature: F\n  Scenario: Locked out\n")
+        async with client_of(emulator) as client:
+            run = await client.project().run_feature("F")
+            emulator.finish_run(run.run_id, "failed")
+
+            def wait_an_hour(progress: DownloadProgress) -> None:
+                clock[0] += 3600 if progress.is_finished else 0
+
+            paths = await run.download_artifacts(tmp_path, max_at_once=1, on_progress=wait_an_hour)
+        assert len(paths) == 3
+        assert [request.status for request in emulator.artifact_requests] == [
+            200,
+            403,
+            200,
+            403,
+            200,
+        ]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, ResponseError), (403, ResponseError), (404, NotFoundError), (410, ResponseError)],
+)
+@on_real_time
+async def test_a_link_that_is_always_refused_is_an_error(
+    tmp_path: Path, status: int, kind: type[ResponseError]
+) -> None:
+    """After three new links the answer is believed. It says nothing about the API key."""
+    async with finished_run(tmp_path) as case:
+        case.emulator.fail("download", Fault.status(status))
+        with pytest.raises(ResponseError, match="refuses the link") as caught:
+            await case.download(kinds={"trace"})
+        assert type(caught.value) is kind
+        assert caught.value.status == status
+        assert downloads(case) == 4
+        assert case.emulator.count("get_run_artifacts") == 4
+
+
+@on_real_time
+async def test_an_artifact_that_is_gone_is_refused_for_good(tmp_path: Path) -> None:
+    """Where the service no longer lists it, its old link is tried, and what comes is the error."""
+    async with finished_run(tmp_path) as case:
+        case.emulator.fail("download", Fault.status(404))
+        nothing: list[object] = []
+        case.emulator.fail("get_run_artifacts", Fault.edit(lambda _: nothing), skip=1)
+        with pytest.raises(NotFoundError):
+            await case.download(kinds={"trace"})
+
+
+@on_real_time
+async def test_the_services_own_refusal_is_raised_as_it_is(tmp_path: Path) -> None:
+    """Where new links can't be had, the caller hears why."""
+    async with finished_run(tmp_path) as case:
+        case.emulator.fail("download", Fault.status(403))
+        case.emulator.fail("get_run_artifacts", Fault.status(404), skip=1)
+        with pytest.raises(NotFoundError) as caught:
+            await case.download()
+        assert caught.value.url.startswith(case.emulator.url)

@@ -1,0 +1,165 @@
+"""Which run a dispatch without an answer may adopt: its own, never that of another caller."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.dispatch.lost_answers import list_run_rows
+from testvibe_async import (
+    Client,
+    DispatchUnknownError,
+    Hooks,
+    RunOperation,
+)
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from testvibe_async import Project, Ref
+    from testvibe_async._wire.endpoints import Request
+    from testvibe_async._wire.protocol import Response
+
+
+@pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
+async def test_a_dispatch_under_way_keeps_its_run_from_another(
+    emulator: Emulator, dispatched: str
+) -> None:
+    """While one dispatch waits for its answer, another of the feature does not adopt its run."""
+    refs: list[Ref] = []
+    hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
+    async with client_of(emulator, hooks=hooks) as client:
+        send = client._transport._http.send
+
+        async def slow_for_the_first(request: Request[Any]) -> Response:
+            response = await send(request)
+            if (request.body or {}).get("siteUrl") == "https://slow.example":
+                await asyncio.sleep(4)
+            return response
+
+        client._transport._http.send = slow_for_the_first  # type: ignore[method-assign]
+        emulator.fail(dispatched, Fault.reset(), times=1, skip=1)
+        dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
+        feature = "Checkout" if dispatched == "run_feature" else "Draft"
+        results: tuple[Any, ...] = await asyncio.gather(
+            dispatch(feature, site_url="https://slow.example"),
+            dispatch(feature),
+            return_exceptions=True,
+        )
+
+    first, second = results
+    assert not first.adopted
+    assert isinstance(second, DispatchUnknownError)
+    assert refs == [first.ref]
+
+
+async def test_a_dispatch_to_another_project_does_not_block_adoption(
+    emulator: Emulator, client: Client
+) -> None:
+    """A dispatch that waits for its answer in one project claims no run of another project."""
+    other = emulator.add_project("Other")
+    emulator.add_feature("Checkout", project=other)
+    emulator.fail("run_feature", Fault.delay(10), times=1)
+    emulator.fail("run_feature", Fault.lost(), skip=1, times=1)
+    waiting = asyncio.ensure_future(client.project(other.id).run_feature("Checkout"))
+    await asyncio.sleep(0.5)
+
+    operation = await client.project().run_feature("Checkout")
+
+    assert operation.adopted
+    assert not waiting.done()
+    assert not (await waiting).adopted
+
+
+async def test_a_run_of_another_site_is_not_adopted(emulator: Emulator, project: Project) -> None:
+    """A run on another site than the one asked for is not adopted."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    did_not, acted = await asyncio.gather(
+        project.run_feature("Checkout", site_url="https://b.example"),
+        project.run_feature("Checkout", site_url="https://a.example"),
+        return_exceptions=True,
+    )
+
+    assert isinstance(acted, RunOperation)
+    assert acted.adopted
+    assert (await acted).site_url == "https://a.example"
+    assert isinstance(did_not, DispatchUnknownError)
+
+
+async def test_a_run_belongs_to_the_dispatch_that_named_its_site(
+    emulator: Emulator, project: Project
+) -> None:
+    """Of two lost dispatches, the one without a site does not adopt the run of the other's site."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    open_site, own_site = await asyncio.gather(
+        project.run_feature("Checkout"),
+        project.run_feature("Checkout", site_url="https://a.example"),
+        return_exceptions=True,
+    )
+
+    assert len(emulator.runs) == 1
+    assert isinstance(open_site, DispatchUnknownError)
+    assert isinstance(own_site, RunOperation)
+    assert own_site.adopted
+
+
+async def test_an_attached_run_is_not_adopted(emulator: Emulator) -> None:
+    """A run that this client already has a handle on is not adopted."""
+    async with client_of(emulator) as client, client_of(emulator) as other:
+        theirs = client.attach((await other.project().run_feature("Checkout")).ref)
+        emulator.fail("run_feature", Fault.reset())
+
+        with pytest.raises(DispatchUnknownError):
+            await client.project().run_feature("Checkout")
+
+        assert not theirs.done
+
+
+async def test_a_feature_named_like_the_id_of_another(emulator: Emulator, project: Project) -> None:
+    """A number names a feature by its id alone, as it does at the service."""
+    feature_id = emulator.features["Checkout"].id
+    namesake = emulator.add_feature(str(feature_id))
+    async with client_of(emulator) as other:
+        await other.project().run_feature(namesake.id)
+    rows = await list_run_rows(project)
+    emulator.fail("list_runs", Fault.edit(lambda _: rows))
+    emulator.fail("run_feature", Fault.reset())
+
+    with pytest.raises(DispatchUnknownError):
+        await project.run_feature(feature_id)
+
+
+async def test_one_of_many_runs_of_a_feature_is_found(emulator: Emulator, project: Project) -> None:
+    """A run whose answer was lost is found among all that were dispatched with it."""
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    items = await project.run_features(["Checkout"] * 60)
+
+    assert {item.verdict for item in items} == {"succeeded"}
+    assert len(emulator.runs) == 60
+
+
+async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator) -> None:
+    """A list that arrives late does not make an older run of another caller seem new."""
+    async with (
+        FaultProxy(emulator.url) as proxy,
+        Client(proxy.url, api_key=emulator.api_key, project=emulator.project_id) as client,
+        client_of(emulator) as other,
+    ):
+        await other.project().run_feature("Checkout")
+        await asyncio.sleep(6)
+        proxy.fail(NetworkFault.reset_request(), when=lambda method, _: method == "POST")
+        proxy.fail(NetworkFault.slow(150), when=lambda method, _: method == "GET")
+
+        with pytest.raises(DispatchUnknownError):
+            await client.project().run_feature("Checkout")
+
+    assert len(emulator.runs) == 1

@@ -1,0 +1,106 @@
+"""`retry_unknown=True`: one second try of a run, and what stays unknown after it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.conftest import client_of
+from testvibe_async import (
+    DispatchUnknownError,
+    NotSentError,
+    RetryPolicy,
+)
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from testvibe_async import Project
+    from testvibe_async._wire.endpoints import Request
+    from testvibe_async._wire.protocol import Response
+
+
+class TestRetryUnknown:
+    @pytest.mark.parametrize("second", [Fault.status(409), Fault.status(401), Fault.reset()])
+    async def test_a_refused_second_try_stays_unknown(
+        self, emulator: Emulator, second: Fault
+    ) -> None:
+        """A refusal of the second POST does not prove what the first one did."""
+        async with client_of(emulator) as client:
+            emulator.fail("list_runs", Fault.status(404))
+            emulator.fail("run_feature", Fault.lost(), times=1)
+            emulator.fail("run_feature", second)
+
+            with pytest.raises(DispatchUnknownError, match="the answer was lost"):
+                await client.project().run_feature("Checkout", retry_unknown=True)
+
+        assert len(emulator.runs) == 1
+        assert emulator.count("run_feature") == 2
+
+    async def test_an_unsent_second_try_stays_unknown(self, emulator: Emulator) -> None:
+        """A second POST without a connection does not prove what the first one did."""
+        async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+            emulator.fail("list_runs", Fault.status(404))
+            emulator.fail("run_feature", Fault.lost(), times=1)
+            send = client._transport._http.send
+            posts = 0
+
+            async def unreachable_after_the_first(request: Request[Any]) -> Response:
+                nonlocal posts
+                posts += request.method == "POST"
+                if posts > 1:
+                    raise NotSentError("could not connect", method="POST", url="")
+                return await send(request)
+
+            client._transport._http.send = unreachable_after_the_first  # type: ignore[method-assign]
+
+            with pytest.raises(DispatchUnknownError, match=r"second try failed: .*not connect"):
+                await client.project().run_feature("Checkout", retry_unknown=True)
+
+        assert posts == 2
+        assert len(emulator.runs) == 1
+
+    @pytest.mark.parametrize("end", ["close", "cancel", "session"])
+    async def test_an_interrupted_second_try_stays_unknown(
+        self, emulator: Emulator, caplog: pytest.LogCaptureFixture, end: str
+    ) -> None:
+        """A close, a cancellation or a closed session does not prove what the first POST did."""
+        session = aiohttp.ClientSession()
+        client = client_of(emulator, session=session)
+        emulator.fail("list_runs", Fault.edit(lambda _: []))
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("run_feature", Fault.status(429, retry_after=60))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout", retry_unknown=True))
+        await asyncio.sleep(5 if end == "session" else 10)
+        if end == "close":
+            await client.aclose()
+        elif end == "session":
+            await session.close()
+        else:
+            caller.cancel()
+        (result,) = await asyncio.gather(caller, return_exceptions=True)
+        await client.aclose()
+        await session.close()
+
+        if end == "cancel":
+            assert isinstance(result, asyncio.CancelledError)
+            assert "may have taken effect" in caplog.text
+        else:
+            assert isinstance(result, DispatchUnknownError)
+        assert len(emulator.runs) == 1
+
+    async def test_an_unknown_run_is_sent_once_more(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """retry_unknown=True sends a run that could not be reconciled once more, and only once."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        operation = await project.run_feature("Checkout", retry_unknown=True)
+        assert not operation.adopted
+
+        emulator.fail("run_feature", Fault.reset())
+        with pytest.raises(DispatchUnknownError):
+            await project.run_feature("Checkout", retry_unknown=True)
+
+        assert emulator.count("run_feature") == 4

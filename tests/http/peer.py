@@ -1,0 +1,63 @@
+"""A server that sends scripted bytes, and what all tests of requests share."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from attrs import fields
+
+from testvibe_async import (
+    Client,
+    Hooks,
+    RetryPolicy,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+
+KEY = "tvb_" + "SecretKey" * 4 + "0000000"
+
+
+ONCE = RetryPolicy(attempts=1)
+
+
+class Peer:
+    """A server that says what it was told to say, and keeps what it heard."""
+
+    def __init__(self, url: str, heard: list[bytes]) -> None:
+        self.url = url
+        self.heard = heard
+
+    def client(self, **options: Any) -> Client:
+        """Return a client of it, that tries once."""
+        return Client(self.url, api_key=KEY, project="p", retry=ONCE, **options)
+
+
+@asynccontextmanager
+async def peer(answer: bytes | Callable[[bytes], bytes]) -> AsyncGenerator[Peer]:
+    """Answer each connection's first request with these bytes, and close."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer if isinstance(answer, bytes) else answer(heard[-1]))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield Peer(f"http://127.0.0.1:{port}", heard)
+
+
+def http(status: int, body: bytes = b"", *lines: str) -> bytes:
+    """Return an answer as it is on the wire."""
+    head = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close", *lines]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def hooks_into(seen: list[Any]) -> Hooks:
+    """Return hooks that keep every event."""
+    return Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), seen.append))

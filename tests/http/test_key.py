@@ -1,0 +1,146 @@
+"""The API key is in no error, log or repr, wherever a server repeats it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import client_of
+from tests.http.peer import KEY, http, peer
+from testvibe_async import (
+    ResponseError,
+    UnauthorizedError,
+    VibeError,
+)
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async.testing import Emulator
+
+
+def all_of(error: BaseException) -> str:
+    """Return all words of an error and of what it came from."""
+    words = traceback.format_exception(error)
+    one: BaseException | None = error
+    while one is not None:
+        words += [str(one), repr(one), repr(one.args), repr(vars(one))]
+        one = one.__cause__ or one.__context__
+    return "\n".join(words)
+
+
+def key_in(request: bytes) -> bytes:
+    """Return the line of a request that holds the key."""
+    return next(line for line in request.split(b"\r\n") if b"tvb_" in line)
+
+
+ECHOES: list[Callable[[bytes], bytes]] = [
+    lambda heard: http(400, b'{"error": "x", "message": "' + key_in(heard) + b'"}'),
+    lambda heard: http(400, b'{"error": "' + key_in(heard) + b'", "message": "m"}'),
+    lambda heard: http(500, heard),
+    lambda heard: http(200, heard),
+    lambda heard: http(200, b'{"id": "' + key_in(heard) + b'", "runId": 1}'),
+    lambda heard: http(302, b"", "Location: /login/" + key_in(heard).decode().split()[-1]),
+    lambda heard: b"HTTP/1.1 4xx " + key_in(heard) + b"\r\n\r\n",
+    lambda heard: key_in(heard) + b"\r\n\r\n",
+    lambda heard: b"HTTP/1.1 200 OK\r\n" + key_in(heard).replace(b":", b"") + b"\r\n\r\n",
+    lambda heard: b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(heard) + b"\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ECHOES,
+    ids=[
+        "message",
+        "code",
+        "500-body",
+        "200-body",
+        "field",
+        "location",
+        "status-line",
+        "no-http",
+        "header",
+        "length",
+    ],
+)
+async def test_an_echo_of_the_key_reaches_nobody(
+    answer: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever a server repeats the key, no error, no cause of it and no log holds it."""
+    caplog.set_level(logging.DEBUG)
+    async with peer(answer) as service, service.client() as client:
+        with pytest.raises(ResponseError) as caught:
+            await client.project().get_feature("Checkout")
+        assert KEY.encode() in service.heard[0]
+    assert KEY not in all_of(caught.value)
+    assert KEY not in caplog.text
+
+
+CUT_ECHOES: dict[str, bytes] = {
+    "head": b"HTTP/1.1 200 OK\r\nX-Echo: %b\r\nY: b\r\n",
+    "status line": b"HTTP/1.1 200 %b",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n%b",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n%b",
+    "chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n",
+    "gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 47\r\n\r\n%b",
+}
+
+
+@pytest.mark.parametrize("answer", CUT_ECHOES)
+async def test_an_echo_that_is_cut_off_reaches_nobody_either(
+    answer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came before a connection was lost is in no error, whole or in part, nor in its cause."""
+    caplog.set_level(logging.DEBUG)
+
+    def echo(heard: bytes) -> bytes:
+        return CUT_ECHOES[answer] % key_in(heard).split()[-1]
+
+    async with peer(echo) as service, service.client() as client:
+        with pytest.raises(VibeError) as caught:
+            await client.project().get_feature("Checkout")
+    assert KEY[4:12] not in all_of(caught.value)
+    assert KEY[4:12] not in caplog.text
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+async def test_an_echo_of_the_key_is_shown_as_one() -> None:
+    """Where the key stood, the error shows that one did."""
+    body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
+    async with peer(http(401, body)) as service, service.client() as client:
+        with pytest.raises(UnauthorizedError) as caught:
+            await client.list_projects()
+    assert caught.value.message == "No such key: tvb_..."
+
+
+async def test_no_log_holds_the_key(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """At the finest level of all loggers, the key is in no line, whatever happens."""
+    caplog.set_level(logging.DEBUG)
+    for fault in (Fault.reset(), Fault.garbage(), Fault.hang(), Fault.status(503, retry_after=1)):
+        rule = emulator.fail("list_projects", fault)
+        async with client_of(emulator) as client:
+            with pytest.raises(VibeError):
+                await client.list_projects()
+        rule.remove()
+    async with client_of(emulator) as client:
+        await (await client.project().run_feature("Checkout"))
+    assert len(caplog.records) > 20
+    for record in caplog.records:
+        assert emulator.api_key not in record.getMessage()
+        assert emulator.api_key not in repr(record.args)
+
+
+async def test_no_repr_holds_the_key(emulator: Emulator) -> None:
+    """Nothing that a client hands out shows the key."""
+    async with client_of(emulator) as client:
+        project = client.project()
+        operation = await project.run_feature("Checkout")
+        shown = [client, project, operation, operation.ref, operation.ref.to_json()]
+        shown += [vars(client), vars(project)]
+        assert emulator.api_key not in repr(shown)

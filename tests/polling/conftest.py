@@ -1,0 +1,32 @@
+"""An emulator whose durations are known, and an operation to observe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.timing import STEADY
+
+if TYPE_CHECKING:
+    from testvibe_async import Project, RunOperation
+    from testvibe_async.testing import Emulator, Scenario
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Every run takes 30 s and passes; every generation succeeds."""
+    return STEADY
+
+
+@pytest.fixture
+def emulator(emulator: Emulator) -> Emulator:
+    """The service, with one more feature, which has no tests yet."""
+    emulator.add_feature("Draft", status="draft")
+    return emulator
+
+
+@pytest.fixture
+async def operation(project: Project) -> RunOperation:
+    """A run that was dispatched just now."""
+    return await project.run_feature("Checkout")

@@ -1,0 +1,35 @@
+"""Ways to observe an operation that several tests share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from testvibe_async import Operation, Phase, Project, Run
+    from testvibe_async.testing import Emulator
+
+COUNT = 20
+"""How many runs are awaited together."""
+ROUNDS = 11
+"""How often a run of 30 s is polled at most, every 3 s from 3 s on."""
+
+
+async def statuses(operation: Operation[Any]) -> list[tuple[Phase, str | None]]:
+    """Iterate over an operation to its end."""
+    return [(transition.phase, transition.status) async for transition in operation]
+
+
+def start_wait(operation: Operation[Run]) -> asyncio.Task[Run]:
+    """Wait for an operation in a task."""
+    return asyncio.ensure_future(operation.wait())
+
+
+async def dispatch_runs(project: Project, count: int) -> list[Operation[Run]]:
+    """Dispatch runs of one feature, one after the other."""
+    return [await project.run_feature("Checkout") for _ in range(count)]
+
+
+def count_reads(emulator: Emulator) -> tuple[int, int]:
+    """Return how many list calls and how many reads by id there were."""
+    return emulator.count("list_runs"), emulator.count("get_run")

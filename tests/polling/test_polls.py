@@ -1,0 +1,247 @@
+"""Polling an operation once, and answers that arrive out of order."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.timing import now
+from testvibe_async import (
+    Client,
+    ObservationError,
+    OperationNotFoundError,
+    Phase,
+    PollFailed,
+    RetryPolicy,
+    RunRef,
+    ServerError,
+    UnauthorizedError,
+)
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from testvibe_async import Project, RunOperation
+    from testvibe_async._wire.endpoints import Request
+    from testvibe_async._wire.protocol import Response
+
+
+class TestPolling:
+    async def test_a_poll_is_one_request(self, emulator: Emulator, operation: RunOperation) -> None:
+        """poll() asks once and returns what it saw."""
+        await asyncio.sleep(10)
+        run = await operation.poll()
+
+        assert run.phase is Phase.ACTIVE
+        assert operation.snapshot is run
+        assert operation.observed_at is not None
+        assert emulator.count("get_run") == 1
+
+    async def test_a_poll_that_fails_says_why(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A poll that fails raises an ObservationError with the ref and the cause."""
+        emulator.fail("get_run", Fault.status(500))
+
+        with pytest.raises(ObservationError) as caught:
+            await operation.poll()
+
+        assert caught.value.ref == operation.ref
+        assert isinstance(caught.value.__cause__, ServerError)
+
+    @pytest.mark.parametrize("status", [401, 404, 500])
+    async def test_an_error_of_a_poll_is_not_its_own_cause(
+        self, emulator: Emulator, operation: RunOperation, status: int
+    ) -> None:
+        """The chain of causes of an error of poll() has no cycle."""
+        emulator.fail("get_run", Fault.status(status))
+
+        with pytest.raises((ObservationError, UnauthorizedError)) as caught:
+            await operation.poll()
+
+        causes: list[BaseException] = [caught.value]
+        while (cause := causes[-1].__cause__) is not None:
+            assert cause not in causes
+            causes.append(cause)
+
+    async def test_unknown_fields_are_kept_up_to_date(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A poll that differs in an unknown field alone is kept, and is no update."""
+        await operation.poll()
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"load": 0.5}), times=1)
+        changes = operation.updates()
+        await anext(changes)
+        following = asyncio.ensure_future(anext(changes))
+
+        seen = await operation.poll()
+
+        assert seen.extra == {"load": 0.5}
+        assert operation.snapshot is seen
+        assert not following.done()
+        following.cancel()
+
+    async def test_a_poll_that_shows_nothing_new_is_an_observation(
+        self, operation: RunOperation
+    ) -> None:
+        """`observed_at` moves on where the same answer comes again."""
+        seen = await operation.poll()
+        long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+        operation._state.observed_at = long_ago
+
+        assert await operation.poll() is seen
+        assert operation.observed_at is not None
+        assert operation.observed_at > long_ago
+
+    async def test_a_poll_of_what_is_unknown(self, client: Client, emulator: Emulator) -> None:
+        """Polling a run that the service does not know raises OperationNotFoundError."""
+        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
+
+        with pytest.raises(OperationNotFoundError):
+            await client.attach(ref).poll()
+
+    async def test_an_older_answer_never_overwrites_a_newer_one(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """An answer that arrives after that of a later poll changes nothing."""
+        await asyncio.sleep(1)
+        emulator.fail("get_run", Fault.delay(20), times=1)
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "old"}), times=1)
+        late = asyncio.ensure_future(operation.poll())
+        await asyncio.sleep(7)
+        newer = await operation.poll()
+        assert newer.phase is Phase.ACTIVE
+
+        seen_late = await late
+
+        assert seen_late is newer
+        assert operation.status == "running"
+
+    async def test_an_end_that_comes_late_is_the_end(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """An answer that arrives late still counts where it shows the end."""
+        end = {"status": "passed", "finishedUtc": "2026-06-10T14:32:07Z"}
+        emulator.fail("get_run", Fault.delay(10), times=1)
+        emulator.fail("get_run", Fault.edit(lambda run: run | end), times=1)
+        late = asyncio.ensure_future(operation.poll())
+        await asyncio.sleep(1)
+        assert not (await operation.poll()).is_finished
+
+        assert (await late).is_success
+        assert operation.done
+
+    async def test_nothing_overwrites_a_terminal_state(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A poll that began later changes nothing once the end was observed."""
+        emulator.finish_run(operation.run_id)
+        emulator.fail("get_run", Fault.delay(1), times=1)
+        end = asyncio.ensure_future(operation.poll())
+        await asyncio.sleep(0.5)
+        emulator.fail("get_run", Fault.delay(5), times=1)
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}), times=1)
+        later = asyncio.ensure_future(operation.poll())
+        run = await end
+
+        assert run.is_success
+        assert await later is run
+        assert operation.outcome is run
+
+
+class TestLateAnswers:
+    async def test_an_older_answer_does_not_supersede(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """What was asked before ours was seen, and tells of the one before it, comes too late."""
+        before = await (await project.generate_feature("Draft"))
+        operation = await project.generate_feature("Draft")
+        stale = {
+            "featureStatus": "generated",
+            "requestId": before.request_id,
+            "overallConclusion": "success",
+        }
+        emulator.fail(
+            "get_generation_status", Fault.edit(lambda answer: {**answer, **stale}), times=1
+        )
+        hold_up_once(client, "get_generation_status", seconds=15)
+        early = asyncio.ensure_future(operation.poll())
+        wait = asyncio.ensure_future(operation.wait())
+        await asyncio.sleep(4)
+        assert operation.status == "generating"
+        await asyncio.sleep(12)
+
+        assert (await early).request_id == operation.request_id
+        assert (await wait).request_id == operation.request_id
+
+    async def test_a_look_that_fails_after_the_end_was_seen_fails_nobody(
+        self, emulator: Emulator, client: Client, operation: RunOperation
+    ) -> None:
+        """Once it is over, no failure to see it counts."""
+        events: list[PollFailed] = []
+        object.__setattr__(client._poller._hooks, "on_poll_failed", events.append)
+        emulator.fail("get_run", Fault.hang(), times=2)
+        early = asyncio.ensure_future(operation.poll())
+        wait = asyncio.ensure_future(operation.wait())
+        await asyncio.sleep(5)
+        emulator.finish_run(operation.run_id)
+        outcome = await operation.poll()
+
+        assert await early is outcome
+        assert await wait is outcome
+        await asyncio.sleep(100)
+        assert events == []
+
+    async def test_a_list_does_not_change_when_the_end_was_seen(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """A list that was asked before the end was seen says nothing about it."""
+        operations = [await project.run_feature("Checkout") for _ in range(4)]
+        gathering = asyncio.ensure_future(client.gather(*operations))
+        await asyncio.sleep(8)
+        await hold_up_once(client, "list_runs", seconds=2).wait()
+        emulator.finish_run(operations[0].run_id)
+        await operations[0].poll()
+        seen_at = operations[0].observed_at
+        await asyncio.sleep(2.5)
+
+        assert operations[0].observed_at == seen_at
+        await gathering
+
+    async def test_looks_by_hand_that_fail_do_not_slow_a_wait(self, emulator: Emulator) -> None:
+        """The intervals of a wait grow with its own failures, not with those of `poll`."""
+        async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+            operation = await client.project().run_feature("Checkout")
+            wait = asyncio.ensure_future(operation.wait())
+            await asyncio.sleep(22)
+            outage = emulator.fail("get_run", Fault.status(500))
+            for _ in range(7):
+                await asyncio.sleep(0.5)
+                with pytest.raises(ObservationError):
+                    await operation.poll()
+            outage.remove()
+            await wait
+
+        assert now() < 34
+
+
+def hold_up_once(client: Client, name: str, *, seconds: float) -> asyncio.Event:
+    """Let the next answer to an operation of the service come late; set when it was given."""
+    send = client._transport._http.send
+    is_given = asyncio.Event()
+    names = [name]
+
+    async def slow(request: Request[Any]) -> Response:
+        if request.endpoint.name not in names:
+            return await send(request)
+        names.clear()
+        response = await send(request)
+        is_given.set()
+        await asyncio.sleep(seconds)
+        return response
+
+    client._transport._http.send = slow  # type: ignore[method-assign]
+    return is_given

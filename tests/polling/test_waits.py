@@ -1,0 +1,259 @@
+"""Waiting for one operation: outcomes, timeouts, cancellation, and waits that are dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.polling.observing import start_wait, statuses
+from tests.timing import now
+from testvibe_async import (
+    Client,
+    ObservationError,
+    WaitTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from testvibe_async import Project, RunOperation
+    from testvibe_async.testing import Emulator
+
+
+RUN_SECONDS = 30.0
+
+
+class TestAwaiting:
+    async def test_a_run_is_awaited_to_its_outcome(self, operation: RunOperation) -> None:
+        """Awaiting returns the digest, soon after the run ended."""
+        run = await operation
+
+        assert run.is_success
+        assert operation.done
+        assert operation.outcome is run
+        assert RUN_SECONDS <= now() <= RUN_SECONDS + 3
+
+    async def test_a_failed_run_is_a_result(self, emulator: Emulator, project: Project) -> None:
+        """A run that failed is returned, not raised."""
+        operation = await project.run_feature("Checkout")
+        emulator.finish_run(operation.run_id, "failed")
+
+        run = await operation
+
+        assert run.status == "failed"
+        assert run.failures
+        assert run.log
+
+    async def test_awaiting_again_costs_nothing(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A terminal state is kept for good: no request, no time, the same value."""
+        first = await operation
+        asked, at = len(emulator.requests), now()
+
+        assert await operation is first
+        assert await operation.poll() is first
+        assert await operation.wait(timeout=1) is first
+        assert (len(emulator.requests), now()) == (asked, at)
+
+    async def test_a_terminal_state_outlives_the_client(self, emulator: Emulator) -> None:
+        """What is known to be over can be read after the client is closed."""
+        async with client_of(emulator) as client:
+            operation = await client.project().run_feature("Checkout")
+            run = await operation
+
+        assert await operation is run
+
+    async def test_ten_waiters_and_three_iterators_cost_one_stream_of_polls(
+        self, emulator: Emulator, operation: RunOperation, client: Client
+    ) -> None:
+        """Any number of waits on one operation cost as many polls as a single wait."""
+        handles = [client.attach(operation.ref) for _ in range(5)]
+        single = await client.project().run_feature("Returns")
+        waits = [start_wait(handle) for handle in (*handles, *handles)]
+        iterations = [asyncio.ensure_future(statuses(handle)) for handle in handles[:3]]
+        await single
+        runs = await asyncio.gather(*waits)
+        histories = await asyncio.gather(*iterations)
+
+        assert len({id(run) for run in runs}) == 1
+        assert [len(history) for history in histories] == [3, 3, 3]
+        polls_of_one = emulator.count("get_run", run_id=single.run_id)
+        assert 10 <= polls_of_one <= 11
+        assert emulator.count("get_run", run_id=operation.run_id) == polls_of_one
+
+    async def test_two_handles_of_one_ref_share_a_state(
+        self, client: Client, operation: RunOperation
+    ) -> None:
+        """What one handle saw, the other knows."""
+        other = client.attach(operation.ref)
+        await operation
+
+        assert other is not operation
+        assert other.outcome is operation.outcome
+
+
+class TestTimeouts:
+    async def test_a_timeout_is_not_a_failure(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """The wait ends with the ref and the status; the run goes on, and so does a later wait."""
+        with pytest.raises(WaitTimeoutError) as caught:
+            await operation.wait(timeout=10)
+
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.ref == operation.ref
+        assert caught.value.status == "running"
+        assert caught.value.elapsed == pytest.approx(10)
+        assert emulator.count("cancel_generation") == 0
+        assert (await operation).is_success
+
+    async def test_the_message_says_what_to_do(self, operation: RunOperation) -> None:
+        """The message names the operation, how it stands, and that a later wait goes on."""
+        with pytest.raises(
+            WaitTimeoutError, match=r"run \d+ is still running after 1 s.*wait again"
+        ):
+            await operation.wait(timeout=1)
+
+    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
+    async def test_a_timeout_must_be_seconds(self, operation: RunOperation, timeout: Any) -> None:
+        """What is no number of seconds above 0 is refused at once."""
+        with pytest.raises(ValueError, match="timeout must be a number of seconds above 0"):
+            await operation.wait(timeout=timeout)
+
+    async def test_a_foreign_timeout_is_left_alone(self, operation: RunOperation) -> None:
+        """asyncio.timeout around an await gives asyncio's own TimeoutError."""
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(5):
+                await operation
+
+        assert not isinstance(caught.value, WaitTimeoutError)
+
+
+class TestCancelling:
+    async def test_a_cancelled_wait_affects_no_other(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """One of two waits is cancelled; the other gets the outcome at the usual time."""
+        lost, kept = start_wait(operation), start_wait(operation)
+        await asyncio.sleep(4)
+        lost.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await lost
+        assert (await kept).is_success
+        assert now() < RUN_SECONDS + 3
+        assert emulator.count("get_run") in {10, 11}
+
+    async def test_no_waits_mean_no_polls(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """Polling ends with the last wait, and begins again with the next."""
+        wait = start_wait(operation)
+        await asyncio.sleep(4)
+        wait.cancel()
+        await asyncio.sleep(0)
+        asked = emulator.count("get_run")
+        await asyncio.sleep(20)
+
+        assert emulator.count("get_run") == asked
+        assert (await operation).is_success
+
+    async def test_a_dispatch_alone_costs_no_polls(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """An operation without a wait is not polled."""
+        await asyncio.sleep(60)
+
+        assert emulator.count("get_run") == 0
+        assert (operation.status, operation.phase) == ("running", "queued")
+
+    async def test_an_end_at_the_very_moment_of_the_timeout(
+        self, emulator: Emulator, project: Project, operation: RunOperation
+    ) -> None:
+        """A wait whose timeout coincides with the end returns the outcome."""
+        emulator.finish_run(operation.run_id)
+        digest = await project.get_run(operation.run_id)
+        loop = asyncio.get_running_loop()
+        loop.call_later(2, lambda: operation._state.accept(digest, ticket=1, now=loop.time()))
+
+        assert (await operation.wait(timeout=2)).is_success
+
+    async def test_a_wait_that_is_cancelled_and_fails_at_once_is_cancelled(
+        self, operation: RunOperation
+    ) -> None:
+        """Cancelling wins over an error that arrives at the same moment."""
+        wait = start_wait(operation)
+        await asyncio.sleep(1)
+        wait.cancel()
+        operation._state.tell(ObservationError("a test", ref=operation.ref))
+
+        with pytest.raises(asyncio.CancelledError):
+            await wait
+
+
+class TestDroppedWaits:
+    @pytest.mark.parametrize("way", ["iteration", "updates", "finished", "gather"])
+    async def test_a_kept_cancelled_task_does_not_keep_polling(
+        self, emulator: Emulator, client: Client, operation: RunOperation, way: str
+    ) -> None:
+        """The traceback of a cancellation does not keep an iteration alive, and so no polling."""
+
+        async def follow() -> None:
+            if way == "gather":
+                await client.gather(operation)
+            elif way == "finished":
+                async for _ in client.finished([operation]):
+                    pass
+            else:
+                async for _ in operation if way == "iteration" else operation.updates():
+                    pass
+
+        task = asyncio.ensure_future(follow())
+        await asyncio.sleep(4)
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        gc.collect()
+        await asyncio.sleep(0)
+        asked = emulator.count("get_run")
+        await asyncio.sleep(12)
+
+        assert isinstance(result, asyncio.CancelledError)
+        assert emulator.count("get_run") == asked
+
+    async def test_an_iteration_may_be_closed_twice(self, operation: RunOperation) -> None:
+        """The second time there is nothing left to end."""
+        transitions = aiter(operation)
+        await anext(transitions)
+        await transitions.aclose()
+        await transitions.aclose()
+
+        assert not operation._state.is_watched
+        assert [transition async for transition in transitions] == []
+
+    async def test_an_unused_iteration_leaves_nothing(
+        self, client: Client, operation: RunOperation
+    ) -> None:
+        """Iterations that were never stepped leave no listener behind."""
+        unasked = client.finished([operation]), aiter(operation)
+        del unasked
+        gc.collect()
+
+        assert not operation._state.is_watched
+        assert (await operation).is_success
+
+    async def test_a_deleted_iteration_stops_listening_soon(self, operation: RunOperation) -> None:
+        """A deleted iteration stops listening at the next step of the event loop, not at once."""
+        transitions = aiter(operation)
+        await anext(transitions)
+        assert operation._state.is_watched
+
+        del transitions
+        gc.collect()
+        is_watched_then = operation._state.is_watched
+        await asyncio.sleep(0)
+
+        assert is_watched_then
+        assert not operation._state.is_watched

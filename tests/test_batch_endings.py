@@ -1,0 +1,355 @@
+"""Batches that end early: left, cancelled, timed out, or stopped by a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.batches import MIXED, client_tasks
+from tests.conftest import client_of
+from tests.timing import now
+from testvibe_async import (
+    Batch,
+    BatchItem,
+    BatchSummary,
+    ClientClosedError,
+    GenerationInProgressError,
+    GenerationRef,
+    Run,
+    Verdict,
+    WaitTimeoutError,
+)
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from testvibe_async import Project
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Runs of many lengths."""
+    return MIXED
+
+
+async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Project) -> None:
+    """After the first item nothing new is dispatched, what goes on is named, no look is taken."""
+    async with project.run_features(max_in_flight=4) as batch:
+        async for _ in batch:
+            break
+
+    dispatched = len(emulator.runs)
+    assert 4 <= dispatched <= 6
+    assert len(batch.refs) == dispatched
+    assert 1 <= len(batch.in_flight) < dispatched
+    asked = len(emulator.requests)
+    await asyncio.sleep(100)
+    assert len(emulator.requests) == asked
+    assert [item async for item in batch] == []
+    assert client_tasks() == []
+
+
+async def test_leaving_ends_the_iteration_of_another_task(project: Project) -> None:
+    """A task that waits for the next item hears that the batch was left, though all goes on."""
+    async with project.run_features(["Checkout"]) as batch:
+        other = asyncio.ensure_future(anext(batch))
+        await asyncio.sleep(1)
+
+    with pytest.raises(StopAsyncIteration):
+        async with asyncio.timeout(60):
+            await other
+
+
+async def test_a_batch_that_was_left_leaves_no_timer(project: Project) -> None:
+    """Nothing in the event loop keeps a batch that was left before its time was over."""
+    async with project.run_features(["Checkout"], timeout=1000) as batch:
+        await asyncio.sleep(1)
+    left = weakref.ref(batch)
+    del batch
+    gc.collect()
+
+    assert left() is None
+
+
+async def test_a_cancelled_batch_names_what_it_dispatched(
+    emulator: Emulator, project: Project
+) -> None:
+    """Cancelling the awaiting task stops the dispatching; `refs` has what is at the service."""
+    batch = project.run_features(max_in_flight=3)
+    waiting = asyncio.ensure_future(batch._all())
+    await asyncio.sleep(5)
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert {ref.key[-1] for ref in batch.refs} == set(emulator.runs)
+    assert client_tasks() == []
+
+
+async def test_closing_the_client_ends_the_batch(emulator: Emulator) -> None:
+    """Each item that is not over gets a ClientClosedError, with the ref where it has one."""
+    client = client_of(emulator)
+    batch = asyncio.ensure_future(client.project().run_features(max_in_flight=5)._all())
+    await asyncio.sleep(5)
+    await client.aclose()
+
+    items = await batch
+
+    assert {type(item.error) for item in items} == {ClientClosedError}
+    assert sum(item.ref is not None for item in items) == 5
+
+
+async def test_when_the_time_is_over_all_that_is_left_comes_at_once(
+    emulator: Emulator, project: Project
+) -> None:
+    """What goes on comes with its ref and a time-out, what waits comes as skipped, none is lost."""
+    began = now()
+    batch = project.run_features(max_in_flight=5, timeout=25)
+    items = await batch
+
+    assert now() - began == pytest.approx(25, abs=0.1)
+    assert len(items) == 15
+    over = [item for item in items if item.outcome]
+    going_on = [item for item in items if item.verdict is Verdict.IN_FLIGHT]
+    skipped = [item for item in items if item.verdict is Verdict.SKIPPED]
+    assert len(over) + len(going_on) + len(skipped) == 15
+    assert over
+    assert skipped
+    assert len(going_on) == 5
+    for item in going_on:
+        assert isinstance(item.error, WaitTimeoutError)
+        assert item.error.ref == item.ref
+        assert 0 < item.error.elapsed <= 25.1
+    assert batch.in_flight == [item.ref for item in going_on]
+    assert all((item.ref, item.error) == (None, None) for item in skipped)
+    assert len(emulator.runs) == len(over) + len(going_on)
+    assert batch.summary == BatchSummary.of(items)
+    asked = len(emulator.requests)
+    await asyncio.sleep(100)
+    assert len(emulator.requests) == asked
+    assert client_tasks() == []
+
+
+async def test_the_time_ends_an_iteration_too(project: Project) -> None:
+    """An iteration over a batch whose time is over gives what is left, and ends."""
+    async with project.run_features(max_in_flight=3, timeout=5) as batch:
+        verdicts = [item.verdict async for item in batch]
+
+    assert len(verdicts) == 15
+    assert verdicts.count(Verdict.IN_FLIGHT) == 3
+
+
+async def test_a_dispatch_under_way_when_the_time_ends_is_not_lost(
+    emulator: Emulator, project: Project
+) -> None:
+    """A dispatch that is answered after the time is over is an item with its ref."""
+    emulator.fail("run_feature", Fault.delay(4))
+
+    (item,) = await project.run_features(["Checkout"], timeout=2)
+
+    assert item.ref is not None
+    assert isinstance(item.error, WaitTimeoutError)
+    assert len(emulator.runs) == 1
+
+
+@pytest.mark.parametrize("feature", ["Checkout with gift card"])
+async def test_the_time_ends_waits_for_a_generation(
+    emulator: Emulator, project: Project, feature: str
+) -> None:
+    """A run whose tests are still being generated then comes with the generation's ref."""
+    began = now()
+    (item,) = await project.run_features([feature], on_conflict="generate", timeout=5)
+
+    assert now() - began == pytest.approx(5, abs=0.1)
+    assert item.verdict is Verdict.IN_FLIGHT
+    assert isinstance(item.error, WaitTimeoutError)
+    assert isinstance(item.error.ref, GenerationRef)
+    assert emulator.runs == {}
+    (later,) = await project.generate_features([feature], on_conflict="wait", timeout=5)
+    assert later.verdict is Verdict.IN_FLIGHT
+    assert len(emulator.generations) == 1
+
+
+async def test_stop_on_failure(emulator: Emulator) -> None:
+    """After the first that failed nothing is dispatched, and what is in flight is waited for."""
+    async with client_of(emulator) as client:
+        rows = await client.project().list_features()
+        names = [row.id for row in rows if row.status == "generated"][:12]
+        batch = client.project().run_features(
+            [names[0], "No such", *names[1:]], max_in_flight=2, stop_on_failure=True
+        )
+        items = await batch
+
+    verdicts = [item.verdict for item in items]
+    assert verdicts[1] is Verdict.ERROR
+    assert verdicts.count(Verdict.SKIPPED) == len(items) - 1 - len(emulator.runs)
+    assert 1 <= len(emulator.runs) <= 3
+    assert Verdict.IN_FLIGHT not in verdicts
+    assert batch.summary.skipped == verdicts.count(Verdict.SKIPPED)
+
+
+async def test_a_run_that_fails_stops_the_batch_too() -> None:
+    """A failed run counts as a failure as well as one that could not start."""
+    scenario = Scenario(failing_runs=1.0)
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        items = await client.project().run_features(max_in_flight=1, stop_on_failure=True)
+
+    assert [item.verdict for item in items] == [Verdict.FAILED] + [Verdict.SKIPPED] * 14
+
+
+@pytest.mark.parametrize("trouble", ["rate", "rest"])
+async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
+    emulator: Emulator, trouble: str
+) -> None:
+    """A dispatch that waits for its turn, or out a 429, is not sent after the time is over."""
+    if trouble == "rest":
+        emulator.fail("run_feature", Fault.status(429, retry_after=50))
+    async with client_of(emulator, rate_limit=2.0) as client:
+        items = await client.project().run_features(timeout=2)
+        assert now() == pytest.approx(2, abs=0.1)
+        verdicts = [item.verdict for item in items]
+        assert verdicts.count(Verdict.IN_FLIGHT) == len(emulator.runs)
+        assert verdicts.count(Verdict.SKIPPED) == len(items) - len(emulator.runs)
+        asked = emulator.count("run_feature")
+        await asyncio.sleep(100)
+        assert emulator.count("run_feature") == asked
+
+
+async def test_what_waits_to_be_sent_when_a_batch_is_left_is_called_back(
+    emulator: Emulator,
+) -> None:
+    """Leaving a batch sends none of the dispatches that wait for their turn."""
+    async with client_of(emulator, rate_limit=2.0) as client:
+        async with client.project().run_features() as batch:
+            await asyncio.sleep(2)
+        assert now() == pytest.approx(2, abs=0.1)
+        assert len(batch.refs) == len(emulator.runs)
+        await asyncio.sleep(100)
+        assert len(batch.refs) == len(emulator.runs)
+    assert batch.summary.skipped == batch.summary.total - len(batch.refs)
+
+
+async def test_what_waits_for_another_generation_is_not_dispatched_once_the_batch_is_left(
+    emulator: Emulator, project: Project
+) -> None:
+    """Leaving a batch starts, and pays for, no generation that only waited for another one."""
+    await project.generate_feature("Checkout with gift card")
+
+    async with project.generate_features(["Checkout with gift card"], on_conflict="wait") as batch:
+        await asyncio.sleep(1)
+
+    await asyncio.sleep(1000)
+    assert len(emulator.generations) == 1
+    assert batch.refs == []
+
+
+async def test_what_waits_for_another_generation_is_not_dispatched_after_a_failure() -> None:
+    """Once a batch stops on a failure, what waited for another generation is skipped."""
+    bad = Outcome(generation_duration=5, generation_status="failed")
+    async with (
+        Emulator(scenario=Scenario(outcomes={"Bad": bad})) as emulator,
+        client_of(emulator) as client,
+    ):
+        emulator.add_feature("Bad", status="draft")
+        project = client.project()
+        await project.generate_feature("Checkout with gift card")
+
+        items = await project.generate_features(
+            ["Bad", "Checkout with gift card"], on_conflict="wait", stop_on_failure=True
+        )
+        await asyncio.sleep(1000)
+
+    assert [item.verdict for item in items] == [Verdict.FAILED, Verdict.SKIPPED]
+    assert len(emulator.generations) == 2
+
+
+async def test_the_time_bounds_the_list_of_features_too(
+    emulator: Emulator, project: Project
+) -> None:
+    """A batch whose features can't be listed in time says so, in time."""
+    emulator.fail("list_features", Fault.hang())
+
+    with pytest.raises(WaitTimeoutError, match="features were not listed after 3 s"):
+        await project.run_features(timeout=3)
+    assert now() == pytest.approx(3, abs=0.1)
+
+
+async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
+    emulator: Emulator, project: Project
+) -> None:
+    """A second cancellation does not cut off the wait for dispatches under way."""
+    emulator.fail("run_feature", Fault.delay(4))
+    batch = project.run_features(["Checkout"])
+    waiting = asyncio.ensure_future(_all_of(batch))
+    for _ in range(2):
+        await asyncio.sleep(1)
+        waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert [ref.key[-1] for ref in batch.refs] == list(emulator.runs)
+    assert len(emulator.runs) == 1
+
+
+async def _all_of(batch: Batch[Run]) -> list[BatchItem[Run]]:
+    return await batch
+
+
+async def test_what_waits_out_a_conflict_when_the_time_ends_is_not_sent_again(
+    emulator: Emulator, project: Project
+) -> None:
+    """A dispatch that was refused for a generation that nobody sees is not repeated too late."""
+    emulator.fail("generate_feature", Fault.status(409))
+
+    (item,) = await project.generate_features(
+        ["Checkout with gift card"], on_conflict="wait", timeout=0.5
+    )
+
+    assert item.verdict is Verdict.SKIPPED
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_no_tests_are_paid_for_once_the_time_is_over(
+    emulator: Emulator, project: Project
+) -> None:
+    """A generation that a run needs is called back as the run would be."""
+    emulator.add_feature("Draft", status="draft")
+    emulator.fail("generate_feature", Fault.status(429, retry_after=60), times=1)
+
+    items = await project.run_features(["Draft"], on_conflict="generate", timeout=5)
+    await asyncio.sleep(120)
+
+    assert [item.verdict for item in items] == ["skipped"]
+    assert emulator.generations == {}
+
+
+async def test_a_look_that_hangs_when_the_time_ends_leads_to_no_dispatch(
+    emulator: Emulator, project: Project
+) -> None:
+    """What waits for an answer before it dispatches is over with the time, and pays nothing."""
+    emulator.add_feature("Draft", status="draft")
+    emulator.fail("get_generation_status", Fault.hang())
+
+    items = await project.run_features(["Draft"], on_conflict="generate", timeout=5)
+
+    assert now() == pytest.approx(5, abs=0.1)
+    assert [item.verdict for item in items] == ["skipped"]
+    await asyncio.sleep(600)
+    assert emulator.generations == {}
+
+
+async def test_a_conflict_is_told_as_one_when_the_time_ends(
+    emulator: Emulator, project: Project
+) -> None:
+    """A 409 that came in time is the item's error, though the look for its ref took too long."""
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Checkout")
+    emulator.fail("get_generation_status", Fault.hang(), skip=1)
+
+    (item,) = await project.generate_features(["Checkout"], timeout=5)
+
+    assert isinstance(item.error, GenerationInProgressError)
+    assert now() == pytest.approx(5, abs=0.1)

@@ -1,0 +1,47 @@
+"""Documents as the service sends them, and what is wrong with others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from testvibe_async._wire.convert import read
+from testvibe_async._wire.json import UnreadableError
+
+DIGEST = b"""
+{"runId": 214, "status": "failed", "featureId": 12, "featureName": "Login Functionality",
+ "config": "Default", "siteUrl": "https://shop.acme.example",
+ "createdUtc": "2026-06-10T16:02:11Z", "startedUtc": "2026-06-10T16:02:19Z",
+ "finishedUtc": "2026-06-10T16:02:54Z",
+ "summary": {"total": 3, "passed": 2, "failed": 1, "other": 0},
+ "tests": [{"name": "Valid user signs in", "status": "passed", "durationMs": 4210, "error": null},
+           {"name": "Locked-out user", "status": "failed", "durationMs": 9120.5, "error": "no"}],
+ "artifacts": [{"kind": "trace", "path": "trace/locked-out-user.zip", "size": 482133}],
+ "log": "tail"}
+"""
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+def encode(document: object) -> bytes:
+    """Return a document as it travels."""
+    return json.dumps(document).encode()
+
+
+def problems(body: bytes, shape: Any) -> tuple[str, ...]:
+    """Return what is wrong with a document."""
+    with pytest.raises(UnreadableError) as caught:
+        read(body, shape)
+    return caught.value.problems
