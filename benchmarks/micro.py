@@ -165,25 +165,26 @@ IN_FLIGHT = 10_000
 
 
 class Nobody:
-    """A watcher to whom nothing happens."""
+    """A listener that does nothing."""
 
     is_following = False
 
     def observed(self, state: object, *, is_transition: bool) -> None:
-        """Hear of a change."""
+        """Ignore a change."""
 
     def failed(self, state: object, error: object) -> None:
-        """Hear of a failure."""
+        """Ignore a failure."""
 
 
 def _client(answers: Callable[[str], bytes]) -> Client:
     """Return a client whose calls are answered at once, by a function of their path."""
 
-    async def call(request: Request[Any], **_: object) -> bytes:
-        return answers(request.path)
+    async def fetch(request: Request[Any], **_: object) -> Response:
+        body, at = answers(request.path), datetime.now(UTC)
+        return Response(200, headers={}, body=body, url=request.path, received_at=at)
 
     client = Client(REF.server, api_key=f"tvb_{'0' * 43}", project=PROJECT)
-    setattr(client._transport, "call", call)  # noqa: B010 - type checkers don't like it said plainly
+    setattr(client._transport, "fetch", fetch)  # noqa: B010 - type checkers don't like it said plainly
     return client
 
 
@@ -198,18 +199,19 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
 
     async def prepare() -> tuple[Client, list[object]]:
         client = _client(answer)
-        states: list[object] = []
+        kept: list[object] = [nobody := Nobody()]
         for run in range(IN_FLIGHT):
             ref = RunRef(server=REF.server, project=PROJECT, run_id=run)
-            states.append(state := client._poller.state(ref, is_dispatched=True))
-            client._poller.watch(state, Nobody())
-        return client, states
+            kept.append(polled := client._poller.operation(ref, is_dispatched=True))
+            client._poller.listen(polled, nobody)
+        return client, kept
 
     async def tick(poller: Poller) -> int:
-        poller._timer_tick = max(poller._ticks)
+        schedule = poller._schedule
+        poller._timer_tick = max(schedule._ticks)
         poller._tick()
         await asyncio.gather(*poller._workers)
-        return sum(len(due) for bucket in poller._buckets.values() for due in bucket.values())
+        return sum(len(due) for bucket in schedule._buckets.values() for due in bucket.values())
 
     with asyncio.Runner() as runner:
         client, _states = runner.run(prepare())

@@ -100,7 +100,7 @@ class TestGenerations:
             "get_generation_status", Fault.edit(lambda status: status | {"requestId": "previous"})
         )
 
-        with pytest.raises(ObservationError, match="still tells of the one before"):
+        with pytest.raises(ObservationError, match="still shows the one before"):
             await operation.poll()
 
     async def test_superseded_before_it_was_seen(

@@ -41,7 +41,7 @@ class TestClosing:
 
         await client.aclose()
 
-        with pytest.raises(DispatchUnknownError, match="closed before that could be settled"):
+        with pytest.raises(DispatchUnknownError, match="closed before it could be reconciled"):
             await caller
         assert now() == pytest.approx(11, abs=0.1)
 
@@ -71,7 +71,7 @@ class TestClosing:
 
         await client.aclose()
 
-        with pytest.raises(DispatchUnknownError, match="closed before that could be settled"):
+        with pytest.raises(DispatchUnknownError, match="closed before it could be reconciled"):
             await caller
         assert now() == pytest.approx(11, abs=0.1)
 

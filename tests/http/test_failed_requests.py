@@ -242,12 +242,12 @@ async def test_a_request_may_take_so_long(emulator: Emulator, timeout: float) ->
         assert timeout - 1e-6 <= now() - before <= timeout + 1
 
 
-@pytest.mark.parametrize(("patience", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
-async def test_patience_is_never_longer_than_the_timeout(
-    emulator: Emulator, patience: float, seconds: float
+@pytest.mark.parametrize(("wanted", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
+async def test_a_requests_timeout_is_never_longer_than_the_clients(
+    emulator: Emulator, wanted: float, seconds: float
 ) -> None:
     """What one request may take is less than the client's timeout, or that at most."""
-    request = evolve(LIST_PROJECTS.request(), patience=patience)
+    request = evolve(LIST_PROJECTS.request(), timeout=wanted)
     async with client_of(emulator, timeout=2.0, retry=ONCE) as client:
         emulator.fail("list_projects", Fault.hang())
         with pytest.raises(OutcomeUnknownError, match=f"within {seconds:g} s"):

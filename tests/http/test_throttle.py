@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def slot(gate: Throttle, *, is_poll: bool = False) -> AsyncGenerator[None]:
     """Hold a turn for the body."""
-    await gate.enter(is_poll=is_poll)
+    await gate.acquire(is_poll=is_poll)
     try:
         yield
     finally:
-        gate.leave()
+        gate.release()
 
 
 class Traffic:
@@ -64,7 +64,7 @@ async def test_turns_are_taken_in_order() -> None:
 async def test_nothing_goes_through_while_resting() -> None:
     """A rest holds up whoever comes, for as long as it says, and not longer."""
     traffic = Traffic(Throttle(4))
-    traffic.gate.rest(7.0)
+    traffic.gate.pause(7.0)
     await asyncio.gather(traffic.pass_through(1), traffic.pass_through(2))
     assert traffic.began == {1: 7.0, 2: pytest.approx(7.2)}
 
@@ -74,7 +74,7 @@ async def test_a_rest_leaves_those_inside_alone() -> None:
     traffic = Traffic(Throttle(4))
     inside = asyncio.create_task(traffic.pass_through(1))
     await asyncio.sleep(0.5)
-    traffic.gate.rest(60.0)
+    traffic.gate.pause(60.0)
     await inside
     assert now() == 1.0
 
@@ -84,7 +84,7 @@ async def test_a_rest_holds_up_those_in_the_queue() -> None:
     traffic = Traffic(Throttle(1))
     tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
     await asyncio.sleep(0.5)
-    traffic.gate.rest(60.0)
+    traffic.gate.pause(60.0)
     await asyncio.gather(*tasks)
     assert traffic.began == {0: 0.0, 1: 60.5}
 
@@ -93,10 +93,10 @@ async def test_a_rest_holds_up_those_in_the_queue() -> None:
 async def test_of_two_rests_the_longer_one_counts(first: float, second: float) -> None:
     """A shorter rest never ends a longer one, and a longer one holds up who already waits."""
     traffic = Traffic(Throttle(1))
-    traffic.gate.rest(first)
+    traffic.gate.pause(first)
     task = asyncio.create_task(traffic.pass_through(1))
     await asyncio.sleep(1.0)
-    traffic.gate.rest(second)
+    traffic.gate.pause(second)
     await task
     assert traffic.began == {1: max(first, 1.0 + second)}
 
@@ -104,9 +104,9 @@ async def test_of_two_rests_the_longer_one_counts(first: float, second: float) -
 async def test_a_shorter_rest_does_not_end_a_longer_one() -> None:
     """Who comes after a second rest, that is over before the first, waits for the first."""
     traffic = Traffic(Throttle(1))
-    traffic.gate.rest(20.0)
+    traffic.gate.pause(20.0)
     await asyncio.sleep(1.0)
-    traffic.gate.rest(2.0)
+    traffic.gate.pause(2.0)
     await traffic.pass_through(1)
     assert traffic.began == {1: 20.0}
 
@@ -114,7 +114,7 @@ async def test_a_shorter_rest_does_not_end_a_longer_one() -> None:
 async def test_a_rest_of_nothing_holds_up_nobody() -> None:
     """A rest of 0 s is none."""
     traffic = Traffic(Throttle(1))
-    traffic.gate.rest(0.0)
+    traffic.gate.pause(0.0)
     await traffic.pass_through(1)
     assert traffic.began == {1: 0.0}
 
@@ -134,7 +134,7 @@ async def test_a_cancelled_request_gives_its_turn_back(*, is_resting: bool) -> N
     """Cancelling who waits, in the queue or in a rest, takes no place away."""
     traffic = Traffic(Throttle(1))
     if is_resting:
-        traffic.gate.rest(5.0)
+        traffic.gate.pause(5.0)
     tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(3)]
     await asyncio.sleep(0.1)
     tasks[0].cancel()
@@ -167,7 +167,7 @@ async def test_a_rest_holds_up_those_who_wait_for_their_start() -> None:
     traffic = Traffic(Throttle(50, rate_limit=0.5))
     tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
     await asyncio.sleep(1)
-    traffic.gate.rest(10.0)
+    traffic.gate.pause(10.0)
     await asyncio.gather(*tasks)
     assert traffic.began == {0: 0.0, 1: 11.0}
 
@@ -200,11 +200,11 @@ async def test_looks_that_wait_for_the_rate_do_not_starve_a_call() -> None:
 async def test_a_rest_that_is_asked_for_as_a_turn_is_given_is_kept() -> None:
     """Who was let through and has not begun yet waits for the end of the rest, and goes first."""
     traffic = Traffic(Throttle(1))
-    await traffic.gate.enter()
+    await traffic.gate.acquire()
     waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
     await asyncio.sleep(1)
-    traffic.gate.leave()
-    traffic.gate.rest(5.0)
+    traffic.gate.release()
+    traffic.gate.pause(5.0)
     await asyncio.gather(*waiting)
 
     assert traffic.began == {0: 6.0, 1: 7.0}
@@ -213,11 +213,11 @@ async def test_a_rest_that_is_asked_for_as_a_turn_is_given_is_kept() -> None:
 async def test_a_gate_that_opens_ends_a_rest() -> None:
     """Once the client closes, all who wait are let through, and so is whoever comes."""
     gate = Throttle(1, rate_limit=1.0)
-    gate.rest(60.0)
+    gate.pause(60.0)
     traffic = Traffic(gate, seconds=0.0)
     waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(5)]
     await asyncio.sleep(1)
-    gate.open()
+    gate.close()
     await asyncio.gather(*waiting)
 
     assert set(traffic.began.values()) == {1.0}
@@ -261,7 +261,7 @@ async def test_after_a_rest_the_rate_is_half_and_recovers() -> None:
             await asyncio.sleep(0.01)
 
     await steady(20)
-    gate.rest(5)
+    gate.pause(5)
     rested_at = now()
     began.clear()
     await asyncio.gather(*(steady(50) for _ in range(4)))
@@ -280,7 +280,7 @@ async def test_a_quiet_client_is_not_slowed_to_nothing() -> None:
     """Half of next to nothing is still 5 requests a second."""
     traffic = Traffic(Throttle(10), seconds=0.0)
     await traffic.pass_through(0)
-    traffic.gate.rest(1)
+    traffic.gate.pause(1)
     await asyncio.gather(*(traffic.pass_through(number) for number in range(1, 4)))
     assert list(traffic.began.values())[1:] == pytest.approx([1.0, 1.2, 1.4], abs=0.01)
 
@@ -290,9 +290,9 @@ async def test_a_second_rest_does_not_halve_the_half() -> None:
     traffic = Traffic(Throttle(10), seconds=0.0)
     await asyncio.gather(*(traffic.pass_through(number) for number in range(1000)))
     for _ in range(3):
-        traffic.gate.rest(5)
+        traffic.gate.pause(5)
         await asyncio.sleep(1)
-    assert traffic.gate._rate_before_rest == pytest.approx(100)
+    assert traffic.gate._rate_before_pause == pytest.approx(100)
 
 
 @pytest.mark.parametrize(("crowd", "single"), [(False, True), (True, False)])
@@ -339,7 +339,7 @@ async def test_an_open_gate_holds_up_nobody() -> None:
     tasks = [asyncio.create_task(pass_through()) for _ in range(5)]
     await asyncio.sleep(1)
     tasks[1].cancel()
-    gate.open()
+    gate.close()
     await asyncio.sleep(0)
     assert entered == 4
     for task in tasks:

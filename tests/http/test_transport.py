@@ -238,10 +238,10 @@ async def test_what_is_large_is_read_in_a_thread(
     large = Fault.edit(lambda digest: {**digest, "tests": [small] * 40_000})
     emulator.fail("get_run", large)
     watch(transport, "decode")
-    watch(type(operation._state), "read")
+    watch(type(operation._polled), "decode")
     assert len((await project.get_run(operation.run_id)).tests) == 40_000
     assert len((await operation).tests) == 40_000
-    assert threads == [False, True, False]  # the poller has the body deciphered apart
+    assert threads == [False, False]
 
 
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])
@@ -250,7 +250,7 @@ async def test_a_clock_beyond_all_dates_tells_no_time(date: str) -> None:
     async with peer(http(200, b"[]", f"Date: {date}")) as service, service.client() as client:
         await client.list_projects()
         for seconds in (1e9, -1e9):
-            client._transport.service_time(asyncio.get_running_loop().time() + seconds)
+            client._transport.clock.at(asyncio.get_running_loop().time() + seconds)
 
 
 async def test_the_last_answer_is_not_kept(emulator: Emulator) -> None:

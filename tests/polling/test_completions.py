@@ -74,7 +74,7 @@ class TestMany:
 
         with pytest.raises(StopAsyncIteration):
             await first
-        assert not any(operation._state.is_watched for operation in operations)
+        assert not any(operation._polled.has_listeners for operation in operations)
 
     async def test_the_wait_for_many_begins_in_portions(
         self, emulator: Emulator, client: Client
@@ -88,7 +88,7 @@ class TestMany:
         finished = client.finished(operations)
 
         def watched() -> int:
-            return sum(operation._state.is_watched for operation in operations)
+            return sum(operation._polled.has_listeners for operation in operations)
 
         first = asyncio.ensure_future(anext(finished))
         await asyncio.sleep(0)

@@ -12,7 +12,7 @@ from tests.conftest import client_of
 from tests.polling.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.timing import now
 from testvibe_async import Hooks, Operation, Run, RunRef, StatusChanged
-from testvibe_async._polling.list_polling import ListAnswer, ListPolling
+from testvibe_async._polling.list_polling import Listed, ListPolling
 from testvibe_async._wire.json import read_rows
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -66,7 +66,7 @@ async def test_a_list_is_given_2_ms_for_each_of_many(
     polling = ListPolling(client._transport, refs[0], interval=1.0, hooks=Hooks())
     emulator.fail("list_runs", Fault.delay(seconds))
 
-    answer = await polling.look([operation._state for operation in operations])
+    answer = await polling.poll([operation._polled for operation in operations])
 
     assert (answer is not None) == is_read
     assert now() == pytest.approx(min(seconds, 4), abs=0.1)
@@ -178,7 +178,7 @@ async def test_a_row_of_a_list_is_an_observation(
     await asyncio.sleep(12)
     long_ago = datetime(2026, 1, 1, tzinfo=UTC)
     for operation in operations:
-        operation._state.observed_at = long_ago
+        operation._polled.state.observed_at = long_ago
     reads = emulator.count("get_run")
     await asyncio.sleep(4)
 
@@ -260,7 +260,7 @@ async def test_no_parsed_answer_is_kept_during_list_polling(
     await asyncio.sleep(10)
     read = [operation for operation in operations if operation.snapshot is not None]
     assert len(read) >= 2
-    kept = [operation for operation in read if operation._state._parsed is not None]
+    kept = [operation for operation in read if operation._polled._answer is not None]
     assert len(kept) <= 1  # the one that checked the last list
     await wait
 
@@ -365,20 +365,20 @@ async def test_many_are_rescheduled_in_portions(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rescheduling many operations after a list yields to other tasks in between."""
-    monkeypatch.setattr("testvibe_async._polling.poller.STATES_A_TURN", 3)
+    monkeypatch.setattr("testvibe_async._polling.poller.OPERATIONS_A_TURN", 3)
     operations = await dispatch_runs(project, COUNT)
     busy: list[int] = []
-    look = ListPolling.look
+    poll = ListPolling.poll
 
     def note() -> None:
-        busy.append(sum(operation._state.is_looking for operation in operations))
+        busy.append(sum(operation._polled.is_in_progress for operation in operations))
 
-    async def noted(polling: ListPolling, states: Sequence[Any]) -> ListAnswer | None:
-        answer = await look(polling, states)
+    async def noted(polling: ListPolling, operations: Sequence[Any]) -> Listed | None:
+        answer = await poll(polling, operations)
         asyncio.get_running_loop().call_soon(note)
         return answer
 
-    monkeypatch.setattr(ListPolling, "look", noted)
+    monkeypatch.setattr(ListPolling, "poll", noted)
     runs = await client.gather(*operations)
 
     assert all(run.is_success for run in runs)

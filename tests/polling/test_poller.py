@@ -234,7 +234,7 @@ async def test_waits_that_begin_inside_a_hook_cost_no_polls(emulator: Emulator) 
     entries: set[int] = set()
 
     def count() -> None:
-        entries.add(sum(map(len, client._poller._buckets.values())))
+        entries.add(sum(map(len, client._poller._schedule._buckets.values())))
 
     def wait(event: PollFailed | StatusChanged) -> None:
         waits.append(asyncio.create_task(operations[event.ref].wait()))
@@ -275,15 +275,15 @@ async def test_a_defect_is_raised_and_the_next_wait_goes_on(
     """An unforeseen error in a poll ends the wait, and a later wait starts anew."""
     operation = await project.run_feature("Checkout")
     neighbour = await project.run_feature("Checkout")
-    broken = operation._state
-    take = type(broken).is_told_by
+    broken = operation._polled.state
+    take = type(broken).belongs
 
-    def is_told_by(state: Any, *args: Any) -> Any:
+    def belongs(state: Any, *args: Any) -> Any:
         if state is broken:
             raise ZeroDivisionError
         return take(state, *args)
 
-    monkeypatch.setattr(type(broken), "is_told_by", is_told_by)
+    monkeypatch.setattr(type(broken), "belongs", belongs)
     kept = asyncio.ensure_future(neighbour.wait())
 
     with pytest.raises(ObservationError, match="unforeseen: ZeroDivisionError") as caught:
@@ -385,7 +385,7 @@ async def test_a_dropped_operation_is_forgotten(client: Client, project: Project
     for _ in range(50):
         await (await project.run_feature("Checkout"))
 
-    assert len(client._poller._states) <= 1
+    assert len(client._poller._operations) <= 1
 
 
 async def test_a_closed_client_leaves_no_timer(emulator: Emulator) -> None:
@@ -434,7 +434,7 @@ async def test_no_tick_while_waits_for_many_begin(
 ) -> None:
     """Polls are deferred until the waits for many have all begun."""
     operation = await project.run_feature("Checkout")
-    with client._poller.gathering():
+    with client._poller.hold_ticks():
         wait = asyncio.ensure_future(operation.wait())
         await asyncio.sleep(20)
         assert emulator.count("get_run") == 0

@@ -90,7 +90,7 @@ class TestPolling:
         """`observed_at` moves on where the same answer comes again."""
         seen = await operation.poll()
         long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-        operation._state.observed_at = long_ago
+        operation._polled.state.observed_at = long_ago
 
         assert await operation.poll() is seen
         assert operation.observed_at is not None

@@ -326,7 +326,7 @@ class Game(RuleBasedStateMachine):
             try:
                 await handle.operation.poll()
             finally:  # a look that is late may tell of it before this one is judged
-                wait.was_known = handle.operation._state.is_known
+                wait.was_known = handle.operation._polled.state.is_known
 
         wait = Wait(handle.wire, [handle.operation], self.loop.time(), is_poll=True)
         self.add_wait(wait, work())
@@ -334,8 +334,8 @@ class Game(RuleBasedStateMachine):
     def add_wait(self, wait: Wait, work: Coroutine[Any, Any, Any]) -> None:
         wait.task = self.loop.create_task(work)
         wait.task.add_done_callback(lambda _: setattr(wait, "ended", self.loop.time()))
-        wait.wire.wants([operation._state.request for operation in wait.operations])
-        wait.was_known = all(operation._state.is_known for operation in wait.operations)
+        wait.wire.wants([operation._polled.request for operation in wait.operations])
+        wait.was_known = all(operation._polled.state.is_known for operation in wait.operations)
         self.waits.append(wait)
 
     @precondition(lambda self: self.under_way)
@@ -399,7 +399,7 @@ class Game(RuleBasedStateMachine):
         if any(not call.task.done() and call.joins and call.wire is wire for call in self.calls):
             return True  # it may well wait for a generation in flight
         return any(
-            operation._state.request is request
+            operation._polled.request is request
             for wait in self.waits
             if wait.wire is wire and not wait.task.done() and not wait.is_poll
             for operation in wait.operations
@@ -477,8 +477,9 @@ class Game(RuleBasedStateMachine):
 
     def was_unseen(self, error: ObservationError, wait: Wait, operation: AnyOperation) -> bool:
         """Say whether an operation was not seen for as long as that is borne."""
-        state = operation._state
-        unseen = wait.ended - max(state.began, wait.wire.seen.get(id(state.request), 0.0))
+        polled = operation._polled
+        state = polled.state
+        unseen = wait.ended - max(state.began, wait.wire.seen.get(id(polled.request), 0.0))
         if isinstance(error, OperationNotFoundError):
             return unseen >= GRACE - A_MOMENT or not (state.is_known and wait.was_known)
         if wait.is_poll:  # one look failed, or told of the generation before
@@ -517,7 +518,7 @@ class Game(RuleBasedStateMachine):
         self.mend()
         self.finish_all()
         assert not self.under_way, "something hangs although all is well"
-        gate = self.wires[-1].client._transport._gate
+        gate = self.wires[-1].client._transport._throttle
         assert gate._free == CONNECTIONS, "a turn was not given back"
         for call in self.calls:
             self.judge_call(call)

@@ -21,6 +21,7 @@ from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, RunOperation
+    from testvibe_async._polling import PolledOperation
 
 
 class TestIterating:
@@ -84,15 +85,16 @@ class TestIterating:
         class Leaver:
             is_following = True
 
-            def observed(self, state: Any, *, is_transition: bool) -> None:
-                notified.append(f"{state.phase} {is_transition}")
-                state.unwatch(self)
+            def observed(self, polled: PolledOperation[Any], *, is_transition: bool) -> None:
+                notified.append(f"{polled.state.phase} {is_transition}")
+                polled.discard(self)
 
-            def failed(self, state: Any, error: VibeError) -> None:  # noqa: ARG002
+            def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:  # noqa: ARG002
                 raise error
 
-        for _ in range(3):
-            operation._state.watch(Leaver())
+        leavers = [Leaver() for _ in range(3)]
+        for leaver in leavers:
+            operation._polled.add(leaver)
         await asyncio.sleep(6)
         await operation.poll()
 

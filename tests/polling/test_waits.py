@@ -16,6 +16,7 @@ from testvibe_async import (
     ObservationError,
     WaitTimeoutError,
 )
+from testvibe_async._polling.observer import Observer
 
 if TYPE_CHECKING:
     from testvibe_async import Project, RunOperation
@@ -177,7 +178,7 @@ class TestCancelling:
         emulator.finish_run(operation.run_id)
         digest = await project.get_run(operation.run_id)
         loop = asyncio.get_running_loop()
-        loop.call_later(2, lambda: operation._state.accept(digest, ticket=1, now=loop.time()))
+        loop.call_later(2, lambda: project._services.poller.observe(operation.ref, digest))
 
         assert (await operation.wait(timeout=2)).is_success
 
@@ -188,7 +189,7 @@ class TestCancelling:
         wait = start_wait(operation)
         await asyncio.sleep(1)
         wait.cancel()
-        operation._state.tell(ObservationError("a test", ref=operation.ref))
+        Observer.end_waits(operation._polled, ObservationError("a test", ref=operation.ref))
 
         with pytest.raises(asyncio.CancelledError):
             await wait
@@ -230,7 +231,7 @@ class TestDroppedWaits:
         await transitions.aclose()
         await transitions.aclose()
 
-        assert not operation._state.is_watched
+        assert not operation._polled.has_listeners
         assert [transition async for transition in transitions] == []
 
     async def test_an_unused_iteration_leaves_nothing(
@@ -241,19 +242,20 @@ class TestDroppedWaits:
         del unasked
         gc.collect()
 
-        assert not operation._state.is_watched
+        assert not operation._polled.has_listeners
         assert (await operation).is_success
 
-    async def test_a_deleted_iteration_stops_listening_soon(self, operation: RunOperation) -> None:
-        """A deleted iteration stops listening at the next step of the event loop, not at once."""
+    async def test_a_deleted_iteration_stops_listening(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A deleted iteration stops listening at once, and nothing is polled for it any more."""
         transitions = aiter(operation)
         await anext(transitions)
-        assert operation._state.is_watched
+        assert operation._polled.has_listeners
 
         del transitions
         gc.collect()
-        is_watched_then = operation._state.is_watched
-        await asyncio.sleep(0)
 
-        assert is_watched_then
-        assert not operation._state.is_watched
+        assert not operation._polled.has_listeners
+        await asyncio.sleep(60)
+        assert emulator.count("get_run") == 0
