@@ -169,10 +169,10 @@ class Nobody:
 
     is_following = False
 
-    def observed(self, state: object, *, is_transition: bool) -> None:
+    def observed(self, polled: object, *, is_transition: bool) -> None:
         """Ignore a change."""
 
-    def failed(self, state: object, error: object) -> None:
+    def failed(self, polled: object, error: object) -> None:
         """Ignore a failure."""
 
 

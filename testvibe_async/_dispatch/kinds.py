@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attrs import define, field
@@ -42,7 +41,7 @@ OperationT = TypeVar("OperationT", bound="Operation[Any]")
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 
-@define(eq=False, kw_only=True, slots=False)
+@define(eq=False, kw_only=True)
 class Dispatch(ABC, Generic[SnapshotT, OperationT]):
     """One dispatch, which must not happen twice."""
 
@@ -56,15 +55,20 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
     submission: Submission = field(factory=Submission)
     """How far it has come."""
 
+    request: Request[Any] = field(init=False)
+    """The request that starts the operation."""
+
+    def __attrs_post_init__(self) -> None:
+        """Build the request; a `ConfigError` says what can't be sent."""
+        self.request = self._build_request()
+
+    @abstractmethod
+    def _build_request(self) -> Request[Any]: ...
+
     @property
     @abstractmethod
     def handle(self) -> type[OperationT]:
         """The class of the operation's handle."""
-
-    @property
-    @abstractmethod
-    def request(self) -> Request[Any]:
-        """The request that starts the operation."""
 
     async def prepare(self, transport: Transport) -> None:
         """Read what is needed to recognize the operation, should the answer be lost."""
@@ -100,7 +104,7 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
         return datetime.now(UTC) - timedelta(seconds=ago)
 
 
-@define(eq=False, kw_only=True, slots=False)
+@define(eq=False, kw_only=True)
 class RunDispatch(Dispatch[Run, RunOperation]):
     """The dispatch of a run. Its operation is recognized in the list of runs."""
 
@@ -111,15 +115,13 @@ class RunDispatch(Dispatch[Run, RunOperation]):
         """The class of the operation's handle."""
         return RunOperation
 
-    @cached_property
-    def request(self) -> Request[DispatchedRun]:
-        """The request that starts the run."""
+    def _build_request(self) -> Request[DispatchedRun]:
         body = {"config": self.config, "siteUrl": self.site_url}
         return RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
 
     async def send(self, transport: Transport) -> RunRef:
         """Send the request, and return the name of the run."""
-        answer = await transport.call(self.request, submission=self.submission)
+        answer: DispatchedRun = await transport.call(self.request, submission=self.submission)
         return self._ref(transport.server, answer.run_id, answer.feature_id)
 
     async def candidates(self, transport: Transport) -> list[Run]:
@@ -153,7 +155,7 @@ class RunDispatch(Dispatch[Run, RunOperation]):
     def may_have_started(self, candidate: Run) -> bool:
         """Compare feature, configuration and site, as far as each is known."""
         return (
-            Dispatch.may_have_started(self, candidate)
+            super().may_have_started(candidate)
             and candidate.config in {None, self.config or DEFAULT_CONFIG}
             and (self.site_url is None or candidate.site_url in {None, self.site_url})
         )
@@ -163,7 +165,7 @@ class RunDispatch(Dispatch[Run, RunOperation]):
         return self.site_url is not None and candidate.site_url == self.site_url
 
 
-@define(eq=False, kw_only=True, slots=False)
+@define(eq=False, kw_only=True)
 class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     """The dispatch of a generation. The service shows only the feature's latest one.
 
@@ -178,9 +180,7 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     read_at: float = 0.0
     """When that was read, by the loop's clock."""
 
-    @cached_property
-    def request(self) -> Request[DispatchedGeneration]:
-        """The request that starts the generation."""
+    def _build_request(self) -> Request[DispatchedGeneration]:
         body = {"siteUrl": self.site_url}
         return GENERATE_FEATURE.request(project=self.project, feature=self.feature, body=body)
 
@@ -208,7 +208,9 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
 
     async def send(self, transport: Transport) -> GenerationRef:
         """Send the request, and return the name of the generation."""
-        answer = await transport.call(self.request, submission=self.submission)
+        answer: DispatchedGeneration = await transport.call(
+            self.request, submission=self.submission
+        )
         return self._ref(transport.server, answer.request_id, answer.feature_id)
 
     async def candidates(self, transport: Transport) -> list[Generation]:
