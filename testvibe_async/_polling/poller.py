@@ -148,7 +148,7 @@ class Poller:
         polled.add(listener)
         if polled.tick is None and not polled.is_in_progress:
             try:
-                self._plan_poll(polled)
+                self._plan_poll(polled, self._list_of(polled))
             except BaseException:
                 polled.discard(listener)
                 raise
@@ -184,10 +184,10 @@ class Poller:
                 raise final
             raise ObservationError(str(error), ref=polled.ref) from error
 
-    def _plan_poll(self, polled: PolledOperation[Any]) -> None:
+    def _plan_poll(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll."""
-        self._schedule.add(polled, self._list_of(polled), self._due(polled))
-        self._set_timer()
+        if self._schedule.add(polled, list_polling, self._due(polled)):
+            self._set_timer()
 
     def _list_of(self, polled: PolledOperation[Any]) -> ListPolling:
         """Return the list that may show an operation: one for each project and kind."""
@@ -329,11 +329,11 @@ class Poller:
         self._start_workers()
         for place, polled in enumerate(rescheduled, start=1):
             polled.is_in_progress = False
-            if listed is not None and not polled.state.is_finished:
+            if listed is not None:
                 polled.polled_at = now
                 polled.forget_answer()
                 polled.state.see_listed(at=at)
-            self._reschedule(polled)
+            self._reschedule(polled, call.list_polling)
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -345,7 +345,7 @@ class Poller:
             polled.is_in_progress = False
         if error is not None and not polled.state.is_finished:
             self._observer.handle_failure(polled, error)
-        self._reschedule(polled)
+        self._reschedule(polled, self._list_of(polled))
 
     async def _read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
         """Read an operation by its id; see `Observer.read`. It may show that its list is wrong."""
@@ -354,11 +354,11 @@ class Poller:
             self._list_of(polled).note_read(polled)
         return error
 
-    def _reschedule(self, polled: PolledOperation[Any]) -> None:
+    def _reschedule(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll, if anyone wants one."""
         if polled.has_listeners and polled.tick is None:
             try:
-                self._plan_poll(polled)
+                self._plan_poll(polled, list_polling)
             except ConfigError as error:  # The poll plan failed.
                 self._observer.end_waits(polled, error)
 

@@ -51,8 +51,8 @@ class Schedule:
         """Return when a tick is, by the loop's clock."""
         return self._phase + tick * self.tick_seconds
 
-    def add(self, polled: PolledOperation[Any], list_polling: ListPolling, due: float) -> None:
-        """Plan a poll.
+    def add(self, polled: PolledOperation[Any], list_polling: ListPolling, due: float) -> bool:
+        """Plan a poll; say whether it is the first in its tick.
 
         Args:
             polled: The operation; it has no poll planned.
@@ -61,10 +61,12 @@ class Schedule:
         """
         tick = polled.tick = floor((due - self._phase) / self.tick_seconds + ROUNDING)
         bucket = self._buckets.get(tick)
+        is_first = bucket is None
         if bucket is None:
             bucket = self._buckets[tick] = {}
             heapq.heappush(self._ticks, tick)
         bucket.setdefault(list_polling, []).append(polled)
+        return is_first
 
     def take_due(self, tick: int) -> dict[ListPolling, list[PolledOperation[Any]]]:
         """Take what is due up to a tick and still listened to, by list."""
