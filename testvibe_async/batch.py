@@ -149,7 +149,7 @@ class Batch(Generic[SnapshotT]):
         """
         if self._is_open:
             raise ConfigError(
-                "this batch was begun before: make another, or keep the items of this one"
+                "this batch was opened before: make another, or keep the items of this one"
             )
         self._is_open = True
         self._began = asyncio.get_running_loop().time()
@@ -235,11 +235,11 @@ class Batch(Generic[SnapshotT]):
                 return
             place = self._waiting.popleft()
             try:
-                self._keep(place, await self._begin(place))
+                self._keep(place, await self._start(place))
             except VibeError as error:
                 self._end(place, error)
 
-    async def _begin(self, place: int) -> Operation[SnapshotT] | None:
+    async def _start(self, place: int) -> Operation[SnapshotT] | None:
         """Dispatch one; None where it was withdrawn before it was sent."""
         task = asyncio.current_task()
         assert task is not None

@@ -19,7 +19,7 @@
     │  ├─ ServerError                   5xx
     │  └─ MalformedResponseError        .problems: what was wrong, and where in the document
     ├─ WaitTimeoutError                 .status .elapsed: we stopped waiting, the operation goes on
-    ├─ ObservationError                 we can't see the operation; a later wait looks again
+    ├─ ObservationError                 we can't see the operation; a later wait polls again
     │  ├─ OperationNotFoundError        the service says that it knows no such operation
     │  └─ OperationSupersededError      .newer_request_id: another generation took its place
     ├─ ClientClosedError                the client was closed; the operation goes on
@@ -97,7 +97,7 @@ class OperationRef(Protocol):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells it from all other operations of its server."""
+        """What identifies it among all operations of its server."""
         ...
 
     def to_json(self) -> str:
@@ -156,7 +156,7 @@ class OutcomeUnknownError(TransportError):
 
 
 class DispatchUnknownError(OutcomeUnknownError):
-    """The answer to a dispatch was lost, and looking did not settle whether it took effect.
+    """The answer to a dispatch was lost, and reconciling did not find its operation.
 
     It was not sent again: that could do the work, and for a generation cost the credits, twice.
     """
@@ -220,7 +220,7 @@ class ConflictError(ResponseError):
 
 
 class GenerationInProgressError(ConflictError):
-    """A generation of this feature is in flight; `ref` names it where it could be found out."""
+    """A generation of this feature is in flight; `ref` names it where it could be seen."""
 
 
 class FeatureNotGeneratedError(ConflictError):
@@ -255,7 +255,7 @@ class MalformedResponseError(ResponseError):
 
 
 class WaitTimeoutError(VibeError, TimeoutError):
-    """The wait is over, the operation is not: nothing was cancelled. Wait again to go on."""
+    """The time-out came before the end: nothing was cancelled. Wait again to continue."""
 
     def __init__(
         self, what: str = "", *, ref: OperationRef | None, status: str | None, elapsed: float
@@ -272,7 +272,7 @@ class WaitTimeoutError(VibeError, TimeoutError):
 
 
 class ObservationError(VibeError):
-    """The operation could not be observed; it may well go on. A later wait looks again."""
+    """The operation could not be observed; it may well go on. A later wait polls again."""
 
     def __init__(self, what: str, *, ref: OperationRef) -> None:
         super().__init__(f"{ref} could not be observed: {what}")
@@ -289,7 +289,7 @@ class OperationSupersededError(ObservationError):
     def __init__(self, *, ref: OperationRef, newer_request_id: str) -> None:
         super().__init__(f"generation {plain(newer_request_id)} took its place", ref=ref)
         self.newer_request_id = newer_request_id
-        """The `requestId` of the generation that the service tells of now."""
+        """The `requestId` of the generation that the service shows now."""
 
 
 class ClientClosedError(VibeError):

@@ -1,7 +1,7 @@
 """What happened, as values: handed to hooks, and logged as `testvibe_async`.
 
-An event tells; it decides nothing. A hook is called at once, in the event loop, so it should be
-quick and must not block. One that raises is logged and harms nothing.
+An event reports; it decides nothing. A hook is called at once, in the event loop, so it should be
+quick and must not block. If it raises, that is logged, and nothing else is affected.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ logger: logging.Logger = logging.getLogger("testvibe_async")
 
 @frozen
 class Event:
-    """What the events have in common."""
+    """The base of all events."""
 
     hook: ClassVar[str]
     level: ClassVar[int] = logging.DEBUG
@@ -49,14 +49,14 @@ class Event:
 
 @frozen
 class Dispatched(Event):
-    """An operation was dispatched, and this is its name: the moment to store it."""
+    """An operation was dispatched: the moment to store its ref."""
 
     hook: ClassVar[str] = "on_dispatched"
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
     adopted: bool = False
-    """Whether the operation was found in flight, and joined, rather than started by this call."""
+    """Whether the operation was already in flight and joined, rather than started by this call."""
 
     feature: int | str | None = None
     """The feature as it was asked for: its id or its name."""
@@ -80,12 +80,12 @@ class RequestFinished(Event):
     """The HTTP status; None where no whole answer came."""
 
     seconds: float
-    """How long it took, the wait for a free connection not included."""
+    """How long it took, without the wait for a free connection."""
 
 
 @frozen
 class RetryScheduled(Event):
-    """A call failed on the way and will be tried again."""
+    """A call failed on the way and will be retried."""
 
     hook: ClassVar[str] = "on_retry"
     level: ClassVar[int] = logging.INFO
@@ -112,7 +112,7 @@ class StatusChanged(Event):
 
 @frozen
 class PollFailed(Event):
-    """An operation could not be observed this time. Unless `is_final`, the poller goes on."""
+    """A poll of an operation failed. Unless `is_final`, the poller continues."""
 
     hook: ClassVar[str] = "on_poll_failed"
     level: ClassVar[int] = logging.INFO
@@ -120,12 +120,12 @@ class PollFailed(Event):
     ref: Ref
     error: VibeError
     is_final: bool
-    """Whether the waits for it were told; a later wait looks again."""
+    """Whether the waits for it end with this error. A later wait polls again."""
 
 
 @frozen
 class ListPollingSuspended(Event):
-    """A list call was found absent, unreadable, false or too dear: reads by id take its place."""
+    """A list was missing, unreadable, wrong or too costly: reads by id take its place."""
 
     hook: ClassVar[str] = "on_list_polling_suspended"
     level: ClassVar[int] = logging.INFO
@@ -138,12 +138,12 @@ class ListPollingSuspended(Event):
     """For how long."""
 
     error: VibeError | None
-    """What came in its place; None where it came, and was of no use."""
+    """What the list call raised; None where it was answered, and the list was wrong or too costly."""
 
 
 @frozen
 class Paused(Event):
-    """The service asked for a rest: nothing is sent for so long."""
+    """The service asked for a pause: nothing is sent for so long."""
 
     hook: ClassVar[str] = "on_pause"
     level: ClassVar[int] = logging.WARNING
@@ -157,28 +157,28 @@ class Hooks:
     """Functions to call when something happens; each gets the event as its only argument."""
 
     on_dispatched: Callable[[Dispatched], object] | None = None
-    """An operation has its id, before anything else can go wrong: store the ref here."""
+    """An operation has its id. Called before anything else can go wrong: store the ref here."""
 
     on_request: Callable[[RequestFinished], object] | None = None
-    """A request has ended, answered or not."""
+    """A request was answered, or failed."""
 
     on_retry: Callable[[RetryScheduled], object] | None = None
-    """A request that failed is going to be repeated."""
+    """A call that failed will be retried."""
 
     on_transition: Callable[[StatusChanged], object] | None = None
-    """An operation that is waited for has another phase or status."""
+    """The phase or status of an operation changed."""
 
     on_poll_failed: Callable[[PollFailed], object] | None = None
-    """An operation that is waited for could not be seen."""
+    """A poll of an operation failed."""
 
     on_list_polling_suspended: Callable[[ListPollingSuspended], object] | None = None
-    """A list is left alone for a while, and each operation is read by id."""
+    """A list is suspended for a while, and each operation is read by id."""
 
     on_pause: Callable[[Paused], object] | None = None
-    """The service asked for a rest, which all requests keep."""
+    """The service asked for a pause, and all requests wait for it."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse hooks that would never run."""
+        """Refuse async functions: they would never run."""
         for name in fields_dict(type(self)):
             if iscoroutinefunction(getattr(self, name)):
                 raise ConfigError(
@@ -187,11 +187,11 @@ class Hooks:
                 )
 
     def is_enabled(self, kind: type[Event]) -> bool:
-        """Say whether anybody hears events of a kind, so that they need be made at all."""
+        """Say whether events of a kind have a hook or are logged, so that they need be made at all."""
         return getattr(self, kind.hook) is not None or logger.isEnabledFor(kind.level)
 
     def emit(self, event: Event) -> None:
-        """Call the event's hook, and log it. Whatever fails in either harms nobody."""
+        """Call the event's hook, and log the event. A failure of either is logged at most."""
         hook: Callable[[Event], object] | None = getattr(self, event.hook)
         if hook is not None:
             try:
@@ -203,10 +203,10 @@ class Hooks:
 
 
 def _refuse_awaitable(result: object) -> None:
-    """Refuse what an async hook gives that did not look like one.
+    """Refuse the awaitable of an async hook that did not look like one, such as a `partial`.
 
     Raises:
-        TypeError: It did its work in a coroutine, which nobody awaits.
+        TypeError: The hook returned an awaitable, which nobody awaits.
     """
     if iscoroutine(result):
         result.close()
@@ -215,13 +215,13 @@ def _refuse_awaitable(result: object) -> None:
 
 
 def _log(level: int, message: str, *values: object) -> None:
-    """Log, and with it the exception that is being handled; a filter or handler may fail."""
+    """Log, with the exception that is being handled. A failing log filter or handler is ignored."""
     with suppress(Exception):
         logger.log(level, message, *values, exc_info=sys.exc_info()[0] is not None)
 
 
 class _Line:
-    """An event as one line of a log, made only when somebody reads it."""
+    """An event as one line of a log, formatted only if the log takes it."""
 
     __slots__ = ("_event",)
 
@@ -235,5 +235,5 @@ class _Line:
 
 
 def _shown(value: object) -> str:
-    """Return a value as a log shows it: a time with three digits that count."""
+    """Return a value as a log shows it: a float with three significant digits."""
     return str(float(f"{value:.3g}") if isinstance(value, float) else value)

@@ -1,7 +1,7 @@
 """The values that the service's answers hold, as frozen attrs classes.
 
-They say what a document means and never how it is read: `_wire` does that. Names are the service's
-own, in snake case; instants are aware datetimes in UTC and end in `_at`; what the service left out
+They say what a document means, never how it is read: `_wire` does that. All values stand on this one
+page, and half of it is their documentation. Names are the service's own, in snake case; instants are aware datetimes in UTC and end in `_at`; what the service left out
 or answered with null is None, or empty where it is a list. Fields that this release does not know
 are kept in `extra`, under their wire names.
 """
@@ -49,7 +49,7 @@ SnapshotT_co = TypeVar("SnapshotT_co", covariant=True)
 
 
 DEFAULT_CONFIG = "Default"
-"""What the service calls the run configuration that a run has where none was asked for."""
+"""The service's name for the run configuration of a run that did not ask for one."""
 
 
 class Phase(StrEnum):
@@ -61,7 +61,7 @@ class Phase(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """The documented statuses of a run. One that is not documented stays a plain string."""
+    """The documented statuses of a run. An undocumented one stays a plain string."""
 
     RUNNING = "running"
     PASSED = "passed"
@@ -69,7 +69,7 @@ class RunStatus(StrEnum):
 
 
 class FeatureStatus(StrEnum):
-    """The documented statuses of a feature. One that is not documented stays a plain string."""
+    """The documented statuses of a feature. An undocumented one stays a plain string."""
 
     GENERATING = "generating"
     GENERATED = "generated"
@@ -199,7 +199,7 @@ class Artifact:
 
 @frozen
 class Run:
-    """A run as its digest tells it: in flight, or the outcome. Source: get_run, list_runs."""
+    """A run: in flight, or the outcome. Source: get_run, list_runs."""
 
     run_id: int
     status: RunStatus | str
@@ -428,10 +428,10 @@ class Transition(Generic[SnapshotT_co]):
     """When this client saw it, by the local clock, in UTC."""
 
     snapshot: SnapshotT_co | None = None
-    """All that was seen then; None for the dispatch itself, which tells no more than an id."""
+    """All that was seen then; None for the dispatch itself, whose answer is only an id."""
 
     def __str__(self) -> str:
-        """Say it in a few words, such as `active running`."""
+        """Return it in a few words, such as `active running`."""
         return f"{self.phase} {plain(self.status or 'unknown')}"
 
 
@@ -471,10 +471,10 @@ class DownloadProgress:
     """Where it will be, or is."""
 
     done_bytes: int
-    """It falls back to 0 where a download has to start over."""
+    """It falls back to 0 when a download has to start over."""
 
     total_bytes: int | None
-    """None where neither the service nor the host tells."""
+    """None where neither the service nor the host says."""
 
     is_finished: bool = False
     """Whether the file is whole, and in its place."""

@@ -1,6 +1,6 @@
-"""What became of many features at once: one item for each, and what they add up to.
+"""The results of a batch: one item for each feature, and a summary.
 
-Values alone, for batches and for reports. They hold what was seen and decide only how to call it.
+Values for batches and reports. They hold what was seen and decide only what to call it.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
 
 class Verdict(StrEnum):
-    """What became of one feature."""
+    """The result of one feature, in a word."""
 
     SUCCEEDED = "succeeded"
     """The run passed, or the generation made tests."""
 
     FAILED = "failed"
-    """It is over, and did not."""
+    """It is over, and did not succeed."""
 
     ERROR = "error"
-    """It could not be dispatched, or not be observed."""
+    """It could not be dispatched, or could not be observed."""
 
     IN_FLIGHT = "in flight"
-    """It goes on at the service, and nobody waited for the end."""
+    """It goes on at the service; the batch stopped waiting before its end."""
 
     SKIPPED = "skipped"
-    """It was never dispatched, for the batch was stopped before."""
+    """It was never dispatched, because the batch was stopped before."""
 
 
 @frozen(kw_only=True)
 class BatchItem(Generic[SnapshotT_co]):
-    """What became of one feature of a batch."""
+    """The result of one feature of a batch."""
 
     feature: int | str
     """The feature as it was asked for: its name, or its id."""
@@ -56,9 +56,9 @@ class BatchItem(Generic[SnapshotT_co]):
     """The configuration that it was to run with; None for the default one."""
 
     ref: Ref | None = None
-    """The name of the operation; None where none was dispatched.
+    """The operation; None where none was dispatched.
 
-    Of a run that was not dispatched, as its tests are still generated, it is the generation's.
+    For a run that was not dispatched because its tests are still being generated, the generation.
     """
 
     outcome: SnapshotT_co | None = None
@@ -79,13 +79,13 @@ class BatchItem(Generic[SnapshotT_co]):
 
     @property
     def feature_name(self) -> str:
-        """The feature's name as the service has it, where it told; else what was asked for."""
-        told = self.outcome.feature_name if self.outcome else None
-        return told or self.name or str(self.feature)
+        """The feature's name as the service has it; else as it was asked for."""
+        name = self.outcome.feature_name if self.outcome else None
+        return name or self.name or str(self.feature)
 
     @property
     def verdict(self) -> Verdict:
-        """What became of it, in a word."""
+        """The result, in a word."""
         if self.outcome is not None:
             return Verdict.SUCCEEDED if self.outcome.is_success else Verdict.FAILED
         if isinstance(self.error, WaitTimeoutError):
@@ -97,29 +97,29 @@ class BatchItem(Generic[SnapshotT_co]):
 
 @frozen(kw_only=True)
 class BatchSummary:
-    """How many features of a batch stand how. The numbers add up to `total`."""
+    """How many features of a batch have which verdict. The numbers add up to `total`."""
 
     succeeded: int = 0
     """Runs that passed, or generations that made tests."""
 
     failed: int = 0
-    """Operations that are over, and did not."""
+    """Operations that are over, and did not succeed."""
 
     errors: int = 0
-    """Those that could not be dispatched, or not be observed."""
+    """Those that could not be dispatched, or could not be observed."""
 
     in_flight: int = 0
-    """Those that are dispatched and not seen to be over."""
+    """Those that are dispatched, and were not seen to end."""
 
     waiting: int = 0
-    """Those that are to be dispatched."""
+    """Those that are not dispatched yet."""
 
     skipped: int = 0
-    """Those that are never dispatched, for the batch was stopped before."""
+    """Those that were never dispatched, because the batch was stopped before."""
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """How many features there are."""
         over = self.succeeded + self.failed + self.errors
         return over + self.in_flight + self.waiting + self.skipped
 
@@ -141,7 +141,7 @@ class BatchSummary:
         )
 
     def __str__(self) -> str:
-        """Say it in a few words, such as `12 succeeded, 4 failed`."""
+        """Return it in a few words, such as `12 succeeded, 4 failed`."""
         parts = {
             "succeeded": self.succeeded,
             "failed": self.failed,

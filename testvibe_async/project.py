@@ -402,13 +402,13 @@ class Project:
         on_progress: Callable[[DownloadProgress], object] | None = None,
         max_at_once: int = 4,
     ) -> list[Path]:
-        """Download the files that a run left, and return where they are, in the service's order.
+        """Download the files that a run left, and return their paths, in the service's order.
 
-        Each is written beside its place and moved there when it is whole: what has a file's name is
-        that file. One that is there already is fetched again and replaced, as its size would not
-        prove it to be this run's; give each run a directory of its own. A connection that is lost
-        is made again, as the client's `RetryPolicy` says, and the download goes on where it was cut
-        off if the host can do that. A link that has expired is fetched anew.
+        Each is written to a temporary file beside its place and moved there when it is whole. A file
+        that exists is downloaded again and replaced, as its size would not prove that it is this
+        run's; give each run a directory of its own. After a lost connection the download continues
+        where it was cut off if the host can do that, as often as the client's `RetryPolicy` says.
+        A link that has expired is renewed.
 
         The service's paths are kept where they are plain, such as `trace/locked-out-user.zip`.
         Whatever they contain, nothing is written outside of the directory, no symbolic link in it
@@ -427,13 +427,13 @@ class Project:
         Raises:
             TransportError: The host could not be reached, or not read to the end.
             ResponseError: The host refused, and new links did not help. MalformedResponseError:
-                a file has another size than the service told, or a link leads nowhere or, from
+                a file has another size than the service said, or a link leads nowhere or, from
                 another host than this one, over plain http (which a client that was made with
                 `allow_http=True` of an http:// service takes).
             OSError: The disk is full, a file is in a directory's place, and the like.
 
-            The first failure ends the other downloads. What was whole by then stays; of what was
-            not, nothing does, and neither where the call is cancelled.
+            The first failure ends the other downloads, as a cancellation does. Files that were
+            whole by then stay; nothing else does.
         """
         return await self._services.downloader.download(
             directory,

@@ -1,4 +1,4 @@
-"""Refs: the names by which an operation is picked up again.
+"""Refs: the names by which operations are attached to again.
 
 A ref says where an operation lives and what it is, and nothing else: no secret, no state. It is a
 value that can be stored, sent and compared; `client.attach(ref)` makes a handle of it, in another
@@ -56,7 +56,7 @@ class Ref(ABC):
     @property
     @abstractmethod
     def key(self) -> tuple[object, ...]:
-        """What tells it from all other operations of its server."""
+        """What identifies it among all operations of its server."""
 
     def to_json(self) -> str:
         """Return the ref as one line of JSON, for `from_json`."""
@@ -95,7 +95,7 @@ class RunRef(Ref):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells it from all other operations of its server."""
+        """What identifies it among all operations of its server."""
         return self.kind, self.project, self.run_id
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ class RunRef(Ref):
 class GenerationRef(Ref):
     """The name of one generation.
 
-    The service tells only of a feature's latest generation, so the feature is part of the name.
+    The service shows only a feature's latest generation, so the feature is part of the name.
     """
 
     kind: ClassVar[Literal["run", "generation"]] = "generation"
@@ -120,7 +120,7 @@ class GenerationRef(Ref):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What tells it from all other operations of its server."""
+        """What identifies it among all operations of its server."""
         return self.kind, self.project, self.feature_id, self.request_id
 
     def __str__(self) -> str:

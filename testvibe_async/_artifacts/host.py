@@ -1,4 +1,4 @@
-"""The other host: it serves artifacts by signed links, and must never see the key.
+"""The host of the artifacts: it serves them by signed links, and must never see the key.
 
 The second importer of aiohttp. It has a session of its own, which knows neither the key nor the
 headers, cookies and proxies of a session that was passed in, and follows no redirect. A link's
@@ -50,7 +50,7 @@ _HEADERS = {
 
 
 class Answer:
-    """What the host answers: its head, and a body that is yet to be read."""
+    """The answer of the host: its head, and a body that is not read yet."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Answer:
 
 
 class ArtifactHost:
-    """Whoever serves the artifacts, without a key. Its session is made at first use."""
+    """The host of the artifacts, without a key. Its session is opened at first use."""
 
     def __init__(  # noqa: PLR0913 - what a client is made with, each by name
         self,
@@ -97,7 +97,7 @@ class ArtifactHost:
             retry: How a download that failed on the way is repeated.
             max_connections: How many connections there are at once.
             hooks: Told of every request and every retry.
-            sleep: Lets seconds pass, or raises where nobody should wait any more.
+            sleep: Lets seconds pass, or raises because the client is closed.
         """
         host = URL(server).host or ""
         self._is_local = is_loopback(host)
@@ -169,8 +169,8 @@ class ArtifactHost:
         """Wait for a part of an answer, for so many seconds at most.
 
         aiohttp's own `sock_read` does not do: it is dropped where a chunk can't be parsed, and
-        begins anew with each `100 Continue`. Its errors are not quoted, and but for those of the
-        operating system not chained: some hold the whole link.
+        starts again with each `100 Continue`. Its errors are not quoted, and only those of the
+        operating system are chained: the others may hold the whole link.
         """
         cause: OSError | None = None
         failure: TransportError | ResponseError
@@ -241,7 +241,7 @@ def without_secret(target: URL) -> str:
 
 
 def _parsed(link: str) -> URL | None:
-    """Return a link as it is, to the character, as it is signed; None where it is none."""
+    """Return a link unchanged, because it is signed; None where it is not a URL."""
     try:
         url = URL(link, encoded=True)
         is_whole = re.fullmatch(r"[!-~]+", link) and url.port and url.raw_authority.isascii()

@@ -1,6 +1,6 @@
 """A file that is not whole yet: written beside its place, and moved there when it is.
 
-All that touches the disk is done in worker threads, in blocks. It decides nothing about what is
+Everything that touches the disk runs in worker threads, in blocks. It decides nothing about what is
 written, and never follows a symbolic link below the directory that it is given.
 """
 
@@ -36,14 +36,14 @@ _MOUNT_POINT = 0xA0000003
 async def in_thread(function: Callable[[], T]) -> T:
     """Call a function in a worker thread, and come back only when it has ended.
 
-    A cancellation is delivered after that, so that nobody cleans up below its hands. Neither
+    A cancellation is delivered after that, so that nothing is cleaned up while it works. Neither
     `asyncio.to_thread` nor, for a task's own `cancel`, `anyio.to_thread.run_sync` waits.
     """
     work = asyncio.get_running_loop().run_in_executor(None, function)
     try:
         await wait_uncancelled([work])
     finally:
-        work.exception()  # has it looked at, should a cancellation come first
+        work.exception()  # Retrieved, so that asyncio does not log it if a cancellation came first.
     await checkpoint_if_cancelled()
     return work.result()
 
@@ -78,7 +78,7 @@ class PartFile:
         self.size_bytes = 0
         """How much it has, what is not written yet included."""
         self._directory = directory
-        # No artifact's name begins with a dot, so none can be this one.
+        # No artifact's name starts with a dot (see `paths`), so none can be this one.
         self._place = self.path.with_name(f".{secrets.token_hex(8)}.part")
         self._file: BinaryIO | None = None
         self._gathered = bytearray()

@@ -1,4 +1,4 @@
-"""Where an artifact may be put. Pure: it looks at names alone, never at a disk.
+"""Where an artifact may be put. Pure: it works on names, never on a disk.
 
 An artifact's path comes from outside, so it is hostile until proven otherwise. What comes back is
 good on every system, whichever this one is, so that one run leaves the same files everywhere.
@@ -39,9 +39,9 @@ def safe_paths(paths: Sequence[str]) -> list[str]:
     """Return a relative path for each path, to be put below a directory, with `/` in between.
 
     A plain one such as `trace/locked-out-user.zip` stays as it is. In others a character that some
-    system refuses becomes `_`, and so does a dot at the beginning of a name (and with it every
-    `..`); a name that is too long is cut and gets a hash, and one that is taken gets a number.
-    No two are the same file where neither case nor Unicode's forms are told apart, and none is a
+    system refuses becomes `_`, and so does a dot at the start of a name (and with it every `..`); a
+    name that is too long is cut and gets a hash, and one that is taken gets a number. No two are
+    the same file on systems that ignore case or Unicode's normal forms, and none is a
     directory above another. The same list always gives the same paths.
     """
     cleaned = [_cleaned(path) for path in paths]
@@ -78,7 +78,7 @@ def _name(text: str) -> str:
 
 
 def _cut(name: str, *, of: str) -> str:
-    """Make a name shorter, and tell it from others that begin alike."""
+    """Make a name shorter, and different from others with the same start."""
     return _marked(name, f"-{_hash(of)}")
 
 

@@ -1,7 +1,7 @@
-"""One artifact on its way: what an answer of its host means for the part that is there.
+"""The transfer of one artifact: what an answer of the host means for the part that is there.
 
-Decides when a download goes on where it was cut off and when it starts over, and what is a whole
-file. Whether to try again is decided above.
+Decides when a download continues where it was cut off and when it starts over, and what is a whole
+file. It never decides whether to try again; `download` does.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["REFUSALS", "Transfer"]
 
 MAX_UNDECLARED_BYTES = 2 * 1024**3
-"""How large a file may be whose size the service does not tell."""
+"""The largest size of a file whose size the service does not say."""
 
 REFUSALS = {401, 403, 404, 410}
-"""What hosts say of a link that has expired."""
+"""The statuses with which hosts refuse a link that has expired."""
 
 _OK, _PART, _NO_SUCH_PART = 200, 206, 416
 _ERRORS: Mapping[int, type[ResponseError]] = {404: NotFoundError, 429: RateLimitedError}
@@ -41,12 +41,12 @@ class Transfer:
 
     def __init__(self, part: PartFile, declared_bytes: int | None) -> None:
         self.total_bytes = declared_bytes
-        """How large it will be; None while neither the service nor the host has told."""
+        """The size of the whole file; None while neither the service nor the host has said it."""
         self._part = part
         self._declared_bytes = declared_bytes
         self._tag: str | None = None
         self._url: str | None = None
-        """Where the part comes from: a tag tells apart the versions of one URL alone."""
+        """Where the part comes from: a tag identifies versions of one URL only."""
 
     @property
     def done_bytes(self) -> int:
@@ -77,7 +77,7 @@ class Transfer:
             ResponseError: It is no file.
             OSError: The disk is full, or the like.
         """
-        await self._begin(answer)
+        await self._start(answer)
         most = MAX_UNDECLARED_BYTES if self.total_bytes is None else self.total_bytes
         while chunk := await answer.read():
             if self.done_bytes + len(chunk) > most:
@@ -87,7 +87,7 @@ class Transfer:
         if self.total_bytes is not None and self.done_bytes != self.total_bytes:
             raise _wrong_size(answer, f"{self.done_bytes} in place of {self.total_bytes}")
 
-    async def _begin(self, answer: Answer) -> None:
+    async def _start(self, answer: Answer) -> None:
         """Judge the head of an answer, and make the part fit."""
         if answer.status == _OK:
             await self._start_over(answer)

@@ -1,10 +1,10 @@
 """The files that settings come from: a repository's own, and the user's.
 
-Decides where they are, what they may hold, and what is refused; never which of them is in force. It
-reads, and does not write.
+Decides where they are, what they may hold, and what is refused; never which of them takes effect.
+It reads and does not write.
 
 A repository's file is for all who clone it: it names a project, perhaps a server, and never a key.
-The user's file holds the keys, each for one server, and so may be readable by nobody else.
+The user's file holds the keys, each for one server, so only the user may be able to read it.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ class UserFile:
     """The key of each server, by the server's address as it was written."""
 
     is_private: bool = True
-    """Whether nobody else can read it."""
+    """Whether only the user can read it."""
 
 
 def read_repository_file() -> RepositoryFile | None:
     """Read the file of the repository in which this process works; None where there is none.
 
     The nearest one counts, from the working directory up to the root of the repository. Outside of
-    a repository only the working directory is looked at: what is above may be anybody's.
+    a repository only the working directory counts: anyone may have written what is above.
 
     Raises:
         ConfigError: It can't be read, or holds what it must not.

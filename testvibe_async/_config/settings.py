@@ -1,12 +1,12 @@
-"""Where the service is and who we are: arguments, the environment, the repository, the user.
+"""Where the service is and who we are: from arguments, environment, repository and user.
 
 Decides which of them is in force and what is valid, before anything is sent, and names the fault.
 It does no I/O but to read `os.environ` and, where arguments and environment leave something open,
 the files of `_config_files`.
 
-A key goes only to a server that whoever has the key has named: by an argument, by the environment,
-or in the user's own file. A repository may name a server too, but one that only the repository
-names is refused, for anybody can write a repository.
+A key is sent only to a server that its owner has named: by an argument, by the environment, or in
+the user's own file. A repository may name a server too, but a server that only the repository names
+is refused, because anyone can write a repository.
 """
 
 from __future__ import annotations

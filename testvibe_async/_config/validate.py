@@ -1,7 +1,7 @@
-"""What a server, a key and a number must look like to be taken.
+"""The form that a server, a key and a number must have.
 
-Decides the form alone, never where a value came from. It does no I/O; an error shows nothing that
-may be a secret.
+Decides the form alone, never where a value came from. It does no I/O, and no error shows anything
+that may be a secret.
 """
 
 from __future__ import annotations
@@ -119,10 +119,10 @@ def is_loopback(host: str) -> bool:
 
 
 def require_seconds(name: str, value: float) -> float:
-    """Return a duration, if it is one: a finite number of seconds above 0.
+    """Return a duration, if it is a finite number of seconds above 0.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not.
     """
     return _above_zero(name, value, "a number of seconds")
 
@@ -137,10 +137,10 @@ def require_timeout(timeout: float | None) -> float | None:
 
 
 def require_rate(name: str, value: float) -> float:
-    """Return a rate, if it is one: a finite number of requests a second above 0.
+    """Return a rate, if it is a finite number of requests a second above 0.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not.
     """
     return _above_zero(name, value, "a number of requests a second")
 
@@ -149,7 +149,7 @@ def require_kind(name: str, value: T, kind: type[Any]) -> T:
     """Return a value, if it is of a class.
 
     Raises:
-        ConfigError: It is of none.
+        ConfigError: It is not.
     """
     if not isinstance(value, kind):
         raise ConfigError(f"{name} must be a {kind.__name__}, not {value!r}")
@@ -164,10 +164,10 @@ def _above_zero(name: str, value: float, what: str) -> float:
 
 
 def require_count(name: str, value: int) -> int:
-    """Return a number of things, if it is one: whole, and 1 or more.
+    """Return a count, if it is a whole number, 1 or more.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be a whole number from 1, not {value!r}")

@@ -1,4 +1,4 @@
-"""What became of a dispatch whose answer was lost.
+"""Finding the operation of a dispatch whose answer was lost.
 
 Decides which operation the dispatch started, by polling for it a few times, and adopts it only
 where nothing else can have started it. It never dispatches.
@@ -61,7 +61,7 @@ class Reconciler:
             self._pending.discard(dispatch)
 
     async def find(self, dispatch: Dispatch[Any, Any]) -> Ref | None:
-        """Poll for the operation of a dispatch; None where it can't be told."""
+        """Poll for the operation of a dispatch; None where it was not found, or is ambiguous."""
         with suppress(TimeoutError):
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["RetryPolicy", "pause_seconds", "retry_delay"]
 
 MAX_PAUSE = 120.0
-"""Seconds that a `Retry-After` may hold us up, whatever it asks for."""
+"""The longest pause in seconds, even if `Retry-After` asks for a longer one."""
 
 _seconds: list[Callable[[Any, Any, Any], Any]] = [
     instance_of((int, float)),
@@ -33,20 +33,21 @@ _seconds: list[Callable[[Any, Any, Any], Any]] = [
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How a call that failed on the way is repeated.
+    """How calls that failed on the way are retried.
 
-    Reads are repeated after a lost connection, a time-out, a 429 or a 5xx. All else only where the
-    service provably did not act: it could not be reached, or it answered 429 with `Retry-After`.
+    Reads are retried after a lost connection, a time-out, a 429 or a 5xx. All other calls only
+    where the service provably did not act: it could not be reached, or it answered 429 with
+    `Retry-After`.
     """
 
     attempts: int = field(default=4, validator=[instance_of(int), ge(1)])
-    """How often a call is tried in all, 1 or more."""
+    """How often a call is tried in total, 1 or more."""
 
     base_delay: float = field(default=0.5, validator=_seconds)
-    """Seconds: the longest first delay. It doubles each time, and each is drawn at random below."""
+    """The longest first delay in seconds. It doubles each time; each is drawn at random below."""
 
     max_delay: float = field(default=8.0, validator=_seconds)
-    """Seconds: what no delay exceeds, but for one that the service asks for."""
+    """The longest delay in seconds, except where the service asks for a longer one."""
 
 
 def retry_delay(
@@ -81,7 +82,7 @@ def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) ->
 
 
 def pause_seconds(error: Exception) -> float | None:
-    """Return how long all traffic should rest after this error; None where it need not."""
+    """Return for how many seconds all traffic pauses after this error; None where it does not."""
     if not isinstance(error, RateLimitedError | ServerError) or error.retry_after is None:
         return None
     return min(error.retry_after, MAX_PAUSE) if error.status in {429, 503} else None

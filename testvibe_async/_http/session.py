@@ -1,7 +1,7 @@
-"""One request over HTTP, by aiohttp: it goes out with the key, its response is read to its end.
+"""One request over HTTP, by aiohttp: it is sent with the key, its response is read to the end.
 
-`send` is the seam: a response, or one of our errors, and neither holds the key. When a request is
-sent, and whether again, is `_transport`'s to say.
+`send` is the seam: it returns a response, or raises one of our errors, and neither holds the key. It
+never decides when a request is sent, nor whether again; `transport` does.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ _NEVER_CONNECTED = (
 
 
 class _LostError(aiohttp.ClientError):
-    """A request that may have arrived is over, in a form that nobody answers by sending again."""
+    """A request that may have arrived failed. No retry logic knows this class, so none repeats it."""
 
 
-class _Once:
-    """The innermost middleware of a request that may act: it goes out once, whoever repeats it.
+class _SendOnce:
+    """The innermost middleware of a request that may act: lets it out once.
 
-    aiohttp takes PUT and DELETE for idempotent, and a middleware of a session that was passed in
-    may repeat anything. What provably did nothing may go out again.
+    aiohttp repeats PUT and DELETE, which it takes for idempotent, and a middleware of a session that
+    was passed in may repeat anything. A request that provably had no effect may go out again.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class _Once:
 
 
 class HttpSession:
-    """A session with one service and one key: one of our own, or one that was passed in."""
+    """A session with one service and one key: our own, or one that was passed in."""
 
     def __init__(
         self,
@@ -131,7 +131,9 @@ class HttpSession:
         url = self._server + path
         session = self._open_session()
         middlewares = _middlewares(session)
-        once = _Once() if method in _AIOHTTP_REPEATS or (middlewares and method != "GET") else None
+        once = (
+            _SendOnce() if method in _AIOHTTP_REPEATS or (middlewares and method != "GET") else None
+        )
         failure: MalformedResponseError | OutcomeUnknownError
         try:
             # A path that is put on a URL costs a third of parsing the whole anew.
@@ -232,7 +234,7 @@ def _why_not_connected(error: aiohttp.ClientError) -> str:
 
 
 def _why_lost(error: Exception) -> str:
-    """Say why a connection was lost, and nothing that came over it: that may hold the key."""
+    """Say why a connection was lost, without anything that came over it: that may hold the key."""
     if isinstance(error, _LostError):
         return str(error)
     if isinstance(error, OSError) and error.errno:

@@ -47,7 +47,7 @@ class Submission:
         """The operation that was dispatched last."""
 
         self.is_abandoned: bool = False
-        """Whether its caller is gone, so that it must not be sent again."""
+        """Whether its caller was cancelled, so that it must not be sent again."""
 
     @property
     def may_have_arrived(self) -> bool:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PollPlan", "checked_plan", "outage_interval", "standard_poll_plan"]
 
-MAX_LOOK_BACKOFF = 30.0
-"""Seconds between two looks at an operation that can't be observed."""
+MAX_BACKOFF_SECONDS = 30.0
+"""The longest interval between two polls of an operation that can't be observed."""
 
 
 class PollPlan(Protocol):
-    """Decides how long after one look at an operation the next one is due."""
+    """Decides how long after one poll of an operation the next one is due."""
 
     def __call__(
         self, kind: Literal["run", "generation"], age: float, seen: Run | Generation | None, /
@@ -27,17 +27,17 @@ class PollPlan(Protocol):
         Args:
             kind: `run` or `generation`.
             age: Seconds since it was dispatched or attached.
-            seen: What the last look showed; None before the first.
+            seen: The last snapshot; None before the first poll.
         """
         ...
 
 
 def standard_poll_plan(interval: float) -> PollPlan:
-    """Return the plan for those who have none.
+    """Return the plan that is used where none is passed.
 
     Args:
-        interval: Seconds between looks at a run. A generation takes minutes: its own grow with its
-            age, from this to 10/3 of it (3 s to 10 s).
+        interval: Seconds between two polls of a run. A generation takes minutes: its intervals grow
+            with its age, from this to 10/3 of it (3 s to 10 s).
     """
 
     def plan(kind: str, age: float, seen: Run | Generation | None) -> float:  # noqa: ARG001
@@ -49,7 +49,7 @@ def standard_poll_plan(interval: float) -> PollPlan:
 
 
 def checked_plan(plan: PollPlan) -> PollPlan:
-    """Wrap a plan of the user's: whatever is not a number of seconds above 0 is a `ConfigError`."""
+    """Wrap a user's plan: anything except a number of seconds above 0 is a `ConfigError`."""
     if not callable(plan):
         raise ConfigError(f"poll_plan must be a function, not {plan!r}")
 
@@ -66,5 +66,5 @@ def checked_plan(plan: PollPlan) -> PollPlan:
 
 
 def outage_interval(interval: float, failures: int) -> float:
-    """Return the seconds to the next look after a number of looks in a row that failed."""
-    return min(interval * 2.0 ** min(failures, 16), max(interval, MAX_LOOK_BACKOFF))
+    """Return the seconds to the next poll after a number of failed polls in a row."""
+    return min(interval * 2.0 ** min(failures, 16), max(interval, MAX_BACKOFF_SECONDS))

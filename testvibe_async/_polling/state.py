@@ -3,7 +3,7 @@
 The one writer of that: nothing else changes an `OperationState`. It is pure, and handed the time:
 `now` is always the event loop's clock in seconds, `at` the local clock in UTC. It decides whether
 an answer is newer, is of this operation, and which failure to observe ends the waits; never when
-to poll, nor who is told.
+to poll, nor who is notified.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Waiting: for what must come to its end whoever cancels the wait, and for work in a thread."""
+"""Waiting for tasks that must end even if the wait is cancelled, and for work in a thread."""
 
 from __future__ import annotations
 

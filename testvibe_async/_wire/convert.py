@@ -1,4 +1,4 @@
-"""Between JSON and models: names, instants, open enums, unknown fields.
+"""JSON to models: names, instants, open enums, unknown fields.
 
 Decides what is tolerated and what is not: unknown fields are kept, null and missing are the same,
 an undocumented word of an enum stays a string, a list comes bare or in an envelope; a value of the
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 __all__ = ["read", "wire_name"]
 
 SHARED_LENGTH = 64
-"""Up to how many characters a string is most likely a name, which other answers have too."""
+"""Up to this length a string is most likely a name, which other answers have too."""
 
 MAX_DIGITS = 100
-"""How long an integer may be: one of 309 digits is beyond any float, and so beyond arithmetic."""
+"""The most digits of an integer: one of 309 is beyond any float, and so beyond arithmetic."""
 
 LEAST_TOO_LARGE = 10**MAX_DIGITS
 
 MAX_FAULTS = 10
-"""How many members of one list are told of that can't be read."""
+"""How many unreadable members of one list are reported."""
 
 MAX_DEPTH = 64
-"""How deep what is not known may be nested: deeper, it could be read and not written again."""
+"""How deep unknown fields may be nested: JSON that is deeper can be read and not written."""
 
 MANY_TESTS = 1_000_000
-"""From how many tests on two summaries are hardly equal, and a hostile one may be huge."""
+"""From this many tests on a summary is not shared: equal ones are rare, hostile ones huge."""
 
 T = TypeVar("T")
 Hook: TypeAlias = "Callable[[Any, Any], Any]"
@@ -151,7 +151,7 @@ def _text_of_lines(value: object, _type: object) -> str:
 
 
 def _acknowledgement(value: object, _type: object) -> None:
-    """Take any answer to a change for a yes, but for one that says no."""
+    """Take any answer to a change as a yes, except `{"ok": false}`."""
     if isinstance(value, dict) and cast("dict[str, object]", value).get("ok") is False:
         raise ValueError("the service acknowledges with ok: false")
 
@@ -287,7 +287,7 @@ def _check_depth(value: object) -> None:
 
 
 def _summary_hook(shape: type[RunSummary]) -> Hook:
-    """Read counts into one object for equal ones, of which most outcomes have one of a few."""
+    """Read counts into a shared object: most outcomes have one of a few summaries."""
     structure_summary = _model_hook(shape)
 
     def structure(value: object, _type: object) -> RunSummary:

@@ -1,7 +1,7 @@
 """The service's operations: the routes, and how a call becomes a request. Pure.
 
 Decides what is sent, to which path, and what a 409 of each operation means. It never decides what
-an answer holds; `_protocol` does.
+an answer holds; `protocol` does.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Endpoint(Generic[T]):
     """Whether method and path can be read in the service's documentation, or are assumed."""
 
     conflict: type[ConflictError] = ConflictError
-    """What a 409 means here. It is never told from the message."""
+    """The error that a 409 is here. The message never decides that."""
 
     def request(
         self,

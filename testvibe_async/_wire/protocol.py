@@ -1,7 +1,7 @@
 """What the service's answers mean. Pure: no clock and no I/O.
 
-Decides how a response becomes a value or an error. It never decides what is asked, which is
-`_endpoints`' business, nor whether to try again; `_policy` does.
+Decides how a response becomes a value or an error. It never decides what is asked (`endpoints`
+does), nor whether to try again (`_http.retry` does).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = ["Response", "decode", "malformed", "parse_date", "raise_for_status"]
 T = TypeVar("T")
 
 MAX_RETRY_AFTER = 1e9
-"""Seconds: what a longer wish is taken for."""
+"""The most seconds that a `Retry-After` counts for."""
 
 
 @frozen
 class Response:
-    """What came back, read to its end and not yet judged."""
+    """A response, read to its end and not decoded yet."""
 
     status: int
     headers: Mapping[str, str]
@@ -116,7 +116,7 @@ def _error(request: Request[Any], response: Response) -> ResponseError:
 
 
 def _said(response: Response) -> tuple[str | None, str]:
-    """Return the error's code and message, in the service's format or as far as they go."""
+    """Return an error's code and message, from the service's format or what else there is."""
     if 300 <= response.status < 400:  # noqa: PLR2004 - what HTTP calls a redirection
         target = response.headers.get("Location", "nowhere").partition("?")[0]
         return None, f"redirects to {plain(target)}, and redirects are not followed"
@@ -139,7 +139,7 @@ def _retry_after(response: Response) -> float | None:
 
 
 def parse_date(value: str) -> datetime | None:
-    """Read an HTTP date; None where it is none."""
+    """Read an HTTP date; None where it can't be read."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, IndexError, OverflowError):
