@@ -138,7 +138,7 @@ class ListPollingSuspended(Event):
     """For how long."""
 
     error: VibeError | None
-    """What the list call raised; None where it was answered, and the list was wrong or too costly."""
+    """What the list call raised; None where the list came, and was wrong or too costly."""
 
 
 @frozen
@@ -187,7 +187,7 @@ class Hooks:
                 )
 
     def is_enabled(self, kind: type[Event]) -> bool:
-        """Say whether events of a kind have a hook or are logged, so that they need be made at all."""
+        """Say whether events of a kind have a hook or are logged, and so need to be made."""
         return getattr(self, kind.hook) is not None or logger.isEnabledFor(kind.level)
 
     def emit(self, event: Event) -> None:

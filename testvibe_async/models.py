@@ -1,9 +1,10 @@
 """The values that the service's answers hold, as frozen attrs classes.
 
-They say what a document means, never how it is read: `_wire` does that. All values stand on this one
-page, and half of it is their documentation. Names are the service's own, in snake case; instants are aware datetimes in UTC and end in `_at`; what the service left out
-or answered with null is None, or empty where it is a list. Fields that this release does not know
-are kept in `extra`, under their wire names.
+They say what a document means, never how it is read: `_wire` does that. All values stand on this
+one page, and half of it is their documentation. Names are the service's own, in snake case;
+instants are aware datetimes in UTC and end in `_at`; what the service left out or answered with
+null is None, or empty where it is a list. Fields that this release does not know are kept in
+`extra`, under their wire names.
 """
 
 from __future__ import annotations

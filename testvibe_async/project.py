@@ -404,9 +404,9 @@ class Project:
     ) -> list[Path]:
         """Download the files that a run left, and return their paths, in the service's order.
 
-        Each is written to a temporary file beside its place and moved there when it is whole. A file
-        that exists is downloaded again and replaced, as its size would not prove that it is this
-        run's; give each run a directory of its own. After a lost connection the download continues
+        Each is written to a temporary file beside its place and moved there when it is whole. A
+        file that exists is downloaded again and replaced, as its size would not prove that it is
+        this run's; give each run a directory of its own. After a lost connection the download continues
         where it was cut off if the host can do that, as often as the client's `RetryPolicy` says.
         A link that has expired is renewed.
 

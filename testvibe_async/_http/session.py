@@ -1,7 +1,7 @@
 """One request over HTTP, by aiohttp: it is sent with the key, its response is read to the end.
 
-`send` is the seam: it returns a response, or raises one of our errors, and neither holds the key. It
-never decides when a request is sent, nor whether again; `transport` does.
+`send` is the seam: it returns a response, or raises one of our errors, and neither holds the key.
+It never decides when a request is sent, nor whether again; `transport` does.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ _NEVER_CONNECTED = (
 
 
 class _LostError(aiohttp.ClientError):
-    """A request that may have arrived failed. No retry logic knows this class, so none repeats it."""
+    """A request that may have arrived failed. No retry logic knows this class, or repeats it."""
 
 
 class _SendOnce:
     """The innermost middleware of a request that may act: lets it out once.
 
-    aiohttp repeats PUT and DELETE, which it takes for idempotent, and a middleware of a session that
-    was passed in may repeat anything. A request that provably had no effect may go out again.
+    aiohttp repeats PUT and DELETE, which it takes for idempotent, and a middleware of a session
+    that was passed in may repeat anything. What provably had no effect may go out again.
     """
 
     def __init__(self) -> None:

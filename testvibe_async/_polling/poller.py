@@ -316,7 +316,7 @@ class Poller:
                     raise
 
     async def _poll_by_list(self, call: _ListCall) -> None:
-        """Ask a list about operations, and queue for a read by id those that it does not show as going on."""
+        """Ask a list about operations, and queue those to be read by id that it leaves open."""
         listed = await call.list_polling.poll(call.operations)
         now, at = asyncio.get_running_loop().time(), datetime.now(UTC)
         to_read: Sequence[PolledOperation[Any]] = call.due
