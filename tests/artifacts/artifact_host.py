@@ -52,7 +52,7 @@ class Host:
 
 @asynccontextmanager
 async def host(answer: bytes | Callable[[Request], bytes | None]) -> AsyncGenerator[Host]:
-    """Start a host that answers all requests with these bytes, or with what the function returns."""
+    """Start a host that answers all requests with these bytes, or with those of a function."""
     made = Host(answer if callable(answer) else lambda _: answer)
     async with await asyncio.start_server(made.serve, "127.0.0.1", 0) as server:
         made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -134,7 +134,7 @@ async def test_a_slow_download_does_not_time_out(tmp_path: Path) -> None:
 
 @on_real_time
 async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
-    """A refused connection raises NotSentError, with the error of the operating system as its cause."""
+    """A refused connection raises NotSentError, caused by the error of the system."""
     async with finished_run(tmp_path) as case:
         async with host(b"") as origin:
             case.serve(origin, 1)

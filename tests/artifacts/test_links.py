@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 )
 @on_real_time
 async def test_an_unsafe_link_is_refused(tmp_path: Path, link: str | None) -> None:
-    """A missing link, or one without a valid encrypted address, is refused before anything is sent."""
+    """A missing link, or one without a valid encrypted address, is refused unsent."""
     async with finished_run(tmp_path) as case:
         case.list_as({"path": "a.zip", "url": link and f"{link}?{SECRET}"})
         with pytest.raises(MalformedResponseError, match=r"link.*, at 'a\.zip'") as caught:

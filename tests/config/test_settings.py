@@ -1,4 +1,4 @@
-"""Server, key, project and options: where each is taken from, and what is refused before a request."""
+"""Server, key and options: where each is taken from, and what is refused before a request."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ async def test_a_closed_session_is_refused(emulator: Emulator) -> None:
 async def test_a_session_that_raises_for_status_changes_nothing(
     emulator: Emulator, status: int, kind: type[ResponseError]
 ) -> None:
-    """A passed-in session with raise_for_status still raises the client's errors, with all their fields."""
+    """A session with raise_for_status raises the client's errors, with all their fields."""
     emulator.fail("list_projects", Fault.status(status, retry_after=3))
     async with (
         aiohttp.ClientSession(raise_for_status=True) as session,

@@ -47,7 +47,7 @@ class Traffic:
 
 @pytest.mark.parametrize("slots", [1, 3, 10])
 async def test_no_more_than_allowed_go_at_once(slots: int) -> None:
-    """A throttle lets exactly its number through at once, and the others as soon as one is out."""
+    """A throttle gives exactly its number of slots, and the next as soon as one is free."""
     traffic = Traffic(Throttle(slots))
     await asyncio.gather(*(traffic.pass_through(number) for number in range(12)))
     assert traffic.most == min(slots, 12)

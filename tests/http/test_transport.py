@@ -119,7 +119,7 @@ async def test_a_query_that_utf_8_can_not_carry_is_refused(emulator: Emulator, v
     assert emulator.count() == 0
 
 
-async def test_another_route_is_taken_where_the_client_was_told_so(emulator: Emulator) -> None:
+async def test_another_route_is_taken_where_endpoints_says_so(emulator: Emulator) -> None:
     """An operation whose route is overridden goes there, with its answer read as always."""
     routes = {"list_configs": "GET /projects/{project}/files"}
     async with client_of(emulator, endpoints=routes) as client:

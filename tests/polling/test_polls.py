@@ -156,7 +156,7 @@ class TestLateAnswers:
     async def test_an_older_answer_does_not_supersede(
         self, emulator: Emulator, client: Client, project: Project
     ) -> None:
-        """What was asked before ours was seen, and tells of the one before it, comes too late."""
+        """A late answer that shows the previous generation changes nothing."""
         before = await (await project.generate_feature("Draft"))
         operation = await project.generate_feature("Draft")
         stale = {
@@ -177,10 +177,10 @@ class TestLateAnswers:
         assert (await early).request_id == operation.request_id
         assert (await wait).request_id == operation.request_id
 
-    async def test_a_look_that_fails_after_the_end_was_seen_fails_nobody(
+    async def test_a_poll_that_fails_after_the_end_is_ignored(
         self, emulator: Emulator, client: Client, operation: RunOperation
     ) -> None:
-        """Once it is over, no failure to see it counts."""
+        """A poll that fails after the end was observed returns the outcome."""
         events: list[PollFailed] = []
         object.__setattr__(client._poller._hooks, "on_poll_failed", events.append)
         emulator.fail("get_run", Fault.hang(), times=2)
@@ -211,7 +211,7 @@ class TestLateAnswers:
         assert operations[0].observed_at == seen_at
         await gathering
 
-    async def test_looks_by_hand_that_fail_do_not_slow_a_wait(self, emulator: Emulator) -> None:
+    async def test_failures_of_poll_do_not_slow_a_wait(self, emulator: Emulator) -> None:
         """The intervals of a wait grow with its own failures, not with those of `poll`."""
         async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
             operation = await client.project().run_feature("Checkout")
