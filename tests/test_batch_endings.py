@@ -79,7 +79,7 @@ async def test_a_cancelled_batch_names_what_it_dispatched(
 ) -> None:
     """Cancelling the awaiting task stops the dispatching; `refs` has what is at the service."""
     batch = project.run_features(max_in_flight=3)
-    waiting = asyncio.ensure_future(batch._all())
+    waiting = asyncio.ensure_future(await_batch(batch))
     await asyncio.sleep(5)
     waiting.cancel()
 
@@ -92,7 +92,7 @@ async def test_a_cancelled_batch_names_what_it_dispatched(
 async def test_closing_the_client_ends_the_batch(emulator: Emulator) -> None:
     """Each item that is not over gets a ClientClosedError, with the ref where it has one."""
     client = client_of(emulator)
-    batch = asyncio.ensure_future(client.project().run_features(max_in_flight=5)._all())
+    batch = asyncio.ensure_future(await_batch(client.project().run_features(max_in_flight=5)))
     await asyncio.sleep(5)
     await client.aclose()
 
@@ -283,7 +283,7 @@ async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
     """A second cancellation does not cut off the wait for dispatches under way."""
     emulator.fail("run_feature", Fault.delay(4))
     batch = project.run_features(["Checkout"])
-    waiting = asyncio.ensure_future(_all_of(batch))
+    waiting = asyncio.ensure_future(await_batch(batch))
     for _ in range(2):
         await asyncio.sleep(1)
         waiting.cancel()
@@ -294,7 +294,7 @@ async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
     assert len(emulator.runs) == 1
 
 
-async def _all_of(batch: Batch[Run]) -> list[BatchItem[Run]]:
+async def await_batch(batch: Batch[Run]) -> list[BatchItem[Run]]:
     return await batch
 
 
