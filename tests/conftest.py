@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from testvibe_async import Client
@@ -55,6 +57,18 @@ async def client(emulator: Emulator) -> AsyncGenerator[Client]:
 def project(client: Client) -> Project:
     """The shop project."""
     return client.project()
+
+
+@asynccontextmanager
+async def client_through(
+    middleware: aiohttp.ClientMiddlewareType, emulator: Emulator, **options: Any
+) -> AsyncGenerator[Client]:
+    """Make a client whose session passes every request through a middleware of the test."""
+    async with (
+        aiohttp.ClientSession(middlewares=[middleware]) as session,
+        client_of(emulator, session=session, **options) as client,
+    ):
+        yield client
 
 
 def client_of(emulator: Emulator, **options: Any) -> Client:

@@ -52,7 +52,7 @@ async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project)
 async def test_a_batch_is_opened_before_it_is_iterated_over(
     emulator: Emulator, project: Project
 ) -> None:
-    """Iterating without `async with` is refused: it would run nothing, and say nothing."""
+    """Iterating without `async with` is refused, as it would run nothing."""
     with pytest.raises(ConfigError, match="async with"):
         async for _ in project.run_features(["Checkout"]):
             pass
@@ -90,8 +90,8 @@ async def test_features_by_value(project: Project) -> None:
     assert [item.feature for item in items] == [row.id for row in features]
 
 
-async def test_no_features_are_no_trouble(emulator: Emulator, project: Project) -> None:
-    """A batch of nothing is over at once."""
+async def test_no_features(emulator: Emulator, project: Project) -> None:
+    """A batch without features ends at once."""
     assert await project.run_features([]) == []
     assert emulator.requests == []
 
@@ -137,7 +137,7 @@ async def test_one_that_can_not_start_is_an_item(project: Project) -> None:
 
 
 async def test_one_that_can_not_be_sent_is_an_item(emulator: Emulator, project: Project) -> None:
-    """Where nobody listens each item has the error, and the batch goes on to the end."""
+    """A refused connection is the error of each item, and the batch goes on to the end."""
     await emulator.aclose()
 
     items = await project.run_features(["Checkout", "Returns"])
@@ -246,7 +246,7 @@ async def test_the_number_in_flight_is_checked(project: Project, wrong: Any) -> 
 
 
 async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no error of ours ends the batch with itself, and hangs nobody."""
+    """An unforeseen error is raised by the batch as it is, which hangs no task."""
 
     async def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
@@ -260,7 +260,7 @@ async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.M
 async def test_one_that_is_over_when_it_is_attached(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An operation that is known to be over needs no look."""
+    """An operation that is known to be finished needs no poll."""
 
     def finish(event: Any) -> None:
         emulator.finish_run(event.ref.run_id)
@@ -281,7 +281,7 @@ async def test_one_that_is_over_when_it_is_attached(
 
 @pytest.mark.parametrize("dispatch", ["run_features", "generate_features"])
 def test_one_name_is_not_many_features(dispatch: str) -> None:
-    """A single name is refused: its letters are no features."""
+    """A single name in place of a list is refused."""
     project = Client("http://127.0.0.1:1", api_key="tvb_" + "k" * 43).project("p")
     with pytest.raises(ConfigError, match=r"features must be several, not '15': pass \['15'\]"):
         getattr(project, dispatch)("15")
@@ -291,7 +291,7 @@ def test_one_name_is_not_many_features(dispatch: str) -> None:
 async def test_a_generation_that_a_run_waited_for_is_named(
     emulator: Emulator, project: Project, end: str
 ) -> None:
-    """Whatever ends the batch, the generation that it paid for is in the item and in the refs."""
+    """A generation that a batch dispatched is in the item and the refs, however that ends."""
     emulator.add_feature("Draft", status="draft")
     emulator.fail("run_feature", Fault.delay(10), when=lambda request: "Wish" in request.path)
     emulator.fail("get_run", Fault.status(403))

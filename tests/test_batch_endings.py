@@ -36,7 +36,7 @@ def scenario() -> Scenario:
 
 
 async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Project) -> None:
-    """After the first item nothing new is dispatched, what goes on is named, no look is taken."""
+    """Leaving after the first item dispatches no more, polls no more, and names what goes on."""
     async with project.run_features(max_in_flight=4) as batch:
         async for _ in batch:
             break
@@ -53,7 +53,7 @@ async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Pro
 
 
 async def test_leaving_ends_the_iteration_of_another_task(project: Project) -> None:
-    """A task that waits for the next item hears that the batch was left, though all goes on."""
+    """Leaving a batch ends the iteration of a task that waits for the next item."""
     async with project.run_features(["Checkout"]) as batch:
         other = asyncio.ensure_future(anext(batch))
         await asyncio.sleep(1)
@@ -79,7 +79,7 @@ async def test_a_cancelled_batch_names_what_it_dispatched(
 ) -> None:
     """Cancelling the awaiting task stops the dispatching; `refs` has what is at the service."""
     batch = project.run_features(max_in_flight=3)
-    waiting = asyncio.ensure_future(batch._all())
+    waiting = asyncio.ensure_future(await_batch(batch))
     await asyncio.sleep(5)
     waiting.cancel()
 
@@ -92,7 +92,7 @@ async def test_a_cancelled_batch_names_what_it_dispatched(
 async def test_closing_the_client_ends_the_batch(emulator: Emulator) -> None:
     """Each item that is not over gets a ClientClosedError, with the ref where it has one."""
     client = client_of(emulator)
-    batch = asyncio.ensure_future(client.project().run_features(max_in_flight=5)._all())
+    batch = asyncio.ensure_future(await_batch(client.project().run_features(max_in_flight=5)))
     await asyncio.sleep(5)
     await client.aclose()
 
@@ -102,10 +102,10 @@ async def test_closing_the_client_ends_the_batch(emulator: Emulator) -> None:
     assert sum(item.ref is not None for item in items) == 5
 
 
-async def test_when_the_time_is_over_all_that_is_left_comes_at_once(
+async def test_at_the_timeout_all_remaining_items_come_at_once(
     emulator: Emulator, project: Project
 ) -> None:
-    """What goes on comes with its ref and a time-out, what waits comes as skipped, none is lost."""
+    """At the timeout, what is in flight has its ref and an error, and what waits is skipped."""
     began = now()
     batch = project.run_features(max_in_flight=5, timeout=25)
     items = await batch
@@ -204,7 +204,7 @@ async def test_a_run_that_fails_stops_the_batch_too() -> None:
 async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
     emulator: Emulator, trouble: str
 ) -> None:
-    """A dispatch that waits for its turn, or out a 429, is not sent after the time is over."""
+    """A dispatch that is queued, or waits after a 429, is not sent after the timeout."""
     if trouble == "rest":
         emulator.fail("run_feature", Fault.status(429, retry_after=50))
     async with client_of(emulator, rate_limit=2.0) as client:
@@ -221,7 +221,7 @@ async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
 async def test_what_waits_to_be_sent_when_a_batch_is_left_is_called_back(
     emulator: Emulator,
 ) -> None:
-    """Leaving a batch sends none of the dispatches that wait for their turn."""
+    """Leaving a batch sends none of the queued dispatches."""
     async with client_of(emulator, rate_limit=2.0) as client:
         async with client.project().run_features() as batch:
             await asyncio.sleep(2)
@@ -283,7 +283,7 @@ async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
     """A second cancellation does not cut off the wait for dispatches under way."""
     emulator.fail("run_feature", Fault.delay(4))
     batch = project.run_features(["Checkout"])
-    waiting = asyncio.ensure_future(_all_of(batch))
+    waiting = asyncio.ensure_future(await_batch(batch))
     for _ in range(2):
         await asyncio.sleep(1)
         waiting.cancel()
@@ -294,14 +294,14 @@ async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
     assert len(emulator.runs) == 1
 
 
-async def _all_of(batch: Batch[Run]) -> list[BatchItem[Run]]:
+async def await_batch(batch: Batch[Run]) -> list[BatchItem[Run]]:
     return await batch
 
 
 async def test_what_waits_out_a_conflict_when_the_time_ends_is_not_sent_again(
     emulator: Emulator, project: Project
 ) -> None:
-    """A dispatch that was refused for a generation that nobody sees is not repeated too late."""
+    """A dispatch that met a conflict is not repeated after the timeout."""
     emulator.fail("generate_feature", Fault.status(409))
 
     (item,) = await project.generate_features(
@@ -312,10 +312,10 @@ async def test_what_waits_out_a_conflict_when_the_time_ends_is_not_sent_again(
     assert emulator.count("generate_feature") == 1
 
 
-async def test_no_tests_are_paid_for_once_the_time_is_over(
+async def test_no_generation_is_dispatched_after_the_timeout(
     emulator: Emulator, project: Project
 ) -> None:
-    """A generation that a run needs is called back as the run would be."""
+    """A queued generation that a run needs is not sent after the timeout."""
     emulator.add_feature("Draft", status="draft")
     emulator.fail("generate_feature", Fault.status(429, retry_after=60), times=1)
 
@@ -326,10 +326,10 @@ async def test_no_tests_are_paid_for_once_the_time_is_over(
     assert emulator.generations == {}
 
 
-async def test_a_look_that_hangs_when_the_time_ends_leads_to_no_dispatch(
+async def test_a_poll_that_hangs_at_the_timeout_leads_to_no_dispatch(
     emulator: Emulator, project: Project
 ) -> None:
-    """What waits for an answer before it dispatches is over with the time, and pays nothing."""
+    """A dispatch that waits for a poll before it is not sent after the timeout."""
     emulator.add_feature("Draft", status="draft")
     emulator.fail("get_generation_status", Fault.hang())
 
@@ -341,10 +341,10 @@ async def test_a_look_that_hangs_when_the_time_ends_leads_to_no_dispatch(
     assert emulator.generations == {}
 
 
-async def test_a_conflict_is_told_as_one_when_the_time_ends(
+async def test_a_conflict_before_the_timeout_is_raised_as_one(
     emulator: Emulator, project: Project
 ) -> None:
-    """A 409 that came in time is the item's error, though the look for its ref took too long."""
+    """A 409 before the timeout is the item's error, though the poll for its ref takes longer."""
     async with client_of(emulator) as other:
         await other.project().generate_feature("Checkout")
     emulator.fail("get_generation_status", Fault.hang(), skip=1)

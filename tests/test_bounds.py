@@ -1,6 +1,6 @@
-"""A hostile service: what it sends is an error of ours, soon and in little memory, and no more.
+"""A hostile service: whatever it sends raises an error, soon and in little memory.
 
-Each answer here strikes a plain call, and one look of the poller, which has to go on. Lengths and
+Each answer here meets a plain call, and one poll of a wait, which has to go on. Lengths and
 numbers are those of an attacker who has one connection; time is virtual, so that the bounds of time
 are those that the client sets itself.
 """
@@ -78,7 +78,7 @@ class Service:
     times: int | None
     """How many are; None for all."""
     sent: int = 0
-    heard: int = 0
+    received: int = 0
     """How many were struck."""
     runs: int = 0
     ends_at: float = 0.0
@@ -96,17 +96,17 @@ class Service:
 
     def choose(self, method: str, target: str) -> Answer:
         """Say how a request is answered."""
-        if re.search(self.strikes, target) and self.heard != self.times:
-            self.heard += 1
+        if re.search(self.strikes, target) and self.received != self.times:
+            self.received += 1
             return self.answer
         if method == "POST":
             self.runs += 1
             return document(json.dumps({"runId": self.runs, "featureId": 1}).encode(), status=202)
-        look = re.search(r"/runs/(\d+)$", target)
-        if look is None:
+        poll = re.search(r"/runs/(\d+)$", target)
+        if poll is None:
             return document(b"[]")
         goes_on = {"status": "running", "finishedUtc": None} if now() < self.ends_at else {}
-        return document(run(int(look[1]), **goes_on))
+        return document(run(int(poll[1]), **goes_on))
 
     async def send(self, writer: asyncio.StreamWriter, answer: Answer) -> None:
         """Send until the client has had enough."""
@@ -201,7 +201,7 @@ FLOODS: dict[str, tuple[Answer, type[VibeError]]] = {
     ),
 }
 
-DOCUMENTS: dict[str, bytes] = {
+BODIES: dict[str, bytes] = {
     "lists without end": b"[" * 100_000,
     "objects without end": b'{"a":' * 100_000,
     "lists in lists": b"[" * 100_000 + b"]" * 100_000,
@@ -220,7 +220,7 @@ DOCUMENTS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_a_flood_ends_a_call(flood: str) -> None:
-    """The call ends with an error of ours, within its time-out, and so does what is sent."""
+    """The call raises a VibeError within its timeout, and the sending ends, too."""
     answer, kind = FLOODS[flood]
     async with service(answer, times=None) as (hostile, client):
         async with bounded():
@@ -228,25 +228,25 @@ async def test_a_flood_ends_a_call(flood: str) -> None:
                 await client.list_projects()
         assert type(caught.value) is kind
         assert str(caught.value).isprintable()
-        assert hostile.heard <= 2  # aiohttp itself sends a read again where a connection is lost
+        assert hostile.received <= 2  # aiohttp itself sends a read again where a connection is lost
         assert hostile.sent < 72 * MEBIBYTE
-        hostile.times = hostile.heard
+        hostile.times = hostile.received
         assert await client.list_projects() == []
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-async def test_a_flood_is_one_look_that_failed(flood: str) -> None:
-    """The wait goes on after a look that was flooded, and the next one shows the end."""
+async def test_a_flood_is_one_poll_that_failed(flood: str) -> None:
+    """A wait goes on after a poll that was flooded, and the next poll shows the end."""
     async with service(FLOODS[flood][0], "/runs/1$") as (hostile, client):
         operation = await client.project().run_feature("Checkout")
         assert (await operation.wait(timeout=2 * TIMEOUT)).is_success
-        assert hostile.heard == 1
+        assert hostile.received == 1
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", BODIES)
 async def test_a_hostile_document_is_unreadable(name: str) -> None:
     """The error says in a few printable words what was wrong."""
-    async with service(document(DOCUMENTS[name])) as (_, client):
+    async with service(document(BODIES[name])) as (_, client):
         async with bounded():
             with pytest.raises(MalformedResponseError) as caught:
                 await client.project().get_run(1)
@@ -255,10 +255,10 @@ async def test_a_hostile_document_is_unreadable(name: str) -> None:
         assert await client.list_projects() == []
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", BODIES)
 async def test_a_hostile_refusal_is_a_refusal(name: str) -> None:
     """An error's document may be anything: the status counts, and the words are few."""
-    async with service(document(DOCUMENTS[name], status=400)) as (_, client):
+    async with service(document(BODIES[name], status=400)) as (_, client):
         async with bounded():
             with pytest.raises(ResponseError) as caught:
                 await client.list_projects()
@@ -267,17 +267,17 @@ async def test_a_hostile_refusal_is_a_refusal(name: str) -> None:
         assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-async def test_a_hostile_document_is_one_look_that_failed(name: str) -> None:
-    """The wait goes on after a look that can't be read, and the next one shows the end."""
-    async with service(document(DOCUMENTS[name]), "/runs/1$") as (hostile, client):
+@pytest.mark.parametrize("name", BODIES)
+async def test_a_hostile_document_is_one_poll_that_failed(name: str) -> None:
+    """A wait goes on after a poll that can't be read, and the next poll shows the end."""
+    async with service(document(BODIES[name]), "/runs/1$") as (hostile, client):
         operation = await client.project().run_feature("Checkout")
         assert (await operation.wait(timeout=TIMEOUT)).is_success
-        assert hostile.heard == 1
+        assert hostile.received == 1
 
 
 @pytest.mark.parametrize("rows", [b'{"runId":9,"status":"running"}', b"7", b"{}"])
-async def test_a_list_of_a_million_rows_holds_nobody_up(rows: bytes) -> None:
+async def test_a_list_of_a_million_rows_delays_no_wait(rows: bytes) -> None:
     """Waits that share a list end as they would without it, and it is soon left alone."""
     body = b"[" + b",".join([rows] * 1_000_000) + b"]"
     async with service(document(body), r"/runs\?", times=None) as (hostile, client):
@@ -286,7 +286,7 @@ async def test_a_list_of_a_million_rows_holds_nobody_up(rows: bytes) -> None:
         operations = [await project.run_feature("Checkout") for _ in range(5)]
         outcomes = await client.gather(*operations)
         assert [outcome.run_id for outcome in outcomes] == [1, 2, 3, 4, 5]
-        assert hostile.heard == 1
+        assert hostile.received == 1
         assert now() < TIMEOUT
 
 
@@ -295,35 +295,35 @@ async def test_a_list_of_a_million_rows_holds_nobody_up(rows: bytes) -> None:
     ["31536000", "-1", "nan", "inf", "1e999", "", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"],
     ids=lambda value: value[:10],
 )
-async def test_no_rest_is_longer_than_two_minutes(value: str) -> None:
-    """Whatever a service asks for, the wait goes on within 120 s and a look."""
+async def test_no_pause_is_longer_than_two_minutes(value: str) -> None:
+    """Whatever the Retry-After, the wait goes on within 120 s and one poll."""
     refusal = document(b"{}", f"Retry-After: {value}", status=429)
     async with service(refusal, "/runs/1$") as (hostile, client):
         operation = await client.project().run_feature("Checkout")
         assert (await operation).is_success
-        assert hostile.heard == 1
+        assert hostile.received == 1
         assert now() < 120 + 10
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "1e999", "soon"])
-async def test_a_senseless_rest_is_no_leave_to_send_again(value: str) -> None:
+async def test_an_invalid_retry_after_permits_no_second_post(value: str) -> None:
     """A dispatch is sent again only after a time that the service named."""
     refusal = document(b"{}", f"Retry-After: {value}", status=429)
     async with service(refusal, "/run$", times=None) as (hostile, client):
         with pytest.raises(RateLimitedError):
             await client.project().run_feature("Checkout")
-        assert hostile.heard == 1
+        assert hostile.received == 1
 
 
 async def test_a_service_that_only_redirects_is_an_outage() -> None:
-    """A look is never led elsewhere, and the wait ends when nothing was seen for long."""
+    """A redirect of a poll is not followed, and the wait ends after max_outage."""
     answer = FLOODS["a redirect to itself"][0]
     async with service(answer, "/runs/1$", times=None) as (hostile, client):
         operation = await client.project().run_feature("Checkout")
         with pytest.raises(ObservationError):
             await operation
         assert 300 <= now() < 300 + 2 * TIMEOUT
-        assert hostile.heard < 20
+        assert hostile.received < 20
 
 
 async def test_what_a_terminal_would_obey_is_not_in_a_message() -> None:

@@ -52,7 +52,7 @@ def drop(clients: list[Client]) -> None:
 
 
 class TestClosing:
-    async def test_waits_are_settled_with_the_ref(self, emulator: Emulator) -> None:
+    async def test_waits_end_with_the_ref(self, emulator: Emulator) -> None:
         """Closing ends every wait, iteration and gathering with ClientClosedError and the ref."""
         client = client_of(emulator)
         operation = await client.project().run_feature("Checkout")
@@ -134,8 +134,8 @@ class TestClosing:
         with pytest.raises(ClientClosedError):
             await call
 
-    async def test_a_look_under_way_ends_as_closed(self, emulator: Emulator) -> None:
-        """Waits and polls whose look is under way at the close are settled like all others."""
+    async def test_a_poll_in_progress_ends_as_closed(self, emulator: Emulator) -> None:
+        """Waits and polls whose request is in progress at the close raise ClientClosedError."""
         client = client_of(emulator)
         operation = await client.project().run_feature("Checkout")
         emulator.fail("get_run", Fault.hang())
@@ -150,7 +150,7 @@ class TestClosing:
             operation.ref
         }
 
-    async def test_a_call_that_waits_for_its_turn_ends_as_closed(self, emulator: Emulator) -> None:
+    async def test_a_queued_call_ends_as_closed(self, emulator: Emulator) -> None:
         """A call in the queue of a busy client is not sent after the close."""
         client = client_of(emulator, max_connections=1)
         emulator.fail("list_projects", Fault.hang(), times=1)
@@ -171,10 +171,10 @@ class TestClosing:
     async def test_a_call_that_will_be_sent_again_ends_as_closed(
         self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault
     ) -> None:
-        """Nobody waits out a rest or a pause between attempts of a client that is closed."""
+        """Closing a client ends a pause after a Retry-After and between attempts."""
         monkeypatch.setattr(random, "random", lambda: 1.0)
-        patient = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
-        client = client_of(emulator, retry=patient)
+        slow = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
+        client = client_of(emulator, retry=slow)
         emulator.fail("list_projects", fault)
         call = asyncio.ensure_future(client.list_projects())
         await asyncio.sleep(1)
@@ -186,8 +186,8 @@ class TestClosing:
         assert now() == 1
         assert emulator.count("list_projects") == 1
 
-    async def test_a_call_in_somebody_elses_rest_ends_as_closed(self, emulator: Emulator) -> None:
-        """A call that waits for the end of a rest is told of the close, and is not sent."""
+    async def test_a_call_in_a_pause_of_another_ends_as_closed(self, emulator: Emulator) -> None:
+        """A call that waits for the end of a pause raises ClientClosedError, and is not sent."""
         client = client_of(emulator, retry=RetryPolicy(attempts=1))
         emulator.fail("list_projects", Fault.status(429, retry_after=60))
         with pytest.raises(RateLimitedError):
@@ -256,7 +256,7 @@ class TestTasks:
         assert run.is_finished
 
     async def test_the_poller_leaves_no_task(self, project: Project) -> None:
-        """With nobody waiting there is no task of ours."""
+        """Without a wait the client has no task."""
         await (await project.run_feature("Checkout"))
         await asyncio.sleep(0)
 

@@ -67,7 +67,7 @@ DRAFT = "Checkout with gift card"
 
 
 def closed_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a port without a listener."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -303,7 +303,7 @@ each_kind = pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name_
 
 
 def test_every_class_has_a_case() -> None:
-    """No class of the tree is without a way to raise it, but for those that group others."""
+    """Each class of the tree has a way to raise it, except those that group others."""
     kinds = set(subclasses(VibeError))
     assert kinds == set(CASES) | NEVER_ITSELF
     outcomes = {kind.__name__ for kind in subclasses(OutcomeError)}
@@ -403,7 +403,7 @@ async def test_garbage_holds_no_key_either(emulator: Emulator) -> None:
 
 
 class NoNames(AbstractResolver):
-    """A DNS that knows nobody."""
+    """A DNS that resolves no name."""
 
     async def resolve(
         self,
@@ -444,14 +444,14 @@ async def test_a_wait_that_may_not_see_names_the_operation(emulator: Emulator, s
 
 
 async def test_a_superseded_operation_names_the_newer_one(emulator: Emulator) -> None:
-    """OperationSupersededError tells which generation took the place."""
+    """OperationSupersededError names the generation that superseded it."""
     error = await raised(OperationSupersededError, emulator)
     assert [error.ref.request_id, error.newer_request_id] == list(emulator.generations)
     assert error.newer_request_id in str(error)
 
 
 async def test_the_error_of_a_lost_dispatch_says_what_to_do(emulator: Emulator) -> None:
-    """DispatchUnknownError names what was dispatched, and where to look before doing it again."""
+    """DispatchUnknownError names what was dispatched, and what to check before a second try."""
     error = await raised(DispatchUnknownError, emulator)
     assert (error.project, error.feature, error.method) == (
         emulator.project_id,
@@ -484,7 +484,7 @@ async def test_the_outcome_travels_with_its_error(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("kind", [TransportError, NotSentError, OutcomeUnknownError])
-def test_attempts_are_told_where_there_were_several(kind: type[TransportError]) -> None:
+def test_several_attempts_are_in_the_message(kind: type[TransportError]) -> None:
     """The message counts the attempts from two on."""
     once = kind("lost", method="GET", url="https://h/x")
     assert str(once) == "GET https://h/x: lost"
@@ -492,7 +492,7 @@ def test_attempts_are_told_where_there_were_several(kind: type[TransportError]) 
     assert str(kind("lost", method="GET", url="https://h/x", attempts=3)).endswith("(3 attempts)")
 
 
-async def test_attempts_are_told_in_the_message_of_a_retried_call(emulator: Emulator) -> None:
+async def test_attempts_are_in_the_message_of_a_retried_call(emulator: Emulator) -> None:
     """The error of a call that was tried four times says so, in its attribute and its words."""
     error = await raised(NotSentError, emulator)
     assert error.attempts == 4
@@ -515,7 +515,7 @@ def test_a_note_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["seen in the nightly job"]
 
 
-async def test_cancelling_is_no_error_of_ours(emulator: Emulator) -> None:
+async def test_cancelling_is_no_vibe_error(emulator: Emulator) -> None:
     """A cancelled call raises CancelledError and nothing else."""
     emulator.fail("list_projects", Fault.hang())
     async with client_of(emulator) as client:

@@ -1,4 +1,4 @@
-"""What happened, as hooks and the log tell it."""
+"""Events, as hooks and the log receive them."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_an_event_is_one_line_of_the_log(
     assert record.getMessage().isprintable()
 
 
-def test_an_event_that_nobody_reads_is_not_put_into_words(
+def test_an_event_without_a_reader_is_not_formatted(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Below the level of the log an event costs no text."""
@@ -146,7 +146,7 @@ def test_a_hook_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> N
     assert isinstance(record.exc_info[1], RuntimeError)
 
 
-def test_a_hook_that_raises_cancelled_error_cancels_nobody(
+def test_a_hook_that_raises_cancelled_error_cancels_no_task(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A hook that lets the end of a task of its own out does not end the task that called it."""
@@ -159,7 +159,7 @@ def test_a_hook_that_raises_cancelled_error_cancels_nobody(
 
 
 @pytest.mark.parametrize("hook", [hook.name for hook in fields(Hooks)])
-def test_a_hook_that_nobody_would_await_is_refused(hook: str) -> None:
+def test_an_async_hook_is_refused(hook: str) -> None:
     """An async function is no hook: the error says which, and what to do."""
 
     async def forgotten(_: object) -> None: ...
@@ -179,7 +179,7 @@ def test_a_hook_may_stop_the_program() -> None:
 
 
 def test_an_event_without_a_hook_is_none_of_our_business() -> None:
-    """Without hooks, events are told to nobody and nothing is raised."""
+    """Without hooks an event is dropped without an error."""
     for event, *_ in EVENTS:
         Hooks().emit(event)
 
@@ -209,7 +209,7 @@ async def test_hooks_that_raise_cancelled_error_do_not_break_a_client(emulator: 
         assert (await operation).is_finished
 
 
-async def test_hooks_hear_what_a_run_goes_through(emulator: Emulator) -> None:
+async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
     """From the dispatch to the end, every event comes to its hook, in order."""
     seen: list[Event] = []
     hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), seen.append))

@@ -60,7 +60,7 @@ ERRORS: Mapping[str, type[VibeError]] = {
 """What the words of the matrix mean; `+1` behind one says that the service did act.
 
 `ok` is the outcome asked for, `found` an operation whose dispatch had lost its answer, and that was
-found by looking (`adopted`).
+found by reconciling (`adopted`).
 """
 
 MATRIX = """
@@ -116,7 +116,7 @@ service: shape    | all     | found   | unsure+1 | found    | unseen | ok     | 
 
 It strikes the requests of that column alone: the dispatch, the read by id, the list, the read, the
 download. Two faults have no requests to choose from, and strike all: `refused` and `accept reset`
-(where the look before a generation takes the first). In the column `bare run` the service has none
+(where the poll before a generation takes the first). In the column `bare run` the service has none
 of the lists that are assumed.
 """
 
@@ -126,7 +126,7 @@ REFUSED = None
 TIMES: Mapping[str, int | None] = {"once": 1, "all": None}
 
 MAX_LATE_SECONDS = 20
-"""How long after its end a wait may end: a slow answer is under way, or the rest of a time-out."""
+"""Seconds after its end within which a wait ends: a slow answer, or the remaining timeout."""
 
 AnyFault = NetworkFault | Fault | None
 
@@ -172,8 +172,8 @@ class World:
     """What the client has sent, or tried to."""
     noticed: asyncio.Event
     """Whether one of them got no answer."""
-    told: set[Any]
-    """The operations that the `on_dispatched` hook has told of."""
+    reported: set[Any]
+    """The operations that the `on_dispatched` hook has reported."""
     operations: list[Operation[Any]] = attrs.field(factory=list["Operation[Any]"])
     """Those that the caller has."""
 
@@ -198,14 +198,14 @@ async def a_world(*, lists: bool = True) -> AsyncGenerator[World]:
     )
     requests: list[RequestFinished] = []
     noticed = asyncio.Event()
-    told: set[Any] = set()
+    reported: set[Any] = set()
 
     def take_down(request: RequestFinished) -> None:
         requests.append(request)
         if request.status is None:
             noticed.set()
 
-    hooks = Hooks(on_request=take_down, on_dispatched=lambda event: told.add(event.ref))
+    hooks = Hooks(on_request=take_down, on_dispatched=lambda event: reported.add(event.ref))
     async with AsyncExitStack() as stack:
         emulator = await stack.enter_async_context(Emulator(scenario=scenario, lists=lists))
         emulator.add_feature("Draft", status="draft")
@@ -220,7 +220,7 @@ async def a_world(*, lists: bool = True) -> AsyncGenerator[World]:
         client = await stack.enter_async_context(
             Client(network.url, api_key=emulator.api_key, project=emulator.project_id, hooks=hooks)
         )
-        yield World(emulator, client, network, artifacts, requests, noticed, told)
+        yield World(emulator, client, network, artifacts, requests, noticed, reported)
 
 
 async def run(world: World) -> None:
@@ -357,8 +357,10 @@ def _word(error: VibeError | None, world: World, acted: int) -> str:
 
 
 def _check_that_none_is_lost(world: World, error: VibeError | None) -> None:
-    """Check that the caller has each operation, was told its ref, or knows where to look."""
-    known = {ref.key for ref in world.told} | {operation.ref.key for operation in world.operations}
+    """Check that the caller has each operation, got its ref, or knows where to look it up."""
+    known = {ref.key for ref in world.reported} | {
+        operation.ref.key for operation in world.operations
+    }
     unknown = {ref.feature_id for ref in _all_refs(world) if ref.key not in known}
     if isinstance(error, DispatchUnknownError):
         assert error.project == world.project.id
@@ -367,7 +369,7 @@ def _check_that_none_is_lost(world: World, error: VibeError | None) -> None:
 
 
 async def _check_that_all_end(world: World) -> None:
-    """Check that waiting works once the fault is gone, and tells the documented outcome."""
+    """Check that waiting works once the fault is over, and returns the documented outcome."""
     for operation in world.operations:
         assert (await operation).is_finished
     for ref in _all_refs(world):

@@ -213,7 +213,7 @@ def test_a_generation_that_did_not_fail_is_returned(generation: Generation) -> N
 def test_a_generation_without_tests_is_raised(
     generation: Generation, kind: type[OutcomeError], text: str
 ) -> None:
-    """raise_for_status tells a cancelled generation from one that failed, and holds it."""
+    """raise_for_status distinguishes a cancelled generation from a failed one, and holds it."""
     with pytest.raises(OutcomeError) as caught:
         generation.raise_for_status()
     assert type(caught.value) is kind
@@ -241,7 +241,7 @@ def test_a_value_can_not_be_changed(value: Any) -> None:
 
 
 def test_a_pickled_status_is_the_enum_again() -> None:
-    """An enum is the same member after pickling, so that `is` still tells the truth."""
+    """An enum is the same member after pickling, so that `is` still works."""
     assert pickle.loads(pickle.dumps(PASSED)).status is RunStatus.PASSED
     assert pickle.loads(pickle.dumps(PASSED)).is_success
 
@@ -265,7 +265,7 @@ def test_links_and_long_texts_are_in_no_repr(value: object) -> None:
     assert "needle" not in repr(value)
 
 
-def test_unknown_fields_do_not_tell_values_apart() -> None:
+def test_unknown_fields_do_not_distinguish_values() -> None:
     """Two snapshots that differ in fields unknown to us alone are equal: nothing changed."""
     assert evolve(PASSED, extra={"load": 0.5}) == PASSED
 

@@ -51,9 +51,9 @@ def test_what_became_of_one(verdict: Verdict, item: BatchItem[Run | Generation])
 
 def test_the_name_is_the_best_that_is_known() -> None:
     """The service's own name comes first, then the one known before, then what was asked for."""
-    told = Run(214, RunStatus.PASSED, feature_name="Login")
+    named = Run(214, RunStatus.PASSED, feature_name="Login")
     untold = Run(214, RunStatus.PASSED)
-    assert BatchItem(feature=12, name="login", outcome=told).feature_name == "Login"
+    assert BatchItem(feature=12, name="login", outcome=named).feature_name == "Login"
     assert BatchItem(feature=12, name="login", outcome=untold).feature_name == "login"
     unnamed: BatchItem[Run] = BatchItem(feature=12)
     assert unnamed.feature_name == "12"

@@ -147,9 +147,7 @@ async def test_generate_feature_dispatches_one(emulator: Emulator, project: Proj
     assert emulator.count("generate_feature") == 1
 
 
-async def test_get_generation_status_tells_of_the_latest(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_get_generation_status_shows_the_latest(emulator: Emulator, project: Project) -> None:
     """get_generation_status follows a generation from the warm-up to its end."""
     operation = await project.generate_feature(DRAFT)
     early = await project.get_generation_status(DRAFT)
@@ -267,7 +265,7 @@ async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(digest: Any) -
         assert (request.method, request.path) == ("GET", f"{P}/runs/{operation.run_id}")
 
 
-async def test_diagnose_run_tells_why_it_failed(emulator: Emulator, project: Project) -> None:
+async def test_diagnose_run_says_why_it_failed(emulator: Emulator, project: Project) -> None:
     """diagnose_run returns the verdict, the failures, and what else there is to know."""
     operation = await project.run_feature(GENERATED)
     emulator.finish_run(operation.run_id, "failed")
@@ -375,9 +373,9 @@ async def test_a_conflict_that_hides_the_generation_has_no_ref(
     """GenerationInProgressError is raised also where the generation in flight can't be seen."""
     await client.project().generate_feature(DRAFT)
     emulator.fail("get_generation_status", Fault.status(500))
-    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as impatient:
+    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as other:
         with pytest.raises(GenerationInProgressError) as caught:
-            await impatient.project().generate_feature(DRAFT)
+            await other.project().generate_feature(DRAFT)
     assert caught.value.ref is None
 
 

@@ -43,7 +43,7 @@ async def test_wait_for_generation_of_one_that_is_over_does_not_wait(project: Pr
 async def test_wait_for_generation_of_one_that_is_over_asks_once(
     emulator: Emulator, project: Project
 ) -> None:
-    """wait_for_generation needs one look to see that the latest generation is over."""
+    """wait_for_generation needs one poll for a generation that is over."""
     await project.wait_for_generation(GENERATED)
     assert emulator.count("get_generation_status") == 1
 
@@ -93,7 +93,7 @@ async def test_wait_for_generation_has_one_deadline_for_all_that_it_follows(
 async def test_wait_for_generation_never_returns_one_in_flight(
     emulator: Emulator, project: Project, times: int
 ) -> None:
-    """wait_for_generation does not take looks that failed for the end of the generation."""
+    """wait_for_generation does not take failed polls for the end of the generation."""
     await project.generate_feature(DRAFT)
     emulator.fail("get_generation_status", Fault.status(500), times=times)
     try:
@@ -124,7 +124,7 @@ async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: P
 
 
 async def test_wait_for_run_waits_for_the_end(emulator: Emulator, project: Project) -> None:
-    """wait_for_run returns the outcome once the run is over, whoever dispatched it."""
+    """wait_for_run returns the outcome once the run is over, whichever client dispatched it."""
     async with client_of(emulator) as other:
         operation = await other.project().run_feature(GENERATED)
     run = await project.wait_for_run(operation.run_id)

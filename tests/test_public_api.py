@@ -121,7 +121,7 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_all_that_the_package_imports_is_public() -> None:
-    """The package holds no public name that is not in `__all__`, but for its own modules."""
+    """The package holds no public name that is not in `__all__`, except its own modules."""
     names = {
         name
         for name, value in vars(testvibe_async).items()
@@ -150,8 +150,8 @@ def members(kind: type) -> Iterator[tuple[str, object]]:
         is_shown = not name.startswith("_")
         inner: Any = member.fget if isinstance(member, property) else member
         inner = getattr(inner, "__func__", inner)  # of a class or static method
-        is_ours = inspect.isfunction(inner) and inner.__module__.startswith("testvibe_async")
-        if is_shown and is_ours:
+        is_own = inspect.isfunction(inner) and inner.__module__.startswith("testvibe_async")
+        if is_shown and is_own:
             yield name, inner
 
 
@@ -165,7 +165,7 @@ def test_every_public_thing_is_explained(name: str) -> None:
 
 
 def test_the_check_for_docstrings_sees_methods_and_properties() -> None:
-    """The check above looks at methods, class methods and properties."""
+    """The check above covers methods, class methods and properties."""
     assert {"wait", "poll", "updates", "status"} <= dict(members(testvibe_async.Operation)).keys()
     assert {"to_json", "from_json"} <= dict(members(testvibe_async.Ref)).keys()
 
@@ -199,29 +199,29 @@ def modules_after(statement: str) -> set[str]:
 def test_the_package_alone_imports_nothing() -> None:
     """`import testvibe_async` brings its version and no library: names come when they are used."""
     modules = modules_after("import testvibe_async")
-    ours = {name for name in modules if name.startswith("testvibe_async")}
-    assert ours == {"testvibe_async", *(f"testvibe_async.{name}" for name in UTILITIES)}
+    loaded = {name for name in modules if name.startswith("testvibe_async")}
+    assert loaded == {"testvibe_async", *(f"testvibe_async.{name}" for name in UTILITIES)}
     assert not modules & {"aiohttp", "asyncio", "attrs", "cattrs", "anyio"}
 
 
-def test_each_name_is_where_type_checkers_look_for_it() -> None:
+def test_each_name_is_where_type_checkers_find_it() -> None:
     """The imports that type checkers see, and those that happen at first use, are the same."""
     tree = ast.parse(inspect.getsource(testvibe_async))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    told: dict[str, str] = {}
+    homes: dict[str, str] = {}
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)
         assert node.module is not None
         names = [alias.name for alias in node.names]
         if names == ["*"]:
             names = importlib.import_module(node.module).__all__
-        told |= dict.fromkeys(names, node.module.removeprefix("testvibe_async."))
-    assert told == testvibe_async._HOMES
+        homes |= dict.fromkeys(names, node.module.removeprefix("testvibe_async."))
+    assert homes == testvibe_async._HOMES
     assert dir(testvibe_async) == NAMES
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    """A name that the package does not have is told as for any module."""
+    """A name that the package does not have raises AttributeError, as for any module."""
     with pytest.raises(AttributeError, match=r"module 'testvibe_async' has no attribute 'Clint'"):
         getattr(testvibe_async, "Clint")  # noqa: B009 - type checkers know that it is not there
 

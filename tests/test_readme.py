@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async._wire import endpoints as _endpoints
+from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def test_there_is_a_script_and_there_are_fragments() -> None:
 
 def test_the_table_of_operations_is_the_one_in_force() -> None:
     """Each operation stands in the README with its method, its path and what is assumed of it."""
-    for endpoint in _endpoints.ENDPOINTS.values():
+    for endpoint in ENDPOINTS.values():
         path = re.sub(r"^/projects/{project}/", "…/", endpoint.path)
         row = re.search(
             rf"\| `(?:client|project)\.{endpoint.name}\(.*?\)` "

@@ -217,12 +217,12 @@ async def test_the_time_of_a_ref_may_be_of_any_zone() -> None:
     ],
 )
 def test_a_ref_has_a_key_and_a_name(ref: Ref, key: tuple[object, ...], text: str) -> None:
-    """The key tells an operation from all others of its server; the text is what messages use."""
+    """The key identifies an operation of its server; the text is what messages use."""
     assert ref.key == key
     assert str(ref) == text
 
 
-def test_a_key_does_not_know_who_dispatched() -> None:
+def test_a_key_is_independent_of_the_dispatch() -> None:
     """Two refs of one operation, of which one knows less, have the same key."""
     assert evolve(RUN, dispatched_at=None, feature_id=None).key == RUN.key
     assert evolve(GENERATION, dispatched_at=AT).key == GENERATION.key

@@ -1,10 +1,9 @@
 """The API key is sent in one header to one host, and is to be seen nowhere else.
 
-Not even a part of it: whatever shows eight characters of the key in a row fails. What a server
-repeats of the key is `test_transport`'s matter, and what a link to an artifact holds
-`test_download`'s. Frames of aiohttp hold the headers of a request among their locals, and so does a
-frame of the caller's that made the client: a traceback that shows locals is safe in our own frames
-alone.
+A text fails that holds eight characters of the key in a row. A key that a server repeats is tested
+in `http/test_key`, and the signature of a link in `artifacts/test_host_secrets`. Frames of aiohttp
+hold the headers of a request among their locals, and so does a frame of the caller that made the
+client: a traceback that shows locals is safe in the frames of this package alone.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ async def emulator() -> AsyncGenerator[Emulator]:
 def events(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Every event of the clients that `test_errors` makes."""
     events: list[object] = []
-    heard = partial(client_of, hooks=hooks_into(events))
-    monkeypatch.setattr(test_errors, "client_of", heard)
+    recorded = partial(client_of, hooks=hooks_into(events))
+    monkeypatch.setattr(test_errors, "client_of", recorded)
     return events
 
 
@@ -125,7 +124,7 @@ async def test_whatever_goes_wrong_shows_no_key(
 async def test_whatever_fails_on_the_way_shows_no_key(
     emulator: Emulator, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What aiohttp makes of a broken answer, with the headers that it has, reaches nobody."""
+    """What aiohttp raises for a broken answer, with the headers, is in no error."""
     caplog.set_level(logging.DEBUG)
     emulator.fail("list_projects", getattr(Fault, fault)())
     async with client_of(emulator) as client:
@@ -137,7 +136,7 @@ async def test_whatever_fails_on_the_way_shows_no_key(
 
 
 @pytest.mark.parametrize("kind", OF_REQUESTS, ids=lambda kind: kind.__name__)
-async def test_no_local_of_ours_shows_the_key(emulator: Emulator, kind: type[VibeError]) -> None:
+async def test_no_local_variable_shows_the_key(emulator: Emulator, kind: type[VibeError]) -> None:
     """A traceback that shows locals shows no key in the package's own frames."""
     error = await test_errors.raised(kind, emulator)
     shown = list(own_locals(error))
@@ -180,7 +179,7 @@ async def test_whatever_goes_well_shows_no_key(
 
 
 async def test_the_key_goes_to_the_service_alone(emulator: Emulator, tmp_path: Path) -> None:
-    """It is in one header of each request to the API, and in none to whoever serves artifacts."""
+    """The key is in one header of each request to the API, and in none to an artifact host."""
     async with client_of(emulator) as client:
         operation = await client.project().run_feature("Checkout")
         await operation
@@ -215,7 +214,7 @@ async def test_a_link_to_the_service_itself_brings_no_key(
 
 
 async def test_a_redirect_leaves_the_key_where_it_is(emulator: Emulator) -> None:
-    """Nobody whom a redirect names hears anything, be it in a session that was passed in."""
+    """The target of a redirect gets no request, also through a passed-in session."""
     async with Emulator(api_key=KEY) as elsewhere:
         target = f"{elsewhere.url}/api/v1/ops/projects"
         redirect = Fault.status(307)
@@ -236,9 +235,9 @@ async def test_a_client_that_is_left_open_shows_no_key(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither our warning nor those of aiohttp and asyncio show it."""
-    told: list[str] = []
+    reported: list[str] = []
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: told.append(repr(context)))
+    loop.set_exception_handler(lambda _, context: reported.append(repr(context)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         client = client_of(emulator)
@@ -246,11 +245,11 @@ async def test_a_client_that_is_left_open_shows_no_key(
         del client
         for _ in range(2):  # a warning holds what it warns of
             gc.collect()
-            told += [f"{warning.message} {warning.source!r}" for warning in caught]
+            reported += [f"{warning.message} {warning.source!r}" for warning in caught]
             caught.clear()
-    assert [line for line in told if "Client of" in line]
-    assert [line for line in told if "Unclosed client session" in line]
-    assert not any(map(shows, told))
+    assert [line for line in reported if "Client of" in line]
+    assert [line for line in reported if "Unclosed client session" in line]
+    assert not any(map(shows, reported))
     assert not any(map(shows, texts_of_logs(caplog)))
 
 

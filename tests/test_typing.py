@@ -1,6 +1,6 @@
 """What type checkers know of the public API: mypy and pyright check these lines, pytest runs them.
 
-`assert_type` does nothing at run time, so the tests also look at what came.
+`assert_type` does nothing at run time, so the tests also check the values.
 """
 
 from __future__ import annotations

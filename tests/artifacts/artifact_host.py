@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @define
 class Request:
-    """What the host was asked for."""
+    """A request that the host received."""
 
     target: str
     headers: dict[str, str]
@@ -27,12 +27,12 @@ class Request:
 
 @define
 class Host:
-    """An artifact host that does as it is told: it answers each request, and closes."""
+    """An artifact host that answers each request as scripted, and closes the connection."""
 
     answer: Callable[[Request], bytes | None]
-    """Gives what is sent; None for nothing, with the connection left open."""
+    """Returns the bytes to send; None for nothing, with the connection left open."""
     url: str = ""
-    heard: list[Request] = field(factory=list[Request])
+    requests: list[Request] = field(factory=list[Request])
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
@@ -40,7 +40,7 @@ class Host:
             first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in lines if line)
             request = Request(first.split(" ")[1], headers)
-            self.heard.append(request)
+            self.requests.append(request)
             answer = self.answer(request)
             if answer is None:
                 await reader.read()
@@ -52,7 +52,7 @@ class Host:
 
 @asynccontextmanager
 async def host(answer: bytes | Callable[[Request], bytes | None]) -> AsyncGenerator[Host]:
-    """Start a host that gives this answer to all requests, or what the function returns."""
+    """Start a host that answers all requests with these bytes, or with those of a function."""
     made = Host(answer if callable(answer) else lambda _: answer)
     async with await asyncio.start_server(made.serve, "127.0.0.1", 0) as server:
         made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -67,7 +67,7 @@ def http(status: int, body: bytes, *lines: str, length: int | None = None) -> by
 
 
 def chunked(body: bytes) -> bytes:
-    """Return an answer that does not tell its length before its end."""
+    """Return an answer without a Content-Length."""
     head = b"HTTP/1.1 200 X\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
 

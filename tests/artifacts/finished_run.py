@@ -46,7 +46,7 @@ CONTENT = bytes(range(256)) * 4_000
 
 
 def on_real_time(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Run a test on an ordinary event loop, and see to it that no task is left."""
+    """Run a test on an ordinary event loop, and check that no task is left."""
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -70,12 +70,12 @@ class Case:
     directory: Path
 
     def list_as(self, *rows: dict[str, Any]) -> None:
-        """Let the service tell of these artifacts and no others."""
+        """Let the service list these artifacts and no others."""
         plain = {"kind": "trace", "size": None, "url": None}
         self.emulator.fail("get_run_artifacts", Fault.edit(lambda _: [plain | r for r in rows]))
 
     def serve(self, origin: Host, size: int | None, *paths: str) -> None:
-        """Let the service tell of artifacts on a host, all of one size."""
+        """Let the service list artifacts on a host, all of one size."""
         paths = paths or ("a.zip",)
         self.list_as(
             *(
@@ -116,7 +116,7 @@ def entries(directory: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what a thread or a socket brings about."""
+    """Wait for an effect of a thread or a socket."""
     while not condition():  # noqa: ASYNC110 - neither can set an event of this loop
         await asyncio.sleep(0.001)
 

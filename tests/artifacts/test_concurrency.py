@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("at_once", "most"), [(1, 1), (3, 3), (4, 4), (99, 10)])
 @on_real_time
-async def test_no_more_than_allowed_are_under_way(tmp_path: Path, at_once: int, most: int) -> None:
+async def test_downloads_at_once_are_bounded(tmp_path: Path, at_once: int, most: int) -> None:
     """max_at_once bounds how many are downloaded at once, and that many are."""
     waiting = 0
     seen = 0
@@ -66,29 +66,29 @@ async def test_no_more_than_allowed_are_under_way(tmp_path: Path, at_once: int, 
 
 @on_real_time
 async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
-    """It is raised bare, what was whole by then stays, and what was not leaves nothing."""
+    """The first error is raised bare; files that were complete stay, and others leave nothing."""
 
     def answer(request: Request) -> bytes | None:
         if request.target.startswith("/0"):
             return http(200, b"x")
         if request.target.startswith("/2"):
             return None
-        hangs = any(request.target.startswith("/2") for request in origin.heard)
+        hangs = any(request.target.startswith("/2") for request in origin.requests)
         return http(400 if hangs else 503, b"")
 
-    patient = RetryPolicy(attempts=10_000, base_delay=0)
-    async with finished_run(tmp_path, retry=patient) as case, host(answer) as origin:
-        case.serve(origin, 1, "whole", "fails", "hangs", "never begun")
+    many_attempts = RetryPolicy(attempts=10_000, base_delay=0)
+    async with finished_run(tmp_path, retry=many_attempts) as case, host(answer) as origin:
+        case.serve(origin, 1, "whole", "fails", "hangs", "never started")
         with pytest.raises(ResponseError) as caught:
             await case.download(max_at_once=2)
         assert caught.value.status == 400
         assert case.files() == {"whole": b"x"}
-        assert not any(request.target.startswith("/3") for request in origin.heard)
+        assert not any(request.target.startswith("/3") for request in origin.requests)
 
 
 @on_real_time
 async def test_of_several_failures_one_is_raised(tmp_path: Path) -> None:
-    """However many fail at the same moment, the caller gets one of our errors and no group."""
+    """Several simultaneous failures raise one VibeError and no exception group."""
     async with finished_run(tmp_path) as case, host(http(400, b"")) as origin:
         case.serve(origin, 1, *(f"{number}.zip" for number in range(20)))
         with pytest.raises(ResponseError):
@@ -132,7 +132,7 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
         async with host(answer) as origin:
             case.serve(origin, 1, "whole", "hangs", "too")
             task = asyncio.create_task(case.download())
-            await until(lambda: len(origin.heard) == 3 and "whole" in case.files())
+            await until(lambda: len(origin.requests) == 3 and "whole" in case.files())
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -140,8 +140,8 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
 
 
 @on_real_time
-async def test_a_time_out_of_the_callers_is_the_callers(tmp_path: Path) -> None:
-    """`asyncio.timeout` and `anyio.fail_after` around a download do what they say."""
+async def test_a_timeout_around_a_download(tmp_path: Path) -> None:
+    """`asyncio.timeout` and `anyio.fail_after` work around a download."""
     async with finished_run(tmp_path) as case, host(lambda _: None) as origin:
         case.serve(origin, 1)
         with pytest.raises(TimeoutError):
@@ -150,7 +150,7 @@ async def test_a_time_out_of_the_callers_is_the_callers(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError), anyio.fail_after(0.1):
             await case.download()
         assert case.files() == {}
-        assert len(origin.heard) == 2
+        assert len(origin.requests) == 2
 
 
 @pytest.mark.parametrize("step", ["open", "_write", "_finish", "discard"])
@@ -159,12 +159,12 @@ async def test_a_time_out_of_the_callers_is_the_callers(tmp_path: Path) -> None:
 async def test_a_cancellation_waits_for_the_disk(
     tmp_path: Path, step: str, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that is at work is not left alone with a file that is being taken away."""
-    begun, go_on = threading.Event(), threading.Event()
+    """A cancelled download waits for its thread before it removes the file."""
+    started, go_on = threading.Event(), threading.Event()
     whole = getattr(PartFile, step)
 
     def slow(part: object) -> None:
-        begun.set()
+        started.set()
         go_on.wait(10)
         whole(part)
 
@@ -172,7 +172,7 @@ async def test_a_cancellation_waits_for_the_disk(
     async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
         case.serve(origin, len(CONTENT))
         task = asyncio.create_task(case.download())
-        await until(begun.is_set)
+        await until(started.is_set)
         for _ in range(times):
             task.cancel()
             await asyncio.sleep(0.01)
@@ -185,19 +185,19 @@ async def test_a_cancellation_waits_for_the_disk(
 
 
 @on_real_time
-async def test_a_cancellation_comes_before_what_the_disk_says() -> None:
-    """A task that is cancelled while a thread fails is cancelled; the failure makes no noise."""
-    begun, go_on = threading.Event(), threading.Event()
+async def test_a_cancellation_wins_over_an_error_of_the_disk() -> None:
+    """A task that is cancelled while its thread fails is cancelled, and logs nothing."""
+    started, go_on = threading.Event(), threading.Event()
 
     def fail() -> None:
-        begun.set()
+        started.set()
         go_on.wait(10)
         raise OSError
 
-    noise: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     task = asyncio.create_task(in_thread(fail))
-    await until(begun.is_set)
+    await until(started.is_set)
     task.cancel()
     await asyncio.sleep(0)
     go_on.set()
@@ -205,12 +205,12 @@ async def test_a_cancellation_comes_before_what_the_disk_says() -> None:
     assert task.cancelled()
     del task
     gc.collect()
-    assert noise == []
+    assert reported == []
 
 
 @on_real_time
 async def test_a_cancelled_scope_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a thread is at work in a scope that was cancelled, the event loop can rest."""
+    """While a thread is at work in a scope that was cancelled, the event loop stays idle."""
     go_on = threading.Event()
     waits = 0
     wait = asyncio.wait
@@ -234,7 +234,7 @@ async def test_closing_the_client_ends_downloads(tmp_path: Path) -> None:
     async with finished_run(tmp_path) as case, host(lambda _: None) as origin:
         case.serve(origin, 1)
         task = asyncio.create_task(case.download())
-        await until(lambda: bool(origin.heard))
+        await until(lambda: bool(origin.requests))
         await case.client.aclose()
         with pytest.raises(ClientClosedError):
             await task
@@ -245,7 +245,7 @@ async def test_closing_the_client_ends_downloads(tmp_path: Path) -> None:
 
 @on_real_time
 async def test_closing_the_client_ends_a_pause(tmp_path: Path) -> None:
-    """A download that waits for its next attempt hears of the close at once."""
+    """Closing the client ends a download that waits for its next attempt."""
     async with AsyncExitStack() as stack:
         retrying = asyncio.Event()
         hooks = Hooks(on_retry=lambda _: retrying.set())
@@ -262,7 +262,7 @@ async def test_closing_the_client_ends_a_pause(tmp_path: Path) -> None:
 async def test_a_download_that_begins_after_the_close_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file whose turn comes when the client is closed already is not asked for."""
+    """A file that is still queued when the client closes is not requested."""
     async with finished_run(tmp_path) as case:
         fetch = _Downloads.fetch
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @on_real_time
-async def test_whatever_a_path_holds_its_file_stays_inside(tmp_path: Path) -> None:
+async def test_every_path_stays_inside_the_directory(tmp_path: Path) -> None:
     """No path leads out of the directory, and no artifact takes another's place."""
     paths = ["../out", "/etc/out", "..\\out", "C:\\out", "A.png", "a.png", "a.png", "d", "d/e"]
     paths += ["\0", "\ud800", "", "con", "x" * 10_000, ".git/config", "a/../../out"]
@@ -65,7 +65,7 @@ async def test_a_directory_that_is_a_symbolic_link_is_not_followed(
 
 @on_real_time
 async def test_a_junction_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Windows has for a link between directories counts as one."""
+    """A junction of Windows counts as a link."""
     monkeypatch.setattr("testvibe_async._artifacts.part_file._MOUNT_POINT", 0)
     async with finished_run(tmp_path) as case:
         (case.directory / "trace").mkdir(parents=True)
@@ -76,7 +76,7 @@ async def test_a_junction_is_not_followed(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
 @on_real_time
 async def test_a_link_in_a_files_place_is_replaced(tmp_path: Path, make: str) -> None:
-    """What a link names is left alone: the artifact takes the place of the link itself."""
+    """An artifact replaces a link in its place, not the file that the link names."""
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
     async with finished_run(tmp_path) as case, host(http(200, b"x")) as origin:
@@ -91,7 +91,7 @@ async def test_a_link_in_a_files_place_is_replaced(tmp_path: Path, make: str) ->
 
 @on_real_time
 async def test_the_directory_itself_may_be_a_link(tmp_path: Path) -> None:
-    """Where the caller puts the files is the caller's own choice."""
+    """A link as the download directory is followed."""
     (tmp_path / "real").mkdir()
     (tmp_path / "artifacts").symlink_to(tmp_path / "real")
     async with finished_run(tmp_path) as case:
@@ -111,7 +111,7 @@ async def test_a_file_in_the_directorys_place_is_an_error(tmp_path: Path) -> Non
 
 @on_real_time
 async def test_a_directory_in_a_files_place_is_an_error(tmp_path: Path) -> None:
-    """It stays, and so does what is in it."""
+    """A directory in a file's place stays, with its content."""
     async with finished_run(tmp_path) as case:
         (case.directory / PATHS[0] / "precious").mkdir(parents=True)
         with pytest.raises(OSError, match=re.escape(PATHS[0])):
@@ -125,7 +125,7 @@ async def test_a_directory_in_a_files_place_is_an_error(tmp_path: Path) -> None:
 async def test_a_full_disk_is_an_error_of_the_operating_system(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is raised as it is, the connection is not taken for lost, and nothing is left."""
+    """An error of the disk is raised as it is, without a retry, and leaves no file."""
 
     def fail(_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -137,14 +137,14 @@ async def test_a_full_disk_is_an_error_of_the_operating_system(
             await case.download()
         assert caught.value.errno == errno.ENOSPC
         assert case.files() == {}
-        assert len(origin.heard) == (step != "open")
+        assert len(origin.requests) == (step != "open")
 
 
 @on_real_time
-async def test_an_error_in_taking_a_file_away_hides_no_other(
+async def test_an_error_in_removing_a_file_hides_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What went wrong first is what is raised."""
+    """The first error is raised, not that of the removal."""
 
     def refuse(_: object) -> None:
         raise PermissionError

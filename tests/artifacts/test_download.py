@@ -80,7 +80,7 @@ async def test_kinds_choose_what_is_downloaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "named"),
     [
         ({"kinds": "trace"}, "{'trace'}"),
         ({"max_at_once": 0}, "max_at_once"),
@@ -89,18 +89,18 @@ async def test_kinds_choose_what_is_downloaded(tmp_path: Path) -> None:
 )
 @on_real_time
 async def test_arguments_are_checked_before_anything_is_sent(
-    tmp_path: Path, options: dict[str, Any], told: str
+    tmp_path: Path, options: dict[str, Any], named: str
 ) -> None:
     """A single kind, no downloads at once or an async hook is a ConfigError that says which."""
     async with finished_run(tmp_path) as case:
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=named):
             await case.download(**options)
         assert case.emulator.count("get_run_artifacts") == 0
 
 
 @on_real_time
 async def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
-    """The same name and the same size prove nothing: another run's file gives way to this one's."""
+    """An existing file of the same name and size is replaced."""
     async with finished_run(tmp_path) as case, host(http(200, b"new")) as origin:
         case.serve(origin, 3)
         case.directory.mkdir()
@@ -112,7 +112,7 @@ async def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, None])
 @on_real_time
 async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None:
-    """Zero bytes are a size like any other."""
+    """A file of zero bytes is downloaded like any other."""
     async with finished_run(tmp_path) as case, host(http(200, b"")) as origin:
         case.serve(origin, size)
         await case.download()
@@ -120,7 +120,7 @@ async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (http(200, b"x" * 99), "99 in place of 100"),
         (http(200, b"x" * 101), "101 in place of 100"),
@@ -132,9 +132,9 @@ async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None
 )
 @on_real_time
 async def test_a_wrong_size_is_an_error(
-    tmp_path: Path, answer: bytes, told: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, answer: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of another size than the service told is not kept, and nothing beyond is written."""
+    """A file of another size than declared is not kept, and nothing beyond it is written."""
     written: list[int] = []
 
     def write(part: Any) -> None:
@@ -143,17 +143,17 @@ async def test_a_wrong_size_is_an_error(
     monkeypatch.setattr(PartFile, "_write", write)
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, 100)
-        with pytest.raises(MalformedResponseError, match=told) as caught:
+        with pytest.raises(MalformedResponseError, match=message) as caught:
             await case.download()
         assert caught.value.status == 200
         assert case.files() == {}
-        assert len(origin.heard) == 1
+        assert len(origin.requests) == 1
     assert written == []
 
 
 @on_real_time
 async def test_a_part_that_is_too_short_is_an_error(tmp_path: Path) -> None:
-    """Also the rest of a file must come up to its size."""
+    """A resumed file must have its declared size, too."""
 
     def answer(request: Request) -> bytes:
         if not request.start:
@@ -169,8 +169,8 @@ async def test_a_part_that_is_too_short_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [http(200, CONTENT), chunked(CONTENT)])
 @on_real_time
-async def test_a_size_that_is_not_told_is_what_comes(tmp_path: Path, answer: bytes) -> None:
-    """Without a declared size the host's own word counts, or else the end."""
+async def test_an_undeclared_size_is_accepted(tmp_path: Path, answer: bytes) -> None:
+    """Without a declared size the host's Content-Length counts, or else the end of the body."""
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, None)
         await case.download()
@@ -179,10 +179,10 @@ async def test_a_size_that_is_not_told_is_what_comes(tmp_path: Path, answer: byt
 
 @pytest.mark.parametrize("answer", [http(200, b"x" * 101), chunked(b"x" * 101)])
 @on_real_time
-async def test_a_size_that_is_not_told_has_a_bound(
+async def test_an_undeclared_size_is_bounded(
     tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a declared size there is a most that is taken, so that no host fills the disk."""
+    """Without a declared size a file is bounded, so that no host fills the disk."""
     monkeypatch.setattr("testvibe_async._artifacts.transfer.MAX_UNDECLARED_BYTES", 100)
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, None)
@@ -193,7 +193,7 @@ async def test_a_size_that_is_not_told_has_a_bound(
 
 
 @on_real_time
-async def test_progress_is_told_in_blocks(tmp_path: Path) -> None:
+async def test_progress_is_reported_in_blocks(tmp_path: Path) -> None:
     """It grows block by block, and is finished when the file is in its place."""
     seen: list[DownloadProgress] = []
 
@@ -216,8 +216,8 @@ async def test_progress_is_told_in_blocks(tmp_path: Path) -> None:
 
 
 @on_real_time
-async def test_an_error_of_the_callers_function_is_the_callers(tmp_path: Path) -> None:
-    """What `on_progress` raises ends the downloads, and comes out as it is."""
+async def test_an_error_of_on_progress_is_raised(tmp_path: Path) -> None:
+    """An error of `on_progress` ends the downloads, and is raised as it is."""
 
     def fail(_: object) -> None:
         raise LookupError

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     ids=["reset", "truncated", "hang", "500", "503", "429"],
 )
 @on_real_time
-async def test_a_failure_that_passes_is_overcome(tmp_path: Path, fault: Fault) -> None:
+async def test_a_failure_that_passes_is_retried(tmp_path: Path, fault: Fault) -> None:
     """A download that fails on the way is repeated, as reads are."""
     async with finished_run(tmp_path, timeout=0.3) as case:
         case.emulator.fail("download", fault, times=3)
@@ -59,22 +59,22 @@ async def test_a_failure_that_passes_is_overcome(tmp_path: Path, fault: Fault) -
 
 
 @on_real_time
-async def test_a_host_is_given_the_time_that_it_asks_for(
+async def test_retry_after_of_a_host_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`Retry-After` of an artifact host is how long the pause is, in fact as it is told."""
-    told: list[float] = []
+    """`Retry-After` of an artifact host is the pause, as it was and as it was reported."""
+    reported: list[float] = []
     paused: list[float] = []
 
     async def pause(seconds: float) -> None:
         paused.append(seconds)
 
-    hooks = Hooks(on_retry=lambda event: told.append(event.delay))
+    hooks = Hooks(on_retry=lambda event: reported.append(event.delay))
     async with finished_run(tmp_path, hooks=hooks) as case:
         monkeypatch.setattr(case.client._services.downloader._host, "_sleep", pause)
         case.emulator.fail("download", Fault.status(503, retry_after=7), times=1)
         await case.download(kinds={"trace"})
-    assert told == paused == [7.0]
+    assert reported == paused == [7.0]
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ async def test_a_host_is_given_the_time_that_it_asks_for(
     ids=["reset", "truncated", "hang", "garbage", "500", "503", "429", "400", "204", "206", "416"],
 )
 @on_real_time
-async def test_a_failure_that_stays_is_an_error_of_ours(
+async def test_a_failure_that_stays_is_raised(
     tmp_path: Path, fault: Fault, kind: type[VibeError], sent: int
 ) -> None:
-    """Each fault is its own error, after the attempts that the policy grants; nothing is left."""
+    """Each fault raises its own error after the attempts of the policy, and leaves no file."""
     async with finished_run(tmp_path, timeout=0.3) as case:
         case.emulator.fail("download", fault)
         with pytest.raises(VibeError) as caught:
@@ -111,8 +111,8 @@ async def test_a_failure_that_stays_is_an_error_of_ours(
 
 
 @on_real_time
-async def test_a_slow_download_is_none_that_hangs(tmp_path: Path) -> None:
-    """The time-out is for silence: a download that goes on may take as long as it takes."""
+async def test_a_slow_download_does_not_time_out(tmp_path: Path) -> None:
+    """The timeout bounds the silence: a download that makes progress may take longer."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -134,7 +134,7 @@ async def test_a_slow_download_is_none_that_hangs(tmp_path: Path) -> None:
 
 @on_real_time
 async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
-    """Where nobody listens the error says so, with the cause of the operating system."""
+    """A refused connection raises NotSentError, caused by the error of the system."""
     async with finished_run(tmp_path) as case:
         async with host(b"") as origin:
             case.serve(origin, 1)
@@ -145,7 +145,7 @@ async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
 
 @on_real_time
 async def test_a_host_without_a_name(tmp_path: Path) -> None:
-    """A name that no system can look up is an error of ours, too."""
+    """A host name that can't be resolved raises NotSentError."""
     async with finished_run(tmp_path) as case:
         case.list_as({"path": "a", "url": f"https://{'x' * 70}..example/?{SECRET}"})
         with pytest.raises(NotSentError):
@@ -156,7 +156,7 @@ async def test_a_host_without_a_name(tmp_path: Path) -> None:
 async def test_a_host_that_does_not_take_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that is not made in time was not made, and the link is not in the error."""
+    """A connection that is not made in time raises NotSentError, without the link."""
     async with finished_run(tmp_path, timeout=0.2) as case:
         case.list_as({"path": "a", "url": f"http://127.0.0.1:9/x?{SECRET}"})
 
@@ -172,7 +172,7 @@ async def test_a_host_that_does_not_take_the_connection(
 
 @on_real_time
 async def test_a_chunk_that_can_not_be_read_is_a_connection_lost(tmp_path: Path) -> None:
-    """aiohttp tells nobody of such a chunk; the download ends after its time-out all the same."""
+    """A malformed chunk, which aiohttp does not report, ends the download after its timeout."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -196,8 +196,8 @@ async def test_a_chunk_that_can_not_be_read_is_a_connection_lost(tmp_path: Path)
 
 
 @on_real_time
-async def test_interim_answers_without_end_are_no_answer(tmp_path: Path) -> None:
-    """A host that always says that it goes on is given up after the time-out."""
+async def test_endless_interim_answers_time_out(tmp_path: Path) -> None:
+    """A host that sends only 100 Continue is given up after the timeout."""
 
     is_over = asyncio.Event()
 

@@ -51,18 +51,18 @@ async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
 
 @on_real_time
 async def test_a_host_sets_no_cookies(tmp_path: Path) -> None:
-    """What one answer sets is not sent with the next request."""
+    """A cookie that an answer sets is not sent with the next request."""
     answer = http(200, b"x", "Set-Cookie: session=one; Path=/")
     async with finished_run(tmp_path) as case, host(answer) as origin:
         origin.url = origin.url.replace("127.0.0.1", "localhost")  # an address has no cookies
         case.serve(origin, 1, "a", "b")
         await case.download(max_at_once=1)
-        assert ["cookie" in request.headers for request in origin.heard] == [False, False]
+        assert ["cookie" in request.headers for request in origin.requests] == [False, False]
 
 
 @on_real_time
-async def test_a_file_is_kept_as_its_host_has_it(tmp_path: Path) -> None:
-    """What is stored compressed stays so: it has the size that the service tells."""
+async def test_a_compressed_file_is_kept_as_it_is(tmp_path: Path) -> None:
+    """A file that is stored compressed stays so, with the size that the service declares."""
     content = gzip.compress(b"x" * 1000)
     answer = http(200, content, "Content-Encoding: gzip")
     async with finished_run(tmp_path) as case, host(answer) as origin:
@@ -74,7 +74,7 @@ async def test_a_file_is_kept_as_its_host_has_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @on_real_time
 async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
-    """A host that sends us elsewhere is an error that says so; nobody goes there."""
+    """A redirect of the host raises an error that says so, and is not followed."""
     async with finished_run(tmp_path) as case, host(http(200, b"x")) as elsewhere:
         redirect = http(status, b"", f"Location: {elsewhere.url}/?{SECRET}")
         async with host(redirect) as origin:
@@ -82,7 +82,7 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
             with pytest.raises(ResponseError, match="not followed") as caught:
                 await case.download()
         assert caught.value.status == status
-        assert elsewhere.heard == []
+        assert elsewhere.requests == []
         assert case.files() == {}
 
 
@@ -101,10 +101,10 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
     ],
 )
 @on_real_time
-async def test_a_signature_is_never_told(
+async def test_a_signature_is_never_shown(
     tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A link's query is in no message, traceback, event or log, even where the host tells it."""
+    """A link's query is in no message, traceback, event or log, even where the host repeats it."""
     caplog.set_level(logging.DEBUG)
     seen: list[Any] = []
     hooks = Hooks(on_request=seen.append, on_retry=seen.append)
@@ -112,15 +112,15 @@ async def test_a_signature_is_never_told(
         case.serve(origin, 2)
         with pytest.raises(VibeError) as caught:
             await case.download(on_progress=seen.append)
-        assert origin.heard
-        assert SECRET in origin.heard[0].target
-        told = [*traceback.format_exception(caught.value), repr(caught.value), str(seen)]
-        assert "TheSignature" not in "".join([*told, caplog.text])
+        assert origin.requests
+        assert SECRET in origin.requests[0].target
+        shown = [*traceback.format_exception(caught.value), repr(caught.value), str(seen)]
+        assert "TheSignature" not in "".join([*shown, caplog.text])
         assert repr(vars(caught.value)).count(f"{origin.url}/0") == 1
 
 
 @on_real_time
-async def test_hooks_hear_of_downloads(tmp_path: Path) -> None:
+async def test_downloads_are_reported_to_hooks(tmp_path: Path) -> None:
     """Every request to the host is an event, and so is every retry."""
     seen: list[RequestFinished | RetryScheduled] = []
     hooks = Hooks(on_request=seen.append, on_retry=seen.append)

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     ],
 )
 @on_real_time
-async def test_a_link_that_leads_nowhere_good_is_refused(tmp_path: Path, link: str | None) -> None:
-    """No link, no address, or one that would fetch the file unencrypted: nothing is sent."""
+async def test_an_unsafe_link_is_refused(tmp_path: Path, link: str | None) -> None:
+    """A missing link, or one without a valid encrypted address, is refused unsent."""
     async with finished_run(tmp_path) as case:
         case.list_as({"path": "a.zip", "url": link and f"{link}?{SECRET}"})
         with pytest.raises(MalformedResponseError, match=r"link.*, at 'a\.zip'") as caught:
@@ -90,12 +90,12 @@ async def test_a_link_is_as_encrypted_as_the_service(
 
 @on_real_time
 async def test_a_link_is_sent_as_it_is(tmp_path: Path) -> None:
-    """A signature holds only for the very characters of its link, however they are encoded."""
+    """A link is sent with its characters unchanged, as its signature demands."""
     path = "/a%2fb%7E+c/%C3%BC?x=%2B%2f&sig=a+b%20c=&y=~"
     async with finished_run(tmp_path) as case, host(http(200, b"x")) as origin:
         case.list_as({"path": "a", "url": origin.url + path})
         await case.download()
-        assert [request.target for request in origin.heard] == [path]
+        assert [request.target for request in origin.requests] == [path]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
@@ -120,7 +120,7 @@ async def test_a_link_that_has_expired_is_fetched_anew(tmp_path: Path, status: i
 
 @on_real_time
 async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
-    """Links that were good when the download began, and are not when it goes on, do no harm."""
+    """Links that expire during a download are renewed."""
     clock = [0.0]
     async with Emulator(shop=False, clock=lambda: clock[0], link_lifetime=60) as emulator:
         emulator.add_feature("F", "Feature: F\n  Scenario: Locked out\n")
@@ -150,7 +150,7 @@ async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
 async def test_a_link_that_is_always_refused_is_an_error(
     tmp_path: Path, status: int, kind: type[ResponseError]
 ) -> None:
-    """After three new links the answer is believed. It says nothing about the API key."""
+    """After three new links a refusal is raised, and not as one of the API key."""
     async with finished_run(tmp_path) as case:
         case.emulator.fail("download", Fault.status(status))
         with pytest.raises(ResponseError, match="refuses the link") as caught:
@@ -162,8 +162,8 @@ async def test_a_link_that_is_always_refused_is_an_error(
 
 
 @on_real_time
-async def test_an_artifact_that_is_gone_is_refused_for_good(tmp_path: Path) -> None:
-    """Where the service no longer lists it, its old link is tried, and what comes is the error."""
+async def test_an_artifact_that_is_no_longer_listed_is_refused(tmp_path: Path) -> None:
+    """An artifact that is no longer listed is tried with its old link, whose error is raised."""
     async with finished_run(tmp_path) as case:
         case.emulator.fail("download", Fault.status(404))
         nothing: list[object] = []
@@ -173,8 +173,8 @@ async def test_an_artifact_that_is_gone_is_refused_for_good(tmp_path: Path) -> N
 
 
 @on_real_time
-async def test_the_services_own_refusal_is_raised_as_it_is(tmp_path: Path) -> None:
-    """Where new links can't be had, the caller hears why."""
+async def test_a_refusal_of_new_links_is_raised(tmp_path: Path) -> None:
+    """An error of the service while fetching new links is raised."""
     async with finished_run(tmp_path) as case:
         case.emulator.fail("download", Fault.status(403))
         case.emulator.fail("get_run_artifacts", Fault.status(404), skip=1)

@@ -152,7 +152,7 @@ def test_a_hostile_path_becomes_a_name(path: str, safe: str) -> None:
 
 
 def test_a_name_that_is_too_long_keeps_its_extension() -> None:
-    """Ten thousand characters are cut to 255 bytes, with a hash that tells them from others."""
+    """Ten thousand characters are cut to 255 bytes, with a hash that distinguishes them."""
     first, second = safe_paths(["x" * 10_000 + ".png", "x" * 10_001 + ".png"])
     assert len(first) == len(second) == MAX_SEGMENT_BYTES
     assert first.startswith("xxx")
@@ -177,7 +177,7 @@ def test_a_long_end_is_no_extension(name: str) -> None:
 
 @pytest.mark.parametrize("path", ["a/" * 5_000 + "x.png", "ロ/" * 150 + "x.png"])
 def test_a_path_that_is_too_long_keeps_its_name(path: str) -> None:
-    """Of a path of too many directories the name is left, in one that bears the path's hash."""
+    """A path of too many directories becomes its name in one directory named by the path's hash."""
     directory, name = one(path).split("/")
     assert len(directory) == 8
     assert name == "x.png"
@@ -196,7 +196,7 @@ def test_a_file_and_a_directory_of_one_name_both_survive() -> None:
     assert safe_paths(["a/b", "a", "a/b/c"]) == ["a/b", "a-2", "a/b-2/c"]
 
 
-def test_a_long_list_of_equal_paths_is_told_apart() -> None:
+def test_a_long_list_of_equal_paths_is_distinguished() -> None:
     """Ten thousand paths that are all the same get a number each."""
     safe = safe_paths(["a", *["a/b"] * 5_000, *["a"] * 5_000])
     assert len(set(safe)) == 10_001

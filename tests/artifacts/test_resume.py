@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @on_real_time
 async def test_a_download_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
-    """The rest is asked for, of the very version that was begun, and the file is whole."""
+    """The remaining part of the same version is requested, and the file is complete."""
 
     def answer(request: Request) -> bytes:
         if not request.start:
@@ -36,7 +36,7 @@ async def test_a_download_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
         case.serve(origin, len(CONTENT))
         await case.download()
         assert case.files() == {"a.zip": CONTENT}
-        first, second = origin.heard
+        first, second = origin.requests
         assert "range" not in first.headers
         assert (second.headers["range"], second.headers["if-range"]) == (
             f"bytes={second.start}-",
@@ -50,7 +50,7 @@ async def test_a_link_that_expires_meanwhile_costs_nothing(tmp_path: Path) -> No
     """A new link goes on where the old one was cut off."""
 
     def answer(request: Request) -> bytes:
-        if len(origin.heard) == 2:
+        if len(origin.requests) == 2:
             return http(403, b"")
         if not request.start:
             return http(200, CONTENT[:100], TAG, length=len(CONTENT))
@@ -60,7 +60,7 @@ async def test_a_link_that_expires_meanwhile_costs_nothing(tmp_path: Path) -> No
         case.serve(origin, None)
         await case.download()
         assert case.files() == {"a.zip": CONTENT}
-        assert [request.start for request in origin.heard] == [0, 100, 100]
+        assert [request.start for request in origin.requests] == [0, 100, 100]
         assert case.emulator.count("get_run_artifacts") == 2
 
 
@@ -69,17 +69,17 @@ async def test_links_may_expire_as_often_as_there_is_progress(tmp_path: Path) ->
     """Only links that are refused one after the other end a download."""
 
     def answer(request: Request) -> bytes:
-        if len(origin.heard) % 2:
+        if len(origin.requests) % 2:
             return http(403, b"")
-        rest = CONTENT[request.start : request.start + 100]
+        part = CONTENT[request.start : request.start + 100]
         span = f"Content-Range: bytes {request.start}-999/1000"
-        return http(206 if request.start else 200, rest, span, TAG, length=1000 - request.start)
+        return http(206 if request.start else 200, part, span, TAG, length=1000 - request.start)
 
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, 1000)
         await case.download()
         assert case.files() == {"a.zip": CONTENT[:1000]}
-        assert len(origin.heard) == 20
+        assert len(origin.requests) == 20
 
 
 def whole(_: Request) -> bytes:
@@ -116,13 +116,13 @@ def no_part(_: Request) -> bytes:
     "second", [whole, other_version, other_place, other_size, no_place, no_part]
 )
 @on_real_time
-async def test_a_part_that_does_not_fit_is_thrown_away(
+async def test_a_part_that_does_not_fit_is_dropped(
     tmp_path: Path, second: Callable[[Request], bytes]
 ) -> None:
-    """Where the host does not go on where it was cut off, the download starts over."""
+    """A part that does not continue the file is dropped, and the download starts over."""
 
     def answer(request: Request) -> bytes:
-        if len(origin.heard) == 1:
+        if len(origin.requests) == 1:
             return http(200, b"?" * 300_000, TAG, length=len(CONTENT))
         return second(request) if request.start else whole(request)
 
@@ -130,18 +130,18 @@ async def test_a_part_that_does_not_fit_is_thrown_away(
         case.serve(origin, len(CONTENT))
         await case.download()
         assert case.files() == {"a.zip": CONTENT}
-        assert [request.start for request in origin.heard[:2]] == [0, 300_000]
+        assert [request.start for request in origin.requests[:2]] == [0, 300_000]
 
 
 @on_real_time
 async def test_a_part_that_was_longer_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is shorter the second time does not end as the first did."""
+    """A file that is shorter the second time keeps nothing of the longer first part."""
     monkeypatch.setattr("testvibe_async._artifacts.part_file.BLOCK_BYTES", 1)
 
     def answer(_: Request) -> bytes:
-        if len(origin.heard) == 1:
+        if len(origin.requests) == 1:
             return http(200, b"?" * 50, length=100)
         return http(200, CONTENT[:20])
 
@@ -153,11 +153,11 @@ async def test_a_part_that_was_longer_leaves_nothing(
 
 @pytest.mark.parametrize("tag", ["X: none", 'ETag: W/"weak"', "ETag: bare", 'ETag: "\u00e4"'])
 @on_real_time
-async def test_a_version_without_a_name_is_not_gone_on_with(tmp_path: Path, tag: str) -> None:
-    """Without a strong ETag nothing proves that the rest is the same file's: it starts over."""
+async def test_without_a_strong_etag_the_download_starts_over(tmp_path: Path, tag: str) -> None:
+    """Without a strong ETag nothing proves that the file is the same, so it starts over."""
 
     def answer(_: Request) -> bytes:
-        if len(origin.heard) == 1:
+        if len(origin.requests) == 1:
             return http(200, CONTENT[:300], tag, length=len(CONTENT))
         return whole(_)
 
@@ -165,7 +165,7 @@ async def test_a_version_without_a_name_is_not_gone_on_with(tmp_path: Path, tag:
         case.serve(origin, len(CONTENT))
         await case.download()
         assert case.files() == {"a.zip": CONTENT}
-        assert "range" not in origin.heard[1].headers
+        assert "range" not in origin.requests[1].headers
 
 
 @on_real_time
@@ -174,21 +174,21 @@ async def test_attempts_that_get_further_are_not_counted(tmp_path: Path) -> None
 
     def answer(request: Request) -> bytes:
         content = CONTENT[:1000]
-        rest = content[request.start : request.start + 100]
+        part = content[request.start : request.start + 100]
         span = f"Content-Range: bytes {request.start}-999/1000"
-        return http(206 if request.start else 200, rest, span, TAG, length=1000 - request.start)
+        return http(206 if request.start else 200, part, span, TAG, length=1000 - request.start)
 
     async with finished_run(tmp_path, retry=RetryPolicy(attempts=2, base_delay=0)) as case:
         async with host(answer) as origin:
             case.serve(origin, 1000)
             await case.download()
         assert case.files() == {"a.zip": CONTENT[:1000]}
-        assert len(origin.heard) == 10
+        assert len(origin.requests) == 10
 
 
 @on_real_time
 async def test_a_part_of_one_file_is_not_completed_from_another(tmp_path: Path) -> None:
-    """A tag tells the versions of one address apart; a new link may lead to another file."""
+    """A part from an old link is not completed from a new link that leads to another file."""
     first, second = b"A" * 6, b"B" * 6
 
     def answer(request: Request) -> bytes:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from testvibe_async._config import files as _config_files
 from testvibe_async._config.files import (
     find_repository,
     read_repository_file,
@@ -34,7 +33,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the user's file is, which is not there yet."""
     path = tmp_path / "config.toml"
-    monkeypatch.setattr(_config_files, "user_file_path", lambda: path)
+    monkeypatch.setattr("testvibe_async._config.files.user_file_path", lambda: path)
     return path
 
 
@@ -63,7 +62,7 @@ def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
 
 
 def test_nothing_above_the_repository_counts(repository: Path) -> None:
-    """A file above the root of the repository is somebody else's."""
+    """A file above the root of the repository is not read."""
     write_repository_file(repository.parent, 'project = "above"')
     assert find_repository() == repository
     assert read_repository_file() is None
@@ -72,7 +71,7 @@ def test_nothing_above_the_repository_counts(repository: Path) -> None:
 def test_outside_of_a_repository_only_the_working_directory_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a repository there is no telling whose the folders above are."""
+    """Without a repository no folder above is read."""
     folder = tmp_path / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -113,10 +112,10 @@ def test_folders_that_we_may_not_see_hold_nothing(
 def test_a_working_directory_that_was_deleted_has_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process whose working directory is gone goes on without a file."""
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
+    """A process whose working directory was removed goes on without a file."""
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
     assert read_repository_file() is None
     assert find_repository() is None
 
@@ -195,7 +194,7 @@ def test_a_file_that_is_no_text_is_refused(repository: Path) -> None:
 def test_a_file_that_cant_be_read_says_why(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What keeps a file from being read is told in the system's words."""
+    """A file that can't be read raises an error with the system's message."""
     path = write_repository_file(repository, "")
 
     def refuse(*_arguments: object, **_options: object) -> None:
@@ -233,7 +232,7 @@ def is_private(user_file: Path, mode: int) -> bool:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
-def test_a_file_is_private_if_nobody_else_may_touch_it(user_file: Path) -> None:
+def test_a_file_is_private_if_no_other_user_may_access_it(user_file: Path) -> None:
     """Any right of the group or of others makes the user's file one that is not private."""
     assert all(is_private(user_file, mode) for mode in (0o600, 0o400))
     assert not any(is_private(user_file, mode) for mode in (0o640, 0o604, 0o644, 0o620, 0o601))
@@ -242,7 +241,7 @@ def test_a_file_is_private_if_nobody_else_may_touch_it(user_file: Path) -> None:
 def test_without_modes_a_file_counts_as_private(
     user_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where modes mean nothing, they are not gone by."""
+    """Modes are ignored where the system has none."""
     monkeypatch.setattr(os, "name", "nt")
     assert is_private(user_file, 0o644)
 

@@ -1,4 +1,4 @@
-"""Where the service is and who we are, and what is refused before anything is sent."""
+"""Server, key and options: where each is taken from, and what is refused before a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testvibe_async import Client
-from testvibe_async._config import files as _config_files
 from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
 from testvibe_async._config.validate import masked, require_seconds
 from testvibe_async.errors import ConfigError
@@ -33,7 +32,9 @@ def user_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("machine")
     (folder / "repository" / ".git").mkdir(parents=True)
     monkeypatch.chdir(folder / "repository")
-    monkeypatch.setattr(_config_files, "user_file_path", lambda: folder / "config.toml")
+    monkeypatch.setattr(
+        "testvibe_async._config.files.user_file_path", lambda: folder / "config.toml"
+    )
     return folder / "config.toml"
 
 
@@ -233,8 +234,8 @@ def test_what_is_no_server_is_refused(text: str) -> None:
         ("https://", "lacks the host"),
     ],
 )
-def test_a_refused_server_is_told_what_it_lacks(text: str, lack: str) -> None:
-    """A scheme that is missing or another is told apart from a host that is missing."""
+def test_a_refused_server_names_what_it_lacks(text: str, lack: str) -> None:
+    """A missing or unknown scheme is distinguished from a missing host."""
     with pytest.raises(ConfigError, match=lack):
         server_of(text)
 
@@ -428,13 +429,15 @@ def test_no_file_is_read_where_nothing_is_open(
         "TESTVIBE_PROJECT": "p",
     }
     assert load_settings(environment=environment).project == "p"
-    monkeypatch.setattr(_config_files, "user_file_path", lambda: pytest.fail("asked for the file"))
+    monkeypatch.setattr(
+        "testvibe_async._config.files.user_file_path", lambda: pytest.fail("asked for the file")
+    )
     state(user_file, 'project = "q"')
     assert load_settings(HOME, api_key=KEY, environment={}).project == "q"
 
 
 def test_a_key_is_used_for_the_server_it_was_stored_for(user_file: Path) -> None:
-    """The key of one server is not sent to another, whoever names that."""
+    """The key of one server is not sent to another, however that is configured."""
     store(user_file, HOME, default=HOME)
     for arguments, environment in (((AWAY,), {}), ((), {"TESTVIBE_SERVER": AWAY})):
         assert find_settings(*arguments, environment=environment).api_key is None
@@ -489,7 +492,7 @@ def test_a_project_belongs_to_its_server(user_file: Path) -> None:
 
 
 def test_a_project_is_found_without_a_server(user_file: Path) -> None:
-    """What is in force is told even where the rest is missing."""
+    """The settings that are known are shown even where others are missing."""
     state(user_file, 'project = "p"')
     found = find_settings(environment={})
     assert found.server is None
@@ -498,7 +501,7 @@ def test_a_project_is_found_without_a_server(user_file: Path) -> None:
 
 
 def test_a_key_that_others_can_read_is_refused(user_file: Path) -> None:
-    """A key in a file that others can read is not used, and the reason tells what to do."""
+    """A key in a file that others can read is not used, and the reason says what to do."""
     store(user_file, HOME, default=HOME, mode=0o644)
     with pytest.raises(ConfigError, match="chmod 600") as caught:
         load_settings(environment={})

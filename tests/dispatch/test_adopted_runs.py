@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import client_of
-from tests.dispatch.lost_answers import list_run_rows
+from tests.conftest import client_of, client_through
 from testvibe_async import (
     Client,
     DispatchUnknownError,
@@ -20,9 +19,9 @@ from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import aiohttp
+
     from testvibe_async import Project, Ref
-    from testvibe_async._wire.endpoints import Request
-    from testvibe_async._wire.protocol import Response
 
 
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
@@ -32,16 +31,19 @@ async def test_a_dispatch_under_way_keeps_its_run_from_another(
     """While one dispatch waits for its answer, another of the feature does not adopt its run."""
     refs: list[Ref] = []
     hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
-    async with client_of(emulator, hooks=hooks) as client:
-        send = client._transport._http.send
+    is_first = True
 
-        async def slow_for_the_first(request: Request[Any]) -> Response:
-            response = await send(request)
-            if (request.body or {}).get("siteUrl") == "https://slow.example":
-                await asyncio.sleep(4)
-            return response
+    async def delay_the_first_answer(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        nonlocal is_first
+        is_delayed = is_first and request.method == "POST"
+        is_first &= not is_delayed
+        response = await send(request)
+        await asyncio.sleep(4 if is_delayed else 0)
+        return response
 
-        client._transport._http.send = slow_for_the_first  # type: ignore[method-assign]
+    async with client_through(delay_the_first_answer, emulator, hooks=hooks) as client:
         emulator.fail(dispatched, Fault.reset(), times=1, skip=1)
         dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
         feature = "Checkout" if dispatched == "run_feature" else "Draft"
@@ -123,13 +125,15 @@ async def test_an_attached_run_is_not_adopted(emulator: Emulator) -> None:
         assert not theirs.done
 
 
-async def test_a_feature_named_like_the_id_of_another(emulator: Emulator, project: Project) -> None:
+async def test_a_feature_named_like_the_id_of_another(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
     """A number names a feature by its id alone, as it does at the service."""
     feature_id = emulator.features["Checkout"].id
     namesake = emulator.add_feature(str(feature_id))
     async with client_of(emulator) as other:
         await other.project().run_feature(namesake.id)
-    rows = await list_run_rows(project)
+    rows = await client.request("GET", f"/projects/{project.id}/runs")
     emulator.fail("list_runs", Fault.edit(lambda _: rows))
     emulator.fail("run_feature", Fault.reset())
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import client_of, client_through
 from tests.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
 from testvibe_async import (
     Client,
@@ -20,9 +20,9 @@ from testvibe_async import (
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from testvibe_async import Project
-    from testvibe_async._wire.endpoints import Request
-    from testvibe_async._wire.protocol import Response
 
 
 class TestLostGenerations:
@@ -130,22 +130,20 @@ class TestLostGenerations:
 
     async def test_a_known_generation_is_not_adopted(self, emulator: Emulator) -> None:
         """A generation that this client already has a handle on is not adopted."""
-        async with client_of(emulator) as client, client_of(emulator) as rival:
-            project = client.project()
-            send = client._transport._http.send
-            known: list[Operation[Any]] = []
+        known: list[Operation[Any]] = []
 
-            async def raced(request: Request[Any]) -> Response:
-                if request.endpoint.name == "generate_feature":
-                    theirs = await rival.project().generate_feature("Draft")
-                    known.append(client.attach(theirs.ref))
-                    emulator.fail("generate_feature", Fault.reset())
-                return await send(request)
+        async def race(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            if request.method == "POST":
+                theirs = await rival.project().generate_feature("Draft")
+                known.append(client.attach(theirs.ref))
+                emulator.fail("generate_feature", Fault.reset())
+            return await send(request)
 
-            client._transport._http.send = raced  # type: ignore[method-assign]
-
+        async with client_through(race, emulator) as client, client_of(emulator) as rival:
             with pytest.raises(DispatchUnknownError):
-                await project.generate_feature("Draft")
+                await client.project().generate_feature("Draft")
 
             assert not known[0].done
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import errno
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import client_of, client_through
 from testvibe_async import (
     DispatchUnknownError,
-    NotSentError,
     RetryPolicy,
 )
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project
-    from testvibe_async._wire.endpoints import Request
-    from testvibe_async._wire.protocol import Response
 
 
 class TestRetryUnknown:
@@ -41,21 +39,23 @@ class TestRetryUnknown:
 
     async def test_an_unsent_second_try_stays_unknown(self, emulator: Emulator) -> None:
         """A second POST without a connection does not prove what the first one did."""
-        async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+        posts = 0
+
+        async def refuse_the_second_post(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            nonlocal posts
+            posts += request.method == "POST"
+            if posts > 1:
+                raise aiohttp.ClientConnectorError(
+                    request.connection_key, OSError(errno.ECONNREFUSED, "refused")
+                )
+            return await send(request)
+
+        once = RetryPolicy(attempts=1)
+        async with client_through(refuse_the_second_post, emulator, retry=once) as client:
             emulator.fail("list_runs", Fault.status(404))
             emulator.fail("run_feature", Fault.lost(), times=1)
-            send = client._transport._http.send
-            posts = 0
-
-            async def unreachable_after_the_first(request: Request[Any]) -> Response:
-                nonlocal posts
-                posts += request.method == "POST"
-                if posts > 1:
-                    raise NotSentError("could not connect", method="POST", url="")
-                return await send(request)
-
-            client._transport._http.send = unreachable_after_the_first  # type: ignore[method-assign]
-
             with pytest.raises(DispatchUnknownError, match=r"second try failed: .*not connect"):
                 await client.project().run_feature("Checkout", retry_unknown=True)
 

@@ -25,31 +25,31 @@ ONCE = RetryPolicy(attempts=1)
 
 
 class Peer:
-    """A server that says what it was told to say, and keeps what it heard."""
+    """A server that sends a scripted answer, and keeps the requests that it received."""
 
-    def __init__(self, url: str, heard: list[bytes]) -> None:
+    def __init__(self, url: str, received: list[bytes]) -> None:
         self.url = url
-        self.heard = heard
+        self.received = received
 
     def client(self, **options: Any) -> Client:
-        """Return a client of it, that tries once."""
+        """Return a client of it that does not retry."""
         return Client(self.url, api_key=KEY, project="p", retry=ONCE, **options)
 
 
 @asynccontextmanager
 async def peer(answer: bytes | Callable[[bytes], bytes]) -> AsyncGenerator[Peer]:
     """Answer each connection's first request with these bytes, and close."""
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(answer if isinstance(answer, bytes) else answer(heard[-1]))
+        received.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer if isinstance(answer, bytes) else answer(received[-1]))
         await writer.drain()
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        yield Peer(f"http://127.0.0.1:{port}", heard)
+        yield Peer(f"http://127.0.0.1:{port}", received)
 
 
 def http(status: int, body: bytes = b"", *lines: str) -> bytes:

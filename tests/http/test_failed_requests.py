@@ -194,7 +194,7 @@ async def test_what_was_not_sent_is_sent_again(
             async with client_of(emulator) as other:
                 await other.project().generate_feature("Checkout")
         if operation == "generate_feature":
-            refused = -1  # the look before it is one request more, and tries once
+            refused = -1  # the poll before the dispatch is one more request, without a retry
         monkeypatch.setattr(loop, "sock_connect", sock_connect)
         await ONCE_ONLY[operation](client.project())
     assert refused == 2
@@ -202,7 +202,7 @@ async def test_what_was_not_sent_is_sent_again(
 
 
 async def test_a_refused_connection_was_not_sent(emulator: Emulator) -> None:
-    """Where nobody listens, the error says so, after all attempts."""
+    """A refused connection raises NotSentError after all attempts."""
     url, key = emulator.url, emulator.api_key
     await emulator.aclose()
     async with Client(url, api_key=key) as client:
@@ -229,8 +229,8 @@ async def test_a_connection_that_is_never_made_was_not_sent(
 
 
 @pytest.mark.parametrize("timeout", [0.5, 3.0, 30.0])
-async def test_a_request_may_take_so_long(emulator: Emulator, timeout: float) -> None:
-    """A request that takes too long has an unknown outcome; one that just does not is read."""
+async def test_a_request_times_out(emulator: Emulator, timeout: float) -> None:
+    """A request beyond the timeout has an unknown outcome; a slow one within it is answered."""
     async with client_of(emulator, timeout=timeout, retry=ONCE) as client:
         rule = emulator.fail("list_projects", Fault.delay(timeout * 0.9))
         assert await client.list_projects()
@@ -242,12 +242,12 @@ async def test_a_request_may_take_so_long(emulator: Emulator, timeout: float) ->
         assert timeout - 1e-6 <= now() - before <= timeout + 1
 
 
-@pytest.mark.parametrize(("wanted", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
-async def test_a_requests_timeout_is_never_longer_than_the_clients(
-    emulator: Emulator, wanted: float, seconds: float
+@pytest.mark.parametrize(("request_timeout", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
+async def test_the_timeout_of_a_request_is_at_most_the_clients(
+    emulator: Emulator, request_timeout: float, seconds: float
 ) -> None:
-    """What one request may take is less than the client's timeout, or that at most."""
-    request = evolve(LIST_PROJECTS.request(), timeout=wanted)
+    """A request may have a shorter timeout than the client, never a longer one."""
+    request = evolve(LIST_PROJECTS.request(), patience=request_timeout)
     async with client_of(emulator, timeout=2.0, retry=ONCE) as client:
         emulator.fail("list_projects", Fault.hang())
         with pytest.raises(OutcomeUnknownError, match=f"within {seconds:g} s"):
@@ -275,7 +275,7 @@ async def test_reads_are_spread_over_time(emulator: Emulator) -> None:
     assert max(delays[-1] for delays in drawn) > 0.5
 
 
-async def test_retries_are_told(emulator: Emulator) -> None:
+async def test_retries_are_reported(emulator: Emulator) -> None:
     """Each repetition is an event with its error, its number and its delay."""
     emulator.fail("list_projects", Fault.status(500), times=2)
     seen: list[Event] = []
@@ -292,7 +292,7 @@ async def test_retries_are_told(emulator: Emulator) -> None:
     assert [event.status for event in finished] == [500, 500, 200]
 
 
-async def test_what_is_not_answered_is_told_too(emulator: Emulator) -> None:
+async def test_unanswered_requests_are_reported(emulator: Emulator) -> None:
     """A request without an answer is an event without a status, with the time that it took."""
     emulator.fail("list_projects", Fault.hang())
     seen: list[Event] = []
@@ -306,10 +306,10 @@ async def test_what_is_not_answered_is_told_too(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(("status", "operation"), [(429, "list_projects"), (503, "list_projects")])
-async def test_a_rest_that_the_service_asks_for_is_everybodys(
+async def test_a_pause_applies_to_all_requests(
     emulator: Emulator, status: int, operation: str
 ) -> None:
-    """After a Retry-After nothing at all is sent for so long, and then all goes on."""
+    """After a Retry-After no request is sent for that time, and then all go on."""
     emulator.fail(operation, Fault.status(status, retry_after=20), times=1)
     seen: list[Event] = []
     async with client_of(emulator, hooks=hooks_into(seen)) as client:
@@ -336,10 +336,10 @@ async def test_a_rest_that_the_service_asks_for_is_everybodys(
     ],
     ids=["500", "409", "429", "429-retry-after"],
 )
-async def test_nobody_rests_without_being_asked(
+async def test_only_a_retry_after_pauses_traffic(
     emulator: Emulator, fault: Fault, *, waits: bool
 ) -> None:
-    """Only a 429 or 503 that says how long holds up other traffic."""
+    """Only a 429 or 503 with Retry-After pauses other traffic."""
     emulator.fail("list_projects", fault)
     async with client_of(emulator, retry=ONCE) as client:
         with pytest.raises(ResponseError):
@@ -349,8 +349,8 @@ async def test_nobody_rests_without_being_asked(
 
 
 @pytest.mark.parametrize("asked", [121, 86_400, 999_999_999, "Fri, 31 Dec 9999 23:59:59 GMT"])
-async def test_no_rest_is_longer_than_two_minutes(emulator: Emulator, asked: float | str) -> None:
-    """However long a rest the service asks for, after 120 s it is asked again."""
+async def test_no_pause_is_longer_than_two_minutes(emulator: Emulator, asked: float | str) -> None:
+    """However long the Retry-After, after 120 s the request is sent again."""
     emulator.fail("list_projects", Fault.status(429, retry_after=asked), times=1)
     async with client_of(emulator) as client:
         await client.list_projects()
@@ -358,7 +358,7 @@ async def test_no_rest_is_longer_than_two_minutes(emulator: Emulator, asked: flo
 
 
 @pytest.mark.parametrize(("method", "sent"), [("GET", 4), ("POST", 1), ("PUT", 1), ("DELETE", 1)])
-async def test_of_custom_requests_a_get_alone_is_repeated(
+async def test_only_a_get_of_custom_requests_is_repeated(
     emulator: Emulator, method: str, sent: int
 ) -> None:
     """`request` repeats a GET after a 5xx and a lost connection, and no other method."""

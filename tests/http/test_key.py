@@ -39,16 +39,16 @@ def key_in(request: bytes) -> bytes:
 
 
 ECHOES: list[Callable[[bytes], bytes]] = [
-    lambda heard: http(400, b'{"error": "x", "message": "' + key_in(heard) + b'"}'),
-    lambda heard: http(400, b'{"error": "' + key_in(heard) + b'", "message": "m"}'),
-    lambda heard: http(500, heard),
-    lambda heard: http(200, heard),
-    lambda heard: http(200, b'{"id": "' + key_in(heard) + b'", "runId": 1}'),
-    lambda heard: http(302, b"", "Location: /login/" + key_in(heard).decode().split()[-1]),
-    lambda heard: b"HTTP/1.1 4xx " + key_in(heard) + b"\r\n\r\n",
-    lambda heard: key_in(heard) + b"\r\n\r\n",
-    lambda heard: b"HTTP/1.1 200 OK\r\n" + key_in(heard).replace(b":", b"") + b"\r\n\r\n",
-    lambda heard: b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(heard) + b"\r\n\r\n",
+    lambda request: http(400, b'{"error": "x", "message": "' + key_in(request) + b'"}'),
+    lambda request: http(400, b'{"error": "' + key_in(request) + b'", "message": "m"}'),
+    lambda request: http(500, request),
+    lambda request: http(200, request),
+    lambda request: http(200, b'{"id": "' + key_in(request) + b'", "runId": 1}'),
+    lambda request: http(302, b"", "Location: /login/" + key_in(request).decode().split()[-1]),
+    lambda request: b"HTTP/1.1 4xx " + key_in(request) + b"\r\n\r\n",
+    lambda request: key_in(request) + b"\r\n\r\n",
+    lambda request: b"HTTP/1.1 200 OK\r\n" + key_in(request).replace(b":", b"") + b"\r\n\r\n",
+    lambda request: b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(request) + b"\r\n\r\n",
 ]
 
 
@@ -68,15 +68,15 @@ ECHOES: list[Callable[[bytes], bytes]] = [
         "length",
     ],
 )
-async def test_an_echo_of_the_key_reaches_nobody(
+async def test_an_echo_of_the_key_is_not_shown(
     answer: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Wherever a server repeats the key, no error, no cause of it and no log holds it."""
+    """Wherever a server repeats the key, no error, cause or log holds it."""
     caplog.set_level(logging.DEBUG)
     async with peer(answer) as service, service.client() as client:
         with pytest.raises(ResponseError) as caught:
             await client.project().get_feature("Checkout")
-        assert KEY.encode() in service.heard[0]
+        assert KEY.encode() in service.received[0]
     assert KEY not in all_of(caught.value)
     assert KEY not in caplog.text
 
@@ -92,14 +92,14 @@ CUT_ECHOES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("answer", CUT_ECHOES)
-async def test_an_echo_that_is_cut_off_reaches_nobody_either(
+async def test_an_echo_that_is_cut_off_is_not_shown(
     answer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What came before a connection was lost is in no error, whole or in part, nor in its cause."""
+    """An echo before a lost connection is in no error or cause, whole or in part."""
     caplog.set_level(logging.DEBUG)
 
-    def echo(heard: bytes) -> bytes:
-        return CUT_ECHOES[answer] % key_in(heard).split()[-1]
+    def echo(request: bytes) -> bytes:
+        return CUT_ECHOES[answer] % key_in(request).split()[-1]
 
     async with peer(echo) as service, service.client() as client:
         with pytest.raises(VibeError) as caught:
@@ -110,8 +110,8 @@ async def test_an_echo_that_is_cut_off_reaches_nobody_either(
     assert len(str(caught.value)) < 500
 
 
-async def test_an_echo_of_the_key_is_shown_as_one() -> None:
-    """Where the key stood, the error shows that one did."""
+async def test_an_echo_of_the_key_is_masked() -> None:
+    """An error shows a placeholder where the key was."""
     body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
     async with peer(http(401, body)) as service, service.client() as client:
         with pytest.raises(UnauthorizedError) as caught:

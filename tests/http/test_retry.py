@@ -42,7 +42,7 @@ def refused(
 
 
 def described(error: Exception) -> str:
-    """Return what tells an error from the others."""
+    """Return what distinguishes an error from others."""
     parts = vars(error)
     return f"{type(error).__name__} {parts.get('status')} {parts.get('retry_after')}"
 
@@ -156,8 +156,8 @@ def test_a_service_that_asks_for_no_wait_is_not_hammered() -> None:
     ],
     ids=described,
 )
-def test_other_errors_pause_nobody(error: Exception) -> None:
-    """Only a 429 or 503 that says how long makes all traffic rest."""
+def test_other_errors_do_not_pause_traffic(error: Exception) -> None:
+    """Only a 429 or 503 with Retry-After pauses all traffic."""
     assert pause_seconds(error) is None
 
 

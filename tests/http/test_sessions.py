@@ -54,7 +54,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
     return made
 
 
-async def test_a_session_of_ours_is_closed(
+async def test_an_own_session_is_closed(
     emulator: Emulator, made: list[aiohttp.ClientSession]
 ) -> None:
     """The one session that the client makes, at the first call, is closed with it."""
@@ -65,7 +65,7 @@ async def test_a_session_of_ours_is_closed(
     assert [session.closed for session in made] == [True]
 
 
-async def test_a_session_of_ours_keeps_no_cookies(
+async def test_an_own_session_keeps_no_cookies(
     emulator: Emulator, made: list[aiohttp.ClientSession]
 ) -> None:
     """A cookie of the service is not sent back."""
@@ -95,7 +95,7 @@ async def test_a_closed_session_is_refused(emulator: Emulator) -> None:
 async def test_a_session_that_raises_for_status_changes_nothing(
     emulator: Emulator, status: int, kind: type[ResponseError]
 ) -> None:
-    """A passed-in session with raise_for_status still gives our errors, with all their parts."""
+    """A session with raise_for_status raises the client's errors, with all their fields."""
     emulator.fail("list_projects", Fault.status(status, retry_after=3))
     async with (
         aiohttp.ClientSession(raise_for_status=True) as session,
@@ -110,7 +110,7 @@ async def test_a_session_that_raises_for_status_changes_nothing(
 
 @pytest.mark.parametrize("operation", ["write_file", "delete_feature", "list_files"])
 async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation: str) -> None:
-    """What its owner put into a session sees every request, and a write is still sent once."""
+    """A session's own middleware sees every request, and a write is still sent once."""
     seen: list[str] = []
 
     async def note(

@@ -74,15 +74,13 @@ async def test_connections_are_kept(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-@pytest.mark.parametrize("is_ours", [True, False], ids=["own-session", "passed-in"])
-async def test_no_more_requests_than_allowed_are_under_way(
-    emulator: Emulator, most: int, *, is_ours: bool
-) -> None:
-    """max_connections bounds what is under way at once, also in a session that allows more."""
+@pytest.mark.parametrize("is_own", [True, False], ids=["own-session", "passed-in"])
+async def test_requests_at_once_are_bounded(emulator: Emulator, most: int, *, is_own: bool) -> None:
+    """max_connections bounds the requests at once, also in a session that allows more."""
     emulator.fail("*", Fault.delay(1.0))
     async with (
         aiohttp.ClientSession() as session,
-        client_of(emulator, max_connections=most, session=None if is_ours else session) as client,
+        client_of(emulator, max_connections=most, session=None if is_own else session) as client,
     ):
         await asyncio.gather(*(client.list_projects() for _ in range(6)))
     times = [request.at for request in emulator.requests]
@@ -121,7 +119,7 @@ async def test_a_query_that_utf_8_can_not_carry_is_refused(emulator: Emulator, v
     assert emulator.count() == 0
 
 
-async def test_another_route_is_taken_where_the_client_was_told_so(emulator: Emulator) -> None:
+async def test_another_route_is_taken_where_endpoints_says_so(emulator: Emulator) -> None:
     """An operation whose route is overridden goes there, with its answer read as always."""
     routes = {"list_configs": "GET /projects/{project}/files"}
     async with client_of(emulator, endpoints=routes) as client:
@@ -139,7 +137,7 @@ def dispatch(client: Client) -> Callable[[], Awaitable[object]]:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("operation", ["list_projects", "run_feature"])
 async def test_a_redirect_is_not_followed(status: int, operation: str) -> None:
-    """A redirect is an error: nobody else sees the request, and so not the key."""
+    """A redirect is an error and is not followed, so that no other host gets the key."""
     async with (
         peer(http(200, b"[]")) as elsewhere,
         peer(http(status, b"", f"Location: {elsewhere.url}/x?y=1")) as service,
@@ -151,8 +149,8 @@ async def test_a_redirect_is_not_followed(status: int, operation: str) -> None:
         assert type(caught.value) is ResponseError
         assert caught.value.status == status
         assert elsewhere.url in str(caught.value)
-        assert elsewhere.heard == []
-        assert len(service.heard) == 1
+        assert elsewhere.received == []
+        assert len(service.received) == 1
 
 
 @pytest.mark.parametrize("size", [1024, 1025, 100_000])
@@ -167,7 +165,7 @@ async def test_a_body_is_read_up_to_a_bound(size: int, monkeypatch: pytest.Monke
         with pytest.raises(MalformedResponseError, match="larger than") as caught:
             await client.request("GET", "/x")
     assert caught.value.status == 200
-    assert len(service.heard) == 1
+    assert len(service.received) == 1
 
 
 async def test_a_small_body_that_becomes_large_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +201,7 @@ async def test_a_compressed_body_is_read(emulator: Emulator) -> None:
         service.client() as client,
     ):
         assert [project.id for project in await client.list_projects()] == ["g"]
-        assert b"gzip" in service.heard[0]
+        assert b"gzip" in service.received[0]
     assert emulator.count() == 0
 
 
@@ -217,13 +215,13 @@ async def test_a_broken_compression_is_a_lost_answer() -> None:
             await client.list_projects()
 
 
-async def test_what_is_large_is_read_in_a_thread(
+async def test_a_large_body_is_decoded_in_a_thread(
     project: Project, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A document of megabytes keeps the event loop from nobody, whoever asked for it."""
+    """A body of megabytes is decoded in a thread, for a call and for a poll."""
     threads: list[bool] = []
 
-    def watch(module: Any, name: str) -> None:
+    def spy_on(module: Any, name: str) -> None:
         whole = getattr(module, name)
 
         def watched(*args: Any) -> Any:
@@ -237,16 +235,20 @@ async def test_what_is_large_is_read_in_a_thread(
     small = {"name": "n", "status": "passed"}
     large = Fault.edit(lambda digest: {**digest, "tests": [small] * 40_000})
     emulator.fail("get_run", large)
-    watch(transport, "decode")
-    watch(type(operation._polled), "decode")
+    spy_on(transport, "decode")
+    spy_on(type(operation._state), "read")
     assert len((await project.get_run(operation.run_id)).tests) == 40_000
     assert len((await operation).tests) == 40_000
-    assert threads == [False, False]
+    assert threads == [
+        False,
+        True,
+        False,
+    ]  # the poller reads the status first, then the body in a thread
 
 
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])
-async def test_a_clock_beyond_all_dates_tells_no_time(date: str) -> None:
-    """What a service says of its time may be anything, and fails nobody."""
+async def test_an_impossible_date_is_no_clock_sample(date: str) -> None:
+    """A Date header with an extreme year breaks no request."""
     async with peer(http(200, b"[]", f"Date: {date}")) as service, service.client() as client:
         await client.list_projects()
         for seconds in (1e9, -1e9):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import client_of, client_through
 from tests.polling.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.timing import now
 from testvibe_async import Hooks, Operation, Run, RunRef, StatusChanged
@@ -19,9 +18,9 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import aiohttp
+
     from testvibe_async import Client, Project
-    from testvibe_async._wire.endpoints import Request
-    from testvibe_async._wire.protocol import Response
 
 
 async def test_many_runs_cost_one_list_a_round(
@@ -73,30 +72,30 @@ async def test_a_list_is_given_2_ms_for_each_of_many(
 
 
 async def test_an_answer_older_than_the_list_changes_nothing(
-    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator,
 ) -> None:
     """A status from a list is not overwritten by an older answer that arrives later."""
-    operations = await dispatch_runs(project, 4)
-    send = client._transport._http.send
     late: list[asyncio.Task[Any]] = []
 
-    async def held(request: Request[Any]) -> Response:
+    async def delay_late_answers(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         response = await send(request)
-        if asyncio.current_task() in late:
-            await asyncio.sleep(4)
+        await asyncio.sleep(4 if asyncio.current_task() in late else 0)
         return response
 
-    monkeypatch.setattr(client._transport._http, "send", held)
-    gathering = asyncio.ensure_future(client.gather(*operations))
-    await asyncio.sleep(4.5)
-    late += [asyncio.create_task(operation.poll()) for operation in operations]
-    await asyncio.sleep(3.9)
-    before = [operation.phase for operation in operations]
-    await asyncio.gather(*late)
+    async with client_through(delay_late_answers, emulator) as client:
+        operations = await dispatch_runs(client.project(), 4)
+        gathering = asyncio.ensure_future(client.gather(*operations))
+        await asyncio.sleep(4.5)
+        late += [asyncio.create_task(operation.poll()) for operation in operations]
+        await asyncio.sleep(3.9)
+        before = [operation.phase for operation in operations]
+        await asyncio.gather(*late)
 
-    assert before == ["active"] * 4
-    assert [operation.phase for operation in operations] == ["active"] * 4
-    await gathering
+        assert before == ["active"] * 4
+        assert [operation.phase for operation in operations] == ["active"] * 4
+        await gathering
 
 
 async def test_two_are_read_by_id(emulator: Emulator, client: Client, project: Project) -> None:
@@ -176,14 +175,15 @@ async def test_a_row_of_a_list_is_an_observation(
     operations = await dispatch_runs(project, 5)
     wait = asyncio.ensure_future(client.gather(*operations))
     await asyncio.sleep(12)
-    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-    for operation in operations:
-        operation._polled.state.observed_at = long_ago
+    before = [operation.observed_at for operation in operations]
     reads = emulator.count("get_run")
     await asyncio.sleep(4)
 
     assert emulator.count("get_run") < reads + len(operations)
-    assert long_ago not in [operation.observed_at for operation in operations]
+    for operation, seen_at in zip(operations, before, strict=True):
+        assert seen_at is not None
+        assert operation.observed_at is not None
+        assert operation.observed_at > seen_at
     await wait
 
 

@@ -395,11 +395,11 @@ async def test_a_closed_client_leaves_no_timer(emulator: Emulator) -> None:
         await asyncio.sleep(1)
     with pytest.raises(ClientClosedError):
         await wait
-    poller = weakref.ref(client._poller)
+    left = weakref.ref(client)
     del client, wait
     gc.collect()
 
-    assert poller() is None
+    assert left() is None
 
 
 def a_plan_of(seconds: Any) -> PollPlan:

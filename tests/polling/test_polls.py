@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import client_of, client_through
 from tests.timing import now
 from testvibe_async import (
     Client,
+    Hooks,
     ObservationError,
     OperationNotFoundError,
     Phase,
@@ -24,9 +24,9 @@ from testvibe_async import (
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from testvibe_async import Project, RunOperation
-    from testvibe_async._wire.endpoints import Request
-    from testvibe_async._wire.protocol import Response
+    import aiohttp
+
+    from testvibe_async import RunOperation
 
 
 class TestPolling:
@@ -89,12 +89,12 @@ class TestPolling:
     ) -> None:
         """`observed_at` moves on where the same answer comes again."""
         seen = await operation.poll()
-        long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-        operation._polled.state.observed_at = long_ago
+        seen_at = operation.observed_at
 
         assert await operation.poll() is seen
+        assert seen_at is not None
         assert operation.observed_at is not None
-        assert operation.observed_at > long_ago
+        assert operation.observed_at > seen_at
 
     async def test_a_poll_of_what_is_unknown(self, client: Client, emulator: Emulator) -> None:
         """Polling a run that the service does not know raises OperationNotFoundError."""
@@ -152,66 +152,88 @@ class TestPolling:
         assert operation.outcome is run
 
 
+class LateAnswer:
+    """A middleware that delays the answer to the next request whose path ends so."""
+
+    def __init__(self, path: str, *, seconds: float) -> None:
+        self.path = path
+        self.seconds = seconds
+        self.is_armed = False
+        self.is_given = asyncio.Event()
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if not self.is_armed or not request.url.path.endswith(self.path):
+            return await send(request)
+        self.is_armed = False
+        response = await send(request)
+        self.is_given.set()
+        await asyncio.sleep(self.seconds)
+        return response
+
+
 class TestLateAnswers:
-    async def test_an_older_answer_does_not_supersede(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """What was asked before ours was seen, and tells of the one before it, comes too late."""
-        before = await (await project.generate_feature("Draft"))
-        operation = await project.generate_feature("Draft")
-        stale = {
-            "featureStatus": "generated",
-            "requestId": before.request_id,
-            "overallConclusion": "success",
-        }
-        emulator.fail(
-            "get_generation_status", Fault.edit(lambda answer: {**answer, **stale}), times=1
-        )
-        hold_up_once(client, "get_generation_status", seconds=15)
-        early = asyncio.ensure_future(operation.poll())
-        wait = asyncio.ensure_future(operation.wait())
-        await asyncio.sleep(4)
-        assert operation.status == "generating"
-        await asyncio.sleep(12)
+    async def test_an_older_answer_does_not_supersede(self, emulator: Emulator) -> None:
+        """A late answer that shows the previous generation changes nothing."""
+        late = LateAnswer("/generation", seconds=15)
+        async with client_through(late, emulator) as client:
+            project = client.project()
+            before = await (await project.generate_feature("Draft"))
+            operation = await project.generate_feature("Draft")
+            stale = {
+                "featureStatus": "generated",
+                "requestId": before.request_id,
+                "overallConclusion": "success",
+            }
+            emulator.fail(
+                "get_generation_status", Fault.edit(lambda answer: {**answer, **stale}), times=1
+            )
+            late.is_armed = True
+            early = asyncio.ensure_future(operation.poll())
+            wait = asyncio.ensure_future(operation.wait())
+            await asyncio.sleep(4)
+            assert operation.status == "generating"
+            await asyncio.sleep(12)
 
-        assert (await early).request_id == operation.request_id
-        assert (await wait).request_id == operation.request_id
+            assert (await early).request_id == operation.request_id
+            assert (await wait).request_id == operation.request_id
 
-    async def test_a_look_that_fails_after_the_end_was_seen_fails_nobody(
-        self, emulator: Emulator, client: Client, operation: RunOperation
-    ) -> None:
-        """Once it is over, no failure to see it counts."""
+    async def test_a_poll_that_fails_after_the_end_is_ignored(self, emulator: Emulator) -> None:
+        """A poll that fails after the end was observed returns the outcome."""
         events: list[PollFailed] = []
-        object.__setattr__(client._poller._hooks, "on_poll_failed", events.append)
-        emulator.fail("get_run", Fault.hang(), times=2)
-        early = asyncio.ensure_future(operation.poll())
-        wait = asyncio.ensure_future(operation.wait())
-        await asyncio.sleep(5)
-        emulator.finish_run(operation.run_id)
-        outcome = await operation.poll()
+        async with client_of(emulator, hooks=Hooks(on_poll_failed=events.append)) as client:
+            operation = await client.project().run_feature("Checkout")
+            emulator.fail("get_run", Fault.hang(), times=2)
+            early = asyncio.ensure_future(operation.poll())
+            wait = asyncio.ensure_future(operation.wait())
+            await asyncio.sleep(5)
+            emulator.finish_run(operation.run_id)
+            outcome = await operation.poll()
 
-        assert await early is outcome
-        assert await wait is outcome
-        await asyncio.sleep(100)
+            assert await early is outcome
+            assert await wait is outcome
+            await asyncio.sleep(100)
         assert events == []
 
-    async def test_a_list_does_not_change_when_the_end_was_seen(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """A list that was asked before the end was seen says nothing about it."""
-        operations = [await project.run_feature("Checkout") for _ in range(4)]
-        gathering = asyncio.ensure_future(client.gather(*operations))
-        await asyncio.sleep(8)
-        await hold_up_once(client, "list_runs", seconds=2).wait()
-        emulator.finish_run(operations[0].run_id)
-        await operations[0].poll()
-        seen_at = operations[0].observed_at
-        await asyncio.sleep(2.5)
+    async def test_a_list_does_not_change_when_the_end_was_seen(self, emulator: Emulator) -> None:
+        """A list that was requested before the end was observed does not move `observed_at`."""
+        late = LateAnswer("/runs", seconds=2)
+        async with client_through(late, emulator) as client:
+            operations = [await client.project().run_feature("Checkout") for _ in range(4)]
+            gathering = asyncio.ensure_future(client.gather(*operations))
+            await asyncio.sleep(8)
+            late.is_armed = True
+            await late.is_given.wait()
+            emulator.finish_run(operations[0].run_id)
+            await operations[0].poll()
+            seen_at = operations[0].observed_at
+            await asyncio.sleep(2.5)
 
-        assert operations[0].observed_at == seen_at
-        await gathering
+            assert operations[0].observed_at == seen_at
+            await gathering
 
-    async def test_looks_by_hand_that_fail_do_not_slow_a_wait(self, emulator: Emulator) -> None:
+    async def test_failures_of_poll_do_not_slow_a_wait(self, emulator: Emulator) -> None:
         """The intervals of a wait grow with its own failures, not with those of `poll`."""
         async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
             operation = await client.project().run_feature("Checkout")
@@ -226,22 +248,3 @@ class TestLateAnswers:
             await wait
 
         assert now() < 34
-
-
-def hold_up_once(client: Client, name: str, *, seconds: float) -> asyncio.Event:
-    """Let the next answer to an operation of the service come late; set when it was given."""
-    send = client._transport._http.send
-    is_given = asyncio.Event()
-    names = [name]
-
-    async def slow(request: Request[Any]) -> Response:
-        if request.endpoint.name not in names:
-            return await send(request)
-        names.clear()
-        response = await send(request)
-        is_given.set()
-        await asyncio.sleep(seconds)
-        return response
-
-    client._transport._http.send = slow  # type: ignore[method-assign]
-    return is_given

@@ -1,8 +1,8 @@
 """Whatever happens, in whatever order: a state machine over the real client, on virtual time.
 
-Hypothesis plays dispatches, waits, iterations, looks, attached refs, cancellations, rivals, faults
+Hypothesis plays dispatches, waits, iterations, polls, attached refs, cancellations, rivals, faults
 and closes against each other. What an operation promises is checked with each request that is sent
-(`troubled_wire`), after each step, and at the end. Faults of sockets are `test_faults`' matter.
+(`troubled_network`), after each step, and at the end. Faults of sockets are in `test_faults`.
 
 500 games are played with the other tests, the same each time. To play others, and more:
 
@@ -37,9 +37,9 @@ from tests.polling.troubled_network import (
     CONNECTIONS,
     LIST_TROUBLES,
     LISTS,
-    LOOK_TROUBLES,
-    LOOKS,
     OUTAGE,
+    POLL_TROUBLES,
+    POLLS,
     POSTS,
     TROUBLE,
     TROUBLES,
@@ -61,7 +61,6 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async._polling import list_polling as _sweep
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -90,9 +89,9 @@ SCENARIO = Scenario(
 )
 
 GHERKIN = "Feature: F\n" + "".join(f"\n  Scenario: S{n}\n    Given a site\n" for n in range(5))
-EVERY_TROUBLE = TROUBLES | LOOK_TROUBLES | LIST_TROUBLES
+EVERY_TROUBLE = TROUBLES | POLL_TROUBLES | LIST_TROUBLES
 ON_DISPATCH = st.sampled_from([*TROUBLES, "none", "late", "none", "late", "none", "late"])
-ON_LOOK = st.sampled_from(sorted(TROUBLES | LOOK_TROUBLES))
+ON_POLL = st.sampled_from(sorted(TROUBLES | POLL_TROUBLES))
 ON_LIST = st.sampled_from(sorted(TROUBLES | LIST_TROUBLES))
 PICKS = st.integers(0, 11)
 FEATURES = st.sampled_from(["Alpha", "Alpha", "Beta", "Draft"])
@@ -107,7 +106,7 @@ class Call:
     feature: str
     site_url: str | None
     joins: bool
-    """Whether it makes the best of a conflict."""
+    """Whether a conflict is resolved, not raised."""
     is_answered: bool
     """Whether every answer comes."""
     posts: Posts
@@ -131,7 +130,7 @@ class Call:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether nobody can say whether it took effect."""
+        """Whether its effect is unknown."""
         return self.task.cancelled() or isinstance(self.task.exception(), DispatchUnknownError)
 
     @property
@@ -150,13 +149,13 @@ class Handle:
     rank: int = -1
     observed_at: Any = None
     updated_at: Any = None
-    """When it last changed, by the service's clock; a run does not tell."""
+    """When it last changed, by the service's clock; None for a run."""
     outcome: object = None
 
 
 @define(eq=False)
 class Wait:
-    """Whoever waits for operations, iterates over one, or looks at it."""
+    """A task that waits for operations, iterates over one, or polls it."""
 
     wire: Wire
     operations: list[AnyOperation]
@@ -164,8 +163,8 @@ class Wait:
     timeout: float | None = None
     is_poll: bool = False
     was_known: bool = field(init=False)
-    """Whether the service told of all of it before: when it began, or a look ended."""
-    changes: list[Transition[Any]] = field(factory=list["Transition[Any]"])
+    """Whether all of it was observed before: when it began, or when a poll ended."""
+    transitions: list[Transition[Any]] = field(factory=list["Transition[Any]"])
     """What an iteration brought."""
     leaves: bool = False
     """Whether it leaves the iteration before the end."""
@@ -175,7 +174,7 @@ class Wait:
 
 
 class Game(RuleBasedStateMachine):
-    """A service, one client of it after the other, and whoever waits."""
+    """A service, one client of it after the other, and the tasks that wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,10 +211,10 @@ class Game(RuleBasedStateMachine):
 
     # What the service does, and the network
 
-    @rule(trouble=ON_LOOK, times=st.sampled_from([1, 1, 2, 4, None]))
-    def trouble_looks(self, trouble: str, times: int | None) -> None:
+    @rule(trouble=ON_POLL, times=st.sampled_from([1, 1, 2, 4, None]))
+    def trouble_polls(self, trouble: str, times: int | None) -> None:
         self.is_forged |= trouble == "other requestId"
-        self.troubles |= troubles(LOOKS, trouble, times)
+        self.troubles |= troubles(POLLS, trouble, times)
 
     @rule(trouble=ON_LIST, times=st.sampled_from([1, 2, None]))
     def trouble_lists(self, trouble: str, times: int | None) -> None:
@@ -237,7 +236,7 @@ class Game(RuleBasedStateMachine):
 
     @rule(feature=FEATURES)
     def rival(self, feature: str) -> None:
-        """Somebody else's generation takes the place of the feature's latest."""
+        """Supersede the feature's latest generation by that of another caller."""
         latest = self.emulator.features[feature]
         if latest.status == "generating":
             assert latest.generation is not None
@@ -302,18 +301,20 @@ class Game(RuleBasedStateMachine):
     @rule(pick=PICKS, every_change=st.booleans(), leaves=st.booleans())
     def iterate(self, pick: int, *, every_change: bool, leaves: bool) -> None:
         handle = self.handles[pick % len(self.handles)]
-        operation, changes = handle.operation, list[Transition[Any]]()
+        operation, transitions = handle.operation, list[Transition[Any]]()
 
         async def work() -> None:
             iteration: AsyncIterator[Any] = (
                 operation.updates() if every_change else aiter(operation)
             )
-            async for change in iteration:
-                changes.append(change)
-                if leaves and len(changes) == 2:
+            async for transition in iteration:
+                transitions.append(transition)
+                if leaves and len(transitions) == 2:
                     break
 
-        wait = Wait(handle.wire, [operation], self.loop.time(), leaves=leaves, changes=changes)
+        wait = Wait(
+            handle.wire, [operation], self.loop.time(), leaves=leaves, transitions=transitions
+        )
         self.add_wait(wait, work())
 
     @precondition(lambda self: self.handles and len(self.waits) < MOST_WAITS)
@@ -325,8 +326,8 @@ class Game(RuleBasedStateMachine):
             TROUBLE.set(TROUBLES["late"] if is_late else None)
             try:
                 await handle.operation.poll()
-            finally:  # a look that is late may tell of it before this one is judged
-                wait.was_known = handle.operation._polled.state.is_known
+            finally:  # a late poll may show it before this one is judged
+                wait.was_known = handle.operation._state.is_known
 
         wait = Wait(handle.wire, [handle.operation], self.loop.time(), is_poll=True)
         self.add_wait(wait, work())
@@ -341,7 +342,7 @@ class Game(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way)
     @rule(pick=PICKS)
     def cancel(self, pick: int) -> None:
-        """Cancel a wait, or whoever dispatches."""
+        """Cancel a wait, or the caller of a dispatch."""
         cancelled = self.under_way[pick % len(self.under_way)]
         cancelled.is_cancelled = True
         if isinstance(cancelled, Call):
@@ -349,7 +350,7 @@ class Game(RuleBasedStateMachine):
             posts = cancelled.posts
             posts.leave = min(posts.leave, max(0, posts.unclear[posts.name] - 1))
         cancelled.task.cancel()
-        self.run(settle())
+        self.run(run_ready())
         assert cancelled.task.done(), "what was cancelled hangs"
         with suppress(asyncio.CancelledError, VibeError):
             cancelled.task.result()  # as callers do; until then it holds its frames
@@ -384,10 +385,10 @@ class Game(RuleBasedStateMachine):
         async def work() -> None:
             await asyncio.gather(*(wire.client.aclose() for _ in range(times)))
             wire.is_closed = True
-            await settle()
+            await run_ready()
 
         self.run(work())
-        assert not self.under_way, f"not told of the close: {self.under_way}"
+        assert not self.under_way, f"not ended by the close: {self.under_way}"
         loop: Any = self.loop
         assert not [timer for timer in loop._scheduled if not timer.cancelled()], "a timer is left"
         assert not asyncio.all_tasks(self.loop), "a task is left"
@@ -395,7 +396,7 @@ class Game(RuleBasedStateMachine):
     # What must hold
 
     def is_wanted(self, wire: Wire, request: Request[Any]) -> bool:
-        """Say whether anybody waits for what a look tells of."""
+        """Return whether a task waits for the operation of a poll."""
         if any(not call.task.done() and call.joins and call.wire is wire for call in self.calls):
             return True  # it may well wait for a generation in flight
         return any(
@@ -450,10 +451,10 @@ class Game(RuleBasedStateMachine):
     def judge_wait(self, wait: Wait) -> None:
         """Check that a wait ended as it may."""
         if wait.task.cancelled():
-            assert wait.is_cancelled, "a wait was cancelled that nobody cancelled"
+            assert wait.is_cancelled, "a wait was cancelled without a cancel()"
             return
         error = wait.task.exception()
-        ranks = [RANKS[change.phase] for change in wait.changes]
+        ranks = [RANKS[transition.phase] for transition in wait.transitions]
         assert ranks == sorted(ranks), "an iteration went back"
         if error is None:
             is_over = all(operation.done for operation in wait.operations)
@@ -476,13 +477,12 @@ class Game(RuleBasedStateMachine):
         return isinstance(error, ObservationError) and self.was_unseen(error, wait, operation)
 
     def was_unseen(self, error: ObservationError, wait: Wait, operation: AnyOperation) -> bool:
-        """Say whether an operation was not seen for as long as that is borne."""
-        polled = operation._polled
-        state = polled.state
-        unseen = wait.ended - max(state.began, wait.wire.seen.get(id(polled.request), 0.0))
+        """Return whether an operation was not seen for as long as that is tolerated."""
+        state = operation._state
+        unseen = wait.ended - max(state.began, wait.wire.seen.get(id(state.request), 0.0))
         if isinstance(error, OperationNotFoundError):
             return unseen >= GRACE - A_MOMENT or not (state.is_known and wait.was_known)
-        if wait.is_poll:  # one look failed, or told of the generation before
+        if wait.is_poll:  # one poll failed, or showed the generation before
             return error.__cause__ is not None or isinstance(operation, GenerationOperation)
         return unseen >= OUTAGE - A_MOMENT or self.is_superseded(operation)
 
@@ -511,18 +511,18 @@ class Game(RuleBasedStateMachine):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def end(self) -> None:
-        """Let everything come to its end, and see what became of it."""
-        self.troubles |= troubles(LOOKS, "none", None)
+        """Let everything finish, and check the outcomes."""
+        self.troubles |= troubles(POLLS, "none", None)
         self.finish_all()
         assert not self.waits, "a wait hangs because of a list"
         self.mend()
         self.finish_all()
         assert not self.under_way, "something hangs although all is well"
-        gate = self.wires[-1].client._transport._throttle
-        assert gate._free == CONNECTIONS, "a turn was not given back"
+        throttle = self.wires[-1].client._transport._gate
+        assert throttle._free == CONNECTIONS, "a slot was not freed"
         for call in self.calls:
             self.judge_call(call)
-        self.judge_what_was_begun()
+        self.judge_what_was_dispatched()
 
     def finish_all(self) -> None:
         """Bring all that the service does to its end, and what comes of that."""
@@ -544,21 +544,21 @@ class Game(RuleBasedStateMachine):
         assert len(generations) <= 1, "paid twice"
         if call.is_in_doubt:
             assert call.is_cancelled or not call.task.cancelled()
-            assert call.wire.told.issuperset(mine) or not call.is_answered, "an id was lost"
+            assert call.wire.reported.issuperset(mine) or not call.is_answered, "an id was lost"
         elif operation is None:
             error = call.task.exception()
             assert isinstance(error, VibeError), repr(error)
             assert not mine, f"done, though it raised {error!r}"
         else:
             assert operation.adopted or number_of(operation.ref) in mine
-            assert number_of(operation.ref) in call.wire.told or call.joins
+            assert number_of(operation.ref) in call.wire.reported or call.joins
         if isinstance(operation, RunOperation):
             run = self.emulator.runs[operation.run_id]
             assert run.feature_name == call.feature
             assert call.site_url in {None, run.site_url}, "a run of another site"
 
-    def judge_what_was_begun(self) -> None:
-        """Check that each operation is one call's, was told to the hook, or is in doubt."""
+    def judge_what_was_dispatched(self) -> None:
+        """Check that each operation is of one call, was reported to the hook, or is in doubt."""
         operations = [call.operation for call in self.calls if call.operation is not None]
         runs = [each.run_id for each in operations if isinstance(each, RunOperation)]
         generations = [
@@ -569,12 +569,16 @@ class Game(RuleBasedStateMachine):
         assert len(runs) == len(set(runs)), "two dispatches share one run"
         are_single = len(generations) == len(set(generations))
         assert are_single or self.is_forged, "two dispatches share one generation"
-        told = {number for wire in self.wires for number in wire.told}
-        untold = [number for call in self.calls for number in call.posts.made if number not in told]
+        reported = {number for wire in self.wires for number in wire.reported}
+        unreported = [
+            number for call in self.calls for number in call.posts.made if number not in reported
+        ]
         doubts = sum(call.is_in_doubt or call.posts.leave for call in self.calls)
-        # A lost generation whose place a rival's has taken can't be told from that one.
+        # A lost generation whose place a rival's has taken can't be distinguished from that one.
         misled = [each for each in operations if isinstance(each, GenerationOperation)]
-        assert len(untold) <= doubts + sum(each.adopted for each in misled), f"lost: {untold}"
+        assert len(unreported) <= doubts + sum(each.adopted for each in misled), (
+            f"lost: {unreported}"
+        )
 
 
 def troubles(
@@ -585,8 +589,8 @@ def troubles(
     return {name: repeat(EVERY_TROUBLE[trouble], count) for name in names}
 
 
-async def settle() -> None:
-    """Let everything run that is ready."""
+async def run_ready() -> None:
+    """Let all ready tasks run."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -596,7 +600,7 @@ def test_whatever_happens_in_whatever_order(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No order of events makes an operation break what it promises."""
-    monkeypatch.setattr(_sweep, "UNUSABLE_SECONDS", 15.0)
+    monkeypatch.setattr("testvibe_async._polling.list_polling.UNUSABLE_SECONDS", 15.0)
     caplog.set_level(logging.ERROR)
     run_state_machine_as_test(
         Game,

@@ -191,10 +191,8 @@ async def test_a_busy_project_is_read_as_deep_as_it_takes(
 ) -> None:
     """For many runs the list is read past the runs of other callers in front of them."""
     operations = await dispatch_runs(project, 100)
-    for _ in range(600):
-        emulator._service.dispatch_run(
-            emulator._project, emulator.features["Returns"], config="Default", site_url="https://x"
-        )
+    async with client_of(emulator, max_connections=50) as other:
+        await asyncio.gather(*(other.project().run_feature("Returns") for _ in range(600)))
 
     await client.gather(*operations)
 

@@ -1,7 +1,7 @@
-"""A wire between a client and the emulator that does as it is told, and watches what is sent.
+"""A wire between a client and the emulator that makes trouble, and checks what is sent.
 
 It stands in for `Transport.send`, without sockets: each request meets the trouble meant for it.
-What holds of any request at any time is checked right here, and told by `problems`: a check that
+What holds of any request at any time is checked here, and recorded in `problems`: a check that
 raised within the client's own tasks would be taken for a failure of the network.
 """
 
@@ -37,17 +37,17 @@ CONNECTIONS = 3
 LATENCY = 0.05
 A_MOMENT = 1e-6
 LISTS = ("list_runs", "list_features")
-LOOKS = ("get_run", "get_generation_status")
+POLLS = ("get_run", "get_generation_status")
 
 
 @frozen
 class Trouble:
-    """What becomes of one request."""
+    """What happens to one request."""
 
     acts: bool = True
     """Whether the service does what is asked."""
     error: type[NotSentError | OutcomeUnknownError] | None = None
-    """What comes in place of the answer."""
+    """What is raised in place of the answer."""
     seconds: float = 0.0
     """By how much the end is late."""
     status: int | None = None
@@ -72,7 +72,7 @@ def _stale(rows: Any) -> Any:
     return [row | going_on if "runId" in row else row | {"status": "generating"} for row in rows]
 
 
-FINE, REST = Trouble(), Trouble(acts=False, status=429, retry_after=2)
+FINE, PAUSE = Trouble(), Trouble(acts=False, status=429, retry_after=2)
 TROUBLES = {
     "none": FINE,
     "unsent": Trouble(acts=False, error=NotSentError),
@@ -86,17 +86,17 @@ TROUBLES = {
     "404": Trouble(acts=False, status=404),
     "409": Trouble(acts=False, status=409),
     "429": Trouble(acts=False, status=429),
-    "429 rest": REST,
+    "429 pause": PAUSE,
     "500": Trouble(acts=False, status=500),
-    "503 rest": Trouble(acts=False, status=503, retry_after=2),
+    "503 pause": Trouble(acts=False, status=503, retry_after=2),
 }
 """What may happen to any request."""
-LOOK_TROUBLES = {
+POLL_TROUBLES = {
     "unknown status": Trouble(change=_unknown_status),
     "other requestId": Trouble(change=_of_another),
 }
-SEEN = (FINE, TROUBLES["late"], LOOK_TROUBLES["unknown status"])
-"""With which a look still shows its operation."""
+SEEN = (FINE, TROUBLES["late"], POLL_TROUBLES["unknown status"])
+"""The troubles with which a poll still shows its operation."""
 LIST_TROUBLES = {"no rows": Trouble(change=lambda _: []), "stale rows": Trouble(change=_stale)}
 
 
@@ -107,9 +107,9 @@ class Posts:
     name: str
     """The dispatch's own operation."""
     troubles: Iterator[Trouble]
-    """What becomes of those of that name, one after the other, and then nothing."""
+    """What happens to those of that name, one after the other; nothing to later ones."""
     leave: int
-    """How often it may be sent again although nobody knows what became of the last."""
+    """How often it may be sent again though the effect of the last is unknown."""
     unclear: Counter[str] = Factory(Counter[str])
     """How many were sent that may have taken effect for all that the client knows, by name."""
     made: list[int | str] = Factory(list[int | str])
@@ -119,11 +119,11 @@ class Posts:
 POSTS: ContextVar[Posts | None] = ContextVar("POSTS", default=None)
 """Those of the dispatch that a task works on."""
 TROUBLE: ContextVar[Trouble | None] = ContextVar("TROUBLE", default=None)
-"""What becomes of all that a task reads, if that is a matter of its own."""
+"""What happens to all reads of a task; None for what happens to all."""
 
 
 @define(eq=False)
-class _Look:
+class _Poll:
     began: float
     is_over: bool = False
 
@@ -134,23 +134,23 @@ class Wire:
 
     emulator: Emulator
     troubles: Mapping[str, Iterator[Trouble]]
-    """What becomes of the next requests, by name."""
+    """What happens to the next requests, by name."""
     is_wanted: Callable[[Wire, Request[Any]], bool]
-    """Says whether anybody waits for what a look tells of."""
+    """Returns whether a task waits for the operation of a poll."""
     problems: list[str]
     client: Client = Factory(lambda self: self._client(), takes_self=True)
     is_closed: bool = False
-    told: set[int | str] = Factory(set[int | str])
-    """What the `on_dispatched` hook was told of."""
+    reported: set[int | str] = Factory(set[int | str])
+    """The operations that the `on_dispatched` hook reported."""
     seen: dict[int, float] = Factory(dict[int, float])
-    """When the last look began that was answered well, by the identity of its request."""
-    _under_way: int = 0
-    _rests_until: float = 0.0
+    """When the last poll with a good answer began, by the identity of its request."""
+    _in_progress: int = 0
+    _paused_until: float = 0.0
     _listed_at: float = -1.0
-    _looks: dict[int, _Look] = Factory(dict[int, _Look])
-    """The poller's last look at each operation."""
+    _polls: dict[int, _Poll] = Factory(dict[int, _Poll])
+    """The poller's last poll of each operation."""
     _unwanted: set[int] = Factory(set[int])
-    """What was looked at since anybody last began to wait for it, and nobody waited."""
+    """Operations that were polled without a wait since the last wait for them began."""
     _kept: list[Request[Any]] = Factory(list["Request[Any]"])
     """All requests, so that no other takes the identity of one."""
 
@@ -163,13 +163,13 @@ class Wire:
             timeout=TIMEOUT,
             max_outage=OUTAGE,
             max_connections=CONNECTIONS,
-            hooks=Hooks(on_dispatched=lambda event: self.told.add(number_of(event.ref))),
+            hooks=Hooks(on_dispatched=lambda event: self.reported.add(number_of(event.ref))),
         )
         client._transport._http.send = self._send  # type: ignore[method-assign]
         return client
 
     def wants(self, requests: list[Request[Any]] | None = None) -> None:
-        """Take note that somebody begins to wait for these, or for any."""
+        """Record that a wait begins for these, or for any."""
         self._unwanted.difference_update(self._unwanted if requests is None else map(id, requests))
 
     def _expect(self, holds: bool, problem: str) -> None:  # noqa: FBT001
@@ -180,8 +180,8 @@ class Wire:
         loop = asyncio.get_running_loop()
         began, posts = loop.time(), POSTS.get() if request.method == "POST" else None
         trouble = self._trouble(request, posts)
-        look = self._check(request, began, posts)
-        self._under_way += 1
+        poll = self._check(request, began, posts)
+        self._in_progress += 1
         try:
             response = await self._answer(request, trouble, posts)
         except NotSentError:
@@ -189,15 +189,15 @@ class Wire:
                 posts.unclear[request.endpoint.name] -= 1
             raise
         finally:
-            self._under_way -= 1
-            look.is_over = True
-        is_told = response.status == 202 and trouble.change is None
-        if posts is not None and (is_told or response.status == 409 or trouble is REST):
+            self._in_progress -= 1
+            poll.is_over = True
+        is_clear_answer = response.status == 202 and trouble.change is None
+        if posts is not None and (is_clear_answer or response.status == 409 or trouble is PAUSE):
             posts.unclear[request.endpoint.name] -= 1
         if response.status == 200 and trouble in SEEN:
             self.seen[id(request)] = max(began, self.seen.get(id(request), 0.0))
         if trouble.retry_after is not None:
-            self._rests_until = loop.time() + trouble.retry_after
+            self._paused_until = loop.time() + trouble.retry_after
         return response
 
     def _trouble(self, request: Request[Any], posts: Posts | None) -> Trouble:
@@ -206,43 +206,43 @@ class Wire:
             return next(posts.troubles, FINE) if name == posts.name else FINE
         return own or next(self.troubles.get(name, iter(())), FINE)
 
-    def _check(self, request: Request[Any], now: float, posts: Posts | None) -> _Look:
+    def _check(self, request: Request[Any], now: float, posts: Posts | None) -> _Poll:
         """Check that a request may be sent now."""
         self._kept.append(request)
         name = f"{request.endpoint.name} at {now:.2f}"
         self._expect(not self.is_closed, f"{name}: sent after the close")
-        self._expect(now >= self._rests_until - A_MOMENT, f"{name}: sent during a rest")
-        self._expect(self._under_way < CONNECTIONS, f"{name}: more at once than allowed")
+        self._expect(now >= self._paused_until - A_MOMENT, f"{name}: sent during a pause")
+        self._expect(self._in_progress < CONNECTIONS, f"{name}: more at once than allowed")
         if posts is not None:
             is_clear = posts.unclear[request.endpoint.name] <= posts.leave
             self._expect(is_clear, f"{name}: sent again blindly")
             posts.unclear[request.endpoint.name] += 1
-        look, task = _Look(now), asyncio.current_task()
+        poll, task = _Poll(now), asyncio.current_task()
         if task is not None and task.get_name() == "testvibe_async poller":
-            self._check_look(request, look, name)
-        return look
+            self._check_poll(request, poll, name)
+        return poll
 
-    def _check_look(self, request: Request[Any], look: _Look, name: str) -> None:
-        """Check that one of the poller's looks is due, and that somebody waits for it."""
+    def _check_poll(self, request: Request[Any], poll: _Poll, name: str) -> None:
+        """Check that a poll of the poller is due, and that a task waits for it."""
         if request.endpoint.name in LISTS:
-            self._listed_at = look.began
+            self._listed_at = poll.began
             return
-        before = self._looks.get(id(request))
-        self._looks[id(request)] = look
+        before = self._polls.get(id(request))
+        self._polls[id(request)] = poll
         if before is not None:
-            is_due = look.began >= before.began + INTERVAL - TICK - A_MOMENT
+            is_due = poll.began >= before.began + INTERVAL - TICK - A_MOMENT
             is_listed = self._listed_at >= before.began
-            self._expect(before.is_over, f"{name}: two looks at one operation at once")
-            self._expect(is_due or is_listed, f"{name}: looked at too often")
+            self._expect(before.is_over, f"{name}: two polls of one operation at once")
+            self._expect(is_due or is_listed, f"{name}: polled too often")
         if not self.is_wanted(self, request):
-            # One may have stood in line for its turn when the last who waited went away.
-            self._expect(id(request) not in self._unwanted, f"{name}: nobody waits for it")
+            # It may have been queued when the last wait for it ended.
+            self._expect(id(request) not in self._unwanted, f"{name}: no task waits for it")
             self._unwanted.add(id(request))
 
     async def _answer(
         self, request: Request[Any], trouble: Trouble, posts: Posts | None
     ) -> Response:
-        """Let the service act, and give what comes of it, or raise what comes in its place."""
+        """Let the service act, and return its answer, or raise what replaces it."""
         transport = self.client._transport
         method, url = request.method, transport.url_of(request)
         status, body = trouble.status, trouble.body

@@ -167,7 +167,7 @@ def test_the_documented_diagnosis_is_read_in_full() -> None:
 
 
 def test_a_bare_digest_is_enough() -> None:
-    """A digest of an id and a status is a run, with None or nothing for all the rest."""
+    """A digest of an id and a status is a run, with None or nothing for all other fields."""
     assert read(b'{"runId": 214, "status": "running"}', Run) == Run(214, RunStatus.RUNNING)
 
 
@@ -247,7 +247,7 @@ def test_an_undocumented_status_stays_a_string(word: str) -> None:
 
 
 @pytest.mark.parametrize("count", [11, 100_000])
-def test_of_very_many_faults_the_first_are_told(count: int) -> None:
+def test_of_very_many_faults_the_first_are_named(count: int) -> None:
     """A list in which nothing is right costs little more than one in which ten members are not."""
     assert list(problems(encode([0] * count), list[Run])) == [
         f"expected an object, got 0 at $[{place}]" for place in range(10)
@@ -278,7 +278,7 @@ def test_unknown_fields_may_be_nested() -> None:
 
 
 def test_every_fault_is_named_with_its_place() -> None:
-    """All that is wrong is told at once, each in words, with its place in the wire's spelling."""
+    """All faults are named at once, each with its place in the wire's spelling."""
     document = {
         "status": 3,
         "featureId": "12",
@@ -301,14 +301,14 @@ def test_every_fault_is_named_with_its_place() -> None:
 
 
 def test_a_row_that_can_not_be_read_is_named_by_its_number() -> None:
-    """A fault in a list answer tells which row it is in."""
+    """A fault in a list answer names its row."""
     rows = [LEAST[Artifact], {"kind": "trace", "path": "p", "size": "big"}]
     assert problems(encode(rows), list[Artifact]) == (
         "expected an integer, got 'big' at $[1].size",
     )
 
 
-def test_a_value_that_looks_like_a_place_does_not_blur_the_place() -> None:
+def test_a_value_like_a_place_does_not_change_the_place() -> None:
     """A wrong value that holds the separator of messages is shown as it is."""
     (problem,) = problems(encode({"runId": "a @ $.b_at", "status": "x"}), Run)
     assert problem == "expected an integer, got 'a @ $.b_at' at $.runId"
@@ -329,7 +329,7 @@ def test_what_is_required_is_not_null() -> None:
 
 @pytest.mark.parametrize("value", [1, "true", "", []])
 def test_a_truth_value_is_one(value: object) -> None:
-    """true and false are not told from anything else."""
+    """A boolean field takes true and false alone."""
     (problem,) = problems(encode({"runnerStarted": value}), Generation)
     assert problem == f"expected true or false, got {value!r} at $.runnerStarted"
 
@@ -475,7 +475,7 @@ def test_an_equal_summary_has_its_own_unknown_fields() -> None:
 
 
 def test_a_time_of_endless_digits_is_refused() -> None:
-    """A time is short; one that is not is not kept to be told from others."""
+    """A time with very many digits is refused, and not cached."""
     text = f"2026-06-10T14:32:07.{'0' * 100}Z"
     with pytest.raises(UnreadableError, match=r"expected a time such as .* at \$\.createdUtc"):
         read(encode({"runId": 1, "status": "passed", "createdUtc": text}), Run)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testvibe_async._wire import endpoints as _endpoints
+from testvibe_async._wire import endpoints
 from testvibe_async._wire.endpoints import (
     ENDPOINTS,
     Effect,
@@ -297,6 +297,6 @@ def test_a_route_that_is_none_is_refused(route: str) -> None:
 def test_the_table_is_exported_whole() -> None:
     """Every endpoint of the module is in the table under its own name."""
     found = {
-        value.name for value in vars(_endpoints).values() if isinstance(value, _endpoints.Endpoint)
+        value.name for value in vars(endpoints).values() if isinstance(value, endpoints.Endpoint)
     }
     assert found == set(ENDPOINTS)

@@ -66,7 +66,7 @@ def test_rows_in_an_envelope_are_rows() -> None:
 
 
 def test_rows_before_a_break_are_given() -> None:
-    """What came whole of a list that breaks off is told before the fault is."""
+    """The complete rows of a list that breaks off come before the fault."""
     rows = read_rows(b'[{"runId": 1}, 7, {"runId')
     assert [next(rows), next(rows)] == [{"runId": 1}, 7]
     with pytest.raises(UnreadableError):
@@ -120,7 +120,7 @@ def test_any_bytes_are_rows_or_are_unreadable(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"  \r\n "])
 def test_an_empty_body_is_named_so(body: bytes) -> None:
-    """No body at all is told in these words."""
+    """An empty body has its own message."""
     assert problems(body, Run) == ("expected JSON, got an empty body",)
 
 
@@ -140,7 +140,7 @@ def test_an_empty_body_is_named_so(body: bytes) -> None:
         b"\xff",
     ],
 )
-def test_what_is_not_json_is_told_with_its_beginning(body: bytes) -> None:
+def test_what_is_not_json_is_shown_with_its_beginning(body: bytes) -> None:
     """HTML, cut JSON, NaN, numbers beyond reason and invalid UTF-8 are not JSON, and are shown."""
     (problem,) = problems(body, Run)
     assert problem.startswith("expected JSON, got ")
@@ -169,7 +169,7 @@ def test_a_large_integer_is_kept_exactly() -> None:
 
 
 def test_nesting_without_end_is_named_so() -> None:
-    """JSON that is nested too deep to be read is told in these words."""
+    """JSON that is nested too deep to be read has its own message."""
     assert problems(b"[" * 1_000_000, Run) == ("the JSON is nested too deep",)
 
 
@@ -203,7 +203,7 @@ def test_a_number_may_be_cut_anywhere(piece: int, monkeypatch: pytest.MonkeyPatc
 
 @given(cut=st.integers(1, 60), piece=st.integers(1, 7))
 def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> None:
-    """However it is decoded, what is whole is given, and then the fault is told."""
+    """The complete rows are given in whatever pieces they are decoded, and then the fault."""
     text = json.dumps([{"runId": number, "name": "Login"} for number in range(4)])
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -217,7 +217,7 @@ def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> N
 @pytest.mark.parametrize("depth", [100, 400, 900, 950, 975, 979, 980, 985, 990, 999, 5000, 9998])
 @pytest.mark.parametrize("shape", [Run, list[Run]])
 def test_deep_json_is_a_fault_whatever_the_depth(depth: int, shape: Any) -> None:
-    """Where an unknown field or a wrong value is nested deep, that is told in a sentence."""
+    """A deeply nested field or value raises UnreadableError."""
     deep = b"[" * depth + b"]" * depth
     for body in (b'{"runId": 1, "status": "x", "new": ' + deep + b"}", b'{"runId": ' + deep + b"}"):
         with pytest.raises(UnreadableError):

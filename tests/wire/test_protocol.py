@@ -197,7 +197,7 @@ def test_a_conflict_is_typed_by_the_call(
         (b'\xef\xbb\xbf{"error": "bom", "message": "after a BOM"}', "bom", "after a BOM"),
     ],
 )
-def test_an_error_in_any_format_is_told_as_far_as_it_goes(
+def test_an_error_in_any_format_is_read_as_far_as_possible(
     body: bytes, code: str | None, message: str | None
 ) -> None:
     """Code and message come from the service's format, or the beginning of the body is shown."""
@@ -277,7 +277,7 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
 
 @pytest.mark.parametrize("digits", [10, 40, 400, 5000])
 def test_a_retry_after_of_ages_is_not_taken_for_none(digits: int) -> None:
-    """A number of seconds beyond all reason still asks for a rest, and never breaks out."""
+    """An extreme number of seconds still asks for a pause, and never raises."""
     retry_after = refusal(429, Retry_After="9" * digits).retry_after
     assert retry_after is not None
     assert retry_after > 120
@@ -296,7 +296,7 @@ def test_a_date_is_counted_from_the_services_clock() -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_retry_after_is_a_rest_or_none(value: str) -> None:
+def test_any_retry_after_is_a_pause_or_none(value: str) -> None:
     """No text in Retry-After breaks out, or asks for less than nothing."""
     seconds = refusal(429, Retry_After=value).retry_after
     assert seconds is None or 0 <= seconds < float("inf")
