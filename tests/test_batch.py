@@ -224,7 +224,7 @@ async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
     """Awaiting a batch again is refused, and dispatches nothing."""
     batch = project.run_features(["Checkout"])
     await batch
-    with pytest.raises(ConfigError, match="begun before"):
+    with pytest.raises(ConfigError, match="opened before"):
         await batch
     assert len(emulator.runs) == 1
 

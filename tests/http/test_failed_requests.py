@@ -247,7 +247,7 @@ async def test_the_timeout_of_a_request_is_at_most_the_clients(
     emulator: Emulator, request_timeout: float, seconds: float
 ) -> None:
     """A request may have a shorter timeout than the client, never a longer one."""
-    request = evolve(LIST_PROJECTS.request(), patience=request_timeout)
+    request = evolve(LIST_PROJECTS.request(), timeout=request_timeout)
     async with client_of(emulator, timeout=2.0, retry=ONCE) as client:
         emulator.fail("list_projects", Fault.hang())
         with pytest.raises(OutcomeUnknownError, match=f"within {seconds:g} s"):

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def slot(throttle: Throttle, *, is_poll: bool = False) -> AsyncGenerator[None]:
     """Hold a slot for the body."""
-    await throttle.enter(is_poll=is_poll)
+    await throttle.acquire(is_poll=is_poll)
     try:
         yield
     finally:
-        throttle.leave()
+        throttle.release()
 
 
 class Traffic:
@@ -64,7 +64,7 @@ async def test_slots_are_given_in_order() -> None:
 async def test_nothing_is_sent_during_a_pause() -> None:
     """A pause delays all requests until it is over, and no longer."""
     traffic = Traffic(Throttle(4))
-    traffic.throttle.rest(7.0)
+    traffic.throttle.pause(7.0)
     await asyncio.gather(traffic.pass_through(1), traffic.pass_through(2))
     assert traffic.began == {1: 7.0, 2: pytest.approx(7.2)}
 
@@ -74,7 +74,7 @@ async def test_a_pause_does_not_affect_requests_in_progress() -> None:
     traffic = Traffic(Throttle(4))
     inside = asyncio.create_task(traffic.pass_through(1))
     await asyncio.sleep(0.5)
-    traffic.throttle.rest(60.0)
+    traffic.throttle.pause(60.0)
     await inside
     assert now() == 1.0
 
@@ -84,7 +84,7 @@ async def test_a_pause_delays_queued_requests() -> None:
     traffic = Traffic(Throttle(1))
     tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
     await asyncio.sleep(0.5)
-    traffic.throttle.rest(60.0)
+    traffic.throttle.pause(60.0)
     await asyncio.gather(*tasks)
     assert traffic.began == {0: 0.0, 1: 60.5}
 
@@ -93,10 +93,10 @@ async def test_a_pause_delays_queued_requests() -> None:
 async def test_the_longer_of_two_pauses_counts(first: float, second: float) -> None:
     """A shorter pause never ends a longer one, and a longer one delays queued requests."""
     traffic = Traffic(Throttle(1))
-    traffic.throttle.rest(first)
+    traffic.throttle.pause(first)
     task = asyncio.create_task(traffic.pass_through(1))
     await asyncio.sleep(1.0)
-    traffic.throttle.rest(second)
+    traffic.throttle.pause(second)
     await task
     assert traffic.began == {1: max(first, 1.0 + second)}
 
@@ -104,9 +104,9 @@ async def test_the_longer_of_two_pauses_counts(first: float, second: float) -> N
 async def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
     """A request after a second, shorter pause waits for the end of the first."""
     traffic = Traffic(Throttle(1))
-    traffic.throttle.rest(20.0)
+    traffic.throttle.pause(20.0)
     await asyncio.sleep(1.0)
-    traffic.throttle.rest(2.0)
+    traffic.throttle.pause(2.0)
     await traffic.pass_through(1)
     assert traffic.began == {1: 20.0}
 
@@ -114,7 +114,7 @@ async def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
 async def test_a_pause_of_zero_seconds_delays_nothing() -> None:
     """A pause of 0 s is none."""
     traffic = Traffic(Throttle(1))
-    traffic.throttle.rest(0.0)
+    traffic.throttle.pause(0.0)
     await traffic.pass_through(1)
     assert traffic.began == {1: 0.0}
 
@@ -134,7 +134,7 @@ async def test_a_cancelled_request_frees_its_slot(*, is_paused: bool) -> None:
     """Cancelling a request that waits, in the queue or in a pause, loses no slot."""
     traffic = Traffic(Throttle(1))
     if is_paused:
-        traffic.throttle.rest(5.0)
+        traffic.throttle.pause(5.0)
     tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(3)]
     await asyncio.sleep(0.1)
     tasks[0].cancel()
@@ -167,7 +167,7 @@ async def test_a_pause_delays_requests_that_wait_for_the_rate() -> None:
     traffic = Traffic(Throttle(50, rate_limit=0.5))
     tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
     await asyncio.sleep(1)
-    traffic.throttle.rest(10.0)
+    traffic.throttle.pause(10.0)
     await asyncio.gather(*tasks)
     assert traffic.began == {0: 0.0, 1: 11.0}
 
@@ -200,11 +200,11 @@ async def test_polls_that_wait_for_the_rate_do_not_starve_a_call() -> None:
 async def test_a_pause_that_begins_as_a_slot_is_given_is_kept() -> None:
     """A request that got its slot right before a pause waits for its end, and goes first."""
     traffic = Traffic(Throttle(1))
-    await traffic.throttle.enter()
+    await traffic.throttle.acquire()
     waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
     await asyncio.sleep(1)
-    traffic.throttle.leave()
-    traffic.throttle.rest(5.0)
+    traffic.throttle.release()
+    traffic.throttle.pause(5.0)
     await asyncio.gather(*waiting)
 
     assert traffic.began == {0: 6.0, 1: 7.0}
@@ -213,11 +213,11 @@ async def test_a_pause_that_begins_as_a_slot_is_given_is_kept() -> None:
 async def test_opening_ends_a_pause() -> None:
     """Opening the throttle lets all queued requests through, and all later ones."""
     throttle = Throttle(1, rate_limit=1.0)
-    throttle.rest(60.0)
+    throttle.pause(60.0)
     traffic = Traffic(throttle, seconds=0.0)
     waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(5)]
     await asyncio.sleep(1)
-    throttle.open()
+    throttle.close()
     await asyncio.gather(*waiting)
 
     assert set(traffic.began.values()) == {1.0}
@@ -261,7 +261,7 @@ async def test_after_a_pause_the_rate_is_half_and_recovers() -> None:
             await asyncio.sleep(0.01)
 
     await steady(20)
-    throttle.rest(5)
+    throttle.pause(5)
     paused_at = now()
     began.clear()
     await asyncio.gather(*(steady(50) for _ in range(4)))
@@ -280,7 +280,7 @@ async def test_a_quiet_client_is_not_slowed_to_nothing() -> None:
     """Half of next to nothing is still 5 requests a second."""
     traffic = Traffic(Throttle(10), seconds=0.0)
     await traffic.pass_through(0)
-    traffic.throttle.rest(1)
+    traffic.throttle.pause(1)
     await asyncio.gather(*(traffic.pass_through(number) for number in range(1, 4)))
     assert list(traffic.began.values())[1:] == pytest.approx([1.0, 1.2, 1.4], abs=0.01)
 
@@ -290,7 +290,7 @@ async def test_a_second_pause_does_not_halve_the_half() -> None:
     traffic = Traffic(Throttle(10), seconds=0.0)
     await asyncio.gather(*(traffic.pass_through(number) for number in range(1000)))
     for _ in range(3):
-        traffic.throttle.rest(5)
+        traffic.throttle.pause(5)
         await asyncio.sleep(1)
     await asyncio.gather(*(traffic.pass_through(number) for number in range(1000, 1003)))
     first, *later = list(traffic.began.values())[1000:]
@@ -343,7 +343,7 @@ async def test_an_open_throttle_delays_nothing() -> None:
     tasks = [asyncio.create_task(pass_through()) for _ in range(5)]
     await asyncio.sleep(1)
     tasks[1].cancel()
-    throttle.open()
+    throttle.close()
     await asyncio.sleep(0)
     assert entered == 4
     for task in tasks:

@@ -236,14 +236,10 @@ async def test_a_large_body_is_decoded_in_a_thread(
     large = Fault.edit(lambda digest: {**digest, "tests": [small] * 40_000})
     emulator.fail("get_run", large)
     spy_on(transport, "decode")
-    spy_on(type(operation._state), "read")
+    spy_on(type(operation._polled), "decode")
     assert len((await project.get_run(operation.run_id)).tests) == 40_000
     assert len((await operation).tests) == 40_000
-    assert threads == [
-        False,
-        True,
-        False,
-    ]  # the poller reads the status first, then the body in a thread
+    assert threads == [False, False]
 
 
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])

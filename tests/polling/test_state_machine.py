@@ -327,7 +327,7 @@ class Game(RuleBasedStateMachine):
             try:
                 await handle.operation.poll()
             finally:  # a late poll may show it before this one is judged
-                wait.was_known = handle.operation._state.is_known
+                wait.was_known = handle.operation._polled.state.is_known
 
         wait = Wait(handle.wire, [handle.operation], self.loop.time(), is_poll=True)
         self.add_wait(wait, work())
@@ -478,8 +478,9 @@ class Game(RuleBasedStateMachine):
 
     def was_unseen(self, error: ObservationError, wait: Wait, operation: AnyOperation) -> bool:
         """Return whether an operation was not seen for as long as that is tolerated."""
-        state = operation._state
-        unseen = wait.ended - max(state.began, wait.wire.seen.get(id(state.request), 0.0))
+        polled = operation._polled
+        state = polled.state
+        unseen = wait.ended - max(state.began, wait.wire.seen.get(id(polled.request), 0.0))
         if isinstance(error, OperationNotFoundError):
             return unseen >= GRACE - A_MOMENT or not (state.is_known and wait.was_known)
         if wait.is_poll:  # one poll failed, or showed the generation before
@@ -518,7 +519,7 @@ class Game(RuleBasedStateMachine):
         self.mend()
         self.finish_all()
         assert not self.under_way, "something hangs although all is well"
-        throttle = self.wires[-1].client._transport._gate
+        throttle = self.wires[-1].client._transport._throttle
         assert throttle._free == CONNECTIONS, "a slot was not freed"
         for call in self.calls:
             self.judge_call(call)
