@@ -31,8 +31,8 @@ from testvibe_async import (
 )
 from testvibe_async._wire import json as _json
 from testvibe_async._wire.convert import read, wire_name
+from testvibe_async._wire.documents import serialize
 from testvibe_async._wire.json import UnreadableError, read_rows
-from testvibe_async._wire.serialize import serialize
 from testvibe_async.models import DispatchedGeneration, DispatchedRun
 
 DIGEST = b"""

@@ -30,7 +30,7 @@ from testvibe_async import (
     ServerError,
     UnauthorizedError,
 )
-from testvibe_async.mcp_server.documents import encodable
+from testvibe_async._util import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -78,7 +78,7 @@ def explain(error: VibeError, tool: str) -> str:
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    text = encodable(str(error)).rstrip(".")
+    text = clean(str(error)).rstrip(".")
     return f"{text}. {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
 
 

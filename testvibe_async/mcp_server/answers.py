@@ -8,36 +8,39 @@ whether it goes on, and in `note` what to do then.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcp.types import Annotations, CallToolResult, TextContent
 
 from testvibe_async import BatchItem, BatchSummary, Generation, Run, RunRef, Verdict
+from testvibe_async._util import clean
+from testvibe_async._wire import Schema, json_schema, nullable, serialize
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.documents import (
-    Document,
-    Schema,
-    document,
-    encodable,
-    nullable,
-    schema,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from attrs import AttrsInstance
 
 __all__ = [
     "DIGEST",
     "OK",
     "RUN_OF_GENERATED",
+    "Document",
     "answer",
     "count",
     "digest",
+    "encodable",
+    "rows",
     "say_generation",
     "say_run",
+    "schema_of_rows",
     "schema_of_wait",
     "waited",
 ]
+
+Document: TypeAlias = dict[str, Any]
+"""The structured content of an answer, which is an object of JSON."""
 
 MAX_ERROR_CHARACTERS = 300
 """How much of a test's error a digest of many runs holds; `get_run` has all of it."""
@@ -68,7 +71,7 @@ DIGEST = _object(
             verdict={"type": "string", "description": ", ".join(Verdict)},
             runId={"type": "integer"},
             status={"type": "string"},
-            summary=schema(Run)["properties"]["summary"],
+            summary=json_schema(Run)["properties"]["summary"],
             failures={
                 "type": "array",
                 "items": _object(["name"], name={"type": "string"}, error={"type": "string"}),
@@ -83,13 +86,13 @@ DIGEST = _object(
 
 def schema_of_wait(model: type[Run | Generation]) -> Schema:
     """Return the schema of a wait's answer: the model's document, `inFlight` and `note`."""
-    return schema(model, required=["inFlight"], also=_NOTE)
+    return json_schema(model, required=["inFlight"], also=_NOTE)
 
 
 RUN_OF_GENERATED = _object(
     ["inFlight"],
-    generation=nullable(schema(Generation)),
-    run=nullable(schema(Run, required=["runId"])),
+    generation=nullable(json_schema(Generation)),
+    run=nullable(json_schema(Run, required=["runId"])),
     **_NOTE,
 )
 """The schema of the answer to a generation that a run follows."""
@@ -97,16 +100,35 @@ RUN_OF_GENERATED = _object(
 
 def answer(line: str, content: Document) -> CallToolResult:
     """Make an answer of a line for a human and a document for the model."""
-    text = json.dumps(content, ensure_ascii=False)
+    text = encodable(json.dumps(content, ensure_ascii=False))
     return CallToolResult(
         content=[
-            TextContent(
-                type="text", text=encodable(line), annotations=Annotations(audience=["user"])
-            ),
+            TextContent(type="text", text=clean(line), annotations=Annotations(audience=["user"])),
             TextContent(type="text", text=text, annotations=Annotations(audience=["assistant"])),
         ],
-        structured_content=content,
+        structured_content=json.loads(text),
     )
+
+
+def encodable(text: str) -> str:
+    """Return a text without lone surrogates: JSON can hold them, and MCP's UTF-8 can't."""
+    return text.encode(errors="replace").decode()
+
+
+def rows(name: str, values: Iterable[AttrsInstance]) -> Document:
+    """Return a list as an object of one member. Its rows have no nulls, to keep them short."""
+    return {
+        name: [
+            {field: member for field, member in serialize(value).items() if member is not None}
+            for value in values
+        ]
+    }
+
+
+def schema_of_rows(name: str, model: type[AttrsInstance]) -> Schema:
+    """Return the JSON schema of what `rows` makes of a list of models."""
+    array = {"type": "array", "items": json_schema(model)}
+    return _object([name], **{name: array})
 
 
 def waited(line: str, seen: Document, *, note: str | None) -> CallToolResult:
@@ -180,15 +202,14 @@ def digest(items: Sequence[BatchItem[Run]]) -> CallToolResult:
 
 
 def _row(item: BatchItem[Run]) -> Document:
-    row: Document = {"feature": encodable(item.feature_name), "verdict": item.verdict.value}
+    row: Document = {"feature": item.feature_name, "verdict": item.verdict.value}
     if isinstance(item.ref, RunRef):
         row["runId"] = item.ref.run_id
     if item.outcome is not None:
-        seen = document(item.outcome)
+        seen = serialize(item.outcome)
         row |= {"status": seen["status"], "summary": seen["summary"]}
         row["failures"] = [
-            {"name": encodable(test.name), "error": encodable(_first_line(test.error))}
-            for test in item.outcome.failures
+            {"name": test.name, "error": _first_line(test.error)} for test in item.outcome.failures
         ]
     elif item.verdict is Verdict.ERROR and item.error is not None:
         row["error"] = explain(item.error, "run_features")

@@ -15,8 +15,9 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR
 
 from testvibe_async import GenerationLog, NotFoundError, VibeError
+from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.documents import document, encodable
+from testvibe_async.mcp_server.answers import encodable
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
 __all__ = ["add_prompts", "add_resources"]
@@ -50,7 +51,7 @@ def _explaining(like: str, failed: Failed) -> Callable[[Work], Work]:
         @wraps(work)
         async def call(**arguments: object) -> str:
             try:
-                return await work(**arguments)
+                return encodable(await work(**arguments))
             except VibeError as error:
                 raise failed(explain(error, like), error) from error
             except ToolError as error:
@@ -74,7 +75,7 @@ def _of_prompt(text: str, _cause: Exception) -> Exception:
 async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Read a run's digest, as JSON."""
     run = await session_of(ctx).project(project).get_run(_run_id(runId))
-    return _json(document(run))
+    return _json(serialize(run))
 
 
 def _run_id(text: str) -> int:
@@ -89,7 +90,7 @@ def _run_id(text: str) -> int:
 async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read a feature's Gherkin."""
     found = await session_of(ctx).project(project).get_feature(feature)
-    return encodable(found.gherkin or "")
+    return found.gherkin or ""
 
 
 @_explaining("get_generation_log", _of_resource)
@@ -105,7 +106,7 @@ def _lines_of(log: GenerationLog) -> str:
         head = f"{part.title or part.section}: {part.conclusion or part.state}"
         lines.append(f"{head} ({part.status_reason})" if part.status_reason else head)
         lines.extend(f"  {line}" for line in part.log)
-    return encodable("\n".join(lines)) or "There is no log: the feature was never generated."
+    return "\n".join(lines) or "There is no log: the feature was never generated."
 
 
 def add_prompts(server: MCPServer[Session]) -> None:
@@ -125,7 +126,7 @@ async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) 
         "with the Gherkin; get_run_artifacts has traces and screenshots. Propose one remedy: fix "
         "the site, update_feature and then generate_feature (which costs credits: ask first), or "
         "run_feature again where it looks like a coincidence.\n\nThe diagnosis:\n\n"
-        f"{_json(document(diagnosis))}"
+        f"{_json(serialize(diagnosis))}"
     )
 
 
@@ -134,7 +135,7 @@ async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
     home = session_of(ctx).project(project)
     log = await home.get_generation_log(feature)
-    gherkin = encodable((await home.get_feature(feature)).gherkin or "")
+    gherkin = (await home.get_feature(feature)).gherkin or ""
     return (
         f"Find out why the generation of the feature {feature!r} failed. Look at the reason and "
         "the last lines of each failing section first: what did it try, and what did it not find "

@@ -15,8 +15,8 @@ from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from testvibe_async import VibeError
+from testvibe_async._wire import Schema
 from testvibe_async.mcp_server.advice import explain, explain_arguments
-from testvibe_async.mcp_server.documents import Schema
 
 __all__ = [
     "ADDS",

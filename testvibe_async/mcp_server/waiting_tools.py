@@ -14,16 +14,17 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from testvibe_async import BatchItem, Generation, GenerationOperation, Project, Run, RunOperation
+from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import (
     DIGEST,
     RUN_OF_GENERATED,
+    Document,
     digest,
     say_generation,
     say_run,
     schema_of_wait,
     waited,
 )
-from testvibe_async.mcp_server.documents import Document, document
 from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -64,7 +65,7 @@ def _say(operation: RunOperation) -> str:
 
 
 def _seen(operation: RunOperation) -> Document:
-    return document(operation.snapshot) if operation.snapshot else {"runId": operation.run_id}
+    return serialize(operation.snapshot) if operation.snapshot else {"runId": operation.run_id}
 
 
 @tool(schema_of_wait(Generation), READS)
@@ -83,7 +84,7 @@ async def wait_for_generation(
     latest, running = await latest_generation(ctx, home, feature, seconds=timeoutSeconds)
     again = f"{_GOES_ON} call wait_for_generation again with feature {feature!r}."
     note = None if running is None else again
-    return waited(say_generation(latest), document(latest), note=note)
+    return waited(say_generation(latest), serialize(latest), note=note)
 
 
 @tool(DIGEST, READS)
@@ -194,12 +195,12 @@ def _still_generating(operation: GenerationOperation, feature: str) -> CallToolR
         f"{operation.request_id!r}, which starts no other generation."
     )
     line = say_generation(seen) if seen else f"{operation.ref}: not seen yet."
-    content = {"generation": document(seen) if seen else told, "run": None}
+    content = {"generation": serialize(seen) if seen else told, "run": None}
     return waited(line, content, note=note)
 
 
 def _after_generation(generation: Generation, run: RunOperation | None) -> CallToolResult:
-    content = {"generation": document(generation), "run": None if run is None else _seen(run)}
+    content = {"generation": serialize(generation), "run": None if run is None else _seen(run)}
     if run is None:
         return waited(say_generation(generation), content, note=None)
     note = None if run.done else f"{_GOES_ON} call wait_for_run with runId {run.run_id}."

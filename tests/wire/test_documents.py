@@ -1,4 +1,4 @@
-"""Documents and schemas: what is answered is what the service says, and what is declared."""
+"""Documents and schemas: a document is what the service sent, and fits its schema."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from testvibe_async import (
     ProjectInfo,
     Run,
     RunStatus,
-    RunSummary,
     Section,
 )
-from testvibe_async._wire import convert as _wire
-from testvibe_async.mcp_server.documents import Schema, document, rows, schema, schema_of_rows
+from testvibe_async._wire.convert import read, wire_name
+from testvibe_async._wire.documents import Schema, json_schema, serialize
 
 MODELS = (Artifact, Diagnosis, Feature, Generation, GenerationLog, ProjectFile, ProjectInfo, Run)
 
@@ -46,57 +45,40 @@ def fits(value: Any, declared: Schema) -> bool:
 
 def test_a_document_is_the_one_that_the_service_sent() -> None:
     """Reading a digest and writing it again changes nothing, unknown fields included."""
-    read = _wire.read(RUN, Run)
-    assert document(read) == _wire.read(RUN, object)
+    assert serialize(read(RUN, Run)) == read(RUN, object)
 
 
 def test_instants_are_utc() -> None:
     """An instant is written as the service writes it."""
     feature = Feature(1, "A", updated_at=datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC))
-    assert document(feature)["updatedUtc"] == "2026-06-10T14:32:07Z"
+    assert serialize(feature)["updatedUtc"] == "2026-06-10T14:32:07Z"
 
 
 def test_enums_are_plain_words() -> None:
     """A status is a plain string, known or not."""
-    assert type(document(Run(1, RunStatus.PASSED))["status"]) is str
-    assert document(Run(1, "paused"))["status"] == "paused"
-
-
-def test_rows_leave_out_what_the_service_left_out() -> None:
-    """A row of a list has no nulls, and keeps what is empty or zero."""
-    assert rows("runs", [Run(1, "passed", summary=RunSummary())]) == {
-        "runs": [
-            {
-                "runId": 1,
-                "status": "passed",
-                "summary": {"total": 0, "passed": 0, "failed": 0, "other": 0},
-                "tests": [],
-                "artifacts": [],
-            }
-        ]
-    }
+    assert type(serialize(Run(1, RunStatus.PASSED))["status"]) is str
+    assert serialize(Run(1, "paused"))["status"] == "paused"
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_schemas_declare_every_field(model: type[AttrsInstance]) -> None:
-    """Each field of a model is declared under its wire name, but for the unknown ones."""
-    declared = schema(model)["properties"]
+    """Each field of a model is declared under its wire name, except the unknown ones."""
+    declared = json_schema(model)["properties"]
     assert set(declared) == {
-        _wire.wire_name(field.name) for field in fields(model) if field.name != "extra"
+        wire_name(field.name) for field in fields(model) if field.name != "extra"
     }
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_schemas_are_schemas(model: type[AttrsInstance]) -> None:
     """What is declared is valid JSON schema."""
-    Draft202012Validator.check_schema(schema(model))
-    Draft202012Validator.check_schema(schema_of_rows("rows", model))
+    Draft202012Validator.check_schema(json_schema(model))
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        _wire.read(RUN, Run),
+        read(RUN, Run),
         Run(1, "running"),
         Generation(),
         Generation(1, sections=(Section("login"),)),
@@ -106,20 +88,20 @@ def test_schemas_are_schemas(model: type[AttrsInstance]) -> None:
 )
 def test_documents_fit_their_schemas(value: AttrsInstance) -> None:
     """What a model is written as fits its schema, with nulls and with unknown fields."""
-    assert fits(document(value), schema(type(value)))
+    assert fits(serialize(value), json_schema(type(value)))
 
 
 def test_schemas_refuse_what_is_wrong() -> None:
     """A document without its id, or with a word for a number, does not fit."""
-    assert fits({"runId": 1, "status": "passed"}, schema(Run))
-    assert not fits({"status": "passed"}, schema(Run))
-    assert not fits({"runId": "1", "status": "passed"}, schema(Run))
-    assert not fits({"runId": 1, "status": "passed", "summary": {"total": "2"}}, schema(Run))
+    assert fits({"runId": 1, "status": "passed"}, json_schema(Run))
+    assert not fits({"status": "passed"}, json_schema(Run))
+    assert not fits({"runId": "1", "status": "passed"}, json_schema(Run))
+    assert not fits({"runId": 1, "status": "passed", "summary": {"total": "2"}}, json_schema(Run))
 
 
 def test_known_words_are_named() -> None:
     """The statuses that are documented stand in the schema, and others are allowed."""
-    assert schema(Run)["properties"]["status"] == {
+    assert json_schema(Run)["properties"]["status"] == {
         "type": "string",
         "description": "running, passed, failed, or another word",
     }
