@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from testvibe_async._util import clean
 from testvibe_async.reports.text import (
-    clean,
     clock,
     counted,
     cut,
@@ -27,16 +27,18 @@ from testvibe_async.reports.text import (
         ("one\r\ntwo\rthree\n", "one\ntwo\nthree\n"),
         ("tab\tand \u00e4 \U0001f600", "tab\tand \u00e4 \U0001f600"),
         ("\x00\x08\x7f\x85\ud800\udfff\ufffe\uffff", "\ufffd" * 8),
+        ("\u2028\u200f\u202e\u2066", "\ufffd" * 4),
     ],
 )
 def test_clean(raw: str, expected: str) -> None:
-    """Terminal codes go, line ends are Unix's, and what XML forbids is replaced."""
+    """Terminal codes go, line ends are Unix's, and what nothing may obey is replaced."""
     assert clean(raw) == expected
 
 
 def test_one_line() -> None:
     """White space of any kind is one blank, and what is too long ends in an ellipsis."""
-    assert one_line("  a\n\tb\u2028c\x1b[0m  ") == "a b c"
+    assert one_line("  a\n\tb\u00a0c\x1b[0m  ") == "a b c"
+    assert one_line("a\u2028b") == "a\ufffdb"
     assert one_line("abcdef", 6) == "abcdef"
     assert one_line("abcdefg", 6) == "abcde…"
     assert one_line("a" * 10_000_000, 6) == "aaaaa…"

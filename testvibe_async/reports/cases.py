@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from .text import cut, distinct, one_line
+from testvibe_async.reports.text import cut, distinct, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,17 +10,15 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
-from testvibe_async._util import __version__
-
-from .cases import Case, CaseStatus
-from .report import Report, ReportOptions
-from .text import clean
+from testvibe_async._util import __version__, clean
+from testvibe_async.reports.cases import Case, CaseStatus
+from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .entries import Entry, Item
+    from testvibe_async.reports.entries import Entry, Item
 
 __all__ = ["to_ctrf"]
 

@@ -13,10 +13,9 @@ from attrs import frozen
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import GenerationRef, RunRef
-
-from .cases import Case, CaseStatus, to_cases
-from .reasons import reason_of
-from .text import cut, one_line, tail
+from testvibe_async.reports.cases import Case, CaseStatus, to_cases
+from testvibe_async.reports.reasons import reason_of
+from testvibe_async.reports.text import cut, one_line, tail
 
 if TYPE_CHECKING:
     from datetime import datetime

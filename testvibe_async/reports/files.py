@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from testvibe_async.errors import ConfigError
-
-from .ctrf import to_ctrf
-from .junit import to_junit
-from .markdown import to_markdown
-from .page import to_html
+from testvibe_async.reports.ctrf import to_ctrf
+from testvibe_async.reports.junit import to_junit
+from testvibe_async.reports.markdown import to_markdown
+from testvibe_async.reports.page import to_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .entries import Item
-    from .report import ReportOptions
+    from testvibe_async.reports.entries import Item
+    from testvibe_async.reports.report import ReportOptions
 
 __all__ = ["require_known_ending", "write_report"]
 

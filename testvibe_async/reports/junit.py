@@ -11,14 +11,14 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Unpack
 from xml.etree import ElementTree as ET
 
-from .cases import Case, CaseStatus
-from .report import Report, ReportOptions
-from .text import clean
+from testvibe_async._util import clean
+from testvibe_async.reports.cases import Case, CaseStatus
+from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .entries import Entry, Item
+    from testvibe_async.reports.entries import Entry, Item
 
 __all__ = ["to_junit"]
 

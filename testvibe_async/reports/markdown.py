@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Unpack
 
+from testvibe_async._util import clean
 from testvibe_async.outcomes import Verdict
-
-from .report import Report, ReportOptions
-from .text import clean, cut, duration, one_line, tail
+from testvibe_async.reports.report import Report, ReportOptions
+from testvibe_async.reports.text import cut, duration, one_line, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .cases import Case
-    from .entries import Entry, Item
+    from testvibe_async.reports.cases import Case
+    from testvibe_async.reports.entries import Entry, Item
 
 __all__ = ["to_markdown"]
 

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from .text import clean
+from testvibe_async._util import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

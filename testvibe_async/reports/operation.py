@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from .cases import CaseStatus
-from .markup import Html, described, element, href, joined, slug
-from .text import duration
+from testvibe_async.reports.cases import CaseStatus
+from testvibe_async.reports.markup import Html, described, element, href, joined, slug
+from testvibe_async.reports.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
     from pathlib import Path
 
-    from .cases import Case
-    from .entries import Entry
+    from testvibe_async.reports.cases import Case
+    from testvibe_async.reports.entries import Entry
 
 __all__ = ["FACT_LABELS", "anchor", "operation"]
 

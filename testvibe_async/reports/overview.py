@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from .markup import Html, described, element, joined, slug
-from .operation import FACT_LABELS, anchor
-from .text import duration
-from .timeline import timeline
+from testvibe_async.reports.markup import Html, described, element, joined, slug
+from testvibe_async.reports.operation import FACT_LABELS, anchor
+from testvibe_async.reports.text import duration
+from testvibe_async.reports.timeline import timeline
 
 if TYPE_CHECKING:
     from testvibe_async.outcomes import Verdict
-
-    from .entries import Entry
-    from .report import Report
+    from testvibe_async.reports.entries import Entry
+    from testvibe_async.reports.report import Report
 
 __all__ = ["config_filter", "facts", "matrix", "proportions", "timeline_section", "verdicts"]
 

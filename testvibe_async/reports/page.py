@@ -17,16 +17,22 @@ from typing import TYPE_CHECKING, Unpack
 from urllib.parse import quote
 
 from testvibe_async._util import __version__
-
-from .markup import joined
-from .operation import operation
-from .overview import config_filter, facts, matrix, proportions, timeline_section, verdicts
-from .report import Report, ReportOptions
+from testvibe_async.reports.markup import joined
+from testvibe_async.reports.operation import operation
+from testvibe_async.reports.overview import (
+    config_filter,
+    facts,
+    matrix,
+    proportions,
+    timeline_section,
+    verdicts,
+)
+from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .entries import Item
+    from testvibe_async.reports.entries import Item
 
 __all__ = ["to_html"]
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from testvibe_async.errors import ResponseError, WaitTimeoutError
 from testvibe_async.models import FeatureStatus, Generation, Run
 from testvibe_async.outcomes import Verdict
-
-from .cases import CaseStatus, status_of
-from .text import counted, duration, one_line
+from testvibe_async.reports.cases import CaseStatus, status_of
+from testvibe_async.reports.text import counted, duration, one_line
 
 if TYPE_CHECKING:
     from testvibe_async.errors import VibeError

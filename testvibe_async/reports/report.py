@@ -16,10 +16,9 @@ from attrs import frozen
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import DEFAULT_CONFIG, Generation, GenerationLog, Run
 from testvibe_async.outcomes import BatchSummary, Verdict
-
-from .cases import CaseStatus
-from .entries import Entry, Item, config_of, describe, feature_of
-from .text import counted, distinct, one_line
+from testvibe_async.reports.cases import CaseStatus
+from testvibe_async.reports.entries import Entry, Item, config_of, describe, feature_of
+from testvibe_async.reports.text import counted, distinct, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,39 +7,20 @@ that is each format's own business.
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from itertools import count
 from typing import TYPE_CHECKING
 
+from testvibe_async._util import clean
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["clean", "clock", "counted", "cut", "distinct", "duration", "one_line", "tail"]
+__all__ = ["clock", "counted", "cut", "distinct", "duration", "one_line", "tail"]
 
 NAME_CHARACTERS = 500
 ERROR_CHARACTERS = 20_000
 LOG_LINES = 100
-
-_ANSI = re.compile(
-    r"""
-    (?: \x1b\[ | \x9b ) [0-?]* [ -/]* [@-~]           # colours and cursor movements
-    | \x1b\] [^\x07\x1b\n]* (?: \x07 | \x1b\\ )       # links and window titles
-    | \x1b [ -/]* [0-~]                               # all other escapes
-    """,
-    re.VERBOSE,
-)
-
-_UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 forbids (https://www.w3.org/TR/xml/#charsets), lone surrogates and C1 controls."""
-
-
-def clean(text: str) -> str:
-    """Take terminal colours away, end lines as Unix does, and replace what can't be printed."""
-    if text.isprintable():  # most texts are, and there are many
-        return text
-    plain = _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    return _UNPRINTABLE.sub("\ufffd", plain)
 
 
 def one_line(text: str, limit: int = NAME_CHARACTERS) -> str:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from .markup import Html, element, slug
-from .text import clock, duration, one_line
+from testvibe_async.reports.markup import Html, element, slug
+from testvibe_async.reports.text import clock, duration, one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .entries import Entry
-    from .report import Report
+    from testvibe_async.reports.entries import Entry
+    from testvibe_async.reports.report import Report
 
 __all__ = ["timeline"]
 
