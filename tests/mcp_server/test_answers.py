@@ -1,4 +1,4 @@
-"""Answers in a line: how a run or a generation stands, for a human."""
+"""Results of tools: lines for a human, and lists with their schemas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testvibe_async.mcp_server.answers import rows, say_generation, say_run, sch
 
 AT = datetime(2026, 6, 10, tzinfo=UTC)
 
-MORE = "(diagnose_run tells more)"
+MORE = "(diagnose_run says more)"
 
 FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
 
@@ -39,7 +39,7 @@ FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
         ),
         (
             Run(7, RunStatus.FAILED, feature_name="Login"),
-            "Run 7 of Login failed (0 tests; diagnose_run tells more).",
+            "Run 7 of Login failed (0 tests; diagnose_run says more).",
         ),
         (
             Run(7, RunStatus.FAILED, feature_name="Login", tests=(FAILED, CaseResult("In"))),
@@ -51,13 +51,13 @@ FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
         ),
         (
             Run(7, "aborted", feature_name="Login", finished_at=AT),
-            "Run 7 of Login aborted (0 tests; diagnose_run tells more).",
+            "Run 7 of Login aborted (0 tests; diagnose_run says more).",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_run_in_a_line(run: Run, line: str) -> None:
-    """A run is told with its status, and a failed one with its first failure and the next step."""
+    """The line shows a run's status, and for a failed run its first failure and the next step."""
     assert say_run(run) == line
 
 
@@ -91,13 +91,13 @@ def test_a_run_in_a_line(run: Run, line: str) -> None:
         ),
         (
             Generation(feature_name="Login", feature_status=FeatureStatus.FAILED),
-            "The generation of Login is over: failed (get_generation_log tells why).",
+            "The generation of Login is over: failed (get_generation_log says why).",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_generation_in_a_line(generation: Generation, line: str) -> None:
-    """A generation is told with its status, how many sections are done, and the next step."""
+    """The line shows a generation's status, how many sections are done, and the next step."""
     assert say_generation(generation) == line
 
 

@@ -4,10 +4,11 @@ The door: `write_report` chooses the format by the file's ending, each `to_…` 
 format as text, and the text helpers are what other rooms show names, errors and durations with.
 
 What a report says is decided once for all formats: `text` (how texts, counts and durations look),
-`cases` (how a test ended), `reasons` (why an item is as it is), `entries` (one item: its tests, times
-and facts), `report` (the whole: names, order, headline). Each format then decides its own form:
-`junit`, `ctrf`, `markdown` and `page`. The page is made of `overview`, `timeline` and `operation`,
-with `markup` for its elements and `template/` for its style and script. `files` writes to the disk.
+`cases` (how a test ended), `reasons` (why an item ended as it did), `entries` (one item: its tests,
+times and facts), `report` (the whole: names, order, headline). Each format then decides its own
+form: `junit`, `ctrf`, `markdown` and `page`. The page is made of `overview`, `timeline` and
+`operation`, with `markup` for its elements and `template/` for its style and script. `files` writes
+to the disk.
 """
 
 from __future__ import annotations
