@@ -1,4 +1,4 @@
-"""Text from outside: printable, bounded, on one line where asked."""
+"""Texts, counts and durations: clean, bounded, on one line where asked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_clean(raw: str, expected: str) -> None:
 
 
 def test_one_line() -> None:
-    """White space of any kind is one blank, and what is too long ends in an ellipsis."""
+    """White space of any kind is one blank, and a text that is too long ends in an ellipsis."""
     assert one_line("  a\n\tb\u00a0c\x1b[0m  ") == "a b c"
     assert one_line("a\u2028b") == "a\ufffdb"
     assert one_line("abcdef", 6) == "abcdef"
@@ -46,7 +46,7 @@ def test_one_line() -> None:
 
 
 def test_cut() -> None:
-    """The middle of a long text is left out, which is said; its ends stay."""
+    """The middle of a long text is left out with a note; its ends stay."""
     assert cut("\n  indented\nlast\n\n") == "  indented\nlast"
     assert cut("a" * 100, 100) == "a" * 100
     assert cut("a" * 750 + "b" * 1000 + "c" * 250, 1000) == (
@@ -55,7 +55,7 @@ def test_cut() -> None:
 
 
 def test_tail() -> None:
-    """The last lines of a log stay, and what is missing before them is said."""
+    """The last lines of a log stay, with a note on the lines before them."""
     assert tail("a\nb\n", lines=2) == "a\nb"
     assert tail("a\nb\nc\n", lines=2) == "… 1 earlier lines left out …\nb\nc"
     assert len(tail("x" * 100_000)) < 21_000
@@ -91,7 +91,7 @@ def test_counted() -> None:
     ],
 )
 def test_duration(seconds: float | None, expected: str) -> None:
-    """A duration has the two units that matter."""
+    """A duration has its two greatest units."""
     assert duration(seconds) == expected
 
 

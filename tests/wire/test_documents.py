@@ -43,19 +43,19 @@ def fits(value: Any, declared: Schema) -> bool:
     return Draft202012Validator(declared).is_valid(value)  # pyright: ignore[reportUnknownMemberType]
 
 
-def test_a_document_is_the_one_that_the_service_sent() -> None:
-    """Reading a digest and writing it again changes nothing, unknown fields included."""
+def test_a_document_is_what_the_service_sent() -> None:
+    """A document that is read and serialized stays the same, unknown fields included."""
     assert serialize(read(RUN, Run)) == read(RUN, object)
 
 
 def test_instants_are_utc() -> None:
-    """An instant is written as the service writes it."""
+    """An instant is serialized as the service writes it."""
     feature = Feature(1, "A", updated_at=datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC))
     assert serialize(feature)["updatedUtc"] == "2026-06-10T14:32:07Z"
 
 
 def test_enums_are_plain_words() -> None:
-    """A status is a plain string, known or not."""
+    """A status is a plain string, documented or not."""
     assert type(serialize(Run(1, RunStatus.PASSED))["status"]) is str
     assert serialize(Run(1, "paused"))["status"] == "paused"
 
@@ -71,7 +71,7 @@ def test_schemas_declare_every_field(model: type[AttrsInstance]) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_schemas_are_schemas(model: type[AttrsInstance]) -> None:
-    """What is declared is valid JSON schema."""
+    """Each declaration is a valid JSON schema."""
     Draft202012Validator.check_schema(json_schema(model))
 
 
@@ -87,11 +87,11 @@ def test_schemas_are_schemas(model: type[AttrsInstance]) -> None:
     ],
 )
 def test_documents_fit_their_schemas(value: AttrsInstance) -> None:
-    """What a model is written as fits its schema, with nulls and with unknown fields."""
+    """A serialized model fits its schema, with nulls and with unknown fields."""
     assert fits(serialize(value), json_schema(type(value)))
 
 
-def test_schemas_refuse_what_is_wrong() -> None:
+def test_schemas_refuse_wrong_documents() -> None:
     """A document without its id, or with a word for a number, does not fit."""
     assert fits({"runId": 1, "status": "passed"}, json_schema(Run))
     assert not fits({"status": "passed"}, json_schema(Run))
@@ -99,8 +99,8 @@ def test_schemas_refuse_what_is_wrong() -> None:
     assert not fits({"runId": 1, "status": "passed", "summary": {"total": "2"}}, json_schema(Run))
 
 
-def test_known_words_are_named() -> None:
-    """The statuses that are documented stand in the schema, and others are allowed."""
+def test_documented_statuses_are_named() -> None:
+    """The schema names the documented statuses, and allows others."""
     assert json_schema(Run)["properties"]["status"] == {
         "type": "string",
         "description": "running, passed, failed, or another word",
