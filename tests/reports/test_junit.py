@@ -197,7 +197,7 @@ def test_logs() -> None:
 
 
 def test_files_are_attached_to_what_failed() -> None:
-    """Downloaded files are named in the output of failed tests, where GitLab and Jenkins read them."""
+    """The output of failed tests names the files, where GitLab and Jenkins read them."""
     files = [Path("out/trace/a.zip"), Path("out/b.png")]
     passed, failed = suite_of(run_item(PASSED, FAILED), files)
 

@@ -45,12 +45,13 @@ def serialize(value: Any) -> Any:  # noqa: ANN401 - JSON
     Raises:
         TypeError: It is none of these.
     """
-    if not has(type(value)):
-        message = f"{type(value).__name__} has no form in JSON"
+    model = value.__class__
+    if not has(model):
+        message = f"{model.__name__} has no form in JSON"
         raise TypeError(message)
     document = {
         wire_name(field.name): serialize(getattr(value, field.name))
-        for field in _known_fields(type(value))
+        for field in _known_fields(model)
     }
     return document | serialize(getattr(value, "extra", {}))
 

@@ -1,7 +1,7 @@
 """Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page.
 
 The door: `write_report` chooses the format by the file's ending, each `to_…` function returns one
-format as text, and the text helpers are what other rooms show names, errors and durations with.
+format as text, and other rooms word names, counts and durations with the text helpers.
 
 What a report says is decided once for all formats: `text` (how texts, counts and durations look),
 `cases` (how a test ended), `reasons` (why an item ended as it did), `entries` (one item: its tests,
@@ -19,16 +19,14 @@ from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 from testvibe_async.reports.report import ReportOptions
-from testvibe_async.reports.text import counted, cut, duration, one_line, tail
+from testvibe_async.reports.text import counted, duration, one_line
 
 __all__ = [
     "ReportOptions",
     "counted",
-    "cut",
     "duration",
     "one_line",
     "require_known_ending",
-    "tail",
     "to_ctrf",
     "to_html",
     "to_junit",

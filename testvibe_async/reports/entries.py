@@ -76,7 +76,7 @@ class Entry:
     """The feature's name, never empty."""
 
     config: str | None
-    """The configuration of a run; None for other kinds."""
+    """The configuration; None where there is none, or none is known."""
 
     kind: Kind
     """The kind of operation."""
@@ -167,7 +167,7 @@ def feature_of(item: Item) -> str:
 
 
 def config_of(item: Item) -> str | None:
-    """Return the configuration of a run; None for other kinds that do not name one."""
+    """Return the configuration; None where there is none, or none is known."""
     named = item.config or (item.outcome.config if isinstance(item.outcome, Run) else None)
     if _kind(item) is Kind.RUN:
         named = named or DEFAULT_CONFIG
