@@ -24,7 +24,7 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.serialize import serialize
+from testvibe_async._wire.documents import serialize
 from testvibe_async.cli.documents import json_of
 
 RUN = {

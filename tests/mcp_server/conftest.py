@@ -1,4 +1,4 @@
-"""What the tests of the MCP server share: a machine on which nothing is set."""
+"""Fixtures for tests of the MCP server: a machine without any settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home without files, no variables, and a repository to work in."""
+    """Give each test an empty home, no variables, and a repository to work in."""
     for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT", "TESTVIBE_MCP_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "repository" / ".git").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the tests of the MCP server share: a connection in this process, and one call."""
+"""Helpers for tests of the MCP server: connections, and calls of tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 Mode = Literal["auto", "legacy"]
-"""The protocol without a handshake, or the one with."""
+"""The protocol without a handshake, or the one with a handshake."""
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def connected(
 
 @asynccontextmanager
 async def connected_by_http(url: str, token: str) -> AsyncGenerator[McpClient]:
-    """Connect the official client to a server that asks for a token."""
+    """Connect the official client to an HTTP server that requires a token."""
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=None) as http,
@@ -51,7 +51,7 @@ async def connected_by_http(url: str, token: str) -> AsyncGenerator[McpClient]:
 
 
 def on_real_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run a test in an ordinary event loop: another process follows no virtual clock."""
+    """Run a test in an ordinary event loop, since other processes follow no virtual clock."""
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -60,20 +60,20 @@ def on_real_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
     return run
 
 
-async def told(mcp: McpClient, tool: str, **arguments: Any) -> dict[str, Any]:
-    """Call a tool, and return the document that it answers."""
-    return serialize(await mcp.call_tool(tool, arguments))
+async def result_of(mcp: McpClient, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool, and return the structured content of its result."""
+    return content_of(await mcp.call_tool(tool, arguments))
 
 
 async def refused(mcp: McpClient, tool: str, **arguments: Any) -> str:
-    """Call a tool that fails, and return what the model is told."""
+    """Call a tool that fails, and return the error's text."""
     result = await mcp.call_tool(tool, arguments)
     assert result.is_error, result.structured_content
     return text_of(result)
 
 
-def serialize(result: CallToolResult) -> dict[str, Any]:
-    """Return the document of an answer that is no error."""
+def content_of(result: CallToolResult) -> dict[str, Any]:
+    """Return the structured content of a result, which must not be an error."""
     assert not result.is_error, text_of(result)
     document: dict[str, Any] | None = result.structured_content
     assert document is not None
@@ -81,17 +81,17 @@ def serialize(result: CallToolResult) -> dict[str, Any]:
 
 
 def text_of(result: CallToolResult) -> str:
-    """Return the first text of an answer."""
+    """Return the first text of a result."""
     return texts_of(result)[0]
 
 
 def texts_of(result: CallToolResult) -> list[str]:
-    """Return the texts of an answer."""
+    """Return the texts of a result."""
     return [block.text for block in result.content if isinstance(block, TextContent)]
 
 
 class Listener:
-    """What is told while a call waits."""
+    """A progress callback that records the reports of a call."""
 
     def __init__(self) -> None:
         self.numbers: list[float] = []

@@ -1,4 +1,4 @@
-"""Advice: each error tells what to do next, by the names of the tools."""
+"""Advice: each error says what to do next, by the names of the tools."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def lost(kind: str) -> VibeError:
 
 
 CASES: list[tuple[VibeError, str, str]] = [
-    (lost("run"), "run_feature", "look with list_runs of feature 'Login'"),
-    (lost("generate"), "generate_feature", "look with get_generation_status of feature 'Login'"),
+    (lost("run"), "run_feature", "check list_runs of feature 'Login'"),
+    (lost("generate"), "generate_feature", "check get_generation_status of feature 'Login'"),
     (OutcomeUnknownError("reset", method="GET", url=URL), "get_run", "Nothing was changed"),
     (OutcomeUnknownError("reset", method="PUT", url=URL), "write_file", "read it back"),
     (NotSentError("refused", method="GET", url=URL), "get_run", "TESTVIBE_SERVER"),
@@ -57,11 +57,11 @@ CASES: list[tuple[VibeError, str, str]] = [
     (answered(FeatureNotGeneratedError), "run_feature", "Call generate_feature first"),
     (answered(FeatureBusyError), "delete_feature", "wait_for_generation"),
     (answered(ConflictError), "cancel_generation", "get_generation_status"),
-    (answered(NotFoundError), "get_feature", "list_features tells"),
-    (answered(NotFoundError), "diagnose_run", "list_runs tells"),
-    (answered(NotFoundError), "read_file", "list_files tells"),
-    (answered(NotFoundError), "get_project", "list_projects tells what there is."),
-    (answered(NotFoundError), "list_runs", "list_projects tells which projects"),
+    (answered(NotFoundError), "get_feature", "list_features shows"),
+    (answered(NotFoundError), "diagnose_run", "list_runs shows"),
+    (answered(NotFoundError), "read_file", "list_files shows"),
+    (answered(NotFoundError), "get_project", "list_projects shows what there is."),
+    (answered(NotFoundError), "list_runs", "list_projects shows which projects"),
     (answered(UnauthorizedError), "get_run", "set TESTVIBE_API_KEY"),
     (answered(ForbiddenError), "generate_feature", "credits"),
     (answered(InvalidRequestError), "write_file", "Correct the arguments"),
@@ -73,7 +73,7 @@ CASES: list[tuple[VibeError, str, str]] = [
         "get_run",
         "Check that TESTVIBE_SERVER is a TestVibe service",
     ),
-    (OperationNotFoundError("gone", ref=REF), "wait_for_run", "list_runs tells"),
+    (OperationNotFoundError("unknown", ref=REF), "wait_for_run", "list_runs shows"),
     (OperationSupersededError(ref=REF, newer_request_id="b"), "generate_and_run", "the newer one"),
     (ObservationError("outage", ref=REF), "wait_for_run", "call the same tool again later"),
     (ClientClosedError(ref=REF), "wait_for_run", "goes on at the service"),
@@ -85,7 +85,7 @@ CASES: list[tuple[VibeError, str, str]] = [
     CASES,
     ids=[f"{type(case[0]).__name__}-{case[1]}" for case in CASES],
 )
-def test_each_error_tells_what_happened_and_what_to_do(
+def test_each_error_says_what_happened_and_what_to_do(
     error: VibeError, tool: str, advice: str
 ) -> None:
     """The error's own words come first, then the next step."""
@@ -95,19 +95,19 @@ def test_each_error_tells_what_happened_and_what_to_do(
 
 
 def test_a_wrong_argument_needs_no_advice() -> None:
-    """An argument that the client refuses is told in its own words alone."""
+    """An argument that the client refuses is explained by the error's message alone."""
     assert explain(ConfigError("a name or a gherkin is needed"), "update_feature") == (
         "a name or a gherkin is needed."
     )
 
 
 def test_a_lost_generation_warns_of_the_credits() -> None:
-    """Before a generation is repeated, the model hears that it could be paid twice."""
+    """The advice on a lost generation warns that a repetition could be charged twice."""
     assert "credits twice" in explain(lost("generate"), "generate_feature")
 
 
 def test_missing_configuration_names_the_variables() -> None:
-    """A server without configuration says what to set, where, and where not."""
+    """The message for a server without configuration says what to set, where, and where not."""
     text = not_configured(ConfigError("no API key"))
     assert "no API key" in text
     for word in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "`env`", "never in `args`"):
@@ -115,7 +115,7 @@ def test_missing_configuration_names_the_variables() -> None:
 
 
 def test_each_fault_of_the_arguments_is_a_sentence() -> None:
-    """It names the argument, what is wrong with it, and what there is in its place."""
+    """Each sentence names the argument, what is wrong with it, and the arguments that exist."""
 
     class Arguments(BaseModel, extra="forbid"):
         feature: str

@@ -1,10 +1,11 @@
-"""Answers in a line: how a run or a generation stands, for a human."""
+"""Results of tools: lines for a human, and lists with their schemas."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from testvibe_async import (
     CaseResult,
@@ -15,11 +16,11 @@ from testvibe_async import (
     RunSummary,
     Section,
 )
-from testvibe_async.mcp_server.answers import say_generation, say_run
+from testvibe_async.mcp_server.answers import rows, say_generation, say_run, schema_of_rows
 
 AT = datetime(2026, 6, 10, tzinfo=UTC)
 
-MORE = "(diagnose_run tells more)"
+MORE = "(diagnose_run says more)"
 
 FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
 
@@ -38,7 +39,7 @@ FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
         ),
         (
             Run(7, RunStatus.FAILED, feature_name="Login"),
-            "Run 7 of Login failed (0 tests; diagnose_run tells more).",
+            "Run 7 of Login failed (0 tests; diagnose_run says more).",
         ),
         (
             Run(7, RunStatus.FAILED, feature_name="Login", tests=(FAILED, CaseResult("In"))),
@@ -50,13 +51,13 @@ FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
         ),
         (
             Run(7, "aborted", feature_name="Login", finished_at=AT),
-            "Run 7 of Login aborted (0 tests; diagnose_run tells more).",
+            "Run 7 of Login aborted (0 tests; diagnose_run says more).",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_run_in_a_line(run: Run, line: str) -> None:
-    """A run is told with its status, and a failed one with its first failure and the next step."""
+    """The line shows a run's status, and for a failed run its first failure and the next step."""
     assert say_run(run) == line
 
 
@@ -90,11 +91,34 @@ def test_a_run_in_a_line(run: Run, line: str) -> None:
         ),
         (
             Generation(feature_name="Login", feature_status=FeatureStatus.FAILED),
-            "The generation of Login is over: failed (get_generation_log tells why).",
+            "The generation of Login is over: failed (get_generation_log says why).",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_generation_in_a_line(generation: Generation, line: str) -> None:
-    """A generation is told with its status, how many sections are done, and the next step."""
+    """The line shows a generation's status, how many sections are done, and the next step."""
     assert say_generation(generation) == line
+
+
+def test_rows_leave_out_what_the_service_left_out() -> None:
+    """A row of a list has no nulls, and keeps what is empty or zero."""
+    assert rows("runs", [Run(1, "passed", summary=RunSummary())]) == {
+        "runs": [
+            {
+                "runId": 1,
+                "status": "passed",
+                "summary": {"total": 0, "passed": 0, "failed": 0, "other": 0},
+                "tests": [],
+                "artifacts": [],
+            }
+        ]
+    }
+
+
+def test_rows_have_a_schema() -> None:
+    """The schema of a list is valid, and declares the rows under the list's name."""
+    schema = schema_of_rows("runs", Run)
+    Draft202012Validator.check_schema(schema)
+    assert Draft202012Validator(schema).is_valid(rows("runs", [Run(1, "passed")]))  # pyright: ignore[reportUnknownMemberType]
+    assert not Draft202012Validator(schema).is_valid({})  # pyright: ignore[reportUnknownMemberType]

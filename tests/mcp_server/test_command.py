@@ -1,4 +1,4 @@
-"""The command: what it shows, what it asks for, and what it imports."""
+"""The `mcp` command: its output, its options, and its imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.process import Terminal, environment, finished, started
-from tests.mcp_server.connection import connected_by_http, on_real_time, told
+from tests.mcp_server.connection import connected_by_http, on_real_time, result_of
 from tests.mcp_server.test_stdio import LONG, variables
 from testvibe_async.cli.mcp import mcp as command
 from testvibe_async.testing import Emulator
@@ -32,13 +32,13 @@ from testvibe_async.cli import main
 sys.argv = ["testvibe-async", "mcp"]
 main()
 """
-"""Is the command `mcp` where the packages that are its arguments are not installed."""
+"""Run the command `mcp` as if the packages named by the arguments were not installed."""
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 @on_real_time
 async def test_it_serves_http_with_a_token_of_its_own(stop: signal.Signals) -> None:
-    """Address and token are shown, clients that send it are served, and a signal ends it."""
+    """The command shows its address and token, serves clients with it, and stops on a signal."""
     async with Emulator(scenario=LONG) as emulator:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -67,7 +67,7 @@ async def test_it_serves_http_with_a_token_of_its_own(stop: signal.Signals) -> N
 
 
 async def use(url: str, token: str, stop: Callable[[], None]) -> None:
-    """Have a wait in flight when it stops: the client is cut off, in whatever words."""
+    """Have a wait in flight when the server stops, which cuts the client off with any error."""
     try:
         async with connected_by_http(url, token) as mcp:
             await asyncio.wait([await waiting(mcp, stop)])
@@ -76,20 +76,20 @@ async def use(url: str, token: str, stop: Callable[[], None]) -> None:
 
 
 async def waiting(mcp: McpClient, stop: Callable[[], None]) -> asyncio.Task[Any]:
-    run = await told(mcp, "run_feature", feature="Checkout")
+    run = await result_of(mcp, "run_feature", feature="Checkout")
 
-    async def heard(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
         stop()
 
     return asyncio.create_task(
-        mcp.call_tool("wait_for_run", {"runId": run["runId"]}, progress_callback=heard)
+        mcp.call_tool("wait_for_run", {"runId": run["runId"]}, progress_callback=on_progress)
     )
 
 
 async def test_a_token_that_was_given_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A token from the caller's own store is not written to a log."""
+    """A token that the caller chose is not written to the output."""
 
     async def serve(
         _server: object, *, token: str, announce: Callable[[str], None], **_: Any
@@ -105,11 +105,11 @@ async def test_a_token_that_was_given_is_not_shown(
 
 
 async def test_without_an_option_it_serves_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a port it talks over standard input and output."""
+    """Without a port the command serves standard input and output."""
     served: list[object] = []
 
     async def serve(server: object, *, announce: object) -> None:
-        assert announce is None  # nobody is at a terminal
+        assert announce is None  # there is no terminal
         served.append(server)
 
     monkeypatch.setattr("testvibe_async.mcp_server.serve_stdio", serve)
@@ -118,7 +118,7 @@ async def test_without_an_option_it_serves_its_streams(monkeypatch: pytest.Monke
 
 
 def test_on_a_terminal_it_says_what_it_is_for() -> None:
-    """Whoever types the command is told what it waits for, and Ctrl-C ends it."""
+    """On a terminal the command says what it is for, and Ctrl-C stops it."""
     with closing(Terminal("mcp")) as terminal:
         terminal.read_until("An MCP client should start this command.")
         terminal.press_ctrl_c()
@@ -126,8 +126,8 @@ def test_on_a_terminal_it_says_what_it_is_for() -> None:
 
 
 def test_the_token_comes_from_the_environment() -> None:
-    """An empty variable is a token that is refused, in one sentence."""
-    with subprocess.Popen(  # noqa: S603 - our own command
+    """An empty variable is refused as a token, in one sentence."""
+    with subprocess.Popen(  # noqa: S603 - this package's command
         [sys.executable, *SERVE],
         stderr=subprocess.PIPE,
         text=True,
@@ -140,8 +140,8 @@ def test_the_token_comes_from_the_environment() -> None:
 
 @pytest.mark.parametrize("missing", [("mcp",), ("uvicorn", "starlette", "mcp"), ("starlette",)])
 def test_a_missing_extra_is_named_in_one_sentence(missing: tuple[str, ...]) -> None:
-    """Without the extra the command says what to install, and nothing is on standard output."""
-    with subprocess.Popen(  # noqa: S603 - our own command
+    """Without the extra the command says what to install, and standard output stays empty."""
+    with subprocess.Popen(  # noqa: S603 - this package's command
         [sys.executable, "-c", WITHOUT, *missing],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -157,7 +157,7 @@ def test_a_missing_extra_is_named_in_one_sentence(missing: tuple[str, ...]) -> N
 
 
 async def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the extra's own absence is told as such; all else is a defect, and shown as one."""
+    """A missing module of this package is a defect, and is raised as one."""
     monkeypatch.delitem(sys.modules, "testvibe_async.mcp_server", raising=False)
     monkeypatch.setitem(sys.modules, "testvibe_async.mcp_server.stdio", None)
     with pytest.raises(ModuleNotFoundError):
@@ -174,9 +174,9 @@ async def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.Mo
     ],
 )
 def test_nothing_else_imports_the_extra(code: str) -> None:
-    """Neither the package nor the command line costs the import of mcp, before it serves."""
+    """Neither the package nor the command line imports `mcp` before it serves."""
     check = f"{code}\nimport sys\nprint([name for name in sys.modules if name.startswith('mcp')])"
-    result = subprocess.run(  # noqa: S603 - our own code
+    result = subprocess.run(  # noqa: S603 - the code above
         [sys.executable, "-c", check],
         capture_output=True,
         text=True,
@@ -187,15 +187,15 @@ def test_nothing_else_imports_the_extra(code: str) -> None:
 
 
 def test_its_help_names_its_variables() -> None:
-    """The help tells of the options, and of the variable for the token."""
+    """The help lists the options, and the variable for the token."""
     (output, errors), code = finished("mcp", "--help")
     assert (code, errors) == (0, "")
     for word in ("--http", "--token", "TESTVIBE_MCP_TOKEN"):
         assert word in output
 
 
-def test_a_port_that_is_none_is_refused() -> None:
-    """A port out of range is wrongly called."""
+def test_a_port_out_of_range_is_refused() -> None:
+    """A port out of range is a usage error."""
     with started("mcp", "--http", "70000") as process:
         output, errors = process.communicate()
     assert (process.returncode, output) == (2, "")

@@ -10,7 +10,7 @@ from mcp import Client as McpClient
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 
-from tests.mcp_server.connection import connected, told
+from tests.mcp_server.connection import connected, result_of
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -36,8 +36,8 @@ def words_of(prompt: GetPromptResult) -> str:
     return message.content.text
 
 
-async def test_what_there_is_to_read_is_listed(emulator: Emulator) -> None:
-    """Three templates and two prompts are listed, each with words for a human."""
+async def test_resources_and_prompts_are_listed(emulator: Emulator) -> None:
+    """Three templates and two prompts are listed, each with a description."""
     async with connected(emulator) as mcp:
         templates = (await mcp.list_resource_templates()).resource_templates
         prompts = (await mcp.list_prompts()).prompts
@@ -58,16 +58,16 @@ async def test_what_there_is_to_read_is_listed(emulator: Emulator) -> None:
 
 
 async def test_a_run_is_read_as_its_digest(emulator: Emulator) -> None:
-    """A run's resource is the document that get_run answers."""
+    """A run's resource is the document that get_run returns."""
     async with connected(emulator) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
-        await told(mcp, "wait_for_run", runId=run["runId"])
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        await result_of(mcp, "wait_for_run", runId=run["runId"])
         digest = json.loads(text_of(await mcp.read_resource(f"testvibe://runs/{run['runId']}")))
-        assert digest == await told(mcp, "get_run", runId=run["runId"])
+        assert digest == await result_of(mcp, "get_run", runId=run["runId"])
 
 
 async def test_a_feature_is_read_as_its_gherkin(emulator: Emulator) -> None:
-    """A feature's resource is its text, found by name in any case or by id."""
+    """A feature's resource is its Gherkin, by its name in any case or by its id."""
     gherkin = emulator.features["Checkout"].gherkin
     async with connected(emulator) as mcp:
         for feature in ("checkout", "14"):
@@ -76,7 +76,7 @@ async def test_a_feature_is_read_as_its_gherkin(emulator: Emulator) -> None:
 
 
 async def test_a_name_may_look_like_a_path(emulator: Emulator) -> None:
-    """A feature's name with slashes, dots and other signs is a name all the same."""
+    """A feature is found by a name with slashes, dots and other signs."""
     emulator.add_feature(UNUSUAL)
     uri = "testvibe://features/%2Flogin%3A%20who%27s%20..%2Fthere%3F%20100%20%25/gherkin"
     async with connected(emulator) as mcp:
@@ -84,19 +84,19 @@ async def test_a_name_may_look_like_a_path(emulator: Emulator) -> None:
 
 
 async def test_a_feature_without_text_is_read_as_empty(emulator: Emulator) -> None:
-    """Where the service has no Gherkin there is nothing to read, and that is no error."""
+    """A feature without Gherkin is an empty text, and no error."""
     emulator.fail("get_feature", Fault.edit(lambda document: {**document, "gherkin": None}))
     async with connected(emulator) as mcp:
         assert text_of(await mcp.read_resource("testvibe://features/14/gherkin")) == ""
 
 
 async def test_a_log_is_read_section_by_section() -> None:
-    """A generation's log shows each section's end and its reason before its lines."""
+    """A generation's log shows each section's conclusion and reason before its lines."""
     scenario = Scenario(outcomes={"Checkout": Outcome(generation_status="failed")})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        started = await told(mcp, "generate_feature", feature="Checkout")
+        started = await result_of(mcp, "generate_feature", feature="Checkout")
         emulator.finish_generation(started["requestId"], "failed")
-        log = await told(mcp, "get_generation_log", feature="Checkout")
+        log = await result_of(mcp, "get_generation_log", feature="Checkout")
         text = text_of(await mcp.read_resource("testvibe://features/checkout/generation/log"))
     reasons = [part["statusReason"] for part in log["sections"] if part["statusReason"]]
     assert reasons
@@ -108,7 +108,7 @@ async def test_a_log_is_read_section_by_section() -> None:
 
 
 async def test_a_feature_never_generated_has_no_log(emulator: Emulator) -> None:
-    """Where there is no log yet the text says so."""
+    """The resource of a log that does not exist yet says so."""
     emulator.add_feature("Gift cards", status="draft")
     async with connected(emulator) as mcp:
         read = await mcp.read_resource("testvibe://features/Gift%20cards/generation/log")
@@ -116,7 +116,7 @@ async def test_a_feature_never_generated_has_no_log(emulator: Emulator) -> None:
 
 
 async def test_another_project_is_named_in_the_uri(emulator: Emulator) -> None:
-    """A resource of another project than the one that is set has it in its query."""
+    """The query of a resource's URI names a project other than the one that is set."""
     other = emulator.add_project("Other")
     emulator.add_feature("Elsewhere", project=other)
     async with connected(emulator) as mcp:
@@ -127,18 +127,16 @@ async def test_another_project_is_named_in_the_uri(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("path", "lists"), [("runs/999", "list_runs"), ("features/None/gherkin", "list_features")]
 )
-async def test_what_does_not_exist_is_told_as_such(
-    emulator: Emulator, path: str, lists: str
-) -> None:
-    """A resource that there is not is the protocol's error for that, with the next step."""
+async def test_what_does_not_exist_is_not_found(emulator: Emulator, path: str, lists: str) -> None:
+    """A missing resource is the protocol's error for that, with the next step."""
     async with connected(emulator) as mcp:
-        with pytest.raises(MCPError, match=f"{lists} tells") as caught:
+        with pytest.raises(MCPError, match=f"{lists} shows") as caught:
             await mcp.read_resource(f"testvibe://{path}")
     assert caught.value.error.code == INVALID_PARAMS
 
 
 async def test_a_run_is_named_by_a_number(emulator: Emulator) -> None:
-    """What is no number is no run, and nothing is sent."""
+    """A run's id that is no number is refused, and nothing is sent."""
     async with connected(emulator) as mcp:
         with pytest.raises(MCPError, match="A run's id is a number, not 'last'"):
             await mcp.read_resource("testvibe://runs/last")
@@ -147,8 +145,8 @@ async def test_a_run_is_named_by_a_number(emulator: Emulator) -> None:
     assert emulator.count() == 0
 
 
-async def test_what_can_t_be_read_is_told_in_words(emulator: Emulator) -> None:
-    """What else goes wrong is told with what to do."""
+async def test_a_refused_read_is_explained(emulator: Emulator) -> None:
+    """Any other error of a resource says what to do next."""
     emulator.fail("get_run", Fault.status(403))
     async with connected(emulator) as mcp:
         with pytest.raises(MCPError, match="TESTVIBE_API_KEY"):
@@ -156,7 +154,7 @@ async def test_what_can_t_be_read_is_told_in_words(emulator: Emulator) -> None:
 
 
 async def test_without_configuration_reading_says_what_to_set() -> None:
-    """Resources and prompts of a server without settings name them."""
+    """Resources and prompts of a server without settings name the settings."""
 
     def unconfigured() -> Client:
         raise ConfigError("no server")
@@ -169,20 +167,20 @@ async def test_without_configuration_reading_says_what_to_set() -> None:
 
 
 async def test_a_failed_run_is_handed_over_with_its_diagnosis() -> None:
-    """The prompt holds the failures, the Gherkin and the log, and warns of the credits."""
+    """The prompt holds the failures, the Gherkin and the log, and warns about credits."""
     scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error="No such thing")})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
-        await told(mcp, "wait_for_run", runId=run["runId"])
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        await result_of(mcp, "wait_for_run", runId=run["runId"])
         words = words_of(await mcp.get_prompt("diagnose_failed_run", {"runId": str(run["runId"])}))
     for part in ("No such thing", "Feature: Checkout", "costs credits", "get_run_artifacts"):
         assert part in words
 
 
 async def test_a_failed_generation_is_handed_over_with_its_log(emulator: Emulator) -> None:
-    """The prompt holds the log and the Gherkin, and asks not to pay again unasked."""
+    """The prompt holds the log and the Gherkin, and asks for consent before credits are spent."""
     async with connected(emulator) as mcp:
-        started = await told(mcp, "generate_feature", feature="Checkout")
+        started = await result_of(mcp, "generate_feature", feature="Checkout")
         emulator.finish_generation(started["requestId"], "failed")
         prompt = await mcp.get_prompt("diagnose_failed_generation", {"feature": "checkout"})
     words = words_of(prompt)
@@ -191,7 +189,7 @@ async def test_a_failed_generation_is_handed_over_with_its_log(emulator: Emulato
 
 
 async def test_a_prompt_that_can_t_be_made_says_why(emulator: Emulator) -> None:
-    """A prompt about a run that there is not is an error in words."""
+    """A prompt about a missing run is an error with a message."""
     async with connected(emulator) as mcp:
         with pytest.raises(MCPError, match="404"):
             await mcp.get_prompt("diagnose_failed_run", {"runId": "999"})

@@ -1,4 +1,4 @@
-"""The server over HTTP: who is let in, and how it ends."""
+"""The server over HTTP: its authorization, and how it stops."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
-from tests.mcp_server.connection import Listener, connected_by_http, serialize, told
+from tests.mcp_server.connection import Listener, connected_by_http, content_of, result_of
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http
-from testvibe_async.mcp_server.http import Door
+from testvibe_async.mcp_server.http import BearerTokenMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -42,7 +42,7 @@ INITIALIZE = {
 
 @asynccontextmanager
 async def served(emulator: Emulator) -> AsyncGenerator[str]:
-    """Serve in this process, and give the URL; a signal ends it."""
+    """Serve in this process, and yield the URL; a signal stops the server."""
     announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     server = asyncio.create_task(
         serve_http(
@@ -60,7 +60,7 @@ async def served(emulator: Emulator) -> AsyncGenerator[str]:
 
 
 async def posted(url: str, **headers: str) -> int:
-    """Send what a client sends first, and return the status of the answer."""
+    """Send the first request of a client, and return the status of the response."""
     usual = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     async with (
         aiohttp.ClientSession() as session,
@@ -70,33 +70,33 @@ async def posted(url: str, **headers: str) -> int:
 
 
 async def test_a_client_with_the_token_is_served(emulator: Emulator) -> None:
-    """The official client lists the tools, calls them, and hears of progress."""
+    """The official client lists the tools, calls them, and receives progress."""
     listener = Listener()
     async with served(emulator) as url, connected_by_http(url, TOKEN) as mcp:
         assert len((await mcp.list_tools()).tools) == 25
-        run = await told(mcp, "run_feature", feature="Checkout")
+        run = await result_of(mcp, "run_feature", feature="Checkout")
         over = await mcp.call_tool(
             "wait_for_run", {"runId": run["runId"]}, progress_callback=listener
         )
-    assert serialize(over)["inFlight"] is False
+    assert content_of(over)["inFlight"] is False
     assert listener.messages[-1].startswith("run 214: finished")
 
 
 async def test_all_clients_share_one_poller(emulator: Emulator) -> None:
-    """Two clients that wait for one run cost the service what one does."""
+    """Two clients that wait for one run send the service no more requests than one does."""
     async with (
         served(emulator) as url,
         connected_by_http(url, TOKEN) as one,
         connected_by_http(url, TOKEN) as other,
     ):
-        run = await told(one, "run_feature", feature="Checkout")
+        run = await result_of(one, "run_feature", feature="Checkout")
         before = emulator.count()
-        await told(one, "wait_for_run", runId=run["runId"])
+        await result_of(one, "wait_for_run", runId=run["runId"])
         alone = emulator.count() - before
-        run = await told(one, "run_feature", feature="Checkout")
+        run = await result_of(one, "run_feature", feature="Checkout")
         before = emulator.count()
         await asyncio.gather(
-            *(told(mcp, "wait_for_run", runId=run["runId"]) for mcp in (one, other))
+            *(result_of(mcp, "wait_for_run", runId=run["runId"]) for mcp in (one, other))
         )
         assert emulator.count() - before <= alone
 
@@ -115,10 +115,10 @@ async def test_all_clients_share_one_poller(emulator: Emulator) -> None:
     ],
     ids=str,
 )
-async def test_without_the_token_nobody_is_served(
+async def test_a_client_without_the_token_is_refused(
     emulator: Emulator, headers: dict[str, str]
 ) -> None:
-    """Whoever does not send the token is refused, and told how it is sent."""
+    """A request without the token is refused, and the response says how to send it."""
     async with served(emulator) as url:
         assert await posted(url, **headers) == 401
         async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
@@ -143,25 +143,25 @@ async def test_without_the_token_nobody_is_served(
 async def test_other_hosts_and_origins_are_refused(
     emulator: Emulator, headers: dict[str, str], status: int
 ) -> None:
-    """A web page that has the name of another host point here gets nowhere, token or not."""
+    """A web page under another host name or origin is refused, even with the token."""
     async with served(emulator) as url:
         assert await posted(url, **{**RIGHT, **headers}) == status
 
 
-async def test_its_own_origin_is_welcome(emulator: Emulator) -> None:
-    """A page that is served from this machine and port may talk to it."""
+async def test_its_own_origin_is_served(emulator: Emulator) -> None:
+    """A page from this machine and port is served."""
     async with served(emulator) as url:
         assert await posted(url, **RIGHT, Origin=url.removesuffix("/mcp")) == 200
 
 
-async def cut_off(*, begun: bool) -> list[Any]:
-    """Shut the door on a request, and return what it was sent."""
+async def cancelled(*, has_started: bool) -> list[Any]:
+    """Cancel a request in progress, and return the messages of its response."""
     sent: list[Any] = []
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        if begun:
+        if has_started:
             await send({"type": "http.response.start", "status": 200})
-        door.shut()
+        middleware.cancel_requests()
         await asyncio.Event().wait()
 
     async def receive() -> Message:
@@ -170,28 +170,28 @@ async def cut_off(*, begun: bool) -> list[Any]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    door = Door(app, token=TOKEN)
+    middleware = BearerTokenMiddleware(app, token=TOKEN)
     headers = [(b"authorization", f"Bearer {TOKEN}".encode())]
-    await door({"type": "http", "headers": headers}, receive, send)
+    await middleware({"type": "http", "headers": headers}, receive, send)
     return sent
 
 
-async def test_an_answer_that_has_begun_is_brought_to_its_end() -> None:
-    """A stream that is cut off when the server stops ends as a stream does."""
-    start, body = await cut_off(begun=True)
+async def test_a_response_that_has_started_is_completed() -> None:
+    """A stream that is cancelled when the server stops gets its last message."""
+    start, body = await cancelled(has_started=True)
     assert start == {"type": "http.response.start", "status": 200}
     assert body == {"type": "http.response.body"}
 
 
-async def test_a_request_that_is_not_answered_yet_is_told_of_the_end() -> None:
-    """What has no answer when the server stops gets one that says so."""
-    start, body = await cut_off(begun=False)
+async def test_a_request_without_a_response_yet_gets_status_503() -> None:
+    """A request that is not answered when the server stops gets a response that says so."""
+    start, body = await cancelled(has_started=False)
     assert start["status"] == 503
     assert body["body"] == b"This server is ending."
 
 
 async def test_a_port_in_use_is_named(emulator: Emulator) -> None:
-    """A port that another has is refused in one sentence."""
+    """A port in use is refused in one sentence."""
     server = make_server(lambda: client_of(emulator))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -200,7 +200,7 @@ async def test_a_port_in_use_is_named(emulator: Emulator) -> None:
 
 
 async def test_an_empty_token_is_refused(emulator: Emulator) -> None:
-    """A token that anybody could send is none."""
+    """An empty token is refused, since any request would match it."""
     server = make_server(lambda: client_of(emulator))
     with pytest.raises(ConfigError, match="the token is empty"):
         await serve_http(server, port=0, token="", announce=print)

@@ -16,8 +16,8 @@ from mcp import Client as McpClient
 from mcp.client.stdio import StdioServerParameters
 
 from tests.cli.process import environment
-from tests.mcp_server.connection import Listener, on_real_time, serialize, told
-from tests.mcp_server.test_tools import OURS, THEIRS
+from tests.mcp_server.connection import Listener, content_of, on_real_time, result_of
+from tests.mcp_server.test_tools import COMBINED, OPERATIONS
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ COMMAND = ("-m", "testvibe_async.cli", "mcp")
 LONG = Scenario(outcomes={"Checkout": Outcome(run_queue=0, run_duration=600)})
 
 SOON_SECONDS = 5
-"""It takes less than one, but the machine may be busy: what counts is that it ends at all."""
+"""Limit of a shutdown, which takes less than a second on a machine that is not busy."""
 
 STRAY = """
 import asyncio, os, subprocess
@@ -47,7 +47,7 @@ asyncio.run(serve_stdio(make_server(lambda: Client(hooks=Hooks(on_request=stray)
 
 @pytest.fixture
 def emulator_of_long_runs() -> Generator[Emulator]:
-    """A service in a thread of its own, whose runs of Checkout take ten minutes."""
+    """Serve in a thread of its own, with runs of Checkout that take ten minutes."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(Emulator(scenario=LONG)) as emulator,
@@ -60,13 +60,13 @@ def variables(emulator: Emulator) -> dict[str, str]:
         TESTVIBE_SERVER=emulator.url,
         TESTVIBE_API_KEY=emulator.api_key,
         TESTVIBE_PROJECT=emulator.project_id,
-        PYTHONUNBUFFERED="",  # what is printed may stay in Python's buffer
+        PYTHONUNBUFFERED="",  # output may stay in Python's buffer, as it does by default
     )
 
 
 @asynccontextmanager
 async def served(emulator: Emulator) -> AsyncGenerator[McpClient]:
-    """Have the official client start the command, and talk to it."""
+    """Have the official client start the command, and connect to it."""
     parameters = StdioServerParameters(
         command=sys.executable, args=list(COMMAND), env=variables(emulator)
     )
@@ -76,7 +76,7 @@ async def served(emulator: Emulator) -> AsyncGenerator[McpClient]:
 
 @on_real_time
 async def test_the_official_client_calls_every_tool() -> None:
-    """Each tool that the command lists answers, and reads what the emulator has."""
+    """Each tool that the command lists can be called, and returns what the emulator holds."""
     scenario = Scenario(
         failing_generations=0, failing_runs=0, outcomes={"Slow": Outcome(generation_duration=1e9)}
     )
@@ -111,15 +111,15 @@ async def test_the_official_client_calls_every_tool() -> None:
             ("write_file", {"path": "Features/own.feature", "content": "Feature: Own"}),
             ("read_file", {"path": "Features/own.feature"}),
         ]
-        answers = {name: await told(mcp, name, **arguments) for name, arguments in calls}
+        answers = {name: await result_of(mcp, name, **arguments) for name, arguments in calls}
         answers["run_features"], answers["generate_and_run"] = await asyncio.gather(
-            told(mcp, "run_features", features=["Checkout", "Wishlist"]),
-            told(mcp, "generate_and_run", feature="Login"),
+            result_of(mcp, "run_features", features=["Checkout", "Wishlist"]),
+            result_of(mcp, "generate_and_run", feature="Login"),
         )
         emulator.add_feature("Slow", status="generating")
-        answers["cancel_generation"] = await told(mcp, "cancel_generation", feature="Slow")
-        answers["delete_feature"] = await told(mcp, "delete_feature", feature="Login")
-    assert set(answers) == listed == THEIRS | OURS
+        answers["cancel_generation"] = await result_of(mcp, "cancel_generation", feature="Slow")
+        answers["delete_feature"] = await result_of(mcp, "delete_feature", feature="Login")
+    assert set(answers) == listed == OPERATIONS | COMBINED
     assert answers["get_feature"]["gherkin"].splitlines()[1].strip() == "Scenario: B"
     assert answers["wait_for_generation"]["featureStatus"] == "generated"
     assert answers["generate_and_run"]["run"]["status"] == "passed"
@@ -130,15 +130,15 @@ async def test_the_official_client_calls_every_tool() -> None:
 
 
 @on_real_time
-async def test_twenty_waits_time_out_go_on_and_cost_one_stream_of_looks() -> None:
-    """Twenty waits at once look as often as one; called again, they see the end."""
+async def test_twenty_waits_share_one_stream_of_polls() -> None:
+    """Twenty waits at once poll as often as one; a second call returns the outcome."""
     listener = Listener()
     async with Emulator(scenario=LONG) as emulator, served(emulator) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
+        run = await result_of(mcp, "run_feature", feature="Checkout")
         wait = {"runId": run["runId"]}
         before = emulator.count()
         answers = await asyncio.gather(
-            *(told(mcp, "wait_for_run", **wait, timeoutSeconds=2) for _ in range(20))
+            *(result_of(mcp, "wait_for_run", **wait, timeoutSeconds=2) for _ in range(20))
         )
         assert {answer["status"] for answer in answers} == {"running"}
         assert all(answer["inFlight"] for answer in answers)
@@ -146,36 +146,38 @@ async def test_twenty_waits_time_out_go_on_and_cost_one_stream_of_looks() -> Non
 
         emulator.finish_run(run["runId"], "passed")
         over = await mcp.call_tool("wait_for_run", wait, progress_callback=listener)
-        assert serialize(over)["status"] == "passed"
+        assert content_of(over)["status"] == "passed"
     assert listener.messages[-1] == "run 214: finished, passed"
 
 
 @on_real_time
 async def test_a_cancelled_call_leaves_the_run_and_the_server_alone() -> None:
-    """The client gives up one wait; the server answers on, and the run goes on."""
+    """A client cancels one wait; the server goes on serving, and the run goes on."""
     async with Emulator(scenario=LONG) as emulator, served(emulator) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
+        run = await result_of(mcp, "run_feature", feature="Checkout")
         listener, seen = Listener(), asyncio.Event()
 
-        async def hear(progress: float, total: float | None, message: str | None) -> None:
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
             await listener(progress, total, message)
             seen.set()
 
         wait = {"runId": run["runId"]}
-        call = asyncio.create_task(mcp.call_tool("wait_for_run", wait, progress_callback=hear))
+        call = asyncio.create_task(
+            mcp.call_tool("wait_for_run", wait, progress_callback=on_progress)
+        )
         await seen.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert (await told(mcp, "get_run", **wait))["status"] == "running"
+        assert (await result_of(mcp, "get_run", **wait))["status"] == "running"
         assert len(emulator.active_runs()) == 1
         assert emulator.count("cancel_generation") == 0
 
 
 @contextmanager
 def raw(emulator: Emulator, python: tuple[str, ...] = COMMAND) -> Generator[subprocess.Popen[str]]:
-    """Start the server with its streams in our hands; it does not outlive the context."""
-    with subprocess.Popen(  # noqa: S603 - our own command
+    """Start the server with pipes as its streams, and kill it at the end of the context."""
+    with subprocess.Popen(  # noqa: S603 - this package's command
         [sys.executable, *python],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -204,7 +206,7 @@ def receive(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def begin(process: subprocess.Popen[str]) -> None:
-    """Shake hands."""
+    """Initialize the session."""
     me = {"name": "test", "version": "1"}
     parameters = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": me}
     send(process, "initialize", id=0, params=parameters)
@@ -213,13 +215,13 @@ def begin(process: subprocess.Popen[str]) -> None:
 
 
 def call(process: subprocess.Popen[str], number: int, tool: str, **arguments: Any) -> None:
-    """Call a tool, and ask to be told of its progress."""
+    """Call a tool, and ask for its progress."""
     parameters = {"name": tool, "arguments": arguments, "_meta": {"progressToken": number}}
     send(process, "tools/call", id=number, params=parameters)
 
 
 def start_waiting(process: subprocess.Popen[str]) -> None:
-    """Have waits in flight, of one run and of all."""
+    """Have two waits in flight, one for a run and one for a list of runs."""
     begin(process)
     call(process, 1, "run_feature", feature="Checkout")
     run = receive(process)["result"]["structuredContent"]["runId"]
@@ -230,8 +232,8 @@ def start_waiting(process: subprocess.Popen[str]) -> None:
     assert receive(process)["id"] == 4
 
 
-def test_it_ends_with_its_input(emulator_of_long_runs: Emulator) -> None:
-    """At the end of its input it is gone, with waits in flight, quietly and at once."""
+def test_it_stops_at_the_end_of_its_input(emulator_of_long_runs: Emulator) -> None:
+    """The server stops at the end of its input, with waits in flight, at once."""
     with raw(emulator_of_long_runs) as process:
         start_waiting(process)
         assert process.stdin is not None
@@ -242,8 +244,8 @@ def test_it_ends_with_its_input(emulator_of_long_runs: Emulator) -> None:
         assert_protocol_alone(process)
 
 
-def test_it_ends_in_order_where_nobody_listens(emulator_of_long_runs: Emulator) -> None:
-    """A client that is gone altogether, with answers under way, is no error of ours."""
+def test_it_stops_when_its_output_is_closed(emulator_of_long_runs: Emulator) -> None:
+    """A client that closes both streams, with a call in flight, is no error."""
     with raw(emulator_of_long_runs) as process:
         begin(process)
         assert process.stdin is not None
@@ -257,8 +259,8 @@ def test_it_ends_in_order_where_nobody_listens(emulator_of_long_runs: Emulator) 
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_with_a_signal(emulator_of_long_runs: Emulator, stop: signal.Signals) -> None:
-    """A signal ends it in order and at once, though its input stays open."""
+def test_it_stops_on_a_signal(emulator_of_long_runs: Emulator, stop: signal.Signals) -> None:
+    """A signal stops the server in order and at once, while its input stays open."""
     with raw(emulator_of_long_runs) as process:
         start_waiting(process)
         process.send_signal(stop)
@@ -275,7 +277,7 @@ def assert_protocol_alone(process: subprocess.Popen[str]) -> None:
 
 
 def test_stray_output_never_reaches_the_protocol(emulator_of_long_runs: Emulator) -> None:
-    """What a hook prints, writes or starts goes to standard error, to the last buffered word."""
+    """Output of a hook or its child process goes to standard error, the buffered part too."""
     with raw(emulator_of_long_runs, ("-c", STRAY)) as process:
         begin(process)
         for number in range(1, 4):
@@ -293,7 +295,7 @@ def test_stray_output_never_reaches_the_protocol(emulator_of_long_runs: Emulator
 
 
 def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
-    """With -v standard error has each dispatch, once, by its name; the protocol stays alone."""
+    """With -v standard error shows each dispatch once, and standard output the protocol alone."""
     with raw(emulator_of_long_runs, (*COMMAND, "-v")) as process:
         begin(process)
         call(process, 1, "run_feature", feature="Checkout")
@@ -304,7 +306,7 @@ def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
 
 
 def test_another_project_can_be_set(emulator_of_long_runs: Emulator) -> None:
-    """The option takes the place of the variable."""
+    """The option `--project` overrides the variable."""
     other = emulator_of_long_runs.add_project("Other")
     with raw(emulator_of_long_runs, (*COMMAND, "--project", other.id)) as process:
         begin(process)
@@ -312,8 +314,8 @@ def test_another_project_can_be_set(emulator_of_long_runs: Emulator) -> None:
         assert receive(process)["result"]["structuredContent"]["name"] == "Other"
 
 
-def test_what_is_no_message_is_survived(emulator_of_long_runs: Emulator) -> None:
-    """Lines that are no JSON-RPC don't end the server, nor do they reach its output as such."""
+def test_invalid_lines_do_not_stop_the_server(emulator_of_long_runs: Emulator) -> None:
+    """Lines that are no JSON-RPC neither stop the server nor reach its output."""
     with raw(emulator_of_long_runs) as process:
         begin(process)
         assert process.stdin is not None
@@ -325,8 +327,8 @@ def test_what_is_no_message_is_survived(emulator_of_long_runs: Emulator) -> None
 
 
 def test_without_configuration_it_starts_and_says_what_to_set() -> None:
-    """With no variable set the command serves, and a tool answers with what is missing."""
-    with subprocess.Popen(  # noqa: S603 - our own command
+    """Without any variable the command serves, and a tool's error says what to set."""
+    with subprocess.Popen(  # noqa: S603 - this package's command
         [sys.executable, *COMMAND],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

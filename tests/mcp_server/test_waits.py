@@ -12,10 +12,10 @@ from tests.mcp_server.connection import (
     Listener,
     Mode,
     connected,
+    content_of,
     refused,
-    serialize,
+    result_of,
     text_of,
-    told,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -27,7 +27,7 @@ both_modes = pytest.mark.parametrize("mode", get_args(Mode))
 
 @pytest.fixture
 async def emulator() -> AsyncGenerator[Emulator]:
-    """A service where a run of Checkout takes 60 s, and a generation of it 300 s."""
+    """Serve runs of Checkout that take 60 s, and generations that take 300 s."""
     long = Outcome(run_queue=10, run_duration=50, run_status="passed", generation_duration=300)
     scenario = Scenario(
         failing_runs=0, failing_generations=0, outcomes={"Checkout": long, "Wishlist": long}
@@ -36,8 +36,8 @@ async def emulator() -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-def looks(emulator: Emulator) -> int:
-    """Count the requests that look at operations."""
+def polls(emulator: Emulator) -> int:
+    """Count the requests that poll operations."""
     return sum(
         emulator.count(operation)
         for operation in ("get_run", "list_runs", "get_generation_status", "list_features")
@@ -52,39 +52,39 @@ def now() -> float:
 async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
     emulator: Emulator, mode: Mode
 ) -> None:
-    """In time or not, the wait answers how the run stands; only the second call sees its end."""
+    """A wait that times out returns how the run stands; a second call returns its outcome."""
     async with connected(emulator, mode) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
+        run = await result_of(mcp, "run_feature", feature="Checkout")
         began = now()
         first = await mcp.call_tool("wait_for_run", {"runId": run["runId"], "timeoutSeconds": 30})
         assert now() - began == pytest.approx(30)
-        assert serialize(first)["status"] == "running"
-        assert serialize(first)["inFlight"] is True
+        assert content_of(first)["status"] == "running"
+        assert content_of(first)["inFlight"] is True
         note = "Still in flight, nothing was cancelled: call wait_for_run again with runId 214."
-        assert serialize(first)["note"] == note
+        assert content_of(first)["note"] == note
         assert text_of(first) == f"Run 214 of Checkout is running (active). {note}"
         assert len(emulator.active_runs()) == 1
 
-        second = await told(mcp, "wait_for_run", runId=run["runId"])
+        second = await result_of(mcp, "wait_for_run", runId=run["runId"])
         assert (second["status"], second["inFlight"], second["note"]) == ("passed", False, None)
         assert now() - began < 60 + 3.5
 
 
-async def test_the_default_time_out_is_two_minutes(emulator: Emulator) -> None:
-    """A wait that names no time ends after 120 s."""
+async def test_the_default_timeout_is_two_minutes(emulator: Emulator) -> None:
+    """A wait without a timeout argument returns after 120 s."""
     async with connected(emulator) as mcp:
-        await told(mcp, "generate_feature", feature="Checkout")
+        await result_of(mcp, "generate_feature", feature="Checkout")
         began = now()
-        assert (await told(mcp, "wait_for_generation", feature="Checkout"))["inFlight"] is True
+        assert (await result_of(mcp, "wait_for_generation", feature="Checkout"))["inFlight"] is True
         assert 120 <= now() - began < 121
 
 
 @both_modes
-async def test_progress_tells_of_each_transition(emulator: Emulator, mode: Mode) -> None:
-    """Whoever waits for a run hears of each transition, with numbers that only grow."""
+async def test_progress_reports_each_transition(emulator: Emulator, mode: Mode) -> None:
+    """A wait for a run reports each transition, with numbers that only grow."""
     listener = Listener()
     async with connected(emulator, mode) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
+        run = await result_of(mcp, "run_feature", feature="Checkout")
         await mcp.call_tool("wait_for_run", {"runId": run["runId"]}, progress_callback=listener)
     assert listener.messages == [
         "run 214: queued, running",
@@ -94,11 +94,11 @@ async def test_progress_tells_of_each_transition(emulator: Emulator, mode: Mode)
     assert listener.numbers == [1, 2, 3]
 
 
-async def test_progress_tells_of_each_section(emulator: Emulator) -> None:
-    """Whoever waits for a generation hears of each section that begins and ends."""
+async def test_progress_reports_each_section(emulator: Emulator) -> None:
+    """A wait for a generation reports each section that starts and ends."""
     listener = Listener()
     async with connected(emulator) as mcp:
-        await told(mcp, "generate_feature", feature="Checkout")
+        await result_of(mcp, "generate_feature", feature="Checkout")
         for _ in range(2):
             arguments = {"feature": "Checkout", "timeoutSeconds": 170}
             await mcp.call_tool("wait_for_generation", arguments, progress_callback=listener)
@@ -111,83 +111,83 @@ async def test_progress_tells_of_each_section(emulator: Emulator) -> None:
 
 async def _status(emulator: Emulator) -> dict[str, Any]:
     async with connected(emulator) as mcp:
-        return await told(mcp, "get_generation_status", feature="Checkout")
+        return await result_of(mcp, "get_generation_status", feature="Checkout")
 
 
 @both_modes
-async def test_twenty_waits_at_once_cost_one_stream_of_looks(
+async def test_twenty_waits_at_once_share_one_stream_of_polls(
     emulator: Emulator, mode: Mode
 ) -> None:
-    """Waits share the session's one poller: twenty cost the service what one does."""
+    """Waits share the session's one poller: twenty send the requests of one."""
     async with connected(emulator, mode) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
-        await told(mcp, "wait_for_run", runId=run["runId"])
-        alone = looks(emulator)
-        run = await told(mcp, "run_feature", feature="Checkout")
-        waits = (told(mcp, "wait_for_run", runId=run["runId"]) for _ in range(20))
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        await result_of(mcp, "wait_for_run", runId=run["runId"])
+        alone = polls(emulator)
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        waits = (result_of(mcp, "wait_for_run", runId=run["runId"]) for _ in range(20))
         answers = await asyncio.gather(*waits)
     assert {answer["status"] for answer in answers} == {"passed"}
-    assert looks(emulator) - alone <= alone
+    assert polls(emulator) - alone <= alone
 
 
 @both_modes
 async def test_a_cancelled_call_cancels_its_wait_alone(emulator: Emulator, mode: Mode) -> None:
-    """Another wait for the same run goes on, nothing is cancelled, and then nobody looks."""
+    """A cancelled wait leaves another wait and the run alone; after both no poll is sent."""
     async with connected(emulator, mode) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
+        run = await result_of(mcp, "run_feature", feature="Checkout")
         wait = {"runId": run["runId"]}
         cancelled = asyncio.create_task(mcp.call_tool("wait_for_run", wait))
-        other = asyncio.create_task(told(mcp, "wait_for_run", **wait, timeoutSeconds=20))
+        other = asyncio.create_task(result_of(mcp, "wait_for_run", **wait, timeoutSeconds=20))
         await asyncio.sleep(5)
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         assert (await other)["inFlight"] is True
-        seen = looks(emulator)
+        seen = polls(emulator)
         await asyncio.sleep(30)
-        assert looks(emulator) == seen
+        assert polls(emulator) == seen
         assert len(emulator.active_runs()) == 1
-        assert (await told(mcp, "wait_for_run", **wait))["status"] == "passed"
+        assert (await result_of(mcp, "wait_for_run", **wait))["status"] == "passed"
 
 
 async def test_a_run_that_could_not_be_seen_in_time_is_no_error(emulator: Emulator) -> None:
-    """While the service fails a wait goes on, and at its end says that nothing was seen."""
+    """A wait goes on while the service fails, and its result says that nothing was seen."""
     async with connected(emulator) as mcp:
-        run = await told(mcp, "run_feature", feature="Checkout")
+        run = await result_of(mcp, "run_feature", feature="Checkout")
         for operation in ("get_run", "list_runs"):
             emulator.fail(operation, Fault.status(503))
         await mcp.list_tools()
         answer = await mcp.call_tool("wait_for_run", {"runId": run["runId"], "timeoutSeconds": 9})
-    assert serialize(answer)["runId"] == run["runId"]
-    assert serialize(answer)["inFlight"] is True
+    assert content_of(answer)["runId"] == run["runId"]
+    assert content_of(answer)["inFlight"] is True
     assert text_of(answer).startswith("run 214: not seen yet. Still in flight")
 
 
 async def test_a_run_that_does_not_exist_is_an_error(emulator: Emulator) -> None:
-    """A wait for an unknown run ends at once, with the tool that lists those there are."""
+    """A wait for an unknown run fails at once, and names the tool that lists the runs."""
     async with connected(emulator) as mcp:
-        assert "list_runs tells" in await refused(mcp, "wait_for_run", runId=999)
+        assert "list_runs shows" in await refused(mcp, "wait_for_run", runId=999)
 
 
 async def test_a_feature_never_generated_is_not_waited_for(emulator: Emulator) -> None:
-    """Where there is nothing to wait for the answer comes at once, and says so."""
+    """A wait for a generation that was never started returns at once, and says so."""
     emulator.add_feature("Gift cards", status="draft")
     async with connected(emulator) as mcp:
         answer = await mcp.call_tool("wait_for_generation", {"feature": "Gift cards"})
-    assert serialize(answer)["inFlight"] is False
+    assert content_of(answer)["inFlight"] is False
     assert "was never started" in text_of(answer)
 
 
-async def test_a_wait_follows_the_generation_that_takes_the_place(emulator: Emulator) -> None:
-    """A feature's latest generation is waited for, also if it is replaced meanwhile."""
+async def test_a_wait_follows_a_newer_generation(emulator: Emulator) -> None:
+    """A wait goes on with the latest generation where a newer one replaces it."""
     async with connected(emulator) as mcp:
-        first = await told(mcp, "generate_feature", feature="Checkout")
+        first = await result_of(mcp, "generate_feature", feature="Checkout")
         waiting = asyncio.create_task(
-            told(mcp, "wait_for_generation", feature="Checkout", timeoutSeconds=170)
+            result_of(mcp, "wait_for_generation", feature="Checkout", timeoutSeconds=170)
         )
         await asyncio.sleep(30)
         emulator.finish_generation(first["requestId"], "failed")
-        second = await told(mcp, "generate_feature", feature="Checkout")
+        second = await result_of(mcp, "generate_feature", feature="Checkout")
         await asyncio.sleep(60)
         emulator.finish_generation(second["requestId"], "generated")
         answer = await waiting
@@ -196,7 +196,7 @@ async def test_a_wait_follows_the_generation_that_takes_the_place(emulator: Emul
 
 
 async def test_many_features_run_at_once(emulator: Emulator) -> None:
-    """Each feature has its row in the order asked; one that can't start does not stop the rest."""
+    """Each feature has a row in the order of the call; one that can't start stops no other."""
     listener = Listener()
     emulator.add_feature("Gift cards", status="draft")
     emulator.add_feature("Broken")
@@ -207,7 +207,7 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
             {"features": ["Checkout", "Gift cards", "14", "wishlist"]},
             progress_callback=listener,
         )
-    digest = serialize(result)
+    digest = content_of(result)
     assert [row["verdict"] for row in digest["runs"]] == [
         "succeeded",
         "error",
@@ -229,105 +229,107 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     assert len(listener.messages) == 4
 
 
-async def test_failures_are_told_in_short() -> None:
-    """The digest has the first line of each failing test's error; get_run has all of it."""
+async def test_failures_are_shortened() -> None:
+    """A digest holds the first line of each failing test's error; get_run returns all of it."""
     error = "x" * 1000 + "\nand much more"
     scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error=error)})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        (row,) = (await told(mcp, "run_features", features=["Checkout"]))["runs"]
+        (row,) = (await result_of(mcp, "run_features", features=["Checkout"]))["runs"]
         assert (row["verdict"], row["status"]) == ("failed", "failed")
         assert row["summary"]["failed"] == len(row["failures"]) >= 1
         assert {failure["error"] for failure in row["failures"]} == {"x" * 300}
         run = await mcp.call_tool("get_run", {"runId": row["runId"]})
-        assert "diagnose_run tells more" in text_of(run)
+        assert "diagnose_run says more" in text_of(run)
 
 
 async def test_all_generated_features_run_where_none_are_named(emulator: Emulator) -> None:
-    """Without names it runs those whose status is generated."""
+    """A call without names runs the features whose status is generated."""
     generated = [
         name for name, feature in emulator.features.items() if feature.status == "generated"
     ]
     async with connected(emulator) as mcp:
-        digest = await told(mcp, "run_features", timeoutSeconds=170)
+        digest = await result_of(mcp, "run_features", timeoutSeconds=170)
     assert {row["feature"] for row in digest["runs"]} == set(generated)
 
 
-async def test_a_batch_that_times_out_tells_how_to_go_on(emulator: Emulator) -> None:
-    """What is in flight goes on and can be waited for; what was not started is named."""
+async def test_a_batch_that_times_out_says_how_to_go_on(emulator: Emulator) -> None:
+    """Runs in flight go on and can be waited for; runs that were not started are named."""
     names = [f"Long {number}" for number in range(101)]
     for name in names:
         emulator.add_feature(name)
     async with connected(emulator) as mcp:
         await mcp.list_tools()
-        digest = await told(mcp, "run_features", features=["Checkout", *names], timeoutSeconds=8)
+        digest = await result_of(
+            mcp, "run_features", features=["Checkout", *names], timeoutSeconds=8
+        )
         assert digest["inFlight"] is True
         assert digest["summary"]["inFlight"] == 100
         assert digest["summary"]["notDispatched"] == 2
         assert "wait_for_runs" in digest["note"]
         assert "run_features again" in digest["note"]
         ids = [row["runId"] for row in digest["runs"] if row["verdict"] == "in flight"]
-        again = await told(mcp, "wait_for_runs", runIds=ids)
+        again = await result_of(mcp, "wait_for_runs", runIds=ids)
     assert again["summary"]["succeeded"] == 100
     assert emulator.count("run_feature") == 100
 
 
 async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
-    """Of many runs those that are over, in flight and unknown are told apart, each once."""
+    """A digest has one row for each run: finished, in flight or unknown."""
     listener = Listener()
     async with connected(emulator) as mcp:
         await mcp.list_tools()
-        short = (await told(mcp, "run_feature", feature="Wishlist"))["runId"]
-        long = (await told(mcp, "run_feature", feature="Checkout"))["runId"]
+        short = (await result_of(mcp, "run_feature", feature="Wishlist"))["runId"]
+        long = (await result_of(mcp, "run_feature", feature="Checkout"))["runId"]
         emulator.finish_run(short)
         arguments = {"runIds": [long, 999, short, long], "timeoutSeconds": 20}
         result = await mcp.call_tool("wait_for_runs", arguments, progress_callback=listener)
-    digest = serialize(result)
+    digest = content_of(result)
     assert [(row.get("runId"), row["verdict"]) for row in digest["runs"]] == [
         (long, "in flight"),
         (999, "error"),
         (short, "succeeded"),
     ]
     assert digest["runs"][0]["feature"] == "Checkout"
-    assert "list_runs tells" in digest["runs"][1]["error"]
+    assert "list_runs shows" in digest["runs"][1]["error"]
     assert digest["note"].startswith("Still in flight")
     assert sorted(listener.numbers) == [1, 2]
 
 
 async def test_waits_for_many_are_refused_as_one(emulator: Emulator) -> None:
-    """A key that may not see the runs is one error, and not one for each."""
+    """A key that may not read the runs is one error, not one for each run."""
     async with connected(emulator, api_key=KEY) as mcp:
         assert "set TESTVIBE_API_KEY" in await refused(mcp, "wait_for_runs", runIds=[1, 2])
 
 
 async def test_generating_and_running_is_picked_up_without_paying_twice(emulator: Emulator) -> None:
-    """After a time-out the same call with the requestId goes on, and starts nothing anew."""
+    """After a timeout the same call with the requestId goes on, and starts no generation."""
     async with connected(emulator) as mcp:
         await mcp.list_tools()
-        first = await told(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+        first = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
         request = first["generation"]["requestId"]
         assert (first["inFlight"], first["run"]) == (True, None)
         assert request in first["note"]
-        await asyncio.sleep(400)  # it is over by now, and still not started anew
-        again = await told(
+        await asyncio.sleep(400)  # it is finished by now, and still not started again
+        again = await result_of(
             mcp, "generate_and_run", feature="Checkout", requestId=request, timeoutSeconds=20
         )
         assert (again["inFlight"], again["run"]["status"]) == (True, "running")
         assert "wait_for_run with runId 214" in again["note"]
-        assert (await told(mcp, "wait_for_run", runId=214))["status"] == "passed"
+        assert (await result_of(mcp, "wait_for_run", runId=214))["status"] == "passed"
     assert emulator.count("generate_feature") == 1
 
 
 async def test_generating_and_running_joins_what_is_in_flight(emulator: Emulator) -> None:
-    """Without a requestId a generation in flight is joined."""
+    """A call without a requestId joins a generation in flight."""
     async with connected(emulator) as mcp:
-        started = await told(mcp, "generate_feature", feature="Checkout")
-        both = await told(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+        started = await result_of(mcp, "generate_feature", feature="Checkout")
+        both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
     assert both["generation"]["requestId"] == started["requestId"]
     assert len(emulator.generations) == 1
 
 
-async def test_a_generation_not_seen_yet_is_named_all_the_same(emulator: Emulator) -> None:
-    """The requestId is told even if the service could not be asked how it stands."""
+async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None:
+    """The result has the requestId even if no poll succeeded."""
     async with connected(emulator) as mcp:
         await mcp.list_tools()
         emulator.fail("get_generation_status", Fault.status(503), skip=1)
@@ -335,27 +337,27 @@ async def test_a_generation_not_seen_yet_is_named_all_the_same(emulator: Emulato
         result = await mcp.call_tool(
             "generate_and_run", {"feature": "Checkout", "timeoutSeconds": 5}
         )
-    assert set(serialize(result)["generation"]) == {"requestId", "featureId"}
+    assert set(content_of(result)["generation"]) == {"requestId", "featureId"}
     assert "not seen yet" in text_of(result)
 
 
 async def test_a_failed_generation_is_not_run(emulator: Emulator) -> None:
-    """Where no tests were made there is no run, and the answer tells of the log."""
+    """A failed generation is not followed by a run, and the result names the log."""
     async with connected(emulator) as mcp:
-        first = await told(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+        first = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
         request = first["generation"]["requestId"]
         emulator.finish_generation(request, "failed")
         result = await mcp.call_tool(
             "generate_and_run", {"feature": "Checkout", "requestId": request}
         )
-    assert serialize(result)["run"] is None
-    assert serialize(result)["inFlight"] is False
-    assert "get_generation_log tells why" in text_of(result)
+    assert content_of(result)["run"] is None
+    assert content_of(result)["inFlight"] is False
+    assert "get_generation_log says why" in text_of(result)
     assert emulator.count("run_feature") == 0
 
 
-async def test_another_generation_is_not_gone_on_with(emulator: Emulator) -> None:
-    """A requestId that is not the latest one starts nothing."""
+async def test_another_generation_is_refused(emulator: Emulator) -> None:
+    """A requestId other than the latest one starts nothing."""
     async with connected(emulator) as mcp:
         text = await refused(mcp, "generate_and_run", feature="Checkout", requestId="other")
     assert "nothing was started" in text

@@ -38,7 +38,7 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     async def call(self, method: str, **params: Any) -> Any:
-        """Call a method of the protocol and return its result; keep the events that come first."""
+        """Call a method of the protocol and return its result; record the events before it."""
         id_ = next(self._ids)
         await self._socket.send_json({"id": id_, "method": method, "params": params})
         while (message := await self._socket.receive_json()).get("id") != id_:
@@ -47,14 +47,14 @@ class Browser:
         return message["result"]
 
     async def open(self, path: Path) -> None:
-        """Open a file, and come back when it is loaded."""
+        """Open a file, and return when it is loaded."""
         self.events.clear()
         await self.call("Page.navigate", url=path.as_uri())
         while all(event["method"] != "Page.loadEventFired" for event in self.events):
             self.events.append(await self._socket.receive_json())
 
     async def evaluate(self, expression: str) -> Any:
-        """Return what a JavaScript expression comes to; a promise is waited for."""
+        """Return the value of a JavaScript expression, or of its promise."""
         answer = await self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -85,12 +85,12 @@ class Browser:
 
     @property
     def problems(self) -> list[dict[str, Any]]:
-        """What the page complained of since it was opened: errors, violations of its policy."""
+        """The errors and policy violations since the page was opened."""
         return [event for event in self.events if event["method"] in _PROBLEMS]
 
     @property
     def requests(self) -> list[str]:
-        """The addresses that were asked for since the page was opened, but for its icon's data."""
+        """The URLs requested since the page was opened, except its icon's data."""
         return [
             event["params"]["request"]["url"]
             for event in self.events
@@ -109,7 +109,7 @@ _PROBLEMS = {
 
 @asynccontextmanager
 async def chromium() -> AsyncGenerator[Browser]:
-    """Start a browser; skip the test where it does not come up."""
+    """Start a browser; skip the test where it does not start."""
     assert EXECUTABLE is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         flags = [
@@ -144,7 +144,7 @@ async def _port_of(process: asyncio.subprocess.Process) -> int:
                     return int(found[1])
     except TimeoutError:
         pass
-    pytest.skip("the browser does not come up here")
+    pytest.skip("the browser does not start here")
 
 
 @asynccontextmanager

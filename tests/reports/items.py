@@ -117,7 +117,7 @@ def skipped_item() -> Item:
 
 
 def every_kind() -> list[Item]:
-    """Return one of each: what reports have to tell apart."""
+    """Return an item of each kind that reports tell apart."""
     artifact = Artifact("trace", "trace/locked-out.zip", 482_133)
     sections = (Section("expired", conclusion="failure"),)
     return [

@@ -1,4 +1,4 @@
-"""HTML as a tree, read strictly: what is opened is closed, in order."""
+"""HTML as a tree, read strictly: each element is closed, in order."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Node:
 
     @property
     def text(self) -> str:
-        """All text in it."""
+        """The text of the element and all elements below."""
         return "".join(c if isinstance(c, str) else c.text for c in self.children)
 
     def __iter__(self) -> Iterator[Node]:
-        """Iterate over it and all elements below."""
+        """Iterate over the element and all elements below."""
         yield self
         for child in self.children:
             if isinstance(child, Node):

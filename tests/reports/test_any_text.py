@@ -1,4 +1,4 @@
-"""Whatever text the service sends, each format stays well-formed, and tells no more than it."""
+"""Each format stays well-formed with any text of the service, and shows no more than that."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from junitparser.xunit2 import JUnitXml
 
+from tests.reports.items import Item, at, generation_item, run_ref
+from tests.reports.parsed import Node, parsed, rendered
+from tests.reports.test_ctrf import VALIDATOR
 from testvibe_async import (
     BatchItem,
     CaseResult,
@@ -23,10 +26,6 @@ from testvibe_async import (
 )
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.reports.report import Report
-
-from .items import Item, at, generation_item, run_ref
-from .parsed import Node, parsed, rendered
-from .test_ctrf import VALIDATOR
 
 NASTY = [
     "\x1b[31mred\x1b[0m",
@@ -145,21 +144,21 @@ def test_junit(batch: tuple[list[Item], dict[str, Any]]) -> None:
 @few
 @any_batch
 def test_ctrf(batch: tuple[list[Item], dict[str, Any]]) -> None:
-    """The JSON is valid, can be encoded, and tells of each test."""
+    """The JSON is valid, can be encoded, and holds each test."""
     text = to_ctrf(batch[0], **batch[1])
     document = json.loads(text.encode())
     VALIDATOR.validate(document)
 
     expected = [c for entry in Report.of(batch[0], **batch[1]).entries for c in entry.cases]
-    told = document["results"]["tests"]
-    assert [t["name"] for t in told] == [c.name for c in expected]
-    assert [t.get("trace", "") for t in told] == [c.error for c in expected]
+    tests = document["results"]["tests"]
+    assert [t["name"] for t in tests] == [c.name for c in expected]
+    assert [t.get("trace", "") for t in tests] == [c.error for c in expected]
 
 
 @few
 @any_batch
 def test_markdown(batch: tuple[list[Item], dict[str, Any]]) -> None:
-    """Rendered, it has no element that does not come from the report itself, and every row."""
+    """The rendered Markdown has every row, and only elements that the report itself makes."""
     text = to_markdown(batch[0], **batch[1])
     page = rendered(text)
 
@@ -177,7 +176,7 @@ def test_markdown(batch: tuple[list[Item], dict[str, Any]]) -> None:
 @few
 @any_batch
 def test_html(batch: tuple[list[Item], dict[str, Any]]) -> None:
-    """The page parses, strictly, into the report's own elements, with all texts in it."""
+    """The page parses strictly into elements that the report itself makes, with all texts."""
     html = to_html(batch[0], **batch[1])
     page = parsed(html)
     report = Report.of(batch[0], **batch[1])

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.reports.browser import EXECUTABLE, Browser, chromium
+from tests.reports.items import every_kind, run_item
 from testvibe_async import CaseResult
 from testvibe_async.reports import write_report
-
-from .browser import EXECUTABLE, Browser, chromium
-from .items import every_kind, run_item
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +32,7 @@ def page(tmp_path: Path) -> Path:
 
 
 def browse(visit: Callable[[Browser], Awaitable[None]]) -> None:
-    """Visit the page on real time: the browser is another process."""
+    """Visit the page on real time, since the browser is another process."""
 
     async def run() -> None:
         async with chromium() as browser:
@@ -43,7 +42,7 @@ def browse(visit: Callable[[Browser], Awaitable[None]]) -> None:
 
 
 def test_it_is_quiet_and_fits(page: Path) -> None:
-    """It asks for nothing but itself, violates no policy, and fits any screen in both schemes."""
+    """The page requests nothing else, violates no policy, and fits any screen in both schemes."""
 
     async def visit(browser: Browser) -> None:
         for width, scheme in [(1280, "light"), (400, "dark")]:
@@ -58,7 +57,7 @@ def test_it_is_quiet_and_fits(page: Path) -> None:
 
 
 def test_an_attack_would_be_noticed(page: Path) -> None:
-    """A script that came from data would violate the policy, and be seen by these tests."""
+    """A script from data violates the policy, which these tests notice."""
     page.write_text(page.read_text().replace("</footer>", f"{ATTACK}</footer>"))
 
     async def visit(browser: Browser) -> None:
@@ -69,25 +68,25 @@ def test_an_attack_would_be_noticed(page: Path) -> None:
 
 
 def test_keys_are_enough(page: Path) -> None:
-    """Filters, search, folds and links work by the keyboard, and the count is told."""
+    """Filters, search, folds and links work by the keyboard, and the count is shown."""
 
     async def visit(browser: Browser) -> None:
         await browser.open(page)
         await browser.tab_to(".verdict.failed")
         await browser.press(" ")
-        assert await told(browser) == ("3 of 8 operations", 3)
+        assert await counts(browser) == ("3 of 8 operations", 3)
         await browser.press(" ")
-        assert await told(browser) == ("8 operations", 8)
+        assert await counts(browser) == ("8 operations", 8)
 
         await browser.tab_to("#search")
         await browser.press(*"LOCKED-OUT user")
-        assert await told(browser) == ("1 of 8 operations", 1)
+        assert await counts(browser) == ("1 of 8 operations", 1)
         await browser.press("Escape")
-        assert await told(browser) == ("8 operations", 8)
+        assert await counts(browser) == ("8 operations", 8)
 
         await browser.tab_to("#config")
         await browser.press("M")
-        assert await told(browser) == ("2 of 8 operations", 2)
+        assert await counts(browser) == ("2 of 8 operations", 2)
 
         await browser.tab_to("#fold")
         await browser.press("Enter")
@@ -100,14 +99,14 @@ def test_keys_are_enough(page: Path) -> None:
 
 
 def test_a_link_finds_what_a_filter_hides(page: Path) -> None:
-    """Whoever follows a link to an operation sees it, whatever was filtered."""
+    """A link to an operation that a filter hides shows it."""
 
     async def visit(browser: Browser) -> None:
         await browser.open(page)
         await browser.evaluate("document.querySelector('.verdict.failed').click()")
         await browser.evaluate("document.querySelector('.matrix a[href=\"#operation-1\"]').click()")
         await browser.evaluate("new Promise(done => setTimeout(done))")
-        assert await told(browser) == ("8 operations", 8)
+        assert await counts(browser) == ("8 operations", 8)
         assert await browser.evaluate("document.activeElement.parentElement.id") == "operation-1"
         assert await browser.evaluate("document.getElementById('operation-1').open")
 
@@ -115,7 +114,7 @@ def test_a_link_finds_what_a_filter_hides(page: Path) -> None:
 
 
 def test_without_a_script_all_is_there(page: Path) -> None:
-    """Where scripts are off, every operation is there, and no control that does nothing."""
+    """Without scripts every operation is shown, and no control without an effect."""
 
     async def visit(browser: Browser) -> None:
         await browser.call("Emulation.setScriptExecutionDisabled", value=True)
@@ -127,6 +126,6 @@ def test_without_a_script_all_is_there(page: Path) -> None:
     browse(visit)
 
 
-async def told(browser: Browser) -> tuple[Any, Any]:
-    """Return the count that is told, and how many operations are to be seen."""
+async def counts(browser: Browser) -> tuple[Any, Any]:
+    """Return the count that the page shows, and the number of visible operations."""
     return await browser.evaluate(COUNT), await browser.evaluate(SHOWN)

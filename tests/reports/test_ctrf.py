@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from testvibe_async import CaseResult, __version__
-from testvibe_async.reports import to_ctrf
-
-from .items import (
+from tests.reports.items import (
     ERROR,
     FAILED,
     LOG,
@@ -27,19 +24,21 @@ from .items import (
     skipped_item,
     unseen_item,
 )
+from testvibe_async import CaseResult, __version__
+from testvibe_async.reports import to_ctrf
 
 SCHEMA = json.loads((Path(__file__).parent / "ctrf-schema-0.0.json").read_text())
 VALIDATOR: Any = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
 
 
-def serialize(items: list[Item], **options: Any) -> Any:
+def ctrf_of(items: list[Item], **options: Any) -> Any:
     document = json.loads(to_ctrf(items, **options))
     VALIDATOR.validate(document)
     return document
 
 
 def cases_in(*items: Item, **options: Any) -> list[dict[str, Any]]:
-    tests: list[dict[str, Any]] = serialize(list(items), **options)["results"]["tests"]
+    tests: list[dict[str, Any]] = ctrf_of(list(items), **options)["results"]["tests"]
     return tests
 
 
@@ -48,7 +47,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def test_a_failed_test() -> None:
-    """A test has its suite, duration, message, trace and the log's lines; its times are unknown."""
+    """A test has its suite, duration, message, trace and the log's lines, and no times."""
     (_, test) = cases_in(run_item(PASSED, FAILED, config="Mobile", log="one\ntwo"))
 
     assert test == {
@@ -86,14 +85,14 @@ def test_a_failed_test() -> None:
     ],
 )
 def test_statuses(item: Item, status: str, raw: str) -> None:
-    """Each status is one of the format's five, and the raw one says more."""
+    """Each status is one of the format's five, beside the raw status."""
     (test,) = cases_in(item)
 
     assert (test["status"], test["rawStatus"]) == (status, raw)
 
 
 def test_an_operation_has_its_times() -> None:
-    """What stands for an operation has its start and stop, as far as they are known."""
+    """A test that stands for an operation has the operation's known times."""
     (generation,) = cases_in(generation_item())
     (waiting,) = cases_in(in_flight_item())
 
@@ -104,8 +103,8 @@ def test_an_operation_has_its_times() -> None:
 
 
 def test_the_summary() -> None:
-    """The summary counts what the tests say, over the whole time."""
-    document = serialize(every_kind(), started_at=at(-1), finished_at=at(200))
+    """The summary counts the tests by status, over the whole time."""
+    document = ctrf_of(every_kind(), started_at=at(-1), finished_at=at(200))
 
     assert document["results"]["summary"] == {
         "tests": 8,
@@ -123,9 +122,9 @@ def test_the_summary() -> None:
 
 
 def test_the_environment() -> None:
-    """The environment holds the title, and where it ran if that is one place."""
+    """The environment holds the title, and the place where that is the same for all items."""
     site = {"site_url": "https://shop.example"}
-    document = serialize([run_item(PASSED, **site), refused_item()], title="Nightly")
+    document = ctrf_of([run_item(PASSED, **site), refused_item()], title="Nightly")
 
     assert document["results"]["tool"] == {"name": "testvibe-async", "version": __version__}
     assert document["results"]["environment"] == {
@@ -137,7 +136,7 @@ def test_the_environment() -> None:
 
 
 def test_attachments() -> None:
-    """Downloaded files are attached to what failed, or else to the first test."""
+    """Downloaded files are attached to the failed tests, or else to the first test."""
     files = {214: [Path("out/a.zip"), Path("out/b.png"), Path("out/c.unknown")]}
 
     passed, failed = cases_in(run_item(PASSED, FAILED), artifacts=files)
@@ -153,8 +152,8 @@ def test_attachments() -> None:
     assert "attachments" not in second
 
 
-def test_a_log_is_told_once() -> None:
-    """The log stands with the first failure, not with each test."""
+def test_a_log_is_shown_once() -> None:
+    """The log is with the first failure alone."""
     tests = cases_in(run_item(PASSED, FAILED, FAILED, log="line"))
     (generation,) = cases_in(generation_item(), generation_logs={"a1b2": LOG})
 
@@ -162,9 +161,9 @@ def test_a_log_is_told_once() -> None:
     assert generation["stdout"][0] == "Expired card:"
 
 
-def test_nothing() -> None:
-    """A batch of nothing is a valid document, and healthy."""
-    document = serialize([])
+def test_an_empty_batch() -> None:
+    """An empty batch is a valid document, and healthy."""
+    document = ctrf_of([])
 
     assert document["results"]["tests"] == []
     assert document["results"]["environment"]["healthy"] is True
@@ -172,7 +171,7 @@ def test_nothing() -> None:
 
 
 def test_two_failures_that_look_the_same_are_two_tests() -> None:
-    """Tests are told apart by their place, and get names of their own."""
+    """Two tests that are equal have names of their own."""
     first, second = cases_in(run_item(FAILED, FAILED))
 
     assert second["name"] == f"{first['name']} (2)"

@@ -1,4 +1,4 @@
-"""Writing reports: the ending tells the format, and a file is whole or not there."""
+"""Reports as files: the ending names the format, and no file is half written."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.reports.items import PASSED, at, every_kind, run_item
+from tests.reports.parsed import parsed
 from testvibe_async import ConfigError
 from testvibe_async.reports import to_html, to_junit, to_markdown, write_report
-
-from .items import PASSED, at, every_kind, run_item
-from .parsed import parsed
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_ending_tells_the_format(tmp_path: Path) -> None:
-    """Each known ending, in any case, gives its format, and the path comes back."""
+def test_the_ending_names_the_format(tmp_path: Path) -> None:
+    """Each known ending, in any case, gives its format, and the path is returned."""
     items = every_kind()
     written = {
         name: write_report(tmp_path / name, items, title="Nightly").read_text(encoding="utf-8")
@@ -37,26 +36,26 @@ def test_the_ending_tells_the_format(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["report", "report.txt", ".html", "report.html.gz"])
 def test_another_ending_is_refused(name: str, tmp_path: Path) -> None:
-    """An ending that is not known is refused in a sentence that names the known ones."""
+    """An unknown ending is refused in a sentence that names the known ones."""
     with pytest.raises(ConfigError) as caught:
         write_report(tmp_path / name, [])
 
     assert str(caught.value) == (
-        f"{name!r} does not tell the report's format: let it end in .xml (JUnit), "
+        f"{name!r} does not name the report's format: let it end in .xml (JUnit), "
         ".json (CTRF), .md (Markdown), .html or .htm"
     )
     assert names_in(tmp_path) == []
 
 
 def test_folders_are_made(tmp_path: Path) -> None:
-    """Folders that lack are made, as CI scripts need it."""
+    """Missing folders are made."""
     assert write_report(str(tmp_path / "a" / "b" / "junit.xml"), []).is_file()
 
 
 def test_a_report_that_fails_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file is replaced only by a whole one, and nothing else stays behind."""
+    """A report that can't be written leaves the old file, and no temporary one."""
     path = write_report(tmp_path / "a.md", [], title="old")
 
     def fail(*_: object) -> None:
@@ -70,8 +69,8 @@ def test_a_report_that_fails_leaves_the_old_one(
     assert names_in(tmp_path) == ["a.md"]
 
 
-def test_what_goes_wrong_is_told_of_the_report(tmp_path: Path) -> None:
-    """The error names the report, and not the file that was to take its place."""
+def test_an_error_names_the_report(tmp_path: Path) -> None:
+    """An error names the report's file, and not the temporary one."""
     path = tmp_path / "a.md"
     path.mkdir()
     with pytest.raises(OSError, match=r"'[^']*/a\.md'$") as caught:
@@ -82,7 +81,7 @@ def test_what_goes_wrong_is_told_of_the_report(tmp_path: Path) -> None:
 
 
 def test_a_bad_option_touches_no_file(tmp_path: Path) -> None:
-    """What can't be reported is refused before anything is written."""
+    """A wrong option is refused before anything is written."""
     with pytest.raises(ConfigError):
         write_report(tmp_path / "x" / "a.md", [], started_at=at(0).replace(tzinfo=None))
 
@@ -90,7 +89,7 @@ def test_a_bad_option_touches_no_file(tmp_path: Path) -> None:
 
 
 def test_links_of_the_page_are_relative_to_it(tmp_path: Path) -> None:
-    """The page links to artifacts from where it is, so that both can be moved together."""
+    """The page's links to artifacts are relative to the page."""
     file = tmp_path / "files" / "trace" / "a.zip"
     items, artifacts = [run_item(PASSED)], {214: [file]}
 
@@ -99,13 +98,13 @@ def test_links_of_the_page_are_relative_to_it(tmp_path: Path) -> None:
 
     (link,) = (a for a in parsed(page.read_text()).all("a") if a.text == "trace/a.zip")
     assert link.attributes["href"] == "../files/trace/a.zip"
-    (output,) = ET.fromstring(junit.read_text()).iter("system-out")  # noqa: S314 - our own
+    (output,) = ET.fromstring(junit.read_text()).iter("system-out")  # noqa: S314 - written above
     assert output.text == f"[[ATTACHMENT|{file.as_posix()}]]"
     assert artifacts == {214: [file]}
 
 
 def test_a_file_on_another_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no relative path leads to a file, as between drives of Windows, it has a whole one."""
+    """A file on another drive of Windows, which no relative path leads to, has an absolute one."""
 
     def refuse(*_: object) -> str:
         raise ValueError("path is on mount 'D:', start on mount 'C:'")

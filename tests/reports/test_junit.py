@@ -10,10 +10,7 @@ import pytest
 from junitparser import Error, Failure, Skipped
 from junitparser.xunit2 import JUnitXml
 
-from testvibe_async import CaseResult, RunStatus
-from testvibe_async.reports import to_junit
-
-from .items import (
+from tests.reports.items import (
     ERROR,
     FAILED,
     LOG,
@@ -28,6 +25,8 @@ from .items import (
     skipped_item,
     unseen_item,
 )
+from testvibe_async import CaseResult, RunStatus
+from testvibe_async.reports import to_junit
 
 CONTENT: dict[str, tuple[set[str], set[str]]] = {
     "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
@@ -65,7 +64,7 @@ def case_of(item: Item) -> Any:
 
 
 def test_a_suite_for_each_run_and_a_case_for_each_test() -> None:
-    """A run is a suite of its name, and its tests are cases with their seconds."""
+    """A run is a suite under its name, and its tests are cases with their seconds."""
     suite = suite_of(run_item(PASSED, FAILED, config="Mobile"))
 
     assert (suite.name, suite.time, suite.timestamp) == (
@@ -101,7 +100,7 @@ def test_a_failure() -> None:
     ],
 )
 def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> None:
-    """The type is the class that the error's text begins with, if it does."""
+    """The type is the class that the error's text begins with, or else `failure`."""
     (failure,) = case_of(run_item(CaseResult("x", "failed", error=error))).result
 
     assert (failure.type, failure.message) == (kind, message)
@@ -160,18 +159,18 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
         ),
     ],
 )
-def test_what_is_neither_passed_nor_a_failed_test(
+def test_other_outcomes(
     item: Item, kind: type[Error | Failure | Skipped], type_: str | None, message: str
 ) -> None:
-    """What could not be dispatched or seen is an error, what is not over is skipped, and why."""
+    """A dispatch or observation that failed is an error; an unfinished operation is skipped."""
     (result,) = case_of(item).result
 
     assert result.__class__ is kind
     assert (result.type, result.message) == (type_, message)
 
 
-def test_numbers_of_the_whole() -> None:
-    """The root counts all suites, and its time is that of the whole batch."""
+def test_totals() -> None:
+    """The root has the totals of all suites, and the time of the whole batch."""
     xml = read(to_junit(every_kind(), title="Nightly", started_at=at(0), finished_at=at(200)))
 
     assert (xml.name, xml.tests, xml.failures, xml.errors, xml.time) == ("Nightly", 8, 2, 2, 200)
@@ -179,7 +178,7 @@ def test_numbers_of_the_whole() -> None:
 
 
 def test_properties() -> None:
-    """What identifies a run stands in the suite's properties."""
+    """The suite's properties identify its run."""
     suite = suite_of(run_item(PASSED, site_url="https://shop.example", config="Mobile"))
 
     properties = {prop.name: prop.value for prop in suite.properties()}
@@ -198,7 +197,7 @@ def test_logs() -> None:
 
 
 def test_files_are_attached_to_what_failed() -> None:
-    """Downloaded files are named in the output of the failed tests, as GitLab and Jenkins look."""
+    """The output of failed tests names the files, where GitLab and Jenkins read them."""
     files = [Path("out/trace/a.zip"), Path("out/b.png")]
     passed, failed = suite_of(run_item(PASSED, FAILED), files)
 
@@ -207,18 +206,18 @@ def test_files_are_attached_to_what_failed() -> None:
 
 
 def test_files_of_a_run_that_passed() -> None:
-    """Where nothing failed, the first test has the files."""
+    """The first test has the files of a run without failures."""
     first, second = suite_of(run_item(PASSED, PASSED), [Path("a.zip")])
 
     assert (first.system_out, second.system_out) == ("[[ATTACHMENT|a.zip]]", None)
 
 
 def test_only_what_the_schema_allows() -> None:
-    """Elements and attributes are those of Jenkins' schema, and required ones are there."""
+    """Elements and attributes are those of Jenkins' schema, the required ones included."""
     xml = to_junit(every_kind(), artifacts={214: [Path("a.zip")]}, generation_logs={"a1b2": LOG})
     assert xml.startswith('<?xml version="1.0" encoding="UTF-8"?>\n')
 
-    for element in ET.fromstring(xml).iter():  # noqa: S314 - our own
+    for element in ET.fromstring(xml).iter():  # noqa: S314 - written above
         attributes, children = CONTENT[element.tag]
         assert element.attrib.keys() <= attributes
         assert {child.tag for child in element} <= children
@@ -226,13 +225,13 @@ def test_only_what_the_schema_allows() -> None:
             assert attributes - {"timestamp"} <= element.attrib.keys()
 
 
-def test_nothing() -> None:
-    """A batch of nothing is a document of no suites."""
+def test_an_empty_batch() -> None:
+    """An empty batch is a document without suites."""
     assert list(read(to_junit([]))) == []
 
 
-def test_what_a_run_prints_is_no_attachment() -> None:
-    """A log can't name files for the readers of a report to pick up."""
+def test_output_of_a_run_is_no_attachment() -> None:
+    """A run's log can't name files as attachments."""
     text = to_junit([run_item(FAILED, log="before [[ATTACHMENT|/etc/passwd]] after")])
     assert "[[ATTACHMENT|" not in text
     assert "/etc/passwd" in text

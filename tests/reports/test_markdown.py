@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testvibe_async import CaseResult
-from testvibe_async.reports import to_markdown
-
-from .items import (
+from tests.reports.items import (
     FAILED,
     LOG,
     PASSED,
@@ -18,11 +15,13 @@ from .items import (
     refused_item,
     run_item,
 )
-from .parsed import rendered
+from tests.reports.parsed import rendered
+from testvibe_async import CaseResult
+from testvibe_async.reports import to_markdown
 
 
-def test_the_whole() -> None:
-    """The outcome, then a table with what failed first, then each failure to unfold."""
+def test_a_batch() -> None:
+    """The outcome comes first, then a table with failures first, then each failure to unfold."""
     text = to_markdown(every_kind(), title="Nightly", generation_logs={"a1b2": LOG})
 
     assert text.startswith(
@@ -39,12 +38,12 @@ def test_the_whole() -> None:
 
 
 def test_one_configuration_needs_no_column() -> None:
-    """The configuration has a column only where there are several."""
+    """The configuration has a column only where there are several configurations."""
     assert "|  | Feature | Result | Time |" in to_markdown([run_item(PASSED)])
 
 
 def test_success_needs_no_details() -> None:
-    """Where all went well, nothing is there to unfold."""
+    """A batch without failures has no details."""
     text = to_markdown([run_item(PASSED), run_item(PASSED)])
 
     assert "✅ **All 2 succeeded**" in text
@@ -52,7 +51,7 @@ def test_success_needs_no_details() -> None:
 
 
 def test_a_failure() -> None:
-    """A failure shows each failed test with its error, the log, the files, and what it was."""
+    """A failure shows each failed test with its error, the log, the files, and the ids."""
     item = run_item(PASSED, FAILED, log="\n".join(f"line {n}" for n in range(100)))
     page = rendered(to_markdown([item], artifacts={214: [Path("out/trace/a.zip")]}))
 
@@ -88,7 +87,7 @@ def test_a_failure() -> None:
     ],
 )
 def test_no_markup_comes_from_data(text: str) -> None:
-    """Whatever a feature, a test or an error says is shown as it is."""
+    """Names and errors that look like markup are shown as they are."""
     test = CaseResult(text, "failed", 1000, error=f"{text}\n\n{text}\n````\n```")
     item = run_item(test, feature=text, config=text)
     page = rendered(to_markdown([item, refused_item(text)], title=text))
@@ -102,8 +101,8 @@ def test_no_markup_comes_from_data(text: str) -> None:
     assert len(page.all("details")) == 2
 
 
-def test_it_stays_below_the_limit_and_says_what_is_left_out() -> None:
-    """What does not fit is left out from the end, details and rows alike, and counted."""
+def test_it_stays_below_the_limit() -> None:
+    """Rows and details beyond the limit are left out from the end, and counted."""
     bad = [run_item(CaseResult("x", "failed", error="e" * 900), run_id=n) for n in range(50)]
     good = [run_item(PASSED, run_id=n) for n in range(100, 1100)]
 
@@ -118,7 +117,7 @@ def test_it_stays_below_the_limit_and_says_what_is_left_out() -> None:
 
 
 def test_ten_thousand_runs_fit_a_step_summary() -> None:
-    """GitHub's 1 MiB holds whatever is asked for, with the failures in it."""
+    """A batch of 10,000 runs fits GitHub's 1 MiB, the failures included."""
     items = [run_item(PASSED, run_id=n, feature="é" * 40) for n in range(10_000)]
 
     text = to_markdown([*items, generation_item()])
@@ -127,6 +126,6 @@ def test_ten_thousand_runs_fit_a_step_summary() -> None:
     assert "Gift card" in text
 
 
-def test_nothing() -> None:
-    """A batch of nothing says so, without a table."""
+def test_an_empty_batch() -> None:
+    """An empty batch says so, without a table."""
     assert to_markdown([]) == "## TestVibe\n\n✅ **Nothing was asked for**\n\n\n\n"

@@ -8,16 +8,15 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.reports.parsed import parsed
 from testvibe_async.reports.markup import described, element, href, joined, slug
-
-from .parsed import parsed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_text_is_escaped_and_html_is_not() -> None:
-    """Text in an element is escaped once, whatever it says; elements are kept."""
+    """Text in an element is escaped once; elements are kept."""
     html = element("p", "<b>&amp;", element("i", "x"), None, "")
 
     assert html == "<p>&lt;b&gt;&amp;amp;<i>x</i></p>"
@@ -25,7 +24,7 @@ def test_text_is_escaped_and_html_is_not() -> None:
 
 
 def test_attributes() -> None:
-    """Names take `-` for `_`, True is an attribute without a value, None and False are none."""
+    """`_` in a name is `-`, True is an attribute without a value, None and False are left out."""
     html = element("a", class_="x", data_id=3, open=True, hidden=False, id=None, title='"<&\n>')
 
     assert html == '<a class="x" data-id="3" open title="&quot;&lt;&amp;\n&gt;"></a>'
@@ -33,7 +32,7 @@ def test_attributes() -> None:
 
 
 def test_a_list_of_facts() -> None:
-    """Facts that are not known are left out of a list."""
+    """Empty facts are left out of a list."""
     assert described({"A": "1", "B": None, "C": ""}) == "<dl><div><dt>A</dt><dd>1</dd></div></dl>"
 
 
@@ -49,7 +48,7 @@ def test_a_list_of_facts() -> None:
     ],
 )
 def test_a_relative_path(name: str) -> None:
-    """The address of a relative path is relative, whatever is in its name."""
+    """The URL of a relative path is relative, with any characters in its name."""
     address = href(cast("Path", PurePosixPath(name)))
     parts = urlsplit(address)
 
@@ -68,10 +67,10 @@ def test_a_relative_path(name: str) -> None:
     ],
 )
 def test_other_paths(path: Any, expected: str) -> None:
-    """Absolute paths are file addresses, and bytes that are not UTF-8 stay what they are."""
+    """Absolute paths are file URLs, and bytes that are not UTF-8 are kept."""
     assert href(path) == expected
 
 
 def test_a_class() -> None:
-    """Our own words become names of classes."""
+    """A verdict becomes the name of a CSS class."""
     assert slug("in flight") == "in-flight"

@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import BatchItem, CaseResult, Verdict, WaitTimeoutError
-from testvibe_async.reports import to_html
-from testvibe_async.testing import Emulator, Outcome, Scenario
-
-from .items import (
+from tests.reports.items import (
     ERROR,
     FAILED,
     LOG,
@@ -27,7 +23,10 @@ from .items import (
     refused_item,
     run_item,
 )
-from .parsed import Node, parsed
+from tests.reports.parsed import Node, parsed
+from testvibe_async import BatchItem, CaseResult, Verdict, WaitTimeoutError
+from testvibe_async.reports import to_html
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'></pre></details>"
 
@@ -50,7 +49,7 @@ def classes(node: Node, tag: str, class_: str) -> list[str]:
 
 
 def test_the_outcome_comes_first() -> None:
-    """Title, headline, numbers and a count of each verdict stand at the top."""
+    """Title, headline, facts and a count of each verdict are at the top."""
     page = page_of(*every_kind(), title="Nightly")
 
     (header,) = page.all("header")
@@ -71,7 +70,7 @@ def test_the_outcome_comes_first() -> None:
     assert page.all("title")[0].text == f"{header.all('h1')[0].text} · Nightly"
 
 
-def test_every_item_is_there_with_what_filters_need() -> None:
+def test_every_item_has_the_data_of_the_filters() -> None:
     """Each item is a line with its verdict, configuration and number; failures come first."""
     page = page_of(*every_kind())
 
@@ -90,8 +89,8 @@ def test_every_item_is_there_with_what_filters_need() -> None:
     assert operations(page)[0].attributes["id"] == "operation-2"
 
 
-def test_a_line_says_what_became_of_it() -> None:
-    """A line has the service's word, the name, the configuration, the reason and the time."""
+def test_a_line_shows_the_outcome() -> None:
+    """A line has the service's status, the name, the configuration, the reason and the time."""
     (summary, *_) = operation_of(run_item(PASSED, FAILED, config="Mobile")).all("summary")
 
     assert [span.text for span in summary.all("span")] == [
@@ -121,7 +120,7 @@ def test_a_failed_run() -> None:
 
 
 def test_a_passed_run_is_folded() -> None:
-    """What went well is there to unfold, and not in the way."""
+    """A run that passed is folded, with its tests."""
     operation = operation_of(run_item(PASSED))
 
     assert "open" not in operation.attributes
@@ -129,7 +128,7 @@ def test_a_passed_run_is_folded() -> None:
 
 
 def test_a_generation_shows_its_log() -> None:
-    """Of a generation that failed, nothing but the log tells why: it is unfolded."""
+    """The log of a failed generation is unfolded, as only the log says why it failed."""
     operation = operation_of(generation_item(), generation_logs={"a1b2": LOG})
 
     (log,) = operation.all("details", "log")
@@ -138,8 +137,8 @@ def test_a_generation_shows_its_log() -> None:
     assert not operation.all("div", "failure")
 
 
-def test_an_error_is_told_in_full() -> None:
-    """An error that kept an operation from being dispatched is told short, and in full."""
+def test_an_error_is_shown_in_full() -> None:
+    """An error of a dispatch is shown in short and in full."""
     operation = operation_of(refused_item())
 
     assert classes(operation, "span", "result") == ["409: Only generated features can run."]
@@ -147,8 +146,8 @@ def test_an_error_is_told_in_full() -> None:
     assert not operation.all("dl")
 
 
-def test_an_error_like_the_reason_is_told() -> None:
-    """A failed test is on the page even if its error reads as the line above it."""
+def test_an_error_like_the_reason_is_shown() -> None:
+    """A failed test is on the page even if its error equals the line above it."""
     (failure,) = operation_of(run_item(CaseResult("x", "failed", error="1 of 1 test failed"))).all(
         "div", "failure"
     )
@@ -157,12 +156,12 @@ def test_an_error_like_the_reason_is_told() -> None:
 
 
 def test_a_failure_without_an_error() -> None:
-    """A failed test that says nothing says so."""
+    """A failed test without an error says so."""
     assert operation_of(run_item(CaseResult("x", "failed"))).all("pre")[0].text == "no error given"
 
 
 def test_files() -> None:
-    """Downloaded files are links; of files that were not downloaded, the number is told."""
+    """Downloaded files are links; files that were not downloaded are counted."""
     (link,) = operation_of(run_item(PASSED), artifacts={214: [Path("out/run 1/trace/a.zip")]}).all(
         "a"
     )
@@ -173,7 +172,7 @@ def test_files() -> None:
 
 
 def test_features_by_configuration() -> None:
-    """With several configurations, a table sets features against them and leads to each run."""
+    """A page of several configurations has a table of them by feature, with a link to each run."""
     items = [
         run_item(PASSED, config="Desktop"),
         run_item(FAILED, config="Mobile"),
@@ -198,7 +197,7 @@ def test_features_by_configuration() -> None:
 
 
 def test_one_configuration_has_neither_table_nor_filter() -> None:
-    """Where there is one configuration, nothing about configurations is offered."""
+    """A page of one configuration has neither the table nor the filter."""
     page = page_of(run_item(PASSED), generation_item())
 
     assert not page.all("table") + page.all("select")
@@ -212,13 +211,13 @@ def test_configurations_to_choose_from() -> None:
 
 
 def test_the_timeline_is_there_when_times_are() -> None:
-    """The timeline draws what has a time, and is left out where nothing has."""
+    """The timeline shows the operations with a time, and is left out without any."""
     assert len(page_of(*every_kind()).all("svg", "timeline")[0].all("g")) == 5
     assert not page_of(refused_item()).all("svg", "timeline")
 
 
 def test_the_policy_allows_this_style_and_this_script_alone() -> None:
-    """The policy forbids all but the page's own style and script, by their hashes."""
+    """The policy forbids all except the page's own style and script, by their hashes."""
     page = page_of(*every_kind())
     (policy,) = (
         meta.attributes["content"] or ""
@@ -264,7 +263,7 @@ def test_nothing_is_fetched_and_nothing_runs_from_attributes() -> None:
 
 
 def test_data_stays_text() -> None:
-    """A name, an error, a log or a path that looks like markup is shown as it is."""
+    """Names, errors, logs and paths that look like markup are shown as they are."""
     test = CaseResult(ATTACK, "failed", 1000, ATTACK)
     item = run_item(test, feature=ATTACK, config=ATTACK, log=ATTACK)
     page = page_of(item, refused_item(ATTACK, config="x"), title=ATTACK)
@@ -281,7 +280,7 @@ def test_data_stays_text() -> None:
 
 
 def test_ids_are_unique_and_labels_lead_to_them() -> None:
-    """Ids are unique, each label has its control, and links within the page lead somewhere."""
+    """Ids are unique, and each label and each link within the page has its target."""
     page = page_of(*every_kind())
     ids = [node.attributes["id"] for node in page if "id" in node.attributes]
 
@@ -293,7 +292,7 @@ def test_ids_are_unique_and_labels_lead_to_them() -> None:
 
 
 def test_without_a_script_nothing_is_hidden_or_dead() -> None:
-    """Filters that need the script are hidden until it runs, and no content is."""
+    """Filters are hidden until the script runs, and all content is shown."""
     page = page_of(*every_kind())
 
     hidden = [node for node in page if "hidden" in node.attributes]
@@ -302,7 +301,7 @@ def test_without_a_script_nothing_is_hidden_or_dead() -> None:
     assert set(live) <= set(hidden[0])
 
 
-def test_what_the_script_looks_for_is_there() -> None:
+def test_the_page_has_what_the_script_uses() -> None:
     """Each id, class and data attribute that the script uses is on the page."""
     page = page_of(*every_kind())
     script = page.all("script")[0].text
@@ -316,18 +315,18 @@ def test_what_the_script_looks_for_is_there() -> None:
 
 
 def test_every_class_of_the_page_is_in_its_style() -> None:
-    """No class is made up on one side only: what is on the page is styled."""
+    """Each class of the page is in its style."""
     page = page_of(*every_kind(), artifacts={214: [Path("a.zip")]})
     style = page.all("style")[0].text
     used = {c for node in page for c in (node.attributes.get("class") or "").split()}
 
     unstyled = {c for c in used if not re.search(rf"\.{c}\b", style)}
-    assert unstyled <= {"panel", "lanes", "good", "bad", "pending", "skipped", "other"}
+    assert unstyled <= {"panel", "shared", "good", "bad", "pending", "skipped", "other"}
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_colours_have_contrast(scheme: int) -> None:
-    """Text has a contrast of 4.5 and shapes one of 3 in both schemes, as WCAG AA asks for."""
+    """Text has a contrast of 4.5 and shapes one of 3 in both schemes, as WCAG AA requires."""
     style = page_of(run_item(PASSED)).all("style")[0].text
     roots = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", roots[scheme]))
@@ -367,8 +366,8 @@ def test_two_thousand_runs_are_all_there() -> None:
     assert len(html) < 5_000_000
 
 
-def test_nothing() -> None:
-    """A batch of nothing is a page that says so."""
+def test_an_empty_batch() -> None:
+    """An empty batch is a page that says so."""
     page = page_of()
 
     assert page.all("h1")[0].text == "Nothing was asked for"
@@ -376,7 +375,7 @@ def test_nothing() -> None:
 
 
 async def test_a_real_batch(tmp_path: Path) -> None:
-    """What a batch on the service returns is on the page: runs, failures, a 409, one in flight."""
+    """The page shows what operations on a service return: a failure, a success, one in flight."""
     fixed = {
         "Checkout": Outcome(run_status="failed"),
         "Login Functionality": Outcome(run_status="passed"),

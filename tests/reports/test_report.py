@@ -1,4 +1,4 @@
-"""What reports have to tell: names, verdicts, reasons, tests, times."""
+"""What all formats show: names, verdicts, reasons, tests, times."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ from typing import get_type_hints
 
 import pytest
 
+from tests.reports.items import (
+    FAILED,
+    LOG,
+    PASSED,
+    Item,
+    at,
+    every_kind,
+    generation_item,
+    generation_ref,
+    in_flight_item,
+    refused_item,
+    run_item,
+    run_ref,
+    skipped_item,
+    unseen_item,
+)
 from testvibe_async import (
     BatchItem,
     CaseResult,
@@ -25,23 +41,6 @@ from testvibe_async.reports.cases import CaseStatus
 from testvibe_async.reports.entries import Entry, Kind
 from testvibe_async.reports.report import Report
 
-from .items import (
-    FAILED,
-    LOG,
-    PASSED,
-    Item,
-    at,
-    every_kind,
-    generation_item,
-    generation_ref,
-    in_flight_item,
-    refused_item,
-    run_item,
-    run_ref,
-    skipped_item,
-    unseen_item,
-)
-
 
 def unseen_generation() -> Item:
     return BatchItem(feature="x", ref=generation_ref())
@@ -53,7 +52,7 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
 
 
 @pytest.mark.parametrize(
-    ("item", "kind", "verdict", "word", "reason"),
+    ("item", "kind", "verdict", "status", "reason"),
     [
         (run_item(PASSED), Kind.RUN, Verdict.SUCCEEDED, "passed", "1 test passed"),
         (run_item(PASSED, PASSED), Kind.RUN, Verdict.SUCCEEDED, "passed", "2 tests passed"),
@@ -65,7 +64,7 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
             "1 of 2 tests passed",
         ),
         (run_item(PASSED, FAILED), Kind.RUN, Verdict.FAILED, "failed", "1 of 2 tests failed"),
-        (run_item(), Kind.RUN, Verdict.SUCCEEDED, "passed", "the service tells of no tests"),
+        (run_item(), Kind.RUN, Verdict.SUCCEEDED, "passed", "the service reports no tests"),
         (
             run_item(PASSED, status="aborted"),
             Kind.RUN,
@@ -140,15 +139,22 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
         ),
     ],
 )
-def test_an_item_in_words(item: Item, kind: Kind, verdict: Verdict, word: str, reason: str) -> None:
-    """Each item says what it is, what became of it, and why."""
+def test_an_item_in_words(
+    item: Item, kind: Kind, verdict: Verdict, status: str, reason: str
+) -> None:
+    """Each item has its kind, its verdict, its status and the reason."""
     entry = entry_of(item)
 
-    assert (entry.kind, entry.verdict, entry.word, entry.reason) == (kind, verdict, word, reason)
+    assert (entry.kind, entry.verdict, entry.status, entry.reason) == (
+        kind,
+        verdict,
+        status,
+        reason,
+    )
 
 
 def test_a_generation_log_says_why() -> None:
-    """Where there is a log, the reasons are those of the sections that went wrong."""
+    """The reasons are those of the sections that failed, where there is a log."""
     entry = entry_of(generation_item(), LOG)
 
     assert entry.reason == "Expired card: Tests did not pass verification"
@@ -158,7 +164,7 @@ def test_a_generation_log_says_why() -> None:
 
 
 def test_the_tests_of_a_run() -> None:
-    """Tests keep their order, name, time and error; colours are gone."""
+    """Tests keep their order, name, time and error, without colours."""
     coloured = CaseResult("a\nb", "failed", 1500, "\x1b[31mError: no\x1b[0m\nmore")
     entry = entry_of(run_item(PASSED, coloured))
 
@@ -183,10 +189,10 @@ def test_the_tests_of_a_run() -> None:
         ("error", "no browser", CaseStatus.FAILED),
     ],
 )
-def test_words_that_are_not_documented(
+def test_statuses_that_are_not_documented(
     status: str | None, error: str | None, expected: CaseStatus
 ) -> None:
-    """Of a status that is not documented, the error tells whether the test failed."""
+    """A test with an undocumented status failed if it has an error."""
     test = CaseResult("x", status, error=error)
 
     assert entry_of(run_item(test, status=RunStatus.PASSED)).cases[0].status is expected
@@ -209,14 +215,14 @@ def test_what_is_no_duration(duration_ms: float | None) -> None:
     ],
 )
 def test_an_item_without_tests_is_one(item: Item, name: str, status: CaseStatus) -> None:
-    """What has no tests is counted as one, so that no format forgets it."""
+    """An item without tests is one test, so that no format leaves it out."""
     (case,) = entry_of(item).cases
 
     assert (case.name, case.status, case.is_operation) == (name, status, True)
 
 
 def test_a_failed_run_of_passed_tests_has_a_failure() -> None:
-    """A run that failed shows as failed, whatever its tests say."""
+    """A failed run has a failure, even if all its tests passed."""
     entry = entry_of(run_item(PASSED, status=RunStatus.FAILED))
 
     assert [case.status for case in entry.cases] == [CaseStatus.PASSED, CaseStatus.FAILED]
@@ -224,7 +230,7 @@ def test_a_failed_run_of_passed_tests_has_a_failure() -> None:
 
 
 def test_times() -> None:
-    """A run tells its times; a generation and what is in flight, when they were dispatched."""
+    """A run has its own times; a generation and a run in flight have that of their dispatch."""
     run, generation = entry_of(run_item(PASSED)).times, entry_of(generation_item()).times
 
     assert (run.began_at, run.queue_seconds, run.seconds) == (at(0), 8, 35)
@@ -234,21 +240,21 @@ def test_times() -> None:
 
 
 def test_clocks_that_differ() -> None:
-    """What ended before it began, by two clocks, took no time."""
+    """A run that finished before it started, by two clocks, took no time."""
     item = run_item(PASSED, created_at=at(50), started_at=at(60), finished_at=at(43))
 
     assert entry_of(item).times.seconds == 0
 
 
 def test_a_run_without_times_was_dispatched() -> None:
-    """The dispatch stands in for the beginning that the service did not tell."""
+    """The dispatch is the start of a run whose times the service does not report."""
     item = run_item(PASSED, created_at=None, started_at=None, finished_at=at(20))
 
     assert entry_of(item).times.seconds == 20
 
 
 def test_names_tell_items_apart() -> None:
-    """Names hold a configuration that is not the default one, and a number where they repeat."""
+    """Names include a configuration other than the default, and a number where they repeat."""
     items = [
         run_item(PASSED, config="Mobile"),
         run_item(PASSED, config="Default"),
@@ -271,7 +277,7 @@ def test_names_tell_items_apart() -> None:
 
 
 def test_facts() -> None:
-    """What identifies an item has the service's names."""
+    """Facts identify an item under the service's names."""
     assert entry_of(run_item(PASSED, site_url="https://shop.example")).facts == {
         "runId": "214",
         "featureId": "12",
@@ -285,7 +291,7 @@ def test_facts() -> None:
 
 
 def test_shared_facts() -> None:
-    """Facts that all items share are known, those that differ are not."""
+    """Shared facts are those that are the same for all items."""
     items = [run_item(PASSED, site_url=f"https://{name}.example") for name in "ab"]
 
     assert Report.of([*items, refused_item()]).shared_facts == {
@@ -295,7 +301,7 @@ def test_shared_facts() -> None:
 
 
 def test_files_and_logs_find_their_items() -> None:
-    """Artifacts are found by run id, and logs by request id, also of what has no outcome."""
+    """Artifacts are found by run id, and logs by request id, also for items without an outcome."""
     zip_, png = Path("a.zip"), Path("b.png")
     items = [run_item(PASSED), unseen_item(), unseen_generation()]
 
@@ -320,8 +326,8 @@ def test_headline(items: list[Item], headline: str) -> None:
     assert Report.of(items).headline == headline
 
 
-def test_what_failed_comes_first() -> None:
-    """Readers see failures first, then errors, what goes on, what was skipped, what succeeded."""
+def test_failures_come_first() -> None:
+    """The order is failed, error, in flight, skipped, succeeded."""
     report = Report.of(every_kind())
 
     assert [entry.number for entry in report.by_urgency] == [2, 3, 4, 5, 6, 7, 1]
@@ -329,13 +335,13 @@ def test_what_failed_comes_first() -> None:
 
 
 def test_tests_are_counted() -> None:
-    """Tests are counted by how they ended; an operation is no test."""
+    """Tests are counted by their status; an operation is no test."""
     assert Report.of(every_kind()).tests_in_words == "3 tests: 2 passed, 1 failed"
     assert Report.of([refused_item()]).tests_in_words == ""
 
 
 def test_the_time_of_a_report() -> None:
-    """A report spans what is known of its items, or what it is told."""
+    """A report spans the known times of its items, or the times given as options."""
     assert Report.of([run_item(PASSED)]).seconds == 43
     assert Report.of([run_item(PASSED)], started_at=at(-7), finished_at=at(93)).seconds == 100
     assert Report.of([refused_item()]).seconds is None
@@ -343,7 +349,7 @@ def test_the_time_of_a_report() -> None:
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
-    """A naive time can't be compared with the service's, and that is said."""
+    """A naive time, which can't be compared with the service's, is refused."""
     naive = datetime.now(UTC).replace(tzinfo=None)
 
     with pytest.raises(ConfigError, match="has no time zone: pass one that has"):

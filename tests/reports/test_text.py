@@ -1,11 +1,11 @@
-"""Text from outside: printable, bounded, on one line where asked."""
+"""Texts, counts and durations: clean, bounded, on one line where asked."""
 
 from __future__ import annotations
 
 import pytest
 
+from testvibe_async._util import clean
 from testvibe_async.reports.text import (
-    clean,
     clock,
     counted,
     cut,
@@ -27,16 +27,18 @@ from testvibe_async.reports.text import (
         ("one\r\ntwo\rthree\n", "one\ntwo\nthree\n"),
         ("tab\tand \u00e4 \U0001f600", "tab\tand \u00e4 \U0001f600"),
         ("\x00\x08\x7f\x85\ud800\udfff\ufffe\uffff", "\ufffd" * 8),
+        ("\u2028\u200f\u202e\u2066", "\ufffd" * 4),
     ],
 )
 def test_clean(raw: str, expected: str) -> None:
-    """Terminal codes go, line ends are Unix's, and what XML forbids is replaced."""
+    """Terminal codes go, line ends are Unix's, and what nothing may obey is replaced."""
     assert clean(raw) == expected
 
 
 def test_one_line() -> None:
-    """White space of any kind is one blank, and what is too long ends in an ellipsis."""
-    assert one_line("  a\n\tb\u2028c\x1b[0m  ") == "a b c"
+    """White space of any kind is one blank, and a text that is too long ends in an ellipsis."""
+    assert one_line("  a\n\tb\u00a0c\x1b[0m  ") == "a b c"
+    assert one_line("a\u2028b") == "a\ufffdb"
     assert one_line("abcdef", 6) == "abcdef"
     assert one_line("abcdefg", 6) == "abcde…"
     assert one_line("a" * 10_000_000, 6) == "aaaaa…"
@@ -44,7 +46,7 @@ def test_one_line() -> None:
 
 
 def test_cut() -> None:
-    """The middle of a long text is left out, which is said; its ends stay."""
+    """The middle of a long text is left out with a note; its ends stay."""
     assert cut("\n  indented\nlast\n\n") == "  indented\nlast"
     assert cut("a" * 100, 100) == "a" * 100
     assert cut("a" * 750 + "b" * 1000 + "c" * 250, 1000) == (
@@ -53,7 +55,7 @@ def test_cut() -> None:
 
 
 def test_tail() -> None:
-    """The last lines of a log stay, and what is missing before them is said."""
+    """The last lines of a log stay, with a note on the lines before them."""
     assert tail("a\nb\n", lines=2) == "a\nb"
     assert tail("a\nb\nc\n", lines=2) == "… 1 earlier lines left out …\nb\nc"
     assert len(tail("x" * 100_000)) < 21_000
@@ -89,7 +91,7 @@ def test_counted() -> None:
     ],
 )
 def test_duration(seconds: float | None, expected: str) -> None:
-    """A duration has the two units that matter."""
+    """A duration has its two greatest units."""
     assert duration(seconds) == expected
 
 

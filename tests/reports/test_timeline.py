@@ -1,13 +1,10 @@
-"""The timeline: bars where the times are, in as few lanes as there were operations at once."""
+"""The timeline: bars by their times, in as few rows as there were operations at once."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from testvibe_async.reports.report import Report
-from testvibe_async.reports.timeline import MOST_ROWS, timeline
-
-from .items import (
+from tests.reports.items import (
     PASSED,
     Item,
     at,
@@ -16,7 +13,9 @@ from .items import (
     refused_item,
     run_item,
 )
-from .parsed import Node, parsed
+from tests.reports.parsed import Node, parsed
+from testvibe_async.reports.report import Report
+from testvibe_async.reports.timeline import MOST_ROWS, timeline
 
 
 def picture_of(*items: Item) -> Node:
@@ -46,7 +45,7 @@ def run_at(begin: float, end: float, number: int = 1) -> Item:
     )
 
 
-def lanes(svg: Node) -> int:
+def rows_of(svg: Node) -> int:
     return len({rect.attributes["y"] for rect in svg.all("rect")})
 
 
@@ -56,24 +55,24 @@ def test_a_run_waits_and_works() -> None:
 
 
 def test_a_generation() -> None:
-    """A generation has one bar, from its dispatch to its last word; what is late is cut off."""
+    """A generation has one bar, from its dispatch to its last update, cut off at the edge."""
     assert rects(picture_of(generation_item())) == [("failed", 0, 100)]
 
 
 def test_what_goes_on_is_open() -> None:
-    """The bar of an operation whose end is not known goes on to the edge, and shows that."""
+    """The bar of an operation without an end goes on to the edge, and has its own style."""
     assert rects(picture_of(in_flight_item())) == [("in-flight open", 0, 100)]
 
 
 def test_no_bar_is_invisible() -> None:
-    """What took no time can be seen, at the right edge too."""
+    """A bar without a duration is visible, at the right edge too."""
     bars = rects(picture_of(run_at(20, 20), run_at(100, 100), run_at(150, 170)))
 
     assert bars == [("succeeded", 20, 20.3), *[("succeeded", 99.7, 100)] * 2]
 
 
 def test_a_bar_says_what_it_is() -> None:
-    """A bar has the operation's number and, on hovering, its name, its end and its time."""
+    """A bar has the operation's number and a tooltip with its name, status and time."""
     (group,) = picture_of(run_at(0, 50)).all("g")
 
     assert group.attributes["data-number"] == "1"
@@ -85,46 +84,46 @@ def test_few_have_rows_with_names() -> None:
     svg = picture_of(run_at(60, 70, 2), run_at(10, 20, 1))
 
     labels = [text for text in svg.all("text") if text.text.startswith("Feature")]
-    assert lanes(svg) == 2
+    assert rows_of(svg) == 2
     assert [(t.text, t.attributes["x"], t.attributes.get("class")) for t in labels] == [
         ("Feature 1", "10.00%", None),
         ("Feature 2", "70.00%", "before"),
     ]
 
 
-def test_many_share_lanes() -> None:
-    """Of many operations, as many lanes are drawn as were there at once."""
+def test_many_share_rows() -> None:
+    """Many operations have as many rows as there were operations at once."""
     items = [run_at(4 * n, 4 * n + 9, n) for n in range(MOST_ROWS + 8)]
     svg = picture_of(*items)
 
     assert len(svg.all("g")) == len(items)
-    assert lanes(svg) == 3
+    assert rows_of(svg) == 3
     assert not [text for text in svg.all("text") if text.text.startswith("Feature")]
 
 
-def test_bars_of_a_lane_do_not_overlap() -> None:
+def test_bars_of_a_row_do_not_overlap() -> None:
     """No bar hides another."""
     items = [run_at(n * 7 % 90, n * 7 % 90 + n % 11, n) for n in range(200)]
-    by_lane: dict[str | None, list[tuple[float, float]]] = {}
+    by_row: dict[str | None, list[tuple[float, float]]] = {}
     for rect, (_, left, right) in zip(
         (svg := picture_of(*items)).all("rect"), rects(svg), strict=True
     ):
-        by_lane.setdefault(rect.attributes["y"], []).append((left, right))
+        by_row.setdefault(rect.attributes["y"], []).append((left, right))
 
-    for bars in by_lane.values():
+    for bars in by_row.values():
         ordered = sorted(bars)
         assert all(a[1] <= b[0] + 0.011 for a, b in pairwise(ordered))
 
 
 def test_thousands_at_once_are_no_higher_than_a_screen() -> None:
-    """However many operations there were at once, the picture stays small."""
+    """The picture of any number of operations at once stays small."""
     svg = picture_of(*(run_at(0, 100, n) for n in range(2000)))
 
     assert int(svg.attributes["height"] or 0) < 300
 
 
 def test_the_axis() -> None:
-    """The axis has a few round times, none of which is cut off at the edge."""
+    """The axis has a few round times, and none is cut off at the edge."""
     svg = picture_of(run_at(0, 100))
 
     ticks = [text.text for text in svg.all("text", "tick")]
@@ -140,7 +139,7 @@ def test_days_have_an_axis_too() -> None:
 
 
 def test_no_times_no_timeline() -> None:
-    """Without a time, or with no more than one instant, there is nothing to draw."""
+    """A report without a time, or of a single instant, has no timeline."""
     assert timeline(Report.of([refused_item()])) is None
     assert timeline(Report.of([refused_item()], started_at=at(0), finished_at=at(9))) is None
     assert timeline(Report.of([run_at(5, 5)])) is None

@@ -29,8 +29,8 @@ from testvibe_async import (
     SectionLog,
 )
 from testvibe_async._wire.convert import read, wire_name
+from testvibe_async._wire.documents import serialize
 from testvibe_async._wire.json import UnreadableError
-from testvibe_async._wire.serialize import serialize
 from testvibe_async.models import DispatchedGeneration, DispatchedRun
 
 SHAPES = [

@@ -4,6 +4,7 @@ The door: the endpoints, requests and responses, and values to and from JSON.
 """
 
 from testvibe_async._wire.convert import read, wire_name
+from testvibe_async._wire.documents import Schema, json_schema, nullable, serialize
 from testvibe_async._wire.endpoints import (
     CANCEL_GENERATION,
     CREATE_FEATURE,
@@ -32,7 +33,6 @@ from testvibe_async._wire.endpoints import (
 )
 from testvibe_async._wire.json import UnreadableError, read_rows
 from testvibe_async._wire.protocol import Response, decode, malformed, parse_date, raise_for_status
-from testvibe_async._wire.serialize import serialize
 
 __all__ = [
     "CANCEL_GENERATION",
@@ -58,11 +58,14 @@ __all__ = [
     "Endpoint",
     "Request",
     "Response",
+    "Schema",
     "UnreadableError",
     "custom_request",
     "decode",
     "endpoint_overrides",
+    "json_schema",
     "malformed",
+    "nullable",
     "parse_date",
     "raise_for_status",
     "read",

@@ -1,7 +1,13 @@
 """The MCP server: TestVibe's operations as tools for a model.
 
-The page to read first is `server`. Nothing outside of this package imports `mcp`, and importing
-`testvibe_async` does not import this.
+The door: `make_server` makes a server, `serve_stdio` and `serve_http` serve it. Only this package
+imports `mcp`, and importing `testvibe_async` does not import this package.
+
+Read `server` first, which decides what is offered. `tools` and `waiting_tools` hold the tools,
+`context` the resources and prompts, `toolkit` how a tool is made of a function. `waits` decides how
+a call waits, `answers` what a result looks like, `advice` how an error is explained, and `session`
+which client serves a call. `stdio`, `http` and `signals` decide how the server is served and how it
+stops.
 """
 
 from testvibe_async.mcp_server.http import serve_http

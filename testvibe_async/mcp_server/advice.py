@@ -1,7 +1,7 @@
-"""What went wrong, and what to do next, in words for whoever called a tool.
+"""Error messages for the model that called a tool: what happened, and what to do next.
 
-Pure. The error tells what happened; this adds the next step, by the names of the tools. It never
-decides to try again.
+Decides the next step for each kind of error, by the names of the tools. Pure; it never retries
+anything.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from testvibe_async import (
     ServerError,
     UnauthorizedError,
 )
-from testvibe_async.mcp_server.documents import encodable
+from testvibe_async._util import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["NO_PROJECT", "explain", "explain_arguments", "not_configured"]
 
 NO_PROJECT = (
-    "No project was named. Pass `project` (list_projects tells the ids), or set TESTVIBE_PROJECT "
+    "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
     "in the `env` of this server's configuration, or choose one with `testvibe-async use`, and "
     "restart it."
 )
@@ -58,11 +58,11 @@ _LISTS = {
     "read_file": "list_files",
     "get_project": "list_projects",
 }
-"""Which tool tells what there is; of all other tools that is `list_features`."""
+"""By tool, the list to look a wrong name up in; `list_features` for all other tools."""
 
 
 def not_configured(error: ConfigError) -> str:
-    """Say what to set where the server has no client to work with."""
+    """Say what to set where the server has no client, since it is not configured."""
     return (
         f"This server is not configured: {error}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY in the "
         "`env` of its configuration (never in `args`), or run `testvibe-async login`, and restart "
@@ -74,11 +74,11 @@ def explain(error: VibeError, tool: str) -> str:
     """Say what happened to a tool's call, and what to do next.
 
     Args:
-        error: What it raised.
+        error: What the call raised.
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    text = encodable(str(error)).rstrip(".")
+    text = clean(str(error)).rstrip(".")
     return f"{text}. {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
 
 
@@ -88,7 +88,7 @@ def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence
     Args:
         faults: What pydantic found.
         tool: The tool's name.
-        names: The arguments that it has.
+        names: The names of the arguments that the tool has.
     """
     return " ".join(_fault(fault, tool, names) for fault in faults)
 
@@ -107,16 +107,16 @@ def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
 
 def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
     assert isinstance(error, DispatchUnknownError)
-    asked = f"feature {str(error.feature)!r}"
+    feature = f"feature {str(error.feature)!r}"
     if error.url.endswith("/generate"):
         return (
             "It may have started, and was not sent again, for that could cost the credits twice. "
-            f"Before you try again, look with get_generation_status of {asked}: if a new "
+            f"Before you try again, check get_generation_status of {feature}: if a new "
             "generation is there, wait for that one with wait_for_generation."
         )
     return (
-        "It may have started, and was not sent again. Before you try again, look with list_runs "
-        f"of {asked}, or in TestVibe itself where that list is missing: if a new run is there, "
+        "It may have started, and was not sent again. Before you try again, check list_runs of "
+        f"{feature}, or in TestVibe itself where that list is missing: if a new run is there, "
         "wait for that one with wait_for_run."
     )
 
@@ -124,9 +124,9 @@ def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
 def _if_not_found(_error: VibeError, tool: str) -> str:
     lists = _LISTS.get(tool, "list_features")
     if tool.startswith("list_"):
-        return "list_projects tells which projects there are; this server may lack this list."
+        return "list_projects shows which projects there are; this server may lack this list."
     other = "" if lists == "list_projects" else ", and list_projects which projects"
-    return f"{lists} tells what there is{other}."
+    return f"{lists} shows what there is{other}."
 
 
 def _if_rate_limited(error: VibeError, _tool: str) -> str:
@@ -150,13 +150,13 @@ _ADVICE: dict[type[VibeError], Advice] = {
     ),
     FeatureNotGeneratedError: (
         "Nothing was started. Call generate_feature first (it costs credits), and "
-        "wait_for_generation until it is over; get_feature tells the feature's status."
+        "wait_for_generation until it is over; get_feature shows the feature's status."
     ),
     FeatureBusyError: (
         "Nothing was changed. Wait with wait_for_generation, or stop the generation with "
         "cancel_generation, then try again."
     ),
-    ConflictError: "get_generation_status tells how the feature stands.",
+    ConflictError: "get_generation_status shows how the feature stands.",
     NotFoundError: _if_not_found,
     UnauthorizedError: (
         "The key was refused: set TESTVIBE_API_KEY in the `env` of this server's configuration to "
@@ -167,10 +167,10 @@ _ADVICE: dict[type[VibeError], Advice] = {
     RateLimitedError: _if_rate_limited,
     ServerError: "The service has a problem of its own: try again later.",
     MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",
-    OperationNotFoundError: "list_runs tells which runs there are.",
+    OperationNotFoundError: "list_runs shows which runs there are.",
     OperationSupersededError: "Wait for the newer one with wait_for_generation.",
     ObservationError: "It may well go on: call the same tool again later.",
     ClientClosedError: "This server is ending; what was dispatched goes on at the service.",
     ConfigError: "",
 }
-"""By kind of error, the more special kinds first."""
+"""By class of error; subclasses stand before their base classes, since the first match counts."""

@@ -1,46 +1,50 @@
-"""What tools answer: a line for a human, and a document with its schema for the model.
+"""Results of tools: a line for a human, and structured content with its schema for the model.
 
-Pure. Each answer holds its document twice, as structured content and as JSON text, since some
-clients read only the one and some only the other. The documents of waits tell in `inFlight`
-whether it goes on, and in `note` what to do then.
+Decides how runs, generations and batches are worded and summarized. Each result holds its content
+twice, as structured content and as JSON text, since some clients read only the one and some only
+the other. The content of a wait says in `inFlight` whether the operation goes on, and in `note`
+what to do then. Pure; it never calls the service.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcp.types import Annotations, CallToolResult, TextContent
 
 from testvibe_async import BatchItem, BatchSummary, Generation, Run, RunRef, Verdict
+from testvibe_async._util import clean
+from testvibe_async._wire import Schema, json_schema, nullable, serialize
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.documents import (
-    Document,
-    Schema,
-    document,
-    encodable,
-    nullable,
-    schema,
-)
+from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from attrs import AttrsInstance
 
 __all__ = [
     "DIGEST",
     "OK",
     "RUN_OF_GENERATED",
+    "Document",
     "answer",
-    "count",
+    "answer_of_wait",
     "digest",
+    "encodable",
+    "rows",
     "say_generation",
     "say_run",
+    "schema_of_rows",
     "schema_of_wait",
-    "waited",
 ]
 
+Document: TypeAlias = dict[str, Any]
+"""The structured content of an answer, which is an object of JSON."""
+
 MAX_ERROR_CHARACTERS = 300
-"""How much of a test's error a digest of many runs holds; `get_run` has all of it."""
+"""Length of a test's error in a digest of many runs; `get_run` returns all of it."""
 
 _NOTE: dict[str, Schema] = {
     "inFlight": {"type": "boolean", "description": "whether it goes on at the service"},
@@ -53,7 +57,7 @@ def _object(required: Sequence[str], **properties: Schema) -> Schema:
 
 
 OK = _object(["ok"], ok={"type": "boolean"})
-"""The schema of the answer to a change."""
+"""The schema of the answer to a tool that changes something."""
 
 _COUNTS = ("total", "succeeded", "failed", "errors", "inFlight", "notDispatched")
 
@@ -68,7 +72,7 @@ DIGEST = _object(
             verdict={"type": "string", "description": ", ".join(Verdict)},
             runId={"type": "integer"},
             status={"type": "string"},
-            summary=schema(Run)["properties"]["summary"],
+            summary=json_schema(Run)["properties"]["summary"],
             failures={
                 "type": "array",
                 "items": _object(["name"], name={"type": "string"}, error={"type": "string"}),
@@ -78,46 +82,65 @@ DIGEST = _object(
     },
     **_NOTE,
 )
-"""The schema of what became of many runs."""
+"""The schema of the results of many runs."""
 
 
 def schema_of_wait(model: type[Run | Generation]) -> Schema:
     """Return the schema of a wait's answer: the model's document, `inFlight` and `note`."""
-    return schema(model, required=["inFlight"], also=_NOTE)
+    return json_schema(model, required=["inFlight"], also=_NOTE)
 
 
 RUN_OF_GENERATED = _object(
     ["inFlight"],
-    generation=nullable(schema(Generation)),
-    run=nullable(schema(Run, required=["runId"])),
+    generation=nullable(json_schema(Generation)),
+    run=nullable(json_schema(Run, required=["runId"])),
     **_NOTE,
 )
-"""The schema of the answer to a generation that a run follows."""
+"""The schema of the answer to a generation followed by a run."""
 
 
 def answer(line: str, content: Document) -> CallToolResult:
-    """Make an answer of a line for a human and a document for the model."""
-    text = json.dumps(content, ensure_ascii=False)
+    """Return a result that holds a line for a human and a document for the model."""
+    text = encodable(json.dumps(content, ensure_ascii=False))
     return CallToolResult(
         content=[
-            TextContent(
-                type="text", text=encodable(line), annotations=Annotations(audience=["user"])
-            ),
+            TextContent(type="text", text=clean(line), annotations=Annotations(audience=["user"])),
             TextContent(type="text", text=text, annotations=Annotations(audience=["assistant"])),
         ],
-        structured_content=content,
+        structured_content=json.loads(text),
     )
 
 
-def waited(line: str, seen: Document, *, note: str | None) -> CallToolResult:
-    """Make the answer of a wait.
+def encodable(text: str) -> str:
+    """Return a text without lone surrogates: JSON can hold them, and MCP's UTF-8 can't."""
+    return text.encode(errors="replace").decode()
+
+
+def rows(name: str, values: Iterable[AttrsInstance]) -> Document:
+    """Return a list as an object of one member. Its rows have no nulls, to keep them short."""
+    return {
+        name: [
+            {field: member for field, member in serialize(value).items() if member is not None}
+            for value in values
+        ]
+    }
+
+
+def schema_of_rows(name: str, model: type[AttrsInstance]) -> Schema:
+    """Return the JSON schema of what `rows` makes of a list of models."""
+    array = {"type": "array", "items": json_schema(model)}
+    return _object([name], **{name: array})
+
+
+def answer_of_wait(line: str, snapshot: Document, *, note: str | None) -> CallToolResult:
+    """Return the result of a wait.
 
     Args:
-        line: How it stands, for a human.
-        seen: The document last seen.
-        note: What to do next, where it goes on; None where it is over.
+        line: How the operation stands, for a human.
+        snapshot: The document last seen.
+        note: What to do next, where the operation goes on; None where it is finished.
     """
-    content = {**seen, "inFlight": note is not None, "note": note}
+    content = {**snapshot, "inFlight": note is not None, "note": note}
     return answer(f"{line} {note or ''}".rstrip(), content)
 
 
@@ -126,10 +149,10 @@ def say_run(run: Run) -> str:
     name = f"Run {run.run_id} of {_feature_of(run)}"
     if not run.is_finished:
         return f"{name} is {run.status} ({run.phase})."
-    total = count(run.summary.total if run.summary else len(run.tests), "test")
+    total = counted(run.summary.total if run.summary else len(run.tests), "test")
     if run.is_success:
         return f"{name} {run.status} ({total})."
-    more = "diagnose_run tells more"
+    more = "diagnose_run says more"
     if not run.failures:
         return f"{name} {run.status} ({total}; {more})."
     first = f"first {run.failures[0].name!r}: {_first_line(run.failures[0].error)}"
@@ -142,22 +165,17 @@ def say_generation(generation: Generation) -> str:
     if generation.is_success:
         return f"{name} is over: tests were generated."
     if generation.is_finished:
-        return f"{name} is over: {generation.status} (get_generation_log tells why)."
+        return f"{name} is over: {generation.status} (get_generation_log says why)."
     if generation.request_id is None:
         return f"{name} was never started (its status is {generation.status or 'unknown'})."
-    over = sum(section.conclusion is not None for section in generation.sections)
-    done = f"{over} of {count(len(generation.sections), 'section')} done"
+    concluded = sum(section.conclusion is not None for section in generation.sections)
+    done = f"{concluded} of {counted(len(generation.sections), 'section')} done"
     return f"{name} is {generation.status} ({generation.phase}, {done})."
 
 
-def _feature_of(seen: Run | Generation) -> str:
-    nameless = "a feature" if seen.feature_id is None else f"feature {seen.feature_id}"
-    return seen.feature_name or nameless
-
-
-def count(number: int, thing: str) -> str:
-    """Say how many there are, such as `1 run` or `12 runs`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def _feature_of(snapshot: Run | Generation) -> str:
+    nameless = "a feature" if snapshot.feature_id is None else f"feature {snapshot.feature_id}"
+    return snapshot.feature_name or nameless
 
 
 def _first_line(error: str | None) -> str:
@@ -165,7 +183,7 @@ def _first_line(error: str | None) -> str:
 
 
 def digest(items: Sequence[BatchItem[Run]]) -> CallToolResult:
-    """Make the answer that tells what became of many runs."""
+    """Return the result that summarizes many runs."""
     summary = BatchSummary.of(items)
     counts = {
         "total": summary.total,
@@ -176,19 +194,18 @@ def digest(items: Sequence[BatchItem[Run]]) -> CallToolResult:
         "notDispatched": summary.skipped,
     }
     content: Document = {"summary": counts, "runs": [_row(item) for item in items]}
-    return waited(f"{summary}.", content, note=_note_of(items))
+    return answer_of_wait(f"{summary}.", content, note=_note_of(items))
 
 
 def _row(item: BatchItem[Run]) -> Document:
-    row: Document = {"feature": encodable(item.feature_name), "verdict": item.verdict.value}
+    row: Document = {"feature": item.feature_name, "verdict": item.verdict.value}
     if isinstance(item.ref, RunRef):
         row["runId"] = item.ref.run_id
     if item.outcome is not None:
-        seen = document(item.outcome)
-        row |= {"status": seen["status"], "summary": seen["summary"]}
+        run = serialize(item.outcome)
+        row |= {"status": run["status"], "summary": run["summary"]}
         row["failures"] = [
-            {"name": encodable(test.name), "error": encodable(_first_line(test.error))}
-            for test in item.outcome.failures
+            {"name": test.name, "error": _first_line(test.error)} for test in item.outcome.failures
         ]
     elif item.verdict is Verdict.ERROR and item.error is not None:
         row["error"] = explain(item.error, "run_features")
@@ -196,7 +213,7 @@ def _row(item: BatchItem[Run]) -> Document:
 
 
 def _note_of(items: Sequence[BatchItem[Run]]) -> str | None:
-    """Say how to go on; None where all is over."""
+    """Say how to go on; None where every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
     if Verdict.IN_FLIGHT in verdicts:

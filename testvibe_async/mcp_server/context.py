@@ -1,7 +1,8 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
-"""What a user can hand to the model without a tool: resources to read, and prompts to begin with.
+"""Resources and prompts, which a user hands to the model without a tool call.
 
-A resource is of the project that the server is set to, unless its URI names another.
+Decides their URIs, their arguments and the wording of the prompts. A resource is of the project
+that the server is set to, unless its URI names another. It never changes anything at the service.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,17 +16,18 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR
 
 from testvibe_async import GenerationLog, NotFoundError, VibeError
+from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.documents import document, encodable
+from testvibe_async.mcp_server.answers import encodable
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
 __all__ = ["add_prompts", "add_resources"]
 
-Work: TypeAlias = Callable[..., Awaitable[str]]
-Failed: TypeAlias = Callable[[str, Exception], Exception]
+Reader: TypeAlias = Callable[..., Awaitable[str]]
+ErrorFactory: TypeAlias = Callable[[str, Exception], Exception]
 
 _NO_PATHS = ResourceSecurity(exempt_params={"feature", "project"})
-"""A feature's name is no path, so it may begin with a slash, or hold dots."""
+"""A feature's name is not a path, so it may begin with a slash, or hold dots."""
 
 
 def add_resources(server: MCPServer[Session]) -> None:
@@ -38,61 +40,61 @@ def add_resources(server: MCPServer[Session]) -> None:
         server.resource(uri, mime_type=mime_type, security=_NO_PATHS)(read)
 
 
-def _explaining(like: str, failed: Failed) -> Callable[[Work], Work]:
-    """Have the errors of a resource or a prompt reach the client, with what to do next.
+def _explaining(tool: str, make_error: ErrorFactory) -> Callable[[Reader], Reader]:
+    """Decorate a resource or a prompt: its errors reach the client, with what to do next.
 
     Args:
-        like: The tool that reads the same.
-        failed: Makes the error that the client gets, of a text and of what went wrong.
+        tool: The tool that reads the same.
+        make_error: Makes the error for the client, of its message and of its cause.
     """
 
-    def make(work: Work) -> Work:
-        @wraps(work)
+    def decorate(read: Reader) -> Reader:
+        @wraps(read)
         async def call(**arguments: object) -> str:
             try:
-                return await work(**arguments)
+                return encodable(await read(**arguments))
             except VibeError as error:
-                raise failed(explain(error, like), error) from error
+                raise make_error(explain(error, tool), error) from error
             except ToolError as error:
-                raise failed(str(error), error) from error
+                raise make_error(str(error), error) from error
 
         return call
 
-    return make
+    return decorate
 
 
-def _of_resource(text: str, cause: Exception) -> Exception:
+def _resource_error(message: str, cause: Exception) -> Exception:
     kind = ResourceNotFoundError if isinstance(cause, NotFoundError) else ResourceError
-    return kind(text)
+    return kind(message)
 
 
-def _of_prompt(text: str, _cause: Exception) -> Exception:
-    return MCPError(INTERNAL_ERROR, text)
+def _prompt_error(message: str, _cause: Exception) -> Exception:
+    return MCPError(INTERNAL_ERROR, message)
 
 
-@_explaining("get_run", _of_resource)
+@_explaining("get_run", _resource_error)
 async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Read a run's digest, as JSON."""
     run = await session_of(ctx).project(project).get_run(_run_id(runId))
-    return _json(document(run))
+    return _json(serialize(run))
 
 
 def _run_id(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise ToolError(
-            f"A run's id is a number, not {text!r}. list_runs tells which runs there are."
+            f"A run's id is a number, not {text!r}. list_runs shows which runs there are."
         )
     return int(text)
 
 
-@_explaining("get_feature", _of_resource)
+@_explaining("get_feature", _resource_error)
 async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read a feature's Gherkin."""
     found = await session_of(ctx).project(project).get_feature(feature)
-    return encodable(found.gherkin or "")
+    return found.gherkin or ""
 
 
-@_explaining("get_generation_log", _of_resource)
+@_explaining("get_generation_log", _resource_error)
 async def generation_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read the log of a feature's latest generation, section by section."""
     log = await session_of(ctx).project(project).get_generation_log(feature)
@@ -105,7 +107,7 @@ def _lines_of(log: GenerationLog) -> str:
         head = f"{part.title or part.section}: {part.conclusion or part.state}"
         lines.append(f"{head} ({part.status_reason})" if part.status_reason else head)
         lines.extend(f"  {line}" for line in part.log)
-    return encodable("\n".join(lines)) or "There is no log: the feature was never generated."
+    return "\n".join(lines) or "There is no log: the feature was never generated."
 
 
 def add_prompts(server: MCPServer[Session]) -> None:
@@ -114,29 +116,29 @@ def add_prompts(server: MCPServer[Session]) -> None:
     server.prompt(title="Why did a generation fail?")(diagnose_failed_generation)
 
 
-@_explaining("diagnose_run", _of_prompt)
+@_explaining("diagnose_run", _prompt_error)
 async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Find out why a run failed, and whether the site, the feature or the test is to blame."""
     diagnosis = await session_of(ctx).project(project).diagnose_run(_run_id(runId))
     return (
-        f"Find out why run {runId} failed. For each failing test tell whether the site is broken, "
+        f"Find out why run {runId} failed. For each failing test say whether the site is broken, "
         "the feature's Gherkin no longer says what the site does, or the generated test is brittle "
         "(a selector, a wait). Go by the error and the log first, then compare the executed spec "
         "with the Gherkin; get_run_artifacts has traces and screenshots. Propose one remedy: fix "
         "the site, update_feature and then generate_feature (which costs credits: ask first), or "
         "run_feature again where it looks like a coincidence.\n\nThe diagnosis:\n\n"
-        f"{_json(document(diagnosis))}"
+        f"{_json(serialize(diagnosis))}"
     )
 
 
-@_explaining("get_generation_log", _of_prompt)
+@_explaining("get_generation_log", _prompt_error)
 async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
     home = session_of(ctx).project(project)
     log = await home.get_generation_log(feature)
-    gherkin = encodable((await home.get_feature(feature)).gherkin or "")
+    gherkin = (await home.get_feature(feature)).gherkin or ""
     return (
-        f"Find out why the generation of the feature {feature!r} failed. Look at the reason and "
+        f"Find out why the generation of the feature {feature!r} failed. Read the reason and "
         "the last lines of each failing section first: what did it try, and what did it not find "
         "on the site? Then propose how the Gherkin should change, to be written with "
         "update_feature. Don't call generate_feature before I agree: it costs credits.\n\n"

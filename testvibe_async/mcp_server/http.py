@@ -1,7 +1,8 @@
 """The server over streamable HTTP, on this machine alone and with a token.
 
-Each request needs the token as a bearer. Then the SDK checks Host and Origin, so that no web page
-can reach the server by a name of its own.
+Decides who is served and how the server stops. Each request needs the token as a bearer; then the
+SDK checks Host and Origin, against web pages that reach this machine under another name (DNS
+rebinding). It never serves an address other than 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
     from testvibe_async.mcp_server.session import Session
 
-__all__ = ["Door", "make_door", "serve_http"]
+__all__ = ["BearerTokenMiddleware", "serve_http"]
 
 HOST = "127.0.0.1"
 GRACE_SECONDS = 1
-"""How long connections have to close once the server is stopped."""
+"""Time that connections have to close once the server stops."""
 
 
 async def serve_http(
@@ -43,11 +44,11 @@ async def serve_http(
     Args:
         server: The server.
         port: The port on 127.0.0.1; 0 for any that is free.
-        token: What clients have to send as `Authorization: Bearer …`.
+        token: The token that clients have to send as `Authorization: Bearer …`.
         announce: Called with the server's URL once connections are accepted.
 
     Raises:
-        ConfigError: The port can't be had, or the token is empty.
+        ConfigError: The port can't be listened on, or the token is empty.
     """
     try:
         listener = socket.create_server((HOST, port))
@@ -57,10 +58,10 @@ async def serve_http(
         ) from error
     with listener:
         port = listener.getsockname()[1]
-        door = make_door(server, port=port, token=token)
-        http = _Http(
+        app = _make_app(server, port=port, token=token)
+        http = _HttpServer(
             uvicorn.Config(
-                door,
+                app,
                 log_config=None,
                 access_log=False,
                 ws="none",
@@ -71,27 +72,22 @@ async def serve_http(
 
         def stop() -> None:
             http.should_exit = True
-            door.shut()
+            app.cancel_requests()
 
         announce(f"http://{HOST}:{port}/mcp")
         with signals_to_stop(stop):
             await http.serve(sockets=[listener])
 
 
-class _Http(uvicorn.Server):
-    """An HTTP server that leaves the signals to us: its own way raises them again at the end."""
+class _HttpServer(uvicorn.Server):
+    """An HTTP server without signal handlers: uvicorn's raise the signal again at the end."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
 
-def make_door(server: MCPServer[Session], *, port: int, token: str) -> Door:
-    """Return the way into a server that listens on a port.
-
-    Raises:
-        ConfigError: The token is empty.
-    """
+def _make_app(server: MCPServer[Session], *, port: int, token: str) -> BearerTokenMiddleware:
     if not token:
         raise ConfigError("the token is empty: anybody on this machine could use the API key")
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
@@ -101,57 +97,60 @@ def make_door(server: MCPServer[Session], *, port: int, token: str) -> Door:
             allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts]
         ),
     )
-    return Door(app, token=token)
+    return BearerTokenMiddleware(app, token=token)
 
 
-class Door:
-    """The way into the server: it asks for the token, and can be shut."""
+class BearerTokenMiddleware:
+    """An ASGI middleware that refuses requests without the token, and can cancel all requests."""
 
     def __init__(self, app: ASGIApp, *, token: str) -> None:
         self._app = app
         self._token = token
-        self._inside: set[anyio.CancelScope] = set()
+        self._requests: set[anyio.CancelScope] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, as ASGI has it."""
+        """Serve one request, as ASGI defines it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif _has_token(Headers(scope=scope), self._token):
-            await self._let_in(scope, receive, send)
+            await self._serve(scope, receive, send)
         else:
-            await _NO_TOKEN(scope, receive, send)
+            await _UNAUTHORIZED(scope, receive, send)
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_begun = False
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_started = False
 
         async def send_on(message: Message) -> None:
-            nonlocal is_begun
-            is_begun = True
+            nonlocal has_started
+            has_started = True
             await send(message)
 
-        with anyio.CancelScope() as call:
-            self._inside.add(call)
+        with anyio.CancelScope() as request:
+            self._requests.add(request)
             try:
                 await self._app(scope, receive, send_on)
             finally:
-                self._inside.discard(call)
-        if call.cancelled_caught and is_begun:
+                self._requests.discard(request)
+        if request.cancelled_caught and has_started:
             await send({"type": "http.response.body"})
-        elif call.cancelled_caught:
-            await _SHUT(scope, receive, send)
+        elif request.cancelled_caught:
+            await _STOPPING(scope, receive, send)
 
-    def shut(self) -> None:
-        """End all answers under way, in order: the server would wait for them."""
-        for call in self._inside:
-            call.cancel()
+    def cancel_requests(self) -> None:
+        """Cancel the requests in progress, for uvicorn waits for them when it stops.
+
+        Each gets a complete response: the end of the one that has started, or status 503.
+        """
+        for request in self._requests:
+            request.cancel()
 
 
-_NO_TOKEN = PlainTextResponse(
+_UNAUTHORIZED = PlainTextResponse(
     "This server needs its token: Authorization: Bearer …",
     status_code=401,
     headers={"WWW-Authenticate": "Bearer"},
 )
-_SHUT = PlainTextResponse("This server is ending.", status_code=503)
+_STOPPING = PlainTextResponse("This server is ending.", status_code=503)
 
 
 def _has_token(headers: Headers, token: str) -> bool:

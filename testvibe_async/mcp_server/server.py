@@ -1,4 +1,8 @@
-"""The server: its tools, resources and prompts, on one session."""
+"""The server: its tools, resources and prompts, on one session.
+
+Decides what the server offers and how it introduces itself to a model. It never opens a stream or
+a port; `stdio` and `http` do.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +27,13 @@ A run (run_feature) takes about half a minute. A generation (generate_feature) t
 costs credits: ask the user before you start one. Both return at once; then call wait_for_run or
 wait_for_generation. A wait that times out is no failure: nothing was cancelled, call it again, and
 never start the run or the generation anew because of it.
-A failed test is an answer, not an error: diagnose_run tells why a run failed, get_generation_log
+A failed test is an answer, not an error: diagnose_run says why a run failed, get_generation_log
 why a generation did. For many features at once call run_features.
 """
 
 
 def make_server(make_client: Callable[[], Client] = Client) -> MCPServer[Session]:
-    """Make the MCP server. It does no I/O before a client connects.
+    """Return the MCP server. It does no I/O before it is served.
 
     Args:
         make_client: Makes the client that all calls share, when the server starts. If it raises

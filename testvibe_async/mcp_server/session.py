@@ -1,7 +1,7 @@
-"""What all calls of a server share: one client, and so one poller.
+"""The session that all calls of a server share: one client, and so one poller.
 
-A server that is not configured has none; it starts all the same, so that its tools can say what to
-set.
+Decides how a call gets its client, its project and its operations. A server that is not configured
+has no client; it starts all the same, so that its tools can say what to set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Ctx", "Session", "open_session", "session_of"]
 
 
 class Session:
-    """The client of a server, or why there is none."""
+    """The client of a server, or the error that says why there is none."""
 
     def __init__(self, client: Client | ConfigError) -> None:
         self._client = client
@@ -53,12 +53,12 @@ class Session:
             raise ToolError(NO_PROJECT) from error
 
     def run(self, project: Project, run_id: int) -> RunOperation:
-        """Return a handle on a run, whoever dispatched it."""
+        """Return a handle on a run, also one that another program dispatched."""
         ref = RunRef(server=self.client.server, project=project.id, run_id=run_id)
         return self.client.attach(ref)
 
     def generation(self, project: Project, request_id: str, feature_id: int) -> GenerationOperation:
-        """Return a handle on a generation, whoever dispatched it."""
+        """Return a handle on a generation, also one that another program dispatched."""
         return self.client.attach(
             GenerationRef(
                 server=self.client.server,
@@ -75,7 +75,7 @@ else:
     # mcp before 2.3 rebuilds a context of declared parameters, and loses the request with it:
     # delete this with the support of 2.2.
     Ctx = Context
-"""What a tool is told of the call it answers."""
+"""The context of a tool call, as the SDK hands it to the tool."""
 
 
 def session_of(ctx: Ctx) -> Session:

@@ -1,4 +1,7 @@
-"""The signals that ask a process to end."""
+"""Handlers of the signals that ask a process to stop.
+
+Decides which signals those are, and restores the handlers that were there before.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def signals_to_stop(stop: Callable[[], object]) -> Generator[None]:
-    """Have SIGTERM and SIGINT call a function, in the event loop, in place of what they did."""
+    """Have SIGTERM and SIGINT call a function in the event loop, in place of their handlers."""
     if sys.platform == "win32":  # pragma: no cover - asyncio takes no signals there
         yield
         return

@@ -1,8 +1,8 @@
-"""The server on standard input and output, and how it ends.
+"""The server on standard input and output, and how it stops.
 
-Nothing but the protocol may reach standard output: the SDK points it at standard error while it
-serves, and what was printed meanwhile is flushed there. The server ends when its input does, and a
-signal ends its input: there is one way out, and it closes the client.
+Decides that only the protocol reaches standard output: the SDK points it at standard error while it
+serves, and what was printed meanwhile is flushed there. The server stops at the end of its input,
+and a signal ends its input: both go through the same shutdown, which closes the client.
 """
 
 from __future__ import annotations
@@ -32,24 +32,25 @@ _CHUNK_BYTES = 65_536
 async def serve_stdio(
     server: MCPServer[Session], *, announce: Callable[[], object] | None = None
 ) -> None:
-    """Serve one client until it closes our standard input, or a SIGTERM or SIGINT comes.
+    """Serve one client until standard input ends, or a SIGTERM or SIGINT comes.
 
     Args:
         server: The server.
-        announce: Called right before it begins to read. It must not print on standard output.
+        announce: Called right before the server begins to read. It must not print on standard
+            output.
     """
     try:
-        with _flushed_to_stderr(), _input_that_can_be_ended() as end, signals_to_stop(end):
+        with _flushed_to_stderr(), _interruptible_input() as stop, signals_to_stop(stop):
             if announce is not None:
                 announce()
             await server.run_stdio_async()
     except* BrokenPipeError:
-        pass  # the client is gone, which is how it ends too
+        pass  # The client closed our output: an ordinary end, like the end of input.
 
 
 @contextmanager
 def _flushed_to_stderr() -> Generator[None]:
-    """Keep what was printed, and is still in Python's buffer, from standard output."""
+    """Flush what is left in the buffer of `sys.stdout` to standard error."""
     real = os.dup(_STDOUT)
     try:
         yield
@@ -61,37 +62,38 @@ def _flushed_to_stderr() -> Generator[None]:
 
 
 @contextmanager
-def _input_that_can_be_ended() -> Generator[Callable[[], None]]:
-    """Put a socket in the place of standard input, and give a function that ends it.
+def _interruptible_input() -> Generator[Callable[[], None]]:
+    """Put a socket in the place of standard input, and yield a function that ends it.
 
     The SDK reads in a thread, and a thread that blocks in a read of standard input can't be
-    stopped: it would hold up the end of the process for as long as the client says nothing. Ours
-    blocks too, but nobody waits for a daemon. Windows has no sockets that are files.
+    stopped: it would delay the end of the process for as long as the client sends nothing. The
+    relay thread blocks too, but it is a daemon, which the process does not wait for. Windows has no
+    sockets that are files.
     """
     if sys.platform == "win32":  # pragma: no cover
         yield lambda: None
         return
-    ours, theirs = socket.socketpair()
+    sink, replacement = socket.socketpair()
     real = os.dup(_STDIN)
-    os.dup2(theirs.fileno(), _STDIN)
-    theirs.close()
+    os.dup2(replacement.fileno(), _STDIN)
+    replacement.close()
     relay = threading.Thread(
-        target=_pass_on, args=(real, ours), name="testvibe_async stdin", daemon=True
+        target=_relay, args=(real, sink), name="testvibe_async stdin", daemon=True
     )
     relay.start()
     try:
-        yield lambda: _end(ours)
+        yield lambda: _end(sink)
     finally:
         os.dup2(real, _STDIN)
 
 
-def _pass_on(source: int, sink: socket.socket) -> None:
-    with suppress(OSError):  # nobody reads any more
+def _relay(source: int, sink: socket.socket) -> None:
+    with suppress(OSError):  # The server has stopped reading.
         while data := os.read(source, _CHUNK_BYTES):
             sink.sendall(data)
     _end(sink)
 
 
 def _end(sink: socket.socket) -> None:
-    with suppress(OSError):  # it is ended
+    with suppress(OSError):  # It was ended before.
         sink.shutdown(socket.SHUT_WR)

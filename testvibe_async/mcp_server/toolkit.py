@@ -1,6 +1,7 @@
-"""How a tool is made: its arguments, its hints, its declared answer, and its errors.
+"""The decorator that makes a tool of a function, and the arguments that tools share.
 
-It decides nothing about single tools; those are in `tools` and `waiting_tools`.
+Decides how arguments are checked and how errors reach the model. It decides nothing about single
+tools; those are in `tools` and `waiting_tools`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,8 +16,8 @@ from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from testvibe_async import VibeError
+from testvibe_async._wire import Schema
 from testvibe_async.mcp_server.advice import explain, explain_arguments
-from testvibe_async.mcp_server.documents import Schema
 
 __all__ = [
     "ADDS",
@@ -50,7 +51,7 @@ ProjectId: TypeAlias = Annotated[
 RunId: TypeAlias = Annotated[int, Field(ge=1, description="The run's id.")]
 ConfigName: TypeAlias = Annotated[
     str | None,
-    Field(description="The run configuration (list_configs tells which); `Default` if left out."),
+    Field(description="The run configuration (list_configs shows them); `Default` if left out."),
 ]
 SiteUrl: TypeAlias = Annotated[
     str | None,
@@ -61,7 +62,7 @@ TimeoutSeconds: TypeAlias = Annotated[
     Field(
         ge=1,
         le=170,
-        description="How many seconds to wait at most. A time-out cancels nothing: call again.",
+        description="How many seconds to wait at most. A timeout cancels nothing: call again.",
     ),
 ]
 
@@ -69,27 +70,27 @@ READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True)
 ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False)
 """Adds something, such as a run; a second call adds another, or is refused."""
 REPLACES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
-"""Overwrites or takes away something; a second call changes nothing more."""
+"""Overwrites or deletes something; a second call changes nothing more."""
 REGENERATES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=False)
-"""Starts or ends a generation, on which the tests depend; a second call may hit another."""
+"""Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
 
-Work: TypeAlias = Callable[..., Awaitable[CallToolResult]]
+ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
 
 
-def tool(answers: Schema, hints: ToolAnnotations) -> Callable[[Work], Tool]:
+def tool(output_schema: Schema, hints: ToolAnnotations) -> Callable[[ToolFunction], Tool]:
     """Make a tool of a function, under its name and with its docstring as the description.
 
     Unknown arguments are refused, not ignored: one that is misspelt could cost credits.
 
     Args:
-        answers: The schema of its structured content.
-        hints: What it does to the service.
+        output_schema: The schema of the tool's structured content.
+        hints: What the tool does to the service.
     """
 
-    def make(work: Work) -> Tool:
+    def decorate(function: ToolFunction) -> Tool:
         made = _Tool.from_function(
-            _explaining(work),
-            description=cleandoc(work.__doc__ or ""),
+            _explaining(function),
+            description=cleandoc(function.__doc__ or ""),
             annotations=hints,
             structured_output=False,
         )
@@ -97,15 +98,15 @@ def tool(answers: Schema, hints: ToolAnnotations) -> Callable[[Work], Tool]:
         arguments.model_config["extra"] = "forbid"
         arguments.model_rebuild(force=True)
         made.parameters = _untitled(arguments.model_json_schema(by_alias=True))
-        # The models are no pydantic ones, so the SDK can't derive it.
-        made.fn_metadata.output_schema = answers
+        # The SDK derives an output schema from pydantic models alone, and these are attrs classes.
+        made.fn_metadata.output_schema = output_schema
         return made
 
-    return make
+    return decorate
 
 
 class _Tool(Tool):
-    """A tool that tells of wrong arguments in words of ours."""
+    """A tool that explains wrong arguments in sentences."""
 
     async def run(
         self,
@@ -113,7 +114,7 @@ class _Tool(Tool):
         context: Context[Any, Any],
         convert_result: bool = False,  # noqa: FBT001, FBT002 - the SDK's signature
     ) -> Any:  # noqa: ANN401 - likewise
-        """Check the arguments before the SDK does, whose refusal is pydantic's text as it is."""
+        """Check the arguments before the SDK does, which would answer with pydantic's text."""
         try:
             self.fn_metadata.validate_arguments(arguments)
         except ValidationError as error:
@@ -125,21 +126,21 @@ class _Tool(Tool):
 
 
 def _untitled(parameters: Schema) -> Schema:
-    """Leave out the titles that pydantic makes of the names: they tell a model nothing."""
+    """Remove the titles that pydantic makes of the names: they cost a model tokens for nothing."""
     del parameters["title"]
     for argument in parameters["properties"].values():
         del argument["title"]
     return parameters
 
 
-def _explaining(work: Work) -> Work:
-    """Have the errors of a tool's work reach the model, with what to do next."""
+def _explaining(function: ToolFunction) -> ToolFunction:
+    """Have a tool's errors reach the model, with what to do next."""
 
-    @wraps(work)
+    @wraps(function)
     async def call(**arguments: object) -> CallToolResult:
         try:
-            return await work(**arguments)
+            return await function(**arguments)
         except VibeError as error:
-            raise ToolError(explain(error, work.__name__)) from error
+            raise ToolError(explain(error, function.__name__)) from error
 
     return call

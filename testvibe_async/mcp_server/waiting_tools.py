@@ -1,8 +1,9 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
-"""The tools that wait, the service's own two and ours.
+"""The tools that wait: the service's own two, and three that combine its operations.
 
-Each ends within its `timeoutSeconds`. A time-out is an ordinary answer that tells how it stands
-and which call goes on from there; nothing is cancelled by it, and none repeats what costs credits.
+Each returns within its `timeoutSeconds`. A timeout is an ordinary answer, which says how the
+operation stands and which call goes on from there. It never cancels anything, and no tool repeats
+what costs credits. The docstrings are what a model reads.
 """
 
 from typing import Annotated
@@ -14,16 +15,17 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from testvibe_async import BatchItem, Generation, GenerationOperation, Project, Run, RunOperation
+from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import (
     DIGEST,
     RUN_OF_GENERATED,
+    Document,
+    answer_of_wait,
     digest,
     say_generation,
     say_run,
     schema_of_wait,
-    waited,
 )
-from testvibe_async.mcp_server.documents import Document, document
 from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -41,30 +43,30 @@ from testvibe_async.mcp_server.waits import Progress, follow, latest_generation,
 
 __all__ = ["WAITING_TOOLS"]
 
-_GOES_ON = "Still in flight, nothing was cancelled:"
+_IN_FLIGHT = "Still in flight, nothing was cancelled:"
 
 
 @tool(schema_of_wait(Run), READS)
 async def wait_for_run(
     ctx: Ctx, *, runId: RunId, timeoutSeconds: TimeoutSeconds = 120, project: ProjectId = None
 ) -> CallToolResult:
-    """Wait until a run is over, whoever started it, and tell what became of each test.
+    """Wait until a run is over, no matter who started it, and return the result of each test.
 
     If it is not over in time, `inFlight` is true: nothing was cancelled, call this again.
     """
     session = session_of(ctx)
     operation = session.run(session.project(project), runId)
-    is_over = await follow(operation, Progress(ctx), timeoutSeconds)
-    note = None if is_over else f"{_GOES_ON} call wait_for_run again with runId {runId}."
-    return waited(_say(operation), _seen(operation), note=note)
+    is_finished = await follow(operation, Progress(ctx), timeoutSeconds)
+    note = None if is_finished else f"{_IN_FLIGHT} call wait_for_run again with runId {runId}."
+    return answer_of_wait(_say(operation), _document_of(operation), note=note)
 
 
 def _say(operation: RunOperation) -> str:
     return say_run(operation.snapshot) if operation.snapshot else f"{operation.ref}: not seen yet."
 
 
-def _seen(operation: RunOperation) -> Document:
-    return document(operation.snapshot) if operation.snapshot else {"runId": operation.run_id}
+def _document_of(operation: RunOperation) -> Document:
+    return serialize(operation.snapshot) if operation.snapshot else {"runId": operation.run_id}
 
 
 @tool(schema_of_wait(Generation), READS)
@@ -75,15 +77,15 @@ async def wait_for_generation(
     timeoutSeconds: TimeoutSeconds = 120,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Wait until a feature's latest generation is over, whoever started it.
+    """Wait until a feature's latest generation is over, no matter who started it.
 
     If it is not over in time, `inFlight` is true: nothing was cancelled, call this again.
     """
     home = session_of(ctx).project(project)
     latest, running = await latest_generation(ctx, home, feature, seconds=timeoutSeconds)
-    again = f"{_GOES_ON} call wait_for_generation again with feature {feature!r}."
+    again = f"{_IN_FLIGHT} call wait_for_generation again with feature {feature!r}."
     note = None if running is None else again
-    return waited(say_generation(latest), document(latest), note=note)
+    return answer_of_wait(say_generation(latest), serialize(latest), note=note)
 
 
 @tool(DIGEST, READS)
@@ -94,10 +96,10 @@ async def wait_for_runs(
     timeoutSeconds: TimeoutSeconds = 120,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Wait until many runs are over, whoever started them, and tell what became of each.
+    """Wait until many runs are over, no matter who started them, and return each one's result.
 
     It costs the service no more than a wait for one. If not all are over in time, `inFlight` is
-    true and `note` tells how to go on; nothing was cancelled.
+    true and `note` says how to go on; nothing was cancelled.
     """
     session = session_of(ctx)
     home = session.project(project)
@@ -106,7 +108,7 @@ async def wait_for_runs(
 
 
 @tool(DIGEST, ADDS)
-async def run_features(  # noqa: PLR0913 - each an argument that the caller names
+async def run_features(  # noqa: PLR0913 - the arguments of the tool
     ctx: Ctx,
     *,
     features: Annotated[
@@ -118,10 +120,10 @@ async def run_features(  # noqa: PLR0913 - each an argument that the caller name
     timeoutSeconds: TimeoutSeconds = 120,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Run many features at once, wait until all runs are over, and tell what became of each.
+    """Run many features at once, wait until all runs are over, and return each one's result.
 
-    One that can't start is told with its error; the others go on. If not all are over in time,
-    `inFlight` is true and `note` tells how to go on; nothing was cancelled.
+    One that can't start is listed with its error; the others go on. If not all are over in time,
+    `inFlight` is true and `note` says how to go on; nothing was cancelled.
     """
     home = session_of(ctx).project(project)
     progress, items = Progress(ctx), list[BatchItem[Run]]()
@@ -129,13 +131,13 @@ async def run_features(  # noqa: PLR0913 - each an argument that the caller name
     async with batch:
         async for item in batch:
             items.append(item)
-            await progress.tell(f"{item.feature_name}: {item.verdict}", total=batch.summary.total)
+            await progress.report(f"{item.feature_name}: {item.verdict}", total=batch.summary.total)
     places = {feature: place for place, feature in enumerate(features or ())}
     return digest(sorted(items, key=lambda item: places.get(str(item.feature), 0)))
 
 
 @tool(RUN_OF_GENERATED, REGENERATES)
-async def generate_and_run(  # noqa: PLR0913 - each an argument that the caller names
+async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     ctx: Ctx,
     *,
     feature: FeatureName,
@@ -153,10 +155,10 @@ async def generate_and_run(  # noqa: PLR0913 - each an argument that the caller 
     timeoutSeconds: TimeoutSeconds = 120,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Generate a feature's tests, then run them, and tell what came. COSTS CREDITS.
+    """Generate a feature's tests, then run them, and return both results. COSTS CREDITS.
 
     It joins a generation in flight. As that takes minutes, it often is not over in time: then
-    `inFlight` is true, nothing was cancelled, and `note` tells the call that goes on from there.
+    `inFlight` is true, nothing was cancelled, and `note` names the call that goes on from there.
     """
     deadline = anyio.current_time() + timeoutSeconds
     home, progress = session_of(ctx).project(project), Progress(ctx)
@@ -174,7 +176,7 @@ async def generate_and_run(  # noqa: PLR0913 - each an argument that the caller 
 async def _generation(
     ctx: Ctx, home: Project, feature: str, request_id: str | None, site_url: str | None
 ) -> GenerationOperation:
-    """Start a generation, or join the one in flight; or find the one that was asked for."""
+    """Start a generation or join the one in flight; with an id, find that one alone."""
     if request_id is None:
         return await home.generate_feature(feature, site_url=site_url, on_conflict="attach")
     latest = await home.get_generation_status(feature)
@@ -187,23 +189,26 @@ async def _generation(
 
 
 def _still_generating(operation: GenerationOperation, feature: str) -> CallToolResult:
-    seen = operation.snapshot
-    told = {"requestId": operation.request_id, "featureId": operation.feature_id}
+    snapshot = operation.snapshot
+    ids = {"requestId": operation.request_id, "featureId": operation.feature_id}
     note = (
-        f"{_GOES_ON} call generate_and_run again with feature {feature!r} and requestId "
+        f"{_IN_FLIGHT} call generate_and_run again with feature {feature!r} and requestId "
         f"{operation.request_id!r}, which starts no other generation."
     )
-    line = say_generation(seen) if seen else f"{operation.ref}: not seen yet."
-    content = {"generation": document(seen) if seen else told, "run": None}
-    return waited(line, content, note=note)
+    line = say_generation(snapshot) if snapshot else f"{operation.ref}: not seen yet."
+    content = {"generation": serialize(snapshot) if snapshot else ids, "run": None}
+    return answer_of_wait(line, content, note=note)
 
 
 def _after_generation(generation: Generation, run: RunOperation | None) -> CallToolResult:
-    content = {"generation": document(generation), "run": None if run is None else _seen(run)}
+    content = {
+        "generation": serialize(generation),
+        "run": None if run is None else _document_of(run),
+    }
     if run is None:
-        return waited(say_generation(generation), content, note=None)
-    note = None if run.done else f"{_GOES_ON} call wait_for_run with runId {run.run_id}."
-    return waited(_say(run), content, note=note)
+        return answer_of_wait(say_generation(generation), content, note=None)
+    note = None if run.done else f"{_IN_FLIGHT} call wait_for_run with runId {run.run_id}."
+    return answer_of_wait(_say(run), content, note=note)
 
 
 WAITING_TOOLS: list[Tool] = [

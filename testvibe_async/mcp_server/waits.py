@@ -1,7 +1,7 @@
-"""Waits that end in time: until an operation is over, or the seconds that a call has are.
+"""Waits with a timeout, which report progress to the caller.
 
-The client's one poller does the polling, however many calls wait. Each change that is seen is
-reported to the caller as progress. A wait that ends early, or is cancelled, takes away only itself.
+Decides what is reported while a call waits, and how a wait ends. The client's one poller does the
+polling, however many calls wait. A wait that times out or is cancelled never cancels the operation.
 """
 
 from __future__ import annotations
@@ -42,41 +42,49 @@ __all__ = ["Progress", "follow", "latest_generation", "wait_for_all"]
 
 
 class Progress:
-    """What a caller is told while it waits: a message, and a number that only grows."""
+    """The progress reports of one call: messages, and a number that only grows."""
 
     def __init__(self, ctx: Ctx) -> None:
         self._ctx = ctx
-        self._told = 0
+        self._count = 0
 
-    async def tell(self, message: str, *, total: int | None = None) -> None:
-        """Tell how it stands, if the caller asked to be told."""
-        self._told += 1
-        await self._ctx.report_progress(self._told, total, message)
+    async def report(self, message: str, *, total: int | None = None) -> None:
+        """Report how the operation stands, if the caller asked for progress.
+
+        Args:
+            message: How it stands, in a line.
+            total: How many reports there will be; None where that is not known.
+        """
+        self._count += 1
+        await self._ctx.report_progress(self._count, total, message)
 
 
 async def follow(operation: Operation[Any], progress: Progress, seconds: float) -> bool:
-    """Wait until an operation is over, and tell of each change; return whether it is.
+    """Wait until an operation is finished, and report each transition.
 
     Args:
         operation: The operation.
-        progress: Who is told.
-        seconds: How long to wait at most.
+        progress: Where to report.
+        seconds: How long to wait at most, in seconds.
+
+    Returns:
+        Whether the operation is finished.
 
     Raises:
-        VibeError: As `Operation.wait` does, but for the time-out.
+        VibeError: As `Operation.wait` does, except the timeout.
     """
     with anyio.move_on_after(seconds):
-        async with aclosing(operation.updates()) as changes:
-            async for change in changes:
-                await progress.tell(_message(operation, change))
+        async with aclosing(operation.updates()) as transitions:
+            async for transition in transitions:
+                await progress.report(_message(operation, transition))
     return operation.done
 
 
-def _message(operation: Operation[Any], change: Transition[Any]) -> str:
-    message = f"{operation.ref}: {change.phase}, {change.status or 'dispatched'}"
-    if not isinstance(change.snapshot, Generation):
+def _message(operation: Operation[Any], transition: Transition[Any]) -> str:
+    message = f"{operation.ref}: {transition.phase}, {transition.status or 'dispatched'}"
+    if not isinstance(transition.snapshot, Generation):
         return message
-    sections = change.snapshot.sections
+    sections = transition.snapshot.sections
     return "; ".join(
         [message, *(f"{part.section} {part.conclusion or part.status}" for part in sections)]
     )
@@ -85,10 +93,16 @@ def _message(operation: Operation[Any], change: Transition[Any]) -> str:
 async def latest_generation(
     ctx: Ctx, project: Project, feature: str, *, seconds: float
 ) -> tuple[Generation, GenerationOperation | None]:
-    """Wait until a feature's latest generation is over, or the time is.
+    """Wait until a feature's latest generation is finished, also if a newer one takes its place.
+
+    Args:
+        ctx: The call that waits.
+        project: The project of the feature.
+        feature: The feature's name or id.
+        seconds: How long to wait at most, in seconds.
 
     Returns:
-        What was last seen, and the operation if it goes on.
+        The generation as last seen, and its operation if it is still in flight.
     """
     deadline = anyio.current_time() + seconds
     progress = Progress(ctx)
@@ -98,36 +112,41 @@ async def latest_generation(
             return latest, None
         operation = session_of(ctx).generation(project, latest.request_id, latest.feature_id)
         with suppress(OperationSupersededError):
-            is_over = await follow(operation, progress, deadline - anyio.current_time())
-            return operation.snapshot or latest, None if is_over else operation
+            is_finished = await follow(operation, progress, deadline - anyio.current_time())
+            return operation.snapshot or latest, None if is_finished else operation
 
 
 async def wait_for_all(
     ctx: Ctx, operations: Sequence[RunOperation], *, seconds: float
 ) -> list[BatchItem[Run]]:
-    """Wait until all runs are over, or the time is, and tell of each end.
+    """Wait until all runs are finished, and report each completion.
+
+    Args:
+        ctx: The call that waits.
+        operations: The runs.
+        seconds: How long to wait at most, in seconds.
 
     Returns:
-        One item for each, in the order given.
+        One item for each run, in the order given.
 
     Raises:
-        UnauthorizedError, ForbiddenError: The key may not see them.
+        UnauthorizedError, ForbiddenError: The key may not read the runs.
     """
     progress = Progress(ctx)
     errors: dict[OperationRef | None, VibeError] = {}
     with anyio.move_on_after(seconds):
-        async with aclosing(session_of(ctx).client.finished(operations)) as ends:
-            while (end := await _next_end(ends, errors)) is not None:
-                await progress.tell(end, total=len(operations))
+        async with aclosing(session_of(ctx).client.finished(operations)) as completions:
+            while (line := await _next_line(completions, errors)) is not None:
+                await progress.report(line, total=len(operations))
     return [_item(operation, errors.get(operation.ref), seconds) for operation in operations]
 
 
-async def _next_end(
-    ends: Finished[RunOperation], errors: dict[OperationRef | None, VibeError]
+async def _next_line(
+    completions: Finished[RunOperation], errors: dict[OperationRef | None, VibeError]
 ) -> str | None:
-    """Return a line about the next run that is over, or can't be seen; None after the last."""
+    """Return a line on the next run that finished or can't be observed; None after the last."""
     try:
-        operation = await anext(ends)
+        operation = await anext(completions)
     except StopAsyncIteration:
         return None
     except (ObservationError, ClientClosedError) as error:
@@ -138,8 +157,8 @@ async def _next_end(
 
 
 def _item(operation: RunOperation, error: VibeError | None, seconds: float) -> BatchItem[Run]:
-    seen = operation.snapshot
-    feature = (seen.feature_name or seen.feature_id) if seen else None
+    snapshot = operation.snapshot
+    feature = (snapshot.feature_name or snapshot.feature_id) if snapshot else None
     if error is None and not operation.done:
         error = WaitTimeoutError(ref=operation.ref, status=operation.status, elapsed=seconds)
     return BatchItem(

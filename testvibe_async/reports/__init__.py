@@ -1,16 +1,31 @@
-"""Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page."""
+"""Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page.
+
+The door: `write_report` chooses the format by the file's ending, each `to_…` function returns one
+format as text, and other rooms word names, counts and durations with the text helpers.
+
+What a report says is decided once for all formats: `text` (how texts, counts and durations look),
+`cases` (how a test ended), `reasons` (why an item ended as it did), `entries` (one item: its tests,
+times and facts), `report` (the whole: names, order, headline). Each format then decides its own
+form: `junit`, `ctrf`, `markdown` and `page`. The page is made of `overview`, `timeline` and
+`operation`, with `markup` for its elements and `template/` for its style and script. `files` writes
+to the disk.
+"""
 
 from __future__ import annotations
 
-from .ctrf import to_ctrf
-from .files import require_known_ending, write_report
-from .junit import to_junit
-from .markdown import to_markdown
-from .page import to_html
-from .report import ReportOptions
+from testvibe_async.reports.ctrf import to_ctrf
+from testvibe_async.reports.files import require_known_ending, write_report
+from testvibe_async.reports.junit import to_junit
+from testvibe_async.reports.markdown import to_markdown
+from testvibe_async.reports.page import to_html
+from testvibe_async.reports.report import ReportOptions
+from testvibe_async.reports.text import counted, duration, one_line
 
 __all__ = [
     "ReportOptions",
+    "counted",
+    "duration",
+    "one_line",
     "require_known_ending",
     "to_ctrf",
     "to_html",

@@ -1,6 +1,7 @@
-"""One test as reports tell of it.
+"""One test as reports show it.
 
-Decides how a test ended, also where the service's word for that is not documented.
+Decides how a test ended, also where the service's status is not documented. It never decides how a
+format shows that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from .text import cut, distinct, one_line
+from testvibe_async.reports.text import cut, distinct, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,37 +23,41 @@ __all__ = ["Case", "CaseStatus", "status_of", "to_cases"]
 
 
 class CaseStatus(StrEnum):
-    """How a test ended, in the words that the formats share."""
+    """The status of a test, in the words that the formats share."""
 
     PASSED = "passed"
     FAILED = "failed"
 
     ERROR = "error"
-    """Nobody knows: the operation could not be dispatched, or not be observed."""
+    """Not known: the operation could not be dispatched, or not be observed."""
 
     PENDING = "pending"
-    """Its operation goes on."""
+    """The operation is in flight."""
 
     SKIPPED = "skipped"
 
     OTHER = "other"
-    """A word that is not documented, and no error with it."""
+    """An undocumented status without an error."""
 
 
 @frozen(kw_only=True, eq=False)
 class Case:
-    """A test; or a whole operation, where it has no test to tell of it."""
+    """A test, or an operation without a test that shows its outcome."""
 
     name: str
-    """On one line, never empty, unique in its run."""
+    """The name on one line, never empty, unique in its run."""
 
     status: CaseStatus
-    word: str
-    """The status as the service put it."""
+    """How it ended."""
+
+    raw_status: str
+    """The service's own status; empty where there is none."""
 
     seconds: float | None = None
+    """The duration in seconds; None where it is not known."""
+
     error: str = ""
-    """The whole error, without colours; empty where there is none."""
+    """The whole error, clean; empty where there is none."""
 
     is_operation: bool = False
     """Whether it stands for the operation itself."""
@@ -64,7 +69,7 @@ class Case:
 
 
 def to_cases(tests: Iterable[CaseResult]) -> tuple[Case, ...]:
-    """Return the tests of a run, free of what can't be printed, no two of the same name."""
+    """Return the tests of a run with clean texts and unique names."""
     tests = tuple(tests)
     names = distinct(one_line(test.name) or "(no name)" for test in tests)
     return tuple(_case(test, name) for test, name in zip(tests, names, strict=True))
@@ -74,14 +79,17 @@ def _case(test: CaseResult, name: str) -> Case:
     return Case(
         name=name,
         status=status_of(test),
-        word=one_line(test.status or "", 24),
+        raw_status=one_line(test.status or "", 24),
         seconds=_seconds(test.duration_ms),
         error=cut(test.error or ""),
     )
 
 
 def status_of(test: CaseResult) -> CaseStatus:
-    """Only `passed` and `failed` are documented; of other words, the error tells the failures."""
+    """Return how a test ended.
+
+    Only `passed` and `failed` are documented: with any other status, a test with an error failed.
+    """
     match test.status:
         case "passed" | "failed" | "skipped":
             return CaseStatus(test.status)
@@ -90,7 +98,7 @@ def status_of(test: CaseResult) -> CaseStatus:
 
 
 def _seconds(milliseconds: float | None) -> float | None:
-    """Return seconds; a number from outside may be no duration at all."""
+    """Return seconds; None for a number of the service that is no duration."""
     if milliseconds is None or not math.isfinite(milliseconds) or milliseconds < 0:
         return None
     return milliseconds / 1000

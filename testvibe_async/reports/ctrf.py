@@ -1,7 +1,7 @@
 """A batch as a CTRF document (https://ctrf.io), the JSON format of test results.
 
-Keeps to the keys of the specification. What it has no key for is in `extra`, under the service's
-own names.
+Decides which key holds what. It never adds a key to the specification's: other facts are in
+`extra`, under the service's own names.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Unpack
 
-from testvibe_async._util import __version__
-
-from .cases import Case, CaseStatus
-from .report import Report, ReportOptions
-from .text import clean
+from testvibe_async._util import __version__, clean
+from testvibe_async.reports.cases import Case, CaseStatus
+from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .entries import Entry, Item
+    from testvibe_async.reports.entries import Entry, Item
 
 __all__ = ["to_ctrf"]
 
@@ -37,18 +35,18 @@ _CONTENT_TYPES = {
     ".json": "application/json",
     ".txt": "text/plain",
 }
-"""Of what Playwright leaves. `mimetypes` would say what the machine is set up to say."""
+"""Types of Playwright's artifacts. Those of `mimetypes` depend on the machine's settings."""
 
 
 def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return a CTRF document, for tools that read test results as JSON.
 
-    What could not be dispatched or observed has the status `failed`, with `error` as its raw
-    status; what goes on is `pending`. The times of single tests are not known, only how long they
-    took; operations have both.
+    An operation that could not be dispatched or observed has the status `failed`, with `error` as
+    its raw status; one in flight is `pending`. Tests have a duration alone, operations also a start
+    and an end.
 
     Args:
-        items: What became of each feature, from `run_features` or `generate_features`.
+        items: The items of a batch, from `run_features` or `generate_features`.
         options: See `ReportOptions`.
 
     Raises:
@@ -68,7 +66,7 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
             "environment": _environment(report),
         },
     }
-    return json.dumps(_told(document), ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(_without_empty(document), ensure_ascii=False, indent=2) + "\n"
 
 
 def _summary(report: Report, tests: list[dict[str, Any]]) -> dict[str, Any]:
@@ -85,7 +83,7 @@ def _summary(report: Report, tests: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _environment(report: Report) -> dict[str, Any]:
     shared = report.shared_facts
-    return _told(
+    return _without_empty(
         {
             "reportName": report.title,
             "testEnvironment": shared.get("siteUrl"),
@@ -96,9 +94,9 @@ def _environment(report: Report) -> dict[str, Any]:
 
 
 def _test(entry: Entry, case: Case) -> dict[str, Any]:
-    is_first_to_look_at = case is (entry.failures or entry.cases)[0]
+    is_first = case is (entry.failures or entry.cases)[0]
     own_times = entry.times if case.is_operation else None
-    return _told(
+    return _without_empty(
         {
             "name": case.name,
             "status": "failed" if case.status is CaseStatus.ERROR else case.status,
@@ -108,11 +106,11 @@ def _test(entry: Entry, case: Case) -> dict[str, Any]:
             "suite": [entry.name],
             "message": case.message,
             "trace": case.error,
-            "rawStatus": "error" if case.status is CaseStatus.ERROR else case.word,
+            "rawStatus": "error" if case.status is CaseStatus.ERROR else case.raw_status,
             "type": "e2e",
-            "stdout": entry.log.split("\n") if entry.log and is_first_to_look_at else None,
+            "stdout": entry.log.split("\n") if entry.log and is_first else None,
             "attachments": [_attachment(file) for file in entry.files]
-            if is_first_to_look_at or case in entry.failures
+            if is_first or case in entry.failures
             else None,
             "extra": {"verdict": entry.verdict, **entry.facts},
         }
@@ -127,8 +125,8 @@ def _attachment(file: Path) -> dict[str, str]:
     }
 
 
-def _told(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what says nothing: the specification allows no null."""
+def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the members that hold something: the specification allows no null."""
     return {name: value for name, value in values.items() if value not in (None, "", {}, [])}
 
 

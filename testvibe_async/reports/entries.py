@@ -1,6 +1,7 @@
-"""One item of a batch as reports tell of it: named, with its tests, its times and its facts.
+"""One item of a batch as reports show it: its name, its tests, its times and its facts.
 
-Decides what counts as a test. It never decides how any of it looks in a format.
+Decides what counts as a test, and which times an operation has. It never decides how a format
+shows them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from attrs import frozen
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import GenerationRef, RunRef
-
-from .cases import Case, CaseStatus, to_cases
-from .reasons import reason_of
-from .text import cut, one_line, tail
+from testvibe_async.reports.cases import Case, CaseStatus, to_cases
+from testvibe_async.reports.reasons import reason_of
+from testvibe_async.reports.text import cut, one_line, tail
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,17 +30,17 @@ Item = BatchItem[Run | Generation]
 
 
 class Kind(StrEnum):
-    """What an item is the outcome of."""
+    """The kind of operation that an item stands for."""
 
     RUN = "run"
     GENERATION = "generation"
     DISPATCH = "dispatch"
-    """Nothing: it was not dispatched, and does not tell what it would have been."""
+    """None: the item was not dispatched, and does not show its kind."""
 
 
 @frozen(kw_only=True)
 class Times:
-    """When an operation was where; each None where it is not known."""
+    """The times of an operation; each None where it is not known."""
 
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -48,38 +48,44 @@ class Times:
 
     @property
     def began_at(self) -> datetime | None:
-        """The first time that is known."""
+        """The first known time."""
         return self.queued_at or self.started_at or self.finished_at
 
     @property
     def queue_seconds(self) -> float | None:
-        """How long it waited to be started."""
+        """Time in the queue, in seconds."""
         return _between(self.queued_at, self.started_at)
 
     @property
     def seconds(self) -> float | None:
-        """How long it ran; with its time in the queue, where its start is not known."""
+        """Duration in seconds, with the time in the queue where the start is not known."""
         return _between(self.started_at or self.queued_at, self.finished_at)
 
 
 @frozen(kw_only=True)
 class Entry:
-    """One item, with all that reports tell of it, free of what can't be printed."""
+    """One item with all that reports show, its texts clean."""
 
     number: int
-    """Its place in the order asked, from 1."""
+    """The place in the order of the batch, from 1."""
 
     name: str
-    """Feature and configuration, unique in its report."""
+    """Feature and configuration, unique in the report."""
 
     feature: str
+    """The feature's name, never empty."""
+
     config: str | None
-    """The configuration of a run; None for what has none, or is not known to be a run."""
+    """The configuration; None where there is none, or none is known."""
 
     kind: Kind
+    """The kind of operation."""
+
     verdict: Verdict
-    word: str
-    """What became of it: the service's own word where it is over, else the verdict."""
+    """The verdict of the item."""
+
+    status: str
+    """The service's own status where there is an outcome, else the verdict."""
 
     reason: str
     """One line that says why, or how many tests passed."""
@@ -88,24 +94,26 @@ class Entry:
     """The class of the item's error; empty where there is none."""
 
     cases: tuple[Case, ...]
-    """Its tests, at least one."""
+    """The tests, at least one."""
 
     log: str
-    """The end of its log; empty where there is none."""
+    """The end of the log; empty where there is none."""
 
     files: tuple[Path, ...]
-    """Where its artifacts were downloaded to."""
+    """The files that the artifacts were downloaded to."""
 
     remote_files: int
-    """How many artifacts the service has of it."""
+    """The number of artifacts at the service."""
 
     times: Times
+    """The times of the operation."""
+
     facts: dict[str, str]
-    """What identifies it, by the service's own names."""
+    """What identifies the operation, by the service's own names."""
 
     @property
     def failures(self) -> tuple[Case, ...]:
-        """The tests that failed, or could not be seen."""
+        """The tests that failed, or could not be observed."""
         return tuple(c for c in self.cases if c.status in {CaseStatus.FAILED, CaseStatus.ERROR})
 
 
@@ -117,14 +125,14 @@ def describe(
     files: tuple[Path, ...] = (),
     log: GenerationLog | None = None,
 ) -> Entry:
-    """Gather what there is to tell of an item.
+    """Return the entry of an item.
 
     Args:
-        item: What became of a feature.
-        number: Its place in the order asked, from 1.
+        item: The item of a batch.
+        number: Its place in the order of the batch, from 1.
         name: Its name in this report.
-        files: Where its artifacts were downloaded to.
-        log: The log of a generation.
+        files: The files that its artifacts were downloaded to.
+        log: The log of a generation; None where there is none.
     """
     run = item.outcome if isinstance(item.outcome, Run) else None
     times = _times(item)
@@ -133,7 +141,7 @@ def describe(
     if not tests or (
         item.verdict is Verdict.FAILED and all(c.status is not CaseStatus.FAILED for c in tests)
     ):
-        tests = (*tests, _whole(item, reason, times))
+        tests = (*tests, _operation_case(item, reason, times))
     return Entry(
         number=number,
         name=name,
@@ -141,7 +149,7 @@ def describe(
         config=config_of(item),
         kind=_kind(item),
         verdict=item.verdict,
-        word=_word(item),
+        status=_status(item),
         reason=reason,
         error_type=type(item.error).__name__ if item.error else "",
         cases=tests,
@@ -159,7 +167,7 @@ def feature_of(item: Item) -> str:
 
 
 def config_of(item: Item) -> str | None:
-    """Return the configuration of a run; None for what has none, or is not known to be a run."""
+    """Return the configuration; None where there is none, or none is known."""
     named = item.config or (item.outcome.config if isinstance(item.outcome, Run) else None)
     if _kind(item) is Kind.RUN:
         named = named or DEFAULT_CONFIG
@@ -174,12 +182,12 @@ def _kind(item: Item) -> Kind:
     return Kind.DISPATCH
 
 
-def _word(item: Item) -> str:
+def _status(item: Item) -> str:
     status = item.outcome.status if item.outcome else None
     return one_line(status or "", 24) or item.verdict
 
 
-_WHOLE = {
+_CASE_STATUSES = {
     Verdict.SUCCEEDED: CaseStatus.PASSED,
     Verdict.FAILED: CaseStatus.FAILED,
     Verdict.ERROR: CaseStatus.ERROR,
@@ -188,12 +196,12 @@ _WHOLE = {
 }
 
 
-def _whole(item: Item, reason: str, times: Times) -> Case:
+def _operation_case(item: Item, reason: str, times: Times) -> Case:
     error = "" if item.verdict is Verdict.SUCCEEDED else cut(str(item.error or reason))
     return Case(
         name=_kind(item),
-        status=_WHOLE[item.verdict],
-        word=_word(item),
+        status=_CASE_STATUSES[item.verdict],
+        raw_status=_status(item),
         seconds=times.seconds,
         error=error,
         is_operation=True,
@@ -238,11 +246,11 @@ def _facts(item: Item) -> dict[str, str]:
 
 
 def _first(name: str, *sources: object) -> object:
-    """Return the attribute of the first source that has it and says more than None."""
+    """Return the attribute of the first source where it is not None."""
     found = (getattr(source, name, None) for source in sources)
     return next((value for value in found if value is not None), None)
 
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:
-    """Return seconds, never below 0: the two may come from different clocks."""
+    """Return seconds, never below 0, since the two may come from different clocks."""
     return None if start is None or end is None else max(0.0, (end - start).total_seconds())

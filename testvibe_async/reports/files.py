@@ -1,6 +1,7 @@
-"""Writing a report to a file whose ending says what it is.
+"""Reports as files, in the format that the file's ending names.
 
-The only module of the reports that touches a disk. A file is there whole or not at all.
+Decides the format by the ending, and never leaves a file half written. No other module of the
+reports writes to a disk.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from testvibe_async.errors import ConfigError
-
-from .ctrf import to_ctrf
-from .junit import to_junit
-from .markdown import to_markdown
-from .page import to_html
+from testvibe_async.reports.ctrf import to_ctrf
+from testvibe_async.reports.junit import to_junit
+from testvibe_async.reports.markdown import to_markdown
+from testvibe_async.reports.page import to_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .entries import Item
-    from .report import ReportOptions
+    from testvibe_async.reports.entries import Item
+    from testvibe_async.reports.report import ReportOptions
 
 __all__ = ["require_known_ending", "write_report"]
 
@@ -35,14 +35,14 @@ _FORMATS = {
 
 
 def require_known_ending(path: Path) -> None:
-    """Refuse a report's name that does not tell its format.
+    """Refuse a file whose ending names no format.
 
     Raises:
-        ConfigError: It ends in none of those that are known.
+        ConfigError: The ending is not a known one.
     """
     if path.suffix.lower() not in _FORMATS:
         raise ConfigError(
-            f"{path.name!r} does not tell the report's format: let it end in .xml (JUnit), "
+            f"{path.name!r} does not name the report's format: let it end in .xml (JUnit), "
             ".json (CTRF), .md (Markdown), .html or .htm"
         )
 
@@ -52,19 +52,19 @@ def write_report(
 ) -> Path:
     """Write a report in the format that the file's ending names, and return its path.
 
-    `.xml` is JUnit XML, `.json` CTRF, `.md` Markdown, `.html` or `.htm` the page. Folders that lack
-    are made; a file that is there is replaced once the new one is whole. Links of the page to
-    artifacts are relative to it, so that they work wherever both are moved together.
+    `.xml` is JUnit XML, `.json` CTRF, `.md` Markdown, `.html` or `.htm` the page. Missing folders
+    are made; an existing file is replaced once the new one is whole. Links of the page to artifacts
+    are relative to it, so that they work wherever both are moved together.
 
     It blocks while it writes: in a busy event loop, call it by `asyncio.to_thread`.
 
     Args:
-        path: Where to.
-        items: What became of each feature, from `run_features` or `generate_features`.
+        path: The file to write.
+        items: The items of a batch, from `run_features` or `generate_features`.
         options: See `ReportOptions`.
 
     Raises:
-        ConfigError: The ending is another, or a time has no time zone.
+        ConfigError: The ending is not a known one, or a time has no time zone.
         OSError: The file can't be written.
     """
     path = Path(path)
@@ -88,7 +88,7 @@ def _seen_from(folder: Path, file: Path) -> Path:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Put a file in place as a whole. What goes wrong is told of it, not of the part beside it."""
+    """Replace a file as a whole. An error names this file, not the temporary one beside it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(path, text)

@@ -1,7 +1,8 @@
 """A batch as JUnit XML, the way GitHub's actions, GitLab and Jenkins read it.
 
-There is no standard. This keeps to what all of them know, and to the schema that Jenkins' xUnit
-plugin checks against (junit-10.xsd): one `testsuite` for each item, one `testcase` for each test.
+Decides which element holds what: one `testsuite` for each item, one `testcase` for each test. There
+is no standard, so it never goes beyond what all of them read, and the schema that Jenkins' xUnit
+plugin validates against (junit-10.xsd).
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Unpack
 from xml.etree import ElementTree as ET
 
-from .cases import Case, CaseStatus
-from .report import Report, ReportOptions
-from .text import clean
+from testvibe_async._util import clean
+from testvibe_async.reports.cases import Case, CaseStatus
+from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .entries import Entry, Item
+    from testvibe_async.reports.entries import Entry, Item
 
 __all__ = ["to_junit"]
 
@@ -29,18 +30,18 @@ _RESULTS = {
     CaseStatus.SKIPPED: "skipped",
     CaseStatus.OTHER: "skipped",
 }
-"""The element that tells of a test that did not pass. The format has no more than these."""
+"""The element of a test that did not pass. The format has no other ones."""
 
 
 def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return a JUnit XML document, for CI systems.
 
-    Each item is a suite, and each test of its run a case. An item without tests is one case. What
-    could not be dispatched or observed is an `error`; what goes on or was never dispatched is
-    `skipped`, with the reason. Times are UTC.
+    Each item is a suite, and each test of its run a case. An item without tests is one case. An
+    operation that could not be dispatched or observed is an `error`; one that is in flight or was
+    never dispatched is `skipped`, with the reason. Times are UTC.
 
     Args:
-        items: What became of each feature, from `run_features` or `generate_features`.
+        items: The items of a batch, from `run_features` or `generate_features`.
         options: See `ReportOptions`.
 
     Raises:
@@ -78,7 +79,7 @@ def _suite(entry: Entry) -> ET.Element:
     for case in entry.cases:
         suite.append(_case(entry, case))
     if entry.log:
-        # Attachments are what `_case` says, whatever a run prints.
+        # Only `_case` names attachments: a run's output must not make a CI system read a file.
         log = entry.log.replace("[[ATTACHMENT|", "[[ATTACHMENT: ")
         ET.SubElement(suite, "system-out").text = log
     return suite
@@ -100,15 +101,15 @@ def _case(entry: Entry, case: Case) -> ET.Element:
 
 def _without_message(case: Case) -> str:
     if case.status is CaseStatus.OTHER:
-        return f"its status is {case.word or 'not known'}"
+        return f"its status is {case.raw_status or 'not known'}"
     return f"it was {case.status}" if case.status is CaseStatus.SKIPPED else "no error given"
 
 
 def _type(entry: Entry, case: Case) -> str:
-    """Return the error's class, as Playwright's own texts begin with it."""
+    """Return the error's class, with which Playwright's errors begin."""
     found = re.match(r"\w{1,80}Error\b|Error\b", case.error)
     if case.is_operation:
-        return entry.error_type or f"{entry.kind} {entry.word}"
+        return entry.error_type or f"{entry.kind} {entry.status}"
     return found[0] if found else "failure"
 
 

@@ -1,7 +1,7 @@
 """A batch as Markdown, for the summary of a CI step.
 
-Decides what goes first, and what is left out where a summary would be too long. Whatever a test is
-named or says, it appears as it is: no markup comes from data.
+Decides the order, and what is left out where a summary would be too long. Data never becomes
+markup: names and errors are shown as they are.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Unpack
 
+from testvibe_async._util import clean
 from testvibe_async.outcomes import Verdict
-
-from .report import Report, ReportOptions
-from .text import clean, cut, duration, one_line, tail
+from testvibe_async.reports.report import Report, ReportOptions
+from testvibe_async.reports.text import cut, duration, one_line, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .cases import Case
-    from .entries import Entry, Item
+    from testvibe_async.reports.cases import Case
+    from testvibe_async.reports.entries import Entry, Item
 
 __all__ = ["to_markdown"]
 
 MAX_BYTES = 1_000_000
-"""GitHub refuses the summary of a step from 1 MiB on."""
+"""Limit of a summary in bytes. GitHub refuses the summary of a step from 1 MiB on."""
 
 _TABLE_SHARE = 0.6
+"""Share of the space that the table may take; failures have the rest."""
+
 _ERROR_CHARACTERS = 4_000
 _LOG_LINES = 40
 _NAME_CHARACTERS = 200
@@ -48,8 +50,8 @@ def to_markdown(
     """Return Markdown in GitHub's flavour: the outcome, a table, and each failure to unfold.
 
     Args:
-        items: What became of each feature, from `run_features` or `generate_features`.
-        max_bytes: How long it may be, in UTF-8. What is left out then is said.
+        items: The items of a batch, from `run_features` or `generate_features`.
+        max_bytes: The limit in bytes of UTF-8. A note says how much is left out.
         options: See `ReportOptions`.
 
     Raises:
@@ -58,7 +60,7 @@ def to_markdown(
     report = Report.of(items, **options)
     entries = report.by_urgency
     head = _head(report)
-    space = max_bytes - _size(head) - 500  # for the notes of what is left out
+    space = max_bytes - _size(head) - 500  # for the notes on what is left out
     columns = _columns(report)
     rows = _fill([_row(entry, columns) for entry in entries], space * _TABLE_SHARE)
     bad = [entry for entry in entries if entry.failures]
@@ -73,8 +75,8 @@ def to_markdown(
 def _head(report: Report) -> str:
     mark = _MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
     facts = (report.tests_in_words, duration(report.seconds))
-    told = " · ".join(fact for fact in facts if fact)
-    return f"## {_escape(report.title)}\n\n{mark} **{report.headline}**\n\n{told}\n\n"
+    line = " · ".join(fact for fact in facts if fact)
+    return f"## {_escape(report.title)}\n\n{mark} **{report.headline}**\n\n{line}\n\n"
 
 
 def _columns(report: Report) -> list[str]:
@@ -100,7 +102,7 @@ def _row(entry: Entry, columns: list[str]) -> str:
 
 def _result(entry: Entry) -> str:
     reason = one_line(entry.reason, _NAME_CHARACTERS)
-    return reason if entry.word in reason else f"{entry.word}: {reason}"
+    return reason if entry.status in reason else f"{entry.status}: {reason}"
 
 
 def _details(entry: Entry) -> str:
@@ -126,19 +128,19 @@ def _file(file: Path) -> str:
 
 
 def _fenced(text: str) -> str:
-    """Return a code block; its fence is longer than any run of backticks in it."""
+    """Return a code block whose fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}\n"
 
 
 def _escape(text: str) -> str:
-    """Return it with each character that could be markup, or begin a link, as an entity."""
+    """Return a text with each character that could be markup, or start a link, as an entity."""
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", clean(text))
 
 
 def _fill(parts: list[str], space: float) -> list[str]:
-    """Return as many of the first parts as there is space for, in bytes."""
+    """Return as many of the first parts as fit into a number of bytes."""
     taken = 0
     for place, part in enumerate(parts):
         taken += _size(part)

@@ -1,21 +1,25 @@
-"""One operation on the page: a line to unfold, with its tests, errors, times, log and files."""
+"""One operation on the page: a line to unfold, with its tests, errors, times, log and files.
+
+Decides what is shown in which order, and what is unfolded at first. It never decides how that
+looks; `template/page.css` does.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from .cases import CaseStatus
-from .markup import Html, described, element, href, joined, slug
-from .text import duration
+from testvibe_async.reports.cases import CaseStatus
+from testvibe_async.reports.markup import Html, described, element, href, joined, slug
+from testvibe_async.reports.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
     from pathlib import Path
 
-    from .cases import Case
-    from .entries import Entry
+    from testvibe_async.reports.cases import Case
+    from testvibe_async.reports.entries import Entry
 
 __all__ = ["FACT_LABELS", "anchor", "operation"]
 
@@ -32,17 +36,17 @@ _NO_MARK = "·"
 
 
 def operation(entry: Entry, known: Collection[str]) -> Html:
-    """Return the line, unfolded where there is something to look into.
+    """Return the line of an operation, unfolded where there are failures.
 
     Args:
-        entry: What it tells of.
-        known: The facts that the page tells once for all.
+        entry: The operation.
+        known: The names of the facts that the page shows once for all operations.
     """
     return element(
         "details",
         element(
             "summary",
-            element("span", entry.word, class_=f"pill {slug(entry.verdict)}"),
+            element("span", entry.status, class_=f"pill {slug(entry.verdict)}"),
             element("span", _name(entry), class_="name"),
             element("span", entry.reason, class_="result"),
             element("span", duration(entry.times.seconds), class_="time"),
@@ -58,7 +62,7 @@ def operation(entry: Entry, known: Collection[str]) -> Html:
 
 
 def anchor(entry: Entry) -> str:
-    """Return the id of its line."""
+    """Return the id of an operation's line."""
     return f"operation-{entry.number}"
 
 
@@ -71,15 +75,15 @@ def _body(entry: Entry) -> list[Html | None]:
     failures = entry.failures
     others = [case for case in entry.cases if case not in failures and not case.is_operation]
     return [
-        *(_failure(case) for case in failures if not _says_no_more(case, entry)),
+        *(_failure(case) for case in failures if not _is_shown_by_line(case, entry)),
         element("ul", *map(_case, others), class_="cases") if others else None,
         _files(entry),
         _log(entry),
     ]
 
 
-def _says_no_more(case: Case, entry: Entry) -> bool:
-    """Whether the line above it tells its error already."""
+def _is_shown_by_line(case: Case, entry: Entry) -> bool:
+    """Return whether the operation's line shows the error already."""
     return case.is_operation and case.error == entry.reason
 
 
@@ -102,7 +106,7 @@ def _case_line(case: Case, tag: str) -> Html:
         tag,
         element("span", _MARKS.get(case.status, _NO_MARK), class_=f"mark {case.status}"),
         element("span", element("bdi", case.name), class_="name"),
-        element("span", case.word or case.status, class_="word"),
+        element("span", case.raw_status or case.status, class_="status"),
         element("span", duration(case.seconds), class_="time"),
     )
 
@@ -125,25 +129,25 @@ def _link(file: Path) -> Html:
 def _log(entry: Entry) -> Html | None:
     if not entry.log:
         return None
-    only_log_says_why = any(case.is_operation for case in entry.failures)
+    log_explains_failure = any(case.is_operation for case in entry.failures)
     return element(
         "details",
         element("summary", "Log"),
         element("pre", entry.log),
         class_="log",
-        open=only_log_says_why,
+        open=log_explains_failure,
     )
 
 
 def _facts(entry: Entry, known: Collection[str]) -> Html | None:
     times = entry.times
     facts = {name: fact for name, fact in entry.facts.items() if name not in known}
-    told = {
+    rows = {
         "Queued": duration(times.queue_seconds),
         "Began": _time(times.started_at or times.queued_at),
         "Ended": _time(times.finished_at),
     } | {label: facts.get(name) for name, label in FACT_LABELS.items()}
-    return described(told) if any(told.values()) else None
+    return described(rows) if any(rows.values()) else None
 
 
 def _time(instant: datetime | None) -> str:

@@ -1,40 +1,43 @@
-"""The upper part of the page: what became of all of it, at a glance."""
+"""The upper part of the page: the facts, verdicts, timeline and matrix of a batch.
+
+Decides what summarizes a batch, and what is left out of a small one. It never decides how that
+looks; `template/page.css` does.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from .markup import Html, described, element, joined, slug
-from .operation import FACT_LABELS, anchor
-from .text import duration
-from .timeline import timeline
+from testvibe_async.reports.markup import Html, described, element, joined, slug
+from testvibe_async.reports.operation import FACT_LABELS, anchor
+from testvibe_async.reports.text import duration
+from testvibe_async.reports.timeline import timeline
 
 if TYPE_CHECKING:
     from testvibe_async.outcomes import Verdict
-
-    from .entries import Entry
-    from .report import Report
+    from testvibe_async.reports.entries import Entry
+    from testvibe_async.reports.report import Report
 
 __all__ = ["config_filter", "facts", "matrix", "proportions", "timeline_section", "verdicts"]
 
 _OPEN_ROWS = 12
-"""A matrix of more features is folded."""
+"""Number of features up to which the matrix is unfolded."""
 
 
 def facts(report: Report) -> Html:
-    """Tell how much was done, when and where."""
+    """Return how many tests ran, when and where."""
     began_at = report.started_at and report.started_at.astimezone(UTC)
-    told = {
+    rows = {
         "Ran": report.tests_in_words,
         "Took": duration(report.seconds),
         "Began": f"{began_at:%d %b %Y, %H:%M:%S} UTC" if began_at else None,
     }
-    return described(told | {FACT_LABELS[name]: v for name, v in report.shared_facts.items()})
+    return described(rows | {FACT_LABELS[name]: v for name, v in report.shared_facts.items()})
 
 
 def proportions(report: Report) -> Html:
-    """Draw how many there are of each verdict, as parts of one bar."""
+    """Return a bar whose parts are the shares of the verdicts."""
     parts: list[Html] = []
     left = 0.0
     for verdict, number in report.verdicts.items():
@@ -48,7 +51,7 @@ def proportions(report: Report) -> Html:
 
 
 def verdicts(report: Report) -> Html:
-    """Count each verdict, on a button that the script makes a filter of."""
+    """Return a button with the number of each verdict, which the script makes a filter."""
     return joined(*(_verdict(*pair) for pair in report.verdicts.items()))
 
 
@@ -67,7 +70,7 @@ def _verdict(verdict: Verdict, number: int) -> Html:
 
 
 def timeline_section(report: Report) -> Html:
-    """Frame the timeline; empty where no time is known."""
+    """Return the timeline with its legend; empty where no time is known."""
     picture = timeline(report)
     if picture is None:
         return Html()
@@ -83,8 +86,8 @@ def timeline_section(report: Report) -> Html:
 
 
 def config_filter(report: Report) -> Html:
-    """Offer the configurations to choose from; empty where there is one."""
-    if len(report.configs) < 2:  # noqa: PLR2004 - nothing to choose
+    """Return the choice of configurations; empty where there is only one."""
+    if len(report.configs) < 2:  # noqa: PLR2004 - no choice
         return Html()
     options = [element("option", "All", value="")]
     options += [element("option", config, value=config) for config in report.configs]
@@ -93,7 +96,7 @@ def config_filter(report: Report) -> Html:
 
 
 def matrix(report: Report) -> Html:
-    """Set features against configurations; empty where there is one configuration."""
+    """Return the table of features by configurations; empty for only one configuration."""
     configs = report.configs
     if len(configs) < 2:  # noqa: PLR2004 - a list says the same
         return Html()
@@ -129,8 +132,8 @@ def _matrix_row(feature: str, row: dict[str, list[Entry]]) -> Html:
 def _matrix_link(entry: Entry) -> Html:
     return element(
         "a",
-        entry.word,
+        entry.status,
         href=f"#{anchor(entry)}",
         class_=slug(entry.verdict),
-        aria_label=f"{entry.name}: {entry.word}",
+        aria_label=f"{entry.name}: {entry.status}",
     )

@@ -1,9 +1,9 @@
-"""A batch as one HTML page that needs nothing but itself.
+"""A batch as one self-contained HTML page.
 
 Decides what is on the page and in which order: the outcome, the timeline, then every operation,
-what failed first. How it looks and what its buttons do is in `template/`. Its Content-Security-
-Policy allows that style and that script by their hashes, and nothing else: no network, no code from
-data.
+failures first. Its style and its script are in `template/`. The page never uses the network or runs
+code from data: its Content-Security-Policy allows that style and that script by their hashes, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -17,16 +17,22 @@ from typing import TYPE_CHECKING, Unpack
 from urllib.parse import quote
 
 from testvibe_async._util import __version__
-
-from .markup import joined
-from .operation import operation
-from .overview import config_filter, facts, matrix, proportions, timeline_section, verdicts
-from .report import Report, ReportOptions
+from testvibe_async.reports.markup import joined
+from testvibe_async.reports.operation import operation
+from testvibe_async.reports.overview import (
+    config_filter,
+    facts,
+    matrix,
+    proportions,
+    timeline_section,
+    verdicts,
+)
+from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .entries import Item
+    from testvibe_async.reports.entries import Item
 
 __all__ = ["to_html"]
 
@@ -38,13 +44,13 @@ _ICON_COLOURS = {True: "#2e8b57", False: "#c0392b"}
 
 
 def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
-    """Return a page to look at: filters, a timeline, what failed with its errors, logs and files.
+    """Return an HTML page: filters, a timeline, failures with their errors, logs and files.
 
-    It works from a file, without a network, without JavaScript (but for the filters), and without a
+    It works from a file, without a network, without JavaScript (except the filters), and without a
     mouse.
 
     Args:
-        items: What became of each feature, from `run_features` or `generate_features`.
+        items: The items of a batch, from `run_features` or `generate_features`.
         options: See `ReportOptions`. Links lead to the `artifacts` as they are given: relative
             paths are relative to the page. `write_report` makes them so.
 
@@ -81,7 +87,7 @@ def _template(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Allow the page's own style, script and icon, and nothing else."""
+    """Return the policy that allows the page's own style, script and icon, and nothing else."""
     return (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"

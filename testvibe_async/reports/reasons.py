@@ -1,6 +1,7 @@
-"""Why an item is as it is, in one line.
+"""The reason for an item's verdict, in one line.
 
-Decides which of the service's words tell most; an error of a test is told in full elsewhere.
+Decides which of the service's texts says most. It never shows the error of a test, which reports
+show in full elsewhere.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING
 from testvibe_async.errors import ResponseError, WaitTimeoutError
 from testvibe_async.models import FeatureStatus, Generation, Run
 from testvibe_async.outcomes import Verdict
-
-from .cases import CaseStatus, status_of
-from .text import counted, duration, one_line
+from testvibe_async.reports.cases import CaseStatus, status_of
+from testvibe_async.reports.text import counted, duration, one_line
 
 if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
@@ -24,11 +24,11 @@ __all__ = ["reason_of"]
 
 
 def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> str:
-    """Say why, or how many tests passed.
+    """Return why an item has its verdict, or how many tests passed.
 
     Args:
-        item: What became of a feature.
-        log: The log of a generation, which has better words than its status.
+        item: The item of a batch.
+        log: The log of a generation, which says more than its status; None where there is none.
     """
     match item.verdict, item.outcome:
         case Verdict.SKIPPED, _:
@@ -42,7 +42,7 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
 
 
 def _error_reason(error: VibeError | None) -> str:
-    """Say it shorter than the error itself, which is told in full elsewhere."""
+    """Return a shorter form of the error, which reports show in full elsewhere."""
     if isinstance(error, ResponseError):
         return f"{error.status}: {error.message}"
     if isinstance(error, WaitTimeoutError):
@@ -55,7 +55,7 @@ def _run_reason(run: Run) -> str:
     total, failed, passed = count.total(), count[CaseStatus.FAILED], count[CaseStatus.PASSED]
     tests = counted(total, "test")
     if not total:
-        return "the service tells of no tests"
+        return "the service reports no tests"
     if failed:
         return f"{failed} of {tests} failed"
     if not run.is_success:
@@ -68,7 +68,7 @@ def _generation_reason(generation: Generation, log: GenerationLog | None) -> str
         return "tests generated"
     if generation.status is FeatureStatus.CANCELLED:
         return "it was cancelled"
-    told = [
+    reasons = [
         f"{section.title or section.section}: {section.status_reason}"
         for section in (log.sections if log else ())
         if section.status_reason and section.conclusion != "success"
@@ -77,4 +77,4 @@ def _generation_reason(generation: Generation, log: GenerationLog | None) -> str
         for section in generation.sections
         if section.conclusion not in {None, "success"}
     ]
-    return one_line("; ".join(told)) or "it made no tests; its log says why"
+    return one_line("; ".join(reasons)) or "it made no tests; its log says why"

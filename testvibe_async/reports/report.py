@@ -1,6 +1,7 @@
-"""What a whole report tells: the items of a batch, named and counted, and the time they span.
+"""A whole report: the items of a batch, named and counted, and the time that they span.
 
-Pure. Decides how items are named and in which order readers want them; the formats decide the rest.
+Decides how items are named, in which order they are shown, and the headline. Pure; it never decides
+how a format shows them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from attrs import frozen
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import DEFAULT_CONFIG, Generation, GenerationLog, Run
 from testvibe_async.outcomes import BatchSummary, Verdict
-
-from .cases import CaseStatus
-from .entries import Entry, Item, config_of, describe, feature_of
-from .text import counted, distinct, one_line
+from testvibe_async.reports.cases import CaseStatus
+from testvibe_async.reports.entries import Entry, Item, config_of, describe, feature_of
+from testvibe_async.reports.text import counted, distinct, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,10 +43,10 @@ _PHRASES = {
 
 
 class ReportOptions(TypedDict, total=False):
-    """What a report may tell besides the items. Each may be left out."""
+    """Options of a report. Each may be left out."""
 
     title: str
-    """What the report is about; `TestVibe` where it is left out."""
+    """The title; `TestVibe` where it is left out."""
 
     artifacts: Mapping[int, Sequence[Path]]
     """By run id, the files that `download_artifacts` returned."""
@@ -55,25 +55,30 @@ class ReportOptions(TypedDict, total=False):
     """By request id, what `get_generation_log` returned."""
 
     started_at: datetime | None
-    """When the batch began; the earliest time of an item where it is left out."""
+    """When the batch was started; the earliest time of an item where it is left out."""
 
     finished_at: datetime | None
-    """When the batch was over; the latest time of an item where it is left out."""
+    """When the batch was finished; the latest time of an item where it is left out."""
 
 
 @frozen(kw_only=True)
 class Report:
-    """All that the formats need."""
+    """All that the formats show."""
 
     title: str
+    """The title, clean and never empty."""
+
     entries: tuple[Entry, ...]
-    """In the order asked."""
+    """The entries in the order of the batch."""
 
     summary: BatchSummary
+    """The number of items of each verdict."""
+
     started_at: datetime | None
-    """None where nothing tells of a time; so is `finished_at` then."""
+    """When the batch was started; None, as `finished_at` then is, where no time is known."""
 
     finished_at: datetime | None
+    """When the batch was finished, or its last known time."""
 
     @classmethod
     def of(  # noqa: PLR0913 - the keys of ReportOptions
@@ -86,7 +91,11 @@ class Report:
         started_at: datetime | None = None,
         finished_at: datetime | None = None,
     ) -> Self:
-        """Gather what there is to tell of a batch. The options are those of `ReportOptions`."""
+        """Return the report of a batch. The options are those of `ReportOptions`.
+
+        Raises:
+            ConfigError: A time has no time zone.
+        """
         items = tuple(items)
         _check_times(started_at, finished_at)
         names = distinct(map(_name, items))
@@ -111,19 +120,19 @@ class Report:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, from the beginning to the end; None where that is not known."""
+        """Duration of the batch in seconds; None where it is not known."""
         if self.started_at is None or self.finished_at is None:
             return None
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
     @property
     def by_urgency(self) -> list[Entry]:
-        """The entries with what failed first, else in the order asked."""
+        """The entries with failures first, else in the order of the batch."""
         return sorted(self.entries, key=lambda entry: _URGENCY.index(entry.verdict))
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
-        """How many entries there are of each verdict that occurs, what failed first."""
+        """The number of entries of each verdict that occurs, failures first."""
         found = Counter(entry.verdict for entry in self.entries)
         return {verdict: found[verdict] for verdict in _URGENCY if found[verdict]}
 
@@ -134,24 +143,24 @@ class Report:
 
     @property
     def tests_in_words(self) -> str:
-        """How many tests ended how, without operations that have none; empty for no tests."""
+        """The number of tests of each status, without operations; empty for no tests."""
         cases = [case for entry in self.entries for case in entry.cases if not case.is_operation]
         found = Counter(case.status for case in cases)
-        told = [f"{found[status]:,} {status}" for status in CaseStatus if found[status]]
-        return f"{counted(len(cases), 'test')}: {', '.join(told)}" if told else ""
+        counts = [f"{found[status]:,} {status}" for status in CaseStatus if found[status]]
+        return f"{counted(len(cases), 'test')}: {', '.join(counts)}" if counts else ""
 
     @property
     def shared_facts(self) -> dict[str, str]:
-        """Where all of it took place, as far as the entries that tell of it say the same."""
-        told = {
+        """The facts on the place that are the same in all entries that have them."""
+        values_by_name = {
             name: {entry.facts[name] for entry in self.entries if name in entry.facts}
             for name in ("siteUrl", "project", "server")
         }
-        return {name: values.pop() for name, values in told.items() if len(values) == 1}
+        return {name: values.pop() for name, values in values_by_name.items() if len(values) == 1}
 
     @property
     def headline(self) -> str:
-        """What became of all of it, in a few words."""
+        """The outcome of the batch, in a few words."""
         if not self.entries:
             return "Nothing was asked for"
         total = len(self.entries)
@@ -172,7 +181,7 @@ def _check_times(*instants: datetime | None) -> None:
 
 
 def _name(item: Item) -> str:
-    """Name it by its feature, and by its configuration if that is not the default one."""
+    """Return the feature's name, with the configuration where that is not the default one."""
     config = config_of(item)
     suffix = f" [{config}]" if config and config != DEFAULT_CONFIG else ""
     return f"{feature_of(item)}{suffix}"

@@ -1,56 +1,42 @@
-"""What text from outside looks like in a report: printable, bounded, and on one line where asked.
+"""Texts, counts and durations as reports show them: clean, bounded, and on one line where asked.
 
-Pure. It decides which characters and how many of them are shown, and never how they are escaped:
-that is each format's own business.
+Decides how much of a text is shown, and how numbers and durations are worded. Pure; it never
+escapes markup, which is each format's own business.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from itertools import count
 from typing import TYPE_CHECKING
 
+from testvibe_async._util import clean
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["clean", "clock", "counted", "cut", "distinct", "duration", "one_line", "tail"]
+__all__ = ["clock", "counted", "cut", "distinct", "duration", "one_line", "tail"]
 
 NAME_CHARACTERS = 500
+"""Length of a text on one line."""
+
 ERROR_CHARACTERS = 20_000
+"""Length of an error, or of the end of a log."""
+
 LOG_LINES = 100
-
-_ANSI = re.compile(
-    r"""
-    (?: \x1b\[ | \x9b ) [0-?]* [ -/]* [@-~]           # colours and cursor movements
-    | \x1b\] [^\x07\x1b\n]* (?: \x07 | \x1b\\ )       # links and window titles
-    | \x1b [ -/]* [0-~]                               # all other escapes
-    """,
-    re.VERBOSE,
-)
-
-_UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 forbids (https://www.w3.org/TR/xml/#charsets), lone surrogates and C1 controls."""
-
-
-def clean(text: str) -> str:
-    """Take terminal colours away, end lines as Unix does, and replace what can't be printed."""
-    if text.isprintable():  # most texts are, and there are many
-        return text
-    plain = _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    return _UNPRINTABLE.sub("\ufffd", plain)
+"""Length of the end of a log in lines."""
 
 
 def one_line(text: str, limit: int = NAME_CHARACTERS) -> str:
-    """Return it clean and on one line, of at most `limit` characters."""
+    """Return a text clean and on one line, of at most `limit` characters."""
     line = " ".join(clean(text[: 4 * limit]).split())
     is_whole = len(line) <= limit and len(text) <= 4 * limit
     return line if is_whole else line[: limit - 1] + "…"
 
 
 def cut(text: str, limit: int = ERROR_CHARACTERS) -> str:
-    """Return it clean, without what is beyond `limit` characters in its middle."""
+    """Return a text clean, with its middle left out where it has more than `limit` characters."""
     text = clean(text).strip("\n").rstrip()
     if (excess := len(text) - limit) <= 0:
         return text
@@ -59,38 +45,38 @@ def cut(text: str, limit: int = ERROR_CHARACTERS) -> str:
 
 
 def tail(text: str, lines: int = LOG_LINES, limit: int = ERROR_CHARACTERS) -> str:
-    """Return its last lines, clean, of at most `limit` characters and a note of what is missing."""
+    """Return a text's last lines, clean, of at most `limit` characters, with a note on the rest."""
     every = clean(text).strip("\n").rstrip().split("\n")
     note = f"… {len(every) - lines:,} earlier lines left out …\n" if len(every) > lines else ""
     return note + cut("\n".join(every[-lines:]), limit)
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """Number the later ones of those that are the same: `Login`, `Login (2)`.
+    """Return names without duplicates, the later ones numbered: `Login`, `Login (2)`.
 
-    Some readers of reports keep one test of each name alone
+    Some readers of reports keep only one test of each name
     (https://docs.gitlab.com/ci/testing/unit_test_reports).
     """
-    told: dict[str, None] = {}
+    used: dict[str, None] = {}
     numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(2))
     for wanted in names:
         name = wanted
-        while name in told:
+        while name in used:
             name = f"{wanted} ({next(numbers[wanted])})"
-        told[name] = None
-    return list(told)
+        used[name] = None
+    return list(used)
 
 
 def counted(number: int, what: str) -> str:
-    """Say how many there are: `1 test`, `1,234 tests`."""
+    """Return a number with its noun: `1 test`, `1,234 tests`."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def duration(seconds: float | None) -> str:
-    """Say how long something took: `0.4 s`, `31 s`, `2 min 5 s`, `1 h 4 min`; empty for None."""
+    """Return seconds in words: `0.4 s`, `31 s`, `2 min 5 s`, `1 h 4 min`; empty for None."""
     if seconds is None:
         return ""
-    if seconds < 9.95:  # noqa: PLR2004 - below ten, tenths are of interest
+    if seconds < 9.95:  # noqa: PLR2004 - tenths matter below ten
         return f"{seconds:.1f} s"
     minutes, left = divmod(round(seconds), 60)
     if not minutes:
@@ -100,7 +86,7 @@ def duration(seconds: float | None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Say a point of time as a stopwatch does: `0:00`, `1:30`, `1:00:00`."""
+    """Return a point of time as on a stopwatch: `0:00`, `1:30`, `1:00:00`."""
     minutes, left = divmod(math.floor(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -1,9 +1,9 @@
 """The timeline: every operation as a bar from its dispatch to its end, as inline SVG.
 
-Pure geometry. A few operations get a row each, with a name; of many, each takes the first lane that
-is free, so that the picture is as high as operations were in flight at once. Across, all lengths
-are shares of the width, so that it fits any screen. What it shows, the list of operations says in
-words.
+Decides where each bar is drawn. A few operations have a row each, with a name; many share rows, so
+that the picture is as high as operations were in flight at once. Lengths across are shares of the
+width, so that it fits any screen. It never shows anything that the list of operations does not say
+in words.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from .markup import Html, element, slug
-from .text import clock, duration, one_line
+from testvibe_async.reports.markup import Html, element, slug
+from testvibe_async.reports.text import clock, duration, one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .entries import Entry
-    from .report import Report
+    from testvibe_async.reports.entries import Entry
+    from testvibe_async.reports.report import Report
 
 __all__ = ["timeline"]
 
 MOST_ROWS = 12
-"""Up to so many operations have a row, and a name, each."""
+"""Number of operations up to which each has a row of its own, with a name."""
 
 _ROW_PIXELS = 24.0
-_LANES_PIXELS = 240.0
-"""How high the picture of many operations may become."""
+_SHARED_PIXELS = 240.0
+"""Greatest height of the picture of many operations."""
 
 _AXIS_PIXELS = 24
 _LEAST_PERCENT = 0.3
-"""No bar is narrower, so that each can be seen."""
+"""Least width of a bar, so that each can be seen."""
 
 _TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 _MOST_TICKS = 6
@@ -41,45 +41,47 @@ _MOST_TICKS = 6
 
 @frozen
 class _Bar:
-    """An operation, in percent of the whole time."""
+    """The bar of an operation, in percent of the whole time."""
 
     entry: Entry
     begin: float
+    """Where it was queued."""
     start: float
     """Where it left the queue."""
     end: float
+    """Where it finished, or the picture ends."""
     is_open: bool
     """Whether its end is not known."""
 
 
 def timeline(report: Report) -> Html | None:
-    """Draw all operations whose time is known; None where there is none."""
+    """Return the picture of all operations whose time is known; None where there is none."""
     bars = _bars(report)
     if not bars or not report.seconds:
         return None
-    has_rows = len(bars) <= MOST_ROWS
-    lanes = list(range(len(bars))) if has_rows else _lanes(bars)
-    count = max(lanes) + 1
-    pitch = _ROW_PIXELS if has_rows else min(12.0, _LANES_PIXELS / count)
+    has_own_rows = len(bars) <= MOST_ROWS
+    rows = list(range(len(bars))) if has_own_rows else _shared_rows(bars)
+    count = max(rows) + 1
+    pitch = _ROW_PIXELS if has_own_rows else min(12.0, _SHARED_PIXELS / count)
     height = round(_AXIS_PIXELS + count * pitch)
     return element(
         "svg",
         *_axis(report.seconds, height),
         *(
-            _draw(bar, _AXIS_PIXELS + lane * pitch, pitch, has_label=has_rows)
-            for bar, lane in zip(bars, lanes, strict=True)
+            _draw(bar, _AXIS_PIXELS + row * pitch, pitch, has_label=has_own_rows)
+            for bar, row in zip(bars, rows, strict=True)
         ),
-        class_="timeline rows" if has_rows else "timeline lanes",
+        class_="timeline rows" if has_own_rows else "timeline shared",
         width="100%",
         height=height,
         role="img",
         aria_label=f"Timeline of {len(bars)} operations over {duration(report.seconds)}; "
-        "the list of operations tells the same times",
+        "the list of operations shows the same times",
     )
 
 
 def _bars(report: Report) -> list[_Bar]:
-    """Return the bars in the order of their beginning."""
+    """Return the bars in the order in which they begin."""
     origin, total = report.started_at, report.seconds
     if origin is None or not total:
         return []
@@ -100,15 +102,15 @@ def _bars(report: Report) -> list[_Bar]:
     return sorted(bars, key=lambda bar: (bar.begin, bar.end))
 
 
-def _lanes(bars: list[_Bar]) -> list[int]:
-    """Give each bar the lane that is free for longest, or else a new one."""
+def _shared_rows(bars: list[_Bar]) -> list[int]:
+    """Return a row for each bar: the one that is free for longest, or else a new one."""
     free: list[tuple[float, int]] = []
-    lanes: list[int] = []
+    rows: list[int] = []
     for bar in bars:
-        lane = heappop(free)[1] if free and free[0][0] <= bar.begin else len(free)
-        lanes.append(lane)
-        heappush(free, (max(bar.end, bar.begin + _LEAST_PERCENT), lane))
-    return lanes
+        row = heappop(free)[1] if free and free[0][0] <= bar.begin else len(free)
+        rows.append(row)
+        heappush(free, (max(bar.end, bar.begin + _LEAST_PERCENT), row))
+    return rows
 
 
 def _axis(seconds: float, height: int) -> list[Html]:
@@ -117,7 +119,7 @@ def _axis(seconds: float, height: int) -> list[Html]:
     for number in range(int(seconds / step) + 1):
         x = f"{100 * number * step / seconds:.2f}%"
         parts.append(element("line", x1=x, x2=x, y1=16, y2=height, class_="tick"))
-        if number * step < 0.94 * seconds:  # a label needs room to the right of its line
+        if number * step < 0.94 * seconds:  # A label needs room to the right of its line.
             parts.append(element("text", clock(number * step), x=x, y=11, class_="tick"))
     return parts
 
@@ -145,9 +147,9 @@ def _draw(bar: _Bar, top: float, pitch: float, *, has_label: bool) -> Html:
 
 
 def _label(bar: _Bar, baseline: float) -> Html:
-    """Write the name from where work began; where that is far to the right, up to its end."""
+    """Return the name, right of the start; left of the end where the start is in the right half."""
     name = one_line(bar.entry.name, 60)
-    if bar.start <= 50:  # noqa: PLR2004 - the half
+    if bar.start <= 50:  # noqa: PLR2004 - the middle
         return element("text", name, x=_x(bar.start), dx=6, y=f"{baseline:g}")
     return element("text", name, x=_x(bar.end), dx=-6, y=f"{baseline:g}", class_="before")
 
@@ -155,7 +157,7 @@ def _label(bar: _Bar, baseline: float) -> Html:
 def _tooltip(bar: _Bar) -> str:
     entry = bar.entry
     took = duration(entry.times.seconds)
-    return f"{entry.name}: {entry.word}{f', {took}' if took else ''}"
+    return f"{entry.name}: {entry.status}{f', {took}' if took else ''}"
 
 
 def _x(percent: float) -> str:

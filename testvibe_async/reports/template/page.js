@@ -33,8 +33,8 @@
       shown += isShown;
     });
     const all = operations.length;
-    const told = `${all.toLocaleString("en")} ${all === 1 ? "operation" : "operations"}`;
-    byId("count").textContent = shown === all ? told : `${shown.toLocaleString("en")} of ${told}`;
+    const total = `${all.toLocaleString("en")} ${all === 1 ? "operation" : "operations"}`;
+    byId("count").textContent = shown === all ? total : `${shown.toLocaleString("en")} of ${total}`;
   }
 
   function showAll() {
