@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .clock import VirtualTimeLoop
 from .emulator import Emulator, Fault, Outcome, RecordedRequest, Scenario
-from .faults import FaultProxy, NetworkFault
+from .fault_proxy import FaultProxy
 from .leaks import assert_no_leaks
+from .network_faults import NetworkFault
 
 __all__ = [
     "Emulator",

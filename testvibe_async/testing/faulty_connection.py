@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from .faults import NetworkFault
+    from .network_faults import NetworkFault
 
 __all__ = ["FaultyConnection", "let_peers_read", "read_request"]
 
