@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from .gherkin import GherkinCase, slug
-from .playwright import failure
+from .playwright_errors import failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
