@@ -47,7 +47,7 @@ class Call:
 
     @property
     def feature(self) -> Feature:
-        """The feature that the path names, settled."""
+        """The feature that the path names, with its status as of now."""
         return self._feature_of(self.project, self.route.feature or "")
 
     @property
@@ -85,7 +85,7 @@ class Call:
         feature = project.find(key)
         if feature is None:
             raise not_found(f"This project has no feature {key!r}.")
-        feature.settle(self.now)
+        feature.reconcile(self.now)
         return feature
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .feature import NEVER_GENERATED
 from .gherkin import parse
-from .service import NEVER_GENERATED
 
 if TYPE_CHECKING:
     from pathlib import Path

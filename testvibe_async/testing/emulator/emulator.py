@@ -15,17 +15,17 @@ from .artifact_site import ArtifactSite
 from .catalogue import Entry, read_folder, read_shop
 from .clock import EmulatorClock
 from .faults import DOWNLOAD, Fault, FaultRules, Rule
+from .feature import NEVER_GENERATED
 from .links import Links
 from .origin import Origin
 from .requests import Journal, RecordedRequest
 from .routes import OPERATIONS
 from .run import RUNNING_DIGESTS, Run
 from .scenario import GenerationStatus, RunStatus, Scenario
-from .service import NEVER_GENERATED, Service
+from .service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
     from typing import Self
 
     from .feature import Feature
@@ -152,12 +152,7 @@ class Emulator:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         """Close."""
         await self.aclose()
 
@@ -293,7 +288,7 @@ class Emulator:
     def features(self) -> Mapping[str, Feature]:
         """The features of the project at the start, by name, as they are now."""
         for feature in self._project.features.values():
-            feature.settle(self.now())
+            feature.reconcile(self.now())
         return {feature.name: feature for feature in self._project.features.values()}
 
     @property

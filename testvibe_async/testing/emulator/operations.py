@@ -35,7 +35,7 @@ def list_features(call: Call) -> Answer:
     """List a project's features, without their Gherkin."""
     features = list(call.project.features.values())
     for feature in features:
-        feature.settle(call.now)
+        feature.reconcile(call.now)
     return json_answer([feature.row() for feature in features])
 
 
@@ -118,7 +118,7 @@ def run_feature(call: Call) -> Answer:
 def list_runs(call: Call) -> Answer:
     """List the latest runs of the project, or of one feature; the newest first."""
     project, feature = call.project, call.queried_feature
-    runs = project.runs if feature is None else feature.runs
+    runs = call.service.runs_of(feature or project)
     rows = (run.row(call.now) for run in islice(reversed(runs), call.limit))
     return Answer(200, b"[" + b",".join(rows) + b"]")
 

@@ -1,4 +1,7 @@
-"""One project: its features by id and by name, its runs, its stored files."""
+"""One project: its features by id and by name, and its stored files.
+
+It decides which feature a name or an id means. It knows nothing of runs.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import attrs
 
 if TYPE_CHECKING:
     from .feature import Feature
-    from .run import Run
 
 __all__ = ["Project", "as_number"]
 
@@ -26,8 +28,6 @@ class Project:
     """The site that its features test."""
     features: dict[int, Feature] = attrs.field(factory=dict[int, "Feature"], repr=False)
     """By id; deleted ones are gone."""
-    runs: list[Run] = attrs.field(factory=list["Run"], repr=False)
-    """All that were dispatched, the oldest first."""
     stored: dict[str, str] = attrs.field(factory=dict[str, str], repr=False)
     """The content of the files that were written, by path."""
     _by_name: dict[str, Feature] = attrs.field(factory=dict[str, "Feature"], init=False, repr=False)

@@ -6,29 +6,27 @@ Decides what may happen when, and refuses the rest. It knows documents in plain 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import count
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from .answers import conflict, forbidden
-from .feature import Feature
-from .generation import Generation, begin
+from .feature import NEVER_GENERATED, Feature
 from .gherkin import scenarios_of, slug
 from .in_flight import InFlight
 from .project import Project
 from .run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .clock import EmulatorClock
+    from .generation import Generation
     from .links import Links
     from .scenario import GenerationPlan, GenerationStatus, RunStatus, Scenario
 
-__all__ = ["NEVER_GENERATED", "Service"]
-
-NEVER_GENERATED = "draft"
-"""The status of a feature that was never generated (assumed: the documentation names none)."""
+__all__ = ["Service"]
 
 # Ids of different things never look alike, nor like a position in a list.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
@@ -67,6 +65,7 @@ class Service:
         """Those that were dispatched here, by request id."""
         self.runs_in_flight: InFlight[Run] = InFlight()
         self.generations_in_flight: InFlight[Generation] = InFlight()
+        self._runs_of: defaultdict[Project | Feature, list[Run]] = defaultdict(list)
         self._unfinished = unfinished
         self._feature_ids = count(_FIRST_FEATURE)
         self._run_ids = count(_FIRST_RUN)
@@ -147,10 +146,9 @@ class Service:
         now = self.clock.now()
         feature.generations_dispatched += 1
         plan = self._plan(feature, feature.gherkin, feature.generations_dispatched)
-        generation = begin(
-            plan, feature, gherkin=feature.gherkin, site_url=site_url, created_at=now
+        generation = feature.begin_generation(
+            plan, gherkin=feature.gherkin, site_url=site_url, created_at=now
         )
-        feature.generation = generation
         feature.status = "generating"
         feature.updated_at = now
         self.generations[generation.request_id] = generation
@@ -167,7 +165,7 @@ class Service:
             raise conflict("This feature has no generation in flight.")
         now = self.clock.now()
         self.finish_generation(feature.generation, "cancelled", now)
-        feature.settle(now)
+        feature.reconcile(now)
 
     def latest_generation(self, project: Project, feature: Feature) -> Generation | None:
         """Return a feature's latest generation, also one from before the emulator's start."""
@@ -181,9 +179,10 @@ class Service:
             text = feature.generated_from or feature.gherkin
             plan = self._plan(feature, text, 0)
             start = -plan.duration - _LONG_AGO
-            past = begin(plan, feature, gherkin=text, site_url=project.base_url, created_at=start)
+            past = feature.begin_generation(
+                plan, gherkin=text, site_url=project.base_url, created_at=start
+            )
             past.finish(outcome, past.finished_at)
-            feature.generation = past
         return feature.generation
 
     def finish_generation(
@@ -193,6 +192,10 @@ class Service:
         if now < generation.finished_at:
             generation.finish(status, now)
             self.generations_in_flight.discard(generation)
+
+    def runs_of(self, owner: Project | Feature) -> Sequence[Run]:
+        """Return the runs of a project or of a feature, in the order of their dispatch."""
+        return self._runs_of.get(owner, ())
 
     def dispatch_run(
         self, project: Project, feature: Feature, *, config: str, site_url: str
@@ -205,7 +208,7 @@ class Service:
         if feature.status != "generated" or feature.generated_from is None:
             raise conflict(f"Only generated features can run; this one is {feature.status}.")
         now = self.clock.now()
-        ordinal = len(feature.runs) + 1
+        ordinal = len(self.runs_of(feature)) + 1
         plan = self.scenario.plan_run(feature.name, ordinal)
         run = Run(
             id=next(self._run_ids),
@@ -224,8 +227,8 @@ class Service:
             scenario=self.scenario,
             unfinished=self._unfinished,
         )
-        for runs in (feature.runs, project.runs):
-            runs.append(run)
+        for owner in (project, feature):
+            self._runs_of[owner].append(run)
         self.runs[run.id] = run
         self.runs_in_flight.add(run, now)
         return run
