@@ -8,9 +8,13 @@ from .junit import to_junit
 from .markdown import to_markdown
 from .page import to_html
 from .report import ReportOptions
+from .text import counted, duration, one_line
 
 __all__ = [
     "ReportOptions",
+    "counted",
+    "duration",
+    "one_line",
     "require_known_ending",
     "to_ctrf",
     "to_html",
