@@ -1,4 +1,8 @@
-"""What tests of code that uses TestVibe need: the service, faults, virtual time, no leaks."""
+"""Tools for tests of code that uses TestVibe: an emulator, faults, virtual time, a leak check.
+
+They never import the client side, so that the emulator is a second reading of the service's
+contract.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A network that fails on demand: a TCP proxy, on the loopback, in front of any HTTP server.
 
-It decides which requests a fault strikes. `faulty_connection` carries it out on the socket, so that
-a client meets the real thing: a reset, a silence, half an answer. What a request means is none of
-its business; what goes wrong inside the service is the emulator's.
+It decides which fault applies to a request. `faulty_connection` carries it out on the socket, so
+that a client gets the real thing: a reset, no answer, half an answer. It never interprets a
+request; failures inside the service are the emulator's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BACKLOG = 1024
 
 
 class FaultProxy:
-    """A TCP proxy that passes HTTP/1.1 on unchanged, but for what it was told to do to it.
+    """A TCP proxy that passes HTTP/1.1 on unchanged, except where a rule applies.
 
     ```python
     async with FaultProxy(emulator.url) as proxy:
@@ -35,8 +35,8 @@ class FaultProxy:
         ...  # a client of proxy.url
     ```
 
-    It works on a `VirtualTimeLoop`, and on every other loop that has `add_reader`. It knows neither
-    TLS, nor pipelining, nor `Expect: 100-continue`.
+    It works on a `VirtualTimeLoop`, and on every other loop that has `add_reader`. It supports
+    neither TLS, nor pipelining, nor `Expect: 100-continue`.
     """
 
     def __init__(self, upstream_url: str) -> None:
@@ -69,7 +69,7 @@ class FaultProxy:
     def _listen(self) -> None:
         """Listen, on the same port as before if there was one.
 
-        `asyncio.Server` would leave a connection open that it accepts just as it closes.
+        It is no `asyncio.Server`, which leaves a connection open that it accepts as it closes.
         """
         self._listener = socket.create_server((_HOST, self._port), backlog=_BACKLOG)
         self._listener.settimeout(0)
@@ -77,13 +77,13 @@ class FaultProxy:
         asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(BlockingIOError, ConnectionAbortedError):  # who knocked may have left
+        with suppress(BlockingIOError, ConnectionAbortedError):  # the client may have left
             connection = FaultyConnection(listener.accept()[0])
             self._connections.add(connection)
             connection.start(self._serve, self._connections.discard)
 
     async def aclose(self) -> None:
-        """Stop listening, and reset all connections, also those that hang; twice is fine."""
+        """Stop listening, and reset all connections, also those that hang; may be called twice."""
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
@@ -110,11 +110,11 @@ class FaultProxy:
         """Let requests fail from now on, also those on connections that are kept alive.
 
         Args:
-            fault: What happens to them. Of several rules the one that was made first strikes alone.
-            when: Takes the method and the target (path and query, as sent); only requests for which
-                it is true are struck. None: all.
-            times: How many requests it strikes. None: all.
-            skip: How many fitting requests pass before it strikes.
+            fault: The fault. If several rules match, only the first that was made applies.
+            when: Takes the method and the target (path and query, as sent); the rule matches
+                requests for which it returns True. None: all.
+            times: The number of requests that get the fault. None: all.
+            skip: The number of matching requests that pass before.
 
         Returns:
             The rule, which counts its `hits` and can be removed.
@@ -123,16 +123,16 @@ class FaultProxy:
             ValueError: `when` is given for connections, which have no request yet.
         """
         if when is not None and fault.kind == "reset_on_accept":
-            raise ValueError("reset_on_accept strikes before there is a request: leave out when.")
+            raise ValueError("reset_on_accept applies before there is a request: leave out when.")
         rule = NetworkRule(fault=fault, times=times, skip=skip, when=when)
         self._rules.append(rule)
         return rule
 
     @asynccontextmanager
     async def refusing(self) -> AsyncGenerator[None]:
-        """Be down meanwhile: connections are refused, and those that there were are reset.
+        """Be down in the body: reset all connections, and refuse new ones.
 
-        It is no rule: what the operating system refuses, nobody can count or choose.
+        It is no rule, because the operating system refuses connections without counting them.
         """
         await self.aclose()
         try:
@@ -141,7 +141,7 @@ class FaultProxy:
             self._listen()
 
     async def drop_connections(self) -> None:
-        """Reset all connections, so that what clients keep alive is lost. New ones are welcome."""
+        """Reset all connections, including idle ones; new ones are accepted."""
         connections = list(self._connections)
         for connection in connections:
             connection.reset()
@@ -149,12 +149,12 @@ class FaultProxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         await let_peers_read()
 
-    def _strike(self, request: tuple[str, str] | None) -> NetworkFault | None:
-        return next((rule.fault for rule in self._rules if rule.strikes(request)), None)
+    def _fault_for(self, request: tuple[str, str] | None) -> NetworkFault | None:
+        return next((rule.fault for rule in self._rules if rule.applies_to(request)), None)
 
     async def _serve(self, client: FaultyConnection) -> None:
-        """Pass requests on, but for those that a fault keeps from the server."""
-        if self._strike(None) is not None:
+        """Pass requests on, except those that a fault keeps from the server."""
+        if self._fault_for(None) is not None:
             raise ConnectionResetError
         reader, server = await asyncio.open_connection(*self._upstream)
         answers = asyncio.create_task(client.pass_on(reader), name="FaultProxy answers")
@@ -162,7 +162,7 @@ class FaultProxy:
             while True:
                 request = await read_request(client.reader)
                 method, target = request.decode("latin-1").split(" ", 2)[:2]
-                if client.must_ask(self._strike((method, target))):
+                if client.passes_request(self._fault_for((method, target))):
                     server.write(request)
                     await server.drain()
         finally:

@@ -21,7 +21,7 @@ _NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
 
 @attrs.frozen(kw_only=True)
 class NetworkFault:
-    """One thing that goes wrong on the way. Make it with one of the class methods."""
+    """A failure on the network; make it with one of the class methods."""
 
     kind: Literal[
         "reset_on_accept",
@@ -35,15 +35,15 @@ class NetworkFault:
         "slow",
     ]
     content: bytes = b""
-    """What is sent in place of an answer."""
+    """The bytes that are sent in place of an answer."""
     piece_bytes: int = _PIECE_BYTES
-    """How much of an answer is sent at a time."""
+    """The largest piece of an answer that is sent at a time."""
     pause: float = 0.0
     """Seconds after each piece."""
 
     @classmethod
     def reset_on_accept(cls) -> NetworkFault:
-        """Reset a connection as soon as it is made. It strikes connections, not requests."""
+        """Reset a connection as soon as it is made; it applies to connections, not to requests."""
         return cls(kind="reset_on_accept")
 
     @classmethod
@@ -58,12 +58,12 @@ class NetworkFault:
 
     @classmethod
     def swallow_request(cls) -> NetworkFault:
-        """Read the request and never answer, a black hole: the server never sees it."""
+        """Read the request and never answer: the server never sees it."""
         return cls(kind="swallow_request")
 
     @classmethod
     def swallow_answer(cls) -> NetworkFault:
-        """Let the server act and answer, and never pass the answer on."""
+        """Let the server act and answer, but never pass the answer on."""
         return cls(kind="swallow_answer")
 
     @classmethod
@@ -83,7 +83,14 @@ class NetworkFault:
 
     @classmethod
     def slow(cls, bytes_per_second: float) -> NetworkFault:
-        """Pass the answer on at this pace, above 0, by the event loop's clock."""
+        """Pass the answer on slowly, by the event loop's clock.
+
+        Args:
+            bytes_per_second: The rate, above 0.
+
+        Raises:
+            ValueError: The rate is not a number above 0.
+        """
         if not 0 < bytes_per_second < float("inf"):
             raise ValueError(f"A pace needs to be above 0 bytes a second, got {bytes_per_second}.")
         piece_bytes = max(1, round(bytes_per_second / _PIECES_A_SECOND))
@@ -91,28 +98,32 @@ class NetworkFault:
 
     @classmethod
     def byte_by_byte(cls) -> NetworkFault:
-        """Pass the answer on whole, but each byte in a packet of its own."""
+        """Pass the whole answer on, each byte in a packet of its own."""
         return cls(kind="slow", piece_bytes=1)
 
 
 @attrs.define(eq=False, kw_only=True)
 class NetworkRule:
-    """When a fault strikes; `FaultProxy.fail` makes it, and tells what the fields mean."""
+    """The rule for one fault; `FaultProxy.fail` makes it, and explains the fields."""
 
     fault: NetworkFault
     times: int | None
     skip: int
     when: Callable[[str, str], bool] | None
     hits: int = 0
-    """How many requests, or connections, it has struck."""
+    """Number of requests, or connections, that got the fault."""
     removed: bool = False
 
     def remove(self) -> None:
-        """Let it strike no more; twice is fine. What it holds up already stays so."""
+        """End the rule, which may be done twice; requests that it already holds stay held."""
         self.removed = True
 
-    def strikes(self, request: tuple[str, str] | None) -> bool:
-        """Say whether it strikes a request, or a new connection if None, and count that."""
+    def applies_to(self, request: tuple[str, str] | None) -> bool:
+        """Return True if the fault applies, and count that.
+
+        Args:
+            request: The method and the target of a request. None: a new connection.
+        """
         if self.removed or self.hits == self.times:
             return False
         if (request is None) != (self.fault.kind == "reset_on_accept"):

@@ -1,4 +1,7 @@
-"""One feature: its text, its status, and the tests that were last generated from it."""
+"""One feature: its text, its status, and the text of its generated tests.
+
+It decides its status from its latest generation. It knows nothing of runs.
+"""
 
 from __future__ import annotations
 
@@ -33,18 +36,18 @@ class Feature:
     """As of the last `reconcile`."""
     rationale: str | None
     slug: str
-    """Its name in the paths of generated specs; it stays when the feature is renamed."""
+    """Its name in the paths of generated specs; a new name does not change it."""
     updated_at: float
     generated_from: str | None
-    """The text that its tests were last generated from; None where there are no tests."""
+    """The text of its last generated tests; None if there are no tests."""
     clock: EmulatorClock
     generation: Generation | None = None
-    """The latest one; None where none was dispatched here."""
+    """The latest one; None if none was dispatched here."""
     generations_dispatched: int = 0
 
     @property
     def spec_path(self) -> str:
-        """Where its generated tests are."""
+        """The path of its generated tests."""
         return f"tests/{self.slug}.spec.ts"
 
     def begin_generation(
@@ -53,10 +56,10 @@ class Feature:
         """Make its latest generation, which goes as planned; the status stays as it is.
 
         Args:
-            plan: Its course.
-            gherkin: The text that it generates tests from; one section for each scenario.
-            site_url: The site that it explores.
-            created_at: When it was dispatched, in emulator seconds.
+            plan: The durations of its stages, and its outcome.
+            gherkin: The text to generate tests from; there is a section for each scenario.
+            site_url: The site under test.
+            created_at: The time of the dispatch, in emulator seconds.
         """
         started_at = created_at + plan.warm_up
         sections = tuple(
@@ -78,7 +81,7 @@ class Feature:
         return self.generation
 
     def reconcile(self, now: float) -> None:
-        """Take over the outcome of the latest generation, where it is over."""
+        """Take over the outcome of the latest generation, if it is finished."""
         generation = self.generation
         if self.status != "generating" or generation is None or now < generation.finished_at:
             return
@@ -88,7 +91,7 @@ class Feature:
             self.generated_from = generation.gherkin
 
     def row(self) -> dict[str, object]:
-        """Return the feature as lists show it."""
+        """Return the feature's row in lists."""
         return {
             "id": self.id,
             "name": self.name,

@@ -1,6 +1,7 @@
-"""One generation: warm-up, work section by section, verification, end, by the clock alone.
+"""One generation: warm-up, work on one section after the other, verification, end.
 
-As with a run, nothing happens as time passes: status and log are worked out when somebody asks.
+It computes its status and its log from the clock on request; nothing happens as time passes. It
+never plans its stages: see `feature` and `scenario`.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ class Generation:
     request_id: str
     feature_id: int
     gherkin: str
-    """What it generates tests from: the feature's text at the dispatch."""
+    """The feature's text at the dispatch."""
     site_url: str
     created_at: float
     started_at: float
-    """When its runner starts: the end of the warm-up."""
+    """The start of its runner: the end of the warm-up."""
     finished_at: float
     sections: tuple[Section, ...]
     failing_section: int | None
-    """The index of the section that fails; None where none does."""
+    """The index of the section that fails; None if none does."""
     outcome: GenerationStatus
-    """How it ends, or ended."""
+    """The status at its end."""
     clock: EmulatorClock
 
     @property
     def status(self) -> str:
-        """The status now."""
+        """The current status."""
         return self.status_at(self.clock.now())
 
     def status_at(self, now: float) -> str:
@@ -53,7 +54,7 @@ class Generation:
         return "generating" if now < self.finished_at else self.outcome
 
     def finish(self, status: GenerationStatus, now: float) -> None:
-        """End it at once; what is under way ends with it."""
+        """Finish now, and with it all sections in progress."""
         self.outcome = status
         self.finished_at = now
         if status == "generated":

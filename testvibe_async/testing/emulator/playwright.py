@@ -24,7 +24,7 @@ _EXCERPT = 4000
 
 
 def spec(feature: str, cases: Sequence[GherkinCase]) -> str:
-    """Return the TypeScript that a generation writes for a feature."""
+    """Return the TypeScript of a feature's generated tests."""
     tests = "\n".join(_spec_test(case) for case in cases)
     return (
         "import { expect, test } from '@playwright/test';\n\n"
@@ -33,7 +33,7 @@ def spec(feature: str, cases: Sequence[GherkinCase]) -> str:
 
 
 def runner_log(feature: str, spec_path: str, cases: Sequence[Case]) -> str:
-    """Return the end of what the runner printed in a failed run."""
+    """Return the end of the runner's output in a failed run."""
     places = [_place(spec_path, feature, case.name) for case in cases]
     failing = [(place, case.error) for place, case in zip(places, cases, strict=True) if case.error]
     lines = [f"Running {len(cases)} tests using 1 worker", ""]

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["failure", "quoted"]
 
 
-def failure(dice: Random, title: str, site_url: str) -> str:
+def failure(rng: Random, title: str, site_url: str) -> str:
     """Return a believable error of a failing test.
 
     Args:
-        dice: Decides the kind of the error.
-        title: The test's name; the locators are made of it.
+        rng: The random numbers that decide the kind of the error.
+        title: The test's name; locators are made of it.
         site_url: The site under test.
     """
-    kind: Callable[[str, str], str] = dice.choice(_KINDS)
+    kind: Callable[[str, str], str] = rng.choice(_KINDS)
     return kind(title, site_url)
 
 
 def quoted(text: str) -> str:
-    """Return a text as a TypeScript string."""
+    """Return a text as a TypeScript string literal."""
     return "'" + json.dumps(text, ensure_ascii=False)[1:-1].replace("'", "\\'") + "'"
 
 

@@ -1,6 +1,6 @@
-"""The sections of a generation: one for each scenario of the feature, and what its log says.
+"""The sections of a generation, one for each scenario of the feature, and their logs.
 
-Pure. It plans sections and words their logs; which of them fails is decided elsewhere.
+Pure. It plans sections, and words their logs. It never decides which of them fails.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["Section", "closing_line", "plan_sections"]
 
 @attrs.frozen
 class Section:
-    """One section's course, as planned: the work on one scenario."""
+    """The planned work on one scenario."""
 
     slug: str
     title: str
     tests: int
-    """How many tests come of it."""
+    """The number of its generated tests."""
     starts_at: float
     ends_at: float
     lines: tuple[str, ...]
-    """What its log says as the work goes on, without the closing line."""
+    """The lines of its log, without the closing one."""
 
     def lines_at(self, now: float) -> list[str]:
-        """Return what its log says at an instant within its work."""
+        """Return the lines that are logged up to an instant."""
         if now < self.starts_at:
             return []
         share = (now - self.starts_at) / ((self.ends_at - self.starts_at) or 1)
@@ -49,8 +49,8 @@ def plan_sections(
     Args:
         gherkin: The text; it counts as one scenario where it has none.
         feature: The feature's name.
-        started_at: When the work begins, in emulator seconds.
-        seconds: How long each section takes.
+        started_at: The start of the work, in emulator seconds.
+        seconds: The duration of each section.
     """
     bounds = list(accumulate(seconds, initial=started_at))
     taken: set[str] = set()
@@ -81,7 +81,7 @@ def closing_line(section: Section, conclusion: str) -> str:
 
     Args:
         section: The section.
-        conclusion: How it ended: `success`, `failure` or `cancelled`.
+        conclusion: Its conclusion: `success`, `failure` or `cancelled`.
     """
     if conclusion == "cancelled":
         return "Stopped: the generation was cancelled."
