@@ -65,13 +65,13 @@ class Generation:
     def progress(self, now: float) -> dict[str, object]:
         """Return its part of the status document."""
         seen = min(now, self.finished_at)
-        over = now >= self.finished_at
+        is_finished = now >= self.finished_at
         started = seen >= self.started_at
         return {
             "requestId": self.request_id,
             "runnerStarted": started,
-            "overallStatus": "completed" if over else "in_progress" if started else "queued",
-            "overallConclusion": _CONCLUSIONS[self.outcome] if over else None,
+            "overallStatus": "completed" if is_finished else "in_progress" if started else "queued",
+            "overallConclusion": _CONCLUSIONS[self.outcome] if is_finished else None,
             "updatedUtc": self.clock.stamp(self._last_change(seen)),
             "sections": [self._section(index, now) for index in range(len(self.sections))],
         }

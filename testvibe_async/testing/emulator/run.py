@@ -113,13 +113,14 @@ class Run:
     def diagnosis(self, now: float) -> dict[str, object]:
         """Return the diagnosis, without the links to the artifacts."""
         head = self._head(now)
-        over = now >= self.finished_at
-        cases = self.cases() if over else []
+        is_finished = now >= self.finished_at
+        cases = self.cases() if is_finished else []
+        counts = summary(cases)
         tests = cases_of(self.generated_from, self.feature_name)
         return {
             **{key: head[key] for key in _DIAGNOSIS_HEAD},
-            "verdict": self.verdict if over else None,
-            "summary": {key: summary(cases)[key] for key in _DIAGNOSIS_SUMMARY} if over else None,
+            "verdict": self.verdict if is_finished else None,
+            "summary": {key: counts[key] for key in _DIAGNOSIS_SUMMARY} if is_finished else None,
             "failures": [
                 {**case.document(), "name": f"{self.feature_name} > {case.name}"}
                 for case in cases
@@ -127,7 +128,7 @@ class Run:
             ],
             "gherkin": self.feature.gherkin,
             "specs": [{"path": self.feature.spec_path, "content": spec(self.feature_name, tests)}],
-            "log": self._log(cases) if over and self.verdict == "failed" else None,
+            "log": self._log(cases) if is_finished and self.verdict == "failed" else None,
         }
 
     def cases(self) -> list[Case]:
