@@ -37,12 +37,13 @@ class LoopBoundClient:
             options: The arguments of `Client`.
         """
         self._hooks: Hooks = options.get("hooks") or Hooks()
-        hooks = evolve(self._hooks, on_request=self._requested)
-        self.client = Client(**{**options, "hooks": hooks})
+        hooks = evolve(self._hooks, on_request=self._on_request)
+        arguments: dict[str, Any] = {**options, "hooks": hooks}
+        self.client = Client(**arguments)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._holder: AsyncGenerator[None] | None = None
 
-    def _requested(self, event: RequestFinished) -> None:
+    def _on_request(self, event: RequestFinished) -> None:
         if self._holder is None:
             self._loop = asyncio.get_running_loop()
             self._holder = _hold(self.client)
@@ -55,7 +56,7 @@ class LoopBoundClient:
     def close(self) -> None:
         """Close the client when its fixture ends; with a closed loop, it already is."""
         if self._loop is None:
-            _run_in_new_loop(self.client)
+            _close_in_new_loop(self.client)
         elif self._loop.is_running():
             closing = asyncio.run_coroutine_threadsafe(self.client.aclose(), self._loop)
             closing.result(CLOSE_SECONDS)
@@ -70,7 +71,7 @@ async def _hold(client: Client) -> AsyncGenerator[None]:
         await client.aclose()
 
 
-def _run_in_new_loop(client: Client) -> None:
+def _close_in_new_loop(client: Client) -> None:
     """Close a client that sent nothing, so that no loop holds anything of it."""
     loop = asyncio.new_event_loop()
     try:
