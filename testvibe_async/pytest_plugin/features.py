@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from _pytest.subtests import SubtestContext  # what `pytest.SubtestReport` has to hold
+from _pytest.subtests import SubtestContext  # `pytest.SubtestReport` needs one
 
 from testvibe_async import FeatureNotGeneratedError, VibeError
 from testvibe_async.pytest_plugin.declaration import ROOT
@@ -75,7 +75,7 @@ class FeatureItem(pytest.Item):
 
     def __init__(self, *, choice: Choice, runs: FeatureRuns, **options: Any) -> None:  # noqa: ANN401 - pytest's
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
-        self.request = choice.request
+        self.run_request = choice.request
         self._is_named = choice.is_named
         self._runs = runs
         self._run: Run | None = None
@@ -97,7 +97,7 @@ class FeatureItem(pytest.Item):
     def runtest(self) -> None:
         """Wait for the run, and report its tests."""
         try:
-            finished = self._runs.wait_for(self, self.request)
+            finished = self._runs.wait_for(self, self.run_request)
         except FeatureNotGeneratedError as error:
             if self._is_named:
                 raise

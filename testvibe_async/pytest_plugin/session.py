@@ -112,7 +112,7 @@ class FeatureSession:
 
     def _request_of(self, item: pytest.Item) -> RunRequest | None:
         if isinstance(item, FeatureItem):
-            return item.request
+            return item.run_request
         return marked_request(item, site_url=self._options.site_url)
 
     def pytest_report_header(self) -> str:

@@ -148,9 +148,9 @@ class Suite:
             run = await operation.wait(timeout=self._options.timeout)
         if run.is_success or self._options.artifacts is None:
             return FinishedRun(run)
-        return await self._downloaded(run, self._options.artifacts / _directory(request, run))
+        return await self._download(run, self._options.artifacts / _directory(request, run))
 
-    async def _downloaded(self, run: Run, directory: Path) -> FinishedRun:
+    async def _download(self, run: Run, directory: Path) -> FinishedRun:
         try:
             paths = await self._project.download_artifacts(run.run_id, directory)
         except (TransportError, ResponseError, OSError) as error:
