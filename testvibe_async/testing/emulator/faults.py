@@ -159,7 +159,7 @@ class FaultRules:
     """
 
     def __init__(self) -> None:
-        """Begin without rules."""
+        """Start without rules."""
         self._rules: list[Rule] = []
 
     def add(self, rule: Rule) -> None:
