@@ -1,4 +1,4 @@
-"""What the tests of the plugin share: a service on a thread, and pytest inside pytest."""
+"""Helpers for the tests of the plugin: a service in a thread, and pytest inside pytest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 LOADED = (clients, session)
-"""Loaded here once, or else each pytest inside pytest would load them anew."""
+"""Imported here once, so that not every pytest inside pytest imports them again."""
 
 SPEED = 500.0
 
@@ -47,7 +47,7 @@ FEATURES = ("Login", "Checkout", "Returns")
 
 @pytest.fixture
 def service_options() -> dict[str, Any]:
-    """The emulator's; classes override them."""
+    """Return the emulator's options; test classes override them."""
     return {}
 
 
@@ -55,7 +55,7 @@ def service_options() -> dict[str, Any]:
 def service(
     service_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> Generator[Emulator]:
-    """A service with three features, and the environment that names it."""
+    """Serve three features, and set the environment variables for it."""
     options: dict[str, Any] = {"shop": False, "speed": SPEED, "scenario": SHOP, **service_options}
     with (
         start_blocking_portal() as portal,
@@ -70,7 +70,7 @@ def service(
 
 
 def end_together(service: Emulator, count: int) -> None:
-    """Have all runs end at once, when so many are dispatched; those of Returns fail."""
+    """Finish all runs as soon as `count` are dispatched; those of Returns fail."""
 
     def dispatched(document: Any) -> Any:
         if len(service.runs) == count:
@@ -89,7 +89,7 @@ class Inner:
     pytester: pytest.Pytester
 
     def __call__(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
-        """Run it in this process, without plugins that are not concerned."""
+        """Run it in this process, without unrelated plugins."""
         return self.pytester.runpytest_inprocess(
             *UNRELATED, *arguments, plugins=plugins, no_reraise_ctrlc=True
         )
@@ -103,7 +103,7 @@ class Inner:
         return self.pytester.runpytest_subprocess(*arguments)
 
     def bare(self, *arguments: str) -> pytest.RunResult:
-        """Run it in a process of its own, with no plugin but ours and those that are named."""
+        """Run it in a process of its own, with only this plugin and those that are named."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             return self.pytester.runpytest_subprocess(
@@ -112,13 +112,13 @@ class Inner:
             )
 
     def workers(self, *arguments: str) -> pytest.RunResult:
-        """Run it in processes, two of which are workers."""
+        """Run it with two workers of pytest-xdist."""
         return self.bare("-p", "xdist", "-n2", *arguments)
 
 
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
-    """Pytest inside pytest, in a directory of its own."""
+    """Return a pytest inside pytest, in a directory of its own."""
     for variable in ("CI", "PYTEST_ADDOPTS", "TESTVIBE_SERVER", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(variable, raising=False)
     return Inner(pytester)

@@ -1,4 +1,4 @@
-"""Which features become items: patterns, names, node ids, pytest's own selections, and marks."""
+"""The selection of features: patterns, names, node ids, pytest's own options, and marks."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ pytest_plugins = ["pytester"]
     ],
 )
 def test_a_pattern_means_names(pattern: str, name: str, expected: bool) -> None:  # noqa: FBT001
-    """A star is any text and a question mark any character; all else is itself, in any case."""
+    """A star matches any text, a question mark any character, all else itself in any case."""
     assert matches(pattern, name) is expected
 
 
 def test_a_pattern_without_wildcards_is_a_name() -> None:
-    """Only stars and question marks make a pattern of a name."""
+    """Only a star or a question mark makes a name a pattern."""
     assert is_exact("Login [beta]")
     assert not is_exact("Log*")
     assert not is_exact("Log??")
@@ -48,7 +48,7 @@ def collected(result: pytest.RunResult) -> list[str]:
 
 
 def test_nothing_is_dispatched_to_collect(inner: Inner, service: Emulator) -> None:
-    """--collect-only lists the items that there would be, in the service's order."""
+    """--collect-only lists the items in the service's order."""
     result = inner.features("--collect-only", "-q")
 
     assert collected(result) == ["testvibe::Login", "testvibe::Checkout", "testvibe::Returns"]
@@ -72,15 +72,15 @@ def test_nothing_is_dispatched_to_collect(inner: Inner, service: Emulator) -> No
 def test_some_can_be_chosen(
     inner: Inner, service: Emulator, arguments: list[str], expected: list[str]
 ) -> None:
-    """By patterns, by pytest's own expressions, and by node ids; the others are never run."""
+    """Patterns, pytest's own expressions and node ids select features; no others run."""
     result = inner.features("-v", "-p", "no:cacheprovider", *arguments)
 
     assert {line.split()[0] for line in collected(result)} == {f"testvibe::{e}" for e in expected}
     assert service.count("run_feature") == len(expected)
 
 
-def test_a_marker_tells_features_from_other_tests(inner: Inner, service: Emulator) -> None:
-    """-m testvibe chooses the features, and "not testvibe" all else."""
+def test_a_marker_selects_features_or_other_tests(inner: Inner, service: Emulator) -> None:
+    """-m testvibe selects the features, and "not testvibe" all other tests."""
     inner.pytester.makepyfile("def test_plain(): pass")
 
     only = inner.features("-m", "testvibe")
@@ -92,7 +92,7 @@ def test_a_marker_tells_features_from_other_tests(inner: Inner, service: Emulato
 
 
 def test_a_node_id_asks_for_features_by_itself(inner: Inner, service: Emulator) -> None:
-    """The id of a feature needs no --testvibe, and leaves all other tests out."""
+    """The node id of a feature needs no --testvibe, and selects no other test."""
     inner.pytester.makepyfile("def test_plain(): assert False")
 
     result = inner("testvibe::Login", "--testvibe-poll-interval=0.02")
@@ -102,7 +102,7 @@ def test_a_node_id_asks_for_features_by_itself(inner: Inner, service: Emulator) 
 
 
 def test_names_with_brackets_are_names(inner: Inner, service: Emulator) -> None:
-    """An id is the same in every session, whatever a name holds, so that --lf finds it again."""
+    """A node id is the same in every session, for any name, so that --lf finds it again."""
     service.add_feature("Login v1.2 [beta]")
     service.fail("run_feature", Fault.status(404), times=1, when=lambda r: "beta" in str(r.feature))
     mobile = ("-v", "--testvibe-config=Mobile", "--testvibe-select=Login*")
@@ -116,7 +116,7 @@ def test_names_with_brackets_are_names(inner: Inner, service: Emulator) -> None:
 
 
 def test_a_name_of_digits_is_a_name(inner: Inner, service: Emulator) -> None:
-    """The service would take it for another feature's id, so it gets the feature's own."""
+    """The feature is run by its id, because the service would read the name as another id."""
     other = service.features["Login"]
     service.add_feature(str(other.id))
 
@@ -131,11 +131,11 @@ class TestWithoutLists:
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """One without."""
+        """Return options without lists."""
         return {"lists": False}
 
     def test_features_are_run_by_their_names(self, inner: Inner, service: Emulator) -> None:
-        """Where all are named the list is not asked for."""
+        """If all features are named, the list is not requested."""
         result = inner.features("--testvibe-select=Login", "--testvibe-select=Checkout")
 
         result.assert_outcomes(passed=2)
@@ -144,7 +144,7 @@ class TestWithoutLists:
     def test_names_alone_are_collected_without_the_service(
         self, inner: Inner, service: Emulator
     ) -> None:
-        """To collect what is named in full nothing is asked at all."""
+        """Collecting features by full name sends no request."""
         result = inner.features("--testvibe-select=Login", "--collect-only", "-q")
 
         assert collected(result) == ["testvibe::Login"]
@@ -154,7 +154,7 @@ class TestWithoutLists:
     def test_all_else_says_what_to_do(
         self, inner: Inner, service: Emulator, arguments: list[str]
     ) -> None:
-        """Patterns and "all" need it: the collection fails, and tells to name the features."""
+        """Patterns and "all" need the list: the collection fails, and says to name the features."""
         result = inner.features(*arguments)
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -172,7 +172,7 @@ class TestWithoutLists:
 def test_a_choice_of_nothing_fails(
     inner: Inner, service: Emulator, arguments: list[str], message: str
 ) -> None:
-    """What means no feature at all is a mistake, and told in a sentence."""
+    """A pattern or a node id that matches no feature is an error in one sentence."""
     result = inner.features(*arguments)
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -181,7 +181,7 @@ def test_a_choice_of_nothing_fails(
 
 
 def test_a_service_that_refuses_fails_the_collection(inner: Inner, service: Emulator) -> None:
-    """Without a list nothing is run, and the error is the service's, without a traceback."""
+    """If the list is refused, nothing runs, and the error is shown without a traceback."""
     service.fail("list_features", Fault.status(401))
 
     result = inner.features()
@@ -192,7 +192,7 @@ def test_a_service_that_refuses_fails_the_collection(inner: Inner, service: Emul
 
 
 def test_nothing_is_dispatched_after_failed_collections(inner: Inner, service: Emulator) -> None:
-    """Where pytest does not run its tests, for some can't be collected, no features are run."""
+    """If pytest runs no tests because of collection errors, no feature is dispatched."""
     inner.pytester.makepyfile("import nothing_of_that_name")
 
     result = inner.features()
@@ -205,7 +205,7 @@ class TestMarks:
     """Lines in the configuration file that skip features, or expect them to fail."""
 
     def test_some_are_not_run(self, inner: Inner, service: Emulator) -> None:
-        """A feature that is to be skipped is not dispatched, and the reason is told."""
+        """A skipped feature is not dispatched, and the reason is reported."""
         inner.pytester.makeini(
             """
             [pytest]
@@ -225,7 +225,7 @@ class TestMarks:
         assert [run.config for run in service.runs.values()] == ["Desktop"]
 
     def test_some_are_expected_to_fail(self, inner: Inner, service: Emulator) -> None:
-        """They are run, and neither their failure nor that of their tests fails the session."""
+        """They run, and neither their failure nor that of their tests fails the session."""
         inner.pytester.makeini("[pytest]\ntestvibe_xfail = Returns: the bank is closed")
 
         result = inner.features("-rx", "-v")
@@ -235,8 +235,10 @@ class TestMarks:
         result.stdout.fnmatch_lines(["XFAIL testvibe::Returns - the bank is closed*"])
         assert len(service.runs) == 3
 
-    def test_an_expected_failure_that_passes_is_told(self, inner: Inner, service: Emulator) -> None:
-        """With strict_xfail it fails, as with any other test; its tests stay what they are."""
+    def test_an_expected_failure_that_passes_is_reported(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """With strict_xfail it fails, as any other test does; its subtests keep their results."""
         inner.pytester.makeini(
             "[pytest]\nstrict_xfail = true\ntestvibe_xfail = Login: it was broken"
         )
@@ -247,7 +249,7 @@ class TestMarks:
         assert len(service.runs) == 1
 
     def test_expectations_can_be_ignored(self, inner: Inner, service: Emulator) -> None:
-        """--runxfail makes them failures."""
+        """--runxfail reports them as failures."""
         inner.pytester.makeini("[pytest]\ntestvibe_xfail = Returns: the bank is closed")
 
         result = inner.features("--runxfail", "--testvibe-select=Returns")
@@ -257,7 +259,7 @@ class TestMarks:
 
     @pytest.mark.parametrize("option", ["testvibe_skip", "testvibe_xfail"])
     def test_a_reason_is_needed(self, inner: Inner, service: Emulator, option: str) -> None:
-        """A line without one is a mistake, and told in a sentence."""
+        """A line without a reason is an error in one sentence."""
         inner.pytester.makeini(f"[pytest]\n{option} = Login")
 
         result = inner.features()

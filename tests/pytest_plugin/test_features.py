@@ -1,4 +1,4 @@
-"""Features as tests: what an item is called, how it ends, and what its report says."""
+"""Features as tests: names, results and reports of items."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_DIRECTORY = "Re: ../turns/??"
 
 
 def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
-    """Every feature that has tests is run once, and the item ends as its run did."""
+    """Every feature that has tests is run once, and the item has the run's result."""
     result = inner.features("-v")
 
     result.assert_outcomes(passed=2, failed=2)
@@ -39,8 +39,8 @@ def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
     assert service.count("list_features") == 1
 
 
-def test_a_failure_tells_of_the_run(inner: Inner, service: Emulator) -> None:
-    """The report has the run, each failing test with its error, and the log's end; no traceback."""
+def test_a_failure_describes_the_run(inner: Inner, service: Emulator) -> None:
+    """The report has the run, each failing test with its error, and the log's end, no traceback."""
     result = inner.features("--testvibe-select=Returns")
 
     (run_id,) = service.runs
@@ -63,7 +63,7 @@ def test_a_failure_tells_of_the_run(inner: Inner, service: Emulator) -> None:
 
 
 def test_reports_are_not_captured(inner: Inner, service: Emulator) -> None:
-    """What the terminal says of a run's tests is not taken for output of the test."""
+    """The terminal's lines about a run's tests are not captured as output of the test."""
     result = inner.bare("--testvibe", "-v")
 
     result.assert_outcomes(passed=2, failed=2)
@@ -115,7 +115,7 @@ def test_a_test_may_end_in_the_runners_own_words(
 
 
 def test_a_run_may_fail_without_a_test_that_did(inner: Inner, service: Emulator) -> None:
-    """A run that could not be executed fails its item by what the service calls it."""
+    """A run that could not be executed fails its item with the service's status."""
 
     def abort(run: Any) -> Any:
         over: dict[str, Any] = {"status": "aborted", "tests": [], "log": None, "siteUrl": None}
@@ -131,7 +131,7 @@ def test_a_run_may_fail_without_a_test_that_did(inner: Inner, service: Emulator)
 
 
 def test_each_configuration_is_an_item_of_its_own(inner: Inner, service: Emulator) -> None:
-    """With configurations, each feature runs with each, and its id says with which."""
+    """Each feature runs with each configuration, which is part of the item's node id."""
     result = inner.features(
         "-v", "--testvibe-config=Mobile", "--testvibe-config=Desktop", "--testvibe-select=Login"
     )
@@ -143,7 +143,7 @@ def test_each_configuration_is_an_item_of_its_own(inner: Inner, service: Emulato
 
 
 def test_the_site_can_be_chosen(inner: Inner, service: Emulator) -> None:
-    """The runs go against the given site."""
+    """The runs test the given site."""
     inner.features("--testvibe-site-url=https://next.example", "--testvibe-select=Login")
 
     (run,) = service.runs.values()
@@ -151,7 +151,7 @@ def test_the_site_can_be_chosen(inner: Inner, service: Emulator) -> None:
 
 
 def test_another_project_can_be_chosen(inner: Inner, service: Emulator) -> None:
-    """The option goes before the environment."""
+    """The option takes precedence over the environment."""
     project = service.add_project("Blog")
     service.add_feature("Comments", project=project)
 
@@ -165,7 +165,7 @@ class TestWithoutTests:
     """A feature whose tests were never generated."""
 
     def test_it_is_skipped(self, inner: Inner, service: Emulator) -> None:
-        """Where it was not asked for by name it is skipped, with the service's reason."""
+        """If it was not selected by name, it is skipped with the service's reason."""
         service.add_feature("Gift cards", status="draft")
 
         result = inner.features("-rs", "--testvibe-select=Gift*")
@@ -174,7 +174,7 @@ class TestWithoutTests:
         result.stdout.fnmatch_lines(["SKIPPED [[]1[]] testvibe:1: 'Gift cards' can't run: *"])
 
     def test_it_fails_where_it_was_named(self, inner: Inner, service: Emulator) -> None:
-        """Who asks for it by name learns that it can't run."""
+        """If it was selected by name, it fails with the service's error."""
         service.add_feature("Gift cards", status="draft")
 
         result = inner.features("--testvibe-select=Gift cards")
@@ -183,7 +183,7 @@ class TestWithoutTests:
         result.stdout.fnmatch_lines(["FAILED testvibe::Gift cards - 409 *"])
 
     def test_it_is_generated_on_demand(self, inner: Inner, service: Emulator) -> None:
-        """With --testvibe-generate it is generated first, then run."""
+        """With --testvibe-generate it is generated, then run."""
         service.add_feature("Gift cards", status="draft")
 
         result = inner.features("--testvibe-select=Gift cards", "--testvibe-generate")
@@ -192,7 +192,7 @@ class TestWithoutTests:
         assert len(service.generations) == 1
 
     def test_a_suggestion_is_no_feature_yet(self, inner: Inner, service: Emulator) -> None:
-        """What the service merely suggests is not collected."""
+        """A suggestion of the service is not collected."""
         service.add_feature("Reminders", kind="suggestion", status="draft")
 
         result = inner.features("--collect-only", "-q")
@@ -202,18 +202,18 @@ class TestWithoutTests:
 
 
 class TestArtifacts:
-    """The files that a failed run left."""
+    """The artifacts of a failed run."""
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """One where a feature fails whose name is no directory's."""
+        """Return options with a failing feature whose name is no directory name."""
         outcomes = {**SHOP.outcomes, NO_DIRECTORY: Outcome(run_status="failed")}
         return {"scenario": evolve(SHOP, outcomes=outcomes)}
 
     def test_those_of_failures_are_downloaded(
         self, inner: Inner, service: Emulator, tmp_path: Path
     ) -> None:
-        """They are put into a directory for each run, and the report says where."""
+        """They are stored in a directory for each run, which the report names."""
         result = inner.features(f"--testvibe-artifacts={tmp_path / 'found'}")
 
         (failed,) = (run.id for run in service.runs.values() if run.status == "failed")
@@ -222,7 +222,7 @@ class TestArtifacts:
         result.stdout.fnmatch_lines(["Its artifacts:", f"  *Returns run {failed}*.zip"])
 
     def test_their_directory_has_a_plain_name(self, inner: Inner, service: Emulator) -> None:
-        """Whatever the name of a feature holds, they stay in one directory below the given one."""
+        """For any name of a feature, they stay in one directory below the given one."""
         service.add_feature(NO_DIRECTORY)
 
         inner.features("--testvibe-artifacts=found", "--testvibe-select=Re:*", "-q")
@@ -234,7 +234,7 @@ class TestArtifacts:
     def test_a_lost_artifact_does_not_hide_the_failure(
         self, inner: Inner, service: Emulator
     ) -> None:
-        """Where they can't be had the report says why, besides all else."""
+        """If they can't be downloaded, the report also says why."""
         service.fail("get_run_artifacts", Fault.status(404))
 
         result = inner.features("--testvibe-artifacts=found", "--testvibe-select=Returns")
@@ -245,15 +245,15 @@ class TestArtifacts:
 
 
 class TestUnobserved:
-    """What is neither a pass nor a failure of the feature."""
+    """Items without an outcome of the feature."""
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """One whose runs take an hour."""
+        """Return options with runs that take an hour."""
         return {"scenario": ENDLESS}
 
     def test_a_time_out_leaves_the_run_going(self, inner: Inner, service: Emulator) -> None:
-        """The item fails, says that the run goes on, and the summary how to pick it up."""
+        """The item fails and says that the run goes on; the summary says how to attach to it."""
         result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.05")
 
         (run_id,) = service.runs
@@ -269,15 +269,15 @@ class TestUnobserved:
         assert len(service.active_runs()) == 1
 
     def test_what_does_not_exist_fails(self, inner: Inner, service: Emulator) -> None:
-        """A name that the service does not know fails its item with the service's answer."""
+        """An unknown name fails its item with the service's answer."""
         result = inner.features("--testvibe-select=Chekout")
 
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["FAILED testvibe::Chekout - 404 *"])
         assert not service.runs
 
-    def test_a_cause_is_told(self, inner: Inner, service: Emulator) -> None:
-        """An error that has a cause is told with it."""
+    def test_a_cause_is_reported(self, inner: Inner, service: Emulator) -> None:
+        """The cause of an error is reported with it."""
         service.fail("generate_feature", Fault.status(403))
         service.add_feature("Gift cards", status="draft")
         service.fail("run_feature", Fault.lost())
@@ -289,7 +289,7 @@ class TestUnobserved:
 
 
 def test_a_terminal_obeys_nothing_from_the_service(inner: Inner, service: Emulator) -> None:
-    """Colours and other escapes are taken away, wherever they come from."""
+    """Colours and other escapes are removed from all text of the service."""
     red = "\x1b[31mred\x1b[0m \x1b]0;title\x07"
     service.add_feature(f"A {red}")
 
@@ -306,7 +306,7 @@ def test_a_terminal_obeys_nothing_from_the_service(inner: Inner, service: Emulat
 
 
 def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner, service: Emulator) -> None:
-    """Where another plugin breaks, its traceback is there, as in any other test."""
+    """The error of another plugin has its traceback, as in any other test."""
 
     class Broken:
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -321,7 +321,7 @@ def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner, service: Emul
 
 
 def test_the_time_is_that_of_the_run(inner: Inner, service: Emulator) -> None:
-    """An item's duration is how long its run took at the service."""
+    """An item's duration is that of its run at the service."""
     assert service.runs == {}
     result = inner.features("--durations=3", "--testvibe-select=Login")
 

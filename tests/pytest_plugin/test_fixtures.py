@@ -1,4 +1,4 @@
-"""The fixtures for tests of code that uses the service, beside each plugin for such tests."""
+"""The fixtures for tests of code that uses the service, with each plugin for such tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytest_plugins = ["pytester"]
 
 
 def test_a_plain_test_has_a_service(inner: Inner) -> None:
-    """Each test has an emulator of its own, also where no event loop of the test runs."""
+    """Each test has an emulator of its own, also without a running event loop."""
     inner.pytester.makepyfile(
         """
         import asyncio
@@ -38,7 +38,7 @@ def test_a_plain_test_has_a_service(inner: Inner) -> None:
 
 
 def test_the_emulators_options_can_be_chosen(inner: Inner) -> None:
-    """Who overrides testvibe_emulator_options chooses the arguments of the Emulator."""
+    """An overridden testvibe_emulator_options gives the arguments of the Emulator."""
     inner.pytester.makepyfile(
         """
         import pytest
@@ -66,7 +66,7 @@ def test_the_emulators_options_can_be_chosen(inner: Inner) -> None:
 
 
 def test_a_session_has_one_emulator(inner: Inner) -> None:
-    """It is the same for all tests, and keeps what they did."""
+    """All tests share it, and it keeps its state."""
     inner.pytester.makepyfile(
         """
         import pytest
@@ -138,7 +138,7 @@ ASYNC_TESTS = """
 def test_a_client_is_closed_with_its_loop(
     inner: Inner, arguments: str, header: str, mark: str
 ) -> None:
-    """Whatever runs the tests, and whatever they leave behind, nothing warns of an open client."""
+    """With any plugin, and with unfinished work, no test causes a warning about an open client."""
     if "loop_scope" in header:
         header, mark = "", header.partition(" = ")[2].replace("pytest", "@pytest", 1)
     inner.pytester.makepyfile(ASYNC_TESTS.format(header=header, mark=mark))
@@ -150,7 +150,7 @@ def test_a_client_is_closed_with_its_loop(
 
 @pytest.mark.parametrize("decorator", ["@pytest_asyncio.fixture", "@pytest.fixture"])
 def test_a_fixture_may_use_the_client_to_the_end(inner: Inner, decorator: str) -> None:
-    """An asynchronous fixture that is built on the client can still use it at its own end."""
+    """An asynchronous fixture can still use the client in its teardown."""
     mark = "asyncio" if "asyncio" in decorator else "anyio"
     inner.pytester.makepyfile(
         f"""
@@ -176,7 +176,7 @@ def test_a_fixture_may_use_the_client_to_the_end(inner: Inner, decorator: str) -
 
 
 def test_the_clients_options_can_be_chosen(inner: Inner) -> None:
-    """Hooks among them are called as ever."""
+    """Hooks in the overridden options are called."""
     inner.pytester.makepyfile(
         """
         import pytest
@@ -197,7 +197,7 @@ def test_the_clients_options_can_be_chosen(inner: Inner) -> None:
 
 
 def test_a_configured_service_is_used(inner: Inner, service: Emulator) -> None:
-    """With TESTVIBE_SERVER clients are of that service, unless a test asks for the emulator too."""
+    """Clients use the service of TESTVIBE_SERVER, unless a test also asks for the emulator."""
     inner.pytester.makepyfile(
         f"""
         async def test_configured(testvibe_client):
@@ -215,7 +215,7 @@ def test_a_configured_service_is_used(inner: Inner, service: Emulator) -> None:
 
 @pytest.mark.parametrize(("scope", "clients"), [("session", 1), ("function", 3)])
 def test_a_loop_has_one_shared_client(inner: Inner, scope: str, clients: int) -> None:
-    """The shared client is one for each event loop, whatever the scope of the loop."""
+    """There is one shared client for each event loop, with any scope of the loop."""
     inner.pytester.makepyfile(
         f"""
         import pytest
@@ -243,7 +243,7 @@ def test_a_loop_has_one_shared_client(inner: Inner, scope: str, clients: int) ->
 
 
 def test_a_client_may_be_used_in_another_thread(inner: Inner) -> None:
-    """One whose loop still runs in a thread at the test's end is closed there."""
+    """A client whose loop still runs in a thread at the test's end is closed there."""
     inner.pytester.makepyfile(
         """
         import pytest
@@ -263,7 +263,7 @@ def test_a_client_may_be_used_in_another_thread(inner: Inner) -> None:
 
 @pytest.mark.parametrize("fixture", ["testvibe_emulator", "testvibe_client"])
 def test_virtual_time_is_refused(inner: Inner, fixture: str) -> None:
-    """On a loop whose timers never wait no answer of another thread would come in time."""
+    """On virtual time a fixture fails: timers would fire before an answer of another thread."""
     inner.pytester.makeconftest(
         """
         from testvibe_async.testing import VirtualTimeLoop

@@ -18,7 +18,7 @@ FAST = "--testvibe-poll-interval=0.02"
 
 
 def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
-    """The run is over, passed or failed, and the test says what that means."""
+    """The fixture returns the finished run, passed or failed."""
     inner.pytester.makepyfile(
         """
         import pytest
@@ -50,7 +50,7 @@ def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
     [("auto", ""), ("strict", "@pytest.mark.asyncio"), ("strict", "@pytest.mark.anyio")],
 )
 def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator, mode: str, mark: str) -> None:
-    """The fixture works beside pytest-asyncio in both modes, and beside anyio."""
+    """The fixture works with pytest-asyncio in both modes, and with anyio."""
     inner.pytester.makepyfile(
         f"""
         import asyncio, pytest
@@ -73,7 +73,7 @@ def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator, mode: str, 
 
 
 def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) -> None:
-    """With --testvibe too, a test and a feature that want the same run have one between them."""
+    """A test and a feature that ask for the same run share it."""
     inner.pytester.makepyfile(
         """
         import pytest
@@ -90,7 +90,7 @@ def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) ->
 
 
 def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> None:
-    """Tests that are skipped, not selected, or only collected, cost no run."""
+    """Tests that are skipped, not selected, or only collected, dispatch no run."""
     inner.pytester.makepyfile(
         """
         import pytest
@@ -134,8 +134,10 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
         ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
     ],
 )
-def test_a_wrong_marker_is_told(inner: Inner, service: Emulator, marker: str, message: str) -> None:
-    """A test that is marked wrongly, or not, fails with a sentence; the others run."""
+def test_a_wrong_marker_is_reported(
+    inner: Inner, service: Emulator, marker: str, message: str
+) -> None:
+    """A test with a wrong marker, or none, fails with one sentence; the others run."""
     inner.pytester.makepyfile(
         f"""
         import pytest
@@ -155,7 +157,7 @@ def test_a_wrong_marker_is_told(inner: Inner, service: Emulator, marker: str, me
 
 
 def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator) -> None:
-    """The test itself is not run; the error is the service's, without a traceback of ours."""
+    """The test is not run; the service's error is shown without a traceback."""
     service.fail("run_feature", Fault.status(409))
     inner.pytester.makepyfile(
         """
@@ -173,7 +175,7 @@ def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator)
 
 
 def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:
-    """Whoever asks a second time for the same test wants to see whether it fails again."""
+    """A test that asks again for its run gets a new one."""
     inner.pytester.makeconftest(
         """
         import pytest
@@ -200,7 +202,7 @@ def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator
 
 
 def test_settings_are_needed(inner: Inner) -> None:
-    """Without a server the session ends before the first test, in one sentence."""
+    """Without a server the session ends before the first test, with one sentence."""
     inner.pytester.makepyfile(
         """
         import pytest

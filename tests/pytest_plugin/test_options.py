@@ -1,4 +1,4 @@
-"""The options: where they come from, and what is said of wrong ones."""
+"""The options: their sources, and the errors about wrong ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytest_plugins = ["pytester"]
 
 
 def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> None:
-    """What the command line takes, pytest's file takes too, also the strict one."""
+    """pytest's file takes all options of the command line, also in strict mode."""
     service.add_feature("Gift cards", status="draft")
     inner.pytester.makepyprojecttoml(
         f"""
@@ -46,7 +46,7 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
 
 
 def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) -> None:
-    """It replaces lists, and undoes switches."""
+    """The command line replaces lists, and undoes switches."""
     inner.pytester.makeini(
         "[pytest]\ntestvibe = true\ntestvibe_generate = true\ntestvibe_select = Login"
     )
@@ -70,10 +70,10 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
         ("--testvibe-timeout=soon", "*invalid float value: 'soon'"),
     ],
 )
-def test_a_wrong_value_is_told(
+def test_a_wrong_value_is_reported(
     inner: Inner, service: Emulator, argument: str, message: str
 ) -> None:
-    """It is a sentence, and nothing is sent."""
+    """A wrong value is an error in one sentence, and nothing is sent."""
     result = inner("--testvibe", argument)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -89,10 +89,10 @@ def test_a_wrong_value_is_told(
         ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *"),
     ],
 )
-def test_wrong_settings_are_told(
+def test_wrong_settings_are_reported(
     inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str]
 ) -> None:
-    """What the client needs is checked before tests are collected, and told in a sentence."""
+    """Wrong settings are an error in one sentence before tests are collected."""
     variable, value, message = case
     monkeypatch.setenv(variable, value)
 
@@ -103,8 +103,8 @@ def test_wrong_settings_are_told(
     assert service.requests == []
 
 
-def test_help_and_markers_tell_of_all(inner: Inner) -> None:
-    """The options, those of the file and the marker are described where pytest describes them."""
+def test_help_and_markers_describe_all(inner: Inner) -> None:
+    """--help and --markers describe all options, those of the file, and the marker."""
     options = inner("--help", "--testvibe")
     markers = inner("--markers")
 

@@ -1,4 +1,4 @@
-"""A session with features: dispatched together, reported as they end, ended as pytest ends."""
+"""A session with features: dispatched together, reported as they finish, stopped like tests."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def order(result: pytest.RunResult) -> list[str]:
 
 
 class Completions:
-    """A plugin for the inner pytest, which ends one run after the other.
+    """A plugin for the inner pytest that finishes one run after the other.
 
-    The first once so many are dispatched, each other once the one before it is reported.
+    It finishes the first when all are dispatched, and each other when the one before is reported.
     """
 
     status: Literal["passed", "failed"] = "passed"
@@ -58,7 +58,7 @@ class Completions:
 
 
 class CtrlC:
-    """A plugin for the inner pytest: somebody presses Ctrl-C some time after a test."""
+    """A plugin for the inner pytest that sends Ctrl-C some time after a test."""
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
@@ -70,25 +70,25 @@ class CtrlC:
 
 
 class TestOrder:
-    """Features whose runs end in another order than they were dispatched in."""
+    """Features whose runs finish in another order than that of their dispatch."""
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """One whose runs take an hour, unless they are ended."""
+        """Return options with runs that take an hour, unless they are finished early."""
         return {"scenario": ENDLESS}
 
     def test_each_is_reported_when_it_is_over(self, inner: Inner, service: Emulator) -> None:
-        """All are dispatched before the first is waited for; then the first to end is next."""
-        ends = Completions(service, "Checkout", "Returns", "Login")
+        """All are dispatched before the first wait; then the first to finish is next."""
+        completions = Completions(service, "Checkout", "Returns", "Login")
 
-        result = inner.features("-v", plugins=(ends,))
+        result = inner.features("-v", plugins=(completions,))
 
         result.assert_outcomes(passed=3)
         assert order(result) == ["Checkout", "Returns", "Login"]
         assert service.max_active_runs == 3
 
     def test_other_tests_run_meanwhile(self, inner: Inner, service: Emulator) -> None:
-        """Runs are dispatched before the first test of any kind, and features reported last."""
+        """Runs are dispatched before the first test of any kind, and features are reported last."""
         inner.pytester.makepyfile(
             f"""
             import urllib.request
@@ -101,29 +101,29 @@ class TestOrder:
                     pass
             """
         )
-        ends = Completions(service, "Checkout", "Returns", "Login")
+        completions = Completions(service, "Checkout", "Returns", "Login")
 
-        result = inner.features("-v", plugins=(ends,))
+        result = inner.features("-v", plugins=(completions,))
 
         result.assert_outcomes(passed=4)
         result.stdout.fnmatch_lines(["*::test_plain PASSED *", "testvibe::Checkout PASSED *"])
 
     def test_one_that_is_skipped_does_not_wait(self, inner: Inner, service: Emulator) -> None:
-        """What needs no run is reported before any run is over."""
+        """A feature that needs no run is reported before any run is finished."""
         inner.pytester.makeini("[pytest]\ntestvibe_skip = Returns: no refunds today")
-        ends = Completions(service, "Checkout", "Login", dispatched=2)
+        completions = Completions(service, "Checkout", "Login", dispatched=2)
 
-        result = inner.features("-v", plugins=(ends,))
+        result = inner.features("-v", plugins=(completions,))
 
         assert order(result) == ["Returns", "Checkout", "Login"]
         assert len(service.runs) == 2
 
 
 class TestInOrder:
-    """Options that need, or give, the order of the collection."""
+    """Options that depend on the order of the collection, or keep it."""
 
     def test_stepwise_keeps_the_order(self, inner: Inner, service: Emulator) -> None:
-        """--stepwise goes on where it stopped, so it needs the order of the collection."""
+        """--stepwise keeps the order of the collection, because it continues where it stopped."""
         service.add_feature("Slow")
 
         result = inner.features("-v", "--stepwise", "--testvibe-select=Slow", "--testvibe-select=*")
@@ -131,7 +131,7 @@ class TestInOrder:
         assert order(result) == ["Slow", "Login", "Checkout", "Returns"]
 
     def test_no_more_are_in_flight_than_asked(self, inner: Inner, service: Emulator) -> None:
-        """--testvibe-max-in-flight bounds them."""
+        """--testvibe-max-in-flight limits the runs in flight."""
         result = inner.features("-v", "--testvibe-max-in-flight=1")
 
         result.assert_outcomes(passed=2, failed=2)
@@ -139,47 +139,54 @@ class TestInOrder:
 
 
 class TestStopping:
-    """Sessions that end before all is over."""
+    """Sessions that end before all runs are finished."""
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """One whose runs take an hour, unless they are ended."""
+        """Return options with runs that take an hour, unless they are finished early."""
         return {"scenario": ENDLESS}
 
     @pytest.fixture
-    def ends(self, service: Emulator) -> Completions:
-        """Login fails first, then Returns; Checkout goes on."""
-        ends = Completions(service, "Login", "Returns")
-        ends.status = "failed"
-        return ends
+    def completions(self, service: Emulator) -> Completions:
+        """Let Login fail first, then Returns; Checkout goes on."""
+        completions = Completions(service, "Login", "Returns")
+        completions.status = "failed"
+        return completions
 
     @pytest.mark.parametrize(
         ("argument", "failed"), [("-x", ["Login"]), ("--maxfail=2", ["Login", "Returns"])]
     )
     def test_a_feature_is_one_failure(
-        self, inner: Inner, service: Emulator, ends: Completions, argument: str, failed: list[str]
+        self,
+        inner: Inner,
+        service: Emulator,
+        completions: Completions,
+        argument: str,
+        failed: list[str],
     ) -> None:
-        """-x and --maxfail count features, each with all its tests reported, and stop at once."""
-        result = inner.features("-v", argument, plugins=(ends,))
+        """-x and --maxfail count features, report all tests of each, and stop at once."""
+        result = inner.features("-v", argument, plugins=(completions,))
 
         assert order(result) == failed
         result.stdout.fnmatch_lines([f"!* stopping after {len(failed)} failure* !*"])
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         assert service.max_active_runs == 3
 
-    def test_what_goes_on_is_told(self, inner: Inner, service: Emulator, ends: Completions) -> None:
-        """The summary has a ref for each run that nobody waited for, and none for the others."""
-        result = inner.features("--maxfail=2", plugins=(ends,))
+    def test_operations_in_flight_are_listed(
+        self, inner: Inner, service: Emulator, completions: Completions
+    ) -> None:
+        """The summary has a ref for each run that goes on, and none for the others."""
+        result = inner.features("--maxfail=2", plugins=(completions,))
 
         (going_on,) = service.active_runs()
         refs = [Ref.from_json(line) for line in result.outlines if line.startswith('{"testvibe"')]
         assert [ref.key[-1] for ref in refs] == [going_on.id]
 
     def test_ctrl_c_names_the_runs_in_flight(
-        self, inner: Inner, service: Emulator, ends: Completions
+        self, inner: Inner, service: Emulator, completions: Completions
     ) -> None:
-        """Ctrl-C ends the wait at once, cancels nothing, and tells how to pick the runs up."""
-        result = inner.features(plugins=(ends, CtrlC("testvibe::Returns")))
+        """Ctrl-C ends the wait at once, cancels nothing, and says how to attach to the runs."""
+        result = inner.features(plugins=(completions, CtrlC("testvibe::Returns")))
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
         (going_on,) = service.active_runs()
@@ -188,7 +195,7 @@ class TestStopping:
         )
 
     def test_a_late_id_is_not_lost(self, inner: Inner, service: Emulator) -> None:
-        """A dispatch that is under way at Ctrl-C is finished, and its ref told."""
+        """A dispatch in progress at Ctrl-C is finished, and its ref is reported."""
         inner.pytester.makepyfile("def test_plain(): pass")
         service.fail("run_feature", Fault.delay(0.3))
 
@@ -201,7 +208,7 @@ class TestStopping:
 
 
 def test_the_last_failures_can_be_run_alone(inner: Inner, service: Emulator) -> None:
-    """--lf runs the features that failed, and dispatches no others."""
+    """--lf dispatches only the features that failed."""
     inner.features()
     result = inner.features("--lf")
 
@@ -211,7 +218,7 @@ def test_the_last_failures_can_be_run_alone(inner: Inner, service: Emulator) -> 
 
 
 def test_nothing_is_dispatched_for_a_plan(inner: Inner, service: Emulator) -> None:
-    """--setup-plan shows what would be done, and does nothing."""
+    """--setup-plan dispatches nothing."""
     inner.features("--setup-plan")
 
     assert service.count("run_feature") == 0
@@ -236,7 +243,7 @@ def test_junit_has_the_features(inner: Inner, service: Emulator) -> None:
 
 
 def test_a_feature_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:
-    """A plugin that reruns failures, as by calling the protocol anew, has the feature run anew."""
+    """A plugin that reruns a failure by calling the protocol again gets a new run."""
     inner.pytester.makeconftest(
         """
         import pytest
@@ -258,11 +265,11 @@ class TestMany:
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """One whose runs take an hour, unless they are ended."""
+        """Return options with runs that take an hour, unless they are finished early."""
         return {"scenario": ENDLESS}
 
     def test_they_are_in_flight_together(self, inner: Inner, service: Emulator) -> None:
-        """The session takes as long as the longest run; all are looked at by shared requests."""
+        """All are in flight at once, and polled by shared requests."""
         for number in range(300 - len(service.features)):
             service.add_feature(f"Feature {number}")
 

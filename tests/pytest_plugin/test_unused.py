@@ -1,4 +1,4 @@
-"""The plugin where it is installed and not used: it costs nothing, and is in nobody's way."""
+"""The plugin, installed but not used: it costs nothing, and changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHEAP = {
     "testvibe_async.pytest_plugin",
     "testvibe_async.pytest_plugin.declaration",
 }
-"""All of ours that a session loads where no test asks for anything."""
+"""All modules of this package that a session loads if no test asks for anything."""
 
 LOADED = """
     import sys
@@ -33,7 +33,7 @@ LOADED = """
 
 
 def test_nothing_is_loaded_that_is_not_needed(inner: Inner) -> None:
-    """A session without our fixtures loads two small modules, and none of other packages."""
+    """A session without the plugin's fixtures loads a few small modules, and no other package."""
     inner.pytester.makeconftest(LOADED)
     inner.pytester.makepyfile("def test_plain(): pass")
 
@@ -45,7 +45,7 @@ def test_nothing_is_loaded_that_is_not_needed(inner: Inner) -> None:
 
 
 def test_nothing_warns(inner: Inner) -> None:
-    """Neither start nor end warn, with all warnings as errors and all strictness on."""
+    """The plugin causes no warning, with all strictness on."""
     inner.pytester.makepyprojecttoml('[tool.pytest]\nstrict = true\nfilterwarnings = ["error"]')
     inner.pytester.makepyfile("def test_plain(): pass")
     arguments = ("-m", "pytest", "-p", "no:asyncio")
@@ -58,7 +58,7 @@ def test_nothing_warns(inner: Inner) -> None:
 
 
 def test_no_items_and_no_header_without_the_option(inner: Inner) -> None:
-    """Without --testvibe nothing is collected, nothing asked, and nothing said."""
+    """Without --testvibe nothing is collected, and no header is shown."""
     result = inner()
 
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -66,7 +66,7 @@ def test_no_items_and_no_header_without_the_option(inner: Inner) -> None:
 
 
 def test_it_can_be_switched_off(inner: Inner) -> None:
-    """-p no:testvibe leaves no option and no fixture of it."""
+    """-p no:testvibe removes all options of the plugin."""
     result = inner.process("-p", "no:testvibe", "--help")
 
     result.stdout.fnmatch_lines(["*--collect-only*"])

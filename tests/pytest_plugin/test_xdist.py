@@ -1,4 +1,4 @@
-"""Beside pytest-xdist: features stay together, and each worker dispatches its own runs alone."""
+"""The plugin with pytest-xdist: features stay together, workers dispatch only their own runs."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class TestTogether:
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """One whose runs go on until all are dispatched."""
+        """Return options with runs that go on until all are dispatched."""
         return {"scenario": ENDLESS}
 
     @pytest.mark.parametrize("dist", ["load", "worksteal", "loadfile"])
     def test_one_worker_has_all(self, inner: Inner, service: Emulator, dist: str) -> None:
-        """It dispatches them at once; the tests are shared among all workers as ever."""
+        """One worker dispatches all features at once; other tests are shared as usual."""
         service.add_feature("Cart")
         end_together(service, 4)
         inner.pytester.makepyfile(PLAIN)
@@ -58,7 +58,7 @@ class TestTogether:
 
 
 def test_nothing_but_features(inner: Inner, service: Emulator) -> None:
-    """Workers that get nothing do no harm."""
+    """Workers without tests cause no error."""
     result = inner.workers("--testvibe", "--testvibe-select=Login")
 
     result.assert_outcomes(passed=1)
@@ -67,7 +67,7 @@ def test_nothing_but_features(inner: Inner, service: Emulator) -> None:
 
 @pytest.mark.parametrize("dist", ["load", "worksteal"])
 def test_tests_that_ask_for_runs(inner: Inner, service: Emulator, dist: str) -> None:
-    """Each test's run is dispatched once, by the worker that runs it, as soon as it has it."""
+    """Each test's run is dispatched once, by the worker that runs the test."""
     inner.pytester.makepyfile(
         """
         import pytest
@@ -91,16 +91,16 @@ def test_tests_that_ask_for_runs(inner: Inner, service: Emulator, dist: str) -> 
 
 
 class TestStopping:
-    """A session that ends before all is over."""
+    """A session that ends before all runs are finished."""
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """One whose runs fail, that of Login soon."""
+        """Return options with failing runs, the one of Login short."""
         soon = Outcome(run_duration=20)
         hour = (3600, 3600)
         return {"scenario": Scenario(run_duration=hour, failing_runs=1, outcomes={"Login": soon})}
 
-    def test_what_goes_on_is_told(self, inner: Inner, service: Emulator) -> None:
+    def test_operations_in_flight_are_listed(self, inner: Inner, service: Emulator) -> None:
         """-x stops after one feature; the refs of the others come from the worker."""
         for number in range(10):
             service.add_feature(f"Feature {number}")
@@ -114,7 +114,7 @@ class TestStopping:
     def test_ctrl_c_names_the_runs_in_flight(
         self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Also of tests that ask for runs, and where the workers are interrupted as well."""
+        """Runs of tests are listed too, also if the workers are interrupted."""
         inner.pytester.makepyfile(
             """
             import pytest
@@ -131,7 +131,7 @@ class TestStopping:
         service.fail("run_feature", Fault.edit(interrupt))
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         command = [sys.executable, "-m", "pytest", "-p", "testvibe_async.pytest_plugin"]
-        with subprocess.Popen(  # noqa: S603 - ours
+        with subprocess.Popen(  # noqa: S603 - a fixed command
             [*command, "-p", "xdist", "-n1"],
             cwd=inner.pytester.path,
             stdout=subprocess.PIPE,
@@ -147,7 +147,7 @@ class TestStopping:
 
 
 def test_settings_are_checked_once(inner: Inner) -> None:
-    """What is missing is told before workers are started."""
+    """Missing settings are reported before workers are started."""
     result = inner.workers("--testvibe")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -1,4 +1,4 @@
-"""What the emulator's tests share: a bare HTTP client of it, with a clean-up that is watched."""
+"""Helpers for the tests of the emulator: a bare HTTP client, with a checked clean-up."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PLAIN: dict[str, Any] = {
     "failing_runs": 0,
     "failing_generations": 0,
 }
-"""The plain scenario: whole seconds, and no failure."""
+"""A scenario with whole seconds, and without failures."""
 
 
 @attrs.frozen
 class Reply:
-    """What came back."""
+    """A received answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,7 +48,7 @@ class Reply:
 
     @property
     def error(self) -> tuple[int, str]:
-        """The status, and the code of the error document, which has two texts and no more."""
+        """The status, and the code of the error document, which has exactly two texts."""
         document = self.document
         assert set(document) == {"error", "message"}
         assert document["message"].strip()
@@ -57,7 +57,7 @@ class Reply:
 
 @attrs.frozen
 class Caller:
-    """Sends requests to an emulator, as they are given."""
+    """A client that sends requests to an emulator unchanged."""
 
     emulator: Emulator
     session: aiohttp.ClientSession
@@ -70,13 +70,13 @@ class Caller:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Send to a whole URL, or to a raw path of the API's host."""
+        """Send to a full URL, or to a raw path of the API's host."""
         target = URL(url if "://" in url else self.emulator.url + url, encoded=True)
         async with self.session.request(method, target, data=body, headers=headers) as response:
             return Reply(response.status, response.headers, await response.read())
 
     async def __call__(self, method: str, path: str, body: object = None) -> Reply:
-        """Call the API with the key: a raw path below the project, and a document."""
+        """Call the API with the key, by a raw path below the project, and a document."""
         return await self.send(
             method,
             f"/api/v1/ops/projects/{self.emulator.project_id}{path}",
@@ -105,9 +105,9 @@ class Caller:
 
 @pytest.fixture
 async def emulate() -> AsyncGenerator[Callable[..., Awaitable[Caller]]]:
-    """Start emulators, and close them at the end, which must leave no task behind.
+    """Return a function that starts emulators; their close must leave no task behind.
 
-    The function takes the emulator's options. Its `scenario` may also be changes to the plain one.
+    The function takes the emulator's options; `scenario` may also be changes to `PLAIN`.
     """
     async with AsyncExitStack() as stack:
 
@@ -127,5 +127,5 @@ async def emulate() -> AsyncGenerator[Callable[..., Awaitable[Caller]]]:
 
 @pytest.fixture
 async def call(emulate: Callable[..., Awaitable[Caller]]) -> Caller:
-    """Call an emulator with the plain scenario."""
+    """Return a client of an emulator with the scenario `PLAIN`."""
     return await emulate()

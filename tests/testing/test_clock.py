@@ -1,4 +1,4 @@
-"""Virtual time: it jumps from timer to timer, and stands still for all else."""
+"""Virtual time: it jumps from timer to timer, and otherwise stands still."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def now() -> float:
 
 
 async def test_hours_pass_at_once() -> None:
-    """Time begins at 0, and goes to each timer exactly, in their order."""
+    """Time starts at 0, and jumps to each timer exactly, in order."""
     seen: list[tuple[float, float]] = []
 
     async def pause(seconds: float) -> None:
@@ -23,22 +23,22 @@ async def test_hours_pass_at_once() -> None:
     assert seen == [(0.001, 0.001), (3600, 3600), (7200, 7200)]
 
 
-async def test_waiting_for_the_rest_of_a_time_ends() -> None:
-    """Tasks that sleep for what is left of a time do not wake each other for ever before it."""
+async def test_waiting_for_the_remaining_time_ends() -> None:
+    """Tasks that sleep for the remaining time do not wake each other for ever."""
 
     async def wait_until(until: float) -> int:
-        turns = 0
+        iterations = 0
         while (left := until - now()) > 0:
-            turns += 1
+            iterations += 1
             await asyncio.sleep(left)
-        return turns
+        return iterations
 
     await asyncio.sleep(0.1 + 0.2)
     assert max(await asyncio.gather(*(wait_until(5.3) for _ in range(3)))) <= 3
 
 
 async def test_a_thread_is_waited_for_while_nothing_is_timed() -> None:
-    """Where there is no timer to jump to, the loop waits for what comes from outside."""
+    """Without a timer, the loop waits for threads."""
     with ThreadPoolExecutor() as pool:
         work = asyncio.get_running_loop().run_in_executor(pool, sum, range(1_000_000))
         assert await work == 499_999_500_000

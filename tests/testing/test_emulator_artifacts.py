@@ -1,4 +1,4 @@
-"""Artifacts: real files, on a second origin, by links that are signed and expire."""
+"""Artifacts: real files on a second origin, behind signed links that expire."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAILING = "Locked-out user sees an error"
 
 @pytest.fixture
 async def failed(emulate: Callable[..., Awaitable[Caller]]) -> Caller:
-    """Call an emulator where run 214 is over, and has failed."""
+    """Return a client of an emulator where run 214 has failed."""
     outcome = Outcome(failing=(FAILING,), error="Error: <b>no</b>")
     call = await emulate(scenario={"outcomes": {"Login Functionality": outcome}}, link_lifetime=60)
     await call.run("Login Functionality")
@@ -38,7 +38,7 @@ async def links_of(call: Caller) -> dict[str, dict[str, Any]]:
 
 
 async def test_an_unfinished_run_has_no_artifacts(call: Caller) -> None:
-    """Nothing is uploaded before the end."""
+    """There are no artifacts before the end."""
     assert await call.get(f"/runs/{await call.run()}/artifacts") == []
 
 
@@ -61,7 +61,7 @@ async def test_links_name_what_the_digest_names(failed: Caller) -> None:
 
 
 async def test_an_edit_takes_a_download_as_it_is(failed: Caller) -> None:
-    """`Fault.edit` gets the bytes of a file, which need be no JSON, and sends what it returns."""
+    """`Fault.edit` gets the bytes of a file, and sends what the function returns."""
     file = (await links_of(failed))["screenshot"]
     failed.emulator.fail("download", Fault.edit(lambda content: content[:8] + b"cut"), times=1)
     failed.emulator.fail("download", Fault.edit(lambda _: {"no": "file"}), times=1, skip=1)
@@ -69,8 +69,8 @@ async def test_an_edit_takes_a_download_as_it_is(failed: Caller) -> None:
     assert bodies == [b"\x89PNG\r\n\x1a\ncut", b'{"no":"file"}']
 
 
-async def test_a_download_has_the_size_that_was_told(failed: Caller) -> None:
-    """Each file comes whole, with its type, and to the byte the same each time."""
+async def test_a_download_has_the_announced_size(failed: Caller) -> None:
+    """Each file is complete, has its type, and is the same each time."""
     types = {"trace": "application/zip", "screenshot": "image/png", "report": "text/html"}
     for kind, file in (await links_of(failed)).items():
         first, second = [await failed.send("GET", file["url"]) for _ in range(2)]
@@ -118,8 +118,8 @@ async def test_a_trace_is_a_zip_of_events(failed: Caller) -> None:
     assert events[-1] == {"type": "error", "message": "Error: <b>no</b>", "stack": []}
 
 
-async def test_a_report_tells_of_every_test(failed: Caller) -> None:
-    """The page names the tests and the error, which is no mark-up."""
+async def test_a_report_names_every_test(failed: Caller) -> None:
+    """The page names the tests and the error, which is escaped."""
     page = (await failed.send("GET", (await links_of(failed))["report"]["url"])).body.decode()
     assert FAILING in page
     assert "Valid user signs in" in page
@@ -127,7 +127,7 @@ async def test_a_report_tells_of_every_test(failed: Caller) -> None:
 
 
 async def test_a_link_expires_by_the_emulators_clock(failed: Caller) -> None:
-    """A link is good for its lifetime and refused after; a new one is good again."""
+    """A link is valid for its lifetime, and refused afterwards; a new one is valid again."""
     link = (await links_of(failed))["report"]["url"]
     await asyncio.sleep(59.9)
     assert (await failed.send("GET", link)).status == 200
@@ -139,7 +139,7 @@ async def test_a_link_expires_by_the_emulators_clock(failed: Caller) -> None:
 async def test_a_short_lifetime_is_no_lifetime_of_zero(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A link expires at a whole second, which is never before its time."""
+    """A link expires at a whole second, never early."""
     call = await emulate(link_lifetime=0.5)
     await call.run()
     await asyncio.sleep(60)
@@ -167,7 +167,7 @@ async def test_a_link_is_good_for_its_own_file_only(failed: Caller) -> None:
 
 
 async def test_a_leaked_key_is_refused_and_recorded(failed: Caller) -> None:
-    """A request that brings an Authorization header is answered with 400, and can be seen."""
+    """A request with an Authorization header is answered with 400, and recorded."""
     link = (await links_of(failed))["report"]["url"]
     headers = {"Authorization": f"Bearer {failed.emulator.api_key}"}
     assert (await failed.send("GET", link, headers=headers)).status == 400
@@ -207,7 +207,7 @@ async def test_a_file_is_only_read(failed: Caller) -> None:
 async def test_a_part_of_a_file_can_be_read(
     failed: Caller, wanted: str, start: int, stop: int | None
 ) -> None:
-    """A range is answered with 206, its bytes and its place in the whole."""
+    """A range is answered with 206, its bytes and their place in the file."""
     file = (await links_of(failed))["trace"]
     whole = (await failed.send("GET", file["url"])).body
     part = await failed.send("GET", file["url"], headers={"Range": wanted})
@@ -230,14 +230,14 @@ async def test_a_range_outside_of_the_file_is_refused(failed: Caller, wanted: st
 
 @pytest.mark.parametrize("wanted", ["bytes=-", "lines=1-2", "bytes=0-1,5-6", "bytes=a-b"])
 async def test_a_range_that_is_not_understood_is_ignored(failed: Caller, wanted: str) -> None:
-    """Any other header gives the whole file."""
+    """Any other header is answered with the whole file."""
     file = (await links_of(failed))["report"]
     reply = await failed.send("GET", file["url"], headers={"Range": wanted})
     assert (reply.status, len(reply.body)) == (200, file["size"])
 
 
-async def test_a_range_is_for_the_file_that_was_begun(failed: Caller) -> None:
-    """`If-Range` with the file's tag gives the part, with another one the whole."""
+async def test_a_range_is_for_the_tagged_file(failed: Caller) -> None:
+    """`If-Range` with the file's tag gives the part, with another tag the whole file."""
     file = (await links_of(failed))["report"]
     tag = (await failed.send("HEAD", file["url"])).headers["ETag"]
     for given, status in ((tag, 206), ('"other"', 200)):
@@ -248,7 +248,7 @@ async def test_a_range_is_for_the_file_that_was_begun(failed: Caller) -> None:
 async def test_tests_of_one_slug_have_files_of_their_own(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """Two failing tests whose names differ in signs only leave two traces."""
+    """Two failing tests whose names differ only in punctuation have two traces."""
     outcome = Outcome(failing=("A b", "a-B"))
     call = await emulate(scenario={"outcomes": {"Twins": outcome}})
     call.emulator.add_feature("Twins", "Feature: Twins\n  Scenario: A b\n  Scenario: a-B\n")

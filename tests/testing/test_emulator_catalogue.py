@@ -1,4 +1,4 @@
-"""What an emulator starts with: the shop, a folder of features, or nothing."""
+"""The features at an emulator's start: the shop's, those of a folder, or none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_the_shop_has_many_features_of_some_scenarios() -> None:
-    """All are generated but one that a demonstration can generate, and one suggestion."""
+    """All are generated, except one for demonstrations of generating, and one suggestion."""
     features = Emulator().features
     assert len(features) >= 14
     assert list(features) == sorted(features)
@@ -54,8 +54,8 @@ async def test_a_folder_takes_the_place_of_the_shop(
         assert [test["name"] for test in (await call.get(f"/runs/{run_id}"))["tests"]] == [test]
 
 
-def test_a_folder_needs_features_that_can_be_told_apart(tmp_path: Path) -> None:
-    """An empty folder, a missing one, a name given twice, and bytes that are no text: refused."""
+def test_a_folder_needs_features_with_different_names(tmp_path: Path) -> None:
+    """An empty folder, a missing one, a duplicate name and an invalid encoding are refused."""
     with pytest.raises(ValueError, match=r"no folder with \.feature files"):
         Emulator(features=tmp_path / "missing")
     with pytest.raises(ValueError, match=r"no folder with \.feature files"):
@@ -139,7 +139,7 @@ Feature: All of it
 async def test_gherkin_is_read_as_it_is_written(
     emulate: Callable[..., Awaitable[Caller]], tmp_path: Path
 ) -> None:
-    """Tags, rules, backgrounds, outlines, examples and quotations all have their meaning."""
+    """Tags, rules, backgrounds, outlines, examples and doc strings are supported."""
     (tmp_path / "a.feature").write_text(GHERKIN, "utf-8")
     call = await emulate(features=tmp_path)
     await call.run("All of it")
@@ -165,7 +165,7 @@ async def test_gherkin_is_read_as_it_is_written(
 
 
 async def test_examples_without_a_scenario_are_skipped(call: Caller) -> None:
-    """Rows that belong to nothing do no harm."""
+    """Examples without an outline are ignored."""
     text = "Feature: Odd\n  Examples:\n    | a |\n    | 1 |\n  Scenario: One\n    Given a\n"
     call.emulator.add_feature("Odd", text)
     await call.run("Odd")

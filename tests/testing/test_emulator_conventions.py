@@ -1,4 +1,4 @@
-"""What holds for every operation: the key, the routes, the shape of errors, stamps."""
+"""Rules for every operation: the key, the routes, the shape of errors, timestamps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_wrong_key_is_refused_in_the_documented_words(
 
 
 async def test_the_scheme_of_the_authorization_is_read_in_any_case(call: Caller) -> None:
-    """`bearer` is as good as `Bearer`, as HTTP has it."""
+    """`bearer` is the same as `Bearer`, as in HTTP."""
     headers = {"Authorization": f"bearer {call.emulator.api_key}"}
     assert (await call.send("GET", f"{OPS}/projects", headers=headers)).status == 200
 
@@ -65,7 +65,7 @@ def test_the_key_looks_like_one_of_the_service() -> None:
     ["", "/", "/nothing", "/features/1/nothing", "/files/nothing", "/files/*", "/runs/1/nothing"],
 )
 async def test_an_unknown_route_is_not_found(call: Caller, path: str) -> None:
-    """A path that no operation has is answered with the documented 404."""
+    """An unknown path is answered with the documented 404."""
     target = f"{OPS}/projects/{call.emulator.project_id}{path}" if path else "/api/v2/ops/projects"
     headers = {"Authorization": f"Bearer {call.emulator.api_key}"}
     reply = await call.send("GET", target, headers=headers)
@@ -85,7 +85,7 @@ async def test_an_unknown_route_is_not_found(call: Caller, path: str) -> None:
 async def test_a_known_path_with_another_method_is_405(
     call: Caller, method: str, path: str, allowed: str
 ) -> None:
-    """The answer to a wrong method has the shape of every error, and names the right ones."""
+    """The answer to a wrong method has the shape of every error, and names the allowed ones."""
     reply = await call(method, path)
     assert reply.error == (405, "method_not_allowed")
     assert reply.headers["Allow"] == allowed
@@ -126,7 +126,7 @@ async def test_an_unknown_project_is_not_found(call: Caller, method: str, path: 
 
 @pytest.mark.parametrize("key", ["Nowhere", "999", "0", "9" * 30, "", "%FF", "%C2%B9"])
 async def test_an_unknown_feature_is_not_found(call: Caller, key: str) -> None:
-    """A name or a number that no feature has is answered with 404."""
+    """An unknown name or number is answered with 404."""
     for path in (f"/features/{key}", f"/features/{key}/generation"):
         assert (await call("GET", path)).error == (404, "not_found")
 
@@ -135,7 +135,7 @@ async def test_an_unknown_feature_is_not_found(call: Caller, key: str) -> None:
     "name", ["a/b", "..", ".", "50% off?", "#1", "日本語", "a\\b", "x y", "a+b", "%2F", ";=&", "*"]
 )
 async def test_any_name_is_one_segment_of_a_path(call: Caller, name: str) -> None:
-    """A percent-encoded name is found, whatever it holds, and so are the routes below it."""
+    """Any percent-encoded name is found, and so are the routes below it."""
     feature = call.emulator.add_feature(name)
     segment = quote(name, safe="").replace(".", "%2E")
     assert (await call.get(f"/features/{segment}"))["id"] == feature.id
@@ -180,7 +180,7 @@ async def test_a_body_that_is_no_json_object_is_refused(
 
 
 async def test_unknown_fields_are_ignored(call: Caller) -> None:
-    """A body may hold more than the service knows, and null for what is optional."""
+    """A body may have unknown fields, and null for optional ones."""
     body = {"config": None, "siteUrl": None, "priority": "high"}
     assert (await call("POST", "/features/Checkout/run", body)).status == 202
 
@@ -197,7 +197,7 @@ async def test_the_project_is_listed_and_shown(call: Caller) -> None:
 
 
 async def test_answers_are_json_dated_by_the_clock_of_the_emulator(call: Caller) -> None:
-    """The `Date` header and the stamps follow the same clock, in whole seconds."""
+    """The `Date` header and the timestamps follow the same clock, in whole seconds."""
     assert (await call("GET", "")).headers["Date"] == "Wed, 10 Jun 2026 14:42:11 GMT"
     await asyncio.sleep(3600.7)
     await call.run()
@@ -210,7 +210,7 @@ async def test_answers_are_json_dated_by_the_clock_of_the_emulator(call: Caller)
 async def test_without_lists_both_list_routes_are_unknown(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """`lists=False` takes away `list_runs` and `list_features`, and nothing else."""
+    """`lists=False` removes only `list_runs` and `list_features`."""
     call = await emulate(lists=False)
     for path in ("/runs", "/features"):
         assert (await call("GET", path)).error == (404, "not_found")

@@ -1,4 +1,4 @@
-"""Faults: what goes wrong on the wire, when, and for whom."""
+"""Faults of the emulator, and the rules for them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     ],
 )
 async def test_a_status_comes_in_place_of_the_answer(call: Caller, code: int, error: str) -> None:
-    """The error has the documented shape, and nothing is done."""
+    """The error has the documented shape, and the service does not act."""
     call.emulator.fail("run_feature", Fault.status(code))
     assert (await call("POST", "/features/Checkout/run", {})).error == (code, error)
     assert call.emulator.requests[-1].status == code
@@ -42,7 +42,7 @@ async def test_a_status_comes_in_place_of_the_answer(call: Caller, code: int, er
 async def test_a_status_may_ask_to_wait(
     call: Caller, retry_after: float | str, header: str
 ) -> None:
-    """`Retry-After` is sent as it is given, and not without being asked for."""
+    """`Retry-After` is sent only if given, and unchanged."""
     call.emulator.fail("get_run", Fault.status(429, retry_after=retry_after), times=1)
     call.emulator.fail("get_run", Fault.status(429))
     assert (await call("GET", "/runs/1")).headers["Retry-After"] == header
@@ -50,7 +50,7 @@ async def test_a_status_may_ask_to_wait(
 
 
 async def test_a_status_may_have_another_body(call: Caller) -> None:
-    """A gateway's page in HTML comes as it is given."""
+    """A given page in HTML is sent unchanged."""
     call.emulator.fail("*", Fault.status(502, body=b"<h1>Bad gateway</h1>"))
     reply = await call("GET", "")
     assert (reply.status, reply.body) == (502, b"<h1>Bad gateway</h1>")
@@ -58,7 +58,7 @@ async def test_a_status_may_have_another_body(call: Caller) -> None:
 
 
 async def test_another_body_comes_in_place_of_the_answer(call: Caller) -> None:
-    """A success may hold what is no JSON, and nothing is done."""
+    """A success may have a body that is no JSON; the service does not act."""
     call.emulator.fail("run_feature", Fault.body(b"{", status=202))
     reply = await call("POST", "/features/Checkout/run", {})
     assert (reply.status, reply.body) == (202, b"{")
@@ -67,7 +67,7 @@ async def test_another_body_comes_in_place_of_the_answer(call: Caller) -> None:
 
 @pytest.mark.parametrize(("fault", "runs"), [(Fault.reset(), 0), (Fault.lost(), 1)])
 async def test_a_reset_comes_before_or_after_acting(call: Caller, fault: Fault, runs: int) -> None:
-    """The connection is reset; only a lost answer leaves a run behind."""
+    """The connection is reset; only a lost answer leaves a run."""
     call.emulator.fail("run_feature", fault)
     with pytest.raises(aiohttp.ClientOSError) as caught:
         await call("POST", "/features/Checkout/run", {})
@@ -77,7 +77,7 @@ async def test_a_reset_comes_before_or_after_acting(call: Caller, fault: Fault, 
 
 
 async def test_a_truncated_answer_promises_more_than_it_has(call: Caller) -> None:
-    """The dispatch is done, and half of its answer arrives."""
+    """The run is dispatched, and half of the answer arrives."""
     call.emulator.fail("run_feature", Fault.truncated())
     with pytest.raises(aiohttp.ClientPayloadError):
         await call("POST", "/features/Checkout/run", {})
@@ -86,7 +86,7 @@ async def test_a_truncated_answer_promises_more_than_it_has(call: Caller) -> Non
 
 
 async def test_garbage_is_no_http(call: Caller) -> None:
-    """The client can't read it, and nothing is done."""
+    """The client can't parse it, and the service does not act."""
     call.emulator.fail("run_feature", Fault.garbage())
     with pytest.raises(aiohttp.ClientResponseError):
         await call("POST", "/features/Checkout/run", {})
@@ -94,7 +94,7 @@ async def test_garbage_is_no_http(call: Caller) -> None:
 
 
 async def test_a_hanging_request_is_never_answered(call: Caller) -> None:
-    """No answer comes for hours; other requests are served meanwhile, and closing does not wait."""
+    """No answer comes for hours; other requests are served, and closing does not wait."""
     call.emulator.fail("run_feature", Fault.hang())
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(10_000):
@@ -109,7 +109,7 @@ async def test_a_hanging_request_is_never_answered(call: Caller) -> None:
 
 
 async def test_a_delayed_request_is_done_late(call: Caller) -> None:
-    """The dispatch happens after the delay, and is answered then."""
+    """The run is dispatched and answered after the delay."""
     call.emulator.fail("run_feature", Fault.delay(7))
     dispatch = asyncio.ensure_future(call("POST", "/features/Checkout/run", {}))
     await asyncio.sleep(6.9)
@@ -119,7 +119,7 @@ async def test_a_delayed_request_is_done_late(call: Caller) -> None:
 
 
 async def test_closing_does_not_wait_for_a_delay(call: Caller) -> None:
-    """A request that is held back is cut when the emulator closes, and not done."""
+    """A delayed request is cut when the emulator closes, and has no effect."""
     call.emulator.fail("run_feature", Fault.delay(1000))
     dispatch = asyncio.ensure_future(call("POST", "/features/Checkout/run", {}))
     await asyncio.sleep(1)
@@ -131,7 +131,7 @@ async def test_closing_does_not_wait_for_a_delay(call: Caller) -> None:
 
 
 async def test_an_edit_changes_the_document_of_a_success(call: Caller) -> None:
-    """A document is changed on its way out; errors pass as they are."""
+    """The document of a success is changed; errors are not."""
 
     def archived(document: dict[str, Any]) -> object:
         return document | {"status": "archived"}
@@ -145,7 +145,7 @@ async def test_an_edit_changes_the_document_of_a_success(call: Caller) -> None:
 
 
 async def test_delays_and_edits_go_together_with_other_faults(call: Caller) -> None:
-    """Delays add up, and do not hide the first of the faults that end a request."""
+    """Delays add up; of the faults that end a request, only the first applies."""
     call.emulator.fail("get_project", Fault.delay(2))
     ending = call.emulator.fail("get_project", Fault.status(500), times=1)
     hidden = call.emulator.fail("*", Fault.status(503), times=1)
@@ -157,8 +157,8 @@ async def test_delays_and_edits_go_together_with_other_faults(call: Caller) -> N
     assert (await call("GET", "")).status == 200
 
 
-async def test_a_rule_skips_strikes_and_passes(call: Caller) -> None:
-    """`skip` lets the first ones pass, `times` limits the rest; `hits` counts."""
+async def test_a_rule_skips_applies_and_passes(call: Caller) -> None:
+    """`skip` lets the first requests pass, `times` limits the others, `hits` counts."""
     rule = call.emulator.fail("get_project", Fault.status(500), skip=1, times=2)
     statuses = [(await call("GET", "")).status for _ in range(5)]
     assert statuses == [200, 500, 500, 200, 200]
@@ -168,7 +168,7 @@ async def test_a_rule_skips_strikes_and_passes(call: Caller) -> None:
 
 
 async def test_a_rule_can_be_removed(call: Caller) -> None:
-    """A removed rule strikes no more; removing it twice is fine."""
+    """A removed rule no longer applies, and may be removed again."""
     rule = call.emulator.fail("*", Fault.status(500))
     assert (await call("GET", "")).status == 500
     rule.remove()
@@ -186,7 +186,7 @@ async def test_a_rule_is_for_an_operation_and_a_condition(call: Caller) -> None:
 
 
 async def test_a_star_is_any_request_to_the_api(call: Caller) -> None:
-    """`"*"` strikes unknown routes too, but not the second origin, which has a name of its own."""
+    """`"*"` matches unknown routes too, but not the second origin, which is `"download"`."""
     run_id = await call.run()
     await asyncio.sleep(60)
     link = (await call.get(f"/runs/{run_id}/artifacts"))[0]["url"]
@@ -201,22 +201,22 @@ async def test_a_star_is_any_request_to_the_api(call: Caller) -> None:
 
 
 async def test_a_rule_needs_an_operation_that_exists(call: Caller) -> None:
-    """A misspelt operation is an error at once, not a rule that never strikes."""
+    """A misspelt operation is an error at once, not a rule that never applies."""
     with pytest.raises(ValueError, match="'get_rnu'"):
         call.emulator.fail("get_rnu", Fault.reset())
 
 
-async def test_a_rule_strikes_before_the_key_is_looked_at(call: Caller) -> None:
-    """A gateway fails whoever comes."""
+async def test_a_rule_applies_before_the_key_is_checked(call: Caller) -> None:
+    """A fault applies to requests without a key too."""
     call.emulator.fail("*", Fault.status(503))
     assert (await call.send("GET", "/api/v1/ops/projects")).status == 503
 
 
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.garbage(), Fault.truncated(), Fault.hang()])
-async def test_a_client_that_has_gone_does_no_harm(
+async def test_a_client_that_has_left_does_no_harm(
     call: Caller, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A fault after a delay, in which the client left, is quiet."""
+    """A fault is silent if the client has left before."""
     call.emulator.fail("*", Fault.delay(10))
     call.emulator.fail("*", fault)
     with pytest.raises(TimeoutError):
@@ -247,7 +247,7 @@ async def test_a_request_that_breaks_off_does_no_harm(
 
 
 async def test_a_body_that_can_not_be_unpacked_is_cut(call: Caller) -> None:
-    """What is no HTTP message is not recorded, and its connection is reset."""
+    """An invalid HTTP message is not recorded, and its connection is reset."""
     headers = {"Content-Encoding": "deflate"}
     with pytest.raises(aiohttp.ClientOSError):
         await call.send("POST", "/", body=b"not deflated", headers=headers)

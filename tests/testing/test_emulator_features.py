@@ -14,7 +14,7 @@ DOCUMENTED = {"id", "name", "kind", "status", "gherkin", "rationale", "updatedUt
 
 
 async def test_a_feature_has_the_documented_fields(call: Caller) -> None:
-    """A feature shows its text, and no rationale unless it is a suggestion."""
+    """A feature has its text, and a rationale only if it is a suggestion."""
     feature = await call.get("/features/Login%20Functionality")
     assert set(feature) == DOCUMENTED
     assert feature["kind"] == "feature"
@@ -25,21 +25,21 @@ async def test_a_feature_has_the_documented_fields(call: Caller) -> None:
 
 
 async def test_a_suggestion_has_a_rationale(call: Caller) -> None:
-    """The shop has one suggestion, which says why it was made."""
+    """The shop's one suggestion has a rationale."""
     rows = await call.get("/features")
     (suggestion,) = [row for row in rows if row["kind"] == "suggestion"]
     assert (await call.get(f"/features/{suggestion['id']}"))["rationale"]
 
 
 async def test_the_list_shows_rows_without_texts(call: Caller) -> None:
-    """A row has the fields of a feature but the text and the rationale."""
+    """A row has the fields of a feature, except the text and the rationale."""
     rows = await call.get("/features")
     assert all(set(row) == DOCUMENTED - {"gherkin", "rationale"} for row in rows)
     assert [row["name"] for row in rows] == list(call.emulator.features)
 
 
 async def test_a_created_feature_is_not_generated(call: Caller) -> None:
-    """Creating answers 201 with the feature, which is found by name and id from then on."""
+    """Creating answers 201 with the feature, which then is found by name."""
     await asyncio.sleep(60)
     body = {"name": "Search", "gherkin": "Feature: Search\n"}
     reply = await call("POST", "/features", body)
@@ -81,7 +81,7 @@ async def test_a_name_is_given_once(call: Caller) -> None:
 
 
 async def test_text_and_name_are_changed_apart(call: Caller) -> None:
-    """Updating changes what it is given; the feature stays generated, with its old tests."""
+    """Updating changes the given fields; the feature stays generated, with its old tests."""
     await asyncio.sleep(60)
     spec = await call.get("/files/content?path=tests/wishlist.spec.ts")
     text = "Feature: Wishlist\n  Scenario: Other\n"
@@ -110,12 +110,12 @@ async def test_a_renamed_feature_is_found_by_its_new_name_only(call: Caller) -> 
 
 @pytest.mark.parametrize("body", [{}, {"name": ""}, {"gherkin": 1}, {"name": None}])
 async def test_an_update_needs_something_to_change(call: Caller, body: dict[str, object]) -> None:
-    """An update without a fit name or text is answered with 400."""
+    """An update without a valid name or text is answered with 400."""
     assert (await call("PATCH", "/features/Wishlist", body)).error == (400, "invalid_request")
 
 
-async def test_a_deleted_feature_is_gone_but_its_runs_stay(call: Caller) -> None:
-    """After deleting, the feature is not found, while its run can still be read."""
+async def test_a_deleted_feature_is_not_found_but_its_runs_stay(call: Caller) -> None:
+    """A deleted feature is not found, but its run can still be read."""
     run_id = await call.run("Wishlist")
     reply = await call("DELETE", "/features/Wishlist")
     assert (reply.status, reply.document) == (200, {"ok": True})
@@ -126,7 +126,7 @@ async def test_a_deleted_feature_is_gone_but_its_runs_stay(call: Caller) -> None
 
 
 async def test_a_generating_feature_is_neither_changed_nor_deleted(call: Caller) -> None:
-    """Updating and deleting are conflicts while the feature is generating, and fine after."""
+    """Updating and deleting are conflicts while the feature is generating, but not afterwards."""
     await call.generate("Wishlist")
     assert (await call("PATCH", "/features/Wishlist", {"name": "x"})).error == (409, "conflict")
     assert (await call("DELETE", "/features/Wishlist")).error == (409, "conflict")

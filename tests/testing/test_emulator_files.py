@@ -1,4 +1,4 @@
-"""Files: what there is, what may be written, and the configurations."""
+"""Files: lists, contents, writes, and configurations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_a_project_has_features_settings_tests_and_scaffolding(call: Calle
 
 
 async def test_every_listed_file_can_be_read(call: Caller) -> None:
-    """Reading a file gives its row, and its content."""
+    """A file has the fields of its row, and its content."""
     for row in await call.get("/files"):
         file = await call.get(f"{CONTENT}?path={row['path'].replace(' ', '%20')}")
         assert set(file) == {"path", "kind", "source", "content"}
@@ -35,7 +35,7 @@ async def test_every_listed_file_can_be_read(call: Caller) -> None:
 
 
 async def test_a_spec_has_a_test_for_each_scenario(call: Caller) -> None:
-    """Generated tests bear the scenarios' names, quotes and all; skipped ones are skipped."""
+    """Generated tests have the scenarios' names, with quotes escaped; skipped ones are skipped."""
     text = "Feature: It's\n  Scenario: It's \\ \"it\"\n    Given a\n  @skip\n  Scenario: Not\n"
     call.emulator.add_feature("It's", text)
     content = (await call.get(f"{CONTENT}?path=tests/it-s.spec.ts"))["content"]
@@ -46,7 +46,7 @@ async def test_a_spec_has_a_test_for_each_scenario(call: Caller) -> None:
 
 
 async def test_features_of_one_slug_have_files_of_their_own(call: Caller) -> None:
-    """Two names that differ in signs only give two generated files."""
+    """Two names that differ only in punctuation have two generated files."""
     call.emulator.add_feature("a/b")
     second = call.emulator.add_feature("a b")
     paths = {row["path"] for row in await call.get("/files")}
@@ -55,7 +55,7 @@ async def test_features_of_one_slug_have_files_of_their_own(call: Caller) -> Non
 
 @pytest.mark.parametrize("path", ["Features/New.feature", "Configurations/a/b.json", "Features/x"])
 async def test_a_written_file_is_stored(call: Caller, path: str) -> None:
-    """A write answers ok; the whole new content is read, and listed as stored."""
+    """The whole new content is read back, and listed as stored."""
     for content in ("first, and longer", "", "zweite, mit Ümlaut"):
         reply = await call("PUT", CONTENT, {"path": path, "content": content})
         assert (reply.status, reply.document) == (200, {"ok": True})
@@ -65,7 +65,7 @@ async def test_a_written_file_is_stored(call: Caller, path: str) -> None:
 
 
 async def test_stored_content_wins_over_a_template(call: Caller) -> None:
-    """A template is the fallback for what was not written."""
+    """A template is the fallback for a file that was not written."""
     path = "Configurations/Default.json"
     assert (await call.get(f"{CONTENT}?path={path}"))["source"] == "template"
     await call("PUT", CONTENT, {"path": path, "content": "{}"})
@@ -132,7 +132,7 @@ async def test_a_read_needs_a_path(call: Caller, query: str) -> None:
 
 
 async def test_an_unknown_file_is_not_found(call: Caller) -> None:
-    """A path that no file has is answered with 404."""
+    """An unknown path is answered with 404."""
     assert (await call("GET", CONTENT + "?path=Features/x")).error == (404, "not_found")
 
 
@@ -144,7 +144,7 @@ async def test_half_a_character_does_no_harm(call: Caller) -> None:
 
 
 async def test_configurations_are_the_json_files_of_their_folder(call: Caller) -> None:
-    """Three come with each project; one that is written is listed too, unless it is elsewhere."""
+    """Three come with each project; a written one is listed if it is in their folder."""
     for path in ("Configurations/Night.json", "Configurations/a/b.json", "Configurations/c.txt"):
         await call("PUT", CONTENT, {"path": path, "content": "{}"})
     await call("PUT", CONTENT, {"path": "Features/d.json", "content": "{}"})

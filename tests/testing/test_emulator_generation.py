@@ -45,7 +45,7 @@ async def test_a_dispatch_answers_with_the_ids(call: Caller) -> None:
 
 
 async def test_a_feature_generates_once_at_a_time(call: Caller) -> None:
-    """A second dispatch is the documented conflict, until the first one is over."""
+    """A second dispatch is the documented conflict until the first is finished."""
     first = await call.generate(DRAFT)
     reply = await call("POST", F + "/generate", {})
     assert reply.status == 409
@@ -58,7 +58,7 @@ async def test_a_feature_generates_once_at_a_time(call: Caller) -> None:
 
 
 async def test_a_feature_never_generated_has_only_some_fields(call: Caller) -> None:
-    """Its status tells who it is, and no more; its log is empty."""
+    """Its status only names the feature; its log is empty."""
     status = await call.get(F + "/generation")
     assert set(status) == {"featureId", "featureName", "featureStatus"}
     assert status["featureStatus"] == "draft"
@@ -68,7 +68,7 @@ async def test_a_feature_never_generated_has_only_some_fields(call: Caller) -> N
 
 
 async def test_a_generation_goes_from_stage_to_stage(call: Caller) -> None:
-    """It warms up, works on one section after the other, verifies, and is over."""
+    """It warms up, works on one section after the other, verifies, and is finished."""
     request_id = await call.generate(DRAFT)
     seen: list[tuple[object, ...]] = []
     for seconds in (19.9, 0.1, 39.9, 0.1, 40, 40, 9.9, 0.1):
@@ -101,7 +101,7 @@ async def test_a_generation_goes_from_stage_to_stage(call: Caller) -> None:
 
 
 async def test_a_generated_feature_can_run(call: Caller) -> None:
-    """After its generation a feature shows that it is generated, and has tests that run."""
+    """After its generation a feature has the status `generated`, and can run."""
     assert (await call("POST", F + "/run", {})).error == (409, "conflict")
     await call.generate(DRAFT)
     assert (await call("POST", F + "/run", {})).error == (409, "conflict")
@@ -113,8 +113,8 @@ async def test_a_generated_feature_can_run(call: Caller) -> None:
     assert (await call("POST", F + "/run", {})).status == 202
 
 
-async def test_a_section_tells_when_it_changed(call: Caller) -> None:
-    """Each section's stamp is that of its own last change."""
+async def test_a_section_has_the_time_of_its_last_change(call: Caller) -> None:
+    """Each section has the timestamp of its own last change."""
     await call.generate(DRAFT)
     await asyncio.sleep(70)
     sections = (await call.get(F + "/generation"))["sections"]
@@ -124,7 +124,7 @@ async def test_a_section_tells_when_it_changed(call: Caller) -> None:
 
 
 async def test_the_log_fills_as_the_work_goes_on(call: Caller) -> None:
-    """Lines are added while a section is worked on; the last one tells how it ended."""
+    """Lines are added while a section is in progress; the last one shows its result."""
     await call.generate(DRAFT)
     lengths: list[list[int]] = []
     log: Any = None
@@ -148,7 +148,7 @@ async def test_the_log_fills_as_the_work_goes_on(call: Caller) -> None:
 
 
 async def test_a_line_of_the_log_has_600_characters_at_most(call: Caller) -> None:
-    """A long scenario makes no longer line."""
+    """Longer lines are cut."""
     step = "Given " + "very " * 300 + "long"
     call.emulator.add_feature("Long", f"Feature: Long\n  Scenario: A\n    {step}\n")
     await call.generate("Long")
@@ -158,7 +158,7 @@ async def test_a_line_of_the_log_has_600_characters_at_most(call: Caller) -> Non
 
 
 async def test_a_failed_generation_says_why(emulate: Callable[..., Awaitable[Caller]]) -> None:
-    """One section fails; its log and its reason say so, and the feature can't run."""
+    """One section fails, its log and its reason show that, and the feature can't run."""
     outcomes = {DRAFT: Outcome(generation_status="failed")}
     call = await emulate(scenario={"outcomes": outcomes})
     await call.generate(DRAFT)
@@ -186,7 +186,7 @@ async def test_a_failed_generation_says_why(emulate: Callable[..., Awaitable[Cal
 async def test_a_cancelled_generation_ends_at_once(
     call: Caller, seconds: float, *, started: bool, conclusions: list[str], stamps: list[str]
 ) -> None:
-    """What was under way ends as cancelled, and stays so."""
+    """Sections in progress end as cancelled, and stay so."""
     await call.generate(DRAFT)
     await asyncio.sleep(seconds)
     reply = await call("POST", F + "/generation/cancel")
@@ -216,7 +216,7 @@ async def test_nothing_is_cancelled_where_nothing_is_in_flight(call: Caller) -> 
 
 
 async def test_a_feature_generated_before_has_a_generation(call: Caller) -> None:
-    """A feature that starts as generated, failed or cancelled shows how it came to that."""
+    """A feature that starts as generated, failed or cancelled has a past generation."""
     call.emulator.add_feature("Broken", status="failed")
     call.emulator.add_feature("Stopped", status="cancelled")
     for name, conclusion in [
@@ -235,10 +235,10 @@ async def test_a_feature_generated_before_has_a_generation(call: Caller) -> None
     assert len(call.emulator.generations) == 3
 
 
-async def test_the_past_is_the_same_whenever_it_is_looked_at(
+async def test_a_past_generation_does_not_depend_on_later_texts(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A generation from before the start is of the text of then, not of what came after."""
+    """A past generation has the text at the start, not a later one."""
     statuses: list[Any] = []
     for look_first in (True, False):
         call = await emulate()
@@ -250,7 +250,7 @@ async def test_the_past_is_the_same_whenever_it_is_looked_at(
 
 
 async def test_an_update_does_not_reach_generated_tests(call: Caller) -> None:
-    """Runs execute what was generated, not what the text says now."""
+    """Runs execute the generated tests, not the current text."""
     await call.generate(DRAFT)
     await asyncio.sleep(150)
     text = "Feature: x\n  Scenario: Brand new\n"
@@ -270,7 +270,7 @@ async def test_an_update_does_not_reach_generated_tests(call: Caller) -> None:
 async def test_a_failed_generation_leaves_the_former_tests(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A feature whose latest generation failed can't run, though its former tests are there."""
+    """A feature whose latest generation failed can't run, although its former tests exist."""
     outcomes = {"Checkout": Outcome(generation_status="failed")}
     call = await emulate(scenario={"outcomes": outcomes})
     spec = await call.get("/files/content?path=tests/checkout.spec.ts")
@@ -315,7 +315,7 @@ async def test_a_site_has_to_be_a_text(call: Caller, body: dict[str, Any]) -> No
 async def test_a_test_can_end_a_generation(
     call: Caller, status: Any, conclusions: list[str]
 ) -> None:
-    """`finish_generation` ends what is going on, and leaves alone what is over."""
+    """`finish_generation` finishes a generation, and does not change a finished one."""
     request_id = await call.generate(DRAFT)
     await asyncio.sleep(70)
     call.emulator.finish_generation(request_id, status)
@@ -329,7 +329,7 @@ async def test_a_test_can_end_a_generation(
 
 
 async def test_a_generation_made_to_fail_late_has_a_section_that_failed(call: Caller) -> None:
-    """Where all sections have succeeded already, the last one is to blame."""
+    """If all sections have succeeded already, the last one fails."""
     request_id = await call.generate(DRAFT)
     await asyncio.sleep(145)
     call.emulator.finish_generation(request_id, "failed")
@@ -340,7 +340,7 @@ async def test_a_generation_made_to_fail_late_has_a_section_that_failed(call: Ca
 async def test_a_generation_made_to_succeed_has_no_section_that_failed(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A section that was to fail does not, where the whole is made to succeed."""
+    """No section fails if the whole generation is made to succeed."""
     call = await emulate(scenario={"failing_generations": 1})
     request_id = await call.generate(DRAFT)
     await asyncio.sleep(145)
@@ -359,7 +359,7 @@ async def test_a_feature_can_start_as_generating(call: Caller) -> None:
 
 
 async def test_sections_of_one_name_have_words_of_their_own(call: Caller) -> None:
-    """Two scenarios of one name give two sections that can be told apart."""
+    """Two scenarios of one name give two sections with different names."""
     text = "Feature: Twins\n  Scenario: A b\n  Scenario: a-B\n"
     call.emulator.add_feature("Twins", text)
     sections = (await call.get("/features/Twins/generation"))["sections"]

@@ -1,4 +1,4 @@
-"""Start, close, and the record of what was asked."""
+"""Start, close, and the record of requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def test_an_emulator_listens_on_two_origins() -> None:
-    """Both have the address asked for, and ports of their own; before the start there are none."""
+    """Both have the given address and ports of their own; before the start there are none."""
     emulator = Emulator()
     assert (emulator.url, emulator.artifact_url, emulator.now()) == ("", "", 0)
     async with emulator:
@@ -30,7 +30,7 @@ async def test_an_emulator_listens_on_two_origins() -> None:
 
 
 async def test_a_port_can_be_chosen() -> None:
-    """The API listens on the port that it is given; one in use is an error, and leaves nothing."""
+    """The API listens on the given port; one in use is an error, and leaves nothing open."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -53,7 +53,7 @@ async def test_an_address_of_version_6_is_written_in_brackets() -> None:
 async def test_a_second_origin_that_fails_closes_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the second origin can't listen, the first one is closed again."""
+    """If the second origin can't listen, the first is closed again."""
     emulator = Emulator()
 
     async def refuse(host: str, port: int) -> None:
@@ -68,7 +68,7 @@ async def test_a_second_origin_that_fails_closes_the_first(
 
 
 async def test_closing_is_clean() -> None:
-    """With requests done, idle and hanging, closing leaves no task and no socket, twice too."""
+    """Closing, even twice, leaves no task and no socket, with idle and hanging requests."""
     async with aiohttp.ClientSession() as session:
         emulator = Emulator()
         await emulator.start()
@@ -88,8 +88,8 @@ async def test_closing_is_clean() -> None:
     gc.collect()
 
 
-async def test_after_closing_an_idle_connection_is_gone() -> None:
-    """Right after the close, the server's task of a kept-alive connection is over."""
+async def test_after_closing_an_idle_connection_is_closed() -> None:
+    """Right after the close, the server's task of an idle connection is finished."""
     async with aiohttp.ClientSession() as session, Emulator() as emulator:
         async with session.get(emulator.url) as response:
             await response.read()
@@ -106,7 +106,7 @@ def open_files() -> int:
 async def test_closing_does_not_wait_for_a_client_that_stalls() -> None:
     """A connection in the middle of its request, or of a large answer, is dropped."""
     loop: Any = asyncio.get_running_loop()
-    watched, files = set(loop._selector.get_map()), open_files()
+    registered, files = set(loop._selector.get_map()), open_files()
     emulator = Emulator()
     emulator.fail("*", Fault.body(bytes(50_000_000)))
     await emulator.start()
@@ -118,7 +118,7 @@ async def test_closing_does_not_wait_for_a_client_that_stalls() -> None:
     await emulator.aclose()
     assert emulator.now() < 2
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert set(loop._selector.get_map()) == watched
+    assert set(loop._selector.get_map()) == registered
     for connection in sockets:
         connection.close()
     assert open_files() == files
@@ -139,7 +139,7 @@ async def test_closing_without_a_start_is_fine() -> None:
 
 
 async def test_every_request_is_on_record(call: Caller) -> None:
-    """A record has what came over the wire, what it was about, and what was answered."""
+    """A record has the request as received, its run and feature, and its status."""
     feature = call.emulator.add_feature("a/b c")
     await asyncio.sleep(3)
     run_id = int((await call("POST", "/features/a%2Fb%20c/run?x=%20&y", {})).document["runId"])
@@ -164,7 +164,7 @@ async def test_every_request_is_on_record(call: Caller) -> None:
 
 
 async def test_requests_are_counted(call: Caller) -> None:
-    """By operation, run, feature and condition, or all of them."""
+    """Requests are counted by operation, run, feature and condition."""
     first, second = await call.run("Checkout"), await call.run("Wishlist")
     for run_id in (first, second, second):
         await call.get(f"/runs/{run_id}")
@@ -181,7 +181,7 @@ async def test_requests_are_counted(call: Caller) -> None:
 
 
 async def test_requests_may_be_counted_only(emulate: Callable[..., Awaitable[Caller]]) -> None:
-    """Without a record there are counts by operation, and an error for any other."""
+    """Without a record, requests are counted by operation; other counts are an error."""
     call = await emulate(record=False)
     await call.get("")
     assert call.emulator.requests == []

@@ -40,7 +40,7 @@ FAILING = {"outcomes": {"Checkout": Outcome(run_status="failed")}}
 
 
 async def test_a_dispatch_answers_with_the_ids(call: Caller) -> None:
-    """Running answers 202 with the run's number and the feature's id, in the feature's settings."""
+    """Running answers 202 with the ids of run and feature; the run has the given settings."""
     body = {"config": "Mobile", "siteUrl": "https://staging.example"}
     reply = await call("POST", "/features/Checkout/run", body)
     assert reply.status == 202
@@ -51,14 +51,14 @@ async def test_a_dispatch_answers_with_the_ids(call: Caller) -> None:
 
 
 async def test_a_run_has_defaults(call: Caller) -> None:
-    """Without a body's fields it is the default configuration on the project's own site."""
+    """Without fields the run uses the default configuration and the project's own site."""
     run = await call.get(f"/runs/{await call.run()}")
     assert (run["config"], run["siteUrl"]) == ("Default", "https://shop.acme.example")
 
 
 @pytest.mark.parametrize("body", [{"config": 1}, {"siteUrl": False}])
 async def test_settings_have_to_be_texts(call: Caller, body: dict[str, Any]) -> None:
-    """A field of another type is answered with 400, and nothing runs."""
+    """A field of another type is answered with 400, and nothing is dispatched."""
     reply = await call("POST", "/features/Checkout/run", body)
     assert reply.error == (400, "invalid_request")
     assert not call.emulator.runs
@@ -72,7 +72,7 @@ async def test_only_a_generated_feature_runs(call: Caller, status: str) -> None:
 
 
 async def test_a_run_is_queued_executes_and_ends(call: Caller) -> None:
-    """The status is `running` until the end; the stamps tell the phases apart."""
+    """The status is `running` until the end; the timestamps show the phases."""
     run_id = await call.run()
     seen: list[tuple[object, ...]] = []
     for seconds in (4.9, 0.1, 29.9, 0.1, 1000):
@@ -142,7 +142,7 @@ async def test_a_failed_run_says_what_failed(emulate: Callable[..., Awaitable[Ca
 async def test_an_unfinished_digest_has_what_was_chosen(
     emulate: Callable[..., Awaitable[Caller]], running_digest: str, unfinished: dict[str, Any]
 ) -> None:
-    """What can't be known yet is null, empty or absent; so it is in a list's row."""
+    """Unknown results are null, empty or absent, in a digest and in a list's row."""
     call = await emulate(running_digest=running_digest)
     run_id = await call.run()
     run = await call.get(f"/runs/{run_id}")
@@ -159,7 +159,7 @@ async def test_an_unfinished_digest_has_what_was_chosen(
 
 @pytest.mark.parametrize("key", ["213", "999999", "x", "", "214x", "-1", "2" * 40])
 async def test_an_unknown_run_is_not_found(call: Caller, key: str) -> None:
-    """A number that no run has, and what is no number, is answered with 404."""
+    """An unknown or invalid run number is answered with 404."""
     await call.run()
     for path in ("", "/diagnosis", "/artifacts"):
         assert (await call("GET", f"/runs/{key}{path}")).error == (404, "not_found")
@@ -178,7 +178,7 @@ async def test_a_run_belongs_to_its_project(call: Caller) -> None:
 
 
 async def test_the_list_shows_the_newest_first(call: Caller) -> None:
-    """Rows are digests without tests, artifacts and log, by dispatch, the newest first."""
+    """Rows are digests without tests, artifacts and log, the latest dispatch first."""
     first, second = await call.run("Checkout"), await call.run("Wishlist")
     await asyncio.sleep(10)
     third = await call.run("Checkout")
@@ -243,7 +243,7 @@ async def test_a_diagnosis_has_all_that_helps(emulate: Callable[..., Awaitable[C
 
 
 async def test_a_diagnosis_of_an_unfinished_run_has_no_verdict(call: Caller) -> None:
-    """Before the end there is nothing to diagnose, and nothing to look at."""
+    """The diagnosis of an unfinished run has no results."""
     diagnosis = await call.get(f"/runs/{await call.run()}/diagnosis")
     assert set(diagnosis) == DIAGNOSIS
     empty: dict[str, Any] = {
@@ -260,7 +260,7 @@ async def test_a_diagnosis_of_an_unfinished_run_has_no_verdict(call: Caller) -> 
 @pytest.mark.parametrize("status", ["passed", "failed"])
 @pytest.mark.parametrize("seconds", [1, 20])
 async def test_a_test_can_end_a_run(call: Caller, status: Any, seconds: float) -> None:
-    """`finish_run` ends what is going on, queued or not, and leaves alone what is over."""
+    """`finish_run` finishes a run, queued or not, and does not change a finished one."""
     run_id = await call.run()
     await asyncio.sleep(seconds)
     assert (await call.get("/runs"))[0]["status"] == "running"
@@ -277,7 +277,7 @@ async def test_a_test_can_end_a_run(call: Caller, status: Any, seconds: float) -
 
 
 async def test_what_is_in_flight_is_known(call: Caller) -> None:
-    """Active runs end by the clock or by hand; the high-water mark stays."""
+    """Runs in flight finish by the clock or on request; the largest number stays known."""
     emulator = call.emulator
     first, second = await call.run(), await call.run()
     assert [run.id for run in emulator.active_runs()] == [first, second]

@@ -18,7 +18,7 @@ REALISTIC = Scenario(seed="story", failing_runs=0.5, failing_generations=0.5)
 
 
 async def story(call: Caller, *, often: bool) -> dict[str, Any]:
-    """Dispatch some work, look at it often or once, and return how all of it ended."""
+    """Dispatch some work, poll it often or once, and return all results."""
     for _ in range(4):
         await call.run("Checkout")
         await call.run("Wishlist")
@@ -37,15 +37,15 @@ async def story(call: Caller, *, often: bool) -> dict[str, Any]:
     }
 
 
-async def test_one_seed_tells_one_story(emulate: Callable[..., Awaitable[Caller]]) -> None:
-    """Verdicts, errors, times and ids are the same, however often somebody looks."""
+async def test_one_seed_gives_one_story(emulate: Callable[..., Awaitable[Caller]]) -> None:
+    """Verdicts, errors, times and ids do not depend on the number of polls."""
     first = await story(await emulate(scenario=REALISTIC), often=True)
     second = await story(await emulate(scenario=REALISTIC), often=False)
     assert first == second
     assert {run["status"] for run in first["runs"]} == {"passed", "failed"}
 
 
-async def test_another_seed_tells_another_story(emulate: Callable[..., Awaitable[Caller]]) -> None:
+async def test_another_seed_gives_another_story(emulate: Callable[..., Awaitable[Caller]]) -> None:
     """Ids and durations differ with the seed."""
     first, second = [
         await story(await emulate(scenario=Scenario(seed=seed)), often=False) for seed in (1, 2)
@@ -57,15 +57,15 @@ async def test_another_seed_tells_another_story(emulate: Callable[..., Awaitable
 async def test_the_order_of_other_features_does_not_matter(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A feature's second run is the same, whatever else ran in between."""
+    """A feature's second run does not depend on other features' runs."""
     first, second = [await emulate(scenario=REALISTIC) for _ in range(2)]
     await first.run("Checkout")
     await first.run("Wishlist")
-    ours = first.emulator.runs[await first.run("Checkout")]
+    one = first.emulator.runs[await first.run("Checkout")]
     await second.run("Checkout")
-    theirs = second.emulator.runs[await second.run("Checkout")]
-    assert ours.finished_at - ours.created_at == theirs.finished_at - theirs.created_at
-    assert ours.cases() == theirs.cases()
+    other = second.emulator.runs[await second.run("Checkout")]
+    assert one.finished_at - one.created_at == other.finished_at - other.created_at
+    assert one.cases() == other.cases()
 
 
 def test_the_default_durations_are_those_of_the_service() -> None:
@@ -79,7 +79,7 @@ def test_the_default_durations_are_those_of_the_service() -> None:
 
 
 def test_shares_decide_how_many_fail() -> None:
-    """Over many draws the share that fails is about the one that was asked for."""
+    """Over many draws the share of failures is about the given one."""
     scenario = Scenario(failing_runs=0.3, failing_generations=0.7)
     runs = [scenario.plan_run("x", ordinal).status for ordinal in range(1000)]
     assert 250 < runs.count("failed") < 350
@@ -89,7 +89,7 @@ def test_shares_decide_how_many_fail() -> None:
     assert set(failing) == {0, 1, 2}
 
 
-async def test_a_feature_can_have_a_fate_of_its_own(
+async def test_a_feature_can_have_a_fixed_outcome(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
     """An outcome fixes times, verdict, failing tests and error of one feature, by its name."""
@@ -100,15 +100,15 @@ async def test_a_feature_can_have_a_fate_of_its_own(
     await call.run("Checkout")
     await call.run("Wishlist")
     await asyncio.sleep(3)
-    ours, theirs = await call.get("/runs/215"), await call.get("/runs/214")
-    assert (ours["status"], theirs["status"]) == ("failed", "running")
-    assert [test["error"] for test in ours["tests"]] == [None, "Error: no"]
+    one, other = await call.get("/runs/215"), await call.get("/runs/214")
+    assert (one["status"], other["status"]) == ("failed", "running")
+    assert [test["error"] for test in one["tests"]] == [None, "Error: no"]
 
 
 async def test_a_fixed_verdict_wins_over_the_share(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A feature that always passes does so among failing ones, whatever tests are named."""
+    """A feature with a fixed verdict passes among failing ones, also with failing tests named."""
     outcomes = {"Wishlist": Outcome(run_status="passed", failing=("Product is remembered",))}
     call = await emulate(scenario={"failing_runs": 1, "outcomes": outcomes})
     await call.run("Wishlist")
@@ -119,7 +119,7 @@ async def test_a_fixed_verdict_wins_over_the_share(
 
 
 def test_a_generation_can_be_stretched() -> None:
-    """A fixed duration keeps the shares of the stages; a fixed verdict is kept."""
+    """A fixed duration keeps the proportions of the stages; a fixed verdict is kept."""
     plain: dict[str, Any] = {"generation_warm_up": 20, "generation_section": 40, "verification": 20}
     outcome = Outcome(generation_duration=8, generation_status="failed")
     scenario = Scenario(**plain, outcomes={"x": outcome})
@@ -144,12 +144,12 @@ def test_a_generation_can_be_stretched() -> None:
     ],
 )
 def test_an_impossible_scenario_is_refused(options: dict[str, Any]) -> None:
-    """Times can't be negative nor upside down, shares not outside of 0 to 1."""
+    """Negative or reversed durations and shares outside of 0 to 1 are refused."""
     with pytest.raises(ValueError, match="needs"):
         Scenario(**options)
 
 
-async def test_errors_are_of_several_kinds_and_bear_the_tests_name(
+async def test_errors_are_of_several_kinds_and_have_the_tests_name(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
     """Failing runs show timeouts, mismatches, missing and ambiguous elements, and lost networks."""
@@ -179,7 +179,7 @@ async def test_errors_are_of_several_kinds_and_bear_the_tests_name(
 async def test_where_all_tests_are_skipped_the_first_one_fails(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A failed run has a failing test, whatever the feature says."""
+    """A failed run has a failing test, even if all are tagged as skipped."""
     call = await emulate(scenario={"failing_runs": 1})
     text = "Feature: Idle\n  @wip\n  Scenario: One\n  @skip\n  Scenario: Two\n"
     call.emulator.add_feature("Idle", text)
@@ -190,7 +190,7 @@ async def test_where_all_tests_are_skipped_the_first_one_fails(
 
 
 async def test_speed_multiplies_time(emulate: Callable[..., Awaitable[Caller]]) -> None:
-    """At tenfold speed a run of 35 s is over after 3.5 s, by its own stamps after 35 s."""
+    """At tenfold speed a run of 35 s is finished after 3.5 s, by its own timestamps after 35 s."""
     call = await emulate(speed=10)
     await call.run()
     await asyncio.sleep(3.4)
@@ -201,7 +201,7 @@ async def test_speed_multiplies_time(emulate: Callable[..., Awaitable[Caller]]) 
 
 
 async def test_another_clock_drives_time(emulate: Callable[..., Awaitable[Caller]]) -> None:
-    """With a clock of the caller's, time moves as that one does; its zero does not matter."""
+    """Time follows a given clock; its zero does not matter."""
     seconds = [1000.0]
     call = await emulate(clock=lambda: seconds[0])
     await call.run()

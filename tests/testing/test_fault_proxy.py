@@ -1,4 +1,4 @@
-"""The fault proxy: what a client meets, what the server sees, and what is left afterwards."""
+"""The fault proxy: its effects on the client and on the server, and its clean-up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Proxied:
 
     @property
     def runs(self) -> int:
-        """How often the service acted."""
+        """The number of dispatched runs."""
         return len(self.direct.emulator.runs)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -58,7 +58,7 @@ async def connect_to(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 
 class Packets(asyncio.Protocol):
-    """What arrives, packet by packet."""
+    """A protocol that records each received packet."""
 
     def __init__(self) -> None:
         self.packets: list[bytes] = []
@@ -77,7 +77,7 @@ def now() -> float:
 
 @pytest.fixture
 async def call(emulate: Callable[..., Awaitable[Caller]]) -> AsyncGenerator[Proxied]:
-    """Call an emulator through a proxy."""
+    """Return a client of an emulator behind a proxy."""
     direct = await emulate()
     async with FaultProxy(direct.emulator.url) as proxy:
         yield Proxied(direct, proxy)
@@ -87,7 +87,7 @@ GET = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class TestPassing:
-    async def test_what_is_not_struck_passes_unchanged(self, call: Proxied) -> None:
+    async def test_requests_without_a_fault_pass_unchanged(self, call: Proxied) -> None:
         """The answer is the server's, to the byte, and the connection is kept alive."""
         direct = await call.direct("GET", "/features/Checkout")
         for _ in range(3):
@@ -126,7 +126,7 @@ class TestPassing:
         assert seen == [message, message]
 
     async def test_a_large_body_passes(self, call: Proxied) -> None:
-        """What does not fit into one packet arrives whole, in both directions."""
+        """Content that is larger than a packet arrives whole, in both directions."""
         content = "x" * 200_000
         written = await call(
             "PUT",
@@ -141,7 +141,7 @@ class TestPassing:
         "content", [b"nonsense\r\n\r\n", b"x" * 200_000, b"Transfer-Encoding: chunked\r\n\r\n?\r\n"]
     )
     async def test_what_is_no_request_is_reset(self, call: Proxied, content: bytes) -> None:
-        """A client that does not speak HTTP is got rid of, and harms nobody."""
+        """A client that does not speak HTTP is reset, and others are served."""
         reader, writer = await call.connect()
         writer.write(content)
         with pytest.raises(ConnectionError):
@@ -150,7 +150,7 @@ class TestPassing:
         assert (await call("GET", "")).status == 200
 
     async def test_a_client_that_stops_in_the_middle_is_forgotten(self, call: Proxied) -> None:
-        """Half a request, and then no more: the server is not asked."""
+        """Half a request is not passed to the server."""
         reader, writer = await call.connect()
         writer.write(GET[:20])
         writer.write_eof()
@@ -161,7 +161,7 @@ class TestPassing:
         assert not call.direct.emulator.requests
 
     async def test_a_server_that_is_down_resets(self) -> None:
-        """Where the server can't be reached the client gets a RST."""
+        """If the server can't be reached, the client gets a RST."""
         async with FaultProxy("http://127.0.0.1:9") as proxy:
             reader, writer = await connect_to(proxy.url)
             with pytest.raises(ConnectionResetError):
@@ -169,7 +169,7 @@ class TestPassing:
             writer.close()
 
     async def test_a_server_that_closes_closes(self, call: Proxied) -> None:
-        """A connection that the server gives up is given up on this side too."""
+        """A connection that the server closes is closed on the client's side too."""
         reader, writer = await call.connect()
         writer.write(GET)
         await reader.readuntil(b"}")
@@ -178,7 +178,7 @@ class TestPassing:
         writer.close()
 
     async def test_a_server_that_resets_resets(self, call: Proxied) -> None:
-        """A RST from the server is passed on as what it is."""
+        """A RST from the server is passed on as a RST."""
         call.direct.emulator.fail("*", Fault.reset())
         reader, writer = await call.connect()
         writer.write(GET)
@@ -188,14 +188,14 @@ class TestPassing:
 
     @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://"])
     def test_it_needs_a_server_without_tls(self, url: str) -> None:
-        """Anything but an http:// URL is an error at once."""
+        """Any other than an http:// URL is an error at once."""
         with pytest.raises(ValueError, match="http://"):
             FaultProxy(url)
 
 
 class TestFaults:
     async def test_refusing(self, call: Proxied) -> None:
-        """Nobody listens, and what was kept alive is lost; afterwards the address is the same."""
+        """New connections are refused, idle ones are reset, and the address stays the same."""
         await call("GET", "")
         url = call.proxy.url
         async with call.proxy.refusing():
@@ -215,8 +215,8 @@ class TestFaults:
         assert rule.hits == 1
         assert (await call.run()).status == 202
 
-    async def test_reset_on_accept_strikes_connections_alone(self, call: Proxied) -> None:
-        """What is kept alive goes on, until it is dropped."""
+    async def test_reset_on_accept_applies_only_to_connections(self, call: Proxied) -> None:
+        """An idle connection is usable until it is dropped."""
         await call("GET", "")
         rule = call.proxy.fail(NetworkFault.reset_on_accept())
         assert (await call("GET", "")).status == 200
@@ -227,7 +227,7 @@ class TestFaults:
         assert rule.hits == 1
 
     async def test_connections_have_no_requests(self, call: Proxied) -> None:
-        """A condition on requests is an error where there is none yet."""
+        """A condition on requests is an error for new connections."""
         with pytest.raises(ValueError, match="leave out when"):
             call.proxy.fail(NetworkFault.reset_on_accept(), when=lambda method, _: method == "GET")
 
@@ -237,7 +237,7 @@ class TestFaults:
     async def test_a_reset_comes_before_or_after_the_server_acted(
         self, call: Proxied, fault: NetworkFault, runs: int
     ) -> None:
-        """The client gets a RST either way, and can't know what was done."""
+        """The client gets a RST, before or after the server acted."""
         call.proxy.fail(fault)
         with pytest.raises(aiohttp.ClientOSError) as caught:
             await call.run()
@@ -248,10 +248,10 @@ class TestFaults:
         ("fault", "runs"),
         [(NetworkFault.swallow_request(), 0), (NetworkFault.swallow_answer(), 1)],
     )
-    async def test_a_black_hole_never_answers(
+    async def test_a_swallowed_request_or_answer_is_never_answered(
         self, call: Proxied, fault: NetworkFault, runs: int
     ) -> None:
-        """Nothing comes for hours, whether the server acted or not; others are served."""
+        """No answer comes for hours, before or after the server acted; others are served."""
         call.proxy.fail(fault, times=1)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(10_000):
@@ -259,8 +259,8 @@ class TestFaults:
         assert call.runs == runs
         assert (await call("GET", "")).status == 200
 
-    async def test_a_client_that_leaves_a_black_hole_is_forgotten(self, call: Proxied) -> None:
-        """A connection that is held up ends when the client closes it."""
+    async def test_a_client_that_leaves_a_held_request_is_forgotten(self, call: Proxied) -> None:
+        """A held connection ends when the client closes it."""
         call.proxy.fail(NetworkFault.swallow_request())
         _, writer = await call.connect()
         writer.write(GET)
@@ -271,7 +271,7 @@ class TestFaults:
         assert not call.proxy._connections
 
     async def test_garbage(self, call: Proxied) -> None:
-        """What comes is no HTTP, and the server never saw the request."""
+        """The answer is no HTTP, and the server never sees the request."""
         call.proxy.fail(NetworkFault.garbage(), times=1)
         with pytest.raises(aiohttp.ClientResponseError):
             await call.run()
@@ -303,7 +303,7 @@ class TestFaults:
         assert call.runs == 1
 
     async def test_a_body_that_comes_after_its_head_is_cut_too(self) -> None:
-        """It does not matter in how many packets the server sends."""
+        """A body is cut even if it comes in a packet of its own."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
@@ -324,24 +324,24 @@ class TestFaults:
 
     @pytest.mark.parametrize("pace", [7, 100, 0.5])
     async def test_slow(self, call: Proxied, pace: float) -> None:
-        """The answer comes whole, as many bytes a second as were asked for, each time."""
+        """Each answer is complete, and sent at the given rate."""
         call.proxy.fail(NetworkFault.slow(pace))
         reader, writer = await call.connect()
         for _ in range(2):
-            began = now()
+            started_at = now()
             writer.write(GET)
             size = len(await reader.readuntil(b"}"))
-            assert now() - began == pytest.approx(size / pace, rel=0.1)
+            assert now() - started_at == pytest.approx(size / pace, rel=0.1)
         writer.close()
 
     @pytest.mark.parametrize("pace", [0, -1, float("inf"), float("nan")])
     def test_a_pace_is_a_number_above_zero(self, pace: float) -> None:
-        """A pace at which nothing would ever arrive is an error."""
+        """A rate that is not a number above 0 is an error."""
         with pytest.raises(ValueError, match="pace"):
             NetworkFault.slow(pace)
 
     async def test_byte_by_byte(self, call: Proxied) -> None:
-        """Each byte comes in a packet of its own, also later on, and no time passes."""
+        """Each byte comes in a packet of its own, in each answer, and no time passes."""
         call.proxy.fail(NetworkFault.byte_by_byte(), skip=1)
         port = int(call.proxy.url.rpartition(":")[2])
         loop = asyncio.get_running_loop()
@@ -359,8 +359,8 @@ class TestFaults:
 
 
 class TestRules:
-    async def test_a_rule_skips_strikes_and_passes(self, call: Proxied) -> None:
-        """`skip` lets the first ones pass, `times` limits the rest, `hits` counts."""
+    async def test_a_rule_skips_applies_and_passes(self, call: Proxied) -> None:
+        """`skip` lets the first requests pass, `times` limits the others, `hits` counts."""
         rule = call.proxy.fail(NetworkFault.garbage(), skip=1, times=2)
         seen: list[Any] = []
         for _ in range(5):
@@ -372,7 +372,7 @@ class TestRules:
         assert rule.hits == 2
 
     async def test_a_rule_is_for_some_requests(self, call: Proxied) -> None:
-        """It sees method and target, also of later requests on a connection that is kept alive."""
+        """`when` gets method and target, also of later requests on one connection."""
         seen: list[tuple[str, str]] = []
 
         def is_run(method: str, target: str) -> bool:
@@ -386,8 +386,8 @@ class TestRules:
         path = f"/api/v1/ops/projects/{call.direct.emulator.project_id}"
         assert seen == [("GET", f"{path}/runs?limit=1"), ("POST", f"{path}/features/Checkout/run")]
 
-    async def test_the_first_rule_strikes_alone(self, call: Proxied) -> None:
-        """Of two rules that fit the one that was made first strikes, and counts."""
+    async def test_only_the_first_rule_applies(self, call: Proxied) -> None:
+        """Of two matching rules, only the first that was made applies, and counts."""
         first = call.proxy.fail(NetworkFault.byte_by_byte())
         second = call.proxy.fail(NetworkFault.garbage())
         assert (await call("GET", "")).status == 200
@@ -400,7 +400,7 @@ class TestRules:
 
 class TestClosing:
     async def test_closing_leaves_nothing(self, call: Proxied) -> None:
-        """Held-up connections are reset, no task is left, and a second time does nothing."""
+        """Held connections are reset, no task is left, and a second close does nothing."""
         before = asyncio.all_tasks()
         for fault in (NetworkFault.swallow_request(), NetworkFault.swallow_answer()):
             call.proxy.fail(fault, times=1)
@@ -418,7 +418,7 @@ class TestClosing:
     async def test_closing_at_any_moment(
         self, emulate: Callable[..., Awaitable[Caller]], rounds: int
     ) -> None:
-        """However far a connection has come, closing ends it: nobody hangs, nothing is left."""
+        """Closing ends a connection in any state, and leaves nothing."""
         emulator = (await emulate()).emulator
 
         async def ask(url: str) -> bytes:
@@ -441,13 +441,13 @@ class TestClosing:
         gc.collect()
 
     async def test_one_that_was_never_started_can_be_closed(self) -> None:
-        """Closing it does nothing; it has no address."""
+        """Closing a proxy that never started does nothing."""
         proxy = FaultProxy("http://127.0.0.1:9")
         await proxy.aclose()
         assert not proxy.url
 
     def test_real_time(self) -> None:
-        """It works on an ordinary loop as well."""
+        """The proxy also works on an ordinary event loop."""
 
         async def main() -> bytes:
             async with FaultProxy("http://127.0.0.1:9") as proxy:

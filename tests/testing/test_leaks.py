@@ -1,4 +1,4 @@
-"""What `assert_no_leaks` finds, what it does not mind, and how it names it."""
+"""The leaks that `assert_no_leaks` finds, and their names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def leaks_of(body: Awaitable[object]) -> str:
-    """Return what is said to be left behind by a body."""
+    """Return the message about a body's leaks."""
     with pytest.raises(AssertionError, match="left behind in the event loop: ") as caught:
         async with assert_no_leaks():
             await body
@@ -25,7 +25,7 @@ async def leaks_of(body: Awaitable[object]) -> str:
 
 
 async def test_what_is_clean_passes() -> None:
-    """Whoever closes what was opened, and awaits what was started, leaves nothing behind."""
+    """Code that closes what it opens, and awaits what it starts, has no leak."""
     async with assert_no_leaks():
         async with Emulator() as emulator, client_of(emulator) as client:
             operations = [await client.project().run_feature("Checkout") for _ in range(3)]
@@ -34,7 +34,7 @@ async def test_what_is_clean_passes() -> None:
 
 
 async def test_what_was_there_before_does_not_count(emulator: Emulator) -> None:
-    """Only what the body itself leaves is its fault."""
+    """Only things that the body itself leaves are leaks."""
     task = asyncio.create_task(asyncio.sleep(3600))
     async with client_of(emulator) as client:
         await client.list_projects()
@@ -44,7 +44,7 @@ async def test_what_was_there_before_does_not_count(emulator: Emulator) -> None:
 
 
 async def test_what_is_closing_does_not_count(emulator: Emulator) -> None:
-    """The other end of a connection has time to hear of its end, and what is closed may be held."""
+    """A peer has time to close its end, and closed things may still be referenced."""
     address = emulator.url.removeprefix("http://").split(":")
     held: list[asyncio.StreamWriter] = []
 
@@ -57,25 +57,25 @@ async def test_what_is_closing_does_not_count(emulator: Emulator) -> None:
 
 
 async def test_a_task_is_named() -> None:
-    """A task that goes on is told with its name, its coroutine, and where it stands."""
+    """A running task is reported with its name, its coroutine, and its current line."""
     tasks: list[asyncio.Task[None]] = []
 
-    async def watch_the_queue() -> None:
+    async def read_the_queue() -> None:
         await asyncio.sleep(3600)
 
     async def start() -> None:
-        tasks.append(asyncio.create_task(watch_the_queue(), name="watcher"))
+        tasks.append(asyncio.create_task(read_the_queue(), name="reader"))
 
     left = await leaks_of(start())
 
-    assert left.startswith("task 'watcher' (")
-    assert "watch_the_queue, at " in left
+    assert left.startswith("task 'reader' (")
+    assert "read_the_queue, at " in left
     assert f"{__file__}:" in left
     tasks[0].cancel()
 
 
 async def test_an_open_client_is_named(emulator: Emulator) -> None:
-    """A client is told, and with it the session and the connection that it keeps open."""
+    """A client is reported with its open session and connection."""
     client = client_of(emulator)
     address = emulator.url.removeprefix("http://")
 
@@ -88,7 +88,7 @@ async def test_an_open_client_is_named(emulator: Emulator) -> None:
 
 
 async def test_a_client_without_connections_is_named(emulator: Emulator) -> None:
-    """One that is bound to the loop, and has sent nothing yet, is open as well."""
+    """A client that is bound to the loop is open, even if it has sent nothing."""
     client = client_of(emulator)
 
     left = await leaks_of(client.__aenter__())
@@ -98,7 +98,7 @@ async def test_a_client_without_connections_is_named(emulator: Emulator) -> None
 
 
 async def test_a_server_is_named() -> None:
-    """A server that still listens is told with its address."""
+    """A listening server is reported with its address."""
     emulator = Emulator()
 
     left = await leaks_of(emulator.start())
@@ -107,8 +107,8 @@ async def test_a_server_is_named() -> None:
     await emulator.aclose()
 
 
-async def test_all_is_told_at_once() -> None:
-    """The message names each thing that is left, not the first alone."""
+async def test_all_leaks_are_named_at_once() -> None:
+    """The message names all leaks, not only the first."""
     sessions: list[aiohttp.ClientSession] = []
 
     async def open_two() -> None:
@@ -119,8 +119,8 @@ async def test_all_is_told_at_once() -> None:
         await session.close()
 
 
-async def test_another_loop_is_not_looked_at() -> None:
-    """What a loop in another thread has open is that loop's business."""
+async def test_another_loop_is_not_checked() -> None:
+    """Open things of a loop in another thread are no leaks of this loop."""
     opened, done = asyncio.Event(), Event()
     loop = asyncio.get_running_loop()
 
@@ -141,7 +141,7 @@ async def test_another_loop_is_not_looked_at() -> None:
 
 
 async def test_the_bodys_own_error_goes_first() -> None:
-    """Where the body fails nothing is looked for: its error tells more."""
+    """If the body fails, its error is raised without a check."""
     sessions: list[aiohttp.ClientSession] = []
 
     async def fail() -> None:
@@ -165,7 +165,7 @@ class Pipe(asyncio.BaseTransport):
 
 @pytest.mark.parametrize("path", ["", "/tmp/socket"])  # noqa: S108 - no file
 async def test_an_address_may_be_no_pair(path: str) -> None:
-    """A connection without a host, such as a pipe's, is told by what it has."""
+    """A connection without a host, such as a pipe's, is reported with what it has."""
     pipes: list[Pipe] = []
 
     async def open_pipe() -> None:
@@ -175,7 +175,7 @@ async def test_an_address_may_be_no_pair(path: str) -> None:
 
 
 async def test_a_transport_that_is_closing_does_not_count() -> None:
-    """One that has data to send before its end will be gone without anybody's doing."""
+    """A transport that still has data to send closes by itself."""
     async with assert_no_leaks():
         pipe = Pipe({"peername": "pipe"})
         pipe.is_closed = True

@@ -1,6 +1,7 @@
-"""Which features become items, with which configurations, and which of them bear marks.
+"""The selection of features that become items, with their configurations and marks.
 
-Pure but for the one question of what features there are, which is not asked where all are named.
+Pure, except that it asks the service for its features, unless all are given by name. It never makes
+an item: see `features`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from attrs import frozen
 from testvibe_async import NotFoundError
 from testvibe_async.pytest_plugin.declaration import ROOT
 from testvibe_async.pytest_plugin.matching import is_exact, matches, read_rules, reason_for
-from testvibe_async.pytest_plugin.suite import Wanted
-from testvibe_async.reports.text import one_line
+from testvibe_async.pytest_plugin.suite import RunRequest
+from testvibe_async.reports import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,28 +30,33 @@ CollectError = pytest.Collector.CollectError
 
 @frozen
 class Choice:
-    """A feature that is to be collected, with a configuration."""
+    """A feature to collect, with a configuration."""
 
-    wanted: Wanted
+    request: RunRequest
     is_named: bool
-    """Whether it was asked for by its very name."""
+    """True if it was asked for by its name, not by a pattern."""
 
     marks: Sequence[pytest.MarkDecorator] = ()
 
     @property
     def name(self) -> str:
-        """What its item is called, in a word that a terminal takes as it is."""
-        return one_line(str(self.wanted))
+        """The name of its item, on one line that is safe to print."""
+        return one_line(str(self.request))
 
 
 class Chooser:
-    """What the options and pytest's arguments choose."""
+    """The selection by the options and by pytest's arguments."""
 
     def __init__(self, options: Options, node_ids: Iterable[str]) -> None:
         """Read the rules.
 
+        Args:
+            options: The plugin's options.
+            node_ids: The node ids of the only features to collect. Empty: all that the options
+                select.
+
         Raises:
-            pytest.UsageError: One of them has no reason.
+            pytest.UsageError: A rule has no reason.
         """
         self._options = options
         self._node_ids = list(dict.fromkeys(node_ids))
@@ -59,13 +65,13 @@ class Chooser:
         self._xfails = read_rules("testvibe_xfail", options.xfail)
 
     def choose(self, list_features: Callable[[], Iterable[Feature]]) -> list[Choice]:
-        """Return the features to collect, in the order of the patterns, else the service's.
+        """Return the features to collect, in the order of the patterns, else in the service's.
 
         Args:
-            list_features: Asks the service.
+            list_features: Asks the service for its features.
 
         Raises:
-            pytest.Collector.CollectError: Something that was chosen does not exist.
+            pytest.Collector.CollectError: A pattern or a node id matches no feature.
             VibeError: The service could not be asked.
         """
         choices = [
@@ -76,7 +82,7 @@ class Chooser:
         return self._of_node_ids(choices) if self._node_ids else choices
 
     def _names(self, list_features: Callable[[], Iterable[Feature]]) -> dict[str, bool]:
-        """Return the features' names, and whether each was given as it is."""
+        """Return the names of the features; the value is True if the options give that name."""
         select = self._options.select
         if select and all(map(is_exact, select)):
             return dict.fromkeys(select, True)
@@ -87,24 +93,24 @@ class Chooser:
                 f"{error}\nEither there is no such project, or this service has no list of "
                 "features: then name them with --testvibe-select, without * and ?"
             ) from error
-        # The service takes a name of digits alone for an id.
+        # The service reads a name that has only digits as an id.
         self._ids = {each.name: each.id for each in features if each.name.isdecimal()}
         names = [feature.name for feature in features if not feature.is_suggestion]
         return _selected(names, select) if select else dict.fromkeys(names, False)
 
     def _choice(self, feature: str, config: str | None, *, is_named: bool) -> Choice:
-        wanted = Wanted(
+        request = RunRequest(
             feature,
             config=config,
             site_url=self._options.site_url,
             feature_id=self._ids.get(feature),
         )
         marks: list[pytest.MarkDecorator] = []
-        if (reason := reason_for(self._skips, feature, str(wanted))) is not None:
+        if (reason := reason_for(self._skips, feature, str(request))) is not None:
             marks.append(pytest.mark.skip(reason=reason))
-        if (reason := reason_for(self._xfails, feature, str(wanted))) is not None:
+        if (reason := reason_for(self._xfails, feature, str(request))) is not None:
             marks.append(pytest.mark.xfail(reason=reason))
-        return Choice(wanted, is_named=is_named or bool(self._node_ids), marks=marks)
+        return Choice(request, is_named=is_named or bool(self._node_ids), marks=marks)
 
     def _of_node_ids(self, choices: Iterable[Choice]) -> list[Choice]:
         by_id = {f"{ROOT}::{choice.name}": choice for choice in choices}
@@ -116,7 +122,7 @@ class Chooser:
 
 
 def _selected(names: Sequence[str], patterns: Iterable[str]) -> dict[str, bool]:
-    """Return the names that patterns mean, and whether each was given as it is."""
+    """Return the names that match patterns; the value is True if a pattern is that name."""
     selected: dict[str, bool] = {}
     for pattern in patterns:
         found = [name for name in names if matches(pattern, name)]

@@ -1,8 +1,8 @@
-"""Clients for fixtures: bound to whatever event loop uses them first, and closed with it.
+"""Clients for fixtures: each is bound to the event loop that first uses it, and closed with it.
 
-A plain fixture can't await `aclose`, and by its end the loop may be gone. But whoever owns a loop
-shuts down its asynchronous generators before closing it: `asyncio.run`, `asyncio.Runner`,
-pytest-asyncio and anyio do. So one such generator holds each client.
+A plain fixture can't await `aclose`, and its loop may be closed before the fixture ends. But
+`asyncio.run`, `asyncio.Runner`, pytest-asyncio and anyio shut down a loop's asynchronous generators
+before they close the loop. So one such generator holds each client, and closes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientForEachLoop", "LoopBoundClient"]
 
 CLOSE_SECONDS = 15.0
-"""How long to wait for another thread's loop to close a client, whose own limit is 10 s."""
+"""Timeout for another thread's loop to close a client, which itself takes at most 10 s."""
 
 
 class LoopBoundClient:
@@ -37,25 +37,26 @@ class LoopBoundClient:
             options: The arguments of `Client`.
         """
         self._hooks: Hooks = options.get("hooks") or Hooks()
-        ours: dict[str, Any] = {"hooks": evolve(self._hooks, on_request=self._requested)}
-        self.client = Client(**{**options, **ours})
+        hooks = evolve(self._hooks, on_request=self._on_request)
+        arguments: dict[str, Any] = {**options, "hooks": hooks}
+        self.client = Client(**arguments)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._holder: AsyncGenerator[None] | None = None
 
-    def _requested(self, event: RequestFinished) -> None:
+    def _on_request(self, event: RequestFinished) -> None:
         if self._holder is None:
             self._loop = asyncio.get_running_loop()
             self._holder = _hold(self.client)
-            # One step, which awaits nothing, makes the loop know it.
+            # The loop shuts down generators that have begun; the first step awaits nothing.
             with suppress(StopIteration):
                 self._holder.__anext__().__await__().__next__()
         if self._hooks.on_request is not None:
             self._hooks.on_request(event)
 
     def close(self) -> None:
-        """Close the client, for a fixture's end. If its loop is closed by then, it is as well."""
+        """Close the client when its fixture ends; with a closed loop, it already is."""
         if self._loop is None:
-            _run_in_new_loop(self.client)
+            _close_in_new_loop(self.client)
         elif self._loop.is_running():
             closing = asyncio.run_coroutine_threadsafe(self.client.aclose(), self._loop)
             closing.result(CLOSE_SECONDS)
@@ -70,8 +71,8 @@ async def _hold(client: Client) -> AsyncGenerator[None]:
         await client.aclose()
 
 
-def _run_in_new_loop(client: Client) -> None:
-    """Close a client that sent nothing, and so has nothing in any loop."""
+def _close_in_new_loop(client: Client) -> None:
+    """Close a client that sent nothing, so that no loop holds anything of it."""
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(client.aclose())
@@ -80,18 +81,22 @@ def _run_in_new_loop(client: Client) -> None:
 
 
 class ClientForEachLoop:
-    """Gives the client of the event loop that runs now."""
+    """A function that returns the client of the running event loop."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        """Take the arguments of each `Client`."""
+        """Make no client yet.
+
+        Args:
+            options: The arguments of each `Client`.
+        """
         self._options = options
         self._clients: dict[asyncio.AbstractEventLoop, LoopBoundClient] = {}
 
     def __call__(self) -> Client:
-        """Return the one of this loop, made at first.
+        """Return the client of this loop; the first call makes it.
 
         Raises:
-            RuntimeError: No event loop runs, or one on virtual time, in which the service is not.
+            RuntimeError: No event loop runs, or one on virtual time.
         """
         loop = asyncio.get_running_loop()
         if isinstance(loop, VirtualTimeLoop):
@@ -107,6 +112,6 @@ class ClientForEachLoop:
         return self._clients[loop].client
 
     def close(self) -> None:
-        """Close those whose loops are still open."""
+        """Close the clients whose loops are still open."""
         for bound in self._clients.values():
             bound.close()

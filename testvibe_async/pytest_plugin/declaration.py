@@ -1,7 +1,7 @@
-"""What the plugin adds to pytest's command line and configuration file.
+"""The plugin's additions to pytest's command line and configuration file.
 
-Loaded at every start, so it imports nothing, and decides only whether features are wanted at all.
-What the values mean is for `options`.
+It decides only whether features are asked for at all. pytest loads it at every start, so it imports
+nothing, and it never checks a value: see `options`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = [
     "ROOT",
     "WORKER_OUTPUT",
     "add_options",
-    "is_wanted",
+    "is_enabled",
     "option_value",
     "take_node_ids",
 ]
 
 ROOT = "testvibe"
-"""What the node ids of features begin with, before `::`."""
+"""The beginning of the node ids of features, before `::`."""
 
 MARKER = (
     "testvibe(feature, *, config=None, site_url=None): run a TestVibe feature, along with all "
@@ -32,7 +32,7 @@ MARKER = (
 )
 
 WORKER_OUTPUT = "testvibe_in_flight"
-"""Where a worker of pytest-xdist puts the refs of what it leaves behind."""
+"""The key of a pytest-xdist worker's output for the refs of what it leaves in flight."""
 
 _SWITCHES = (
     ("testvibe", "run the features of a TestVibe project as tests"),
@@ -49,7 +49,7 @@ _VALUES: tuple[tuple[str, str, Literal["string", "int", "float", "linelist"], st
     ("site-url", "URL", "string", "the site to test (else the project's own)"),
     ("max-in-flight", "N", "int", "runs that are in flight at once (default: 100)"),
     ("timeout", "SECONDS", "float", "how long to wait for a run (default: as it takes)"),
-    ("poll-interval", "SECONDS", "float", "from one look at a run to the next (default: 3)"),
+    ("poll-interval", "SECONDS", "float", "from one poll of a run to the next (default: 3)"),
     ("artifacts", "DIR", "string", "download the artifacts of runs that failed"),
 )
 
@@ -82,19 +82,22 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(name, text, "linelist")
 
 
-def is_wanted(config: pytest.Config) -> bool:
-    """Say whether features are to be collected."""
+def is_enabled(config: pytest.Config) -> bool:
+    """Return True if features are to be collected."""
     return bool(option_value(config, "testvibe"))
 
 
 def option_value(config: pytest.Config, name: str) -> Any:  # noqa: ANN401 - each has its own type
-    """Return an option of the command line, else of the file, else None."""
+    """Return an option's value from the command line, else from the file, else None."""
     value = config.getoption(name, None)
     return config.getini(name) if value is None else value
 
 
 def take_node_ids(config: pytest.Config) -> list[str]:
-    """Take the node ids of features away from pytest's arguments, which are paths for it."""
+    """Remove the node ids of features from pytest's arguments, and return them.
+
+    pytest would look for files of those names.
+    """
     node_ids = [argument for argument in config.args if _bare(argument).startswith(f"{ROOT}::")]
     if node_ids:
         config.args[:] = [argument for argument in config.args if argument not in node_ids]
@@ -102,7 +105,7 @@ def take_node_ids(config: pytest.Config) -> list[str]:
 
 
 def _bare(node_id: str) -> str:
-    """Return a node id without the way up that pytest prints before it in subdirectories."""
+    """Return a node id without the `../` that pytest prints before it in subdirectories."""
     while node_id.startswith("../"):
         node_id = node_id.removeprefix("../")
     return node_id

@@ -1,7 +1,7 @@
-"""What goes on at the service when a session is over: each process tells, one of them shows.
+"""Operations that go on at the service after a session: collected, and shown in the summary.
 
-With pytest-xdist the process that shows is not the one that ran features, so operations are known
-here by the JSON of their refs alone.
+With pytest-xdist the process that shows them is not the one that ran features, so it knows only the
+JSON of their refs. It never waits for an operation, and cancels none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from testvibe_async.pytest_plugin.declaration import WORKER_OUTPUT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Leftovers", "is_worker"]
+__all__ = ["Leftovers"]
 
 _ADVICE = (
     "Nothing was cancelled: these go on at the service. To wait for one, attach its line:\n"
@@ -25,36 +25,35 @@ _ADVICE = (
 )
 
 
-def is_worker(config: pytest.Config) -> bool:
-    """Say whether this process is a worker of pytest-xdist."""
-    return hasattr(config, "workerinput")
-
-
 class Leftovers:
-    """What one session leaves behind."""
+    """The operations that one session leaves in flight."""
 
     def __init__(self) -> None:
         self._refs: list[str] = []
 
     @classmethod
     def of(cls, config: pytest.Config) -> Leftovers:
-        """Return the session's, which are registered at first."""
+        """Return the one of a session; the first call makes and registers it."""
         if _KEY not in config.stash:
             config.stash[_KEY] = cls()
             config.pluginmanager.register(config.stash[_KEY], "testvibe-leftovers")
         return config.stash[_KEY]
 
-    def hear(self, refs: Iterable[str]) -> None:
-        """Take down what was left, by this process or by a worker."""
+    def add(self, refs: Iterable[str]) -> None:
+        """Add what this process or a worker left in flight.
+
+        Args:
+            refs: The JSON of their refs.
+        """
         self._refs += refs
 
     def hand_over(self, config: pytest.Config, *, is_interrupted: bool) -> None:
-        """Give what this worker leaves to the process that started it.
+        """Pass the operations from this worker to the process that started it.
 
         Args:
             config: The worker's.
-            is_interrupted: Whether it was Ctrl-C. Then nobody listens to workers any more, so it
-                is written to standard error.
+            is_interrupted: True after Ctrl-C. The controller no longer reads from workers then, so
+                the refs are also written to standard error.
         """
         output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
         output[WORKER_OUTPUT] = self._refs
@@ -64,7 +63,7 @@ class Leftovers:
                 sys.stderr.write("\n".join(["", _ADVICE, *self._refs, ""]))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say what goes on, and how to pick it up."""
+        """List the operations that go on, and how to wait for them."""
         if self._refs:
             terminalreporter.section("TestVibe operations that go on")
             for line in (_ADVICE, *self._refs):

@@ -1,4 +1,4 @@
-"""Which features are meant: patterns of names, and the rules to skip them or to expect failure.
+"""Patterns of feature names, and the rules to skip features or to expect their failure.
 
 Pure. In a pattern `*` is any text, `?` any character, and all else is itself: brackets too, so that
 `Login*[Mobile]` means a configuration. Case does not matter, as it does not for the service.
@@ -18,19 +18,19 @@ __all__ = ["Rule", "is_exact", "matches", "read_rules", "reason_for"]
 
 
 class Rule(NamedTuple):
-    """What is to be done with the features of a pattern, and why."""
+    """One line of `GLOB: REASON`."""
 
     pattern: str
     reason: str
 
 
 def is_exact(pattern: str) -> bool:
-    """Say whether a pattern can mean one name alone."""
+    """Return True if a pattern has no wildcard, so that only one name matches."""
     return "*" not in pattern and "?" not in pattern
 
 
 def matches(pattern: str, *names: str) -> bool:
-    """Say whether a pattern means one of some names."""
+    """Return True if a pattern matches one of the names as a whole."""
     expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     compiled = re.compile(expression, re.IGNORECASE | re.DOTALL)
     return any(compiled.fullmatch(name) for name in names)
@@ -39,8 +39,12 @@ def matches(pattern: str, *names: str) -> bool:
 def read_rules(option: str, lines: Iterable[str]) -> list[Rule]:
     """Read lines of `GLOB: REASON`.
 
+    Args:
+        option: The option's name, for the error.
+        lines: The lines.
+
     Raises:
-        pytest.UsageError: One has no reason.
+        pytest.UsageError: A line has no pattern or no reason.
     """
     rules: list[Rule] = []
     for line in lines:
@@ -52,5 +56,5 @@ def read_rules(option: str, lines: Iterable[str]) -> list[Rule]:
 
 
 def reason_for(rules: Iterable[Rule], *names: str) -> str | None:
-    """Return the reason of the first rule that means one of some names; None where none does."""
+    """Return the reason of the first rule that matches one of the names; None if none does."""
     return next((rule.reason for rule in rules if matches(rule.pattern, *names)), None)

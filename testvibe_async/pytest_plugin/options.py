@@ -1,6 +1,7 @@
-"""The plugin's options as values, where features are to be run.
+"""The plugin's options as checked values.
 
-Decides what is valid, in one sentence, before anything is sent.
+It decides what is valid, and refuses the rest in one sentence before anything is sent. It declares
+no option: see `declaration`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ __all__ = ["Options", "read_options"]
 
 MAX_IN_FLIGHT = 100
 POLL_INTERVAL = 3.0
+"""The client's default, in seconds."""
 
 
 @frozen(kw_only=True)
 class Options:
-    """What was asked for, checked."""
+    """The checked options."""
 
     project: str | None
     select: tuple[str, ...]
@@ -33,12 +35,12 @@ class Options:
     site_url: str | None
     max_in_flight: int
     timeout: float | None
-    """Seconds to wait for a run; None for as long as it takes."""
+    """Seconds to wait for a run; None to wait as long as it takes."""
 
     poll_interval: float
     generate: bool
     artifacts: Path | None
-    """A directory for what failed runs left; None to leave it where it is."""
+    """The directory for the artifacts of failed runs; None to download none."""
 
     skip: tuple[str, ...]
     """Lines of `GLOB: REASON`, as are those of `xfail`."""
@@ -47,7 +49,7 @@ class Options:
 
 
 def read_options(config: pytest.Config) -> Options:
-    """Return the options, checked.
+    """Read and check the options.
 
     Raises:
         pytest.UsageError: One of them is wrong.
@@ -58,7 +60,7 @@ def read_options(config: pytest.Config) -> Options:
         select=_lines(config, "select"),
         configs=_lines(config, "config"),
         site_url=option_value(config, "testvibe_site_url"),
-        max_in_flight=_count(config, "max_in_flight") or MAX_IN_FLIGHT,
+        max_in_flight=_positive(config, "max_in_flight") or MAX_IN_FLIGHT,
         timeout=_seconds(config, "timeout"),
         poll_interval=_seconds(config, "poll_interval") or POLL_INTERVAL,
         generate=bool(option_value(config, "testvibe_generate")),
@@ -73,7 +75,7 @@ def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lines))
 
 
-def _count(config: pytest.Config, name: str) -> int | None:
+def _positive(config: pytest.Config, name: str) -> int | None:
     value: int | None = option_value(config, f"testvibe_{name}")
     if value is not None and value < 1:
         raise pytest.UsageError(f"{_spelled(name)} must be 1 or more, not {value}")

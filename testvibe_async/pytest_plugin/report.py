@@ -1,7 +1,8 @@
-"""What a test's report says of a run: plain text, without a traceback of ours.
+"""The text of a test's report about a run: plain, and without a traceback.
 
-Its first line is what pytest's summary shows. What the service tells of a run is cleaned of all
-that a terminal obeys; our errors are so already.
+It decides what is shown of a run or of an error, and how much. The first line is the one in
+pytest's summary. All text from the service is cleaned of what a terminal obeys; this package's
+errors already are. It never decides how a test is reported: see `features`.
 """
 
 from __future__ import annotations
@@ -10,37 +11,46 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Literal
 
 from testvibe_async import ResponseError, RunStatus, TransportError
-from testvibe_async.reports.text import one_line, tail
+from testvibe_async._util.text import clean
+from testvibe_async.reports import one_line
 
 if TYPE_CHECKING:
     from testvibe_async import CaseResult, Run
-    from testvibe_async.pytest_plugin.suite import Ended
+    from testvibe_async.pytest_plugin.suite import FinishedRun
 
-__all__ = ["Verdict", "describe_error", "describe_failure", "verdict_of"]
+__all__ = ["Verdict", "describe_case", "describe_error", "describe_failure", "verdict_of"]
 
 LOG_LINES = 20
-"""How many lines of the log's end are shown."""
+"""Number of lines that are shown of a log's end."""
+
+CHARACTERS = 20_000
+"""Number of characters that are shown of a log or of an error."""
 
 Verdict = Literal["passed", "failed", "skipped"]
 
 
 def verdict_of(case: CaseResult) -> Verdict:
-    """Return what pytest calls the end of one test of a run."""
+    """Return pytest's verdict on one test of a run."""
     if case.status == RunStatus.PASSED:
         return "passed"
     return "failed" if case.status == RunStatus.FAILED or case.error else "skipped"
 
 
-def describe_failure(ended: Ended) -> str:
+def describe_case(case: CaseResult) -> str:
+    """Describe a test of a run that did not pass: its error, else its status."""
+    return _shortened(clean(case.error or f"the service calls it {case.status!r}"))
+
+
+def describe_failure(finished: FinishedRun) -> str:
     """Describe a run that did not pass: its failures, the end of its log, its artifacts."""
-    run = ended.run
+    run = finished.run
     parts = [_headline(run), *map(_failure, run.failures)]
     if run.log:
-        parts.append("The end of its log:\n" + indent(tail(run.log, LOG_LINES), "  "))
-    if ended.artifacts:
-        parts.append("Its artifacts:\n" + indent("\n".join(map(str, ended.artifacts)), "  "))
-    if ended.artifacts_error:
-        parts.append(f"Its artifacts could not be downloaded: {ended.artifacts_error}")
+        parts.append("The end of its log:\n" + indent(_end_of(run.log), "  "))
+    if finished.artifacts:
+        parts.append("Its artifacts:\n" + indent("\n".join(map(str, finished.artifacts)), "  "))
+    if finished.artifacts_error:
+        parts.append(f"Its artifacts could not be downloaded: {finished.artifacts_error}")
     return "\n\n".join(parts)
 
 
@@ -55,8 +65,24 @@ def _failure(case: CaseResult) -> str:
     return f"{one_line(case.name)}\n  {one_line(first)}"
 
 
+def _end_of(log: str) -> str:
+    lines = clean(log).strip("\n").rstrip().split("\n")
+    left_out = len(lines) - LOG_LINES
+    note = f"… {left_out:,} earlier lines left out …\n" if left_out > 0 else ""
+    return note + _shortened("\n".join(lines[-LOG_LINES:]))
+
+
+def _shortened(text: str) -> str:
+    """Return a text without its middle, if it is too long."""
+    text = text.strip("\n").rstrip()
+    if (excess := len(text) - CHARACTERS) <= 0:
+        return text
+    head = CHARACTERS * 3 // 4
+    return f"{text[:head]}\n… {excess:,} characters left out …\n{text[head + excess :]}"
+
+
 def describe_error(error: BaseException) -> str:
-    """Describe why there is no outcome: the error, what was asked, and what caused it."""
+    """Describe why there is no outcome: the error, the request, and its causes."""
     lines = [str(error)]
     if isinstance(error, ResponseError):
         lines = [f"{error.status} {error.message}", f"to {error.method} {error.url}"]

@@ -1,6 +1,7 @@
-"""A schedule for pytest-xdist's workers: as usual, but for features, which stay together.
+"""A schedule for pytest-xdist's workers that keeps features together.
 
-Imported by the controller of a session with pytest-xdist and features, and by nobody else.
+It decides which worker gets the features; all other tests are shared as usual. Only the controller
+imports it, and only in a session with pytest-xdist and features.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["FeaturesTogether"]
 
 
 class FeaturesTogether(LoadScheduling):  # type: ignore[misc]  # likewise
-    """Gives all features to the first worker that is sent tests, behind its other tests."""
+    """A load schedule that sends all features to one worker, after its first other tests."""
 
     def _send_tests(self, node: Any, num: int) -> None:  # noqa: ANN401 - likewise
         assert self.collection is not None

@@ -1,7 +1,8 @@
-"""Where the clients of fixtures find the service: configured, or emulated in a thread.
+"""The service for the clients of fixtures: the configured one, or an emulator in a thread.
 
-The emulator's thread has an event loop on real time, so any kind of test can use it, but one whose
-own loop is on virtual time: its timers would fire before an answer came.
+It decides which of the two. The emulator's thread has an event loop on real time, so every kind of
+test can use it, except one whose own loop is on virtual time: its timers would fire before an
+answer came. It never makes a client.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from testvibe_async.pytest_plugin.options import POLL_INTERVAL
 from testvibe_async.testing import Emulator, VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["require_real_time", "served", "whereabouts"]
-
-POLL_INTERVAL = 3.0
-"""The client's own, to be divided by the emulator's speed."""
+__all__ = ["client_options", "require_real_time", "serve_emulator"]
 
 
 @contextmanager
-def served(options: dict[str, Any]) -> Generator[Emulator]:
-    """Serve an emulator in a thread of its own; the options are its arguments."""
+def serve_emulator(options: dict[str, Any]) -> Generator[Emulator]:
+    """Serve an emulator in a thread of its own.
+
+    Args:
+        options: The arguments of `Emulator`.
+    """
     with (
         start_blocking_portal(name="testvibe emulator") as portal,
         portal.wrap_async_context_manager(Emulator(**options)) as emulator,
@@ -34,13 +37,13 @@ def served(options: dict[str, Any]) -> Generator[Emulator]:
         yield emulator
 
 
-def whereabouts(request: pytest.FixtureRequest, fixture: str) -> dict[str, Any]:
-    """Return the arguments of a client that say where the service is, and how often to look.
+def client_options(request: pytest.FixtureRequest, fixture: str) -> dict[str, Any]:
+    """Return the arguments of a client that name the service, and the interval to poll it.
 
     Args:
-        request: Of the fixture that makes the client.
-        fixture: The fixture that serves the emulator. It is used where the test asks for it too,
-            or where the environment names no server.
+        request: The request of the fixture that makes the client.
+        fixture: The name of the fixture that serves the emulator. It is used if the test also asks
+            for it, or if the environment names no server.
     """
     if fixture not in request.fixturenames and os.environ.get("TESTVIBE_SERVER"):
         return {}

@@ -1,8 +1,8 @@
 """The runs of one test session: dispatched together, by one client in a thread of its own.
 
-pytest is synchronous, the client is not. This is where the two meet: each run is a task in the
-thread's event loop and a future for pytest, which asks for the one that ended next, or waits for
-one. What a run means for a test is not decided here.
+pytest is synchronous, the client is not: each run is a task in the thread's event loop, and a
+future in pytest's thread. It decides when a run is dispatched and its artifacts are downloaded. It
+never decides what a run means for a test.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 from anyio.from_thread import start_blocking_portal
-from attrs import field, frozen
+from attrs import frozen
 
 from testvibe_async import Client, Hooks, Phase, ResponseError, TransportError
 from testvibe_async._artifacts import safe_paths
@@ -29,53 +29,53 @@ if TYPE_CHECKING:
     from testvibe_async import Dispatched, Feature, Project, Ref, Run, StatusChanged
     from testvibe_async.pytest_plugin.options import Options
 
-__all__ = ["Ended", "Suite", "Wanted"]
+__all__ = ["FinishedRun", "RunRequest", "Suite"]
 
 
 @frozen
-class Wanted:
-    """A run to be made. Tests that want the same share it."""
+class RunRequest:
+    """A run that tests ask for; equal requests share one run."""
 
     feature: str
     config: str | None = None
     site_url: str | None = None
     feature_id: int | None = None
-    """The feature's id, where its name does not name it."""
+    """The feature's id, if the service would read its name as another id."""
 
     def __str__(self) -> str:
-        """Return what its item is called."""
+        """Return the name of its item."""
         return self.feature if self.config is None else f"{self.feature}[{self.config}]"
 
 
 @frozen
-class Ended:
-    """A run that is over."""
+class FinishedRun:
+    """A finished run, with its downloaded artifacts."""
 
     run: Run
     artifacts: tuple[Path, ...] = ()
-    """The files that were downloaded."""
+    """The downloaded files."""
 
-    artifacts_error: str | None = field(default=None)
-    """Why there are none, where they were asked for."""
+    artifacts_error: str | None = None
+    """The reason why the download failed; None if it did not."""
 
 
 class Suite:
-    """The runs of one session. Its methods are for pytest's thread, and may block."""
+    """The runs of one session; its methods are for pytest's thread, and may block."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._client = Client(
             project=options.project,
             poll_interval=options.poll_interval,
-            hooks=Hooks(on_dispatched=self._dispatched, on_transition=self._changed),
+            hooks=Hooks(on_dispatched=self._add, on_transition=self._remove_finished),
         )
         self._project: Project = self._client.project()
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
-        self._places = anyio.Semaphore(options.max_in_flight)
-        self._runs: dict[Wanted, Future[Ended]] = {}
-        self._ends: SimpleQueue[Wanted] = SimpleQueue()
-        self._ended: dict[Wanted, None] = {}
+        self._slots = anyio.Semaphore(options.max_in_flight)
+        self._runs: dict[RunRequest, Future[FinishedRun]] = {}
+        self._completions: SimpleQueue[RunRequest] = SimpleQueue()
+        self._finished: dict[RunRequest, None] = {}
         self._in_flight: dict[tuple[object, ...], Ref] = {}
 
     def __str__(self) -> str:
@@ -84,43 +84,45 @@ class Suite:
 
     @property
     def in_flight(self) -> list[Ref]:
-        """The operations that were dispatched and not seen to be over."""
+        """The operations that were dispatched and are not known to be finished."""
         return list(self._in_flight.values())
 
     def list_features(self) -> list[Feature]:
-        """Ask for the project's features. Raises as `Project.list_features` does."""
+        """Return the project's features; raises as `Project.list_features` does."""
         return self._thread().call(self._project.list_features)
 
-    def start(self, wanted: Iterable[Wanted]) -> None:
-        """Dispatch runs, but for those that were before, and return at once."""
-        for each in wanted:
-            if each not in self._runs:
-                self._start(each)
+    def start(self, requests: Iterable[RunRequest]) -> None:
+        """Dispatch runs, except those that already were, and return at once."""
+        for request in requests:
+            if request not in self._runs:
+                self._start(request)
 
-    def run(self, wanted: Wanted, *, anew: bool = False) -> Ended:
-        """Wait for a run, which is dispatched if it was not.
+    def run(self, request: RunRequest, *, anew: bool = False) -> FinishedRun:
+        """Wait for a run; dispatch it if it was not.
 
         Args:
-            wanted: Which.
-            anew: Whether one that is over is made once more.
+            request: The run.
+            anew: True to dispatch another one if it is finished.
 
         Raises:
-            VibeError: It could not be dispatched, or not be observed to its end.
+            VibeError: It could not be dispatched, or not be polled to its end.
         """
-        if anew and wanted in self._runs and self._runs[wanted].done():
-            self._start(wanted)
-        self.start([wanted])
-        return self._runs[wanted].result()
+        if anew and request in self._runs and self._runs[request].done():
+            self._start(request)
+        self.start([request])
+        return self._runs[request].result()
 
-    def next_ended(self, candidates: Collection[Wanted]) -> Wanted:
-        """Wait until one of some runs is over, or has failed to be; the first that was."""
+    def next_finished(self, candidates: Collection[RunRequest]) -> RunRequest:
+        """Wait for the first of some runs that finishes, or fails to be dispatched or polled."""
         self.start(candidates)
-        while (first := next((each for each in self._ended if each in candidates), None)) is None:
-            self._ended[self._ends.get()] = None
-        return first
+        while True:
+            for request in self._finished:
+                if request in candidates:
+                    return request
+            self._finished[self._completions.get()] = None
 
     def close(self) -> None:
-        """Close the client. Nothing is cancelled at the service, and `in_flight` names the rest."""
+        """Close the client; nothing is cancelled at the service, see `in_flight`."""
         with self._stack:
             if self._portal is not None:
                 self._portal.call(self._client.aclose)
@@ -130,40 +132,40 @@ class Suite:
             self._portal = self._stack.enter_context(start_blocking_portal(name="testvibe"))
         return self._portal
 
-    def _start(self, wanted: Wanted) -> None:
-        future = self._thread().start_task_soon(self._run_to_end, wanted)
-        self._runs[wanted] = future
-        future.add_done_callback(lambda _: self._ends.put(wanted))
+    def _start(self, request: RunRequest) -> None:
+        future = self._thread().start_task_soon(self._run_to_end, request)
+        self._runs[request] = future
+        future.add_done_callback(lambda _: self._completions.put(request))
 
-    async def _run_to_end(self, wanted: Wanted) -> Ended:
-        async with self._places:
+    async def _run_to_end(self, request: RunRequest) -> FinishedRun:
+        async with self._slots:
             operation = await self._project.run_feature(
-                wanted.feature if wanted.feature_id is None else wanted.feature_id,
-                config=wanted.config,
-                site_url=wanted.site_url,
+                request.feature if request.feature_id is None else request.feature_id,
+                config=request.config,
+                site_url=request.site_url,
                 on_conflict="generate" if self._options.generate else "raise",
             )
             run = await operation.wait(timeout=self._options.timeout)
         if run.is_success or self._options.artifacts is None:
-            return Ended(run)
-        return await self._downloaded(run, self._options.artifacts / _directory(wanted, run))
+            return FinishedRun(run)
+        return await self._download(run, self._options.artifacts / _directory(request, run))
 
-    async def _downloaded(self, run: Run, directory: Path) -> Ended:
+    async def _download(self, run: Run, directory: Path) -> FinishedRun:
         try:
             paths = await self._project.download_artifacts(run.run_id, directory)
         except (TransportError, ResponseError, OSError) as error:
-            return Ended(run, artifacts_error=str(error))
-        return Ended(run, artifacts=tuple(paths))
+            return FinishedRun(run, artifacts_error=str(error))
+        return FinishedRun(run, artifacts=tuple(paths))
 
-    def _dispatched(self, event: Dispatched) -> None:
+    def _add(self, event: Dispatched) -> None:
         self._in_flight[event.ref.key] = event.ref
 
-    def _changed(self, event: StatusChanged) -> None:
+    def _remove_finished(self, event: StatusChanged) -> None:
         if event.transition.phase is Phase.FINISHED:
             self._in_flight.pop(event.ref.key, None)
 
 
-def _directory(wanted: Wanted, run: Run) -> str:
-    """Return the name of a directory for a run's artifacts, good on every system."""
-    name = re.sub(r"[/\\]", "_", f"{wanted} run {run.run_id}")
+def _directory(request: RunRequest, run: Run) -> str:
+    """Return the name of a directory for a run's artifacts, valid on every system."""
+    name = re.sub(r"[/\\]", "_", f"{request} run {run.run_id}")
     return safe_paths([name])[0]

@@ -1,9 +1,9 @@
 """Virtual time: an event loop that never waits for a timer.
 
-Decides only how long the loop's selector may block and what `loop.time()` says. When nothing is
-ready to run, it jumps to the next timer at once, so that minutes pass in microseconds and in an
-order that is the same each time. Real sockets keep working as long as both ends live in this loop:
-bytes in flight on the loopback are ready before the selector is asked.
+It decides how long the loop's selector may block, and what `loop.time()` returns. When nothing is
+ready to run, it jumps to the next timer at once, so that minutes pass in microseconds, and in the
+same order each time. Real sockets work as long as both ends are in this loop: bytes on the loopback
+are ready before the selector is called. It never speeds up threads or other processes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """A selector that moves the clock where another one would sleep."""
+    """A selector that moves the clock instead of sleeping."""
 
     jump: Callable[[float], None]
     threads = 0
-    """How many calls of the loop's executor are under way: their time is real, so it is waited."""
+    """Running calls in the loop's executor; they take real time, so the loop waits for them."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -47,7 +47,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     `asyncio.Runner(loop_factory=VirtualTimeLoop)`, or with the hook of pytest-asyncio of that name.
 
     Peers outside this loop (a subprocess, another thread, a remote host) do not follow its clock: a
-    timer would fire before their answer came. Test those on an ordinary loop.
+    timer would fire before their answer comes. Test those on an ordinary loop.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002
-        """Wait for the threads of the executor, whose time is real, for as long as it takes."""
+        """Wait for the threads of the executor, which take real time, as long as that takes."""
         await super().shutdown_default_executor()
 
     def run_in_executor(  # type: ignore[override]  # typeshed's has a TypeVarTuple
@@ -82,6 +82,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _jump(self, seconds: float) -> None:
         self._now += seconds
-        # asyncio runs timers so much before their time. With more, tasks that wait for the rest of
-        # it would wake each other for ever: the time stands still while anything is ready.
+        # asyncio runs timers up to this much early. With a larger value, tasks that then wait for
+        # the remaining time would wake each other for ever: time stands still while one is ready.
         self._clock_resolution = math.ulp(self._now)

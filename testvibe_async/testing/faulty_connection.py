@@ -1,6 +1,7 @@
-"""One client's connection to a fault proxy, and what a fault leaves of the answers on it.
+"""One client's connection to a fault proxy, which carries faults out on the socket.
 
-It carries faults out. Which of them strike is decided in `faults`.
+It decides how much of an answer a fault lets pass. It never decides which fault applies: see
+`network_faults`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from .faults import NetworkFault
+    from .network_faults import NetworkFault
 
 __all__ = ["FaultyConnection", "let_peers_read", "read_request"]
 
@@ -27,7 +28,7 @@ _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILI
 
 
 class FaultyConnection(asyncio.StreamReaderProtocol):
-    """A client's connection, and the task that serves it. Each ends with the other."""
+    """A client's connection, and the task that serves it; each ends with the other."""
 
     task: asyncio.Task[None]
     writer: asyncio.StreamWriter
@@ -44,14 +45,19 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
         serve: Callable[[FaultyConnection], Coroutine[None, None, None]],
         forget: Callable[[FaultyConnection], None],
     ) -> None:
-        """Have it served from now on."""
+        """Serve the connection in a task.
+
+        Args:
+            serve: Serves it until one of its ends closes.
+            forget: Called when the task is done.
+        """
 
         def end(_: asyncio.Task[None]) -> None:
             self._socket.close()
             forget(self)
 
         self._socket.settimeout(0)
-        # asyncio does this for sockets that know their protocol, which accepted ones do not.
+        # asyncio does this only for sockets whose `proto` is TCP; that of accepted ones is 0.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.task = asyncio.create_task(self._run(serve), name="FaultProxy connection")
         self.task.add_done_callback(end)
@@ -73,18 +79,18 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what serves it."""
+        """End the task that serves it."""
         super().connection_lost(exc)
         self.task.cancel()
 
     def reset(self) -> None:
-        """End it with a RST: without lingering, the close sends no FIN."""
+        """End the connection with a RST: a close without lingering sends no FIN."""
         with suppress(OSError):  # it may be closed already
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.task.cancel()
 
-    def must_ask(self, fault: NetworkFault | None) -> bool:
-        """Take up a request, and say whether the fault, if any, lets the server see it."""
+    def passes_request(self, fault: NetworkFault | None) -> bool:
+        """Begin a request; return True if its fault, if any, lets the server see it."""
         self._fault, self._is_in_body = fault, False
         match fault and fault.kind:
             case "reset_request":
@@ -99,7 +105,7 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
         return False
 
     async def pass_on(self, answers: asyncio.StreamReader) -> None:
-        """Send what the server answers, and end as it ends."""
+        """Send the server's answers, and end the connection as the server does."""
         try:
             while not self.writer.is_closing() and (piece := await answers.read(_PIECE_BYTES)):
                 await self._send(piece)
@@ -108,7 +114,7 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
             self.reset()
 
     async def _send(self, piece: bytes) -> None:
-        """Send what the fault leaves of a piece of an answer."""
+        """Send the part of a piece of an answer that the fault lets pass."""
         match self._fault and self._fault.kind:
             case "swallow_answer":
                 pass
@@ -145,13 +151,13 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
 
 
 async def let_peers_read() -> None:
-    """Let clients in this loop take in what was sent: they come second in the next round."""
+    """Let clients in this loop read what was sent: the loop runs them after this task."""
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
-    """Read a request to its end, which is where the next one begins."""
+    """Read one whole request, head and body."""
     parts = [await reader.readuntil(_END_OF_HEAD)]
     if _CHUNKED.search(parts[0]) is None:
         length = _LENGTH.search(parts[0])

@@ -1,7 +1,7 @@
-"""What a piece of asynchronous code leaves behind in its event loop.
+"""A check for leaks: tasks and connections that asynchronous code leaves in its event loop.
 
-Decides what counts as left: what was not there before, and is neither finished nor closing. It
-looks, and closes nothing.
+It decides what counts as a leak: what was not there before, and is neither finished nor closing. It
+never closes anything.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 
 __all__ = ["assert_no_leaks"]
 
-SETTLING_TURNS = 20
-"""For how many turns of the loop what is closing is given time to be closed."""
+CLOSING_ITERATIONS = 20
+"""Iterations of the event loop in which closing things may finish closing."""
 
 
 @asynccontextmanager
 async def assert_no_leaks() -> AsyncGenerator[None]:
-    """Fail where the body leaves something behind in the running event loop.
+    """Fail if the body leaves something behind in the running event loop.
 
     ```python
     async with assert_no_leaks():
         await my_service.handle(request)
     ```
 
-    It finds tasks that are not done, clients of this package, aiohttp sessions, connections and
-    servers that are open. What was there before does not count, nor what other loops have. It
-    looks at every object in the process twice, which takes some 20 ms each. Where the body raises
-    it looks for nothing.
+    It finds tasks that are not done, and open clients of this package, aiohttp sessions,
+    connections and servers. What was there before does not count, nor what other loops have. It
+    inspects every object in the process twice, which takes some 20 ms each time. If the body
+    raises, it checks nothing.
 
     Raises:
-        AssertionError: Something is left; the message names each.
+        AssertionError: Something is left behind; the message names all of it.
     """
     before = _open_things()
     yield
-    for _ in range(SETTLING_TURNS):
+    for _ in range(CLOSING_ITERATIONS):
         await asyncio.sleep(0)
-    # What was there before is kept alive by `before`, so that no id is one of a newer thing.
+    # `before` keeps its objects alive, so that no newer object has one of their ids.
     known = {id(thing) for thing, _ in before}
     left = [name for thing, name in _open_things() if id(thing) not in known]
     if left:
@@ -53,7 +53,7 @@ async def assert_no_leaks() -> AsyncGenerator[None]:
 
 
 def _open_things() -> list[tuple[object, str]]:
-    """Return what is open in the running loop, and what each is called."""
+    """Return the open objects of the running loop, with their descriptions."""
     current = asyncio.current_task()
     tasks = [task for task in asyncio.all_tasks() if task is not current]
     return [*((task, _task(task)) for task in tasks), *_closable_things()]
@@ -64,7 +64,7 @@ def _closable_things() -> Iterator[tuple[object, str]]:
     names = [
         (getattr(sys.modules[module], kind), name)
         for module, kind, name in _CLOSABLE
-        if module in sys.modules  # what nobody imported has no objects
+        if module in sys.modules  # a module that was never imported has no objects
     ]
     names_of: dict[Any, _Name | None] = {}
     for thing in gc.get_objects():
@@ -76,7 +76,7 @@ def _closable_things() -> Iterator[tuple[object, str]]:
             yield thing, name
 
 
-def _transport(thing: Any, loop: _Loop) -> str | None:  # noqa: ANN401 - whatever there is
+def _transport(thing: Any, loop: _Loop) -> str | None:  # noqa: ANN401 - any object of the process
     if thing.is_closing() or getattr(thing, "_loop", loop) is not loop:
         return None
     return f"connection to {_address(thing.get_extra_info('peername'))}"
@@ -94,7 +94,7 @@ def _session(thing: Any, loop: _Loop) -> str | None:  # noqa: ANN401 - likewise
 
 
 def _client(thing: Any, loop: _Loop) -> str | None:  # noqa: ANN401 - likewise
-    transport = thing._transport  # noqa: SLF001 - ours
+    transport = thing._transport  # noqa: SLF001 - of this package
     return repr(thing) if transport.is_open and transport._loop is loop else None  # noqa: SLF001
 
 
@@ -104,7 +104,10 @@ _CLOSABLE: tuple[tuple[str, str, _Name], ...] = (
     ("aiohttp", "ClientSession", _session),
     ("testvibe_async.client", "Client", _client),
 )
-"""What can be left open, and what names each where it is open in a loop; None where it is not."""
+"""Types that can be left open, each with a function that describes an open object of a loop.
+
+It returns None for an object that is not open, or belongs to another loop.
+"""
 
 
 def _task(task: asyncio.Task[Any]) -> str:

@@ -1,25 +1,13 @@
-"""The TestVibe service in this process: an independent reading of its contract."""
+"""The TestVibe service in this process: an independent reading of its contract.
+
+The door for `testvibe_async.testing`, which is what users import from.
+"""
 
 from __future__ import annotations
 
 from .emulator import Emulator
-from .faults import Fault, Rule
-from .feature import Feature
-from .generation import Generation
-from .project import Project
+from .faults import Fault
 from .requests import RecordedRequest
-from .run import Run
 from .scenario import Outcome, Scenario
 
-__all__ = [
-    "Emulator",
-    "Fault",
-    "Feature",
-    "Generation",
-    "Outcome",
-    "Project",
-    "RecordedRequest",
-    "Rule",
-    "Run",
-    "Scenario",
-]
+__all__ = ["Emulator", "Fault", "Outcome", "RecordedRequest", "Scenario"]

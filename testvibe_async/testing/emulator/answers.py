@@ -1,6 +1,6 @@
-"""What the service answers: JSON, the shape of its errors, and their documented codes.
+"""Answers of the service: JSON, the shape of its errors, and their documented codes.
 
-Pure. Knows nothing of operations, of state, or of sockets.
+Pure. It knows nothing of operations, of state, or of sockets.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _UNAUTHORIZED = "A valid API key is required (Authorization: Bearer tvb_…)."
 
 @attrs.frozen
 class Answer:
-    """One answer, before it is put on the wire."""
+    """One answer, before it is sent."""
 
     status: int
     body: bytes
@@ -55,7 +55,7 @@ class Answer:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
-class Refusal(Exception):  # noqa: N818 - raised to leave an operation early; it is no bug
+class Refusal(Exception):  # noqa: N818 - raised to leave an operation early, not because of a bug
     """The service's refusal of a request: an answer of 400 and above."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -63,14 +63,18 @@ class Refusal(Exception):  # noqa: N818 - raised to leave an operation early; it
 
         Args:
             status: The HTTP status; it decides the error's code.
-            message: The text for the reader of the error.
+            message: The text for people.
         """
         super().__init__(status, message)
         self.status = status
         self.message = message
 
     def answer(self, **headers: str) -> Answer:
-        """Return the refusal as it goes on the wire."""
+        """Return the answer to send.
+
+        Args:
+            headers: Further headers.
+        """
         document = error_document(self.status, self.message)
         return Answer(self.status, json_body(document), headers=headers)
 
@@ -101,24 +105,24 @@ def json_object(body: bytes) -> dict[str, object]:
 
 
 def error_document(status: int, message: str) -> dict[str, str]:
-    """Return the one shape that errors have, with the code that belongs to the status."""
+    """Return an error in its one documented shape, with the code of its status."""
     of_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     fallback = "internal_error" if of_server else "invalid_request"
     return {"error": _CODES.get(status, fallback), "message": message}
 
 
 def invalid_request(message: str) -> Refusal:
-    """Refuse a request that is wrong in itself."""
+    """Refuse an invalid request."""
     return Refusal(400, message)
 
 
 def unauthorized() -> Refusal:
-    """Refuse a key, in the documented words."""
+    """Refuse a key, with the documented message."""
     return Refusal(401, _UNAUTHORIZED)
 
 
 def forbidden(message: str) -> Refusal:
-    """Refuse what the account may not do (assumed: the documentation names no 403)."""
+    """Refuse what the account may not do (assumed: the documentation has no 403)."""
     return Refusal(403, message)
 
 
@@ -128,7 +132,7 @@ def not_found(message: str) -> Refusal:
 
 
 def conflict(message: str) -> Refusal:
-    """Refuse what the feature's present state does not allow."""
+    """Refuse what the current state of the feature does not allow."""
     return Refusal(409, message)
 
 

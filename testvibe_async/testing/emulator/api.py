@@ -1,6 +1,7 @@
-"""The API's origin: from a raw request to an operation, and its checks in the service's order.
+"""The site of the API: it turns raw requests into operations.
 
-First the key, then the route, then what the operation itself refuses.
+It decides the order of the checks: the key, then the route, then those of the operation. It never
+touches a socket: see `origin`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .call import Call
 from .operations import OPERATIONS
 from .origin import Exchange
 from .project import as_number
-from .requests import Journal, RecordedRequest
+from .requests import RecordedRequest, RequestLog
 from .routes import Route, find_route
 
 if TYPE_CHECKING:
@@ -31,28 +32,28 @@ _LISTS = frozenset({"list_runs", "list_features"})
 class Api:
     """The site that answers operations."""
 
-    def __init__(self, service: Service, *, api_key: str, lists: bool, journal: Journal) -> None:
+    def __init__(self, service: Service, *, api_key: str, lists: bool, log: RequestLog) -> None:
         """Make the site.
 
         Args:
             service: What the operations act on.
             api_key: The only key that is valid.
-            lists: Whether `list_runs` and `list_features` have routes.
-            journal: Where requests are taken down.
+            lists: True if `list_runs` and `list_features` have routes.
+            log: The record of the requests.
         """
         self._service = service
         self._authorization = f"bearer {api_key}".encode()
         self._absent = frozenset[str]() if lists else _LISTS
-        self._journal = journal
+        self._log = log
 
     def http_date(self) -> str:
-        """Return the present, as the `Date` header spells it."""
+        """Return the current time in the format of the `Date` header."""
         return self._service.clock.http_date()
 
     def receive(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Exchange:
-        """Take a request down, and see which operation it asks for."""
+        """Record a request, and find the operation that it asks for."""
         path, _, query_string = target.partition("?")
         query = dict(parse_qsl(query_string, keep_blank_values=True)) if query_string else {}
         route = find_route(method, path)
@@ -69,11 +70,11 @@ class Api:
         )
         if route is not None:
             self._resolve(record, route)
-        self._journal.add(record)
+        self._log.add(record)
         return Exchange(record, partial(self._act, record, route))
 
     def _resolve(self, record: RecordedRequest, route: Route) -> None:
-        """Note what the path names, where that exists."""
+        """Record the run and the feature that the path names, if they exist."""
         project = self._service.projects.get((route.project or "").casefold())
         if project is None:
             return

@@ -1,6 +1,7 @@
-"""The second origin: it serves a run's files by signed links, and wants no key.
+"""The site of artifacts: it serves a run's files by signed links, on an origin of its own.
 
-Decides whether a link is good, and which bytes of the file were asked for.
+It decides whether a link is valid, and which bytes of the file are sent. It never accepts an API
+key: a client that sends one has leaked it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .faults import DOWNLOAD
 from .links import artifact_path
 from .origin import Exchange
 from .project import as_number
-from .requests import Journal, RecordedRequest
+from .requests import RecordedRequest, RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,24 +34,24 @@ _TYPES = {"trace": "application/zip", "screenshot": "image/png", "report": "text
 class ArtifactSite:
     """The site that serves artifacts."""
 
-    def __init__(self, service: Service, *, journal: Journal) -> None:
+    def __init__(self, service: Service, *, log: RequestLog) -> None:
         """Make the site.
 
         Args:
-            service: What has the runs and the links.
-            journal: Where requests are taken down.
+            service: The state with the runs and the links.
+            log: The record of the requests.
         """
         self._service = service
-        self._journal = journal
+        self._log = log
 
     def http_date(self) -> str:
-        """Return the present, as the `Date` header spells it."""
+        """Return the current time in the format of the `Date` header."""
         return self._service.clock.http_date()
 
     def receive(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Exchange:
-        """Take a request down."""
+        """Record a request."""
         path, _, query_string = target.partition("?")
         record = RecordedRequest(
             operation=DOWNLOAD,
@@ -64,7 +65,7 @@ class ArtifactSite:
         run = self._run(unquote(path))
         if run is not None:
             record.run_id, record.feature = run.id, run.feature_name
-        self._journal.add(record)
+        self._log.add(record)
         return Exchange(record, partial(self._act, record, unquote(path), run))
 
     def _act(self, record: RecordedRequest, path: str, run: Run | None) -> Answer:
@@ -72,7 +73,7 @@ class ArtifactSite:
             return _plain(400, "This host takes no Authorization header: the key has leaked.")
         if record.method not in {"GET", "HEAD"}:
             return _plain(405, "Only GET and HEAD are allowed here.")
-        if not self._service.links.is_good(path, record.query):
+        if not self._service.links.is_valid(path, record.query):
             return _plain(403, "The signature does not match, or the link has expired.")
         files = [] if run is None else run.artifacts(self._service.clock.now())
         for file in files:
@@ -100,10 +101,10 @@ def _serve(content: bytes, content_type: str, headers: Mapping[str, str]) -> Ans
 
 
 def _span(wanted: str, size: int) -> range | None:
-    """Return the bytes that a `Range` header means.
+    """Return the bytes that a `Range` header asks for.
 
     Returns:
-        An empty range where the file has no such bytes; None where the header is to be ignored.
+        An empty range if the file has no such bytes; None if the header is to be ignored.
     """
     match = _RANGE.fullmatch(wanted)
     if match is None or wanted == "bytes=-":

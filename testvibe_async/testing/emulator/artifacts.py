@@ -1,7 +1,7 @@
-"""The files that a run leaves: real ones, made on the spot, to the byte the same each time.
+"""The files of a run: real ones, made on request, and each time the same to the byte.
 
 Pure. A screenshot is a PNG that opens, a trace is a zip in the layout of Playwright's traces, a
-report is an HTML page.
+report is an HTML page. It never decides what failed: see `cases`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Artifact:
     content: bytes
 
     def document(self) -> dict[str, object]:
-        """Return the file as the run digest shows it."""
+        """Return the file's entry in the run digest."""
         return {"kind": self.kind, "path": self.path, "size": len(self.content)}
 
 
 def collect(feature: str, cases: Sequence[Case]) -> list[Artifact]:
-    """Make a run's files: trace and screenshot of each failing test, and the report."""
+    """Make a run's files: a trace and a screenshot for each failed test, and the report."""
     files = [file for case in cases if case.status == "failed" for file in _of_failing(case)]
     return [*files, Artifact("report", "report/index.html", _report(feature, cases))]
 
@@ -68,7 +68,7 @@ def _report(feature: str, cases: Sequence[Case]) -> bytes:
 
 
 def _trace(case: Case, screenshot: bytes) -> bytes:
-    """Return a zip of events as the trace viewer reads them."""
+    """Return a zip of events in the format of the trace viewer."""
     end = case.duration_ms
     failure = {"name": "Error", "message": case.error}
     events: tuple[dict[str, object], ...] = (

@@ -1,6 +1,6 @@
-"""One request, as the operations see it: what its path, query and body mean.
+"""One request, as the operations see it: the meaning of its path, query and body.
 
-Looks up, checks and refuses; changes nothing.
+It looks up what they name, and refuses what is invalid. It never changes the service's state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DEFAULT_LIMIT = 50
 
 @attrs.frozen
 class Call:
-    """One request, as the operations see it. Looking up what it names may raise a 404."""
+    """One request, as the operations see it; to look up what it names may raise a 404."""
 
     service: Service
     route: Route
@@ -47,12 +47,12 @@ class Call:
 
     @property
     def feature(self) -> Feature:
-        """The feature that the path names, settled."""
+        """The feature that the path names, with its status as of now."""
         return self._feature_of(self.project, self.route.feature or "")
 
     @property
     def queried_feature(self) -> Feature | None:
-        """The feature that the query names; None where it names none."""
+        """The feature that the query names; None if it names none."""
         key = self.query.get("feature")
         return None if key is None else self._feature_of(self.project, key)
 
@@ -68,7 +68,7 @@ class Call:
 
     @property
     def limit(self) -> int:
-        """How many rows the query asks for at most."""
+        """The largest number of rows that the query asks for."""
         text = self.query.get("limit")
         limit = _DEFAULT_LIMIT if text is None else as_number(text)
         if not limit:
@@ -85,13 +85,13 @@ class Call:
         feature = project.find(key)
         if feature is None:
             raise not_found(f"This project has no feature {key!r}.")
-        feature.settle(self.now)
+        feature.reconcile(self.now)
         return feature
 
 
 @attrs.frozen
 class Fields:
-    """The fields of a body that are texts; those that nobody asks for are ignored."""
+    """The text fields of a body; unknown ones are ignored."""
 
     document: Mapping[str, object]
 
@@ -103,14 +103,14 @@ class Fields:
         return value
 
     def required(self, field: str) -> str:
-        """Return a text that has to be there."""
+        """Return a text that must not be absent."""
         value = self.name() if field == "name" else self.text(field)
         if value is None:
             raise invalid_request(f"The field {field!r} is required.")
         return value
 
     def name(self) -> str | None:
-        """Return the field `name`, which must be fit to be part of a path."""
+        """Return the field `name`, which must be valid in a path."""
         name = self.text("name")
         if name is not None and not (name.strip() and _is_unicode(name)):
             raise invalid_request("The field 'name' must not be empty, nor hold half a character.")

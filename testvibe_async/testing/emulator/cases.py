@@ -1,6 +1,6 @@
-"""What a run finds out, test by test: verdicts, durations, errors.
+"""The results of a run, test by test: verdicts, durations, errors.
 
-Pure, and always the same for the same run: nothing is kept, whatever is needed is worked out anew.
+Pure, and always the same for the same run: nothing is stored, everything is computed on request.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from .gherkin import GherkinCase, slug
-from .playwright import failure
+from .playwright_errors import failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +30,13 @@ class Case:
 
     name: str
     slug: str
-    """The name as it appears in artifact paths, unique in its run."""
+    """The name in artifact paths, unique in its run."""
     status: Literal["passed", "failed", "skipped"]
     duration_ms: int
     error: str | None
 
     def document(self) -> dict[str, object]:
-        """Return the result as the run digest shows it."""
+        """Return the result's entry in the run digest."""
         return {
             "name": self.name,
             "status": self.status,
@@ -45,27 +45,27 @@ class Case:
         }
 
 
-def execute(  # noqa: PLR0913 - what decides a run, each by name
+def execute(  # noqa: PLR0913 - all that decides a run, by keyword
     cases: Sequence[GherkinCase],
-    dice: Random,
+    rng: Random,
     *,
     fails: bool,
     seconds: float,
     site_url: str,
     fixed: Outcome,
 ) -> list[Case]:
-    """Work out the results of a run.
+    """Compute the results of a run.
 
     Args:
         cases: The tests, at least one.
-        dice: This run's randomness.
-        fails: Whether some test fails.
-        seconds: How long the run executes; the tests take most of it.
+        rng: This run's random numbers.
+        fails: True if at least one test fails.
+        seconds: The run's duration; the tests take most of it.
         site_url: The site under test, for the errors.
-        fixed: What the scenario fixes about the feature.
+        fixed: The outcome that the scenario fixes for the feature.
     """
-    weights = [0.0 if case.skipped else dice.uniform(1, 3) for case in cases]
-    failing = _failing(cases, dice, fixed) if fails else set[int]()
+    weights = [0.0 if case.skipped else rng.uniform(1, 3) for case in cases]
+    failing = _failing(cases, rng, fixed) if fails else set[int]()
     millisecond_share = 1000 * seconds * _SHARE_OF_TESTS / (sum(weights) or 1)
     slugs = _unique_slugs(cases)
     return [
@@ -74,16 +74,14 @@ def execute(  # noqa: PLR0913 - what decides a run, each by name
             slug=slugs[index],
             status=_status(case, fails=index in failing),
             duration_ms=round(weights[index] * millisecond_share),
-            error=(fixed.error or failure(dice, case.title, site_url))
-            if index in failing
-            else None,
+            error=(fixed.error or failure(rng, case.title, site_url)) if index in failing else None,
         )
         for index, case in enumerate(cases)
     ]
 
 
 def summary(cases: Sequence[Case]) -> dict[str, int]:
-    """Count results as the run digest does."""
+    """Count results for the run digest."""
     passed = sum(case.status == "passed" for case in cases)
     failed = sum(case.status == "failed" for case in cases)
     return {
@@ -94,7 +92,7 @@ def summary(cases: Sequence[Case]) -> dict[str, int]:
     }
 
 
-def _failing(cases: Sequence[GherkinCase], dice: Random, fixed: Outcome) -> set[int]:
+def _failing(cases: Sequence[GherkinCase], rng: Random, fixed: Outcome) -> set[int]:
     named = {name.casefold() for name in fixed.failing}
     chosen = {index for index, case in enumerate(cases) if case.title.casefold() in named}
     if chosen:
@@ -102,8 +100,8 @@ def _failing(cases: Sequence[GherkinCase], dice: Random, fixed: Outcome) -> set[
     candidates = [index for index, case in enumerate(cases) if not case.skipped]
     if not candidates:
         return {0}
-    count = 2 if len(candidates) > 1 and dice.random() < _SECOND_FAILURE else 1
-    return set(dice.sample(candidates, count))
+    count = 2 if len(candidates) > 1 and rng.random() < _SECOND_FAILURE else 1
+    return set(rng.sample(candidates, count))
 
 
 def _status(case: GherkinCase, *, fails: bool) -> Literal["passed", "failed", "skipped"]:

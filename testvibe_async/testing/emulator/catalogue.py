@@ -1,6 +1,6 @@
 """The features that an emulator starts with: the shop's, or those of a folder.
 
-Reads files once, when an emulator is made; decides nothing about what becomes of the features.
+It reads files once, when an emulator is made. It never adds a feature to a project: see `emulator`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .feature import NEVER_GENERATED
 from .gherkin import parse
-from .service import NEVER_GENERATED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ _EXCEPTIONS = {
 
 @attrs.frozen
 class Entry:
-    """One feature to start with."""
+    """One feature at the start."""
 
     name: str
     gherkin: str
@@ -58,7 +58,7 @@ def read_folder(folder: Path) -> tuple[Entry, ...]:
     """Return the features of a folder's `.feature` files, at any depth.
 
     Raises:
-        ValueError: Where the folder has none, where one can't be read, or two have one name.
+        ValueError: The folder has none, one can't be read, or two have the same name.
     """
     paths = sorted(folder.rglob("*.feature"))
     if not paths:

@@ -1,6 +1,6 @@
-"""The emulator's own time: seconds since its start, and how the wire spells them.
+"""The emulator's own time: seconds since its start, and their formats on the wire.
 
-Decides what "now" is, from whatever clock and speed the emulator was given. It never waits, and
+It decides what "now" is, from the clock and the speed that the emulator was given. It never waits;
 nothing else in the emulator reads a clock.
 """
 
@@ -30,17 +30,17 @@ class EmulatorClock:
         if not 0 < speed < math.inf:
             raise ValueError(f"speed must be a number above 0, got {speed}.")
         self._speed = speed
-        # Whole, so that the fraction of a stamp depends on the scenario only.
+        # A whole second, so that rounding a timestamp depends only on the scenario.
         self._epoch = int(time.time() if epoch is None else epoch)
         self._read: Callable[[], float] | None = None
         self._started_at = 0.0
         self._date = (-1, "")
 
     def start(self, read: Callable[[], float]) -> None:
-        """Let time run from here on.
+        """Let time run from now on.
 
         Args:
-            read: The source, in seconds; its zero does not matter.
+            read: The source, in seconds from any origin.
         """
         self._read = read
         self._started_at = read()
@@ -56,11 +56,11 @@ class EmulatorClock:
         return self._epoch + at
 
     def stamp(self, at: float) -> str:
-        """Spell an instant in emulator seconds as the API does: ISO-8601, UTC, whole seconds."""
+        """Format an instant in emulator seconds for the API: ISO-8601, UTC, whole seconds."""
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.unix(at)))
 
     def http_date(self) -> str:
-        """Spell the present as the `Date` header does."""
+        """Return the current time in the format of the `Date` header."""
         second = int(self.unix(self.now()))
         if second != self._date[0]:
             self._date = (second, formatdate(second, usegmt=True))

@@ -1,7 +1,8 @@
 """The emulator: the service in this process, on real loopback sockets.
 
-The page to read first. It puts the parts together, starts and closes them, and is what tests take
-hold of. A request goes: `origin` → `api` → `routes` → `operations` → `service`.
+The page to read first. It puts the parts together, starts and closes them, and is the interface for
+tests. A request passes `origin`, `api`, `routes`, `operations` and `service`, in this order. It
+never decides what the service answers.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from .artifact_site import ArtifactSite
 from .catalogue import Entry, read_folder, read_shop
 from .clock import EmulatorClock
 from .faults import DOWNLOAD, Fault, FaultRules, Rule
+from .feature import NEVER_GENERATED
 from .links import Links
 from .origin import Origin
-from .requests import Journal, RecordedRequest
+from .requests import RecordedRequest, RequestLog
 from .routes import OPERATIONS
 from .run import RUNNING_DIGESTS, Run
 from .scenario import GenerationStatus, RunStatus, Scenario
-from .service import NEVER_GENERATED, Service
+from .service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
     from typing import Self
 
     from .feature import Feature
@@ -47,11 +48,11 @@ class Emulator:
         ...  # a server at emulator.url, with emulator.api_key and emulator.project_id
     ```
 
-    It starts with one project, a small shop. State moves with the clock alone, so that on a
+    It starts with one project, a small shop. Its state depends only on the clock, so that on a
     `VirtualTimeLoop` minutes pass at once.
     """
 
-    def __init__(  # noqa: PLR0913 - each an option of its own
+    def __init__(  # noqa: PLR0913 - independent options
         self,
         *,
         features: Path | str | None = None,
@@ -73,29 +74,28 @@ class Emulator:
         """Make an emulator; `start`, or `async with`, makes it listen.
 
         Args:
-            features: A folder of `.feature` files that takes the place of the shop's. They count as
-                generated.
-            shop: Whether the project starts with the shop's features, where no folder is given.
-            scenario: How long things take, and how they end. None: believable defaults.
-            lists: Whether `list_runs` and `list_features`, whose answers are assumed, have routes;
-                without them both are answered with 404, as unknown routes are.
-            credits: How many generations may be dispatched; one more is answered with 403, which is
-                assumed. None: any number.
-            running_digest: What the digest of an unfinished run has for `summary`, `tests` and
-                `artifacts`.
+            features: A folder of `.feature` files to start with, in place of the shop's. They
+                count as generated.
+            shop: True to start with the shop's features, if no folder is given.
+            scenario: The durations and outcomes of operations. None: believable defaults.
+            lists: True if `list_runs` and `list_features`, whose answers are assumed, have routes;
+                otherwise both are answered with 404, as unknown routes are.
+            credits: The number of generations that may be dispatched; one more is answered with
+                403, which is assumed. None: any number.
+            running_digest: The value of `summary`, `tests` and `artifacts` in the digest of an
+                unfinished run.
             link_lifetime: Seconds of the emulator until a link to an artifact expires.
-            clock: Where the time is read, in seconds. None: the event loop's clock.
+            clock: The source of the time, in seconds. None: the event loop's clock.
             speed: Seconds of the emulator per second of the clock.
-            epoch: The Unix time of the start, in seconds. None: the present.
+            epoch: The Unix time of the start, in seconds. None: now.
             host: The address to listen on.
-            port: The API's port. 0: any that is free. The second origin always takes a free one.
+            port: The API's port. 0: any free one. The second origin always takes a free one.
             api_key: The key that clients have to send.
-            project_id: The id of the project that it starts with.
-            record: Whether requests are kept. Without, they are only counted by operation: for
-                benchmarks.
+            project_id: The id of the project at the start.
+            record: True to keep requests; False only counts them by operation, for benchmarks.
 
         Raises:
-            ValueError: For a folder without features, or a speed that is no number above 0.
+            ValueError: The folder has no features, or the speed is not a number above 0.
         """
         self.api_key = api_key
         self.project_id = project_id
@@ -111,13 +111,11 @@ class Emulator:
             unfinished=RUNNING_DIGESTS[running_digest],
         )
         self._faults = FaultRules()
-        self._journal, self._artifact_journal = Journal(keep=record), Journal(keep=record)
+        self._log, self._artifact_log = RequestLog(keep=record), RequestLog(keep=record)
         self._api = Origin(
-            Api(self._service, api_key=api_key, lists=lists, journal=self._journal), self._faults
+            Api(self._service, api_key=api_key, lists=lists, log=self._log), self._faults
         )
-        self._artifacts = Origin(
-            ArtifactSite(self._service, journal=self._artifact_journal), self._faults
-        )
+        self._artifacts = Origin(ArtifactSite(self._service, log=self._artifact_log), self._faults)
         self._service.add_project(*_SHOP, project_id=project_id)
         self._add_entries(_entries(features, with_shop=shop))
 
@@ -125,8 +123,8 @@ class Emulator:
         """Listen on both origins, and let time run.
 
         Raises:
-            OSError: Where the address can't be bound.
-            RuntimeError: When it was started before.
+            OSError: The address can't be bound.
+            RuntimeError: It was started before.
         """
         if self.url:
             raise RuntimeError("This emulator was started before: make another one.")
@@ -141,7 +139,7 @@ class Emulator:
         self._links.origin = self._artifacts.url
 
     async def aclose(self) -> None:
-        """Drop all connections and stop listening; twice is fine. What was recorded stays."""
+        """Drop all connections and stop listening; may be called twice. The records stay."""
         try:
             await self._api.aclose()
         finally:
@@ -152,12 +150,7 @@ class Emulator:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         """Close."""
         await self.aclose()
 
@@ -172,18 +165,18 @@ class Emulator:
         return self._artifacts.url
 
     def now(self) -> float:
-        """Return the emulator's seconds since its start."""
+        """Return the seconds of the emulator since its start."""
         return self._clock.now()
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Every request to the API, in the order in which they came."""
-        return self._journal.requests
+        """All requests to the API, in the order of arrival."""
+        return self._log.requests
 
     @property
     def artifact_requests(self) -> list[RecordedRequest]:
-        """Every request to the second origin."""
-        return self._artifact_journal.requests
+        """All requests to the second origin, in the order of arrival."""
+        return self._artifact_log.requests
 
     def count(
         self,
@@ -197,13 +190,16 @@ class Emulator:
 
         Args:
             operation: The service's name of an operation; `"*"` for all requests.
-            run_id: Only those about this run. None: about any.
-            feature: Only those about the feature of this name. None: about any.
-            when: Only those for which it is true. None: all.
+            run_id: Only those about this run. None: all.
+            feature: Only those about the feature of this name. None: all.
+            when: Only those for which it returns True. None: all.
+
+        Raises:
+            ValueError: There is a condition, but the emulator keeps no requests.
         """
         if run_id is None and feature is None:
-            return self._journal.count(operation, when)
-        return self._journal.count(
+            return self._log.count(operation, when)
+        return self._log.count(
             operation,
             lambda request: (
                 run_id in {None, request.run_id}
@@ -226,17 +222,17 @@ class Emulator:
         Args:
             operation: The service's name of an operation; `"*"` for every request to the API;
                 `"download"` for those to the second origin.
-            fault: What happens to them. Delays and edits add up; of all else the rule that was made
-                first strikes alone.
-            times: How many requests it strikes. None: all.
-            skip: How many fitting requests pass before it strikes.
-            when: Only requests for which it is true are struck. None: all.
+            fault: The fault. Delays and edits add up; of all other faults, only that of the rule
+                that was made first applies.
+            times: The number of requests that get the fault. None: all.
+            skip: The number of matching requests that pass before.
+            when: The rule matches requests for which it returns True. None: all.
 
         Returns:
             The rule, which counts its `hits` and can be removed.
 
         Raises:
-            ValueError: For an operation that does not exist.
+            ValueError: The operation does not exist.
         """
         if operation not in {*OPERATIONS, "*", DOWNLOAD}:
             raise ValueError(f"No operation is named {operation!r}.")
@@ -247,10 +243,16 @@ class Emulator:
     def add_project(
         self, name: str, base_url: str = "https://site.example", *, project_id: str | None = None
     ) -> Project:
-        """Add a project without features; None as the id lets the scenario's seed decide it."""
+        """Add a project without features.
+
+        Args:
+            name: Its name.
+            base_url: The site that its features test.
+            project_id: Its id. None: one that depends on the scenario's seed.
+        """
         return self._service.add_project(name, base_url, project_id=project_id)
 
-    def add_feature(  # noqa: PLR0913 - what a feature is made of
+    def add_feature(  # noqa: PLR0913 - the fields of a feature
         self,
         name: str,
         gherkin: str | None = None,
@@ -263,16 +265,16 @@ class Emulator:
         """Add a feature, and return it.
 
         Args:
-            name: Its name, unique in its project whatever the case.
+            name: Its name, unique in its project in any case.
             gherkin: Its text. None: one scenario.
             status: `draft`, `generated`, `failed` or `cancelled`; or `generating`, which dispatches
                 a generation now.
             kind: `feature` or `suggestion`.
-            rationale: Why a suggestion was made.
-            project: The project that it belongs to. None: the one at the start.
+            rationale: The reason for a suggestion.
+            project: Its project. None: the one at the start.
 
         Raises:
-            ValueError: Where the name is taken.
+            ValueError: The name is taken.
         """
         project = project or self._project
         if project.named(name) is not None:
@@ -293,48 +295,48 @@ class Emulator:
     def features(self) -> Mapping[str, Feature]:
         """The features of the project at the start, by name, as they are now."""
         for feature in self._project.features.values():
-            feature.settle(self.now())
+            feature.reconcile(self.now())
         return {feature.name: feature for feature in self._project.features.values()}
 
     @property
     def runs(self) -> Mapping[int, Run]:
-        """Every run that was dispatched, by id, in that order."""
+        """All runs, by id, in the order of their dispatch."""
         return self._service.runs
 
     @property
     def generations(self) -> Mapping[str, Generation]:
-        """Every generation that was dispatched, by request id, in that order."""
+        """All generations, by request id, in the order of their dispatch."""
         return self._service.generations
 
     @property
     def credits_left(self) -> int | None:
-        """How many generations may still be dispatched; None for any number."""
+        """The number of generations that may still be dispatched; None for any number."""
         return self._service.credits_left
 
     def active_runs(self) -> list[Run]:
-        """Return the runs that are dispatched and not over, the oldest first."""
+        """Return the runs in flight, the oldest first."""
         return self._service.runs_in_flight.at(self.now())
 
     def active_generations(self) -> list[Generation]:
-        """Return the generations that are dispatched and not over, the oldest first."""
+        """Return the generations in flight, the oldest first."""
         return self._service.generations_in_flight.at(self.now())
 
     @property
     def max_active_runs(self) -> int:
-        """The most runs that were in flight at once."""
+        """The largest number of runs that were in flight at once."""
         return self._service.runs_in_flight.peak
 
     @property
     def max_active_generations(self) -> int:
-        """The most generations that were in flight at once."""
+        """The largest number of generations that were in flight at once."""
         return self._service.generations_in_flight.peak
 
     def finish_run(self, run_id: int, status: RunStatus = "passed") -> None:
-        """End a run now; one that is over stays as it is."""
+        """Finish a run now; a finished one stays as it is."""
         self._service.finish_run(self.runs[run_id], status, self.now())
 
     def finish_generation(self, request_id: str, status: GenerationStatus = "generated") -> None:
-        """End a generation now; one that is over stays as it is."""
+        """Finish a generation now; a finished one stays as it is."""
         self._service.finish_generation(self.generations[request_id], status, self.now())
 
     @property

@@ -1,6 +1,6 @@
-"""Faults: what can go wrong between a client and the service, and the rules for when it does.
+"""Faults of the service, and the rules for which requests get them.
 
-Decides which faults strike a request. Carrying them out on the socket is `origin`'s.
+It decides which faults apply to a request. It never touches a socket: `origin` carries faults out.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
     from .requests import RecordedRequest
 
-__all__ = ["DOWNLOAD", "Fault", "FaultRules", "Rule", "Strike"]
+__all__ = ["DOWNLOAD", "AppliedFaults", "Fault", "FaultRules", "Rule"]
 
 DOWNLOAD = "download"
-"""What a request to the second origin is called; no operation of the service has that name."""
+"""The operation of requests to the second origin; the service has none of that name."""
 
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One thing that goes wrong with a request. Make it with one of the class methods."""
+    """A failure of a request; make it with one of the class methods."""
 
     kind: Literal["answer", "reset", "lost", "hang", "truncated", "garbage", "delay", "edit"]
     answer: Answer | None = None
-    """What is answered in place of the service's own."""
+    """The answer in place of the service's own."""
     seconds: float = 0.0
-    """By how much the answer is late."""
+    """Seconds by which the answer is late."""
     change: Callable[[Any], object] | None = None
-    """What is done to the document of a success."""
+    """The function that changes the document of a success."""
 
     @classmethod
     def status(
@@ -42,18 +42,18 @@ class Fault:
 
         Args:
             code: The HTTP status.
-            retry_after: The `Retry-After` header: seconds, or a text as it is. None: no header.
-            body: The body as it is, as HTML. None: the error document of the status.
+            retry_after: The `Retry-After` header: seconds, or any text. None: no header.
+            body: The body, sent as HTML. None: the error document of the status.
         """
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after}"}
         if body is not None:
             return cls(kind="answer", answer=Answer(code, body, "text/html", headers))
-        document = error_document(code, f"The emulator was told to answer {code}.")
+        document = error_document(code, f"A fault of the emulator answers with {code}.")
         return cls(kind="answer", answer=Answer(code, json_body(document), headers=headers))
 
     @classmethod
     def body(cls, content: bytes, *, status: int = 200, content_type: str = JSON_TYPE) -> Fault:
-        """Answer something else, without acting."""
+        """Answer with other content, without acting."""
         return cls(kind="answer", answer=Answer(status, content, content_type))
 
     @classmethod
@@ -86,7 +86,7 @@ class Fault:
         """Act and answer as usual, but later.
 
         Args:
-            seconds: Seconds of the event loop, whatever the emulator's speed.
+            seconds: Seconds of the event loop, at any speed of the emulator.
         """
         return cls(kind="delay", seconds=seconds)
 
@@ -95,15 +95,15 @@ class Fault:
         """Act as usual, then change the document of a success.
 
         Args:
-            change: Takes the decoded document, or the bytes of a download, and returns what is
-                sent in its place: a document, or bytes as they are.
+            change: Takes the decoded document, or the bytes of a download, and returns the document
+                or the raw bytes to send in its place.
         """
         return cls(kind="edit", change=change)
 
 
 @attrs.define(eq=False, kw_only=True)
 class Rule:
-    """When a fault strikes; `Emulator.fail` makes it, and tells what the fields mean."""
+    """The rule for one fault; `Emulator.fail` makes it, and explains the fields."""
 
     operation: str
     fault: Fault
@@ -111,21 +111,21 @@ class Rule:
     skip: int
     when: Callable[[RecordedRequest], bool] | None
     hits: int = 0
-    """How many requests it has struck."""
+    """Number of requests that got the fault."""
     removed: bool = False
 
     def remove(self) -> None:
-        """Let it strike no more; twice is fine."""
+        """End the rule; may be called twice."""
         self.removed = True
 
     @property
     def in_force(self) -> bool:
-        """Whether it may strike again."""
+        """True while the rule may apply again."""
         return not self.removed and self.hits != self.times
 
-    def strikes(self, request: RecordedRequest) -> bool:
-        """Say whether it strikes this request, and count that."""
-        if not self._fits(request):
+    def applies_to(self, request: RecordedRequest) -> bool:
+        """Return True if the fault applies to a request, and count that."""
+        if not self._matches(request):
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -133,7 +133,7 @@ class Rule:
         self.hits += 1
         return True
 
-    def _fits(self, request: RecordedRequest) -> bool:
+    def _matches(self, request: RecordedRequest) -> bool:
         named = self.operation == request.operation
         if not named and (self.operation != "*" or request.operation == DOWNLOAD):
             return False
@@ -141,41 +141,41 @@ class Rule:
 
 
 @attrs.define
-class Strike:
-    """What strikes one request."""
+class AppliedFaults:
+    """The faults that apply to one request."""
 
     fault: Fault | None = None
-    """What decides its end; None: it is answered."""
+    """The fault that decides its end; None: it is answered."""
     delay: float = 0.0
-    """By how many seconds it is late."""
+    """Seconds by which it is late."""
     changes: list[Callable[[Any], object]] = attrs.field(factory=list["Callable[[Any], object]"])
-    """What is done to the document of a success, one after the other."""
+    """The functions that change the document of a success, in order."""
 
 
 class FaultRules:
     """All rules in force.
 
-    Delays and edits add up. Of all else, the rule that was made first strikes alone.
+    Delays and edits add up. Of all other faults, only that of the first rule applies.
     """
 
     def __init__(self) -> None:
-        """Begin without rules."""
+        """Start without rules."""
         self._rules: list[Rule] = []
 
     def add(self, rule: Rule) -> None:
-        """Put a rule in force."""
+        """Add a rule."""
         self._rules.append(rule)
 
-    def strike(self, request: RecordedRequest) -> Strike:
-        """Decide what strikes a request."""
+    def apply_to(self, request: RecordedRequest) -> AppliedFaults:
+        """Decide which faults apply to a request, and count them."""
         self._rules = [rule for rule in self._rules if rule.in_force]
-        strike = Strike()
+        applied = AppliedFaults()
         for rule in self._rules:
             fault = rule.fault
             if fault.kind == "delay":
-                strike.delay += fault.seconds if rule.strikes(request) else 0.0
+                applied.delay += fault.seconds if rule.applies_to(request) else 0.0
             elif fault.change is not None:
-                strike.changes += [fault.change] if rule.strikes(request) else []
-            elif strike.fault is None and rule.strikes(request):
-                strike.fault = fault
-        return strike
+                applied.changes += [fault.change] if rule.applies_to(request) else []
+            elif applied.fault is None and rule.applies_to(request):
+                applied.fault = fault
+        return applied

@@ -1,7 +1,7 @@
-"""A project's files: which there are, what they hold, and which may be written.
+"""A project's files: their content, and which of them may be written.
 
-Stored content wins, a template is the fallback. The pipeline owns generated specs and scaffolding:
-they can be read, never written.
+Stored content takes precedence over a template. Generated specs and scaffolding can be read, never
+written.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class File:
     content: str
 
     def row(self) -> dict[str, object]:
-        """Return the file as lists show it."""
+        """Return the file's row in lists."""
         return {"path": self.path, "kind": self.kind, "source": self.source}
 
     def document(self) -> dict[str, object]:
@@ -68,12 +68,12 @@ def files(project: Project) -> list[File]:
 
 
 def find_file(project: Project, path: str) -> File | None:
-    """Return the file at a path; None where there is none."""
+    """Return the file at a path; None if there is none."""
     return next((file for file in files(project) if file.path == path), None)
 
 
 def configs(project: Project) -> list[dict[str, object]]:
-    """Return the run configurations: the JSON files right below `Configurations/`."""
+    """Return the run configurations: the JSON files directly in `Configurations/`."""
     folder, suffix = "Configurations/", ".json"
     return [
         {"name": name, "path": file.path}
@@ -87,7 +87,7 @@ def write(project: Project, path: str, content: str) -> None:
     """Store a whole file.
 
     Raises:
-        Refusal: 400, for a path outside the allowlist, or a file that is too large.
+        Refusal: 400, if the path is not allowed, or the file too large.
     """
     folder, *rest = path.split("/")
     if folder not in _WRITABLE or not rest or not rest[-1] or ".." in rest:

@@ -1,6 +1,6 @@
-"""Reads of a Gherkin text what the emulator needs: the feature's name, its scenarios, their steps.
+"""A parser for the parts of Gherkin that the emulator needs: names, scenarios, steps, examples.
 
-Pure, tolerant and English only: what it does not know, it skips. It is no validator.
+Pure, tolerant and English only: it skips what it does not know, and never rejects a text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EXAMPLES = {"Examples", "Scenarios"}
 
 @attrs.frozen
 class GherkinCase:
-    """One test to be: a scenario, or one row of an outline's examples."""
+    """One future test: a scenario, or one row of an outline's examples."""
 
     title: str
     steps: tuple[str, ...]
@@ -36,15 +36,15 @@ class GherkinScenario:
 
     title: str
     cases: tuple[GherkinCase, ...]
-    """One, or as many as an outline has examples."""
+    """One, or one for each example of an outline."""
 
 
 @attrs.frozen
 class Gherkin:
-    """What was read of a Gherkin text."""
+    """A parsed Gherkin text."""
 
     name: str | None
-    """The text after `Feature:`; None where there is none."""
+    """The text after `Feature:`; None if there is none."""
     scenarios: tuple[GherkinScenario, ...]
 
 
@@ -77,7 +77,7 @@ class _Scenario:
 
 
 class _Reader:
-    """Walks over the lines of one text."""
+    """A parser that is fed the lines of one text."""
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -125,7 +125,7 @@ class _Reader:
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Gherkin:
-    """Read a Gherkin text.
+    """Parse a Gherkin text.
 
     A scenario tagged `@skip` or `@wip` gives skipped cases.
     """
@@ -143,7 +143,7 @@ def scenarios_of(text: str, name: str) -> tuple[GherkinScenario, ...]:
 
     Args:
         text: The Gherkin.
-        name: What the one scenario is called where the text has none.
+        name: The name of that one.
     """
     case = GherkinCase(name, (), skipped=False)
     return parse(text).scenarios or (GherkinScenario(name, (case,)),)

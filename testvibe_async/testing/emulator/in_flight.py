@@ -1,7 +1,7 @@
-"""Which runs or generations are going on now, and how many were at once at most.
+"""The runs or generations in flight, and the largest number of them at once.
 
-Items end by the clock, nobody reports it: whatever is over is put away at the next look. Each look
-costs as much as has ended since the last one.
+Items finish by the clock, without an event, so each call first removes the finished ones. That
+costs time only for those that finished since the last call.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from typing import Generic, Protocol, TypeVar
 __all__ = ["InFlight"]
 
 
-class _Ending(Protocol):
+class _Finishing(Protocol):
     finished_at: float
 
 
-T = TypeVar("T", bound=_Ending)
+T = TypeVar("T", bound=_Finishing)
 
 
 class InFlight(Generic[T]):
-    """The items that are not over."""
+    """The items in flight."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start with none."""
         self.peak = 0
-        """The most that were going on at once."""
+        """The largest number that were in flight at once."""
         self._items: dict[T, None] = {}
-        self._ends: list[tuple[float, int, T]] = []
+        self._completions: list[tuple[float, int, T]] = []
         self._tie_breaks = count()
 
     def add(self, item: T, now: float) -> None:
-        """Take in an item that was dispatched just now."""
-        self._put_away(now)
+        """Add an item that was dispatched now."""
+        self._remove_finished(now)
         self._items[item] = None
-        heapq.heappush(self._ends, (item.finished_at, next(self._tie_breaks), item))
+        heapq.heappush(self._completions, (item.finished_at, next(self._tie_breaks), item))
         self.peak = max(self.peak, len(self._items))
 
     def discard(self, item: T) -> None:
-        """Take out an item that was ended before its time."""
+        """Remove an item that finished early."""
         self._items.pop(item, None)
 
     def at(self, now: float) -> list[T]:
-        """Return the items that are going on, the oldest first."""
-        self._put_away(now)
+        """Return the items in flight, the oldest first."""
+        self._remove_finished(now)
         return list(self._items)
 
-    def _put_away(self, now: float) -> None:
-        while self._ends and self._ends[0][0] <= now:
-            self.discard(heapq.heappop(self._ends)[2])
+    def _remove_finished(self, now: float) -> None:
+        while self._completions and self._completions[0][0] <= now:
+            self.discard(heapq.heappop(self._completions)[2])

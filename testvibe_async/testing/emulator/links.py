@@ -1,6 +1,6 @@
 """Signed links to artifacts: made by the API, checked by the second origin.
 
-A link is good for one path until an instant of the emulator's clock; it holds no key.
+A link is valid for one path, until an instant of the emulator's clock. It never holds an API key.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["Links", "artifact_path"]
 
 
 class Links:
-    """Makes links, and tells good ones from others."""
+    """A maker of links, which also validates them."""
 
     def __init__(self, clock: EmulatorClock, *, lifetime: float) -> None:
-        """Make links that live for some time.
+        """Make no link yet.
 
         Args:
-            clock: What they expire by.
-            lifetime: Emulator seconds, rounded up to whole ones.
+            clock: The clock by which links expire.
+            lifetime: Emulator seconds until then, rounded up to whole ones.
         """
         self.origin = ""
         """Scheme and host of the origin that serves them."""
@@ -44,8 +44,8 @@ class Links:
         query = urlencode({"se": expires, "sig": self._signature(path, expires)})
         return f"{self.origin}{quote(path)}?{query}"
 
-    def is_good(self, path: str, query: Mapping[str, str]) -> bool:
-        """Say whether a decoded path may be read by a link with this query."""
+    def is_valid(self, path: str, query: Mapping[str, str]) -> bool:
+        """Return True if a link with this query may read a decoded path."""
         expires = query.get("se", "")
         until = as_number(expires)
         signature = query.get("sig", "").encode("utf-8", "replace")
@@ -61,5 +61,5 @@ class Links:
 
 
 def artifact_path(run_id: int, path: str) -> str:
-    """Return where the second origin serves a run's file, not encoded yet."""
+    """Return the path of a run's file at the second origin, not encoded yet."""
     return f"/artifacts/{run_id}/{path}"

@@ -1,6 +1,6 @@
 """The service's operations, one function each, under the service's own names.
 
-Each takes a call apart, lets the service act, and words the answer.
+Each reads a call, lets the service act, and makes the answer. None holds state.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def list_features(call: Call) -> Answer:
     """List a project's features, without their Gherkin."""
     features = list(call.project.features.values())
     for feature in features:
-        feature.settle(call.now)
+        feature.reconcile(call.now)
     return json_answer([feature.row() for feature in features])
 
 
@@ -76,7 +76,7 @@ def generate_feature(call: Call) -> Answer:
 
 
 def get_generation_status(call: Call) -> Answer:
-    """Show where a feature's latest generation is."""
+    """Show the progress of a feature's latest generation."""
     feature = call.feature
     generation = call.service.latest_generation(call.project, feature)
     head = _generation_head(feature) | {"featureStatus": feature.status}
@@ -85,7 +85,7 @@ def get_generation_status(call: Call) -> Answer:
 
 
 def get_generation_log(call: Call) -> Answer:
-    """Show what a feature's latest generation reports."""
+    """Show the log of a feature's latest generation."""
     feature = call.feature
     generation = call.service.latest_generation(call.project, feature)
     return json_answer(
@@ -98,7 +98,7 @@ def get_generation_log(call: Call) -> Answer:
 
 
 def cancel_generation(call: Call) -> Answer:
-    """End the generation that is in flight."""
+    """Cancel the generation in flight."""
     call.service.cancel_generation(call.feature)
     return OK
 
@@ -118,7 +118,7 @@ def run_feature(call: Call) -> Answer:
 def list_runs(call: Call) -> Answer:
     """List the latest runs of the project, or of one feature; the newest first."""
     project, feature = call.project, call.queried_feature
-    runs = project.runs if feature is None else feature.runs
+    runs = call.service.runs_of(feature or project)
     rows = (run.row(call.now) for run in islice(reversed(runs), call.limit))
     return Answer(200, b"[" + b",".join(rows) + b"]")
 
@@ -129,7 +129,7 @@ def get_run(call: Call) -> Answer:
 
 
 def diagnose_run(call: Call) -> Answer:
-    """Show all that helps to see why a run failed."""
+    """Show the diagnosis of a run: failures, sources, log and artifacts."""
     return json_answer(call.run.diagnosis(call.now) | {"artifacts": _linked_artifacts(call)})
 
 

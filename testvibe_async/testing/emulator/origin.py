@@ -1,8 +1,8 @@
-"""One listening socket, and all that may happen on it.
+"""One listening socket, its requests, and the faults that are carried out on it.
 
-Reads requests, has them recorded and answered by its site, and carries out the faults that strike.
-It knows neither operations nor state. aiohttp's low-level server serves it: a site works on the raw
-path, so that a router would only be in the way.
+It reads requests, lets its site record and answer them, and carries out the faults that apply. It
+knows neither operations nor state. It uses aiohttp's low-level server, because a site works on the
+raw path, which aiohttp's router would decode.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from .answers import JSON_TYPE, Answer, json_body
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .faults import FaultRules
+    from .faults import Fault, FaultRules
     from .requests import RecordedRequest
 
 __all__ = ["Exchange", "Origin", "Site"]
 
 _BACKLOG = 1024
 _GARBAGE = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
-# Seconds; only a request whose body has not come yet needs them, all others end by themselves.
-_PATIENCE = 0.1
+# Seconds; only a request whose body has not arrived needs them, all others end by themselves.
+_SHUTDOWN_TIMEOUT = 0.1
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @attrs.frozen
 class Exchange:
-    """A request that was taken down, and how to answer it."""
+    """A recorded request, and the function that answers it."""
 
     record: RecordedRequest
     act: Callable[[], Answer]
-    """Does what was asked for; to be called once at most."""
+    """Performs the operation and returns the answer; to be called at most once."""
 
 
 class Site(Protocol):
-    """What an origin serves."""
+    """The part of a server that an origin serves."""
 
     def receive(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Exchange:
-        """Take a request down, without acting on it yet."""
+        """Record a request, without acting on it yet."""
         ...
 
     def http_date(self) -> str:
-        """Return the present, as the `Date` header spells it."""
+        """Return the current time in the format of the `Date` header."""
         ...
 
 
@@ -71,7 +71,7 @@ class Origin:
         self._server: web.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; port 0 takes any that is free."""
+        """Listen on an address; port 0 takes any free port."""
         loop = asyncio.get_running_loop()
         server = web.Server(self._handle, access_log=None)
         listener = await loop.create_server(server, host, port, backlog=_BACKLOG)
@@ -80,7 +80,7 @@ class Origin:
         self.url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
 
     async def aclose(self) -> None:
-        """Stop listening, and drop every connection, also those whose requests hang."""
+        """Stop listening, and drop all connections, also those whose requests hang."""
         if self._server is None or self._listener is None:
             return
         server, self._server = self._server, None
@@ -88,11 +88,11 @@ class Origin:
         self._closing.set()
         transports = [connection.transport for connection in server.connections]
         server.pre_shutdown()
-        await server.shutdown(_PATIENCE)
+        await server.shutdown(_SHUTDOWN_TIMEOUT)
         for transport in transports:
             if transport is not None:
                 transport.abort()
-        # The transports tell their protocols in the next round of the loop.
+        # Transports call `connection_lost` in the loop's next iteration.
         await asyncio.sleep(0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -101,33 +101,36 @@ class Origin:
         except (ConnectionError, web.RequestPayloadError):
             return _reset(request)
         exchange = self._site.receive(request.method, request.raw_path, request.headers, body)
-        strike = self._faults.strike(exchange.record)
-        if strike.delay and await self._closes_within(strike.delay):
+        faults = self._faults.apply_to(exchange.record)
+        if faults.delay and await self._closes_within(faults.delay):
             return _reset(request)
-        if strike.fault is not None:
-            return await self._misbehave(strike.fault.kind, strike.fault.answer, request, exchange)
+        if faults.fault is not None:
+            return await self._fail(faults.fault, request, exchange)
         answer = exchange.act()
-        if strike.changes:
-            answer = _edited(answer, strike.changes)
+        if faults.changes:
+            answer = _edited(answer, faults.changes)
         return self._respond(exchange.record, answer)
 
-    async def _misbehave(
-        self, kind: str, answer: Answer | None, request: web.BaseRequest, exchange: Exchange
+    async def _fail(
+        self, fault: Fault, request: web.BaseRequest, exchange: Exchange
     ) -> web.StreamResponse:
-        if answer is not None:
-            return self._respond(exchange.record, answer)
-        if kind == "hang":
-            await self._closes_within(None)
-        elif kind == "lost":
-            exchange.act()
-        elif kind == "truncated":
-            return _send_and_close(request, _half(exchange.act()))
-        elif kind == "garbage":
-            return _send_and_close(request, _GARBAGE)
+        if fault.answer is not None:
+            return self._respond(exchange.record, fault.answer)
+        match fault.kind:
+            case "hang":
+                await self._closes_within(None)
+            case "lost":
+                exchange.act()
+            case "truncated":
+                return _send_and_close(request, _half(exchange.act()))
+            case "garbage":
+                return _send_and_close(request, _GARBAGE)
+            case _:
+                pass
         return _reset(request)
 
     async def _closes_within(self, seconds: float | None) -> bool:
-        """Wait for the end of the origin, for some seconds; None: as long as it takes."""
+        """Return True once the origin closes, False after some seconds; None: no limit."""
         try:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
@@ -168,19 +171,19 @@ def _send_and_close(request: web.BaseRequest, content: bytes) -> web.Response:
     if request.transport is not None:
         request.transport.write(content)
         request.transport.close()
-    return _gone()
+    return _unsent()
 
 
 def _reset(request: web.BaseRequest) -> web.Response:
     transport = request.transport
     if transport is not None:
-        # Without lingering the close sends a RST, not a FIN.
+        # A close without lingering sends a RST, not a FIN.
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         transport.abort()
-    return _gone()
+    return _unsent()
 
 
-def _gone() -> web.Response:
-    """Return a response for a connection that is closed: aiohttp drops it without a word."""
+def _unsent() -> web.Response:
+    """Return a response for a closed connection, which aiohttp silently drops."""
     return web.Response()

@@ -1,4 +1,7 @@
-"""One project: its features by id and by name, its runs, its stored files."""
+"""One project: its features by id and by name, and its stored files.
+
+It decides which feature a name or an id means. It knows nothing of runs.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import attrs
 
 if TYPE_CHECKING:
     from .feature import Feature
-    from .run import Run
 
 __all__ = ["Project", "as_number"]
 
@@ -25,20 +27,18 @@ class Project:
     base_url: str
     """The site that its features test."""
     features: dict[int, Feature] = attrs.field(factory=dict[int, "Feature"], repr=False)
-    """By id; deleted ones are gone."""
-    runs: list[Run] = attrs.field(factory=list["Run"], repr=False)
-    """All that were dispatched, the oldest first."""
+    """The features that are not deleted, by id."""
     stored: dict[str, str] = attrs.field(factory=dict[str, str], repr=False)
-    """The content of the files that were written, by path."""
+    """The content of written files, by path."""
     _by_name: dict[str, Feature] = attrs.field(factory=dict[str, "Feature"], init=False, repr=False)
     _slugs: set[str] = attrs.field(factory=set[str], init=False, repr=False)
 
     def document(self) -> dict[str, object]:
-        """Return the project as the API shows it."""
+        """Return the project's document."""
         return {"id": self.id, "name": self.name, "baseUrl": self.base_url}
 
     def add(self, feature: Feature) -> None:
-        """Take a feature in; its slug becomes unique."""
+        """Add a feature, and make its slug unique."""
         if feature.slug in self._slugs:
             feature.slug = f"{feature.slug}-{feature.id}"
         self._slugs.add(feature.slug)
@@ -46,7 +46,7 @@ class Project:
         self._by_name[feature.name.casefold()] = feature
 
     def remove(self, feature: Feature) -> None:
-        """Forget a feature; its runs stay."""
+        """Remove a feature; its runs stay."""
         del self.features[feature.id]
         del self._by_name[feature.name.casefold()]
 
@@ -57,11 +57,11 @@ class Project:
         self._by_name[name.casefold()] = feature
 
     def named(self, name: str) -> Feature | None:
-        """Return the feature of a name, whatever its case; None where there is none."""
+        """Return the feature of a name in any case; None if there is none."""
         return self._by_name.get(name.casefold())
 
     def find(self, key: str) -> Feature | None:
-        """Return what a path means by a feature: digits are an id, all else is a name."""
+        """Return the feature of a path segment: digits are an id, all else is a name."""
         number = as_number(key)
         return self.named(key) if number is None else self.features.get(number)
 

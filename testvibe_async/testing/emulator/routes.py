@@ -1,7 +1,7 @@
-"""Which operation a method and a raw path ask for.
+"""The routes: from a method and a raw path to an operation.
 
-Pure. Works on the path as it came over the wire: it is split at its slashes first and decoded
-after, because a feature's name is one percent-encoded segment that may hold a slash or be `..`.
+Pure. The raw path is split at its slashes before it is decoded, because a feature's name is one
+percent-encoded segment that may hold a slash or be `..`. It never looks up what a path names.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ _METHODS: dict[tuple[str, ...], dict[str, str]] = {
 }
 
 OPERATIONS = frozenset(name for methods in _METHODS.values() for name in methods.values())
-"""Every operation that has a route, by the service's own names."""
+"""All operations that have a route, by the service's own names."""
 
 
 @attrs.frozen
 class Route:
-    """Where a request goes, and what its path names; nothing is looked up yet."""
+    """The operation of a request, and the names in its path."""
 
     operation: str | None
-    """None where the path is known but not with this method."""
+    """The operation; None if the path exists, but not with this method."""
     allowed: tuple[str, ...]
-    """The methods that the path is known with."""
+    """The methods of the path."""
     project: str | None
     feature: str | None
     run: str | None
 
 
 def find_route(method: str, path: str) -> Route | None:
-    """Find what a request asks for.
+    """Find the route of a request.
 
     Args:
         method: The HTTP method, in capitals.
         path: The raw path, without its query.
 
     Returns:
-        The route, or None where no operation has such a path.
+        The route; None if no operation has such a path.
     """
     raw = path.split("/")
     if raw[:4] != _PREFIX:
@@ -81,7 +81,7 @@ def find_route(method: str, path: str) -> Route | None:
 
 
 def _skeleton(segments: list[str]) -> tuple[tuple[str, ...], str | None]:
-    """Return the path with a star for what it names, and the collection it names a member of."""
+    """Return the path with stars in place of names, and the collection of its last name."""
     match segments:
         case [root, _, ("features" | "runs") as collection, _, *rest]:
             return (root, _ANY, collection, _ANY, *rest), collection

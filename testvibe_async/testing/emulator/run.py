@@ -1,7 +1,8 @@
-"""One run: queued, executing, over, by the clock alone, and the documents that tell of it.
+"""One run: queued, executing, finished; and the documents that show it.
 
-Nothing happens to a run as time passes; its state is worked out when somebody asks. What is
-expensive to say is said once: a list row for each phase, the digest of a finished run for good.
+It computes its state from the clock on request; nothing happens as time passes. It caches the JSON
+that is costly: the list row of each phase, and the digest of a finished run. It never decides how
+long it takes: see `scenario`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ RUNNING_DIGESTS: Mapping[str, Mapping[str, object]] = {
     "empty": {"summary": {}, "tests": [], "artifacts": []},
     "absent": {},
 }
-"""What a digest may hold in place of results while the run is going on."""
+"""Values in place of the results in the digest of an unfinished run, by option."""
 
 _DIAGNOSIS_HEAD = (
     "runId",
@@ -69,9 +70,9 @@ class Run:
     started_at: float
     finished_at: float
     verdict: RunStatus
-    """How it ends, or ended."""
+    """The status at its end."""
     generated_from: str
-    """The text that the tests it executes were generated from."""
+    """The text from which its tests were generated."""
     clock: EmulatorClock
     scenario: Scenario
     unfinished: Mapping[str, object]
@@ -81,7 +82,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """The status now."""
+        """The current status."""
         return self.status_at(self.clock.now())
 
     def status_at(self, now: float) -> str:
@@ -89,7 +90,7 @@ class Run:
         return "running" if now < self.finished_at else self.verdict
 
     def finish(self, status: RunStatus, now: float) -> None:
-        """End it at once; it must not be over."""
+        """Finish now; it must be unfinished."""
         self.verdict = status
         self.started_at = min(self.started_at, now)
         self.finished_at = now
@@ -112,13 +113,14 @@ class Run:
     def diagnosis(self, now: float) -> dict[str, object]:
         """Return the diagnosis, without the links to the artifacts."""
         head = self._head(now)
-        over = now >= self.finished_at
-        cases = self.cases() if over else []
+        is_finished = now >= self.finished_at
+        cases = self.cases() if is_finished else []
+        counts = summary(cases)
         tests = cases_of(self.generated_from, self.feature_name)
         return {
             **{key: head[key] for key in _DIAGNOSIS_HEAD},
-            "verdict": self.verdict if over else None,
-            "summary": {key: summary(cases)[key] for key in _DIAGNOSIS_SUMMARY} if over else None,
+            "verdict": self.verdict if is_finished else None,
+            "summary": {key: counts[key] for key in _DIAGNOSIS_SUMMARY} if is_finished else None,
             "failures": [
                 {**case.document(), "name": f"{self.feature_name} > {case.name}"}
                 for case in cases
@@ -126,14 +128,14 @@ class Run:
             ],
             "gherkin": self.feature.gherkin,
             "specs": [{"path": self.feature.spec_path, "content": spec(self.feature_name, tests)}],
-            "log": self._log(cases) if over and self.verdict == "failed" else None,
+            "log": self._log(cases) if is_finished and self.verdict == "failed" else None,
         }
 
     def cases(self) -> list[Case]:
-        """Work out the results of its tests."""
+        """Compute the results of its tests."""
         return execute(
             cases_of(self.generated_from, self.feature_name),
-            self.scenario.dice("cases", self.feature_name, self.ordinal),
+            self.scenario.rng("cases", self.feature_name, self.ordinal),
             fails=self.verdict == "failed",
             seconds=self.finished_at - self.started_at,
             site_url=self.site_url,
@@ -141,7 +143,7 @@ class Run:
         )
 
     def artifacts(self, now: float) -> list[Artifact]:
-        """Make its files; there are none before it is over."""
+        """Make its files; there are none before it is finished."""
         return collect(self.feature_name, self.cases()) if now >= self.finished_at else []
 
     def _phase(self, now: float) -> _Phase:

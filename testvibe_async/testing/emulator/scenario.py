@@ -1,7 +1,8 @@
-"""How long things take in the emulator and how they end, drawn from a seed.
+"""The durations and outcomes of operations in the emulator, drawn from a seed.
 
-Pure. Each draw depends on the seed, the feature's name and how many came before it for that
-feature, never on the order of requests, so that two emulators with one scenario tell one story.
+Pure. Each draw depends on the seed, the feature's name and the number of earlier draws for that
+feature. It never depends on the order of requests, so that two emulators with the same scenario
+behave the same.
 """
 
 from __future__ import annotations
@@ -41,55 +42,55 @@ def _by_folded_name(outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What is fixed about one feature; None leaves it to the draw."""
+    """The fixed behaviour of one feature; None leaves it to the draw."""
 
     run_queue: float | None = None
-    """Seconds that a run waits before it executes."""
+    """Seconds from a run's dispatch to its start."""
     run_duration: float | None = None
-    """Seconds that a run executes."""
+    """Seconds from a run's start to its end."""
     run_status: RunStatus | None = None
-    """How runs end; `failed` where only `failing` is given."""
+    """The status of finished runs; `failed` if only `failing` is given."""
     failing: tuple[str, ...] = ()
-    """The tests that fail in a failed run, by name; none, or none that exists: drawn."""
+    """The names of the tests that fail in a failed run; if none of them exists, they are drawn."""
     error: str | None = None
-    """The error text of the failing tests."""
+    """The error of the failing tests."""
     generation_duration: float | None = None
-    """Seconds from dispatch to end; the stages keep their shares."""
+    """Seconds from a generation's dispatch to its end; the stages keep their proportions."""
     generation_status: Literal["generated", "failed"] | None = None
-    """How generations end."""
+    """The status of finished generations."""
 
     @property
     def fixed_run_status(self) -> RunStatus | None:
-        """How runs end, where that is fixed."""
+        """The status of finished runs; None if it is not fixed."""
         return self.run_status or ("failed" if self.failing else None)
 
 
 @attrs.frozen
 class RunPlan:
-    """One run's course."""
+    """The planned durations and outcome of one run."""
 
     queue: float
-    """Seconds before it executes."""
+    """Seconds from its dispatch to its start."""
     duration: float
-    """Seconds that it executes."""
+    """Seconds from its start to its end."""
     status: RunStatus
-    """How it ends."""
+    """The status at its end."""
 
 
 @attrs.frozen
 class GenerationPlan:
-    """One generation's course: it warms up, works section by section, verifies, ends."""
+    """The planned durations and outcome of one generation."""
 
     request_id_bits: int
-    """128 random bits."""
+    """The bits of its request id, 128 random ones."""
     warm_up: float
-    """Seconds before the runner starts."""
+    """Seconds from its dispatch to the start of its runner."""
     sections: tuple[float, ...]
-    """Seconds that each section takes."""
+    """The seconds of each section."""
     verification: float
-    """Seconds after the last section."""
+    """Seconds from the end of the last section to its end."""
     failing_section: int | None
-    """The index of the section that fails; None where all succeed."""
+    """The index of the section that fails; None if all succeed."""
 
     @property
     def duration(self) -> float:
@@ -99,24 +100,23 @@ class GenerationPlan:
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """How the emulated service behaves. The durations are seconds: (shortest, longest), or one.
+    """The behaviour of the emulated service; durations are seconds, (shortest, longest) or one.
 
-    The defaults are what the service's documentation tells of: a run takes about 30 s, a
-    generation minutes.
+    The defaults follow the service's documentation: a run takes about 30 s, a generation minutes.
     """
 
     seed: int | str = 0
-    """The same seed gives the same durations, verdicts, errors and ids."""
+    """The seed; the same one gives the same durations, verdicts, errors and ids."""
     run_queue: tuple[float, float] = attrs.field(default=(2.0, 8.0), converter=_as_range)
-    """From the dispatch of a run to its start."""
+    """Seconds from the dispatch of a run to its start."""
     run_duration: tuple[float, float] = attrs.field(default=(15.0, 40.0), converter=_as_range)
-    """From the start of a run to its end."""
+    """Seconds from the start of a run to its end."""
     generation_warm_up: tuple[float, float] = attrs.field(default=(15.0, 25.0), converter=_as_range)
-    """From the dispatch of a generation until its runner starts."""
+    """Seconds from the dispatch of a generation to the start of its runner."""
     generation_section: tuple[float, float] = attrs.field(default=(30.0, 50.0), converter=_as_range)
-    """The work on one section; there is one for each scenario of the feature."""
+    """Seconds for one section; there is one for each scenario of the feature."""
     verification: tuple[float, float] = attrs.field(default=(10.0, 20.0), converter=_as_range)
-    """From the end of the last section to the end of the generation."""
+    """Seconds from the end of the last section to the end of the generation."""
     failing_runs: float = attrs.field(default=0.2, converter=_as_share)
     """The share of runs that fail, 0 to 1."""
     failing_generations: float = attrs.field(default=0.1, converter=_as_share)
@@ -124,32 +124,32 @@ class Scenario:
     outcomes: Mapping[str, Outcome] = attrs.field(
         factory=dict[str, Outcome], converter=_by_folded_name
     )
-    """What is fixed, by feature name; the case of a name does not matter."""
+    """The fixed behaviour of features, by name in any case."""
 
     def outcome(self, feature: str) -> Outcome:
-        """Return what is fixed about a feature."""
+        """Return the fixed behaviour of a feature."""
         return self.outcomes.get(feature.casefold(), _NOTHING_FIXED)
 
-    def dice(self, kind: str, feature: str, ordinal: int) -> Random:
-        """Return the randomness of one thing, always the same for the same thing.
+    def rng(self, kind: str, feature: str, ordinal: int) -> Random:
+        """Return the random numbers for one purpose, always the same for the same arguments.
 
         Args:
-            kind: What it is for: `"run"`, `"cases"`, `"generation"`.
-            feature: The feature's name.
-            ordinal: Which run or generation of this feature it is.
+            kind: The purpose: `"run"`, `"cases"`, `"generation"` or `"project"`.
+            feature: The name of the feature, or of the project.
+            ordinal: The number of the run or generation of this feature, or of the project.
         """
         return Random(f"{self.seed}/{kind}/{feature}/{ordinal}")  # noqa: S311 - no secret
 
     def plan_run(self, feature: str, ordinal: int) -> RunPlan:
-        """Draw the course of a feature's run.
+        """Draw the durations and the outcome of a feature's run.
 
         Args:
             feature: The feature's name.
             ordinal: 1 for the feature's first run.
         """
-        dice = self.dice("run", feature, ordinal)
-        queue, duration = dice.uniform(*self.run_queue), dice.uniform(*self.run_duration)
-        fails = dice.random() < self.failing_runs
+        rng = self.rng("run", feature, ordinal)
+        queue, duration = rng.uniform(*self.run_queue), rng.uniform(*self.run_duration)
+        fails = rng.random() < self.failing_runs
         fixed = self.outcome(feature)
         return RunPlan(
             queue=queue if fixed.run_queue is None else fixed.run_queue,
@@ -158,20 +158,20 @@ class Scenario:
         )
 
     def plan_generation(self, feature: str, ordinal: int, sections: int) -> GenerationPlan:
-        """Draw the course of a feature's generation.
+        """Draw the durations and the outcome of a feature's generation.
 
         Args:
             feature: The feature's name.
             ordinal: 1 for the first that is dispatched; 0 for one before the emulator's start.
-            sections: How many sections it has, at least 1.
+            sections: The number of its sections, at least 1.
         """
-        dice = self.dice("generation", feature, ordinal)
-        bits = dice.getrandbits(128)
+        rng = self.rng("generation", feature, ordinal)
+        bits = rng.getrandbits(128)
         warm_up, verification = (
-            dice.uniform(*span) for span in (self.generation_warm_up, self.verification)
+            rng.uniform(*span) for span in (self.generation_warm_up, self.verification)
         )
-        work = [dice.uniform(*self.generation_section) for _ in range(sections)]
-        fails, failing = dice.random() < self.failing_generations, dice.randrange(sections)
+        work = [rng.uniform(*self.generation_section) for _ in range(sections)]
+        fails, failing = rng.random() < self.failing_generations, rng.randrange(sections)
         fixed = self.outcome(feature)
         if fixed.generation_status is not None:
             fails = fixed.generation_status == "failed"
@@ -186,7 +186,7 @@ class Scenario:
 
 
 def _factor(wanted: float | None, drawn: float) -> float:
-    """Return what to stretch a drawn time by; one that is drawn as zero stays zero."""
+    """Return the factor from a drawn to a wanted duration; one drawn as zero stays zero."""
     return 1.0 if wanted is None or drawn == 0 else wanted / drawn
 
 

@@ -1,36 +1,34 @@
-"""The service's state, and the few things that change it.
+"""The service's state, and the methods that change it.
 
-Decides what may happen when, and refuses the rest. It knows documents in plain words, but no HTTP:
-`operations` speaks for it.
+It decides which changes are allowed in which state, and refuses the others. It never reads requests
+or makes answers: see `operations`.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import count
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from .answers import conflict, forbidden
-from .feature import Feature
-from .generation import Generation, begin
+from .feature import NEVER_GENERATED, Feature
 from .gherkin import scenarios_of, slug
 from .in_flight import InFlight
 from .project import Project
 from .run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .clock import EmulatorClock
+    from .generation import Generation
     from .links import Links
     from .scenario import GenerationPlan, GenerationStatus, RunStatus, Scenario
 
-__all__ = ["NEVER_GENERATED", "Service"]
+__all__ = ["Service"]
 
-NEVER_GENERATED = "draft"
-"""The status of a feature that was never generated (assumed: the documentation names none)."""
-
-# Ids of different things never look alike, nor like a position in a list.
+# Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
 _LONG_AGO = 3600.0
 _BUSY = "This feature is generating: wait for that, or cancel it."
@@ -51,11 +49,11 @@ class Service:
         """Make an empty workspace.
 
         Args:
-            clock: All its time.
-            scenario: How long things take, and how they end.
-            links: What links to artifacts are made with.
-            credits_left: How many generations may be dispatched. None: any number.
-            unfinished: What a digest holds in place of results while the run is going on.
+            clock: The source of all its time.
+            scenario: The durations and outcomes of operations.
+            links: The maker of links to artifacts.
+            credits_left: The number of generations that may be dispatched. None: any number.
+            unfinished: The values in place of the results in the digest of an unfinished run.
         """
         self.clock = clock
         self.scenario = scenario
@@ -64,23 +62,24 @@ class Service:
         self.projects: dict[str, Project] = {}
         self.runs: dict[int, Run] = {}
         self.generations: dict[str, Generation] = {}
-        """Those that were dispatched here, by request id."""
+        """The dispatched generations, by request id."""
         self.runs_in_flight: InFlight[Run] = InFlight()
         self.generations_in_flight: InFlight[Generation] = InFlight()
+        self._runs_of: defaultdict[Project | Feature, list[Run]] = defaultdict(list)
         self._unfinished = unfinished
         self._feature_ids = count(_FIRST_FEATURE)
         self._run_ids = count(_FIRST_RUN)
 
     def add_project(self, name: str, base_url: str, *, project_id: str | None = None) -> Project:
-        """Add a project; without an id it gets one that the seed decides."""
+        """Add a project; without an id it gets one that depends on the seed."""
         if project_id is None:
-            bits = self.scenario.dice("project", name, len(self.projects)).getrandbits(128)
+            bits = self.scenario.rng("project", name, len(self.projects)).getrandbits(128)
             project_id = str(UUID(int=bits, version=4))
         project = Project(id=project_id, name=name, base_url=base_url)
         self.projects[project_id.casefold()] = project
         return project
 
-    def add_feature(  # noqa: PLR0913 - what a feature is made of
+    def add_feature(  # noqa: PLR0913 - the fields of a feature
         self,
         project: Project,
         name: str,
@@ -93,7 +92,7 @@ class Service:
         """Add a feature.
 
         Raises:
-            Refusal: 409, where the project has one of that name.
+            Refusal: 409, if the project has one of that name.
         """
         _require_free_name(project, name)
         feature = Feature(
@@ -117,7 +116,7 @@ class Service:
         """Change a feature's name or text; its generated tests stay as they are.
 
         Raises:
-            Refusal: 409, while it is generating, or where the name is taken.
+            Refusal: 409, while it is generating, or if the name is taken.
         """
         _require_idle(feature, _BUSY)
         if name is not None:
@@ -137,20 +136,19 @@ class Service:
         project.remove(feature)
 
     def dispatch_generation(self, feature: Feature, site_url: str) -> Generation:
-        """Begin to generate a feature's tests.
+        """Start to generate a feature's tests.
 
         Raises:
-            Refusal: 409, while it is generating; 403, where no credits are left.
+            Refusal: 409, while it is generating; 403, if no credits are left.
         """
         _require_idle(feature, "This feature is already generating.")
         self._spend_credit()
         now = self.clock.now()
         feature.generations_dispatched += 1
         plan = self._plan(feature, feature.gherkin, feature.generations_dispatched)
-        generation = begin(
-            plan, feature, gherkin=feature.gherkin, site_url=site_url, created_at=now
+        generation = feature.begin_generation(
+            plan, gherkin=feature.gherkin, site_url=site_url, created_at=now
         )
-        feature.generation = generation
         feature.status = "generating"
         feature.updated_at = now
         self.generations[generation.request_id] = generation
@@ -158,19 +156,19 @@ class Service:
         return generation
 
     def cancel_generation(self, feature: Feature) -> None:
-        """End a feature's generation.
+        """Cancel a feature's generation.
 
         Raises:
-            Refusal: 409, where none is in flight.
+            Refusal: 409, if none is in flight.
         """
         if feature.status != "generating" or feature.generation is None:
             raise conflict("This feature has no generation in flight.")
         now = self.clock.now()
         self.finish_generation(feature.generation, "cancelled", now)
-        feature.settle(now)
+        feature.reconcile(now)
 
     def latest_generation(self, project: Project, feature: Feature) -> Generation | None:
-        """Return a feature's latest generation, also one from before the emulator's start."""
+        """Return a feature's latest generation, which may be from before the emulator's start."""
         outcomes: dict[str, GenerationStatus] = {
             "generated": "generated",
             "failed": "failed",
@@ -181,23 +179,28 @@ class Service:
             text = feature.generated_from or feature.gherkin
             plan = self._plan(feature, text, 0)
             start = -plan.duration - _LONG_AGO
-            past = begin(plan, feature, gherkin=text, site_url=project.base_url, created_at=start)
+            past = feature.begin_generation(
+                plan, gherkin=text, site_url=project.base_url, created_at=start
+            )
             past.finish(outcome, past.finished_at)
-            feature.generation = past
         return feature.generation
 
     def finish_generation(
         self, generation: Generation, status: GenerationStatus, now: float
     ) -> None:
-        """End a generation that is going on; one that is over stays as it is."""
+        """Finish a generation now; a finished one stays as it is."""
         if now < generation.finished_at:
             generation.finish(status, now)
             self.generations_in_flight.discard(generation)
 
+    def runs_of(self, owner: Project | Feature) -> Sequence[Run]:
+        """Return the runs of a project or of a feature, in the order of their dispatch."""
+        return self._runs_of.get(owner, ())
+
     def dispatch_run(
         self, project: Project, feature: Feature, *, config: str, site_url: str
     ) -> Run:
-        """Begin to run a feature's tests.
+        """Start to run a feature's tests.
 
         Raises:
             Refusal: 409, unless its tests are generated.
@@ -205,7 +208,7 @@ class Service:
         if feature.status != "generated" or feature.generated_from is None:
             raise conflict(f"Only generated features can run; this one is {feature.status}.")
         now = self.clock.now()
-        ordinal = len(feature.runs) + 1
+        ordinal = len(self.runs_of(feature)) + 1
         plan = self.scenario.plan_run(feature.name, ordinal)
         run = Run(
             id=next(self._run_ids),
@@ -224,14 +227,14 @@ class Service:
             scenario=self.scenario,
             unfinished=self._unfinished,
         )
-        for runs in (feature.runs, project.runs):
-            runs.append(run)
+        for owner in (project, feature):
+            self._runs_of[owner].append(run)
         self.runs[run.id] = run
         self.runs_in_flight.add(run, now)
         return run
 
     def finish_run(self, run: Run, status: RunStatus, now: float) -> None:
-        """End a run that is going on; one that is over stays as it is."""
+        """Finish a run now; a finished one stays as it is."""
         if now < run.finished_at:
             run.finish(status, now)
             self.runs_in_flight.discard(run)
@@ -254,7 +257,7 @@ def _require_idle(feature: Feature, message: str) -> None:
 
 
 def _require_free_name(project: Project, name: str, owner: Feature | None = None) -> None:
-    """Refuse a second feature of one name: names are what paths address features by (assumed)."""
+    """Refuse a second feature of one name, because paths address features by name (assumed)."""
     taken = project.named(name)
     if taken is not None and taken is not owner:
         raise conflict(f"This project already has a feature named {taken.name!r}.")
