@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from testvibe_async import ConfigError
-from testvibe_async.cli.asking import is_wanted
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.input import is_wanted
 from testvibe_async.cli.texts import TextFile, read_text
 from testvibe_async.cli.words import clean
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import GenerationRef
-from testvibe_async.cli.asking import is_wanted
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.dispatch import in_order, jobs_of
 from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.input import is_wanted
+from testvibe_async.cli.jobs import any_is_several, choose
 from testvibe_async.cli.options import Seconds, needs
-from testvibe_async.cli.selection import any_is_several, choose
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import many
 

@@ -11,8 +11,8 @@ from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.dispatch import in_order, jobs_of
 from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.jobs import choose
 from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, needs
-from testvibe_async.cli.selection import choose
 from testvibe_async.cli.watch import watching
 
 __all__ = ["run"]

@@ -14,7 +14,7 @@ from rich.text import Text
 from testvibe_async.cli import details
 from testvibe_async.cli.ending import Ending
 from testvibe_async.cli.output import clean_lines
-from testvibe_async.cli.pickup import wait_command
+from testvibe_async.cli.refs import wait_command
 from testvibe_async.cli.sentences import NAME
 
 if TYPE_CHECKING:

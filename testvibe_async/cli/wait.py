@@ -10,7 +10,7 @@ from testvibe_async import BatchItem, Generation, Run, VibeError, WaitTimeoutErr
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import NO_FILES, Files, Seconds
-from testvibe_async.cli.pickup import read_refs
+from testvibe_async.cli.refs import read_refs
 from testvibe_async.cli.texts import TextFile, name_of, read_text
 from testvibe_async.cli.watch import watching
 

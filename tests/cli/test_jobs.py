@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async import ConfigError, Feature
-from testvibe_async.cli.selection import choose
+from testvibe_async.cli.jobs import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 
 from testvibe_async import ConfigError, GenerationRef, Ref, RunRef
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.pickup import read_refs, wait_command
+from testvibe_async.cli.refs import read_refs, wait_command
 
 RUNS: list[Ref] = [RunRef(server="http://s", project="p", run_id=number) for number in range(200)]
 GENERATION = GenerationRef(server="http://s", project="it's", request_id="r 1", feature_id=15)
