@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 
+from tests.cli.test_view import ACTIVE, row
 from testvibe_async import (
     BatchItem,
     Dispatched,
@@ -21,6 +22,8 @@ from testvibe_async import (
     Run,
     RunRef,
     RunStatus,
+    RunSummary,
+    Section,
     StatusChanged,
     Transition,
     Verdict,
@@ -31,7 +34,8 @@ from testvibe_async.cli.board import Board
 
 if TYPE_CHECKING:
     from testvibe_async import Event, Ref
-    from testvibe_async.cli.rows import Row
+    from testvibe_async.cli.board import Row
+
 
 RUN = RunRef(server="http://s", project="p", run_id=214, feature_id=12)
 GENERATION = GenerationRef(server="http://s", project="p", request_id="r", feature_id=15)
@@ -83,7 +87,7 @@ def test_dispatch_adds_a_row_of_the_features_name(board: Board, clock: Clock) ->
     clock.now = 103.0
     emit(board, Dispatched(RUN))
     row = only_row(board)
-    assert (row.ref, row.feature, row.word, row.began) == (RUN, "Checkout", "queued", 103.0)
+    assert (row.ref, row.feature, row.word, row.started) == (RUN, "Checkout", "queued", 103.0)
     assert board.elapsed == 3.0
 
 
@@ -129,7 +133,7 @@ def test_end_stops_the_clock_of_a_row(board: Board, clock: Clock) -> None:
     clock.now = 109.0
     board.update(RUN, change(Phase.FINISHED, "passed"))
     assert only_row(board).elapsed(clock()) == 5.0
-    assert board.standing.ended == 1
+    assert board.state.ended == 1
 
 
 def test_news_are_told_once(board: Board) -> None:
@@ -148,8 +152,8 @@ def test_item_of_what_is_over_already_ends_its_row(board: Board) -> None:
     told: list[str] = []
     board.on_change = lambda row: told.append(row.word)
     board.follow(RUN)
-    board.settle(item(ref=RUN, outcome=PASSED))
-    board.settle(item(ref=RUN, outcome=PASSED))
+    board.record(item(ref=RUN, outcome=PASSED))
+    board.record(item(ref=RUN, outcome=PASSED))
     assert told == ["passed"]
     assert board.in_flight == []
 
@@ -157,7 +161,7 @@ def test_item_of_what_is_over_already_ends_its_row(board: Board) -> None:
 def test_item_that_could_not_be_dispatched_has_a_row(board: Board) -> None:
     """What was refused stands on the board without an operation, once for each configuration."""
     for config in ("Default", "Mobile"):
-        board.settle(item(name="Checkout", config=config, error=REFUSED))
+        board.record(item(name="Checkout", config=config, error=REFUSED))
     assert [(row.name, row.operation, row.word) for row in board.rows] == [
         ("Checkout", "—", "error"),
         ("Checkout [Mobile]", "—", "error"),
@@ -168,7 +172,7 @@ def test_item_that_could_not_be_dispatched_has_a_row(board: Board) -> None:
 def test_item_that_could_not_be_observed_keeps_its_row(board: Board) -> None:
     """An operation that can't be seen any more is given up in its own row."""
     emit(board, Dispatched(RUN))
-    board.settle(item(ref=RUN, error=ObservationError("lost", ref=RUN)))
+    board.record(item(ref=RUN, error=ObservationError("lost", ref=RUN)))
     row = only_row(board)
     assert (row.ref, row.word, row.is_bad) == (RUN, "error", True)
 
@@ -176,7 +180,7 @@ def test_item_that_could_not_be_observed_keeps_its_row(board: Board) -> None:
 def test_item_whose_time_was_over_is_still_in_flight(board: Board) -> None:
     """That nobody waits any more ends no operation."""
     emit(board, Dispatched(RUN))
-    board.settle(item(ref=RUN, error=WaitTimeoutError(ref=RUN, status="running", elapsed=5)))
+    board.record(item(ref=RUN, error=WaitTimeoutError(ref=RUN, status="running", elapsed=5)))
     assert [row.ref for row in board.in_flight] == [RUN]
 
 
@@ -184,21 +188,21 @@ def test_standing_counts_what_waits(board: Board) -> None:
     """What is asked for and has no row is waiting."""
     board.expect([item(feature=number) for number in range(5)], RunRef)
     emit(board, Dispatched(RUN))
-    assert (board.standing.waiting, board.standing.ended) == (4, 0)
-    assert view.counts(board.rows, waiting=board.standing.waiting) == "4 waiting, 1 queued"
+    assert (board.state.waiting, board.state.ended) == (4, 0)
+    assert view.counts(board.rows, waiting=board.state.waiting) == "4 waiting, 1 queued"
 
 
 def test_generation_on_the_way_to_a_run_comes_on_top(board: Board) -> None:
     """A generation that a run needs first takes no run's place in the counts."""
     board.expect([item(), item(feature=15)], RunRef)
     emit(board, Dispatched(GENERATION))
-    assert (board.standing.asked, board.standing.waiting) == (3, 2)
+    assert (board.state.total, board.state.waiting) == (3, 2)
 
 
 def test_items_are_what_a_batch_would_tell(board: Board) -> None:
     """At any moment the board can say what became of each, such as when it is stopped."""
-    board.settle(item(ref=RUN, outcome=PASSED))
-    board.settle(item(name="Returns", error=REFUSED))
+    board.record(item(ref=RUN, outcome=PASSED))
+    board.record(item(name="Returns", error=REFUSED))
     emit(board, Dispatched(GENERATION))
     board.update(GENERATION, change(Phase.ACTIVE, "generating", Generation(15, "Gift cards")))
     assert [(each.feature, each.verdict) for each in board.items] == [
@@ -215,7 +219,7 @@ def test_dispatch_without_an_answer_is_kept_in_mind(board: Board) -> None:
         emit(board, RequestFinished("run_feature", "POST", url, None, 0.1))
     emit(board, RequestFinished("run_feature", "POST", urls[1], 202, 0.1))
     emit(board, RequestFinished("get_run", "GET", "http://s/runs/1", None, 0.1))
-    board.settle(item(feature="d", error=NotSentError("refused", method="POST", url=urls[2])))
+    board.record(item(feature="d", error=NotSentError("refused", method="POST", url=urls[2])))
     assert board.unanswered == urls[:1]
     assert [each.feature for each in board.items if each.error] == ["d", "a b"]
 
@@ -224,3 +228,27 @@ def test_requests_are_counted(board: Board) -> None:
     """Each answer counts, whatever it was."""
     emit(board, RequestFinished("get_run", "GET", "http://s", None, 0.1))
     assert board.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "expected"),
+    [
+        (None, ""),
+        (Run(1, RunStatus.RUNNING, summary=RunSummary()), ""),
+        (Run(1, RunStatus.PASSED), ""),
+        (Run(1, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "1 test passed"),
+        (
+            Run(1, RunStatus.PASSED, summary=RunSummary(total=3, passed=2, other=1)),
+            "2 of 3 tests passed",
+        ),
+        (Generation(), ""),
+        (Generation(sections=(Section("a"),)), "0 of 1 section"),
+        (
+            Generation(sections=(Section("a", conclusion="success"), Section("b"))),
+            "1 of 2 sections",
+        ),
+    ],
+)
+def test_result_says_what_is_known(snapshot: object, expected: str) -> None:
+    """A result is what the snapshot tells, and nothing where it tells nothing."""
+    assert row(phase=ACTIVE, status="running", snapshot=snapshot).result == expected

@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.cli.process import Terminal, finished, started
 from testvibe_async import GenerationFailedError
 from testvibe_async.cli.demo import demo, perform
+from testvibe_async.cli.output import Output
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -37,20 +38,32 @@ LINE = re.compile(r" *[\d.]+ s +\d+/17  (run \d+|generation) +(\w+) +(.*)")
 ENDED_ROW = re.compile(r"\S +run \d+ +\S*(?:passed|failed)")
 
 
+class ConsoleOutput(Output):
+    """An output to a console in memory."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    @property
+    def is_live(self) -> bool:
+        return self.console.is_terminal
+
+
 async def play(emulator: Emulator, *, live: bool = False, stop_at: float | None = None) -> str:
     """Play the demo and return what it showed; stop it after some seconds as Ctrl-C does."""
-    output = StringIO()
-    console = Console(file=output, width=80, height=24, force_terminal=live)
-    playing = asyncio.create_task(perform(console, emulator, live=live, poll_interval=0.3))
+    written = StringIO()
+    output = ConsoleOutput(Console(file=written, width=80, height=24, force_terminal=live))
+    playing = asyncio.create_task(perform(output, emulator, poll_interval=0.3))
     if stop_at is not None:
         asyncio.get_running_loop().call_later(stop_at, playing.cancel)
         with pytest.raises(asyncio.CancelledError):
             await playing
     await asyncio.wait([playing])
     if not playing.cancelled() and (error := playing.exception()):
-        error.add_note(output.getvalue())
+        error.add_note(written.getvalue())
         raise error
-    return output.getvalue()
+    return written.getvalue()
 
 
 async def test_each_operation_goes_from_the_queue_to_its_end() -> None:
@@ -184,7 +197,7 @@ def test_demo_whose_reader_went_away_ends_quietly() -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == ""
-        assert process.wait() == 1
+        assert process.wait() == 141
 
 
 def test_demo_on_a_low_terminal_shows_what_fits() -> None:

@@ -66,7 +66,7 @@ def timed_out() -> Item:
 
 
 def ending(*items: Item, **values: Any) -> Ending:
-    return evolve(Ending(items=items, asked=len(items), seconds=95.0), **values)
+    return evolve(Ending(items=items, total=len(items), seconds=95.0), **values)
 
 
 PASSED, FAILED = ran("passed"), ran("failed", CASE)
@@ -123,7 +123,7 @@ def test_line_adds_it_all_up() -> None:
     assert ending(*many).line == (
         "8 in 1:35: 2 passed, 1 generated, 1 failed, 2 errors, 1 in flight, 1 skipped"
     )
-    assert ending(PASSED, asked=5).line == "5 in 1:35: 1 passed, 4 skipped"
+    assert ending(PASSED, total=5).line == "5 in 1:35: 1 passed, 4 skipped"
     assert ending().counts == "nothing to do"
 
 
@@ -136,7 +136,7 @@ def test_unknown_words_are_counted_last() -> None:
 def test_story_has_failed_tests_then_errors() -> None:
     """Failed tests come run by run, then each reason once with the features that it struck."""
     some = [item(f"Feature {number}", error=unsent()) for number in range(7)]
-    text = str(ending(*some, PASSED, ran("failed", CASE, config="Mobile")).story(width=None))
+    text = str(ending(*some, PASSED, ran("failed", CASE, config="Mobile")).failures(width=None))
     assert text.splitlines() == [
         "Checkout [Mobile], run 214",
         "  Pays",
@@ -155,15 +155,15 @@ def test_configuration_is_named_where_it_is_not_the_usual() -> None:
     for config, name in (("Mobile", "Checkout [Mobile]"), ("Default", "Checkout")):
         run = Run(214, RunStatus.FAILED, 12, "Checkout", config, tests=(CASE,))
         for asked in (None, config):
-            text = str(ending(item(ref=RUN, outcome=run, config=asked)).story(width=None))
+            text = str(ending(item(ref=RUN, outcome=run, config=asked)).failures(width=None))
             assert text.startswith(f"{name}, run 214\n")
-        text = str(ending(item(error=refused(), config=config)).story(width=None))
+        text = str(ending(item(error=refused(), config=config)).failures(width=None))
         assert text.startswith(f"{name}\n")
 
 
 def test_story_without_trouble_is_empty() -> None:
     """Where all went well, or goes on, there is nothing to tell."""
-    assert not ending(PASSED, timed_out(), item()).story(width=80)
+    assert not ending(PASSED, timed_out(), item()).failures(width=80)
 
 
 @pytest.mark.parametrize(
@@ -175,15 +175,15 @@ def test_story_without_trouble_is_empty() -> None:
 )
 def test_conflict_comes_with_a_way_out(kind: type[ForbiddenError], hint: str) -> None:
     """What the service refused for the state of a feature names the option for that."""
-    assert hint in str(ending(item(error=refused(kind))).story(width=None))
-    assert hint not in str(ending(item(error=refused())).story(width=None))
+    assert hint in str(ending(item(error=refused(kind))).failures(width=None))
+    assert hint not in str(ending(item(error=refused())).failures(width=None))
 
 
 def test_failed_generation_tells_the_end_of_its_log() -> None:
     """A generation that failed has no tests to name; its log says why, where it could be read."""
     section = SectionLog("a", "Pays", "completed", "failure", "No button", ("1", "2", "3", "4"))
     log = GenerationLog(12, "Checkout", "r", (section,))
-    told = ending(generated("failed"), logs={"r": log}).story(width=None)
+    told = ending(generated("failed"), logs={"r": log}).failures(width=None)
     assert str(told).splitlines() == [
         "Checkout, generation: failed",
         "Pays: failure",
@@ -192,7 +192,7 @@ def test_failed_generation_tells_the_end_of_its_log() -> None:
         "    3",
         "    4",
     ]
-    assert str(ending(generated("failed")).story(width=None)) == "Checkout, generation: failed"
+    assert str(ending(generated("failed")).failures(width=None)) == "Checkout, generation: failed"
 
 
 def test_document_has_all_of_it() -> None:
@@ -223,6 +223,6 @@ def test_what_came_from_the_service_is_only_text() -> None:
         item(hostile, ref=GENERATION, outcome=Generation(1, hostile, "failed", "r")),
         ran("failed", CaseResult(hostile, "failed", error=hostile), config=hostile),
     ]
-    text = str(ending(*items).story(width=None))
+    text = str(ending(*items).failures(width=None))
     assert text.count("[red]\\x1b]0;owned\\x07\\x9b\\u202e") == 6
     assert not set(text) & set("\x1b\x07\x9b\u202e")

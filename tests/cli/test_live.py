@@ -13,10 +13,10 @@ from rich.console import Console
 
 from testvibe_async import Dispatched, Phase, RunRef, Transition
 from testvibe_async.cli.board import Board
-from testvibe_async.cli.live import FRAME_SECONDS, drawn, each_change, lines
+from testvibe_async.cli.live import FRAME_SECONDS, each_change, lines, live_table
 
 if TYPE_CHECKING:
-    from testvibe_async.cli.rows import Row
+    from testvibe_async.cli.board import Row
 
 
 def ref(number: int = 214) -> RunRef:
@@ -106,7 +106,7 @@ async def test_nothing_is_told_afterwards(board: Board) -> None:
 async def test_table_is_drawn_anew_while_time_goes_by(board: Board, terminal: Console) -> None:
     """Each frame shows the time at that moment."""
     dispatch(board)
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         await asyncio.sleep(2.1)
     frames = text_of(terminal)
     assert "0.0 s" in frames
@@ -117,7 +117,7 @@ async def test_table_is_drawn_anew_while_time_goes_by(board: Board, terminal: Co
 
 async def test_table_is_gone_at_the_end(board: Board, terminal: Console) -> None:
     """The cursor is back, and what is said next stands where the table was."""
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         dispatch(board)
         assert text_of(terminal).startswith("\x1b[?25l")
         await asyncio.sleep(1)
@@ -130,7 +130,7 @@ async def test_table_is_gone_at_the_end(board: Board, terminal: Console) -> None
 async def test_table_is_gone_after_an_error(board: Board, terminal: Console) -> None:
     """An error leaves no table behind either."""
     dispatch(board)
-    with pytest.raises(LookupError), drawn(board, terminal):
+    with pytest.raises(LookupError), live_table(board, terminal):
         raise LookupError
     left = text_of(terminal).rpartition("\x1b[?25h")[2]
     assert "\x1b[2K" in left
@@ -140,7 +140,7 @@ async def test_table_is_gone_after_an_error(board: Board, terminal: Console) -> 
 async def test_failures_are_printed_above_as_they_come(board: Board, terminal: Console) -> None:
     """What goes wrong has its own line above the table from then on; what goes well has none."""
     dispatch(board, 214, 215)
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         end(board, "failed", 214)
         end(board, "passed", 215)
         await asyncio.sleep(1)
@@ -151,7 +151,7 @@ async def test_failures_are_printed_above_as_they_come(board: Board, terminal: C
 async def test_failure_at_the_very_end_is_printed_once(board: Board, terminal: Console) -> None:
     """A failure that nobody had the time to draw is told before the table is gone."""
     dispatch(board)
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         end(board, "failed")
     assert text_of(terminal).count("feature 12, run 214") == 1
 
@@ -159,7 +159,7 @@ async def test_failure_at_the_very_end_is_printed_once(board: Board, terminal: C
 async def test_resized_terminal_is_cleared_and_drawn_anew(board: Board, terminal: Console) -> None:
     """On a terminal of another size nothing of the old table is left, and no failure is lost."""
     dispatch(board, 214, 215)
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         end(board, "failed", 214)
         await asyncio.sleep(FRAME_SECONDS)
         terminal.size = (60, 12)
@@ -175,7 +175,7 @@ async def test_resized_terminal_is_cleared_and_drawn_anew(board: Board, terminal
 async def test_no_frame_is_higher_than_the_terminal(board: Board, terminal: Console) -> None:
     """With 200 operations on 24 lines the table leaves room for what is above it."""
     dispatch(board, *range(200))
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         await asyncio.sleep(1)
     assert 10 < max(frame.count("\n") for frame in frames_of(terminal)) <= 18
 
@@ -191,7 +191,7 @@ async def test_terminal_that_is_gone_ends_the_wait(board: Board) -> None:
 
     async def body() -> None:
         console = Console(file=Gone(), force_terminal=True, width=80, height=24)
-        with drawn(board, console):
+        with live_table(board, console):
             dispatch(board)
             await asyncio.sleep(3600)
 

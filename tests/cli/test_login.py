@@ -20,7 +20,7 @@ from tests.cli.process import Terminal, finished
 from tests.conftest import KEY
 from testvibe_async import Client, ConfigError, UnauthorizedError
 from testvibe_async._config.settings import Settings, load_settings
-from testvibe_async.cli import stored
+from testvibe_async.cli import login
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run, Service
@@ -139,11 +139,11 @@ def test_however_the_file_is_written(text: str, server: str, file: Path) -> None
     file.parent.mkdir(parents=True)
     file.write_text(text, newline="")
     before = {OTHER: KEY_OF_NOBODY} if OTHER in text else {}
-    assert stored.store_key(server, KEY) == file
+    assert login.store_key(server, KEY) == file
     assert keys_in(file) == before | {server: KEY}
     assert load_settings(environment={}) == Settings(server=server, api_key=KEY, project=None)
-    assert stored.forget_key(server) == file
-    assert stored.forget_key(server) is None
+    assert login.forget_key(server) == file
+    assert login.forget_key(server) is None
     assert keys_in(file) == before
 
 
@@ -239,7 +239,7 @@ def test_a_file_that_is_broken_is_left_alone(text: str, what: str, file: Path) -
     file.parent.mkdir(parents=True)
     file.write_text(text)
     with pytest.raises(ConfigError, match=f"{file}{what}"):
-        stored.store_key(OTHER, KEY)
+        login.store_key(OTHER, KEY)
     assert file.read_text() == text
 
 
@@ -270,9 +270,9 @@ def test_a_file_that_cant_be_written_leaves_nothing(
 
 def test_without_platformdirs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the package that knows the place is missing, its name reaches `main`."""
-    monkeypatch.setattr(stored, "user_file_path", lambda: None)
+    monkeypatch.setattr(login, "user_file_path", lambda: None)
     with pytest.raises(ModuleNotFoundError) as caught:
-        stored.store_key(OTHER, KEY_OF_NOBODY)
+        login.store_key(OTHER, KEY_OF_NOBODY)
     assert caught.value.name == "platformdirs"
 
 

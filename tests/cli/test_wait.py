@@ -15,7 +15,7 @@ import pytest
 from tests.cli.conftest import environment_of
 from tests.cli.process import Terminal, finished
 from testvibe_async import ConfigError, RunRef
-from testvibe_async.cli.wait import ends_of
+from testvibe_async.cli.wait import completions_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ async def test_error_of_no_operation_ends_the_wait() -> None:
 
     ref = RunRef(server="http://s", project="p", run_id=1)
     with pytest.raises(ConfigError, match="broken"):
-        await anext(ends_of(cast("Client", Broken()), [ref], timeout=None))
+        await anext(completions_of(cast("Client", Broken()), [ref], timeout=None))
 
 
 async def test_operation_of_another_server(call: Call) -> None:

@@ -1,26 +1,56 @@
-"""Questions that a command asks before it does what can't be undone, or what costs.
+"""What a command reads: a text from a file or standard input, and the answer to a question.
 
-It decides whom to ask: only somebody at a terminal, and on standard error, so that standard output
-stays the result's.
+It decides when to ask at all: only at a terminal, and on standard error, so that standard output
+holds the result alone.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import anyio
+from cyclopts import Parameter
 
 from testvibe_async import ConfigError
 
-__all__ = ["is_wanted"]
+__all__ = ["TextFile", "confirm", "name_of", "read_text"]
+
+TextFile: TypeAlias = Annotated[Path, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)]
+"""The type of an option that names a file with a text; `-` for standard input."""
 
 
-async def is_wanted(question: str) -> bool:
-    """Ask a question, and say whether the answer is yes: a whole line that says so.
+def read_text(path: Path) -> str:
+    """Return a text, its line ends as they are.
+
+    Args:
+        path: Where it is; `-` for standard input.
 
     Raises:
-        ConfigError: There is nobody to ask.
+        ConfigError: It can't be read, or is not UTF-8.
+    """
+    try:
+        if str(path) == "-":
+            return sys.stdin.buffer.read().decode()
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name_of(path)} is no text in UTF-8 (byte {error.start})") from error
+
+
+def name_of(path: Path) -> str:
+    """Return what to call the source of a text in a message."""
+    return "standard input" if str(path) == "-" else str(path)
+
+
+async def confirm(question: str) -> bool:
+    """Ask a question, and return whether the answer is a whole line that says yes.
+
+    Raises:
+        ConfigError: Standard input or standard error is no terminal.
     """
     for name, stream in (("input", sys.stdin), ("error", sys.stderr)):
         if not stream.isatty():
@@ -33,7 +63,7 @@ async def is_wanted(question: str) -> bool:
 
 
 async def _line() -> str:
-    """Read a line, waiting as all else here does, so that Ctrl-C ends it. Empty at the end."""
+    """Read a line without blocking the event loop, so that Ctrl-C ends it; empty at the end."""
     if sys.platform == "win32":  # There only sockets can be waited for.
         return sys.stdin.readline()
     line = b""

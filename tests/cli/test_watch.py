@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 import pytest
 
-from testvibe_async.cli.interrupts import interruptible
+from testvibe_async.cli.watch import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
