@@ -1,4 +1,4 @@
-"""What is said of single runs and generations: pure functions, judged by their text."""
+"""Single runs and generations at length: pure functions, tested by their text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def lines_of(text: object) -> list[str]:
 
 
 def test_failures_begin_with_what_was_expected() -> None:
-    """Of each error the first lines are shown, and a sign where there are more."""
+    """The first lines of each error are shown, and an ellipsis where there are more."""
     short = CaseResult("Short", "failed", error="\x1b[31mError:\x1b[39m short")
     silent = CaseResult("Silent", "failed")
     assert lines_of(details.failures("Checkout", run(PASSES, LONG, short, silent))) == [
@@ -138,7 +138,7 @@ def test_story_of_a_run_has_all_that_is_known() -> None:
 
 
 def test_story_of_a_run_in_flight_is_short() -> None:
-    """What is not known yet is not told."""
+    """What is not known yet is left out."""
     running = Run(214, RunStatus.RUNNING, 12, summary=RunSummary(), tests=(CaseResult("Pays"),))
     assert lines_of(details.run_details(running)) == [
         "Run 214 of feature 12: running",
@@ -148,7 +148,7 @@ def test_story_of_a_run_in_flight_is_short() -> None:
 
 
 def test_diagnosis_has_whole_errors_and_the_sources() -> None:
-    """A diagnosis leaves nothing of an error away, and has the specs and the Gherkin."""
+    """A diagnosis has the whole errors, the specs and the Gherkin."""
     diagnosis = Diagnosis(
         214,
         RunStatus.FAILED,
@@ -189,15 +189,15 @@ def test_diagnosis_has_whole_errors_and_the_sources() -> None:
     ]
 
 
-def test_long_log_is_told_from_its_end() -> None:
-    """Of a log the last lines are shown."""
+def test_long_log_is_shown_from_its_end() -> None:
+    """The last lines of a log are shown."""
     failed = run(log="\n".join(f"line {number}" for number in range(100)))
-    told = [line.strip() for line in lines_of(details.run_details(failed)) if "line" in line]
-    assert told == [f"line {number}" for number in range(80, 100)]
+    shown = [line.strip() for line in lines_of(details.run_details(failed)) if "line" in line]
+    assert shown == [f"line {number}" for number in range(80, 100)]
 
 
 def test_story_of_a_generation_has_its_sections() -> None:
-    """A generation stands as its sections do."""
+    """A generation is shown with the state of its sections."""
     generation = Generation(
         12,
         "Checkout",
@@ -217,7 +217,7 @@ def test_story_of_a_generation_has_its_sections() -> None:
 
 
 def test_feature_that_was_never_generated() -> None:
-    """The service then tells next to nothing, and the text says what that means."""
+    """The service then sends next to nothing, and the text says what that means."""
     assert str(details.generation_details(Generation(12))) == "feature 12 was never generated."
     assert str(details.log_details(GenerationLog(12, "Checkout"))) == (
         "Checkout has no generation log."
@@ -225,7 +225,7 @@ def test_feature_that_was_never_generated() -> None:
 
 
 def test_log_has_each_sections_reason_first() -> None:
-    """The reason of a section stands before its lines, of which the last may be asked for alone."""
+    """The reason of a section comes before its lines, which may be limited to the last."""
     log = GenerationLog(
         12,
         "Checkout",
@@ -262,7 +262,7 @@ def test_log_has_each_sections_reason_first() -> None:
     ],
 )
 def test_size_has_a_unit(number: int | None, expected: str) -> None:
-    """Sizes are told in the units that people read."""
+    """Sizes are shown in the units that people read."""
     assert details.size(number) == expected
 
 

@@ -52,7 +52,7 @@ def frames_of(console: Console) -> list[str]:
 
 
 async def test_lines_are_printed_outside_of_the_hook(board: Board) -> None:
-    """Printing that fails, as into a closed pipe, never disturbs the client that told the news."""
+    """Printing, which may fail as into a closed pipe, is not done within the client's hook."""
     console = Console(file=StringIO())
     with lines(board, console):
         dispatch(board)
@@ -64,13 +64,13 @@ async def test_lines_are_printed_outside_of_the_hook(board: Board) -> None:
 
 
 async def test_failing_reader_ends_the_wait(board: Board) -> None:
-    """What telling a change raises ends the body, and is raised as it is."""
+    """An error of the function ends the body, and is raised as it is."""
 
-    def tell(_row: Row) -> None:
+    def show(_row: Row) -> None:
         raise BrokenPipeError
 
     async def body() -> None:
-        with each_change(board, tell):
+        with each_change(board, show):
             dispatch(board)
             await asyncio.sleep(3600)
 
@@ -80,27 +80,27 @@ async def test_failing_reader_ends_the_wait(board: Board) -> None:
 
 
 async def test_error_of_the_body_comes_first(board: Board) -> None:
-    """An error of the body is not hidden by changes that were not told yet."""
-    told: list[Row] = []
+    """An error of the body is not hidden by changes that were not shown yet."""
+    changes: list[Row] = []
 
     def body() -> NoReturn:
-        with each_change(board, told.append):
+        with each_change(board, changes.append):
             dispatch(board)
             raise LookupError
 
     with pytest.raises(LookupError):
         body()
-    assert told == []
+    assert changes == []
 
 
-async def test_nothing_is_told_afterwards(board: Board) -> None:
-    """Once it is closed the board tells nobody."""
-    told: list[Row] = []
-    with each_change(board, told.append):
+async def test_nothing_is_shown_afterwards(board: Board) -> None:
+    """A closed context receives no changes."""
+    changes: list[Row] = []
+    with each_change(board, changes.append):
         dispatch(board)
     dispatch(board, 215)
     await asyncio.sleep(0)
-    assert [row.ref for row in told] == [ref()]
+    assert [row.ref for row in changes] == [ref()]
 
 
 async def test_table_is_drawn_anew_while_time_goes_by(board: Board, terminal: Console) -> None:
@@ -115,8 +115,8 @@ async def test_table_is_drawn_anew_while_time_goes_by(board: Board, terminal: Co
     assert "3.0 s" not in frames
 
 
-async def test_table_is_gone_at_the_end(board: Board, terminal: Console) -> None:
-    """The cursor is back, and what is said next stands where the table was."""
+async def test_table_is_removed_at_the_end(board: Board, terminal: Console) -> None:
+    """The cursor is back, and the next output takes the table's place."""
     with live_table(board, terminal):
         dispatch(board)
         assert text_of(terminal).startswith("\x1b[?25l")
@@ -127,7 +127,7 @@ async def test_table_is_gone_at_the_end(board: Board, terminal: Console) -> None
     assert "\x1b[2K" in left
 
 
-async def test_table_is_gone_after_an_error(board: Board, terminal: Console) -> None:
+async def test_table_is_removed_after_an_error(board: Board, terminal: Console) -> None:
     """An error leaves no table behind either."""
     dispatch(board)
     with pytest.raises(LookupError), live_table(board, terminal):
@@ -138,7 +138,7 @@ async def test_table_is_gone_after_an_error(board: Board, terminal: Console) -> 
 
 
 async def test_failures_are_printed_above_as_they_come(board: Board, terminal: Console) -> None:
-    """What goes wrong has its own line above the table from then on; what goes well has none."""
+    """A failure has its own line above the table from then on; a success has none."""
     dispatch(board, 214, 215)
     with live_table(board, terminal):
         end(board, "failed", 214)
@@ -149,7 +149,7 @@ async def test_failures_are_printed_above_as_they_come(board: Board, terminal: C
 
 
 async def test_failure_at_the_very_end_is_printed_once(board: Board, terminal: Console) -> None:
-    """A failure that nobody had the time to draw is told before the table is gone."""
+    """A failure right before the end is printed before the table is removed."""
     dispatch(board)
     with live_table(board, terminal):
         end(board, "failed")
@@ -180,7 +180,7 @@ async def test_no_frame_is_higher_than_the_terminal(board: Board, terminal: Cons
     assert 10 < max(frame.count("\n") for frame in frames_of(terminal)) <= 18
 
 
-async def test_terminal_that_is_gone_ends_the_wait(board: Board) -> None:
+async def test_terminal_that_is_closed_ends_the_wait(board: Board) -> None:
     """Drawing that fails ends the body with that error."""
 
     class Gone(StringIO):

@@ -1,4 +1,4 @@
-"""What is said to whom: people at a terminal, people behind a pipe, programs."""
+"""The output for people at a terminal, for pipes, and for programs; and values as JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLUMNS = ("Id", "Name")
 WICKED = "a\tb\x1b[2J\nc\u202e"
 
 
-def test_people_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_remarks_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """A remark goes to standard output, a note to standard error."""
     output = Output()
     output.say("said")
@@ -45,7 +45,7 @@ def test_people_are_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_programs_are_given_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """With JSON, standard output holds documents, and notes go on to standard error."""
+    """With JSON, standard output holds documents, and notes still go to standard error."""
     output = Output(json=True)
     output.say("said")
     output.text("text")
@@ -106,7 +106,7 @@ def test_colours_can_be_left_out(
 
 
 def test_a_text_in_a_pipe_is_byte_by_byte(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    """What was asked for reaches a file as it is, after what was said before it."""
+    """A text reaches a file as it is, after earlier output."""
     output = Output()
     output.say("said")
     output.text("grüße\r\n\x1b\ud800")
@@ -146,7 +146,7 @@ def test_json_is_json_where_the_output_is_narrow(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_closed_pipe_is_for_the_end_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What rich would end the process for is left to whoever runs the command."""
+    """A closed pipe raises an error, where rich would exit."""
 
     class Closed(io.StringIO):
         def flush(self) -> None:
@@ -160,7 +160,7 @@ def test_a_closed_pipe_is_for_the_end_of_the_command(monkeypatch: pytest.MonkeyP
 
 
 def test_lines_and_tabs_stay() -> None:
-    """Of a text with many lines only what a terminal obeys is escaped."""
+    """Line ends and tabs of a text with many lines are kept."""
     assert escape_lines("a\tb\n\rc\x1b[31mred\x1b[0m\x07") == "a\tb\n\\rcred\\x07"
 
 
@@ -190,12 +190,12 @@ def test_what_the_service_sent_comes_out_as_it_came_in() -> None:
 
 
 def test_a_ref_can_be_read_back() -> None:
-    """A ref is what `Ref.from_json` reads."""
+    """`Ref.from_json` reads the JSON of a ref."""
     assert Ref.from_json(json_of(REF)) == REF
 
 
-def test_values_of_ours_have_names_of_the_same_kind() -> None:
-    """What the service does not know is named as it would name it."""
+def test_other_values_have_names_of_the_same_kind() -> None:
+    """Names that the service does not have follow its convention."""
     item: BatchItem[Run] = BatchItem(
         feature="Login", ref=REF, error=WaitTimeoutError(ref=REF, status="running", elapsed=5.0)
     )
@@ -244,20 +244,20 @@ def test_plain_values(value: object, document: object) -> None:
 
 
 def test_what_has_no_form_is_refused() -> None:
-    """A value that means nothing to others is a defect, not a string of some kind."""
+    """A value without a form in JSON is a defect, not a string of some kind."""
     with pytest.raises(TypeError, match="object has no form in JSON"):
         serialize({"a": [object()]})
 
 
 def test_numbers_that_json_lacks_are_refused() -> None:
-    """What other programs could not read is not written."""
+    """A number that JSON does not have is refused."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         json_of(RunSummary(total=1, extra={"x": float("nan")}))
 
 
 @given(st.text())
 def test_any_text_is_harmless_and_comes_back(text: str) -> None:
-    """Whatever a name holds, its document holds no control character, and reads the same again."""
+    """The document of any name has no control character, and reads the same again."""
     for ascii_only in (True, False):
         written = json_of(Feature(id=1, name=text), ascii_only=ascii_only)
         assert not re.search(

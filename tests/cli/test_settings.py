@@ -1,4 +1,4 @@
-"""What is in force, and where each of it comes from."""
+"""The settings in force with their sources, and the choice of a project."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVER = "https://testvibe.example"
 async def test_each_setting_has_its_source(
     call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A setting is told with its value and where it came from; of the key only the beginning."""
+    """A setting is printed with its value and its source; of the key only the beginning."""
     user_file = machine / "config" / "testvibe-async" / "config.toml"
     user_file.parent.mkdir(parents=True)
     user_file.write_text(f'server = "{SERVER}"\n[servers."{SERVER}"]\napi_key = "{KEY}"\n')
@@ -50,9 +50,7 @@ async def test_each_setting_has_its_source(
     }
 
 
-async def test_what_is_not_set_is_said_to_be_so(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_settings_that_are_not_set(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is set each line says so; without platformdirs there is no file to name."""
     monkeypatch.setattr("testvibe_async.cli.settings.user_file_path", lambda: None)
     ended = await call("settings")
@@ -60,8 +58,8 @@ async def test_what_is_not_set_is_said_to_be_so(
     assert ended.output == "server\t\tnot set\nAPI key\t\tnot set\nproject\t\tnot set\n"
 
 
-async def test_what_is_wrong_is_said_of_the_file(call: Call, machine: Path) -> None:
-    """A file that holds what it must not is named, with what to do."""
+async def test_error_names_the_file(call: Call, machine: Path) -> None:
+    """A file with a forbidden setting is named, with what to do."""
     (machine / "repository" / ".testvibe-async.toml").write_text(f'api_key = "{KEY}"')
     ended = await call("settings")
     assert (ended.code, ended.output) == (2, "")
@@ -70,7 +68,7 @@ async def test_what_is_wrong_is_said_of_the_file(call: Call, machine: Path) -> N
 
 
 async def test_a_key_that_is_none_is_not_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something else in the place of a key is not shown either, for it may be another secret."""
+    """A value without the form of a key is not shown: it may be another secret."""
     monkeypatch.setenv("TESTVIBE_API_KEY", "hunter2hunter2")
     ended = await call("settings")
     assert "hunter2" not in ended.output
@@ -85,7 +83,7 @@ def file(machine: Path) -> Path:
 
 @pytest.fixture
 def folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder within the repository, in which we work."""
+    """A folder within the repository, as the working directory."""
     folder = file.parent / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -126,10 +124,10 @@ async def test_the_file_that_is_in_force_is_the_one_that_changes(
     call: Call, signed_in: Emulator, file: Path, folder: Path
 ) -> None:
     """From a folder within, the file above is changed, and its comments stay."""
-    write(file, '# ours\nproject = "old"  # before\n')
+    write(file, '# mine\nproject = "old"  # before\n')
     assert (await call("use", "acme shop")).code == 0
     assert not text_of(folder / file.name)
-    assert text_of(file).startswith(f'# ours\nproject = "{signed_in.project_id}"  # before\n')
+    assert text_of(file).startswith(f'# mine\nproject = "{signed_in.project_id}"  # before\n')
 
 
 async def test_a_new_file_is_at_the_root_of_the_repository(
@@ -146,7 +144,7 @@ async def test_a_new_file_is_at_the_root_of_the_repository(
 async def test_what_a_repository_links_to_is_not_written(
     call: Call, signed_in: Emulator, file: Path, folder: Path
 ) -> None:
-    """A repository's own file may be a link that leads out of it; then nothing is written."""
+    """A file that is a link, which may point out of the repository, is not written."""
     assert signed_in
     elsewhere = folder.parent.parent / "elsewhere.toml"
     link(file, elsewhere)
@@ -170,7 +168,7 @@ async def test_outside_of_a_repository_the_file_is_where_we_are(
 
 
 async def test_an_id_comes_before_a_name(call: Call, signed_in: Emulator, file: Path) -> None:
-    """A project that is called as another's id does not take its place."""
+    """An id takes precedence over another project's name."""
     signed_in.add_project(name=signed_in.project_id)
     assert (await call("use", signed_in.project_id)).code == 0
     assert tomllib.loads(text_of(file))["project"] == signed_in.project_id
@@ -194,7 +192,7 @@ async def test_what_is_none_or_several_is_not_chosen(
 
 
 async def test_a_name_takes_no_effect_on_a_terminal(call: Call, signed_in: Emulator) -> None:
-    """What a project is called is shown as plain text."""
+    """A project's name is shown as plain text."""
     signed_in.add_project(name="\x1b[2J\nevil")
     assert "\\x1b[2J\\nevil" in (await call("projects")).output
     assert "\x1b" not in (await call("use", "nosuch")).errors

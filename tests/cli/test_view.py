@@ -1,4 +1,4 @@
-"""How operations look: pure functions, judged by the text that a console of 80 columns shows."""
+"""How operations look: pure functions, tested by the text on a console of 80 columns."""
 
 from __future__ import annotations
 
@@ -118,14 +118,14 @@ def test_board_never_breaks_a_line(width: int) -> None:
 
 
 def test_wide_board_has_more_of_a_reason() -> None:
-    """A reason takes the room that the names leave."""
+    """A reason takes the room that the names leave free."""
     reason = "This feature has no generated tests, so nothing could be run."
     lines = board([row(feature="Login", error=refused(reason), ended=1.0)], width=110)
     assert lines[1].endswith(reason)
 
 
 def test_low_board_shows_what_is_at_work_first() -> None:
-    """Where lines are few, active rows go before queued ones, and those before the latest ends."""
+    """Where lines are few, active rows precede queued ones, and those the latest completions."""
     rows = [
         ended(1, total=1, passed=1, at=1.0),
         ended(2, total=1, passed=1, at=2.0),
@@ -173,8 +173,8 @@ def test_unknown_status_is_shown_as_it_came() -> None:
     assert view.counts(rows) == "1 queued, 1 exploded"
 
 
-def test_line_tells_all_of_one_change() -> None:
-    """A line has the time, how many are over, the operation, how it stands, and the result."""
+def test_line_shows_all_of_one_change() -> None:
+    """A line has the time, how many are over, the operation, its state, and the result."""
     rows = [row(), ended(215, total=2, passed=1, failed=1)]
     assert shown(view.line(rows[0], state_of(rows, total=200))) == [
         "   2.5 s    1/200  run 214     queued      Feature 214"
@@ -184,7 +184,7 @@ def test_line_tells_all_of_one_change() -> None:
     ]
 
 
-def test_headline_tells_what_went_wrong() -> None:
+def test_headline_says_what_went_wrong() -> None:
     """A headline has the word first, then what it is of, and why."""
     assert shown(view.headline(ended(total=2, failed=2))) == [
         "failed  Feature 214, run 214: 2 of 2 tests failed"

@@ -21,13 +21,13 @@ from testvibe_async.cli.words import error_sentence
 
 
 def test_numbers_agree_with_their_nouns() -> None:
-    """One is singular, and of the words for states only `error` has a plural."""
+    """One is singular, and of the statuses only `error` has a plural."""
     assert (words.plural(1, "test"), words.plural(2, "test")) == ("1 test", "2 tests")
     assert (words.counted(2, "passed"), words.counted(2, "error")) == ("2 passed", "2 errors")
 
 
 def test_usual_configuration_goes_without_saying() -> None:
-    """What runs where no configuration is asked for is not named."""
+    """The default configuration is not named."""
     assert [words.unless_default(config) for config in (None, "Default", "Mobile")] == [
         None,
         None,
@@ -40,7 +40,7 @@ def test_usual_configuration_goes_without_saying() -> None:
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1:00"), (92.7, "1:32"), (3605, "1:00:05")],
 )
 def test_duration_is_read_at_a_glance(seconds: float, expected: str) -> None:
-    """Seconds have a tenth; from a minute on it is a clock."""
+    """Seconds have a tenth; from a minute on it is minutes and seconds."""
     assert words.duration(seconds) == expected
 
 
@@ -56,7 +56,7 @@ def test_duration_is_read_at_a_glance(seconds: float, expected: str) -> None:
     ],
 )
 def test_reason_is_what_the_other_side_said(error: VibeError, expected: str) -> None:
-    """Of an error the short part is shown, without the address that was asked."""
+    """The reason is the short part of an error, without method and URL."""
     assert words.reason(error) == expected
 
 
@@ -84,6 +84,6 @@ WHERE: dict[str, Any] = {"method": "GET", "url": "https://h.example/x"}
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_refusal_is_told_in_the_services_words(error: VibeError, sentence: str) -> None:
-    """A refusal is the service's message with its code and what to do; the rest is as it is."""
+def test_a_refusal_is_in_the_services_words(error: VibeError, sentence: str) -> None:
+    """A refusal is the service's message with code and advice; other errors are unchanged."""
     assert error_sentence(error) == sentence
