@@ -297,8 +297,8 @@ def _errors(items: Iterable[Item]) -> list[Text]:
         assert item.error is not None
         by_reason.setdefault(reason(item.error), []).append(item)
     parts = [
-        Text.assemble((_names(those), "bold"), "\n  ", (reason, "red"))
-        for reason, those in by_reason.items()
+        Text.assemble((_names(those), "bold"), "\n  ", (why, "red"))
+        for why, those in by_reason.items()
     ]
     hints = [hint for kind, hint in _HINTS if any(isinstance(item.error, kind) for item in errors)]
     return parts + [Text(hint) for hint in hints]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "generate"]
 
+app = App(name="generation", help="See how a feature's latest generation goes, or cancel it.")
+
 GENERATIONS_IN_FLIGHT = 10
 """How many generations are in flight at once by default."""
 
@@ -105,9 +107,6 @@ async def generate(  # noqa: PLR0913 - each an option of its own
 
 def _question(chosen: Sequence[str | Feature]) -> str:
     return f"Generate {plural(len(chosen), 'feature')}? Each costs credits."
-
-
-app = App(name="generation", help="See how a feature's latest generation goes, or cancel it.")
 
 
 @app.command

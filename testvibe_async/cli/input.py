@@ -19,7 +19,10 @@ from testvibe_async import ConfigError
 __all__ = ["TextFile", "confirm", "name_of", "read_text"]
 
 TextFile: TypeAlias = Annotated[Path, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)]
-"""The type of an option that names a file with a text; `-` for standard input."""
+"""The type of an option that names a file with a text; `-` for standard input.
+
+The `StdioPath` of cyclopts would do the same, but needs Python 3.12.
+"""
 
 
 def read_text(path: Path) -> str:

@@ -180,7 +180,7 @@ def _names_of(server: str, names: Iterable[str], path: Path) -> list[str]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file that no other user can read, at no time."""
+    """Replace a file at once, by one that no other user could read at any time."""
     target = path.resolve()  # A link to a file elsewhere stays a link.
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

@@ -51,7 +51,7 @@ _FIXED_LINES = 4
 """Lines of the board that are no rows: the heading, a gap, the bar and the counts."""
 
 _BAR_CELLS = 40
-"""The longest bar."""
+"""The length of the longest bar."""
 
 _FEW_ROWS = 3
 """How many rows are shown at least, however few lines the terminal has."""
