@@ -1,4 +1,4 @@
-"""What the tests of commands share: a machine of its own, and ways to call a command on it."""
+"""Fixtures of the tests of commands: a machine of its own, and ways to call a command on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Ended:
-    """How a command ended, and what it said."""
+    """The exit code of a command, and what it printed."""
 
     code: int
     output: str
@@ -53,7 +53,7 @@ class Run(Protocol):
 
 
 class Give(Protocol):
-    """Puts some bytes on standard input, and its end behind them."""
+    """Puts some bytes and the end of the file on standard input."""
 
     def __call__(self, content: bytes, *, on_terminal: bool = False) -> None: ...
 
@@ -79,14 +79,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
 
 @pytest.fixture
 def give(monkeypatch: pytest.MonkeyPatch) -> Generator[Give]:
-    """Puts some bytes on standard input, as a pipe does or as if somebody typed them."""
+    """Puts some bytes on standard input, as a pipe or a keyboard does."""
     with ExitStack() as stack:
 
         def put(content: bytes, *, on_terminal: bool = False) -> None:
-            ours, theirs = os.pipe()
-            os.write(theirs, content)
-            os.close(theirs)
-            stdin = stack.enter_context(os.fdopen(ours))
+            reader, writer = os.pipe()
+            os.write(writer, content)
+            os.close(writer)
+            stdin = stack.enter_context(os.fdopen(reader))
             monkeypatch.setattr(stdin, "isatty", lambda: on_terminal)
             monkeypatch.setattr(sys, "stdin", stdin)
             monkeypatch.setattr(sys.stderr, "isatty", lambda: on_terminal)
@@ -147,7 +147,7 @@ def served(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
 
 @pytest.fixture
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has rich take standard output for a terminal."""
+    """Makes rich treat standard output as a terminal."""
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")

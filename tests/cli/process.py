@@ -1,6 +1,6 @@
 """The command in a process of its own: on real time, with its output in a pipe or on a terminal.
 
-Whoever waits here waits for output or for the end, never for a time; pytest's time-out ends a wait
+Each wait here is for output or for the end, never for a time; pytest's time-out ends a wait
 that would never end.
 """
 
@@ -28,7 +28,7 @@ MODULE = ("-m", "testvibe_async.cli")
 ON_A_TERMINAL = (
     "import os, runpy; os.login_tty(0); runpy.run_module('testvibe_async.cli', None, '__main__')"
 )
-"""Makes the terminal that is its standard input the one that controls it, then is the command."""
+"""Makes its standard input the controlling terminal, then becomes the command."""
 
 Ended = tuple[tuple[str, str], int]
 """Standard output and standard error, and the exit code."""
@@ -40,7 +40,7 @@ _SET_FOR_OTHERS = (
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without what would change the command's ways."""
+    """Return this process's environment without what would change the command's behaviour."""
     own = {
         name: value for name, value in os.environ.items() if not name.startswith(_SET_FOR_OTHERS)
     }
@@ -59,7 +59,7 @@ def finished(
 def started(
     *arguments: str, python: tuple[str, ...] = MODULE, **variables: str
 ) -> Generator[subprocess.Popen[str]]:
-    """Start the command with its input and output in pipes; it does not outlive the context."""
+    """Start the command with its input and output in pipes; the context ends it."""
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, *python, *arguments],
         stdin=subprocess.PIPE,
@@ -79,25 +79,25 @@ class Terminal:
     """The command on a terminal of its own."""
 
     def __init__(self, *arguments: str, rows: int = 24, **variables: str) -> None:
-        self._ours, theirs = os.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
+        self.controller, child = os.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-c", ON_A_TERMINAL, *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=child,
+            stdout=child,
+            stderr=child,
             env=environment(**variables),
         )
-        os.close(theirs)
+        os.close(child)
         self.output = ""
 
     def press_ctrl_c(self) -> None:
         """Type what makes the terminal send SIGINT."""
-        os.write(self._ours, b"\x03")
+        os.write(self.controller, b"\x03")
 
     def type(self, line: str) -> None:
         """Type a line."""
-        os.write(self._ours, f"{line}\n".encode())
+        os.write(self.controller, f"{line}\n".encode())
 
     def read_until(self, text: str) -> None:
         """Read until some text was shown."""
@@ -112,7 +112,7 @@ class Terminal:
 
     def _read(self) -> bool:
         try:
-            part = os.read(self._ours, 65536)
+            part = os.read(self.controller, 65536)
         except OSError:  # On Linux that is the end of a terminal.
             return False
         self.output += part.decode(errors="replace")
@@ -122,4 +122,4 @@ class Terminal:
         """End the command, however it stands."""
         self.process.kill()
         self.process.wait()
-        os.close(self._ours)
+        os.close(self.controller)

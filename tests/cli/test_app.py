@@ -33,7 +33,7 @@ def code_of(*arguments: str) -> int | str | None:
 
 
 def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a module it is the same command, and knows its version."""
+    """As a module it is the same command, with the same version."""
     monkeypatch.setattr(sys, "argv", ["testvibe-async", "--version"])
     monkeypatch.delitem(sys.modules, "testvibe_async.cli.__main__", raising=False)
     with pytest.raises(SystemExit) as caught:
@@ -72,9 +72,7 @@ def test_wrong_call_exits_with_2(arguments: list[str], capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("command", ["demo", "emulator"])
-def test_bad_folder_is_said_in_one_sentence(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_folder_is_one_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is not there exits with 2 and one sentence."""
     assert code_of(command, "--features", "/no/such") == 2
     captured = capsys.readouterr()
@@ -113,7 +111,7 @@ def raise_from_demo(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> No
 def test_what_should_not_be_is_one_sentence_too(
     error: Exception, code: int, sentence: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of the machine, and a defect of ours, are a sentence and a code, not a traceback."""
+    """An error of the machine and a defect are a sentence and an exit code, not a traceback."""
     raise_from_demo(monkeypatch, error)
     ended = run("demo")
     assert (ended.code, ended.output) == (code, "")
@@ -141,7 +139,7 @@ async def test_a_defect_shows_where_it_is_if_asked(
 
 
 def test_a_closed_pipe_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody reads any more, the command ends without a word."""
+    """A command whose reader has closed the pipe ends without a message."""
     raise_from_demo(monkeypatch, BrokenPipeError())
     ended = run("demo")
     assert (ended.code, ended.output, ended.errors) == (141, "", "")
@@ -152,7 +150,7 @@ def test_a_closed_pipe_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     ["--version", "configs", "features show Checkout", "--install-completion --shell bash"],
 )
 def test_a_closed_pipe_is_quiet_in_a_process_of_its_own(arguments: str, served: Service) -> None:
-    """The same holds for what was not yet written, and for what Python would flush at its end."""
+    """The same holds for buffered output, which Python would flush at its exit."""
     command = shlex.join([sys.executable, *MODULE, *arguments.split()])
     ended = subprocess.run(  # noqa: S603 - our own
         ["/bin/bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"],
@@ -168,8 +166,8 @@ def test_a_closed_pipe_is_quiet_in_a_process_of_its_own(arguments: str, served: 
 async def test_logs_go_to_standard_error(
     flags: str, levels: str, call: Call, signed_in: Emulator
 ) -> None:
-    """Without -v nothing is logged; -v tells what was dispatched, -vv each request too."""
-    await call("projects", "-vv")  # what an earlier command in the process asked for is over
+    """Without -v nothing is logged; -v logs each dispatch, -vv each request too."""
+    await call("projects", "-vv")  # the verbosity of an earlier command has no effect
     ended = await call("run", "Checkout", *flags.split())
     assert ended.code == 0
     found = [level for level in ("INFO", "DEBUG") if f" {level} " in ended.errors]
@@ -184,8 +182,8 @@ async def test_logs_go_to_standard_error(
 async def test_a_warning_is_one_harmless_line(
     flags: tuple[str, ...], line: str, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A warning is told always, without traceback, key, and anything that a terminal obeys."""
-    await call("settings", "-vv")  # what an earlier command wanted is over
+    """A warning is always printed, without traceback, key and control characters."""
+    await call("settings", "-vv")  # the verbosity of an earlier command has no effect
     await call("settings", *flags)
     logging.getLogger("asyncio").warning("\x1b[2J %s", KEY, exc_info=RuntimeError(KEY))
     said = capsys.readouterr().err
@@ -193,7 +191,7 @@ async def test_a_warning_is_one_harmless_line(
     assert said.count("\n") == 1
 
 
-async def test_all_of_a_warning_is_told_if_asked(
+async def test_all_of_a_warning_is_printed_if_asked(
     call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With -vv a warning has its traceback, still without the key."""
@@ -218,7 +216,7 @@ def test_every_command_has_help_with_examples(run: Run) -> None:
 
 @pytest.mark.usefixtures("on_terminal")
 def test_help_has_no_colours_where_none_are_wanted(run: Run) -> None:
-    """The option counts for help as it does for all else."""
+    """The option applies to help as to all other output."""
     coloured = re.compile(r"\x1b\[[\d;]*[34]\d")
     for words in (("run", "--help"), ("--help",)):
         assert coloured.search(run(*words).output)
@@ -226,8 +224,8 @@ def test_help_has_no_colours_where_none_are_wanted(run: Run) -> None:
         assert not coloured.search(run("--no-color", *words).output)
 
 
-def test_what_asks_nobody_loads_nothing_for_it() -> None:
-    """Neither the version nor the settings cost what a client and its HTTP would."""
+def test_commands_without_requests_load_no_client() -> None:
+    """The version and the settings load neither the client nor its HTTP."""
     for command in ("--version", "settings"):
         script = (
             "import sys; from testvibe_async.cli.app import run\n"
@@ -267,7 +265,7 @@ def test_signal_decides_the_exit_code(
 
 
 def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C before the command has begun exits with 130 too."""
+    """Ctrl-C before the command has started exits with 130 too."""
 
     def run() -> None:
         raise KeyboardInterrupt
@@ -279,7 +277,7 @@ def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_text_beyond_the_encoding_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal that has no such characters shows them as escapes, and nothing fails."""
+    """Characters that the terminal's encoding lacks are printed as escapes."""
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", narrow)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
@@ -309,7 +307,7 @@ def test_missing_extra_names_the_pip_command(
 
 
 def test_missing_extra_in_another_process() -> None:
-    """The same holds for a process that never had it."""
+    """The same holds for a process in which it is not installed."""
     script = (
         "import sys; sys.modules['cyclopts'] = None; from testvibe_async.cli import main; main()"
     )
@@ -337,7 +335,7 @@ def test_an_extra_that_is_missed_later_is_named_too(
 
 
 def test_other_missing_module_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module of ours that is missing is no matter of the extra, and is not hidden."""
+    """A missing module of the package itself is not blamed on the extra."""
     monkeypatch.setitem(sys.modules, "testvibe_async.cli.app", None)
     with pytest.raises(ModuleNotFoundError, match=r"testvibe_async\.cli\.app"):
         cli.main()
@@ -368,7 +366,7 @@ def test_package_loads_nothing_of_the_command_line() -> None:
 def test_a_stream_that_is_closed_is_no_defect(
     closed: str, arguments: str, code: int, served: Service
 ) -> None:
-    """As cron and daemons start it, with streams closed, it does its work and says its code."""
+    """Started with closed streams, as cron and daemons do, it works and has its usual exit code."""
     assert served
     command = f"{sys.executable} -m testvibe_async.cli {arguments} {closed}"
     process = subprocess.run(command, shell=True, check=False)  # noqa: S602 - our own command

@@ -1,4 +1,4 @@
-"""The board: what a client's hooks and a batch's items tell it."""
+"""The board: its state after a client's hooks and a batch's items."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 
+from tests.cli.test_view import ACTIVE, row
 from testvibe_async import (
     BatchItem,
     Dispatched,
@@ -21,6 +22,8 @@ from testvibe_async import (
     Run,
     RunRef,
     RunStatus,
+    RunSummary,
+    Section,
     StatusChanged,
     Transition,
     Verdict,
@@ -31,7 +34,8 @@ from testvibe_async.cli.board import Board
 
 if TYPE_CHECKING:
     from testvibe_async import Event, Ref
-    from testvibe_async.cli.rows import Row
+    from testvibe_async.cli.board import Row
+
 
 RUN = RunRef(server="http://s", project="p", run_id=214, feature_id=12)
 GENERATION = GenerationRef(server="http://s", project="p", request_id="r", feature_id=15)
@@ -83,12 +87,12 @@ def test_dispatch_adds_a_row_of_the_features_name(board: Board, clock: Clock) ->
     clock.now = 103.0
     emit(board, Dispatched(RUN))
     row = only_row(board)
-    assert (row.ref, row.feature, row.word, row.began) == (RUN, "Checkout", "queued", 103.0)
+    assert (row.ref, row.feature, row.word, row.started) == (RUN, "Checkout", "queued", 103.0)
     assert board.elapsed == 3.0
 
 
-def test_name_that_was_typed_serves_until_the_service_tells_its_own(board: Board) -> None:
-    """One feature that was asked for by name needs no list for a dispatch to bear it."""
+def test_name_that_was_typed_is_shown_until_the_service_sends_its_own(board: Board) -> None:
+    """A feature that was asked for by name is shown by that name before any list is read."""
     board.expect([item(feature="checkout"), item(feature="returns")], RunRef)
     emit(board, Dispatched(RUN, feature="checkout", config="Mobile"))
     assert (only_row(board).feature, only_row(board).config) == ("checkout", "Mobile")
@@ -98,7 +102,7 @@ def test_name_that_was_typed_serves_until_the_service_tells_its_own(board: Board
 
 @pytest.mark.parametrize("config", [None, "Default", "Mobile"])
 def test_configuration_is_shown_where_it_is_not_the_usual(board: Board, config: str) -> None:
-    """The configuration that runs where none is asked for goes without saying."""
+    """The default configuration is not named."""
     run = Run(214, RunStatus.RUNNING, 12, "Checkout", config)
     board.update(RUN, change(Phase.ACTIVE, "running", run))
     assert only_row(board).name == ("Checkout [Mobile]" if config == "Mobile" else "Checkout")
@@ -106,7 +110,7 @@ def test_configuration_is_shown_where_it_is_not_the_usual(board: Board, config: 
 
 @pytest.mark.parametrize("ref", [RUN, GENERATION])
 def test_operation_that_was_not_dispatched_here_has_a_row_too(board: Board, ref: Ref) -> None:
-    """An operation that was attached is followed from then on, or from its first transition."""
+    """An operation that was attached has a row from then on, or from its first transition."""
     board.follow(ref)
     emit(board, StatusChanged(ref, change(Phase.ACTIVE, "running")))
     board.follow(ref)
@@ -115,8 +119,8 @@ def test_operation_that_was_not_dispatched_here_has_a_row_too(board: Board, ref:
     assert row.word == "running"
 
 
-def test_feature_that_nobody_named(board: Board) -> None:
-    """A run that was attached by its id alone is of some feature until it is seen."""
+def test_feature_without_a_name(board: Board) -> None:
+    """A run that was attached by its id alone has no feature's name before its first poll."""
     board.follow(RunRef(server="http://s", project="p", run_id=1))
     assert only_row(board).feature == "a feature"
 
@@ -129,35 +133,35 @@ def test_end_stops_the_clock_of_a_row(board: Board, clock: Clock) -> None:
     clock.now = 109.0
     board.update(RUN, change(Phase.FINISHED, "passed"))
     assert only_row(board).elapsed(clock()) == 5.0
-    assert board.standing.ended == 1
+    assert board.state.ended == 1
 
 
-def test_news_are_told_once(board: Board) -> None:
-    """What changes neither phase nor status is taken in, and not told as a change."""
-    told: list[str] = []
-    board.on_change = lambda row: told.append(row.word)
+def test_changes_are_reported_once(board: Board) -> None:
+    """A transition without a new phase or status is recorded, but not reported as a change."""
+    changes: list[str] = []
+    board.on_change = lambda row: changes.append(row.word)
     emit(board, Dispatched(GENERATION))
     for snapshot in (None, Generation(15), Generation(15, "Checkout")):
         board.update(GENERATION, change(Phase.ACTIVE, "generating", snapshot))
-    assert told == ["queued", "generating"]
+    assert changes == ["queued", "generating"]
     assert only_row(board).snapshot == Generation(15, "Checkout")
 
 
 def test_item_of_what_is_over_already_ends_its_row(board: Board) -> None:
-    """An operation that was over before anybody looked tells of no transition; its item does."""
-    told: list[str] = []
-    board.on_change = lambda row: told.append(row.word)
+    """An operation that was over before its first poll ends with its item."""
+    changes: list[str] = []
+    board.on_change = lambda row: changes.append(row.word)
     board.follow(RUN)
-    board.settle(item(ref=RUN, outcome=PASSED))
-    board.settle(item(ref=RUN, outcome=PASSED))
-    assert told == ["passed"]
+    board.record(item(ref=RUN, outcome=PASSED))
+    board.record(item(ref=RUN, outcome=PASSED))
+    assert changes == ["passed"]
     assert board.in_flight == []
 
 
 def test_item_that_could_not_be_dispatched_has_a_row(board: Board) -> None:
-    """What was refused stands on the board without an operation, once for each configuration."""
+    """A refused dispatch has a row without an operation, one for each configuration."""
     for config in ("Default", "Mobile"):
-        board.settle(item(name="Checkout", config=config, error=REFUSED))
+        board.record(item(name="Checkout", config=config, error=REFUSED))
     assert [(row.name, row.operation, row.word) for row in board.rows] == [
         ("Checkout", "—", "error"),
         ("Checkout [Mobile]", "—", "error"),
@@ -166,39 +170,39 @@ def test_item_that_could_not_be_dispatched_has_a_row(board: Board) -> None:
 
 
 def test_item_that_could_not_be_observed_keeps_its_row(board: Board) -> None:
-    """An operation that can't be seen any more is given up in its own row."""
+    """An operation that can't be observed any more is given up in its own row."""
     emit(board, Dispatched(RUN))
-    board.settle(item(ref=RUN, error=ObservationError("lost", ref=RUN)))
+    board.record(item(ref=RUN, error=ObservationError("lost", ref=RUN)))
     row = only_row(board)
     assert (row.ref, row.word, row.is_bad) == (RUN, "error", True)
 
 
 def test_item_whose_time_was_over_is_still_in_flight(board: Board) -> None:
-    """That nobody waits any more ends no operation."""
+    """An operation is not over when the wait for it ends."""
     emit(board, Dispatched(RUN))
-    board.settle(item(ref=RUN, error=WaitTimeoutError(ref=RUN, status="running", elapsed=5)))
+    board.record(item(ref=RUN, error=WaitTimeoutError(ref=RUN, status="running", elapsed=5)))
     assert [row.ref for row in board.in_flight] == [RUN]
 
 
 def test_standing_counts_what_waits(board: Board) -> None:
-    """What is asked for and has no row is waiting."""
+    """A job without a row is waiting."""
     board.expect([item(feature=number) for number in range(5)], RunRef)
     emit(board, Dispatched(RUN))
-    assert (board.standing.waiting, board.standing.ended) == (4, 0)
-    assert view.counts(board.rows, waiting=board.standing.waiting) == "4 waiting, 1 queued"
+    assert (board.state.waiting, board.state.ended) == (4, 0)
+    assert view.counts(board.rows, waiting=board.state.waiting) == "4 waiting, 1 queued"
 
 
 def test_generation_on_the_way_to_a_run_comes_on_top(board: Board) -> None:
-    """A generation that a run needs first takes no run's place in the counts."""
+    """A generation that precedes a run is counted in addition to the runs."""
     board.expect([item(), item(feature=15)], RunRef)
     emit(board, Dispatched(GENERATION))
-    assert (board.standing.asked, board.standing.waiting) == (3, 2)
+    assert (board.state.total, board.state.waiting) == (3, 2)
 
 
-def test_items_are_what_a_batch_would_tell(board: Board) -> None:
-    """At any moment the board can say what became of each, such as when it is stopped."""
-    board.settle(item(ref=RUN, outcome=PASSED))
-    board.settle(item(name="Returns", error=REFUSED))
+def test_items_are_those_of_a_batch(board: Board) -> None:
+    """The items of a board are those of a batch that would be over now."""
+    board.record(item(ref=RUN, outcome=PASSED))
+    board.record(item(name="Returns", error=REFUSED))
     emit(board, Dispatched(GENERATION))
     board.update(GENERATION, change(Phase.ACTIVE, "generating", Generation(15, "Gift cards")))
     assert [(each.feature, each.verdict) for each in board.items] == [
@@ -208,14 +212,14 @@ def test_items_are_what_a_batch_would_tell(board: Board) -> None:
     ]
 
 
-def test_dispatch_without_an_answer_is_kept_in_mind(board: Board) -> None:
-    """It is known by its URL, until an answer comes to it or somebody is told of it."""
+def test_dispatch_without_an_answer_is_listed(board: Board) -> None:
+    """A dispatch is unanswered, by its URL, until its answer or its item's error."""
     urls = [f"http://s/features/{name}/run" for name in ("a%20b", "c", "d")]
     for url in urls:
         emit(board, RequestFinished("run_feature", "POST", url, None, 0.1))
     emit(board, RequestFinished("run_feature", "POST", urls[1], 202, 0.1))
     emit(board, RequestFinished("get_run", "GET", "http://s/runs/1", None, 0.1))
-    board.settle(item(feature="d", error=NotSentError("refused", method="POST", url=urls[2])))
+    board.record(item(feature="d", error=NotSentError("refused", method="POST", url=urls[2])))
     assert board.unanswered == urls[:1]
     assert [each.feature for each in board.items if each.error] == ["d", "a b"]
 
@@ -224,3 +228,27 @@ def test_requests_are_counted(board: Board) -> None:
     """Each answer counts, whatever it was."""
     emit(board, RequestFinished("get_run", "GET", "http://s", None, 0.1))
     assert board.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "expected"),
+    [
+        (None, ""),
+        (Run(1, RunStatus.RUNNING, summary=RunSummary()), ""),
+        (Run(1, RunStatus.PASSED), ""),
+        (Run(1, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "1 test passed"),
+        (
+            Run(1, RunStatus.PASSED, summary=RunSummary(total=3, passed=2, other=1)),
+            "2 of 3 tests passed",
+        ),
+        (Generation(), ""),
+        (Generation(sections=(Section("a"),)), "0 of 1 section"),
+        (
+            Generation(sections=(Section("a", conclusion="success"), Section("b"))),
+            "1 of 2 sections",
+        ),
+    ],
+)
+def test_result_says_what_is_known(snapshot: object, expected: str) -> None:
+    """A result is what the snapshot shows, and empty where it shows nothing."""
+    assert row(phase=ACTIVE, status="running", snapshot=snapshot).result == expected

@@ -1,4 +1,4 @@
-"""Each command that asks and tells, against an emulator in another process.
+"""Each command that reads or changes something, against an emulator in another process.
 
 What it says in a pipe and on a terminal, on which stream, and its exit code, where it goes well and
 where it does not.
@@ -50,7 +50,7 @@ def test_reads_in_a_pipe(arguments: tuple[str, ...], said: str, served: Service,
 @pytest.mark.parametrize(("arguments", "said"), READING)
 @pytest.mark.usefixtures("on_terminal", "served")
 def test_reads_on_a_terminal(arguments: tuple[str, ...], said: str, run: Run) -> None:
-    """On a terminal the same is told, tables with their heads."""
+    """On a terminal the same is printed, tables with their heads."""
     ended = run(*arguments)
     assert ended.code == 0
     assert said.strip() in ended.output
@@ -70,7 +70,7 @@ def test_reads_for_a_program(arguments: tuple[str, ...], _said: str, run: Run) -
 @pytest.mark.parametrize(("arguments", "said"), READING)
 @pytest.mark.usefixtures("served")
 def test_is_quiet(arguments: tuple[str, ...], said: str, run: Run) -> None:
-    """With --quiet there are no remarks; what was asked for is printed as without it."""
+    """With --quiet there are no remarks; results are printed as without it."""
     ended = run(*arguments, "--quiet")
     assert (ended.code, ended.errors) == (0, "")
     assert said in ended.output
@@ -78,7 +78,7 @@ def test_is_quiet(arguments: tuple[str, ...], said: str, run: Run) -> None:
 
 @pytest.mark.usefixtures("served")
 def test_a_feature_lives_and_dies(run: Run, tmp_path: Path) -> None:
-    """A feature is created from a file, shown byte by byte, changed, renamed and deleted."""
+    """A feature is created from a file, shown byte for byte, changed, renamed and deleted."""
     file = tmp_path / "gift.feature"
     file.write_bytes(GHERKIN.encode())
     created = run("features", "create", "Gift cards", "--file", str(file), "--json")
@@ -99,7 +99,7 @@ def test_a_feature_lives_and_dies(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("served")
 def test_a_file_is_put_and_got(run: Run, tmp_path: Path) -> None:
-    """What was put is got again, byte by byte."""
+    """A file that was put is the same when got again, byte for byte."""
     file = tmp_path / "own.json"
     file.write_bytes('{"grüße": "\r\n"}'.encode())
     put = run("files", "put", "Configurations/Own.json", "-f", str(file))
@@ -141,7 +141,7 @@ def test_a_file_is_put_and_got(run: Run, tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_sentence(
     arguments: tuple[str, ...], code: int, sentence: str, run: Run
 ) -> None:
-    """What was typed wrongly or refused is one line on standard error, with its exit code."""
+    """A wrong or refused call is one line on standard error, with its exit code."""
     ended = run(*arguments)
     assert (ended.code, ended.output) == (code, "")
     assert ended.errors.startswith("testvibe-async: ")
@@ -192,7 +192,7 @@ def test_a_key_of_the_wrong_form_is_not_shown(
 def test_a_key_that_the_service_does_not_know(
     served: Service, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A 401 is told in the service's words, with what to do."""
+    """A 401 is printed in the service's words, with what to do."""
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     ended = run("projects")
     assert (ended.code, ended.output) == (3, "")
@@ -202,7 +202,7 @@ def test_a_key_that_the_service_does_not_know(
 
 
 def test_a_service_that_is_not_there(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    """A port at which nobody listens is code 5, in one line."""
+    """A port without a listener is exit code 5, with one line."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setenv("TESTVIBE_SERVER", f"http://127.0.0.1:{port}")
@@ -235,7 +235,7 @@ def test_a_process_of_its_own_in_a_pipe(served: Service) -> None:
 
 
 def test_what_is_wrong_is_one_sentence_on_a_terminal_too(service: Service) -> None:
-    """On a terminal a fault is the same line as elsewhere: no box, no colours, no traceback."""
+    """On a terminal an error is the same line as elsewhere: no box, no colours, no traceback."""
     for arguments, code in ((("nosuch",), 2), (("features", "show", "nosuch"), 3)):
         with closing(Terminal(*arguments, **environment_of(service))) as terminal:
             assert terminal.read_to_end() == code

@@ -1,4 +1,4 @@
-"""The options of every command, and what becomes of them."""
+"""The options of every command, and their effect."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from testvibe_async.cli.common import Common, connected
 KEY = "tvb_" + "k" * 43
 
 
-def test_options_decide_how_it_is_told() -> None:
-    """JSON, quiet and colours are the output's."""
+def test_options_decide_the_output() -> None:
+    """JSON, quiet and colours apply to the output."""
     plain = Common().output
     assert (plain.is_json, plain.is_quiet, plain.console.no_color) == (False, False, False)
     assert Common(json=True).output.is_json
@@ -19,8 +19,8 @@ def test_options_decide_how_it_is_told() -> None:
     assert Common(no_color=True).output.console.no_color
 
 
-async def test_options_decide_whom_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Server and project are the client's, and http:// elsewhere must be allowed."""
+async def test_options_decide_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Server and project apply to the client, and http:// to another machine must be allowed."""
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
     common = Common(server="http://h.example", project="p", allow_http=True)
     async with connected(common, timeout=5.0) as connection:

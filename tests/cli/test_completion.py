@@ -72,7 +72,7 @@ PLACES = {
 def test_a_script_is_installed(
     shell: str, run: Run, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The script is put where the shell looks for it, and the shell loads it at its start."""
+    """The script is put where the shell searches for it, and the shell loads it at its start."""
     place = PLACES[shell]
     for name in ("ZSH", "ZSH_CUSTOM"):
         monkeypatch.delenv(name, raising=False)
@@ -86,7 +86,7 @@ def test_a_script_is_installed(
 
 
 def test_a_script_is_written_to_a_place_of_ones_own(run: Run, machine: Path) -> None:
-    """Where a place is named, nothing else is touched."""
+    """With --output no other file is written."""
     place = machine / "completion.bash"
     assert run("--install-completion", "--shell", "bash", "-o", str(place)).code == 0
     assert place.read_text() == script_for("bash", run)
@@ -101,7 +101,7 @@ def test_the_shell_is_seen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_shell_that_cant_be_seen_must_be_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it can't be seen, the sentence says which there are."""
+    """Where the shell can't be detected, the error names those that there are."""
 
     def fail() -> str:
         raise ShellDetectionError

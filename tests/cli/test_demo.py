@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.cli.process import Terminal, finished, started
 from testvibe_async import GenerationFailedError
 from testvibe_async.cli.demo import demo, perform
+from testvibe_async.cli.output import Output
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -37,38 +38,50 @@ LINE = re.compile(r" *[\d.]+ s +\d+/17  (run \d+|generation) +(\w+) +(.*)")
 ENDED_ROW = re.compile(r"\S +run \d+ +\S*(?:passed|failed)")
 
 
+class ConsoleOutput(Output):
+    """An output to a console in memory."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    @property
+    def is_live(self) -> bool:
+        return self.console.is_terminal
+
+
 async def play(emulator: Emulator, *, live: bool = False, stop_at: float | None = None) -> str:
     """Play the demo and return what it showed; stop it after some seconds as Ctrl-C does."""
-    output = StringIO()
-    console = Console(file=output, width=80, height=24, force_terminal=live)
-    playing = asyncio.create_task(perform(console, emulator, live=live, poll_interval=0.3))
+    written = StringIO()
+    output = ConsoleOutput(Console(file=written, width=80, height=24, force_terminal=live))
+    playing = asyncio.create_task(perform(output, emulator, poll_interval=0.3))
     if stop_at is not None:
         asyncio.get_running_loop().call_later(stop_at, playing.cancel)
         with pytest.raises(asyncio.CancelledError):
             await playing
     await asyncio.wait([playing])
     if not playing.cancelled() and (error := playing.exception()):
-        error.add_note(output.getvalue())
+        error.add_note(written.getvalue())
         raise error
-    return output.getvalue()
+    return written.getvalue()
 
 
 async def test_each_operation_goes_from_the_queue_to_its_end() -> None:
     """Every operation has a line for each of its phases, and ends as it did at the service."""
     emulator = Emulator(scenario=QUICK)
-    told: dict[str, list[str]] = {}
+    words: dict[str, list[str]] = {}
     for line in (await play(emulator)).splitlines():
         if match := LINE.fullmatch(line):
-            told.setdefault(match[1], []).append(match[2])
-    assert told.pop("generation") == ["queued", "generating", "generated"]
-    assert told == {
+            words.setdefault(match[1], []).append(match[2])
+    assert words.pop("generation") == ["queued", "generating", "generated"]
+    assert words == {
         f"run {run.id}": ["queued", "running", run.verdict] for run in emulator.runs.values()
     }
-    assert len(told) == 16
+    assert len(words) == 16
 
 
 async def test_all_features_run_at_once() -> None:
-    """All features but a mere suggestion are run together, the one just generated among them."""
+    """All features except suggestions are run together, the one just generated among them."""
     emulator = Emulator(scenario=QUICK)
     await play(emulator)
     assert emulator.max_active_runs == len(emulator.runs) == 16
@@ -79,7 +92,7 @@ async def test_all_features_run_at_once() -> None:
     ]
 
 
-async def test_outcome_is_told_at_the_end() -> None:
+async def test_results_are_printed_at_the_end() -> None:
     """The failed tests with their errors come last, then the counts and what it took."""
     emulator = Emulator(scenario=QUICK)
     text = (await play(emulator)).rpartition("passed      ")[2]
@@ -96,7 +109,7 @@ async def test_outcome_is_told_at_the_end() -> None:
 
 
 async def test_outcome_without_failures_excuses_nothing() -> None:
-    """Where all passed, nothing is said of failures."""
+    """Where all passed, failures are not mentioned."""
     text = await play(Emulator(scenario=evolve(QUICK, failing_runs=0)))
     assert "16 runs at once: 16 passed.\n" in text
 
@@ -139,13 +152,13 @@ async def test_demo_stopped_at_once_has_nothing_in_flight() -> None:
 
 
 async def test_failed_generation_ends_the_demo() -> None:
-    """A generation that made no tests is an error that the command line tells."""
+    """A generation that failed is raised as an error."""
     with pytest.raises(GenerationFailedError, match="Checkout with gift card"):
         await play(Emulator(scenario=Scenario(failing_generations=1)))
 
 
-async def test_failed_dispatch_is_told_at_the_end() -> None:
-    """Where one dispatch fails, the others run all the same, and the reason is told."""
+async def test_failed_dispatch_is_printed_at_the_end() -> None:
+    """Where one dispatch fails, the others run all the same, and the reason is printed."""
     emulator = Emulator(scenario=evolve(QUICK, failing_runs=0))
     emulator.fail("run_feature", Fault.status(403), times=1)
     text = await play(emulator)
@@ -154,7 +167,7 @@ async def test_failed_dispatch_is_told_at_the_end() -> None:
 
 
 async def test_folder_of_features_takes_the_shops_place(tmp_path: Path) -> None:
-    """Of a folder the first feature is generated, and then all are run."""
+    """The first feature of a folder is generated, and then all are run."""
     for name in ("Apples", "Pears [bold]ripe[/bold]"):
         feature = f"Feature: {name}\n  Scenario: Peel\n    Given one\n"
         (tmp_path / f"{name[:5]}.feature").write_text(feature)
@@ -176,7 +189,7 @@ def test_demo_in_a_pipe_is_plain_lines() -> None:
 
 
 def test_demo_whose_reader_went_away_ends_quietly() -> None:
-    """A pipe that is closed, as by head, ends the demo without a word."""
+    """A pipe that is closed, as by head, ends the demo without a message."""
     with started("demo", "--speed", "12") as process:
         assert process.stdout is not None
         while "running" not in process.stdout.readline():
@@ -184,7 +197,7 @@ def test_demo_whose_reader_went_away_ends_quietly() -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == ""
-        assert process.wait() == 1
+        assert process.wait() == 141
 
 
 def test_demo_on_a_low_terminal_shows_what_fits() -> None:

@@ -1,4 +1,4 @@
-"""What is said of single runs and generations: pure functions, judged by their text."""
+"""Single runs and generations at length: pure functions, tested by their text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from testvibe_async import (
     SectionLog,
 )
 from testvibe_async.cli import details
-from testvibe_async.cli.rows import Row
+from testvibe_async.cli.board import Row
 
 HOSTILE = "[red]x[/red] \x1b]0;owned\x07\x9b2J\r\nnext \u202eflip \ud800"
 ESCAPED = "[red]x[/red] \\x1b]0;owned\\x07\\x9b2J"
@@ -45,7 +45,7 @@ def lines_of(text: object) -> list[str]:
 
 
 def test_failures_begin_with_what_was_expected() -> None:
-    """Of each error the first lines are shown, and a sign where there are more."""
+    """The first lines of each error are shown, and an ellipsis where there are more."""
     short = CaseResult("Short", "failed", error="\x1b[31mError:\x1b[39m short")
     silent = CaseResult("Silent", "failed")
     assert lines_of(details.failures("Checkout", run(PASSES, LONG, short, silent))) == [
@@ -89,8 +89,8 @@ def test_in_flight_names_what_is_not_over() -> None:
         server="http://s", project="p", request_id="b23a0571-ef27", feature_id=15
     )
     rows = [
-        Row(ref=generation, feature="Checkout with gift card", began=0),
-        Row(ref=RunRef(server="http://s", project="p", run_id=214), feature="Returns", began=0),
+        Row(ref=generation, feature="Checkout with gift card", started=0),
+        Row(ref=RunRef(server="http://s", project="p", run_id=214), feature="Returns", started=0),
     ]
     assert lines_of(details.in_flight(rows, width=60)) == [
         "  generation b23a0571-ef27 of feature 15  Checkout with gif…",
@@ -114,7 +114,7 @@ def test_story_of_a_run_has_all_that_is_known() -> None:
         artifacts=(Artifact("trace", "trace/long.zip", 482133), Artifact("video", "v.webm")),
         log="Running 2 tests\n  1 failed\n",
     )
-    assert lines_of(details.run_story(failed)) == [
+    assert lines_of(details.run_details(failed)) == [
         "Run 214 of Checkout: failed, 2 tests: 1 failed, 1 passed",
         "  config    Mobile",
         "  site      https://shop.example",
@@ -138,9 +138,9 @@ def test_story_of_a_run_has_all_that_is_known() -> None:
 
 
 def test_story_of_a_run_in_flight_is_short() -> None:
-    """What is not known yet is not told."""
+    """What is not known yet is left out."""
     running = Run(214, RunStatus.RUNNING, 12, summary=RunSummary(), tests=(CaseResult("Pays"),))
-    assert lines_of(details.run_story(running)) == [
+    assert lines_of(details.run_details(running)) == [
         "Run 214 of feature 12: running",
         "",
         "  no result           Pays",
@@ -148,7 +148,7 @@ def test_story_of_a_run_in_flight_is_short() -> None:
 
 
 def test_diagnosis_has_whole_errors_and_the_sources() -> None:
-    """A diagnosis leaves nothing of an error away, and has the specs and the Gherkin."""
+    """A diagnosis has the whole errors, the specs and the Gherkin."""
     diagnosis = Diagnosis(
         214,
         RunStatus.FAILED,
@@ -162,8 +162,8 @@ def test_diagnosis_has_whole_errors_and_the_sources() -> None:
         specs=(ProjectFile("tests/checkout.spec.ts", content="test('Long', () => {\n\tx();\n})"),),
         log="1 failed",
     )
-    story = lines_of(details.diagnosis_story(diagnosis, with_sources=True))
-    assert lines_of(details.diagnosis_story(diagnosis)) == story[:11]
+    story = lines_of(details.diagnosis_details(diagnosis, with_sources=True))
+    assert lines_of(details.diagnosis_details(diagnosis)) == story[:11]
     assert story == [
         "Run 214 of Checkout: failed, 1 test: 1 failed",
         "  config    Default",
@@ -189,15 +189,15 @@ def test_diagnosis_has_whole_errors_and_the_sources() -> None:
     ]
 
 
-def test_long_log_is_told_from_its_end() -> None:
-    """Of a log the last lines are shown."""
+def test_long_log_is_shown_from_its_end() -> None:
+    """The last lines of a log are shown."""
     failed = run(log="\n".join(f"line {number}" for number in range(100)))
-    told = [line.strip() for line in lines_of(details.run_story(failed)) if "line" in line]
-    assert told == [f"line {number}" for number in range(80, 100)]
+    shown = [line.strip() for line in lines_of(details.run_details(failed)) if "line" in line]
+    assert shown == [f"line {number}" for number in range(80, 100)]
 
 
 def test_story_of_a_generation_has_its_sections() -> None:
-    """A generation stands as its sections do."""
+    """A generation is shown with the state of its sections."""
     generation = Generation(
         12,
         "Checkout",
@@ -206,7 +206,7 @@ def test_story_of_a_generation_has_its_sections() -> None:
         sections=(Section("guest", "completed", "failure"), Section("voucher", "in_progress")),
         updated_at=at(1),
     )
-    assert lines_of(details.generation_story(generation)) == [
+    assert lines_of(details.generation_details(generation)) == [
         "Generation of Checkout: failed",
         "  request   r-1",
         "  updated   2026-06-10 16:02:01 UTC",
@@ -217,15 +217,15 @@ def test_story_of_a_generation_has_its_sections() -> None:
 
 
 def test_feature_that_was_never_generated() -> None:
-    """The service then tells next to nothing, and the text says what that means."""
-    assert str(details.generation_story(Generation(12))) == "feature 12 was never generated."
-    assert str(details.log_story(GenerationLog(12, "Checkout"))) == (
+    """The service then sends next to nothing, and the text says what that means."""
+    assert str(details.generation_details(Generation(12))) == "feature 12 was never generated."
+    assert str(details.log_details(GenerationLog(12, "Checkout"))) == (
         "Checkout has no generation log."
     )
 
 
 def test_log_has_each_sections_reason_first() -> None:
-    """The reason of a section stands before its lines, of which the last may be asked for alone."""
+    """The reason of a section comes before its lines, which may be limited to the last."""
     log = GenerationLog(
         12,
         "Checkout",
@@ -235,7 +235,7 @@ def test_log_has_each_sections_reason_first() -> None:
             SectionLog("kit"),
         ),
     )
-    assert lines_of(details.log_story(log)) == [
+    assert lines_of(details.log_details(log)) == [
         "A guest: failure",
         "    No",
         "    one",
@@ -247,7 +247,7 @@ def test_log_has_each_sections_reason_first() -> None:
         "",
         "kit: queued",
     ]
-    assert lines_of(details.log_story(log, limit=1))[1:3] == ["    No", "    three"]
+    assert lines_of(details.log_details(log, limit=1))[1:3] == ["    No", "    three"]
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_log_has_each_sections_reason_first() -> None:
     ],
 )
 def test_size_has_a_unit(number: int | None, expected: str) -> None:
-    """Sizes are told in the units that people read."""
+    """Sizes are shown in the units that people read."""
     assert details.size(number) == expected
 
 
@@ -278,17 +278,19 @@ def test_what_came_from_the_service_is_only_text() -> None:
     for text in (
         details.failures(HOSTILE, run(test)),
         details.failures(HOSTILE, run(log=HOSTILE)),
-        details.run_story(hostile_run),
-        details.diagnosis_story(
+        details.run_details(hostile_run),
+        details.diagnosis_details(
             Diagnosis(1, HOSTILE, failures=(test,), specs=(spec,), gherkin=HOSTILE, log=HOSTILE),
             with_sources=True,
         ),
-        details.generation_story(Generation(1, HOSTILE, HOSTILE, HOSTILE)),
-        details.generation_story(Generation(1, HOSTILE)),
-        details.generation_story(Generation(1, "", "", "r", sections=(Section(HOSTILE, HOSTILE),))),
-        details.log_story(GenerationLog(1, HOSTILE, sections=(section,)), width=200),
-        details.log_story(GenerationLog(1, HOSTILE)),
-        details.in_flight([Row(feature=HOSTILE, began=0)]),
+        details.generation_details(Generation(1, HOSTILE, HOSTILE, HOSTILE)),
+        details.generation_details(Generation(1, HOSTILE)),
+        details.generation_details(
+            Generation(1, "", "", "r", sections=(Section(HOSTILE, HOSTILE),))
+        ),
+        details.log_details(GenerationLog(1, HOSTILE, sections=(section,)), width=200),
+        details.log_details(GenerationLog(1, HOSTILE)),
+        details.in_flight([Row(feature=HOSTILE, started=0)]),
     ):
         assert ESCAPED in str(text)
         assert not set(str(text)) & set("\x1b\x07\x9b\r\u202e\ud800")

@@ -60,7 +60,7 @@ def test_serves_another_process_until_a_signal(stop: signal.Signals) -> None:
     ]
 
 
-def test_port_in_use_is_said_in_one_sentence() -> None:
+def test_port_in_use_is_one_sentence() -> None:
     """A port that another process has is named, with what to do, and nothing is printed to eval."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -73,14 +73,14 @@ def test_port_in_use_is_said_in_one_sentence() -> None:
 
 
 async def test_port_in_use_is_a_wrong_argument(emulator: Emulator) -> None:
-    """A second emulator on one port is refused as wrongly called, and nothing of it stays."""
+    """A second emulator on one port exits with 2, and nothing of it is left."""
     port = int(emulator.url.rpartition(":")[2])
     with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is in use"):
         await command.emulator(port=port)
 
 
 async def test_port_that_may_not_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What else keeps it from listening is told in the system's words."""
+    """Any other failure to listen is printed in the system's words."""
 
     async def start(_emulator: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -99,7 +99,7 @@ async def test_folder_without_features_is_refused(tmp_path: Path) -> None:
 async def test_options_reach_the_emulator(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Features, lists and credits are as they were asked for."""
+    """Features, lists and credits are those of the options."""
     (tmp_path / "own.feature").write_text("Feature: Own\n  Scenario: One\n    Given one\n")
 
     async def use(client: Client) -> None:
@@ -137,7 +137,7 @@ def serve_while(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Have the command serve for as long as a use of what it printed takes."""
+    """Let the command serve while a function uses what it printed."""
 
     async def stopped() -> None:
         words: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a command that waited says at its end, and the exit code."""
+"""The text, document and exit code of a command that waited."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def timed_out() -> Item:
 
 
 def ending(*items: Item, **values: Any) -> Ending:
-    return evolve(Ending(items=items, asked=len(items), seconds=95.0), **values)
+    return evolve(Ending(items=items, total=len(items), seconds=95.0), **values)
 
 
 PASSED, FAILED = ran("passed"), ran("failed", CASE)
@@ -93,7 +93,7 @@ PASSED, FAILED = ran("passed"), ran("failed", CASE)
     ],
 )
 def test_exit_code_is_of_what_is_known_least(items: list[Item], code: ExitCode) -> None:
-    """Unreachable goes before refused, that before in flight, and that before failed."""
+    """Unreachable takes precedence over refused, that over in flight, and that over failed."""
     assert ending(*items).exit_code == code
     assert ending(*reversed(items)).exit_code == code
 
@@ -102,14 +102,14 @@ def test_exit_code_is_of_what_is_known_least(items: list[Item], code: ExitCode) 
     ("items", "code"),
     [([item(ref=RUN)], 0), ([item(ref=RUN), item(error=refused())], 3)],
 )
-def test_exit_code_where_nobody_waited(items: list[Item], code: ExitCode) -> None:
-    """What was dispatched is in flight as it should be where nobody asked to wait."""
+def test_exit_code_without_waiting(items: list[Item], code: ExitCode) -> None:
+    """Operations in flight do not change the exit code of a command that does not wait."""
     assert ending(*items, is_waited_for=False).exit_code == code
     assert ending(*items).exit_code in {3, 4}
 
 
 def test_line_adds_it_all_up() -> None:
-    """The line counts in the service's own words, what went well first."""
+    """The line counts in the service's own words, success first."""
     many = [
         item(),
         FAILED,
@@ -123,20 +123,20 @@ def test_line_adds_it_all_up() -> None:
     assert ending(*many).line == (
         "8 in 1:35: 2 passed, 1 generated, 1 failed, 2 errors, 1 in flight, 1 skipped"
     )
-    assert ending(PASSED, asked=5).line == "5 in 1:35: 1 passed, 4 skipped"
+    assert ending(PASSED, total=5).line == "5 in 1:35: 1 passed, 4 skipped"
     assert ending().counts == "nothing to do"
 
 
 def test_unknown_words_are_counted_last() -> None:
-    """A status of another release is a word like any other."""
+    """An unknown status is a word like any other."""
     odd = item(ref=RUN, outcome=Run(1, "flaky\x1b[2J"))
     assert ending(odd, FAILED).counts == "1 failed, 1 flaky\\x1b[2J"
 
 
 def test_story_has_failed_tests_then_errors() -> None:
-    """Failed tests come run by run, then each reason once with the features that it struck."""
+    """Failed tests come run by run, then each reason once with its features."""
     some = [item(f"Feature {number}", error=unsent()) for number in range(7)]
-    text = str(ending(*some, PASSED, ran("failed", CASE, config="Mobile")).story(width=None))
+    text = str(ending(*some, PASSED, ran("failed", CASE, config="Mobile")).failures(width=None))
     assert text.splitlines() == [
         "Checkout [Mobile], run 214",
         "  Pays",
@@ -148,22 +148,22 @@ def test_story_has_failed_tests_then_errors() -> None:
 
 
 def test_configuration_is_named_where_it_is_not_the_usual() -> None:
-    """As in the lines before, the usual goes without saying, also where it was asked for by name.
+    """The default configuration is not named, also where it was asked for by name.
 
-    A run that was attached tells its configuration itself.
+    The configuration of an attached run is that of its outcome.
     """
     for config, name in (("Mobile", "Checkout [Mobile]"), ("Default", "Checkout")):
         run = Run(214, RunStatus.FAILED, 12, "Checkout", config, tests=(CASE,))
         for asked in (None, config):
-            text = str(ending(item(ref=RUN, outcome=run, config=asked)).story(width=None))
+            text = str(ending(item(ref=RUN, outcome=run, config=asked)).failures(width=None))
             assert text.startswith(f"{name}, run 214\n")
-        text = str(ending(item(error=refused(), config=config)).story(width=None))
+        text = str(ending(item(error=refused(), config=config)).failures(width=None))
         assert text.startswith(f"{name}\n")
 
 
 def test_story_without_trouble_is_empty() -> None:
-    """Where all went well, or goes on, there is nothing to tell."""
-    assert not ending(PASSED, timed_out(), item()).story(width=80)
+    """Where all passed, or is in flight, there is nothing to print."""
+    assert not ending(PASSED, timed_out(), item()).failures(width=80)
 
 
 @pytest.mark.parametrize(
@@ -174,17 +174,17 @@ def test_story_without_trouble_is_empty() -> None:
     ],
 )
 def test_conflict_comes_with_a_way_out(kind: type[ForbiddenError], hint: str) -> None:
-    """What the service refused for the state of a feature names the option for that."""
-    assert hint in str(ending(item(error=refused(kind))).story(width=None))
-    assert hint not in str(ending(item(error=refused())).story(width=None))
+    """A refusal because of a feature's state names the option that helps."""
+    assert hint in str(ending(item(error=refused(kind))).failures(width=None))
+    assert hint not in str(ending(item(error=refused())).failures(width=None))
 
 
-def test_failed_generation_tells_the_end_of_its_log() -> None:
+def test_failed_generation_shows_the_end_of_its_log() -> None:
     """A generation that failed has no tests to name; its log says why, where it could be read."""
     section = SectionLog("a", "Pays", "completed", "failure", "No button", ("1", "2", "3", "4"))
     log = GenerationLog(12, "Checkout", "r", (section,))
-    told = ending(generated("failed"), logs={"r": log}).story(width=None)
-    assert str(told).splitlines() == [
+    shown = ending(generated("failed"), logs={"r": log}).failures(width=None)
+    assert str(shown).splitlines() == [
         "Checkout, generation: failed",
         "Pays: failure",
         "    No button",
@@ -192,7 +192,7 @@ def test_failed_generation_tells_the_end_of_its_log() -> None:
         "    3",
         "    4",
     ]
-    assert str(ending(generated("failed")).story(width=None)) == "Checkout, generation: failed"
+    assert str(ending(generated("failed")).failures(width=None)) == "Checkout, generation: failed"
 
 
 def test_document_has_all_of_it() -> None:
@@ -210,7 +210,7 @@ def test_document_has_all_of_it() -> None:
 
 
 def test_what_goes_on_is_named() -> None:
-    """The refs in flight are those to wait for again; of runs that failed the ids are at hand."""
+    """An ending has the refs of operations in flight, and the ids of failed runs."""
     assert ending(PASSED, timed_out(), item()).in_flight == [RUN]
     assert ending(PASSED, FAILED, generated("failed")).failed_runs == [214]
 
@@ -223,6 +223,6 @@ def test_what_came_from_the_service_is_only_text() -> None:
         item(hostile, ref=GENERATION, outcome=Generation(1, hostile, "failed", "r")),
         ran("failed", CaseResult(hostile, "failed", error=hostile), config=hostile),
     ]
-    text = str(ending(*items).story(width=None))
+    text = str(ending(*items).failures(width=None))
     assert text.count("[red]\\x1b]0;owned\\x07\\x9b\\u202e") == 6
     assert not set(text) & set("\x1b\x07\x9b\u202e")

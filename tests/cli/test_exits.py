@@ -1,4 +1,4 @@
-"""Which exit code an error has."""
+"""The exit code of each error."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ ANSWER: dict[str, Any] = {"method": "GET", "url": "https://h.example"}
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_an_error_has_the_code_of_whoever_must_act(error: VibeError, code: int) -> None:
+def test_an_error_has_the_code_of_who_must_act(error: VibeError, code: int) -> None:
     """Each kind of error has the exit code that says who must act."""
     assert exit_code_of(error) == code
 
 
 def test_every_error_has_a_code() -> None:
-    """No public error class is forgotten."""
+    """Every public error class has an exit code."""
     kinds = [getattr(testvibe_async, name) for name in testvibe_async.__all__]
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, VibeError) and kind is not VibeError:

@@ -1,4 +1,4 @@
-"""What the commands of features and files ask, and take from standard input."""
+"""Questions and standard input of the commands for features and files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_gherkin_may_come_through_a_pipe(call: Call, signed_in: Emulator, 
 async def test_bytes_that_are_no_text_are_not_sent(
     call: Call, signed_in: Emulator, give: Give
 ) -> None:
-    """What is not UTF-8 is refused with the place of the first byte that is not."""
+    """Text that is not UTF-8 is refused with the place of the first wrong byte."""
     give(b"Feature: \xff")
     ended = await call("features", "update", "Checkout", "--file", "-")
     assert (ended.code, ended.output) == (2, "")
@@ -94,7 +94,7 @@ async def test_a_suggestion_shows_why(call: Call, signed_in: Emulator) -> None:
 
 
 async def test_a_name_takes_no_effect_on_a_terminal(call: Call, signed_in: Emulator) -> None:
-    """What a feature is called is one line of plain text, in a list and alone."""
+    """A feature's name is one line of plain text, in a list and alone."""
     number = signed_in.add_feature("\x1b[2J\nevil").id
     for arguments in (("list",), ("show", str(number))):
         assert f"{number}" in (await call("features", *arguments)).output
@@ -102,14 +102,14 @@ async def test_a_name_takes_no_effect_on_a_terminal(call: Call, signed_in: Emula
 
 
 async def test_a_name_with_a_slash_is_one_name(call: Call, signed_in: Emulator) -> None:
-    """Whatever a feature is called, it is one feature."""
+    """A feature is found by any name, also one with special characters."""
     signed_in.add_feature("Pay / refund? 100 %")
     ended = await call("features", "show", "pay / refund? 100 %")
     assert (ended.code, ended.errors) == (0, "")
 
 
 def test_a_question_on_a_terminal(service: Service) -> None:
-    """The question waits for its answer, and no is the answer of who just presses Enter."""
+    """The question waits for its answer, and Enter alone means no."""
     arguments = ("features", "delete", "Checkout")
     with closing(Terminal(*arguments, **environment_of(service))) as terminal:
         terminal.read_until("[y/N] ")
@@ -119,7 +119,7 @@ def test_a_question_on_a_terminal(service: Service) -> None:
 
 
 def test_gherkin_through_pipes_of_processes(service: Service) -> None:
-    """What goes in through a pipe comes out of another byte by byte."""
+    """Gherkin from a pipe comes out of another pipe byte for byte."""
     gherkin = "Feature: Piped\n\n  Scenario: Ünïcode\n    Given a pipe\n"
     variables = environment_of(service)
     arguments = ("features", "create", "Piped", "--file", "-", "--quiet")

@@ -1,4 +1,4 @@
-"""`generate` and `generation`: dispatching, watching, asking first, and what a generation tells."""
+"""`generate` and `generation`: dispatch, watch, ask first, and show a generation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_without_watch_it_dispatches_and_ends(emulator: Emulator, call: Ca
     assert ended.output.endswith(": 1 generated\n")
 
 
-async def test_watch_tells_how_it_goes(call: Call) -> None:
+async def test_watch_shows_each_change(call: Call) -> None:
     """With --watch each change is a line; all that were generated make the exit code 0."""
     ended = await call("generate", GIFT_CARD, "--watch")
     assert (ended.code, ended.errors) == (0, "")
@@ -83,7 +83,7 @@ async def test_failed_generation_says_why(call: Call) -> None:
 
 
 async def test_log_that_can_not_be_read_is_left_out(emulator: Emulator, call: Call) -> None:
-    """That the log is missing changes nothing of the verdict."""
+    """A missing log does not change the verdict."""
     emulator.fail("get_generation_log", Fault.status(404))
     ended = await call("generate", "Broken", "--watch")
     assert ended.code == 1
@@ -105,7 +105,7 @@ async def test_watch_as_json_is_one_object_a_line(call: Call) -> None:
 
 
 async def test_stopped_watch_as_json_ends_with_the_sum(call: Call) -> None:
-    """Stopped in the middle the last line is still the sum, and standard error names the rest."""
+    """Stopped in the middle the last line is still the sum, and standard error names the others."""
     asyncio.get_running_loop().call_later(10, signal.raise_signal, signal.SIGINT)
     ended = await call("generate", GIFT_CARD, "--watch", "--json")
     assert ended.code == 130
@@ -126,7 +126,7 @@ async def test_time_that_is_over(emulator: Emulator, call: Call) -> None:
 async def test_feature_that_is_generating(
     arguments: list[str], emulator: Emulator, call: Call
 ) -> None:
-    """A conflict is told with the way out, and that way joins the generation in flight."""
+    """A conflict is printed with the option that helps, and that joins the generation in flight."""
     await call("generate", GIFT_CARD)
     ended = await call("generate", GIFT_CARD, *arguments)
     assert ended.code == 3
@@ -136,7 +136,7 @@ async def test_feature_that_is_generating(
 
 
 async def test_generating_once_more_without_watch(emulator: Emulator, call: Call) -> None:
-    """The generation in flight is waited for, and said to be; then another is dispatched."""
+    """The command says that it waits for the generation in flight, then dispatches another."""
     await call("generate", GIFT_CARD)
     ended = await call("generate", GIFT_CARD, "--on-conflict", "wait")
     assert ended.code == 0
@@ -145,7 +145,7 @@ async def test_generating_once_more_without_watch(emulator: Emulator, call: Call
 
 
 async def test_credits_that_are_used_up(emulator: Emulator, call: Call) -> None:
-    """What the service refuses for want of credits is told in its words."""
+    """A refusal for lack of credits is printed in the service's words."""
     emulator.fail("generate_feature", Fault.status(403))
     ended = await call("generate", GIFT_CARD)
     assert (ended.code, ended.output) == (3, "")
@@ -156,7 +156,7 @@ async def test_credits_that_are_used_up(emulator: Emulator, call: Call) -> None:
 async def test_more_than_was_typed_needs_a_yes_in_a_pipe(
     emulator: Emulator, call: Call, typed: str
 ) -> None:
-    """Where nobody can be asked, --all and globs spend nothing without --yes."""
+    """Without a terminal, --all and globs spend nothing unless --yes is given."""
     ended = await call("generate", typed)
     assert (ended.code, ended.output) == (2, "")
     assert ended.errors == (
@@ -167,13 +167,13 @@ async def test_more_than_was_typed_needs_a_yes_in_a_pipe(
 
 
 async def test_as_many_as_were_typed_need_no_yes(emulator: Emulator, call: Call) -> None:
-    """A glob that means one feature costs what it seems to cost."""
+    """A glob that matches one feature is not asked about."""
     assert (await call("generate", "*gift*")).code == 0
     assert emulator.count("generate_feature") == 1
 
 
 async def test_a_glob_beside_names_is_asked_about(emulator: Emulator, call: Call) -> None:
-    """What was typed as one word and means two features is asked about, whatever else was typed."""
+    """A word that matches two features is asked about, also beside other words."""
     emulator.add_feature("Checkout twice")
     ended = await call("generate", "Returns", "Checkout", "Check*", GIFT_CARD)
     assert ended.code == 2
@@ -193,7 +193,7 @@ async def test_all_generates_what_has_no_tests(emulator: Emulator, call: Call) -
 
 
 async def test_all_where_all_have_tests(emulator: Emulator, call: Call) -> None:
-    """Where nothing is left to generate, that is no failure, and nothing is asked."""
+    """Having nothing to generate is no failure, and nothing is asked."""
 
     def without_drafts(rows: list[dict[str, Any]]) -> object:
         return [row for row in rows if row["status"] == "generated"]
@@ -204,7 +204,7 @@ async def test_all_where_all_have_tests(emulator: Emulator, call: Call) -> None:
     assert ended.errors == "Nothing to generate: all features have tests.\n"
 
 
-async def test_help_tells_of_the_price(call: Call) -> None:
+async def test_help_says_that_it_costs(call: Call) -> None:
     """The first line of the help says that it costs credits."""
     ended = await call("generate", "--help")
     assert "Each generation takes minutes and costs credits." in ended.output
@@ -308,7 +308,7 @@ def test_asks_on_a_terminal_before_it_spends(
     """On a terminal --all asks, and anything but a yes spends nothing."""
     with closing(Terminal("generate", "--all", **environment_of(service))) as terminal:
         terminal.read_until("Generate 1 feature? Each costs credits")
-        os.write(terminal._ours, f"{answer}\n".encode())
+        os.write(terminal.controller, f"{answer}\n".encode())
         assert terminal.read_to_end() == code
     assert said in terminal.output
 
@@ -317,7 +317,7 @@ def test_asks_on_a_terminal_before_it_spends(
 async def test_answer_decides(
     answer: bytes, number: int, emulator: Emulator, call: Call, give: Give
 ) -> None:
-    """Only after a yes anything is dispatched."""
+    """Nothing is dispatched before a yes."""
     give(answer, on_terminal=True)
     ended = await call("generate", "--all")
     assert ended.code == (0 if number else 2)
@@ -332,7 +332,7 @@ def test_ctrl_c_at_the_question(typed: bytes, service: Service) -> None:
     """
     with closing(Terminal("generate", "--all", **environment_of(service))) as terminal:
         terminal.read_until("Each costs credits")
-        os.write(terminal._ours, typed)
+        os.write(terminal.controller, typed)
         terminal.press_ctrl_c()
         assert terminal.read_to_end() == 130
     assert "Traceback" not in terminal.output

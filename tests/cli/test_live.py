@@ -13,10 +13,10 @@ from rich.console import Console
 
 from testvibe_async import Dispatched, Phase, RunRef, Transition
 from testvibe_async.cli.board import Board
-from testvibe_async.cli.live import FRAME_SECONDS, drawn, each_change, lines
+from testvibe_async.cli.live import FRAME_SECONDS, each_change, lines, live_table
 
 if TYPE_CHECKING:
-    from testvibe_async.cli.rows import Row
+    from testvibe_async.cli.board import Row
 
 
 def ref(number: int = 214) -> RunRef:
@@ -52,7 +52,7 @@ def frames_of(console: Console) -> list[str]:
 
 
 async def test_lines_are_printed_outside_of_the_hook(board: Board) -> None:
-    """Printing that fails, as into a closed pipe, never disturbs the client that told the news."""
+    """Printing, which may fail as into a closed pipe, is not done within the client's hook."""
     console = Console(file=StringIO())
     with lines(board, console):
         dispatch(board)
@@ -64,13 +64,13 @@ async def test_lines_are_printed_outside_of_the_hook(board: Board) -> None:
 
 
 async def test_failing_reader_ends_the_wait(board: Board) -> None:
-    """What telling a change raises ends the body, and is raised as it is."""
+    """An error of the function ends the body, and is raised as it is."""
 
-    def tell(_row: Row) -> None:
+    def show(_row: Row) -> None:
         raise BrokenPipeError
 
     async def body() -> None:
-        with each_change(board, tell):
+        with each_change(board, show):
             dispatch(board)
             await asyncio.sleep(3600)
 
@@ -80,33 +80,33 @@ async def test_failing_reader_ends_the_wait(board: Board) -> None:
 
 
 async def test_error_of_the_body_comes_first(board: Board) -> None:
-    """An error of the body is not hidden by changes that were not told yet."""
-    told: list[Row] = []
+    """An error of the body is not hidden by changes that were not shown yet."""
+    changes: list[Row] = []
 
     def body() -> NoReturn:
-        with each_change(board, told.append):
+        with each_change(board, changes.append):
             dispatch(board)
             raise LookupError
 
     with pytest.raises(LookupError):
         body()
-    assert told == []
+    assert changes == []
 
 
-async def test_nothing_is_told_afterwards(board: Board) -> None:
-    """Once it is closed the board tells nobody."""
-    told: list[Row] = []
-    with each_change(board, told.append):
+async def test_nothing_is_shown_afterwards(board: Board) -> None:
+    """A closed context receives no changes."""
+    changes: list[Row] = []
+    with each_change(board, changes.append):
         dispatch(board)
     dispatch(board, 215)
     await asyncio.sleep(0)
-    assert [row.ref for row in told] == [ref()]
+    assert [row.ref for row in changes] == [ref()]
 
 
 async def test_table_is_drawn_anew_while_time_goes_by(board: Board, terminal: Console) -> None:
     """Each frame shows the time at that moment."""
     dispatch(board)
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         await asyncio.sleep(2.1)
     frames = text_of(terminal)
     assert "0.0 s" in frames
@@ -115,9 +115,9 @@ async def test_table_is_drawn_anew_while_time_goes_by(board: Board, terminal: Co
     assert "3.0 s" not in frames
 
 
-async def test_table_is_gone_at_the_end(board: Board, terminal: Console) -> None:
-    """The cursor is back, and what is said next stands where the table was."""
-    with drawn(board, terminal):
+async def test_table_is_removed_at_the_end(board: Board, terminal: Console) -> None:
+    """The cursor is back, and the next output takes the table's place."""
+    with live_table(board, terminal):
         dispatch(board)
         assert text_of(terminal).startswith("\x1b[?25l")
         await asyncio.sleep(1)
@@ -127,10 +127,10 @@ async def test_table_is_gone_at_the_end(board: Board, terminal: Console) -> None
     assert "\x1b[2K" in left
 
 
-async def test_table_is_gone_after_an_error(board: Board, terminal: Console) -> None:
+async def test_table_is_removed_after_an_error(board: Board, terminal: Console) -> None:
     """An error leaves no table behind either."""
     dispatch(board)
-    with pytest.raises(LookupError), drawn(board, terminal):
+    with pytest.raises(LookupError), live_table(board, terminal):
         raise LookupError
     left = text_of(terminal).rpartition("\x1b[?25h")[2]
     assert "\x1b[2K" in left
@@ -138,9 +138,9 @@ async def test_table_is_gone_after_an_error(board: Board, terminal: Console) -> 
 
 
 async def test_failures_are_printed_above_as_they_come(board: Board, terminal: Console) -> None:
-    """What goes wrong has its own line above the table from then on; what goes well has none."""
+    """A failure has its own line above the table from then on; a success has none."""
     dispatch(board, 214, 215)
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         end(board, "failed", 214)
         end(board, "passed", 215)
         await asyncio.sleep(1)
@@ -149,9 +149,9 @@ async def test_failures_are_printed_above_as_they_come(board: Board, terminal: C
 
 
 async def test_failure_at_the_very_end_is_printed_once(board: Board, terminal: Console) -> None:
-    """A failure that nobody had the time to draw is told before the table is gone."""
+    """A failure right before the end is printed before the table is removed."""
     dispatch(board)
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         end(board, "failed")
     assert text_of(terminal).count("feature 12, run 214") == 1
 
@@ -159,7 +159,7 @@ async def test_failure_at_the_very_end_is_printed_once(board: Board, terminal: C
 async def test_resized_terminal_is_cleared_and_drawn_anew(board: Board, terminal: Console) -> None:
     """On a terminal of another size nothing of the old table is left, and no failure is lost."""
     dispatch(board, 214, 215)
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         end(board, "failed", 214)
         await asyncio.sleep(FRAME_SECONDS)
         terminal.size = (60, 12)
@@ -175,12 +175,12 @@ async def test_resized_terminal_is_cleared_and_drawn_anew(board: Board, terminal
 async def test_no_frame_is_higher_than_the_terminal(board: Board, terminal: Console) -> None:
     """With 200 operations on 24 lines the table leaves room for what is above it."""
     dispatch(board, *range(200))
-    with drawn(board, terminal):
+    with live_table(board, terminal):
         await asyncio.sleep(1)
     assert 10 < max(frame.count("\n") for frame in frames_of(terminal)) <= 18
 
 
-async def test_terminal_that_is_gone_ends_the_wait(board: Board) -> None:
+async def test_terminal_that_is_closed_ends_the_wait(board: Board) -> None:
     """Drawing that fails ends the body with that error."""
 
     class Gone(StringIO):
@@ -191,7 +191,7 @@ async def test_terminal_that_is_gone_ends_the_wait(board: Board) -> None:
 
     async def body() -> None:
         console = Console(file=Gone(), force_terminal=True, width=80, height=24)
-        with drawn(board, console):
+        with live_table(board, console):
             dispatch(board)
             await asyncio.sleep(3600)
 

@@ -1,4 +1,4 @@
-"""The key on this machine: how it is asked for, tried, stored and removed."""
+"""The key on this machine: asked for, tried, stored and removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.cli.process import Terminal, finished
 from tests.conftest import KEY
 from testvibe_async import Client, ConfigError, UnauthorizedError
 from testvibe_async._config.settings import Settings, load_settings
-from testvibe_async.cli import stored
+from testvibe_async.cli import login
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run, Service
@@ -66,16 +66,16 @@ def test_a_key_from_standard_input_is_stored(
 def test_the_file_is_private_from_its_first_byte_on(
     service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No moment is there at which others could read the key, whatever the umask."""
+    """At no moment could others read the key, whatever the umask."""
     modes: set[int] = set()
     replace = Path.replace
 
-    def look(path: Path, target: Path) -> Path:
+    def check(path: Path, target: Path) -> Path:
         modes.add(stat.S_IMODE(path.stat().st_mode))
         assert service.api_key in path.read_text()
         return replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", look)
+    monkeypatch.setattr(Path, "replace", check)
     before = os.umask(0)
     try:
         type_in(service.api_key, monkeypatch)
@@ -91,7 +91,7 @@ def test_the_file_is_private_from_its_first_byte_on(
 def test_a_file_that_was_open_to_others_is_made_private(
     service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Logging in again mends a file whose keys are refused."""
+    """Logging in again repairs a file whose keys are refused."""
     type_in(service.api_key, monkeypatch)
     run("login", "--server", service.url)
     file.chmod(0o644)
@@ -135,15 +135,15 @@ def test_what_else_is_in_the_file_stays(
     ],
 )
 def test_however_the_file_is_written(text: str, server: str, file: Path) -> None:
-    """Each way to write the same file in TOML takes another key, and gives it back."""
+    """A key is stored in and removed from a file in each notation of TOML."""
     file.parent.mkdir(parents=True)
     file.write_text(text, newline="")
     before = {OTHER: KEY_OF_NOBODY} if OTHER in text else {}
-    assert stored.store_key(server, KEY) == file
+    assert login.store_key(server, KEY) == file
     assert keys_in(file) == before | {server: KEY}
     assert load_settings(environment={}) == Settings(server=server, api_key=KEY, project=None)
-    assert stored.forget_key(server) == file
-    assert stored.forget_key(server) is None
+    assert login.forget_key(server) == file
+    assert login.forget_key(server) is None
     assert keys_in(file) == before
 
 
@@ -180,7 +180,7 @@ def test_a_key_that_the_service_refuses_is_not_stored(
 def test_what_is_no_key_is_not_sent(
     text: str, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has not the form of a key is refused before anything is sent."""
+    """A value without the form of a key is refused before anything is sent."""
     type_in(text, monkeypatch)
     ended = run("login", "--server", "https://testvibe.example")
     assert (ended.code, ended.output) == (2, "")
@@ -199,7 +199,7 @@ def test_a_key_does_not_travel_in_the_clear(run: Run, monkeypatch: pytest.Monkey
 def test_without_a_terminal_the_server_must_be_named(
     service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is there to be asked; the environment's server is one that was named."""
+    """Without a terminal the server must be given, by option or in the environment."""
     type_in(service.api_key, monkeypatch)
     ended = run("login")
     assert ended.code == 2
@@ -208,10 +208,10 @@ def test_without_a_terminal_the_server_must_be_named(
     assert run("login").code == 0
 
 
-def test_a_variable_that_comes_first_is_told_of(
+def test_a_variable_that_takes_precedence_is_noted(
     service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever logs in while TESTVIBE_API_KEY is set learns that it comes before."""
+    """A login while TESTVIBE_API_KEY is set notes that the variable takes precedence."""
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     type_in(service.api_key, monkeypatch)
     ended = run("login", "--server", service.url)
@@ -222,7 +222,7 @@ def test_a_variable_that_comes_first_is_told_of(
 def test_a_program_gets_a_document(
     service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With --json it says where the key is and what it opens, and not the key."""
+    """With --json it prints the file and the projects, and not the key."""
     type_in(service.api_key, monkeypatch)
     ended = run("login", "--server", service.url, "--json")
     document = json.loads(ended.output)
@@ -235,11 +235,11 @@ def test_a_program_gets_a_document(
     ("text", "what"), [("[[[", " is not TOML"), ("[servers.x]\n", ": the server must be a scheme")]
 )
 def test_a_file_that_is_broken_is_left_alone(text: str, what: str, file: Path) -> None:
-    """A file that can't be understood is not written over."""
+    """An invalid file is not overwritten."""
     file.parent.mkdir(parents=True)
     file.write_text(text)
     with pytest.raises(ConfigError, match=f"{file}{what}"):
-        stored.store_key(OTHER, KEY)
+        login.store_key(OTHER, KEY)
     assert file.read_text() == text
 
 
@@ -255,7 +255,7 @@ def test_what_a_repository_says_does_not_matter(
 def test_a_file_that_cant_be_written_leaves_nothing(
     service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the disk is full, the file that was there stays, and no part of a new one."""
+    """Where the disk is full, the present file stays, and no part of a new one."""
 
     def fail(_path: Path, _target: Path) -> None:
         raise OSError(28, "No space left on device")
@@ -269,17 +269,17 @@ def test_a_file_that_cant_be_written_leaves_nothing(
 
 
 def test_without_platformdirs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the package that knows the place is missing, its name reaches `main`."""
-    monkeypatch.setattr(stored, "user_file_path", lambda: None)
+    """Where platformdirs is missing, its name reaches `main`."""
+    monkeypatch.setattr(login, "user_file_path", lambda: None)
     with pytest.raises(ModuleNotFoundError) as caught:
-        stored.store_key(OTHER, KEY_OF_NOBODY)
+        login.store_key(OTHER, KEY_OF_NOBODY)
     assert caught.value.name == "platformdirs"
 
 
 def test_people_are_asked(
     service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a terminal it asks on standard error, so that standard output stays the result's."""
+    """On a terminal it asks on standard error, so that standard output holds the result alone."""
     type_in(f"{service.url}\n", monkeypatch, on_terminal=True)
 
     def answer(_prompt: str, _stream: object) -> str:
@@ -343,7 +343,7 @@ def test_in_a_process_of_its_own(service: Service, machine: Path) -> None:
 def test_a_key_is_removed(
     service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After logout the key is gone, and the next command says so."""
+    """After logout there is no key, and the next command says so."""
     type_in(service.api_key, monkeypatch)
     run("login", "--server", service.url)
     ended = run("logout")

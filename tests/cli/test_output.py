@@ -1,22 +1,40 @@
-"""What is said to whom: people at a terminal, people behind a pipe, programs."""
+"""The output for people at a terminal, for pipes, and for programs; and values as JSON."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.text import Text
 
-from testvibe_async.cli.output import Output, clean_lines
+from testvibe_async import (
+    BatchItem,
+    Feature,
+    NotFoundError,
+    Ref,
+    Run,
+    RunRef,
+    RunStatus,
+    RunSummary,
+    WaitTimeoutError,
+)
+from testvibe_async._wire.convert import read
+from testvibe_async._wire.documents import serialize
+from testvibe_async.cli.output import Output, escape_lines, json_of
 
 COLUMNS = ("Id", "Name")
 WICKED = "a\tb\x1b[2J\nc\u202e"
 
 
-def test_people_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_remarks_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """A remark goes to standard output, a note to standard error."""
     output = Output()
     output.say("said")
@@ -27,7 +45,7 @@ def test_people_are_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_programs_are_given_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """With JSON, standard output holds documents, and notes go on to standard error."""
+    """With JSON, standard output holds documents, and notes still go to standard error."""
     output = Output(json=True)
     output.say("said")
     output.text("text")
@@ -88,7 +106,7 @@ def test_colours_can_be_left_out(
 
 
 def test_a_text_in_a_pipe_is_byte_by_byte(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    """What was asked for reaches a file as it is, after what was said before it."""
+    """A text reaches a file as it is, after earlier output."""
     output = Output()
     output.say("said")
     output.text("grüße\r\n\x1b\ud800")
@@ -128,7 +146,7 @@ def test_json_is_json_where_the_output_is_narrow(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_closed_pipe_is_for_the_end_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What rich would end the process for is left to whoever runs the command."""
+    """A closed pipe raises an error, where rich would exit."""
 
     class Closed(io.StringIO):
         def flush(self) -> None:
@@ -142,5 +160,122 @@ def test_a_closed_pipe_is_for_the_end_of_the_command(monkeypatch: pytest.MonkeyP
 
 
 def test_lines_and_tabs_stay() -> None:
-    """Of a text with many lines only what a terminal obeys is escaped."""
-    assert clean_lines("a\tb\n\rc\x1b[31mred\x1b[0m\x07") == "a\tb\n\\rcred\\x07"
+    """Line ends and tabs of a text with many lines are kept."""
+    assert escape_lines("a\tb\n\rc\x1b[31mred\x1b[0m\x07") == "a\tb\n\\rcred\\x07"
+
+
+RUN = {
+    "runId": 214,
+    "status": "failed",
+    "featureId": 12,
+    "featureName": "Login Functionality",
+    "config": "Default",
+    "siteUrl": "https://shop.acme.example",
+    "createdUtc": "2026-06-10T16:02:11Z",
+    "startedUtc": "2026-06-10T16:02:19Z",
+    "finishedUtc": "2026-06-10T16:02:54Z",
+    "summary": {"total": 3, "passed": 2, "failed": 1, "other": 0},
+    "tests": [{"name": "A", "status": "passed", "durationMs": 4210, "error": None}],
+    "artifacts": [{"kind": "trace", "path": "trace/a.zip", "size": 482133, "url": None}],
+    "log": "…",
+    "newField": {"some_name": [1, None]},
+}
+OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+REF = RunRef(server="https://h.example", project="p", run_id=214)
+
+
+def test_what_the_service_sent_comes_out_as_it_came_in() -> None:
+    """A run's document has the service's names and forms, unknown fields included."""
+    assert serialize(read(json.dumps(RUN).encode(), Run)) == RUN
+
+
+def test_a_ref_can_be_read_back() -> None:
+    """`Ref.from_json` reads the JSON of a ref."""
+    assert Ref.from_json(json_of(REF)) == REF
+
+
+def test_other_values_have_names_of_the_same_kind() -> None:
+    """Names that the service does not have follow its convention."""
+    item: BatchItem[Run] = BatchItem(
+        feature="Login", ref=REF, error=WaitTimeoutError(ref=REF, status="running", elapsed=5.0)
+    )
+    document = serialize(item)
+    assert document["feature"] == "Login"
+    assert document["outcome"] is None
+    assert document["ref"]["run_id"] == 214
+    assert document["error"]["type"] == "WaitTimeoutError"
+    assert document["error"]["ref"] == document["ref"]
+
+
+def test_a_refusal_has_the_services_code() -> None:
+    """An error that the service answered carries its status and its code."""
+    error = NotFoundError("gone", status=404, code="not_found", method="GET", url="https://h")
+    assert serialize(error) == {
+        "type": "NotFoundError",
+        "message": str(error),
+        "ref": None,
+        "status": 404,
+        "error": "not_found",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "document"),
+    [
+        (None, None),
+        (True, True),
+        (1.5, 1.5),
+        (RunStatus.PASSED, "passed"),
+        (Path("a/b"), str(Path("a/b"))),
+        ((1, "x"), [1, "x"]),
+        ({3: {"a": ()}}, {"3": {"a": []}}),
+        ((each for each in "ab"), ["a", "b"]),
+        (datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC), "2026-06-10T14:32:07Z"),
+        (
+            datetime(2026, 6, 10, 14, 32, 7, 250000, tzinfo=timezone(timedelta(hours=2))),
+            "2026-06-10T12:32:07.250000Z",
+        ),
+    ],
+)
+def test_plain_values(value: object, document: object) -> None:
+    """Plain values, collections, paths and instants have the forms of JSON and of the wire."""
+    assert serialize(value) == document
+    assert type(serialize(value)) is type(document)
+
+
+def test_what_has_no_form_is_refused() -> None:
+    """A value without a form in JSON is a defect, not a string of some kind."""
+    with pytest.raises(TypeError, match="object has no form in JSON"):
+        serialize({"a": [object()]})
+
+
+def test_numbers_that_json_lacks_are_refused() -> None:
+    """A number that JSON does not have is refused."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_of(RunSummary(total=1, extra={"x": float("nan")}))
+
+
+@given(st.text())
+def test_any_text_is_harmless_and_comes_back(text: str) -> None:
+    """The document of any name has no control character, and reads the same again."""
+    for ascii_only in (True, False):
+        written = json_of(Feature(id=1, name=text), ascii_only=ascii_only)
+        assert not re.search(
+            r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", written
+        )
+        assert json.loads(written)["name"] == text
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "\u202egnp.exe", "\ud800", "grüße"])
+def test_what_a_terminal_would_obey_is_escaped(text: str) -> None:
+    """Escapes of terminals, marks that turn text around, and half characters are escaped."""
+    written = json_of({"name": text})
+    assert written.isprintable()
+    assert json.loads(written) == {"name": text}
+
+
+def test_text_of_people_stays_readable() -> None:
+    """Letters beyond ASCII are themselves, unless the output can't show them."""
+    value: dict[str, Any] = {"name": "grüße ✓"}
+    assert json_of(value) == '{"name": "grüße ✓"}'
+    assert json_of(value, ascii_only=True) == '{"name": "gr\\u00fc\\u00dfe \\u2713"}'

@@ -37,7 +37,7 @@ SCENARIO = Scenario(
         HOSTILE: Outcome(run_status="failed"),
     },
 )
-"""All runs pass in half a minute, but for two that fail and one that takes minutes."""
+"""All runs pass in half a minute, except two that fail and one that takes minutes."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def _signed_in(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def slow_service() -> Generator[Service]:
-    """An emulator in another process whose runs wait_uncancelled any test."""
+    """An emulator in another process whose runs take longer than any test."""
     with started("emulator", "--port", "0", "--speed", "0.01") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
@@ -85,7 +85,7 @@ async def test_without_wait_it_dispatches_and_ends(emulator: Emulator, call: Cal
 
 
 async def test_printed_command_waits_for_them(call: Call) -> None:
-    """What is printed as the command to wait with does wait, for just these runs."""
+    """The printed command waits for just these runs."""
     ended = await call("run", "Checkout", "Returns")
     words = shlex.split(ended.errors.splitlines()[-1])
     assert words.pop(0) == "testvibe-async"
@@ -106,7 +106,7 @@ async def test_without_wait_as_json(emulator: Emulator, call: Call) -> None:
     assert document["exitCode"] == 3
 
 
-async def test_what_could_not_be_dispatched_is_told_apart(call: Call) -> None:
+async def test_refused_dispatches_go_to_standard_error(call: Call) -> None:
     """The runs that are dispatched are on standard output, what was refused on standard error."""
     ended = await call("run", "Checkout", "Checkout with gift card")
     assert ended.code == 3
@@ -117,7 +117,7 @@ async def test_what_could_not_be_dispatched_is_told_apart(call: Call) -> None:
 
 
 async def test_quiet_dispatch_names_the_runs_alone(emulator: Emulator, call: Call) -> None:
-    """With --quiet the runs are named, for nothing else tells their ids, and no remark is made."""
+    """With --quiet the runs are printed, since their ids are the result, and no remark is."""
     ended = await call("run", "Checkout", "--quiet")
     (run,) = emulator.runs
     assert (ended.code, ended.output, ended.errors) == (0, f"Checkout\t\trun {run}\n", "")
@@ -127,12 +127,12 @@ async def test_wait_until_all_passed(emulator: Emulator, call: Call) -> None:
     """With --wait each change is a line, the sum is the last, and the exit code 0."""
     ended = await call("run", "Checkout", "Login Functionality", "--wait")
     assert (ended.code, ended.errors) == (0, "")
-    told = re.findall(r"^ +[\d.]+ s  (\d)/2  run (\d+) +(\w+)", ended.output, re.MULTILINE)
+    lines = re.findall(r"^ +[\d.]+ s  (\d)/2  run (\d+) +(\w+)", ended.output, re.MULTILINE)
     words: dict[str, list[str]] = {}
-    for _, run, word in told:
+    for _, run, word in lines:
         words.setdefault(run, []).append(word)
     assert words == {str(run): ["queued", "running", "passed"] for run in emulator.runs}
-    assert told[-1][0] == "2"
+    assert lines[-1][0] == "2"
     assert re.search(r"\n2 in [\d.]+ s: 2 passed\n$", ended.output)
 
 
@@ -150,7 +150,7 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     assert story.endswith("s: 1 passed, 1 failed\n")
 
 
-async def test_quiet_wait_tells_the_failures_alone(call: Call) -> None:
+async def test_quiet_wait_prints_the_failures_alone(call: Call) -> None:
     """With --quiet there is nothing but the failed tests, and nothing at all without any."""
     ended = await call("run", "Checkout", "--wait", "--quiet")
     assert (ended.code, ended.output, ended.errors) == (0, "", "")
@@ -189,7 +189,7 @@ async def test_globs_pick_features(emulator: Emulator, call: Call) -> None:
 
 
 async def test_each_feature_runs_with_each_configuration(emulator: Emulator, call: Call) -> None:
-    """Several configurations make a run of each for each feature, told apart by name."""
+    """Several configurations make a run of each for each feature, distinguished by name."""
     ended = await call(
         "run", "Checkout", "Returns", "--wait", "--config", "Default", "--config", "Mobile"
     )
@@ -222,7 +222,7 @@ async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call:
 
 
 async def test_stop_on_failure_dispatches_no_more(emulator: Emulator, call: Call) -> None:
-    """After the first that failed the rest is skipped, and said to be; the exit code is 1."""
+    """After the first failure the others are skipped, and counted so; the exit code is 1."""
     names = ("Returns", "Checkout", "Login Functionality")
     ended = await call("run", *names, "--wait", "--stop-on-failure", "--max-in-flight", "1")
     assert ended.code == 1
@@ -249,7 +249,7 @@ async def test_generate_first_where_there_are_no_tests(emulator: Emulator, call:
 
 
 async def test_generating_first_without_wait_takes_its_time(emulator: Emulator, call: Call) -> None:
-    """Without --wait that is still waited for, and said to be."""
+    """Without --wait the generation is waited for all the same, and the command says so."""
     ended = await call("run", "Checkout with gift card", "--on-conflict", "generate")
     assert ended.code == 0
     assert ended.errors.startswith("What has no tests is generated first: minutes each.\n")
@@ -259,7 +259,7 @@ async def test_generating_first_without_wait_takes_its_time(emulator: Emulator, 
 async def test_ctrl_c_while_files_are_fetched(
     emulator: Emulator, call: Call, tmp_path: Path
 ) -> None:
-    """What became of the runs is told before, once; the files are then left alone."""
+    """The results are printed once before; no more files are written."""
     emulator.fail("download", Fault.hang())
     arguments = ("run", "Returns", "--wait", "--json", "--artifacts", str(tmp_path / "failed"))
     ended = await interrupted(call, *arguments, at=60)
@@ -288,7 +288,7 @@ async def test_reports_and_artifacts_are_left(
 async def test_a_report_of_runs_that_were_over_already_has_their_times(
     emulator: Emulator, call: Call, tmp_path: Path
 ) -> None:
-    """The time that a batch took is that of its runs, not that of the command which asked."""
+    """The time of a batch is that of its runs, not that of the command."""
     assert (await call("run", "Checkout")).code == 0
     (run,) = emulator.runs.values()
     await asyncio.sleep(300)
@@ -304,7 +304,7 @@ async def test_a_report_of_runs_that_were_over_already_has_their_times(
 async def test_artifacts_that_can_not_be_had_are_noted(
     emulator: Emulator, call: Call, tmp_path: Path
 ) -> None:
-    """The verdict stays that of the tests."""
+    """A failed download does not change the verdict."""
     emulator.fail("get_run_artifacts", Fault.status(403))
     ended = await call("run", "Returns", "--wait", "--artifacts", str(tmp_path / "failed"))
     assert ended.code == 1
@@ -333,8 +333,8 @@ async def test_report_in_no_place_for_it_is_refused(
     assert not (tmp_path / "shut" / "new").exists()
 
 
-async def test_report_that_can_not_be_written_is_told(call: Call, tmp_path: Path) -> None:
-    """A report whose place is gone meanwhile is an error by its name, after all else was said."""
+async def test_report_that_can_not_be_written_is_an_error(call: Call, tmp_path: Path) -> None:
+    """A report whose folder is removed meanwhile is an error by its name, after the results."""
     report = tmp_path / "reports" / "a.xml"
     asyncio.get_running_loop().call_later(5, report.parent.write_text, "")
     ended = await call("run", "Checkout", "--wait", "--report", str(report))
@@ -374,7 +374,7 @@ async def test_wrong_call_is_one_sentence(
 
 
 async def test_project_without_tests(emulator: Emulator, call: Call) -> None:
-    """Where nothing can be run, --all is no success."""
+    """With nothing to run, --all is no success."""
     emulator.fail("list_features", Fault.body(b"[]"))
     ended = await call("run", "--all", "--wait")
     assert ended.code == 2
@@ -400,7 +400,7 @@ async def test_service_without_lists(call: Call, emulator: Emulator) -> None:
 async def test_refused_dispatch_decides_the_exit_code(
     fault: Fault, code: int, emulator: Emulator, call: Call
 ) -> None:
-    """A dispatch that the service refused or failed is told, and decides the code."""
+    """A dispatch that the service refused or failed is printed, and decides the exit code."""
     emulator.fail("run_feature", fault)
     ended = await call("run", "Checkout", "--wait")
     assert ended.code == code
@@ -490,7 +490,7 @@ async def test_dispatch_under_way_ends_first(emulator: Emulator, call: Call) -> 
 async def test_reader_that_went_away_pressed_nothing(
     emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nobody reads any more nothing is said of Ctrl-C, and what goes on is named."""
+    """A closed pipe ends the command without a word on Ctrl-C, and names what is in flight."""
 
     def write(*_: object) -> None:
         raise BrokenPipeError
@@ -536,7 +536,7 @@ async def test_live_table_is_followed_by_the_result(
 async def test_closed_pipe_ends_the_wait(
     emulator: Emulator, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nobody reads on the command ends at the next line, and leaves the runs alone."""
+    """A closed pipe ends the command at the next line, and leaves the runs alone."""
     assert signed_in is emulator
 
     def closed(_self: Any, _text: str) -> int:
@@ -549,7 +549,7 @@ async def test_closed_pipe_ends_the_wait(
 
 
 async def test_dispatch_that_is_not_answered_is_named(emulator: Emulator, call: Call) -> None:
-    """A dispatch that may have taken effect is named, where no answer came in a decent time."""
+    """A dispatch without an answer in time, which may have taken effect, is named."""
     emulator.fail("run_feature", Fault.delay(100))
     ended = await interrupted(call, "run", "login functionality", "--wait", "--json", at=1)
     (item,) = json.loads(ended.output)["items"]
@@ -574,7 +574,7 @@ async def test_second_ctrl_c_ends_at_once(emulator: Emulator, call: Call) -> Non
 async def test_unreachable_service_is_no_unanswered_dispatch(
     call: Call, emulator: Emulator
 ) -> None:
-    """What never reached the service is told as that, and not told to be unknown."""
+    """A dispatch that never reached the service is reported as such, not as unknown."""
     await emulator.aclose()
     ended = await call("run", "Checkout", "--wait")
     assert ended.code == 5
@@ -603,7 +603,7 @@ def test_run_in_a_pipe(service: Service) -> None:
 
 
 def test_run_on_a_terminal(service: Service) -> None:
-    """On a terminal there is a live table, which is gone at the end; the result stays."""
+    """On a terminal there is a live table, which is removed at the end; the result stays."""
     with closing(Terminal("run", "--all", "--wait", **environment_of(service))) as terminal:
         code = terminal.read_to_end()
     drawn, _, left = terminal.output.rpartition("\x1b[?25h")

@@ -72,14 +72,14 @@ async def test_list_has_the_newest_first(call: Call) -> None:
 
 
 async def test_service_without_lists_is_a_refusal(emulator: Emulator, call: Call) -> None:
-    """The list is assumed; where it is not there, that is said."""
+    """Where the service has no list, the command says so."""
     emulator.fail("list_runs", Fault.status(404))
     ended = await call("runs", "list")
     assert (ended.code, ended.output) == (3, "")
     assert ended.errors.count("\n") == 1
 
 
-async def test_show_tells_all_of_a_run(failed: str, call: Call) -> None:
+async def test_show_prints_all_of_a_run(failed: str, call: Call) -> None:
     """A run is shown with its tests, the beginnings of errors, artifacts and log."""
     ended = await call("runs", "show", failed)
     assert (ended.code, ended.errors) == (0, "")
@@ -91,7 +91,7 @@ async def test_show_tells_all_of_a_run(failed: str, call: Call) -> None:
 
 
 async def test_show_of_a_run_in_flight(call: Call) -> None:
-    """A run that goes on is shown as far as it is known, and that is no failure."""
+    """A run in flight is shown as far as it is known, and that is no failure."""
     await call("run", "Wishlist")
     ended = await call("runs", "show", "214")
     assert (ended.code, ended.output.splitlines()[0]) == (0, "Run 214 of Wishlist: running")
@@ -165,7 +165,7 @@ async def test_download_prints_the_paths(failed: str, call: Call, tmp_path: Path
 async def test_download_shows_how_far_it_is(
     failed: str, call: Call, tmp_path: Path, on_terminal: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a terminal each file has a bar, which is gone at the end."""
+    """On a terminal each file has a bar, which is removed at the end."""
     assert on_terminal is None
     monkeypatch.setattr(Output, "is_live", True)
     ended = await call("runs", "download", failed, str(tmp_path / "files"))
@@ -200,7 +200,7 @@ async def test_download_of_kinds_that_are_not_there(
 
 
 async def test_download_of_a_run_without_files(call: Call, tmp_path: Path) -> None:
-    """A run that has left nothing yet is no wrong call, whatever kind was asked for."""
+    """A run without files is no wrong call, whatever kind was asked for."""
     await call("run", "Wishlist")
     for kinds in ((), ("--kind", "trace")):
         ended = await call("runs", "download", "214", str(tmp_path / "files"), *kinds)
@@ -212,7 +212,7 @@ async def test_download_of_a_run_without_files(call: Call, tmp_path: Path) -> No
 async def test_download_that_fails(
     failed: str, emulator: Emulator, call: Call, tmp_path: Path
 ) -> None:
-    """A host that refuses is told in one sentence."""
+    """A refusal of the host is one sentence."""
     emulator.fail("download", Fault.status(403))
     ended = await call("runs", "download", failed, str(tmp_path / "files"))
     assert (ended.code, ended.output) == (3, "")
@@ -220,7 +220,7 @@ async def test_download_that_fails(
 
 
 async def test_download_into_a_file(failed: str, call: Call, tmp_path: Path) -> None:
-    """A place where no folder can be is a wrong call."""
+    """A directory that can't be made is a wrong call."""
     (tmp_path / "file").write_text("")
     ended = await call("runs", "download", failed, str(tmp_path / "file"))
     assert (ended.code, ended.output) == (2, "")
@@ -250,7 +250,7 @@ async def test_unknown_run_is_refused(command: str, call: Call) -> None:
 async def test_wrong_call_is_one_sentence(
     arguments: list[str], said: str, emulator: Emulator, call: Call
 ) -> None:
-    """A wrong call says what is wrong in one line, and asks the service nothing."""
+    """A wrong call says what is wrong in one line, and requests nothing."""
     ended = await call("runs", *arguments)
     assert (ended.code, ended.output) == (2, "")
     assert said in ended.errors
@@ -277,7 +277,7 @@ async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> No
 
 
 def test_download_on_a_terminal(service: Service, tmp_path: Path) -> None:
-    """On a terminal the progress is shown, and gone at the end; the files stand in a table."""
+    """On a terminal the progress is shown, and removed at the end; the files have a table."""
     variables = environment_of(service)
     with closing(Terminal("run", "Checkout", "--wait", **variables)) as terminal:
         terminal.read_to_end()

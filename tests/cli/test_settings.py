@@ -1,16 +1,19 @@
-"""What is in force, and where each of it comes from."""
+"""The settings in force with their sources, and the choice of a project."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from tests.cli.conftest import Call
+    from testvibe_async.testing import Emulator
+
 
 KEY = "tvb_" + "k" * 43
 SERVER = "https://testvibe.example"
@@ -19,7 +22,7 @@ SERVER = "https://testvibe.example"
 async def test_each_setting_has_its_source(
     call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A setting is told with its value and where it came from; of the key only the beginning."""
+    """A setting is printed with its value and its source; of the key only the beginning."""
     user_file = machine / "config" / "testvibe-async" / "config.toml"
     user_file.parent.mkdir(parents=True)
     user_file.write_text(f'server = "{SERVER}"\n[servers."{SERVER}"]\napi_key = "{KEY}"\n')
@@ -47,9 +50,7 @@ async def test_each_setting_has_its_source(
     }
 
 
-async def test_what_is_not_set_is_said_to_be_so(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_settings_that_are_not_set(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is set each line says so; without platformdirs there is no file to name."""
     monkeypatch.setattr("testvibe_async.cli.settings.user_file_path", lambda: None)
     ended = await call("settings")
@@ -57,8 +58,8 @@ async def test_what_is_not_set_is_said_to_be_so(
     assert ended.output == "server\t\tnot set\nAPI key\t\tnot set\nproject\t\tnot set\n"
 
 
-async def test_what_is_wrong_is_said_of_the_file(call: Call, machine: Path) -> None:
-    """A file that holds what it must not is named, with what to do."""
+async def test_error_names_the_file(call: Call, machine: Path) -> None:
+    """A file with a forbidden setting is named, with what to do."""
     (machine / "repository" / ".testvibe-async.toml").write_text(f'api_key = "{KEY}"')
     ended = await call("settings")
     assert (ended.code, ended.output) == (2, "")
@@ -67,8 +68,135 @@ async def test_what_is_wrong_is_said_of_the_file(call: Call, machine: Path) -> N
 
 
 async def test_a_key_that_is_none_is_not_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something else in the place of a key is not shown either, for it may be another secret."""
+    """A value without the form of a key is not shown: it may be another secret."""
     monkeypatch.setenv("TESTVIBE_API_KEY", "hunter2hunter2")
     ended = await call("settings")
     assert "hunter2" not in ended.output
     assert "hunter2" not in (await call("settings", "--json")).output
+
+
+@pytest.fixture
+def file(machine: Path) -> Path:
+    """Where the repository's file is to be."""
+    return machine / "repository" / ".testvibe-async.toml"
+
+
+@pytest.fixture
+def folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder within the repository, as the working directory."""
+    folder = file.parent / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+def text_of(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+@pytest.mark.parametrize("word", ["Acme Shop", "ACME shop", "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"])
+async def test_a_project_is_chosen_by_name_or_id(
+    word: str, call: Call, signed_in: Emulator, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project, and the server that has it, stand in the repository's file from then on."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    assert (await call("features", "list")).code == 2
+    ended = await call("use", word)
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.output == f"Acme Shop ({signed_in.project_id}) is used here: {file}\n"
+    assert tomllib.loads(text_of(file)) == {
+        "server": signed_in.url,
+        "project": signed_in.project_id,
+    }
+    assert signed_in.api_key not in text_of(file)
+    assert (await call("features", "list")).code == 0
+
+
+async def test_the_file_that_is_in_force_is_the_one_that_changes(
+    call: Call, signed_in: Emulator, file: Path, folder: Path
+) -> None:
+    """From a folder within, the file above is changed, and its comments stay."""
+    write(file, '# mine\nproject = "old"  # before\n')
+    assert (await call("use", "acme shop")).code == 0
+    assert not text_of(folder / file.name)
+    assert text_of(file).startswith(f'# mine\nproject = "{signed_in.project_id}"  # before\n')
+
+
+async def test_a_new_file_is_at_the_root_of_the_repository(
+    call: Call, signed_in: Emulator, file: Path, folder: Path
+) -> None:
+    """From a folder within, a new file goes to where all of the repository sees it."""
+    assert signed_in
+    document = json.loads((await call("use", "acme shop", "--json")).output)
+    assert (document["path"], document["project"]["name"]) == (str(file), "Acme Shop")
+    assert text_of(file)
+    assert not text_of(folder / file.name)
+
+
+async def test_what_a_repository_links_to_is_not_written(
+    call: Call, signed_in: Emulator, file: Path, folder: Path
+) -> None:
+    """A file that is a link, which may point out of the repository, is not written."""
+    assert signed_in
+    elsewhere = folder.parent.parent / "elsewhere.toml"
+    link(file, elsewhere)
+
+    ended = await call("use", "acme shop")
+
+    assert ended.code == 2
+    assert "is a symbolic link" in ended.errors
+    assert not text_of(elsewhere)
+
+
+async def test_outside_of_a_repository_the_file_is_where_we_are(
+    call: Call, signed_in: Emulator, file: Path, folder: Path
+) -> None:
+    """Without a repository the project is chosen for the working directory."""
+    assert signed_in
+    (file.parent / ".git").rmdir()
+    assert (await call("use", "acme shop")).code == 0
+    assert text_of(folder / file.name)
+    assert not text_of(file)
+
+
+async def test_an_id_comes_before_a_name(call: Call, signed_in: Emulator, file: Path) -> None:
+    """An id takes precedence over another project's name."""
+    signed_in.add_project(name=signed_in.project_id)
+    assert (await call("use", signed_in.project_id)).code == 0
+    assert tomllib.loads(text_of(file))["project"] == signed_in.project_id
+
+
+async def test_what_is_none_or_several_is_not_chosen(
+    call: Call, signed_in: Emulator, file: Path
+) -> None:
+    """A name that no project has, or more than one, is refused with what there is."""
+    other = signed_in.add_project(name="acme shop")
+    none = await call("use", "Shop")
+    assert (none.code, none.output) == (2, "")
+    assert "there is no project 'Shop'; there are: Acme Shop" in none.errors
+    several = await call("use", "Acme Shop")
+    assert several.code == 2
+    assert several.errors == (
+        "testvibe-async: 2 projects are called 'Acme Shop', choose by id: "
+        f"Acme Shop ({signed_in.project_id}), acme shop ({other.id})\n"
+    )
+    assert not text_of(file)
+
+
+async def test_a_name_takes_no_effect_on_a_terminal(call: Call, signed_in: Emulator) -> None:
+    """A project's name is shown as plain text."""
+    signed_in.add_project(name="\x1b[2J\nevil")
+    assert "\\x1b[2J\\nevil" in (await call("projects")).output
+    assert "\x1b" not in (await call("use", "nosuch")).errors
+    used = await call("use", "\x1b[2J\nevil")
+    assert used.code == 0
+    assert used.output.startswith("\\x1b[2J\\nevil (")
+    assert used.output.count("\n") == 1

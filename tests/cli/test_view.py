@@ -1,4 +1,4 @@
-"""How operations look: pure functions, judged by the text that a console of 80 columns shows."""
+"""How operations look: pure functions, tested by the text on a console of 80 columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from testvibe_async import (
     RunSummary,
 )
 from testvibe_async.cli import view
-from testvibe_async.cli.rows import Row, Standing
+from testvibe_async.cli.board import BoardState, Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ GENERATION = GenerationRef(
 
 def row(number: int = 214, **values: Any) -> Row:
     ref = RunRef(server="http://s", project="p", run_id=number)
-    return evolve(Row(ref=ref, feature=f"Feature {number}", began=0.0), **values)
+    return evolve(Row(ref=ref, feature=f"Feature {number}", started=0.0), **values)
 
 
 def ended(number: int = 214, *tests: CaseResult, at: float = 3.0, **counts: Any) -> Row:
@@ -59,15 +59,15 @@ def refused(message: str = "Not with this key.") -> ForbiddenError:
     return ForbiddenError(message, status=403, method="POST", url="http://s/run")
 
 
-def standing(rows: Sequence[Row], *, asked: int = 0) -> Standing:
+def state_of(rows: Sequence[Row], *, total: int = 0) -> BoardState:
     over = sum(each.ended is not None for each in rows)
-    return Standing(rows=rows, asked=max(asked, len(rows)), ended=over, began=0.0, now=2.5)
+    return BoardState(rows=rows, total=max(total, len(rows)), ended=over, started=0.0, now=2.5)
 
 
 def board(
-    rows: Sequence[Row], *, asked: int = 0, width: int = 80, height: int | None = None
+    rows: Sequence[Row], *, total: int = 0, width: int = 80, height: int | None = None
 ) -> list[str]:
-    drawn = view.board(standing(rows, asked=asked), width=width, height=height)
+    drawn = view.board(state_of(rows, total=total), width=width, height=height)
     return shown(drawn, width=width)
 
 
@@ -75,13 +75,13 @@ def test_board_shows_each_operation_and_what_they_add_up_to() -> None:
     """The table has a line for each operation; a bar and the counts are beneath."""
     rows = [
         row(ref=GENERATION, feature="Checkout", phase=ACTIVE, status="generating"),
-        row(214, began=1.0),
+        row(214, started=1.0),
         row(215, phase=ACTIVE, status="running", config="Mobile"),
         ended(216, total=4, passed=4),
         ended(217, total=4, passed=3, failed=1),
         row(feature="Returns", ref=None, error=refused(), ended=2.0),
     ]
-    assert board(rows, asked=12) == [
+    assert board(rows, total=12) == [
         "Feature               Operation   Status      Elapsed  Result",
         "Checkout              generation  generating    2.5 s",
         "Feature 214           run 214     queued        1.5 s",
@@ -97,7 +97,7 @@ def test_board_shows_each_operation_and_what_they_add_up_to() -> None:
 
 def test_board_without_operations_is_a_heading() -> None:
     """Before anything was dispatched there is the heading, and what waits."""
-    lines = board([], asked=3)
+    lines = board([], total=3)
     assert lines[:2] == ["Feature  Operation   Status      Elapsed  Result", ""]
     assert lines[2].endswith("  3 left, 2.5 s")
     assert lines[3:] == ["3 waiting"]
@@ -118,14 +118,14 @@ def test_board_never_breaks_a_line(width: int) -> None:
 
 
 def test_wide_board_has_more_of_a_reason() -> None:
-    """A reason takes the room that the names leave."""
+    """A reason takes the room that the names leave free."""
     reason = "This feature has no generated tests, so nothing could be run."
     lines = board([row(feature="Login", error=refused(reason), ended=1.0)], width=110)
     assert lines[1].endswith(reason)
 
 
 def test_low_board_shows_what_is_at_work_first() -> None:
-    """Where lines are few, active rows go before queued ones, and those before the latest ends."""
+    """Where lines are few, active rows precede queued ones, and those the latest completions."""
     rows = [
         ended(1, total=1, passed=1, at=1.0),
         ended(2, total=1, passed=1, at=2.0),
@@ -159,11 +159,11 @@ def test_board_that_fits_is_whole() -> None:
 def test_bar_fills_with_what_is_over(ended_rows: int, filled: int) -> None:
     """The bar is as full as operations are over, and red from the first failure on."""
     rows = [ended(number, total=1, passed=1) for number in range(ended_rows)]
-    drawn = view.board(standing(rows, asked=4), width=80)
+    drawn = view.board(state_of(rows, total=4), width=80)
     bar = shown(drawn, colours=True)[-2]
     green = re.search(r"\x1b\[32m(━+)", bar)
     assert len(green[1] if green else "") == filled
-    failed = view.board(standing([ended(9, total=1, failed=1)]), width=80)
+    failed = view.board(state_of([ended(9, total=1, failed=1)]), width=80)
     assert "\x1b[1;31m━" in shown(failed, colours=True)[-2]
 
 
@@ -173,18 +173,18 @@ def test_unknown_status_is_shown_as_it_came() -> None:
     assert view.counts(rows) == "1 queued, 1 exploded"
 
 
-def test_line_tells_all_of_one_change() -> None:
-    """A line has the time, how many are over, the operation, how it stands, and the result."""
+def test_line_shows_all_of_one_change() -> None:
+    """A line has the time, how many are over, the operation, its state, and the result."""
     rows = [row(), ended(215, total=2, passed=1, failed=1)]
-    assert shown(view.line(rows[0], standing(rows, asked=200))) == [
+    assert shown(view.line(rows[0], state_of(rows, total=200))) == [
         "   2.5 s    1/200  run 214     queued      Feature 214"
     ]
-    assert shown(view.line(rows[1], standing(rows))) == [
+    assert shown(view.line(rows[1], state_of(rows))) == [
         "   2.5 s  1/2  run 215     failed      Feature 215: 1 of 2 tests failed"
     ]
 
 
-def test_headline_tells_what_went_wrong() -> None:
+def test_headline_says_what_went_wrong() -> None:
     """A headline has the word first, then what it is of, and why."""
     assert shown(view.headline(ended(total=2, failed=2))) == [
         "failed  Feature 214, run 214: 2 of 2 tests failed"
@@ -207,8 +207,8 @@ def test_what_came_from_the_service_is_only_text() -> None:
     wrong = row(feature="x", error=refused(HOSTILE), ended=1.0)
     rows = [hostile, strange, wrong]
     renderables: list[RenderableType] = [
-        view.board(standing(rows), width=400),
-        *(view.line(each, standing(rows)) for each in rows),
+        view.board(state_of(rows), width=400),
+        *(view.line(each, state_of(rows)) for each in rows),
         *(view.headline(each) for each in (hostile, wrong)),
     ]
     for renderable in renderables:
@@ -220,6 +220,6 @@ def test_what_came_from_the_service_is_only_text() -> None:
 def test_colours_follow_the_status() -> None:
     """On a terminal with colours what failed is red, and what passed green."""
     rows = [ended(1, total=1, passed=1), ended(2, total=1, failed=1)]
-    text = "\n".join(shown(view.board(standing(rows), width=80), colours=True))
+    text = "\n".join(shown(view.board(state_of(rows), width=80), colours=True))
     assert "\x1b[32mpassed" in text
     assert "\x1b[1;31mfailed" in text

@@ -1,4 +1,4 @@
-"""`wait`: picking up operations that were dispatched before."""
+"""`wait`: waiting for operations that were dispatched before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.cli.conftest import environment_of
 from tests.cli.process import Terminal, finished
 from testvibe_async import ConfigError, RunRef
-from testvibe_async.cli.wait import ends_of
+from testvibe_async.cli.wait import completions_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ async def test_runs_and_generations_together(call: Call) -> None:
     assert ended.output.endswith(": 1 passed, 1 generated\n")
 
 
-async def test_what_is_over_already_is_told(call: Call) -> None:
-    """An operation that ended long ago is told as at its end."""
+async def test_operation_that_is_over_already(call: Call) -> None:
+    """An operation that ended long ago has the same result as at its end."""
     refs = await dispatched(call, "Returns")
     await asyncio.sleep(100)
     ended = await call("wait", *refs)
@@ -114,7 +114,7 @@ async def test_time_that_is_over(call: Call) -> None:
     assert "\n  run 215  Wishlist\n" in ended.errors
 
 
-async def test_run_that_nobody_knows(emulator: Emulator, call: Call) -> None:
+async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     """A run that the service does not know is an error beside the others; the exit code is 3."""
     refs = await dispatched(call, "Checkout")
     unknown = RunRef(server=emulator.url, project=emulator.project_id, run_id=999).to_json()
@@ -125,7 +125,7 @@ async def test_run_that_nobody_knows(emulator: Emulator, call: Call) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_key_that_may_not_look(status: int, emulator: Emulator, call: Call) -> None:
+async def test_key_without_access(status: int, emulator: Emulator, call: Call) -> None:
     """A key that may not see the runs is a refusal for each of them."""
     refs = await dispatched(call, "Checkout", "Returns")
     for operation in ("get_run", "list_runs"):
@@ -136,7 +136,7 @@ async def test_key_that_may_not_look(status: int, emulator: Emulator, call: Call
 
 
 async def test_error_of_no_operation_ends_the_wait() -> None:
-    """What is wrong with the client itself is no operation's error, and is raised."""
+    """An error of the client itself is no operation's error, and is raised."""
 
     class Broken:
         def attach(self, _ref: object) -> None:
@@ -148,7 +148,7 @@ async def test_error_of_no_operation_ends_the_wait() -> None:
 
     ref = RunRef(server="http://s", project="p", run_id=1)
     with pytest.raises(ConfigError, match="broken"):
-        await anext(ends_of(cast("Client", Broken()), [ref], timeout=None))
+        await anext(completions_of(cast("Client", Broken()), [ref], timeout=None))
 
 
 async def test_operation_of_another_server(call: Call) -> None:
@@ -165,7 +165,7 @@ async def test_operation_of_another_server(call: Call) -> None:
 async def test_file_that_is_not_json(
     name: str, call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is named, and nothing is said of the shell, which had no part in it."""
+    """The error names the file, and has no advice on quoting for the shell."""
     text = b"Feature: Login\n"
     (machine / "repository" / name).write_bytes(text)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
@@ -193,7 +193,7 @@ async def test_file_that_is_not_json(
 async def test_wrong_call_is_one_sentence(
     arguments: list[str], said: str, emulator: Emulator, call: Call
 ) -> None:
-    """A wrong call says what is wrong in one line, and asks the service nothing."""
+    """A wrong call says what is wrong in one line, and requests nothing."""
     ended = await call("wait", *arguments)
     assert (ended.code, ended.output) == (2, "")
     assert said in ended.errors
@@ -202,7 +202,7 @@ async def test_wrong_call_is_one_sentence(
 
 
 async def test_stopped_wait_can_be_picked_up_again(call: Call) -> None:
-    """Stopped by Ctrl-C it prints the command that it was called with, as good as that."""
+    """Stopped by Ctrl-C it prints a command that is equivalent to the one typed."""
     refs = await dispatched(call, "Wishlist")
     asyncio.get_running_loop().call_later(5, signal.raise_signal, signal.SIGINT)
     ended = await call("wait", *refs)

@@ -1,38 +1,34 @@
-"""What the command line says in words."""
+"""The words of the command line: numbers, durations, and a sentence for each error."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from testvibe_async import ForbiddenError, NotSentError, VibeError
-from testvibe_async.cli import words
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("plain, ünïcode, 買い物", "plain, ünïcode, 買い物"),
-        ("\x1b[1;31mred\x1b[0m", "red"),
-        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
-        ("a\r\nb\tc\x9b", "a\\r\\nb\\tc\\x9b"),
-        ("\u202eflip\u2066 \ud800", "\\u202eflip\\u2066 \\ud800"),
-        ("[bold]no markup[/bold]", "[bold]no markup[/bold]"),
-    ],
+from testvibe_async import (
+    ConfigError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    MalformedResponseError,
+    NotSentError,
+    ServerError,
+    UnauthorizedError,
+    VibeError,
 )
-def test_clean_text_does_nothing(text: str, expected: str) -> None:
-    """Colours are left out; whatever else a terminal might obey is shown as an escape."""
-    assert words.clean(text) == expected
+from testvibe_async.cli import words
+from testvibe_async.cli.words import error_sentence
 
 
 def test_numbers_agree_with_their_nouns() -> None:
-    """One is singular, and of the words for states only `error` has a plural."""
-    assert (words.many(1, "test"), words.many(2, "test")) == ("1 test", "2 tests")
+    """One is singular, and of the statuses only `error` has a plural."""
+    assert (words.plural(1, "test"), words.plural(2, "test")) == ("1 test", "2 tests")
     assert (words.counted(2, "passed"), words.counted(2, "error")) == ("2 passed", "2 errors")
 
 
 def test_usual_configuration_goes_without_saying() -> None:
-    """What runs where no configuration is asked for is not named."""
-    assert [words.unusual(config) for config in (None, "Default", "Mobile")] == [
+    """The default configuration is not named."""
+    assert [words.unless_default(config) for config in (None, "Default", "Mobile")] == [
         None,
         None,
         "Mobile",
@@ -44,7 +40,7 @@ def test_usual_configuration_goes_without_saying() -> None:
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1:00"), (92.7, "1:32"), (3605, "1:00:05")],
 )
 def test_duration_is_read_at_a_glance(seconds: float, expected: str) -> None:
-    """Seconds have a tenth; from a minute on it is a clock."""
+    """Seconds have a tenth; from a minute on it is minutes and seconds."""
     assert words.duration(seconds) == expected
 
 
@@ -60,5 +56,34 @@ def test_duration_is_read_at_a_glance(seconds: float, expected: str) -> None:
     ],
 )
 def test_reason_is_what_the_other_side_said(error: VibeError, expected: str) -> None:
-    """Of an error the short part is shown, without the address that was asked."""
+    """The reason is the short part of an error, without method and URL."""
     assert words.reason(error) == expected
+
+
+WHERE: dict[str, Any] = {"method": "GET", "url": "https://h.example/x"}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConfigError("as it is"), "as it is"),
+        (NotSentError("refused", **WHERE), "GET https://h.example/x: refused"),
+        (ServerError("Oops.", status=502, **WHERE), "Oops. (502)"),
+        (
+            UnauthorizedError("No key.", status=401, code="unauthorized", **WHERE),
+            "No key. (401 unauthorized); testvibe-async settings shows the key in force",
+        ),
+        (
+            FeatureNotGeneratedError("No tests.", status=409, code="conflict", **WHERE),
+            "No tests. (409 conflict); generate it first",
+        ),
+        (
+            MalformedResponseError(("x at $",), status=200, **WHERE),
+            "GET https://h.example/x: 200: the answer could not be read: x at $",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_refusal_is_in_the_services_words(error: VibeError, sentence: str) -> None:
+    """A refusal is the service's message with code and advice; other errors are unchanged."""
+    assert error_sentence(error) == sentence

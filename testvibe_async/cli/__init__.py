@@ -1,7 +1,23 @@
 """The command `testvibe-async`.
 
 Importing this costs nothing: cyclopts and rich, the extra `cli`, are loaded when a command starts,
-and nothing outside this folder imports it.
+and nothing outside this folder imports it. What is decided where:
+
+- `app`: which commands there are, each by name and module
+- one module for each command or group: what its options mean, and which calls it makes
+- `common`: the options of every command, and the client; `options`: those of commands that wait
+- `input`, `output`: what is read, and where text goes: a terminal, a pipe, or JSON
+- `words`, `exits`: the sentence and the exit code for each error
+
+What `run --wait` prints is decided in five modules:
+
+- `watch`: what is shown meanwhile: a live table, lines or JSON events (drawn by `live`)
+- `board`: the state of each operation, and the word for it
+- `view`: how lines and the table look
+- `ending`: what is printed at the end, where, and the exit code
+- `details`: how failed tests and logs look
+
+`jobs` chooses the features and dispatches them; `refs` writes and reads the refs that `wait` takes.
 """
 
 from __future__ import annotations
@@ -32,7 +48,7 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Put something in the place of each stream that the caller has closed, as `>&-` does."""
+    """Open the null device for each standard stream that the caller closed, as `>&-` does."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Lets `python -m testvibe_async.cli` stand for `testvibe-async`."""
+"""`python -m testvibe_async.cli`, the same as `testvibe-async`."""
 
 from testvibe_async.cli import main
 

@@ -1,7 +1,7 @@
 """The commands by name, and how one is run.
 
-It decides which commands there are and nothing of what they do: each is in a module of its own,
-which is loaded when it is called. How a command that went wrong ends is for `faults` to say.
+It decides which commands there are, and nothing of what they do: their modules are loaded when they
+are called. The exit code and message of a command that failed are decided in `exits`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from cyclopts import App, Group
 
 from testvibe_async._util import __version__
 from testvibe_async.cli.common import Common
-from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.faults import log_to_standard_error, reported
+from testvibe_async.cli.exits import ExitCode, log_to_standard_error, reporting
 from testvibe_async.cli.output import Output
-from testvibe_async.cli.sentences import NAME
+from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from types import FrameType
 
-    from testvibe_async.cli.faults import Fate
+    from testvibe_async.cli.exits import CommandResult
 
 __all__ = ["app", "perform", "run"]
 
@@ -34,19 +33,19 @@ _COMMANDS = {
         "run": "run:run",
         "runs": "runs:app",
         "generate": "generate:generate",
-        "generation": "generation:app",
+        "generation": "generate:app",
         "wait": "wait:wait",
     },
     "The project": {
         "features": "features:app",
         "files": "files:app",
-        "configs": "configs:configs",
+        "configs": "files:configs",
     },
     "Where and who": {
         "login": "login:login",
         "logout": "login:logout",
-        "projects": "projects:projects",
-        "use": "projects:use",
+        "projects": "settings:projects",
+        "use": "settings:use",
         "settings": "settings:settings",
     },
     "Tools": {
@@ -56,10 +55,10 @@ _COMMANDS = {
         "--install-completion": "completion:install_completion",
     },
 }
-"""Each command's or group's name, and where its function or `App` is, below this package."""
+"""The name of each command or group, and its function or `App`, by their help's sections."""
 
 NAMES = [name for commands in _COMMANDS.values() for name in commands]
-"""What may follow `testvibe-async`."""
+"""All of these names."""
 
 _HELP = """Generate and run TestVibe features, or try that out without a service.
 
@@ -85,14 +84,13 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: What was typed after `testvibe-async`; None for what this process was given.
     """
-    _show_any_text()
-    signal.signal(signal.SIGTERM, _exit_in_order)
-    with reported() as fate:
-        command = _parse(sys.argv[1:] if arguments is None else arguments, fate)
-        result = command()
-        fate.code = _run(result) if inspect.iscoroutine(result) else result
+    _escape_unencodable()
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    with reporting() as result:
+        returned = _parse(sys.argv[1:] if arguments is None else arguments, result)()
+        result.code = _run(returned) if inspect.iscoroutine(returned) else returned
         sys.stdout.flush()
-    sys.exit(fate.code or ExitCode.PASSED)
+    sys.exit(result.code or ExitCode.PASSED)
 
 
 async def perform(arguments: Sequence[str]) -> ExitCode:
@@ -101,14 +99,14 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
     Args:
         arguments: What would be typed after `testvibe-async`.
     """
-    with reported() as fate:
-        result = _parse(arguments, fate)()
-        fate.code = await result if inspect.iscoroutine(result) else result
-    return fate.code or ExitCode.PASSED
+    with reporting() as result:
+        returned = _parse(arguments, result)()
+        result.code = await returned if inspect.iscoroutine(returned) else returned
+    return result.code or ExitCode.PASSED
 
 
-def _parse(arguments: Sequence[str], fate: Fate) -> Callable[[], Any]:
-    """Return what was asked for, ready to be called."""
+def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
+    """Return the command that was typed, bound to its arguments."""
     if not arguments or arguments[0] in app.help_flags:
         _load_all()
     command, bound, _ = app.parse_args(
@@ -119,31 +117,31 @@ def _parse(arguments: Sequence[str], fate: Fate) -> Callable[[], Any]:
         verbose=False,
     )
     common = next((each for each in bound.arguments.values() if isinstance(each, Common)), None)
-    fate.verbose = common.verbose if common is not None else 0
-    log_to_standard_error(fate.verbose)
+    result.verbose = common.verbose if common is not None else 0
+    log_to_standard_error(result.verbose)
     return lambda: command(*bound.args, **bound.kwargs)
 
 
 def _load_all() -> None:
-    """Load all commands: each has its first line of help in its own module."""
+    """Load the modules of all commands, which have the lines of the overall help."""
     for name in NAMES:
         app[name]
 
 
 def _run(work: Coroutine[Any, Any, ExitCode | None]) -> ExitCode | None:
-    """Run what a command does in an event loop; those that need none do not pay for it."""
-    import asyncio  # noqa: PLC0415
+    """Run a command in an event loop."""
+    import asyncio  # noqa: PLC0415 - commands without I/O do without it
 
     return asyncio.run(work)
 
 
-def _show_any_text() -> None:
-    """Show what the terminal's encoding lacks as an escape, rather than fail on it."""
+def _escape_unencodable() -> None:
+    """Print what the terminal's encoding lacks as an escape, rather than fail on it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _exit_in_order(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End as at the end of the program, so that a command can put the terminal in order."""
+def _exit_on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Exit by an exception, so that a command can restore the terminal."""
     sys.exit(ExitCode.TERMINATED)

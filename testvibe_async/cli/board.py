@@ -1,7 +1,8 @@
-"""What is known of a command's operations, each as it was last seen.
+"""The state of a command's operations, each as it was last seen.
 
-A `Board` listens to a client through its hooks and to a batch through its items, and decides
-nothing. How it looks is `view`'s to say, how it reaches the terminal `live`'s.
+A `Board` listens to a client through its hooks and to a batch through its items. It decides the one
+word for an operation's state. How a board looks is decided in `view`, how it reaches the terminal
+in `live`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from testvibe_async import (
     BatchItem,
@@ -24,26 +25,113 @@ from testvibe_async import (
     TransportError,
     WaitTimeoutError,
 )
-from testvibe_async.cli import view
-from testvibe_async.cli.rows import Row, Standing
-from testvibe_async.cli.words import unusual
+from testvibe_async._util import escape
+from testvibe_async.cli.words import plural, reason, unless_default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rich.console import Group
+    from testvibe_async import Dispatched, RequestFinished, StatusChanged, Transition, VibeError
+    from testvibe_async.cli.jobs import Item
 
-    from testvibe_async import (
-        Dispatched,
-        RequestFinished,
-        StatusChanged,
-        Transition,
-    )
-    from testvibe_async.cli.dispatch import Item
-
-__all__ = ["Board"]
+__all__ = ["Board", "BoardState", "Row"]
 
 _DISPATCHES = {"run_feature", "generate_feature"}
+
+
+@frozen(kw_only=True)
+class Row:
+    """One operation, as it was last seen. Instants are seconds of one clock."""
+
+    feature: str
+    """The feature's name."""
+
+    config: str | None = None
+    """The configuration that was asked for; None for the default one."""
+
+    ref: Ref | None = None
+    """The operation; None where it could not be dispatched."""
+
+    phase: Phase = Phase.QUEUED
+    status: str | None = None
+    """The service's own word; None before the first poll."""
+
+    snapshot: object = None
+    """The `Run` or `Generation` that was last seen; None before the first poll."""
+
+    error: VibeError | None = None
+    """Why it could not be dispatched, or not be observed."""
+
+    started: float
+    """When it was dispatched."""
+
+    ended: float | None = None
+    """When it was seen to be over, or given up; None while it is not."""
+
+    @property
+    def name(self) -> str:
+        """The feature, and the configuration where one was asked for."""
+        return escape(f"{self.feature} [{self.config}]" if self.config else self.feature)
+
+    @property
+    def operation(self) -> str:
+        """The operation: `run 214`, or `generation`, whose id is too long for a table."""
+        if self.ref is None:
+            return "—"
+        return str(self.ref) if isinstance(self.ref, RunRef) else self.ref.kind
+
+    @property
+    def word(self) -> str:
+        """The state: `queued`, and from then on the service's own word; or `error`."""
+        if self.error is not None:
+            return "error"
+        if self.phase is Phase.QUEUED or self.status is None:
+            return self.phase.value
+        return escape(self.status)
+
+    @property
+    def result(self) -> str:
+        """The result in a few words; empty where nothing is known yet."""
+        if self.error is not None:
+            return reason(self.error)
+        if isinstance(self.snapshot, Run):
+            return _run_result(self.snapshot)
+        if isinstance(self.snapshot, Generation):
+            return _generation_result(self.snapshot)
+        return ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it is over and did not go well."""
+        return self.ended is not None and self.word in {"failed", "error", "cancelled"}
+
+    def elapsed(self, now: float) -> float:
+        """Return the seconds since the dispatch, up to the end where it is over."""
+        return (now if self.ended is None else self.ended) - self.started
+
+
+@frozen(kw_only=True)
+class BoardState:
+    """All operations of a command at one moment."""
+
+    rows: Sequence[Row]
+    """All that were dispatched or given up, in that order."""
+
+    total: int
+    """How many were asked for; those without a row wait to be dispatched."""
+
+    ended: int
+    """How many are over, or given up."""
+
+    started: float
+    """When the command started, by the clock of the rows."""
+
+    now: float
+
+    @property
+    def waiting(self) -> int:
+        """How many are still to be dispatched."""
+        return self.total - len(self.rows)
 
 
 class Board:
@@ -56,14 +144,14 @@ class Board:
             clock: Returns the present, in seconds, such as the event loop's `time`.
         """
         self._clock = clock
-        self._began = clock()
+        self._started = clock()
         self._names: dict[int | str | None, str] = {}
         self._rows: dict[object, Row] = {}
         self._unanswered: dict[str, bool] = {}
-        self._asked = self._on_the_way = self._ended = 0
+        self._expected = self._preliminary = self._ended = 0
         self._kind: type[Ref] | None = None
-        self.is_told = False
-        """Whether all was said of them that there is to say."""
+        self.is_reported = False
+        """Whether the command has printed its result."""
 
         self.requests = 0
         """How many requests were answered, or failed."""
@@ -73,9 +161,11 @@ class Board:
 
     @property
     def hooks(self) -> Hooks:
-        """What to make the client with, so that it tells this board."""
+        """The hooks to make the client with, so that this board is kept up to date."""
         return Hooks(
-            on_dispatched=self._dispatched, on_transition=self._changed, on_request=self._requested
+            on_dispatched=self._on_dispatched,
+            on_transition=self._on_transition,
+            on_request=self._on_request,
         )
 
     @property
@@ -90,7 +180,7 @@ class Board:
 
     @property
     def unanswered(self) -> list[str]:
-        """The URLs of dispatches that no answer came to, and that nobody was told of."""
+        """The URLs of dispatches without an answer, except those that an item's error names."""
         return [url for url, is_unanswered in self._unanswered.items() if is_unanswered]
 
     @property
@@ -109,53 +199,49 @@ class Board:
         return known + [_unanswered(url) for url in self.unanswered]
 
     @property
-    def standing(self) -> Standing:
-        """How all of it stands now."""
-        return Standing(
+    def state(self) -> BoardState:
+        """All operations now."""
+        return BoardState(
             rows=self.rows,
-            asked=max(self._asked + self._on_the_way, len(self._rows)),
+            total=max(self._expected + self._preliminary, len(self._rows)),
             ended=self._ended,
-            began=self._began,
+            started=self._started,
             now=self._clock(),
         )
 
     @property
     def elapsed(self) -> float:
         """Seconds since this board was made."""
-        return self._clock() - self._began
+        return self._clock() - self._started
 
     def expect(self, jobs: Sequence[Item], kind: type[Ref]) -> None:
-        """Learn which operations there will be, and the names of their features.
+        """Set which operations there will be, and the names of their features.
 
-        An operation of another kind is on the way to one of these, as a generation before a run,
-        and comes on top of them.
+        An operation of another kind precedes one of these, as a generation does a run, and is
+        counted in addition to them.
 
         Args:
-            jobs: An item for each, of which nothing else is known yet.
-            kind: What names such an operation.
+            jobs: The jobs that will be dispatched.
+            kind: The class of their refs.
         """
-        self._asked, self._kind = len(jobs), kind
+        self._expected, self._kind = len(jobs), kind
         self._names = {job.feature: job.name for job in jobs if job.name is not None}
 
     def follow(self, ref: Ref) -> None:
-        """Take in an operation that was dispatched elsewhere."""
+        """Add an operation that was dispatched elsewhere."""
         if ref.key not in self._rows:
             self._add(ref)
 
     def update(self, ref: Ref, change: Transition[object]) -> None:
-        """Take in how an operation stands."""
+        """Record an operation's transition."""
         self._observe(ref, change.phase, change.status, change.snapshot)
 
-    def settle(self, item: Item) -> None:
-        """Take in what became of one feature, as a batch tells it."""
+    def record(self, item: Item) -> None:
+        """Record the item of a batch whose operation completed or was given up."""
         if item.ref is not None and item.outcome is not None:
             self._observe(item.ref, Phase.FINISHED, item.outcome.status, item.outcome)
         elif item.error is not None and not isinstance(item.error, WaitTimeoutError):
             self._give_up(item)
-
-    def draw(self, width: int, height: int | None = None) -> Group:
-        """Return the board as it looks now; see `view.board`."""
-        return view.board(self.standing, width=width, height=height)
 
     def _observe(self, ref: Ref, phase: Phase, status: str | None, snapshot: object) -> None:
         before = self._rows.get(ref.key) or self._add(ref)
@@ -176,38 +262,38 @@ class Board:
             self._unanswered[item.error.url] = False
         key = (item.feature, item.config) if item.ref is None else item.ref.key
         now = self._clock()
-        new = Row(feature=item.feature_name, config=unusual(item.config), began=now)
+        new = Row(feature=item.feature_name, config=unless_default(item.config), started=now)
         row = self._rows[key] = evolve(self._rows.get(key, new), error=item.error, ended=now)
         self._ended += 1
         self.on_change(row)
 
     def _add(self, ref: Ref, *, feature: int | str | None = None, config: str | None = None) -> Row:
         feature_id = ref.feature_id if isinstance(ref, RunRef | GenerationRef) else None
-        asked = feature if isinstance(feature, str) else None
-        name = self._names.get(feature_id) or asked or _unnamed(feature_id)
+        typed = feature if isinstance(feature, str) else None
+        name = self._names.get(feature_id) or typed or _unnamed(feature_id)
         row = self._rows[ref.key] = Row(
-            ref=ref, feature=name, config=unusual(config), began=self._clock()
+            ref=ref, feature=name, config=unless_default(config), started=self._clock()
         )
-        self._on_the_way += not isinstance(ref, self._kind or Ref)
+        self._preliminary += not isinstance(ref, self._kind or Ref)
         return row
 
-    def _dispatched(self, event: Dispatched) -> None:
+    def _on_dispatched(self, event: Dispatched) -> None:
         self.on_change(self._add(event.ref, feature=event.feature, config=event.config))
 
-    def _changed(self, event: StatusChanged) -> None:
+    def _on_transition(self, event: StatusChanged) -> None:
         self.update(event.ref, event.transition)
 
-    def _requested(self, event: RequestFinished) -> None:
+    def _on_request(self, event: RequestFinished) -> None:
         self.requests += 1
         if event.operation in _DISPATCHES:
             self._unanswered[event.url] = event.status is None
 
 
 def _named(row: Row, snapshot: object) -> Row:
-    """Return the row under the names that the service has for what it is of."""
+    """Return the row with the service's names for its feature and configuration."""
     if not isinstance(snapshot, Run | Generation):
         return row
-    config = unusual(snapshot.config) if isinstance(snapshot, Run) else None
+    config = unless_default(snapshot.config) if isinstance(snapshot, Run) else None
     return evolve(row, feature=snapshot.feature_name or row.feature, config=config)
 
 
@@ -225,3 +311,20 @@ def _unanswered(url: str) -> Item:
 
 def _unnamed(feature_id: int | None) -> str:
     return "a feature" if feature_id is None else f"feature {feature_id}"
+
+
+def _run_result(run: Run) -> str:
+    if run.summary is None or not run.is_finished:
+        return ""
+    if run.summary.failed:
+        return f"{run.summary.failed} of {plural(run.summary.total, 'test')} failed"
+    if run.summary.passed < run.summary.total:
+        return f"{run.summary.passed} of {plural(run.summary.total, 'test')} passed"
+    return f"{plural(run.summary.total, 'test')} passed"
+
+
+def _generation_result(generation: Generation) -> str:
+    if not generation.sections:
+        return ""
+    over = sum(section.conclusion is not None for section in generation.sections)
+    return f"{over} of {plural(len(generation.sections), 'section')}"

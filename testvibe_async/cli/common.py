@@ -1,7 +1,7 @@
-"""What all commands have in common: their options, and the way to the service.
+"""The options of all commands, and the client that they open.
 
 A command takes `common: Common = COMMON` as its last keyword and opens `connected(common)`. Which
-settings are in force is for `settings` to say, not for this module.
+settings are in force is decided in `testvibe_async._config`, not here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMON", "Common", "Connection", "Flag", "connected"]
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-"""The type of an option that is there or is not."""
+"""The type of an option without a value."""
 
 
 @Parameter(name="*", group=Group("Options of every command", sort_key=1))
@@ -39,7 +39,7 @@ class Common:
     """The project's id; else TESTVIBE_PROJECT, else what was stored."""
 
     allow_http: Flag = False
-    """Send the key unencrypted to a server of http:// that is not this machine."""
+    """Send the key unencrypted to an http:// server other than this machine."""
 
     json: Flag = False
     """Print one JSON document, and nothing else, on standard output."""
@@ -53,11 +53,11 @@ class Common:
     verbose: Annotated[
         int, Parameter(name=("--verbose", "-v"), count=True, negative="", show_default=False)
     ] = 0
-    """Log on standard error what happens; -vv more of it, and a traceback where it fails."""
+    """Log to standard error what happens; -vv logs more, and a traceback where it fails."""
 
     @property
     def output(self) -> Output:
-        """Where the words of this command go."""
+        """The output that these options ask for."""
         return Output(json=self.json, quiet=self.quiet, color=False if self.no_color else None)
 
 
@@ -67,7 +67,7 @@ COMMON = Common()
 
 @frozen(kw_only=True)
 class Connection:
-    """A client that is open, and where to tell of what it finds."""
+    """An open client, and the output of the command."""
 
     client: Client
     output: Output = field(repr=False)
@@ -75,10 +75,10 @@ class Connection:
 
     @property
     def project(self) -> Project:
-        """The project that is in force.
+        """The project in force.
 
         Raises:
-            ConfigError: None is.
+            ConfigError: There is none.
         """
         if not self.has_project:
             raise ConfigError(
@@ -91,18 +91,18 @@ class Connection:
 @asynccontextmanager
 async def connected(
     common: Common,
-    **options: Any,  # noqa: ANN401 - Client's own
+    **options: Any,  # noqa: ANN401 - those of `Client`
 ) -> AsyncGenerator[Connection]:
     """Open a client as the common options and the settings say, and close it at the end.
 
     Args:
         common: The options of the command.
-        options: More of `Client`'s, such as `hooks`.
+        options: More arguments of `Client`, such as `hooks`.
 
     Raises:
         ConfigError: A setting is missing or wrong.
     """
-    # Half of the time that a command takes to start; not all of them need it.
+    # Its import takes half of a command's start, and not all commands need it.
     from testvibe_async import Client  # noqa: PLC0415
 
     found = find_settings(common.server, project=common.project)

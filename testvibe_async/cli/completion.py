@@ -1,7 +1,6 @@
 """`testvibe-async --install-completion`: commands and options by the Tab key.
 
-cyclopts writes the script from what the commands say of themselves, and knows where each shell
-looks for it; this says which shell, and how it went.
+It decides for which shell. The script, and where each shell looks for it, are cyclopts's.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ def install_completion(
 ) -> None:
     """Let your shell complete commands and options when you press Tab.
 
-    It writes a script to where your shell looks for it, and has the shell load it at its start. Do
-    it again after an update.
+    It writes a script to where your shell looks for it, and makes the shell load it at its start.
+    Repeat it after an update.
 
     For example:
 

@@ -1,27 +1,27 @@
 """`testvibe-async demo`: the SDK at work, on an emulated service that is quick.
 
-Nothing is put on: the client speaks HTTP to the emulator over a socket, and every row is what it
-observed. `_work` is what an application would write; the rest makes the stage and says how it went.
+It decides what the emulated service does, and the words around it. The client is a real one, which
+speaks HTTP to the emulator over a socket; its operations are shown as those of any other command.
+`_work` is what an application would write.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
 from testvibe_async import BatchItem, Client, Run, RunRef
-from testvibe_async.cli import details
+from testvibe_async.cli import details, view
 from testvibe_async.cli.board import Board
-from testvibe_async.cli.dispatch import jobs_of
 from testvibe_async.cli.emulator import Speed, make_emulator
 from testvibe_async.cli.ending import Ending
-from testvibe_async.cli.live import drawn, lines
-from testvibe_async.cli.words import many
+from testvibe_async.cli.jobs import jobs_of
+from testvibe_async.cli.output import Output
+from testvibe_async.cli.watch import shown
+from testvibe_async.cli.words import plural
 from testvibe_async.testing import Scenario
 
 if TYPE_CHECKING:
@@ -41,39 +41,34 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
     It takes about 15 seconds and needs no account: nothing leaves this machine.
 
     Args:
-        features: A folder of .feature files that takes the place of the small shop's.
-        seed: Decides how long things take and which tests fail; the same tells the same story.
+        features: A folder of .feature files to use instead of those of the small shop.
+        seed: Decides how long things take and which tests fail; the same seed, the same results.
         speed: How many times faster to go.
     """
     emulator = make_emulator(features=features, scenario=_scenario(seed), speed=speed)
-    console = Console()
-    live = console.is_interactive and sys.stdout.isatty()
-    await perform(console, emulator, live=live, poll_interval=POLL_SECONDS / speed)
+    await perform(Output(), emulator, poll_interval=POLL_SECONDS / speed)
 
 
-async def perform(
-    console: Console, emulator: Emulator, *, live: bool, poll_interval: float
-) -> None:
-    """Play the demo.
+async def perform(output: Output, emulator: Emulator, *, poll_interval: float) -> None:
+    """Run the demo.
 
     Args:
-        console: Where to show it.
+        output: Where to show it.
         emulator: The service, not started yet.
-        live: Whether the console can be drawn on; else it is written to, line by line.
-        poll_interval: Seconds between two looks at a run.
+        poll_interval: Seconds between two polls of a run.
     """
     board = Board(asyncio.get_running_loop().time)
     try:
         async with emulator, _client(emulator, board, poll_interval) as client:
-            _say(console, Text(f"An emulated TestVibe serves at {emulator.url}.\n"))
-            with (drawn if live else lines)(board, console):
+            _print(output, Text(f"An emulated TestVibe serves at {emulator.url}.\n"))
+            with shown(board, output):
                 items = await _work(client, board)
     except BaseException:
-        _say(console, _how_far(board, _width(console)))
+        _print(output, _stopped(board, output.width))
         raise
-    if live:
-        console.print(board.draw(console.width))
-    _say(console, _outcome(items, board, _width(console)))
+    if output.is_live:
+        output.console.print(view.board(board.state, width=output.console.width))
+    _print(output, _results(items, board, output.width))
 
 
 async def _work(client: Client, board: Board) -> list[BatchItem[Run]]:
@@ -82,13 +77,11 @@ async def _work(client: Client, board: Board) -> list[BatchItem[Run]]:
     features = [each for each in await project.list_features() if not each.is_suggestion]
     board.expect(jobs_of(features), RunRef)
     generation = await project.generate_feature(_to_generate(features).id)
-    async for change in generation.updates():
-        board.update(generation.ref, change)
     (await generation).raise_for_status()
     items: list[BatchItem[Run]] = []
     async with project.run_features(features) as batch:
         async for item in batch:
-            board.settle(item)
+            board.record(item)
             items.append(item)
     return items
 
@@ -100,7 +93,7 @@ def _to_generate(features: Sequence[Feature]) -> Feature:
 
 
 def _scenario(seed: int) -> Scenario:
-    """Return how the service behaves: as the real one, but in seconds, and with more failures."""
+    """Return the behaviour of the service: the real one's in seconds, with more failures."""
     return Scenario(
         seed=seed,
         generation_warm_up=(0.9, 1.2),
@@ -123,8 +116,8 @@ def _client(emulator: Emulator, board: Board, poll_interval: float) -> Client:
     )
 
 
-def _how_far(board: Board, width: int | None) -> Text:
-    """Say what is still going on when the demo ends before its time."""
+def _stopped(board: Board, width: int | None) -> Text:
+    """Return what is still in flight when the demo is stopped."""
     if not board.in_flight:
         return Text(f"Stopped after {board.elapsed:.1f} s, with nothing in flight.")
     return Text.assemble(
@@ -134,26 +127,21 @@ def _how_far(board: Board, width: int | None) -> Text:
     )
 
 
-def _outcome(items: Sequence[BatchItem[Run]], board: Board, width: int | None) -> Text:
-    """Say how it went, the failed tests first."""
-    ending = Ending(items=items, asked=len(items), seconds=board.elapsed)
+def _results(items: Sequence[BatchItem[Run]], board: Board, width: int | None) -> Text:
+    """Return the results, the failed tests first."""
+    ending = Ending(items=items, total=len(items), seconds=board.elapsed)
     text = Text("\n")
     aside = "; failing tests are part of the show" if ending.failed_runs else ""
-    if failures := ending.story(width=width):
+    if failures := ending.failures(width=width):
         text.append_text(failures).append("\n\n")
     generations = len(board.rows) - len(items)
     return text.append(
         f"{len(items)} runs at once: {ending.counts}{aside}.\n"
-        f"{many(generations, 'generation')} and {len(items)} runs took {board.requests} requests "
+        f"{plural(generations, 'generation')} and {len(items)} runs took {board.requests} requests "
         f"and {board.elapsed:.1f} s.\n"
         "To try your own code on such a service: testvibe-async emulator"
     )
 
 
-def _width(console: Console) -> int | None:
-    """Return how wide a line may be; None where it goes to a file or a pipe."""
-    return console.width if console.is_terminal else None
-
-
-def _say(console: Console, text: Text) -> None:
-    console.print(text, soft_wrap=not console.is_terminal)
+def _print(output: Output, text: Text) -> None:
+    output.console.print(text, soft_wrap=not output.console.is_terminal)

@@ -1,7 +1,7 @@
-"""What is said of single runs and generations, at length: pure functions from values to text.
+"""Single runs and generations at length: pure functions from values to text.
 
 It decides what of a failed test, an error and a log is worth a line. How operations look while they
-go on is `view`'s to say.
+are in flight is decided in `view`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from testvibe_async.cli.words import clean, duration, many
+from testvibe_async._util import escape
+from testvibe_async.cli.words import duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, Run, SectionLog
-    from testvibe_async.cli.rows import Row
+    from testvibe_async.cli.board import Row
 
 __all__ = [
-    "diagnosis_story",
+    "diagnosis_details",
     "failures",
-    "generation_story",
+    "generation_details",
     "in_flight",
-    "log_story",
-    "run_story",
+    "log_details",
+    "run_details",
     "size",
 ]
 
@@ -50,9 +51,9 @@ def failures(name: str, run: Run, *, width: int | None = None) -> Text:
         run: A run that failed.
         width: Cells that a line may take; None for lines as long as they are.
     """
-    lines: list[Line] = [(f"{clean(name)}, run {run.run_id}", "bold")]
+    lines: list[Line] = [(f"{escape(name)}, run {run.run_id}", "bold")]
     for test in run.failures:
-        lines.append((f"  {clean(test.name)}", "red"))
+        lines.append((f"  {escape(test.name)}", "red"))
         lines += _error(test, limit=ERROR_LINES, width=width)
     if not run.failures:
         lines.append(("  no failed test is reported; the end of the log:", "red"))
@@ -67,15 +68,15 @@ def in_flight(rows: Iterable[Row], *, width: int | None = None) -> Text:
         rows: The operations.
         width: Cells that a line may take; None for lines as long as they are.
     """
-    lines = [Text(clean(f"  {row.ref}  {row.name}")) for row in rows]
+    lines = [Text(escape(f"  {row.ref}  {row.name}")) for row in rows]
     if width is not None:
         for each in lines:
             each.truncate(width, overflow="ellipsis")
     return Text("\n").join(lines)
 
 
-def run_story(run: Run, *, width: int | None = None) -> Text:
-    """Return all that is known of a run: its tests, errors, artifacts and the end of its log."""
+def run_details(run: Run, *, width: int | None = None) -> Text:
+    """Return a run with its tests, errors and artifacts, and the end of its log."""
     lines = _heading(run)
     lines += _facts(
         ("config", run.config),
@@ -87,15 +88,15 @@ def run_story(run: Run, *, width: int | None = None) -> Text:
     artifacts = (
         f"  {each.kind:<10}  {size(each.size_bytes):>9}  " + each.path for each in run.artifacts
     )
-    lines += _titled("Artifacts", ((clean(each), "") for each in artifacts))
+    lines += _titled("Artifacts", ((escape(each), "") for each in artifacts))
     lines += _titled("Log", _log(run.log, width))
     return _text(lines)
 
 
-def diagnosis_story(
+def diagnosis_details(
     diagnosis: Diagnosis, *, with_sources: bool = False, width: int | None = None
 ) -> Text:
-    """Return what there is to know about a run that failed.
+    """Return the whole errors of a run that failed, and the end of its log.
 
     Args:
         diagnosis: The run's.
@@ -105,21 +106,21 @@ def diagnosis_story(
     lines = _heading(diagnosis)
     lines += _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
     for test in diagnosis.failures:
-        lines += _gap([(f"  {clean(test.name)}", "red"), *_error(test, limit=None, width=width)])
+        lines += _gap([(f"  {escape(test.name)}", "red"), *_error(test, limit=None, width=width)])
     lines += _titled("Log", _log(diagnosis.log, width))
     if with_sources:
         for spec in diagnosis.specs:
-            lines += _titled(clean(spec.path), _source(spec.content))
+            lines += _titled(escape(spec.path), _source(spec.content))
         lines += _titled("Gherkin", _source(diagnosis.gherkin))
     return _text(lines)
 
 
-def generation_story(generation: Generation) -> Text:
-    """Return how a feature's latest generation stands, section by section."""
+def generation_details(generation: Generation) -> Text:
+    """Return the state of a feature's latest generation, section by section."""
     if generation.request_id is None:
-        return Text(clean(f"{_feature(generation)} was never generated."))
+        return Text(escape(f"{_feature(generation)} was never generated."))
     lines: list[Line] = [
-        (clean(f"Generation of {_feature(generation)}: {generation.status or 'unknown'}"), "bold"),
+        (escape(f"Generation of {_feature(generation)}: {generation.status or 'unknown'}"), "bold"),
         *_facts(("request", generation.request_id), ("updated", _instant(generation.updated_at))),
     ]
     sections = (
@@ -131,7 +132,7 @@ def generation_story(generation: Generation) -> Text:
     return _text([*lines, *_gap(sections)])
 
 
-def log_story(log: GenerationLog, *, limit: int | None = None, width: int | None = None) -> Text:
+def log_details(log: GenerationLog, *, limit: int | None = None, width: int | None = None) -> Text:
     """Return the log of a generation, each section's reason first.
 
     Args:
@@ -140,7 +141,7 @@ def log_story(log: GenerationLog, *, limit: int | None = None, width: int | None
         width: Cells that a line may take; None for lines as long as they are.
     """
     if not log.sections:
-        return Text(clean(f"{_feature(log)} has no generation log."))
+        return Text(escape(f"{_feature(log)} has no generation log."))
     lines: list[Line] = []
     for section in log.sections:
         lines += _gap(_section(section, limit, width)) if lines else _section(section, limit, width)
@@ -162,14 +163,14 @@ def size(number: int | None) -> str:
 def _heading(run: Run | Diagnosis) -> list[Line]:
     summary = f", {_tests(run)}" if run.summary is not None and run.summary.total else ""
     text = f"Run {run.run_id} of {_feature(run)}: {run.status}{summary}"
-    return [(clean(text), "bold")]
+    return [(escape(text), "bold")]
 
 
 def _tests(run: Run | Diagnosis) -> str:
     assert run.summary is not None
     parts = {"failed": run.summary.failed, "passed": run.summary.passed, "other": run.summary.other}
-    told = ", ".join(f"{number} {word}" for word, number in parts.items() if number)
-    return f"{many(run.summary.total, 'test')}: {told}"
+    counts = ", ".join(f"{number} {word}" for word, number in parts.items() if number)
+    return f"{plural(run.summary.total, 'test')}: {counts}"
 
 
 def _feature(value: Run | Diagnosis | Generation | GenerationLog) -> str:
@@ -177,17 +178,17 @@ def _feature(value: Run | Diagnosis | Generation | GenerationLog) -> str:
 
 
 def _facts(*facts: tuple[str, str | None]) -> list[Line]:
-    return [(f"  {name:<8}  {clean(value)}", "") for name, value in facts if value]
+    return [(f"  {name:<8}  {escape(value)}", "") for name, value in facts if value]
 
 
 def _instant(at: datetime | None) -> str | None:
     return None if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _took(began: datetime | None, ended: datetime | None) -> str | None:
-    if began is None or ended is None:
+def _took(started: datetime | None, finished: datetime | None) -> str | None:
+    if started is None or finished is None:
         return None
-    return duration((ended - began).total_seconds())
+    return duration((finished - started).total_seconds())
 
 
 def _test(test: CaseResult, width: int | None) -> list[Line]:
@@ -202,13 +203,13 @@ def _section(section: SectionLog, limit: int | None, width: int | None) -> list[
     word = section.conclusion or section.state or "queued"
     lines = [_styled(f"{section.title or section.section}: {word}", section.conclusion)]
     if section.status_reason:
-        lines.append((_indented(clean(section.status_reason), width), "bold"))
+        lines.append((_indented(escape(section.status_reason), width), "bold"))
     log = section.log if limit is None else section.log[-limit:]
-    return lines + [(_indented(clean(each), width), "") for each in log]
+    return lines + [(_indented(escape(each), width), "") for each in log]
 
 
 def _error(test: CaseResult, *, limit: int | None, width: int | None) -> list[Line]:
-    """Return the first lines of an error, with a sign where there are more."""
+    """Return the first lines of an error, with an ellipsis where there are more."""
     lines = _plain_lines(test.error or "no error given")
     if limit is not None and len(lines) > limit:
         lines[limit - 1 :] = [f"{lines[limit - 1]} …"]
@@ -224,12 +225,12 @@ def _tail(log: str | None, limit: int) -> list[str]:
 
 
 def _source(text: str | None) -> list[Line]:
-    """Return source text as it is laid out."""
-    return [(f"    {clean(each.expandtabs())}", "") for each in (text or "").splitlines()]
+    """Return source text with its indentation."""
+    return [(f"    {escape(each.expandtabs())}", "") for each in (text or "").splitlines()]
 
 
 def _plain_lines(text: str) -> list[str]:
-    lines = (clean(part).rstrip() for part in text.expandtabs().splitlines())
+    lines = (escape(part).rstrip() for part in text.expandtabs().splitlines())
     return [line for line in lines if line]
 
 
@@ -246,7 +247,7 @@ def _indented(text: str, width: int | None) -> str:
 
 
 def _styled(text: str, status: str | None) -> Line:
-    return clean(text), _STATUS_STYLES.get(status or "", "")
+    return escape(text), _STATUS_STYLES.get(status or "", "")
 
 
 def _titled(title: str, lines: Iterable[Line]) -> list[Line]:
@@ -255,7 +256,7 @@ def _titled(title: str, lines: Iterable[Line]) -> list[Line]:
 
 
 def _gap(lines: Iterable[Line]) -> list[Line]:
-    """Return lines with an empty one before them, unless there are none."""
+    """Return lines after an empty one; none where there are none."""
     lines = list(lines)
     return [("", ""), *lines] if lines else []
 

@@ -1,7 +1,7 @@
-"""`testvibe-async emulator`: the service on this machine, for as long as it is wanted.
+"""`testvibe-async emulator`: the service on this machine, until Ctrl-C.
 
-Its standard output is three lines of shell, to be pasted or evaluated; all else goes to standard
-error.
+It decides what goes where: three lines of shell, to be pasted or evaluated, to standard output, all
+else to standard error. How the emulated service behaves is decided in `testvibe_async.testing`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Speed", "emulator", "make_emulator"]
 
 Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
-"""The type of an option that says how many times faster than usual time goes by."""
+"""The type of an option that says how many times faster than usual the service works."""
 
 
 async def emulator(  # noqa: PLR0913 - each an option of its own
@@ -55,11 +55,11 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
 
     Args:
         port: The port on 127.0.0.1; 0 for any that is free.
-        features: A folder of .feature files that takes the place of the small shop's.
+        features: A folder of .feature files to serve instead of those of the small shop.
         speed: How many times faster than the real service it works.
-        seed: Decides how long things take and which tests fail; the same tells the same story.
-        lists: Whether the routes that list runs and features exist; a client must do without too.
-        credits: How many generations may be dispatched; any number by default.
+        seed: Decides how long things take and which tests fail; the same seed, the same results.
+        lists: Whether the routes that list runs and features exist; a client must do without, too.
+        credits: How many generations may be dispatched; unlimited by default.
     """
     service = make_emulator(
         features=features,
@@ -72,7 +72,7 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     try:
         await service.start()
     except OSError as error:
-        raise ConfigError(_why_not(error, port)) from error
+        raise ConfigError(_listen_error(error, port)) from error
     try:
         with _stop_signals() as stopped:
             _announce(service)
@@ -82,10 +82,10 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
 
 
 def make_emulator(**options: Any) -> Emulator:  # noqa: ANN401 - Emulator's own
-    """Make an emulator that counts requests and keeps none, so that it can go on for days.
+    """Make an emulator that keeps no requests, so that it can run for days.
 
     Raises:
-        ConfigError: It can't be made so, such as of a folder without features.
+        ConfigError: An option is wrong, such as a folder without features.
     """
     try:
         return Emulator(record=False, **options)
@@ -107,7 +107,7 @@ def _announce(service: Emulator) -> None:
 
 @contextmanager
 def _stop_signals() -> Generator[Callable[[], Awaitable[object]]]:
-    """Take the signals to stop from here on, and give a function that waits for one."""
+    """Handle SIGINT and SIGTERM from now on, and yield a function that waits for one."""
     if sys.platform == "win32":  # pragma: no cover
         # asyncio takes no signals there; Ctrl-C raises KeyboardInterrupt.
         yield anyio.sleep_forever
@@ -116,7 +116,7 @@ def _stop_signals() -> Generator[Callable[[], Awaitable[object]]]:
         yield signals.__anext__
 
 
-def _why_not(error: OSError, port: int) -> str:
+def _listen_error(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"port {port} of 127.0.0.1 is in use: "

@@ -1,9 +1,12 @@
-"""How a command that waited for many operations ends: what it says, and its exit code.
+"""How a command that dispatched many operations ends: what it prints, and its exit code.
 
-Pure: from the items of a batch to text, to a JSON document, and to one exit code. Where several
-things went wrong, the code is of the first kind that is there: a defect (70), the service could not
-be reached (5), it refused (3), what was asked for can't be (2), operations go on (4), something is
-over and did not pass (1). So 1 says that all is known, and 0 that all is well besides.
+An `Ending` is pure: from the items of a batch to text, to a JSON document, and to one exit code.
+Where several things went wrong, the code is of the first kind that is there: a defect (70), the
+service could not be reached (5), it refused (3), what was asked for can't be (2), operations go on
+(4), something is over and did not pass (1). So 1 says that all is known, and 0 that all passed.
+
+The `say_…` functions decide what goes to standard output and what to standard error: the results
+are the output; how to wait for operations in flight is a note, which `--quiet` does not hide.
 """
 
 from __future__ import annotations
@@ -21,17 +24,30 @@ from testvibe_async import (
     Run,
     Verdict,
 )
-from testvibe_async.cli import details
+from testvibe_async._util import escape
+from testvibe_async.cli import details, view
 from testvibe_async.cli.exits import ExitCode, exit_code_of
-from testvibe_async.cli.words import clean, counted, duration, reason, unusual
+from testvibe_async.cli.output import warn
+from testvibe_async.cli.refs import wait_command
+from testvibe_async.cli.words import NAME, counted, duration, reason, unless_default
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async import GenerationLog, Ref, VibeError
-    from testvibe_async.cli.dispatch import Item
+    from testvibe_async.cli.board import Board
+    from testvibe_async.cli.common import Common
+    from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.output import Output
 
-__all__ = ["Ending"]
+__all__ = [
+    "Ending",
+    "say_dispatched",
+    "say_ended",
+    "say_in_flight",
+    "say_stopped",
+    "say_unanswered",
+]
 
 _PRECEDENCE = (
     ExitCode.DEFECT,
@@ -41,16 +57,22 @@ _PRECEDENCE = (
     ExitCode.IN_FLIGHT,
     ExitCode.FAILED,
 )
-"""Which exit code an ending of several kinds has: the first that any item calls for."""
+"""The exit code of an ending is the first of these that any item calls for."""
 
 _ORDER = ("passed", "generated", "failed", "cancelled", "error", "in flight", "skipped")
-"""The known words for what became of an item, in the order in which they are counted."""
+"""The known words for an item's result, in the order in which they are counted."""
 
 NAMES_OF_AN_ERROR = 5
 """How many features with the same error are named."""
 
 LOG_LINES = 3
 """How much of a failed generation's log is shown, of each section."""
+
+NAMED_IN_FLIGHT = 10
+"""How many operations in flight are named; the command that waits for them has all."""
+
+LINES_BESIDE_BOARD = 8
+"""How many lines of a terminal are kept free of a table that stays."""
 
 _HINTS: tuple[tuple[type[VibeError], str], ...] = (
     (FeatureNotGeneratedError, "To generate first what has no tests: --on-conflict generate"),
@@ -60,29 +82,29 @@ _HINTS: tuple[tuple[type[VibeError], str], ...] = (
 
 @frozen(kw_only=True)
 class Ending:
-    """What became of all that a command was to do."""
+    """The results of all operations that a command was to dispatch."""
 
     items: Sequence[Item]
     """One for each operation."""
 
-    asked: int
-    """How many there were to be; those without an item were never dispatched."""
+    total: int
+    """How many were asked for; those without an item were never dispatched."""
 
     seconds: float
     """How long it took."""
 
     is_waited_for: bool = True
-    """Whether anybody waited; else what is in flight is as it should be."""
+    """Whether the command waited; else operations in flight are no reason for an exit code."""
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
 
     @property
     def summary(self) -> BatchSummary:
-        """How many stand how."""
-        counted = BatchSummary.of(self.items)
-        missing = max(self.asked - counted.total, 0)
-        return evolve(counted, skipped=counted.skipped + missing)
+        """The numbers of items by verdict."""
+        summary = BatchSummary.of(self.items)
+        missing = max(self.total - summary.total, 0)
+        return evolve(summary, skipped=summary.skipped + missing)
 
     @property
     def in_flight(self) -> list[Ref]:
@@ -97,7 +119,7 @@ class Ending:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the command's exit code is."""
+        """The command's exit code."""
         codes = {_exit_code(item) for item in self.items}
         if not self.is_waited_for:
             codes.discard(ExitCode.IN_FLIGHT)
@@ -106,16 +128,16 @@ class Ending:
 
     @property
     def counts(self) -> str:
-        """How many stand how, such as `18 passed, 2 failed`."""
+        """The numbers of items by result, such as `18 passed, 2 failed`."""
         number = Counter(_word(item) for item in self.items)
         number["skipped"] = self.summary.skipped
-        told = sorted(number.items(), key=lambda each: (_rank(each[0]), -each[1]))
-        return ", ".join(counted(count, word) for word, count in told if count) or "nothing to do"
+        ranked = sorted(number.items(), key=lambda each: (_rank(each[0]), -each[1]))
+        return ", ".join(counted(count, word) for word, count in ranked if count) or "nothing to do"
 
     @property
     def line(self) -> str:
         """All of it in a line, such as `20 in 1:35: 18 passed, 2 failed`."""
-        return f"{self.asked} in {duration(self.seconds)}: {self.counts}"
+        return f"{self.total} in {duration(self.seconds)}: {self.counts}"
 
     @property
     def document(self) -> dict[str, Any]:
@@ -124,31 +146,108 @@ class Ending:
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
             "summary": self.summary,
-            "items": [document_of_item(item) for item in self.items],
+            "items": [_item_document(item) for item in self.items],
         }
 
-    def story(self, *, width: int | None) -> Text:
+    def failures(self, *, width: int | None) -> Text:
         """Return what went wrong, failed tests first; empty where nothing did.
 
         Args:
             width: Cells that a line may take; None for lines as long as they are.
         """
-        parts = [self._failure(item, width) for item in self.items if _has_failed(item)]
-        parts += _errors(self.items)
-        return Text("\n\n").join(parts)
+        failed = [item for item in self.items if item.verdict is Verdict.FAILED]
+        return Text("\n\n").join(
+            [*(self._failure(item, width) for item in failed), *_errors(self.items)]
+        )
 
     def _failure(self, item: Item, width: int | None) -> Text:
         if isinstance(item.outcome, Run):
             return details.failures(_name(item), item.outcome, width=width)
-        head = Text(f"{clean(_name(item))}, generation: {_word(item)}", "bold")
+        head = Text(f"{escape(_name(item))}, generation: {_word(item)}", "bold")
         log = self.logs.get(item.outcome.request_id or "") if item.outcome else None
         if log is None:
             return head
-        return Text("\n").join([head, details.log_story(log, limit=LOG_LINES, width=width)])
+        return Text("\n").join([head, details.log_details(log, limit=LOG_LINES, width=width)])
 
 
-def document_of_item(item: Item) -> dict[str, Any]:
-    """Return an item as what `--json` prints of it."""
+def say_dispatched(items: Sequence[Item], board: Board, common: Common) -> Ending:
+    """Print which operations were dispatched, which were not, and how to wait for them."""
+    output = common.output
+    ending = Ending(items=items, total=len(items), seconds=board.elapsed, is_waited_for=False)
+    output.document(ending.document)
+    rows = [(item.feature_name, item.config, item.ref) for item in items if item.ref]
+    if rows:
+        output.table(("Feature", "Config", "Operation"), rows)
+    if failures := ending.failures(width=None):
+        warn(str(failures))
+    if ending.in_flight and not output.is_json and not output.is_quiet:
+        output.note(f"\n{_how_to_wait(ending.in_flight, common)}")
+    board.is_reported = True
+    return ending
+
+
+def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = False) -> None:
+    """Print the results: what went wrong, the counts, and what is still in flight."""
+    output = common.output
+    _say_document(ending, output, events=events)
+    if output.is_live and len(board.rows) + LINES_BESIDE_BOARD <= output.console.height:
+        output.console.print(view.board(board.state, width=output.console.width))
+    gap = "" if output.is_quiet else "\n"
+    output.details(lambda width: _after(gap, ending.failures(width=width)))
+    if failed := ending.failed_runs:
+        output.say(f"\nMore of one: {NAME} runs diagnose {failed[0]}")
+    output.say(f"\n{ending.line}")
+    say_in_flight(ending.in_flight, board, common)
+    board.is_reported = True
+
+
+def say_in_flight(refs: Sequence[Ref], board: Board, common: Common) -> None:
+    """Name operations in flight, with the command that waits for them."""
+    if not refs:
+        return
+    keys = {ref.key for ref in refs}
+    rows = [row for row in board.rows if row.ref and row.ref.key in keys]
+    names = str(details.in_flight(rows[:NAMED_IN_FLIGHT]))
+    if len(rows) > NAMED_IN_FLIGHT:
+        names += f"\n  and {len(rows) - NAMED_IN_FLIGHT} more"
+    warn(f"\nIn flight, and the service goes on:\n{names}\n{_how_to_wait(refs, common)}")
+
+
+def say_stopped(ending: Ending, common: Common, *, events: bool = False) -> None:
+    """Print the progress of a command that was stopped."""
+    _say_document(ending, common.output, events=events)
+    warn(f"Stopped: {ending.line if ending.total else 'nothing was dispatched yet'}")
+
+
+def say_unanswered(board: Board) -> None:
+    """Name dispatches that were sent and not answered."""
+    if board.unanswered:
+        urls = "\n".join(f"  POST {url}" for url in board.unanswered)
+        warn(
+            f"\nNot answered, so that nobody knows whether they took effect:\n{urls}\n"
+            f"Look at '{NAME} runs list' or '{NAME} generation status' before you try again."
+        )
+
+
+def _how_to_wait(refs: Sequence[Ref], common: Common) -> str:
+    them = "it" if len(refs) == 1 else "them"
+    return f"Wait for {them} with:\n  {wait_command(refs, common)}"
+
+
+def _say_document(ending: Ending, output: Output, *, events: bool) -> None:
+    if not events:
+        output.document(ending.document)
+        return
+    document = {name: each for name, each in ending.document.items() if name != "items"}
+    output.event({"event": "end", **document})
+
+
+def _after(gap: str, text: Text) -> Text:
+    return Text.assemble(gap, text) if text else text
+
+
+def _item_document(item: Item) -> dict[str, Any]:
+    """Return what `--json` prints of an item."""
     return {
         "feature": item.feature_name,
         "config": item.config,
@@ -160,7 +259,7 @@ def document_of_item(item: Item) -> dict[str, Any]:
 
 
 def _rank(word: str) -> int:
-    """Return where a word stands in the counts: what went well first, unknown words last."""
+    """Return a word's place in the counts: success first, unknown words last."""
     return _ORDER.index(word) if word in _ORDER else len(_ORDER)
 
 
@@ -177,39 +276,35 @@ def _exit_code(item: Item) -> ExitCode:
             return exit_code_of(item.error)
 
 
-def _has_failed(item: Item) -> bool:
-    return item.verdict is Verdict.FAILED
-
-
 def _name(item: Item) -> str:
     config = item.config
     if config is None and isinstance(item.outcome, Run):
         config = item.outcome.config
-    config = unusual(config)
+    config = unless_default(config)
     return f"{item.feature_name} [{config}]" if config else item.feature_name
 
 
 def _word(item: Item) -> str:
-    """Return the service's own word for what became of it, else ours."""
-    return clean(item.outcome.status or "over") if item.outcome else str(item.verdict)
+    """Return the service's own word for the result, else the verdict."""
+    return escape(item.outcome.status or "over") if item.outcome else str(item.verdict)
 
 
 def _errors(items: Iterable[Item]) -> list[Text]:
-    """Return why what could not be dispatched or observed was not, each reason once."""
+    """Return why items could not be dispatched or observed, each reason once."""
     errors = [item for item in items if item.error and item.verdict is Verdict.ERROR]
     by_reason: dict[str, list[Item]] = {}
     for item in errors:
         assert item.error is not None
         by_reason.setdefault(reason(item.error), []).append(item)
     parts = [
-        Text.assemble((_names(those), "bold"), "\n  ", (reason, "red"))
-        for reason, those in by_reason.items()
+        Text.assemble((_names(those), "bold"), "\n  ", (why, "red"))
+        for why, those in by_reason.items()
     ]
     hints = [hint for kind, hint in _HINTS if any(isinstance(item.error, kind) for item in errors)]
     return parts + [Text(hint) for hint in hints]
 
 
 def _names(items: Sequence[Item]) -> str:
-    names = ", ".join(clean(_name(item)) for item in items[:NAMES_OF_AN_ERROR])
+    names = ", ".join(escape(_name(item)) for item in items[:NAMES_OF_AN_ERROR])
     more = len(items) - NAMES_OF_AN_ERROR
     return f"{names} and {more} more" if more > 0 else names

@@ -1,14 +1,24 @@
-"""What the exit code of the command says.
+"""How a command ends: its exit code, and a sentence on standard error where it needs one.
 
-Scripts decide by it, so one code has one meaning in all commands, and each tells who must act: 0
-nobody, 1 whoever owns the tests, 2 and 3 whoever typed the command, 4 and 5 nobody yet: look again
-later. Which error has which code is decided here and nowhere else.
+Scripts decide by the exit code, so one code has one meaning in all commands, and each shows who
+must act: 0 nobody, 1 the owner of the tests, 2 and 3 the user of the command, 4 and 5 nobody yet:
+try again later. Which error has which code is decided here and nowhere else; so is what reaches
+standard error of errors and logs: one line each, with no key in it and no control character, and a
+traceback with -vv alone.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+import traceback
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from attrs import define
+from cyclopts import CycloptsError
 
 from testvibe_async import (
     ClientClosedError,
@@ -22,13 +32,20 @@ from testvibe_async import (
     ResponseError,
     ServerError,
     TransportError,
+    VibeError,
     WaitTimeoutError,
 )
+from testvibe_async._config import masked
+from testvibe_async.cli.output import escape_lines
+from testvibe_async.cli.words import NAME, error_sentence, usage_sentence
 
 if TYPE_CHECKING:
-    from testvibe_async import VibeError
+    from collections.abc import Generator
 
-__all__ = ["ExitCode", "exit_code_of"]
+__all__ = ["CommandResult", "ExitCode", "exit_code_of", "log_to_standard_error", "reporting"]
+
+_LOGGERS = ("testvibe_async", "asyncio")
+"""The loggers that are printed: the SDK's, and the event loop's with its unhandled errors."""
 
 
 class ExitCode(IntEnum):
@@ -44,7 +61,7 @@ class ExitCode(IntEnum):
     """It was called wrongly, or a setting or a file on this machine is wrong."""
 
     REFUSED = 3
-    """The service refused: 400, 401, 403, 404, 409. The same again will be refused again."""
+    """The service refused: 400, 401, 403, 404, 409. It would refuse the same call again."""
 
     IN_FLIGHT = 4
     """It stopped waiting; the operation goes on at the service."""
@@ -59,7 +76,7 @@ class ExitCode(IntEnum):
     """Ctrl-C. What was dispatched goes on at the service."""
 
     PIPE_CLOSED = 141
-    """Whoever read the output stopped reading."""
+    """The reader of the output stopped reading."""
 
     TERMINATED = 143
     """SIGTERM. What was dispatched goes on at the service."""
@@ -79,9 +96,108 @@ _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
     (ObservationError, ExitCode.UNREACHABLE),
     (TransportError, ExitCode.UNREACHABLE),
 )
-"""The first that fits decides, so a class stands before its base."""
+"""The first that matches decides, so a class stands before its base."""
 
 
 def exit_code_of(error: VibeError) -> ExitCode:
     """Return the exit code of a command that an error ended."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DEFECT)
+
+
+@define
+class CommandResult:
+    """How a command ends."""
+
+    code: ExitCode | None = None
+    """None where all went well."""
+
+    verbose: int = 0
+    """How often -v was typed."""
+
+
+@contextmanager
+def reporting() -> Generator[CommandResult]:
+    """Report any error that a command raises, and keep the exit code."""
+    result = CommandResult()
+    try:
+        yield result
+    except CycloptsError as error:
+        result.code = ExitCode.USAGE
+        _report(usage_sentence(error))
+    except VibeError as error:
+        result.code = exit_code_of(error)
+        _report(error_sentence(error), result)
+    except KeyboardInterrupt:
+        result.code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        result.code = ExitCode.PIPE_CLOSED
+        _discard_standard_output()
+    except ModuleNotFoundError:
+        raise  # `main` knows which packages an extra brings.
+    except OSError as error:
+        result.code = ExitCode.USAGE
+        _report(f"{error.filename or 'this machine'}: {error.strerror or error}", result)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        result.code = ExitCode.DEFECT
+        more = "" if result.verbose > 1 else "; -vv shows where"
+        _report(f"an error that should not be: {type(error).__name__}: {error}{more}", result)
+
+
+def log_to_standard_error(verbose: int) -> None:
+    """Print log records, and replace the handler of an earlier command of this process.
+
+    Args:
+        verbose: 0 for warnings alone, 1 for what a user may want to know, 2 for all, tracebacks
+            too.
+    """
+    handler = _LogHandler()
+    handler.setFormatter(_Formatter(verbose))
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        for each in [each for each in logger.handlers if isinstance(each, _LogHandler)]:
+            logger.removeHandler(each)
+        logger.addHandler(handler)
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.getLogger(_LOGGERS[0]).setLevel(level)
+
+
+def _report(sentence: str, result: CommandResult | None = None) -> None:
+    """Print what went wrong, and with -vv where."""
+    one_line = " ".join(sentence.split("\n"))
+    sys.stderr.write(f"{NAME}: {_harmless(one_line)}\n")
+    if result is not None and result.verbose > 1:
+        sys.stderr.write(_harmless(traceback.format_exc()))
+
+
+def _discard_standard_output() -> None:
+    """Redirect standard output to nowhere: Python would fail to flush it at the exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _harmless(text: str) -> str:
+    """Return a text without keys and control characters."""
+    return masked(escape_lines(text))
+
+
+class _LogHandler(logging.Handler):
+    """Writes to the present standard error, which a live table replaces for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        sys.stderr.write(_harmless(self.format(record)) + "\n")
+
+
+class _Formatter(logging.Formatter):
+    """Formats a record as one line, and with -vv its traceback too."""
+
+    def __init__(self, verbose: int) -> None:
+        super().__init__(
+            "%(asctime)s %(levelname)s %(message)s" if verbose else f"{NAME}: %(message)s"
+        )
+        self._is_short = verbose < 2  # noqa: PLR2004 - -vv
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        text = super().format(record)
+        return text.partition("\n")[0] if self._is_short else text

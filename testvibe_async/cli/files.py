@@ -1,13 +1,16 @@
-"""`testvibe-async files`: the files of the project at the service."""
+"""`testvibe-async files` and `configs`: the project's files at the service, and its configurations.
+
+It decides nothing: each command is one call of the service.
+"""
 
 from __future__ import annotations
 
 from cyclopts import App
 
 from testvibe_async.cli.common import COMMON, Common, connected
-from testvibe_async.cli.texts import TextFile, read_text
+from testvibe_async.cli.input import TextFile, read_text
 
-__all__ = ["app"]
+__all__ = ["app", "configs"]
 
 app = App(name="files", help="List, read and write the project's files.")
 
@@ -68,3 +71,16 @@ async def put(path: str, /, *, file: TextFile, common: Common = COMMON) -> None:
         await connection.project.write_file(path, content)
     connection.output.document({"ok": True})
     connection.output.say(f"{path} is written.")
+
+
+async def configs(*, common: Common = COMMON) -> None:
+    """List the project's run configurations.
+
+    For example:
+
+        testvibe-async configs
+    """
+    async with connected(common) as connection:
+        found = await connection.project.list_configs()
+    connection.output.document(found)
+    connection.output.table(("Name", "Path"), [(each.name, each.path) for each in found])

@@ -1,31 +1,38 @@
-"""`testvibe-async generate`: generate features' tests, one or all. It costs credits."""
+"""`testvibe-async generate` and `generation`: generate features' tests, and see how that goes.
+
+It decides when to ask before credits are spent. `generation` is about a feature's latest
+generation, dispatched by any client.
+"""
 
 from __future__ import annotations
 
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
+from cyclopts import App
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import GenerationRef
-from testvibe_async.cli.asking import is_wanted
-from testvibe_async.cli.common import COMMON, Common, Flag
-from testvibe_async.cli.dispatch import in_order, jobs_of
+from testvibe_async.cli import details
+from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.options import Seconds, needs
-from testvibe_async.cli.selection import any_is_several, choose
+from testvibe_async.cli.input import confirm
+from testvibe_async.cli.jobs import choose, in_order, jobs_of, matches_several
+from testvibe_async.cli.options import Seconds, refuse_without
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import many
+from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async import Feature
 
-__all__ = ["generate"]
+__all__ = ["app", "generate"]
+
+app = App(name="generation", help="See how a feature's latest generation goes, or cancel it.")
 
 GENERATIONS_IN_FLIGHT = 10
-"""How many generations are in flight at once where nothing else is asked for."""
+"""How many generations are in flight at once by default."""
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
@@ -54,17 +61,17 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     Args:
         features: Names, ids, or globs such as 'Log*'.
         all_: Generate all features that have no tests.
-        watch: Wait until all are over, and tell how they go.
-        on_conflict: What to do with a feature that is generating: tell, join that generation, or
-            wait for its end and then generate it once more, which costs again.
+        watch: Wait until all are over, and show how they go.
+        on_conflict: What to do with a feature that is generating: refuse it, join that generation,
+            or wait for its end and then generate it once more, which costs again.
         site_url: The site to explore, in place of the project's own.
         timeout: Seconds to wait. What is in flight then goes on at the service.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
-        yes: Don't ask. Else it does before --all, or a glob that means several features.
+        yes: Don't ask. Else it asks before --all, or a glob that matches several features.
         common: The options of every command.
     """
     if not watch:
-        needs("--watch", {"--timeout": timeout, "--max-in-flight": max_in_flight})
+        refuse_without("--watch", {"--timeout": timeout, "--max-in-flight": max_in_flight})
     async with watching(common, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
         chosen = await choose(
@@ -72,8 +79,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         )
         if not chosen:
             output.note("Nothing to generate: all features have tests.")
-        is_wide = all_ or any_is_several(features, chosen)
-        if chosen and is_wide and not yes and not await is_wanted(_question(chosen)):
+        are_many = all_ or matches_several(features, chosen)
+        if chosen and are_many and not yes and not await confirm(_question(chosen)):
             output.note("Nothing was generated.")
             return ExitCode.USAGE
         jobs = jobs_of(chosen)
@@ -99,4 +106,63 @@ async def generate(  # noqa: PLR0913 - each an option of its own
 
 
 def _question(chosen: Sequence[str | Feature]) -> str:
-    return f"Generate {many(len(chosen), 'feature')}? Each costs credits."
+    return f"Generate {plural(len(chosen), 'feature')}? Each costs credits."
+
+
+@app.command
+async def status(feature: str, /, *, common: Common = COMMON) -> None:
+    """Show the state of a feature's latest generation, section by section.
+
+    For example:
+
+        testvibe-async generation status Checkout
+        testvibe-async generation status Checkout --json | jq -r .featureStatus
+
+    Args:
+        feature: Its id, or its name in any case.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        found = await connection.project.get_generation_status(feature)
+    connection.output.document(found)
+    connection.output.details(lambda _: details.generation_details(found))
+
+
+@app.command
+async def log(
+    feature: str, /, *, lines: PositiveInt | None = None, common: Common = COMMON
+) -> None:
+    """Show the log of a feature's latest generation, each section's reason first.
+
+    For example:
+
+        testvibe-async generation log Checkout
+        testvibe-async generation log Checkout --lines 5
+
+    Args:
+        feature: Its id, or its name in any case.
+        lines: How many lines of each section, from its end; all where it is left out.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        found = await connection.project.get_generation_log(feature)
+    connection.output.document(found)
+    connection.output.details(lambda width: details.log_details(found, limit=lines, width=width))
+
+
+@app.command
+async def cancel(feature: str, /, *, common: Common = COMMON) -> None:
+    """Cancel a feature's generation, dispatched by any client.
+
+    For example:
+
+        testvibe-async generation cancel Checkout
+
+    Args:
+        feature: Its id, or its name in any case.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        await connection.project.cancel_generation(feature)
+    connection.output.document({"ok": True})
+    connection.output.say(f"The generation of {feature} is cancelled.")

@@ -1,7 +1,7 @@
 """How a board reaches the terminal while it changes.
 
-A live table on a terminal, a line for each change elsewhere. It decides when something is drawn;
-how it looks is `view`'s to say. All of it happens in the event loop: no thread draws.
+A live table on a terminal, a line for each change elsewhere. It decides when something is drawn,
+never how it looks: that is `view`. All of it happens in the event loop: no thread draws.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from testvibe_async.cli.board import Board
-    from testvibe_async.cli.rows import Row
+    from testvibe_async.cli.board import Board, Row
 
-__all__ = ["drawn", "each_change", "lines"]
+__all__ = ["each_change", "lines", "live_table"]
 
-Careful: TypeAlias = "Callable[[Callable[[], object]], None]"
+Guard: TypeAlias = "Callable[[Callable[[], object]], None]"
 """Calls a function, and ends the command where that raises."""
 
 FRAME_SECONDS = 0.125
@@ -39,71 +38,72 @@ REMEMBERED_LINES = 40
 def lines(board: Board, console: Console) -> Generator[None]:
     """Print each change as a line, for as long as this is open."""
 
-    def tell(row: Row) -> None:
-        console.print(view.line(row, board.standing), soft_wrap=True)
+    def show(row: Row) -> None:
+        console.print(view.line(row, board.state), soft_wrap=True)
 
-    with each_change(board, tell):
+    with each_change(board, show):
         yield
 
 
 @contextmanager
-def drawn(board: Board, console: Console) -> Generator[None]:
-    """Draw a board anew several times a second, for as long as this is open.
+def live_table(board: Board, console: Console) -> Generator[None]:
+    """Redraw a board several times a second, for as long as this is open.
 
-    What goes wrong is printed above the table as it comes, and stays. The table itself is gone at
-    the end, so that what is said next stands on clear ground.
+    Each failure is printed above the table as it comes, and stays. The table itself is removed at
+    the end, so that what is printed next takes its place.
     """
-    painter = _Painter(board, console)
-    with each_change(board, painter.hear) as careful:
-        painter.start(careful)
+    table = _LiveTable(board, console)
+    with each_change(board, table.on_change) as guard:
+        table.start(guard)
         try:
             yield
         finally:
-            painter.stop()
+            table.stop()
 
 
 @contextmanager
-def each_change(board: Board, tell: Callable[[Row], object]) -> Generator[Careful]:
+def each_change(board: Board, show: Callable[[Row], object]) -> Generator[Guard]:
     """Call a function with each row that changed, for as long as this is open.
 
-    Not within the hook but right after it, in a callback of the event loop. What is raised there,
-    as where nobody reads the output any more, ends the body of this and is raised here.
+    It is called in a callback of the event loop right after the hook: an error in a hook would be
+    logged and lost. Its error, as where the reader has closed the pipe, ends the body of this and
+    is raised here.
 
     Returns:
-        A function that calls another with the same care.
+        A function that calls another with the same treatment of errors.
     """
     changed: deque[Row] = deque()
     errors: list[Exception] = []
     loop = asyncio.get_running_loop()
 
-    def tell_all() -> None:
+    def show_all() -> None:
         while changed:
-            tell(changed.popleft())
+            show(changed.popleft())
 
-    def careful(call: Callable[[], object]) -> None:
+    def guard(call: Callable[[], object]) -> None:
         try:
             call()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
             errors.append(error)
             scope.cancel()
 
-    def take_down(row: Row) -> None:
+    def enqueue(row: Row) -> None:
         changed.append(row)
-        loop.call_soon(careful, tell_all)
+        loop.call_soon(guard, show_all)
 
-    before, board.on_change = board.on_change, take_down
+    before, board.on_change = board.on_change, enqueue
     try:
         with anyio.CancelScope() as scope:
-            yield careful
+            yield guard
         if errors:
             raise errors[0]
-        tell_all()
+        show_all()
     finally:
         board.on_change = before
 
 
-class _Painter:
-    """Keeps a live table on a terminal."""
+class _LiveTable:
+    """Keeps a table on a terminal up to date."""
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
@@ -113,38 +113,38 @@ class _Painter:
         self._live = self._new_live()
         self._timer: asyncio.TimerHandle | None = None
 
-    def hear(self, row: Row) -> None:
-        """Print what went wrong above the table."""
+    def on_change(self, row: Row) -> None:
+        """Print a row above the table if it went wrong."""
         if row.is_bad:
             self._above.append(row)
-            self._tell(row)
+            self._print_above(row)
 
-    def start(self, careful: Careful) -> None:
-        """Draw the first time, and from then on again and again."""
+    def start(self, guard: Guard) -> None:
+        """Draw the table now, and from then on once a frame."""
         loop = asyncio.get_running_loop()
 
-        def paint() -> None:
-            self._paint()
-            self._timer = loop.call_later(FRAME_SECONDS, careful, paint)
+        def draw() -> None:
+            self._draw()
+            self._timer = loop.call_later(FRAME_SECONDS, guard, draw)
 
         self._live.start()
-        paint()
+        draw()
 
     def stop(self) -> None:
-        """Take the table away."""
+        """Remove the table."""
         if self._timer is not None:
             self._timer.cancel()
         self._live.stop()
 
-    def _paint(self) -> None:
+    def _draw(self) -> None:
         if self._console.size != self._size:
-            self._begin_anew()
+            self._restart()
         self._live.refresh()
 
-    def _begin_anew(self) -> None:
-        """Clear a terminal that changed its size.
+    def _restart(self) -> None:
+        """Clear a terminal that changed its size, and start again.
 
-        It may have broken the lines of the table anew, and then the table can't be found again.
+        It may have wrapped the lines of the table, and then rich can't find the table's start.
         """
         self._size = self._console.size
         self._live.stop()
@@ -152,16 +152,18 @@ class _Painter:
         self._live = self._new_live()
         self._live.start()
         for row in self._above:
-            self._tell(row)
+            self._print_above(row)
 
-    def _tell(self, row: Row) -> None:
+    def _print_above(self, row: Row) -> None:
         text = view.headline(row)
         text.truncate(self._console.width, overflow="ellipsis")
         self._console.print(text)
 
     def _new_live(self) -> Live:
         return Live(
-            get_renderable=lambda: self._board.draw(self._size.width, self._size.height),
+            get_renderable=lambda: view.board(
+                self._board.state, width=self._size.width, height=self._size.height
+            ),
             console=self._console,
             auto_refresh=False,
             transient=True,

@@ -1,7 +1,9 @@
 """`testvibe-async login` and `logout`: the user's key on this machine.
 
 A key is taken from a prompt that does not show it, or from standard input, never from an argument:
-other users of the machine see those. It is stored once the service has accepted it.
+other users of the machine see those. It is stored once the service has accepted it, in a file that
+is private from its first byte on and replaced as a whole or not at all. Comments and anything else
+in that file stay. What the file may contain is decided in `testvibe_async._config`.
 """
 
 from __future__ import annotations
@@ -10,17 +12,31 @@ import asyncio
 import getpass
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tomlkit
+
 from testvibe_async import Client, ConfigError, ResponseError
-from testvibe_async._config import read_user_file, require_api_key, require_encrypted, server_name
+from testvibe_async._config import (
+    read_user_file,
+    require_api_key,
+    require_encrypted,
+    server_name,
+    user_file_path,
+)
 from testvibe_async.cli.common import COMMON, Common, Flag
-from testvibe_async.cli.stored import forget_key, store_key
+from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tomlkit.items import Table
+
     from testvibe_async import ProjectInfo
 
-__all__ = ["login", "logout"]
+__all__ = ["forget_key", "login", "logout", "store_key"]
 
 
 def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
@@ -36,7 +52,7 @@ def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
         testvibe-async login --server https://testvibe.example --stdin < key.txt
 
     Args:
-        stdin: Read the key from standard input, as is done anyway where that is no terminal.
+        stdin: Read the key from standard input; the default where that is no terminal.
         common: The options of every command.
     """
     server = server_name(common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server())
@@ -51,7 +67,9 @@ def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
     path = store_key(server, api_key)
     output = common.output
     output.document({"server": server, "path": path, "projects": projects})
-    output.say(f"Logged in to {server}, with {_count(projects)}. The key is in {path}.")
+    output.say(
+        f"Logged in to {server}, with {plural(len(projects), 'project')}. The key is in {path}."
+    )
     if os.environ.get("TESTVIBE_API_KEY"):
         output.note("TESTVIBE_API_KEY is set, and comes before the key that is stored.")
 
@@ -72,6 +90,51 @@ def logout(*, common: Common = COMMON) -> None:
         raise ConfigError(f"there is no key for {server} on this machine")
     common.output.document({"server": server, "path": path})
     common.output.say(f"The key for {server} is no longer in {path}.")
+
+
+def store_key(server: str, api_key: str) -> Path:
+    """Store the key of a server, and that server as the user's default.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: The present file is invalid.
+        OSError: It can't be written.
+    """
+    path, text = _user_text()
+    document = tomlkit.parse(text)
+    if "server" not in document:
+        # Appended at the end it would belong to the last table.
+        document = tomlkit.parse(f'server = ""\n{text}')
+    document["server"] = server
+    servers: Table = document.setdefault("servers", tomlkit.table(is_super_table=True))
+    for name in _names_of(server, servers, path):
+        del servers[name]
+    servers[server] = {"api_key": api_key}
+    _replace(path, tomlkit.dumps(document))
+    return path
+
+
+def forget_key(server: str) -> Path | None:
+    """Remove the key of a server.
+
+    Returns:
+        The file; None where it had no such key.
+
+    Raises:
+        ConfigError: The file is invalid.
+        OSError: It can't be written.
+    """
+    path, text = _user_text()
+    document = tomlkit.parse(text)
+    servers: Table = document.setdefault("servers", tomlkit.table(is_super_table=True))
+    if not (names := _names_of(server, servers, path)):
+        return None
+    for name in names:
+        del servers[name]
+    _replace(path, tomlkit.dumps(document))
+    return path
 
 
 def _ask_server() -> str:
@@ -97,11 +160,34 @@ def _stored_server() -> str:
 
 
 async def _try(server: str, api_key: str, *, allow_http: bool) -> list[ProjectInfo]:
-    """Ask the service for something that only a valid key gets."""
-    # A project of one's own, so that no file is read: nothing of it is in force here.
+    """List the projects, which only a valid key can."""
+    # Given explicitly, so that no file is read: its settings are not in force here.
     async with Client(server, api_key=api_key, project="-", allow_http=allow_http) as client:
         return await client.list_projects()
 
 
-def _count(projects: list[ProjectInfo]) -> str:
-    return "1 project" if len(projects) == 1 else f"{len(projects)} projects"
+def _user_text() -> tuple[Path, str]:
+    """Return the path of the user's file, and its text; the text is empty where there is none."""
+    path = user_file_path()
+    if path is None:
+        raise ModuleNotFoundError(name="platformdirs")
+    return path, path.read_text(encoding="utf-8-sig") if read_user_file() else ""
+
+
+def _names_of(server: str, names: Iterable[str], path: Path) -> list[str]:
+    """Return all spellings of one server among the names in a file."""
+    return [name for name in names if server_name(name, f"{path}: ") == server]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a file at once, by one that no other user could read at any time."""
+    target = path.resolve()  # A link to a file elsewhere stays a link.
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

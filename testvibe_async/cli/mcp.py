@@ -1,7 +1,8 @@
 """`testvibe-async mcp`: TestVibe's operations as tools for a model.
 
-Its standard output belongs to the protocol; all else goes to standard error. The server is in
-`testvibe_async.mcp_server`, which is an extra, and imported when this command runs.
+It decides only how the server is reached and what people read about it, on standard error: standard
+output belongs to the protocol. The tools are in `testvibe_async.mcp_server`, an extra, which is
+imported when this command runs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from testvibe_async.cli.common import COMMON, Common
 __all__ = ["mcp"]
 
 _EXTRA = {"mcp", "mcp_types", "pydantic", "starlette", "uvicorn"}
-"""What `mcp_server` imports that only the extra brings."""
+"""The packages of the extra that `mcp_server` imports."""
 
 
 async def mcp(
@@ -36,7 +37,7 @@ async def mcp(
 
     Args:
         http: Serve streamable HTTP on this port of 127.0.0.1 instead; 0 for any that is free.
-        token: What clients must send as a bearer over HTTP; one is made and shown by default.
+        token: What clients must send as a bearer token over HTTP; by default one is made and shown.
         common: The options of every command.
     """
     try:
@@ -63,10 +64,10 @@ async def _serve(port: int | None, token: str | None, common: Common) -> None:
         lambda: Client(common.server, project=common.project, allow_http=common.allow_http)
     )
     if port is None:
-        await serve_stdio(server, announce=_tell_a_human if sys.stdin.isatty() else None)
+        await serve_stdio(server, announce=_say_how_to_start if sys.stdin.isatty() else None)
         return
     chosen = secrets.token_urlsafe(32) if token is None else token
-    # On a line of its own, where nothing is copied along with it.
+    # On a line of its own, so that it can be copied with nothing else.
     shown = ":\n  Authorization: Bearer " + chosen if token is None else " the token that you gave."
 
     def announce(url: str) -> None:
@@ -75,11 +76,11 @@ async def _serve(port: int | None, token: str | None, common: Common) -> None:
     await serve_http(server, port=port, token=chosen, announce=announce)
 
 
-def _tell_a_human() -> None:
+def _say_how_to_start() -> None:
     sys.stderr.write("Serving MCP until Ctrl-C. An MCP client should start this command.\n")
 
 
 def _log_warnings(common: Common) -> None:
-    """Log what goes wrong in a line each; without this, the SDK would draw boxes around it."""
+    """Log each warning in a line; else the SDK of MCP would draw boxes around it."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     logging.getLogger("testvibe_async").propagate = common.verbose == 0  # else it is logged twice

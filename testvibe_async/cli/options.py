@@ -1,12 +1,14 @@
-"""The options of commands that wait, and the files that they leave.
+"""The options of commands that wait, and the files that they write: reports and artifacts.
 
-It decides which options make sense together, whose artifacts are downloaded, and where they go.
+It decides which options make sense together, whose artifacts are downloaded, where they go, and how
+the progress of a download is shown. What a report contains is decided in `testvibe_async.reports`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
@@ -15,18 +17,24 @@ from typing import TYPE_CHECKING, Annotated
 from attrs import frozen
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from testvibe_async import ConfigError, Run, VibeError
-from testvibe_async.cli.downloads import download
+from testvibe_async._util import escape
 from testvibe_async.cli.words import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from testvibe_async import DownloadProgress, Project
     from testvibe_async.cli.common import Connection
     from testvibe_async.cli.ending import Ending
+    from testvibe_async.cli.output import Output
 
-__all__ = ["NO_FILES", "SEVERAL", "Files", "Seconds", "needs"]
+__all__ = ["NO_FILES", "SEVERAL", "Files", "Seconds", "download_artifacts", "refuse_without"]
 
 Seconds = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 """The type of an option that is a time."""
@@ -38,7 +46,7 @@ SEVERAL = Parameter(negative=(), show_default=False)
 @Parameter(name="*", group=Group("Files to leave", sort_key=0))
 @frozen(kw_only=True)
 class Files:
-    """The options that name files to leave at the end."""
+    """The options that name files to write at the end."""
 
     report: Annotated[tuple[Path, ...], SEVERAL] = ()
     """Write a report: JUnit to .xml, CTRF to .json, Markdown to .md, a page to .html. May be
@@ -48,15 +56,15 @@ class Files:
     """Download the artifacts of runs that failed to this folder, a folder for each run."""
 
     @property
-    def typed(self) -> dict[str, object]:
-        """The options by name, for `needs`."""
+    def by_option(self) -> dict[str, object]:
+        """The values by option, for `refuse_without`."""
         return {"--report": self.report, "--artifacts": self.artifacts}
 
     def check(self) -> None:
         """Refuse reports that could not be written, before anything is dispatched.
 
         Raises:
-            ConfigError: There is one, of no known format or in no place for it.
+            ConfigError: There is one of no known format, or in a folder that can't be written to.
         """
         if not self.report:
             return
@@ -64,10 +72,10 @@ class Files:
 
         for path in self.report:
             require_known_ending(path)
-            _require_place(path)
+            _require_writable(path)
 
     async def fetch(self, ending: Ending, connection: Connection) -> dict[int, list[Path]]:
-        """Download artifacts, and return the files of each run; one that can't be had is noted."""
+        """Download artifacts, and return the files of each run; a failure is only noted."""
         if self.artifacts is None:
             return {}
         fetched: dict[int, list[Path]] = {}
@@ -76,7 +84,7 @@ class Files:
                 run_id, project = item.outcome.run_id, connection.client.project(item.ref.project)
                 folder = self.artifacts / f"run-{run_id}"
                 try:
-                    fetched[run_id] = await download(
+                    fetched[run_id] = await download_artifacts(
                         project, run_id, folder, output=connection.output
                     )
                 except VibeError as error:
@@ -86,13 +94,18 @@ class Files:
     async def write(self, ending: Ending, artifacts: Mapping[int, Sequence[Path]]) -> None:
         """Write the reports.
 
+        Args:
+            ending: The results.
+            artifacts: The files of each run, by its id.
+
         Raises:
             OSError: One can't be written.
         """
-        # Few commands leave a report, and its import takes as long as that of cyclopts.
+        # Few commands write a report, and its import takes as long as that of cyclopts.
         from testvibe_async.reports import write_report  # noqa: PLC0415
 
-        # The service's own times: this machine's clock may differ, or have waited for a part alone.
+        # Else the service's own times are used: this machine's clock may differ, or the command
+        # may have started to wait late.
         finished_at = datetime.now(UTC) if ending.in_flight else None
         for path in self.report:
             await asyncio.to_thread(
@@ -106,23 +119,10 @@ class Files:
 
 
 NO_FILES = Files()
+"""The options where none was given."""
 
 
-def _require_place(path: Path) -> None:
-    """Refuse a report in no folder that can be written to, or made."""
-    folder = next(each for each in path.absolute().parents if each.exists())
-    if path.is_dir():
-        why = "it is a folder"
-    elif not folder.is_dir():
-        why = f"{folder} is no folder"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        why = f"{folder} can't be written to"
-    else:
-        return
-    raise ConfigError(f"the report {path} can't be written: {why}")
-
-
-def needs(option: str, others: Mapping[str, object]) -> None:
+def refuse_without(option: str, others: Mapping[str, object]) -> None:
     """Refuse options that mean nothing without another.
 
     Args:
@@ -135,3 +135,67 @@ def needs(option: str, others: Mapping[str, object]) -> None:
     for name, value in others.items():
         if value is not None and value != () and value is not False:
             raise ConfigError(f"{name} means nothing without {option}: add {option}")
+
+
+async def download_artifacts(
+    project: Project,
+    run_id: int,
+    directory: Path,
+    *,
+    output: Output,
+    kinds: Collection[str] | None = None,
+) -> list[Path]:
+    """Download the artifacts of a run, and return their paths.
+
+    Args:
+        project: The run's project.
+        run_id: The run.
+        directory: Where to put them.
+        output: Where to show the progress, if it is a terminal.
+        kinds: Such as `{"trace"}`; None for all.
+    """
+    if not output.is_live:
+        return await project.download_artifacts(run_id, directory, kinds=kinds)
+    with _bars(output.console) as show:
+        return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)
+
+
+@contextmanager
+def _bars(console: Console) -> Generator[Callable[[DownloadProgress], object]]:
+    """Show a bar for each file, for as long as this is open."""
+    tasks: dict[Path, TaskID] = {}
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        transient=True,
+    )
+
+    def show(file: DownloadProgress) -> None:
+        if file.path not in tasks:
+            tasks[file.path] = progress.add_task(escape(file.artifact.path), total=None)
+        progress.update(
+            tasks[file.path],
+            completed=file.done_bytes,
+            total=file.done_bytes if file.is_finished else file.total_bytes,
+            visible=not file.is_finished,
+        )
+
+    with progress:
+        yield show
+
+
+def _require_writable(path: Path) -> None:
+    """Refuse a report in a folder that can neither be written to nor made."""
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if path.is_dir():
+        why = "it is a folder"
+    elif not folder.is_dir():
+        why = f"{folder} is no folder"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        why = f"{folder} can't be written to"
+    else:
+        return
+    raise ConfigError(f"the report {path} can't be written: {why}")

@@ -1,11 +1,12 @@
-"""What a command says, and to whom: people at a terminal, people behind a pipe, or programs.
+"""Where a command's text goes, and in what form: a terminal, a pipe, or a program that reads JSON.
 
-A command tells an `Output` what there is to say and never asks who listens. What came from the
-service is shown as plain text everywhere: no control character in it takes effect.
+A command hands an `Output` what there is to print and never asks who reads it. Text from the
+service is printed as plain text everywhere: no control character in it takes effect.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,16 +15,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from testvibe_async.cli.words import clean
+from testvibe_async._util import OBEYED, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import re
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Output", "clean_lines"]
+__all__ = ["Output", "escape_lines", "json_of", "warn"]
 
 
 class _Console(Console):
-    """A console that leaves it to the command's end to say what a closed pipe means."""
+    """A console that leaves it to `exits` to decide what a closed pipe means."""
 
     def on_broken_pipe(self) -> None:
         """Raise the `BrokenPipeError` that rich has just caught."""
@@ -31,7 +33,7 @@ class _Console(Console):
 
 
 class Output:
-    """Where a command's words go."""
+    """Standard output and standard error of one command."""
 
     def __init__(
         self, *, json: bool = False, quiet: bool = False, color: bool | None = None
@@ -40,7 +42,7 @@ class Output:
 
         Args:
             json: Whether only JSON goes to standard output.
-            quiet: Whether to say nothing that was not asked for.
+            quiet: Whether to print nothing that was not asked for.
             color: False for no colours; None for colours where standard output is a terminal that
                 has them and `NO_COLOR` is not set.
         """
@@ -48,22 +50,27 @@ class Output:
         """Whether only JSON goes to standard output."""
 
         self.is_quiet = quiet
-        """Whether people are told nothing, but for what went wrong."""
+        """Whether only results and errors are printed."""
 
-        self.console = _Console(no_color=True if color is False else None, highlight=False)
+        self.console: Console = _Console(no_color=True if color is False else None, highlight=False)
         """Standard output, for what is more than text; not with `is_json`."""
 
     @property
     def is_live(self) -> bool:
-        """Whether standard output is a terminal that can be drawn on, and is to be."""
+        """Whether standard output is a terminal that can be redrawn, and should be."""
         can_draw = self.console.is_interactive and sys.stdout.isatty()
         return can_draw and not self.is_json and not self.is_quiet
+
+    @property
+    def width(self) -> int | None:
+        """How many cells a line may take; None where it goes to a pipe or a file."""
+        return self.console.width if self.console.is_terminal else None
 
     def document(self, value: object) -> None:
         """Print the one JSON document of this command, with `--json`; else nothing.
 
         Args:
-            value: See `documents.serialize`.
+            value: See `serialize` of `testvibe_async._wire`.
         """
         self._write_json(value, indent=2)
 
@@ -76,13 +83,13 @@ class Output:
 
         Args:
             columns: The names of the columns, for the terminal.
-            rows: The cells; None is an empty one, an instant is told in UTC to the minute.
+            rows: The cells; None is an empty one, an instant is shown in UTC to the minute.
         """
         if self.is_json:
             return
         cells = [[_cell(cell) for cell in row] for row in rows]
         if not self.console.is_terminal:
-            self._write("".join("\t".join(row) + "\n" for row in cells))
+            _write("".join("\t".join(row) + "\n" for row in cells))
             return
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for column in columns:
@@ -92,37 +99,70 @@ class Output:
         self.console.print(table)
 
     def text(self, text: str) -> None:
-        """Print a text that was asked for: as it is in a pipe, harmless on a terminal."""
+        """Print a text that was asked for: as it is in a pipe, escaped on a terminal."""
         if self.is_json:
             return
         if self.console.is_terminal:
-            self._write(clean_lines(text) if text.endswith("\n") else clean_lines(text) + "\n")
+            _write(escape_lines(text) if text.endswith("\n") else escape_lines(text) + "\n")
         else:
             sys.stdout.flush()
             sys.stdout.buffer.write(text.encode(errors="surrogatepass"))
             sys.stdout.buffer.flush()
 
+    def details(self, render: Callable[[int | None], Text]) -> None:
+        """Print styled text of many lines that was asked for; with `--json`, nothing.
+
+        Args:
+            render: Returns it for lines of so many cells; for None, for lines of any length.
+        """
+        if self.is_json:
+            return
+        if text := render(self.width):
+            self.console.print(text, soft_wrap=True)
+
     def say(self, text: str) -> None:
-        """Tell people something, on standard output."""
+        """Print a remark for people on standard output."""
         if not self.is_json and not self.is_quiet:
-            self._write(clean_lines(text) + "\n")
+            _write(escape_lines(text) + "\n")
 
     def note(self, text: str) -> None:
-        """Tell people something that is not the result, on standard error."""
+        """Print a remark that is not the result, on standard error."""
         if not self.is_quiet:
-            sys.stderr.write(clean_lines(text) + "\n")
+            warn(text)
 
     def _write_json(self, value: object, *, indent: int | None = None) -> None:
-        if not self.is_json:
-            return
-        # It brings along what reads the service's answers; few commands print JSON.
-        from testvibe_async.cli.documents import json_of  # noqa: PLC0415
+        if self.is_json:
+            _write(json_of(value, indent=indent, ascii_only=_is_ascii_only()) + "\n")
 
-        self._write(json_of(value, indent=indent, ascii_only=_is_narrow()) + "\n")
 
-    def _write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+def warn(text: str) -> None:
+    """Write to standard error, with `--quiet` and `--json` too."""
+    sys.stderr.write(escape_lines(text) + "\n")
+
+
+def json_of(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    """Return a value as JSON text that is harmless on a terminal.
+
+    Args:
+        value: See `serialize` of `testvibe_async._wire`.
+        indent: Spaces for each level; None for one line.
+        ascii_only: Whether to escape all that is not ASCII, for an output that can't show it.
+    """
+    # It brings cattrs, which takes long to import; few commands print JSON.
+    from testvibe_async._wire import serialize  # noqa: PLC0415
+
+    text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    # The line ends are those of the indentation: within a string they are escaped by now.
+    return "\n".join(OBEYED.sub(_json_escape, line) for line in text.split("\n"))
+
+
+def escape_lines(text: str) -> str:
+    """Return a text of many lines, escaped for a terminal except for line ends and tabs."""
+    return "\n".join("\t".join(map(escape, line.split("\t"))) for line in text.split("\n"))
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _cell(value: object) -> str:
@@ -130,15 +170,15 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return clean(str(value))
+    return escape(str(value))
 
 
-def clean_lines(text: str) -> str:
-    """Return a text of many lines with all that a terminal might obey escaped, but for tabs."""
-    return "\n".join("\t".join(map(clean, line.split("\t"))) for line in text.split("\n"))
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
-def _is_narrow() -> bool:
-    """Say whether standard output lacks characters: an escape of Python's own is no JSON."""
+def _is_ascii_only() -> bool:
+    """Return whether standard output lacks characters: Python's escapes would be no JSON."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return not encoding.lower().replace("-", "").startswith("utf")

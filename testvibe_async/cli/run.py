@@ -1,4 +1,7 @@
-"""`testvibe-async run`: run features' tests, one or all, and wait for them if asked to."""
+"""`testvibe-async run`: run features' tests, one or all, and wait for them if asked to.
+
+It decides what its options mean together. What it prints is decided in `watch` and `ending`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,15 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 
 from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag
-from testvibe_async.cli.dispatch import in_order, jobs_of
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, needs
-from testvibe_async.cli.selection import choose
+from testvibe_async.cli.jobs import choose, in_order, jobs_of
+from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 
 __all__ = ["run"]
 
 RUNS_IN_FLIGHT = 100
-"""How many runs are in flight at once where nothing else is asked for."""
+"""How many runs are in flight at once by default."""
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
@@ -46,16 +48,16 @@ async def run(  # noqa: PLR0913 - each an option of its own
 
     With --wait the exit code is 0 where all passed and 1 where some failed. It is 5 where the
     service could not be reached, else 3 where it refused a run, else 4 where the time was over:
-    those go before 1, for then not all is known.
+    these take precedence over 1, since not all results are known.
 
     Args:
         features: Names, ids, or globs such as 'Log*'.
         all_: Run all features that have tests.
-        wait: Wait until all runs are over, and tell how they went.
+        wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
-        on_conflict: What to do with a feature that has no tests: tell, or generate them first,
-            which takes minutes and costs credits.
+        on_conflict: What to do with a feature that has no tests: refuse it, or generate them
+            first, which takes minutes and costs credits.
         timeout: Seconds to wait. What is in flight then goes on at the service.
         max_in_flight: How many runs are in flight at any time; 100 where it is left out.
         stop_on_failure: Dispatch no more once one did not pass.
@@ -64,7 +66,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     """
     if not wait:
         limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
-        needs("--wait", limits | {"--stop-on-failure": stop_on_failure} | files.typed)
+        refuse_without("--wait", limits | {"--stop-on-failure": stop_on_failure} | files.by_option)
     files.check()
     async with watching(common) as watch:
         project = watch.project

@@ -1,4 +1,7 @@
-"""`testvibe-async runs`: runs by their ids, whoever dispatched them."""
+"""`testvibe-async runs`: runs by their ids, dispatched by any client.
+
+It decides which call of the service each command makes. How a run looks is decided in `details`.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,12 @@ from cyclopts import App
 from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError, RunRef
-from testvibe_async.cli import details, say
+from testvibe_async.cli import details
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
-from testvibe_async.cli.downloads import download as download_files
 from testvibe_async.cli.exits import ExitCode  # noqa: TC001 - likewise
-from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds
+from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, download_artifacts
 from testvibe_async.cli.wait import wait_for
-from testvibe_async.cli.words import many
+from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +60,7 @@ async def list_(
 
 @app.command
 async def show(run: PositiveInt, /, *, common: Common = COMMON) -> None:
-    """Show how a run stands: its tests, their errors, its artifacts, and the end of its log.
+    """Show a run: its tests, their errors, its artifacts, and the end of its log.
 
     For example:
 
@@ -72,7 +74,7 @@ async def show(run: PositiveInt, /, *, common: Common = COMMON) -> None:
     async with connected(common) as connection:
         found = await connection.project.get_run(run)
     connection.output.document(found)
-    say.story(lambda width: details.run_story(found, width=width), connection.output)
+    connection.output.details(lambda width: details.run_details(found, width=width))
 
 
 @app.command
@@ -84,7 +86,7 @@ async def wait(
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
-    """Wait until runs are over, and tell how they went.
+    """Wait until runs are over, and show how they went.
 
     For example:
 
@@ -129,9 +131,8 @@ async def diagnose(run: PositiveInt, /, *, sources: Flag = False, common: Common
     async with connected(common) as connection:
         found = await connection.project.diagnose_run(run)
     connection.output.document(found)
-    say.story(
-        lambda width: details.diagnosis_story(found, with_sources=sources, width=width),
-        connection.output,
+    connection.output.details(
+        lambda width: details.diagnosis_details(found, with_sources=sources, width=width)
     )
 
 
@@ -139,7 +140,7 @@ async def diagnose(run: PositiveInt, /, *, sources: Flag = False, common: Common
 async def artifacts(run: PositiveInt, /, *, common: Common = COMMON) -> None:
     """List the files that a run left.
 
-    With --json they have their links, which soon expire.
+    With --json their links are shown too, which soon expire.
 
     For example:
 
@@ -183,7 +184,7 @@ async def download(
     """
     async with connected(common) as connection:
         output = connection.output
-        paths = await download_files(
+        paths = await download_artifacts(
             connection.project, run, directory, output=output, kinds=set(kind) or None
         )
         if kind and not paths:
@@ -196,7 +197,11 @@ async def download(
 
 
 async def _refuse_kinds(connection: Connection, run: int, kinds: Sequence[str]) -> None:
-    """Name the kinds that a run has in place of those asked for; one without files has none."""
+    """Name the kinds of files that a run has instead, if it has any.
+
+    Raises:
+        ConfigError: It has files, but none of these kinds.
+    """
     artifacts = await connection.project.get_run_artifacts(run)
     if artifacts:
         there = ", ".join(sorted({each.kind for each in artifacts}))
@@ -204,7 +209,7 @@ async def _refuse_kinds(connection: Connection, run: int, kinds: Sequence[str]) 
 
 
 def _passed(run: Run) -> str | None:
-    """Return how many tests passed, where the service tells."""
+    """Return how many tests passed, where the service says so."""
     if run.summary is None or not run.is_finished:
         return None
-    return f"{run.summary.passed} of {many(run.summary.total, 'test')}"
+    return f"{run.summary.passed} of {plural(run.summary.total, 'test')}"

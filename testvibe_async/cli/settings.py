@@ -1,11 +1,34 @@
-"""`testvibe-async settings`: what is in force here, and where each of it comes from."""
+"""`testvibe-async settings`, `projects` and `use`: which server, key and project are in force.
+
+It decides how settings are shown, the key masked, and it writes the repository's file, in which
+comments stay. What is in force, and what that file may contain, is decided in
+`testvibe_async._config`.
+"""
 
 from __future__ import annotations
 
-from testvibe_async._config import Setting, find_settings, masked, user_file_path
-from testvibe_async.cli.common import COMMON, Common
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["settings"]
+from testvibe_async import ConfigError
+from testvibe_async._config import (
+    REPOSITORY_FILE,
+    Setting,
+    find_repository,
+    find_settings,
+    masked,
+    read_repository_file,
+    user_file_path,
+)
+from testvibe_async._util import escape
+from testvibe_async.cli.common import COMMON, Common, connected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from testvibe_async import ProjectInfo
+
+__all__ = ["projects", "settings", "use"]
 
 
 def settings(*, common: Common = COMMON) -> None:
@@ -40,12 +63,100 @@ def settings(*, common: Common = COMMON) -> None:
         output.note(f"Your own configuration file is {path}.")
 
 
+async def projects(*, common: Common = COMMON) -> None:
+    """List the projects that your API key may see.
+
+    For example:
+
+        testvibe-async projects
+        testvibe-async projects --json | jq -r '.[].id'
+    """
+    async with connected(common) as connection:
+        found = await connection.client.list_projects()
+    connection.output.document(found)
+    connection.output.table(
+        ("Id", "Name", "Site"), [(each.id, each.name, each.base_url) for each in found]
+    )
+
+
+async def use(project: str, /, *, common: Common = COMMON) -> None:
+    """Choose the project that the commands in this repository are about.
+
+    It is written to the file .testvibe-async.toml, with the server that has it. The file holds no
+    secret: commit it, and all who clone the repository use the same project.
+
+    For example:
+
+        testvibe-async use "Acme Shop"
+        testvibe-async use 7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90
+
+    Args:
+        project: The project's id, or its name in any case.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        chosen = _chosen(project, await connection.client.list_projects())
+        path = _store_project(connection.client.server, chosen.id)
+    connection.output.document({"project": chosen, "path": path})
+    name = escape(chosen.name or "The project")
+    connection.output.say(f"{name} ({escape(chosen.id)}) is used here: {path}")
+
+
 def _shown(setting: Setting | None, *, is_secret: bool = False) -> dict[str, str] | None:
-    """Return a setting and its source; of a secret what is safe to show."""
+    """Return a setting and its source; a secret is masked."""
     if setting is None:
         return None
     value = setting.value
     if is_secret:
-        # What has another form may be another secret, put there by mistake.
+        # A value of another form may be another secret, put there by mistake.
         value = masked(value) if masked(value) != value else "something that is no key"
     return {"value": value, "from": setting.source}
+
+
+def _chosen(wanted: str, projects: Sequence[ProjectInfo]) -> ProjectInfo:
+    """Return the project of an id or a name; an id takes precedence.
+
+    Raises:
+        ConfigError: There is none, or there are several.
+    """
+    word = wanted.casefold()
+    found = [each for each in projects if each.id.casefold() == word] or [
+        each for each in projects if (each.name or "").casefold() == word
+    ]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{each.name} ({each.id})" for each in found or projects)
+    if found:
+        message = f"{len(found)} projects are called {wanted!r}, choose by id: {listed}"
+    else:
+        message = f"there is no project {wanted!r}; there are: {listed or 'none'}"
+    raise ConfigError(message)
+
+
+def _store_project(server: str, project: str) -> Path:
+    """Write a project, and the server that has it, to the repository's file.
+
+    Returns:
+        The file: the one in force here, else a new one at the repository's root, or in the working
+        directory outside of a repository.
+
+    Raises:
+        ConfigError: The present file is invalid, or a symbolic link.
+        OSError: It can't be written.
+    """
+    import tomlkit  # noqa: PLC0415 - it takes long to import, and `settings` does without it
+
+    present = read_repository_file()
+    path = present.path if present else (find_repository() or Path.cwd()) / REPOSITORY_FILE
+    if path.is_symlink():
+        raise ConfigError(
+            f"{path} is a symbolic link, and what a repository links to is not written: "
+            "put a file in its place"
+        )
+    document = (
+        tomlkit.parse(path.read_text(encoding="utf-8-sig")) if present else tomlkit.document()
+    )
+    document["server"] = server
+    document["project"] = project
+    path.write_text(tomlkit.dumps(document), encoding="utf-8", newline="")
+    return path

@@ -1,7 +1,7 @@
-"""How operations look while they go on: pure functions from rows to text, tables and bars.
+"""How operations look while they are in flight: pure functions from rows to text, tables and bars.
 
-It reads no clock, does no I/O and knows no client, so that every command can use it. What became of
-an operation, told at length, is for `details` to show.
+It reads no clock, does no I/O and knows no client, so that every command can use it. The result of
+an operation at length is rendered in `details`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from testvibe_async.cli.words import counted, duration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from testvibe_async.cli.rows import Row, Standing
+    from testvibe_async.cli.board import BoardState, Row
 
 __all__ = ["board", "counts", "headline", "line"]
 
@@ -36,10 +36,10 @@ _STYLES = {
     "error": "bold red",
     "cancelled": "yellow",
 }
-"""How the known words are shown, in the order in which they are counted."""
+"""The styles of the known words, in the order in which they are counted."""
 
 _FIXED_COLUMNS = 35
-"""Cells that the table needs for all columns but the first and the last."""
+"""Cells that the table needs for all columns except the first and the last."""
 
 _RESULT_COLUMN = 19
 """Cells that the last column has on a wide terminal; on others, what it needs."""
@@ -51,10 +51,10 @@ _FIXED_LINES = 4
 """Lines of the board that are no rows: the heading, a gap, the bar and the counts."""
 
 _BAR_CELLS = 40
-"""How long the bar is at most."""
+"""The length of the longest bar."""
 
 _FEW_ROWS = 3
-"""How many rows are shown at least, however low the terminal."""
+"""How many rows are shown at least, however few lines the terminal has."""
 
 _LINES_ABOVE = 6
 """Lines that a board leaves to what was printed above it, where it can't show all rows anyway."""
@@ -63,25 +63,25 @@ _HIGH = 20
 """A terminal of fewer lines is too low for that."""
 
 
-def line(row: Row, standing: Standing) -> Text:
-    """Return one line that tells how a row stands, for an output that can't be drawn anew."""
-    at = standing.now - standing.began
-    total = str(standing.asked)
+def line(row: Row, state: BoardState) -> Text:
+    """Return one line with the state of a row, for an output that can't be redrawn."""
+    at = state.now - state.started
+    total = str(state.total)
     return Text.assemble(
-        f"{at:6.1f} s  {standing.ended:>{len(total)}}/{total}  {row.operation:<10}  ",
+        f"{at:6.1f} s  {state.ended:>{len(total)}}/{total}  {row.operation:<10}  ",
         (f"{row.word:<10}", _style(row)),
         f"  {row.name}" + (f": {row.result}" if row.result else ""),
     )
 
 
 def headline(row: Row) -> Text:
-    """Return one line that tells what went wrong with a row, to stand above the board."""
-    told = row.name if row.ref is None else f"{row.name}, {row.operation}"
-    return Text.assemble((row.word, _style(row)), f"  {told}: {row.result}".rstrip(": "))
+    """Return one line that says what went wrong with a row, to be printed above the board."""
+    what = row.name if row.ref is None else f"{row.name}, {row.operation}"
+    return Text.assemble((row.word, _style(row)), f"  {what}: {row.result}".rstrip(": "))
 
 
 def counts(rows: Sequence[Row], *, waiting: int = 0) -> str:
-    """Return how many rows stand how, such as `2 running, 9 passed, 1 failed`."""
+    """Return how many rows have each status, such as `2 running, 9 passed, 1 failed`."""
     number = Counter(row.word for row in rows)
     if waiting > 0:
         number["waiting"] = waiting
@@ -89,34 +89,34 @@ def counts(rows: Sequence[Row], *, waiting: int = 0) -> str:
     return ", ".join(counted(number[word], word) for word in [*known, *(number.keys() - _STYLES)])
 
 
-def board(standing: Standing, *, width: int, height: int | None = None) -> Group:
-    """Return a table of the rows, and beneath it a bar and what they add up to.
+def board(state: BoardState, *, width: int, height: int | None = None) -> Group:
+    """Return a table of the rows, and beneath it a bar and the counts.
 
     Args:
-        standing: What to show.
+        state: What to show.
         width: Cells that a line may take.
         height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
-            those at work, then those in the queue, then those that ended last. None: all.
+            those active, then those queued, then those that ended last. None for all.
     """
-    rows = standing.rows
+    rows = state.rows
     room = len(rows) if height is None else _room(height, len(rows))
     shown, hidden = (rows, ()) if len(rows) <= room else _most_urgent(rows, room - 1)
     more = [_one_line(f"… and {len(hidden)} more: {counts(hidden)}", "dim")] if hidden else []
-    table = _table(shown, now=standing.now, width=width)
+    table = _table(shown, now=state.now, width=width)
     return Group(
         table,
         *more,
         Text(""),
-        _bar(standing, width),
-        _one_line(counts(standing.rows, waiting=standing.waiting), "bold"),
+        _bar(state, width),
+        _one_line(counts(rows, waiting=state.waiting), "bold"),
     )
 
 
 def _room(height: int, wanted: int) -> int:
-    """Return how many lines are left for rows on a terminal.
+    """Return how many lines of a terminal are left for rows.
 
-    Where all have room they get it. Else some lines are left to what is printed above; the cursor
-    needs one in any case.
+    Where not all rows have room, some lines are left to what is printed above. The cursor needs one
+    in any case.
     """
     room = height - 1 - _FIXED_LINES
     if wanted > room and height >= _HIGH:
@@ -151,25 +151,25 @@ def _longest(texts: Iterable[str]) -> int:
     return max((cell_len(text) for text in texts), default=0)
 
 
-def _bar(standing: Standing, width: int) -> Table:
-    """Return a bar of how much is over, with the number that is left and the time beside it."""
-    left = standing.asked - standing.ended
+def _bar(state: BoardState, width: int) -> Table:
+    """Return a progress bar, with the number that is left and the elapsed time beside it."""
+    left = state.total - state.ended
     bar = ProgressBar(
-        total=max(standing.asked, 1),
-        completed=standing.ended,
+        total=max(state.total, 1),
+        completed=state.ended,
         width=max(min(_BAR_CELLS, width - _RESULT_COLUMN), 8),
-        complete_style="bold red" if any(row.is_bad for row in standing.rows) else "green",
-        finished_style="bold red" if any(row.is_bad for row in standing.rows) else "green",
+        complete_style="bold red" if any(row.is_bad for row in state.rows) else "green",
+        finished_style="bold red" if any(row.is_bad for row in state.rows) else "green",
     )
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column()
     grid.add_column(no_wrap=True)
-    grid.add_row(bar, Text(f"{left} left, {duration(standing.now - standing.began)}"))
+    grid.add_row(bar, Text(f"{left} left, {duration(state.now - state.started)}"))
     return grid
 
 
 def _most_urgent(rows: Sequence[Row], room: int) -> tuple[list[Row], list[Row]]:
-    """Part the rows into those to show and the rest, both in the order in which they came."""
+    """Split the rows into those to show and the others, both in their own order."""
     ranked = sorted(range(len(rows)), key=lambda place: _urgency(rows[place]))
     chosen = set(ranked[:room])
     shown = [row for place, row in enumerate(rows) if place in chosen]

@@ -1,4 +1,8 @@
-"""`testvibe-async wait`: wait for operations that were dispatched anywhere, any time."""
+"""`testvibe-async wait`: wait for operations that were dispatched before, by any client.
+
+It decides which operations are meant, and that those which are not over at the timeout are in
+flight. How they are shown is decided in `watch`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,9 @@ from typing import TYPE_CHECKING
 from testvibe_async import BatchItem, Generation, Run, VibeError, WaitTimeoutError
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.options import NO_FILES, Files, Seconds
-from testvibe_async.cli.pickup import read_refs
-from testvibe_async.cli.texts import TextFile, name_of, read_text
+from testvibe_async.cli.refs import read_refs
 from testvibe_async.cli.watch import watching
 
 if TYPE_CHECKING:
@@ -19,9 +23,9 @@ if TYPE_CHECKING:
 
     from testvibe_async import Client, Ref
     from testvibe_async.cli.common import Connection
-    from testvibe_async.cli.dispatch import Item
+    from testvibe_async.cli.jobs import Item
 
-__all__ = ["wait", "wait_for"]
+__all__ = ["completions_of", "wait", "wait_for"]
 
 
 async def wait(
@@ -57,52 +61,52 @@ async def wait(
 
 
 async def wait_for(
-    name: Callable[[Connection], Sequence[Ref]],
+    refs_in: Callable[[Connection], Sequence[Ref]],
     *,
     timeout: float | None,
     files: Files,
     common: Common,
 ) -> ExitCode:
-    """Wait for operations as a command does that does nothing else.
+    """Wait for operations, print their results, and return the exit code.
 
     Args:
-        name: Gives the operations.
+        refs_in: Returns the operations, given the connection.
         timeout: Seconds to wait; None for as long as it takes.
-        files: What to leave.
+        files: The files to write.
         common: The options of the command.
     """
     async with watching(common) as watch:
-        client, refs = watch.connection.client, name(watch.connection)
+        client, refs = watch.connection.client, refs_in(watch.connection)
         for ref in refs:
             client.attach(ref)  # One of another server is refused before any is waited for.
-        ends = ends_of(client, refs, timeout=timeout)
+        completions = completions_of(client, refs, timeout=timeout)
         for ref in refs:
             watch.board.follow(ref)
-        items = await watch.collect(aclosing(ends))
+        items = await watch.collect(aclosing(completions))
         places = {ref: place for place, ref in enumerate(refs)}
         items.sort(key=lambda item: places[item.ref] if item.ref else 0)
         return await watch.conclude(items, files)
     return ExitCode.INTERRUPTED
 
 
-async def ends_of(
+async def completions_of(
     client: Client, refs: Sequence[Ref], *, timeout: float | None
 ) -> AsyncGenerator[Item]:
-    """Yield what becomes of operations as they end; when the time is over, all that are left.
+    """Yield operations' items as they complete; at the timeout, those of all others.
 
     Args:
-        client: Of their server.
+        client: A client of the operations' server.
         refs: The operations.
         timeout: Seconds to wait; None for as long as it takes.
     """
     loop = asyncio.get_running_loop()
-    began = loop.time()
-    ends = client.finished([client.attach(ref) for ref in refs])
+    started = loop.time()
+    completions = client.finished([client.attach(ref) for ref in refs])
     left = {ref.key: ref for ref in refs}
     while left:
         try:
-            async with asyncio.timeout_at(None if timeout is None else began + timeout):
-                operation = await anext(ends)
+            async with asyncio.timeout_at(None if timeout is None else started + timeout):
+                operation = await anext(completions)
             item = _item(operation.ref, outcome=operation.outcome)
         except VibeError as error:
             if error.ref is None:
@@ -114,7 +118,7 @@ async def ends_of(
         del left[item.ref.key]
         yield item
     for ref in left.values():
-        status, elapsed = client.attach(ref).status, loop.time() - began
+        status, elapsed = client.attach(ref).status, loop.time() - started
         yield _item(ref, error=WaitTimeoutError(ref=ref, status=status, elapsed=elapsed))
 
 

@@ -1,12 +1,15 @@
 """Waiting for many operations in front of people, pipes and programs alike.
 
-It decides which of the live table, the lines and the JSON events is shown meanwhile, and that
-whatever stops a command before its time, what goes on at the service is named.
+It decides which of the live table, the lines and the JSON events is shown meanwhile, what Ctrl-C
+and SIGTERM do, and that a command which is stopped early names what goes on at the service. What is
+printed at the end is decided in `ending`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -15,14 +18,21 @@ import anyio
 from attrs import frozen
 
 from testvibe_async import GenerationRef, Verdict, VibeError
-from testvibe_async.cli import say
 from testvibe_async.cli.board import Board
 from testvibe_async.cli.common import Common, Connection, connected
-from testvibe_async.cli.dispatch import dispatch_all
-from testvibe_async.cli.ending import Ending
-from testvibe_async.cli.interrupts import interruptible
-from testvibe_async.cli.live import drawn, each_change, lines
+from testvibe_async.cli.ending import (
+    Ending,
+    say_dispatched,
+    say_ended,
+    say_in_flight,
+    say_stopped,
+    say_unanswered,
+)
+from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.jobs import dispatch_all
+from testvibe_async.cli.live import each_change, lines, live_table
 from testvibe_async.cli.options import NO_FILES, Files
+from testvibe_async.cli.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -36,19 +46,18 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from testvibe_async import Client, GenerationLog, Operation, Project
-    from testvibe_async.cli.dispatch import Item
-    from testvibe_async.cli.exits import ExitCode
+    from testvibe_async.cli.board import Row
+    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.output import Output
-    from testvibe_async.cli.rows import Row
 
-__all__ = ["Watch", "watching"]
+__all__ = ["Watch", "interruptible", "shown", "watching"]
 
 STOPPING = "Stopping: dispatches under way end first. Ctrl-C again ends at once."
 
 
 @frozen(kw_only=True)
 class Watch:
-    """The operations of one command: who looks at them, and where to tell of them."""
+    """The operations of one command, and where their progress is shown."""
 
     board: Board
     connection: Connection
@@ -64,35 +73,37 @@ class Watch:
     async def dispatch(
         self, jobs: Sequence[Item], start: Callable[[Item], Awaitable[Operation[Any]]]
     ) -> ExitCode:
-        """Start an operation for each job without waiting for any, and say which there are."""
+        """Dispatch an operation for each job without waiting for any, and print them."""
         items = await dispatch_all(jobs, start)
-        return say.dispatched(items, self.board, self.common).exit_code
+        return say_dispatched(items, self.board, self.common).exit_code
 
-    async def collect(self, ends: AbstractAsyncContextManager[AsyncIterator[Item]]) -> list[Item]:
-        """Show operations until all are over, and return what became of them, as they ended.
+    async def collect(
+        self, completions: AbstractAsyncContextManager[AsyncIterator[Item]]
+    ) -> list[Item]:
+        """Show operations until all are over, and return their items in order of completion.
 
         Args:
-            ends: A batch, or what is like one.
+            completions: A batch, or another context whose iterator yields items as they complete.
         """
         items: list[Item] = []
-        with _shown(self.board, self.connection.output, events=self.has_events):
-            async with ends as coming:
+        with shown(self.board, self.connection.output, events=self.has_events):
+            async with completions as completed:
                 try:
-                    async for item in coming:
-                        self.board.settle(item)
+                    async for item in completed:
+                        self.board.record(item)
                         items.append(item)
                 except asyncio.CancelledError:
-                    if self.board.standing.waiting and not _is_broken_off():
-                        say.to_all(STOPPING)
+                    if self.board.state.waiting and not _has_failed_to_show():
+                        warn(STOPPING)
                     raise
         return items
 
     async def conclude(self, items: Sequence[Item], files: Files = NO_FILES) -> ExitCode:
-        """Say what became of operations, leave files, and return the exit code."""
+        """Print the results of operations, write files, and return the exit code."""
         seconds = self.board.elapsed
         logs = await _logs_of_failures(items, self.connection.client)
-        ending = Ending(items=items, asked=len(items), seconds=seconds, logs=logs)
-        say.ended(ending, self.board, self.common, events=self.has_events)
+        ending = Ending(items=items, total=len(items), seconds=seconds, logs=logs)
+        say_ended(ending, self.board, self.common, events=self.has_events)
         artifacts = await files.fetch(ending, self.connection)
         await files.write(ending, artifacts)
         return ending.exit_code
@@ -100,40 +111,116 @@ class Watch:
 
 @asynccontextmanager
 async def watching(common: Common, *, has_events: bool = False) -> AsyncGenerator[Watch]:
-    """Open a client for operations that will be accounted for, whatever happens.
+    """Open a client for operations, none of which is lost however the command ends.
 
-    Where Ctrl-C was pressed, what stands behind this goes on.
+    After Ctrl-C, execution continues after the `async with` block.
 
     Args:
         common: The options of the command.
         has_events: Whether `--json` is a line for each change.
     """
     board = Board(asyncio.get_running_loop().time)
-    # Outside of the client: by its end it has waited for dispatches under way.
-    with interruptible(), _accounted_for(board, common, has_events=has_events):
+    # Outside of the client: when that is closed, it has waited for dispatches under way.
+    with interruptible(), _in_flight_named(board, common, has_events=has_events):
         async with connected(common, hooks=board.hooks) as connection:
             yield Watch(board=board, connection=connection, common=common, has_events=has_events)
 
 
+def shown(board: Board, output: Output, *, events: bool = False) -> AbstractContextManager[object]:
+    """Show a board while this is open, in the form that suits the output.
+
+    Args:
+        board: What to show.
+        output: Where to show it: a live table on a terminal, lines in a pipe, else nothing.
+        events: Whether `--json` is a line for each change.
+    """
+    if events and output.is_json:
+        return each_change(board, lambda row: output.event(_event(row, board)))
+    if output.is_json or output.is_quiet:
+        return nullcontext()
+    return (live_table if output.is_live else lines)(board, output.console)
+
+
 @contextmanager
-def _accounted_for(board: Board, common: Common, *, has_events: bool) -> Generator[None]:
-    """Name what goes on at the service where a command is stopped before its time."""
+def interruptible() -> Generator[None]:
+    """Make Ctrl-C cancel the task that opens this; execution continues after the block.
+
+    The first signal cancels the task, the second cancels all tasks, and the third has Python's own
+    effect. SIGTERM does the same, and exits after the block. A cancellation by something else is
+    raised as usual. asyncio's own handling is not enough: its second Ctrl-C raises at any point of
+    the program. Where the event loop takes no signals, as on Windows, they are left as they are.
+    """
+    stop = _Stop()
+    if not stop.install():
+        yield
+        return
+    try:
+        yield
+    except asyncio.CancelledError:
+        if stop.signal is None:
+            raise
+        stop.task.uncancel()
+        if stop.signal == signal.SIGTERM:
+            sys.exit(ExitCode.TERMINATED)
+    finally:
+        stop.restore()
+
+
+class _Stop:
+    """The handlers of signals that stop a task."""
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self.signal: signal.Signals | None = None
+        """The first that came."""
+        self._loop = asyncio.get_running_loop()
+        self._before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+
+    def install(self) -> bool:
+        """Handle signals from now on, and return whether the event loop can."""
+        try:
+            for each in self._before:
+                self._loop.add_signal_handler(each, self._on_signal, each)
+        except (NotImplementedError, RuntimeError, ValueError):
+            return False
+        return True
+
+    def restore(self) -> None:
+        """Put the handlers in place that were there before."""
+        for each, handler in self._before.items():
+            self._loop.remove_signal_handler(each)
+            signal.signal(each, handler)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self.signal is None:
+            self.signal = number
+            self.task.cancel()
+            return
+        self.restore()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+
+
+@contextmanager
+def _in_flight_named(board: Board, common: Common, *, has_events: bool) -> Generator[None]:
+    """Name the operations in flight where a command is stopped before its end."""
     try:
         yield
     except BaseException as error:
-        if board.is_told:
+        if board.is_reported:
             raise
         if isinstance(error, asyncio.CancelledError):
-            items, asked = board.items, board.standing.asked
-            ending = Ending(items=items, asked=asked, seconds=board.elapsed)
-            say.stopped(ending, common, events=has_events)
-        say.unanswered(board)
-        say.in_flight([row.ref for row in board.in_flight if row.ref], board, common)
+            ending = Ending(items=board.items, total=board.state.total, seconds=board.elapsed)
+            say_stopped(ending, common, events=has_events)
+        say_unanswered(board)
+        say_in_flight([row.ref for row in board.in_flight if row.ref], board, common)
         raise
 
 
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:
-    """Read why generations failed; a log that can't be read is left out."""
+    """Read the logs of failed generations; one that can't be read is left out."""
     failed = [
         item.ref
         for item in items
@@ -150,17 +237,9 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
     return {ref.request_id: log for ref, log in zip(failed, logs, strict=True) if log}
 
 
-def _is_broken_off() -> bool:
-    """Say whether `each_change` cancelled its body, as where nobody reads the output any more."""
+def _has_failed_to_show() -> bool:
+    """Return whether `each_change` cancelled its body, as where the reader closed the pipe."""
     return anyio.current_effective_deadline() == -inf
-
-
-def _shown(board: Board, output: Output, *, events: bool) -> AbstractContextManager[object]:
-    if events and output.is_json:
-        return each_change(board, lambda row: output.event(_event(row, board)))
-    if output.is_json or output.is_quiet:
-        return nullcontext()
-    return (drawn if output.is_live else lines)(board, output.console)
 
 
 def _event(row: Row, board: Board) -> dict[str, object]:

@@ -1,63 +1,130 @@
-"""What the command line says in words: texts from the service made harmless, numbers made readable.
+"""The words of the command line: one sentence for an error, readable numbers and times.
 
-Pure functions, for all commands. Nothing that came from the service reaches a terminal but through
-`clean`: neither colours nor control characters in it take effect.
+It decides nothing else. An error's sentence says what was wrong and what would be right, and leaves
+out what only a programmer would look for: -vv shows that.
 """
 
 from __future__ import annotations
 
-import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from testvibe_async import ResponseError, TransportError
+from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+
+from testvibe_async import (
+    FeatureNotGeneratedError,
+    MalformedResponseError,
+    ResponseError,
+    TransportError,
+    UnauthorizedError,
+)
+from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
+    from cyclopts import CycloptsError
+
     from testvibe_async import VibeError
 
-__all__ = ["clean", "counted", "duration", "many", "reason", "unusual"]
+__all__ = [
+    "NAME",
+    "counted",
+    "duration",
+    "error_sentence",
+    "plural",
+    "reason",
+    "unless_default",
+    "usage_sentence",
+]
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def clean(text: str) -> str:
-    """Return a text without its colours, and with all else that a terminal might obey escaped."""
-    return _UNPRINTABLE.sub(_escape, _COLOURS.sub("", text))
-
-
-def reason(error: VibeError) -> str:
-    """Return why something went wrong, as shortly as the error allows."""
-    if isinstance(error, ResponseError):
-        return clean(error.message)
-    return clean(error.what if isinstance(error, TransportError) else str(error))
+NAME = "testvibe-async"
+"""What the command is called."""
 
 
-def many(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """Return a number of things, such as `1 test` or `2 tests`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def counted(number: int, word: str) -> str:
-    """Return how many stand so, such as `2 passed` or `2 errors`."""
-    return many(number, word) if word == "error" else f"{number} {word}"
+    """Return how many have a status, such as `2 passed` or `2 errors`."""
+    return plural(number, word) if word == "error" else f"{number} {word}"
 
 
 def duration(seconds: float) -> str:
-    """Return a time that went by, such as `9.5 s`, `1:32` or `1:00:05`."""
+    """Return a duration, such as `9.5 s`, `1:32` or `1:00:05`."""
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
-def unusual(config: str | None) -> str | None:
-    """Return a configuration's name, but for the usual one, which goes without saying."""
+def unless_default(config: str | None) -> str | None:
+    """Return a configuration's name; None for the default one, which is not worth naming."""
     return None if config == DEFAULT_CONFIG else config
 
 
-def _escape(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def reason(error: VibeError) -> str:
+    """Return why something went wrong, as shortly as the error allows."""
+    if isinstance(error, ResponseError):
+        return escape(error.message)
+    return escape(error.what if isinstance(error, TransportError) else str(error))
+
+
+def error_sentence(error: VibeError) -> str:
+    """Return an error's message; for a refusal, the service's own message and what to do."""
+    if isinstance(error, MalformedResponseError) or not isinstance(error, ResponseError):
+        return str(error)
+    code = f"{error.status} {error.code}" if error.code else str(error.status)
+    return f"{error.message} ({code}){_advice(error)}"
+
+
+def _advice(error: ResponseError) -> str:
+    """Return the notes that the command added; else what errors of this kind call for."""
+    if notes := getattr(error, "__notes__", ()):
+        return f"; {'; '.join(notes)}"
+    if isinstance(error, UnauthorizedError):
+        return "; testvibe-async settings shows the key in force"
+    if isinstance(error, FeatureNotGeneratedError):
+        return "; generate it first"
+    return ""
+
+
+def usage_sentence(error: CycloptsError) -> str:
+    """Return what was wrong with a call, and where its help is."""
+    command = " ".join([NAME, *(error.command_chain or ())])
+    return f"{_usage_error(error, command).rstrip('.')}; see {command} --help"
+
+
+def _usage_error(error: CycloptsError, command: str) -> str:
+    if isinstance(error, MissingArgumentError):
+        return _missing(error, command)
+    first = error.unused_tokens[0] if error.unused_tokens else ""
+    if isinstance(error, UnusedCliTokensError):
+        return f"{first!r} is more than {command} takes: put a name of several words in quotes"
+    if isinstance(error, UnknownCommandError):
+        assert error.app is not None
+        return _unknown(first, [name for name in error.app if not name.startswith("-")])
+    text = str(error)
+    return text[:1].lower() + text[1:]
+
+
+def _unknown(word: str, commands: list[str]) -> str:
+    """Suggest the most similar command, else all; no command's module is loaded for that."""
+    if word.startswith("-"):
+        return f"unknown option {word}: options stand after the command"
+    similar = get_close_matches(word, commands, n=1)
+    right = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(commands)}"
+    return f"unknown command {word!r}: {right}"
+
+
+def _missing(error: MissingArgumentError, command: str) -> str:
+    """Distinguish an option without its value from one that was left out."""
+    argument = error.argument
+    assert argument is not None
+    typed = error.keyword or next((token.keyword for token in argument.tokens), None)
+    if typed is not None:
+        return f"{typed} needs a value"
+    is_positional = argument.index is not None
+    return f"{command} needs {argument.name.upper() if is_positional else argument.name}"

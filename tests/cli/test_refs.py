@@ -1,4 +1,4 @@
-"""Picking operations up again: the command that is printed, and the refs that it reads."""
+"""The command that waits for operations again, and the refs that it reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from testvibe_async import ConfigError, GenerationRef, Ref, RunRef
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.pickup import read_refs, wait_command
+from testvibe_async.cli.refs import read_refs, wait_command
 
 RUNS: list[Ref] = [RunRef(server="http://s", project="p", run_id=number) for number in range(200)]
 GENERATION = GenerationRef(server="http://s", project="it's", request_id="r 1", feature_id=15)
@@ -43,7 +43,7 @@ def test_many_refs_are_put_into_a_file(machine: Path) -> None:
 
 
 def test_old_files_are_removed() -> None:
-    """What was written a month ago goes when something new is written; what is newer stays."""
+    """Writing a file removes those older than a month, and keeps newer ones."""
     files = [Path(shlex.split(wait_command(RUNS, COMMON))[3])]
     old, recent = files[0].with_name("old.jsonl"), files[0].with_name("recent.jsonl")
     for path, days in ((old, 31), (recent, 29)):
@@ -56,13 +56,13 @@ def test_old_files_are_removed() -> None:
 
 
 def test_machine_without_a_place_for_files(machine: Path) -> None:
-    """Where no file can be written the refs stand in the command after all."""
+    """Where no file can be written the refs stand in the command."""
     (machine / ".local").write_text("no folder")
     assert refs_of(wait_command(RUNS, COMMON)) == RUNS
 
 
 def test_command_names_the_server_that_was_typed() -> None:
-    """What decided the server this time decides it the next time too."""
+    """The options that decide the server are part of the command."""
     common = Common(server="http://s", allow_http=True, json=True)
     command = wait_command(RUNS[:1], common)
     assert command.endswith(" --server http://s --allow-http")
@@ -89,6 +89,6 @@ def test_refs_are_found_in_any_json() -> None:
     ],
 )
 def test_what_holds_no_ref_is_refused(text: str, said: str) -> None:
-    """What was typed wrongly is named, with what would be right."""
+    """A text without a ref is quoted, with what to give instead."""
     with pytest.raises(ConfigError, match=said):
         read_refs([text])

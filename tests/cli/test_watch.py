@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what each press does to a task that wants to end in order."""
+"""Ctrl-C and SIGTERM: the effect of each signal on a task that cleans up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 import pytest
 
-from testvibe_async.cli.interrupts import interruptible
+from testvibe_async.cli.watch import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ def now() -> float:
 
 
 async def test_first_press_ends_the_body_in_order() -> None:
-    """The task is cancelled where it waits, puts things in order, and goes on behind the body."""
+    """The task is cancelled where it waits, cleans up, and continues after the body."""
     done: list[str] = []
     press_later(1)
     with interruptible():
@@ -34,18 +34,18 @@ async def test_first_press_ends_the_body_in_order() -> None:
         finally:
             with anyio.move_on_after(10, shield=True):
                 await asyncio.sleep(5)
-            done.append("in order")
+            done.append("cleaned up")
         done.append("not reached")
     await asyncio.sleep(1)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
-    assert done == ["in order"]
+    assert done == ["cleaned up"]
     assert now() == 7
 
 
 async def test_second_press_cuts_the_order_short() -> None:
-    """What the task still waits for is cancelled too, in other tasks as well."""
+    """The clean-up is cancelled too, and so are all other tasks."""
     other = asyncio.create_task(asyncio.sleep(3600))
     press_later(1, 3)
     with interruptible():
@@ -60,7 +60,7 @@ async def test_second_press_cuts_the_order_short() -> None:
 
 
 async def test_third_press_is_pythons_own() -> None:
-    """From the second press on the signal is left to whoever had it before."""
+    """From the second press on the signal has its previous handler."""
     press_later(1, 2)
     before = signal.getsignal(signal.SIGINT)
     with interruptible():
@@ -73,8 +73,8 @@ async def test_third_press_is_pythons_own() -> None:
                 assert signal.getsignal(signal.SIGINT) is before
 
 
-async def test_cancelled_by_somebody_else() -> None:
-    """A cancellation that no signal asked for is raised as ever."""
+async def test_other_cancellation() -> None:
+    """A cancellation that is not from a signal is raised as usual."""
 
     async def body() -> None:
         with interruptible():
@@ -87,7 +87,7 @@ async def test_cancelled_by_somebody_else() -> None:
 
 
 async def test_error_is_raised_as_it_is() -> None:
-    """What the body raises while it puts things in order is not hidden by the signal."""
+    """An error during the clean-up is not hidden by the signal."""
 
     async def body() -> None:
         with interruptible():
@@ -102,7 +102,7 @@ async def test_error_is_raised_as_it_is() -> None:
 
 
 async def test_sigterm_ends_the_program_after_that() -> None:
-    """SIGTERM lets the body end in order as well, and then exits with its code."""
+    """SIGTERM lets the body clean up as well, and then exits with its code."""
     press_later(1, number=signal.SIGTERM)
     with pytest.raises(SystemExit) as caught, interruptible():
         await asyncio.sleep(3600)
@@ -110,7 +110,7 @@ async def test_sigterm_ends_the_program_after_that() -> None:
 
 
 async def test_signals_are_left_as_they_were() -> None:
-    """Afterwards the signals do what they did before."""
+    """Afterwards the signals have their previous handlers."""
 
     def handle(_number: int, _frame: object) -> None:
         """Do nothing."""
@@ -127,7 +127,7 @@ async def test_signals_are_left_as_they_were() -> None:
 
 
 async def test_loop_that_takes_no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the loop can't hear signals, as on Windows, nothing is changed."""
+    """Where the loop can't handle signals, as on Windows, nothing is changed."""
 
     def refuse(_number: int, _call: Callable[..., object], *_arguments: object) -> NoReturn:
         raise NotImplementedError

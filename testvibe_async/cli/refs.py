@@ -1,7 +1,7 @@
-"""How operations that go on are picked up again: the refs as text, and the command that waits.
+"""Refs as text: those that a command reads, and the command that waits for operations later.
 
-It decides the form of both: few refs stand in the command itself, many in a file beside it.
-Whatever this writes, `read_refs` reads.
+It decides the form of both: a few refs stand in the command itself, many in a file beside it.
+`read_refs` reads all that `wait_command` writes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import platformdirs
 
 from testvibe_async import ConfigError, Ref
-from testvibe_async.cli.sentences import NAME
+from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["read_refs", "wait_command"]
 
 KEPT_FOR = timedelta(days=30)
-"""How long a file with refs stays."""
+"""How long a file with refs is kept."""
 
 REFS_IN_A_COMMAND = 3
 """How many refs are typed rather than read from a file."""
@@ -35,15 +35,15 @@ REFS_IN_A_COMMAND = 3
 def wait_command(refs: Sequence[Ref], common: Common) -> str:
     """Return the command that waits for operations, to be pasted into a shell.
 
-    Many refs are put into a file, so that the command stays short. Where none can be written they
-    stand in the command after all.
+    Many refs are written to a file, so that the command stays short. Where that can't be written
+    they stand in the command.
 
     Args:
         refs: The operations, at least one.
         common: The options that the present command was called with.
     """
     texts = [ref.to_json() for ref in refs]
-    path = _stored(texts) if len(refs) > REFS_IN_A_COMMAND else None
+    path = _write_file(texts) if len(refs) > REFS_IN_A_COMMAND else None
     words = texts if path is None else ["--file", str(path)]
     options = ["--server", common.server] if common.server else []
     if common.allow_http:
@@ -52,10 +52,10 @@ def wait_command(refs: Sequence[Ref], common: Common) -> str:
 
 
 def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> list[Ref]:
-    """Return the refs that texts hold, each once.
+    """Return the refs in texts, each once.
 
     Args:
-        typed: JSON of any form, in which there are refs as `Ref.to_json` writes them.
+        typed: JSON of any form, which contains refs as `Ref.to_json` writes them.
         files: More of that, by the name of the file that it is from.
 
     Raises:
@@ -71,10 +71,10 @@ def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> l
     return list(refs.values())
 
 
-def _stored(texts: Sequence[str]) -> Path | None:
+def _write_file(texts: Sequence[str]) -> Path | None:
     """Write refs to a file of this user's, and return its path; None where that can't be done.
 
-    Files of last month are removed: the service has long been done with what is in them.
+    Files older than `KEPT_FOR` are removed: their operations are long over.
     """
     at = datetime.now(UTC)
     folder = platformdirs.user_state_path(NAME) / "in-flight"

@@ -1,4 +1,4 @@
-"""Which features are meant: names, ids, globs, all, and what names none."""
+"""The features that were chosen: by names, ids, globs, all; and what matches none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async import ConfigError, Feature
-from testvibe_async.cli.selection import choose
+from testvibe_async.cli.jobs import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ async def chosen(
 
 
 async def test_plain_names_need_no_list(emulator: Emulator, project: Project) -> None:
-    """Names and ids are taken as they are, each once, and the service is not asked."""
+    """Names and ids are taken as they are, each once, and nothing is requested."""
     assert await chosen(project, "Returns", "12", "returns", "nosuch") == [
         "returns",
         "12",
@@ -35,7 +35,7 @@ async def test_plain_names_need_no_list(emulator: Emulator, project: Project) ->
 
 
 async def test_glob_is_matched_in_any_case(emulator: Emulator, project: Project) -> None:
-    """A glob stands for the features whose names fit it, suggestions aside."""
+    """A glob matches features by their names, suggestions excluded."""
     emulator.add_feature("Login as somebody else")
     emulator.add_feature("Login that is proposed", kind="suggestion")
     names = await chosen(project, "LOG*")
@@ -43,26 +43,26 @@ async def test_glob_is_matched_in_any_case(emulator: Emulator, project: Project)
 
 
 async def test_globs_and_names_together(project: Project) -> None:
-    """Each feature is taken once, in the order typed; a name is not asked to be in the list."""
+    """Each feature is taken once, in the order typed; a name need not be in the list."""
     names = await chosen(project, "nosuch", "wishlist", "W*", "Return?")
     assert names == ["nosuch", "Wishlist", "Returns"]
 
 
-async def test_name_that_looks_like_a_glob(emulator: Emulator, project: Project) -> None:
-    """A feature of exactly that name is meant, whatever signs are in it."""
+async def test_name_with_the_signs_of_a_glob(emulator: Emulator, project: Project) -> None:
+    """An exact name takes precedence over its meaning as a glob."""
     emulator.add_feature("Totals [EU]?")
     emulator.add_feature("Totals EX")
     assert await chosen(project, "totals [eu]?") == ["Totals [EU]?"]
 
 
 async def test_id_beside_a_glob(emulator: Emulator, project: Project) -> None:
-    """An id still names its feature where the list is at hand."""
+    """An id chooses its feature also beside a glob."""
     wishlist = emulator.features["Wishlist"].id
     assert await chosen(project, "Return*", str(wishlist), "wishlist") == ["Returns", "Wishlist"]
 
 
 async def test_glob_that_matches_nothing(emulator: Emulator, project: Project) -> None:
-    """It is said, with names that there are; and where there are none, that."""
+    """A glob without a match is refused with examples of names, or that there are none."""
     with pytest.raises(ConfigError, match=r"no feature matches 'x\*': the project has \d+, such"):
         await chosen(project, "Login*", "x*")
     emulator.features.keys()
@@ -73,7 +73,7 @@ async def test_glob_that_matches_nothing(emulator: Emulator, project: Project) -
 
 
 async def test_all_takes_what_can_be_run_or_generated(emulator: Emulator, project: Project) -> None:
-    """With --all a test decides; suggestions are never taken."""
+    """With --all the predicate decides; suggestions are never taken."""
     emulator.add_feature("Proposed", kind="suggestion")
     emulator.add_feature("Draft", status="draft")
     emulator.add_feature("Broken", status="failed")
@@ -87,7 +87,7 @@ async def test_all_takes_what_can_be_run_or_generated(emulator: Emulator, projec
 
 
 async def test_nothing_or_both_is_a_wrong_call(emulator: Emulator, project: Project) -> None:
-    """Neither names nor --all, or both, is refused without asking the service."""
+    """Neither names nor --all, or both, is refused without a request."""
     with pytest.raises(ConfigError, match="which features"):
         await chosen(project)
     with pytest.raises(ConfigError, match="--all takes no names: leave out --all, or 'Login'"):

@@ -1,0 +1,137 @@
+"""What a command dispatches: the features chosen by name, id, glob or `--all`, one job for each.
+
+It decides what was meant by what was typed, and how many dispatches are under way at once. It asks
+the service for its list of features only where that is needed, and waits for no operation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import evolve
+
+from testvibe_async import BatchItem, ConfigError, Feature, VibeError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from testvibe_async import Generation, Operation, Project, Run
+
+__all__ = ["Item", "choose", "dispatch_all", "in_order", "jobs_of", "matches_several"]
+
+Item: TypeAlias = "BatchItem[Run | Generation]"
+"""A job, and from its dispatch on its ref, its outcome or its error."""
+
+DISPATCHES_AT_ONCE = 32
+
+SHOWN_NAMES = 3
+"""How many names are given as examples where a glob matches none."""
+
+
+async def choose(
+    project: Project,
+    typed: Sequence[str],
+    *,
+    everything: Callable[[Feature], bool] | None,
+) -> list[str | Feature]:
+    """Return the features that a command is about, each once, in the order typed.
+
+    Args:
+        project: The features' project.
+        typed: Names, ids and globs.
+        everything: With `--all`, which features to take; None without it.
+
+    Raises:
+        ConfigError: Nothing was typed, or names as well as `--all`, or a glob matches no feature.
+    """
+    if everything is not None:
+        if typed:
+            raise ConfigError(f"--all takes no names: leave out --all, or {typed[0]!r}")
+        return [feature for feature in await _listed(project) if everything(feature)]
+    if not typed:
+        raise ConfigError("which features? Give names, ids or globs such as 'Log*', or --all")
+    if not any(map(_is_glob, typed)):
+        return [*{name.casefold(): name for name in typed}.values()]
+    return _matching(await _listed(project), typed)
+
+
+def matches_several(typed: Sequence[str], chosen: Iterable[str | Feature]) -> bool:
+    """Return whether one of the words that were typed matches several of the features chosen."""
+    features = [each for each in chosen if not isinstance(each, str)]
+    return any(len(_matches_of(word, features)) > 1 for word in typed)
+
+
+def jobs_of(
+    features: Iterable[str | Feature], configs: Sequence[str | None] = (None,)
+) -> list[Item]:
+    """Return a job for each feature and configuration: an item without ref and outcome."""
+    return [
+        BatchItem(feature=feature.id, name=feature.name, config=config)
+        if isinstance(feature, Feature)
+        else BatchItem(feature=feature, config=config)
+        for feature in features
+        for config in configs
+    ]
+
+
+def in_order(items: Iterable[Item], jobs: Sequence[Item]) -> list[Item]:
+    """Return items, which come in order of completion, in the order of their jobs."""
+    places = {(job.feature, job.config): place for place, job in enumerate(jobs)}
+    return sorted(items, key=lambda item: places[item.feature, item.config])
+
+
+async def dispatch_all(
+    jobs: Sequence[Item], dispatch: Callable[[Item], Awaitable[Operation[Any]]]
+) -> list[Item]:
+    """Dispatch an operation for each job, and return the items with their refs or errors.
+
+    A job that can't be dispatched becomes an item with its error; the others go on.
+    """
+    slots = asyncio.Semaphore(DISPATCHES_AT_ONCE)
+
+    async def dispatched(job: Item) -> Item:
+        async with slots:
+            try:
+                return evolve(job, ref=(await dispatch(job)).ref)
+            except VibeError as error:
+                return evolve(job, error=error)
+
+    return await asyncio.gather(*map(dispatched, jobs))
+
+
+async def _listed(project: Project) -> list[Feature]:
+    return [each for each in await project.list_features() if not each.is_suggestion]
+
+
+def _is_glob(text: str) -> bool:
+    return any(sign in text for sign in "*?[")
+
+
+def _matching(features: Sequence[Feature], typed: Sequence[str]) -> list[str | Feature]:
+    """Return what each pattern matches; a name that is not listed is kept for the service."""
+    chosen: dict[int | str, str | Feature] = {}
+    for pattern in typed:
+        found = _matches_of(pattern, features)
+        if not found and _is_glob(pattern):
+            raise ConfigError(f"no feature matches {pattern!r}: {_examples(features)}")
+        for each in found:
+            chosen[each.id] = each
+        if not found:
+            chosen[pattern.casefold()] = pattern
+    return list(chosen.values())
+
+
+def _matches_of(pattern: str, features: Sequence[Feature]) -> list[Feature]:
+    """Return the feature of that name or id; else those whose names match it as a glob."""
+    pattern = pattern.casefold()
+    exact = [each for each in features if pattern in {each.name.casefold(), str(each.id)}]
+    return exact or [each for each in features if fnmatchcase(each.name.casefold(), pattern)]
+
+
+def _examples(features: Sequence[Feature]) -> str:
+    if not features:
+        return "the project has none"
+    names = ", ".join(repr(each.name) for each in features[:SHOWN_NAMES])
+    return f"the project has {len(features)}, such as {names}"
