@@ -65,8 +65,8 @@ async def test_wait_for_generation_follows_one_that_took_the_place(
     wait = asyncio.ensure_future(project.wait_for_generation(DRAFT))
     await asyncio.sleep(10)
     emulator.finish_generation(first.request_id)
-    async with client_of(emulator) as stranger:
-        second = await stranger.project().generate_feature(DRAFT)
+    async with client_of(emulator) as rival:
+        second = await rival.project().generate_feature(DRAFT)
     outcome = await wait
     assert outcome.request_id == second.request_id
     assert outcome.is_finished
@@ -80,8 +80,8 @@ async def test_wait_for_generation_has_one_deadline_for_all_that_it_follows(
     wait = asyncio.ensure_future(project.wait_for_generation(DRAFT, timeout=20))
     await asyncio.sleep(10)
     emulator.finish_generation(first.request_id)
-    async with client_of(emulator) as stranger:
-        second = await stranger.project().generate_feature(DRAFT)
+    async with client_of(emulator) as rival:
+        second = await rival.project().generate_feature(DRAFT)
     with pytest.raises(WaitTimeoutError) as caught:
         await wait
     assert caught.value.ref is not None

@@ -101,7 +101,7 @@ def test_a_ref_is_read_as_the_kind_that_was_asked_for() -> None:
 
 
 def test_what_a_later_release_adds_is_ignored() -> None:
-    """Members that this release does not know harm nothing."""
+    """Unknown members are ignored."""
     assert Ref.from_json(document(new={"a": 1}, kind="x", key=[1])) == RUN
 
 
@@ -223,7 +223,7 @@ def test_a_ref_has_a_key_and_a_name(ref: Ref, key: tuple[object, ...], text: str
 
 
 def test_a_key_is_independent_of_the_dispatch() -> None:
-    """Two refs of one operation, of which one knows less, have the same key."""
+    """Two refs of one operation have the same key, also where one has fewer fields."""
     assert evolve(RUN, dispatched_at=None, feature_id=None).key == RUN.key
     assert evolve(GENERATION, dispatched_at=AT).key == GENERATION.key
 

@@ -44,7 +44,7 @@ OF_REQUESTS = [kind for kind in test_errors.CASES if kind is not ConfigError]
 
 @pytest.fixture
 async def emulator() -> AsyncGenerator[Emulator]:
-    """The service, with a key of which each part is unlike all other text."""
+    """The service, with a key whose parts occur in no other text."""
     async with Emulator(api_key=KEY, scenario=Scenario(failing_runs=1)) as emulator:
         yield emulator
 

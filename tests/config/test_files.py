@@ -207,7 +207,7 @@ def test_a_file_that_cant_be_read_says_why(
 
 
 def test_a_byte_order_mark_is_no_fault(repository: Path) -> None:
-    """Editors that begin a file with a mark of its encoding do no harm."""
+    """A byte order mark at the start of a file is skipped."""
     (repository / ".testvibe-async.toml").write_bytes(b'\xef\xbb\xbfproject = "p"\r\n')
     found = read_repository_file()
     assert found is not None

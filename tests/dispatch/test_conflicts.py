@@ -106,8 +106,8 @@ class TestConflicts:
         own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
         await asyncio.sleep(10)
         emulator.finish_generation(running.request_id)
-        async with client_of(emulator) as stranger:
-            third = await stranger.project().generate_feature("Draft")
+        async with client_of(emulator) as rival:
+            third = await rival.project().generate_feature("Draft")
 
         operation = await own
 

@@ -154,8 +154,8 @@ class TestLostGenerations:
         emulator.fail("generate_feature", Fault.status(429, retry_after=100), times=1)
         dispatch = asyncio.ensure_future(client.project().generate_feature("Draft"))
         await asyncio.sleep(20)
-        async with client_of(emulator) as stranger:
-            await stranger.project().generate_feature("Draft")
+        async with client_of(emulator) as rival:
+            await rival.project().generate_feature("Draft")
         emulator.fail("generate_feature", Fault.reset())
 
         with pytest.raises(DispatchUnknownError):

@@ -61,10 +61,10 @@ class TestLostRuns:
     async def test_two_new_runs_are_ambiguous(self, emulator: Emulator, project: Project) -> None:
         """Where another caller ran the feature too, neither run is adopted."""
         emulator.fail("run_feature", Fault.lost(), times=2)
-        async with client_of(emulator) as stranger:
+        async with client_of(emulator) as rival:
             results = await asyncio.gather(
                 project.run_feature("Checkout"),
-                stranger.project().run_feature("Checkout"),
+                rival.project().run_feature("Checkout"),
                 return_exceptions=True,
             )
 
@@ -77,8 +77,8 @@ class TestLostRuns:
         await asyncio.sleep(10)
         await project.run_feature("Checkout")
         await project.run_feature("Returns")
-        async with client_of(emulator) as stranger:
-            await stranger.project().run_feature("Checkout", config="Mobile")
+        async with client_of(emulator) as rival:
+            await rival.project().run_feature("Checkout", config="Mobile")
         emulator.fail("run_feature", Fault.lost())
 
         operation = await project.run_feature("Checkout")
@@ -89,10 +89,10 @@ class TestLostRuns:
         self, emulator: Emulator, client: Client, project: Project
     ) -> None:
         """Rows of other features and rows without a time are not adopted."""
-        async with client_of(emulator) as stranger:
-            await stranger.project().run_feature("Checkout")
+        async with client_of(emulator) as rival:
+            await rival.project().run_feature("Checkout")
             await asyncio.sleep(20)
-            await stranger.project().run_feature("Returns")
+            await rival.project().run_feature("Returns")
         unfiltered = await project.list_runs()
         assert len(unfiltered) == 2
         emulator.fail("run_feature", Fault.reset())

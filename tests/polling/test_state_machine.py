@@ -209,8 +209,6 @@ class Game(RuleBasedStateMachine):
         for pick in range(len(self.handles)):
             self.wait(pick, None)
 
-    # What the service does, and the network
-
     @rule(trouble=ON_POLL, times=st.sampled_from([1, 1, 2, 4, None]))
     def trouble_polls(self, trouble: str, times: int | None) -> None:
         self.is_forged |= trouble == "other requestId"
@@ -251,8 +249,6 @@ class Game(RuleBasedStateMachine):
         for call in self.calls:
             if call.operation is not None and id(call.operation) not in known:
                 self.handles.append(Handle(call.operation, call.wire))
-
-    # What the callers do
 
     @precondition(lambda self: len(self.calls) < MOST_CALLS)
     @rule(
@@ -393,8 +389,6 @@ class Game(RuleBasedStateMachine):
         assert not [timer for timer in loop._scheduled if not timer.cancelled()], "a timer is left"
         assert not asyncio.all_tasks(self.loop), "a task is left"
 
-    # What must hold
-
     def is_wanted(self, wire: Wire, request: Request[Any]) -> bool:
         """Return whether a task waits for the operation of a poll."""
         if any(not call.task.done() and call.joins and call.wire is wire for call in self.calls):
@@ -491,8 +485,6 @@ class Game(RuleBasedStateMachine):
         others = self.emulator.generations.values()
         latest = [each.request_id for each in others if each.feature_id == operation.feature_id]
         return isinstance(operation, GenerationOperation) and latest[-1] != operation.request_id
-
-    # The end
 
     def teardown(self) -> None:
         try:

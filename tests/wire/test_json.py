@@ -157,7 +157,7 @@ def test_a_number_beyond_a_float_is_a_fault(number: bytes) -> None:
 
 
 def test_a_byte_order_mark_is_skipped() -> None:
-    """A UTF-8 BOM before the document harms nothing."""
+    """A UTF-8 BOM before the document is skipped."""
     assert read(b"\xef\xbb\xbf" + DIGEST.strip(), Run) == read(DIGEST, Run)
 
 
