@@ -48,7 +48,7 @@ class Fault:
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after}"}
         if body is not None:
             return cls(kind="answer", answer=Answer(code, body, "text/html", headers))
-        document = error_document(code, f"A fault of the emulator answers with {code}.")
+        document = error_document(code, f"The emulator was told to answer {code}.")
         return cls(kind="answer", answer=Answer(code, json_body(document), headers=headers))
 
     @classmethod
