@@ -11,8 +11,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Literal
 
 from testvibe_async import ResponseError, RunStatus, TransportError
-from testvibe_async._util.text import clean
-from testvibe_async.reports import one_line
+from testvibe_async.reports import cut, one_line, tail
 
 if TYPE_CHECKING:
     from testvibe_async import CaseResult, Run
@@ -22,9 +21,6 @@ __all__ = ["Verdict", "describe_case", "describe_error", "describe_failure", "ve
 
 LOG_LINES = 20
 """Number of lines that are shown of a log's end."""
-
-CHARACTERS = 20_000
-"""Number of characters that are shown of a log or of an error."""
 
 Verdict = Literal["passed", "failed", "skipped"]
 
@@ -38,7 +34,7 @@ def verdict_of(case: CaseResult) -> Verdict:
 
 def describe_case(case: CaseResult) -> str:
     """Describe a test of a run that did not pass: its error, else its status."""
-    return _shortened(clean(case.error or f"the service calls it {case.status!r}"))
+    return cut(case.error or f"the service calls it {case.status!r}")
 
 
 def describe_failure(finished: FinishedRun) -> str:
@@ -46,7 +42,7 @@ def describe_failure(finished: FinishedRun) -> str:
     run = finished.run
     parts = [_headline(run), *map(_failure, run.failures)]
     if run.log:
-        parts.append("The end of its log:\n" + indent(_end_of(run.log), "  "))
+        parts.append("The end of its log:\n" + indent(tail(run.log, LOG_LINES), "  "))
     if finished.artifacts:
         parts.append("Its artifacts:\n" + indent("\n".join(map(str, finished.artifacts)), "  "))
     if finished.artifacts_error:
@@ -63,22 +59,6 @@ def _headline(run: Run) -> str:
 def _failure(case: CaseResult) -> str:
     first = (case.error or "no error given").strip().partition("\n")[0]
     return f"{one_line(case.name)}\n  {one_line(first)}"
-
-
-def _end_of(log: str) -> str:
-    lines = clean(log).strip("\n").rstrip().split("\n")
-    left_out = len(lines) - LOG_LINES
-    note = f"… {left_out:,} earlier lines left out …\n" if left_out > 0 else ""
-    return note + _shortened("\n".join(lines[-LOG_LINES:]))
-
-
-def _shortened(text: str) -> str:
-    """Return a text without its middle, if it is too long."""
-    text = text.strip("\n").rstrip()
-    if (excess := len(text) - CHARACTERS) <= 0:
-        return text
-    head = CHARACTERS * 3 // 4
-    return f"{text[:head]}\n… {excess:,} characters left out …\n{text[head + excess :]}"
 
 
 def describe_error(error: BaseException) -> str:

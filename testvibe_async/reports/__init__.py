@@ -19,14 +19,16 @@ from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 from testvibe_async.reports.report import ReportOptions
-from testvibe_async.reports.text import counted, duration, one_line
+from testvibe_async.reports.text import counted, cut, duration, one_line, tail
 
 __all__ = [
     "ReportOptions",
     "counted",
+    "cut",
     "duration",
     "one_line",
     "require_known_ending",
+    "tail",
     "to_ctrf",
     "to_html",
     "to_junit",
