@@ -22,7 +22,7 @@ from benchmarks.results import is_quick_asked, table, write
 from testvibe_async import Client, RetryPolicy, RunRef
 from testvibe_async._http.retry import retry_delay
 from testvibe_async._polling.plan import outage_interval, standard_poll_plan
-from testvibe_async._wire.endpoints import GET_RUN, LIST_RUNS
+from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async._wire.protocol import Response, decode
 from testvibe_async.errors import ServerError
 
@@ -105,7 +105,7 @@ DIGESTS = {
 @pytest.mark.parametrize("digest", DIGESTS)
 def test_decipher_a_digest(benchmark: Benchmark, digest: str) -> None:
     """From the bytes of get_run to a `Run`."""
-    request = GET_RUN.request(project=PROJECT, run=214)
+    request = Endpoints.GET_RUN.request(project=PROJECT, run=214)
     response = _response(DIGESTS[digest])
     run: Run = benchmark(decode, request, response)
     assert run.run_id == REF.run_id
@@ -119,7 +119,7 @@ def test_parse_a_digest(benchmark: Benchmark, digest: str) -> None:
 
 def test_decipher_a_list_of_100_runs(benchmark: Benchmark) -> None:
     """From the bytes of list_runs to 100 of them, each in flight."""
-    request = LIST_RUNS.request(project=PROJECT, query={"limit": 100})
+    request = Endpoints.LIST_RUNS.request(project=PROJECT, query={"limit": 100})
     response = _response([{**_row(run), **WAITING, "status": "running"} for run in range(100)])
     runs: list[Run] = benchmark(decode, request, response)
     assert len(runs) == 100  # noqa: PLR2004
@@ -135,7 +135,7 @@ def test_build_a_request(benchmark: Benchmark) -> None:
     """A get_run, with its path."""
 
     def build() -> str:
-        return GET_RUN.request(project=PROJECT, run=214).path
+        return Endpoints.GET_RUN.request(project=PROJECT, run=214).path
 
     path: str = benchmark(build)
     assert path.endswith("/runs/214")

@@ -22,7 +22,6 @@ from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
-    from types import TracebackType
 
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.operations import Operation
@@ -172,12 +171,7 @@ class Batch(Generic[SnapshotT]):
             self._tasks.append(task)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exception: object) -> None:
         """Dispatch no more, and ask for no more polls. Cancels nothing at the service.
 
         Dispatches that are under way get up to 10 s to end, so that `refs` is complete.

@@ -24,7 +24,7 @@ from testvibe_async._config import (
 from testvibe_async._dispatch import Conflicts, Dispatcher
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
-from testvibe_async._wire import GET_PROJECT, LIST_PROJECTS, custom_request, endpoint_overrides
+from testvibe_async._wire import Endpoints, custom_request, endpoint_overrides
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.models import Generation, Run
@@ -41,7 +41,6 @@ from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
 
     from aiohttp import ClientSession
 
@@ -149,12 +148,7 @@ class Client:
         self._transport.check_usable()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exception: object) -> None:
         """Close the client; see `aclose`."""
         await self.aclose()
 
@@ -206,11 +200,11 @@ class Client:
 
     async def list_projects(self) -> list[ProjectInfo]:
         """List the projects that the API key may see."""
-        return await self._transport.call(LIST_PROJECTS.request())
+        return await self._transport.call(Endpoints.LIST_PROJECTS.request())
 
     async def get_project(self, project_id: str) -> ProjectInfo:
         """Read one project. Assumed, not documented."""
-        return await self._transport.call(GET_PROJECT.request(project=project_id))
+        return await self._transport.call(Endpoints.GET_PROJECT.request(project=project_id))
 
     @overload
     def attach(self, ref: RunRef) -> RunOperation: ...

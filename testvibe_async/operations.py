@@ -15,12 +15,7 @@ from attrs import frozen
 
 from testvibe_async._config import require_timeout
 from testvibe_async._polling import Completions, Transitions, wait_until_finished
-from testvibe_async._wire import (
-    CANCEL_GENERATION,
-    DIAGNOSE_RUN,
-    GET_GENERATION_LOG,
-    GET_RUN_ARTIFACTS,
-)
+from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     ConfigError,
     ObservationError,
@@ -212,13 +207,13 @@ class RunOperation(Operation[Run]):
     async def diagnose(self) -> Diagnosis:
         """Return why it failed. Source: diagnose_run."""
         return await self._services.transport.call(
-            DIAGNOSE_RUN.request(project=self.project, run=self.run_id)
+            Endpoints.DIAGNOSE_RUN.request(project=self.project, run=self.run_id)
         )
 
     async def artifacts(self) -> list[Artifact]:
         """List the files that it left, with links that expire soon. Source: get_run_artifacts."""
         return await self._services.transport.call(
-            GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)
+            Endpoints.GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)
         )
 
     async def download_artifacts(
@@ -277,7 +272,7 @@ class GenerationOperation(Operation[Generation]):
         await self.poll()
         if not self.done:
             await self._services.transport.call(
-                CANCEL_GENERATION.request(project=self.project, feature=self.feature_id)
+                Endpoints.CANCEL_GENERATION.request(project=self.project, feature=self.feature_id)
             )
 
     async def log(self) -> GenerationLog:
@@ -287,7 +282,7 @@ class GenerationOperation(Operation[Generation]):
             OperationSupersededError: The service has the log of a later generation by now.
         """
         log = await self._services.transport.call(
-            GET_GENERATION_LOG.request(project=self.project, feature=self.feature_id)
+            Endpoints.GET_GENERATION_LOG.request(project=self.project, feature=self.feature_id)
         )
         if log.request_id is not None and log.request_id != self.request_id:
             raise OperationSupersededError(ref=self.ref, newer_request_id=log.request_id)

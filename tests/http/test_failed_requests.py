@@ -33,7 +33,7 @@ from testvibe_async import (
     UnauthorizedError,
     VibeError,
 )
-from testvibe_async._wire.endpoints import LIST_PROJECTS
+from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ async def test_the_timeout_of_a_request_is_at_most_the_clients(
     emulator: Emulator, request_timeout: float, seconds: float
 ) -> None:
     """A request may have a shorter timeout than the client, never a longer one."""
-    request = evolve(LIST_PROJECTS.request(), timeout=request_timeout)
+    request = evolve(Endpoints.LIST_PROJECTS.request(), timeout=request_timeout)
     async with client_of(emulator, timeout=2.0, retry=ONCE) as client:
         emulator.fail("list_projects", Fault.hang())
         with pytest.raises(OutcomeUnknownError, match=f"within {seconds:g} s"):

@@ -21,7 +21,7 @@ from testvibe_async._artifacts.paths import safe_paths
 from testvibe_async._artifacts.transfer import REFUSALS, Transfer
 from testvibe_async._config import require_count
 from testvibe_async._util.waiting import offload
-from testvibe_async._wire import GET_RUN_ARTIFACTS, decode, malformed
+from testvibe_async._wire import Endpoints, decode, malformed
 from testvibe_async.errors import (
     ConfigError,
     ResponseError,
@@ -67,7 +67,9 @@ async def download_artifacts(  # noqa: PLR0913 - each by name
         raise ConfigError(
             "on_progress must be a plain function, not an async one: nobody awaits it"
         )
-    links = _Links(transport, host, GET_RUN_ARTIFACTS.request(project=project, run=run_id))
+    links = _Links(
+        transport, host, Endpoints.GET_RUN_ARTIFACTS.request(project=project, run=run_id)
+    )
     files = [file for file in await links.read() if kinds is None or file.artifact.kind in kinds]
     if not files:
         return []

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch
-from testvibe_async._wire import GET_GENERATION_STATUS
+from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
     GenerationInProgressError,
@@ -155,7 +155,7 @@ class Conflicts:
         self, project: str, feature: int | str, deadline: float | None
     ) -> Generation:
         """Poll a feature's latest generation."""
-        request = GET_GENERATION_STATUS.request(project=project, feature=feature)
+        request = Endpoints.GET_GENERATION_STATUS.request(project=project, feature=feature)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:

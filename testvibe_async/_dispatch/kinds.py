@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from attrs import define, field
 
 from testvibe_async._http import Submission
-from testvibe_async._wire import GENERATE_FEATURE, GET_GENERATION_STATUS, LIST_RUNS, RUN_FEATURE
+from testvibe_async._wire import Endpoints
 from testvibe_async.errors import ResponseError, TransportError
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
@@ -108,7 +108,7 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
 class RunDispatch(Dispatch[Run, RunOperation]):
     """The dispatch of a run. Its operation is recognized in the list of runs."""
 
-    status_call = LIST_RUNS.name
+    status_call = Endpoints.LIST_RUNS.name
 
     @property
     def handle(self) -> type[RunOperation]:
@@ -117,7 +117,7 @@ class RunDispatch(Dispatch[Run, RunOperation]):
 
     def _build_request(self) -> Request[DispatchedRun]:
         body = {"config": self.config, "siteUrl": self.site_url}
-        return RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
+        return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
 
     async def send(self, transport: Transport) -> RunRef:
         """Send the request, and return the name of the run."""
@@ -127,7 +127,7 @@ class RunDispatch(Dispatch[Run, RunOperation]):
     async def candidates(self, transport: Transport) -> list[Run]:
         """Return the runs of the feature that were created since it was sent."""
         query = {"feature": self.feature, "limit": RECONCILE_ROWS}
-        rows = await transport.call(LIST_RUNS.request(project=self.project, query=query))
+        rows = await transport.call(Endpoints.LIST_RUNS.request(project=self.project, query=query))
         sent_at = transport.clock.at(self.submission.sent_at)
         if sent_at is None:
             return []
@@ -172,7 +172,7 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     So the latest one is read before the dispatch, to recognize a new one after it.
     """
 
-    status_call = GET_GENERATION_STATUS.name
+    status_call = Endpoints.GET_GENERATION_STATUS.name
 
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None where it is not known."""
@@ -182,7 +182,9 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
 
     def _build_request(self) -> Request[DispatchedGeneration]:
         body = {"siteUrl": self.site_url}
-        return GENERATE_FEATURE.request(project=self.project, feature=self.feature, body=body)
+        return Endpoints.GENERATE_FEATURE.request(
+            project=self.project, feature=self.feature, body=body
+        )
 
     @property
     def handle(self) -> type[GenerationOperation]:
@@ -191,7 +193,7 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
 
     @property
     def _status_request(self) -> Request[Generation]:
-        return GET_GENERATION_STATUS.request(project=self.project, feature=self.feature)
+        return Endpoints.GET_GENERATION_STATUS.request(project=self.project, feature=self.feature)
 
     async def prepare(self, transport: Transport) -> None:
         """Read which generation is the latest.

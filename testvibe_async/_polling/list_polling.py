@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from testvibe_async._wire import LIST_FEATURES, LIST_RUNS, UnreadableError, malformed, read_rows
+from testvibe_async._wire import Endpoints, UnreadableError, malformed, read_rows
 from testvibe_async.errors import (
     ConfigError,
     RateLimitedError,
@@ -96,9 +96,9 @@ class _ListKind:
     """Whether a row shows every change; one of a feature has nothing of a generation's sections."""
 
 
-_RUNS = _ListKind(LIST_RUNS, "runId", RunStatus.RUNNING, has_limit=True, shows_all=True)
+_RUNS = _ListKind(Endpoints.LIST_RUNS, "runId", RunStatus.RUNNING, has_limit=True, shows_all=True)
 _FEATURES = _ListKind(
-    LIST_FEATURES, "id", FeatureStatus.GENERATING, has_limit=False, shows_all=False
+    Endpoints.LIST_FEATURES, "id", FeatureStatus.GENERATING, has_limit=False, shows_all=False
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import ref as weak_ref
 
-from testvibe_async._wire import GET_GENERATION_STATUS, GET_RUN, decode
+from testvibe_async._wire import Endpoints, decode
 from testvibe_async.models import Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -145,6 +145,6 @@ class PolledOperation(Generic[SnapshotT]):
 
 def _request_for(ref: Ref) -> Request[Any]:
     if isinstance(ref, RunRef):
-        return GET_RUN.request(project=ref.project, run=ref.run_id)
+        return Endpoints.GET_RUN.request(project=ref.project, run=ref.run_id)
     assert isinstance(ref, GenerationRef)
-    return GET_GENERATION_STATUS.request(project=ref.project, feature=ref.feature_id)
+    return Endpoints.GET_GENERATION_STATUS.request(project=ref.project, feature=ref.feature_id)

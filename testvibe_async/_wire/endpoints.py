@@ -43,6 +43,7 @@ __all__ = [
     "ENDPOINTS",
     "Effect",
     "Endpoint",
+    "Endpoints",
     "Request",
     "custom_request",
     "endpoint_overrides",
@@ -184,93 +185,83 @@ def _utf8(name: str, text: str) -> str:
     return text
 
 
-LIST_PROJECTS = Endpoint("list_projects", "GET", "/projects", list[ProjectInfo])
-GET_PROJECT = Endpoint("get_project", "GET", _P, ProjectInfo, is_documented=False)
-LIST_FEATURES = Endpoint("list_features", "GET", _P + "/features", list[Feature])
-GET_FEATURE = Endpoint("get_feature", "GET", _F, Feature)
-CREATE_FEATURE = Endpoint(
-    "create_feature",
-    "POST",
-    _P + "/features",
-    Feature,
-    effect=Effect.CHANGES,
-    is_documented=False,
-)
-UPDATE_FEATURE = Endpoint(
-    "update_feature", "PATCH", _F, type(None), effect=Effect.CHANGES, conflict=FeatureBusyError
-)
-DELETE_FEATURE = Endpoint(
-    "delete_feature",
-    "DELETE",
-    _F,
-    type(None),
-    effect=Effect.CHANGES,
-    is_documented=False,
-    conflict=FeatureBusyError,
-)
-GENERATE_FEATURE = Endpoint(
-    "generate_feature",
-    "POST",
-    _F + "/generate",
-    DispatchedGeneration,
-    effect=Effect.DISPATCHES,
-    conflict=GenerationInProgressError,
-)
-GET_GENERATION_STATUS = Endpoint("get_generation_status", "GET", _F + "/generation", Generation)
-GET_GENERATION_LOG = Endpoint("get_generation_log", "GET", _F + "/generation/log", GenerationLog)
-CANCEL_GENERATION = Endpoint(
-    "cancel_generation",
-    "POST",
-    _F + "/generation/cancel",
-    type(None),
-    effect=Effect.CHANGES,
-    is_documented=False,
-)
-RUN_FEATURE = Endpoint(
-    "run_feature",
-    "POST",
-    _F + "/run",
-    DispatchedRun,
-    effect=Effect.DISPATCHES,
-    conflict=FeatureNotGeneratedError,
-)
-LIST_RUNS = Endpoint("list_runs", "GET", _P + "/runs", list[Run], is_documented=False)
-GET_RUN = Endpoint("get_run", "GET", _P + "/runs/{run}", Run)
-DIAGNOSE_RUN = Endpoint("diagnose_run", "GET", _P + "/runs/{run}/diagnosis", Diagnosis)
-GET_RUN_ARTIFACTS = Endpoint(
-    "get_run_artifacts", "GET", _P + "/runs/{run}/artifacts", list[Artifact]
-)
-LIST_FILES = Endpoint("list_files", "GET", _P + "/files", list[ProjectFile], is_documented=False)
-READ_FILE = Endpoint("read_file", "GET", _P + "/files/content", ProjectFile)
-WRITE_FILE = Endpoint("write_file", "PUT", _P + "/files/content", type(None), effect=Effect.CHANGES)
-LIST_CONFIGS = Endpoint("list_configs", "GET", _P + "/configs", list[Config], is_documented=False)
+class Endpoints:
+    """The 20 operations that are requests. `wait_for_run` and `wait_for_generation` are waits."""
+
+    LIST_PROJECTS = Endpoint("list_projects", "GET", "/projects", list[ProjectInfo])
+    GET_PROJECT = Endpoint("get_project", "GET", _P, ProjectInfo, is_documented=False)
+    LIST_FEATURES = Endpoint("list_features", "GET", _P + "/features", list[Feature])
+    GET_FEATURE = Endpoint("get_feature", "GET", _F, Feature)
+    CREATE_FEATURE = Endpoint(
+        "create_feature",
+        "POST",
+        _P + "/features",
+        Feature,
+        effect=Effect.CHANGES,
+        is_documented=False,
+    )
+    UPDATE_FEATURE = Endpoint(
+        "update_feature", "PATCH", _F, type(None), effect=Effect.CHANGES, conflict=FeatureBusyError
+    )
+    DELETE_FEATURE = Endpoint(
+        "delete_feature",
+        "DELETE",
+        _F,
+        type(None),
+        effect=Effect.CHANGES,
+        is_documented=False,
+        conflict=FeatureBusyError,
+    )
+    GENERATE_FEATURE = Endpoint(
+        "generate_feature",
+        "POST",
+        _F + "/generate",
+        DispatchedGeneration,
+        effect=Effect.DISPATCHES,
+        conflict=GenerationInProgressError,
+    )
+    GET_GENERATION_STATUS = Endpoint("get_generation_status", "GET", _F + "/generation", Generation)
+    GET_GENERATION_LOG = Endpoint(
+        "get_generation_log", "GET", _F + "/generation/log", GenerationLog
+    )
+    CANCEL_GENERATION = Endpoint(
+        "cancel_generation",
+        "POST",
+        _F + "/generation/cancel",
+        type(None),
+        effect=Effect.CHANGES,
+        is_documented=False,
+    )
+    RUN_FEATURE = Endpoint(
+        "run_feature",
+        "POST",
+        _F + "/run",
+        DispatchedRun,
+        effect=Effect.DISPATCHES,
+        conflict=FeatureNotGeneratedError,
+    )
+    LIST_RUNS = Endpoint("list_runs", "GET", _P + "/runs", list[Run], is_documented=False)
+    GET_RUN = Endpoint("get_run", "GET", _P + "/runs/{run}", Run)
+    DIAGNOSE_RUN = Endpoint("diagnose_run", "GET", _P + "/runs/{run}/diagnosis", Diagnosis)
+    GET_RUN_ARTIFACTS = Endpoint(
+        "get_run_artifacts", "GET", _P + "/runs/{run}/artifacts", list[Artifact]
+    )
+    LIST_FILES = Endpoint(
+        "list_files", "GET", _P + "/files", list[ProjectFile], is_documented=False
+    )
+    READ_FILE = Endpoint("read_file", "GET", _P + "/files/content", ProjectFile)
+    WRITE_FILE = Endpoint(
+        "write_file", "PUT", _P + "/files/content", type(None), effect=Effect.CHANGES
+    )
+    LIST_CONFIGS = Endpoint(
+        "list_configs", "GET", _P + "/configs", list[Config], is_documented=False
+    )
+
 
 ENDPOINTS: Mapping[str, Endpoint[Any]] = {
-    endpoint.name: endpoint
-    for endpoint in (
-        LIST_PROJECTS,
-        GET_PROJECT,
-        LIST_FEATURES,
-        GET_FEATURE,
-        CREATE_FEATURE,
-        UPDATE_FEATURE,
-        DELETE_FEATURE,
-        GENERATE_FEATURE,
-        GET_GENERATION_STATUS,
-        GET_GENERATION_LOG,
-        CANCEL_GENERATION,
-        RUN_FEATURE,
-        LIST_RUNS,
-        GET_RUN,
-        DIAGNOSE_RUN,
-        GET_RUN_ARTIFACTS,
-        LIST_FILES,
-        READ_FILE,
-        WRITE_FILE,
-        LIST_CONFIGS,
-    )
+    name.lower(): endpoint for name, endpoint in vars(Endpoints).items() if name.isupper()
 }
-"""The 20 operations that are requests. `wait_for_run` and `wait_for_generation` are waits."""
+"""The same by name."""
 
 
 def custom_request(
