@@ -251,7 +251,7 @@ async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.M
     async def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(project._conflicts, "run", broken)
+    monkeypatch.setattr(project._starter, "run", broken)
 
     with pytest.raises(ZeroDivisionError):
         await project.run_features(["Checkout"])
@@ -273,7 +273,7 @@ async def test_one_that_is_over_when_it_is_attached(
         async def again(*_: Any, **__: Any) -> Any:
             return first
 
-        monkeypatch.setattr(project._conflicts, "run", again)
+        monkeypatch.setattr(project._starter, "run", again)
         items: list[BatchItem[Run]] = await project.run_features(["Checkout"])
 
     assert items[0].run is await first

@@ -73,8 +73,8 @@ class Batch(Generic[SnapshotT]):
         self._list_jobs = jobs
         self._dispatch = dispatch
         self._poller = poller
-        self._places = asyncio.Semaphore(max_in_flight)
-        self._dispatchers = min(max_in_flight, DISPATCHES_AT_ONCE)
+        self._room = asyncio.Semaphore(max_in_flight)
+        self._task_count = min(max_in_flight, DISPATCHES_AT_ONCE)
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
         self._is_open = False
@@ -165,7 +165,7 @@ class Batch(Generic[SnapshotT]):
         self._waiting.extend(range(self._left))
         if self._deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(self._deadline, self._time_out)
-        for _ in range(min(self._dispatchers, self._left)):
+        for _ in range(min(self._task_count, self._left)):
             task = asyncio.create_task(self._keep_dispatching(), name="testvibe_async batch")
             task.add_done_callback(lambda _: self._items.wake())
             self._tasks.append(task)
@@ -224,7 +224,7 @@ class Batch(Generic[SnapshotT]):
     async def _keep_dispatching(self) -> None:
         """Dispatch what waits, whenever fewer than `max_in_flight` are in flight."""
         while self._waiting:
-            await self._places.acquire()
+            await self._room.acquire()
             if not self._waiting:
                 return
             place = self._waiting.popleft()
@@ -243,7 +243,7 @@ class Batch(Generic[SnapshotT]):
         except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
             if submission.ref is not None:
                 self._generations[place] = submission.ref
-            if isinstance(error, WaitTimeoutError) or not submission.is_abandoned:
+            if isinstance(error, WaitTimeoutError) or not submission.is_withdrawn:
                 raise
             return None
         finally:
@@ -286,14 +286,14 @@ class Batch(Generic[SnapshotT]):
                 is then left alone: it has the same deadline, and ends with an error of its own.
         """
         for task, submission in self._submissions.items():
-            submission.is_abandoned = True
+            submission.is_withdrawn = True
             is_pending = submission.state is SendState.PENDING
             if is_pending or (submission.state is not SendState.SENT and not is_timed_out):
                 task.cancel()
         while self._waiting:
             self._finish(self._waiting.popleft(), error=None)
         for _ in self._tasks:
-            self._places.release()
+            self._room.release()
 
     def _complete(self, polled: PolledOperation[Any], error: VibeError | None) -> None:
         """Take an operation that is over, or can't be observed, from the poller."""
@@ -302,7 +302,7 @@ class Batch(Generic[SnapshotT]):
 
     def _end(self, place: int, error: VibeError | None = None) -> None:
         """Finish one, and make room for the next."""
-        self._places.release()
+        self._room.release()
         verdict = self._finish(place, error)
         if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR}:
             self._skip_waiting()

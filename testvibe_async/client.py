@@ -1,10 +1,15 @@
 """The client: the page to read first.
 
 It holds what all calls to one service share. A call goes straight down from here or from `project`:
-`_wire` builds the request, `_http` decides when it goes out and sends it, and `_wire` makes a value
-or an error of the answer. A dispatch passes `_dispatch` first: `conflicts` decides what to do about
-a 409, `dispatcher` that nothing is sent twice and no id is lost. `operations` holds the handles on
-what was started, and `_polling` polls it while somebody waits.
+`_wire` builds the request, `_http` decides when it goes out and sends it, and `_wire` turns the
+answer into a value or an error. A dispatch goes through `_dispatch` first: its `starter` decides
+what to do about a 409, its `dispatcher` makes sure that nothing is sent twice and no id is lost.
+`operations` has the handles on what was started, and `_polling` polls it while somebody waits.
+`batch` dispatches many at once, and `_artifacts` downloads what a run left.
+
+Four limits bound the traffic: `max_connections` requests are under way at once, of which the polls
+may be all, `rate_limit` start in a second, a batch has `max_in_flight` operations in flight, and 32
+dispatches of it under way.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from testvibe_async._config import (
     require_rate,
     require_seconds,
 )
-from testvibe_async._dispatch import Conflicts, Dispatcher
+from testvibe_async._dispatch import Dispatcher, Starter
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
 from testvibe_async._wire import Endpoints, custom_request, endpoint_overrides
@@ -29,12 +34,12 @@ from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.models import Generation, Run
 from testvibe_async.operations import (
+    ClientParts,
     Finished,
     GenerationOperation,
     Operation,
     OperationT,
     RunOperation,
-    Services,
 )
 from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
@@ -87,7 +92,8 @@ class Client:
             poll_interval: Seconds between two polls of a run. A generation's grow with its age, up
                 to 10/3 of it.
             poll_plan: A function of an operation's kind, age and last snapshot that returns the
-                seconds to its next poll; None for the plan that `poll_interval` describes.
+                seconds to its next poll, at least a tenth of `poll_interval`; None for the plan
+                that `poll_interval` describes.
             max_outage: Seconds of nothing except failed polls after which the waits for an
                 operation raise `ObservationError`.
             timeout: Seconds that one request may take.
@@ -123,9 +129,11 @@ class Client:
         self._poller = Poller(
             self._transport,
             interval=poll_interval,
-            plan=checked_plan(poll_plan) if poll_plan else standard_poll_plan(poll_interval),
+            plan=standard_poll_plan(poll_interval)
+            if poll_plan is None
+            else checked_plan(poll_plan),
             max_outage=require_seconds("max_outage", max_outage),
-            max_polls=max_connections,
+            max_concurrent_polls=max_connections,
             hooks=hooks,
         )
         downloader = Downloader(
@@ -135,9 +143,9 @@ class Client:
             max_connections=max_connections,
             hooks=hooks,
         )
-        self._services = Services(self._transport, self._poller, downloader)
-        self._dispatcher = Dispatcher(self._services, hooks)
-        self._conflicts = Conflicts(self._services, self._dispatcher)
+        self._parts = ClientParts(self._transport, self._poller, downloader)
+        self._dispatcher = Dispatcher(self._parts, hooks)
+        self._starter = Starter(self._parts, self._dispatcher)
 
     def __repr__(self) -> str:
         """Return the service."""
@@ -145,7 +153,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Bind the client to the running event loop. Does no I/O."""
-        self._transport.check_usable()
+        self._transport.bind()
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -162,7 +170,8 @@ class Client:
     async def aclose(self) -> None:
         """Close the client. A second time does nothing.
 
-        Dispatches whose POST is under way get up to 10 s to finish, so that no id is lost. Waits
+        A dispatch that was not sent raises `ClientClosedError`. One whose POST is under way gets up
+        to 10 s, so that no id is lost; without an answer it raises `DispatchUnknownError`. Waits
         raise `ClientClosedError` with the ref. Nothing is cancelled at the service.
         """
         try:
@@ -173,7 +182,7 @@ class Client:
                 await self._poller.aclose()
             finally:
                 try:
-                    await self._services.downloader.aclose()
+                    await self._parts.downloader.aclose()
                 finally:
                     await self._transport.aclose()
 
@@ -194,8 +203,8 @@ class Client:
         require_kind("project_id", project_id, str)
         return Project(
             project_id,
-            services=self._services,
-            conflicts=self._conflicts,
+            parts=self._parts,
+            starter=self._starter,
         )
 
     async def list_projects(self) -> list[ProjectInfo]:
@@ -231,9 +240,9 @@ class Client:
             raise ConfigError(
                 f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
             )
-        self._transport.check_usable()
+        self._transport.bind()
         kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
-        return kind(ref, self._services)
+        return kind(ref, self._parts)
 
     def finished(self, operations: Iterable[OperationT]) -> Finished[OperationT]:
         """Iterate over operations in the order in which they end.

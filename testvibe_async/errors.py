@@ -148,7 +148,7 @@ class TransportError(VibeError):
 
 
 class NotSentError(TransportError):
-    """The connection could not be made, so the service never saw the request."""
+    """The service never saw the request: there was no connection, or it was withdrawn before."""
 
 
 class OutcomeUnknownError(TransportError):

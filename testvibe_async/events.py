@@ -56,7 +56,7 @@ class Dispatched(Event):
 
     ref: Ref
     adopted: bool = False
-    """Whether the operation was already in flight and joined, rather than started by this call."""
+    """Whether it was found by reconciling, because the answer to its dispatch was lost."""
 
     feature: int | str | None = None
     """The feature as it was asked for: its id or its name."""
@@ -143,7 +143,7 @@ class ListPollingSuspended(Event):
 
 @frozen
 class Paused(Event):
-    """The service asked for a pause: nothing is sent for so long."""
+    """The service asked for a pause: nothing is sent for `seconds`."""
 
     hook: ClassVar[str] = "on_pause"
     level: ClassVar[int] = logging.WARNING

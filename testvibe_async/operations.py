@@ -43,8 +43,8 @@ OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 
 @frozen
-class Services:
-    """What all handles of one client share."""
+class ClientParts:
+    """The parts of a client that all its handles share."""
 
     transport: Transport
     poller: Poller
@@ -58,23 +58,23 @@ class Operation(ABC, Generic[SnapshotT_co]):
     a dispatch, or from `client.attach(ref)`. It need not be closed.
     """
 
-    __slots__ = ("_polled", "_ref", "_services", "adopted")
+    __slots__ = ("_parts", "_polled", "_ref", "adopted")
 
     def __init__(
         self,
         ref: Ref,
-        services: Services,
+        parts: ClientParts,
         *,
         adopted: bool = False,
         is_dispatched: bool = False,
     ) -> None:
         self._ref = ref
-        self._polled: PolledOperation[SnapshotT_co] = services.poller.operation(
+        self._polled: PolledOperation[SnapshotT_co] = parts.poller.operation(
             ref, is_dispatched=is_dispatched
         )
-        self._services = services
+        self._parts = parts
         self.adopted: bool = adopted
-        """Whether it was already in flight and joined, rather than started by this call."""
+        """Whether it was found: in flight already, or by reconciling a lost answer."""
 
     def __repr__(self) -> str:
         """Return the operation and its status as last seen."""
@@ -148,7 +148,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         """
         timeout = require_timeout(timeout)
         if not self.done:
-            await wait_until_finished(self._polled, self._services.poller, timeout=timeout)
+            await wait_until_finished(self._polled, self._parts.poller, timeout=timeout)
         return self._seen()
 
     async def poll(self) -> SnapshotT_co:
@@ -160,7 +160,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
             ClientClosedError: The client is closed.
         """
         if not self.done:
-            await self._services.poller.poll(self._polled)
+            await self._parts.poller.poll(self._polled)
         return self._seen()
 
     def _seen(self) -> SnapshotT_co:
@@ -174,11 +174,11 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
         A transition is a change of phase or status. Leaving early is fine. Raises as `wait` does.
         """
-        return Transitions(self._polled, self._services.poller, includes_updates=False)
+        return Transitions(self._polled, self._parts.poller, includes_updates=False)
 
     def updates(self) -> Transitions[SnapshotT_co]:
         """Iterate over every observed change, also of single sections. Raises as `wait` does."""
-        return Transitions(self._polled, self._services.poller, includes_updates=True)
+        return Transitions(self._polled, self._parts.poller, includes_updates=True)
 
 
 class RunOperation(Operation[Run]):
@@ -206,13 +206,13 @@ class RunOperation(Operation[Run]):
 
     async def diagnose(self) -> Diagnosis:
         """Return why it failed. Source: diagnose_run."""
-        return await self._services.transport.call(
+        return await self._parts.transport.call(
             Endpoints.DIAGNOSE_RUN.request(project=self.project, run=self.run_id)
         )
 
     async def artifacts(self) -> list[Artifact]:
         """List the files that it left, with links that expire soon. Source: get_run_artifacts."""
-        return await self._services.transport.call(
+        return await self._parts.transport.call(
             Endpoints.GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)
         )
 
@@ -228,7 +228,7 @@ class RunOperation(Operation[Run]):
 
         Wait for its end first: there are none before. See `Project.download_artifacts`.
         """
-        return await self._services.downloader.download(
+        return await self._parts.downloader.download(
             directory,
             project=self.project,
             run_id=self.run_id,
@@ -271,7 +271,7 @@ class GenerationOperation(Operation[Generation]):
         """
         await self.poll()
         if not self.done:
-            await self._services.transport.call(
+            await self._parts.transport.call(
                 Endpoints.CANCEL_GENERATION.request(project=self.project, feature=self.feature_id)
             )
 
@@ -281,7 +281,7 @@ class GenerationOperation(Operation[Generation]):
         Raises:
             OperationSupersededError: The service has the log of a later generation by now.
         """
-        log = await self._services.transport.call(
+        log = await self._parts.transport.call(
             Endpoints.GET_GENERATION_LOG.request(project=self.project, feature=self.feature_id)
         )
         if log.request_id is not None and log.request_id != self.request_id:
@@ -343,5 +343,5 @@ def _require_of(poller: Poller, operation: object) -> None:
     """
     if not isinstance(operation, Operation):
         raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
-    if operation._services.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if operation._parts.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")

@@ -1,8 +1,8 @@
 """One project and its operations, under the service's own names.
 
-Each method is one call of the service, except the two that dispatch (through `_dispatch`, so that
-nothing is done twice) and the two waits. Nothing here decides how an answer is read, or when an
-operation is polled.
+Each method is one call of the service, except those that dispatch (through `_dispatch`, so that
+nothing is done twice), the two waits and the downloads. Nothing here decides how an answer is read,
+or when an operation is polled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async._dispatch import Conflicts
+    from testvibe_async._dispatch import Starter
     from testvibe_async._http import Submission
     from testvibe_async._wire import Endpoint
     from testvibe_async.models import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         GenerationLog,
         ProjectFile,
     )
-    from testvibe_async.operations import GenerationOperation, Services
+    from testvibe_async.operations import ClientParts, GenerationOperation
 
 __all__ = ["Project"]
 
@@ -58,15 +58,15 @@ class Project:
     `ClientClosedError` once the client is closed.
     """
 
-    def __init__(self, project_id: str, *, services: Services, conflicts: Conflicts) -> None:
+    def __init__(self, project_id: str, *, parts: ClientParts, starter: Starter) -> None:
         self.id = project_id
         """The project's public id."""
-        self._services = services
-        self._transport = services.transport
-        self._conflicts = conflicts
+        self._parts = parts
+        self._transport = parts.transport
+        self._starter = starter
 
     def __repr__(self) -> str:
-        """Name the project."""
+        """Return the project's id."""
         return f"<Project {self.id}>"
 
     async def list_features(self) -> list[Feature]:
@@ -116,7 +116,7 @@ class Project:
         """Dispatch the generation of a feature's tests. It takes minutes and costs credits.
 
         It is never sent a second time unless the first provably had no effect. The feature's latest
-        generation is polled before it, so that a lost answer can be reconciled.
+        generation is read before it, so that a lost answer can be reconciled.
 
         Args:
             feature: Its id or name.
@@ -126,11 +126,12 @@ class Project:
 
         Raises:
             GenerationInProgressError: One is in flight; `ref` names it where it could be seen.
-            DispatchUnknownError: The answer was lost, and no new generation was found.
+            DispatchUnknownError: The answer was lost, or did not come before the client closed, and
+                no new generation was found.
         """
         _check_choice("on_conflict", on_conflict, get_args(GenerateConflict))
         dispatch = GenerationDispatch(project=self.id, feature=_named(feature), site_url=site_url)
-        return await self._conflicts.generate(dispatch, on_conflict=on_conflict)
+        return await self._starter.generate(dispatch, on_conflict=on_conflict)
 
     async def get_generation_status(self, feature: int | str | Feature) -> Generation:
         """Read the status of a feature's latest generation."""
@@ -164,7 +165,7 @@ class Project:
         """
         timeout = require_timeout(timeout)
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        return await self._conflicts.latest_outcome(self.id, _named(feature), deadline)
+        return await self._starter.latest_outcome(self.id, _named(feature), deadline)
 
     async def run_feature(
         self,
@@ -189,7 +190,8 @@ class Project:
         Raises:
             FeatureNotGeneratedError: There are no tests to run, or generating them failed; then
                 the cause says why.
-            DispatchUnknownError: The answer was lost, and the run was not found.
+            DispatchUnknownError: The answer was lost, or did not come before the client closed, and
+                the run was not found.
         """
         _check_choice("on_conflict", on_conflict, get_args(RunConflict))
         if config is not None and not isinstance(config, str):
@@ -200,7 +202,7 @@ class Project:
         dispatch = RunDispatch(
             project=self.id, feature=_named(feature), config=config, site_url=site_url
         )
-        return await self._conflicts.run(
+        return await self._starter.run(
             dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown
         )
 
@@ -250,12 +252,12 @@ class Project:
                 site_url=site_url,
                 submission=submission,
             )
-            return await self._conflicts.run(run, on_conflict=on_conflict, deadline=deadline)
+            return await self._starter.run(run, on_conflict=on_conflict, deadline=deadline)
 
         return Batch(
             self._jobs(features, configs, default=lambda feature: feature.has_tests),
             dispatch,
-            poller=self._services.poller,
+            poller=self._parts.poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
             timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
@@ -293,14 +295,14 @@ class Project:
             generation = GenerationDispatch(
                 project=self.id, feature=job.feature, site_url=site_url, submission=submission
             )
-            return await self._conflicts.generate(
+            return await self._starter.generate(
                 generation, on_conflict=on_conflict, deadline=deadline
             )
 
         return Batch(
             self._jobs(features, [None], default=lambda feature: feature.needs_tests),
             dispatch,
-            poller=self._services.poller,
+            poller=self._parts.poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
             timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
@@ -359,7 +361,7 @@ class Project:
         """
         require_count("run_id", run_id)
         ref = RunRef(server=self._transport.server, project=self.id, run_id=run_id)
-        return await RunOperation(ref, self._services).wait(timeout=timeout)
+        return await RunOperation(ref, self._parts).wait(timeout=timeout)
 
     async def diagnose_run(self, run_id: int) -> Diagnosis:
         """Ask why a run failed."""
@@ -411,7 +413,7 @@ class Project:
             The first failure ends the other downloads, as a cancellation does. Files that were
             whole by then stay; nothing else does.
         """
-        return await self._services.downloader.download(
+        return await self._parts.downloader.download(
             directory,
             project=self.id,
             run_id=run_id,

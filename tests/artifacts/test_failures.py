@@ -71,7 +71,7 @@ async def test_retry_after_of_a_host_is_kept(
 
     hooks = Hooks(on_retry=lambda event: reported.append(event.delay))
     async with finished_run(tmp_path, hooks=hooks) as case:
-        monkeypatch.setattr(case.client._services.downloader._host, "_sleep", pause)
+        monkeypatch.setattr(case.client._parts.downloader._host, "_sleep", pause)
         case.emulator.fail("download", Fault.status(503, retry_after=7), times=1)
         await case.download(kinds={"trace"})
     assert reported == paused == [7.0]

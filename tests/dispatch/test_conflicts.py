@@ -1,4 +1,4 @@
-"""Conflicts (409): raised, attached to, waited for, or answered by generating first."""
+"""Starter (409): raised, attached to, waited for, or answered by generating first."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ async def test_opening_ends_a_pause() -> None:
     traffic = Traffic(throttle, seconds=0.0)
     waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(5)]
     await asyncio.sleep(1)
-    throttle.close()
+    throttle.let_all_through()
     await asyncio.gather(*waiting)
 
     assert set(traffic.began.values()) == {1.0}
@@ -343,7 +343,7 @@ async def test_an_open_throttle_delays_nothing() -> None:
     tasks = [asyncio.create_task(pass_through()) for _ in range(5)]
     await asyncio.sleep(1)
     tasks[1].cancel()
-    throttle.close()
+    throttle.let_all_through()
     await asyncio.sleep(0)
     assert entered == 4
     for task in tasks:

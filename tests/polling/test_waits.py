@@ -16,7 +16,7 @@ from testvibe_async import (
     ObservationError,
     WaitTimeoutError,
 )
-from testvibe_async._polling.observer import Observer
+from testvibe_async._polling.reader import Reader
 
 if TYPE_CHECKING:
     from testvibe_async import Project, RunOperation
@@ -178,7 +178,7 @@ class TestCancelling:
         emulator.finish_run(operation.run_id)
         digest = await project.get_run(operation.run_id)
         loop = asyncio.get_running_loop()
-        loop.call_later(2, lambda: project._services.poller.observe(operation.ref, digest))
+        loop.call_later(2, lambda: project._parts.poller.accept(operation.ref, digest))
 
         assert (await operation.wait(timeout=2)).is_success
 
@@ -189,7 +189,7 @@ class TestCancelling:
         wait = start_wait(operation)
         await asyncio.sleep(1)
         wait.cancel()
-        Observer.end_waits(operation._polled, ObservationError("a test", ref=operation.ref))
+        Reader.end_waits(operation._polled, ObservationError("a test", ref=operation.ref))
 
         with pytest.raises(asyncio.CancelledError):
             await wait

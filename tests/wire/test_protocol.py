@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testvibe_async._wire import protocol
 from testvibe_async._wire.endpoints import (
     ENDPOINTS,
     Request,
 )
-from testvibe_async._wire.protocol import Response, decode
+from testvibe_async._wire.protocol import Response
 from testvibe_async.errors import (
     ConflictError,
     FeatureBusyError,
@@ -32,9 +33,17 @@ from testvibe_async.errors import (
 )
 from testvibe_async.models import DispatchedRun, Feature, ProjectInfo
 
+T = TypeVar("T")
+
 URL = "https://testvibe.example/api/v1/ops/projects/p"
 RECEIVED = datetime(2026, 6, 10, 14, 0, 0, tzinfo=UTC)
 GET_FEATURE = ENDPOINTS["get_feature"].request(project="p", feature=12)
+
+
+def decode(request: Request[T], response: Response) -> T:
+    """Turn an answer into a value or an error, as the transport does."""
+    protocol.raise_for_status(request, response)
+    return protocol.decode(request, response)
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> Response:

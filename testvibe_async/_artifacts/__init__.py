@@ -1,6 +1,7 @@
 """Downloads of the files that a run left.
 
-The door: `Downloader`, and `safe_paths` for whatever else puts a name from outside on a disk.
+For other packages: `Downloader`, and `safe_paths` for whatever else puts a name from outside on a
+disk.
 """
 
 from testvibe_async._artifacts.downloader import Downloader

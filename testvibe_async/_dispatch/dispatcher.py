@@ -1,8 +1,9 @@
 """Starting an operation at most once, and never losing its id.
 
 The service knows no idempotency key, and a generation costs credits. So a dispatch is sent again
-only where it provably had no effect, and one whose answer was lost is reconciled by polling. Once
-it was sent it goes on when its caller is cancelled: the id still reaches the `on_dispatched` hook.
+only where it provably had no effect, and one whose answer was lost is reconciled by asking the
+service. Once sent, it goes on even if its caller is cancelled: the id still reaches the
+`on_dispatched` hook.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from testvibe_async.errors import (
 from testvibe_async.events import Dispatched, Hooks, logger
 
 if TYPE_CHECKING:
-    from testvibe_async._dispatch.kinds import Dispatch
+    from testvibe_async._dispatch.dispatches import Dispatch
     from testvibe_async._http import Submission
-    from testvibe_async.operations import Operation, Services
+    from testvibe_async.operations import ClientParts, Operation
     from testvibe_async.refs import Ref
 
 __all__ = ["Dispatcher"]
@@ -37,13 +38,13 @@ CLOSE_SECONDS = 10.0
 
 
 class Dispatcher:
-    """Dispatches for one client."""
+    """Sends the dispatches of one client, each in a task of its own."""
 
-    def __init__(self, services: Services, hooks: Hooks) -> None:
-        self._services = services
-        self._transport = services.transport
+    def __init__(self, parts: ClientParts, hooks: Hooks) -> None:
+        self._parts = parts
+        self._transport = parts.transport
         self._hooks = hooks
-        self._reconciler = Reconciler(services)
+        self._reconciler = Reconciler(parts)
         self._under_way: dict[asyncio.Task[Any], Submission] = {}
         self._is_closing = False
         self._close_deadline = 0.0
@@ -61,7 +62,7 @@ class Dispatcher:
         Raises:
             ConflictError: The feature is in a state that does not allow it.
             DispatchUnknownError: Nobody knows whether it took effect.
-            NotSentError: Its caller was cancelled before.
+            NotSentError: It was withdrawn, or the service could not be reached.
             ClientClosedError: The client is closed.
         """
         if self._is_closing:
@@ -83,13 +84,13 @@ class Dispatcher:
 
         task.add_done_callback(end)
         try:
-            # Unlike awaiting the task this does not cancel it, and costs half of `asyncio.wait`.
+            # Awaiting the task would cancel it with the caller; `asyncio.wait` costs twice as much.
             await ended
         except asyncio.CancelledError:
-            _abandon(task, submission)
-            task.add_done_callback(_log_abandoned)
+            _withdraw(task, submission)
+            task.add_done_callback(_log_failure)
             raise
-        if task.cancelled() and self._is_closing:
+        if task.cancelled() and self._is_closing:  # `aclose` cancelled it before it was sent.
             raise ClientClosedError
         return task.result()
 
@@ -98,10 +99,10 @@ class Dispatcher:
     ) -> OperationT:
         """Send a dispatch, reconcile it if need be, and make the handle of its operation."""
         await dispatch.prepare(self._transport)
-        ref, adopted = await self._send(dispatch, retry_unknown=retry_unknown)
+        ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
         self._reconciler.remember(ref)
         dispatch.submission.mark_dispatched(ref)
-        operation = dispatch.handle(ref, self._services, adopted=adopted, is_dispatched=True)
+        operation = dispatch.operation_class(ref, self._parts, adopted=adopted, is_dispatched=True)
         # The hook comes before anything else can go wrong: it is there to store the ref.
         if self._hooks.is_enabled(Dispatched):
             self._hooks.emit(
@@ -109,8 +110,10 @@ class Dispatcher:
             )
         return operation
 
-    async def _send(self, dispatch: Dispatch[Any, Any], *, retry_unknown: bool) -> tuple[Ref, bool]:
-        """Send a dispatch; return its operation, and whether that had to be found by polling."""
+    async def _send_or_find(
+        self, dispatch: Dispatch[Any, Any], *, retry_unknown: bool
+    ) -> tuple[Ref, bool]:
+        """Send a dispatch; return its operation's ref, and whether it had to be found."""
         submission = dispatch.submission
         try:
             with self._reconciler.pending(dispatch):
@@ -127,9 +130,9 @@ class Dispatcher:
                 raise
             why = "the client was closed" if self._is_closing else "its task was cancelled"
             raise self._unknown(dispatch, f"{why} before it could be reconciled") from error
-        if retry_unknown and not submission.is_abandoned:
+        if retry_unknown and not submission.is_withdrawn:
             try:
-                return await self._send(dispatch, retry_unknown=False)
+                return await self._send_or_find(dispatch, retry_unknown=False)
             except DispatchUnknownError:
                 raise
             except (Exception, asyncio.CancelledError) as error:
@@ -162,7 +165,7 @@ class Dispatcher:
             self._is_closing = True
             self._close_deadline = loop.time() + CLOSE_SECONDS
             for task in tasks:
-                _abandon(task, self._under_way[task])
+                _withdraw(task, self._under_way[task])
         try:
             await wait_uncancelled(tasks, until=self._close_deadline)
         finally:
@@ -175,18 +178,18 @@ def _is_answer_lost(error: Exception, submission: Submission) -> bool:
     """Say whether a dispatch that failed like this may have taken effect all the same."""
     if isinstance(error, VibeError):
         return isinstance(error, OutcomeUnknownError | ServerError | MalformedResponseError)
-    # Whatever a session that was passed in raises says nothing about the service.
+    # An exception from inside a session that was passed in says nothing about the service.
     return submission.may_have_arrived
 
 
-def _abandon(task: asyncio.Task[Any], submission: Submission) -> None:
-    """Let a dispatch end if it may have arrived, and see that it is not sent again."""
-    submission.is_abandoned = True
+def _withdraw(task: asyncio.Task[Any], submission: Submission) -> None:
+    """Cancel a dispatch if it was not sent; else let it end, and have it not sent again."""
+    submission.is_withdrawn = True
     if not submission.may_have_arrived:
         task.cancel()
 
 
-def _log_abandoned(task: asyncio.Task[Any]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     """Leave a trace of a dispatch that failed after its caller was cancelled."""
     if task.cancelled():
         return

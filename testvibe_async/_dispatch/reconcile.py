@@ -1,7 +1,7 @@
 """Finding the operation of a dispatch whose answer was lost.
 
-Decides which operation the dispatch started, by polling for it a few times, and adopts it only
-where nothing else can have started it. It never dispatches.
+Decides which operation the dispatch started, by asking the service a few times, and adopts it only
+where nothing else that this client knows of can have started it. It never dispatches.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from testvibe_async.events import logger
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from testvibe_async._dispatch.kinds import Dispatch
+    from testvibe_async._dispatch.dispatches import Dispatch
     from testvibe_async.models import Generation, Run
-    from testvibe_async.operations import Services
+    from testvibe_async.operations import ClientParts
     from testvibe_async.refs import Ref
 
 __all__ = ["Reconciler"]
 
 RECONCILE_DELAYS = (0.0, 2.0, 5.0)
-"""Seconds before each poll: the service may need a moment to show what it has accepted."""
+"""Seconds before each try: the service may need a moment to show what it has accepted."""
 
 RECONCILE_SECONDS = 120.0
-"""How long these polls may take in all, retries and pauses included."""
+"""How long these tries may take in all, retries and pauses included."""
 
 REMEMBERED = 10_000
-"""How many of a project's operations are remembered as dispatched here: none is a lost one."""
+"""How many operations of a project are remembered as answered: a lost answer is not theirs."""
 
 
 class Reconciler:
     """Finds the operations of lost answers, for one client."""
 
-    def __init__(self, services: Services) -> None:
-        self._transport = services.transport
-        self._poller = services.poller
+    def __init__(self, parts: ClientParts) -> None:
+        self._transport = parts.transport
+        self._poller = parts.poller
         self._pending: set[Dispatch[Any, Any]] = set()
         self._own_ids: defaultdict[str, deque[object]] = defaultdict(
             partial(deque[object], maxlen=REMEMBERED)
@@ -48,12 +48,12 @@ class Reconciler:
         """By project, the ids of the operations that were dispatched here."""
 
     def remember(self, ref: Ref) -> None:
-        """Remember an operation of a dispatch that was answered: no lost answer is its."""
+        """Remember the operation of a dispatch, so that another one does not adopt it."""
         self._own_ids[ref.project].append(_id_of(ref))
 
     @contextmanager
     def pending(self, dispatch: Dispatch[Any, Any]) -> Generator[None]:
-        """Count a dispatch among those whose operation may be what another one finds."""
+        """Note that a dispatch has no answer yet, so that no other one adopts its operation."""
         self._pending.add(dispatch)
         try:
             yield
@@ -61,25 +61,25 @@ class Reconciler:
             self._pending.discard(dispatch)
 
     async def find(self, dispatch: Dispatch[Any, Any]) -> Ref | None:
-        """Poll for the operation of a dispatch; None where it was not found, or is ambiguous."""
+        """Return the operation of a dispatch; None where it was not found, or is ambiguous."""
         with suppress(TimeoutError):
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
                     await asyncio.sleep(delay)
                     try:
-                        if (found := await self._poll(dispatch)) is not None:
+                        if (found := await self._find_once(dispatch)) is not None:
                             return found
                     except (TransportError, ServerError, RateLimitedError):
                         continue
                     except ResponseError:
                         return None
-                    except Exception as error:  # noqa: BLE001 - of a session that was passed in
+                    except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
                         logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
                         return None
         return None
 
-    async def _poll(self, dispatch: Dispatch[Any, Any]) -> Ref | None:
-        """Return the one operation that only this dispatch can have started."""
+    async def _find_once(self, dispatch: Dispatch[Any, Any]) -> Ref | None:
+        """Return the one operation that no other known dispatch can have started."""
         candidates = await dispatch.candidates(self._transport)
         own_ids = {*self._own_ids[dispatch.project]}
         found: list[tuple[Run | Generation, Ref]] = []

@@ -1,6 +1,6 @@
 """When a request goes out, over the one session of a client.
 
-The door: `Transport`, the retry policy, and how far a dispatch has come (`Submission`).
+For other packages: `Transport`, the retry policy, and how far a dispatch has come (`Submission`).
 """
 
 from testvibe_async._http.retry import RetryPolicy, retry_delay

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from testvibe_async._util import __version__, plain
-from testvibe_async._wire import Response
+from testvibe_async._wire import Response, is_clear_refusal
 from testvibe_async.errors import (
     ConfigError,
     MalformedResponseError,
@@ -78,7 +78,7 @@ class _SendOnce:
             raise
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise _LostError(_why_lost(error)) from None
-        self.may_have_acted = not 300 <= response.status < 500  # noqa: PLR2004 - a clear refusal
+        self.may_have_acted = not is_clear_refusal(response.status)
         return response
 
 

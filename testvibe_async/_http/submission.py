@@ -1,7 +1,7 @@
-"""How far a request has come that must not be sent twice.
+"""The progress of a request that must not be sent twice.
 
-Decides nothing: the dispatcher and the transport move it, each by the transition that is named for
-what happened, and a batch reads it to learn what can still be withdrawn.
+Decides nothing. The dispatcher and the transport change its state, by the transition that is named
+for what happened. The dispatcher and a batch withdraw it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class SendState(Enum):
 class Submission:
     """One dispatch, or several in a row for one purpose, such as tests first and then their run."""
 
-    __slots__ = ("is_abandoned", "ref", "sent_at", "state")
+    __slots__ = ("is_withdrawn", "ref", "sent_at", "state")
 
     def __init__(self) -> None:
         self.state: SendState = SendState.IDLE
-        """Changed by the transitions below alone."""
+        """Changed only by the transitions below."""
 
         self.sent_at: float = 0.0
         """When it was last sent, by the loop's clock."""
@@ -46,8 +46,8 @@ class Submission:
         self.ref: Ref | None = None
         """The operation that was dispatched last."""
 
-        self.is_abandoned: bool = False
-        """Whether its caller was cancelled, so that it must not be sent again."""
+        self.is_withdrawn: bool = False
+        """Whether it must not be sent any more: cancelled, out of time, or the client closes."""
 
     @property
     def may_have_arrived(self) -> bool:
@@ -55,15 +55,15 @@ class Submission:
         return self.state is SendState.SENT
 
     def begin(self) -> None:
-        """Take it up: nothing of it was sent yet."""
+        """Start a dispatch: nothing was sent yet."""
         self.state = SendState.PENDING
 
     def mark_sent(self, now: float) -> None:
-        """Note that it is handed to the connection: from now on it may have arrived."""
+        """Note that it is being sent: from now on it may have arrived."""
         self.state, self.sent_at = SendState.SENT, now
 
     def mark_refused(self) -> None:
-        """Note that it provably had no effect: it did not arrive, or was clearly refused."""
+        """Note that this try provably had no effect: it did not arrive, or was clearly refused."""
         self.state = SendState.PENDING
 
     def mark_dispatched(self, ref: Ref) -> None:
@@ -71,6 +71,6 @@ class Submission:
         self.state, self.ref = SendState.DISPATCHED, ref
 
     def end(self) -> None:
-        """Lay it down after a failure. What may have arrived stays so: no answer has come."""
+        """Note that the dispatch is over. If it may have arrived unanswered, it stays `SENT`."""
         if self.state is SendState.PENDING:
             self.state = SendState.IDLE

@@ -21,7 +21,7 @@ WINDOW_SECONDS = 10.0
 """The period over which the present rate is measured."""
 
 MIN_RATE = 10.0
-"""The lowest rate that a measured one is taken for, in requests a second. A pause halves it."""
+"""The least that a measured rate counts for, in requests a second, before a pause halves it."""
 
 
 class Throttle:
@@ -44,6 +44,7 @@ class Throttle:
         self._last_served = 0
         self._rate_limit = rate_limit
         self._is_limited = rate_limit is not None
+        """Whether the rate is limited now: by the user, or after a pause until it has recovered."""
         self._meter = _RateMeter()
         self._rate_before_pause = 0.0
         self._paused_until = 0.0
@@ -64,7 +65,7 @@ class Throttle:
             self._meter.count(now)
             return
         if self._next_queue() is None:
-            # The rate is no budget: what was not used of it is not made up for by a burst.
+            # A rate that was not used is not made up for by a burst.
             self._next_start = max(self._next_start, now)
         queue = self._queues[is_poll]
         await self._wait_for_slot(queue.append)
@@ -93,8 +94,8 @@ class Throttle:
         self._free += 1
         self._serve()
 
-    def close(self) -> None:
-        """Serve all who wait, at once: the client closes, and each of them must find that out."""
+    def let_all_through(self) -> None:
+        """Serve all who wait, at once: the client closes, and each of them must notice that."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -140,7 +141,7 @@ class Throttle:
         return None
 
     def _rate(self, now: float) -> float | None:
-        """Return the requests a second that are allowed now; None for any number."""
+        """Return the present limit in requests a second, and note when the rate has recovered."""
         recovered = 0.5 + 0.5 * (now - self._paused_until) / RECOVERY_SECONDS
         if not self._rate_before_pause or recovered >= 1:
             self._is_limited = self._rate_limit is not None

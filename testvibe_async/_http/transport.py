@@ -17,7 +17,7 @@ from testvibe_async._http.retry import RetryPolicy, pause_seconds, retry_delay
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._util.waiting import offload
-from testvibe_async._wire import decode, raise_for_status
+from testvibe_async._wire import decode, is_clear_refusal, raise_for_status
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -85,7 +85,7 @@ class Transport:
         """Whether it was used and not closed since."""
         return self._loop is not None and not self.is_closed
 
-    def check_usable(self) -> None:
+    def bind(self) -> None:
         """Bind to the running event loop at first use.
 
         Raises:
@@ -138,7 +138,7 @@ class Transport:
         Args:
             request: What to ask.
             retries: Whether to try again where the policy says so.
-            submission: Moved as the request goes; once abandoned it is not sent again.
+            submission: Told how far the request has come; once withdrawn it is not sent any more.
             is_poll: Whether it is one of the poller's, which queue separately.
 
         Raises:
@@ -146,7 +146,7 @@ class Transport:
             ResponseError: The answer is an error.
             ClientClosedError: The client was closed before or meanwhile.
         """
-        self.check_usable()
+        self.bind()
         if (route := self._routes.get(request.endpoint.name)) is not None:
             request = request.routed(route)
         attempt = 1
@@ -163,7 +163,7 @@ class Transport:
                     is_repeatable=request.is_repeatable,
                     random=random.random,
                 )
-                if delay is None or (submission is not None and submission.is_abandoned):
+                if delay is None or (submission is not None and submission.is_withdrawn):
                     raise
                 self._hooks.emit(
                     RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay)
@@ -181,10 +181,11 @@ class Transport:
             sent = asyncio.get_running_loop().time()
             if submission is not None:
                 submission.mark_sent(sent)
-            response = await self._observed(request, sent)
+            response = await self._timed(request, sent)
             raise_for_status(request, response)
         except (NotSentError, ResponseError) as error:
-            if submission is not None and not _may_have_acted(error):
+            is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
+            if submission is not None and is_refusal:
                 submission.mark_refused()
             if (seconds := pause_seconds(error)) is not None:
                 self._throttle.pause(seconds)
@@ -200,20 +201,20 @@ class Transport:
             self._throttle.release()
 
     def check_wanted(self, request: Request[Any], submission: Submission | None) -> None:
-        """Refuse a request that may no longer be sent, now that its slot has come.
+        """Refuse a request that may not be sent any more. Checked at first, and in its slot.
 
         Raises:
             ClientClosedError: The client was closed.
-            NotSentError: Its caller was cancelled.
+            NotSentError: It was withdrawn.
         """
         if self.is_closed:
             raise ClientClosedError
-        if submission is not None and submission.is_abandoned:
-            what = "not sent again: its caller was cancelled"
+        if submission is not None and submission.is_withdrawn:
+            what = "not sent: it was withdrawn"
             raise NotSentError(what, method=request.method, url=self.url_of(request))
 
-    async def _observed(self, request: Request[Any], sent: float) -> Response:
-        """Send a request, sample the service's clock, and emit the event."""
+    async def _timed(self, request: Request[Any], sent: float) -> Response:
+        """Send a request, sample the service's clock by it, and emit the event."""
         loop = asyncio.get_running_loop()
         status = None
         try:
@@ -240,15 +241,8 @@ class Transport:
     def refuse_calls(self) -> None:
         """Let every call from now on raise `ClientClosedError`, and those that wait for a slot."""
         self._closing.set()
-        self._throttle.close()
+        self._throttle.let_all_through()
 
     async def aclose(self) -> None:
         """Close the session, unless it was passed in."""
         await self._http.aclose()
-
-
-def _may_have_acted(error: NotSentError | ResponseError) -> bool:
-    """Say whether the service may have done what was asked in spite of this answer."""
-    if isinstance(error, NotSentError):
-        return False
-    return error.status < 300 or error.status >= 500  # noqa: PLR2004 - all except a clear refusal

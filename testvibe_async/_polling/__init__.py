@@ -1,6 +1,6 @@
 """When each operation is polled, and who is notified of what was seen.
 
-The door: `Poller` and what it keeps of an operation, the ways to wait, and poll plans.
+For other packages: `Poller` and what it keeps of an operation, the ways to wait, and poll plans.
 """
 
 from testvibe_async._polling.plan import PollPlan, checked_plan, standard_poll_plan

@@ -4,7 +4,7 @@ Decides which operations a list may stand in for, and when it is not worth its p
 assumed, not documented, so a list is believed only in what costs little if it is wrong: that an
 operation still goes on. An operation that it shows as changed, or does not show, is read by its id;
 so are, each time, the ones that were not read for longest, at least one, to catch a list that is
-wrong. A list that is missing, can't be read, was caught or saves too little is suspended for a
+wrong. A list that is missing, can't be read, was wrong or saves too little is suspended for a
 while.
 """
 
@@ -150,11 +150,11 @@ class ListPolling:
         self._late_seconds = 2 * interval + CLOCK_SLACK_SECONDS
         self._min_timeout = max(interval, MIN_TIMEOUT_SECONDS)
         self._depth = 0
-        self._listed_before: float | None = None
+        self._last_call: float | None = None
         self._suspended_until = 0.0
-        self._checked: set[PolledOperation[Any]] = set()
-        """The operations whose read by id shows whether the list was right at `_listed_at`."""
-        self._listed_at: datetime | None = None
+        self._to_check: set[PolledOperation[Any]] = set()
+        """The operations whose read by id will show whether the list was right at that time."""
+        self._listed_at_service: datetime | None = None
 
     def is_worth_it(self, count: int, now: float) -> bool:
         """Say whether to ask the list about so many operations."""
@@ -163,11 +163,11 @@ class ListPolling:
     def may_show(self, polled: PolledOperation[Any]) -> bool:
         """Say whether the list can stand in for reading an operation by its id this time.
 
-        It can't before the first read, nor where the last one failed, nor where somebody follows
-        each change and a row does not show all of them.
+        It can't before it was dispatched or seen by this client, nor after a failed poll, nor where
+        somebody follows each change and a row does not show all of them.
         """
-        is_read = polled.state.is_known and not polled.state.failures
-        return is_read and (self._kind.shows_all or not polled.is_followed)
+        is_well_known = polled.state.is_known and not polled.state.failures
+        return is_well_known and (self._kind.shows_all or not polled.is_followed)
 
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
         """Ask the list about operations, some of which it may not show.
@@ -179,7 +179,7 @@ class ListPolling:
         try:
             response = await self._transport.fetch(request, retries=False, is_poll=True)
             try:
-                rows = await self._read(response.body, operations)
+                rows = await self._find_rows(response.body, operations)
             except UnreadableError as error:
                 self.suspend(UNUSABLE_SECONDS, malformed(request, response, *error.problems))
                 return None
@@ -201,7 +201,7 @@ class ListPolling:
         request = self._kind.endpoint.request(project=self._project, query=query)
         return evolve(request, timeout=max(self._min_timeout, timeout))
 
-    async def _read(self, body: bytes, operations: Sequence[PolledOperation[Any]]) -> _Rows:
+    async def _find_rows(self, body: bytes, operations: Sequence[PolledOperation[Any]]) -> _Rows:
         """Find operations among the rows, and let other tasks run in between."""
         wanted: dict[int, PolledOperation[Any]] = {}
         rows = _Rows()
@@ -253,7 +253,7 @@ class ListPolling:
     def _checks(
         self, going_on: list[PolledOperation[Any]]
     ) -> tuple[Sequence[PolledOperation[Any]], Sequence[PolledOperation[Any]]]:
-        """Part off those to be read by id although the list shows them as going on.
+        """Select those to be read by id although the list shows them as going on.
 
         The one that was not read for longest shows whether the list is right. With it go those that
         were not read for a minute, so many that all have been read within the next.
@@ -263,12 +263,12 @@ class ListPolling:
         now = asyncio.get_running_loop().time()
         oldest_first = sorted(going_on, key=attrgetter("read_at"))
         overdue = bisect_right(oldest_first, now - READ_BY_ID_SECONDS, key=attrgetter("read_at"))
-        round_seconds = self._interval if self._listed_before is None else now - self._listed_before
-        self._listed_before = now
+        round_seconds = self._interval if self._last_call is None else now - self._last_call
+        self._last_call = now
         share = ceil(len(going_on) * round_seconds / READ_BY_ID_SECONDS)
         count = max(1, min(overdue, max(share, CHECKS_AT_ONCE)))
-        self._listed_at = self._transport.clock.at(now)
-        self._checked = set(oldest_first[:count])
+        self._listed_at_service = self._transport.clock.at(now)
+        self._to_check = set(oldest_first[:count])
         return oldest_first[:count], oldest_first[count:]
 
     def note_read(self, polled: PolledOperation[Any]) -> None:
@@ -276,14 +276,14 @@ class ListPolling:
 
         It was wrong where it showed as going on what had ended clearly before.
         """
-        if polled not in self._checked:
+        if polled not in self._to_check:
             return
-        self._checked.discard(polled)
-        listed_at, ended_at = self._listed_at, polled.state.ended_at
+        self._to_check.discard(polled)
+        listed_at, ended_at = self._listed_at_service, polled.state.ended_at
         if listed_at is None or ended_at is None:
             return
         if (listed_at - ended_at).total_seconds() > self._late_seconds:
-            self._checked.clear()
+            self._to_check.clear()
             self.suspend(UNUSABLE_SECONDS)
 
     def suspend(self, seconds: float, error: VibeError | None = None) -> None:

@@ -3,7 +3,7 @@
 Decides when each operation is polled, and by how many requests at once. Time is cut into ticks, and
 what is due within one is polled together: by one list call where that is cheaper, else by id. It
 polls by demand: an operation that nobody listens to costs nothing. It never decides what an answer
-means; `state` does.
+means: `state` does, and `list_polling` for the rows of a list.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from weakref import WeakValueDictionary
 from attrs import frozen
 
 from testvibe_async._polling.list_polling import ListPolling
-from testvibe_async._polling.observer import Observer
 from testvibe_async._polling.plan import PollPlan, outage_interval
 from testvibe_async._polling.polled import Listener, PolledOperation
+from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.state import GRACE_SECONDS, new_state
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
     ObservationError,
-    VibeError,
 )
 from testvibe_async.events import Hooks, logger
 
@@ -77,7 +76,7 @@ class Poller:
         interval: float,
         plan: PollPlan,
         max_outage: float,
-        max_polls: int,
+        max_concurrent_polls: int,
         hooks: Hooks,
     ) -> None:
         """Make it; no I/O is done.
@@ -86,19 +85,19 @@ class Poller:
             transport: Sends the requests.
             interval: Seconds between two polls of a run.
             plan: Gives the seconds to each next poll.
-            max_outage: For how many seconds a wait tolerates nothing except failures.
-            max_polls: How many requests of it may be under way at once.
+            max_outage: After how many seconds of failures alone a wait ends with an error.
+            max_concurrent_polls: How many requests of it may be under way at once.
             hooks: Notified of transitions and of failures.
         """
         self._transport = transport
         self._interval = interval
         self._plan = plan
-        self._max_polls = max_polls
+        self._max_polls = max_concurrent_polls
         self._hooks = hooks
-        self._observer = Observer(transport, max_outage=max_outage, hooks=hooks)
-        # Clients that start together would else poll together for ever.
-        phase = random.random()  # noqa: S311 - spreads load, guards nothing
-        self._schedule = Schedule(interval, phase=phase)
+        self._reader = Reader(transport, max_outage=max_outage, hooks=hooks)
+        # Clients that start together must not poll together from then on.
+        offset = random.random()  # noqa: S311 - spreads load, guards nothing
+        self._schedule = Schedule(interval, offset=offset)
         # Handles hold their operation, so it lives as long as any handle on it does.
         self._operations: WeakValueDictionary[tuple[object, ...], PolledOperation[Any]] = (
             WeakValueDictionary()
@@ -117,13 +116,13 @@ class Poller:
 
         Args:
             ref: The operation's name.
-            is_dispatched: Whether its dispatch was just answered.
+            is_dispatched: Whether it was just dispatched, and so is in flight.
         """
         polled = self._operations.get(ref.key)
         if polled is None:
             began = asyncio.get_running_loop().time() - _age(ref)
-            dispatched_at = datetime.now(UTC) if is_dispatched else None
-            state = new_state(ref, began=began, dispatched_at=dispatched_at)
+            answered_at = datetime.now(UTC) if is_dispatched else None
+            state = new_state(ref, began=began, answered_at=answered_at)
             polled = self._operations[ref.key] = PolledOperation(state)
         return polled
 
@@ -131,11 +130,11 @@ class Poller:
         """Say whether somebody holds a handle on the operation."""
         return ref.key in self._operations
 
-    def observe(self, ref: Ref, snapshot: Run | Generation) -> None:
+    def accept(self, ref: Ref, snapshot: Run | Generation) -> None:
         """Take in a snapshot that another call brought, unless more is known."""
         polled, now = self.operation(ref), asyncio.get_running_loop().time()
         change = polled.state.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
-        self._observer.notify(polled, change)
+        self._reader.publish(polled, change, by_poll=False)
 
     def listen(self, polled: PolledOperation[Any], listener: Listener) -> None:
         """Poll an operation that is not over for as long as the listener lives and is there.
@@ -164,7 +163,7 @@ class Poller:
 
     def _check_usable(self, polled: PolledOperation[Any]) -> None:
         try:
-            self._transport.check_usable()
+            self._transport.bind()
         except ClientClosedError:
             raise ClientClosedError(ref=polled.ref) from None
 
@@ -177,10 +176,11 @@ class Poller:
             ClientClosedError: The client is closed.
         """
         self._check_usable(polled)
-        error = await self._read(polled, retries=True)
+        error = await self._reader.read(polled, retries=True)
+        self._list_of(polled).note_read(polled)
         if error is not None and not polled.state.is_finished:
             now = asyncio.get_running_loop().time()
-            if (final := polled.state.refuse(error, now=now, max_outage=0.0)) is not None:
+            if (final := polled.state.note_failure(error, now=now, max_outage=None)) is not None:
                 raise final
             raise ObservationError(str(error), ref=polled.ref) from error
 
@@ -206,7 +206,8 @@ class Poller:
         tick_seconds = self._schedule.tick_seconds
         interval = min(max(tick_seconds, planned), MAX_INTERVAL)
         if polled.polled_at is None:
-            # What was just dispatched is in flight for sure: its first poll waits an interval.
+            # What was just dispatched is still in flight after less than an interval. The tick
+            # makes up for rounding down to one.
             return max(now, state.began + interval + tick_seconds) if state.is_known else now
         return max(now, polled.polled_at + self._backed_off(polled, interval))
 
@@ -290,7 +291,7 @@ class Poller:
             for polled in _operations_of(jobs):
                 polled.is_in_progress = False
                 error = ObservationError("the poller's task was cancelled", ref=polled.ref)
-                self._observer.end_waits(polled, error)
+                self._reader.end_waits(polled, error)
         self._start_workers()
 
     async def _work(self) -> None:
@@ -311,7 +312,7 @@ class Poller:
                     polled.is_in_progress = False
                     failure = ObservationError(f"unforeseen: {error!r}", ref=polled.ref)
                     failure.__cause__ = error
-                    self._observer.end_waits(polled, failure)
+                    self._reader.end_waits(polled, failure)
                 if not isinstance(error, Exception):
                     raise
 
@@ -324,7 +325,7 @@ class Poller:
         if listed is not None:
             to_read, rescheduled = listed.to_read, listed.going_on
             for polled in listed.started:
-                self._observer.publish(polled, polled.state.see_started(at=at))
+                self._reader.publish(polled, polled.state.see_started(at=at))
         self._queue.extend(to_read)
         self._start_workers()
         for place, polled in enumerate(rescheduled, start=1):
@@ -339,20 +340,16 @@ class Poller:
 
     async def _poll_by_id(self, polled: PolledOperation[Any]) -> None:
         """Read one operation, and plan its next poll."""
+        list_polling, error = self._list_of(polled), None
         try:
-            error = await self._read(polled, retries=False) if polled.has_listeners else None
+            if polled.has_listeners:
+                error = await self._reader.read(polled, retries=False)
         finally:
             polled.is_in_progress = False
+        list_polling.note_read(polled)
         if error is not None and not polled.state.is_finished:
-            self._observer.handle_failure(polled, error)
-        self._reschedule(polled, self._list_of(polled))
-
-    async def _read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
-        """Read an operation by its id; see `Observer.read`. It may show that its list is wrong."""
-        error = await self._observer.read(polled, retries=retries)
-        if error is None:
-            self._list_of(polled).note_read(polled)
-        return error
+            self._reader.handle_failure(polled, error)
+        self._reschedule(polled, list_polling)
 
     def _reschedule(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll, if anyone wants one."""
@@ -360,7 +357,7 @@ class Poller:
             try:
                 self._plan_poll(polled, list_polling)
             except ConfigError as error:  # The poll plan failed.
-                self._observer.end_waits(polled, error)
+                self._reader.end_waits(polled, error)
 
     async def aclose(self) -> None:
         """Stop polling, and end all waits with a `ClientClosedError`."""
@@ -374,7 +371,7 @@ class Poller:
             await asyncio.gather(*workers, return_exceptions=True)
         finally:
             for polled in list(self._operations.values()):
-                self._observer.end_waits(polled, ClientClosedError(ref=polled.ref))
+                self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
 
 
 def _operations_of(
@@ -389,8 +386,8 @@ def _operations_of(
 def _age(ref: Ref) -> float:
     """Return the seconds since a dispatch.
 
-    0 for what the clocks of two machines may differ by: an operation must not be taken for old
-    because the machine that dispatched it has a clock that is behind.
+    Less than the clocks of two machines may differ by counts as 0: an operation must not be taken
+    for old because the clock of the machine that dispatched it is behind.
     """
     if ref.dispatched_at is None:
         return 0.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Schedule"]
 
 TICKS_AN_INTERVAL = 10
-"""Into how many ticks an interval is cut: few enough to share calls, and a tenth late at most."""
+"""Into how many ticks an interval is cut: few enough to share calls, a tenth early at most."""
 
 ROUNDING = 1e-6
 """By how much a sum of floats may miss the tick that it means, in ticks."""
@@ -26,17 +26,17 @@ ROUNDING = 1e-6
 class Schedule:
     """The operations that are to be polled, by tick and by the list that may show them."""
 
-    def __init__(self, interval: float, *, phase: float) -> None:
+    def __init__(self, interval: float, *, offset: float) -> None:
         """Start empty.
 
         Args:
             interval: Seconds between two polls of a run.
-            phase: From 0 to 1, the part of a tick by which all of them are shifted.
+            offset: From 0 to 1, the part of a tick by which all of them are shifted.
         """
         self.tick_seconds: float = interval / TICKS_AN_INTERVAL
         """How long a tick is."""
 
-        self._phase = phase * self.tick_seconds
+        self._offset = offset * self.tick_seconds
         self._buckets: dict[int, dict[ListPolling, list[PolledOperation[Any]]]] = {}
         """An entry is outdated once its operation was taken early: then its `tick` is another."""
         self._ticks: list[int] = []
@@ -49,7 +49,7 @@ class Schedule:
 
     def time_of(self, tick: int) -> float:
         """Return when a tick is, by the loop's clock."""
-        return self._phase + tick * self.tick_seconds
+        return self._offset + tick * self.tick_seconds
 
     def add(self, polled: PolledOperation[Any], list_polling: ListPolling, due: float) -> bool:
         """Plan a poll; say whether it is the first in its tick.
@@ -59,7 +59,7 @@ class Schedule:
             list_polling: The list that may show it.
             due: When, by the loop's clock.
         """
-        tick = polled.tick = floor((due - self._phase) / self.tick_seconds + ROUNDING)
+        tick = polled.tick = floor((due - self._offset) / self.tick_seconds + ROUNDING)
         bucket = self._buckets.get(tick)
         is_first = bucket is None
         if bucket is None:

@@ -1,6 +1,7 @@
 """What was observed of one operation, and what each answer adds to it.
 
-The one writer of that: nothing else changes an `OperationState`. It is pure, and handed the time:
+The one writer of that: only the methods here change an `OperationState` (the poller and its reader
+call them). It is pure, and handed the time:
 `now` is always the event loop's clock in seconds, `at` the local clock in UTC. It decides whether
 an answer is newer, is of this operation, and which failure to observe ends the waits; never when
 to poll, nor who is notified.
@@ -75,22 +76,22 @@ class OperationState(ABC, Generic[SnapshotT]):
         "snapshot",
     )
 
-    def __init__(self, ref: Ref, *, began: float, dispatched_at: datetime | None) -> None:
+    def __init__(self, ref: Ref, *, began: float, answered_at: datetime | None) -> None:
         """Start without an answer.
 
         Args:
             ref: The operation's name.
             began: When it was dispatched or attached, by the loop's clock.
-            dispatched_at: When the answer to its dispatch came, by the local clock: that says that
-                it is queued. None where it was attached.
+            answered_at: When the answer to its dispatch came, by the local clock; then it is known
+                to be queued. None where it was attached.
         """
         self.ref = ref
         self.began: float = began
         self.snapshot: SnapshotT | None = None
-        self.phase: Phase | None = None if dispatched_at is None else Phase.QUEUED
-        self.observed_at: datetime | None = dispatched_at
+        self.phase: Phase | None = None if answered_at is None else Phase.QUEUED
+        self.observed_at: datetime | None = answered_at
         self.sequence: int = 0
-        """The number of the poll with the newest answer so far."""
+        """The number, counted across the client, of the request with the newest answer so far."""
         self.failures: int = 0
         """How many polls have failed in a row."""
         self.failing_since: float | None = None
@@ -113,6 +114,8 @@ class OperationState(ABC, Generic[SnapshotT]):
     @abstractmethod
     def belongs(self, snapshot: SnapshotT, now: float) -> bool:
         """Say whether a snapshot is of this operation; False while the service may not know it.
+
+        Unlike `is_of_this` it raises where the snapshot can only be of another one.
 
         Raises:
             UnreadableError: It is of another operation.
@@ -150,7 +153,7 @@ class OperationState(ABC, Generic[SnapshotT]):
 
         Args:
             snapshot: What was answered.
-            sequence: The number of the poll, counted when it started.
+            sequence: The number of the request, counted across the client when it started.
             now: The loop's clock.
             at: The local clock.
 
@@ -161,6 +164,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         is_end = snapshot.is_finished and self.is_of_this(snapshot)
         if self.is_finished or (sequence < self.sequence and not is_end):
             return None
+        # The same object again is an answer with the same bytes: see `PolledOperation.decode`.
         if snapshot is not self.snapshot and not self.belongs(snapshot, now):
             self._note_answer(sequence)
             return None
@@ -184,12 +188,12 @@ class OperationState(ABC, Generic[SnapshotT]):
         return Change.UPDATE if is_other else None
 
     def see_listed(self, *, at: datetime) -> None:
-        """Take from a list that it still goes on."""
+        """Take in that a list shows it as going on."""
         if not self.is_finished:
             self.observed_at = at
 
     def see_started(self, *, at: datetime) -> Change | None:
-        """Take from a list that it has left the queue, unless more was seen by now."""
+        """Take in that a list shows it as started, unless more was seen by now."""
         if self.phase is not Phase.QUEUED:
             return None
         self.phase, self.observed_at = Phase.ACTIVE, at
@@ -200,20 +204,22 @@ class OperationState(ABC, Generic[SnapshotT]):
         self.failures = 0
         self.failing_since = self.missing_since = None
 
-    def refuse(self, error: VibeError, *, now: float, max_outage: float) -> VibeError | None:
-        """Take in a failure to observe it.
+    def note_failure(
+        self, error: VibeError, *, now: float, max_outage: float | None
+    ) -> VibeError | None:
+        """Take in a failed poll.
 
         Args:
             error: What came instead of an answer.
             now: The loop's clock.
-            max_outage: For how many seconds nothing except failures is tolerated; 0 for a poll by
-                hand, which tolerates none and slows no wait down.
+            max_outage: After how many seconds of failures alone the waits end; None for a poll by
+                hand, which does not slow the waits down.
 
         Returns:
             The error that the waits must raise; None where the failure is tolerated, and another
             poll follows.
         """
-        if max_outage:
+        if max_outage is not None:
             self.failures += 1
         failure = self._failure(error)
         if isinstance(failure, OperationNotFoundError):
@@ -225,8 +231,8 @@ class OperationState(ABC, Generic[SnapshotT]):
         elif type(failure) is ObservationError:
             self.failing_since = now if self.failing_since is None else self.failing_since
             outage = now - self.failing_since
-            is_tolerated = outage < max_outage
-            if max_outage:
+            is_tolerated = max_outage is not None and outage < max_outage
+            if max_outage is not None:
                 preface = f"nothing but failures for {outage:.0f} s, the last: "
                 failure = self._failure(error, preface)
         else:
@@ -304,7 +310,7 @@ class GenerationState(OperationState[Generation]):
         raise OperationSupersededError(ref=self.ref, newer_request_id=snapshot.request_id)
 
 
-def new_state(ref: Ref, *, began: float, dispatched_at: datetime | None) -> OperationState[Any]:
+def new_state(ref: Ref, *, began: float, answered_at: datetime | None) -> OperationState[Any]:
     """Return the state of an operation before any poll; see `OperationState`."""
     kind = RunState if isinstance(ref, RunRef) else GenerationState
-    return kind(ref, began=began, dispatched_at=dispatched_at)
+    return kind(ref, began=began, answered_at=answered_at)

@@ -37,10 +37,17 @@ async def wait_until_finished(
     """Wait until an operation is over; see `Operation.wait` for what it raises."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    completions = Completions({polled: None}, poller)
+    completion: asyncio.Future[VibeError | None] = loop.create_future()
+
+    def complete(_: PolledOperation[Any], error: VibeError | None) -> None:
+        if not completion.done():
+            completion.set_result(error)
+
+    listener = CompletionListener(complete)
+    poller.listen(polled, listener)
     try:
         async with asyncio.timeout(timeout):
-            completion = await completions.next()
+            error = await completion
     except TimeoutError:
         state = polled.state
         if state.is_finished:
@@ -48,9 +55,9 @@ async def wait_until_finished(
         elapsed = loop.time() - started
         raise WaitTimeoutError(ref=state.ref, status=state.status, elapsed=elapsed) from None
     finally:
-        completions.close()
-    if completion is not None and completion[1] is not None:
-        raise completion[1]
+        polled.discard(listener)
+    if error is not None:
+        raise error
 
 
 class Mailbox(Generic[ItemT]):

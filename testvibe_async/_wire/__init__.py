@@ -1,6 +1,6 @@
 """What goes over the wire, and what it means. Pure: no clock and no I/O.
 
-The door: the endpoints, requests and responses, and values to and from JSON.
+For other packages: the endpoints, requests and responses, and values to and from JSON.
 """
 
 from testvibe_async._wire.convert import read, wire_name
@@ -13,7 +13,14 @@ from testvibe_async._wire.endpoints import (
     endpoint_overrides,
 )
 from testvibe_async._wire.json import UnreadableError, read_rows
-from testvibe_async._wire.protocol import Response, decode, malformed, parse_date, raise_for_status
+from testvibe_async._wire.protocol import (
+    Response,
+    decode,
+    is_clear_refusal,
+    malformed,
+    parse_date,
+    raise_for_status,
+)
 
 __all__ = [
     "Endpoint",
@@ -25,6 +32,7 @@ __all__ = [
     "custom_request",
     "decode",
     "endpoint_overrides",
+    "is_clear_refusal",
     "json_schema",
     "malformed",
     "nullable",

@@ -1,7 +1,6 @@
 """JSON text: a document at once, or the rows of a long list one after the other.
 
-It is as strict as JSON is, and says of what does not parse why. What a value means is not known
-here.
+It is as strict as JSON, and says why a text does not parse. It never knows what a value means.
 """
 
 from __future__ import annotations

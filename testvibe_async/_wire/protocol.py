@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
     from testvibe_async._wire.endpoints import Request
 
-__all__ = ["Response", "decode", "malformed", "parse_date", "raise_for_status"]
+__all__ = [
+    "Response",
+    "decode",
+    "is_clear_refusal",
+    "malformed",
+    "parse_date",
+    "raise_for_status",
+]
 
 T = TypeVar("T")
 
@@ -71,12 +78,11 @@ _ERRORS: Mapping[int, type[ResponseError]] = {
 
 
 def decode(request: Request[T], response: Response) -> T:
-    """Return the value that a success holds.
+    """Return the value that a success holds; `raise_for_status` comes before.
 
     Raises:
-        ResponseError: The answer is an error, or not the document that it should be.
+        MalformedResponseError: It is not the document that it should be.
     """
-    raise_for_status(request, response)
     try:
         return read(response.body, request.endpoint.answer)
     except UnreadableError as error:
@@ -91,6 +97,14 @@ def raise_for_status(request: Request[Any], response: Response) -> None:
     """
     if not 200 <= response.status < 300:  # noqa: PLR2004 - what HTTP calls a success
         raise _error(request, response)
+
+
+def is_clear_refusal(status: int) -> bool:
+    """Say whether a status shows that the service did not do what was asked: 300 to 499.
+
+    A success did it, and behind a 5xx it may have been done.
+    """
+    return 300 <= status < 500  # noqa: PLR2004 - redirections, and errors of the client
 
 
 def malformed(request: Request[Any], response: Response, *problems: str) -> MalformedResponseError:

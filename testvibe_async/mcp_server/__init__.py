@@ -1,7 +1,7 @@
 """The MCP server: TestVibe's operations as tools for a model.
 
-The door: `make_server` makes a server, `serve_stdio` and `serve_http` serve it. Only this package
-imports `mcp`, and importing `testvibe_async` does not import this package.
+For other packages: `make_server` makes a server, `serve_stdio` and `serve_http` serve it. Only this
+package imports `mcp`, and importing `testvibe_async` does not import this package.
 
 Read `server` first, which decides what is offered. `tools` and `waiting_tools` hold the tools,
 `context` the resources and prompts, `toolkit` how a tool is made of a function. `waits` decides how

@@ -1,7 +1,7 @@
 """Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page.
 
-The door: `write_report` chooses the format by the file's ending, each `to_…` function returns one
-format as text, and other rooms word names, counts and durations with the text helpers.
+For other packages: `write_report` chooses the format by the file's ending, each `to_…` function
+returns one format as text, and other rooms word names, counts and durations with the text helpers.
 
 What a report says is decided once for all formats: `text` (how texts, counts and durations look),
 `cases` (how a test ended), `reasons` (why an item ended as it did), `entries` (one item: its tests,

@@ -1,7 +1,8 @@
-"""What to do where a dispatch is refused because of the state that its feature is in.
+"""Starting operations, also where the state of the feature stands in the way.
 
-Decides whether to raise the 409, to join or wait out the generation in flight, or to generate the
-tests that a run needs. It never reads the 409's message: it polls the feature's generation.
+Decides whether to raise a 409, to join or wait out the generation in flight, or to generate the
+tests that a run needs. It never reads the 409's message: it reads the feature's generation. The
+dispatches themselves are the dispatcher's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
-from testvibe_async._dispatch.kinds import GenerationDispatch, RunDispatch
+from testvibe_async._dispatch.dispatches import GenerationDispatch, RunDispatch
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
@@ -27,9 +28,9 @@ from testvibe_async.refs import GenerationRef
 if TYPE_CHECKING:
     from testvibe_async._dispatch.dispatcher import Dispatcher
     from testvibe_async.models import Generation
-    from testvibe_async.operations import RunOperation, Services
+    from testvibe_async.operations import ClientParts, RunOperation
 
-__all__ = ["Conflicts", "GenerateConflict", "RunConflict"]
+__all__ = ["GenerateConflict", "RunConflict", "Starter"]
 
 GenerateConflict = Literal["raise", "attach", "wait"]
 """What to do where a generation of the feature is in flight already."""
@@ -47,12 +48,12 @@ MIN_WAIT_SECONDS = 0.001
 """The time-out of a wait whose deadline has passed: a wait must be for more than 0 s."""
 
 
-class Conflicts:
-    """Dispatches for one client, and deals with the conflicts of that."""
+class Starter:
+    """Starts runs and generations for one client, and deals with conflicts."""
 
-    def __init__(self, services: Services, dispatcher: Dispatcher) -> None:
-        self._services = services
-        self._transport = services.transport
+    def __init__(self, parts: ClientParts, dispatcher: Dispatcher) -> None:
+        self._parts = parts
+        self._transport = parts.transport
         self._dispatcher = dispatcher
 
     async def generate(
@@ -77,10 +78,10 @@ class Conflicts:
             try:
                 return await self._dispatcher.dispatch(dispatch)
             except GenerationInProgressError as conflict:
-                running = await self._poll_in_flight(dispatch.project, dispatch.feature, deadline)
+                running = await self._read_in_flight(dispatch.project, dispatch.feature, deadline)
                 if running is not None:
                     conflict.ref = running.ref
-                # One that this client saw end is no reason for the 409 either.
+                # A generation that this client saw finish is no reason for the 409 either.
                 unseen = unseen + 1 if running is None or running.done else 0
                 if on_conflict == "raise" or unseen == MAX_UNSEEN_CONFLICTS:
                     raise
@@ -125,7 +126,7 @@ class Conflicts:
     async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
         """Generate the tests that a run needs, once, or wait for a generation in flight."""
         with suppress(TransportError, ResponseError):
-            latest = await self._poll_latest(run.project, run.feature, deadline)
+            latest = await self._read_latest(run.project, run.feature, deadline)
             if latest.is_success:  # It ended since the run was refused; another costs credits.
                 return latest
         dispatch = GenerationDispatch(
@@ -144,17 +145,17 @@ class Conflicts:
     ) -> Generation:
         """Wait until a feature's latest generation is over, also if others follow it meanwhile."""
         while True:
-            latest = await self._poll_latest(project, feature, deadline)
+            latest = await self._read_latest(project, feature, deadline)
             running = self._in_flight(project, latest)
             if running is None:
                 return latest
             with suppress(OperationSupersededError):
                 return await running.wait(timeout=_seconds_to(deadline))
 
-    async def _poll_latest(
+    async def _read_latest(
         self, project: str, feature: int | str, deadline: float | None
     ) -> Generation:
-        """Poll a feature's latest generation."""
+        """Read the status of a feature's latest generation."""
         request = Endpoints.GET_GENERATION_STATUS.request(project=project, feature=feature)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -166,12 +167,12 @@ class Conflicts:
             elapsed = loop.time() - began
             raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
 
-    async def _poll_in_flight(
+    async def _read_in_flight(
         self, project: str, feature: int | str, deadline: float | None
     ) -> GenerationOperation | None:
         """Return the feature's generation in flight, as far as it can be seen."""
         try:
-            return self._in_flight(project, await self._poll_latest(project, feature, deadline))
+            return self._in_flight(project, await self._read_latest(project, feature, deadline))
         except (TransportError, ResponseError, WaitTimeoutError):
             return None
 
@@ -185,8 +186,8 @@ class Conflicts:
             request_id=latest.request_id,
             feature_id=latest.feature_id,
         )
-        operation = GenerationOperation(ref, self._services, adopted=True)
-        self._services.poller.observe(ref, latest)
+        operation = GenerationOperation(ref, self._parts, adopted=True)
+        self._parts.poller.accept(ref, latest)
         return operation
 
 

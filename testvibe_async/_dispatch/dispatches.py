@@ -1,7 +1,7 @@
 """The two kinds of dispatch: of a run, and of a generation.
 
-Each says what is sent, which operation the answer names, and by what an operation is recognized
-whose answer was lost. They differ in nothing else: `dispatcher` and `reconcile` treat both alike.
+Each says what is sent, which operation the answer names, and how to recognize the operation if the
+answer is lost. They differ in nothing else: `dispatcher` and `reconcile` treat both alike.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLOCK_SLACK = timedelta(seconds=2)
 """How far two HTTP dates and a timestamp, each in whole seconds, can be apart."""
 
 FRESH_SECONDS = 10.0
-"""How old a poll may be that is to say which generation was there before the dispatch."""
+"""How long before the dispatch the feature's latest generation may have been read, at most."""
 
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
@@ -46,7 +46,7 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
     """One dispatch, which must not happen twice."""
 
     status_call: ClassVar[str]
-    """The service's name for the call that shows whether it took effect."""
+    """The call that shows whether it took effect, by the service's name."""
 
     project: str
     feature: int | str
@@ -67,7 +67,7 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
 
     @property
     @abstractmethod
-    def handle(self) -> type[OperationT]:
+    def operation_class(self) -> type[OperationT]:
         """The class of the operation's handle."""
 
     async def prepare(self, transport: Transport) -> None:
@@ -86,14 +86,14 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
         """Return a candidate's name; None where it does not say it."""
 
     def may_have_started(self, candidate: SnapshotT) -> bool:
-        """Say whether this dispatch may have started a candidate of another one."""
+        """Say whether this dispatch may have started an operation that another one found."""
         text = str(self.feature)
         # The service takes a name of digits alone for an id.
         if text.isdecimal():
             return text == str(candidate.feature_id)
         return text.casefold() == (candidate.feature_name or "").casefold()
 
-    def asked_for_site_of(self, candidate: SnapshotT) -> bool:  # noqa: ARG002 - a run's has one
+    def asked_for_site_of(self, candidate: SnapshotT) -> bool:  # noqa: ARG002 - only a run has a site
         """Say whether this dispatch named the very site that a candidate has."""
         return False
 
@@ -111,7 +111,7 @@ class RunDispatch(Dispatch[Run, RunOperation]):
     status_call = Endpoints.LIST_RUNS.name
 
     @property
-    def handle(self) -> type[RunOperation]:
+    def operation_class(self) -> type[RunOperation]:
         """The class of the operation's handle."""
         return RunOperation
 
@@ -187,7 +187,7 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
         )
 
     @property
-    def handle(self) -> type[GenerationOperation]:
+    def operation_class(self) -> type[GenerationOperation]:
         """The class of the operation's handle."""
         return GenerationOperation
 
@@ -198,8 +198,9 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     async def prepare(self, transport: Transport) -> None:
         """Read which generation is the latest.
 
-        A feature that was never generated has a status too, without a `requestId`. Unknown remains
-        what a failure, a 404, or an answer without any field of a status leaves so.
+        A feature that was never generated has a status too, without a `requestId`. After a failure,
+        a 404, or an answer without any field of a status it is unknown. If the dispatch is then
+        held up for more than 10 s, such as by a pause, the answer counts as unknown too.
         """
         try:
             latest = await transport.call(self._status_request)

@@ -1,7 +1,7 @@
 """One poll by id: the request, what it adds to the state, and who is notified.
 
-Decides the order of these, and that each failure either is tolerated or ends the waits. It never
-decides when to poll.
+Decides the order of these. It never decides when to poll, nor what an answer or a failure means:
+`state` does.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async._polling.polled import PolledOperation
 
-__all__ = ["Observer"]
+__all__ = ["Reader"]
 
 
-class Observer:
+class Reader:
     """Reads operations for one client, and notifies those who listen to them."""
 
     def __init__(self, transport: Transport, *, max_outage: float, hooks: Hooks) -> None:
@@ -31,7 +31,7 @@ class Observer:
 
         Args:
             transport: Sends the requests.
-            max_outage: For how many seconds a wait tolerates nothing except failures.
+            max_outage: After how many seconds of failures alone a wait ends with an error.
             hooks: Notified of transitions and of failures.
         """
         self._transport = transport
@@ -40,12 +40,12 @@ class Observer:
         self._sequence = 0
 
     async def read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
-        """Read an operation by its id, take the answer in, and return what went wrong, if anything.
+        """Read an operation by its id and notify its listeners; return the failure, if it failed.
 
         Args:
             polled: The operation.
-            retries: Whether a request that failed on the way is repeated. A poll is not: the next
-                one follows anyway.
+            retries: Whether a request that failed on the way is retried. A scheduled poll is not:
+                the next one follows anyway.
         """
         loop = asyncio.get_running_loop()
         # Answers may overtake each other, so each request has its number from the start.
@@ -68,28 +68,32 @@ class Observer:
         self.publish(polled, change)
         return None
 
-    def publish(self, polled: PolledOperation[Any], change: Change | None) -> None:
-        """Notify the listeners and the hook of what a poll changed."""
-        self.notify(polled, change)
-        if change is Change.TRANSITION and self._hooks.is_enabled(StatusChanged):
-            self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
+    def publish(
+        self, polled: PolledOperation[Any], change: Change | None, *, by_poll: bool = True
+    ) -> None:
+        """Notify the listeners and the hook of a change. Those of a finished operation are let go.
 
-    @staticmethod
-    def notify(polled: PolledOperation[Any], change: Change | None) -> None:
-        """Notify the listeners of a change. After the end there are none any more."""
+        Args:
+            polled: The operation.
+            change: What an answer changed; None for nothing.
+            by_poll: Whether a poll brought it. The hook is for these alone.
+        """
         if change is None:
             return
+        is_transition = change is Change.TRANSITION
         is_finished = polled.state.is_finished
         listeners = polled.release() if is_finished else polled.listeners
         if is_finished:
             polled.forget_answer()
         for listener in listeners:
-            listener.observed(polled, is_transition=change is Change.TRANSITION)
+            listener.observed(polled, is_transition=is_transition)
+        if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
+            self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
 
     def handle_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        """Tolerate a failure to observe, or end the waits with it."""
+        """Take in a failed poll, and end the waits if it is not tolerated any longer."""
         now = asyncio.get_running_loop().time()
-        final = polled.state.refuse(error, now=now, max_outage=self._max_outage)
+        final = polled.state.note_failure(error, now=now, max_outage=self._max_outage)
         self._hooks.emit(PollFailed(polled.ref, error, is_final=final is not None))
         if final is not None:
             self.end_waits(polled, final)
