@@ -7,6 +7,7 @@ polls of a long operation bring the same bytes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import ref as weak_ref
 
@@ -79,8 +80,8 @@ class PolledOperation(Generic[SnapshotT]):
         self.read_at: float = state.began
         """When it was last read by its id, or could first have been."""
 
-        # Weak references in a tuple: most operations have one listener or none, and a `WeakSet`
-        # for each would cost 1 KiB.
+        # A tuple of weak references: most operations have one listener or none, and a `WeakSet` for
+        # each would cost 1 KiB.
         self._listeners: tuple[weak_ref[Listener], ...] = ()
         self._request: Request[SnapshotT] | None = None
         self._answer: tuple[bytes, SnapshotT] | None = None
@@ -109,7 +110,7 @@ class PolledOperation(Generic[SnapshotT]):
         if not present:
             self.state.forget_failures()
         if listener not in present:
-            self._listeners = tuple(map(weak_ref, [*present, listener]))
+            self._listeners = _shared(*map(weak_ref, [*present, listener]))
 
     def discard(self, listener: Listener) -> None:
         """Take a listener away, if it is there."""
@@ -142,6 +143,12 @@ class PolledOperation(Generic[SnapshotT]):
     def forget_answer(self) -> None:
         """Free what speeds up the next read by id, when there will be none soon."""
         self._request = self._answer = None
+
+
+@lru_cache(maxsize=64)
+def _shared(*listeners: weak_ref[Listener]) -> tuple[weak_ref[Listener], ...]:
+    """Return one tuple for equal ones: thousands of operations have the same single listener."""
+    return listeners
 
 
 def _request_for(ref: Ref) -> Request[Any]:
