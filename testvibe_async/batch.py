@@ -73,6 +73,7 @@ class Batch(Generic[SnapshotT]):
         self._list_jobs = jobs
         self._dispatch = dispatch
         self._poller = poller
+        # Taken before a dispatch and given back at the end of its operation.
         self._room = asyncio.Semaphore(max_in_flight)
         self._task_count = min(max_in_flight, DISPATCHES_AT_ONCE)
         self._timeout = timeout
@@ -187,6 +188,7 @@ class Batch(Generic[SnapshotT]):
         finally:
             for task in self._tasks:
                 task.cancel()
+            # Nobody waits for these any more, so they are counted here for good.
             self._verdicts[Verdict.IN_FLIGHT] = self.summary.in_flight
             for polled in self._waited:
                 polled.discard(self._listener)
@@ -292,6 +294,7 @@ class Batch(Generic[SnapshotT]):
                 task.cancel()
         while self._waiting:
             self._finish(self._waiting.popleft(), error=None)
+        # Each task waits for room at most once, and must wake to see that nothing waits any more.
         for _ in self._tasks:
             self._room.release()
 

@@ -40,7 +40,7 @@ class Downloader:
             timeout: Seconds without a single byte after which a connection counts as lost.
             retry: How a download that failed on the way is repeated.
             max_connections: How many connections to the host there are at once.
-            hooks: Told of every request and every retry.
+            hooks: Notified of every request and every retry.
         """
         self._transport = transport
         self._timeout = timeout

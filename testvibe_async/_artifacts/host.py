@@ -96,7 +96,7 @@ class ArtifactHost:
             timeout: Seconds without a single byte after which a connection counts as lost.
             retry: How a download that failed on the way is repeated.
             max_connections: How many connections there are at once.
-            hooks: Told of every request and every retry.
+            hooks: Notified of every request and every retry.
             sleep: Lets seconds pass, or raises because the client is closed.
         """
         host = URL(server).host or ""

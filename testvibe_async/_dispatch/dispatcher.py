@@ -70,6 +70,8 @@ class Dispatcher:
         submission = dispatch.submission
         self._transport.check_wanted(dispatch.request, submission)
         submission.begin()
+        # A task of its own, since the caller may be cancelled at any moment: the id must not be
+        # lost.
         task = asyncio.create_task(
             self._carry_out(dispatch, retry_unknown=retry_unknown), name="testvibe_async dispatch"
         )
@@ -116,6 +118,8 @@ class Dispatcher:
         """Send a dispatch; return its operation's ref, and whether it had to be found."""
         submission = dispatch.submission
         try:
+            # Pending until it was looked for: of two answers lost at once either may be the
+            # other's.
             with self._reconciler.pending(dispatch):
                 try:
                     return await dispatch.send(self._transport), False
@@ -126,11 +130,13 @@ class Dispatcher:
                 if (found := await self._reconciler.find(dispatch)) is not None:
                     return found, True
         except asyncio.CancelledError as error:
+            # A caller's cancellation does not reach this once it was sent; a shutdown's does.
             if not submission.may_have_arrived:
                 raise
             why = "the client was closed" if self._is_closing else "its task was cancelled"
             raise self._unknown(dispatch, f"{why} before it could be reconciled") from error
         if retry_unknown and not submission.is_withdrawn:
+            # However the second try fails, the first may have taken effect: that must be said.
             try:
                 return await self._send_or_find(dispatch, retry_unknown=False)
             except DispatchUnknownError:
@@ -166,6 +172,7 @@ class Dispatcher:
             self._close_deadline = loop.time() + CLOSE_SECONDS
             for task in tasks:
                 _withdraw(task, self._under_way[task])
+        # A closer that is cancelled, or impatient, must not cut off the answers either.
         try:
             await wait_uncancelled(tasks, until=self._close_deadline)
         finally:

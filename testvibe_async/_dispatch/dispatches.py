@@ -128,6 +128,7 @@ class RunDispatch(Dispatch[Run, RunOperation]):
         """Return the runs of the feature that were created since it was sent."""
         query = {"feature": self.feature, "limit": RECONCILE_ROWS}
         rows = await transport.call(Endpoints.LIST_RUNS.request(project=self.project, query=query))
+        # By the service's clock, since rows have its times, and this machine's may be wrong.
         sent_at = transport.clock.at(self.submission.sent_at)
         if sent_at is None:
             return []

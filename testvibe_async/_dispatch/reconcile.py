@@ -72,6 +72,7 @@ class Reconciler:
                     except (TransportError, ServerError, RateLimitedError):
                         continue
                     except ResponseError:
+                        # There is no such call, or not for this key: another try brings the same.
                         return None
                     except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
                         logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
@@ -88,6 +89,7 @@ class Reconciler:
             is_new = ref is not None and not self._poller.knows(ref)
             if ref is not None and is_new and _id_of(ref) not in own_ids:
                 found.append((candidate, ref))
+        # Of several nobody can say which is which; the wrong one would report another's outcome.
         if len(found) != 1 or self._may_be_anothers(found[0][0], dispatch):
             return None
         return found[0][1]

@@ -85,6 +85,8 @@ class Starter:
                 unseen = unseen + 1 if running is None or running.done else 0
                 if on_conflict == "raise" or unseen == MAX_UNSEEN_CONFLICTS:
                     raise
+            # The service may be slower to free the feature than to show that the generation is
+            # over.
             if running is None or running.done:
                 await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":

@@ -100,7 +100,7 @@ class Throttle:
         if self._timer is not None:
             self._timer.cancel()
         for queue in self._queues:
-            for slot in queue:
+            for slot in queue:  # A cancelled one is done already.
                 if not slot.done():
                     slot.set_result(None)
             queue.clear()
@@ -108,6 +108,7 @@ class Throttle:
     def pause(self, seconds: float) -> None:
         """Hand out nothing for so many seconds from now, and less than before after that."""
         now = asyncio.get_running_loop().time()
+        # Refusals that arrive during a pause were sent before it: they say nothing new of the rate.
         if now >= self._paused_until:
             self._rate_before_pause = max(MIN_RATE, self._meter.rate(now))
             self._is_limited = True
@@ -115,6 +116,8 @@ class Throttle:
 
     def _serve(self) -> None:
         """Hand out what may be handed out now, and set a timer for the next."""
+        # Slot and start come together: to hold a slot while waiting for the rate would starve
+        # others.
         while self._free and (number := self._next_queue()) is not None:
             loop = asyncio.get_running_loop()
             now, start = loop.time(), max(self._next_start, self._paused_until)

@@ -64,6 +64,7 @@ class Transport:
             settings, timeout=timeout, max_connections=max_connections, session=session
         )
         self._retry = retry
+        # For polls: the next one follows anyway, and retries would only delay the others.
         self._single_try = evolve(retry, attempts=1)
         self._throttle = Throttle(max_connections, rate_limit=rate_limit)
         self._routes = routes
@@ -94,6 +95,7 @@ class Transport:
         """
         if self.is_closed:
             raise ClientClosedError
+        # Sockets and futures belong to one loop: used from another they hang, far from the cause.
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
@@ -168,6 +170,7 @@ class Transport:
                 self._hooks.emit(
                     RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay)
                 )
+            # It waits without its slot, and takes another turn in the queue: others may go on.
             attempt += 1
             await self.sleep(delay)
 
@@ -177,6 +180,7 @@ class Transport:
         """Send a request once, when its slot comes."""
         await self._throttle.acquire(is_poll=is_poll)
         try:
+            # The slot may have taken minutes, in which the caller left or the client closed.
             self.check_wanted(request, submission)
             sent = asyncio.get_running_loop().time()
             if submission is not None:
@@ -187,11 +191,13 @@ class Transport:
             is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
             if submission is not None and is_refusal:
                 submission.mark_refused()
+            # A limit is on the key, not on one request: whatever is sent meanwhile is refused too.
             if (seconds := pause_seconds(error)) is not None:
                 self._throttle.pause(seconds)
                 self._hooks.emit(Paused(seconds, error))
             raise
         except TransportError as error:
+            # The session was closed below the request: the lost connection is not the reason.
             if self.is_closed:
                 raise ClientClosedError from error
             raise

@@ -193,6 +193,8 @@ class ListPolling:
             # The session can't be used: each read by id says so to the operation's own waits.
             return None
         self._learn(rows, len(operations), limit)
+        # A list that lies by omission is caught by the reads of what is missing; one that shows an
+        # ended operation as running, only by these.
         checks, going_on = self._checks(rows.going_on)
         return Listed(going_on, [*rows.changed, *rows.missing, *checks], rows.started)
 

@@ -92,7 +92,7 @@ class Poller:
         self._transport = transport
         self._interval = interval
         self._plan = plan
-        self._max_polls = max_concurrent_polls
+        self._max_concurrent_polls = max_concurrent_polls
         self._hooks = hooks
         self._reader = Reader(transport, max_outage=max_outage, hooks=hooks)
         # Clients that start together must not poll together from then on.
@@ -145,6 +145,7 @@ class Poller:
         """
         self._check_usable(polled)
         polled.add(listener)
+        # With a poll planned or under way the new listener shares its answer.
         if polled.tick is None and not polled.is_in_progress:
             try:
                 self._plan_poll(polled, self._list_of(polled))
@@ -262,6 +263,7 @@ class Poller:
         unlisted: list[PolledOperation[Any]] = []
         for polled in due:
             (listed if list_polling.may_show(polled) else unlisted).append(polled)
+        # What no list can show goes first: the list call may turn out to be of no use.
         self._queue.extend(unlisted)
         if list_polling.is_worth_it(len(listed), now):
             early = self._schedule.take_early(list_polling, tick)
@@ -273,7 +275,8 @@ class Poller:
         """Have as many workers as the queue needs and the limit allows."""
         if self._transport.is_closed:
             return
-        for _ in range(min(len(self._queue), self._max_polls - len(self._workers))):
+        # A few workers in place of a task for each poll: 10,000 may be due in one tick.
+        for _ in range(min(len(self._queue), self._max_concurrent_polls - len(self._workers))):
             worker = asyncio.create_task(self._work(), name="testvibe_async poller")
             self._workers.add(worker)
             worker.add_done_callback(self._worker_ended)
@@ -303,7 +306,7 @@ class Poller:
                     self._poll_by_list(job) if isinstance(job, _ListCall) else self._poll_by_id(job)
                 )
             except asyncio.CancelledError:
-                self._queue.append(job)
+                self._queue.append(job)  # `_worker_ended` ends its waits with the others.
                 raise
             except BaseException as error:
                 # Neither a defect nor what a hook raises to end the program may hang a wait.
@@ -326,6 +329,7 @@ class Poller:
             to_read, rescheduled = listed.to_read, listed.going_on
             for polled in listed.started:
                 self._reader.publish(polled, polled.state.see_started(at=at))
+        # The reads begin before thousands are rescheduled, which takes several turns.
         self._queue.extend(to_read)
         self._start_workers()
         for place, polled in enumerate(rescheduled, start=1):
@@ -370,6 +374,7 @@ class Poller:
         try:
             await asyncio.gather(*workers, return_exceptions=True)
         finally:
+            # Also those that are not scheduled: their poll may have been in the cancelled workers.
             for polled in list(self._operations.values()):
                 self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
 

@@ -64,6 +64,7 @@ class Reader:
         except VibeError as error:
             return error
         finally:
+            # Also after a failure: the interval counts from the end of the last try.
             polled.polled_at = polled.read_at = loop.time()
         self.publish(polled, change)
         return None
