@@ -48,6 +48,25 @@ async def operation(project: Project) -> RunOperation:
     return await project.run_feature("Checkout")
 
 
+class TestHandles:
+    async def test_handles_on_one_operation_are_equal(
+        self, client: Client, operation: RunOperation
+    ) -> None:
+        """An attached handle equals the one of the dispatch, and can stand for it in a set."""
+        attached = client.attach(RunRef.from_json(operation.ref.to_json()))
+        assert attached is not operation
+        assert attached == operation
+        assert len({attached, operation}) == 1
+
+    async def test_other_handles_differ(
+        self, emulator: Emulator, project: Project, operation: RunOperation
+    ) -> None:
+        """A handle on another run, or of another client, is another."""
+        assert await project.run_feature("Checkout") != operation
+        async with client_of(emulator) as other:
+            assert other.attach(operation.ref) != operation
+
+
 class TestGenerations:
     async def test_a_generation_is_awaited(self, emulator: Emulator, project: Project) -> None:
         """Awaiting a generation returns its last status."""

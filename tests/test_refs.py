@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import asdict, evolve
 from attrs.exceptions import FrozenInstanceError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +56,34 @@ def document(**changes: Any) -> str:
     return json.dumps(json.loads(RUN_JSON) | changes)
 
 
+@pytest.mark.parametrize(
+    ("ref", "same"),
+    [
+        (RUN, evolve(RUN, feature_id=None, dispatched_at=None)),
+        (GENERATION, evolve(GENERATION, feature_id=99, dispatched_at=AT)),
+    ],
+)
+def test_a_ref_is_its_server_project_kind_and_id(ref: Ref, same: Ref) -> None:
+    """Refs of one operation are equal and hash alike, wherever each was found."""
+    assert ref == same
+    assert hash(ref) == hash(same)
+    assert {ref: "once"}[same] == "once"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        evolve(RUN, server="https://other.example"),
+        evolve(RUN, project="7f3d"),
+        evolve(RUN, run_id=215),
+        GENERATION,
+    ],
+)
+def test_another_operations_ref_differs(other: Ref) -> None:
+    """A ref of another server, project, id or kind is another."""
+    assert other != RUN
+
+
 @pytest.mark.parametrize(("ref", "text"), [(RUN, RUN_JSON), (GENERATION, GENERATION_JSON)])
 def test_the_stored_form_stays(ref: Ref, text: str) -> None:
     """What an earlier release stored is read, and this one still writes the same."""
@@ -70,7 +98,7 @@ def test_a_ref_comes_back_as_it_was(ref: Ref) -> None:
     assert text.isascii()
     assert text.isprintable()
     for back in (Ref.from_json(text), type(ref).from_json(text.encode())):
-        assert back == ref
+        assert asdict(back) == asdict(ref)
         assert type(back) is type(ref)
         assert back.key == ref.key
         assert hash(back) == hash(ref)

@@ -80,6 +80,14 @@ class Operation(ABC, Generic[SnapshotT_co]):
         """Return the operation and its status as last seen."""
         return f"<{type(self).__name__} {self.ref}: {self.status or 'not seen yet'}>"
 
+    def __eq__(self, other: object) -> bool:
+        """Say whether it is a handle on the same operation of the same client."""
+        return isinstance(other, Operation) and self._polled is other._polled
+
+    def __hash__(self) -> int:
+        """Return the same for all handles on one operation."""
+        return hash(self._polled)
+
     @property
     @abstractmethod
     def ref(self) -> Ref:

@@ -50,7 +50,7 @@ class Ref(ABC):
     project: str = field(validator=_is_text)
     """The project's id."""
 
-    dispatched_at: datetime | None = field(default=None, validator=_is_aware)
+    dispatched_at: datetime | None = field(default=None, validator=_is_aware, eq=False)
     """When this client dispatched it, by the local clock, in UTC; None where it did not."""
 
     @property
@@ -90,7 +90,7 @@ class RunRef(Ref):
     run_id: int = field(validator=_is_id)
     """The service's `runId`."""
 
-    feature_id: int | None = field(default=None, validator=optional(_is_id))
+    feature_id: int | None = field(default=None, validator=optional(_is_id), eq=False)
     """The feature's id; None where it is not known."""
 
     @property
@@ -115,7 +115,7 @@ class GenerationRef(Ref):
     request_id: str = field(validator=_is_text)
     """The service's `requestId`."""
 
-    feature_id: int = field(validator=_is_id)
+    feature_id: int = field(validator=_is_id, eq=False)
     """The feature's id."""
 
     @property
