@@ -8,7 +8,7 @@ each completion.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import frozen
@@ -69,6 +69,7 @@ class Batch(Generic[SnapshotT]):
         max_in_flight: int,
         timeout: float | None,
         stop_on_failure: bool,
+        attempts: int = 1,
     ) -> None:
         self._list_jobs = jobs
         self._dispatch = dispatch
@@ -78,11 +79,16 @@ class Batch(Generic[SnapshotT]):
         self._task_count = min(max_in_flight, DISPATCHES_AT_ONCE)
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
+        self._attempts = attempts
+        self._earlier: defaultdict[int, list[SnapshotT]] = defaultdict(list)
+        """The outcomes of attempts that failed and were followed by another."""
         self._is_open = False
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_timed_out = False
+        self._is_stopped = False
+        """Whether nothing more is dispatched."""
         self._jobs: Sequence[Job] = ()
         self._waiting: deque[int] = deque()
         self._operations: dict[int, Operation[SnapshotT]] = {}
@@ -93,6 +99,7 @@ class Batch(Generic[SnapshotT]):
         """What is in flight: one place each, or several that joined the same generation."""
         self._items: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
         self._verdicts: Counter[Verdict] = Counter()
+        self._flaky = 0
         self._left = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._submissions: dict[asyncio.Task[Any], Submission] = {}
@@ -125,6 +132,8 @@ class Batch(Generic[SnapshotT]):
             failed=count[Verdict.FAILED],
             errors=count[Verdict.ERROR],
             in_flight=count[Verdict.IN_FLIGHT] + waited,
+            unknown=count[Verdict.UNKNOWN],
+            flaky=self._flaky,
             waiting=len(self._jobs) - count.total() - waited,
             skipped=count[Verdict.SKIPPED],
         )
@@ -167,10 +176,13 @@ class Batch(Generic[SnapshotT]):
         if self._deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(self._deadline, self._time_out)
         for _ in range(min(self._task_count, self._left)):
-            task = asyncio.create_task(self._keep_dispatching(), name="testvibe_async batch")
-            task.add_done_callback(lambda _: self._items.wake())
-            self._tasks.append(task)
+            self._start_dispatching()
         return self
+
+    def _start_dispatching(self) -> None:
+        task = asyncio.create_task(self._keep_dispatching(), name="testvibe_async batch")
+        task.add_done_callback(lambda _: self._items.wake())
+        self._tasks.append(task)
 
     async def __aexit__(self, *_exception: object) -> None:
         """Dispatch no more, and ask for no more polls. Cancels nothing at the service.
@@ -287,6 +299,7 @@ class Batch(Generic[SnapshotT]):
             is_timed_out: Whether the reason is the time-out. A dispatch that waits for a generation
                 is then left alone: it has the same deadline, and ends with an error of its own.
         """
+        self._is_stopped = True
         for task, submission in self._submissions.items():
             submission.is_withdrawn = True
             is_pending = submission.state is SendState.PENDING
@@ -304,11 +317,29 @@ class Batch(Generic[SnapshotT]):
             self._end(place, error)
 
     def _end(self, place: int, error: VibeError | None = None) -> None:
-        """Finish one, and make room for the next."""
+        """Finish one, or run it again, and make room for the next."""
         self._room.release()
+        if error is None and self._runs_again(place):
+            return
         verdict = self._finish(place, error)
         if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR}:
             self._skip_waiting()
+
+    def _runs_again(self, place: int) -> bool:
+        """Plan another attempt for an operation that failed, if there is to be one."""
+        operation = self._operations.get(place)
+        outcome = None if operation is None else operation.outcome
+        is_last = len(self._earlier[place]) + 1 >= self._attempts
+        if outcome is None or outcome.is_success or is_last or self._is_stopped:
+            return False
+        self._earlier[place].append(outcome)
+        del self._operations[place]
+        self._waiting.append(place)
+        # The tasks end when nothing waits, so there may be none any more.
+        self._tasks = [task for task in self._tasks if not _has_ended_well(task)]
+        if len(self._tasks) < self._task_count:
+            self._start_dispatching()
+        return True
 
     def _finish(self, place: int, error: VibeError | None) -> Verdict:
         """Make the item of one."""
@@ -321,7 +352,13 @@ class Batch(Generic[SnapshotT]):
             ref=ref,
             outcome=None if operation is None else operation.outcome,
             error=error,
+            earlier=tuple(self._earlier.pop(place, ())),
         )
         self._verdicts[item.verdict] += 1
+        self._flaky += item.is_flaky
         self._items.put((place, item))
         return item.verdict
+
+
+def _has_ended_well(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from attrs import frozen
 
-from testvibe_async.errors import VibeError, WaitTimeoutError
+from testvibe_async.errors import DispatchUnknownError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
 from testvibe_async.refs import Ref  # noqa: TC001 - get_type_hints has to find it
 
@@ -37,6 +37,9 @@ class Verdict(StrEnum):
 
     IN_FLIGHT = "in flight"
     """It goes on at the service; the batch stopped waiting before its end."""
+
+    UNKNOWN = "unknown"
+    """It may have been dispatched: the answer was lost, and its operation was not found."""
 
     SKIPPED = "skipped"
     """It was never dispatched, because the batch was stopped before."""
@@ -67,10 +70,23 @@ class BatchItem(Generic[SnapshotT_co]):
     error: VibeError | None = None
     """Why there is no outcome; `WaitTimeoutError` where the operation goes on."""
 
+    earlier: tuple[SnapshotT_co, ...] = ()
+    """The outcomes of the attempts before the last one, oldest first; each of them failed."""
+
     @property
     def run(self: BatchItem[Run]) -> Run | None:
         """The outcome, in a batch of runs."""
         return self.outcome
+
+    @property
+    def runs(self: BatchItem[Run]) -> tuple[Run, ...]:
+        """The outcomes of all attempts, in a batch of runs, oldest first."""
+        return self.earlier if self.outcome is None else (*self.earlier, self.outcome)
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it succeeded after an attempt that failed."""
+        return bool(self.earlier) and self.verdict is Verdict.SUCCEEDED
 
     @property
     def generation(self: BatchItem[Generation]) -> Generation | None:
@@ -90,6 +106,8 @@ class BatchItem(Generic[SnapshotT_co]):
             return Verdict.SUCCEEDED if self.outcome.is_success else Verdict.FAILED
         if isinstance(self.error, WaitTimeoutError):
             return Verdict.IN_FLIGHT if self.ref or self.error.ref else Verdict.SKIPPED
+        if isinstance(self.error, DispatchUnknownError):
+            return Verdict.UNKNOWN
         if self.error is not None:
             return Verdict.ERROR
         return Verdict.IN_FLIGHT if self.ref else Verdict.SKIPPED
@@ -111,8 +129,14 @@ class BatchSummary:
     in_flight: int = 0
     """Those that are dispatched, and were not seen to end."""
 
+    unknown: int = 0
+    """Those that may have been dispatched, and nobody can say."""
+
     waiting: int = 0
     """Those that are not dispatched yet."""
+
+    flaky: int = 0
+    """How many of `succeeded` did so after an attempt that failed."""
 
     skipped: int = 0
     """Those that were never dispatched, because the batch was stopped before."""
@@ -121,7 +145,7 @@ class BatchSummary:
     def total(self) -> int:
         """How many features there are."""
         over = self.succeeded + self.failed + self.errors
-        return over + self.in_flight + self.waiting + self.skipped
+        return over + self.in_flight + self.unknown + self.waiting + self.skipped
 
     @property
     def is_success(self) -> bool:
@@ -131,22 +155,27 @@ class BatchSummary:
     @classmethod
     def of(cls, items: Iterable[BatchItem[Run | Generation]]) -> Self:
         """Count the items of a batch that is over."""
+        items = list(items)
         count = Counter(item.verdict for item in items)
         return cls(
             succeeded=count[Verdict.SUCCEEDED],
             failed=count[Verdict.FAILED],
             errors=count[Verdict.ERROR],
             in_flight=count[Verdict.IN_FLIGHT],
+            unknown=count[Verdict.UNKNOWN],
+            flaky=sum(item.is_flaky for item in items),
             skipped=count[Verdict.SKIPPED],
         )
 
     def __str__(self) -> str:
-        """Return it in a few words, such as `12 succeeded, 4 failed`."""
+        """Return it in a few words, such as `12 succeeded, 1 flaky among them, 4 failed`."""
         parts = {
             "succeeded": self.succeeded,
+            "flaky among them": self.flaky,
             "failed": self.failed,
             "error" if self.errors == 1 else "errors": self.errors,
             "in flight": self.in_flight,
+            "unknown": self.unknown,
             "waiting": self.waiting,
             "skipped": self.skipped,
         }

@@ -216,6 +216,7 @@ class Project:
         on_conflict: RunConflict = "raise",
         timeout: float | None = None,
         stop_on_failure: bool = False,
+        attempts: int = 1,
     ) -> Batch[Run]:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
 
@@ -230,6 +231,9 @@ class Project:
                 to dispatches that were sent are waited for longer, so that no id is lost.
             stop_on_failure: Whether to dispatch no more once one did not succeed. The batch still
                 waits for what is in flight.
+            attempts: How often a feature may run in total, 1 or more. Only a run that failed is
+                followed by another; the item has all of them, and `is_flaky` where a later one
+                passed.
 
         Returns:
             A batch of one item for each feature and configuration. One that can't start is an item
@@ -261,6 +265,7 @@ class Project:
             max_in_flight=require_count("max_in_flight", max_in_flight),
             timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
+            attempts=require_count("attempts", attempts),
         )
 
     def generate_features(  # noqa: PLR0913 - each by name, and each with a default

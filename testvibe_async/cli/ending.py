@@ -263,6 +263,9 @@ def _rank(word: str) -> int:
     return _ORDER.index(word) if word in _ORDER else len(_ORDER)
 
 
+_ERRORS = {Verdict.ERROR, Verdict.UNKNOWN}
+
+
 def _exit_code(item: Item) -> ExitCode:
     match item.verdict:
         case Verdict.SUCCEEDED | Verdict.SKIPPED:
@@ -271,7 +274,7 @@ def _exit_code(item: Item) -> ExitCode:
             return ExitCode.FAILED
         case Verdict.IN_FLIGHT:
             return ExitCode.IN_FLIGHT
-        case Verdict.ERROR:
+        case Verdict.ERROR | Verdict.UNKNOWN:
             assert item.error is not None
             return exit_code_of(item.error)
 
@@ -291,7 +294,7 @@ def _word(item: Item) -> str:
 
 def _errors(items: Iterable[Item]) -> list[Text]:
     """Return why items could not be dispatched or observed, each reason once."""
-    errors = [item for item in items if item.error and item.verdict is Verdict.ERROR]
+    errors = [item for item in items if item.error and item.verdict in _ERRORS]
     by_reason: dict[str, list[Item]] = {}
     for item in errors:
         assert item.error is not None

@@ -207,7 +207,7 @@ def _row(item: BatchItem[Run]) -> Document:
         row["failures"] = [
             {"name": test.name, "error": _first_line(test.error)} for test in item.outcome.failures
         ]
-    elif item.verdict is Verdict.ERROR and item.error is not None:
+    elif item.verdict in {Verdict.ERROR, Verdict.UNKNOWN} and item.error is not None:
         row["error"] = explain(item.error, "run_features")
     return row
 

@@ -191,6 +191,7 @@ _CASE_STATUSES = {
     Verdict.SUCCEEDED: CaseStatus.PASSED,
     Verdict.FAILED: CaseStatus.FAILED,
     Verdict.ERROR: CaseStatus.ERROR,
+    Verdict.UNKNOWN: CaseStatus.ERROR,
     Verdict.IN_FLIGHT: CaseStatus.PENDING,
     Verdict.SKIPPED: CaseStatus.SKIPPED,
 }

@@ -37,6 +37,7 @@ _MARKS = {
     Verdict.SUCCEEDED: "✅",
     Verdict.FAILED: "❌",
     Verdict.ERROR: "⚠️",
+    Verdict.UNKNOWN: "❓",
     Verdict.IN_FLIGHT: "⏳",
     Verdict.SKIPPED: "⏭️",
 }

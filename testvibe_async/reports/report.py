@@ -29,6 +29,7 @@ __all__ = ["Report", "ReportOptions"]
 _URGENCY = (
     Verdict.FAILED,
     Verdict.ERROR,
+    Verdict.UNKNOWN,
     Verdict.IN_FLIGHT,
     Verdict.SKIPPED,
     Verdict.SUCCEEDED,
@@ -37,6 +38,7 @@ _URGENCY = (
 _PHRASES = {
     Verdict.FAILED: "failed",
     Verdict.ERROR: "in error",
+    Verdict.UNKNOWN: "unknown",
     Verdict.IN_FLIGHT: "in flight",
     Verdict.SKIPPED: "skipped",
 }

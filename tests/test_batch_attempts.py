@@ -1,0 +1,105 @@
+"""Batches that run again what failed: flaky is neither passed nor failed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.batches import client_tasks
+from testvibe_async import ConfigError, RunRef, Verdict
+from testvibe_async.testing import Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from testvibe_async import Project
+    from testvibe_async.testing import Emulator
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """One feature fails whenever it runs; the others pass."""
+    return Scenario(
+        run_queue=0,
+        run_duration=5,
+        failing_runs=0.0,
+        outcomes={"Returns": Outcome(run_status="failed")},
+    )
+
+
+async def test_what_failed_runs_again_until_the_attempts_are_used_up(
+    emulator: Emulator, project: Project
+) -> None:
+    """A feature that always fails has all its runs, oldest first, and is a failure."""
+    item, other = await project.run_features(["Returns", "Checkout"], attempts=3)
+
+    assert [run.status for run in item.runs] == ["failed"] * 3
+    assert [run.run_id for run in item.runs] == sorted(run.run_id for run in item.runs)
+    assert item.run == item.runs[-1]
+    assert (item.verdict, item.is_flaky) == (Verdict.FAILED, False)
+    assert isinstance(item.ref, RunRef)
+    assert item.ref.run_id == item.runs[-1].run_id
+    assert (other.verdict, other.earlier) == (Verdict.SUCCEEDED, ())
+    assert len(emulator.runs) == 4
+    assert client_tasks() == []
+
+
+async def test_a_later_success_is_flaky(emulator: Emulator, project: Project) -> None:
+    """A feature that fails once and then passes succeeded, and is flaky; the summary says so."""
+    batch = project.run_features(["Checkout", "Wishlist"], attempts=2)
+    async with batch:
+        await asyncio.sleep(1)
+        first = next(run for run in emulator.runs.values() if run.feature.name == "Checkout")
+        emulator.finish_run(first.id, "failed")
+        items = {item.feature: item async for item in batch}
+
+    assert [run.status for run in items["Checkout"].runs] == ["failed", "passed"]
+    assert items["Checkout"].is_flaky
+    assert not items["Wishlist"].is_flaky
+    assert (batch.summary.succeeded, batch.summary.flaky, batch.summary.total) == (2, 1, 2)
+    assert str(batch.summary) == "2 succeeded, 1 flaky among them"
+    assert batch.summary.is_success
+
+
+async def test_no_attempt_follows_what_was_not_seen_to_fail(
+    emulator: Emulator, project: Project
+) -> None:
+    """What is unknown, refused or not observed is never run again."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    (item,) = await project.run_features(["Checkout"], attempts=5)
+
+    assert (item.verdict, item.runs) == (Verdict.UNKNOWN, ())
+    assert len(emulator.runs) == 1
+
+
+async def test_a_stop_after_a_failure_comes_after_its_last_attempt(
+    emulator: Emulator, project: Project
+) -> None:
+    """With `stop_on_failure` only a feature that failed in all its attempts stops the batch."""
+    names = ["Returns", "Checkout", "Wishlist"]
+    items = await project.run_features(names, attempts=2, stop_on_failure=True, max_in_flight=1)
+
+    assert [item.verdict for item in items] == [
+        Verdict.FAILED,
+        Verdict.SUCCEEDED,
+        Verdict.SUCCEEDED,
+    ]
+    assert len(emulator.runs) == 4
+
+
+async def test_a_batch_that_is_over_its_time_attempts_no_more(
+    emulator: Emulator, project: Project
+) -> None:
+    """At the time-out the attempt in flight goes on, and the item keeps those that failed."""
+    (item,) = await project.run_features(["Returns"], attempts=100, timeout=16)
+
+    assert len(emulator.runs) == 3
+    assert (len(item.earlier), item.verdict) == (2, Verdict.IN_FLIGHT)
+
+
+@pytest.mark.parametrize("attempts", [0, -1, 1.5, True])
+def test_a_number_of_attempts_is_a_count(project: Project, attempts: int) -> None:
+    """Anything except a whole number from 1 is refused."""
+    with pytest.raises(ConfigError, match="attempts must be a whole number"):
+        project.run_features(["Checkout"], attempts=attempts)
