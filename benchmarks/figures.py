@@ -1,4 +1,4 @@
-"""From what both processes tell to the figures that are published. Pure."""
+"""The published figures, computed from what both processes report. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Figures: TypeAlias = dict[str, float]
 def figures(
     operations: int, measured: dict[str, Any], report: dict[str, Any], *, busy: float
 ) -> Figures:
-    """Work out one trial's figures.
+    """Compute one trial's figures.
 
     Args:
-        operations: How many were to be run.
-        measured: What the client's process told.
-        report: What the service's process told.
-        busy: Seconds for which any core was busy meanwhile, whoever it was for.
+        operations: How many were to run.
+        measured: What the client's process reported.
+        report: What the service's process reported.
+        busy: Seconds for which any core was busy meanwhile, for any process.
     """
     delays, lost = _delays(operations, measured, report)
     requests: dict[str, int] = report["requests"]
@@ -52,25 +52,25 @@ def figures(
 def _delays(
     operations: int, measured: dict[str, Any], report: dict[str, Any]
 ) -> tuple[list[float], int]:
-    """Return the delay of each outcome, and how many never came or came wrong."""
-    ends = {run: (ended, verdict) for run, ended, verdict in report["runs"]}
+    """Return the delay of each outcome, and how many outcomes are missing or wrong."""
+    finished = {run: (ended, verdict) for run, ended, verdict in report["runs"]}
     delays: dict[int, float] = {}
     for run, seen, status in measured["seen"]:
-        ended, verdict = ends[run]
+        ended, verdict = finished[run]
         if status == verdict:
             delays[run] = seen - ended
     known = min(len(delays), measured["returned"])
-    return list(delays.values()), max(operations, len(ends)) - known
+    return list(delays.values()), max(operations, len(finished)) - known
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest value that so many percent do not exceed; nan of none."""
+    """Return the smallest value that this share does not exceed; nan if there are none."""
     if not values:
         return float("nan")
     return sorted(values)[max(1, ceil(len(values) * percent / 100)) - 1]
 
 
 def medians(trials: Sequence[Figures]) -> Figures:
-    """Return each figure's median, but the worst of what was lost."""
+    """Return each figure's median, except for `lost`: its maximum."""
     middle = {name: median(trial[name] for trial in trials) for name in trials[0]}
     return middle | {"lost": max(trial["lost"] for trial in trials)}

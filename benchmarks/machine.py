@@ -1,4 +1,4 @@
-"""What a benchmark ran on: the machine, the interpreter, the packages, and when."""
+"""The environment of a benchmark: the machine, the interpreter, the packages, and the time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 def describe() -> dict[str, object]:
-    """Describe where and when this runs, as JSON can hold it."""
+    """Describe where and when this runs, as JSON values."""
     return {
         "taken": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{len(os.sched_getaffinity(0))} cores of {_processor()}, {_memory()} GiB",

@@ -1,15 +1,15 @@
-"""What a piece of work costs the process that it is done in. Linux with glibc only.
+"""The CPU, memory and stalls of one process. Linux with glibc only.
 
 - CPU: the user and system time of the whole process, from the first dispatch to the last outcome.
-- Memory: how far the peak of the resident set lies above what was resident before. The kernel
-  keeps the peak; `/proc/self/clear_refs` resets it. What the imports left free in the heap, some
-  hundred KiB, goes back to the kernel first: else the work could fill it unseen, and the less work
-  there is, the larger a part of it. It is what an operator sees, kernel buffers excepted;
-  tracemalloc would tell of Python's objects only, and slow down what is measured.
-- Stalls: how long the event loop did not look for events, at most: a timer that fell due at the
-  start of that time, or an answer that came, waited to its end. The selector takes it down in two
-  looks at the clock a turn. A timer of its own would wake a process that has nothing to do, and
-  cost more than what is measured: 7 ms of CPU a second.
+- Memory: the peak of the resident set above what was resident before. The kernel keeps the peak;
+  `/proc/self/clear_refs` resets it. The heap that the imports left free, some hundred KiB, goes
+  back to the kernel first: otherwise the work could fill it uncounted, which matters more the less
+  work there is. It is what an operator sees, except kernel buffers; tracemalloc would count only
+  Python's objects, and slow down what is measured.
+- Stalls: the longest time in which the event loop did not check for events. A timer due at its
+  start, or an answer that came, waited until its end. The selector measures it by reading the clock
+  twice an iteration. A timer would wake an idle process, and cost more than what is measured: 7 ms
+  of CPU a second.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 class Meter:
-    """Measures from `start` to `stop`, and takes down which outcome was seen when."""
+    """A measurement from `start` to `stop`, with the time at which each outcome was seen."""
 
     def __init__(self, selector: StallSelector) -> None:
-        """Make it.
+        """Make a meter.
 
         Args:
             selector: The running event loop's.
@@ -42,27 +42,27 @@ class Meter:
         self._seen_at = array("d")
         self._statuses: list[str] = []
         self._selector = selector
-        self._cpu = self._began = 0.0
+        self._cpu = self._started_at = 0.0
         self._resident = 0
 
     def seen(self, run_id: int, status: str) -> None:
-        """Take down that the waiter has an outcome, now."""
+        """Record that the waiter has an outcome, now."""
         self._seen_at.append(time.monotonic())
         self._runs.append(run_id)
         self._statuses.append(status)
 
     def start(self) -> None:
-        """Measure from here."""
+        """Start to measure."""
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         self._resident = _resident("VmRSS")
         _RESET.write_text("5")
         self._selector.restart()
-        self._began, self._cpu = time.monotonic(), time.process_time()
+        self._started_at, self._cpu = time.monotonic(), time.process_time()
 
     def stop(self) -> dict[str, Any]:
-        """Return what was measured."""
-        cpu, seconds = time.process_time() - self._cpu, time.monotonic() - self._began
+        """Stop, and return what was measured."""
+        cpu, seconds = time.process_time() - self._cpu, time.monotonic() - self._started_at
         return {
             "cpu": cpu,
             "seconds": seconds,
@@ -73,31 +73,31 @@ class Meter:
 
 
 class StallSelector(selectors.DefaultSelector):
-    """A selector that knows for how long it was not asked, at most."""
+    """A selector that records the longest time between two of its calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was, in the middle of a turn of the event loop."""
+        """Start again, within an iteration of the event loop."""
         self._longest = 0.0
-        self._answered = time.monotonic()
+        self._returned_at = time.monotonic()
 
     def stop(self) -> float:
-        """Return the seconds of the longest turn, of which the present one may be the longest."""
-        return max(self._longest, time.monotonic() - self._answered)
+        """Return the seconds of the longest iteration, including the current one."""
+        return max(self._longest, time.monotonic() - self._returned_at)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait for events, and take down how long the turn of the event loop before took."""
+        """Record how long the last iteration of the event loop took, and wait for events."""
         self._longest = self.stop()
         ready = super().select(timeout)
-        self._answered = time.monotonic()
+        self._returned_at = time.monotonic()
         return ready
 
 
 def _resident(field: str) -> int:
-    """Return a field of the process's memory, in bytes."""
+    """Return a memory field of the process's status, in bytes."""
     match = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     assert match is not None
     return int(match[1]) * 1024

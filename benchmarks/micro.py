@@ -1,8 +1,8 @@
-"""What single steps cost: `python -m benchmarks.micro [--quick]`, or `pytest benchmarks/micro.py`.
+"""The cost of single steps: `python -m benchmarks.micro [--quick]`, `pytest benchmarks/micro.py`.
 
-Each test is one step of a look at an operation, timed by pytest-benchmark: building a request,
-making a value out of an answer, deciding when to look next. No sockets. The shares
-of a whole look are what `profiling` shows; `peers` shows what it comes to.
+Each test is one step of a poll, timed by pytest-benchmark: building a request, decoding an answer,
+deciding when to poll next. No sockets. `profiling` shows the shares of a whole poll; `peers` shows
+its total cost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
     class Benchmark(Protocol):
-        """The fixture of pytest-benchmark, which leaves it untyped."""
+        """The fixture of pytest-benchmark, which has no types."""
 
         def __call__(self, step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
             """Time a step, and return what it returned."""
@@ -103,8 +103,8 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("digest", DIGESTS)
-def test_decipher_a_digest(benchmark: Benchmark, digest: str) -> None:
-    """From the bytes of get_run to a `Run`."""
+def test_decode_a_digest(benchmark: Benchmark, digest: str) -> None:
+    """Decode the bytes of get_run into a `Run`."""
     request = Endpoints.GET_RUN.request(project=PROJECT, run=214)
     response = _response(DIGESTS[digest])
     run: Run = benchmark(decode, request, response)
@@ -113,12 +113,12 @@ def test_decipher_a_digest(benchmark: Benchmark, digest: str) -> None:
 
 @pytest.mark.parametrize("digest", DIGESTS)
 def test_parse_a_digest(benchmark: Benchmark, digest: str) -> None:
-    """The part of it that is `json.loads`: what no client can do without."""
+    """Parse the same bytes with `json.loads`, which every client has to do."""
     assert benchmark(json.loads, _response(DIGESTS[digest]).body)
 
 
-def test_decipher_a_list_of_100_runs(benchmark: Benchmark) -> None:
-    """From the bytes of list_runs to 100 of them, each in flight."""
+def test_decode_a_list_of_100_runs(benchmark: Benchmark) -> None:
+    """Decode the bytes of list_runs into 100 runs in flight."""
     request = Endpoints.LIST_RUNS.request(project=PROJECT, query={"limit": 100})
     response = _response([{**_row(run), **WAITING, "status": "running"} for run in range(100)])
     runs: list[Run] = benchmark(decode, request, response)
@@ -126,13 +126,13 @@ def test_decipher_a_list_of_100_runs(benchmark: Benchmark) -> None:
 
 
 def test_parse_a_list_of_100_runs(benchmark: Benchmark) -> None:
-    """The part of it that is `json.loads`."""
+    """Parse the same bytes with `json.loads`."""
     rows = [{**_row(run), **WAITING, "status": "running"} for run in range(100)]
     assert benchmark(json.loads, _response(rows).body)
 
 
 def test_build_a_request(benchmark: Benchmark) -> None:
-    """A get_run, with its path."""
+    """Build a get_run with its path."""
 
     def build() -> str:
         return Endpoints.GET_RUN.request(project=PROJECT, run=214).path
@@ -141,8 +141,8 @@ def test_build_a_request(benchmark: Benchmark) -> None:
     assert path.endswith("/runs/214")
 
 
-def test_decide_when_to_look_next(benchmark: Benchmark) -> None:
-    """After a look that succeeded, and one that failed."""
+def test_decide_when_to_poll_next(benchmark: Benchmark) -> None:
+    """Decide after two failed polls."""
 
     def decide() -> float:
         return outage_interval(PLAN("run", 42.0, None), 2)
@@ -151,7 +151,7 @@ def test_decide_when_to_look_next(benchmark: Benchmark) -> None:
 
 
 def test_decide_whether_to_retry(benchmark: Benchmark) -> None:
-    """After a 503."""
+    """Decide after a 503."""
     error = ServerError("try later", status=503, code=None, method="GET", url="/", retry_after=None)
     policy = RetryPolicy()
 
@@ -164,32 +164,32 @@ def test_decide_whether_to_retry(benchmark: Benchmark) -> None:
 IN_FLIGHT = 10_000
 
 
-class Nobody:
+class SilentListener:
     """A listener that does nothing."""
 
     is_following = False
 
     def observed(self, polled: object, *, is_transition: bool) -> None:
-        """Ignore a change."""
+        """Ignore an observation."""
 
     def failed(self, polled: object, error: object) -> None:
         """Ignore a failure."""
 
 
 def _client(answers: Callable[[str], bytes]) -> Client:
-    """Return a client whose calls are answered at once, by a function of their path."""
+    """Return a client whose calls are answered at once by a function of their path."""
 
     async def fetch(request: Request[Any], **_: object) -> Response:
         body, at = answers(request.path), datetime.now(UTC)
         return Response(200, headers={}, body=body, url=request.path, received_at=at)
 
     client = Client(REF.server, api_key=f"tvb_{'0' * 43}", project=PROJECT)
-    setattr(client._transport, "fetch", fetch)  # noqa: B010 - type checkers don't like it said plainly
+    setattr(client._transport, "fetch", fetch)  # noqa: B010 - type checkers refuse a plain assignment
     return client
 
 
 def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
-    """Take all that is due, find it in a list of as many rows, check one, put all back."""
+    """Take all due operations, find them in a list, check one by id, reschedule all."""
     running = [{**_row(run), **WAITING, "status": "running"} for run in range(IN_FLIGHT)]
     listed, digests = json.dumps(running).encode(), [json.dumps(row).encode() for row in running]
 
@@ -199,11 +199,11 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
 
     async def prepare() -> tuple[Client, list[object]]:
         client = _client(answer)
-        kept: list[object] = [nobody := Nobody()]
+        kept: list[object] = [listener := SilentListener()]
         for run in range(IN_FLIGHT):
             ref = RunRef(server=REF.server, project=PROJECT, run_id=run)
             kept.append(polled := client._poller.operation(ref, is_dispatched=True))
-            client._poller.listen(polled, nobody)
+            client._poller.listen(polled, listener)
         return client, kept
 
     async def tick(poller: Poller) -> int:
@@ -215,14 +215,14 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
 
     with asyncio.Runner() as runner:
         client, _states = runner.run(prepare())
-        put_back: int = benchmark(lambda: runner.run(tick(client._poller)))
-        assert put_back == IN_FLIGHT
+        rescheduled: int = benchmark(lambda: runner.run(tick(client._poller)))
+        assert rescheduled == IN_FLIGHT
         runner.run(client.aclose())
 
 
 def micro_table(document: Document) -> str:
-    """Show a result of this benchmark."""
-    head = ("step", "median, µs", "quartiles apart, µs", "rounds")
+    """Return a result of this benchmark as a table."""
+    head = ("step", "median, µs", "interquartile range, µs", "rounds")
     rows = [
         [
             step["name"],
@@ -236,7 +236,7 @@ def micro_table(document: Document) -> str:
 
 
 def _run(*, max_seconds: float) -> dict[str, Any]:
-    """Run the tests above in a process of their own, and return pytest-benchmark's report."""
+    """Run the tests above in another process, and return pytest-benchmark's report."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "micro.json"
         options = [f"--benchmark-json={path}", f"--benchmark-max-time={max_seconds}"]

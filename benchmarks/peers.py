@@ -1,25 +1,25 @@
-"""The same work, done by us and by five others: `python -m benchmarks.peers [--quick]`.
+"""The same work, done by this client and five others: `python -m benchmarks.peers [--quick]`.
 
-The work: dispatch a number of runs at once, and have all their outcomes. The service is the
-emulator in a process of its own, on its own core; each trial has fresh processes. All contenders
-get the same seeds, so the same durations and verdicts. They take turns, three times with three
-seeds, and five times where a second's work is compared, since single trials of one contender are
-up to a third apart. What is shown is the median of each figure, and the worst of what was lost.
+The work: dispatch a number of runs at once, and wait for all their outcomes. The service is the
+emulator in its own process, on its own core; each trial has new processes. All contenders get the
+same seeds, so the same durations and verdicts. They alternate, three times with three seeds, and
+five times where a second's work is compared, since single trials of one contender are up to a third
+apart. The tables show the median of each figure, and the maximum of what was lost.
 
-What is measured, for each operation:
+Measured, for each operation:
 
-- polls: all requests but the dispatches. Where a contender can't keep up with its own interval it
-  asks less often: that is no virtue, and shows in the delay.
+- polls: all requests except the dispatches. A contender that can't keep up with its own interval
+  polls less often, which is no advantage: it shows in the delay.
 - delay: from the end of the run at the service, to the microsecond, until the waiter has the
-  outcome in its hands. With looks every second it is 0.5 s at best in the middle, and 1 s at p99.
+  outcome. With polls every second its median is 0.5 s at best, and its p99 1 s.
 - CPU, memory, stalls: see `measure`.
-- lost: outcomes that never came, or came wrong.
+- lost: outcomes that are missing or wrong.
 
-What is not: a network (loopback has neither latency nor loss), TLS, failures, other services. Most
-peers are loops or frameworks for one operation at a time, and know of no lists. In the row "without
-lists" neither do we: the service then answers 404 to them, as one may whose documentation is all
-there is. The row "one shared list" is the floor, a loop that trusts the list and meets no failure.
-google-api-core waits a random time between two looks by design, up to twice the interval.
+Not measured: a network (loopback has neither latency nor loss), TLS, failures, other services. Most
+peers are loops or frameworks for one operation at a time, and use no lists. In the row "without
+lists" this client uses none either: the service answers them with 404, as it may, since they are
+not documented. The row "one shared list" is the minimum: a loop that trusts the list and meets no
+failure. google-api-core waits a random time between two polls by design, up to twice the interval.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ if TYPE_CHECKING:
 
 __all__ = ["scenario_tables"]
 
-YARDSTICK = "aiohttp, a loop each, `gather`"
+BASELINE = "aiohttp, a loop each, `gather`"
 
 
 @frozen
 class Contender:
-    """One row."""
+    """One row of a table."""
 
     title: str
     module: str
     lists: bool = True
 
 
-OURS = Contender("testvibe_async", "ours")
+TESTVIBE = Contender("testvibe_async", "testvibe_finished")
 CONTENDERS = (
-    OURS,
-    Contender("testvibe_async, without lists", "ours", lists=False),
-    Contender("testvibe_async, a task each", "ours_in_tasks"),
-    Contender(YARDSTICK, "aiohttp_gather"),
+    TESTVIBE,
+    Contender("testvibe_async, without lists", "testvibe_finished", lists=False),
+    Contender("testvibe_async, a task each", "testvibe_tasks"),
+    Contender(BASELINE, "aiohttp_gather"),
     Contender("aiohttp, one shared list", "aiohttp_shared_list"),
     Contender("httpx, a loop each, `gather`", "httpx_gather"),
     Contender("azure-core `AsyncLROPoller`", "azure_core"),
@@ -69,7 +69,7 @@ CONTENDERS = (
 
 @frozen
 class Scenario:
-    """One table."""
+    """One table: a load, and who gets it."""
 
     title: str
     load: Load
@@ -79,24 +79,24 @@ class Scenario:
 
 FULL = (
     Scenario(
-        "1,000 operations of 1 to 5 s, looked at every second",
+        "1,000 operations of 1 to 5 s, polled every second",
         Load(operations=1000, interval=1.0, durations=(1.0, 5.0)),
         repeats=5,
     ),
     Scenario(
-        "1,000 operations of 1 to 5 s, looked at four times a second",
+        "1,000 operations of 1 to 5 s, polled four times a second",
         Load(operations=1000, interval=0.25, durations=(1.0, 5.0)),
-        (OURS,),
+        (TESTVIBE,),
     ),
     Scenario(
-        "5,000 operations of 15 to 20 s, looked at every second",
+        "5,000 operations of 15 to 20 s, polled every second",
         Load(operations=5000, interval=1.0, durations=(15.0, 20.0)),
     ),
 )
 QUICK = (
     Scenario(
-        "100 operations of 0.5 to 1 s, looked at every 0.25 s: a smoke test, no measurement",
-        Load(operations=100, interval=0.25, durations=(0.5, 1.0), patience=30.0),
+        "100 operations of 0.5 to 1 s, polled every 0.25 s: a smoke test, no measurement",
+        Load(operations=100, interval=0.25, durations=(0.5, 1.0), timeout=30.0),
         repeats=1,
     ),
 )
@@ -108,16 +108,16 @@ async def _run(scenarios: Sequence[Scenario]) -> list[Document]:
 
 async def _run_scenario(scenario: Scenario) -> Document:
     trials: dict[str, list[Figures]] = {contender.title: [] for contender in scenario.contenders}
-    gave_up = set[str]()
+    timed_out = set[str]()
     for repeat in range(scenario.repeats):
         for contender in scenario.contenders:
             load = evolve(scenario.load, seed=repeat + 1, lists=contender.lists)
             progress(f"{scenario.title}: {contender.title}, {repeat + 1} of {scenario.repeats}")
-            if contender.title in gave_up:
+            if contender.title in timed_out:
                 continue
             figures = await attempt(Spec(contender=contender.module, load=load))
             if figures is None:
-                gave_up.add(contender.title)
+                timed_out.add(contender.title)
             else:
                 trials[contender.title].append(figures)
     return {
@@ -126,7 +126,7 @@ async def _run_scenario(scenario: Scenario) -> Document:
         "rows": [
             {
                 "title": title,
-                "medians": medians(figures) if title not in gave_up else None,
+                "medians": medians(figures) if title not in timed_out else None,
                 "trials": figures,
             }
             for title, figures in trials.items()
@@ -136,53 +136,52 @@ async def _run_scenario(scenario: Scenario) -> Document:
 
 HEAD = (
     "",
-    "polls an operation",
-    "requests an operation",
+    "polls per operation",
+    "requests per operation",
     "delay p50, s",
     "delay p99, s",
-    "CPU, ms an operation",
-    "memory, KiB an operation",
+    "CPU, ms per operation",
+    "memory, KiB per operation",
     "longest stall, ms",
     "lost",
 )
 
 
 def scenario_tables(document: Document) -> str:
-    """Show a result of this benchmark, a table for each scenario."""
+    """Return a result of this benchmark, with a table for each scenario."""
     return "\n\n".join(_table(scenario) for scenario in document["scenarios"])
 
 
 def _table(scenario: Document) -> str:
-    patience = scenario["load"]["patience"]
     rows = {row["title"]: row["medians"] for row in scenario["rows"]}
-    yardstick = rows.get(YARDSTICK)
-    cells = [[title, *_cells(row, yardstick, patience)] for title, row in rows.items()]
-    compared = f" The factors compare with {YARDSTICK}." if yardstick is not None else ""
-    return f"### {scenario['title']}\n\n{table(HEAD, cells)}\n\n{_company(scenario)}{compared}"
+    baseline = rows.get(BASELINE)
+    cells = [[title, *_cells(row, baseline)] for title, row in rows.items()]
+    compared = f" The factors compare with {BASELINE}." if baseline is not None else ""
+    return f"### {scenario['title']}\n\n{table(HEAD, cells)}\n\n{_other_load(scenario)}{compared}"
 
 
-def _cells(row: Figures | None, yardstick: Figures | None, patience: float) -> list[str]:
+def _cells(row: Figures | None, baseline: Figures | None) -> list[str]:
     if row is None:
-        return [f"not over within {patience:g} s", *([""] * (len(HEAD) - 2))]
+        return ["timed out", *([""] * (len(HEAD) - 2))]
     return [
         f"{row['polls_per_operation']:.2f}",
         f"{row['requests_per_operation']:.2f}",
         f"{row['delay_p50']:.2f}",
         f"{row['delay_p99']:.2f}",
-        _compared("cpu_ms_per_operation", row, yardstick),
-        _compared("peak_kib_per_operation", row, yardstick),
+        _compared("cpu_ms_per_operation", row, baseline),
+        _compared("peak_kib_per_operation", row, baseline),
         f"{row['longest_stall_ms']:.0f}",
         f"{row['lost']:.0f}",
     ]
 
 
-def _compared(name: str, row: Figures, yardstick: Figures | None) -> str:
+def _compared(name: str, row: Figures, baseline: Figures | None) -> str:
     shown = f"{row[name]:.2f}"
-    return shown if yardstick is None else f"{shown} ({row[name] / yardstick[name]:.2f}x)"
+    return shown if baseline is None else f"{shown} ({row[name] / baseline[name]:.2f}x)"
 
 
-def _company(scenario: Document) -> str:
-    """Say what else kept the machine busy: a reader has to know whether to believe the table."""
+def _other_load(scenario: Document) -> str:
+    """Return how busy the machine was besides, by which a reader can judge the table."""
     trials: list[Any] = [trial for row in scenario["rows"] for trial in row["trials"]]
     if not trials:
         return ""

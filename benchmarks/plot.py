@@ -1,4 +1,4 @@
-"""The plot of cost against operations in flight: small, and the same for the same numbers."""
+"""The plot of cost against operations in flight: small, and identical for identical numbers."""
 
 # matplotlib's own annotations leave its keyword arguments open.
 # pyright: reportUnknownMemberType=false
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 PANELS = (
-    ("cpu_ms_per_operation", "CPU, ms an operation"),
-    ("peak_kib_per_operation", "memory, KiB an operation"),
-    ("polls_per_operation", "polls an operation"),
+    ("cpu_ms_per_operation", "CPU, ms per operation"),
+    ("peak_kib_per_operation", "memory, KiB per operation"),
+    ("polls_per_operation", "polls per operation"),
 )
 
 
 def draw(document: Document, path: Path) -> None:
-    """Write the plot of a result of `scale` as SVG, with text as text."""
+    """Write the plot of a result of `scale` as SVG, keeping text as text."""
     sizes = [size for size in document["sizes"] if size["medians"] is not None]
     counts = [size["operations"] for size in sizes]
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "scale", "font.size": 9}):

@@ -1,8 +1,8 @@
-"""Where our own CPU time goes: `python -m benchmarks.profiling [--no-lists] [--quick]`.
+"""This client's CPU profile: `python -m benchmarks.profiling [--no-lists] [--quick]`.
 
 The first scenario of `peers`, under cProfile with the process's CPU clock, so that waiting costs
-nothing. The profiler itself makes all of it about three times as slow: read the shares, not the
-seconds, and don't compare with `peers`. Prints the functions that cost the most.
+nothing. The profiler makes everything about three times as slow: read the shares, not the seconds,
+and don't compare with `peers`. Prints the most expensive functions.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ SHOWN = 40
 
 
 def _profile(load: Load, path: Path) -> Figures:
-    figures = asyncio.run(attempt(Spec(contender="ours", load=load, profile=str(path))))
+    figures = asyncio.run(
+        attempt(Spec(contender="testvibe_finished", load=load, profile=str(path)))
+    )
     if figures is None:
-        message = f"not over within {load.patience:g} s"
+        message = f"timed out after {load.timeout:g} s"
         raise SystemExit(message)
     return figures
 

@@ -1,7 +1,7 @@
-"""`RESULTS.md` and its plot, out of `results/*.json` alone: `python -m benchmarks.report`.
+"""`RESULTS.md` and its plot, from `results/*.json` alone: `python -m benchmarks.report`.
 
-No number in it is written by hand. With `--quick` it reads what the quick runs found and writes
-nothing, to show that it works.
+No number in it is written by hand. With `--quick` it reads the results of quick runs and writes no
+file, to show that it works.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FOLDER = Path(__file__).parent
 PLOT = "results/scale.svg"
 HEADING = """# What it costs
 
-Written by `python -m benchmarks.report` out of `results/*.json`; what each figure means, and what
-is not measured, stands at the top of the module that takes it. Each section names the command that
-gave it, and what it ran on. Run it yourself: milliseconds and ratios depend on the machine.
+Written by `python -m benchmarks.report` from `results/*.json`. The docstring of each benchmark's
+module says what each figure means and what is not measured. Each section names its command and the
+machine it ran on. Run it yourself: milliseconds and ratios depend on the machine.
 """
 SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "peers": ("Against others, on the same work", scenario_tables),
@@ -53,7 +53,7 @@ def _origin(document: Document) -> str:
 
 
 def main() -> None:
-    """Write the report, of those benchmarks that have a result."""
+    """Write the report on the benchmarks that have a result."""
     is_quick = is_quick_asked(__doc__)
     found = {name: read(name, is_quick=is_quick) for name in SECTIONS}
     documents = {name: document for name, document in found.items() if document is not None}

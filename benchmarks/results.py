@@ -1,7 +1,7 @@
-"""The files beside this one, in `results/`: one for each benchmark, in JSON, and how to show them.
+"""The results of the benchmarks: one JSON file for each in `results/`, and Markdown tables of them.
 
-The commands write them, `report` reads them. A quick run has a file of its own, so that it never
-takes the place of a full one.
+The commands write them, `report` reads them. A quick run has its own file, so that it never
+replaces a full one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def is_quick_asked(description: str | None) -> bool:
-    """Read the command line, on which `--quick` asks for a run of seconds."""
+    """Parse the command line; return whether `--quick` asks for a run of seconds."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -34,7 +34,7 @@ def is_quick_asked(description: str | None) -> bool:
 
 
 def write(benchmark: str, content: Document, *, is_quick: bool) -> None:
-    """Keep what a benchmark found, and say where."""
+    """Write a benchmark's result to its file, and report the path."""
     command = f"python -m benchmarks.{benchmark}" + (" --quick" if is_quick else "")
     document = {"benchmark": benchmark, "command": command, **describe(), **content}
     path = _path(benchmark, is_quick=is_quick)
@@ -43,7 +43,7 @@ def write(benchmark: str, content: Document, *, is_quick: bool) -> None:
 
 
 def read(benchmark: str, *, is_quick: bool = False) -> Document | None:
-    """Read what the last run of a benchmark found. None where there was none."""
+    """Return the result of a benchmark's last run; None if there is none."""
     path = _path(benchmark, is_quick=is_quick)
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -59,6 +59,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def progress(text: str) -> None:
-    """Tell whoever watches; tables alone go to the standard output."""
+    """Report progress on standard error; standard output has only the tables."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

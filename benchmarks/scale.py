@@ -1,12 +1,12 @@
-"""How cost grows with the operations in flight: `python -m benchmarks.scale [--quick]`.
+"""The growth of cost with the operations in flight: `python -m benchmarks.scale [--quick]`.
 
 One client dispatches 100, 1,000, 10,000 and 50,000 runs, which take so long that all are in flight
-at once, and waits for all of them with the default poll interval. The service, in a process of its
-own, has the list routes. What is measured is what `peers` measures, in the same way. Each size is
-tried three times; the medians are shown.
+at once, and waits for all of them with the default poll interval. The service, in its own process,
+has the list routes. The figures are those of `peers`. Each size runs three times; the medians are
+shown.
 
-What is not: more than one client, more than one project, a service that is far away. The emulator
-answers a list of any length at once; a service might give it in pages.
+Not measured: several clients, several projects, a remote service. The emulator answers with a list
+of any length at once; a real service might page it.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = ["scale_table"]
 
 @frozen
 class Size:
-    """One row."""
+    """One row of the table."""
 
     operations: int
     ramp: float
-    """Seconds that dispatching may take: no run is over before."""
+    """Seconds that dispatching may take: no run finishes earlier."""
 
     def load(self) -> Load:
-        """Return the work."""
+        """Return the load."""
         return Load(
             operations=self.operations,
             interval=3.0,
             durations=(self.ramp + 5.0, self.ramp + 25.0),
-            patience=4 * self.ramp + 120.0,
+            timeout=4 * self.ramp + 120.0,
         )
 
 
@@ -63,15 +63,17 @@ async def _run_size(load: Load, repeats: int) -> Document:
     trials: list[Figures] = []
     for repeat in range(repeats):
         progress(f"{load.operations:,} operations, {repeat + 1} of {repeats}")
-        figures = await attempt(Spec(contender="ours", load=evolve(load, seed=repeat + 1)))
+        figures = await attempt(
+            Spec(contender="testvibe_finished", load=evolve(load, seed=repeat + 1))
+        )
         if figures is None:
             break
         trials.append(figures)
-    is_over = len(trials) == repeats
+    is_complete = len(trials) == repeats
     return {
         "operations": load.operations,
         "load": asdict(load),
-        "medians": medians(trials) if is_over else None,
+        "medians": medians(trials) if is_complete else None,
         "trials": trials,
     }
 
@@ -79,11 +81,11 @@ async def _run_size(load: Load, repeats: int) -> Document:
 HEAD = (
     "operations",
     "in flight at once",
-    "polls an operation",
+    "polls per operation",
     "delay p50, s",
     "delay p99, s",
-    "CPU, ms an operation",
-    "memory, KiB an operation",
+    "CPU, ms per operation",
+    "memory, KiB per operation",
     "longest stall, ms",
     "lost",
     "took, s",
@@ -91,9 +93,9 @@ HEAD = (
 
 
 def scale_table(document: Document) -> str:
-    """Show a result of this benchmark."""
+    """Return a result of this benchmark as a table."""
     rows = table(HEAD, [_cells(size) for size in document["sizes"]])
-    note = "The service lists all of them in one answer, which a real one might give in pages."
+    note = "The service lists all of them in one answer, which a real one might page."
     return f"{rows}\n\n{note}"
 
 
@@ -101,8 +103,7 @@ def _cells(size: Document) -> list[str]:
     row: Figures | None = size["medians"]
     name = f"{size['operations']:,}"
     if row is None:
-        patience = size["load"]["patience"]
-        return [name, f"not over within {patience:g} s", *([""] * (len(HEAD) - 2))]
+        return [name, "timed out", *([""] * (len(HEAD) - 2))]
     return [
         name,
         f"{row['most_in_flight']:,.0f}",

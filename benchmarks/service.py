@@ -1,12 +1,12 @@
 """The service's process: `python -m benchmarks.service SPEC`, started by `trial`.
 
-It serves the emulator until its standard input ends, and obeys one word a line, each answered with
-one line of JSON: `mark` sets all counts to nothing; `report` tells how often each operation was
-asked for since, and of each run since when exactly it ended, by the clock `time.monotonic`, which
-on Linux is one for all processes.
+It serves the emulator until its standard input ends, and takes one command a line, each answered
+with one line of JSON: `reset` sets all counts to 0; `report` returns how often each operation was
+requested since, and when exactly each run ended, by `time.monotonic`, a clock that all processes
+share on Linux.
 
-Nothing here may be what the client waits for: requests are counted and not kept, and the garbage
-collector seldom runs.
+It must not be the bottleneck: requests are counted and not kept, and the garbage collector rarely
+runs.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ GHERKIN = """Feature: {name}
 """
 
 
-class Desk:
-    """Answers what the trial asks of the service's process."""
+class Control:
+    """The commands that the trial sends to the service's process."""
 
     def __init__(self, emulator: Emulator, features: list[int], warm_up: int) -> None:
         self._emulator = emulator
@@ -56,8 +56,8 @@ class Desk:
         self._cpu = 0.0
         self._runs_before = 0
 
-    def greet(self) -> dict[str, Any]:
-        """Tell where the service is and what it can run."""
+    def describe(self) -> dict[str, Any]:
+        """Return where the service is and what it can run."""
         return {
             "url": self._emulator.url,
             "api_key": self._emulator.api_key,
@@ -66,15 +66,15 @@ class Desk:
             "warm_up": self._warm_up,
         }
 
-    def mark(self) -> dict[str, Any]:
-        """Count from here."""
+    def reset(self) -> dict[str, Any]:
+        """Set all counts to 0."""
         self._counts = self._count()
         self._runs_before = len(self._emulator.runs)
         self._cpu = time.process_time()
         return {}
 
     def report(self) -> dict[str, Any]:
-        """Tell what happened since."""
+        """Return what happened since the last reset."""
         cpu = time.process_time() - self._cpu
         zero = time.monotonic() - self._emulator.now()
         runs = list(self._emulator.runs.values())[self._runs_before :]
@@ -105,16 +105,16 @@ async def _serve(load: Load) -> None:
     async with _emulator(load) as emulator:
         names = [f"Feature {number}" for number in range(FEATURES)]
         features = [emulator.add_feature(name, GHERKIN.format(name=name)).id for name in names]
-        desk = Desk(emulator, features, emulator.add_feature(WARM_UP).id)
+        control = Control(emulator, features, emulator.add_feature(WARM_UP).id)
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        _say(desk.greet())
-        answers = {"mark": desk.mark, "report": desk.report}
-        while word := (await asyncio.to_thread(sys.stdin.readline)).strip():
-            _say(answers[word]())
+        _write(control.describe())
+        commands = {"reset": control.reset, "report": control.report}
+        while command := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            _write(commands[command]())
 
 
-def _say(document: dict[str, Any]) -> None:
+def _write(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
 

@@ -1,19 +1,19 @@
-"""Hours in minutes: `python -m benchmarks.soak [--minutes 10] [--seed 1] [--quick]`.
+"""A soak test under faults: `python -m benchmarks.soak [--minutes 10] [--seed 1] [--quick]`.
 
-One client keeps 200 operations in flight for as long as it is told: 180 runs and 20 generations,
-each replaced as it ends. The service is the emulator in a process of its own, and 2 % of all
-requests meet a fault, drawn with a seed: resets before and after the service acted, silence, half
-an answer, garbage, every status that passes by itself, documents of other shapes. All 14 kinds come
-equally often but for the two that ask for a rest, which are 50 times rarer: after each the client
-holds back for half a minute, and that is not what is tried here.
+One client keeps 200 operations in flight for the given time: 180 runs and 20 generations, each
+replaced as it ends. The service is the emulator in its own process, and 2 % of all requests meet a
+fault, drawn with a seed: resets before and after the service acted, silence, half an answer,
+garbage, every transient status, documents of other shapes. All 14 kinds are equally frequent,
+except the two that ask for a pause, which are 50 times rarer: after each the client slows down for
+half a minute, which is not tested here.
 
-Ten times on the way it tells what the client's process holds. At the end the faults stop, what is
-in flight is waited for, and the service is asked what it did: every run and generation that it
-started is one that the client has the outcome of, and the same, or one of those dispatches that
-raised `DispatchUnknownError`. The exit code is 0 where that holds, where memory stayed within 5 %
-of what it was after two tenths of the time, and where file descriptors did not grow.
+Ten times during the test it prints the resources that the client's process holds. At the end the
+faults stop, the operations in flight finish, and the service reports what it did: for every run and
+generation that it started, the client has the same outcome, or the dispatch raised
+`DispatchUnknownError`. The exit code is 0 if that holds, if memory stayed within 5 % of what it was
+after two tenths of the time, and if file descriptors did not grow.
 
-`--quick` takes 20 s and allows 25 % of memory, since caches are not full by then.
+`--quick` takes 20 s and lets memory grow by 25 %, since caches are not full by then.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ RUNS_IN_FLIGHT = 180
 GENERATIONS_IN_FLIGHT = 20
 FEATURES = 60
 FAULT_SHARE = 0.02
-MARKS = 10
-SETTLED_MARK = 2
-"""From which mark on nothing may grow any more."""
+SAMPLES = 10
+STEADY_SAMPLE = 2
+"""The number of the sample from which on nothing may grow."""
 
 QUICK_SECONDS = 20.0
 DRAIN_SECONDS = 90.0
 CONNECTIONS = 32
 SPARE_FDS = 4
-"""Descriptors besides the connections that may come and go: the event loop's and the service's."""
+"""Descriptors allowed besides the connections: the event loop's and the service's."""
 
 FAULTS = {
     "500": Fault.status(500),
@@ -87,11 +87,8 @@ RARE = ("503 with Retry-After", "429 with Retry-After")
 RARITY = 1 / 50
 
 
-# The service's process
-
-
 async def _serve(seed: int) -> None:
-    """Serve until the input ends; answer `calm` and `report`, one word a line."""
+    """Serve until the input ends; answer the commands `count`, `stop_faults` and `report`."""
     scenario = Scenario(
         seed=seed,
         run_queue=(0.5, 1.5),
@@ -105,40 +102,40 @@ async def _serve(seed: int) -> None:
             emulator.add_feature(f"Feature {number}")
         for number in range(GENERATIONS_IN_FLIGHT):
             emulator.add_feature(f"Draft {number}", status="draft")
-        dice = random.Random(seed)  # noqa: S311 - spreads faults, guards nothing
+        rng = random.Random(seed)  # noqa: S311 - spreads faults, guards nothing
         rules = {
-            name: emulator.fail("*", fault, when=_chance(dice, RARITY if name in RARE else 1.0))
+            name: emulator.fail("*", fault, when=_chance(rng, RARITY if name in RARE else 1.0))
             for name, fault in FAULTS.items()
         }
-        _say([emulator.url, emulator.api_key, emulator.project_id])
-        while word := (await asyncio.to_thread(sys.stdin.readline)).strip():
-            if word == "calm":
+        _write([emulator.url, emulator.api_key, emulator.project_id])
+        while command := (await asyncio.to_thread(sys.stdin.readline)).strip():
+            if command == "stop_faults":
                 for rule in rules.values():
                     rule.remove()
-            _say(
+            _write(
                 {
                     "requests": emulator.count(),
                     "faults": {name: rule.hits for name, rule in rules.items()},
                     "runs": [[run.id, run.status] for run in emulator.runs.values()]
-                    if word == "report"
+                    if command == "report"
                     else [],
                     "generations": [
                         [generation.request_id, generation.status]
                         for generation in emulator.generations.values()
                     ]
-                    if word == "report"
+                    if command == "report"
                     else [],
                 }
             )
 
 
-def _chance(dice: random.Random, weight: float) -> Callable[[RecordedRequest], bool]:
-    """Return a condition that is true for its share of the requests."""
+def _chance(rng: random.Random, weight: float) -> Callable[[RecordedRequest], bool]:
+    """Return a predicate that is true for this fault's share of the requests."""
     share = FAULT_SHARE * weight / len(FAULTS)
-    return lambda _: dice.random() < share
+    return lambda _: rng.random() < share
 
 
-def _say(document: object) -> None:
+def _write(document: object) -> None:
     sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
 
@@ -159,38 +156,35 @@ async def _service(seed: int) -> AsyncGenerator[Child]:
         await child.end()
 
 
-# The client's process
-
-
 @define
 class Ledger:
-    """What the client has to show. The outcomes are in a file, since memory is measured."""
+    """What the client observed. The outcomes are in a file, since memory is measured."""
 
     file: IO[str]
     counts: Counter[str] = Factory(Counter[str])
     is_over: bool = False
 
-    def enter(self, kind: str, name: int | str, status: str) -> None:
-        """Take down the outcome of a run or a generation."""
+    def record(self, kind: str, name: int | str, status: str) -> None:
+        """Record the outcome of a run or a generation."""
         self.file.write(json.dumps([kind, name, status]) + "\n")
         self.counts["done"] += 1
 
     def entries(self, kind: str) -> list[tuple[int | str, str]]:
-        """Return what was taken down: names, and how they ended."""
+        """Return the recorded outcomes: ids and final statuses."""
         self.file.seek(0)
         return [
             (name, status)
-            for entered, name, status in map(json.loads, self.file)
-            if entered == kind
+            for recorded, name, status in map(json.loads, self.file)
+            if recorded == kind
         ]
 
 
-async def _run_on(client: Client, ledger: Ledger, number: int) -> None:
-    """Dispatch one run after the other, each waited for in one of three ways."""
-    dice = random.Random(number)  # noqa: S311 - spreads work
+async def _keep_running(client: Client, ledger: Ledger, number: int) -> None:
+    """Dispatch one run after the other, and wait for each in one of three ways."""
+    rng = random.Random(number)  # noqa: S311 - spreads work
     project = client.project()
     while not ledger.is_over:
-        feature = f"Feature {dice.randrange(FEATURES)}"
+        feature = f"Feature {rng.randrange(FEATURES)}"
         try:
             operation = await project.run_feature(feature)
         except DispatchUnknownError:
@@ -199,14 +193,14 @@ async def _run_on(client: Client, ledger: Ledger, number: int) -> None:
             ledger.counts["refused"] += 1
         else:
             ledger.counts["adopted"] += operation.adopted
-            await _outcome_of(operation, ledger, dice.randrange(3))
+            await _wait_until_finished(operation, ledger, rng.randrange(3))
             assert operation.outcome is not None
-            ledger.enter("run", operation.run_id, operation.outcome.status)
+            ledger.record("run", operation.run_id, operation.outcome.status)
 
 
-async def _generate_on(client: Client, ledger: Ledger, number: int) -> None:
+async def _keep_generating(client: Client, ledger: Ledger, number: int) -> None:
     """Dispatch one generation of a feature after the other, or join the one in flight."""
-    dice = random.Random(number)  # noqa: S311 - spreads work
+    rng = random.Random(number)  # noqa: S311 - spreads work
     project = client.project()
     while not ledger.is_over:
         try:
@@ -217,15 +211,15 @@ async def _generate_on(client: Client, ledger: Ledger, number: int) -> None:
             ledger.counts["refused"] += 1
         else:
             ledger.counts["adopted"] += operation.adopted
-            await _outcome_of(operation, ledger, dice.randrange(3))
+            await _wait_until_finished(operation, ledger, rng.randrange(3))
             assert operation.outcome is not None
-            ledger.enter("generation", operation.request_id, str(operation.outcome.status))
+            ledger.record("generation", operation.request_id, str(operation.outcome.status))
 
 
-async def _outcome_of(
+async def _wait_until_finished(
     operation: RunOperation | GenerationOperation, ledger: Ledger, way: int
 ) -> None:
-    """Wait until it is over, and wait again where that could not be seen."""
+    """Wait until it finishes, and wait again after a time-out or an outage."""
     while not operation.done:
         try:
             if way == 0:
@@ -243,8 +237,8 @@ async def _outcome_of(
 
 
 @frozen
-class Mark:
-    """What the client's process held at one moment."""
+class Sample:
+    """The resources that the client's process held at one moment."""
 
     minute: float
     rss_mib: float
@@ -252,8 +246,8 @@ class Mark:
     tasks: int
 
     @classmethod
-    def take(cls, minute: float) -> Mark:
-        """Look at this process now."""
+    def take(cls, minute: float) -> Sample:
+        """Measure this process now."""
         gc.collect()
         status = Path("/proc/self/status").read_text()
         found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
@@ -266,9 +260,9 @@ def _fds() -> int:
 
 
 async def _soak(ledger: Ledger, seconds: float, seed: int, growth: float) -> list[str]:
-    """Soak, and return what is wrong."""
+    """Run the test, and return the problems found."""
     async with asyncio.timeout(seconds + 2 * DRAIN_SECONDS), _service(seed) as service:
-        url, api_key, project = await service.hear()
+        url, api_key, project = await service.receive()
         fds_before = _fds()
         client = Client(
             url,
@@ -280,74 +274,79 @@ async def _soak(ledger: Ledger, seconds: float, seed: int, growth: float) -> lis
         )
         async with client:
             tasks = [
-                *(asyncio.create_task(_run_on(client, ledger, n)) for n in range(RUNS_IN_FLIGHT)),
                 *(
-                    asyncio.create_task(_generate_on(client, ledger, n))
+                    asyncio.create_task(_keep_running(client, ledger, n))
+                    for n in range(RUNS_IN_FLIGHT)
+                ),
+                *(
+                    asyncio.create_task(_keep_generating(client, ledger, n))
                     for n in range(GENERATIONS_IN_FLIGHT)
                 ),
             ]
-            marks = await _watch(service, ledger, seconds)
+            samples = await _sample(service, ledger, seconds)
             ledger.is_over = True
-            await service.ask("calm")
+            await service.request("stop_faults")
             _, hung = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
             for task in hung:
                 task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         problems = [f"{len(hung)} waits did not end within {DRAIN_SECONDS:g} s"] if hung else []
-        problems += [f"a worker failed: {end!r}" for end in ends if isinstance(end, Exception)]
-        problems += _growth(marks, growth, fds_before)
+        problems += [
+            f"a worker failed: {each!r}" for each in results if isinstance(each, Exception)
+        ]
+        problems += _growth(samples, growth, fds_before)
         await asyncio.sleep(0.1)
         if _fds() > fds_before:
-            problems.append(f"{_fds() - fds_before} file descriptors were left open at the close")
+            problems.append(f"{_fds() - fds_before} file descriptors were left open after closing")
         if len(asyncio.all_tasks()) > 1:
-            problems.append("tasks were left at the close")
-        report = await service.ask("report")
+            problems.append("tasks were left after closing")
+        report = await service.request("report")
     sys.stdout.write(f"requests: {report['requests']:,}; faults: {_listed(report['faults'])}\n")
     sys.stdout.write(f"the client's: {_listed(ledger.counts)}\n")
     return [*problems, *_audit(ledger, report)]
 
 
-async def _watch(service: Child, ledger: Ledger, seconds: float) -> list[Mark]:
-    """Tell ten times how things stand."""
+async def _sample(service: Child, ledger: Ledger, seconds: float) -> list[Sample]:
+    """Print ten samples of the client's process, and return them."""
     sys.stdout.write("minute  RSS MiB  fds  tasks     done  unseen  unknown   requests\n")
     started = time.monotonic()
-    marks: list[Mark] = []
-    for number in range(1, MARKS + 1):
-        due = started + seconds * number / MARKS
+    samples: list[Sample] = []
+    for number in range(1, SAMPLES + 1):
+        due = started + seconds * number / SAMPLES
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        mark = Mark.take((time.monotonic() - started) / 60)
-        marks.append(mark)
-        report = await service.ask("count")
+        sample = Sample.take((time.monotonic() - started) / 60)
+        samples.append(sample)
+        report = await service.request("count")
         counts = ledger.counts
         sys.stdout.write(
-            f"{mark.minute:6.2f}  {mark.rss_mib:7.1f}  {mark.fds:3}  {mark.tasks:5}  "
+            f"{sample.minute:6.2f}  {sample.rss_mib:7.1f}  {sample.fds:3}  {sample.tasks:5}  "
             f"{counts['done']:7,}  {counts['unseen']:6}  {counts['unknown']:7,}  "
             f"{report['requests']:9,}\n"
         )
         sys.stdout.flush()
-    return marks
+    return samples
 
 
-def _growth(marks: list[Mark], allowed: float, fds_before: int) -> list[str]:
-    """Say what grew from the second mark to the last."""
+def _growth(samples: list[Sample], allowed: float, fds_before: int) -> list[str]:
+    """Return what grew from the second sample to the last."""
     problems: list[str] = []
-    early, late = marks[SETTLED_MARK - 1], marks[-1]
+    early, late = samples[STEADY_SAMPLE - 1], samples[-1]
     growth = late.rss_mib / early.rss_mib - 1
     sys.stdout.write(f"memory from minute {early.minute:.2f} to {late.minute:.2f}: {growth:+.1%}\n")
     if growth > allowed:
         problems.append(f"memory grew by {growth:.1%}")
-    most_fds = max(mark.fds for mark in marks)
+    most_fds = max(sample.fds for sample in samples)
     if most_fds > fds_before + CONNECTIONS + SPARE_FDS:
         problems.append(f"{most_fds} file descriptors, where {fds_before} were open before")
-    most_tasks = max(mark.tasks for mark in marks)
-    # Each worker, its dispatch if it is at one, each look that is under way, and what tells.
+    most_tasks = max(sample.tasks for sample in samples)
+    # Each worker, its dispatch if there is one, each poll under way, and the task that samples.
     if most_tasks > 2 * (RUNS_IN_FLIGHT + GENERATIONS_IN_FLIGHT) + CONNECTIONS + 1:
         problems.append(f"{most_tasks} tasks")
     return problems
 
 
 def _audit(ledger: Ledger, report: dict[str, Any]) -> list[str]:
-    """Compare what the client has with what the service did."""
+    """Compare the client's outcomes with the service's, and return the differences."""
     problems: list[str] = []
     missing = 0
     for kind in ("run", "generation"):
@@ -358,12 +357,14 @@ def _audit(ledger: Ledger, report: dict[str, Any]) -> list[str]:
         wrong = sum(served.get(name) != status for name, status in entries)
         if wrong:
             problems.append(f"{wrong} outcomes of {kind}s are not the service's")
-        # Those who join a generation share its outcome; each run has one dispatch.
+        # Workers that join a generation share its outcome; each run has one dispatch.
         if kind == "run" and len(held) != len(entries):
-            problems.append(f"{len(entries) - len(held)} runs were handed out twice")
+            problems.append(f"{len(entries) - len(held)} runs were returned twice")
         sys.stdout.write(f"started by the service: {len(served):,} {kind}s\n")
     unknown = ledger.counts["unknown"]
-    sys.stdout.write(f"without an outcome here: {missing}, of unknown dispatch: {unknown}\n")
+    sys.stdout.write(
+        f"without an outcome at the client: {missing}; dispatches unknown: {unknown}\n"
+    )
     if missing > unknown:
         problems.append(f"{missing - unknown} operations are lost")
     return problems
@@ -374,7 +375,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def main() -> None:
-    """Run the soak."""
+    """Run the soak test."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""What one trial is: who does how much work, at which service. Travels to the processes as JSON."""
+"""The parameters of one trial: contender, load and service. Passed to the processes as JSON."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["Load", "Spec"]
 
 @frozen(kw_only=True)
 class Load:
-    """The work, and the service that it is done at."""
+    """The work, and the service's behaviour."""
 
     operations: int
     interval: float
-    """Seconds between two looks at a run."""
+    """Seconds between two polls of a run."""
 
     durations: tuple[float, float]
     """Seconds that a run takes, drawn evenly between these."""
 
     seed: int = 1
-    """The same seed gives the same durations and verdicts, whoever does the work."""
+    """The same seed gives the same durations and verdicts to every contender."""
 
     lists: bool = True
     """Whether the service has the list routes, which its documentation does not show."""
 
-    patience: float = 180.0
-    """Seconds after which the trial is given up."""
+    timeout: float = 180.0
+    """Seconds after which the trial is abandoned."""
 
 
 @frozen(kw_only=True)
@@ -40,10 +40,10 @@ class Spec:
 
     load: Load
     profile: str | None = None
-    """Where to write a profile of the client's process; its figures are then worth nothing."""
+    """Where to write a profile of the client's process, whose figures are then useless; or None."""
 
     def to_json(self) -> str:
-        """Write it down."""
+        """Serialize it."""
         return json.dumps(asdict(self))
 
     @classmethod

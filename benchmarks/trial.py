@@ -1,7 +1,7 @@
-"""One trial: a service's process, a client's process, and what they have to tell of it.
+"""One trial: a service's process, a client's process, and the figures from their reports.
 
 The service gets the machine's last core and the client its first, so that neither slows the other.
-Both are ended with the trial, also when it takes too long.
+Both end with the trial, also when it times out.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["attempt"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINE_BYTES = 64 * 1024 * 1024
-END_SECONDS = 5.0
+SHUTDOWN_SECONDS = 5.0
 
 
 async def attempt(spec: Spec) -> Figures | None:
-    """Carry out a trial. None where it was not over in time."""
+    """Run a trial and return its figures; None if it timed out."""
     try:
-        async with asyncio.timeout(spec.load.patience):
+        async with asyncio.timeout(spec.load.timeout):
             return await _attempt(spec)
     except TimeoutError:
         return None
@@ -41,19 +41,21 @@ async def attempt(spec: Spec) -> Figures | None:
 async def _attempt(spec: Spec) -> Figures:
     first, *_, last = [*sorted(os.sched_getaffinity(0))] * 2
     async with _child("service", spec.to_json(), core=last) as service:
-        greeting = await service.hear()
-        async with _child("worker", spec.to_json(), json.dumps(greeting), core=first) as client:
-            await client.hear()
-            await service.ask("mark")
+        description = await service.receive()
+        async with _child("worker", spec.to_json(), json.dumps(description), core=first) as client:
+            await client.receive()
+            await service.request("reset")
             busy = _busy_seconds()
-            client.say("go")
-            measured = await client.hear()
+            client.send("go")
+            measured = await client.receive()
             busy = _busy_seconds() - busy
-            return figures(spec.load.operations, measured, await service.ask("report"), busy=busy)
+            return figures(
+                spec.load.operations, measured, await service.request("report"), busy=busy
+            )
 
 
 class Child:
-    """A process that is talked to in lines."""
+    """A child process that reads commands and writes JSON, one a line."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -61,28 +63,28 @@ class Child:
         self._process = process
         self._stdin, self._stdout = process.stdin, process.stdout
 
-    def say(self, word: str) -> None:
-        """Give it a line to read."""
-        self._stdin.write(f"{word}\n".encode())
+    def send(self, command: str) -> None:
+        """Send it a command."""
+        self._stdin.write(f"{command}\n".encode())
 
-    async def hear(self) -> Any:  # noqa: ANN401 - JSON as it is
-        """Read its next line."""
+    async def receive(self) -> Any:  # noqa: ANN401 - JSON as it is
+        """Return the next line that it writes."""
         line = await self._stdout.readline()
         if not line:
-            message = "a process of the benchmark died; what it wrote stands above"
+            message = "a process of the benchmark died; see its output above"
             raise SystemExit(message)
         return json.loads(line)
 
-    async def ask(self, word: str) -> Any:  # noqa: ANN401 - JSON as it is
-        """Give it a line and read the next of its own."""
-        self.say(word)
-        return await self.hear()
+    async def request(self, command: str) -> Any:  # noqa: ANN401 - JSON as it is
+        """Send it a command and return its answer."""
+        self.send(command)
+        return await self.receive()
 
     async def end(self) -> None:
-        """End it: by the end of its input, and if it must be by force."""
+        """End it by closing its input; kill it if that does not suffice."""
         self._stdin.close()
         try:
-            async with asyncio.timeout(END_SECONDS):
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
@@ -106,7 +108,7 @@ async def _child(module: str, *arguments: str, core: int) -> AsyncGenerator[Chil
 
 
 def _start(module: str, core: int) -> str:
-    """Return a program that runs a module of ours on one core."""
+    """Return a program that runs a module of the benchmarks on one core."""
     return (
         f"import os, runpy; os.sched_setaffinity(0, {{{core}}}); "
         f"runpy.run_module('benchmarks.{module}', run_name='__main__', alter_sys=True)"
@@ -114,7 +116,7 @@ def _start(module: str, core: int) -> str:
 
 
 def _busy_seconds() -> float:
-    """Return how long the machine's cores were busy since its start, whoever it was for."""
+    """Return for how many seconds the machine's cores were busy since boot, for any process."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     user, nice, system, _idle, _wait, irq, soft_irq, *_ = map(int, fields)
     return (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")

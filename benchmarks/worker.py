@@ -1,7 +1,7 @@
 """The client's process: `python -m benchmarks.worker SPEC SERVICE`, started by `trial`.
 
-It opens one contender, lets it warm up (modules imported, connections open), says `ready`, waits
-for a line, and then does the work under the meter. What it measured is its last line.
+It opens one contender, warms it up (modules imported, connections open), writes `ready`, waits for
+a line, and then measures the work. Its last line is the measurement.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-async def _work(spec: Spec, greeting: dict[str, Any], selector: StallSelector) -> dict[str, Any]:
-    service = Service(greeting["url"], greeting["api_key"], greeting["project"])
+async def _work(spec: Spec, description: dict[str, Any], selector: StallSelector) -> dict[str, Any]:
+    service = Service(description["url"], description["api_key"], description["project"])
     contend = load(spec.contender)
     async with contend(service, spec.load.interval) as fan_out:
-        await fan_out([greeting["warm_up"]] * CONNECTIONS, lambda _run, _status: None)
-        offered: list[int] = greeting["features"]
+        await fan_out([description["warm_up"]] * CONNECTIONS, lambda _run, _status: None)
+        offered: list[int] = description["features"]
         features = list(islice(cycle(offered), spec.load.operations))
         sys.stdout.write('"ready"\n')
         sys.stdout.flush()

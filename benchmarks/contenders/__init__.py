@@ -1,9 +1,9 @@
-"""Those that do the work: dispatch a number of runs and hand back what each came to, in order.
+"""The contenders: each dispatches a number of runs and returns their outcomes, in order.
 
-Each contender is a module with one function, `contend`. It opens whatever the contender keeps open
-and gives a fan-out: a function that takes the features to run, tells `seen` of every outcome the
-moment its waiter has it, and returns them all. Each is written as its own documentation says, and
-tuned as its friends would. All but one use the same number of connections, `CONNECTIONS`, and may
+Each contender is a module with one function, `contend`. It opens what the contender keeps open
+and yields a fan-out: a function that takes the features to run, calls `seen` with every outcome as
+soon as its waiter has it, and returns them all. Each is written as its documentation recommends,
+and tuned in its favour. All except one use the same number of connections, `CONNECTIONS`, and may
 assume that nothing fails.
 """
 
@@ -22,7 +22,7 @@ CONNECTIONS = 32
 """How many connections to the service each contender may open."""
 
 Seen: TypeAlias = Callable[[int, str], None]
-"""Takes a run's id and how it ended, at the moment when the waiter has both."""
+"""Takes a run's id and final status, as soon as the waiter has both."""
 
 FanOut: TypeAlias = Callable[[Sequence[int], Seen], Awaitable[Sequence[object]]]
 """Runs features by their ids and returns the outcomes in that order."""
@@ -30,7 +30,7 @@ FanOut: TypeAlias = Callable[[Sequence[int], Seen], Awaitable[Sequence[object]]]
 
 @frozen
 class Service:
-    """Where the service is."""
+    """The address and credentials of the service."""
 
     url: str
     """Scheme, host and port."""
@@ -44,15 +44,15 @@ class Service:
         return {"Authorization": f"Bearer {self.api_key}", "Accept": "application/json"}
 
     def run_url(self, run: int) -> str:
-        """Return where a run is read."""
+        """Return the URL of a run."""
         return f"{self.url}/api/v1/ops/projects/{self.project}/runs/{run}"
 
     def list_url(self, limit: int) -> str:
-        """Return where the latest runs are listed."""
+        """Return the URL of the list of the latest runs."""
         return f"{self.url}/api/v1/ops/projects/{self.project}/runs?limit={limit}"
 
     def dispatch_url(self, feature: int) -> str:
-        """Return where a run is dispatched."""
+        """Return the URL that dispatches a run."""
         return f"{self.url}/api/v1/ops/projects/{self.project}/features/{feature}/run"
 
 

@@ -1,7 +1,7 @@
-"""aiohttp and nothing else: a loop of sleeping and asking for each run, under one `gather`.
+"""Plain aiohttp: a loop that sleeps and polls for each run, under one `gather`.
 
-The least that does the work: no retries, no limits, no checks of what comes back. One session, its
-cookies off, and the bytes go straight to `json.loads`, which is faster than `response.json()`.
+The minimum that does the work: no retries, no limits, no validation of answers. One session without
+cookies, and the bytes go straight to `json.loads`, which is faster than `response.json()`.
 """
 
 from __future__ import annotations

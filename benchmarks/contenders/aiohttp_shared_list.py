@@ -1,7 +1,7 @@
-"""aiohttp and one loop for all runs: it asks for the list, and reads those that are over.
+"""Plain aiohttp with one loop for all runs: it polls the list, and reads the runs that finished.
 
-The floor: what a shared poller costs that has nothing to go wrong. No retries, no limits, no checks
-of what comes back, no doubt of the list.
+The minimum cost of a shared poller where nothing fails. No retries, no limits, no validation of
+answers, full trust in the list.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
                 await asyncio.sleep(interval)
                 async with session.get(service.list_url(len(run_ids))) as response:
                     rows: list[dict[str, Any]] = json.loads(await response.read())
-                over = [
+                finished = [
                     row["runId"]
                     for row in rows
                     if row["status"] != "running" and row["runId"] in waiting
                 ]
-                digests = await asyncio.gather(*(read(run_id, seen) for run_id in over))
-                outcomes |= zip(over, digests, strict=True)
-                waiting.difference_update(over)
+                digests = await asyncio.gather(*(read(run_id, seen) for run_id in finished))
+                outcomes |= zip(finished, digests, strict=True)
+                waiting.difference_update(finished)
             return [outcomes[run_id] for run_id in run_ids]
 
         yield fan_out

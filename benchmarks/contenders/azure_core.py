@@ -1,9 +1,9 @@
-"""azure-core's `AsyncLROPoller`, with a polling method of our own, over its aiohttp transport.
+"""azure-core's `AsyncLROPoller`, with a custom polling method, over its aiohttp transport.
 
-As its documentation says for a service whose polling is its own: "If your polling need are more
-specific, you could implement a PollingMethod directly". Its own `AsyncLROBasePolling` asks once
-before it first sleeps; this one sleeps first, which saves a request for each operation. The
-pipeline holds one policy, for the headers; the SDKs that are built on azure-core have about ten.
+As its documentation says for services with another polling protocol: "If your polling need are more
+specific, you could implement a PollingMethod directly". Its `AsyncLROBasePolling` polls once before
+it first sleeps; this one sleeps first, which saves a request for each operation. The pipeline has
+one policy, for the headers; the SDKs that are built on azure-core have about ten.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["contend"]
 
 
 class RunPolling(AsyncPollingMethod[Any]):
-    """How a run is polled."""
+    """The polling method of a run."""
 
     def __init__(self, service: Service, interval: float) -> None:
         self._service = service
@@ -46,14 +46,14 @@ class RunPolling(AsyncPollingMethod[Any]):
         initial_response: AsyncHttpResponse,
         deserialization_callback: Callable[[AsyncHttpResponse], Any],
     ) -> None:
-        """Take in the answer to the dispatch."""
+        """Start from the answer to the dispatch."""
         self._client = client
         self._deserialize = deserialization_callback
         self._url = self._service.run_url(self._deserialize(initial_response)["runId"])
         self._digest: dict[str, Any] = {"status": "running"}
 
     async def run(self) -> None:
-        """Poll until it is over."""
+        """Poll until it has finished."""
         while not self.finished():
             await asyncio.sleep(self._interval)
             response = await self._client.send_request(HttpRequest("GET", self._url))
@@ -61,11 +61,11 @@ class RunPolling(AsyncPollingMethod[Any]):
             self._digest = self._deserialize(response)
 
     def status(self) -> str:
-        """Return the service's word."""
+        """Return the service's status."""
         return str(self._digest["status"])
 
     def finished(self) -> bool:
-        """Say whether it is over."""
+        """Return whether it has finished."""
         return self.status() != "running"
 
     def resource(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class RunPolling(AsyncPollingMethod[Any]):
 
 @asynccontextmanager
 async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
-    """Open a pipeline client on a session of our own, so that the connections can be limited."""
+    """Open a pipeline client on its own session, which can limit the connections."""
     session = ClientSession(
         connector=TCPConnector(limit=CONNECTIONS),
         cookie_jar=DummyCookieJar(),

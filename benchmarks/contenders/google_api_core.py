@@ -1,9 +1,9 @@
-"""google-api-core's `AsyncFuture`, subclassed as it asks for, over aiohttp.
+"""google-api-core's `AsyncFuture`, subclassed as documented, over aiohttp.
 
 "The `done` method should be implemented by subclasses. The polling behavior will repeatedly call
-`done` until it returns True." Its `AsyncRetry` draws each pause between nothing and the maximum, so
-that twice the interval as the maximum gives the interval on average. It asks at once, so
-we sleep for the first interval ourselves, which saves a request for each operation.
+`done` until it returns True." Its `AsyncRetry` draws each delay between 0 and the maximum, so that
+a maximum of twice the interval gives the interval on average. It polls at once, so this contender
+sleeps for one interval first, which saves a request for each operation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["contend"]
 
 
 class RunFuture(AsyncFuture):
-    """A run."""
+    """The future of a run."""
 
     def __init__(self, session: ClientSession, url: str, retry: AsyncRetry) -> None:
         super().__init__(retry=retry)  # type: ignore[no-untyped-call]
@@ -36,7 +36,7 @@ class RunFuture(AsyncFuture):
         self._url = url
 
     async def done(self, retry: AsyncRetry = DEFAULT_RETRY) -> bool:  # noqa: ARG002 - its signature
-        """Ask once."""
+        """Poll once."""
         async with self._session.get(self._url) as response:
             digest = json.loads(await response.read())
         if digest["status"] == "running":
@@ -45,11 +45,11 @@ class RunFuture(AsyncFuture):
         return True
 
     async def cancel(self) -> bool:
-        """Say that a run can't be cancelled."""
+        """Return False: a run can't be cancelled."""
         return False
 
     async def cancelled(self) -> bool:
-        """Say that a run never is cancelled."""
+        """Return False: a run is never cancelled."""
         return False
 
 

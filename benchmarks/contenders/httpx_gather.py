@@ -1,8 +1,8 @@
-"""httpx and nothing else: the same loop for each run, under one `gather`.
+"""Plain httpx: the same loop for each run, under one `gather`.
 
-Its pool goes through all connections and all waiting requests for each request. So a semaphore
-keeps requests from waiting in the pool, and it gets four connections, of 2 to 32 that we tried the
-number that serves it best. It asks the environment for no proxies.
+Its pool scans all connections and all waiting requests for each request. So a semaphore keeps
+requests from waiting in the pool, and it gets four connections, the best of 2 to 32 as measured.
+It reads no proxies from the environment.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ CONNECTIONS = 4
 async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
     """Open a client."""
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    turn = asyncio.Semaphore(CONNECTIONS)
+    slots = asyncio.Semaphore(CONNECTIONS)
     async with httpx.AsyncClient(
         headers=service.headers, limits=limits, timeout=30, trust_env=False
     ) as client:
 
         async def run(feature: int, seen: Seen) -> object:
-            async with turn:
+            async with slots:
                 response = await client.post(service.dispatch_url(feature), json={})
             url = service.run_url(json.loads(response.content)["runId"])
             while True:
                 await asyncio.sleep(interval)
-                async with turn:
+                async with slots:
                     response = await client.get(url)
                 digest: dict[str, Any] = json.loads(response.raise_for_status().content)
                 if digest["status"] != "running":

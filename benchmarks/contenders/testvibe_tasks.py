@@ -1,4 +1,4 @@
-"""testvibe_async as one would write it without reading on: a task for each run, and `gather`."""
+"""testvibe_async in the most direct way: a task for each run, under one `gather`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""testvibe_async: dispatch with a few workers, then go through the operations as they end.
+"""testvibe_async: dispatch with a few workers, then iterate over the operations as they finish.
 
-Like the others it keeps the outcomes, and not what it waited with.
+Like the other contenders it keeps the outcomes, but not the handles.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["contend"]
 
 @asynccontextmanager
 async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
-    """Open a client; all but the poll interval and the connections is as it comes."""
+    """Open a client with defaults, except the poll interval and the connections."""
     async with Client(
         service.url,
         api_key=service.api_key,
@@ -39,7 +39,7 @@ async def _fan_out(client: Client, features: Sequence[int], seen: Seen) -> Seque
     operations = await _dispatch(client.project(), features)
     run_ids = [operation.run_id for operation in operations]
     finished = client.finished(operations)
-    del operations  # each is let go when it ends; the outcomes stay
+    del operations  # so that each is freed when it ends, and only the outcomes stay
     outcomes: dict[int, Run] = {}
     async for operation in finished:
         outcome = operation.outcome
