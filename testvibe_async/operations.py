@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import frozen
 
-from testvibe_async._config import require_timeout
+from testvibe_async._config import require_age, require_timeout
 from testvibe_async._polling import Completions, Transitions, wait_until_finished
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
@@ -159,16 +159,24 @@ class Operation(ABC, Generic[SnapshotT_co]):
             await wait_until_finished(self._polled, self._parts.poller, timeout=timeout)
         return self._seen()
 
-    async def poll(self) -> SnapshotT_co:
+    async def poll(self, *, max_age: float = 0.0) -> SnapshotT_co:
         """Poll once, now, and return the snapshot. Once it is over this does no I/O.
 
+        Concurrent polls of one operation share one request.
+
+        Args:
+            max_age: How old in seconds the last snapshot may be to be returned instead, as a wait
+                or another poll saw it; 0 for a poll in any case.
+
         Raises:
+            ConfigError: `max_age` is not a number of seconds, 0 or more.
             ObservationError: It could not be observed; the cause says why.
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """
+        require_age("max_age", max_age)
         if not self.done:
-            await self._parts.poller.poll(self._polled)
+            await self._parts.poller.poll(self._polled, max_age=max_age)
         return self._seen()
 
     def _seen(self) -> SnapshotT_co:

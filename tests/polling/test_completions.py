@@ -42,9 +42,10 @@ class TestMany:
         assert order == [operations[2], operations[1], operations[0]]
 
     async def test_finished_operations_are_released(
-        self, emulator: Emulator, client: Client
+        self, emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Keeping an outcome does not keep the state of its operation."""
+        """Keeping an outcome does not keep the state of its operation, except of the last ones."""
+        monkeypatch.setattr("testvibe_async._polling.finished.MAX_OPERATIONS", 0)
         operations = [await client.project().run_feature("Checkout") for _ in range(3)]
         refs = [operation.ref for operation in operations]
         finished = client.finished(operations)

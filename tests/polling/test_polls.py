@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import gc
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import client_of, client_through
+from tests.polling.observing import start_wait
 from tests.timing import now
 from testvibe_async import (
     Client,
+    ClientClosedError,
+    ConfigError,
     Hooks,
     ObservationError,
     OperationNotFoundError,
@@ -26,7 +30,7 @@ from testvibe_async.testing import Emulator, Fault
 if TYPE_CHECKING:
     import aiohttp
 
-    from testvibe_async import RunOperation
+    from testvibe_async import Project, Ref, RunOperation
 
 
 class TestPolling:
@@ -111,8 +115,12 @@ class TestPolling:
         emulator.fail("get_run", Fault.delay(20), times=1)
         emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "old"}), times=1)
         late = asyncio.ensure_future(operation.poll())
-        await asyncio.sleep(7)
-        newer = await operation.poll()
+        await asyncio.sleep(0.1)
+        wait = start_wait(operation)
+        await asyncio.sleep(12)
+        wait.cancel()
+        newer = operation.snapshot
+        assert newer is not None
         assert newer.phase is Phase.ACTIVE
 
         seen_late = await late
@@ -128,8 +136,12 @@ class TestPolling:
         emulator.fail("get_run", Fault.delay(10), times=1)
         emulator.fail("get_run", Fault.edit(lambda run: run | end), times=1)
         late = asyncio.ensure_future(operation.poll())
-        await asyncio.sleep(1)
-        assert not (await operation.poll()).is_finished
+        await asyncio.sleep(0.1)
+        wait = start_wait(operation)
+        await asyncio.sleep(6)
+        wait.cancel()
+        assert operation.snapshot is not None
+        assert not operation.snapshot.is_finished
 
         assert (await late).is_success
         assert operation.done
@@ -248,3 +260,155 @@ class TestLateAnswers:
             await wait
 
         assert now() < 34
+
+
+class TestSharedPolls:
+    async def test_concurrent_polls_share_one_request(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """Twenty polls at once cost one request, and all return its snapshot."""
+        runs = await asyncio.gather(*(operation.poll() for _ in range(20)))
+
+        assert emulator.count("get_run") == 1
+        assert {id(run) for run in runs} == {id(operation.snapshot)}
+
+    async def test_handles_share_polls_too(
+        self, emulator: Emulator, client: Client, operation: RunOperation
+    ) -> None:
+        """It is the operation that is polled, whichever handle is asked."""
+        await asyncio.gather(operation.poll(), client.attach(operation.ref).poll())
+
+        assert emulator.count("get_run") == 1
+
+    async def test_a_later_poll_is_another_request(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """Only what is under way is shared: afterwards the next poll asks anew."""
+        await operation.poll()
+        await operation.poll()
+
+        assert emulator.count("get_run") == 2
+
+    async def test_a_cancelled_caller_takes_the_answer_from_nobody(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """The poll goes on for the others when the caller that started it is cancelled."""
+        emulator.fail("get_run", Fault.delay(2), times=1)
+        first = asyncio.ensure_future(operation.poll())
+        second = asyncio.ensure_future(operation.poll())
+        await asyncio.sleep(1)
+        first.cancel()
+
+        assert (await second).run_id == operation.run_id
+        assert first.cancelled()
+        assert emulator.count("get_run") == 1
+
+    async def test_each_caller_has_an_error_of_its_own(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A shared failure is raised to each caller as its own object, with the same cause."""
+        emulator.fail("get_run", Fault.status(404))
+        results = await asyncio.gather(
+            *(operation.poll() for _ in range(3)), return_exceptions=True
+        )
+
+        errors = [error for error in results if isinstance(error, ObservationError)]
+        assert len({id(error) for error in errors}) == 3
+        assert len({str(error) for error in errors}) == 1
+        assert emulator.count("get_run") == 1
+
+    async def test_a_close_ends_a_poll(self, emulator: Emulator) -> None:
+        """A poll that is under way when the client closes raises ClientClosedError with the ref."""
+        async with client_of(emulator) as client:
+            operation = await client.project().run_feature("Checkout")
+            emulator.fail("get_run", Fault.hang())
+            poll = asyncio.ensure_future(operation.poll())
+            await asyncio.sleep(1)
+        with pytest.raises(ClientClosedError) as caught:
+            await poll
+        assert caught.value.ref == operation.ref
+
+    async def test_a_younger_snapshot_is_good_enough(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """210 polls of 3 runs in 2 s with `max_age=1` cost a request a run and second."""
+        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+        for _ in range(70):
+            await asyncio.gather(*(operation.poll(max_age=1.0) for operation in operations))
+            await asyncio.sleep(2 / 70)
+
+        assert emulator.count("get_run") == 6
+
+    async def test_what_a_wait_saw_counts(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A poll with `max_age` takes the snapshot that a wait brought."""
+        wait = start_wait(operation)
+        await asyncio.sleep(7)
+        before = emulator.count("get_run")
+        await operation.poll(max_age=3.5)
+
+        assert emulator.count("get_run") == before
+        wait.cancel()
+
+    @pytest.mark.parametrize("max_age", [-1, float("inf"), float("nan"), "1", True, None])
+    async def test_an_age_is_a_number_of_seconds(
+        self, operation: RunOperation, max_age: Any
+    ) -> None:
+        """Anything except a finite number from 0 is refused."""
+        with pytest.raises(ConfigError, match="max_age must be 0, or a number of seconds"):
+            await operation.poll(max_age=max_age)
+
+
+class TestKeptOutcomes:
+    async def test_attaching_to_a_finished_run_again_costs_no_request(
+        self, emulator: Emulator, client: Client, operation: RunOperation
+    ) -> None:
+        """Ten attaches to a run that ended cost no request more, though no handle was kept."""
+        ref = operation.ref
+        outcome = await operation
+        before = len(emulator.requests)
+        del operation
+        gc.collect()
+
+        for _ in range(10):
+            attached = client.attach(ref)
+            assert attached.done
+            assert (await attached) == outcome == await attached.poll()
+        assert len(emulator.requests) == before
+
+    async def test_only_so_many_are_kept(
+        self, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Beyond the number that is kept the oldest outcome is read again."""
+        monkeypatch.setattr("testvibe_async._polling.finished.MAX_OPERATIONS", 2)
+        refs: list[Ref] = []
+        for _ in range(3):
+            run = await (operation := await project.run_feature("Checkout"))
+            assert run.is_finished
+            refs.append(operation.ref)
+        del operation
+        gc.collect()
+
+        assert [client.attach(ref).done for ref in refs] == [False, True, True]
+
+    async def test_only_so_many_bytes_are_kept(
+        self, emulator: Emulator, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A large outcome takes the place of many small ones, and one too large is not kept."""
+        monkeypatch.setattr("testvibe_async._polling.finished.MAX_BYTES", 100_000)
+        small = await project.run_feature("Checkout")
+        await small
+        ref = small.ref
+        del small
+        gc.collect()
+        assert client.attach(ref).done
+
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"log": "x" * 200_000}))
+        large = await project.run_feature("Checkout")
+        await large
+        large_ref = large.ref
+        del large
+        gc.collect()
+        assert not client.attach(ref).done
+        assert not client.attach(large_ref).done

@@ -11,6 +11,7 @@ from testvibe_async._config.settings import Setting, Settings, find_settings, lo
 from testvibe_async._config.validate import (
     is_loopback,
     masked,
+    require_age,
     require_api_key,
     require_count,
     require_encrypted,
@@ -32,6 +33,7 @@ __all__ = [
     "masked",
     "read_repository_file",
     "read_user_file",
+    "require_age",
     "require_api_key",
     "require_count",
     "require_encrypted",

@@ -17,6 +17,7 @@ from testvibe_async.errors import ConfigError
 __all__ = [
     "is_loopback",
     "masked",
+    "require_age",
     "require_api_key",
     "require_count",
     "require_encrypted",
@@ -125,6 +126,17 @@ def require_seconds(name: str, value: float) -> float:
         ConfigError: It is not.
     """
     return _above_zero(name, value, "a number of seconds")
+
+
+def require_age(name: str, value: float) -> float:
+    """Return an age, if it is a finite number of seconds, 0 or more.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
+        return 0.0
+    return _above_zero(name, value, "0, or a number of seconds")
 
 
 def require_timeout(timeout: float | None) -> float | None:

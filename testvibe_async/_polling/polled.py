@@ -7,6 +7,7 @@ polls of a long operation bring the same bytes.
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import ref as weak_ref
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
-__all__ = ["Listener", "PolledOperation"]
+__all__ = ["Listener", "PolledOperation", "own_copy"]
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
@@ -156,3 +157,10 @@ def _request_for(ref: Ref) -> Request[Any]:
         return Endpoints.GET_RUN.request(project=ref.project, run=ref.run_id)
     assert isinstance(ref, GenerationRef)
     return Endpoints.GET_GENERATION_STATUS.request(project=ref.project, feature=ref.feature_id)
+
+
+def own_copy(error: VibeError) -> VibeError:
+    """Return the same error for one more caller, so that no two share a traceback."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    return own

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.plan import PollPlan, outage_interval
-from testvibe_async._polling.polled import Listener, PolledOperation
+from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.state import GRACE_SECONDS, new_state
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from testvibe_async._http import Transport
+    from testvibe_async.errors import VibeError
     from testvibe_async.models import Generation, Run
     from testvibe_async.refs import Ref
 
@@ -107,6 +108,8 @@ class Poller:
         self._lists: dict[tuple[str, str], ListPolling] = {}
         self._queue: deque[PolledOperation[Any] | _ListCall] = deque()
         self._workers: set[asyncio.Task[None]] = set()
+        self._polls: dict[PolledOperation[Any], asyncio.Task[VibeError | None]] = {}
+        """The polls that were asked for and are under way."""
         self._holds = 0
         # A poll serves all who wait: it must not run in the context of the first of them.
         self._context = copy_context()
@@ -168,8 +171,13 @@ class Poller:
         except ClientClosedError:
             raise ClientClosedError(ref=polled.ref) from None
 
-    async def poll(self, polled: PolledOperation[Any]) -> None:
-        """Poll an operation now, whatever is due.
+    async def poll(self, polled: PolledOperation[Any], *, max_age: float) -> None:
+        """Poll an operation now, whatever is due. Concurrent calls share one request.
+
+        Args:
+            polled: The operation.
+            max_age: How old in seconds the last snapshot may be to do instead; 0 for a poll in any
+                case.
 
         Raises:
             UnauthorizedError, ForbiddenError: The key may not see it.
@@ -177,13 +185,38 @@ class Poller:
             ClientClosedError: The client is closed.
         """
         self._check_usable(polled)
+        loop, state = asyncio.get_running_loop(), polled.state
+        if max_age and state.seen_at is not None and loop.time() - state.seen_at <= max_age:
+            return
+        poll = self._polls.get(polled)
+        if poll is None:
+            # A task, since the caller that starts it may be cancelled, and the others not.
+            poll = loop.create_task(
+                self._poll_once(polled), name="testvibe_async poll", context=self._context
+            )
+            self._polls[polled] = poll
+            poll.add_done_callback(lambda _: self._polls.pop(polled))
+        try:
+            failure = await asyncio.shield(poll)
+        except asyncio.CancelledError:
+            if poll.cancelled() and self._transport.is_closed:
+                raise ClientClosedError(ref=polled.ref) from None
+            raise
+        if failure is not None:
+            raise own_copy(failure)
+
+    async def _poll_once(self, polled: PolledOperation[Any]) -> VibeError | None:
+        """Read an operation by its id, and return what those who asked for it must raise."""
         error = await self._reader.read(polled, retries=True)
         self._list_of(polled).note_read(polled)
-        if error is not None and not polled.state.is_finished:
-            now = asyncio.get_running_loop().time()
-            if (final := polled.state.note_failure(error, now=now, max_outage=None)) is not None:
-                raise final
-            raise ObservationError(str(error), ref=polled.ref) from error
+        if error is None or polled.state.is_finished:
+            return None
+        now = asyncio.get_running_loop().time()
+        failure = polled.state.note_failure(error, now=now, max_outage=None)
+        if failure is None:
+            failure = ObservationError(str(error), ref=polled.ref)
+            failure.__cause__ = error
+        return failure
 
     def _plan_poll(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll."""
@@ -337,7 +370,7 @@ class Poller:
             if listed is not None:
                 polled.polled_at = now
                 polled.forget_answer()
-                polled.state.see_listed(at=at)
+                polled.state.see_listed(now=now, at=at)
             self._reschedule(polled, call.list_polling)
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -368,11 +401,12 @@ class Poller:
         if self._timer is not None:
             self._timer.cancel()
         here = asyncio.get_running_loop()
-        workers = [worker for worker in self._workers if worker.get_loop() is here]
-        for worker in workers:
-            worker.cancel()
+        tasks = [*self._workers, *self._polls.values()]
+        tasks = [task for task in tasks if task.get_loop() is here]
+        for task in tasks:
+            task.cancel()
         try:
-            await asyncio.gather(*workers, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             # Also those that are not scheduled: their poll may have been in the cancelled workers.
             for polled in list(self._operations.values()):

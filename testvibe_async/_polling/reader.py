@@ -10,6 +10,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from testvibe_async._polling.finished import FinishedOperations
 from testvibe_async._polling.state import Change
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import UnreadableError, malformed
@@ -38,6 +39,7 @@ class Reader:
         self._max_outage = max_outage
         self._hooks = hooks
         self._sequence = 0
+        self._finished = FinishedOperations()
 
     async def read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
         """Read an operation by its id and notify its listeners; return the failure, if it failed.
@@ -66,6 +68,8 @@ class Reader:
         finally:
             # Also after a failure: the interval counts from the end of the last try.
             polled.polled_at = polled.read_at = loop.time()
+        if change is not None and polled.state.is_finished:
+            self._finished.keep(polled, len(response.body))
         self.publish(polled, change)
         return None
 

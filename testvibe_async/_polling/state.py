@@ -72,6 +72,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         "observed_at",
         "phase",
         "ref",
+        "seen_at",
         "sequence",
         "snapshot",
     )
@@ -90,6 +91,8 @@ class OperationState(ABC, Generic[SnapshotT]):
         self.snapshot: SnapshotT | None = None
         self.phase: Phase | None = None if answered_at is None else Phase.QUEUED
         self.observed_at: datetime | None = answered_at
+        self.seen_at: float | None = None
+        """When the snapshot was last read or confirmed by a list, by the loop's clock."""
         self.sequence: int = 0
         """The number, counted across the client, of the request with the newest answer so far."""
         self.failures: int = 0
@@ -169,7 +172,7 @@ class OperationState(ABC, Generic[SnapshotT]):
             self._note_answer(sequence)
             return None
         self._note_answer(sequence)
-        self.observed_at = at
+        self.observed_at, self.seen_at = at, now
         return None if snapshot is self.snapshot else self._replace(snapshot)
 
     def _note_answer(self, sequence: int) -> None:
@@ -187,10 +190,10 @@ class OperationState(ABC, Generic[SnapshotT]):
             return Change.TRANSITION
         return Change.UPDATE if is_other else None
 
-    def see_listed(self, *, at: datetime) -> None:
+    def see_listed(self, *, now: float, at: datetime) -> None:
         """Take in that a list shows it as going on."""
         if not self.is_finished:
-            self.observed_at = at
+            self.observed_at, self.seen_at = at, now
 
     def see_started(self, *, at: datetime) -> Change | None:
         """Take in that a list shows it as started, unless more was seen by now."""

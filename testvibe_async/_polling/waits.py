@@ -8,11 +8,11 @@ iteration that is dropped ends by itself.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from testvibe_async._polling.polled import own_copy
 from testvibe_async.errors import VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run, Transition
 
@@ -94,13 +94,6 @@ class Mailbox(Generic[ItemT]):
             self._arrival = None
 
 
-def _own(error: VibeError) -> VibeError:
-    """Return the same error for one more caller, so that no two share a traceback."""
-    own = copy.copy(error)
-    own.__cause__ = error.__cause__
-    return own
-
-
 class Transitions(Generic[SnapshotT_co]):
     """An iteration over an operation's transitions, for one task. `aclose` ends it early."""
 
@@ -177,7 +170,7 @@ class _TransitionListener:
             self._mailbox.put(polled.state.latest)
 
     def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:  # noqa: ARG002
-        self._mailbox.put(_own(error))
+        self._mailbox.put(own_copy(error))
 
 
 class CompletionListener:
@@ -201,7 +194,7 @@ class CompletionListener:
 
     def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
         """Take note that it can't be observed."""
-        self._notify(polled, _own(error))
+        self._notify(polled, own_copy(error))
 
 
 class Completions(Generic[ItemT]):
