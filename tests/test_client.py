@@ -472,7 +472,7 @@ async def test_what_is_no_operation_is_refused(client: Client) -> None:
     """A dispatch that was not awaited is no operation yet."""
     dispatch = client.project().run_feature("Checkout")
     with pytest.raises(ConfigError, match="is no operation: is there an await missing"):
-        await client.gather(dispatch)  # type: ignore[arg-type]
+        await client.gather(dispatch)  # type: ignore[call-overload]
     dispatch.close()
 
 

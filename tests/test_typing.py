@@ -22,6 +22,7 @@ from testvibe_async import (
     RunOperation,
     RunRef,
     Transition,
+    VibeError,
 )
 
 if TYPE_CHECKING:
@@ -96,8 +97,24 @@ async def test_many_of_one_kind_have_outcomes_of_that_kind(
     async for run in client.finished(runs):
         assert run in assert_type([run], list[RunOperation])
     generation = await project.generate_feature(DRAFT)
-    generations = assert_type(await client.gather(generation), list[Generation])
+    generations = assert_type(await client.gather(generation), tuple[Generation])
     assert [one.is_finished for one in generations] == [True]
+    first, second = runs
+    pair = await client.gather(first, generation)
+    assert_type(pair, tuple[Run, Generation])
+    assert len(pair) == 2
+    both = await client.gather(first, generation, return_exceptions=True)
+    assert_type(both, tuple[Run | VibeError, Generation | VibeError])
+    assert len(both) == 2
+    many = await client.gather(*runs, return_exceptions=True)
+    assert_type(many, list[Run | VibeError])
+    assert len(many) == 2
+    async for operation, change in client.changes([first, second]):
+        assert_type(operation, RunOperation)
+        assert assert_type(change, Transition[Run]).status
+    async for made, made_change in client.changes([generation]):
+        assert_type(made, GenerationOperation)
+        assert assert_type(made_change, Transition[Generation]).status
 
 
 async def test_many_of_both_kinds_have_outcomes_of_both(client: Client, project: Project) -> None:

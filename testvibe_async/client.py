@@ -15,7 +15,6 @@ dispatches of it under way.
 from __future__ import annotations
 
 import warnings
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from testvibe_async._artifacts import Downloader
@@ -32,20 +31,18 @@ from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_pol
 from testvibe_async._wire import Endpoints, custom_request, endpoint_overrides
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
+from testvibe_async.gathering import Gathering
 from testvibe_async.models import Generation, Run
 from testvibe_async.operations import (
     ClientParts,
-    Finished,
     GenerationOperation,
-    Operation,
-    OperationT,
     RunOperation,
 )
 from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from aiohttp import ClientSession
 
@@ -57,7 +54,7 @@ __all__ = ["Client"]
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 
-class Client:
+class Client(Gathering):
     """A client of one TestVibe service, with one API key, in one event loop.
 
     Use it as an async context manager, or call `aclose`. Making one does no I/O. Opening and
@@ -243,29 +240,6 @@ class Client:
         self._transport.bind()
         kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
         return kind(ref, self._parts)
-
-    def finished(self, operations: Iterable[OperationT]) -> Finished[OperationT]:
-        """Iterate over operations in the order in which they end.
-
-        Needs no task except the caller's, however many there are. An operation that can't be
-        observed raises as `Operation.wait` does, once; the same iterator then continues with the
-        others. It lets go of each operation that has ended, so memory shrinks unless you keep them.
-
-        Raises:
-            ConfigError: One of them is not an operation of this client.
-        """
-        return Finished(operations, self._poller)
-
-    async def gather(self, *operations: Operation[SnapshotT]) -> list[SnapshotT]:
-        """Wait for many operations and return their outcomes, in the order given.
-
-        Needs no task except the caller's, however many there are. Raises as `Operation.wait` does,
-        for the first that can't be observed; the others go on.
-        """
-        async with aclosing(self.finished(operations)) as finished:
-            async for _ in finished:
-                pass
-        return [await operation for operation in operations]
 
     async def request(
         self,

@@ -8,25 +8,22 @@ stream of polls. A failed run or generation is an outcome here, never an excepti
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
 from testvibe_async._config import require_age, require_timeout
-from testvibe_async._polling import Completions, Transitions, wait_until_finished
+from testvibe_async._polling import Transitions, wait_until_finished
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
-    ConfigError,
     ObservationError,
     OperationSupersededError,
-    VibeError,
 )
 from testvibe_async.models import Generation, Run
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator
     from datetime import datetime
     from pathlib import Path
 
@@ -82,7 +79,8 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
     def __eq__(self, other: object) -> bool:
         """Say whether it is a handle on the same operation of the same client."""
-        return isinstance(other, Operation) and self._polled is other._polled
+        polled: object = getattr(other, "_polled", None)
+        return isinstance(other, Operation) and polled is self._polled
 
     def __hash__(self) -> int:
         """Return the same for all handles on one operation."""
@@ -303,61 +301,3 @@ class GenerationOperation(Operation[Generation]):
         if log.request_id is not None and log.request_id != self.request_id:
             raise OperationSupersededError(ref=self.ref, newer_request_id=log.request_id)
         return log
-
-
-class Finished(Generic[OperationT]):
-    """Operations in the order in which they end, for one task; see `Client.finished`."""
-
-    def __init__(self, operations: Iterable[OperationT], poller: Poller) -> None:
-        waited: dict[PolledOperation[Any], OperationT] = {}
-        self._again: dict[OperationT, list[OperationT]] = {}
-        """Further handles on the same operation, by the first one. Few are passed twice."""
-        self._over: deque[tuple[OperationT, VibeError | None]] = deque()
-        for operation in operations:
-            _require_of(poller, operation)
-            polled = poller.operation(operation.ref)
-            if polled in waited:
-                self._again.setdefault(waited[polled], []).append(operation)
-            else:
-                waited[polled] = operation
-        self._completions = Completions(waited, poller)
-
-    def __aiter__(self) -> Self:
-        """Iterate."""
-        return self
-
-    async def __anext__(self) -> OperationT:
-        """Wait for the next one that is over."""
-        if self._over:
-            operation, error = self._over.popleft()
-        else:
-            try:
-                completion = await self._completions.next()
-            except BaseException:
-                del self  # See `_polling.waits`: a traceback would keep it polling.
-                raise
-            if completion is None:
-                raise StopAsyncIteration
-            operation, error = completion
-            self._over.extend((each, error) for each in self._again.pop(operation, ()))
-        if error is not None:
-            raise error
-        return operation
-
-    async def aclose(self) -> None:
-        """Ask for no more polls; for `contextlib.aclosing`."""
-        self._completions.close()
-        self._again.clear()
-        self._over.clear()
-
-
-def _require_of(poller: Poller, operation: object) -> None:
-    """Refuse what is not an operation of this client: it would be polled with another's key.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    if not isinstance(operation, Operation):
-        raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
-    if operation._parts.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")

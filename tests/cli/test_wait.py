@@ -142,7 +142,7 @@ async def test_error_of_no_operation_ends_the_wait() -> None:
         def attach(self, _ref: object) -> None:
             """Give nothing."""
 
-        async def finished(self, _operations: object) -> AsyncGenerator[None]:
+        async def finished(self, _operations: object, **_: object) -> AsyncGenerator[None]:
             raise ConfigError("broken")
             yield
 

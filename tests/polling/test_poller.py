@@ -493,10 +493,11 @@ async def test_a_plan_that_fails_at_once_leaves_nothing_behind(emulator: Emulato
         await asyncio.sleep(10)
         second = await client.project().run_feature("Checkout")
         finished = client.finished([first, second])
+        assert await anext(finished) is second
         with pytest.raises(ConfigError, match="what poll_plan returns"):
             await anext(finished)
+        assert [operation async for operation in finished] == []
         await first
-        assert [operation async for operation in finished] == [second]
 
 
 async def test_a_time_out_of_a_plan_is_none_of_the_wait(emulator: Emulator) -> None:

@@ -4,12 +4,13 @@ For other packages: `Poller` and what it keeps of an operation, the ways to wait
 """
 
 from testvibe_async._polling.plan import PollPlan, checked_plan, standard_poll_plan
-from testvibe_async._polling.polled import PolledOperation
+from testvibe_async._polling.polled import PolledOperation, own_copy
 from testvibe_async._polling.poller import Poller
 from testvibe_async._polling.waits import (
     CompletionListener,
     Completions,
     Mailbox,
+    ManyTransitions,
     Transitions,
     wait_until_finished,
 )
@@ -18,11 +19,13 @@ __all__ = [
     "CompletionListener",
     "Completions",
     "Mailbox",
+    "ManyTransitions",
     "PollPlan",
     "PolledOperation",
     "Poller",
     "Transitions",
     "checked_plan",
+    "own_copy",
     "standard_poll_plan",
     "wait_until_finished",
 ]

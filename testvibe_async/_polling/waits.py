@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.poller import Poller
 
-__all__ = ["CompletionListener", "Completions", "Mailbox", "Transitions", "wait_until_finished"]
+__all__ = [
+    "CompletionListener",
+    "Completions",
+    "Mailbox",
+    "ManyTransitions",
+    "Transitions",
+    "wait_until_finished",
+]
 
 OPERATIONS_A_TURN = 500
 """How many operations get their listener before other tasks get to run."""
@@ -261,3 +268,107 @@ class Completions(Generic[ItemT]):
             polled.discard(self._listener)
         self._new = iter(())
         self._mailbox.wake()
+
+
+class ManyTransitions(Generic[ItemT]):
+    """The transitions of many operations, for one task. Operations may be added meanwhile."""
+
+    __slots__ = ("_errors", "_is_complete", "_items", "_listener", "_mailbox", "_open", "_poller")
+
+    def __init__(self, poller: Poller) -> None:
+        """Make it; nothing is polled yet.
+
+        Args:
+            poller: Polls the operations.
+        """
+        self._poller = poller
+        self._mailbox: Mailbox[tuple[ItemT, Transition[Any]]] = Mailbox()
+        self._errors: deque[VibeError] = deque()
+        self._items: dict[PolledOperation[Any], list[ItemT]] = {}
+        self._open: set[PolledOperation[Any]] = set()
+        self._is_complete = False
+        self._listener = _ManyListener(self._observed, self._failed)
+
+    def add(self, polled: PolledOperation[Any], item: ItemT) -> None:
+        """Add an operation: its present state, if there is one, is its first transition.
+
+        Args:
+            polled: The operation.
+            item: What to return with each of its transitions.
+        """
+        self._items.setdefault(polled, []).append(item)
+        if polled.state.is_known:
+            self._mailbox.put((item, polled.state.latest))
+        if not polled.state.is_finished:
+            self._open.add(polled)
+            try:
+                self._poller.listen(polled, self._listener)
+            except VibeError as error:
+                self._failed(polled, error)
+
+    def finish(self) -> None:
+        """Note that no more operations are added: it ends with the last of them."""
+        self._is_complete = True
+        self._mailbox.wake()
+
+    async def next(self) -> tuple[ItemT, Transition[Any]] | None:
+        """Return the next transition, with its item; None after the last.
+
+        Raises:
+            VibeError: After all transitions, why an operation could not be observed, each once.
+        """
+        while True:
+            if (found := self._mailbox.take()) is not None:
+                return found
+            if self._is_complete and not self._open:
+                if self._errors:
+                    raise self._errors.popleft()
+                return None
+            try:
+                await self._mailbox.arrival()
+            except BaseException:
+                del self  # See `Transitions.__anext__`.
+                raise
+
+    def _observed(self, polled: PolledOperation[Any]) -> None:
+        for item in self._items[polled]:
+            self._mailbox.put((item, polled.state.latest))
+        if polled.state.is_finished:
+            self._open.discard(polled)
+
+    def _failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        self._open.discard(polled)
+        self._errors.append(own_copy(error))
+        self._mailbox.wake()
+
+    def close(self) -> None:
+        """Ask for no more polls."""
+        for polled in self._open:
+            polled.discard(self._listener)
+        self._open.clear()
+        self._errors.clear()
+        while self._mailbox.take() is not None:
+            pass
+        self.finish()
+
+
+class _ManyListener:
+    """Passes on the transitions and failures of many operations."""
+
+    __slots__ = ("__weakref__", "_failed", "_observed")
+    is_following = True
+
+    def __init__(
+        self,
+        observed: Callable[[PolledOperation[Any]], object],
+        failed: Callable[[PolledOperation[Any], VibeError], object],
+    ) -> None:
+        self._observed = observed
+        self._failed = failed
+
+    def observed(self, polled: PolledOperation[Any], *, is_transition: bool) -> None:
+        if is_transition:
+            self._observed(polled)
+
+    def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        self._failed(polled, error)

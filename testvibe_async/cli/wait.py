@@ -6,11 +6,10 @@ flight. How they are shown is decided in `watch`.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from testvibe_async import BatchItem, Generation, Run, VibeError, WaitTimeoutError
+from testvibe_async import BatchItem, Generation, Run, VibeError
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import TextFile, name_of, read_text
@@ -99,27 +98,17 @@ async def completions_of(
         refs: The operations.
         timeout: Seconds to wait; None for as long as it takes.
     """
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    completions = client.finished([client.attach(ref) for ref in refs])
-    left = {ref.key: ref for ref in refs}
-    while left:
+    by_key = {ref.key: ref for ref in refs}
+    finished = client.finished([client.attach(ref) for ref in refs], timeout=timeout)
+    for _ in refs:
         try:
-            async with asyncio.timeout_at(None if timeout is None else started + timeout):
-                operation = await anext(completions)
+            operation = await anext(finished)
             item = _item(operation.ref, outcome=operation.outcome)
         except VibeError as error:
             if error.ref is None:
                 raise
-            item = _item(left[error.ref.key], error=error)
-        except TimeoutError:
-            break
-        assert item.ref is not None
-        del left[item.ref.key]
+            item = _item(by_key[error.ref.key], error=error)
         yield item
-    for ref in left.values():
-        status, elapsed = client.attach(ref).status, loop.time() - started
-        yield _item(ref, error=WaitTimeoutError(ref=ref, status=status, elapsed=elapsed))
 
 
 def _item(

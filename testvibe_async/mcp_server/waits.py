@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         VibeError,
     )
     from testvibe_async.errors import OperationRef
+    from testvibe_async.gathering import Finished
     from testvibe_async.mcp_server.session import Ctx
-    from testvibe_async.operations import Finished
 
 __all__ = ["Progress", "follow", "latest_generation", "wait_for_all"]
 
@@ -134,10 +134,10 @@ async def wait_for_all(
     """
     progress = Progress(ctx)
     errors: dict[OperationRef | None, VibeError] = {}
-    with anyio.move_on_after(seconds):
-        async with aclosing(session_of(ctx).client.finished(operations)) as completions:
-            while (line := await _next_line(completions, errors)) is not None:
-                await progress.report(line, total=len(operations))
+    finished = session_of(ctx).client.finished(operations, timeout=seconds)
+    async with aclosing(finished) as completions:
+        while (line := await _next_line(completions, errors)) is not None:
+            await progress.report(line, total=len(operations))
     return [_item(operation, errors.get(operation.ref), seconds) for operation in operations]
 
 
@@ -149,6 +149,8 @@ async def _next_line(
         operation = await anext(completions)
     except StopAsyncIteration:
         return None
+    except WaitTimeoutError:
+        return await _next_line(completions, errors)  # The item says that it goes on.
     except (ObservationError, ClientClosedError) as error:
         errors[error.ref] = error
         return str(error)
