@@ -139,7 +139,7 @@ class TestGenerations:
         assert caught.value.ref == operation.ref
 
     async def test_superseded_after_it_was_seen(self, emulator: Emulator, project: Project) -> None:
-        """Once a generation was observed, another request id supersedes it at once."""
+        """Once a generation was observed, another request id supersedes it, seen twice."""
         operation = await project.generate_feature("Draft")
         await operation.poll()
         emulator.finish_generation(operation.request_id)
@@ -148,7 +148,8 @@ class TestGenerations:
         with pytest.raises(OperationSupersededError):
             await operation
 
-        assert now() < 4
+        assert emulator.count("get_generation_status") == 2 + 1 + 2
+        assert now() < 7
 
     async def test_a_status_without_a_request_id_is_ignored(
         self, emulator: Emulator, project: Project
@@ -248,7 +249,7 @@ class TestRefs:
             assert (await attached).is_success
 
     async def test_an_old_ref_has_no_first_seconds(self, project: Project, client: Client) -> None:
-        """A generation attached long after its dispatch is superseded at the first poll."""
+        """A generation attached long after its dispatch is superseded at the second poll."""
         operation = await project.generate_feature("Draft")
         document = json.loads(operation.ref.to_json()) | {
             "request_id": "older",
@@ -258,7 +259,62 @@ class TestRefs:
         with pytest.raises(OperationSupersededError):
             await client.attach(GenerationRef.from_json(json.dumps(document)))
 
-        assert now() < 1
+        assert now() < 4
+
+    async def test_the_generation_before_it_never_supersedes(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A copy of the service that is behind for long shows what was known before: a failure."""
+        first = await project.generate_feature("Draft")
+        emulator.finish_generation(first.request_id)
+        operation = await project.generate_feature("Draft")
+        emulator.fail(
+            "get_generation_status",
+            Fault.edit(lambda status: status | {"requestId": first.request_id}),
+            times=12,
+        )
+        assert (await operation).request_id == operation.request_id
+
+    async def test_another_generation_seen_once_does_not_supersede(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """One answer of another generation, between two of this one, changes nothing."""
+        operation = await project.generate_feature("Draft")
+        await operation.poll()
+        stale = Fault.edit(
+            lambda status: status | {"requestId": "stale", "updatedUtc": "2020-01-01T00:00:00Z"}
+        )
+        emulator.fail("get_generation_status", stale, times=1)
+        assert (await operation.poll()).request_id == operation.request_id
+        assert (await operation).request_id == operation.request_id
+
+    async def test_a_newer_generation_supersedes_at_once(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Another generation that is newer by `updatedUtc` needs no second answer."""
+        operation = await project.generate_feature("Draft")
+        await operation.poll()
+        newer = Fault.edit(
+            lambda status: status | {"requestId": "newer", "updatedUtc": "2099-01-01T00:00:00Z"}
+        )
+        emulator.fail("get_generation_status", newer)
+        with pytest.raises(OperationSupersededError) as caught:
+            await operation.poll()
+        assert caught.value.newer_request_id == "newer"
+
+    async def test_cancelling_leaves_another_generation_alone(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A cancellation polls until it is sure which generation the service would cancel."""
+        operation = await project.generate_feature("Draft")
+        await operation.poll()
+        other = Fault.edit(
+            lambda status: status | {"requestId": "other", "updatedUtc": "2020-01-01T00:00:00Z"}
+        )
+        emulator.fail("get_generation_status", other)
+        with pytest.raises(OperationSupersededError):
+            await operation.cancel()
+        assert emulator.count("cancel_generation") == 0
 
     @pytest.mark.parametrize("seconds", [-3600, -60, 0, 55])
     async def test_a_clock_that_differs_a_little_takes_no_first_seconds(

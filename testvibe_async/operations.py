@@ -64,10 +64,11 @@ class Operation(ABC, Generic[SnapshotT_co]):
         *,
         adopted: bool = False,
         is_dispatched: bool = False,
+        previous_id: str | None = None,
     ) -> None:
         self._ref = ref
         self._polled: PolledOperation[SnapshotT_co] = parts.poller.operation(
-            ref, is_dispatched=is_dispatched
+            ref, is_dispatched=is_dispatched, previous_id=previous_id
         )
         self._parts = parts
         self.adopted: bool = adopted
@@ -283,8 +284,10 @@ class GenerationOperation(Operation[Generation]):
             OperationSupersededError: Another generation took its place, and was left alone.
             ConflictError: It ended just now.
         """
-        await self.poll()
-        if not self.done:
+        snapshot = await self.poll()
+        if self._polled.state.is_doubtful:
+            snapshot = await self.poll()  # Two answers decide whether another took its place.
+        if not snapshot.is_finished:
             await self._parts.transport.call(
                 Endpoints.CANCEL_GENERATION.request(project=self.project, feature=self.feature_id)
             )

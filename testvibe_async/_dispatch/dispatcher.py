@@ -104,7 +104,13 @@ class Dispatcher:
         ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
         self._reconciler.remember(ref)
         dispatch.submission.mark_dispatched(ref)
-        operation = dispatch.operation_class(ref, self._parts, adopted=adopted, is_dispatched=True)
+        operation = dispatch.operation_class(
+            ref,
+            self._parts,
+            adopted=adopted,
+            is_dispatched=True,
+            previous_id=dispatch.previous_id,
+        )
         # The hook comes before anything else can go wrong: it is there to store the ref.
         if self._hooks.is_enabled(Dispatched):
             self._hooks.emit(

@@ -98,6 +98,11 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
         return False
 
     @property
+    def previous_id(self) -> str | None:
+        """The `requestId` of the generation before it; None for a run, or where it is unknown."""
+        return None
+
+    @property
     def dispatched_at(self) -> datetime:
         """When it was last sent, by the local clock, in UTC."""
         ago = asyncio.get_running_loop().time() - self.submission.sent_at
@@ -191,6 +196,11 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     def operation_class(self) -> type[GenerationOperation]:
         """The class of the operation's handle."""
         return GenerationOperation
+
+    @property
+    def previous_id(self) -> str | None:
+        """The `requestId` of the generation before it; None where it is unknown."""
+        return self.before.request_id if self.before else None
 
     @property
     def _status_request(self) -> Request[Generation]:

@@ -114,18 +114,21 @@ class Poller:
         # A poll serves all who wait: it must not run in the context of the first of them.
         self._context = copy_context()
 
-    def operation(self, ref: Ref, *, is_dispatched: bool = False) -> PolledOperation[Any]:
+    def operation(
+        self, ref: Ref, *, is_dispatched: bool = False, previous_id: str | None = None
+    ) -> PolledOperation[Any]:
         """Return what this client has of an operation, made at first use.
 
         Args:
             ref: The operation's name.
             is_dispatched: Whether it was just dispatched, and so is in flight.
+            previous_id: The `requestId` of the feature's generation before it, if it is known.
         """
         polled = self._operations.get(ref.key)
         if polled is None:
             began = asyncio.get_running_loop().time() - _age(ref)
             answered_at = datetime.now(UTC) if is_dispatched else None
-            state = new_state(ref, began=began, answered_at=answered_at)
+            state = new_state(ref, began=began, answered_at=answered_at, previous_id=previous_id)
             polled = self._operations[ref.key] = PolledOperation(state)
         return polled
 
@@ -237,6 +240,8 @@ class Poller:
         """Return when to poll next, by the loop's clock."""
         now, state = asyncio.get_running_loop().time(), polled.state
         planned = self._plan(polled.ref.kind, now - state.began, state.snapshot)
+        if state.is_doubtful:  # The next answer decides: it is asked for as soon as a run's.
+            planned = min(planned, self._interval)
         tick_seconds = self._schedule.tick_seconds
         interval = min(max(tick_seconds, planned), MAX_INTERVAL)
         if polled.polled_at is None:

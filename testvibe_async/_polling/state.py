@@ -138,6 +138,11 @@ class OperationState(ABC, Generic[SnapshotT]):
         return self.phase is not None
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether the last answer was of another operation, which may have taken its place."""
+        return False
+
+    @property
     def is_finished(self) -> bool:
         """Whether it is over. Then nothing changes it any more."""
         return self.phase is Phase.FINISHED
@@ -284,9 +289,30 @@ class RunState(OperationState[Run]):
 class GenerationState(OperationState[Generation]):
     """What is known of a generation. The service shows only a feature's latest one."""
 
-    __slots__ = ()
+    __slots__ = ("other_id", "previous_id")
     ref: GenerationRef
     in_flight = FeatureStatus.GENERATING
+
+    def __init__(
+        self,
+        ref: Ref,
+        *,
+        began: float,
+        answered_at: datetime | None,
+        previous_id: str | None = None,
+    ) -> None:
+        """Start without an answer; see `OperationState`.
+
+        Args:
+            ref: The generation's name.
+            began: When it was dispatched or attached.
+            answered_at: When the answer to its dispatch came.
+            previous_id: The `requestId` of the feature's latest generation before the dispatch.
+        """
+        super().__init__(ref, began=began, answered_at=answered_at)
+        self.previous_id = previous_id
+        self.other_id: str | None = None
+        """The `requestId` of another generation that the last answer showed."""
 
     @property
     def list_id(self) -> int:
@@ -303,17 +329,42 @@ class GenerationState(OperationState[Generation]):
         return snapshot.request_id == self.ref.request_id
 
     def belongs(self, snapshot: Generation, now: float) -> bool:
-        """Accept a status of this generation; tolerate the previous one's while this is new."""
+        """Accept a status of this generation; another one supersedes it only for sure.
+
+        The service may answer from a copy that is behind, and so show an earlier generation. One
+        that was known before the dispatch never supersedes; another does when two answers in a row
+        show it, or when it is newer by `updatedUtc`.
+        """
         if self.is_of_this(snapshot):
+            self.other_id = None
             return True
         if self.snapshot is None and now - self.began < GRACE_SECONDS:
             return False
         if snapshot.request_id is None:
             raise UnreadableError("it does not say which generation it is of, at $.requestId")
+        if snapshot.request_id == self.previous_id:
+            raise UnreadableError("it is of the generation before this one, at $.requestId")
+        is_repeated = snapshot.request_id == self.other_id
+        self.other_id = snapshot.request_id
+        if not is_repeated and not self._is_newer(snapshot):
+            return False
         raise OperationSupersededError(ref=self.ref, newer_request_id=snapshot.request_id)
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the last answer was of another generation, which may have taken its place."""
+        return self.other_id is not None
 
-def new_state(ref: Ref, *, began: float, answered_at: datetime | None) -> OperationState[Any]:
+    def _is_newer(self, snapshot: Generation) -> bool:
+        """Say whether a snapshot was updated after the last one of this generation."""
+        last = self.snapshot.updated_at if self.snapshot else None
+        return last is not None and snapshot.updated_at is not None and snapshot.updated_at > last
+
+
+def new_state(
+    ref: Ref, *, began: float, answered_at: datetime | None, previous_id: str | None = None
+) -> OperationState[Any]:
     """Return the state of an operation before any poll; see `OperationState`."""
-    kind = RunState if isinstance(ref, RunRef) else GenerationState
-    return kind(ref, began=began, answered_at=answered_at)
+    if isinstance(ref, RunRef):
+        return RunState(ref, began=began, answered_at=answered_at)
+    return GenerationState(ref, began=began, answered_at=answered_at, previous_id=previous_id)
