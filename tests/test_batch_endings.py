@@ -20,6 +20,7 @@ from testvibe_async import (
     GenerationInProgressError,
     GenerationRef,
     Run,
+    RunRef,
     Verdict,
     WaitTimeoutError,
 )
@@ -209,7 +210,7 @@ async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
         emulator.fail("run_feature", Fault.status(429, retry_after=50))
     async with client_of(emulator, rate_limit=2.0) as client:
         items = await client.project().run_features(timeout=2)
-        assert now() == pytest.approx(2, abs=0.1)
+        assert 2 <= now() <= 3.1  # the last poll has a second, and waits for the rate as well
         verdicts = [item.verdict for item in items]
         assert verdicts.count(Verdict.IN_FLIGHT) == len(emulator.runs)
         assert verdicts.count(Verdict.SKIPPED) == len(items) - len(emulator.runs)
@@ -353,3 +354,34 @@ async def test_a_conflict_before_the_timeout_is_raised_as_one(
 
     assert isinstance(item.error, GenerationInProgressError)
     assert now() == pytest.approx(5, abs=0.1)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
+    """Of 200 runs of 5 s to 60 s, those in flight at a time-out of 30 s are so at that instant."""
+    scenario = Scenario(run_queue=0, run_duration=(5, 60))
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        if not lists:
+            emulator.fail("list_runs", Fault.status(404))
+        names = ["Checkout"] * 200
+        batch = client.project().run_features(names, timeout=30, max_in_flight=200)
+        before = 0
+
+        deadline = 0.0
+
+        def count() -> None:
+            nonlocal before, deadline
+            before, deadline = len(emulator.requests), emulator.now() + 0.01
+
+        asyncio.get_running_loop().call_later(29.99, count)
+        items = await batch
+        in_flight = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
+        over = [
+            ref
+            for ref in in_flight
+            if isinstance(ref, RunRef) and emulator.runs[ref.run_id].finished_at <= deadline
+        ]
+        cost = len(emulator.requests) - before
+    assert 50 < len(in_flight) < 150
+    assert over == []
+    assert cost < (70 if lists else 160)

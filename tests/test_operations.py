@@ -84,7 +84,7 @@ class TestGenerations:
         """A generation is polled every 3 s at first, and never less than every 10 s."""
         operation = await project.generate_feature("Draft")
         with pytest.raises(WaitTimeoutError):
-            await operation.wait(timeout=65)
+            await operation.wait(timeout=55)
         at = [r.at for r in emulator.requests if r.operation == "get_generation_status"][1:]
         gaps = [later - earlier for earlier, later in pairwise(at)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -153,11 +153,11 @@ async def test_wait_for_run_of_an_unknown_run_is_not_found(project: Project) -> 
         await project.wait_for_run(999)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
-async def test_a_wait_takes_seconds_above_zero_alone(
-    emulator: Emulator, project: Project, timeout: float
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), True, "1"])
+async def test_a_wait_takes_seconds_alone(
+    emulator: Emulator, project: Project, timeout: Any
 ) -> None:
-    """Both waits refuse a time-out that is no number of seconds above 0, whatever they wait for."""
+    """Both waits refuse a time-out that is no number of seconds, whatever they wait for."""
     operation = await project.run_feature(GENERATED)
     emulator.finish_run(operation.run_id)
     with pytest.raises(ConfigError):

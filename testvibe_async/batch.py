@@ -174,7 +174,7 @@ class Batch(Generic[SnapshotT]):
         self._left = len(self._jobs)
         self._waiting.extend(range(self._left))
         if self._deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._time_out)
+            self._timer = asyncio.get_running_loop().call_at(self._deadline, self._start_time_out)
         for _ in range(min(self._task_count, self._left)):
             self._start_dispatching()
         return self
@@ -278,19 +278,27 @@ class Batch(Generic[SnapshotT]):
         if self._is_timed_out:
             self._stop_waiting_for(polled)
 
-    def _time_out(self) -> None:
-        """Dispatch no more, and wait for nothing that is in flight."""
+    def _start_time_out(self) -> None:
+        """Dispatch no more, and see once more what is in flight before it is given up."""
         self._is_timed_out = True
         self._skip_waiting(is_timed_out=True)
-        for polled in list(self._waited):
-            self._stop_waiting_for(polled)
+        task = asyncio.create_task(self._time_out(list(self._waited)), name="testvibe_async batch")
+        task.add_done_callback(lambda _: self._items.wake())
+        self._tasks.append(task)
+
+    async def _time_out(self, operations: list[PolledOperation[Any]]) -> None:
+        await self._poller.poll_last(operations)
+        for polled in operations:
+            if polled in self._waited:
+                self._stop_waiting_for(polled)
 
     def _stop_waiting_for(self, polled: PolledOperation[Any]) -> None:
         polled.discard(self._listener)
         elapsed = asyncio.get_running_loop().time() - self._began
         for place in self._waited.pop(polled):
-            ref, status = self._operations[place].ref, polled.state.status
-            self._end(place, WaitTimeoutError(ref=ref, status=status, elapsed=elapsed))
+            error = polled.state.timed_out(elapsed=elapsed)
+            error.__cause__ = polled.state.last_failure
+            self._end(place, error)
 
     def _skip_waiting(self, *, is_timed_out: bool = False) -> None:
         """Dispatch no more: withdraw what was not sent, and free the tasks that wait for a place.

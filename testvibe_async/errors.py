@@ -257,18 +257,40 @@ class MalformedResponseError(ResponseError):
 class WaitTimeoutError(VibeError, TimeoutError):
     """The time-out came before the end: nothing was cancelled. Wait again to continue."""
 
-    def __init__(
-        self, what: str = "", *, ref: OperationRef | None, status: str | None, elapsed: float
+    def __init__(  # noqa: PLR0913 - one keyword for each thing that is known
+        self,
+        what: str = "",
+        *,
+        ref: OperationRef | None,
+        status: str | None,
+        elapsed: float,
+        last_seen_at: datetime | None = None,
+        failures: int = 0,
     ) -> None:
         what = what or f"{ref} is still {plain(status or 'in flight')}"
+        seen = _last_seen(last_seen_at, failures)
         super().__init__(
-            f"{what} after {elapsed:.3g} s of waiting; nothing was cancelled, wait again to go on"
+            f"{what} after {elapsed:.3g} s of waiting{seen}; nothing was cancelled, wait again to "
+            "go on"
         )
         self.ref = ref
         self.status = status
         """The last status seen; None where none was."""
         self.elapsed = elapsed
         """Seconds since this wait began."""
+        self.last_seen_at = last_seen_at
+        """When the status was last seen, by the local clock, in UTC; None where it never was."""
+        self.failures = failures
+        """How many polls have failed since; the last failure is the cause."""
+
+
+def _last_seen(at: datetime | None, failures: int) -> str:
+    """Say how old the news is, where polls have failed since."""
+    if not failures:
+        return ""
+    seen = f"was last seen at {at:%H:%M:%S} UTC" if at else "was never seen"
+    polls = "1 poll has" if failures == 1 else f"{failures} polls have"
+    return f" (it {seen}, and {polls} failed since)"
 
 
 class ObservationError(VibeError):

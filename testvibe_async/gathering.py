@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from testvibe_async._config import require_timeout
 from testvibe_async._polling import Completions, ManyTransitions, own_copy
-from testvibe_async.errors import ConfigError, VibeError, WaitTimeoutError
+from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.models import Generation, Run, Transition
 from testvibe_async.operations import GenerationOperation, Operation, OperationT, RunOperation
 
@@ -234,6 +234,7 @@ class Finished(Generic[OperationT]):
                 self._again.setdefault(polled, []).append(operation)
             else:
                 self._waited[polled] = operation
+        self._poller = poller
         self._completions = Completions({polled: polled for polled in self._waited}, poller)
         self._timeout = timeout
         self._began: float | None = None
@@ -251,6 +252,7 @@ class Finished(Generic[OperationT]):
                 async with asyncio.timeout_at(self._deadline()):
                     completion = await self._completions.next()
             except TimeoutError:
+                await self._poller.poll_last(list(self._waited))
                 self._stop_waiting()
                 continue
             except BaseException:
@@ -277,7 +279,8 @@ class Finished(Generic[OperationT]):
         self._completions.close()
         elapsed = asyncio.get_running_loop().time() - (self._began or 0.0)
         for polled in list(self._waited):
-            error = WaitTimeoutError(ref=polled.ref, status=polled.state.status, elapsed=elapsed)
+            error = polled.state.timed_out(elapsed=elapsed)
+            error.__cause__ = polled.state.last_failure
             self._take(polled, None if polled.state.is_finished else error)
         self._timeout = None
 

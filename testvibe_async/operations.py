@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
-from testvibe_async._config import require_age, require_timeout
+from testvibe_async._config import require_age, require_wait
 from testvibe_async._polling import Transitions, wait_until_finished
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
@@ -143,17 +143,18 @@ class Operation(ABC, Generic[SnapshotT_co]):
         costs no I/O.
 
         Args:
-            timeout: Seconds to wait, above 0; None to wait as long as it takes.
+            timeout: Seconds to wait; None to wait as long as it takes. At the time-out it is polled
+                once more, for 1 s at most; 0 or less is that poll alone.
 
         Raises:
-            ConfigError: The time-out is no number of seconds above 0, or the poll plan fails.
+            ConfigError: The time-out is not a finite number, or the poll plan fails.
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
             ObservationError: It could not be observed for `max_outage`, or at all. Wait again to
                 continue.
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """
-        timeout = require_timeout(timeout)
+        timeout = require_wait(timeout)
         if not self.done:
             await wait_until_finished(self._polled, self._parts.poller, timeout=timeout)
         return self._seen()

@@ -14,13 +14,14 @@ from tests.timing import now
 from testvibe_async import (
     Client,
     ObservationError,
+    ServerError,
     WaitTimeoutError,
 )
 from testvibe_async._polling.reader import Reader
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, RunOperation
-    from testvibe_async.testing import Emulator
 
 
 RUN_SECONDS = 30.0
@@ -118,11 +119,73 @@ class TestTimeouts:
         ):
             await operation.wait(timeout=1)
 
-    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
+    @pytest.mark.parametrize("timeout", [float("nan"), float("inf"), True, "5"])
     async def test_a_timeout_must_be_seconds(self, operation: RunOperation, timeout: Any) -> None:
-        """What is no number of seconds above 0 is refused at once."""
-        with pytest.raises(ValueError, match="timeout must be a number of seconds above 0"):
+        """What is no number of seconds is refused at once."""
+        with pytest.raises(ValueError, match="timeout must be a number of seconds"):
             await operation.wait(timeout=timeout)
+
+    @pytest.mark.parametrize("timeout", [0, -1, -0.5])
+    async def test_no_time_is_one_poll(
+        self, emulator: Emulator, operation: RunOperation, timeout: float
+    ) -> None:
+        """With no time at all the operation is polled once, and waited for no longer."""
+        with pytest.raises(WaitTimeoutError) as caught:
+            await operation.wait(timeout=timeout)
+        assert caught.value.status == "running"
+        assert emulator.count("get_run") == 1
+
+        emulator.finish_run(operation.run_id)
+        assert (await operation.wait(timeout=timeout)).is_success
+        assert emulator.count("get_run") == 2
+
+    async def test_what_ended_by_the_timeout_is_seen(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A run that ended after the last scheduled poll is not said to go on."""
+        asyncio.get_running_loop().call_later(7.9, emulator.finish_run, operation.run_id)
+        assert (await operation.wait(timeout=8)).is_success
+        assert now() == pytest.approx(8, abs=0.1)
+
+    async def test_the_last_poll_takes_a_second_at_most(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A service that does not answer delays the error by a second."""
+        await asyncio.sleep(1)
+        emulator.fail("get_run", Fault.hang())
+        with pytest.raises(WaitTimeoutError):
+            await operation.wait(timeout=1)
+        assert now() == pytest.approx(3, abs=0.1)
+
+    async def test_the_error_says_how_old_the_news_is(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """After failed polls the error says when it was last seen, how many failed, and why."""
+        await operation.poll()
+        seen_at = operation.observed_at
+        emulator.fail("get_run", Fault.status(500))
+        with pytest.raises(
+            WaitTimeoutError, match=r"was last seen at .* polls have failed"
+        ) as caught:
+            await operation.wait(timeout=20)
+        assert caught.value.last_seen_at == seen_at
+        assert caught.value.failures >= 2
+        assert isinstance(caught.value.__cause__, ServerError)
+
+    async def test_waits_that_end_together_share_a_last_list(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """Fifty waits with one deadline cost one list call, and reads of what it leaves open."""
+        operations = [await project.run_feature("Checkout") for _ in range(50)]
+        for operation in operations:
+            await operation.poll()
+        before = len(emulator.requests)
+        results = await asyncio.gather(
+            *(operation.wait(timeout=0.5) for operation in operations), return_exceptions=True
+        )
+        assert all(isinstance(result, WaitTimeoutError) for result in results)
+        assert [r.operation for r in emulator.requests[before:]] == ["list_runs", "get_run"]
+        assert client.server
 
     async def test_a_foreign_timeout_is_left_alone(self, operation: RunOperation) -> None:
         """asyncio.timeout around an await gives asyncio's own TimeoutError."""

@@ -19,6 +19,7 @@ from testvibe_async._config.validate import (
     require_rate,
     require_seconds,
     require_timeout,
+    require_wait,
     server_name,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "require_rate",
     "require_seconds",
     "require_timeout",
+    "require_wait",
     "server_name",
     "user_file_path",
 ]

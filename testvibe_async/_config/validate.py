@@ -25,6 +25,7 @@ __all__ = [
     "require_rate",
     "require_seconds",
     "require_timeout",
+    "require_wait",
     "server_name",
 ]
 
@@ -146,6 +147,18 @@ def require_timeout(timeout: float | None) -> float | None:
         ConfigError: It is neither.
     """
     return None if timeout is None else require_seconds("timeout", timeout)
+
+
+def require_wait(timeout: float | None) -> float | None:
+    """Return the time-out of a wait, if it is a finite number of seconds, or None for no limit.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and abs(timeout) <= sys.float_info.max):
+        raise ConfigError(f"timeout must be a number of seconds, not {timeout!r}")
+    return None if timeout is None else float(timeout)
 
 
 def require_rate(name: str, value: float) -> float:

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from attrs import frozen
 
+from testvibe_async._polling.last_poll import LastPoll
 from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.plan import PollPlan, outage_interval
 from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
@@ -33,7 +34,7 @@ from testvibe_async.errors import (
 from testvibe_async.events import Hooks, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
     from testvibe_async.errors import VibeError
@@ -111,6 +112,7 @@ class Poller:
         self._polls: dict[PolledOperation[Any], asyncio.Task[VibeError | None]] = {}
         """The polls that were asked for and are under way."""
         self._holds = 0
+        self._last_poll = LastPoll(self._reader, self._list_of, max_concurrent=max_concurrent_polls)
         # A poll serves all who wait: it must not run in the context of the first of them.
         self._context = copy_context()
 
@@ -207,6 +209,11 @@ class Poller:
             raise
         if failure is not None:
             raise own_copy(failure)
+
+    async def poll_last(self, operations: Iterable[PolledOperation[Any]]) -> None:
+        """Poll operations whose wait is over once more, within a second; see `LastPoll`."""
+        if not self._transport.is_closed:
+            await self._last_poll.poll(operations)
 
     async def _poll_once(self, polled: PolledOperation[Any]) -> VibeError | None:
         """Read an operation by its id, and return what those who asked for it must raise."""
@@ -406,7 +413,7 @@ class Poller:
         if self._timer is not None:
             self._timer.cancel()
         here = asyncio.get_running_loop()
-        tasks = [*self._workers, *self._polls.values()]
+        tasks = [*self._workers, *self._polls.values(), *self._last_poll.tasks]
         tasks = [task for task in tasks if task.get_loop() is here]
         for task in tasks:
             task.cancel()

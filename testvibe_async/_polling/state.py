@@ -24,6 +24,7 @@ from testvibe_async.errors import (
     OperationSupersededError,
     UnauthorizedError,
     VibeError,
+    WaitTimeoutError,
 )
 from testvibe_async.models import FeatureStatus, Generation, Phase, Run, RunStatus, Transition
 from testvibe_async.refs import GenerationRef, Ref, RunRef
@@ -68,6 +69,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         "began",
         "failing_since",
         "failures",
+        "last_failure",
         "missing_since",
         "observed_at",
         "phase",
@@ -97,6 +99,8 @@ class OperationState(ABC, Generic[SnapshotT]):
         """The number, counted across the client, of the request with the newest answer so far."""
         self.failures: int = 0
         """How many polls have failed in a row."""
+        self.last_failure: VibeError | None = None
+        """The last one of these; None where the last poll was answered."""
         self.failing_since: float | None = None
         self.missing_since: float | None = None
 
@@ -195,6 +199,20 @@ class OperationState(ABC, Generic[SnapshotT]):
             return Change.TRANSITION
         return Change.UPDATE if is_other else None
 
+    def timed_out(self, *, elapsed: float) -> WaitTimeoutError:
+        """Return the error of a wait that stops before the end.
+
+        Args:
+            elapsed: Seconds since the wait began.
+        """
+        return WaitTimeoutError(
+            ref=self.ref,
+            status=self.status,
+            elapsed=elapsed,
+            last_seen_at=self.observed_at,
+            failures=self.failures,
+        )
+
     def see_listed(self, *, now: float, at: datetime) -> None:
         """Take in that a list shows it as going on."""
         if not self.is_finished:
@@ -210,7 +228,7 @@ class OperationState(ABC, Generic[SnapshotT]):
     def forget_failures(self) -> None:
         """Start to count failures anew: an answer came, or a new wait begins."""
         self.failures = 0
-        self.failing_since = self.missing_since = None
+        self.failing_since = self.missing_since = self.last_failure = None
 
     def note_failure(
         self, error: VibeError, *, now: float, max_outage: float | None
@@ -229,6 +247,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         """
         if max_outage is not None:
             self.failures += 1
+            self.last_failure = error
         failure = self._failure(error)
         if isinstance(failure, OperationNotFoundError):
             self.missing_since = now if self.missing_since is None else self.missing_since

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from testvibe_async._polling.polled import own_copy
-from testvibe_async.errors import VibeError, WaitTimeoutError
+from testvibe_async.errors import VibeError
 from testvibe_async.models import Generation, Run, Transition
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ async def wait_until_finished(
     """Wait until an operation is over; see `Operation.wait` for what it raises."""
     loop = asyncio.get_running_loop()
     started = loop.time()
+    if timeout is not None and timeout <= 0:
+        timeout = 0.0
     completion: asyncio.Future[VibeError | None] = loop.create_future()
 
     def complete(_: PolledOperation[Any], error: VibeError | None) -> None:
@@ -56,11 +58,10 @@ async def wait_until_finished(
         async with asyncio.timeout(timeout):
             error = await completion
     except TimeoutError:
-        state = polled.state
-        if state.is_finished:
+        await poller.poll_last([polled])
+        if polled.state.is_finished:
             return
-        elapsed = loop.time() - started
-        raise WaitTimeoutError(ref=state.ref, status=state.status, elapsed=elapsed) from None
+        raise polled.state.timed_out(elapsed=loop.time() - started) from polled.state.last_failure
     finally:
         polled.discard(listener)
     if error is not None:

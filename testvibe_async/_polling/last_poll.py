@@ -1,0 +1,96 @@
+"""The last poll of waits whose time is over: what ended meanwhile is not said to go on.
+
+Decides how the waits that end at the same moment share it: by one list call where that is cheaper,
+and at most a second in all. It never decides what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from testvibe_async._polling.list_polling import ListPolling
+    from testvibe_async._polling.polled import PolledOperation
+    from testvibe_async._polling.reader import Reader
+
+__all__ = ["LastPoll"]
+
+LAST_POLL_SECONDS = 1.0
+"""How long a wait lasts beyond its time-out, at most, to see what it waits for once more."""
+
+
+class LastPoll:
+    """Polls the operations of waits that time out, all of one turn of the event loop together."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        list_of: Callable[[PolledOperation[Any]], ListPolling],
+        *,
+        max_concurrent: int,
+    ) -> None:
+        """Make it; no I/O is done.
+
+        Args:
+            reader: Reads an operation by its id.
+            list_of: Returns the list that may show an operation.
+            max_concurrent: How many reads are under way at once.
+        """
+        self._reader = reader
+        self._list_of = list_of
+        self._max_concurrent = max_concurrent
+        self._collected: dict[PolledOperation[Any], None] = {}
+        self._collecting: asyncio.Task[None] | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+        """The last polls that are under way, to be cancelled at the close."""
+
+    async def poll(self, operations: Iterable[PolledOperation[Any]]) -> None:
+        """Poll operations once more, within a second; whatever fails, the waits see the state."""
+        self._collected.update(dict.fromkeys(operations))
+        if self._collecting is None:
+            self._collecting = asyncio.create_task(self._run(), name="testvibe_async last poll")
+            self.tasks.add(self._collecting)
+            self._collecting.add_done_callback(self.tasks.discard)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_POLL_SECONDS):
+                # A task of its own: the wait that started it may be cancelled, the others not.
+                await asyncio.shield(self._collecting)
+
+    async def _run(self) -> None:
+        await asyncio.sleep(0)  # Other waits end in this turn of the event loop too.
+        operations, self._collected = list(self._collected), {}
+        self._collecting = None
+        groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
+        for polled in operations:
+            if not polled.state.is_finished:
+                groups.setdefault(self._list_of(polled), []).append(polled)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_POLL_SECONDS):
+                await asyncio.gather(*(self._poll_group(*group) for group in groups.items()))
+
+    async def _poll_group(
+        self, list_polling: ListPolling, operations: list[PolledOperation[Any]]
+    ) -> None:
+        """Poll operations that one list may show."""
+        to_read = deque(operations)
+        listable = [polled for polled in operations if list_polling.may_show(polled)]
+        if list_polling.is_worth_it(len(listable), asyncio.get_running_loop().time()):
+            listed = await list_polling.poll(listable)
+            if listed is not None:
+                shown = {*listed.going_on}
+                to_read = deque(polled for polled in operations if polled not in shown)
+        readers = min(self._max_concurrent, len(to_read))
+        await asyncio.gather(*(self._read(to_read, list_polling) for _ in range(readers)))
+
+    async def _read(self, to_read: deque[PolledOperation[Any]], list_polling: ListPolling) -> None:
+        while to_read:
+            polled = to_read.popleft()
+            error = await self._reader.read(polled, retries=False)
+            list_polling.note_read(polled)
+            if error is not None and not polled.state.is_finished:
+                self._reader.handle_failure(polled, error)
