@@ -11,10 +11,10 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async._http import SendState, Submission
-from testvibe_async._polling import CompletionListener, Mailbox
+from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
 
     from testvibe_async._polling import PolledOperation, Poller
+    from testvibe_async.errors import DispatchUnknownError
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
@@ -89,6 +90,7 @@ class Batch(Generic[SnapshotT]):
         self._is_timed_out = False
         self._is_stopped = False
         """Whether nothing more is dispatched."""
+        self._is_closed = False
         self._jobs: Sequence[Job] = ()
         self._waiting: deque[int] = deque()
         self._operations: dict[int, Operation[SnapshotT]] = {}
@@ -102,7 +104,12 @@ class Batch(Generic[SnapshotT]):
         self._flaky = 0
         self._left = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._submissions: dict[asyncio.Task[Any], Submission] = {}
+        self._submissions: dict[int, tuple[asyncio.Task[Any], Submission]] = {}
+        """The dispatches under way, each with the task that waits for it."""
+        self._unanswered: dict[int, Submission] = {}
+        """The dispatches that were sent and had no answer when the batch ended."""
+        self._finished: dict[int, BatchItem[SnapshotT]] = {}
+        self._followers: list[ManyTransitions[Operation[SnapshotT], SnapshotT]] = []
 
     def __repr__(self) -> str:
         """Summarize its features."""
@@ -120,11 +127,43 @@ class Batch(Generic[SnapshotT]):
 
     def _refs(self, is_meant: Callable[[Operation[SnapshotT]], bool]) -> list[Ref]:
         refs = {place: each.ref for place, each in self._operations.items() if is_meant(each)}
-        return [ref for _, ref in sorted((self._generations | refs).items())]
+        late = {place: each.ref for place, each in self._unanswered.items() if each.ref}
+        found = self._generations | late | refs
+        return [found[place] for place in sorted(found)]
+
+    @property
+    def items(self) -> list[BatchItem[SnapshotT]]:
+        """What is known of each feature at this moment, in the order asked.
+
+        Also while the batch goes on, and after it was left, cancelled or out of time. A dispatch
+        without an answer is `unknown`; once the answer comes, its item has the ref.
+        """
+        return [self._item(place) for place in range(len(self._jobs))]
+
+    def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
+        """Iterate over the transitions of the batch's operations, each with its operation.
+
+        Open the batch with `async with` first. It ends when the batch has nothing more in flight
+        or to dispatch; `items` then has the results. See `Client.changes`.
+
+        Raises:
+            ConfigError: The batch was not opened with `async with`.
+        """
+        if not self._is_open:
+            raise ConfigError("open the batch with 'async with' before you follow its changes")
+        transitions: ManyTransitions[Operation[SnapshotT], SnapshotT]
+        transitions = ManyTransitions(self._poller)
+        for _, operation in sorted(self._operations.items()):
+            transitions.add(self._poller.operation(operation.ref), operation)
+        self._followers.append(transitions)
+        self._finish_followers()
+        return transitions
 
     @property
     def summary(self) -> BatchSummary:
         """How many features have which verdict, at this moment."""
+        if self._is_closed:
+            return BatchSummary.of(self.items)
         count = self._verdicts
         waited = sum(map(len, self._waited.values()))
         return BatchSummary(
@@ -200,12 +239,13 @@ class Batch(Generic[SnapshotT]):
         finally:
             for task in self._tasks:
                 task.cancel()
-            # Nobody waits for these any more, so they are counted here for good.
-            self._verdicts[Verdict.IN_FLIGHT] = self.summary.in_flight
+            await wait_uncancelled(self._tasks)
+            self._is_closed = True
             for polled in self._waited:
                 polled.discard(self._listener)
             self._waited.clear()
             self._items.wake()
+            self._finish_followers()
 
     def __aiter__(self) -> Self:
         """Iterate.
@@ -248,10 +288,14 @@ class Batch(Generic[SnapshotT]):
                 self._end(place, error)
 
     async def _start(self, place: int) -> Operation[SnapshotT] | None:
-        """Dispatch one; None where it was withdrawn before it was sent."""
-        task = asyncio.current_task()
+        """Dispatch one; None where it was withdrawn before it was sent.
+
+        Raises:
+            DispatchUnknownError: The batch ended before the answer came.
+        """
+        task, submission = asyncio.current_task(), Submission()
         assert task is not None
-        submission = self._submissions[task] = Submission()
+        self._submissions[place] = task, submission
         try:
             return await self._dispatch(self._jobs[place], self._deadline, submission)
         except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
@@ -259,14 +303,19 @@ class Batch(Generic[SnapshotT]):
                 self._generations[place] = submission.ref
             if isinstance(error, WaitTimeoutError) or not submission.is_withdrawn:
                 raise
+            if submission.may_have_arrived:
+                self._unanswered[place] = submission
+                raise _unknown(submission, "the batch ended before its answer came") from None
             return None
         finally:
-            del self._submissions[task]
+            del self._submissions[place]
 
     def _keep(self, place: int, operation: Operation[SnapshotT] | None) -> None:
         """Wait for what was dispatched, if it was, and is not over."""
         if operation is not None:
             self._operations[place] = operation
+            for follower in self._followers:
+                follower.add(self._poller.operation(operation.ref), operation)
         if operation is None or operation.done:
             self._end(place)
         else:
@@ -308,7 +357,7 @@ class Batch(Generic[SnapshotT]):
                 is then left alone: it has the same deadline, and ends with an error of its own.
         """
         self._is_stopped = True
-        for task, submission in self._submissions.items():
+        for task, submission in self._submissions.values():
             submission.is_withdrawn = True
             is_pending = submission.state is SendState.PENDING
             if is_pending or (submission.state is not SendState.SENT and not is_timed_out):
@@ -330,7 +379,7 @@ class Batch(Generic[SnapshotT]):
         if error is None and self._runs_again(place):
             return
         verdict = self._finish(place, error)
-        if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR}:
+        if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}:
             self._skip_waiting()
 
     def _runs_again(self, place: int) -> bool:
@@ -350,23 +399,51 @@ class Batch(Generic[SnapshotT]):
         return True
 
     def _finish(self, place: int, error: VibeError | None) -> Verdict:
-        """Make the item of one."""
-        job, operation = self._jobs[place], self._operations.get(place)
-        ref = self._generations.get(place) if operation is None else operation.ref
-        item: BatchItem[SnapshotT] = BatchItem(
-            feature=job.feature,
-            name=job.name,
-            config=job.config,
-            ref=ref,
-            outcome=None if operation is None else operation.outcome,
-            error=error,
-            earlier=tuple(self._earlier.pop(place, ())),
-        )
+        """Make the item of one, for good."""
+        item = self._finished[place] = self._new_item(place, error)
         self._verdicts[item.verdict] += 1
         self._flaky += item.is_flaky
         self._items.put((place, item))
+        self._finish_followers()
         return item.verdict
+
+    def _finish_followers(self) -> None:
+        """End the iterations over changes, once no operation is to come."""
+        if self._is_closed or len(self._finished) == len(self._jobs):
+            for follower in self._followers:
+                follower.finish()
+
+    def _item(self, place: int) -> BatchItem[SnapshotT]:
+        """Return what is known of one at this moment."""
+        item, unanswered = self._finished.get(place), self._unanswered.get(place)
+        if item is None:
+            _, submission = self._submissions.get(place, (None, None))
+            if submission is None or not submission.may_have_arrived:
+                return self._new_item(place, None)
+            return self._new_item(place, _unknown(submission, "its answer has not come yet"))
+        if unanswered is not None and unanswered.ref is not None:
+            return evolve(item, ref=unanswered.ref, error=None)
+        return item
+
+    def _new_item(self, place: int, error: VibeError | None) -> BatchItem[SnapshotT]:
+        job, operation = self._jobs[place], self._operations.get(place)
+        return BatchItem(
+            feature=job.feature,
+            name=job.name,
+            config=job.config,
+            ref=self._generations.get(place) if operation is None else operation.ref,
+            outcome=None if operation is None else operation.outcome,
+            error=error,
+            is_waiting=not self._is_stopped,
+            earlier=tuple(self._earlier.get(place, ())),
+        )
 
 
 def _has_ended_well(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _unknown(submission: Submission, what: str) -> DispatchUnknownError:
+    """Return the error for a dispatch that was sent and has no answer."""
+    assert submission.unknown is not None
+    return submission.unknown(what)

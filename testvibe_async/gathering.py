@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 from testvibe_async._config import require_timeout
 from testvibe_async._polling import Completions, ManyTransitions, own_copy
 from testvibe_async.errors import ConfigError, VibeError
-from testvibe_async.models import Generation, Run, Transition
+from testvibe_async.models import Generation, Run
 from testvibe_async.operations import GenerationOperation, Operation, OperationT, RunOperation
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._polling import PolledOperation, Poller
 
-__all__ = ["Changes", "Finished", "Gathering"]
+__all__ = ["Finished", "Gathering"]
 
 T1 = TypeVar("T1", bound=Run | Generation)
 T2 = TypeVar("T2", bound=Run | Generation)
@@ -30,8 +30,6 @@ T3 = TypeVar("T3", bound=Run | Generation)
 T4 = TypeVar("T4", bound=Run | Generation)
 T5 = TypeVar("T5", bound=Run | Generation)
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
-SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
-OperationT_co = TypeVar("OperationT_co", bound=Operation[Any], covariant=True)
 
 
 class Gathering:
@@ -189,16 +187,16 @@ class Gathering:
         )
 
     @overload
-    def changes(self, operations: Iterable[RunOperation]) -> Changes[RunOperation, Run]: ...
+    def changes(self, operations: Iterable[RunOperation]) -> ManyTransitions[RunOperation, Run]: ...
     @overload
     def changes(
         self, operations: Iterable[GenerationOperation]
-    ) -> Changes[GenerationOperation, Generation]: ...
+    ) -> ManyTransitions[GenerationOperation, Generation]: ...
     @overload
     def changes(
         self, operations: Iterable[Operation[SnapshotT]]
-    ) -> Changes[Operation[SnapshotT], SnapshotT]: ...
-    def changes(self, operations: Iterable[Any]) -> Changes[Any, Any]:
+    ) -> ManyTransitions[Operation[SnapshotT], SnapshotT]: ...
+    def changes(self, operations: Iterable[Any]) -> ManyTransitions[Any, Any]:
         """Iterate over the transitions of many operations, each with its operation, as they come.
 
         For progress bars and server-sent events: first the present state of each, then every
@@ -213,7 +211,11 @@ class Gathering:
             After all others, the iteration raises what `Operation.wait` would for an operation that
             could not be observed; see `finished`.
         """
-        return Changes(_pairs(operations, self._poller), self._poller)
+        transitions: ManyTransitions[Any, Any] = ManyTransitions(self._poller)
+        for polled, operation in _pairs(operations, self._poller):
+            transitions.add(polled, operation)
+        transitions.finish()
+        return transitions
 
 
 class Finished(Generic[OperationT]):
@@ -299,37 +301,6 @@ class Finished(Generic[OperationT]):
         self._again.clear()
         self._ready.clear()
         self._errors.clear()
-
-
-class Changes(Generic[OperationT_co, SnapshotT_co]):
-    """The transitions of many operations, for one task; see `Client.changes`."""
-
-    def __init__(
-        self, pairs: Iterable[tuple[PolledOperation[Any], OperationT_co]], poller: Poller
-    ) -> None:
-        self._transitions: ManyTransitions[OperationT_co] = ManyTransitions(poller)
-        for polled, operation in pairs:
-            self._transitions.add(polled, operation)
-        self._transitions.finish()
-
-    def __aiter__(self) -> Self:
-        """Iterate."""
-        return self
-
-    async def __anext__(self) -> tuple[OperationT_co, Transition[SnapshotT_co]]:
-        """Wait for the next transition of any of them."""
-        try:
-            found = await self._transitions.next()
-        except BaseException:
-            del self  # See `_polling.waits`: a traceback would keep it polling.
-            raise
-        if found is None:
-            raise StopAsyncIteration
-        return found
-
-    async def aclose(self) -> None:
-        """Ask for no more polls; for `contextlib.aclosing`."""
-        self._transitions.close()
 
 
 def _pairs(

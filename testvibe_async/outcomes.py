@@ -38,6 +38,9 @@ class Verdict(StrEnum):
     IN_FLIGHT = "in flight"
     """It goes on at the service; the batch stopped waiting before its end."""
 
+    WAITING = "waiting"
+    """It is not dispatched yet."""
+
     UNKNOWN = "unknown"
     """It may have been dispatched: the answer was lost, and its operation was not found."""
 
@@ -69,6 +72,9 @@ class BatchItem(Generic[SnapshotT_co]):
 
     error: VibeError | None = None
     """Why there is no outcome; `WaitTimeoutError` where the operation goes on."""
+
+    is_waiting: bool = False
+    """Whether it is still to be dispatched, in a batch that goes on."""
 
     earlier: tuple[SnapshotT_co, ...] = ()
     """The outcomes of the attempts before the last one, oldest first; each of them failed."""
@@ -110,7 +116,9 @@ class BatchItem(Generic[SnapshotT_co]):
             return Verdict.UNKNOWN
         if self.error is not None:
             return Verdict.ERROR
-        return Verdict.IN_FLIGHT if self.ref else Verdict.SKIPPED
+        if self.ref is not None:
+            return Verdict.IN_FLIGHT
+        return Verdict.WAITING if self.is_waiting else Verdict.SKIPPED
 
 
 @frozen(kw_only=True)
@@ -154,7 +162,7 @@ class BatchSummary:
 
     @classmethod
     def of(cls, items: Iterable[BatchItem[Run | Generation]]) -> Self:
-        """Count the items of a batch that is over."""
+        """Count the items of a batch."""
         items = list(items)
         count = Counter(item.verdict for item in items)
         return cls(
@@ -163,6 +171,7 @@ class BatchSummary:
             errors=count[Verdict.ERROR],
             in_flight=count[Verdict.IN_FLIGHT],
             unknown=count[Verdict.UNKNOWN],
+            waiting=count[Verdict.WAITING],
             flaky=sum(item.is_flaky for item in items),
             skipped=count[Verdict.SKIPPED],
         )

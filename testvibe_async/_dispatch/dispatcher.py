@@ -9,6 +9,7 @@ service. Once sent, it goes on even if its caller is cancelled: the id still rea
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from testvibe_async._dispatch.reconcile import Reconciler
@@ -70,6 +71,7 @@ class Dispatcher:
         submission = dispatch.submission
         self._transport.check_wanted(dispatch.request, submission)
         submission.begin()
+        submission.unknown = partial(self._unknown, dispatch)
         # A task of its own, since the caller may be cancelled at any moment: the id must not be
         # lost.
         task = asyncio.create_task(

@@ -10,6 +10,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async.errors import DispatchUnknownError
     from testvibe_async.refs import Ref
 
 __all__ = ["SendState", "Submission"]
@@ -34,7 +37,7 @@ class SendState(Enum):
 class Submission:
     """One dispatch, or several in a row for one purpose, such as tests first and then their run."""
 
-    __slots__ = ("is_withdrawn", "ref", "sent_at", "state")
+    __slots__ = ("is_withdrawn", "ref", "sent_at", "state", "unknown")
 
     def __init__(self) -> None:
         self.state: SendState = SendState.IDLE
@@ -45,6 +48,9 @@ class Submission:
 
         self.ref: Ref | None = None
         """The operation that was dispatched last."""
+
+        self.unknown: Callable[[str], DispatchUnknownError] | None = None
+        """Makes the error that says that nobody knows whether it took effect, and why."""
 
         self.is_withdrawn: bool = False
         """Whether it must not be sent any more: cancelled, out of time, or the client closes."""

@@ -36,6 +36,7 @@ OPERATIONS_A_TURN = 500
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 ItemT = TypeVar("ItemT")
+ItemT_co = TypeVar("ItemT_co", covariant=True)
 
 
 async def wait_until_finished(
@@ -271,8 +272,11 @@ class Completions(Generic[ItemT]):
         self._mailbox.wake()
 
 
-class ManyTransitions(Generic[ItemT]):
-    """The transitions of many operations, for one task. Operations may be added meanwhile."""
+class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
+    """The transitions of many operations, each with its item, for one task.
+
+    See `Client.changes` and `Batch.changes`. Operations may be added meanwhile.
+    """
 
     __slots__ = ("_errors", "_is_complete", "_items", "_listener", "_mailbox", "_open", "_poller")
 
@@ -283,14 +287,14 @@ class ManyTransitions(Generic[ItemT]):
             poller: Polls the operations.
         """
         self._poller = poller
-        self._mailbox: Mailbox[tuple[ItemT, Transition[Any]]] = Mailbox()
+        self._mailbox: Mailbox[tuple[ItemT_co, Transition[SnapshotT_co]]] = Mailbox()
         self._errors: deque[VibeError] = deque()
-        self._items: dict[PolledOperation[Any], list[ItemT]] = {}
+        self._items: dict[PolledOperation[Any], list[ItemT_co]] = {}
         self._open: set[PolledOperation[Any]] = set()
         self._is_complete = False
         self._listener = _ManyListener(self._observed, self._failed)
 
-    def add(self, polled: PolledOperation[Any], item: ItemT) -> None:
+    def add(self, polled: PolledOperation[Any], item: ItemT_co) -> None:  # type: ignore[misc]
         """Add an operation: its present state, if there is one, is its first transition.
 
         Args:
@@ -312,19 +316,19 @@ class ManyTransitions(Generic[ItemT]):
         self._is_complete = True
         self._mailbox.wake()
 
-    async def next(self) -> tuple[ItemT, Transition[Any]] | None:
-        """Return the next transition, with its item; None after the last.
+    def __aiter__(self) -> Self:
+        """Iterate."""
+        return self
 
-        Raises:
-            VibeError: After all transitions, why an operation could not be observed, each once.
-        """
+    async def __anext__(self) -> tuple[ItemT_co, Transition[SnapshotT_co]]:
+        """Wait for the next transition of any of them."""
         while True:
             if (found := self._mailbox.take()) is not None:
                 return found
             if self._is_complete and not self._open:
                 if self._errors:
                     raise self._errors.popleft()
-                return None
+                raise StopAsyncIteration
             try:
                 await self._mailbox.arrival()
             except BaseException:
@@ -342,8 +346,8 @@ class ManyTransitions(Generic[ItemT]):
         self._errors.append(own_copy(error))
         self._mailbox.wake()
 
-    def close(self) -> None:
-        """Ask for no more polls."""
+    async def aclose(self) -> None:
+        """Ask for no more polls; for `contextlib.aclosing`."""
         for polled in self._open:
             polled.discard(self._listener)
         self._open.clear()

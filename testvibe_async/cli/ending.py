@@ -268,7 +268,7 @@ _ERRORS = {Verdict.ERROR, Verdict.UNKNOWN}
 
 def _exit_code(item: Item) -> ExitCode:
     match item.verdict:
-        case Verdict.SUCCEEDED | Verdict.SKIPPED:
+        case Verdict.SUCCEEDED | Verdict.SKIPPED | Verdict.WAITING:
             return ExitCode.PASSED
         case Verdict.FAILED:
             return ExitCode.FAILED
