@@ -14,6 +14,7 @@ from tests.conftest import client_of
 from testvibe_async import (
     ConfigError,
     Dispatched,
+    DispatchUnknown,
     Event,
     Hooks,
     ListPollingSuspended,
@@ -55,6 +56,13 @@ EVENTS: list[tuple[Event, str, int, str]] = [
             "RetryScheduled operation=get_run error=GET https://testvibe.example/x: refused"
             " attempt=2 delay=0.477"
         ),
+    ),
+    (
+        DispatchUnknown(ERROR, "run", "p", "Checkout", config="Mobile"),
+        "on_dispatch_unknown",
+        logging.WARNING,
+        "DispatchUnknown error=GET https://testvibe.example/x: refused kind=run project=p "
+        "feature=Checkout config=Mobile",
     ),
     (
         StatusChanged(REF, Transition(Phase.ACTIVE, "running", datetime(2026, 6, 10, tzinfo=UTC))),

@@ -29,6 +29,7 @@ NAMES = [
     "ConfigError",
     "ConflictError",
     "Diagnosis",
+    "DispatchUnknown",
     "DispatchUnknownError",
     "Dispatched",
     "DownloadProgress",

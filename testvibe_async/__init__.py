@@ -97,6 +97,7 @@ _PUBLIC = {
         "WaitTimeoutError",
     ],
     "events": [
+        "DispatchUnknown",
         "Dispatched",
         "Event",
         "Hooks",

@@ -11,7 +11,7 @@ import sys
 from asyncio import CancelledError
 from contextlib import suppress
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import fields_dict, frozen
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from testvibe_async.refs import Ref
 
 __all__ = [
+    "DispatchUnknown",
     "Dispatched",
     "Event",
     "Hooks",
@@ -59,6 +60,30 @@ class Dispatched(Event):
     """Whether it was found by reconciling, because the answer to its dispatch was lost."""
 
     feature: int | str | None = None
+    """The feature as it was asked for: its id or its name."""
+
+    config: str | None = None
+    """The run configuration that was asked for; None for the default one, or for a generation."""
+
+
+@frozen
+class DispatchUnknown(Event):
+    """A dispatch was sent, its answer was lost, and its operation was not found.
+
+    It may have taken effect: look at the service before dispatching again.
+    """
+
+    hook: ClassVar[str] = "on_dispatch_unknown"
+    level: ClassVar[int] = logging.WARNING
+
+    error: VibeError
+    """The `DispatchUnknownError`, which is raised to the caller if there still is one."""
+
+    kind: Literal["run", "generation"]
+    """What was dispatched."""
+
+    project: str
+    feature: int | str
     """The feature as it was asked for: its id or its name."""
 
     config: str | None = None
@@ -158,6 +183,9 @@ class Hooks:
 
     on_dispatched: Callable[[Dispatched], object] | None = None
     """An operation has its id. Called before anything else can go wrong: store the ref here."""
+
+    on_dispatch_unknown: Callable[[DispatchUnknown], object] | None = None
+    """Nobody knows whether a dispatch took effect. Called also if its caller was cancelled."""
 
     on_request: Callable[[RequestFinished], object] | None = None
     """A request was answered, or failed."""

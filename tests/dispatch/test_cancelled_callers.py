@@ -16,6 +16,7 @@ from testvibe_async import (
     Dispatched,
     DispatchUnknownError,
     Hooks,
+    Ref,
 )
 from testvibe_async.testing import Emulator, Fault
 
@@ -84,7 +85,7 @@ class TestCancelling:
     async def test_a_failure_after_the_caller_left_is_logged(
         self, emulator: Emulator, client: Client, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A dispatch that fails after its caller was cancelled is logged."""
+        """A dispatch that is unknown after its caller was cancelled is logged, and an event."""
         emulator.fail("run_feature", Fault.hang())
         caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
         await asyncio.sleep(1)
@@ -92,8 +93,35 @@ class TestCancelling:
         with caplog.at_level(logging.WARNING):
             await asyncio.sleep(60)
 
-        assert "a dispatch whose caller was cancelled failed" in caplog.text
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "DispatchUnknown" in caplog.text
+        assert "feature=Checkout" in caplog.text
         assert "may have taken effect" in caplog.text
+
+    async def test_an_operation_without_a_caller_leaves_its_ref(
+        self, emulator: Emulator, client: Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A dispatch whose caller was cancelled after it was sent logs the ref, as JSON."""
+        emulator.fail("run_feature", Fault.delay(5))
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        caller.cancel()
+        with caplog.at_level(logging.WARNING):
+            await asyncio.sleep(10)
+
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        text = record.getMessage()
+        ref = Ref.from_json(text[text.index("{") :])
+        assert [ref.key[-1]] == list(emulator.runs)
+
+    async def test_a_caller_that_stays_needs_no_trace(
+        self, client: Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A dispatch that reaches its caller logs nothing at WARNING."""
+        with caplog.at_level(logging.WARNING):
+            await client.project().run_feature("Checkout")
+        assert caplog.records == []
 
     async def test_a_caller_cancelled_before_a_retry_sends_nothing_more(
         self, emulator: Emulator, client: Client

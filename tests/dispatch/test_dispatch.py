@@ -13,6 +13,8 @@ from tests.timing import now
 from testvibe_async import (
     Client,
     Dispatched,
+    DispatchUnknown,
+    DispatchUnknownError,
     Hooks,
     InvalidRequestError,
     NotSentError,
@@ -178,3 +180,39 @@ class TestPollInterval:
         async with client_of(emulator, poll_interval=1e300) as client:
             operation = await client.project().run_feature("Checkout")
         assert operation.run_id in emulator.runs
+
+
+async def test_an_unknown_dispatch_is_an_event(emulator: Emulator) -> None:
+    """The hook has what was asked for and the error, before the caller does."""
+    events: list[DispatchUnknown] = []
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost())
+    async with client_of(emulator, hooks=Hooks(on_dispatch_unknown=events.append)) as client:
+        project = client.project()
+        with pytest.raises(DispatchUnknownError) as caught:
+            await project.run_feature("Checkout", config="Mobile")
+    (event,) = events
+    assert event.error is caught.value
+    assert (event.kind, event.project, event.feature, event.config) == (
+        "run",
+        project.id,
+        "Checkout",
+        "Mobile",
+    )
+
+
+async def test_another_feature_than_asked_for_is_said(
+    emulator: Emulator, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A 202 that names another feature is taken, and logged at WARNING with the ref."""
+    feature = await client.project().get_feature("Checkout")
+    emulator.fail("run_feature", Fault.edit(lambda answer: answer | {"featureId": 9999}), times=1)
+    with caplog.at_level(logging.WARNING):
+        operation = await client.project().run_feature(feature)
+        await client.project().run_feature(feature)
+    assert operation.feature_id == 9999
+    (record,) = caplog.records
+    assert f"asked for feature {feature.id}, the service answered with feature 9999" in (
+        record.getMessage()
+    )
+    assert operation.ref.to_json() in record.getMessage()

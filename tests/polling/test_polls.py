@@ -362,9 +362,10 @@ class TestSharedPolls:
 
 class TestKeptOutcomes:
     async def test_attaching_to_a_finished_run_again_costs_no_request(
-        self, emulator: Emulator, client: Client, operation: RunOperation
+        self, emulator: Emulator, client: Client, project: Project
     ) -> None:
         """Ten attaches to a run that ended cost no request more, though no handle was kept."""
+        operation = await project.run_feature("Checkout")
         ref = operation.ref
         outcome = await operation
         before = len(emulator.requests)

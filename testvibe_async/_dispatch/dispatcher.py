@@ -22,7 +22,7 @@ from testvibe_async.errors import (
     ServerError,
     VibeError,
 )
-from testvibe_async.events import Dispatched, Hooks, logger
+from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, logger
 
 if TYPE_CHECKING:
     from testvibe_async._dispatch.dispatches import Dispatch
@@ -92,7 +92,7 @@ class Dispatcher:
             await ended
         except asyncio.CancelledError:
             _withdraw(task, submission)
-            task.add_done_callback(_log_failure)
+            task.add_done_callback(_log_orphan)
             raise
         if task.cancelled() and self._is_closing:  # `aclose` cancelled it before it was sent.
             raise ClientClosedError
@@ -103,7 +103,16 @@ class Dispatcher:
     ) -> OperationT:
         """Send a dispatch, reconcile it if need be, and make the handle of its operation."""
         await dispatch.prepare(self._transport)
-        ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
+        try:
+            ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
+        except DispatchUnknownError as error:
+            self._hooks.emit(
+                DispatchUnknown(
+                    error, dispatch.kind, dispatch.project, dispatch.feature, dispatch.config
+                )
+            )
+            raise
+        _log_other_feature(dispatch, ref)
         self._reconciler.remember(ref)
         dispatch.submission.mark_dispatched(ref)
         operation = dispatch.operation_class(
@@ -204,10 +213,25 @@ def _withdraw(task: asyncio.Task[Any], submission: Submission) -> None:
         task.cancel()
 
 
-def _log_failure(task: asyncio.Task[Any]) -> None:
-    """Leave a trace of a dispatch that failed after its caller was cancelled."""
+def _log_orphan(task: asyncio.Task[Operation[Any]]) -> None:
+    """Leave a trace of a dispatch whose caller was cancelled: its ref, or why it failed."""
     if task.cancelled():
         return
     error = task.exception()
-    if isinstance(error, Exception):
+    if error is None:
+        text = task.result().ref.to_json()
+        logger.warning("a dispatch whose caller was cancelled started an operation: %s", text)
+    elif isinstance(error, Exception) and not isinstance(error, DispatchUnknownError):
         logger.warning("a dispatch whose caller was cancelled failed: %s", error)
+
+
+def _log_other_feature(dispatch: Dispatch[Any, Any], ref: Ref) -> None:
+    """Say that the service started another feature than was asked for; the ref is what it said."""
+    feature_id = getattr(ref, "feature_id", None)
+    if isinstance(dispatch.feature, int) and feature_id not in {None, dispatch.feature}:
+        logger.warning(
+            "asked for feature %s, the service answered with feature %s: %s",
+            dispatch.feature,
+            feature_id,
+            ref.to_json(),
+        )

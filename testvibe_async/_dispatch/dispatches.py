@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from attrs import define, field
 
@@ -44,6 +44,9 @@ SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 @define(eq=False, kw_only=True)
 class Dispatch(ABC, Generic[SnapshotT, OperationT]):
     """One dispatch, which must not happen twice."""
+
+    kind: ClassVar[Literal["run", "generation"]]
+    """The kind of the operation."""
 
     status_call: ClassVar[str]
     """The call that shows whether it took effect, by the service's name."""
@@ -113,6 +116,7 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
 class RunDispatch(Dispatch[Run, RunOperation]):
     """The dispatch of a run. Its operation is recognized in the list of runs."""
 
+    kind = "run"
     status_call = Endpoints.LIST_RUNS.name
 
     @property
@@ -178,6 +182,7 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     So the latest one is read before the dispatch, to recognize a new one after it.
     """
 
+    kind = "generation"
     status_call = Endpoints.GET_GENERATION_STATUS.name
 
     before: Generation | None = None
