@@ -61,8 +61,10 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         DispatchUnknown(ERROR, "run", "p", "Checkout", config="Mobile"),
         "on_dispatch_unknown",
         logging.WARNING,
-        "DispatchUnknown error=GET https://testvibe.example/x: refused kind=run project=p "
-        "feature=Checkout config=Mobile",
+        (
+            "DispatchUnknown error=GET https://testvibe.example/x: refused kind=run project=p "
+            "feature=Checkout config=Mobile"
+        ),
     ),
     (
         StatusChanged(REF, Transition(Phase.ACTIVE, "running", datetime(2026, 6, 10, tzinfo=UTC))),

@@ -205,6 +205,14 @@ def test_the_package_alone_imports_nothing() -> None:
     assert not modules & {"aiohttp", "asyncio", "attrs", "cattrs", "anyio"}
 
 
+def test_values_and_errors_import_no_client() -> None:
+    """The values, the refs and the errors, with their `to_dict`, bring attrs and no more."""
+    names = ", ".join(f"testvibe_async.{name}" for name in ("errors", "outcomes"))
+    modules = modules_after(f"import {names}")
+    assert {"testvibe_async.models", "testvibe_async.refs"} <= modules
+    assert not modules & {"aiohttp", "asyncio", "cattrs", "anyio", "testvibe_async._wire"}
+
+
 def test_each_name_is_where_type_checkers_find_it() -> None:
     """The imports that type checkers see, and those that happen at first use, are the same."""
     tree = ast.parse(inspect.getsource(testvibe_async))

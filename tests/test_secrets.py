@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import pickle
 import re
@@ -112,6 +113,7 @@ async def test_whatever_goes_wrong_shows_no_key(
         assert not any(map(shows, texts_of(error)))
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             assert not shows(pickle.dumps(error, protocol).decode("latin-1"))
+        assert not shows(json.dumps(error.to_dict()))
         if error.ref is not None:
             assert not shows(error.ref.to_json())
     assert len(events) > 50
@@ -168,6 +170,7 @@ async def test_whatever_goes_well_shows_no_key(
             events,
             await operation.diagnose(),
             await operation.artifacts(),
+            [value.to_dict() for value in (*items, *changes, operation.ref)],
             *(report(items) for report in (to_junit, to_ctrf, to_markdown, to_html)),
         ]
         paths = await operation.download_artifacts(tmp_path)

@@ -41,6 +41,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from testvibe_async._util import plain
+from testvibe_async._util.serialization import Serializable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -104,8 +105,12 @@ class OperationRef(Protocol):
         """Return the ref as one line of JSON, for `Ref.from_json`."""
         ...
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ref as a new plain dict: what `to_json` writes."""
+        ...
 
-class VibeError(Exception):
+
+class VibeError(Serializable, Exception):
     """The base of all errors of this package."""
 
     ref: OperationRef | None = None
@@ -114,6 +119,17 @@ class VibeError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle without calling `__init__`, whose arguments are keyword-only."""
         return _rebuild, (type(self), self.args, self.__dict__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a new plain dict that `json.dumps` takes: `type`, `message` and `ref`.
+
+        An error that the service answered has its `status` and, as `error`, its code as well. What
+        is None is left out.
+        """
+        return super().to_dict()
+
+    def _members(self) -> dict[str, object]:
+        return {"type": type(self).__name__, "message": str(self), "ref": self.ref}
 
 
 def _rebuild(kind: type[VibeError], args: tuple[object, ...], state: dict[str, Any]) -> VibeError:
@@ -197,6 +213,9 @@ class ResponseError(VibeError):
         """The URL, without its query."""
         self.retry_after = retry_after
         """Seconds after which the service asks to try again; None where it does not say."""
+
+    def _members(self) -> dict[str, object]:
+        return {**super()._members(), "status": self.status, "error": self.code}
 
 
 class InvalidRequestError(ResponseError):

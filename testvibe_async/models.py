@@ -19,6 +19,7 @@ from attrs import field, frozen
 from attrs.validators import min_len
 
 from testvibe_async._util import plain
+from testvibe_async._util.serialization import NotSent, Serializable
 from testvibe_async.errors import VibeError
 
 __all__ = [
@@ -107,7 +108,7 @@ def _extra() -> Any:  # noqa: ANN401 - what attrs.field returns is the field's o
 
 
 @frozen
-class ProjectInfo:
+class ProjectInfo(Serializable):
     """A project of the workspace that the API key is bound to."""
 
     id: str
@@ -121,7 +122,7 @@ class ProjectInfo:
 
 
 @frozen
-class Feature:
+class Feature(Serializable):
     """A feature: Gherkin text, from which tests are generated."""
 
     id: int
@@ -155,19 +156,28 @@ class Feature:
         return self.status not in {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
 
 
+class _NoCount(int, NotSent):
+    """The zero of a count that the service did not send."""
+
+    __slots__ = ()
+
+
+_NO_COUNT = _NoCount()
+
+
 @frozen
-class RunSummary:
+class RunSummary(Serializable):
     """How many tests of a run ended how."""
 
-    total: int = 0
-    passed: int = 0
-    failed: int = 0
-    other: int = 0
+    total: int = _NO_COUNT
+    passed: int = _NO_COUNT
+    failed: int = _NO_COUNT
+    other: int = _NO_COUNT
     extra: Mapping[str, Any] = _extra()
 
 
 @frozen
-class CaseResult:
+class CaseResult(Serializable):
     """One test of a run."""
 
     name: str
@@ -182,7 +192,7 @@ class CaseResult:
 
 
 @frozen
-class Artifact:
+class Artifact(Serializable):
     """A file that a run left behind."""
 
     kind: str
@@ -199,7 +209,7 @@ class Artifact:
 
 
 @frozen
-class Run:
+class Run(Serializable):
     """A run: in flight, or the outcome. Source: get_run, list_runs."""
 
     run_id: int
@@ -270,7 +280,7 @@ class Run:
 
 
 @frozen
-class Diagnosis:
+class Diagnosis(Serializable):
     """What there is to know about a run that failed. Source: diagnose_run.
 
     Only the fields up to `failures` are documented.
@@ -298,7 +308,7 @@ class Diagnosis:
 
 
 @frozen
-class Section:
+class Section(Serializable):
     """One part of a generation."""
 
     section: str
@@ -309,7 +319,7 @@ class Section:
 
 
 @frozen
-class Generation:
+class Generation(Serializable):
     """A feature's latest generation: in flight, or the outcome. Source: get_generation_status.
 
     For a feature that was never generated most fields are None.
@@ -368,7 +378,7 @@ class Generation:
 
 
 @frozen
-class SectionLog:
+class SectionLog(Serializable):
     """The log of one part of a generation."""
 
     section: str
@@ -385,7 +395,7 @@ class SectionLog:
 
 
 @frozen
-class GenerationLog:
+class GenerationLog(Serializable):
     """The log of a feature's latest generation. Source: get_generation_log."""
 
     feature_id: int | None = None
@@ -396,7 +406,7 @@ class GenerationLog:
 
 
 @frozen
-class ProjectFile:
+class ProjectFile(Serializable):
     """A file of a project."""
 
     path: str
@@ -411,7 +421,7 @@ class ProjectFile:
 
 
 @frozen
-class Config:
+class Config(Serializable):
     """A run configuration of a project, such as `Default`."""
 
     name: str
@@ -420,7 +430,7 @@ class Config:
 
 
 @frozen
-class Transition(Generic[SnapshotT_co]):
+class Transition(Serializable, Generic[SnapshotT_co]):
     """A change of an operation's phase or status, as it was observed."""
 
     phase: Phase
@@ -437,7 +447,7 @@ class Transition(Generic[SnapshotT_co]):
 
 
 @frozen
-class DispatchedRun:
+class DispatchedRun(Serializable):
     """The answer to run_feature."""
 
     run_id: int
@@ -446,7 +456,7 @@ class DispatchedRun:
 
 
 @frozen
-class DispatchedGeneration:
+class DispatchedGeneration(Serializable):
     """The answer to generate_feature."""
 
     request_id: str = field(validator=min_len(1))
@@ -455,7 +465,7 @@ class DispatchedGeneration:
 
 
 @frozen
-class ErrorDocument:
+class ErrorDocument(Serializable):
     """What the service answers in place of a success."""
 
     message: str
@@ -464,7 +474,7 @@ class ErrorDocument:
 
 
 @frozen(kw_only=True)
-class DownloadProgress:
+class DownloadProgress(Serializable):
     """How far the download of one artifact is."""
 
     artifact: Artifact

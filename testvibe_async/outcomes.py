@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import frozen
 
+from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import DispatchUnknownError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
 from testvibe_async.refs import Ref  # noqa: TC001 - get_type_hints has to find it
@@ -49,7 +50,7 @@ class Verdict(StrEnum):
 
 
 @frozen(kw_only=True)
-class BatchItem(Generic[SnapshotT_co]):
+class BatchItem(Serializable, Generic[SnapshotT_co]):
     """The result of one feature of a batch."""
 
     feature: int | str
@@ -87,7 +88,7 @@ class BatchItem(Generic[SnapshotT_co]):
     @property
     def runs(self: BatchItem[Run]) -> tuple[Run, ...]:
         """The outcomes of all attempts, in a batch of runs, oldest first."""
-        return self.earlier if self.outcome is None else (*self.earlier, self.outcome)
+        return self._attempts
 
     @property
     def is_flaky(self) -> bool:
@@ -120,9 +121,34 @@ class BatchItem(Generic[SnapshotT_co]):
             return Verdict.IN_FLIGHT
         return Verdict.WAITING if self.is_waiting else Verdict.SKIPPED
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return a new plain dict that `json.dumps` takes, with names such as the service's own.
+
+        It has `feature`, `verdict` and `isFlaky`; `name`, `config`, `ref`, `outcome` and `error`
+        where there is one; and `runs`, the outcomes of all attempts, where there were several.
+        """
+        return super().to_dict()
+
+    def _members(self) -> dict[str, object]:
+        return {
+            "feature": self.feature,
+            "name": self.name,
+            "config": self.config,
+            "verdict": self.verdict,
+            "isFlaky": self.is_flaky,
+            "ref": self.ref,
+            "outcome": self.outcome,
+            "error": self.error,
+            "runs": self._attempts if self.earlier else (),
+        }
+
+    @property
+    def _attempts(self) -> tuple[SnapshotT_co, ...]:
+        return self.earlier if self.outcome is None else (*self.earlier, self.outcome)
+
 
 @frozen(kw_only=True)
-class BatchSummary:
+class BatchSummary(Serializable):
     """How many features of a batch have which verdict. The numbers add up to `total`."""
 
     succeeded: int = 0

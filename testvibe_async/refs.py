@@ -16,6 +16,7 @@ from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
 
 from testvibe_async._util import plain
+from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
@@ -39,7 +40,7 @@ def _is_aware(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 
 
 
 @frozen(kw_only=True)
-class Ref(ABC):
+class Ref(Serializable, ABC):
     """The name of one operation: a `RunRef` or a `GenerationRef`."""
 
     kind: ClassVar[Literal["run", "generation"]]
@@ -60,10 +61,15 @@ class Ref(ABC):
 
     def to_json(self) -> str:
         """Return the ref as one line of JSON, for `from_json`."""
-        return json.dumps(
-            {"testvibe": self.kind, "version": _VERSION, **asdict(self)},
-            default=datetime.isoformat,
-        )
+        return json.dumps(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ref as a new plain dict: what `to_json` writes."""
+        return super().to_dict()
+
+    def _document(self, *, nulls: bool) -> dict[str, Any]:  # noqa: ARG002 - a ref is written whole
+        at = self.dispatched_at and self.dispatched_at.isoformat()
+        return {"testvibe": self.kind, "version": _VERSION, **asdict(self), "dispatched_at": at}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

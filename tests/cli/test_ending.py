@@ -27,7 +27,7 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async._wire.documents import serialize
+from testvibe_async._wire import serialize
 from testvibe_async.cli.ending import Ending
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from testvibe_async import (
     RunSummary,
     WaitTimeoutError,
 )
+from testvibe_async._wire import serialize
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.documents import serialize
 from testvibe_async.cli.output import Output, escape_lines, json_of
 
 COLUMNS = ("Id", "Name")

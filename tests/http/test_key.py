@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from typing import TYPE_CHECKING
@@ -71,13 +72,14 @@ ECHOES: list[Callable[[bytes], bytes]] = [
 async def test_an_echo_of_the_key_is_not_shown(
     answer: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Wherever a server repeats the key, no error, cause or log holds it."""
+    """Wherever a server repeats the key, no error, cause, log or dict holds it."""
     caplog.set_level(logging.DEBUG)
     async with peer(answer) as service, service.client() as client:
         with pytest.raises(ResponseError) as caught:
             await client.project().get_feature("Checkout")
         assert KEY.encode() in service.received[0]
     assert KEY not in all_of(caught.value)
+    assert KEY not in json.dumps(caught.value.to_dict())
     assert KEY not in caplog.text
 
 

@@ -28,8 +28,8 @@ from testvibe_async import (
     Section,
     SectionLog,
 )
-from testvibe_async._wire.convert import read, wire_name
-from testvibe_async._wire.documents import serialize
+from testvibe_async._util.serialization import serialize, wire_name
+from testvibe_async._wire.convert import read
 from testvibe_async._wire.json import UnreadableError
 from testvibe_async.models import DispatchedGeneration, DispatchedRun
 

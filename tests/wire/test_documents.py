@@ -22,8 +22,9 @@ from testvibe_async import (
     RunStatus,
     Section,
 )
-from testvibe_async._wire.convert import read, wire_name
-from testvibe_async._wire.documents import Schema, json_schema, serialize
+from testvibe_async._util.serialization import serialize, wire_name
+from testvibe_async._wire.convert import read
+from testvibe_async._wire.documents import Schema, json_schema
 
 MODELS = (Artifact, Diagnosis, Feature, Generation, GenerationLog, ProjectFile, ProjectInfo, Run)
 

@@ -1,7 +1,8 @@
 """What any module may need.
 
-For other packages: texts made harmless and the version, here; and `_util.waiting` by its own name,
-since it brings asyncio and anyio, which the errors and the quick commands do without.
+For other packages: texts made harmless and the version, here; and by their own names, since they
+bring more, `_util.serialization` (attrs), which `import testvibe_async` does without, and
+`_util.waiting` (asyncio and anyio), which the errors and the quick commands do without.
 """
 
 from testvibe_async._util.text import LONGEST, OBEYED, clean, escape, plain

@@ -3,8 +3,9 @@
 For other packages: the endpoints, requests and responses, and values to and from JSON.
 """
 
-from testvibe_async._wire.convert import read, wire_name
-from testvibe_async._wire.documents import Schema, json_schema, nullable, serialize
+from testvibe_async._util.serialization import serialize
+from testvibe_async._wire.convert import read
+from testvibe_async._wire.documents import Schema, json_schema, nullable
 from testvibe_async._wire.endpoints import (
     Endpoint,
     Endpoints,
@@ -41,5 +42,4 @@ __all__ = [
     "read",
     "read_rows",
     "serialize",
-    "wire_name",
 ]

@@ -23,13 +23,14 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
+from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire.json import UnreadableError, array, expected, mapping, parse, rows_of
 from testvibe_async.models import Diagnosis, Run, RunSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["read", "wire_name"]
+__all__ = ["read"]
 
 SHARED_LENGTH = 64
 """Up to this length a string is most likely a name, which other answers have too."""
@@ -84,12 +85,6 @@ def _problems(error: Exception) -> list[str]:
 
 def _describe(error: BaseException, _type: type | None) -> str:
     return "missing or null" if isinstance(error, KeyError) else str(error)
-
-
-def wire_name(name: str) -> str:
-    """Return the wire's name of a model's field: camelCase, `Utc` for `_at`, no `_bytes`."""
-    head, *rest = re.sub(r"_at$", "_utc", name.removesuffix("_bytes")).split("_")
-    return head + "".join(word.capitalize() for word in rest)
 
 
 def _text(value: object, _type: object) -> str:
@@ -300,7 +295,7 @@ def _summary_hook(shape: type[RunSummary]) -> Hook:
     return structure
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)  # a count that was not sent is of a type of its own
 def _shared_summary(total: int, passed: int, failed: int, other: int) -> RunSummary:
     return RunSummary(total=total, passed=passed, failed=failed, other=other)
 

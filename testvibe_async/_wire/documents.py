@@ -1,108 +1,32 @@
-"""Values as JSON documents in the service's own form, and the JSON schemas of models.
+"""The JSON schemas of models, in the service's own form.
 
-Decides how a value is written: a field has the service's own name (`run_id` is `runId`), an instant
-is as on the wire, unknown fields are kept, and a ref is as `Ref.to_json` writes it. Schemas are
-derived from the models alone, so a new field of a model is declared without a change here. It never
-reads a document (`convert` does), and does no I/O.
+Decides what is declared of a document that `serialize` writes. Schemas are derived from the models
+alone, so a new field of a model is declared without a change here. It writes no document
+(`_util.serialization` does) and reads none (`convert` does).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from functools import singledispatch
-from os import PathLike, fspath
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, fields, has
 
-from testvibe_async._wire.convert import wire_name
-from testvibe_async.errors import ResponseError, VibeError
-from testvibe_async.refs import Ref
+from testvibe_async._util.serialization import wire_name
 
 if TYPE_CHECKING:
-    from attrs import Attribute, AttrsInstance
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["Schema", "json_schema", "nullable", "serialize"]
+    from attrs import AttrsInstance
+
+__all__ = ["Schema", "json_schema", "nullable"]
 
 Schema: TypeAlias = dict[str, Any]
 """A JSON schema."""
 
 _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number"}
-
-
-@singledispatch
-def serialize(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return a value as what `json` can write.
-
-    Args:
-        value: A value of this package, an error, a path, an instant, plain JSON, or a collection of
-            these.
-
-    Raises:
-        TypeError: It is none of these.
-    """
-    model = value.__class__
-    if not has(model):
-        message = f"{model.__name__} has no form in JSON"
-        raise TypeError(message)
-    document = {
-        wire_name(field.name): serialize(getattr(value, field.name))
-        for field in _known_fields(model)
-    }
-    return document | serialize(getattr(value, "extra", {}))
-
-
-def _known_fields(model: type[AttrsInstance]) -> list[Attribute[Any]]:
-    return [field for field in fields(model) if field.name != "extra"]
-
-
-@serialize.register(NoneType)
-@serialize.register(int)
-@serialize.register(float)
-def _same(value: object) -> object:
-    return value
-
-
-@serialize.register
-def _text(value: str) -> str:
-    return str(value)
-
-
-@serialize.register
-def _instant(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-@serialize.register(PathLike)
-def _path(value: PathLike[str]) -> str:
-    return fspath(value)
-
-
-@serialize.register(Mapping)
-def _mapping(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(name): serialize(member) for name, member in value.items()}
-
-
-@serialize.register(Iterable)
-def _list(value: Iterable[Any]) -> list[Any]:
-    return [serialize(member) for member in value]
-
-
-@serialize.register
-def _ref(value: Ref) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(value.to_json())
-
-
-@serialize.register
-def _error(value: VibeError) -> dict[str, Any]:
-    document = {"type": type(value).__name__, "message": str(value), "ref": serialize(value.ref)}
-    if isinstance(value, ResponseError):
-        document |= {"status": value.status, "error": value.code}
-    return document
 
 
 def json_schema(
@@ -122,7 +46,7 @@ def json_schema(
         also: More members, by name.
     """
     hints = get_type_hints(model)
-    known = _known_fields(model)
+    known = [field for field in fields(model) if field.name != "extra"]
     properties = {wire_name(field.name): _schema_of(hints[field.name]) for field in known}
     if required is None:
         required = [wire_name(field.name) for field in known if field.default is NOTHING]

@@ -1,0 +1,106 @@
+"""Values as JSON documents, in the service's own form.
+
+Decides how a value is written: a field has the service's own name (`run_id` is `runId`), an instant
+is as on the wire, and unknown fields are as they were sent. Every public value has `to_dict` from
+here; the command line and the MCP server write the same with `serialize`, nulls included. It never
+reads a document, and does no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, cast
+
+from attrs import fields
+
+if TYPE_CHECKING:
+    from attrs import AttrsInstance
+
+__all__ = ["NotSent", "Serializable", "serialize", "wire_name"]
+
+
+class NotSent:
+    """The mark of a default that stands for what the service did not send, besides None and ()."""
+
+    __slots__ = ()
+
+
+class Serializable:
+    """The base of values with a document in JSON; of an attrs class, it holds all fields."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a new plain dict that `json.dumps` takes, with the service's own field names.
+
+        Nested values are dicts too. What is None or empty because the service did not send it is
+        left out; fields that this release does not know (`extra`) are as they were sent.
+        """
+        return self._document(nulls=False)
+
+    def _document(self, *, nulls: bool) -> dict[str, Any]:
+        """Return the document, with or without the members that hold nothing."""
+        document: dict[str, Any] = {
+            name: serialize(member, nulls=nulls)
+            for name, member in self._members().items()
+            if nulls or not _is_nothing(member)
+        }
+        document |= serialize(getattr(self, "extra", {}))
+        return document
+
+    def _members(self) -> dict[str, object]:
+        """Return the known members of the document, by their names in it."""
+        known = fields(cast("type[AttrsInstance]", type(self)))
+        return {
+            wire_name(field.name): getattr(self, field.name)
+            for field in known
+            if field.name != "extra"
+        }
+
+
+def serialize(value: object, *, nulls: bool = True) -> Any:  # noqa: ANN401 - JSON
+    """Return a value as what `json` can write.
+
+    Args:
+        value: A value of this package, an error, a path, an instant, plain JSON, or a collection of
+            these.
+        nulls: Whether values of this package keep the members that hold nothing.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    match value:
+        case None | int() | float():
+            plain: Any = value
+        case str():
+            plain = str(value)
+        case datetime():
+            plain = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case Serializable():
+            plain = value._document(nulls=nulls)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        case PathLike():
+            plain = fspath(cast("PathLike[str]", value))
+        case Mapping():
+            members = cast("Mapping[object, object]", value).items()
+            plain = {str(name): serialize(member, nulls=nulls) for name, member in members}
+        case Iterable():
+            each = cast("Iterable[object]", value)
+            plain = [serialize(member, nulls=nulls) for member in each]
+        case _:
+            raise TypeError(f"{type(value).__name__} has no form in JSON")
+    return plain
+
+
+@lru_cache(maxsize=256)  # a long list has the same names over and over
+def wire_name(name: str) -> str:
+    """Return the wire's name of a model's field: camelCase, `Utc` for `_at`, no `_bytes`."""
+    head, *rest = re.sub(r"_at$", "_utc", name.removesuffix("_bytes")).split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def _is_nothing(member: object) -> bool:
+    return member is None or member == () or isinstance(member, NotSent)
