@@ -116,8 +116,8 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
 class RunDispatch(Dispatch[Run, RunOperation]):
     """The dispatch of a run. Its operation is recognized in the list of runs."""
 
-    kind = "run"
-    status_call = Endpoints.LIST_RUNS.name
+    kind: ClassVar[Literal["run", "generation"]] = "run"
+    status_call: ClassVar[str] = Endpoints.LIST_RUNS.name
 
     @property
     def operation_class(self) -> type[RunOperation]:
@@ -182,8 +182,8 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     So the latest one is read before the dispatch, to recognize a new one after it.
     """
 
-    kind = "generation"
-    status_call = Endpoints.GET_GENERATION_STATUS.name
+    kind: ClassVar[Literal["run", "generation"]] = "generation"
+    status_call: ClassVar[str] = Endpoints.GET_GENERATION_STATUS.name
 
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None where it is not known."""

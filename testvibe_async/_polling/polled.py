@@ -63,7 +63,7 @@ class PolledOperation(Generic[SnapshotT]):
     )
 
     def __init__(self, state: OperationState[SnapshotT]) -> None:
-        self.state = state
+        self.state: OperationState[SnapshotT] = state
         """What was observed."""
 
         self.ref: Ref = state.ref

@@ -88,7 +88,7 @@ class OperationState(ABC, Generic[SnapshotT]):
             answered_at: When the answer to its dispatch came, by the local clock; then it is known
                 to be queued. None where it was attached.
         """
-        self.ref = ref
+        self.ref: Ref = ref
         self.began: float = began
         self.snapshot: SnapshotT | None = None
         self.phase: Phase | None = None if answered_at is None else Phase.QUEUED
@@ -329,7 +329,7 @@ class GenerationState(OperationState[Generation]):
             previous_id: The `requestId` of the feature's latest generation before the dispatch.
         """
         super().__init__(ref, began=began, answered_at=answered_at)
-        self.previous_id = previous_id
+        self.previous_id: str | None = previous_id
         self.other_id: str | None = None
         """The `requestId` of another generation that the last answer showed."""
 

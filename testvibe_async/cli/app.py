@@ -71,10 +71,10 @@ Exit codes: 0 passed, 1 failed, 2 called wrongly, 3 refused by the service, 4 st
 
 _GROUPS = [Group(title, sort_key=place) for place, title in enumerate(_COMMANDS)]
 
-app = App(name=NAME, help=_HELP, help_format="markdown", version=__version__)
-for group, commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
-    for name, place in commands.items():
-        app.command(f"testvibe_async.cli.{place}", name=name, group=group)
+app: App = App(name=NAME, help=_HELP, help_format="markdown", version=__version__)
+for _group, _commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
+    for _name, _place in _commands.items():
+        app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group)
 app["--help"].group = app["--version"].group = _GROUPS[-1]
 
 

@@ -153,7 +153,7 @@ class Board:
         self.is_reported = False
         """Whether the command has printed its result."""
 
-        self.requests = 0
+        self.requests: int = 0
         """How many requests were answered, or failed."""
 
         self.on_change: Callable[[Row], object] = lambda _row: None

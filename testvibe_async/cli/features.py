@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = App(name="features", help="List, read, add, change and delete features.")
+app: App = App(name="features", help="List, read, add, change and delete features.")
 
 
 @app.command(name="list")

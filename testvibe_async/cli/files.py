@@ -12,7 +12,7 @@ from testvibe_async.cli.input import TextFile, read_text
 
 __all__ = ["app", "configs"]
 
-app = App(name="files", help="List, read and write the project's files.")
+app: App = App(name="files", help="List, read and write the project's files.")
 
 
 @app.command(name="list")

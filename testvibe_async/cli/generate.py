@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "generate"]
 
-app = App(name="generation", help="See how a feature's latest generation goes, or cancel it.")
+app: App = App(name="generation", help="See how a feature's latest generation goes, or cancel it.")
 
 GENERATIONS_IN_FLIGHT = 10
 """How many generations are in flight at once by default."""

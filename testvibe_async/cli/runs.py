@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = App(name="runs", help="List runs, show one, wait for it, and fetch what it left.")
+app: App = App(name="runs", help="List runs, show one, wait for it, and fetch what it left.")
 
 
 @app.command(name="list")

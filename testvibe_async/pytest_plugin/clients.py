@@ -39,7 +39,7 @@ class LoopBoundClient:
         self._hooks: Hooks = options.get("hooks") or Hooks()
         hooks = evolve(self._hooks, on_request=self._on_request)
         arguments: dict[str, Any] = {**options, "hooks": hooks}
-        self.client = Client(**arguments)
+        self.client: Client = Client(**arguments)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._holder: AsyncGenerator[None] | None = None
 

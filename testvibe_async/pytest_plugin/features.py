@@ -75,7 +75,7 @@ class FeatureItem(pytest.Item):
 
     def __init__(self, *, choice: Choice, runs: FeatureRuns, **options: Any) -> None:  # noqa: ANN401 - pytest's
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
-        self.run_request = choice.request
+        self.run_request: RunRequest = choice.request
         self._is_named = choice.is_named
         self._runs = runs
         self._run: Run | None = None

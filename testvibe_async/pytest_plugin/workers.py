@@ -54,6 +54,6 @@ class Controller:
         """Replace the schedules that would spread features over the workers."""
         if config.getoption("dist") not in {"load", "worksteal"}:
             return None
-        from testvibe_async.pytest_plugin.schedule import FeaturesTogether  # noqa: PLC0415 - likewise
+        from testvibe_async.pytest_plugin._schedule import FeaturesTogether  # noqa: PLC0415 - likewise
 
         return FeaturesTogether(config, log)

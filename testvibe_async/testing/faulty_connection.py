@@ -34,7 +34,7 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
     writer: asyncio.StreamWriter
 
     def __init__(self, accepted: socket.socket) -> None:
-        self.reader = asyncio.StreamReader()
+        self.reader: asyncio.StreamReader = asyncio.StreamReader()
         super().__init__(self.reader)
         self._socket = accepted
         self._fault: NetworkFault | None = None

@@ -25,7 +25,7 @@ class InFlight(Generic[T]):
 
     def __init__(self) -> None:
         """Start with none."""
-        self.peak = 0
+        self.peak: int = 0
         """The largest number that were in flight at once."""
         self._items: dict[T, None] = {}
         self._completions: list[tuple[float, int, T]] = []
