@@ -77,7 +77,7 @@ class Origin:
         listener = await loop.create_server(server, host, port, backlog=_BACKLOG)
         self._server, self._listener = server, listener
         address, bound_port = listener.sockets[0].getsockname()[:2]
-        self.url: str = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
+        self.url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
 
     async def aclose(self) -> None:
         """Stop listening, and drop all connections, also those whose requests hang."""
