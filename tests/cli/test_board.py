@@ -229,6 +229,9 @@ def run_ref(number: int) -> RunRef:
     return RunRef(server="http://s", project="p", run_id=number, feature_id=12)
 
 
+PASSED_AGAIN = Run(2, RunStatus.PASSED, 12, "Checkout")
+
+
 def failed(number: int) -> Run:
     return Run(number, RunStatus.FAILED, 12, "Checkout")
 
@@ -246,9 +249,7 @@ def test_an_attempt_takes_the_row_of_the_one_that_failed(board: Board) -> None:
     dispatch(board, 2)
     assert (only_row(board).result, only_row(board).word) == ("attempt 2", "queued")
     assert (board.state.ended, board.state.total, board.state.waiting) == (0, 1, 0)
-    board.update(
-        run_ref(2), change(Phase.FINISHED, "passed", Run(2, RunStatus.PASSED, 12, "Checkout"))
-    )
+    board.update(run_ref(2), change(Phase.FINISHED, "passed", PASSED_AGAIN))
 
     assert (only_row(board).word, only_row(board).is_bad) == ("flaky", False)
     assert (board.state.ended, board.items[0].is_flaky) == (1, True)
@@ -262,9 +263,7 @@ def test_other_dispatches_of_a_feature_are_no_attempts(board: Board) -> None:
     dispatch(board, 1)
     board.update(run_ref(1), change(Phase.FINISHED, "failed", failed(1)))
     dispatch(board, 2, config="Mobile")
-    board.update(
-        run_ref(2), change(Phase.FINISHED, "passed", Run(2, RunStatus.PASSED, 12, "Checkout"))
-    )
+    board.update(run_ref(2), change(Phase.FINISHED, "passed", PASSED_AGAIN))
     dispatch(board, 3, config="Mobile")
 
     assert [row.earlier for row in board.rows] == [()] * 4
