@@ -445,6 +445,16 @@ async def test_what_is_flaky_is_in_the_document(emulator: Emulator, call: Call) 
     assert item["outcome"]["status"] == "passed"
 
 
+async def test_artifacts_of_a_flaky_feature(emulator: Emulator, call: Call, tmp_path: Path) -> None:
+    """The artifacts of an attempt that failed are fetched, also where a later one passed."""
+    fail_first_run(emulator, "Checkout")
+    folder = tmp_path / "failed"
+    ended = await call("run", "Checkout", "--wait", "--attempts", "2", "--artifacts", str(folder))
+
+    assert ended.code == 0
+    assert [each.name for each in folder.iterdir()] == [f"run-{min(emulator.runs)}"]
+
+
 async def test_what_fails_in_all_attempts_failed(emulator: Emulator, call: Call) -> None:
     """A feature that fails in all its attempts is one failure, and says which attempt it was."""
     ended = await call("run", "Returns", "--wait", "--attempts", "2")
