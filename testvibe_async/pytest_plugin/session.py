@@ -220,7 +220,7 @@ class FeatureSession:
         flaky = {
             report.nodeid: dict(report.user_properties)
             for report in reports
-            if (FLAKY, "true") in map(tuple, report.user_properties)
+            if (FLAKY, "true") in report.user_properties
         }
         if flaky:
             terminalreporter.section("TestVibe features that are flaky")
