@@ -12,6 +12,7 @@ from tests.cli.test_view import ACTIVE, row
 from testvibe_async import (
     BatchItem,
     Dispatched,
+    DispatchUnknownError,
     ForbiddenError,
     Generation,
     GenerationRef,
@@ -222,6 +223,64 @@ def test_dispatch_without_an_answer_is_listed(board: Board) -> None:
     board.record(item(feature="d", error=NotSentError("refused", method="POST", url=urls[2])))
     assert board.unanswered == urls[:1]
     assert [each.feature for each in board.items if each.error] == ["d", "a b"]
+
+
+def run_ref(number: int) -> RunRef:
+    return RunRef(server="http://s", project="p", run_id=number, feature_id=12)
+
+
+PASSED_AGAIN = Run(2, RunStatus.PASSED, 12, "Checkout")
+
+
+def failed(number: int) -> Run:
+    return Run(number, RunStatus.FAILED, 12, "Checkout")
+
+
+def dispatch(board: Board, number: int, *, config: str | None = None) -> None:
+    emit(board, Dispatched(run_ref(number), feature=12, config=config))
+
+
+def test_an_attempt_takes_the_row_of_the_one_that_failed(board: Board) -> None:
+    """A feature that runs again has one row, which is flaky once it passed."""
+    board.expect([item()], RunRef)
+    dispatch(board, 1)
+    board.update(run_ref(1), change(Phase.FINISHED, "failed", failed(1)))
+    assert board.state.ended == 1
+    dispatch(board, 2)
+    assert (only_row(board).result, only_row(board).word) == ("attempt 2", "queued")
+    assert (board.state.ended, board.state.total, board.state.waiting) == (0, 1, 0)
+    board.update(run_ref(2), change(Phase.FINISHED, "passed", PASSED_AGAIN))
+
+    assert (only_row(board).word, only_row(board).is_bad) == ("flaky", False)
+    assert (board.state.ended, board.items[0].is_flaky) == (1, True)
+    assert view.counts(board.rows) == "1 flaky"
+
+
+def test_other_dispatches_of_a_feature_are_no_attempts(board: Board) -> None:
+    """A run after a generation, with another configuration or after a success has its own row."""
+    emit(board, Dispatched(GENERATION, feature=12))
+    board.update(GENERATION, change(Phase.FINISHED, "failed", Generation(12, "x", "failed")))
+    dispatch(board, 1)
+    board.update(run_ref(1), change(Phase.FINISHED, "failed", failed(1)))
+    dispatch(board, 2, config="Mobile")
+    board.update(run_ref(2), change(Phase.FINISHED, "passed", PASSED_AGAIN))
+    dispatch(board, 3, config="Mobile")
+
+    assert [row.earlier for row in board.rows] == [()] * 4
+
+
+def test_an_attempt_that_could_not_be_dispatched(board: Board) -> None:
+    """The row of a feature whose next attempt may have started is unknown, and keeps its run."""
+    dispatch(board, 1)
+    board.update(run_ref(1), change(Phase.FINISHED, "failed", failed(1)))
+    error = DispatchUnknownError("lost", method="POST", url="http://s", project="p", feature=12)
+    board.record(item(feature=12, error=error))
+
+    row = only_row(board)
+    assert (row.word, row.is_bad, row.earlier) == ("unknown", True, (failed(1),))
+    assert board.state.ended == 1
+    assert board.items[0].verdict is Verdict.UNKNOWN
+    assert view.counts(board.rows) == "1 unknown"
 
 
 def test_requests_are_counted(board: Board) -> None:

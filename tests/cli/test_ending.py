@@ -11,6 +11,7 @@ from testvibe_async import (
     BatchItem,
     CaseResult,
     ConfigError,
+    DispatchUnknownError,
     FeatureNotGeneratedError,
     FeatureStatus,
     ForbiddenError,
@@ -125,6 +126,43 @@ def test_line_adds_it_all_up() -> None:
     )
     assert ending(PASSED, total=5).line == "5 in 1:35: 1 passed, 4 skipped"
     assert ending().counts == "nothing to do"
+
+
+def lost(feature: str = "Checkout", what: str = "run") -> DispatchUnknownError:
+    url = f"http://s/api/v1/ops/projects/p/features/x/{what}"
+    return DispatchUnknownError("lost", method="POST", url=url, project="p", feature=feature)
+
+
+def test_flaky_is_a_success_of_its_own() -> None:
+    """What passed after a failure is counted apart from what passed, and the exit code is 0."""
+    flaky = ran("passed", earlier=(FAILED.outcome,))
+    assert ending(flaky, PASSED).line == "2 in 1:35: 1 passed, 1 flaky"
+    assert ending(flaky).exit_code == 0
+    assert ending(flaky, PASSED).flaky == "  Checkout: run 214 failed, run 214 passed"
+    assert not ending(flaky).failures(width=None)
+    assert ending(PASSED, ran("failed", earlier=(FAILED.outcome,))).flaky == ""
+
+
+def test_unknown_is_no_error() -> None:
+    """What may have started is counted apart, its exit code is that of the error."""
+    both = ending(item(error=lost()), item(error=unsent()))
+    assert both.line == "2 in 1:35: 1 error, 1 unknown"
+    assert both.exit_code == ending(item(error=lost())).exit_code == 5
+
+
+def test_unknown_names_the_commands_that_show_it() -> None:
+    """Each dispatch that may have taken effect comes with the command to check it, up to a few."""
+    items = [item("a b", error=lost("a b")), item("c", error=lost("c", "generate"))]
+    text = str(ending(*items, place=("--server", "http://s")).failures(width=None))
+    assert text.splitlines() == [
+        "a b, c",
+        "  unknown: it may have started: the answer to its dispatch was lost",
+        "Before you start it again, see whether it did with:",
+        "  testvibe-async runs list --feature 'a b' --server http://s",
+        "  testvibe-async generation status c --server http://s",
+    ]
+    many = ending(*(item(str(number), error=lost(str(number))) for number in range(7)))
+    assert str(many.failures(width=None)).endswith("--feature 4\n  and 2 more")
 
 
 def test_unknown_words_are_counted_last() -> None:

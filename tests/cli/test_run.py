@@ -352,6 +352,8 @@ async def test_report_that_can_not_be_written_is_an_error(call: Call, tmp_path: 
         (["Login", "--timeout", "5"], "--timeout means nothing without --wait: add --wait"),
         (["Login", "--max-in-flight", "5"], "--max-in-flight means nothing without --wait"),
         (["Login", "--stop-on-failure"], "--stop-on-failure means nothing without --wait"),
+        (["Login", "--attempts", "2"], "--attempts means nothing without --wait: add --wait"),
+        (["Login", "--wait", "--attempts", "0"], "--attempts"),
         (["Login", "--report", "a.xml"], "--report means nothing without --wait"),
         (["Login", "--artifacts", "d"], "--artifacts means nothing without --wait"),
         (["Login", "--wait", "--report", "a.txt"], "let it end in .xml (JUnit), .json (CTRF), .md"),
@@ -389,22 +391,110 @@ async def test_service_without_lists(call: Call, emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"),
+    ("fault", "code", "counts"),
     [
-        (Fault.status(401), 3),
-        (Fault.status(403), 3),
-        (Fault.status(500), 5),
-        (Fault.status(400), 3),
+        (Fault.status(401), 3, "1 error"),
+        (Fault.status(403), 3, "1 error"),
+        (Fault.status(500), 5, "1 unknown"),
+        (Fault.status(400), 3, "1 error"),
     ],
 )
 async def test_refused_dispatch_decides_the_exit_code(
-    fault: Fault, code: int, emulator: Emulator, call: Call
+    fault: Fault, code: int, counts: str, emulator: Emulator, call: Call
 ) -> None:
     """A dispatch that the service refused or failed is printed, and decides the exit code."""
     emulator.fail("run_feature", fault)
     ended = await call("run", "Checkout", "--wait")
     assert ended.code == code
-    assert ended.output.endswith("s: 1 error\n")
+    assert ended.output.endswith(f"s: {counts}\n")
+
+
+def fail_first_run(emulator: Emulator, feature: str) -> None:
+    """Have the first run of a feature fail, 10 s from now; all others pass."""
+
+    def fail() -> None:
+        run = next(run for run in emulator.runs.values() if run.feature.name == feature)
+        emulator.finish_run(run.id, "failed")
+
+    asyncio.get_running_loop().call_later(10, fail)
+
+
+async def test_what_passes_at_last_is_flaky(emulator: Emulator, call: Call) -> None:
+    """A feature that failed and then passed is counted and named apart, and the exit code is 0."""
+    fail_first_run(emulator, "Checkout")
+    ended = await call("run", "Checkout", "Login Functionality", "--wait", "--attempts", "2")
+
+    assert ended.code == 0
+    assert ended.output.endswith(": 1 passed, 1 flaky\n")
+    first, _, second = (run.id for run in emulator.runs.values())
+    said = "Flaky, passed after a failure:\n  Checkout: run {} failed, run {} passed\n"
+    assert said.format(first, second) in ended.output
+    assert re.search(rf" 2/2  run {second} +flaky +Checkout: .*, attempt 2\n", ended.output)
+
+
+async def test_what_is_flaky_is_in_the_document(emulator: Emulator, call: Call) -> None:
+    """With --json an item that is flaky says so, with the runs that failed before."""
+    fail_first_run(emulator, "Checkout")
+    ended = await call("run", "Checkout", "--wait", "--attempts", "3", "--json")
+    document = json.loads(ended.output)
+    (item,) = document["items"]
+
+    assert (ended.code, document["summary"]["flaky"]) == (0, 1)
+    assert (item["verdict"], item["flaky"]) == ("succeeded", True)
+    assert [run["status"] for run in item["earlier"]] == ["failed"]
+    assert item["outcome"]["status"] == "passed"
+
+
+async def test_artifacts_of_a_flaky_feature(emulator: Emulator, call: Call, tmp_path: Path) -> None:
+    """The artifacts of an attempt that failed are fetched, also where a later one passed."""
+    fail_first_run(emulator, "Checkout")
+    folder = tmp_path / "failed"
+    ended = await call("run", "Checkout", "--wait", "--attempts", "2", "--artifacts", str(folder))
+
+    assert ended.code == 0
+    assert [each.name for each in folder.iterdir()] == [f"run-{min(emulator.runs)}"]
+
+
+async def test_what_fails_in_all_attempts_failed(emulator: Emulator, call: Call) -> None:
+    """A feature that fails in all its attempts is one failure, and says which attempt it was."""
+    ended = await call("run", "Returns", "--wait", "--attempts", "2")
+
+    assert (ended.code, len(emulator.runs)) == (1, 2)
+    assert ended.output.endswith(": 1 failed\n")
+    assert f"Returns (attempt 2), run {max(emulator.runs)}\n" in ended.output
+
+
+async def test_dispatch_that_nobody_knows_of(emulator: Emulator, call: Call) -> None:
+    """What may have started is unknown, with the command that shows whether it did."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    command = ("run", "Login Functionality", "--wait", "--project", emulator.project_id)
+    ended = await call(*command)
+
+    assert ended.code == 5
+    assert ended.output.endswith("s: 1 unknown\n")
+    check = "testvibe-async runs list --feature 'Login Functionality' --project "
+    assert (
+        ended.output.count(
+            "Login Functionality\n"
+            "  unknown: it may have started: the answer to its dispatch was lost\n"
+            "Before you start it again, see whether it did with:\n"
+            f"  {check}{emulator.project_id}\n"
+        )
+        == 1
+    )
+
+
+async def test_what_nobody_knows_is_in_the_document(emulator: Emulator, call: Call) -> None:
+    """With --json what may have started is unknown, with the command to check it, no error."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    document = json.loads((await call("run", "Checkout", "--wait", "--json")).output)
+    (item,) = document["items"]
+
+    assert (document["summary"]["unknown"], document["summary"]["errors"]) == (1, 0)
+    assert (item["verdict"], item["ref"]) == ("unknown", None)
+    assert item["check"] == "testvibe-async runs list --feature Checkout"
 
 
 async def test_run_that_can_not_be_seen_any_more(emulator: Emulator, call: Call) -> None:
@@ -553,9 +643,10 @@ async def test_dispatch_that_is_not_answered_is_named(emulator: Emulator, call: 
     emulator.fail("run_feature", Fault.delay(100))
     ended = await interrupted(call, "run", "login functionality", "--wait", "--json", at=1)
     (item,) = json.loads(ended.output)["items"]
-    assert (item["feature"], item["error"]["type"]) == (
+    assert (item["feature"], item["verdict"], item["error"]["type"]) == (
         "login functionality",
-        "OutcomeUnknownError",
+        "unknown",
+        "DispatchUnknownError",
     )
     assert "/features/login%20functionality/run\n" in ended.errors
 
@@ -567,7 +658,7 @@ async def test_second_ctrl_c_ends_at_once(emulator: Emulator, call: Call) -> Non
     ended = await interrupted(call, "run", "Checkout", "--wait", at=1)
     assert ended.code == 130
     assert now() == 3
-    assert "Stopped: 1 in 3.0 s: 1 error\n" in ended.errors
+    assert "Stopped: 1 in 3.0 s: 1 unknown\n" in ended.errors
     assert "/features/Checkout/run\n" in ended.errors
 
 
@@ -638,6 +729,6 @@ def test_second_ctrl_c_on_a_terminal(silent_server: str) -> None:
         terminal.press_ctrl_c()
         assert terminal.read_to_end() == 130
     left = terminal.output.rpartition("\x1b[?25h")[2]
-    assert re.search(r"Stopped: 1 in [\d.]+ s: 1 error", left)
+    assert re.search(r"Stopped: 1 in [\d.]+ s: 1 unknown", left)
     assert f"  POST {silent_server}/api/v1/ops/projects/p/features/Checkout/run\r\n" in left
     assert "Traceback" not in terminal.output

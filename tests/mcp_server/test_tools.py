@@ -280,6 +280,8 @@ async def test_a_misspelt_argument_is_refused(emulator: Emulator) -> None:
         ("wait_for_runs", {"runIds": []}, "runIds is wrong"),
         ("wait_for_runs", {"runIds": [1, "x"]}, "runIds[1] is wrong"),
         ("run_features", {"features": []}, "features is wrong"),
+        ("run_features", {"attempts": 0}, "attempts is wrong"),
+        ("run_features", {"attempts": 6}, "attempts is wrong"),
         ("get_feature", {"feature": ""}, "feature is wrong"),
         ("get_feature", {}, "get_feature needs the argument feature."),
     ],

@@ -218,8 +218,10 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     assert digest["summary"] == {
         "total": 4,
         "succeeded": 3,
+        "flaky": 0,
         "failed": 0,
         "errors": 1,
+        "unknown": 0,
         "inFlight": 0,
         "notDispatched": 0,
     }
@@ -227,6 +229,53 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     assert text_of(result) == "3 succeeded, 1 error."
     assert listener.messages[0] == "Gift cards: error"
     assert len(listener.messages) == 4
+
+
+async def test_what_failed_runs_again_and_is_flaky(emulator: Emulator) -> None:
+    """A feature that passes in a later attempt succeeded, is flaky, and lists the runs before."""
+    listener = Listener()
+
+    def fail_first_run() -> None:
+        emulator.finish_run(min(emulator.runs), "failed")
+
+    async with connected(emulator) as mcp:
+        await mcp.list_tools()
+        asyncio.get_running_loop().call_later(20, fail_first_run)
+        arguments = {"features": ["Checkout"], "attempts": 2}
+        result = await mcp.call_tool("run_features", arguments, progress_callback=listener)
+    digest = content_of(result)
+    (row,) = digest["runs"]
+    first, second = emulator.runs
+    assert (row["verdict"], row["flaky"], row["runId"]) == ("succeeded", True, second)
+    assert [(run["runId"], run["status"]) for run in row["earlier"]] == [(first, "failed")]
+    assert (digest["summary"]["succeeded"], digest["summary"]["flaky"]) == (1, 1)
+    assert text_of(result) == "1 succeeded, 1 flaky among them."
+    assert listener.messages == ["Checkout: succeeded, flaky"]
+
+
+async def test_one_attempt_by_default(emulator: Emulator) -> None:
+    """Without `attempts` nothing runs again, and a row says nothing of attempts."""
+    asyncio.get_running_loop().call_later(
+        20, lambda: emulator.finish_run(min(emulator.runs), "failed")
+    )
+    async with connected(emulator) as mcp:
+        (row,) = (await result_of(mcp, "run_features", features=["Checkout"]))["runs"]
+    assert (row["verdict"], len(emulator.runs)) == ("failed", 1)
+    assert not {"flaky", "earlier"} & row.keys()
+
+
+async def test_what_nobody_knows_says_what_to_check(emulator: Emulator) -> None:
+    """What may have been dispatched is unknown, is not in flight, and says what to check first."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    async with connected(emulator) as mcp:
+        digest = await result_of(mcp, "run_features", features=["Checkout"])
+    (row,) = digest["runs"]
+    assert row["verdict"] == "unknown"
+    assert "Before you try again, check list_runs of feature 'Checkout'" in row["error"]
+    assert (digest["summary"]["unknown"], digest["summary"]["errors"]) == (1, 0)
+    assert digest["inFlight"] is False
+    assert "'unknown' may have been dispatched: before you run them again" in digest["note"]
 
 
 async def test_failures_are_shortened() -> None:

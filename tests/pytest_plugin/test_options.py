@@ -26,6 +26,7 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
         testvibe_config = ["Mobile"]
         testvibe_site_url = "https://next.example"
         testvibe_max_in_flight = 1
+        testvibe_attempts = 2
         testvibe_timeout = 60.0
         testvibe_poll_interval = 0.02
         testvibe_generate = true
@@ -41,6 +42,7 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
         ("Mobile", "https://next.example")
     }
     assert service.max_active_runs == 1
+    assert len(service.runs) == 3
     assert len(service.generations) == 1
     assert list((inner.pytester.path / "found").iterdir())
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from attrs import evolve
+
 from testvibe_async import (
     Artifact,
     BatchItem,
     CaseResult,
+    DispatchUnknownError,
     FeatureNotGeneratedError,
     FeatureStatus,
     Generation,
@@ -110,6 +113,36 @@ def unseen_item() -> Item:
 def in_flight_item() -> Item:
     error = WaitTimeoutError(ref=run_ref(301), status="running", elapsed=150)
     return BatchItem(feature="Store locator", config="Mobile", ref=run_ref(301), error=error)
+
+
+def unknown_item() -> Item:
+    url = "https://testvibe.example/projects/p-1/features/Refund/run"
+    error = DispatchUnknownError(
+        "the answer was lost", method="POST", url=url, project="p-1", feature="Refund"
+    )
+    return BatchItem(feature="Refund", error=error)
+
+
+def attempted(item: Item, *earlier: Item) -> Item:
+    """Return an item with the outcomes of others as those of its earlier attempts."""
+    return evolve(item, earlier=tuple(each.outcome for each in earlier if each.outcome))
+
+
+def flaky_item(**fields: Any) -> Item:
+    """Make the item of a feature whose second run passed."""
+    passed = CaseResult(FAILED.name, "passed", 8000)
+    return attempted(
+        run_item(
+            PASSED,
+            passed,
+            run_id=216,
+            created_at=at(50),
+            started_at=at(51),
+            finished_at=at(80),
+            **fields,
+        ),
+        run_item(PASSED, FAILED, run_id=215, **fields),
+    )
 
 
 def skipped_item() -> Item:

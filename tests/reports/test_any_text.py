@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from junitparser.xunit2 import JUnitXml
@@ -75,6 +76,8 @@ runs = st.builds(
     tests=st.lists(cases, max_size=3).map(tuple),
     log=maybe,
 )
+failed_runs = runs.map(lambda run: evolve(run, status=RunStatus.FAILED))
+attempts = st.lists(failed_runs, max_size=2).map(tuple)
 
 
 @st.composite
@@ -83,7 +86,13 @@ def items(draw: st.DrawFn) -> Item:
     feature, config = draw(texts), draw(maybe)
     match draw(st.sampled_from(["run", "run", "generation", "error", "skipped"])):
         case "run":
-            return BatchItem(feature=feature, config=config, ref=run_ref(), outcome=draw(runs))
+            return BatchItem(
+                feature=feature,
+                config=config,
+                ref=run_ref(),
+                outcome=draw(runs),
+                earlier=draw(attempts),
+            )
         case "generation":
             section = Section(draw(texts), conclusion=draw(maybe))
             status: Any = draw(st.sampled_from(FeatureStatus) | texts)
@@ -138,7 +147,8 @@ def test_junit(batch: tuple[list[Item], dict[str, Any]]) -> None:
         assert (suite.system_out or "") == entry.log
         for case, expected in zip(suite, entry.cases, strict=True):
             assert (case.name, case.classname) == (expected.name, entry.name)
-            assert all((result.text or expected.error) == expected.error for result in case.result)
+            errors = [each.error for each in (*expected.earlier, expected)]
+            assert all((result.text or "") in {"", *errors} for result in case.result)
 
 
 @few
@@ -188,10 +198,12 @@ def test_html(batch: tuple[list[Item], dict[str, Any]]) -> None:
     assert len(lines) == len(report.entries)
     for line, entry in zip(lines, report.by_urgency, strict=True):
         assert line.all("bdi")[0].text == entry.feature
-        assert_shown(line, [c.error for c in entry.failures if not c.is_operation])
-        assert_shown(line, [entry.log] if entry.log else [])
+        attempts = (*entry.earlier, entry)
+        tests = [c for each in attempts for c in each.cases if not c.is_operation]
+        assert_shown(line, [c.error for c in tests if c.is_failed])
+        assert_shown(line, [each.log for each in attempts if each.log])
         names = [bdi.text for bdi in line.all("bdi")][1:]
-        assert sorted(names) == sorted(c.name for c in entry.cases if not c.is_operation)
+        assert sorted(names) == sorted(c.name for c in tests)
     html.encode()
 
 

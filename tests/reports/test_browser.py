@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.reports.browser import EXECUTABLE, Browser, chromium
-from tests.reports.items import every_kind, run_item
+from tests.reports.items import every_kind, flaky_item, run_item
 from testvibe_async import CaseResult
 from testvibe_async.reports import write_report
 
@@ -21,6 +21,8 @@ pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium
 ATTACK = "<script>alert(1)</script><img src=https://x.example onerror=alert(1)>"
 SHOWN = "[...document.querySelectorAll('.operation')].filter(o => o.checkVisibility()).length"
 COUNT = "document.getElementById('count').textContent"
+
+BRIGHT = "[...document.querySelectorAll('.timeline g:not(.dim)')].map(bar => bar.dataset.number)"
 
 
 @pytest.fixture
@@ -109,6 +111,21 @@ def test_a_link_finds_what_a_filter_hides(page: Path) -> None:
         assert await counts(browser) == ("8 operations", 8)
         assert await browser.evaluate("document.activeElement.parentElement.id") == "operation-1"
         assert await browser.evaluate("document.getElementById('operation-1').open")
+
+    browse(visit)
+
+
+def test_flaky_is_a_filter(tmp_path: Path) -> None:
+    """The flaky button shows what is flaky alone, dims the other bars, and adds to others."""
+    path = write_report(tmp_path / "report.html", [*every_kind(), flaky_item()])
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(path)
+        await browser.evaluate("document.querySelector('.verdict.flaky').click()")
+        assert await counts(browser) == ("1 of 8 operations", 1)
+        assert await browser.evaluate(BRIGHT) == ["8", "8"]
+        await browser.evaluate("document.querySelector('.verdict.error').click()")
+        assert await counts(browser) == ("3 of 8 operations", 3)
 
     browse(visit)
 

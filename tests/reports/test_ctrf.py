@@ -113,6 +113,7 @@ def test_the_summary() -> None:
         "skipped": 1,
         "pending": 1,
         "other": 0,
+        "flaky": 0,
         "suites": 7,
         "start": milliseconds(-1),
         "stop": milliseconds(200),

@@ -17,12 +17,15 @@ from tests.reports.items import (
     PASSED,
     Item,
     at,
+    attempted,
     every_kind,
+    flaky_item,
     generation_item,
     in_flight_item,
     refused_item,
     run_item,
     skipped_item,
+    unknown_item,
     unseen_item,
 )
 from testvibe_async import CaseResult, RunStatus
@@ -38,8 +41,11 @@ CONTENT: dict[str, tuple[set[str], set[str]]] = {
     "property": ({"name", "value"}, set()),
     "testcase": (
         {"name", "classname", "time"},
-        {"failure", "error", "skipped", "system-out"},
+        {"failure", "error", "skipped", "system-out", "rerunFailure", "flakyFailure"},
     ),
+    "rerunFailure": ({"message", "type"}, {"stackTrace"}),
+    "flakyFailure": ({"message", "type"}, {"stackTrace"}),
+    "stackTrace": (set(), set()),
     "failure": ({"message", "type"}, set()),
     "error": ({"message", "type"}, set()),
     "skipped": ({"message"}, set()),
@@ -214,7 +220,8 @@ def test_files_of_a_run_that_passed() -> None:
 
 def test_only_what_the_schema_allows() -> None:
     """Elements and attributes are those of Jenkins' schema, the required ones included."""
-    xml = to_junit(every_kind(), artifacts={214: [Path("a.zip")]}, generation_logs={"a1b2": LOG})
+    items = [*every_kind(), flaky_item(), unknown_item(), attempted(run_item(FAILED), run_item())]
+    xml = to_junit(items, artifacts={214: [Path("a.zip")]}, generation_logs={"a1b2": LOG})
     assert xml.startswith('<?xml version="1.0" encoding="UTF-8"?>\n')
 
     for element in ET.fromstring(xml).iter():  # noqa: S314 - written above

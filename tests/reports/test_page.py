@@ -18,10 +18,12 @@ from tests.reports.items import (
     PASSED,
     Item,
     every_kind,
+    flaky_item,
     generation_item,
     in_flight_item,
     refused_item,
     run_item,
+    unknown_item,
 )
 from tests.reports.parsed import Node, parsed
 from testvibe_async import BatchItem, CaseResult, Verdict, WaitTimeoutError
@@ -316,7 +318,8 @@ def test_the_page_has_what_the_script_uses() -> None:
 
 def test_every_class_of_the_page_is_in_its_style() -> None:
     """Each class of the page is in its style."""
-    page = page_of(*every_kind(), artifacts={214: [Path("a.zip")]})
+    items = [*every_kind(), flaky_item(), unknown_item()]
+    page = page_of(*items, artifacts={214: [Path("a.zip")]})
     style = page.all("style")[0].text
     used = {c for node in page for c in (node.attributes.get("class") or "").split()}
 
@@ -334,7 +337,7 @@ def test_colours_have_contrast(scheme: int) -> None:
     for ground in ("paper", "card", "code"):
         for text in ("ink", "quiet", "link"):
             assert _contrast(colours[text], colours[ground]) >= 4.5
-    for verdict in ("succeeded", "failed", "error", "in-flight", "skipped"):
+    for verdict in ("succeeded", "failed", "error", "unknown", "flaky", "in-flight", "skipped"):
         assert _contrast(colours[verdict], colours[f"{verdict}-soft"]) >= 4.5
         assert _contrast(colours[verdict], colours["card"]) >= 4.5
         assert _contrast(colours["ink"], colours[f"{verdict}-soft"]) >= 4.5

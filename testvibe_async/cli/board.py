@@ -14,10 +14,10 @@ from attrs import evolve, frozen
 
 from testvibe_async import (
     BatchItem,
+    DispatchUnknownError,
     Generation,
     GenerationRef,
     Hooks,
-    OutcomeUnknownError,
     Phase,
     Ref,
     Run,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from testvibe_async.cli.jobs import Item
 
 __all__ = ["Board", "BoardState", "Row"]
+
+_BAD = {"failed", "error", "unknown", "cancelled"}
 
 _DISPATCHES = {"run_feature", "generate_feature"}
 
@@ -62,6 +64,9 @@ class Row:
     error: VibeError | None = None
     """Why it could not be dispatched, or not be observed."""
 
+    earlier: tuple[Run, ...] = ()
+    """The outcomes of the attempts before, each of them failed."""
+
     started: float
     """When it was dispatched."""
 
@@ -82,9 +87,15 @@ class Row:
 
     @property
     def word(self) -> str:
-        """The state: `queued`, and from then on the service's own word; or `error`."""
+        """The state: `queued`, and from then on the service's own word, or one of ours.
+
+        Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
+        after an attempt that failed.
+        """
         if self.error is not None:
-            return "error"
+            return "unknown" if isinstance(self.error, DispatchUnknownError) else "error"
+        if self.earlier and isinstance(self.snapshot, Run) and self.snapshot.is_success:
+            return "flaky"
         if self.phase is Phase.QUEUED or self.status is None:
             return self.phase.value
         return escape(self.status)
@@ -92,6 +103,11 @@ class Row:
     @property
     def result(self) -> str:
         """The result in a few words; empty where nothing is known yet."""
+        attempt = f"attempt {len(self.earlier) + 1}" if self.earlier else ""
+        return ", ".join(part for part in (self._result, attempt) if part)
+
+    @property
+    def _result(self) -> str:
         if self.error is not None:
             return reason(self.error)
         if isinstance(self.snapshot, Run):
@@ -103,7 +119,7 @@ class Row:
     @property
     def is_bad(self) -> bool:
         """Whether it is over and did not go well."""
-        return self.ended is not None and self.word in {"failed", "error", "cancelled"}
+        return self.ended is not None and self.word in _BAD
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, up to the end where it is over."""
@@ -147,6 +163,8 @@ class Board:
         self._started = clock()
         self._names: dict[int | str | None, str] = {}
         self._rows: dict[object, Row] = {}
+        self._latest: dict[object, object] = {}
+        """The keys of the rows of the operations last dispatched, by job."""
         self._unanswered: dict[str, bool] = {}
         self._expected = self._preliminary = self._ended = 0
         self._kind: type[Ref] | None = None
@@ -193,6 +211,7 @@ class Board:
                 ref=row.ref,
                 outcome=_outcome(row),
                 error=row.error,
+                earlier=row.earlier,
             )
             for row in self._rows.values()
         ]
@@ -262,7 +281,12 @@ class Board:
             self._unanswered[item.error.url] = False
         key = (item.feature, item.config) if item.ref is None else item.ref.key
         now = self._clock()
-        new = Row(feature=item.feature_name, config=unless_default(item.config), started=now)
+        new = Row(
+            feature=item.feature_name,
+            config=unless_default(item.config),
+            started=now,
+            earlier=self._replace_failed((RunRef, item.feature, item.config)),
+        )
         row = self._rows[key] = evolve(self._rows.get(key, new), error=item.error, ended=now)
         self._ended += 1
         self.on_change(row)
@@ -271,11 +295,30 @@ class Board:
         feature_id = ref.feature_id if isinstance(ref, RunRef | GenerationRef) else None
         typed = feature if isinstance(feature, str) else None
         name = self._names.get(feature_id) or typed or _unnamed(feature_id)
+        job = (type(ref), feature, config)
         row = self._rows[ref.key] = Row(
-            ref=ref, feature=name, config=unless_default(config), started=self._clock()
+            ref=ref,
+            feature=name,
+            config=unless_default(config),
+            started=self._clock(),
+            earlier=self._replace_failed(job),
         )
+        self._latest[job] = ref.key
         self._preliminary += not isinstance(ref, self._kind or Ref)
         return row
+
+    def _replace_failed(
+        self, job: tuple[type[Ref], int | str | None, str | None]
+    ) -> tuple[Run, ...]:
+        """Remove the row of a job's attempt that failed, and return the runs of all attempts."""
+        key = self._latest.get(job)
+        before = self._rows.get(key)
+        run = before.snapshot if before is not None and before.ended is not None else None
+        if job[1] is None or before is None or not isinstance(run, Run) or run.is_success:
+            return ()
+        del self._rows[key], self._latest[job]
+        self._ended -= 1
+        return (*before.earlier, run)
 
     def _on_dispatched(self, event: Dispatched) -> None:
         self.on_change(self._add(event.ref, feature=event.feature, config=event.config))
@@ -304,9 +347,16 @@ def _outcome(row: Row) -> Run | Generation | None:
 
 
 def _unanswered(url: str) -> Item:
-    feature = unquote(url.rpartition("/features/")[2].rpartition("/")[0])
-    what = "the command was stopped before the answer came"
-    return BatchItem(feature=feature, error=OutcomeUnknownError(what, method="POST", url=url))
+    before, _, after = url.rpartition("/features/")
+    feature = unquote(after.rpartition("/")[0])
+    error = DispatchUnknownError(
+        "the command was stopped before the answer came",
+        method="POST",
+        url=url,
+        project=unquote(before.rpartition("/")[2]),
+        feature=feature,
+    )
+    return BatchItem(feature=feature, error=error)
 
 
 def _unnamed(feature_id: int | None) -> str:

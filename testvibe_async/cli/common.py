@@ -56,6 +56,13 @@ class Common:
     """Log to standard error what happens; -vv logs more, and a traceback where it fails."""
 
     @property
+    def place(self) -> list[str]:
+        """The options that were given for the service and the project, as words of a command."""
+        options = {"--server": self.server, "--project": self.project}
+        words = [word for option, value in options.items() if value for word in (option, value)]
+        return [*words, "--allow-http"] if self.allow_http else words
+
+    @property
     def output(self) -> Output:
         """The output that these options ask for."""
         return Output(json=self.json, quiet=self.quiet, color=False if self.no_color else None)

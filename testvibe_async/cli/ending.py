@@ -19,6 +19,7 @@ from rich.text import Text
 
 from testvibe_async import (
     BatchSummary,
+    DispatchUnknownError,
     FeatureNotGeneratedError,
     GenerationInProgressError,
     Run,
@@ -28,7 +29,7 @@ from testvibe_async._util import escape
 from testvibe_async.cli import details, view
 from testvibe_async.cli.exits import ExitCode, exit_code_of
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.refs import wait_command
+from testvibe_async.cli.refs import check_command, wait_command
 from testvibe_async.cli.words import NAME, counted, duration, reason, unless_default
 
 if TYPE_CHECKING:
@@ -59,7 +60,17 @@ _PRECEDENCE = (
 )
 """The exit code of an ending is the first of these that any item calls for."""
 
-_ORDER = ("passed", "generated", "failed", "cancelled", "error", "in flight", "skipped")
+_ORDER = (
+    "passed",
+    "flaky",
+    "generated",
+    "failed",
+    "cancelled",
+    "error",
+    "unknown",
+    "in flight",
+    "skipped",
+)
 """The known words for an item's result, in the order in which they are counted."""
 
 NAMES_OF_AN_ERROR = 5
@@ -95,6 +106,9 @@ class Ending:
 
     is_waited_for: bool = True
     """Whether the command waited; else operations in flight are no reason for an exit code."""
+
+    place: Sequence[str] = ()
+    """The options that name the service and the project, for commands that are suggested."""
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
@@ -146,7 +160,7 @@ class Ending:
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
             "summary": self.summary,
-            "items": [_item_document(item) for item in self.items],
+            "items": [self._item_document(item) for item in self.items],
         }
 
     def failures(self, *, width: int | None) -> Text:
@@ -156,13 +170,58 @@ class Ending:
             width: Cells that a line may take; None for lines as long as they are.
         """
         failed = [item for item in self.items if item.verdict is Verdict.FAILED]
-        return Text("\n\n").join(
-            [*(self._failure(item, width) for item in failed), *_errors(self.items)]
-        )
+        parts = [*(self._failure(item, width) for item in failed), *_errors(self.items)]
+        return Text("\n\n").join([*parts, *self._unknown()])
+
+    @property
+    def flaky(self) -> str:
+        """What passed after an attempt that failed, one a line; empty where nothing did."""
+        items = [item for item in self.items if item.is_flaky]
+        return "\n".join(f"  {escape(_name(item))}: {_attempts(item)}" for item in items)
+
+    def _unknown(self) -> list[Text]:
+        """Return what may have been dispatched, and the commands that show whether it was."""
+        unknown = [
+            (item, item.error)
+            for item in self.items
+            if isinstance(item.error, DispatchUnknownError)
+        ]
+        if not unknown:
+            return []
+        commands = [check_command(error, self.place) for _, error in unknown]
+        lines = [f"  {escape(each)}" for each in commands[:NAMES_OF_AN_ERROR]]
+        if len(commands) > NAMES_OF_AN_ERROR:
+            lines.append(f"  and {len(commands) - NAMES_OF_AN_ERROR} more")
+        return [
+            Text.assemble(
+                (_names([item for item, _ in unknown]), "bold"),
+                ("\n  unknown: ", "magenta"),
+                reason(unknown[0][1]),
+                "\nBefore you start it again, see whether it did with:\n",
+                "\n".join(lines),
+            )
+        ]
+
+    def _item_document(self, item: Item) -> dict[str, Any]:
+        """Return what `--json` prints of an item."""
+        document = {
+            "feature": item.feature_name,
+            "config": item.config,
+            "verdict": str(item.verdict),
+            "flaky": item.is_flaky,
+            "ref": item.ref,
+            "outcome": item.outcome,
+            "earlier": item.earlier,
+            "error": item.error,
+        }
+        if isinstance(item.error, DispatchUnknownError):
+            document["check"] = check_command(item.error, self.place)
+        return document
 
     def _failure(self, item: Item, width: int | None) -> Text:
         if isinstance(item.outcome, Run):
-            return details.failures(_name(item), item.outcome, width=width)
+            attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
+            return details.failures(_name(item) + attempt, item.outcome, width=width)
         head = Text(f"{escape(_name(item))}, generation: {_word(item)}", "bold")
         log = self.logs.get(item.outcome.request_id or "") if item.outcome else None
         if log is None:
@@ -173,7 +232,13 @@ class Ending:
 def say_dispatched(items: Sequence[Item], board: Board, common: Common) -> Ending:
     """Print which operations were dispatched, which were not, and how to wait for them."""
     output = common.output
-    ending = Ending(items=items, total=len(items), seconds=board.elapsed, is_waited_for=False)
+    ending = Ending(
+        items=items,
+        total=len(items),
+        seconds=board.elapsed,
+        is_waited_for=False,
+        place=common.place,
+    )
     output.document(ending.document)
     rows = [(item.feature_name, item.config, item.ref) for item in items if item.ref]
     if rows:
@@ -194,6 +259,8 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
         output.console.print(view.board(board.state, width=output.console.width))
     gap = "" if output.is_quiet else "\n"
     output.details(lambda width: _after(gap, ending.failures(width=width)))
+    if flaky := ending.flaky:
+        output.say(f"\nFlaky, passed after a failure:\n{flaky}")
     if failed := ending.failed_runs:
         output.say(f"\nMore of one: {NAME} runs diagnose {failed[0]}")
     output.say(f"\n{ending.line}")
@@ -246,24 +313,9 @@ def _after(gap: str, text: Text) -> Text:
     return Text.assemble(gap, text) if text else text
 
 
-def _item_document(item: Item) -> dict[str, Any]:
-    """Return what `--json` prints of an item."""
-    return {
-        "feature": item.feature_name,
-        "config": item.config,
-        "verdict": str(item.verdict),
-        "ref": item.ref,
-        "outcome": item.outcome,
-        "error": item.error,
-    }
-
-
 def _rank(word: str) -> int:
     """Return a word's place in the counts: success first, unknown words last."""
     return _ORDER.index(word) if word in _ORDER else len(_ORDER)
-
-
-_ERRORS = {Verdict.ERROR, Verdict.UNKNOWN}
 
 
 def _exit_code(item: Item) -> ExitCode:
@@ -288,13 +340,20 @@ def _name(item: Item) -> str:
 
 
 def _word(item: Item) -> str:
-    """Return the service's own word for the result, else the verdict."""
+    """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
+    if item.is_flaky:
+        return "flaky"
     return escape(item.outcome.status or "over") if item.outcome else str(item.verdict)
+
+
+def _attempts(item: Item) -> str:
+    runs = [run for run in (*item.earlier, item.outcome) if isinstance(run, Run)]
+    return ", ".join(escape(f"run {run.run_id} {run.status}") for run in runs)
 
 
 def _errors(items: Iterable[Item]) -> list[Text]:
     """Return why items could not be dispatched or observed, each reason once."""
-    errors = [item for item in items if item.error and item.verdict in _ERRORS]
+    errors = [item for item in items if item.error and item.verdict is Verdict.ERROR]
     by_reason: dict[str, list[Item]] = {}
     for item in errors:
         assert item.error is not None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from testvibe_async import DownloadProgress, Project
     from testvibe_async.cli.common import Connection
     from testvibe_async.cli.ending import Ending
+    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.output import Output
 
 __all__ = ["NO_FILES", "SEVERAL", "Files", "Seconds", "download_artifacts", "refuse_without"]
@@ -80,8 +81,9 @@ class Files:
             return {}
         fetched: dict[int, list[Path]] = {}
         for item in ending.items:
-            if isinstance(item.outcome, Run) and not item.outcome.is_success and item.ref:
-                run_id, project = item.outcome.run_id, connection.client.project(item.ref.project)
+            project_id = item.ref.project if item.ref else None
+            for run_id in _failed_runs(item):
+                project = connection.client.project(project_id)
                 folder = self.artifacts / f"run-{run_id}"
                 try:
                     fetched[run_id] = await download_artifacts(
@@ -185,6 +187,12 @@ def _bars(console: Console) -> Generator[Callable[[DownloadProgress], object]]:
 
     with progress:
         yield show
+
+
+def _failed_runs(item: Item) -> list[int]:
+    """Return the ids of an item's runs that failed, those of earlier attempts too."""
+    runs = [run for run in (*item.earlier, item.outcome) if isinstance(run, Run)]
+    return [run.run_id for run in runs if not run.is_success]
 
 
 def _require_writable(path: Path) -> None:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from testvibe_async import DispatchUnknownError
     from testvibe_async.cli.common import Common
 
-__all__ = ["read_refs", "wait_command"]
+__all__ = ["check_command", "read_refs", "wait_command"]
 
 KEPT_FOR = timedelta(days=30)
 """How long a file with refs is kept."""
@@ -49,6 +50,20 @@ def wait_command(refs: Sequence[Ref], common: Common) -> str:
     if common.allow_http:
         options.append("--allow-http")
     return shlex.join([NAME, "wait", *words, *options])
+
+
+def check_command(error: DispatchUnknownError, place: Sequence[str]) -> str:
+    """Return the command that shows whether a dispatch took effect, to be pasted into a shell.
+
+    Args:
+        error: What the dispatch raised.
+        place: The options that name the service and the project.
+    """
+    feature = str(error.feature)
+    is_generation = error.url.endswith("/generate")
+    words = ["generation", "status", feature] if is_generation else ["runs", "list"]
+    options = [] if is_generation else ["--feature", feature]
+    return shlex.join([NAME, *words, *options, *place])
 
 
 def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> list[Ref]:

@@ -33,6 +33,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
     stop_on_failure: Flag = False,
+    attempts: PositiveInt | None = None,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -45,10 +46,11 @@ async def run(  # noqa: PLR0913 - each an option of its own
         testvibe-async run "Login Functionality" --wait
         testvibe-async run --all --wait --timeout 900 --report junit.xml --artifacts failed
         testvibe-async run 'Log*' Checkout --wait --config Default --config Mobile
+        testvibe-async run --all --wait --attempts 2
 
-    With --wait the exit code is 0 where all passed and 1 where some failed. It is 5 where the
-    service could not be reached, else 3 where it refused a run, else 4 where the time was over:
-    these take precedence over 1, since not all results are known.
+    With --wait the exit code is 0 where all passed, flaky ones too, and 1 where some failed. It is
+    5 where the service could not be reached, else 3 where it refused a run, else 4 where the time
+    was over: these take precedence over 1, since not all results are known.
 
     Args:
         features: Names, ids, or globs such as 'Log*'.
@@ -61,11 +63,17 @@ async def run(  # noqa: PLR0913 - each an option of its own
         timeout: Seconds to wait. What is in flight then goes on at the service.
         max_in_flight: How many runs are in flight at any time; 100 where it is left out.
         stop_on_failure: Dispatch no more once one did not pass.
+        attempts: How often a feature may run: one that failed runs again, and is flaky where a
+            later run passed; 1 where it is left out.
         files: What to leave.
         common: The options of every command.
     """
     if not wait:
-        limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
+        limits = {
+            "--timeout": timeout,
+            "--max-in-flight": max_in_flight,
+            "--attempts": attempts,
+        }
         refuse_without("--wait", limits | {"--stop-on-failure": stop_on_failure} | files.by_option)
     files.check()
     async with watching(common) as watch:
@@ -94,6 +102,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             on_conflict=on_conflict,
             timeout=timeout,
             stop_on_failure=stop_on_failure,
+            attempts=attempts or 1,
         )
         return await watch.conclude(in_order(await watch.collect(batch), jobs), files)
     return ExitCode.INTERRUPTED

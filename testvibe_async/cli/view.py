@@ -32,8 +32,10 @@ _STYLES = {
     "running": "cyan",
     "generated": "green",
     "passed": "green",
+    "flaky": "yellow",
     "failed": "bold red",
     "error": "bold red",
+    "unknown": "bold magenta",
     "cancelled": "yellow",
 }
 """The styles of the known words, in the order in which they are counted."""

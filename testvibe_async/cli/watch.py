@@ -102,7 +102,13 @@ class Watch:
         """Print the results of operations, write files, and return the exit code."""
         seconds = self.board.elapsed
         logs = await _logs_of_failures(items, self.connection.client)
-        ending = Ending(items=items, total=len(items), seconds=seconds, logs=logs)
+        ending = Ending(
+            items=items,
+            total=len(items),
+            seconds=seconds,
+            place=self.common.place,
+            logs=logs,
+        )
         say_ended(ending, self.board, self.common, events=self.has_events)
         artifacts = await files.fetch(ending, self.connection)
         await files.write(ending, artifacts)
@@ -212,7 +218,12 @@ def _in_flight_named(board: Board, common: Common, *, has_events: bool) -> Gener
         if board.is_reported:
             raise
         if isinstance(error, asyncio.CancelledError):
-            ending = Ending(items=board.items, total=board.state.total, seconds=board.elapsed)
+            ending = Ending(
+                items=board.items,
+                total=board.state.total,
+                seconds=board.elapsed,
+                place=common.place,
+            )
             say_stopped(ending, common, events=has_events)
         say_unanswered(board)
         say_in_flight([row.ref for row in board.in_flight if row.ref], board, common)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 from testvibe_async import (
+    DispatchUnknownError,
     FeatureNotGeneratedError,
     MalformedResponseError,
     ResponseError,
@@ -67,6 +68,8 @@ def unless_default(config: str | None) -> str | None:
 
 def reason(error: VibeError) -> str:
     """Return why something went wrong, as shortly as the error allows."""
+    if isinstance(error, DispatchUnknownError):
+        return "it may have started: the answer to its dispatch was lost"
     if isinstance(error, ResponseError):
         return escape(error.message)
     return escape(error.what if isinstance(error, TransportError) else str(error))

@@ -59,7 +59,21 @@ def _object(required: Sequence[str], **properties: Schema) -> Schema:
 OK = _object(["ok"], ok={"type": "boolean"})
 """The schema of the answer to a tool that changes something."""
 
-_COUNTS = ("total", "succeeded", "failed", "errors", "inFlight", "notDispatched")
+_COUNTS = (
+    "total",
+    "succeeded",
+    "flaky",
+    "failed",
+    "errors",
+    "unknown",
+    "inFlight",
+    "notDispatched",
+)
+
+_FAILURES: Schema = {
+    "type": "array",
+    "items": _object(["name"], name={"type": "string"}, error={"type": "string"}),
+}
 
 DIGEST = _object(
     ["summary", "runs", "inFlight"],
@@ -73,11 +87,19 @@ DIGEST = _object(
             runId={"type": "integer"},
             status={"type": "string"},
             summary=json_schema(Run)["properties"]["summary"],
-            failures={
-                "type": "array",
-                "items": _object(["name"], name={"type": "string"}, error={"type": "string"}),
-            },
+            failures=_FAILURES,
             error={"type": "string", "description": "why there is no outcome"},
+            flaky={"type": "boolean", "description": "whether it passed after a run that failed"},
+            earlier={
+                "type": "array",
+                "description": "the runs before, each of them failed, oldest first",
+                "items": _object(
+                    ["runId", "status", "failures"],
+                    runId={"type": "integer"},
+                    status={"type": "string"},
+                    failures=_FAILURES,
+                ),
+            },
         ),
     },
     **_NOTE,
@@ -188,13 +210,21 @@ def digest(items: Sequence[BatchItem[Run]]) -> CallToolResult:
     counts = {
         "total": summary.total,
         "succeeded": summary.succeeded,
+        "flaky": summary.flaky,
         "failed": summary.failed,
         "errors": summary.errors,
+        "unknown": summary.unknown,
         "inFlight": summary.in_flight,
         "notDispatched": summary.skipped,
     }
-    content: Document = {"summary": counts, "runs": [_row(item) for item in items]}
-    return answer_of_wait(f"{summary}.", content, note=_note_of(items))
+    note = _note_of(items)
+    content: Document = {
+        "summary": counts,
+        "runs": [_row(item) for item in items],
+        "inFlight": bool(summary.in_flight or summary.skipped),
+        "note": note,
+    }
+    return answer(f"{summary}. {note or ''}".rstrip(), content)
 
 
 def _row(item: BatchItem[Run]) -> Document:
@@ -204,12 +234,20 @@ def _row(item: BatchItem[Run]) -> Document:
     if item.outcome is not None:
         run = serialize(item.outcome)
         row |= {"status": run["status"], "summary": run["summary"]}
-        row["failures"] = [
-            {"name": test.name, "error": _first_line(test.error)} for test in item.outcome.failures
-        ]
+        row["failures"] = _failures_of(item.outcome)
     elif item.verdict in {Verdict.ERROR, Verdict.UNKNOWN} and item.error is not None:
         row["error"] = explain(item.error, "run_features")
+    if item.earlier:
+        row["flaky"] = item.is_flaky
+        row["earlier"] = [
+            {"runId": run.run_id, "status": str(run.status), "failures": _failures_of(run)}
+            for run in item.earlier
+        ]
     return row
+
+
+def _failures_of(run: Run) -> list[Document]:
+    return [{"name": test.name, "error": _first_line(test.error)} for test in run.failures]
 
 
 def _note_of(items: Sequence[BatchItem[Run]]) -> str | None:
@@ -223,4 +261,9 @@ def _note_of(items: Sequence[BatchItem[Run]]) -> str | None:
         )
     if Verdict.SKIPPED in verdicts:
         steps.append("Call run_features again with those whose verdict is 'skipped'.")
+    if Verdict.UNKNOWN in verdicts:
+        steps.append(
+            "Those whose verdict is 'unknown' may have been dispatched: before you run them again, "
+            "check list_runs of each feature, or in TestVibe itself where that list is missing."
+        )
     return " ".join(steps) or None

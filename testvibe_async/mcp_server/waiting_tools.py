@@ -117,21 +117,33 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     ] = None,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
+    attempts: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=5,
+            description="How often a feature may run in total: one that failed runs again.",
+        ),
+    ] = 1,
     timeoutSeconds: TimeoutSeconds = 120,
     project: ProjectId = None,
 ) -> CallToolResult:
     """Run many features at once, wait until all runs are over, and return each one's result.
 
-    One that can't start is listed with its error; the others go on. If not all are over in time,
-    `inFlight` is true and `note` says how to go on; nothing was cancelled.
+    One that can't start is listed with its error; the others go on. With `attempts`, one that
+    passes after a run that failed succeeded and is `flaky`. If not all are over in time, `inFlight`
+    is true and `note` says how to go on; nothing was cancelled.
     """
     home = session_of(ctx).project(project)
     progress, items = Progress(ctx), list[BatchItem[Run]]()
-    batch = home.run_features(features, config=config, site_url=siteUrl, timeout=timeoutSeconds)
+    batch = home.run_features(
+        features, config=config, site_url=siteUrl, timeout=timeoutSeconds, attempts=attempts
+    )
     async with batch:
         async for item in batch:
             items.append(item)
-            await progress.report(f"{item.feature_name}: {item.verdict}", total=batch.summary.total)
+            word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
+            await progress.report(f"{item.feature_name}: {word}", total=batch.summary.total)
     places = {feature: place for place, feature in enumerate(features or ())}
     return digest(sorted(items, key=lambda item: places.get(str(item.feature), 0)))
 

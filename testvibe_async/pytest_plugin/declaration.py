@@ -48,6 +48,7 @@ _VALUES: tuple[tuple[str, str, Literal["string", "int", "float", "linelist"], st
     ("config", "NAME", "linelist", "run each feature with this run configuration; repeatable"),
     ("site-url", "URL", "string", "the site to test (else the project's own)"),
     ("max-in-flight", "N", "int", "runs that are in flight at once (default: 100)"),
+    ("attempts", "N", "int", "how often a feature may run until it passes (default: 1)"),
     ("timeout", "SECONDS", "float", "how long to wait for a run (default: as it takes)"),
     ("poll-interval", "SECONDS", "float", "from one poll of a run to the next (default: 3)"),
     ("artifacts", "DIR", "string", "download the artifacts of runs that failed"),

@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     from testvibe_async.pytest_plugin.choice import Choice
     from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
 
-__all__ = ["FeatureCollector", "FeatureItem"]
+__all__ = ["FLAKY", "FeatureCollector", "FeatureItem"]
 
 
 class RunFailed(Exception):  # noqa: N818 - a verdict; the message is the report
     """A run that did not pass."""
+
+
+FLAKY = "testvibe_flaky"
+"""The property of a report whose feature passed after a run that failed."""
 
 
 class FeatureRuns(Protocol):
@@ -104,7 +108,7 @@ class FeatureItem(pytest.Item):
             reason = one_line(f"{self.name!r} can't run: {error.message}")
             raise pytest.skip.Exception(reason, _use_item_location=True) from error
         self._run = run = finished.run
-        self.user_properties.append(("testvibe_run", run.run_id))
+        self.user_properties += _properties(finished)
         capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             for case in run.tests:
@@ -138,3 +142,14 @@ class FeatureItem(pytest.Item):
         if isinstance(excinfo.value, VibeError):
             return describe_error(excinfo.value)
         return super().repr_failure(excinfo, style)
+
+
+def _properties(finished: FinishedRun) -> list[tuple[str, object]]:
+    """Return what reports show of the runs, such as `--junitxml` and the terminal's summary."""
+    properties: list[tuple[str, object]] = [("testvibe_run", finished.run.run_id)]
+    if finished.earlier:
+        runs = ", ".join(f"run {run.run_id} {run.status}" for run in finished.earlier)
+        properties.append(("testvibe_earlier_runs", one_line(runs)))
+    if finished.is_flaky:
+        properties.append((FLAKY, "true"))
+    return properties

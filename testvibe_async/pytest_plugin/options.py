@@ -34,6 +34,9 @@ class Options:
     configs: tuple[str, ...]
     site_url: str | None
     max_in_flight: int
+    attempts: int
+    """How often a feature may run; only a run that failed is followed by another."""
+
     timeout: float | None
     """Seconds to wait for a run; None to wait as long as it takes."""
 
@@ -61,6 +64,7 @@ def read_options(config: pytest.Config) -> Options:
         configs=_lines(config, "config"),
         site_url=option_value(config, "testvibe_site_url"),
         max_in_flight=_positive(config, "max_in_flight") or MAX_IN_FLIGHT,
+        attempts=_positive(config, "attempts") or 1,
         timeout=_seconds(config, "timeout"),
         poll_interval=_seconds(config, "poll_interval") or POLL_INTERVAL,
         generate=bool(option_value(config, "testvibe_generate")),

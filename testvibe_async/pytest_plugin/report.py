@@ -40,7 +40,11 @@ def describe_case(case: CaseResult) -> str:
 def describe_failure(finished: FinishedRun) -> str:
     """Describe a run that did not pass: its failures, the end of its log, its artifacts."""
     run = finished.run
-    parts = [_headline(run), *map(_failure, run.failures)]
+    attempts = len(finished.earlier) + 1
+    parts = [_headline(run, attempt=attempts), *map(_failure, run.failures)]
+    if finished.earlier:
+        earlier = "\n".join(map(_headline, finished.earlier))
+        parts.append("Its runs before:\n" + indent(earlier, "  "))
     if run.log:
         parts.append("The end of its log:\n" + indent(tail(run.log, LOG_LINES), "  "))
     if finished.artifacts:
@@ -50,10 +54,11 @@ def describe_failure(finished: FinishedRun) -> str:
     return "\n\n".join(parts)
 
 
-def _headline(run: Run) -> str:
+def _headline(run: Run, *, attempt: int = 1) -> str:
     counts = f": {len(run.failures)} of {len(run.tests)} tests failed" if run.failures else ""
     site = f", on {run.site_url}" if run.site_url else ""
-    return one_line(f"run {run.run_id} {run.status}{counts}{site}")
+    which = f" in attempt {attempt}" if attempt > 1 else ""
+    return one_line(f"run {run.run_id} {run.status}{which}{counts}{site}")
 
 
 def _failure(case: CaseResult) -> str:
@@ -72,4 +77,4 @@ def describe_error(error: BaseException) -> str:
     while cause is not None:
         lines.append(f"because: {cause}")
         cause = cause.__cause__
-    return "\n".join(lines)
+    return "\n".join([*lines, *getattr(error, "__notes__", ())])

@@ -16,7 +16,7 @@ import pytest
 from testvibe_async import ConfigError, VibeError
 from testvibe_async.pytest_plugin.choice import Chooser
 from testvibe_async.pytest_plugin.declaration import ROOT
-from testvibe_async.pytest_plugin.features import FeatureCollector, FeatureItem
+from testvibe_async.pytest_plugin.features import FLAKY, FeatureCollector, FeatureItem
 from testvibe_async.pytest_plugin.leftovers import Leftovers
 from testvibe_async.pytest_plugin.marker import marked_request, will_run
 from testvibe_async.pytest_plugin.options import read_options
@@ -213,6 +213,20 @@ class FeatureSession:
             self._session.testsfailed -= 1
             self._controller.uncount_failure()
         return (yield)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """List the features that passed after a run that failed."""
+        reports = terminalreporter.getreports("passed")
+        flaky = {
+            report.nodeid: dict(report.user_properties)
+            for report in reports
+            if (FLAKY, "true") in report.user_properties
+        }
+        if flaky:
+            terminalreporter.section("TestVibe features that are flaky")
+        for node_id, properties in flaky.items():
+            runs = f"{properties['testvibe_earlier_runs']}, run {properties['testvibe_run']} passed"
+            terminalreporter.write_line(f"FLAKY {node_id} - {runs}")
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the client, and note the operations that go on at the service."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 from anyio.from_thread import start_blocking_portal
-from attrs import frozen
+from attrs import evolve, frozen
 
-from testvibe_async import Client, Hooks, Phase, ResponseError, TransportError
+from testvibe_async import Client, Hooks, Phase, ResponseError, TransportError, VibeError
 from testvibe_async._artifacts import safe_paths
 
 if TYPE_CHECKING:
@@ -52,11 +52,19 @@ class FinishedRun:
     """A finished run, with its downloaded artifacts."""
 
     run: Run
+    earlier: tuple[Run, ...] = ()
+    """The runs of the attempts before, oldest first; each of them failed."""
+
     artifacts: tuple[Path, ...] = ()
     """The downloaded files."""
 
     artifacts_error: str | None = None
     """The reason why the download failed; None if it did not."""
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it passed after an attempt that failed."""
+        return bool(self.earlier) and self.run.is_success
 
 
 class Suite:
@@ -138,24 +146,44 @@ class Suite:
         future.add_done_callback(lambda _: self._completions.put(request))
 
     async def _run_to_end(self, request: RunRequest) -> FinishedRun:
+        earlier: list[Run] = []
         async with self._slots:
-            operation = await self._project.run_feature(
-                request.feature if request.feature_id is None else request.feature_id,
-                config=request.config,
-                site_url=request.site_url,
-                on_conflict="generate" if self._options.generate else "raise",
-            )
-            run = await operation.wait(timeout=self._options.timeout)
-        if run.is_success or self._options.artifacts is None:
-            return FinishedRun(run)
-        return await self._download(run, self._options.artifacts / _directory(request, run))
+            try:
+                run = await self._run_once(request)
+                while not run.is_success and len(earlier) + 1 < self._options.attempts:
+                    earlier.append(run)
+                    run = await self._run_once(request)
+            except VibeError as error:
+                for each in earlier:
+                    error.add_note(f"run {each.run_id}, an attempt before, {each.status}")
+                raise
+        finished = FinishedRun(run, tuple(earlier))
+        if self._options.artifacts is None:
+            return finished
+        return await self._download(finished, request, self._options.artifacts)
 
-    async def _download(self, run: Run, directory: Path) -> FinishedRun:
+    async def _run_once(self, request: RunRequest) -> Run:
+        operation = await self._project.run_feature(
+            request.feature if request.feature_id is None else request.feature_id,
+            config=request.config,
+            site_url=request.site_url,
+            on_conflict="generate" if self._options.generate else "raise",
+        )
+        return await operation.wait(timeout=self._options.timeout)
+
+    async def _download(
+        self, finished: FinishedRun, request: RunRequest, directory: Path
+    ) -> FinishedRun:
+        """Download the artifacts of each run that failed."""
+        paths: list[Path] = []
+        failed = [run for run in (*finished.earlier, finished.run) if not run.is_success]
         try:
-            paths = await self._project.download_artifacts(run.run_id, directory)
+            for run in failed:
+                own = directory / _directory(request, run)
+                paths += await self._project.download_artifacts(run.run_id, own)
         except (TransportError, ResponseError, OSError) as error:
-            return FinishedRun(run, artifacts_error=str(error))
-        return FinishedRun(run, artifacts=tuple(paths))
+            return evolve(finished, artifacts=tuple(paths), artifacts_error=str(error))
+        return evolve(finished, artifacts=tuple(paths))
 
     def _add(self, event: Dispatched) -> None:
         self._in_flight[event.ref.key] = event.ref

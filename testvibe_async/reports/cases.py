@@ -29,7 +29,10 @@ class CaseStatus(StrEnum):
     FAILED = "failed"
 
     ERROR = "error"
-    """Not known: the operation could not be dispatched, or not be observed."""
+    """The operation could not be dispatched, or not be observed."""
+
+    UNKNOWN = "unknown"
+    """The operation may have been dispatched, and nobody can say."""
 
     PENDING = "pending"
     """The operation is in flight."""
@@ -61,6 +64,22 @@ class Case:
 
     is_operation: bool = False
     """Whether it stands for the operation itself."""
+
+    attempt: int = 1
+    """The attempt that it is of, from 1."""
+
+    earlier: tuple[Case, ...] = ()
+    """The same test in the attempts before, oldest first."""
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it was seen to fail."""
+        return self.status is CaseStatus.FAILED
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it passed after an attempt in which it failed."""
+        return self.status is CaseStatus.PASSED and any(case.is_failed for case in self.earlier)
 
     @property
     def message(self) -> str:

@@ -24,6 +24,8 @@ __all__ = ["to_ctrf"]
 
 _TOOL = "testvibe-async"
 _STATUSES = ("passed", "failed", "skipped", "pending", "other")
+_NOT_OBSERVED = {CaseStatus.ERROR, CaseStatus.UNKNOWN}
+"""Statuses that the format lacks; they become `failed`, so that no gate lets them pass."""
 
 _CONTENT_TYPES = {
     ".zip": "application/zip",
@@ -42,8 +44,9 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return a CTRF document, for tools that read test results as JSON.
 
     An operation that could not be dispatched or observed has the status `failed`, with `error` as
-    its raw status; one in flight is `pending`. Tests have a duration alone, operations also a start
-    and an end.
+    its raw status, or `unknown` where it may have been dispatched; one in flight is `pending`. A
+    test that passed after it failed is `flaky`. Tests have a duration alone, operations also a
+    start and an end.
 
     Args:
         items: The items of a batch, from `run_features` or `generate_features`.
@@ -74,6 +77,7 @@ def _summary(report: Report, tests: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "tests": len(tests),
         **counts,
+        "flaky": sum(test.get("flaky", False) for test in tests),
         "suites": len(report.entries),
         "start": _milliseconds(report.started_at) or 0,
         "stop": _milliseconds(report.finished_at) or 0,
@@ -99,15 +103,18 @@ def _test(entry: Entry, case: Case) -> dict[str, Any]:
     return _without_empty(
         {
             "name": case.name,
-            "status": "failed" if case.status is CaseStatus.ERROR else case.status,
-            "duration": round(1000 * (case.seconds or 0)),
+            "status": _status(case),
+            "duration": _duration(case),
             "start": own_times and _milliseconds(own_times.began_at),
             "stop": own_times and _milliseconds(own_times.finished_at),
             "suite": [entry.name],
             "message": case.message,
             "trace": case.error,
-            "rawStatus": "error" if case.status is CaseStatus.ERROR else case.raw_status,
+            "rawStatus": case.status if case.status in _NOT_OBSERVED else case.raw_status,
             "type": "e2e",
+            "retries": len(case.earlier) or None,
+            "retryAttempts": [_attempt(each) for each in case.earlier],
+            "flaky": case.is_flaky or None,
             "stdout": entry.log.split("\n") if entry.log and is_first else None,
             "attachments": [_attachment(file) for file in entry.files]
             if is_first or case in entry.failures
@@ -115,6 +122,26 @@ def _test(entry: Entry, case: Case) -> dict[str, Any]:
             "extra": {"verdict": entry.verdict, **entry.facts},
         }
     )
+
+
+def _attempt(case: Case) -> dict[str, Any]:
+    return _without_empty(
+        {
+            "attempt": case.attempt,
+            "status": _status(case),
+            "duration": _duration(case),
+            "message": case.message,
+            "trace": case.error,
+        }
+    )
+
+
+def _status(case: Case) -> str:
+    return "failed" if case.status in _NOT_OBSERVED else case.status
+
+
+def _duration(case: Case) -> int:
+    return round(1000 * (case.seconds or 0))
 
 
 def _attachment(file: Path) -> dict[str, str]:

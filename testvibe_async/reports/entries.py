@@ -1,7 +1,7 @@
-"""One item of a batch as reports show it: its name, its tests, its times and its facts.
+"""One item of a batch as reports show it: its name, its tests, its attempts, times and facts.
 
-Decides what counts as a test, and which times an operation has. It never decides how a format
-shows them.
+Decides what counts as a test, which tests of several attempts are the same, and which times an
+operation has. It never decides how a format shows them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
@@ -19,6 +19,7 @@ from testvibe_async.reports.reasons import reason_of
 from testvibe_async.reports.text import cut, one_line, tail
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -111,10 +112,24 @@ class Entry:
     facts: dict[str, str]
     """What identifies the operation, by the service's own names."""
 
+    is_flaky: bool
+    """Whether it succeeded after an attempt that failed."""
+
+    earlier: tuple[Entry, ...]
+    """The attempts before, oldest first; each of them failed."""
+
+    @property
+    def operation(self) -> str:
+        """The operation in words: `run 214`, or only its kind where a person can't use its id."""
+        return f"{self.kind} {self.facts['runId']}" if "runId" in self.facts else self.kind
+
     @property
     def failures(self) -> tuple[Case, ...]:
-        """The tests that failed, or could not be observed."""
-        return tuple(c for c in self.cases if c.status in {CaseStatus.FAILED, CaseStatus.ERROR})
+        """The tests that failed, could not be observed, or may have been dispatched."""
+        return tuple(case for case in self.cases if case.status in _FAILURES)
+
+
+_FAILURES = {CaseStatus.FAILED, CaseStatus.ERROR, CaseStatus.UNKNOWN}
 
 
 def describe(
@@ -122,7 +137,7 @@ def describe(
     *,
     number: int,
     name: str,
-    files: tuple[Path, ...] = (),
+    artifacts: Mapping[int, Sequence[Path]],
     log: GenerationLog | None = None,
 ) -> Entry:
     """Return the entry of an item.
@@ -131,17 +146,16 @@ def describe(
         item: The item of a batch.
         number: Its place in the order of the batch, from 1.
         name: Its name in this report.
-        files: The files that its artifacts were downloaded to.
+        artifacts: The files that artifacts were downloaded to, by run id.
         log: The log of a generation; None where there is none.
     """
     run = item.outcome if isinstance(item.outcome, Run) else None
+    earlier = tuple(
+        describe(attempt, number=number, name=name, artifacts=artifacts)
+        for attempt in _earlier_attempts(item)
+    )
     times = _times(item)
-    reason = reason_of(item, log)
-    tests = to_cases(run.tests) if run else ()
-    if not tests or (
-        item.verdict is Verdict.FAILED and all(c.status is not CaseStatus.FAILED for c in tests)
-    ):
-        tests = (*tests, _operation_case(item, reason, times))
+    reason = reason_of(item, log) + (f" (attempt {len(earlier) + 1})" if earlier else "")
     return Entry(
         number=number,
         name=name,
@@ -152,12 +166,14 @@ def describe(
         status=_status(item),
         reason=reason,
         error_type=type(item.error).__name__ if item.error else "",
-        cases=tests,
+        cases=_cases(item, reason, earlier),
         log=tail(_log_text(log) if log else (run.log or "" if run else "")),
-        files=files,
+        files=tuple(artifacts.get(_run_id(item) or -1, ())),
         remote_files=len(run.artifacts) if run else 0,
         times=times,
         facts=_facts(item),
+        is_flaky=item.is_flaky,
+        earlier=earlier,
     )
 
 
@@ -191,21 +207,84 @@ _CASE_STATUSES = {
     Verdict.SUCCEEDED: CaseStatus.PASSED,
     Verdict.FAILED: CaseStatus.FAILED,
     Verdict.ERROR: CaseStatus.ERROR,
-    Verdict.UNKNOWN: CaseStatus.ERROR,
+    Verdict.UNKNOWN: CaseStatus.UNKNOWN,
     Verdict.IN_FLIGHT: CaseStatus.PENDING,
     Verdict.SKIPPED: CaseStatus.SKIPPED,
 }
 
 
-def _operation_case(item: Item, reason: str, times: Times) -> Case:
-    error = "" if item.verdict is Verdict.SUCCEEDED else cut(str(item.error or reason))
+def _earlier_attempts(item: Item) -> list[Item]:
+    """Return an item for each attempt before the last; which ref it had is not known."""
+    return [
+        evolve(item, outcome=outcome, ref=None, error=None, earlier=()) for outcome in item.earlier
+    ]
+
+
+def _cases(item: Item, reason: str, earlier: Sequence[Entry]) -> tuple[Case, ...]:
+    """Return the tests of the last attempt, each with those of that name in the attempts before.
+
+    The operation is one more case where none of them shows that it failed, or that it is flaky.
+    """
+    tests = to_cases(item.outcome.tests) if isinstance(item.outcome, Run) else ()
+    names = {case.name for case in tests}
+    attempt = len(earlier) + 1
+    tests = tuple(
+        evolve(case, attempt=attempt, earlier=_same(case.name, earlier)) for case in tests
+    )
+    if item.verdict is Verdict.FAILED:
+        is_shown = any(case.is_failed for case in tests)
+    else:
+        failures = (case for attempt in earlier for case in attempt.failures)
+        is_shown = all(case.name in names and not case.is_operation for case in failures)
+    if tests and is_shown:
+        return tests
+    return (*tests, _operation_case(item, reason, earlier))
+
+
+def _same(name: str, earlier: Sequence[Entry]) -> tuple[Case, ...]:
+    """Return the tests of a name in the attempts before."""
+    return tuple(
+        evolve(case, attempt=number)
+        for number, attempt in enumerate(earlier, 1)
+        for case in attempt.cases
+        if case.name == name and not case.is_operation
+    )
+
+
+def _operation_case(item: Item, reason: str, earlier: Sequence[Entry]) -> Case:
     return Case(
         name=_kind(item),
         status=_CASE_STATUSES[item.verdict],
         raw_status=_status(item),
-        seconds=times.seconds,
-        error=error,
+        seconds=_times(item).seconds,
+        error=_error(item, reason),
         is_operation=True,
+        attempt=len(earlier) + 1,
+        earlier=tuple(_attempt_case(attempt, number) for number, attempt in enumerate(earlier, 1)),
+    )
+
+
+def _error(item: Item, reason: str) -> str:
+    match item.verdict:
+        case Verdict.SUCCEEDED:
+            return ""
+        case Verdict.UNKNOWN:
+            return cut(f"{reason}\n{item.error}")
+        case _:
+            return cut(str(item.error or reason))
+
+
+def _attempt_case(attempt: Entry, number: int) -> Case:
+    """Return a whole attempt as one case, the errors of its tests included."""
+    tests = [f"{case.name}\n{case.error}" for case in attempt.failures if not case.is_operation]
+    return Case(
+        name=attempt.kind,
+        status=CaseStatus.FAILED,
+        raw_status=attempt.status,
+        seconds=attempt.times.seconds,
+        error=cut("\n\n".join([attempt.reason, *tests])),
+        is_operation=True,
+        attempt=number,
     )
 
 
@@ -244,6 +323,11 @@ def _facts(item: Item) -> dict[str, str]:
         "server": _first("server", item.ref),
     }
     return {name: one_line(str(fact)) for name, fact in facts.items() if fact is not None}
+
+
+def _run_id(item: Item) -> int | None:
+    run_id = item.outcome.run_id if isinstance(item.outcome, Run) else None
+    return run_id if run_id is not None else getattr(item.ref, "run_id", None)
 
 
 def _first(name: str, *sources: object) -> object:

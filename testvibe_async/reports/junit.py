@@ -2,7 +2,8 @@
 
 Decides which element holds what: one `testsuite` for each item, one `testcase` for each test. There
 is no standard, so it never goes beyond what all of them read, and the schema that Jenkins' xUnit
-plugin validates against (junit-10.xsd).
+plugin validates against (junit-10.xsd). Attempts are written as Maven Surefire writes reruns
+(https://maven.apache.org/surefire/maven-surefire-plugin/examples/rerun-failing-tests.html).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = ["to_junit"]
 _RESULTS = {
     CaseStatus.FAILED: "failure",
     CaseStatus.ERROR: "error",
+    CaseStatus.UNKNOWN: "error",
     CaseStatus.PENDING: "skipped",
     CaseStatus.SKIPPED: "skipped",
     CaseStatus.OTHER: "skipped",
@@ -37,8 +39,12 @@ def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return a JUnit XML document, for CI systems.
 
     Each item is a suite, and each test of its run a case. An item without tests is one case. An
-    operation that could not be dispatched or observed is an `error`; one that is in flight or was
-    never dispatched is `skipped`, with the reason. Times are UTC.
+    operation that could not be dispatched or observed, or may have been dispatched, is an `error`;
+    one that is in flight or was never dispatched is `skipped`, with the reason. Times are UTC.
+
+    A test that passed after it failed is counted as passed, and has a `flakyFailure` for each
+    failure. One that failed in several attempts has its first failure as `failure`, and a
+    `rerunFailure` for each other.
 
     Args:
         items: The items of a batch, from `run_features` or `generate_features`.
@@ -74,7 +80,7 @@ def _suite(entry: Entry) -> ET.Element:
         began_at = entry.times.began_at.astimezone(UTC).replace(tzinfo=None, microsecond=0)
         suite.set("timestamp", began_at.isoformat())
     properties = ET.SubElement(suite, "properties")
-    for name, value in entry.facts.items():
+    for name, value in (entry.facts | _attempts(entry)).items():
         ET.SubElement(properties, "property", name=name, value=value)
     for case in entry.cases:
         suite.append(_case(entry, case))
@@ -85,18 +91,43 @@ def _suite(entry: Entry) -> ET.Element:
     return suite
 
 
+def _attempts(entry: Entry) -> dict[str, str]:
+    """Return what readers that know no `flakyFailure` can show of the attempts."""
+    if not entry.earlier:
+        return {}
+    return {"attempts": str(len(entry.earlier) + 1), "flaky": str(entry.is_flaky).lower()}
+
+
 def _case(entry: Entry, case: Case) -> ET.Element:
     element = ET.Element("testcase", name=case.name, classname=entry.name, time=_time(case.seconds))
-    if tag := _RESULTS.get(case.status):
-        result = ET.SubElement(element, tag, message=case.message or _without_message(case))
-        if tag != "skipped":
-            result.set("type", _type(entry, case))
-            result.text = case.error or None
+    failures = [each for each in (*case.earlier, case) if each.is_failed]
+    if case.status is CaseStatus.PASSED:
+        element.extend(_rerun("flakyFailure", entry, each) for each in failures)
+    else:
+        first, *reruns = failures if case.is_failed else (case, *failures)
+        element.append(_result(entry, first))
+        element.extend(_rerun("rerunFailure", entry, each) for each in reruns)
     if entry.files and case in (entry.failures or entry.cases[:1]):
         # GitLab and Jenkins' JUnit Attachments plugin look for these lines.
         lines = [f"[[ATTACHMENT|{file.as_posix()}]]" for file in entry.files]
         ET.SubElement(element, "system-out").text = clean("\n".join(lines))
     return element
+
+
+def _result(entry: Entry, case: Case) -> ET.Element:
+    tag = _RESULTS[case.status]
+    result = ET.Element(tag, message=case.message or _without_message(case))
+    if tag != "skipped":
+        result.set("type", _type(entry, case))
+        result.text = case.error or None
+    return result
+
+
+def _rerun(tag: str, entry: Entry, case: Case) -> ET.Element:
+    message = case.message or _without_message(case)
+    result = ET.Element(tag, message=message, type=_type(entry, case))
+    ET.SubElement(result, "stackTrace").text = case.error or None
+    return result
 
 
 def _without_message(case: Case) -> str:
@@ -109,7 +140,7 @@ def _type(entry: Entry, case: Case) -> str:
     """Return the error's class, with which Playwright's errors begin."""
     found = re.match(r"\w{1,80}Error\b|Error\b", case.error)
     if case.is_operation:
-        return entry.error_type or f"{entry.kind} {entry.status}"
+        return f"{case.name} {case.raw_status}" if case.is_failed else entry.error_type
     return found[0] if found else "failure"
 
 

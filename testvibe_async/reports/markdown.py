@@ -32,6 +32,8 @@ _TABLE_SHARE = 0.6
 _ERROR_CHARACTERS = 4_000
 _LOG_LINES = 40
 _NAME_CHARACTERS = 200
+_FLAKY_NAMES = 10
+"""Number of flaky items that are named at the top; the table has all."""
 
 _MARKS = {
     Verdict.SUCCEEDED: "✅",
@@ -42,6 +44,8 @@ _MARKS = {
     Verdict.SKIPPED: "⏭️",
 }
 
+_FLAKY_MARK = "🔁"
+
 _MARKUP = re.compile(r"[#$&*:<>@\[\\\]_`|~]|(?<=www)\.", re.IGNORECASE)
 
 
@@ -49,6 +53,8 @@ def to_markdown(
     items: Iterable[Item], *, max_bytes: int = MAX_BYTES, **options: Unpack[ReportOptions]
 ) -> str:
     """Return Markdown in GitHub's flavour: the outcome, a table, and each failure to unfold.
+
+    What is flaky has a mark of its own, is named at the top, and unfolds to its earlier failures.
 
     Args:
         items: The items of a batch, from `run_features` or `generate_features`.
@@ -64,7 +70,7 @@ def to_markdown(
     space = max_bytes - _size(head) - 500  # for the notes on what is left out
     columns = _columns(report)
     rows = _fill([_row(entry, columns) for entry in entries], space * _TABLE_SHARE)
-    bad = [entry for entry in entries if entry.failures]
+    bad = [entry for entry in entries if entry.failures or entry.is_flaky]
     details = _fill([_details(entry) for entry in bad], space - sum(map(_size, rows)))
     parts = [head, _header(columns), *rows] if rows else [head]
     parts.append(_left_out(len(entries) - len(rows), "rows"))
@@ -77,7 +83,23 @@ def _head(report: Report) -> str:
     mark = _MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
     facts = (report.tests_in_words, duration(report.seconds))
     line = " · ".join(fact for fact in facts if fact)
-    return f"## {_escape(report.title)}\n\n{mark} **{report.headline}**\n\n{line}\n\n"
+    return (
+        f"## {_escape(report.title)}\n\n{mark} **{report.headline}**\n\n{line}\n\n"
+        f"{_flaky(report.flaky)}"
+    )
+
+
+def _flaky(entries: list[Entry]) -> str:
+    """Return a line that names what is flaky; empty where nothing is."""
+    if not entries:
+        return ""
+    names = [_escape(one_line(each.name, _NAME_CHARACTERS)) for each in entries[:_FLAKY_NAMES]]
+    more = f" and {len(entries) - len(names):,} more" if len(entries) > len(names) else ""
+    return f"{_FLAKY_MARK} **{len(entries):,} flaky**: {', '.join(names)}{more}\n\n"
+
+
+def _mark(entry: Entry) -> str:
+    return _FLAKY_MARK if entry.is_flaky else _MARKS[entry.verdict]
 
 
 def _columns(report: Report) -> list[str]:
@@ -92,7 +114,7 @@ def _header(columns: list[str]) -> str:
 
 def _row(entry: Entry, columns: list[str]) -> str:
     cells = {
-        "": _MARKS[entry.verdict],
+        "": _mark(entry),
         "Feature": _escape(one_line(entry.feature, _NAME_CHARACTERS)),
         "Config": _escape(one_line(entry.config or "", _NAME_CHARACTERS)),
         "Result": _escape(_result(entry)),
@@ -102,19 +124,30 @@ def _row(entry: Entry, columns: list[str]) -> str:
 
 
 def _result(entry: Entry) -> str:
-    reason = one_line(entry.reason, _NAME_CHARACTERS)
+    reason = one_line(_reason(entry), _NAME_CHARACTERS)
     return reason if entry.status in reason else f"{entry.status}: {reason}"
+
+
+def _reason(entry: Entry) -> str:
+    return f"flaky: {entry.reason}" if entry.is_flaky else entry.reason
 
 
 def _details(entry: Entry) -> str:
     name = _escape(one_line(entry.name, _NAME_CHARACTERS))
-    summary = f"{_MARKS[entry.verdict]} <b>{name}</b>: {_escape(entry.reason)}"
+    summary = f"{_mark(entry)} <b>{name}</b>: {_escape(_reason(entry))}"
     failures = "".join(_failure(case) for case in entry.failures)
     log = f"Log:\n\n{_fenced(tail(entry.log, _LOG_LINES, _ERROR_CHARACTERS))}" if entry.log else ""
     files = "".join(_file(file) for file in entry.files)
+    earlier = "".join(_attempt(*each) for each in enumerate(entry.earlier, 1))
     facts = ", ".join(f"{key} {value}" for key, value in entry.facts.items())
-    body = "\n".join(part for part in (failures, log, files, f"{_escape(facts)}\n") if part)
+    parts = (failures, log, files, earlier, f"{_escape(facts)}\n")
+    body = "\n".join(part for part in parts if part)
     return f"\n<details><summary>{summary}</summary>\n\n{body}\n</details>\n"
+
+
+def _attempt(number: int, attempt: Entry) -> str:
+    title = f"Attempt {number}, {attempt.operation}: {_result(attempt)}"
+    return f"{_escape(title)}\n\n" + "".join(map(_failure, attempt.failures))
 
 
 def _failure(case: Case) -> str:

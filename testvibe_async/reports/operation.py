@@ -58,6 +58,7 @@ def operation(entry: Entry, known: Collection[str]) -> Html:
         data_verdict=slug(entry.verdict),
         data_config=entry.config,
         data_number=entry.number,
+        data_flaky=entry.is_flaky,
     )
 
 
@@ -68,10 +69,17 @@ def anchor(entry: Entry) -> str:
 
 def _name(entry: Entry) -> Html:
     config = entry.config and element("span", entry.config, class_="config")
-    return joined(element("bdi", entry.feature), " " if config else None, config)
+    flaky = element("span", "flaky", class_="pill flaky") if entry.is_flaky else None
+    marks = (joined(" ", mark) for mark in (config, flaky) if mark)
+    return joined(element("bdi", entry.feature), *marks)
 
 
 def _body(entry: Entry) -> list[Html | None]:
+    attempts = [_attempt(entry, *each) for each in enumerate(entry.earlier, 1)]
+    return [*_outcome(entry), *attempts]
+
+
+def _outcome(entry: Entry) -> list[Html | None]:
     failures = entry.failures
     others = [case for case in entry.cases if case not in failures and not case.is_operation]
     return [
@@ -80,6 +88,19 @@ def _body(entry: Entry) -> list[Html | None]:
         _files(entry),
         _log(entry),
     ]
+
+
+def _attempt(entry: Entry, number: int, attempt: Entry) -> Html:
+    """Return an attempt before the last one, unfolded where it is the only failure to show."""
+    took = duration(attempt.times.seconds)
+    facts = (f"{attempt.operation} {attempt.status}", attempt.reason, took)
+    return element(
+        "details",
+        element("summary", f"Attempt {number}: {', '.join(fact for fact in facts if fact)}"),
+        *_outcome(attempt),
+        class_="attempt",
+        open=entry.is_flaky,
+    )
 
 
 def _is_shown_by_line(case: Case, entry: Entry) -> bool:

@@ -6,6 +6,7 @@ looks; `template/page.css` does.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ from testvibe_async.reports.text import duration
 from testvibe_async.reports.timeline import timeline
 
 if TYPE_CHECKING:
-    from testvibe_async.outcomes import Verdict
     from testvibe_async.reports.entries import Entry
     from testvibe_async.reports.report import Report
 
 __all__ = ["config_filter", "facts", "matrix", "proportions", "timeline_section", "verdicts"]
+
+_FLAKY = "flaky"
+"""What a success after a failure is called, and the CSS class of its colour."""
 
 _OPEN_ROWS = 12
 """Number of features up to which the matrix is unfolded."""
@@ -37,12 +40,12 @@ def facts(report: Report) -> Html:
 
 
 def proportions(report: Report) -> Html:
-    """Return a bar whose parts are the shares of the verdicts."""
+    """Return a bar whose parts are the shares of the verdicts, flaky successes apart."""
     parts: list[Html] = []
     left = 0.0
-    for verdict, number in report.verdicts.items():
+    found = Counter(_tone(entry) for entry in report.by_urgency)
+    for kind, number in found.items():
         width = 100 * number / len(report.entries)
-        kind = slug(verdict)
         parts.append(
             element("rect", x=f"{left:.3f}%", width=f"{width:.3f}%", height=8, class_=kind)
         )
@@ -51,11 +54,22 @@ def proportions(report: Report) -> Html:
 
 
 def verdicts(report: Report) -> Html:
-    """Return a button with the number of each verdict, which the script makes a filter."""
-    return joined(*(_verdict(*pair) for pair in report.verdicts.items()))
+    """Return a button with the number of each verdict, which the script makes a filter.
+
+    Those that are flaky, and counted as succeeded, have another.
+    """
+    pairs: list[tuple[str, int]] = list(report.verdicts.items())
+    if report.flaky:
+        pairs.append((_FLAKY, len(report.flaky)))
+    return joined(*(_verdict(*pair) for pair in pairs))
 
 
-def _verdict(verdict: Verdict, number: int) -> Html:
+def _tone(entry: Entry) -> str:
+    """Return the CSS class of an entry's colour."""
+    return _FLAKY if entry.is_flaky else slug(entry.verdict)
+
+
+def _verdict(verdict: str, number: int) -> Html:
     return element(
         "button",
         element("b", f"{number:,}"),
@@ -130,10 +144,7 @@ def _matrix_row(feature: str, row: dict[str, list[Entry]]) -> Html:
 
 
 def _matrix_link(entry: Entry) -> Html:
+    word = f"{entry.status}, {_FLAKY}" if entry.is_flaky else entry.status
     return element(
-        "a",
-        entry.status,
-        href=f"#{anchor(entry)}",
-        class_=slug(entry.verdict),
-        aria_label=f"{entry.name}: {entry.status}",
+        "a", word, href=f"#{anchor(entry)}", class_=_tone(entry), aria_label=f"{entry.name}: {word}"
     )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["reason_of"]
 
+_UNKNOWN = "it may have been dispatched: check at the service before you dispatch it again"
+
 
 def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> str:
     """Return why an item has its verdict, or how many tests passed.
@@ -32,7 +34,10 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
     """
     match item.verdict, item.outcome:
         case Verdict.SKIPPED, _:
-            return "it was never dispatched: the batch was stopped before"
+            what = "this attempt" if item.earlier else "it"
+            return f"{what} was never dispatched: the batch was stopped before"
+        case Verdict.UNKNOWN, _:
+            return _UNKNOWN
         case _, Run() as run:
             return _run_reason(run)
         case _, Generation() as generation:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypedDict
 from attrs import frozen
 
 from testvibe_async.errors import ConfigError
-from testvibe_async.models import DEFAULT_CONFIG, Generation, GenerationLog, Run
+from testvibe_async.models import DEFAULT_CONFIG, Generation, GenerationLog
 from testvibe_async.outcomes import BatchSummary, Verdict
 from testvibe_async.reports.cases import CaseStatus
 from testvibe_async.reports.entries import Entry, Item, config_of, describe, feature_of
@@ -106,7 +106,7 @@ class Report:
                 item,
                 number=number,
                 name=name,
-                files=tuple((artifacts or {}).get(_run_id(item) or -1, ())),
+                artifacts=artifacts or {},
                 log=(generation_logs or {}).get(_request_id(item) or ""),
             )
             for number, (item, name) in enumerate(zip(items, names, strict=True), 1)
@@ -129,8 +129,15 @@ class Report:
 
     @property
     def by_urgency(self) -> list[Entry]:
-        """The entries with failures first, else in the order of the batch."""
-        return sorted(self.entries, key=lambda entry: _URGENCY.index(entry.verdict))
+        """The entries, failures first and flaky ones next, else in the order of the batch."""
+        return sorted(
+            self.entries, key=lambda entry: (_URGENCY.index(entry.verdict), not entry.is_flaky)
+        )
+
+    @property
+    def flaky(self) -> list[Entry]:
+        """The entries that succeeded after an attempt that failed."""
+        return [entry for entry in self.entries if entry.is_flaky]
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
@@ -149,6 +156,8 @@ class Report:
         cases = [case for entry in self.entries for case in entry.cases if not case.is_operation]
         found = Counter(case.status for case in cases)
         counts = [f"{found[status]:,} {status}" for status in CaseStatus if found[status]]
+        if flaky := sum(case.is_flaky for case in cases):
+            counts[0] += f" ({flaky:,} flaky)"  # The first status is `passed`.
         return f"{counted(len(cases), 'test')}: {', '.join(counts)}" if counts else ""
 
     @property
@@ -166,12 +175,13 @@ class Report:
         if not self.entries:
             return "Nothing was asked for"
         total = len(self.entries)
+        flaky = f", {len(self.flaky):,} flaky" if self.flaky else ""
         bad = [pair for pair in self.verdicts.items() if pair[0] is not Verdict.SUCCEEDED]
         if not bad:
-            return "It succeeded" if total == 1 else f"All {total:,} succeeded"
+            return ("It succeeded" if total == 1 else f"All {total:,} succeeded") + flaky
         (verdict, number), *rest = bad
         first = f"{number:,} of {total:,} {_PHRASES[verdict]}"
-        return ", ".join((first, *(f"{n:,} {_PHRASES[verdict]}" for verdict, n in rest)))
+        return ", ".join((first, *(f"{n:,} {_PHRASES[verdict]}" for verdict, n in rest))) + flaky
 
 
 def _check_times(*instants: datetime | None) -> None:
@@ -189,17 +199,15 @@ def _name(item: Item) -> str:
     return f"{feature_of(item)}{suffix}"
 
 
-def _run_id(item: Item) -> int | None:
-    run_id = item.outcome.run_id if isinstance(item.outcome, Run) else None
-    return run_id if run_id is not None else getattr(item.ref, "run_id", None)
-
-
 def _request_id(item: Item) -> str | None:
     request_id = item.outcome.request_id if isinstance(item.outcome, Generation) else None
     return request_id or getattr(item.ref, "request_id", None)
 
 
 def _instants(entry: Entry) -> list[datetime]:
-    times = entry.times
-    every = (times.queued_at, times.started_at, times.finished_at)
+    every = [
+        at
+        for times in (attempt.times for attempt in (*entry.earlier, entry))
+        for at in (times.queued_at, times.started_at, times.finished_at)
+    ]
     return [at for at in every if at is not None]

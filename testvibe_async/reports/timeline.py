@@ -17,6 +17,7 @@ from testvibe_async.reports.markup import Html, element, slug
 from testvibe_async.reports.text import clock, duration, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from testvibe_async.reports.entries import Entry
@@ -44,6 +45,8 @@ class _Bar:
     """The bar of an operation, in percent of the whole time."""
 
     entry: Entry
+    """The item, or one of its attempts."""
+    name: str
     begin: float
     """Where it was queued."""
     start: float
@@ -92,14 +95,21 @@ def _bars(report: Report) -> list[_Bar]:
         return min(100.0, max(0.0, 100 * (instant - origin).total_seconds() / total))
 
     bars: list[_Bar] = []
-    for entry in report.entries:
+    for entry, name in _operations(report):
         times = entry.times
         if times.began_at is not None:
             begin = percent(times.began_at, 0)
             end = max(begin, percent(times.finished_at, 100))
             start = min(end, max(begin, percent(times.started_at, begin)))
-            bars.append(_Bar(entry, begin, start, end, is_open=times.finished_at is None))
+            bars.append(_Bar(entry, name, begin, start, end, is_open=times.finished_at is None))
     return sorted(bars, key=lambda bar: (bar.begin, bar.end))
+
+
+def _operations(report: Report) -> Iterator[tuple[Entry, str]]:
+    """Yield every attempt of every entry with its name."""
+    for entry in report.entries:
+        for number, attempt in enumerate((*entry.earlier, entry), 1):
+            yield attempt, f"{entry.name}, attempt {number}" if entry.earlier else entry.name
 
 
 def _shared_rows(bars: list[_Bar]) -> list[int]:
@@ -148,7 +158,7 @@ def _draw(bar: _Bar, top: float, pitch: float, *, has_label: bool) -> Html:
 
 def _label(bar: _Bar, baseline: float) -> Html:
     """Return the name, right of the start; left of the end where the start is in the right half."""
-    name = one_line(bar.entry.name, 60)
+    name = one_line(bar.name, 60)
     if bar.start <= 50:  # noqa: PLR2004 - the middle
         return element("text", name, x=_x(bar.start), dx=6, y=f"{baseline:g}")
     return element("text", name, x=_x(bar.end), dx=-6, y=f"{baseline:g}", class_="before")
@@ -157,7 +167,7 @@ def _label(bar: _Bar, baseline: float) -> Html:
 def _tooltip(bar: _Bar) -> str:
     entry = bar.entry
     took = duration(entry.times.seconds)
-    return f"{entry.name}: {entry.status}{f', {took}' if took else ''}"
+    return f"{bar.name}: {entry.status}{f', {took}' if took else ''}"
 
 
 def _x(percent: float) -> str:

@@ -4,7 +4,7 @@
   const byId = (id) => document.getElementById(id);
   const operations = find(".operation");
   const verdicts = find(".verdict");
-  const bars = new Map(find(".timeline g").map((bar) => [bar.dataset.number, bar]));
+  const bars = find(".timeline g");
   const search = byId("search");
   const config = byId("config");
   let texts = null; // made by the first search: thousands of operations make it long
@@ -14,7 +14,9 @@
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     if (words.length && !texts) texts = operations.map((o) => o.textContent.toLowerCase());
     return (operation, place) =>
-      (!pressed.size || pressed.has(operation.dataset.verdict)) &&
+      (!pressed.size ||
+        pressed.has(operation.dataset.verdict) ||
+        (pressed.has("flaky") && "flaky" in operation.dataset)) &&
       (!config?.value || operation.dataset.config === config.value) &&
       words.every((word) => texts[place].includes(word));
   }
@@ -25,13 +27,13 @@
 
   function show() {
     const matches = matcher();
-    let shown = 0;
+    const numbers = new Set();
     operations.forEach((operation, place) => {
-      const isShown = matches(operation, place);
-      operation.hidden = !isShown;
-      bars.get(operation.dataset.number)?.classList.toggle("dim", !isShown);
-      shown += isShown;
+      operation.hidden = !matches(operation, place);
+      if (!operation.hidden) numbers.add(operation.dataset.number);
     });
+    for (const bar of bars) bar.classList.toggle("dim", !numbers.has(bar.dataset.number));
+    const shown = numbers.size;
     const all = operations.length;
     const total = `${all.toLocaleString("en")} ${all === 1 ? "operation" : "operations"}`;
     byId("count").textContent = shown === all ? total : `${shown.toLocaleString("en")} of ${total}`;
@@ -70,7 +72,7 @@
   byId("fold").addEventListener("click", () => fold(false));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").hidden = false;
-  for (const bar of bars.values()) {
+  for (const bar of bars) {
     bar.addEventListener("click", () => {
       location.hash = `operation-${bar.dataset.number}`;
     });
