@@ -62,7 +62,7 @@ class Origin:
 
     def __init__(self, site: Site, faults: FaultRules) -> None:
         """Make an origin that does not listen yet."""
-        self.url = ""
+        self.url: str = ""
         """Scheme, host and port; empty before the start."""
         self._site = site
         self._faults = faults
