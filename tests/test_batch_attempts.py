@@ -103,3 +103,18 @@ def test_a_number_of_attempts_is_a_count(project: Project, attempts: int) -> Non
     """Anything except a whole number from 1 is refused."""
     with pytest.raises(ConfigError, match="attempts must be a whole number"):
         project.run_features(["Checkout"], attempts=attempts)
+
+
+async def test_what_failed_before_the_batch_stopped_is_a_failure(
+    emulator: Emulator, project: Project
+) -> None:
+    """A feature whose next attempt was never dispatched has failed, and was not skipped."""
+    names = ["Returns", "Checkout", "Wishlist", "Login Functionality"]
+    async with project.run_features(names, attempts=2, max_in_flight=1) as batch:
+        await asyncio.sleep(8)
+        assert batch.items[0].verdict is Verdict.FAILED  # and it waits for its next attempt
+    item = batch.items[0]
+    assert (item.verdict, item.earlier) == (Verdict.FAILED, ())
+    assert item.run is not None
+    assert [item.run.run_id] == [run.id for run in emulator.runs.values()][:1]
+    assert item.ref == batch.refs[0]

@@ -282,6 +282,8 @@ class Batch(Generic[SnapshotT]):
             if not self._waiting:
                 return
             place = self._waiting.popleft()
+            if (failed := self._operations.pop(place, None)) and failed.outcome is not None:
+                self._earlier[place].append(failed.outcome)
             try:
                 self._keep(place, await self._start(place))
             except VibeError as error:
@@ -389,9 +391,7 @@ class Batch(Generic[SnapshotT]):
         is_last = len(self._earlier[place]) + 1 >= self._attempts
         if outcome is None or outcome.is_success or is_last or self._is_stopped:
             return False
-        self._earlier[place].append(outcome)
-        del self._operations[place]
-        self._waiting.append(place)
+        self._waiting.append(place)  # With its outcome, until the next attempt starts.
         # The tasks end when nothing waits, so there may be none any more.
         self._tasks = [task for task in self._tasks if not _has_ended_well(task)]
         if len(self._tasks) < self._task_count:

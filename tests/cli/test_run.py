@@ -588,8 +588,9 @@ async def test_reader_that_went_away_pressed_nothing(
     monkeypatch.setattr("testvibe_async.cli.view.line", write)
     ended = await call("run", "--all", "--wait", "--max-in-flight", "1")
     assert ended.code == 141
-    assert ended.errors.startswith("\nIn flight, and the service goes on:\n")
-    assert len(emulator.active_runs()) == 1
+    assert "\nIn flight, and the service goes on:\n" in ended.errors
+    (run,) = emulator.active_runs()
+    assert f"  run {run.id}  " in ended.errors
 
 
 async def test_dispatch_that_was_stopped_names_what_was_dispatched(

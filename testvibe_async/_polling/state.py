@@ -281,7 +281,7 @@ class RunState(OperationState[Run]):
     """What is known of a run."""
 
     __slots__ = ()
-    ref: RunRef
+    ref: RunRef  # pyright: ignore[reportIncompatibleVariableOverride]
     in_flight = RunStatus.RUNNING
 
     @property
@@ -309,7 +309,7 @@ class GenerationState(OperationState[Generation]):
     """What is known of a generation. The service shows only a feature's latest one."""
 
     __slots__ = ("other_id", "previous_id")
-    ref: GenerationRef
+    ref: GenerationRef  # pyright: ignore[reportIncompatibleVariableOverride]
     in_flight = FeatureStatus.GENERATING
 
     def __init__(

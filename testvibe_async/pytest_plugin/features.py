@@ -108,7 +108,7 @@ class FeatureItem(pytest.Item):
             reason = one_line(f"{self.name!r} can't run: {error.message}")
             raise pytest.skip.Exception(reason, _use_item_location=True) from error
         self._run = run = finished.run
-        self.user_properties += _properties(finished)
+        self.user_properties.extend(_properties(finished))
         capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             for case in run.tests:
