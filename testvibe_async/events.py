@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 logger: logging.Logger = logging.getLogger("testvibe_async")
+# Without it Python prints warnings on standard error where a program has not set up logging:
+# https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library
+logger.addHandler(logging.NullHandler())
 
 
 @frozen
