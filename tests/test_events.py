@@ -119,6 +119,35 @@ def test_an_event_is_one_line_of_the_log(
     assert record.getMessage().isprintable()
 
 
+@pytest.mark.parametrize("event", [event for event, *_ in EVENTS], ids=IDS)
+def test_an_event_of_an_ordinary_failure_has_no_traceback(
+    event: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An event that is emitted while an exception is handled is one line all the same."""
+    caplog.set_level(logging.DEBUG)
+    try:
+        raise ERROR
+    except NotSentError:
+        Hooks().emit(event)
+    (record,) = caplog.records
+    assert not record.exc_info
+
+
+async def test_failed_requests_log_no_traceback(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pauses, retries and failed polls of a client are logged without a traceback."""
+    caplog.set_level(logging.DEBUG, logger="testvibe_async")
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
+    emulator.fail("get_run", Fault.status(500), times=1)
+    async with client_of(emulator) as client:
+        await (await client.project().run_feature("Checkout"))
+    records = [record for record in caplog.records if record.name == "testvibe_async"]
+    logged = {record.getMessage().split()[0] for record in records}
+    assert {"Paused", "RetryScheduled", "PollFailed"} <= logged
+    assert not [record for record in records if record.exc_info]
+
+
 WARNING_SCRIPT = """
 {setup}
 from testvibe_async.events import logger

@@ -7,7 +7,6 @@ quick and must not block. If it raises, that is logged, and nothing else is affe
 from __future__ import annotations
 
 import logging
-import sys
 from asyncio import CancelledError
 from contextlib import suppress
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
@@ -200,7 +199,13 @@ class Hooks:
             try:
                 _refuse_awaitable(hook(event))
             except (Exception, CancelledError):  # noqa: BLE001 - it is logged, whatever it is
-                _log(logging.ERROR, "the hook %s failed on %s", event.hook, _Line(event))
+                _log(
+                    logging.ERROR,
+                    "the hook %s failed on %s",
+                    event.hook,
+                    _Line(event),
+                    with_traceback=True,
+                )
         if logger.isEnabledFor(event.level):
             _log(event.level, "%s", _Line(event))
 
@@ -217,10 +222,18 @@ def _refuse_awaitable(result: object) -> None:
         raise TypeError("it returned an awaitable, and nobody awaits it: let it start a task")
 
 
-def _log(level: int, message: str, *values: object) -> None:
-    """Log, with the exception that is being handled. A failing log filter or handler is ignored."""
+def _log(level: int, message: str, *values: object, with_traceback: bool = False) -> None:
+    """Log, and ignore a log filter or handler that fails.
+
+    Args:
+        level: The level of the record.
+        message: Its format.
+        values: What the format takes.
+        with_traceback: Whether to add the exception that is being handled. Most events are emitted
+            while an ordinary failure is, which is no defect and needs no traceback.
+    """
     with suppress(Exception):
-        logger.log(level, message, *values, exc_info=sys.exc_info()[0] is not None)
+        logger.log(level, message, *values, exc_info=with_traceback)
 
 
 class _Line:
