@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError
 from contextlib import suppress
+from functools import cached_property
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
-from attrs import fields_dict, frozen
+from attrs import field, fields_dict, frozen
 
 from testvibe_async.errors import ConfigError
 
@@ -34,6 +36,9 @@ __all__ = [
     "RetryScheduled",
     "StatusChanged",
 ]
+
+MIN_PROLONGATION = 1.0
+"""Seconds by which a pause must end later than the logged one, to be a warning of its own."""
 
 logger: logging.Logger = logging.getLogger("testvibe_async")
 # Without it Python prints warnings on standard error where a program has not set up logging:
@@ -145,13 +150,22 @@ class ListPollingSuspended(Event):
 
 @frozen
 class Paused(Event):
-    """The service asked for a pause: nothing is sent for `seconds`."""
+    """The service asked for a pause: nothing is sent for `seconds`.
+
+    Each refusal is one event, also of a request that was under way when the pause began.
+    """
 
     hook: ClassVar[str] = "on_pause"
     level: ClassVar[int] = logging.WARNING
 
     seconds: float
     error: VibeError
+
+    server: str = field(kw_only=True, repr=False)
+    """The service's scheme and host."""
+
+    began: float = field(kw_only=True, repr=False)
+    """When it began, by the clock of the event loop."""
 
 
 @frozen(kw_only=True)
@@ -188,6 +202,10 @@ class Hooks:
                     "it; let it start a task, or put the event on a queue"
                 )
 
+    @cached_property  # Not a field of attrs: each of those is a hook.
+    def _logged_pauses(self) -> _LoggedPauses:
+        return _LoggedPauses()
+
     def is_enabled(self, kind: type[Event]) -> bool:
         """Say whether events of a kind have a hook or are logged, and so need to be made."""
         return getattr(self, kind.hook) is not None or logger.isEnabledFor(kind.level)
@@ -206,8 +224,11 @@ class Hooks:
                     _Line(event),
                     with_traceback=True,
                 )
-        if logger.isEnabledFor(event.level):
-            _log(event.level, "%s", _Line(event))
+        level = event.level
+        if isinstance(event, Paused) and not self._logged_pauses.add(event):
+            level = logging.DEBUG
+        if logger.isEnabledFor(level):
+            _log(level, "%s", _Line(event))
 
 
 def _refuse_awaitable(result: object) -> None:
@@ -236,6 +257,25 @@ def _log(level: int, message: str, *values: object, with_traceback: bool = False
         logger.log(level, message, *values, exc_info=with_traceback)
 
 
+class _LoggedPauses:
+    """The last pause of each server that was logged as a warning.
+
+    Many requests are under way when a pause begins, and each is refused: one line is enough.
+    """
+
+    def __init__(self) -> None:
+        self._periods: dict[str, tuple[float, float]] = {}
+
+    def add(self, pause: Paused) -> bool:
+        """Add a pause and return True, unless it is within the last one, or hardly longer."""
+        began, until = self._periods.get(pause.server, (inf, 0.0))
+        ends = pause.began + pause.seconds
+        if began <= pause.began < until and ends < until + MIN_PROLONGATION:
+            return False
+        self._periods[pause.server] = (pause.began, ends)
+        return True
+
+
 class _Line:
     """An event as one line of a log, formatted only if the log takes it."""
 
@@ -246,7 +286,8 @@ class _Line:
 
     def __str__(self) -> str:
         event = self._event
-        values = (f"{name}={_shown(getattr(event, name))}" for name in fields_dict(type(event)))
+        names = [name for name, each in fields_dict(type(event)).items() if each.repr]
+        values = (f"{name}={_shown(getattr(event, name))}" for name in names)
         return f"{type(event).__name__} {' '.join(values)}"
 
 
