@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,9 @@ from testvibe_async import (
     Paused,
     Phase,
     PollFailed,
+    RateLimitedError,
     RequestFinished,
+    RetryPolicy,
     RetryScheduled,
     RunRef,
     StatusChanged,
@@ -85,7 +89,7 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         "ListPollingSuspended operation=list_runs project=p seconds=600.0 error=None",
     ),
     (
-        Paused(7.0, ERROR),
+        Paused(7.0, ERROR, server="https://testvibe.example", began=100.0),
         "on_pause",
         logging.WARNING,
         "Paused seconds=7.0 error=GET https://testvibe.example/x: refused",
@@ -125,6 +129,140 @@ def test_an_event_is_one_line_of_the_log(
     assert (record.name, record.levelno) == ("testvibe_async", level)
     assert record.getMessage().startswith(line)
     assert record.getMessage().isprintable()
+
+
+@pytest.mark.parametrize("event", [event for event, *_ in EVENTS], ids=IDS)
+def test_an_event_of_an_ordinary_failure_has_no_traceback(
+    event: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An event that is emitted while an exception is handled is one line all the same."""
+    caplog.set_level(logging.DEBUG)
+    try:
+        raise ERROR
+    except NotSentError:
+        Hooks().emit(event)
+    (record,) = caplog.records
+    assert not record.exc_info
+
+
+async def test_failed_requests_log_no_traceback(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pauses, retries and failed polls of a client are logged without a traceback."""
+    caplog.set_level(logging.DEBUG, logger="testvibe_async")
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
+    emulator.fail("get_run", Fault.status(500), times=1)
+    async with client_of(emulator) as client:
+        await (await client.project().run_feature("Checkout"))
+    records = [record for record in caplog.records if record.name == "testvibe_async"]
+    logged = {record.getMessage().split()[0] for record in records}
+    assert {"Paused", "RetryScheduled", "PollFailed"} <= logged
+    assert not [record for record in records if record.exc_info]
+
+
+def paused(began: float, seconds: float, server: str = "https://testvibe.example") -> Paused:
+    """A pause that begins at some time and lasts some seconds."""
+    return Paused(seconds, ERROR, server=server, began=began)
+
+
+FIRST = paused(100.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("later", "level"),
+    [
+        (FIRST, logging.DEBUG),
+        (paused(103.0, 4.0), logging.DEBUG),
+        (paused(103.0, 2.0), logging.DEBUG),
+        (paused(100.9, 7.0), logging.DEBUG),
+        (paused(101.0, 7.0), logging.WARNING),
+        (paused(106.9, 60.0), logging.WARNING),
+        (paused(107.0, 0.5), logging.WARNING),
+        (paused(3.0, 60.0), logging.WARNING),
+        (paused(100.1, 7.0, "https://other.example"), logging.WARNING),
+    ],
+    ids=[
+        "the-same",
+        "ends-with-it",
+        "ends-before-it",
+        "prolongs-it-by-less-than-a-second",
+        "prolongs-it-by-a-second",
+        "prolongs-it-by-a-minute",
+        "begins-after-it",
+        "another-clock",
+        "another-server",
+    ],
+)
+def test_a_pause_within_the_logged_one_is_no_warning(
+    later: Paused, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pause is a warning, and one during it only if it ends at least a second later."""
+    caplog.set_level(logging.DEBUG)
+    seen: list[Paused] = []
+    hooks = Hooks(on_pause=seen.append)
+    hooks.emit(FIRST)
+    hooks.emit(later)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING, level]
+    assert seen == [FIRST, later]
+
+
+def test_small_prolongations_of_a_pause_add_up(caplog: pytest.LogCaptureFixture) -> None:
+    """A pause that grows step by step is a warning again each time it has grown by a second."""
+    hooks = Hooks()
+    for step in range(9):
+        hooks.emit(paused(100.0 + step * 0.25, 7.0))
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 3
+
+
+def test_each_hooks_object_logs_its_own_pauses(caplog: pytest.LogCaptureFixture) -> None:
+    """A pause of one client does not hide that of another, though their hooks are equal."""
+    for _ in range(2):
+        Hooks().emit(FIRST)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert Hooks() == Hooks()
+
+
+async def test_many_refused_requests_are_one_warning(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests that are refused during a pause reach the hook, but not the log's warnings."""
+    seen: list[Paused] = []
+    emulator.fail("list_projects", Fault.status(429, retry_after=30))
+    for number in range(5):
+        emulator.fail("list_projects", Fault.delay(number * 0.2), times=1, skip=number)
+    hooks = Hooks(on_pause=seen.append)
+    async with client_of(emulator, hooks=hooks, retry=RetryPolicy(attempts=1)) as client:
+        calls = [client.list_projects() for _ in range(5)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [RateLimitedError] * 5
+        assert [pause.began for pause in seen] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8], abs=0.05)
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        with pytest.raises(RateLimitedError):
+            await client.list_projects()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert [pause.server for pause in seen] == [emulator.url] * 6
+
+
+WARNING_SCRIPT = """
+{setup}
+from testvibe_async.events import logger
+logger.warning("a pause")
+"""
+
+
+@pytest.mark.parametrize(
+    ("setup", "errors"),
+    [("", ""), ("import logging; logging.basicConfig()", "WARNING:testvibe_async:a pause\n")],
+    ids=["no-logging", "logging"],
+)
+def test_only_a_program_that_set_up_logging_gets_the_log(setup: str, errors: str) -> None:
+    """Without logging set up, not even a warning is printed."""
+    script = WARNING_SCRIPT.format(setup=setup)
+    done = subprocess.run(  # noqa: S603 - our own interpreter, our own words
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("", errors)
 
 
 def test_an_event_without_a_reader_is_not_formatted(

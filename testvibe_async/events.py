@@ -7,13 +7,14 @@ quick and must not block. If it raises, that is logged, and nothing else is affe
 from __future__ import annotations
 
 import logging
-import sys
 from asyncio import CancelledError
 from contextlib import suppress
+from functools import cached_property
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from math import inf
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from attrs import fields_dict, frozen
+from attrs import field, fields_dict, frozen
 
 from testvibe_async.errors import ConfigError
 
@@ -37,7 +38,13 @@ __all__ = [
     "StatusChanged",
 ]
 
+MIN_PROLONGATION = 1.0
+"""Seconds by which a pause must end later than the logged one, to be a warning of its own."""
+
 logger: logging.Logger = logging.getLogger("testvibe_async")
+# Without it Python prints warnings on standard error where a program has not set up logging:
+# https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library
+logger.addHandler(logging.NullHandler())
 
 
 @frozen
@@ -168,13 +175,22 @@ class ListPollingSuspended(Event):
 
 @frozen
 class Paused(Event):
-    """The service asked for a pause: nothing is sent for `seconds`."""
+    """The service asked for a pause: nothing is sent for `seconds`.
+
+    Each refusal is one event, also of a request that was under way when the pause began.
+    """
 
     hook: ClassVar[str] = "on_pause"
     level: ClassVar[int] = logging.WARNING
 
     seconds: float
     error: VibeError
+
+    server: str = field(kw_only=True, repr=False)
+    """The service's scheme and host."""
+
+    began: float = field(kw_only=True, repr=False)
+    """When it began, by the clock of the event loop."""
 
 
 @frozen(kw_only=True)
@@ -214,6 +230,10 @@ class Hooks:
                     "it; let it start a task, or put the event on a queue"
                 )
 
+    @cached_property  # Not a field of attrs: each of those is a hook.
+    def _logged_pauses(self) -> _LoggedPauses:
+        return _LoggedPauses()
+
     def is_enabled(self, kind: type[Event]) -> bool:
         """Say whether events of a kind have a hook or are logged, and so need to be made."""
         return getattr(self, kind.hook) is not None or logger.isEnabledFor(kind.level)
@@ -225,9 +245,18 @@ class Hooks:
             try:
                 _refuse_awaitable(hook(event))
             except (Exception, CancelledError):  # noqa: BLE001 - it is logged, whatever it is
-                _log(logging.ERROR, "the hook %s failed on %s", event.hook, _Line(event))
-        if logger.isEnabledFor(event.level):
-            _log(event.level, "%s", _Line(event))
+                _log(
+                    logging.ERROR,
+                    "the hook %s failed on %s",
+                    event.hook,
+                    _Line(event),
+                    with_traceback=True,
+                )
+        level = event.level
+        if isinstance(event, Paused) and not self._logged_pauses.add(event):
+            level = logging.DEBUG
+        if logger.isEnabledFor(level):
+            _log(level, "%s", _Line(event))
 
 
 def _refuse_awaitable(result: object) -> None:
@@ -242,10 +271,37 @@ def _refuse_awaitable(result: object) -> None:
         raise TypeError("it returned an awaitable, and nobody awaits it: let it start a task")
 
 
-def _log(level: int, message: str, *values: object) -> None:
-    """Log, with the exception that is being handled. A failing log filter or handler is ignored."""
+def _log(level: int, message: str, *values: object, with_traceback: bool = False) -> None:
+    """Log, and ignore a log filter or handler that fails.
+
+    Args:
+        level: The level of the record.
+        message: Its format.
+        values: What the format takes.
+        with_traceback: Whether to add the exception that is being handled. Most events are emitted
+            while an ordinary failure is, which is no defect and needs no traceback.
+    """
     with suppress(Exception):
-        logger.log(level, message, *values, exc_info=sys.exc_info()[0] is not None)
+        logger.log(level, message, *values, exc_info=with_traceback)
+
+
+class _LoggedPauses:
+    """The last pause of each server that was logged as a warning.
+
+    Many requests are under way when a pause begins, and each is refused: one line is enough.
+    """
+
+    def __init__(self) -> None:
+        self._periods: dict[str, tuple[float, float]] = {}
+
+    def add(self, pause: Paused) -> bool:
+        """Add a pause and return True, unless it is within the last one, or hardly longer."""
+        began, until = self._periods.get(pause.server, (inf, 0.0))
+        ends = pause.began + pause.seconds
+        if began <= pause.began < until and ends < until + MIN_PROLONGATION:
+            return False
+        self._periods[pause.server] = (pause.began, ends)
+        return True
 
 
 class _Line:
@@ -258,7 +314,8 @@ class _Line:
 
     def __str__(self) -> str:
         event = self._event
-        values = (f"{name}={_shown(getattr(event, name))}" for name in fields_dict(type(event)))
+        names = [name for name, each in fields_dict(type(event)).items() if each.repr]
+        values = (f"{name}={_shown(getattr(event, name))}" for name in names)
         return f"{type(event).__name__} {' '.join(values)}"
 
 

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from tests.conftest import client_of
+from testvibe_async import RetryPolicy, ServerError
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
+    from testvibe_async.testing import Emulator
+
     from .conftest import Caller
 
 
@@ -142,6 +146,40 @@ async def test_an_edit_changes_the_document_of_a_success(call: Caller) -> None:
     (document,) = await call.get(f"/runs/{run_id}")
     assert (document["runId"], document["status"]) == (run_id, "archived")
     assert (await call("GET", "/runs/1")).error == (404, "not_found")
+
+
+async def test_an_edit_that_returns_none_is_refused(
+    call: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function that returns None is a mistake: the answer and the log say so in a sentence."""
+    mistake = call.emulator.fail("get_project", Fault.edit(lambda document: document.clear()))
+    call.emulator.fail("get_project", Fault.edit(lambda _: {"hidden": "mistake"}))
+    reply = await call("GET", "")
+    sentence = (
+        "The function of Fault.edit for get_project returned None:"
+        " let it return the document to send."
+    )
+    assert reply.error == (500, "internal_error")
+    assert reply.document["message"] == sentence
+    assert [record.getMessage() for record in caplog.records] == [sentence]
+    assert call.emulator.requests[-1].status == 500
+    mistake.remove()
+    assert (await call.get("")) == {"hidden": "mistake"}
+
+
+@pytest.mark.parametrize("document", [{}, [], False, 0, ""])
+async def test_an_edit_may_return_an_empty_document(call: Caller, document: object) -> None:
+    """Whatever is not None is sent, also what counts as false."""
+    call.emulator.fail("get_project", Fault.edit(lambda _: document))
+    assert (await call.get("")) == document
+
+
+async def test_the_error_of_a_client_names_the_mistake_in_an_edit(emulator: Emulator) -> None:
+    """A test that uses the SDK reads the sentence in the error that it gets."""
+    emulator.fail("get_feature", Fault.edit(lambda document: document.update(name="Other")))
+    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(ServerError, match=r"Fault\.edit for get_feature returned None"):
+            await client.project().get_feature("Checkout")
 
 
 async def test_delays_and_edits_go_together_with_other_faults(call: Caller) -> None:

@@ -194,7 +194,8 @@ class Transport:
             # A limit is on the key, not on one request: whatever is sent meanwhile is refused too.
             if (seconds := pause_seconds(error)) is not None:
                 self._throttle.pause(seconds)
-                self._hooks.emit(Paused(seconds, error))
+                now = asyncio.get_running_loop().time()
+                self._hooks.emit(Paused(seconds, error, server=self.server, began=now))
             raise
         except TransportError as error:
             # The session was closed below the request: the lost connection is not the reason.

@@ -5,9 +5,12 @@ It decides which faults apply to a request. It never touches a socket: `origin` 
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+from aiohttp import web
 
 from .answers import JSON_TYPE, Answer, error_document, json_body
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from .requests import RecordedRequest
 
 __all__ = ["DOWNLOAD", "AppliedFaults", "Fault", "FaultRules", "Rule"]
+
+_logger = logging.getLogger(__name__)
 
 DOWNLOAD = "download"
 """The operation of requests to the second origin; the service has none of that name."""
@@ -96,7 +101,9 @@ class Fault:
 
         Args:
             change: Takes the decoded document, or the bytes of a download, and returns the document
-                or the raw bytes to send in its place.
+                or the raw bytes to send in its place. Where it returns None, as `dict.update` does,
+                the request is answered with 500, and the mistake is logged. To send `null`, use
+                `Fault.body(b"null")`.
         """
         return cls(kind="edit", change=change)
 
@@ -175,7 +182,28 @@ class FaultRules:
             if fault.kind == "delay":
                 applied.delay += fault.seconds if rule.applies_to(request) else 0.0
             elif fault.change is not None:
-                applied.changes += [fault.change] if rule.applies_to(request) else []
+                edit = partial(_edit, fault.change, request)
+                applied.changes += [edit] if rule.applies_to(request) else []
             elif applied.fault is None and rule.applies_to(request):
                 applied.fault = fault
         return applied
+
+
+def _edit(change: Callable[[Any], object], request: RecordedRequest, document: object) -> object:
+    """Return the changed document.
+
+    Raises:
+        web.HTTPInternalServerError: The function returned None; aiohttp sends it as the answer.
+    """
+    changed = change(document)
+    if changed is not None:
+        return changed
+    # A `null` would look like a fault of the service, far from the mistake.
+    message = (
+        f"The function of Fault.edit for {request.operation} returned None:"
+        " let it return the document to send."
+    )
+    _logger.error(message)
+    request.status = 500
+    text = json_body(error_document(request.status, message)).decode()
+    raise web.HTTPInternalServerError(text=text, content_type="application/json")
