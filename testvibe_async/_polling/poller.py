@@ -22,9 +22,10 @@ from attrs import frozen
 from testvibe_async._polling.last_poll import LastPoll
 from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.plan import PollPlan, outage_interval
-from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
+from testvibe_async._polling.polled import Listener, PolledOperation
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule
+from testvibe_async._polling.shared_poll import SharedPolls
 from testvibe_async._polling.state import GRACE_SECONDS, new_state
 from testvibe_async.errors import (
     ClientClosedError,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
-    from testvibe_async.errors import VibeError
     from testvibe_async.models import Generation, Run
     from testvibe_async.refs import Ref
 
@@ -109,9 +109,8 @@ class Poller:
         self._lists: dict[tuple[str, str], ListPolling] = {}
         self._queue: deque[PolledOperation[Any] | _ListCall] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._polls: dict[PolledOperation[Any], asyncio.Task[VibeError | None]] = {}
-        """The polls that were asked for and are under way."""
         self._holds = 0
+        self._shared_polls = SharedPolls(self._reader, self._list_of)
         self._last_poll = LastPoll(self._reader, self._list_of, max_concurrent=max_concurrent_polls)
         # A poll serves all who wait: it must not run in the context of the first of them.
         self._context = copy_context()
@@ -190,43 +189,17 @@ class Poller:
             ClientClosedError: The client is closed.
         """
         self._check_usable(polled)
-        loop, state = asyncio.get_running_loop(), polled.state
-        if max_age and state.seen_at is not None and loop.time() - state.seen_at <= max_age:
-            return
-        poll = self._polls.get(polled)
-        if poll is None:
-            # A task, since the caller that starts it may be cancelled, and the others not.
-            poll = loop.create_task(
-                self._poll_once(polled), name="testvibe_async poll", context=self._context
-            )
-            self._polls[polled] = poll
-            poll.add_done_callback(lambda _: self._polls.pop(polled))
         try:
-            failure = await asyncio.shield(poll)
+            await self._shared_polls.poll(polled, max_age=max_age)
         except asyncio.CancelledError:
-            if poll.cancelled() and self._transport.is_closed:
+            if self._transport.is_closed and not _is_cancelled():
                 raise ClientClosedError(ref=polled.ref) from None
             raise
-        if failure is not None:
-            raise own_copy(failure)
 
     async def poll_last(self, operations: Iterable[PolledOperation[Any]]) -> None:
         """Poll operations whose wait is over once more, within a second; see `LastPoll`."""
         if not self._transport.is_closed:
             await self._last_poll.poll(operations)
-
-    async def _poll_once(self, polled: PolledOperation[Any]) -> VibeError | None:
-        """Read an operation by its id, and return what those who asked for it must raise."""
-        error = await self._reader.read(polled, retries=True)
-        self._list_of(polled).note_read(polled)
-        if error is None or polled.state.is_finished:
-            return None
-        now = asyncio.get_running_loop().time()
-        failure = polled.state.note_failure(error, now=now, max_outage=None)
-        if failure is None:
-            failure = ObservationError(str(error), ref=polled.ref)
-            failure.__cause__ = error
-        return failure
 
     def _plan_poll(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll."""
@@ -413,7 +386,7 @@ class Poller:
         if self._timer is not None:
             self._timer.cancel()
         here = asyncio.get_running_loop()
-        tasks = [*self._workers, *self._polls.values(), *self._last_poll.tasks]
+        tasks = [*self._workers, *self._shared_polls.tasks, *self._last_poll.tasks]
         tasks = [task for task in tasks if task.get_loop() is here]
         for task in tasks:
             task.cancel()
@@ -444,3 +417,9 @@ def _age(ref: Ref) -> float:
         return 0.0
     age = (datetime.now(UTC) - ref.dispatched_at).total_seconds()
     return age if age >= CLOCK_SKEW_SECONDS else 0.0
+
+
+def _is_cancelled() -> bool:
+    """Say whether the running task was itself asked to stop, and not what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
