@@ -151,9 +151,8 @@ def members(kind: type) -> Iterator[tuple[str, object]]:
         is_shown = not name.startswith("_")
         inner: Any = member.fget if isinstance(member, property) else member
         inner = getattr(inner, "__func__", inner)  # of a class or static method
-        # What attrs makes has no module.
-        module: str = getattr(inner, "__module__", None) or ""
-        if is_shown and inspect.isfunction(inner) and module.startswith("testvibe_async"):
+        is_own = inspect.isfunction(inner) and inner.__module__.startswith("testvibe_async")
+        if is_shown and is_own:
             yield name, inner
 
 

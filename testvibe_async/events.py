@@ -193,7 +193,7 @@ class Paused(Event):
     """When it began, by the clock of the event loop."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)  # `cached_property` keeps its value in the `__dict__`.
 class Hooks:
     """Functions to call when something happens; each gets the event as its only argument."""
 
