@@ -176,3 +176,21 @@ async def test_wait_for_generation_keeps_its_time(
         await project.wait_for_generation(DRAFT, timeout=2)
     assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
     assert caught.value.ref is None
+
+
+async def test_a_run_has_a_handle_by_its_bare_id(emulator: Emulator, project: Project) -> None:
+    """A run's id alone gives a handle, without a request, equal to the one of the dispatch."""
+    operation = await project.run_feature(GENERATED)
+    before = len(emulator.requests)
+    handle = project.run_operation(operation.run_id)
+    assert handle == operation
+    assert len(emulator.requests) == before
+    emulator.finish_run(operation.run_id)
+    assert (await handle).is_success
+
+
+@pytest.mark.parametrize("run_id", [0, -1, "214", 1.5, True])
+async def test_a_run_id_is_a_whole_number(project: Project, run_id: Any) -> None:
+    """What can't be a run's id is refused before anything is asked."""
+    with pytest.raises(ConfigError, match="run_id must be a whole number"):
+        project.run_operation(run_id)

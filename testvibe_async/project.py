@@ -364,9 +364,22 @@ class Project:
         Raises:
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
         """
+        return await self.run_operation(run_id).wait(timeout=timeout)
+
+    def run_operation(self, run_id: int) -> RunOperation:
+        """Return a handle on a run by its bare id. Does no I/O, so it checks no existence.
+
+        Args:
+            run_id: The service's `runId`.
+
+        Raises:
+            ConfigError: It is not a whole number from 1, or the client belongs to another loop.
+            ClientClosedError: The client is closed.
+        """
         require_count("run_id", run_id)
+        self._transport.bind()
         ref = RunRef(server=self._transport.server, project=self.id, run_id=run_id)
-        return await RunOperation(ref, self._parts).wait(timeout=timeout)
+        return RunOperation(ref, self._parts)
 
     async def diagnose_run(self, run_id: int) -> Diagnosis:
         """Ask why a run failed."""
