@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from testvibe_async import (
     BatchSummary,
     Client,
     ConfigError,
+    Feature,
     FeatureNotGeneratedError,
     ForbiddenError,
     GenerationRef,
@@ -315,3 +317,45 @@ async def test_a_generation_that_a_run_waited_for_is_named(
     for item in items[:1]:
         assert item.ref is not None
         assert (item.ref.key[-1], item.verdict) == (request_id, "in flight")
+
+
+async def test_a_feature_that_is_named_twice_runs_once(
+    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By name, in another case, by id, as digits or as listed: it is one feature, and one run."""
+    feature = await project.get_feature("Checkout")
+    before = emulator.count("list_features")
+    asked: list[int | str | Feature] = [
+        "Checkout",
+        "CHECKOUT",
+        feature.id,
+        str(feature.id),
+        "Wishlist",
+        feature,
+    ]
+    with caplog.at_level(logging.WARNING):
+        items = await project.run_features(asked, config=["Default", "Mobile"])
+
+    assert [item.feature for item in items] == ["Checkout", "Checkout", "Wishlist", "Wishlist"]
+    assert len(emulator.runs) == 4
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == 4
+    assert texts[0] == "feature 'CHECKOUT' was asked for twice, and is dispatched once"
+    assert emulator.count("list_features") == before + 1
+
+
+async def test_names_alone_need_no_list(emulator: Emulator, project: Project) -> None:
+    """Only names beside ids can mean the same features unseen."""
+    items = await project.run_features(["Checkout", "checkout", "Wishlist"])
+    assert [item.feature for item in items] == ["Checkout", "Wishlist"]
+    assert emulator.count("list_features") == 0
+
+
+async def test_without_a_list_names_and_ids_are_taken_as_they_are(
+    emulator: Emulator, project: Project
+) -> None:
+    """A service without the list of features stops no batch."""
+    feature = await project.get_feature("Checkout")
+    emulator.fail("list_features", Fault.status(404))
+    items = await project.run_features(["Checkout", feature.id])
+    assert len(items) == len(emulator.runs) == 2

@@ -363,7 +363,7 @@ async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
     async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
         if not lists:
             emulator.fail("list_runs", Fault.status(404))
-        names = ["Checkout"] * 200
+        names = [emulator.add_feature(f"Feature {number}").name for number in range(200)]
         batch = client.project().run_features(names, timeout=30, max_in_flight=200)
         before = 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeGuard, TypeVar
 
 from attrs import evolve, frozen
 
@@ -17,11 +17,12 @@ from testvibe_async._http import SendState, Submission
 from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
-from testvibe_async.models import Generation, Run
+from testvibe_async.events import logger
+from testvibe_async.models import Feature, Generation, Run
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.errors import DispatchUnknownError
@@ -48,6 +49,40 @@ class Job:
     """The feature's name, where it is known."""
 
     config: str | None = None
+
+
+def is_name(feature: object) -> TypeGuard[str]:
+    """Say whether a feature is meant by its name. The service takes digits alone for an id."""
+    return isinstance(feature, str) and not feature.isdecimal()
+
+
+def distinct(
+    features: Iterable[int | str | Feature], ids_by_name: Mapping[str, int]
+) -> list[int | str | Feature]:
+    """Return features without those that were named before, in any case or by their id.
+
+    Args:
+        features: As they were asked for.
+        ids_by_name: The ids of features by their folded names, as far as they are known.
+    """
+    found: dict[object, int | str | Feature] = {}
+    for feature in features:
+        key: object = feature
+        if isinstance(feature, Feature):
+            key = feature.id
+        elif is_name(feature):
+            key = ids_by_name.get(feature.casefold(), feature.casefold())
+        elif isinstance(feature, str):
+            key = int(feature)
+        if found.setdefault((type(key), key), feature) is not feature:
+            logger.warning(
+                "feature %s was asked for twice, and is dispatched once", _named(feature)
+            )
+    return list(found.values())
+
+
+def _named(feature: int | str | Feature) -> str:
+    return repr(feature.name if isinstance(feature, Feature) else feature)
 
 
 class Batch(Generic[SnapshotT]):

@@ -8,6 +8,7 @@ or when an operation is polled.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, get_args, overload
 
 from testvibe_async._config import require_count, require_timeout
@@ -18,8 +19,8 @@ from testvibe_async._dispatch import (
     RunDispatch,
 )
 from testvibe_async._wire import Endpoints
-from testvibe_async.batch import Batch, Job
-from testvibe_async.errors import ConfigError
+from testvibe_async.batch import Batch, Job, distinct, is_name
+from testvibe_async.errors import ConfigError, ResponseError, TransportError
 from testvibe_async.models import Feature, Generation, Run
 from testvibe_async.operations import RunOperation
 from testvibe_async.refs import RunRef
@@ -221,7 +222,8 @@ class Project:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
 
         Args:
-            features: Names, ids or `Feature`s; None for all that are generated.
+            features: Names, ids or `Feature`s; None for all that are generated. One that is named
+                twice, also in another case or by its id, is run once, and a warning says so.
             config: As in `run_feature`, for each; with several, each feature runs with each.
             site_url: As in `run_feature`, for each.
             max_in_flight: How many runs are dispatched and not over at any time, 1 or more.
@@ -329,13 +331,28 @@ class Project:
         named = None if features is None else list(features)
 
         async def jobs() -> list[Job]:
-            chosen = named
-            if chosen is None:
+            if named is not None:
+                chosen = distinct(named, await self._ids_by_name(named))
+            else:
                 rows = await self.list_features()
                 chosen = [row for row in rows if not row.is_suggestion and default(row)]
             return [_job(feature, config) for feature in chosen for config in configs]
 
         return jobs
+
+    async def _ids_by_name(self, features: Sequence[int | str | Feature]) -> dict[str, int]:
+        """Return the ids of features by their folded names, as far as one may be named twice.
+
+        Names and ids side by side may mean the same features: only the service can tell.
+        """
+        known = {each.name.casefold(): each.id for each in features if isinstance(each, Feature)}
+        names = {each.casefold() for each in features if is_name(each)} - known.keys()
+        has_ids = any(not is_name(each) for each in features)
+        if names and has_ids:
+            # Without the list a feature that is asked for by name and by id runs twice.
+            with suppress(TransportError, ResponseError):
+                known |= {row.name.casefold(): row.id for row in await self.list_features()}
+        return known
 
     async def list_runs(
         self, *, feature: int | str | Feature | None = None, limit: int | None = None
