@@ -199,12 +199,12 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     """Each feature has a row in the order of the call; one that can't start stops no other."""
     listener = Listener()
     emulator.add_feature("Gift cards", status="draft")
-    emulator.add_feature("Broken")
+    other = emulator.add_feature("Other")
     async with connected(emulator) as mcp:
         await mcp.list_tools()
         result = await mcp.call_tool(
             "run_features",
-            {"features": ["Checkout", "Gift cards", "14", "wishlist"]},
+            {"features": ["Checkout", "Gift cards", str(other.id), "wishlist"]},
             progress_callback=listener,
         )
     digest = content_of(result)
