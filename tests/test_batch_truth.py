@@ -167,6 +167,15 @@ class TestChanges:
         assert all(phases[-1] is Phase.FINISHED for phases in seen.values())
         assert verdicts(batch) == [Verdict.SUCCEEDED] * 4
 
+    async def test_what_is_in_flight_already_is_followed_too(self, project: Project) -> None:
+        """Asked for later, it begins with the present state of all that is dispatched."""
+        async with project.run_features(NAMES, max_in_flight=4) as batch:
+            await asyncio.sleep(10)
+            changes = batch.changes()
+            ends = [op async for op, change in changes if change.phase is Phase.FINISHED]
+        assert {operation.ref for operation in ends} == set(batch.refs)
+        assert len(ends) == 4
+
     async def test_it_ends_where_nothing_can_be_dispatched(
         self, emulator: Emulator, project: Project
     ) -> None:

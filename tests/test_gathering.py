@@ -177,6 +177,67 @@ class TestChanges:
         with pytest.raises(StopAsyncIteration):
             await anext(changes)
 
+    async def test_what_was_never_seen_has_its_first_poll_first(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """An attached operation has no state before the first answer; then it has each."""
+        (operation,) = await dispatch(project, 1)
+        async with client_of(emulator) as client:
+            attached = client.attach(operation.ref)
+            phases = [change.phase async for _, change in client.changes([attached])]
+        assert phases[0] in {Phase.QUEUED, Phase.ACTIVE}
+        assert phases[-1] is Phase.FINISHED
+        assert len(phases) == len(set(phases))
+
+    async def test_one_that_is_passed_twice_comes_twice(
+        self, client: Client, project: Project
+    ) -> None:
+        """Each place has all transitions, for one set of polls."""
+        (operation,) = await dispatch(project, 1)
+        words = [str(change) async for _, change in client.changes([operation, operation])]
+        assert words[::2] == words[1::2]
+        assert words[0] == "queued running"
+
+    async def test_a_news_that_is_no_transition_is_not_one(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """An answer that differs in another field alone is not passed on."""
+        (operation,) = await dispatch(project, 1)
+        await operation.poll()
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"load": 0.5}), times=1)
+        changes = client.changes([operation])
+        await anext(changes)
+        following = asyncio.ensure_future(anext(changes))
+        seen = await operation.poll()
+        assert seen.extra == {"load": 0.5}
+        assert not following.done()
+        following.cancel()
+
+    async def test_after_a_cancelled_step_the_next_goes_on(
+        self, client: Client, project: Project
+    ) -> None:
+        """A caller's own time-out on one step loses no transition."""
+        (operation,) = await dispatch(project, 1)
+        changes = client.changes([operation])
+        words = [str((await anext(changes))[1])]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(changes)
+        words += [str(change) async for _, change in changes]
+        assert words[0] == "queued running"
+        assert words[-1].startswith("finished")
+        assert len(words) == len(set(words))
+
+    async def test_a_closed_client_raises_it(self, emulator: Emulator) -> None:
+        """Following begins with the state that is known, and ends with the close."""
+        async with client_of(emulator) as client:
+            (operation,) = await dispatch(client.project(), 1)
+        changes = client.changes([operation])
+        assert (await anext(changes))[1].phase is Phase.QUEUED
+        with pytest.raises(ClientClosedError) as caught:
+            await anext(changes)
+        assert caught.value.ref == operation.ref
+
     async def test_leaving_early_ends_the_polling(
         self, emulator: Emulator, client: Client, project: Project
     ) -> None:

@@ -187,6 +187,42 @@ class TestTimeouts:
         assert [r.operation for r in emulator.requests[before:]] == ["list_runs", "get_run"]
         assert client.server
 
+    async def test_a_last_list_that_fails_leaves_reads_by_id(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Where the last list call fails, each of them is read by id instead."""
+        operations = [await project.run_feature("Checkout") for _ in range(20)]
+        for operation in operations:
+            await operation.poll()
+        emulator.fail("list_runs", Fault.status(500))
+        before = len(emulator.requests)
+        results = await asyncio.gather(
+            *(operation.wait(timeout=0.5) for operation in operations), return_exceptions=True
+        )
+        assert all(isinstance(result, WaitTimeoutError) for result in results)
+        sent = [request.operation for request in emulator.requests[before:]]
+        assert sent == ["list_runs", *["get_run"] * 20]
+
+    @pytest.mark.parametrize("is_closed_first", [True, False])
+    async def test_a_deadline_at_the_moment_of_the_close(
+        self, emulator: Emulator, *, is_closed_first: bool
+    ) -> None:
+        """A wait whose time is over just as the client closes says so, and sends no last poll."""
+        client = client_of(emulator)
+        operation = await client.project().run_feature("Checkout")
+
+        async def close() -> None:
+            await asyncio.sleep(5)
+            await client.aclose()
+
+        async def wait() -> None:
+            with pytest.raises(WaitTimeoutError):
+                await operation.wait(timeout=5)
+
+        await asyncio.gather(*([close(), wait()] if is_closed_first else [wait(), close()]))
+        assert now() < 6
+        assert emulator.count("get_run") == 1  # none at the time-out
+
     async def test_a_foreign_timeout_is_left_alone(self, operation: RunOperation) -> None:
         """asyncio.timeout around an await gives asyncio's own TimeoutError."""
         with pytest.raises(TimeoutError) as caught:

@@ -56,10 +56,12 @@ class LastPoll:
             self._collecting = asyncio.create_task(self._run(), name="testvibe_async last poll")
             self.tasks.add(self._collecting)
             self._collecting.add_done_callback(self.tasks.discard)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_POLL_SECONDS):
-                # A task of its own: the wait that started it may be cancelled, the others not.
-                await asyncio.shield(self._collecting)
+        # A task of its own: the wait that started it may be cancelled, the others not. And the
+        # client may close and cancel that task, which cancels none of the waits.
+        collecting = self._collecting
+        await asyncio.wait([collecting], timeout=LAST_POLL_SECONDS)
+        if collecting.done() and not collecting.cancelled():
+            collecting.result()
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # Other waits end in this turn of the event loop too.
