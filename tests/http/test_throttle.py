@@ -289,9 +289,9 @@ async def test_a_second_pause_does_not_halve_the_half() -> None:
     """A pause during another one halves the rate before both."""
     traffic = Traffic(Throttle(10), seconds=0.0)
     await asyncio.gather(*(traffic.pass_through(number) for number in range(1000)))
-    for _ in range(3):
+    for _ in range(6):
         traffic.throttle.pause(5)
-        await asyncio.sleep(1)
+        await asyncio.sleep(4)
     await asyncio.gather(*(traffic.pass_through(number) for number in range(1000, 1003)))
     first, *later = list(traffic.began.values())[1000:]
     assert later == pytest.approx([first + 1 / 50, first + 2 / 50], abs=0.001)
