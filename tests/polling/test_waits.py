@@ -223,6 +223,28 @@ class TestTimeouts:
         assert now() < 6
         assert emulator.count("get_run") == 1  # none at the time-out
 
+    async def test_a_last_poll_that_is_cancelled_ends_no_later_one(
+        self, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """All other tasks are cancelled as a wait times out; the next wait has its last poll."""
+
+        async def cancel_last_poll() -> None:
+            while True:
+                for task in asyncio.all_tasks():
+                    if task.get_name() == "testvibe_async last poll":
+                        task.cancel()
+                        return
+                await asyncio.sleep(0)
+
+        first = asyncio.ensure_future(operation.wait(timeout=0))
+        await cancel_last_poll()
+        with pytest.raises(WaitTimeoutError):
+            await first
+        before = emulator.count("get_run")
+        with pytest.raises(WaitTimeoutError):
+            await operation.wait(timeout=0)
+        assert emulator.count("get_run") == before + 1
+
     async def test_a_foreign_timeout_is_left_alone(self, operation: RunOperation) -> None:
         """asyncio.timeout around an await gives asyncio's own TimeoutError."""
         with pytest.raises(TimeoutError) as caught:

@@ -52,7 +52,7 @@ class LastPoll:
     async def poll(self, operations: Iterable[PolledOperation[Any]]) -> None:
         """Poll operations once more, within a second; whatever fails, the waits see the state."""
         self._collected.update(dict.fromkeys(operations))
-        if self._collecting is None:
+        if self._collecting is None or self._collecting.done():  # somebody cancelled it
             self._collecting = asyncio.create_task(self._run(), name="testvibe_async last poll")
             self.tasks.add(self._collecting)
             self._collecting.add_done_callback(self.tasks.discard)
