@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from testvibe_async._http import SendState, Submission
 from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
-from testvibe_async.events import logger
-from testvibe_async.models import Feature, Generation, Run
+from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator
 
+    from testvibe_async._dispatch import Job, JobSource
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.errors import DispatchUnknownError
     from testvibe_async.operations import Operation
@@ -40,51 +40,6 @@ DISPATCHES_AT_ONCE = 32
 """How many dispatches of a batch may be under way at once."""
 
 
-@frozen
-class Job:
-    """One dispatch to make."""
-
-    feature: int | str
-    name: str | None = None
-    """The feature's name, where it is known."""
-
-    config: str | None = None
-
-
-def is_name(feature: object) -> TypeGuard[str]:
-    """Say whether a feature is meant by its name. The service takes digits alone for an id."""
-    return isinstance(feature, str) and not feature.isdecimal()
-
-
-def distinct(
-    features: Iterable[int | str | Feature], ids_by_name: Mapping[str, int]
-) -> list[int | str | Feature]:
-    """Return features without those that were named before, in any case or by their id.
-
-    Args:
-        features: As they were asked for.
-        ids_by_name: The ids of features by their folded names, as far as they are known.
-    """
-    found: dict[object, int | str | Feature] = {}
-    for feature in features:
-        key: object = feature
-        if isinstance(feature, Feature):
-            key = feature.id
-        elif is_name(feature):
-            key = ids_by_name.get(feature.casefold(), feature.casefold())
-        elif isinstance(feature, str):
-            key = int(feature)
-        if found.setdefault((type(key), key), feature) is not feature:
-            logger.warning(
-                "feature %s was asked for twice, and is dispatched once", _named(feature)
-            )
-    return list(found.values())
-
-
-def _named(feature: int | str | Feature) -> str:
-    return repr(feature.name if isinstance(feature, Feature) else feature)
-
-
 class Batch(Generic[SnapshotT]):
     """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
 
@@ -93,12 +48,13 @@ class Batch(Generic[SnapshotT]):
     service, and `in_flight` names it. A feature that can't start is an item with its error.
 
     At the time-out all that is left comes at once: what goes on as items with a `WaitTimeoutError`,
-    what was not dispatched as items without ref, outcome and error.
+    what was not dispatched as items without ref, outcome and error. What was not read from a
+    generator by then is no item.
     """
 
     def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
         self,
-        jobs: Callable[[], Awaitable[Sequence[Job]]],
+        source: JobSource,
         dispatch: Callable[[Job, float | None, Submission], Awaitable[Operation[SnapshotT]]],
         *,
         poller: Poller,
@@ -107,7 +63,7 @@ class Batch(Generic[SnapshotT]):
         stop_on_failure: bool,
         attempts: int = 1,
     ) -> None:
-        self._list_jobs = jobs
+        self._source = source
         self._dispatch = dispatch
         self._poller = poller
         # Taken before a dispatch and given back at the end of its operation.
@@ -125,8 +81,15 @@ class Batch(Generic[SnapshotT]):
         self._is_timed_out = False
         self._is_stopped = False
         """Whether nothing more is dispatched."""
+        self._is_left = False
+        """Whether nobody waits for its items any more."""
         self._is_closed = False
-        self._jobs: Sequence[Job] = ()
+        self._jobs: list[Job] = []
+        """What was asked for, as far as it was read."""
+        self._is_read = False
+        """Whether no more is read from the source."""
+        self._readers: set[asyncio.Task[Any]] = set()
+        """The tasks that read the next job, one of them, or wait to."""
         self._waiting: deque[int] = deque()
         self._operations: dict[int, Operation[SnapshotT]] = {}
         self._generations: dict[int, Ref] = {}
@@ -137,7 +100,8 @@ class Batch(Generic[SnapshotT]):
         self._items: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
         self._verdicts: Counter[Verdict] = Counter()
         self._flaky = 0
-        self._left = 0
+        self._taken = 0
+        """How many items were handed out."""
         self._tasks: list[asyncio.Task[None]] = []
         self._submissions: dict[int, tuple[asyncio.Task[Any], Submission]] = {}
         """The dispatches under way, each with the task that waits for it."""
@@ -238,20 +202,34 @@ class Batch(Generic[SnapshotT]):
         self._began = asyncio.get_running_loop().time()
         if self._timeout is not None:
             self._deadline = self._began + self._timeout
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                self._jobs = await self._list_jobs()
-        except TimeoutError:
-            what = "the project's features were not listed"
-            elapsed = asyncio.get_running_loop().time() - self._began
-            raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
-        self._left = len(self._jobs)
-        self._waiting.extend(range(self._left))
+        if not self._source.is_lazy:
+            try:
+                async with asyncio.timeout_at(self._deadline):
+                    while not self._is_read:
+                        self._add(await self._source.read())
+            except TimeoutError:
+                what = "the project's features were not listed"
+                elapsed = asyncio.get_running_loop().time() - self._began
+                raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
+            self._task_count = min(self._task_count, len(self._jobs))
         if self._deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(self._deadline, self._start_time_out)
-        for _ in range(min(self._task_count, self._left)):
+        for _ in range(self._task_count):
             self._start_dispatching()
         return self
+
+    def _add(self, job: Job | None) -> None:
+        """Take in what was read from the source; None for its end."""
+        if job is None:
+            self._is_read = True
+            self._finish_followers()
+            return
+        place = len(self._jobs)
+        self._jobs.append(job)
+        if self._is_stopped:
+            self._finish(place, error=None)
+        else:
+            self._waiting.append(place)
 
     def _start_dispatching(self) -> None:
         task = asyncio.create_task(self._keep_dispatching(), name="testvibe_async batch")
@@ -266,7 +244,7 @@ class Batch(Generic[SnapshotT]):
         if self._timer is not None:
             self._timer.cancel()
         self._skip_waiting()
-        self._left = 0
+        self._is_left = True
         try:
             await wait_uncancelled(
                 self._tasks, until=asyncio.get_running_loop().time() + CLOSE_SECONDS
@@ -300,9 +278,9 @@ class Batch(Generic[SnapshotT]):
         return found[1]
 
     async def _next(self) -> tuple[int, BatchItem[SnapshotT]] | None:
-        while self._left:
+        while not self._is_left and not (self._is_read and self._taken == len(self._jobs)):
             if (found := self._items.take()) is not None:
-                self._left -= 1
+                self._taken += 1
                 return found
             for task in self._tasks:
                 if task.done():
@@ -312,17 +290,41 @@ class Batch(Generic[SnapshotT]):
 
     async def _keep_dispatching(self) -> None:
         """Dispatch what waits, whenever fewer than `max_in_flight` are in flight."""
-        while self._waiting:
-            await self._room.acquire()
-            if not self._waiting:
-                return
-            place = self._waiting.popleft()
+        while (place := await self._next_place()) is not None:
             if (failed := self._operations.pop(place, None)) and failed.outcome is not None:
                 self._earlier[place].append(failed.outcome)
             try:
                 self._keep(place, await self._start(place))
             except VibeError as error:
                 self._end(place, error)
+
+    async def _next_place(self) -> int | None:
+        """Return the next to dispatch, once there is room for it; None where nothing is left."""
+        if not self._waiting and self._is_read:
+            return None
+        await self._room.acquire()
+        if not self._waiting and not self._is_read:
+            await self._read()
+        if self._waiting:
+            return self._waiting.popleft()
+        self._room.release()
+        return None
+
+    async def _read(self) -> None:
+        """Read one more from the source; nothing, if the batch is stopped meanwhile."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._readers.add(task)
+        try:
+            self._add(await self._source.read())
+        except asyncio.CancelledError:
+            if not self._is_stopped or task.uncancel():
+                raise
+        except BaseException:
+            self._is_read = True  # A generator that has failed has no more.
+            raise
+        finally:
+            self._readers.discard(task)
 
     async def _start(self, place: int) -> Operation[SnapshotT] | None:
         """Dispatch one; None where it was withdrawn before it was sent.
@@ -393,7 +395,9 @@ class Batch(Generic[SnapshotT]):
             is_timed_out: Whether the reason is the time-out. A dispatch that waits for a generation
                 is then left alone: it has the same deadline, and ends with an error of its own.
         """
-        self._is_stopped = True
+        self._is_stopped = self._is_read = True
+        for reader in self._readers:
+            reader.cancel()
         for task, submission in self._submissions.values():
             submission.is_withdrawn = True
             is_pending = submission.state is SendState.PENDING
@@ -444,7 +448,8 @@ class Batch(Generic[SnapshotT]):
 
     def _finish_followers(self) -> None:
         """End the iterations over changes, once no operation is to come."""
-        if self._is_closed or len(self._finished) == len(self._jobs):
+        is_over = self._is_read and len(self._finished) == len(self._jobs)
+        if self._is_closed or is_over:
             for follower in self._followers:
                 follower.finish()
 

@@ -8,29 +8,29 @@ or when an operation is polled.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_args, overload
 
 from testvibe_async._config import require_count, require_timeout
 from testvibe_async._dispatch import (
     GenerateConflict,
     GenerationDispatch,
+    JobSource,
     RunConflict,
     RunDispatch,
 )
 from testvibe_async._wire import Endpoints
-from testvibe_async.batch import Batch, Job, distinct, is_name
-from testvibe_async.errors import ConfigError, ResponseError, TransportError
+from testvibe_async.batch import Batch
+from testvibe_async.errors import ConfigError
 from testvibe_async.models import Feature, Generation, Run
 from testvibe_async.operations import RunOperation
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async._dispatch import Starter
+    from testvibe_async._dispatch import Job, Starter
     from testvibe_async._http import Submission
     from testvibe_async._wire import Endpoint
     from testvibe_async.models import (
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["Project"]
 
 T = TypeVar("T")
+
+Features: TypeAlias = "Iterable[int | str | Feature] | AsyncIterable[int | str | Feature]"
 
 
 class Project:
@@ -209,7 +211,7 @@ class Project:
 
     def run_features(  # noqa: PLR0913 - each by name, and each with a default
         self,
-        features: Iterable[int | str | Feature] | None = None,
+        features: Features | None = None,
         *,
         config: str | Sequence[str | None] | None = None,
         site_url: str | None = None,
@@ -222,8 +224,10 @@ class Project:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
 
         Args:
-            features: Names, ids or `Feature`s; None for all that are generated. One that is named
-                twice, also in another case or by its id, is run once, and a warning says so.
+            features: Names, ids or `Feature`s; None for all that are generated. A generator, also
+                an asynchronous one, is read only as far as there is room for more runs. A feature
+                that is named twice, also in another case or by its id, is run once, and a warning
+                says so.
             config: As in `run_feature`, for each; with several, each feature runs with each.
             site_url: As in `run_feature`, for each.
             max_in_flight: How many runs are dispatched and not over at any time, 1 or more.
@@ -272,7 +276,7 @@ class Project:
 
     def generate_features(  # noqa: PLR0913 - each by name, and each with a default
         self,
-        features: Iterable[int | str | Feature] | None = None,
+        features: Features | None = None,
         *,
         site_url: str | None = None,
         max_in_flight: int = 10,
@@ -283,8 +287,7 @@ class Project:
         """Generate the tests of many features at once. Each costs credits.
 
         Args:
-            features: Names, ids or `Feature`s; None for all that have no tests and are no
-                suggestions.
+            features: As in `run_features`; None for all that have no tests and are no suggestions.
             site_url: As in `generate_feature`, for each.
             max_in_flight: How many generations are dispatched and not over at any time, 1 or more.
             on_conflict: As in `generate_feature`, for each.
@@ -317,42 +320,15 @@ class Project:
 
     def _jobs(
         self,
-        features: Iterable[int | str | Feature] | None,
+        features: Features | None,
         configs: Sequence[str | None],
         *,
         default: Callable[[Feature], bool],
-    ) -> Callable[[], Awaitable[list[Job]]]:
-        """Return a function that lists a batch's jobs.
-
-        `default` selects the features where none are named.
-        """
+    ) -> JobSource:
+        """Return the jobs of a batch; `default` selects the features where none are named."""
         if isinstance(features, str):
             raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
-        named = None if features is None else list(features)
-
-        async def jobs() -> list[Job]:
-            if named is not None:
-                chosen = distinct(named, await self._ids_by_name(named))
-            else:
-                rows = await self.list_features()
-                chosen = [row for row in rows if not row.is_suggestion and default(row)]
-            return [_job(feature, config) for feature in chosen for config in configs]
-
-        return jobs
-
-    async def _ids_by_name(self, features: Sequence[int | str | Feature]) -> dict[str, int]:
-        """Return the ids of features by their folded names, as far as one may be named twice.
-
-        Names and ids side by side may mean the same features: only the service can tell.
-        """
-        known = {each.name.casefold(): each.id for each in features if isinstance(each, Feature)}
-        names = {each.casefold() for each in features if is_name(each)} - known.keys()
-        has_ids = any(not is_name(each) for each in features)
-        if names and has_ids:
-            # Without the list a feature that is asked for by name and by id runs twice.
-            with suppress(TransportError, ResponseError):
-                known |= {row.name.casefold(): row.id for row in await self.list_features()}
-        return known
+        return JobSource(features, configs, list_features=self.list_features, default=default)
 
     async def list_runs(
         self, *, feature: int | str | Feature | None = None, limit: int | None = None
@@ -503,9 +479,3 @@ def _named(feature: int | str | Feature | None) -> int | str | None: ...
 def _named(feature: int | str | Feature | None) -> int | str | None:
     """Return what to call a feature."""
     return feature.id if isinstance(feature, Feature) else feature
-
-
-def _job(feature: int | str | Feature, config: str | None) -> Job:
-    if isinstance(feature, Feature):
-        return Job(feature.id, feature.name, config)
-    return Job(feature, feature if isinstance(feature, str) else None, config)

@@ -1,17 +1,20 @@
 """Starting operations, at most once.
 
-For other packages: `Starter` starts them, `RunDispatch` and `GenerationDispatch` say what, and
-`Dispatcher` is closed with the client.
+For other packages: `Starter` starts them, `RunDispatch` and `GenerationDispatch` say what, a
+`JobSource` makes those of a batch, and `Dispatcher` is closed with the client.
 """
 
 from testvibe_async._dispatch.dispatcher import Dispatcher
 from testvibe_async._dispatch.dispatches import GenerationDispatch, RunDispatch
+from testvibe_async._dispatch.jobs import Job, JobSource
 from testvibe_async._dispatch.starter import GenerateConflict, RunConflict, Starter
 
 __all__ = [
     "Dispatcher",
     "GenerateConflict",
     "GenerationDispatch",
+    "Job",
+    "JobSource",
     "RunConflict",
     "RunDispatch",
     "Starter",

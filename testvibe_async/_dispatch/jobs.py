@@ -1,0 +1,169 @@
+"""The dispatches of a batch, made out of the features that were asked for, one after the other.
+
+Decides which features are the same and so dispatched once, and how far ahead the caller's features
+are read. It never dispatches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from testvibe_async.errors import ResponseError, TransportError
+from testvibe_async.events import logger
+from testvibe_async.models import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+__all__ = ["Job", "JobSource"]
+
+MAX_DIGITS = 100
+"""The most digits of an id."""
+
+
+@frozen
+class Job:
+    """One dispatch to make."""
+
+    feature: int | str
+    name: str | None = None
+    """The feature's name, where it is known."""
+
+    config: str | None = None
+
+
+class JobSource:
+    """The jobs of a batch: those that wait to be read, for tasks that take them one by one."""
+
+    def __init__(
+        self,
+        features: Iterable[int | str | Feature] | AsyncIterable[int | str | Feature] | None,
+        configs: Sequence[str | None],
+        *,
+        list_features: Callable[[], Awaitable[Iterable[Feature]]],
+        default: Callable[[Feature], bool],
+    ) -> None:
+        """Make it; nothing is read yet, except that a collection is copied.
+
+        Args:
+            features: Names, ids or `Feature`s; None for those of the project that `default` takes.
+            configs: Each feature makes one job for each.
+            list_features: Lists the project's features.
+            default: Selects the features where none are named.
+        """
+        if isinstance(features, Collection):
+            features = list(features)
+        self.is_lazy: bool = features is not None and not isinstance(features, list)
+        """Whether features are read only as there is room for them."""
+        self._features = features
+        self._configs = configs
+        self._list_features = list_features
+        self._default = default
+        self._distinct = _Distinct(list_features)
+        self._reader: AsyncIterator[Job] | None = None
+        self._lock = asyncio.Lock()
+
+    async def read(self) -> Job | None:
+        """Return the next job; None after the last. Tasks that call it at once take turns."""
+        async with self._lock:
+            if self._reader is None:
+                self._reader = self._jobs()
+            return await anext(self._reader, None)
+
+    async def _jobs(self) -> AsyncIterator[Job]:
+        async for feature in self._chosen():
+            if await self._distinct.is_new(feature):
+                for config in self._configs:
+                    yield _job(feature, config)
+
+    async def _chosen(self) -> AsyncIterator[int | str | Feature]:
+        if self._features is None:
+            for row in await self._list_features():
+                if not row.is_suggestion and self._default(row):
+                    yield row
+        elif isinstance(self._features, AsyncIterable):
+            async for feature in self._features:
+                yield feature
+        else:
+            for feature in self._features:
+                yield feature
+
+
+class _Distinct:
+    """Recognizes a feature that was named before: in any case, by its id, or as it was listed."""
+
+    def __init__(self, list_features: Callable[[], Awaitable[Iterable[Feature]]]) -> None:
+        self._list_features = list_features
+        self._is_listed = False
+        self._ids_by_name: dict[str, int] = {}
+        self._ids: set[int] = set()
+        self._bare_names: set[str] = set()
+        """The names whose id is not known."""
+
+    async def is_new(self, feature: int | str | Feature) -> bool:
+        """Take note of a feature; False, and a warning, where it was named before."""
+        name, number = _identity(feature)
+        if name is not None and number is not None:
+            self._learn(name, number)
+        elif name is not None:
+            number = await self._id_of(name)
+        elif self._bare_names:
+            await self._list()
+        if number in self._ids or name in self._bare_names:
+            logger.warning(
+                "feature %r was asked for twice, and is dispatched once",
+                feature.name if isinstance(feature, Feature) else feature,
+            )
+            return False
+        if number is not None:
+            self._ids.add(number)
+        elif name is not None:
+            self._bare_names.add(name)
+        return True
+
+    async def _id_of(self, name: str) -> int | None:
+        """Return the id of a feature, if it is known or matters: an id was named that may be it."""
+        if self._ids and name not in self._ids_by_name:
+            await self._list()
+        return self._ids_by_name.get(name)
+
+    async def _list(self) -> None:
+        """Learn the ids of all names, once: only the service can tell which name has which id."""
+        if self._is_listed:
+            return
+        self._is_listed = True
+        # Without the list a feature that is asked for by name and by id runs twice.
+        with suppress(TransportError, ResponseError):
+            for row in await self._list_features():
+                self._learn(row.name.casefold(), row.id)
+
+    def _learn(self, name: str, number: int) -> None:
+        self._ids_by_name[name] = number
+        if name in self._bare_names:
+            self._bare_names.remove(name)
+            self._ids.add(number)
+
+
+def _identity(feature: int | str | Feature) -> tuple[str | None, int | None]:
+    """Return a feature's folded name and its id, as far as they are said.
+
+    What is neither has none, and is left to the dispatch to refuse.
+    """
+    if isinstance(feature, Feature):
+        return feature.name.casefold() or None, feature.id
+    if isinstance(feature, str):
+        # The service takes digits alone for an id; very many of them are none.
+        is_id = feature.isdecimal() and len(feature) <= MAX_DIGITS
+        return (None, int(feature)) if is_id else (feature.casefold(), None)
+    return None, feature if type(feature) is int else None
+
+
+def _job(feature: int | str | Feature, config: str | None) -> Job:
+    if isinstance(feature, Feature):
+        return Job(feature.id, feature.name, config)
+    return Job(feature, feature if isinstance(feature, str) else None, config)
