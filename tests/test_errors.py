@@ -24,6 +24,7 @@ from testvibe_async import (
     ConfigError,
     ConflictError,
     DispatchUnknownError,
+    EndpointNotFoundError,
     FeatureBusyError,
     FeatureNotGeneratedError,
     ForbiddenError,
@@ -32,6 +33,7 @@ from testvibe_async import (
     GenerationFailedError,
     GenerationInProgressError,
     GenerationRef,
+    IncompleteListError,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -51,6 +53,7 @@ from testvibe_async import (
     ServerError,
     TransportError,
     UnauthorizedError,
+    UndocumentedStatusError,
     VibeError,
     WaitTimeoutError,
     errors,
@@ -193,6 +196,26 @@ async def client_closed(emulator: Emulator) -> None:
     await operation
 
 
+async def endpoint_not_found(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        emulator.fail("list_runs", Fault.status(404, body=b"<html>no such page</html>"))
+        await client.project().list_runs()
+
+
+async def incomplete_list(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        emulator.fail("list_features", Fault.edit(lambda rows: {"rows": rows, "hasMore": True}))
+        await client.project().run_features()
+
+
+async def undocumented_status(emulator: Emulator) -> None:
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        emulator.finish_run(operation.run_id, "failed")
+        emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": "exploded"}))
+        (await operation).raise_for_status()
+
+
 async def run_failed(emulator: Emulator) -> None:
     async with client_of(emulator) as client:
         operation = await client.project().run_feature("Checkout")
@@ -224,6 +247,9 @@ CASES: dict[type[VibeError], Callable[[Emulator], Awaitable[None]]] = {
     UnauthorizedError: unauthorized,
     ForbiddenError: forbidden,
     NotFoundError: not_found,
+    EndpointNotFoundError: endpoint_not_found,
+    IncompleteListError: incomplete_list,
+    UndocumentedStatusError: undocumented_status,
     ConflictError: conflict,
     GenerationInProgressError: generation_in_progress,
     FeatureNotGeneratedError: feature_not_generated,
@@ -266,7 +292,9 @@ ATTRIBUTES: dict[type[VibeError], set[str]] = {
     TransportError: {"method", "url", "attempts", "what"},
     DispatchUnknownError: {"project", "feature"},
     ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
+    EndpointNotFoundError: {"operation", "route"},
     MalformedResponseError: {"problems"},
+    IncompleteListError: {"operation"},
     WaitTimeoutError: {"ref", "status", "elapsed"},
     OperationSupersededError: {"newer_request_id"},
     OutcomeError: {"outcome"},

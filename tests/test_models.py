@@ -34,6 +34,7 @@ from testvibe_async import (
     Section,
     SectionLog,
     Transition,
+    UndocumentedStatusError,
 )
 from testvibe_async import Config as RunConfig
 
@@ -133,17 +134,31 @@ def test_a_run_that_did_not_fail_is_returned(run: Run) -> None:
     [
         FAILED,
         Run(1, RunStatus.FAILED),
-        Run(1, "timed_out", finished_at=AT),
-        Run(1, "passed", finished_at=AT),
     ],
     ids=str,
 )
 def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
-    """raise_for_status raises RunFailedError with the run, also for an undocumented end."""
+    """raise_for_status raises RunFailedError with the run."""
     with pytest.raises(RunFailedError) as caught:
         run.raise_for_status()
     assert caught.value.outcome is run
-    assert not run.is_success
+    assert (run.is_success, run.is_failure) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Run(1, "timed_out", finished_at=AT),
+        Generation(12, "Login", "ready", overall_conclusion="success"),
+    ],
+    ids=str,
+)
+def test_an_undocumented_end_is_neither_success_nor_failure(outcome: Run | Generation) -> None:
+    """raise_for_status raises an error that names the word."""
+    assert (outcome.is_finished, outcome.is_success, outcome.is_failure) == (True, False, False)
+    with pytest.raises(UndocumentedStatusError, match=f"the status '{outcome.status}', which") as e:
+        outcome.raise_for_status()
+    assert e.value.outcome is outcome
 
 
 def test_the_error_of_a_failed_run_says_what_failed() -> None:
@@ -201,11 +216,6 @@ def test_a_generation_that_did_not_fail_is_returned(generation: Generation) -> N
             Generation(12, None, FeatureStatus.CANCELLED),
             GenerationCancelledError,
             "the generation of 12 cancelled",
-        ),
-        (
-            Generation(12, "Login", "expired", overall_conclusion="failure"),
-            GenerationFailedError,
-            "the generation of 'Login' expired",
         ),
     ],
     ids=str,

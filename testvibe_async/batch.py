@@ -428,7 +428,7 @@ class Batch(Generic[SnapshotT]):
         operation = self._operations.get(place)
         outcome = None if operation is None else operation.outcome
         is_last = len(self._earlier[place]) + 1 >= self._attempts
-        if outcome is None or outcome.is_success or is_last or self._is_stopped:
+        if outcome is None or not outcome.is_failure or is_last or self._is_stopped:
             return False
         self._waiting.append(place)  # With its outcome, until the next attempt starts.
         # The tasks end when nothing waits, so there may be none any more.

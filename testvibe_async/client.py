@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
     from testvibe_async.errors import OperationRef
-    from testvibe_async.models import ProjectInfo
+    from testvibe_async.models import Listing, ProjectInfo
 
 __all__ = ["Client"]
 
@@ -204,7 +204,7 @@ class Client(Gathering):
             starter=self._starter,
         )
 
-    async def list_projects(self) -> list[ProjectInfo]:
+    async def list_projects(self) -> Listing[ProjectInfo]:
         """List the projects that the API key may see."""
         return await self._transport.call(Endpoints.LIST_PROJECTS.request())
 

@@ -17,16 +17,18 @@
     │  │  └─ FeatureBusyError           from update_feature, delete_feature
     │  ├─ RateLimitedError              429
     │  ├─ ServerError                   5xx
-    │  └─ MalformedResponseError        .problems: what was wrong, and where in the document
+    │  ├─ MalformedResponseError        .problems: what was wrong, and where in the document
+    │  └─ IncompleteListError           .operation: rows are missing that are needed
     ├─ WaitTimeoutError                 .status .elapsed: we stopped waiting, the operation goes on
     ├─ ObservationError                 we can't see the operation; a later wait polls again
     │  ├─ OperationNotFoundError        the service says that it knows no such operation
     │  └─ OperationSupersededError      .newer_request_id: another generation took its place
     ├─ ClientClosedError                the client was closed; the operation goes on
     └─ OutcomeError                     .outcome; raised by `raise_for_status()` alone
-       ├─ RunFailedError                these four stand in `models`, beside what they carry
+       ├─ RunFailedError                these five stand in `models`, beside what they carry
        ├─ GenerationFailedError
-       └─ GenerationCancelledError
+       ├─ GenerationCancelledError
+       └─ UndocumentedStatusError       over, and neither success nor failure
 
 Three failures are never confused: the operation failed (`OutcomeError`, and only when asked for),
 it could not be observed (`ObservationError`, `UnauthorizedError`, `ForbiddenError`), and the caller
@@ -51,10 +53,12 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "DispatchUnknownError",
+    "EndpointNotFoundError",
     "FeatureBusyError",
     "FeatureNotGeneratedError",
     "ForbiddenError",
     "GenerationInProgressError",
+    "IncompleteListError",
     "InvalidRequestError",
     "MalformedResponseError",
     "NotFoundError",
@@ -234,6 +238,19 @@ class NotFoundError(ResponseError):
     """404: there is no such project, feature, run or file."""
 
 
+class EndpointNotFoundError(NotFoundError):
+    """404 or 405 on a route that is assumed, not documented: the service has no such call.
+
+    It may have it elsewhere: then `Client(endpoints={operation: 'METHOD /path'})` names the place.
+    """
+
+    operation: str = ""
+    """The operation, by the service's name, such as `list_runs`."""
+
+    route: str = ""
+    """The route that was assumed, such as `GET /projects/{project}/runs`."""
+
+
 class ConflictError(ResponseError):
     """409: it cannot start in the feature's present state."""
 
@@ -251,7 +268,10 @@ class FeatureBusyError(ConflictError):
 
 
 class RateLimitedError(ResponseError):
-    """429: too many requests; `retry_after` says how long to wait, where the service does."""
+    """429, or a 403 that says so: too many requests.
+
+    `retry_after` says how long to wait, where the service does.
+    """
 
 
 class ServerError(ResponseError):
@@ -271,6 +291,17 @@ class MalformedResponseError(ResponseError):
         )
         self.problems = problems
         """What was wrong and where, such as `expected an integer, got 'x' at $.summary.total`."""
+
+
+class IncompleteListError(ResponseError):
+    """A list has not all rows that the service has, and all are needed.
+
+    Raised where a part would be taken for the whole: by a batch without names, by the command
+    line's `--all` and patterns. Naming the features does without the list.
+    """
+
+    operation: str = ""
+    """The list's operation, by the service's name, such as `list_features`."""
 
 
 class WaitTimeoutError(VibeError, TimeoutError):

@@ -4,12 +4,13 @@ They say what a document means, never how it is read: `_wire` does that. All val
 one page, and half of it is their documentation. Names are the service's own, in snake case;
 instants are aware datetimes in UTC and end in `_at`; what the service left out or answered with
 null is None, or empty where it is a list. Fields that this release does not know are kept in
-`extra`, under their wire names.
+`extra`, under their wire names; so are those that it can't read, such as a duration that is no
+number, and their own field is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime  # noqa: TC003 - cattrs reads the annotations at run time
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - get_type_hints of these classes has to find it
@@ -20,7 +21,7 @@ from attrs.validators import min_len
 
 from testvibe_async._util import plain
 from testvibe_async._util.serialization import NotSent, Serializable
-from testvibe_async.errors import VibeError
+from testvibe_async.errors import IncompleteListError, VibeError
 
 __all__ = [
     "Artifact",
@@ -34,6 +35,7 @@ __all__ = [
     "GenerationCancelledError",
     "GenerationFailedError",
     "GenerationLog",
+    "Listing",
     "OutcomeError",
     "Phase",
     "ProjectFile",
@@ -45,8 +47,10 @@ __all__ = [
     "Section",
     "SectionLog",
     "Transition",
+    "UndocumentedStatusError",
 ]
 
+ItemT = TypeVar("ItemT")
 SnapshotT_co = TypeVar("SnapshotT_co", covariant=True)
 
 
@@ -63,7 +67,7 @@ class Phase(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """The documented statuses of a run. An undocumented one stays a plain string."""
+    """The documented statuses of a run, in any case. An undocumented one stays a plain string."""
 
     RUNNING = "running"
     PASSED = "passed"
@@ -71,7 +75,7 @@ class RunStatus(StrEnum):
 
 
 class FeatureStatus(StrEnum):
-    """The documented statuses of a feature. An undocumented one stays a plain string."""
+    """The documented statuses of a feature, in any case. Another one stays a plain string."""
 
     GENERATING = "generating"
     GENERATED = "generated"
@@ -103,8 +107,57 @@ class _NoExtra(Mapping[str, Any]):
 _NO_EXTRA = _NoExtra()
 
 
+class _NoText(str, NotSent):
+    """The empty text of a name that the service did not send."""
+
+    __slots__ = ()
+
+
+_NO_TEXT = _NoText()
+
+
 def _extra() -> Any:  # noqa: ANN401 - what attrs.field returns is the field's own type
     return field(default=_NO_EXTRA, kw_only=True, repr=False, eq=False)
+
+
+class Listing(list[ItemT]):
+    """The rows of a list, with whether they are all rows that the service has.
+
+    It is a `list`. Pages that the service splits a list into are put together.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[ItemT] = (),
+        *,
+        unreadable: Sequence[str] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(rows)
+        self.unreadable: Sequence[str] = unreadable
+        """What was wrong with the rows that could not be read and are missing, and where."""
+        self.incomplete: IncompleteListError | None = None
+        """Why rows are missing; None where none are."""
+        self.extra: Mapping[str, Any] = extra or {}
+        """What stood around the rows in the first answer, such as `total`."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no rows are missing, as far as the service says.
+
+        With a `limit` they are missing where the service has more than were asked for.
+        """
+        return self.incomplete is None
+
+    def require_complete(self) -> Self:
+        """Return the list, if no rows are missing.
+
+        Raises:
+            IncompleteListError: Some are.
+        """
+        if self.incomplete is not None:
+            raise self.incomplete
+        return self
 
 
 @frozen
@@ -121,12 +174,18 @@ class ProjectInfo(Serializable):
     extra: Mapping[str, Any] = _extra()
 
 
+DRAFT = "draft"
+"""The status of a feature that was never generated. Assumed: the documentation shows none."""
+
+
 @frozen
 class Feature(Serializable):
     """A feature: Gherkin text, from which tests are generated."""
 
     id: int
-    name: str
+    name: str = _NO_TEXT
+    """Its name; empty where the service left it out."""
+
     kind: str | None = None
     """`feature`, or `suggestion` for one that the service proposes."""
 
@@ -152,8 +211,20 @@ class Feature(Serializable):
 
     @property
     def needs_tests(self) -> bool:
-        """Whether it has no tests, and none are being made."""
-        return self.status not in {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
+        """Whether it has no tests, and none are being made.
+
+        False where its status is not documented: a misreading could cost credits.
+        """
+        is_made = self.status in {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
+        return not is_made and not self.has_undocumented_status
+
+    @property
+    def has_undocumented_status(self) -> bool:
+        """Whether its status is a word of which nobody knows what it means.
+
+        A feature that was never generated has none, or `draft`, which is assumed.
+        """
+        return self.status is not None and self.status not in {*FeatureStatus, DRAFT}
 
 
 class _NoCount(int, NotSent):
@@ -180,7 +251,9 @@ class RunSummary(Serializable):
 class CaseResult(Serializable):
     """One test of a run."""
 
-    name: str
+    name: str = _NO_TEXT
+    """Its name; empty where the service left it out."""
+
     status: str | None = None
     """`passed` or `failed`, or the runner's own word; None while it has none."""
 
@@ -241,22 +314,30 @@ class Run(Serializable):
 
     @property
     def phase(self) -> Phase:
-        """How far it is: queued until `started_at` is set."""
+        """How far it is: queued until `startedUtc` is set."""
         if self.is_finished:
             return Phase.FINISHED
-        return Phase.QUEUED if self.started_at is None else Phase.ACTIVE
+        is_started = self.started_at is not None or bool(
+            self.extra and self.extra.get("startedUtc")
+        )
+        return Phase.ACTIVE if is_started else Phase.QUEUED
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is over. A status that is not documented is over once `finished_at` is set."""
+        """Whether it is over. A status that is not documented is over once `finishedUtc` is set."""
         if isinstance(self.status, RunStatus):
             return self.status is not RunStatus.RUNNING
-        return self.finished_at is not None
+        return self.finished_at is not None or bool(self.extra and self.extra.get("finishedUtc"))
 
     @property
     def is_success(self) -> bool:
         """Whether it is over and all of it passed."""
         return self.status is RunStatus.PASSED
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it is over and failed. An undocumented status is neither success nor failure."""
+        return self.status is RunStatus.FAILED
 
     @property
     def failures(self) -> tuple[CaseResult, ...]:
@@ -267,10 +348,13 @@ class Run(Serializable):
         """Return the run, if it passed or is still in flight.
 
         Raises:
-            RunFailedError: It is over and did not pass.
+            RunFailedError: It is over and failed.
+            UndocumentedStatusError: It is over, and its status is no documented one.
         """
         if not self.is_finished or self.is_success:
             return self
+        if not self.is_failure:
+            raise _undocumented(f"run {self.run_id} of {_named(self)}", self)
         what = f"run {self.run_id} of {_named(self)} {plain(self.status)}"
         if failures := self.failures:
             error = (failures[0].error or "no error given").strip().partition("\n")[0]
@@ -311,7 +395,7 @@ class Diagnosis(Serializable):
 class Section(Serializable):
     """One part of a generation."""
 
-    section: str
+    section: str = _NO_TEXT
     status: str | None = None
     conclusion: str | None = None
     updated_at: datetime | None = None
@@ -362,15 +446,23 @@ class Generation(Serializable):
         """Whether it is over and made tests."""
         return self.feature_status is FeatureStatus.GENERATED
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether it failed or was cancelled; an undocumented status says neither."""
+        return self.feature_status in {FeatureStatus.FAILED, FeatureStatus.CANCELLED}
+
     def raise_for_status(self) -> Self:
         """Return the generation, if it made tests or is still in flight.
 
         Raises:
             GenerationCancelledError: It was cancelled.
             GenerationFailedError: It is over and made no tests.
+            UndocumentedStatusError: It is over, and its status is no documented one.
         """
         if not self.is_finished or self.is_success:
             return self
+        if not self.is_failure:
+            raise _undocumented(f"the generation of {_named(self)}", self)
         message = f"the generation of {_named(self)} {plain(str(self.status))}"
         if self.feature_status is FeatureStatus.CANCELLED:
             raise GenerationCancelledError(f"{message} (it was cancelled)", outcome=self)
@@ -381,7 +473,7 @@ class Generation(Serializable):
 class SectionLog(Serializable):
     """The log of one part of a generation."""
 
-    section: str
+    section: str = _NO_TEXT
     title: str | None = None
     state: str | None = None
     conclusion: str | None = None
@@ -464,15 +556,6 @@ class DispatchedGeneration(Serializable):
     extra: Mapping[str, Any] = _extra()
 
 
-@frozen
-class ErrorDocument(Serializable):
-    """What the service answers in place of a success."""
-
-    message: str
-    error: str | None = None
-    extra: Mapping[str, Any] = _extra()
-
-
 @frozen(kw_only=True)
 class DownloadProgress(Serializable):
     """How far the download of one artifact is."""
@@ -516,6 +599,19 @@ class GenerationCancelledError(OutcomeError):
     """The generation was cancelled."""
 
     outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class UndocumentedStatusError(OutcomeError):
+    """The operation is over with a status that is not documented: neither success nor failure."""
+
+
+def _undocumented(what: str, outcome: Run | Generation) -> UndocumentedStatusError:
+    """Return the error for an operation that ended with a word that nobody knows."""
+    return UndocumentedStatusError(
+        f"{what} is over with the status {plain(str(outcome.status))!r}, which is not documented: "
+        "it is neither success nor failure",
+        outcome=outcome,
+    )
 
 
 def _named(outcome: Run | Generation) -> str:

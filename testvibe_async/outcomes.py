@@ -31,10 +31,10 @@ class Verdict(StrEnum):
     """The run passed, or the generation made tests."""
 
     FAILED = "failed"
-    """It is over, and did not succeed."""
+    """It is over, and failed."""
 
     ERROR = "error"
-    """It could not be dispatched, or could not be observed."""
+    """It could not be dispatched or observed, or is over with a status that is not documented."""
 
     IN_FLIGHT = "in flight"
     """It goes on at the service; the batch stopped waiting before its end."""
@@ -110,7 +110,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     def verdict(self) -> Verdict:
         """The result, in a word."""
         if self.outcome is not None:
-            return Verdict.SUCCEEDED if self.outcome.is_success else Verdict.FAILED
+            return _verdict_of(self.outcome)
         if isinstance(self.error, WaitTimeoutError):
             return Verdict.IN_FLIGHT if self.ref or self.error.ref else Verdict.SKIPPED
         if isinstance(self.error, DispatchUnknownError):
@@ -147,6 +147,13 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         return self.earlier if self.outcome is None else (*self.earlier, self.outcome)
 
 
+def _verdict_of(outcome: Run | Generation) -> Verdict:
+    """Return the verdict of what is over."""
+    if outcome.is_success:
+        return Verdict.SUCCEEDED
+    return Verdict.FAILED if outcome.is_failure else Verdict.ERROR
+
+
 @frozen(kw_only=True)
 class BatchSummary(Serializable):
     """How many features of a batch have which verdict. The numbers add up to `total`."""
@@ -155,10 +162,10 @@ class BatchSummary(Serializable):
     """Runs that passed, or generations that made tests."""
 
     failed: int = 0
-    """Operations that are over, and did not succeed."""
+    """Operations that are over, and failed."""
 
     errors: int = 0
-    """Those that could not be dispatched, or could not be observed."""
+    """Those that could not be dispatched or observed, or ended with an undocumented status."""
 
     in_flight: int = 0
     """Those that are dispatched, and were not seen to end."""

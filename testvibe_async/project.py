@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Diagnosis,
         DownloadProgress,
         GenerationLog,
+        Listing,
         ProjectFile,
     )
     from testvibe_async.operations import ClientParts, GenerationOperation
@@ -72,8 +73,8 @@ class Project:
         """Return the project's id."""
         return f"<Project {self.id}>"
 
-    async def list_features(self) -> list[Feature]:
-        """List the project's features, without their Gherkin."""
+    async def list_features(self) -> Listing[Feature]:
+        """List the project's features, without their Gherkin; see `Listing.is_complete`."""
         return await self._call(Endpoints.LIST_FEATURES)
 
     async def get_feature(self, feature: int | str | Feature) -> Feature:
@@ -332,12 +333,15 @@ class Project:
 
     async def list_runs(
         self, *, feature: int | str | Feature | None = None, limit: int | None = None
-    ) -> list[Run]:
+    ) -> Listing[Run]:
         """List runs, the newest first, without tests, artifacts and log. Assumed, not documented.
 
         Args:
             feature: Those of one feature; None for all.
             limit: How many at most; None for what the service gives.
+
+        Returns:
+            The runs; `is_complete` is False where the service says that it has more.
         """
         return await self._call(
             Endpoints.LIST_RUNS, query={"feature": _named(feature), "limit": limit}
@@ -378,7 +382,7 @@ class Project:
         """Ask why a run failed."""
         return await self._call(Endpoints.DIAGNOSE_RUN, run=run_id)
 
-    async def get_run_artifacts(self, run_id: int) -> list[Artifact]:
+    async def get_run_artifacts(self, run_id: int) -> Listing[Artifact]:
         """List the files that a run left. The links expire soon: ask right before each download."""
         return await self._call(Endpoints.GET_RUN_ARTIFACTS, run=run_id)
 
@@ -433,7 +437,7 @@ class Project:
             max_at_once=max_at_once,
         )
 
-    async def list_files(self) -> list[ProjectFile]:
+    async def list_files(self) -> Listing[ProjectFile]:
         """List the project's files, without their content. Assumed, not documented."""
         return await self._call(Endpoints.LIST_FILES)
 
@@ -450,7 +454,7 @@ class Project:
         """
         await self._call(Endpoints.WRITE_FILE, body={"path": path, "content": content})
 
-    async def list_configs(self) -> list[Config]:
+    async def list_configs(self) -> Listing[Config]:
         """List the run configurations. Assumed, not documented."""
         return await self._call(Endpoints.LIST_CONFIGS)
 

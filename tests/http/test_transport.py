@@ -224,9 +224,9 @@ async def test_a_large_body_is_decoded_in_a_thread(
     def spy_on(module: Any, name: str) -> None:
         whole = getattr(module, name)
 
-        def watched(*args: Any) -> Any:
+        def watched(*args: Any, **kwargs: Any) -> Any:
             threads.append(threading.current_thread() is threading.main_thread())
-            return whole(*args)
+            return whole(*args, **kwargs)
 
         monkeypatch.setattr(module, name, watched)
 

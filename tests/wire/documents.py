@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from testvibe_async._wire.convert import read
+from testvibe_async._wire.convert import UnreadableField, read
 from testvibe_async._wire.json import UnreadableError
 
 DIGEST = b"""
@@ -38,6 +38,13 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 def encode(document: object) -> bytes:
     """Return a document as it travels."""
     return json.dumps(document).encode()
+
+
+def left_out(body: bytes, shape: Any) -> tuple[Any, list[str]]:
+    """Return what a document holds, and what of it could not be read."""
+    fields: list[UnreadableField] = []
+    value = read(body, shape, unreadable=fields)
+    return value, [f"{field.model}: {field.problem}" for field in fields]
 
 
 def problems(body: bytes, shape: Any) -> tuple[str, ...]:

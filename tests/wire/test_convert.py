@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wire.documents import DIGEST, encode, json_values, problems
+from tests.wire.documents import DIGEST, encode, json_values, left_out, problems
 from testvibe_async import (
     Artifact,
     CaseResult,
@@ -19,6 +19,7 @@ from testvibe_async import (
     FeatureStatus,
     Generation,
     GenerationLog,
+    Listing,
     Phase,
     ProjectFile,
     ProjectInfo,
@@ -45,8 +46,8 @@ SHAPES = [
     ProjectFile,
     ProjectInfo,
     Run,
-    list[Run],
-    list[Artifact],
+    Listing[Run],
+    Listing[Artifact],
 ]
 
 
@@ -56,7 +57,7 @@ LEAST: dict[Any, dict[str, Any]] = {
     Diagnosis: {"runId": 1, "status": "failed"},
     DispatchedGeneration: {"requestId": "r", "featureId": 12},
     DispatchedRun: {"runId": 1},
-    Feature: {"id": 12, "name": "n"},
+    Feature: {"id": 12},
     Generation: {},
     GenerationLog: {},
     ProjectFile: {"path": "p"},
@@ -222,11 +223,12 @@ def test_a_runners_log_is_a_string_or_lines(shape: Any, log: object, text: str |
 
 
 @pytest.mark.parametrize("log", [7, {"a": 1}, ["one", 2], [None]])
-def test_a_log_of_another_kind_is_a_fault(log: object) -> None:
-    """A log that is neither is named with its place."""
-    (problem,) = problems(encode(LEAST[Run] | {"log": log}), Run)
-    assert problem.startswith("expected a string, got ")
+def test_a_log_of_another_kind_is_left_out(log: object) -> None:
+    """A log that is neither is named with its place, and kept as it came."""
+    run, (problem,) = left_out(encode(LEAST[Run] | {"log": log}), Run)
+    assert problem.startswith("Run: expected a string, got ")
     assert problem.endswith(" at $.log")
+    assert (run.log, run.extra) == (None, {"log": log})
 
 
 @pytest.mark.parametrize("member", RunStatus)
@@ -237,9 +239,27 @@ def test_a_documented_status_is_the_enum(member: RunStatus) -> None:
     assert status == member.value
 
 
-@pytest.mark.parametrize("word", ["timed_out", "RUNNING", "", "Passed ", "\U0001f6d2"])
+@pytest.mark.parametrize("word", ["Passed", "PASSED", "pAsSeD"])
+def test_a_status_is_found_in_any_case(word: str) -> None:
+    """The documented words are the same in capitals: of runs, features and tests."""
+    body = {"runId": 1, "status": word, "tests": [{"name": "n", "status": word}]}
+    run = read(encode(body), Run)
+    assert run.status is RunStatus.PASSED
+    assert run.tests[0].status == "passed"
+    feature = read(encode({"id": 1, "status": "GENERATED", "kind": "Suggestion"}), Feature)
+    assert (feature.status, feature.is_suggestion) == (FeatureStatus.GENERATED, True)
+    section = {"section": "s", "status": "Completed", "conclusion": "FAILURE"}
+    generation = read(encode({"featureStatus": "Failed", "sections": [section]}), Generation)
+    assert generation.is_failure
+    assert (generation.sections[0].status, generation.sections[0].conclusion) == (
+        "completed",
+        "failure",
+    )
+
+
+@pytest.mark.parametrize("word", ["timed_out", "RUN", "", "Passed ", "\U0001f6d2"])
 def test_an_undocumented_status_stays_a_string(word: str) -> None:
-    """A word that is not documented stays the string that it is, and never matches by case."""
+    """A word that is not documented stays the string that it is."""
     run = read(encode({"runId": 1, "status": word}), Run)
     generation = read(encode({"featureStatus": word}), Generation)
     assert type(run.status) is str
@@ -249,23 +269,26 @@ def test_an_undocumented_status_stays_a_string(word: str) -> None:
 @pytest.mark.parametrize("count", [11, 100_000])
 def test_of_very_many_faults_the_first_are_named(count: int) -> None:
     """A list in which nothing is right costs little more than one in which ten members are not."""
-    assert list(problems(encode([0] * count), list[Run])) == [
+    assert list(problems(encode([0] * count), Listing[Run])) == [
         f"expected an object, got 0 at $[{place}]" for place in range(10)
     ]
-    tests: list[dict[str, Any]] = [{}] * count
-    of_tests = problems(encode({"runId": 1, "status": "x", "tests": tests}), Run)
-    assert list(of_tests) == [f"missing or null at $.tests[{place}].name" for place in range(10)]
+    tests = [0] * count
+    run, (fault,) = left_out(encode({"runId": 1, "status": "x", "tests": tests}), Run)
+    assert fault == "Run: expected an object, got 0 at $.tests[0]"
+    assert (run.tests, run.extra) == ((), {"tests": tests})
 
 
 @pytest.mark.parametrize("number", [10**400, -(10**400), 10**100])
-def test_a_number_beyond_arithmetic_is_a_fault(number: int) -> None:
-    """What would be too large for a report's seconds and sizes is refused where it comes in."""
+def test_a_number_beyond_arithmetic_is_left_out(number: int) -> None:
+    """What would be too large for a report's seconds and sizes stops where it comes in."""
     test = {"name": "n", "status": "passed", "durationMs": number}
     document = {"runId": 1, "status": "x", "tests": [test], "summary": {"total": number}}
-    found = problems(encode(document), Run)
-    assert [problem.partition(", got")[0] for problem in found] == [
-        "expected an integer of at most 100 digits"
-    ] * 2
+    run, faults = left_out(encode(document), Run)
+    assert sorted(fault.partition(", got")[0] for fault in faults) == [
+        "CaseResult: expected a number",
+        "RunSummary: expected an integer of at most 100 digits",
+    ]
+    assert (run.tests[0].duration_ms, run.summary) == (None, RunSummary())
 
 
 def test_unknown_fields_may_be_nested() -> None:
@@ -278,34 +301,115 @@ def test_unknown_fields_may_be_nested() -> None:
 
 
 def test_every_fault_is_named_with_its_place() -> None:
-    """All faults are named at once, each with its place in the wire's spelling."""
-    document = {
-        "status": 3,
-        "featureId": "12",
-        "createdUtc": "yesterday",
-        "summary": {"total": 1.5},
-        "tests": [{"name": "n", "status": "passed"}, {"status": 5, "durationMs": "1"}],
-        "artifacts": {"kind": "trace"},
-    }
+    """What the value can't do without is named at once, each with its place."""
+    document = {"status": 3, "featureId": 1.5, "summary": {"total": 1.5}}
     assert sorted(problems(encode(document), Run)) == [
-        "expected a list, got {'kind': 'trace'} at $.artifacts",
-        "expected a number, got '1' at $.tests[1].durationMs",
         "expected a string, got 3 at $.status",
-        "expected a string, got 5 at $.tests[1].status",
-        "expected a time such as 2026-06-10T14:32:07Z, got 'yesterday' at $.createdUtc",
-        "expected an integer, got '12' at $.featureId",
-        "expected an integer, got 1.5 at $.summary.total",
         "missing or null at $.runId",
-        "missing or null at $.tests[1].name",
     ]
 
 
-def test_a_row_that_can_not_be_read_is_named_by_its_number() -> None:
-    """A fault in a list answer names its row."""
-    rows = [LEAST[Artifact], {"kind": "trace", "path": "p", "size": "big"}]
-    assert problems(encode(rows), list[Artifact]) == (
-        "expected an integer, got 'big' at $[1].size",
+def test_a_field_that_can_not_be_read_is_none_and_kept() -> None:
+    """Ids and status decide; each other field may be wrong, and says so with its place."""
+    document = {
+        "runId": 1,
+        "status": "passed",
+        "featureId": "twelve",
+        "createdUtc": "yesterday",
+        "summary": {"total": 1.5, "passed": 1},
+        "tests": [
+            {"name": "n", "status": "passed"},
+            {"status": 5, "durationMs": "4210ms", "error": {"message": "no"}, "new": 1},
+        ],
+        "artifacts": {"kind": "trace"},
+        "new": 2,
+    }
+    run, faults = left_out(encode(document), Run)
+    assert sorted(faults) == [
+        "CaseResult: expected a number, got '4210ms' at $.durationMs",
+        "CaseResult: expected a string, got 5 at $.status",
+        "CaseResult: expected a string, got {'message': 'no'} at $.error",
+        "Run: expected a list, got {'kind': 'trace'} at $.artifacts",
+        "Run: expected a time such as 2026-06-10T14:32:07Z, got 'yesterday' at $.createdUtc",
+        "Run: expected an integer, got 'twelve' at $.featureId",
+        "RunSummary: expected an integer, got 1.5 at $.total",
+    ]
+    assert run == Run(
+        1,
+        RunStatus.PASSED,
+        summary=RunSummary(passed=1),
+        tests=(CaseResult("n", "passed"), CaseResult()),
     )
+    assert run.to_dict() == document | {"summary": {"passed": 1, "total": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("shape", "document"),
+    [
+        (Feature, {"id": 1, "status": 2}),
+        (Generation, {"featureStatus": 2}),
+        (Generation, {"featureStatus": "generated", "requestId": ["r"]}),
+        (Diagnosis, {"runId": 1, "status": 2}),
+    ],
+)
+def test_what_decides_must_be_readable(shape: Any, document: dict[str, Any]) -> None:
+    """A status or an id that may be missing is not None where it is there and can't be read."""
+    (problem,) = problems(encode(document), shape)
+    assert problem.startswith("expected a string, got ")
+
+
+@pytest.mark.parametrize("run_id", ["214", "0214"])
+def test_an_id_may_be_written_as_digits(run_id: object) -> None:
+    """Digit strings are integers, and integers are good texts for ids."""
+    assert read(encode({"runId": run_id, "status": "passed"}), Run).run_id == 214
+    assert read(encode({"runId": run_id}), DispatchedRun).run_id == 214
+    generation = read(encode({"requestId": 77, "featureId": "12"}), DispatchedGeneration)
+    assert (generation.request_id, generation.feature_id) == ("77", 12)
+    assert read(encode({"requestId": 77}), Generation).request_id == "77"
+
+
+@pytest.mark.parametrize(
+    ("document", "run_id"),
+    [
+        ({"data": {"runId": 214, "featureId": 12}}, 214),
+        ({"run": {"id": 214}, "featureId": 12}, 214),
+        ({"ok": True, "run": {"runId": "214", "id": 9}}, 214),
+        ({"data": {"id": 214}}, None),
+        ({"id": 214}, None),
+        ({"a": {"runId": 1}, "b": {"runId": 2}}, None),
+        ({"run": {"id": None}}, None),
+        ({"run": {"run": {"id": 1}}}, None),
+    ],
+)
+def test_the_answer_to_a_dispatch_is_searched_one_level_down(
+    document: dict[str, Any], run_id: int | None
+) -> None:
+    """The id is taken where it can only be the run's; where it can't, it is not guessed."""
+    if run_id is None:
+        assert problems(encode(document), DispatchedRun)
+    else:
+        assert read(encode(document), DispatchedRun).run_id == run_id
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"data": {"requestId": "r", "featureId": 12}},
+        {"generation": {"id": "r"}, "featureId": 12},
+        {"request": {"id": "r", "featureId": 12}},
+    ],
+)
+def test_the_answer_to_a_generation_is_searched_too(document: dict[str, Any]) -> None:
+    """Its `requestId` may be the `id` of a member that is named for it."""
+    assert read(encode(document), DispatchedGeneration) == DispatchedGeneration("r", 12)
+
+
+def test_a_row_that_can_not_be_read_is_missing_and_named() -> None:
+    """A row without its id is left out of a list, which says so with the row's number."""
+    rows = [LEAST[Run], {"runId": "x", "status": "passed"}, LEAST[Run]]
+    listing = read(encode(rows), Listing[Run])
+    assert listing == [Run(1, RunStatus.PASSED)] * 2
+    assert listing.unreadable == ["expected an integer, got 'x' at $[1].runId"]
 
 
 def test_a_value_like_a_place_does_not_change_the_place() -> None:
@@ -314,7 +418,7 @@ def test_a_value_like_a_place_does_not_change_the_place() -> None:
     assert problem == "expected an integer, got 'a @ $.b_at' at $.runId"
 
 
-@pytest.mark.parametrize("value", [True, 1.0, "1", [], {}])
+@pytest.mark.parametrize("value", [True, 1.0, "1.5", " 1", "\N{ARABIC-INDIC DIGIT ONE}", [], {}])
 def test_an_integer_is_an_integer(value: object) -> None:
     """A required integer is no boolean, no fraction, no text."""
     (problem,) = problems(encode({"runId": value, "status": "x"}), Run)
@@ -330,8 +434,8 @@ def test_what_is_required_is_not_null() -> None:
 @pytest.mark.parametrize("value", [1, "true", "", []])
 def test_a_truth_value_is_one(value: object) -> None:
     """A boolean field takes true and false alone."""
-    (problem,) = problems(encode({"runnerStarted": value}), Generation)
-    assert problem == f"expected true or false, got {value!r} at $.runnerStarted"
+    _, (problem,) = left_out(encode({"runnerStarted": value}), Generation)
+    assert problem == f"Generation: expected true or false, got {value!r} at $.runnerStarted"
 
 
 def test_a_long_value_is_shown_in_part() -> None:
@@ -349,21 +453,30 @@ def test_a_long_value_is_shown_in_part() -> None:
         ("2026-06-10T14:32:07+00:00", datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)),
         ("2026-06-10T16:32:07+02:00", datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)),
         ("2026-06-10T14:32:07", datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)),
+        ("2026-06-10T14:32:07.2500009Z", datetime(2026, 6, 10, 14, 32, 7, 250_000, tzinfo=UTC)),
+        (1_781_101_927, datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)),
+        (1_781_101_927_250, datetime(2026, 6, 10, 14, 32, 7, 250_000, tzinfo=UTC)),
+        ("/Date(1781101927250)/", datetime(2026, 6, 10, 14, 32, 7, 250_000, tzinfo=UTC)),
+        ("/Date(1781101927250+0200)/", datetime(2026, 6, 10, 14, 32, 7, 250_000, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_an_aware_instant_in_utc(text: str, instant: datetime) -> None:
-    """A time is read with any offset, or none, and is in UTC afterwards."""
+def test_a_time_is_an_aware_instant_in_utc(text: str | int, instant: datetime) -> None:
+    """A time is read with any offset, or none, and as a number, and is in UTC afterwards."""
     updated_at = read(encode({"updatedUtc": text}), Generation).updated_at
     assert updated_at == instant
     assert updated_at is not None
     assert updated_at.tzinfo is UTC
 
 
-@pytest.mark.parametrize("value", ["", "soon", 1_780_000_000, "0001-01-01T00:00:00+23:59", []])
-def test_what_is_no_time_is_a_fault(value: object) -> None:
-    """A time that is none, or that no datetime can hold, is named with its place."""
-    (problem,) = problems(encode({"updatedUtc": value}), Generation)
+@pytest.mark.parametrize(
+    "value",
+    ["", "soon", 10**50, 1e300, True, "0001-01-01T00:00:00+23:59", "/Date(9" + "9" * 30 + ")/", []],
+)
+def test_what_is_no_time_is_left_out(value: object) -> None:
+    """A time that is none, or that no datetime can hold, is named with its place, and kept."""
+    generation, (problem,) = left_out(encode({"updatedUtc": value}), Generation)
     assert problem.endswith(" at $.updatedUtc")
+    assert (generation.updated_at, generation.extra) == (None, {"updatedUtc": value})
 
 
 @pytest.mark.parametrize("depth", [10, 900, 990, 100_000])
@@ -474,11 +587,30 @@ def test_an_equal_summary_has_its_own_unknown_fields() -> None:
     assert extras == [{}, {"flaky": 1}, {"flaky": 2}, {}]
 
 
-def test_a_time_of_endless_digits_is_refused() -> None:
-    """A time with very many digits is refused, and not cached."""
+def test_a_time_of_endless_digits_is_left_out() -> None:
+    """A time with very many digits is none."""
     text = f"2026-06-10T14:32:07.{'0' * 100}Z"
-    with pytest.raises(UnreadableError, match=r"expected a time such as .* at \$\.createdUtc"):
-        read(encode({"runId": 1, "status": "passed", "createdUtc": text}), Run)
+    body = encode({"runId": 1, "status": "passed", "createdUtc": text})
+    assert left_out(body, Run)[1][0].startswith("Run: expected a time such as ")
+
+
+@pytest.mark.parametrize(
+    ("member", "value"), [("finishedUtc", "soon"), ("finishedUtc", "2026-06-10T14:32:07Z")]
+)
+def test_a_run_of_an_undocumented_status_is_over_once_it_has_an_end(
+    member: str, value: str
+) -> None:
+    """Also where the time of its end can't be read; it is neither success nor failure."""
+    run = read(encode({"runId": 1, "status": "timed_out", member: value}), Run)
+    assert run.is_finished
+    assert not run.is_success
+    assert not run.is_failure
+
+
+def test_a_run_whose_start_can_not_be_read_is_not_queued() -> None:
+    """That it has a start is enough."""
+    run = read(encode({"runId": 1, "status": "running", "startedUtc": "just now"}), Run)
+    assert run.phase is Phase.ACTIVE
 
 
 @pytest.mark.parametrize("status", ["running", "queued", "stuck"])

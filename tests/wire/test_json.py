@@ -10,12 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wire.documents import DIGEST, encode, json_values, problems
-from testvibe_async import (
-    CaseResult,
-    Run,
-    RunStatus,
-)
+from tests.wire.documents import DIGEST, encode, json_values, left_out, problems
+from testvibe_async import CaseResult, Listing, Run, RunStatus
 from testvibe_async._wire.convert import read
 from testvibe_async._wire.json import UnreadableError, read_rows
 
@@ -30,20 +26,21 @@ from testvibe_async._wire.json import UnreadableError, read_rows
 )
 def test_a_list_comes_bare_or_in_an_envelope(document: object) -> None:
     """A list answer is read bare, and as the one list of an object around it."""
-    assert read(encode(document), list[Run]) == [Run(1, RunStatus.PASSED)]
+    listing = read(encode(document), Listing[Run])
+    assert listing == [Run(1, RunStatus.PASSED)]
 
 
 @pytest.mark.parametrize("document", [{}, {"a": [], "b": []}, {"items": None}, None, "x", 1, True])
 def test_what_holds_no_one_list_is_a_fault(document: object) -> None:
     """An answer in which no single list can be found is named as what it is."""
-    (problem,) = problems(encode(document), list[Run])
+    (problem,) = problems(encode(document), Listing[Run])
     assert problem.startswith("expected a list, got ")
     assert problem.endswith(" at $")
 
 
 def test_an_empty_list_is_a_list() -> None:
     """No rows are no fault."""
-    assert read(b"[]", list[Run]) == read(b'{"runs": []}', list[Run]) == []
+    assert read(b"[]", Listing[Run]) == read(b'{"runs": []}', Listing[Run]) == []
 
 
 @given(
@@ -215,10 +212,18 @@ def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> N
 
 
 @pytest.mark.parametrize("depth", [100, 400, 900, 950, 975, 979, 980, 985, 990, 999, 5000, 9998])
-@pytest.mark.parametrize("shape", [Run, list[Run]])
-def test_deep_json_is_a_fault_whatever_the_depth(depth: int, shape: Any) -> None:
-    """A deeply nested field or value raises UnreadableError."""
-    deep = b"[" * depth + b"]" * depth
-    for body in (b'{"runId": 1, "status": "x", "new": ' + deep + b"}", b'{"runId": ' + deep + b"}"):
-        with pytest.raises(UnreadableError):
-            read(body, shape)
+@pytest.mark.parametrize("shape", [Run, Listing[Run]])
+def test_a_deep_id_is_a_fault_whatever_the_depth(depth: int, shape: Any) -> None:
+    """A deeply nested value where an id should be raises UnreadableError."""
+    with pytest.raises(UnreadableError):
+        read(b'{"runId": ' + b"[" * depth + b"]" * depth + b"}", shape)
+
+
+@pytest.mark.parametrize("depth", [65, 100, 400])
+def test_an_unknown_field_that_is_too_deep_is_left_out(depth: int) -> None:
+    """It could not be written again; the rest of the document can be read."""
+    run, faults = left_out(
+        b'{"runId": 1, "status": "x", "new": ' + b"[" * depth + b"]" * depth + b"}", Run
+    )
+    assert (run, run.extra) == (Run(1, "x"), {})
+    assert faults == ["Run: nested deeper than 64 times"]

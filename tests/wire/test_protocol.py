@@ -120,10 +120,13 @@ def test_a_mutation_is_not_done_where_the_success_says_so(body: bytes) -> None:
 
 def test_an_unreadable_success_says_what_is_wrong_and_where() -> None:
     """A success of another shape is malformed, chained from the fault, with all problems."""
-    error = refusal(200, b'{"id": "12"}')
+    error = refusal(200, b'{"id": "twelve", "status": 3}')
     assert type(error) is MalformedResponseError
-    assert error.problems == ("expected an integer, got '12' at $.id", "missing or null at $.name")
-    assert "missing or null at $.name" in str(error)
+    assert error.problems == (
+        "expected an integer, got 'twelve' at $.id",
+        "expected a string, got 3 at $.status",
+    )
+    assert "expected a string, got 3 at $.status" in str(error)
     assert (error.method, error.url, error.status) == ("GET", URL, 200)
     assert error.__cause__ is not None
 
@@ -195,13 +198,18 @@ def test_a_conflict_is_typed_by_the_call(
     [
         (b"", None, "no body"),
         (b"  \n ", None, "no body"),
-        (b"<html>\n <h1>502  Bad\tGateway</h1>", None, "<html> <h1>502 Bad Gateway</h1>"),
+        (b"<html>\n <h1>502  Bad\tGateway</h1>", None, "a web page"),
+        (b"<html><title>502\n Bad Gateway</title>", None, "a web page titled '502 Bad Gateway'"),
         (b"plain words", None, "plain words"),
         (b"[1, 2]", None, "[1, 2]"),
-        (b'"text"', None, '"text"'),
+        (b'"text"', None, "text"),
+        (b'{"title": "Not Found", "detail": "No such run."}', None, "Not Found: No such run."),
+        (b'{"title": "Not Found", "status": 404}', None, "Not Found"),
+        (b'{"error": {"code": "conflict", "message": "busy"}}', "conflict", "busy"),
+        (b'{"Error": "conflict", "Message": "busy"}', "conflict", "busy"),
         (b'{"message": "only words"}', None, "only words"),
-        (b'{"error": 7, "message": "m"}', None, '{"error": 7, "message": "m"}'),
-        (b'{"error": "conflict"}', None, '{"error": "conflict"}'),
+        (b'{"error": 7, "message": "m"}', None, "m"),
+        (b'{"error": "conflict"}', "conflict", '{"error": "conflict"}'),
         (b"\xff\xfe\xfd", None, None),
         (b'\xef\xbb\xbf{"error": "bom", "message": "after a BOM"}', "bom", "after a BOM"),
     ],

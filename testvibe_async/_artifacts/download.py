@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from testvibe_async._artifacts.host import ArtifactHost
     from testvibe_async._http import Transport
     from testvibe_async._wire import Request, Response
-    from testvibe_async.models import Artifact
+    from testvibe_async.models import Artifact, Listing
 
 __all__ = ["download_artifacts"]
 
@@ -93,7 +93,7 @@ class _Links:
     """The run's artifacts with their links, which are renewed when one has expired."""
 
     def __init__(
-        self, transport: Transport, host: ArtifactHost, request: Request[list[Artifact]]
+        self, transport: Transport, host: ArtifactHost, request: Request[Listing[Artifact]]
     ) -> None:
         self._host = host
         self._request = request

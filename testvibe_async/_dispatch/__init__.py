@@ -1,12 +1,13 @@
 """Starting operations, at most once.
 
 For other packages: `Starter` starts them, `RunDispatch` and `GenerationDispatch` say what, a
-`JobSource` makes those of a batch, and `Dispatcher` is closed with the client.
+`JobSource` makes those of a batch, `select_features` those of a whole project, and `Dispatcher` is
+closed with the client.
 """
 
 from testvibe_async._dispatch.dispatcher import Dispatcher
 from testvibe_async._dispatch.dispatches import GenerationDispatch, RunDispatch
-from testvibe_async._dispatch.jobs import Job, JobSource
+from testvibe_async._dispatch.jobs import Job, JobSource, select_features
 from testvibe_async._dispatch.starter import GenerateConflict, RunConflict, Starter
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "RunConflict",
     "RunDispatch",
     "Starter",
+    "select_features",
 ]

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from testvibe_async.errors import ResponseError, TransportError
+from testvibe_async._util import plain
+from testvibe_async.errors import ConfigError, ResponseError, TransportError
 from testvibe_async.events import logger
 from testvibe_async.models import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-__all__ = ["Job", "JobSource"]
+    from testvibe_async.models import Listing
+
+__all__ = ["Job", "JobSource", "select_features"]
 
 MAX_DIGITS = 100
 """The most digits of an id."""
@@ -45,7 +48,7 @@ class JobSource:
         features: Iterable[int | str | Feature] | AsyncIterable[int | str | Feature] | None,
         configs: Sequence[str | None],
         *,
-        list_features: Callable[[], Awaitable[Iterable[Feature]]],
+        list_features: Callable[[], Awaitable[Listing[Feature]]],
         default: Callable[[Feature], bool],
     ) -> None:
         """Make it; nothing is read yet, except that a collection is copied.
@@ -83,9 +86,8 @@ class JobSource:
 
     async def _chosen(self) -> AsyncIterator[int | str | Feature]:
         if self._features is None:
-            for row in await self._list_features():
-                if not row.is_suggestion and self._default(row):
-                    yield row
+            for row in select_features(await self._list_features(), self._default):
+                yield row
         elif isinstance(self._features, AsyncIterable):
             async for feature in self._features:
                 yield feature
@@ -94,10 +96,35 @@ class JobSource:
                 yield feature
 
 
+def select_features(
+    listing: Listing[Feature], is_meant: Callable[[Feature], bool]
+) -> list[Feature]:
+    """Return the features of a project that are meant where none are named; no suggestions.
+
+    A warning names the statuses that are not documented: such features are neither run nor
+    generated unless they are named.
+
+    Raises:
+        IncompleteListError: Features are missing.
+        ConfigError: None of them has a status, so that nobody can say which have tests.
+    """
+    features = [row for row in listing.require_complete() if not row.is_suggestion]
+    if features and all(row.status is None for row in features):
+        raise ConfigError("the service says of no feature whether it has tests: name the features")
+    unknown = {row.status for row in features if row.has_undocumented_status}
+    if unknown:
+        words = ", ".join(sorted(repr(plain(str(word))) for word in unknown))
+        logger.warning(
+            "features with an undocumented status (%s) are left out: name them to include them",
+            words,
+        )
+    return [row for row in features if is_meant(row)]
+
+
 class _Distinct:
     """Recognizes a feature that was named before: in any case, by its id, or as it was listed."""
 
-    def __init__(self, list_features: Callable[[], Awaitable[Iterable[Feature]]]) -> None:
+    def __init__(self, list_features: Callable[[], Awaitable[Listing[Feature]]]) -> None:
         self._list_features = list_features
         self._is_listed = False
         self._ids_by_name: dict[str, int] = {}

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import evolve
 
 from testvibe_async._http.clock import ServiceClock
+from testvibe_async._http.pages import read_pages
 from testvibe_async._http.retry import RetryPolicy, pause_seconds, retry_delay
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._util.waiting import offload
-from testvibe_async._wire import decode, is_clear_refusal, raise_for_status
+from testvibe_async._wire import decode, incomplete, is_clear_refusal, raise_for_status
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -25,20 +26,24 @@ from testvibe_async.errors import (
     ResponseError,
     TransportError,
 )
-from testvibe_async.events import Hooks, Paused, RequestFinished, RetryScheduled
+from testvibe_async.events import Hooks, Paused, RequestFinished, RetryScheduled, logger
+from testvibe_async.models import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aiohttp import ClientSession
 
     from testvibe_async._config import Settings
     from testvibe_async._http.submission import Submission
-    from testvibe_async._wire import Endpoint, Request, Response
+    from testvibe_async._wire import Endpoint, Request, Response, UnreadableField
 
 __all__ = ["Transport"]
 
 T = TypeVar("T")
+
+MAX_WARNINGS = 100
+"""The most warnings about answers that a client logs: a service could invent fields for ever."""
 
 
 class Transport:
@@ -71,6 +76,8 @@ class Transport:
         self._hooks = hooks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
+        self._warned: set[str] = set()
+        """What was logged about answers, and is not again."""
 
     def __repr__(self) -> str:
         """Name the service, and nothing secret."""
@@ -124,8 +131,45 @@ class Transport:
         Raises:
             ResponseError: The answer is an error, or unreadable.
         """
+        response, value = await self._read(request, submission=submission)
+        listing: Any = value
+        if isinstance(listing, Listing):
+            await self._complete(listing, request, response)
+        return value
+
+    async def _read(
+        self, request: Request[T], *, submission: Submission | None = None
+    ) -> tuple[Response, T]:
+        """Send a request and decode the answer."""
         response = await self.fetch(request, submission=submission)
-        return await offload(len(response.body), decode, request, response)
+        unreadable: list[UnreadableField] = []
+        size = len(response.body)
+        value = await offload(size, decode, request, response, unreadable=unreadable)
+        self.warn_of(unreadable)
+        return response, value
+
+    def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
+        """Log the fields of an answer that could not be read, each once a client."""
+        for field in unreadable:
+            what = f"{field.model}.{field.name}"
+            self._warn_once(what, f"{what} can't be read and is left out: {field.problem}")
+
+    def _warn_once(self, key: str, text: str) -> None:
+        if key not in self._warned and len(self._warned) < MAX_WARNINGS:
+            self._warned.add(key)
+            logger.warning("%s", text)
+
+    async def _complete(
+        self, listing: Listing[Any], request: Request[Any], response: Response
+    ) -> None:
+        """Add the pages that follow to a list, and say in it where it has not all rows."""
+        problem = await read_pages(listing, request, response, read=self._read)
+        if problem is None:
+            return
+        listing.incomplete = incomplete(request, response, problem)
+        # With a `limit` it is what was asked for.
+        if str(len(listing)) != request.query.get("limit"):
+            self._warn_once(request.endpoint.name, listing.incomplete.message)
 
     async def fetch(
         self,

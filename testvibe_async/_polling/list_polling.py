@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from testvibe_async._wire import Endpoints, UnreadableError, malformed, read_rows
+from testvibe_async._wire import (
+    Endpoints,
+    Request,
+    UnreadableError,
+    envelope_in,
+    malformed,
+    next_page,
+    read_integer,
+    read_rows,
+)
 from testvibe_async.errors import (
     ConfigError,
     RateLimitedError,
@@ -36,7 +45,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._http import Transport
     from testvibe_async._polling.polled import PolledOperation
-    from testvibe_async._wire import Endpoint, Request
+    from testvibe_async._wire import Endpoint
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
@@ -50,6 +59,9 @@ ROWS_A_TURN = 500
 
 ROWS_A_REQUEST = 100
 """How many rows of a list cost about as much as one more request."""
+
+PAGES_A_POLL = 10
+"""How many pages of a list are asked for at most; reads by id, many at once, are faster then."""
 
 SPARE_ROWS = 20
 """Rows asked for beyond those that should do, for runs that others dispatch meanwhile."""
@@ -128,6 +140,8 @@ class _Rows:
     """How many rows were read."""
     depth: int = 0
     """The place of the last row that was needed."""
+    pages: int = 0
+    """How many requests it took."""
 
 
 class ListPolling:
@@ -176,13 +190,12 @@ class ListPolling:
         """
         limit = max(len(operations), self._depth + self._depth // 4) + SPARE_ROWS
         request = self._request(limit, timeout=SECONDS_A_READ * len(operations))
+        rows = _Rows()
+        wanted = _wanted(operations, rows)
         try:
-            response = await self._transport.fetch(request, retries=False, is_poll=True)
-            try:
-                rows = await self._find_rows(response.body, operations)
-            except UnreadableError as error:
-                self.suspend(UNUSABLE_SECONDS, malformed(request, response, *error.problems))
-                return None
+            following = await self._read_page(request, wanted, rows)
+            while isinstance(following, Request) and rows.pages < PAGES_A_POLL:
+                following = await self._read_page(following, wanted, rows)
         except (TransportError, ServerError, RateLimitedError) as error:
             self.suspend(TROUBLE_SECONDS, error)
             return None
@@ -192,6 +205,7 @@ class ListPolling:
         except ConfigError:
             # The session can't be used: each read by id says so to the operation's own waits.
             return None
+        rows.missing.extend(wanted.values())
         self._learn(rows, len(operations), limit)
         # A list that lies by omission is caught by the reads of what is missing; one that shows an
         # ended operation as running, only by these.
@@ -203,36 +217,45 @@ class ListPolling:
         request = self._kind.endpoint.request(project=self._project, query=query)
         return evolve(request, timeout=max(self._min_timeout, timeout))
 
-    async def _find_rows(self, body: bytes, operations: Sequence[PolledOperation[Any]]) -> _Rows:
+    async def _read_page(
+        self, request: Request[Any], wanted: dict[int, PolledOperation[Any]], rows: _Rows
+    ) -> Request[Any] | str | None:
+        """Ask for a page; return the request for the next, if there is one and it is worth it.
+
+        Raises:
+            TransportError, ResponseError: There is none now, or it can't be read.
+        """
+        response = await self._transport.fetch(request, retries=False, is_poll=True)
+        rows.pages += 1
+        try:
+            await self._find_rows(response.body, wanted, rows)
+            if len(wanted) < MIN_OPERATIONS:
+                return None
+            return next_page(request, response, envelope_in(response.body), rows=rows.count)
+        except UnreadableError as error:
+            raise malformed(request, response, *error.problems) from error
+
+    async def _find_rows(
+        self, body: bytes, wanted: dict[int, PolledOperation[Any]], rows: _Rows
+    ) -> None:
         """Find operations among the rows, and let other tasks run in between."""
-        wanted: dict[int, PolledOperation[Any]] = {}
-        rows = _Rows()
-        for each in operations:
-            other = wanted.setdefault(each.state.list_id, each)
-            if other is not each:
-                # Two generations of one feature share its row, which shows the later one.
-                earlier, later = sorted((other, each), key=attrgetter("state.began"))
-                wanted[each.state.list_id] = later
-                rows.missing.append(earlier)
         for row in read_rows(body):
             rows.count += 1
             if rows.count % ROWS_A_TURN == 0:
                 await asyncio.sleep(0)
             members = cast("dict[str, object]", row) if isinstance(row, dict) else {}
-            number = members.get(self._kind.id_name)
-            polled = wanted.pop(number, None) if isinstance(number, int) else None
+            polled = wanted.pop(_number(members.get(self._kind.id_name)), None)
             if polled is not None:
                 rows.depth = rows.count
                 self._sort(polled, members, rows)
                 if not wanted:
                     break
-        rows.missing.extend(wanted.values())
-        return rows
 
     def _sort(self, polled: PolledOperation[Any], members: dict[str, object], rows: _Rows) -> None:
         """Put an operation where its row says that it belongs."""
         is_started = polled.state.phase is Phase.QUEUED and members.get("startedUtc") is not None
-        if members.get("status") != self._kind.in_flight or (is_started and polled.is_followed):
+        status = str(members.get("status")).casefold()
+        if status != self._kind.in_flight or (is_started and polled.is_followed):
             rows.changed.append(polled)
             return
         rows.going_on.append(polled)
@@ -241,7 +264,7 @@ class ListPolling:
 
     def _learn(self, rows: _Rows, count: int, limit: int) -> None:
         """Ask deeper next time, or as deep as it took, or not at all for a while."""
-        reads_saved = count - len(rows.missing) - 1  # the list call is a request too
+        reads_saved = count - len(rows.missing) - rows.pages  # a list call is a request too
         # A service that ignores `limit` sends more rows than asked for: nothing lies deeper.
         is_cut_off = self._kind.has_limit and rows.count == limit
         if is_cut_off and len(rows.missing) > limit / ROWS_A_REQUEST:
@@ -293,3 +316,26 @@ class ListPolling:
         self._suspended_until = asyncio.get_running_loop().time() + seconds
         name = self._kind.endpoint.name
         self._hooks.emit(ListPollingSuspended(name, self._project, seconds=seconds, error=error))
+
+
+def _wanted(
+    operations: Sequence[PolledOperation[Any]], rows: _Rows
+) -> dict[int, PolledOperation[Any]]:
+    """Return operations by the ids of their rows; those that have no row go to what is missing."""
+    wanted: dict[int, PolledOperation[Any]] = {}
+    for each in operations:
+        other = wanted.setdefault(each.state.list_id, each)
+        if other is not each:
+            # Two generations of one feature share its row, which shows the later one.
+            earlier, later = sorted((other, each), key=attrgetter("state.began"))
+            wanted[each.state.list_id] = later
+            rows.missing.append(earlier)
+    return wanted
+
+
+def _number(value: object) -> int:
+    """Return the id of a row; -1, which is none, where it can't be read."""
+    try:
+        return read_integer(value)
+    except TypeError:
+        return -1

@@ -18,7 +18,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from testvibe_async._polling.state import OperationState
-    from testvibe_async._wire import Request, Response
+    from testvibe_async._wire import Request, Response, UnreadableField
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
@@ -129,15 +129,19 @@ class PolledOperation(Generic[SnapshotT]):
             self._request = _request_for(self.ref)
         return self._request
 
-    def decode(self, response: Response) -> SnapshotT:
+    def decode(self, response: Response, unreadable: list[UnreadableField]) -> SnapshotT:
         """Return the snapshot in an answer to `request`.
+
+        Args:
+            response: The answer.
+            unreadable: Takes in the fields that were left out.
 
         Raises:
             MalformedResponseError: It is not what it should be.
         """
         if self._answer is not None and self._answer[0] == response.body:
             return self._answer[1]
-        snapshot = decode(self.request, response)
+        snapshot = decode(self.request, response, unreadable=unreadable)
         self._answer = response.body, snapshot
         return snapshot
 

@@ -371,6 +371,7 @@ class Poller:
         list_polling.note_read(polled)
         if error is not None and not polled.state.is_finished:
             self._reader.handle_failure(polled, error)
+        self._reader.check_status(polled)
         self._reschedule(polled, list_polling)
 
     def _reschedule(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:

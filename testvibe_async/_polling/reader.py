@@ -20,6 +20,7 @@ from testvibe_async.events import Hooks, PollFailed, StatusChanged
 if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async._polling.polled import PolledOperation
+    from testvibe_async._wire import UnreadableField
 
 __all__ = ["Reader"]
 
@@ -56,13 +57,17 @@ class Reader:
         try:
             request = polled.request
             response = await self._transport.fetch(request, retries=retries, is_poll=True)
-            snapshot = await offload(len(response.body), polled.decode, response)
+            unreadable: list[UnreadableField] = []
+            snapshot = await offload(len(response.body), polled.decode, response, unreadable)
+            self._transport.warn_of(unreadable)
             try:
                 change = polled.state.accept(
                     snapshot, sequence=sequence, now=loop.time(), at=datetime.now(UTC)
                 )
             except UnreadableError as error:
-                return malformed(request, response, *error.problems)
+                failure = malformed(request, response, *error.problems)
+                failure.__cause__ = error
+                return failure
         except VibeError as error:
             return error
         finally:
@@ -102,6 +107,12 @@ class Reader:
         self._hooks.emit(PollFailed(polled.ref, error, is_final=final is not None))
         if final is not None:
             self.end_waits(polled, final)
+
+    def check_status(self, polled: PolledOperation[Any]) -> None:
+        """End the waits if the status is one of which nobody knows whether it is an end."""
+        if (error := polled.state.note_status()) is not None:
+            self._hooks.emit(PollFailed(polled.ref, error, is_final=True))
+            self.end_waits(polled, error)
 
     @staticmethod
     def end_waits(polled: PolledOperation[Any], error: VibeError) -> None:

@@ -13,15 +13,20 @@ from abc import ABC, abstractmethod
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from testvibe_async._util import plain
 from testvibe_async._wire import UnreadableError
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
     ForbiddenError,
+    MalformedResponseError,
     NotFoundError,
     ObservationError,
     OperationNotFoundError,
     OperationSupersededError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
     UnauthorizedError,
     VibeError,
     WaitTimeoutError,
@@ -37,6 +42,12 @@ __all__ = ["GRACE_SECONDS", "Change", "GenerationState", "OperationState", "RunS
 GRACE_SECONDS = 10.0
 """How long the service may take to know an operation that it has just dispatched."""
 
+MAX_EQUAL_ANSWERS = 3
+"""How often the same answer that says nothing is taken in before the waits end."""
+
+GOING_ON = {"queued", "pending", "in_progress"}
+"""Words that are not documented as a status, and say that it is not over."""
+
 _RAISED_AS_THEY_ARE = (
     ClientClosedError,
     ConfigError,
@@ -47,6 +58,10 @@ _RAISED_AS_THEY_ARE = (
 """The failures that another poll would not end, and that say by themselves what to do."""
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+
+class OtherOperationError(UnreadableError):
+    """An answer is of another operation: the copy that answered may be behind."""
 
 
 class Change(Enum):
@@ -67,6 +82,7 @@ class OperationState(ABC, Generic[SnapshotT]):
 
     __slots__ = (
         "began",
+        "equal_failures",
         "failing_since",
         "failures",
         "last_failure",
@@ -77,6 +93,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         "seen_at",
         "sequence",
         "snapshot",
+        "undocumented",
     )
 
     def __init__(self, ref: Ref, *, began: float, answered_at: datetime | None) -> None:
@@ -101,6 +118,10 @@ class OperationState(ABC, Generic[SnapshotT]):
         """How many polls have failed in a row."""
         self.last_failure: VibeError | None = None
         """The last one of these; None where the last poll was answered."""
+        self.equal_failures: int = 0
+        """How many of them, the last ones, were the same answer that can't be read or refuses."""
+        self.undocumented: int = 0
+        """How many answers in a row had a status that is not documented, and no end."""
         self.failing_since: float | None = None
         self.missing_since: float | None = None
 
@@ -125,7 +146,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         Unlike `is_of_this` it raises where the snapshot can only be of another one.
 
         Raises:
-            UnreadableError: It is of another operation.
+            OtherOperationError: It is of another operation, or does not say of which.
             OperationSupersededError: It is of a later generation of the same feature.
         """
 
@@ -182,6 +203,7 @@ class OperationState(ABC, Generic[SnapshotT]):
             return None
         self._note_answer(sequence)
         self.observed_at, self.seen_at = at, now
+        self.undocumented = self.undocumented + 1 if _is_undocumented(snapshot) else 0
         return None if snapshot is self.snapshot else self._replace(snapshot)
 
     def _note_answer(self, sequence: int) -> None:
@@ -227,7 +249,7 @@ class OperationState(ABC, Generic[SnapshotT]):
 
     def forget_failures(self) -> None:
         """Start to count failures anew: an answer came, or a new wait begins."""
-        self.failures = 0
+        self.failures = self.equal_failures = 0
         self.failing_since = self.missing_since = self.last_failure = None
 
     def note_failure(
@@ -246,6 +268,8 @@ class OperationState(ABC, Generic[SnapshotT]):
             poll follows.
         """
         if max_outage is not None:
+            is_equal = _is_lasting(error) and str(error) == str(self.last_failure)
+            self.equal_failures = self.equal_failures + 1 if is_equal else 1
             self.failures += 1
             self.last_failure = error
         failure = self._failure(error)
@@ -258,13 +282,30 @@ class OperationState(ABC, Generic[SnapshotT]):
         elif type(failure) is ObservationError:
             self.failing_since = now if self.failing_since is None else self.failing_since
             outage = now - self.failing_since
-            is_tolerated = max_outage is not None and outage < max_outage
+            is_repeated = self.equal_failures >= MAX_EQUAL_ANSWERS
+            is_tolerated = max_outage is not None and outage < max_outage and not is_repeated
             if max_outage is not None:
                 preface = f"nothing but failures for {outage:.0f} s, the last: "
+                if is_repeated:
+                    preface = f"the same answer {self.equal_failures} times: "
                 failure = self._failure(error, preface)
         else:
             is_tolerated = False
         return None if is_tolerated else failure
+
+    def note_status(self) -> VibeError | None:
+        """Return the error that the waits must raise if nothing says any more whether it is over.
+
+        A status that is not documented may be an end, and nobody can say; it is not waited out.
+        """
+        if self.undocumented < MAX_EQUAL_ANSWERS:
+            return None
+        self.undocumented = 0
+        status = plain(self.status or "")
+        what = (
+            f"its status is {status!r}, which is not documented, and nothing says that it is over"
+        )
+        return ObservationError(what, ref=self.ref)
 
     def _failure(self, error: VibeError, preface: str = "") -> VibeError:
         """Return the error for the caller of a wait, with the ref."""
@@ -301,7 +342,7 @@ class RunState(OperationState[Run]):
     def belongs(self, snapshot: Run, now: float) -> bool:  # noqa: ARG002
         """Accept a digest of this run alone."""
         if not self.is_of_this(snapshot):
-            raise UnreadableError(f"it is of run {snapshot.run_id}, not {self.ref.run_id}")
+            raise OtherOperationError(f"it is of run {snapshot.run_id}, not {self.ref.run_id}")
         return True
 
 
@@ -360,9 +401,10 @@ class GenerationState(OperationState[Generation]):
         if self.snapshot is None and now - self.began < GRACE_SECONDS:
             return False
         if snapshot.request_id is None:
-            raise UnreadableError("it does not say which generation it is of, at $.requestId")
+            what = "it does not say which generation it is of, at $.requestId"
+            raise OtherOperationError(what)
         if snapshot.request_id == self.previous_id:
-            raise UnreadableError("it is of the generation before this one, at $.requestId")
+            raise OtherOperationError("it is of the generation before this one, at $.requestId")
         is_repeated = snapshot.request_id == self.other_id
         self.other_id = snapshot.request_id
         if not is_repeated and not self._is_newer(snapshot):
@@ -378,6 +420,21 @@ class GenerationState(OperationState[Generation]):
         """Say whether a snapshot was updated after the last one of this generation."""
         last = self.snapshot.updated_at if self.snapshot else None
         return last is not None and snapshot.updated_at is not None and snapshot.updated_at > last
+
+
+def _is_undocumented(snapshot: Run | Generation) -> bool:
+    """Say whether a snapshot has a status of which nobody knows whether it is an end."""
+    if snapshot.is_finished or isinstance(snapshot.status, RunStatus | FeatureStatus):
+        return False
+    return snapshot.status is not None and snapshot.status.casefold() not in GOING_ON
+
+
+def _is_lasting(error: VibeError) -> bool:
+    """Say whether a failed poll is an answer that another poll would not change."""
+    if isinstance(error, MalformedResponseError):
+        return not isinstance(error.__cause__, OtherOperationError)
+    passes = isinstance(error, ServerError | RateLimitedError)
+    return isinstance(error, ResponseError) and not passes
 
 
 def new_state(

@@ -4,7 +4,7 @@ For other packages: the endpoints, requests and responses, and values to and fro
 """
 
 from testvibe_async._util.serialization import serialize
-from testvibe_async._wire.convert import read
+from testvibe_async._wire.convert import UnreadableField, read
 from testvibe_async._wire.documents import Schema, json_schema, nullable
 from testvibe_async._wire.endpoints import (
     Endpoint,
@@ -13,15 +13,18 @@ from testvibe_async._wire.endpoints import (
     custom_request,
     endpoint_overrides,
 )
-from testvibe_async._wire.json import UnreadableError, read_rows
+from testvibe_async._wire.json import UnreadableError, envelope_in, read_rows
+from testvibe_async._wire.paging import next_page
 from testvibe_async._wire.protocol import (
     Response,
     decode,
+    incomplete,
     is_clear_refusal,
     malformed,
     parse_date,
     raise_for_status,
 )
+from testvibe_async._wire.scalars import read_integer
 
 __all__ = [
     "Endpoint",
@@ -30,16 +33,21 @@ __all__ = [
     "Response",
     "Schema",
     "UnreadableError",
+    "UnreadableField",
     "custom_request",
     "decode",
     "endpoint_overrides",
+    "envelope_in",
+    "incomplete",
     "is_clear_refusal",
     "json_schema",
     "malformed",
+    "next_page",
     "nullable",
     "parse_date",
     "raise_for_status",
     "read",
+    "read_integer",
     "read_rows",
     "serialize",
 ]

@@ -1,44 +1,77 @@
-"""JSON to models: names, instants, open enums, unknown fields.
+"""JSON to models: names, instants, open enums, unknown and unreadable fields.
 
-Decides what is tolerated and what is not: unknown fields are kept, null and missing are the same,
-an undocumented word of an enum stays a string, a list comes bare or in an envelope; a value of the
-wrong type is an error that names its place. It knows no operation and does no I/O.
+Decides what is tolerated and what is not. Ids and a status must be readable: without them it is an
+error that names the place. Any other field that can't be read is left out, and its value is kept
+with the unknown ones. Null and missing are the same, statuses are found in any case, an
+undocumented word stays a string, numbers may be written as digits, a list comes bare or in an
+envelope. It knows no operation and does no I/O.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from collections import defaultdict
+from contextvars import ContextVar
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from attrs import evolve, fields, has
+from attrs import NOTHING, evolve, field, fields, frozen, has
 from cattrs import Converter, transform_error
 from cattrs.errors import (
     BaseValidationError,
+    ClassValidationError,
     IterableValidationError,
     IterableValidationNote,
 )
 from cattrs.gen import make_dict_structure_fn, override
 
 from testvibe_async._util.serialization import wire_name
-from testvibe_async._wire.json import UnreadableError, array, expected, mapping, parse, rows_of
-from testvibe_async.models import Diagnosis, Run, RunSummary
+from testvibe_async._wire.json import (
+    UnreadableError,
+    array,
+    envelope_of,
+    mapping,
+    parse,
+    rows_of,
+)
+from testvibe_async._wire.scalars import (
+    read_id_text,
+    read_instant,
+    read_integer,
+    read_name,
+    read_number,
+    read_text,
+    read_text_of_lines,
+    read_truth,
+    read_word,
+)
+from testvibe_async.models import (
+    Diagnosis,
+    DispatchedGeneration,
+    DispatchedRun,
+    Feature,
+    Generation,
+    Listing,
+    Run,
+    RunSummary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["read"]
-
-SHARED_LENGTH = 64
-"""Up to this length a string is most likely a name, which other answers have too."""
-
-MAX_DIGITS = 100
-"""The most digits of an integer: one of 309 is beyond any float, and so beyond arithmetic."""
-
-LEAST_TOO_LARGE = 10**MAX_DIGITS
+__all__ = ["UnreadableField", "read"]
 
 MAX_FAULTS = 10
 """How many unreadable members of one list are reported."""
@@ -51,25 +84,78 @@ MANY_TESTS = 1_000_000
 
 T = TypeVar("T")
 Hook: TypeAlias = "Callable[[Any, Any], Any]"
+"""Makes a value of a type out of JSON."""
+
+WORD_FIELDS = {
+    *("status", "overall_status", "verdict", "state"),
+    *("conclusion", "overall_conclusion"),
+    *("kind", "source"),
+}
+"""The fields that hold such a word, if they are no enum."""
+
+DECIDING = {(Feature, "status"), (Generation, "feature_status"), (Generation, "request_id")}
+"""The fields that may be missing, and must be readable where they are not."""
+
+ID_FIELDS = {"request_id"}
+"""The fields that hold an id as text, which may come as a number."""
+
+DISPATCHED_IN = {DispatchedRun: {"run"}, DispatchedGeneration: {"generation", "request"}}
+"""The members in which an `id` is that of the operation that was dispatched."""
 
 
-def read(body: bytes, shape: type[T]) -> T:
+@frozen
+class UnreadableField:
+    """A field that could not be read, and was left out."""
+
+    model: str
+    """The model that it is a field of, such as `CaseResult`."""
+
+    name: str
+    """Its name on the wire, such as `durationMs`."""
+
+    problem: str = field(eq=False)
+    """What was wrong with it."""
+
+
+class _Noted:
+    """The fields of one answer that were left out."""
+
+    def __init__(self, fields: list[UnreadableField]) -> None:
+        self.fields = fields
+        self.names: defaultdict[type[Any], set[str]] = defaultdict(set)
+        """By model, their names on the wire."""
+
+    def add(self, model: type[Any], name: str, problem: str) -> None:
+        """Note a field, once: each of very many rows may have it."""
+        if name not in self.names[model]:
+            self.names[model].add(name)
+            self.fields.append(UnreadableField(model.__name__, name, problem))
+
+
+_noted: ContextVar[_Noted] = ContextVar("the fields of an answer that were left out")
+
+
+def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | None = None) -> T:
     """Make a value out of a JSON document.
 
     Args:
         body: The document, UTF-8.
-        shape: What it should hold: a model, a list of one, `NoneType` for a bare
+        shape: What it should hold: a model, a `Listing` of one, `NoneType` for a bare
             acknowledgement, or `object` for JSON as it is. The last two may be empty.
+        unreadable: Takes in the fields that were left out.
 
     Raises:
         UnreadableError: It is not JSON, or does not fit the shape.
     """
     is_optional = shape is NoneType or shape is object
     document = None if is_optional and not body.strip() else parse(body)
+    token = _noted.set(_Noted([] if unreadable is None else unreadable))
     try:
         return _converter.structure(document, shape)
     except (BaseValidationError, TypeError, ValueError) as error:
         raise UnreadableError(*_problems(error)) from error
+    finally:
+        _noted.reset(token)
 
 
 def _problems(error: Exception) -> list[str]:
@@ -85,64 +171,6 @@ def _problems(error: Exception) -> list[str]:
 
 def _describe(error: BaseException, _type: type | None) -> str:
     return "missing or null" if isinstance(error, KeyError) else str(error)
-
-
-def _text(value: object, _type: object) -> str:
-    if not isinstance(value, str):
-        raise expected("a string", value)
-    return value
-
-
-def _name(value: object, _type: object) -> str:
-    """Read a text that is most likely a name, if it is short."""
-    text = _text(value, str)
-    return _shared(text) if len(text) <= SHARED_LENGTH else text
-
-
-@lru_cache(maxsize=1024)
-def _shared(name: str) -> str:
-    """Return one object for equal ones: outcomes repeat the same names thousands of times."""
-    return name
-
-
-def _integer(value: object, _type: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise expected("an integer", value)
-    if abs(value) >= LEAST_TOO_LARGE:
-        raise expected(f"an integer of at most {MAX_DIGITS} digits", value)
-    return value
-
-
-def _number(value: object, _type: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise expected("a number", value)
-    return value if isinstance(value, float) else _integer(value, int)
-
-
-def _truth(value: object, _type: object) -> bool:
-    if not isinstance(value, bool):
-        raise expected("true or false", value)
-    return value
-
-
-def _instant(value: object, _type: object) -> datetime:
-    try:
-        return _instant_of(cast("str", value))
-    except (TypeError, ValueError):
-        raise expected("a time such as 2026-06-10T14:32:07Z", value) from None
-
-
-@lru_cache(maxsize=1024)
-def _instant_of(text: str) -> datetime:
-    instant = datetime.fromisoformat(text if len(text) <= SHARED_LENGTH else "")
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-
-
-def _text_of_lines(value: object, _type: object) -> str:
-    """Read a log, whose type is not documented: a string, or a list of lines."""
-    if isinstance(value, list):
-        return "\n".join(_text(line, str) for line in cast("list[object]", value))
-    return _text(value, str)
 
 
 def _acknowledgement(value: object, _type: object) -> None:
@@ -161,7 +189,8 @@ def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
     words = {member.value: member for member in _open_enum(union) or ()}
 
     def structure(value: object, _type: object) -> str:
-        return words.get(word := _text(value, str), word)
+        word = read_text(value, str)
+        return words[known] if (known := word.casefold()) in words else word
 
     return structure
 
@@ -177,16 +206,20 @@ def _optional_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     return _converter.get_structure_hook(get_args(shape)[0])
 
 
-def _is_list(shape: object) -> bool:
-    return get_origin(shape) is list
+def _is_listing(shape: object) -> bool:
+    return get_origin(shape) is Listing
 
 
-def _list_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
-    """Read the rows of a list answer, bare or not."""
-    members = _members_hook(shape)
+def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
+    """Read the rows of a list answer, bare or not, and what stands around them."""
+    read_members = _members_hook(shape)
 
-    def structure(value: object, _type: object) -> list[Any]:
-        return members(rows_of(value))
+    def structure(value: object, _type: object) -> Listing[Any]:
+        rows, faults = read_members(rows_of(value))
+        if faults and (not rows or len(faults) == MAX_FAULTS):
+            raise _of_list(faults, shape)
+        unreadable = _problems(_of_list(faults, shape)) if faults else ()
+        return Listing(rows, unreadable=unreadable, extra=envelope_of(value))
 
     return structure
 
@@ -197,23 +230,26 @@ def _is_tuple(shape: object) -> bool:
 
 def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     """Read a list inside a document."""
-    members = _members_hook(shape)
+    read_members = _members_hook(shape)
 
     def structure(value: object, _type: object) -> tuple[Any, ...]:
-        return tuple(members(array(value)))
+        members, faults = read_members(array(value))
+        if faults:
+            raise _of_list(faults, shape)
+        return tuple(members)
 
     return structure
 
 
-def _members_hook(shape: Any) -> Callable[[list[object]], list[Any]]:  # noqa: ANN401 - a type
-    """Read the members of a list up to the tenth that is wrong.
+def _members_hook(shape: Any) -> Callable[[list[object]], tuple[list[Any], list[Exception]]]:  # noqa: ANN401 - a type expression
+    """Read the members of a list up to the tenth that is wrong; return what is wrong as well.
 
     cattrs' own hooks keep an error with its traceback for each, a thousand times their size.
     """
     kind = get_args(shape)[0]
     structure_member = _converter.get_structure_hook(kind)
 
-    def structure(values: list[object]) -> list[Any]:
+    def structure(values: list[object]) -> tuple[list[Any], list[Exception]]:
         members: list[Any] = []
         faults: list[Exception] = []
         for place, value in enumerate(values):
@@ -225,49 +261,113 @@ def _members_hook(shape: Any) -> Callable[[list[object]], list[Any]]:  # noqa: A
                 faults.append(error)
                 if len(faults) == MAX_FAULTS:
                     break
-        if faults:
-            what = "members of a list"
-            raise IterableValidationError(what, faults, shape)  # pyright: ignore[reportCallIssue]
-        return members
+        return members, faults
 
     return structure
 
 
+def _of_list(faults: list[Exception], shape: Any) -> IterableValidationError:  # noqa: ANN401 - a type
+    what = "members of a list"
+    return IterableValidationError(what, faults, shape)  # pyright: ignore[reportCallIssue]
+
+
 def _model_hook(model: type[Any]) -> Hook:
-    """Read an object into a model, its unknown fields into `extra`.
+    """Read an object into a model, its unknown and unreadable fields into `extra`.
 
     A member that is null is left out, as if it were missing.
     """
-    names = {field.name: wire_name(field.name) for field in fields(model) if field.name != "extra"}
-    known = frozenset(names.values())
-    overrides: dict[str, Any] = {name: override(rename=wire) for name, wire in names.items()}
-    if model in (Run, Diagnosis):
-        overrides["log"] = override(struct_hook=_text_of_lines)
+    attributes = [each for each in fields(model) if each.name != "extra"]
+    known = frozenset(wire_name(each.name) for each in attributes)
+    optional = {
+        each.name
+        for each in attributes
+        if each.default is not NOTHING and (model, each.name) not in DECIDING
+    }
+    hints = get_type_hints(model)
+    overrides = {each.name: _override(model, each.name, hints[each.name]) for each in attributes}
     structure_known = make_dict_structure_fn(
         model, _converter, extra=override(omit=True), **overrides
     )
+    hooks = {
+        overrides[name].rename: overrides[name].struct_hook
+        or _converter.get_structure_hook(hints[name])
+        for name in optional
+    }
 
     def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
         members = mapping(value)
         there = members
         if None in members.values():
             there = {name: member for name, member in members.items() if member is not None}
-        instance = structure_known(there, model)
-        if members.keys() <= known:
+        unreadable: set[str] = set()
+        # What could not be read in one row is most likely wrong in all, and errors are slow.
+        for name in _noted.get().names.get(model, ()):
+            if name in there and not _can_read(there[name], hooks.get(name)):
+                unreadable.add(name)
+        if unreadable:
+            there = {name: member for name, member in there.items() if name not in unreadable}
+        try:
+            instance = structure_known(there, model)
+        except ClassValidationError as error:
+            unreadable |= _leave_out(error, model, optional)
+            there = {name: member for name, member in there.items() if name not in unreadable}
+            instance = structure_known(there, model)
+        if not unreadable and members.keys() <= known:
             return instance
-        extra = {name: member for name, member in members.items() if name not in known}
-        _check_depth(extra)
-        return evolve(instance, extra=extra)
+        kept = {
+            name: member
+            for name, member in members.items()
+            if name in unreadable or (name not in known and _is_shallow(name, member, model))
+        }
+        return evolve(instance, extra=kept)
 
     return structure
 
 
-def _check_depth(value: object) -> None:
-    """Refuse JSON that is nested too deep.
+def _override(model: type[Any], name: str, hint: object) -> Any:  # noqa: ANN401 - cattrs' own
+    """Say how a field is read, where its type alone does not."""
+    hook: Hook | None = None
+    if name in ID_FIELDS:
+        hook = read_id_text
+    elif name in WORD_FIELDS and _open_enum(hint) is None:
+        hook = read_word
+    elif name == "log" and model in {Run, Diagnosis}:
+        hook = read_text_of_lines
+    return override(rename=wire_name(name), struct_hook=hook)
+
+
+def _leave_out(error: ClassValidationError, model: type[Any], optional: set[str]) -> set[str]:
+    """Note the fields that can't be read, and return their names on the wire.
 
     Raises:
-        ValueError: It is.
+        ClassValidationError: The model can't do without one of them.
     """
+    faults, others = error.group_exceptions()
+    others += [fault for fault, note in faults if note.name not in optional]
+    if others:
+        raise _of_model(others, model)
+    for fault, note in faults:
+        problem = _problems(_of_model([fault], model))[0]
+        _noted.get().add(model, wire_name(note.name), problem)
+    return {wire_name(note.name) for _, note in faults}
+
+
+def _of_model(faults: list[Exception], model: type[Any]) -> ClassValidationError:
+    return ClassValidationError("fields", faults, model)  # pyright: ignore[reportCallIssue]
+
+
+def _can_read(value: object, hook: Hook | None) -> bool:
+    """Say whether a field can be read that could not be in another object of the answer."""
+    if hook is not None:
+        try:
+            hook(value, None)
+        except (BaseValidationError, TypeError, ValueError):
+            return False
+    return True
+
+
+def _is_shallow(name: str, value: object, model: type[Any]) -> bool:
+    """Say whether an unknown field can be kept; note it where it is nested too deep to be."""
     layer = [value]
     for _ in range(MAX_DEPTH):
         layer = [
@@ -277,8 +377,32 @@ def _check_depth(value: object) -> None:
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
         if not layer:
-            return
-    raise ValueError(f"unknown fields are nested deeper than {MAX_DEPTH} times")
+            return True
+    _noted.get().add(model, name, f"nested deeper than {MAX_DEPTH} times")
+    return False
+
+
+def _dispatched_hook(shape: type[Any]) -> Hook:
+    """Read the answer to a dispatch, also one level down: `{"data": {…}}`, `{"run": {"id": 1}}`.
+
+    An id that is nobody's but perhaps the request's own is never taken for the operation's.
+    """
+    structure_flat = _model_hook(shape)
+    id_name = wire_name(fields(shape)[0].name)
+
+    def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of shape
+        members = mapping(value)
+        if id_name in members:
+            return structure_flat(members, shape)
+        inner = [
+            ({id_name: each["id"]} if "id" in each and name in DISPATCHED_IN[shape] else {}) | each
+            for name, each in cast("dict[str, dict[str, object]]", members).items()
+            if isinstance(each, dict)
+        ]
+        found = [each for each in inner if id_name in each]
+        return structure_flat(members | found[0] if len(found) == 1 else members, shape)
+
+    return structure
 
 
 def _summary_hook(shape: type[RunSummary]) -> Hook:
@@ -303,15 +427,16 @@ def _shared_summary(total: int, passed: int, failed: int, other: int) -> RunSumm
 _converter = Converter(detailed_validation=True)
 _converter.register_structure_hook_func(lambda shape: shape is object, lambda value, _type: value)
 _converter.register_structure_hook(NoneType, _acknowledgement)
-_converter.register_structure_hook(str, _name)
-_converter.register_structure_hook(int, _integer)
-_converter.register_structure_hook(float, _number)
-_converter.register_structure_hook(bool, _truth)
-_converter.register_structure_hook(datetime, _instant)
+_converter.register_structure_hook(str, read_name)
+_converter.register_structure_hook(int, read_integer)
+_converter.register_structure_hook(float, read_number)
+_converter.register_structure_hook(bool, read_truth)
+_converter.register_structure_hook(datetime, read_instant)
 _converter.register_structure_hook_factory(has, _model_hook)
 _converter.register_structure_hook_factory(lambda shape: shape is RunSummary, _summary_hook)
 _converter.register_structure_hook_factory(_is_optional, _optional_hook)
-_converter.register_structure_hook_factory(_is_list, _list_hook)
+_converter.register_structure_hook_factory(lambda shape: shape in DISPATCHED_IN, _dispatched_hook)
+_converter.register_structure_hook_factory(_is_listing, _listing_hook)
 _converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
 _converter.register_structure_hook_factory(
     lambda shape: _open_enum(shape) is not None, _open_enum_hook

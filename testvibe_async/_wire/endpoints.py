@@ -30,6 +30,7 @@ from testvibe_async.models import (
     Feature,
     Generation,
     GenerationLog,
+    Listing,
     ProjectFile,
     ProjectInfo,
     Run,
@@ -89,6 +90,11 @@ class Endpoint(Generic[T]):
     conflict: type[ConflictError] = ConflictError
     """The error that a 409 is here. The message never decides that."""
 
+    @property
+    def route(self) -> str:
+        """Method and path, such as `GET /projects/{project}/runs`."""
+        return f"{self.method} {self.path}"
+
     def request(
         self,
         *,
@@ -100,7 +106,8 @@ class Endpoint(Generic[T]):
 
         Args:
             query: Query parameters; those that are None are left out.
-            body: The JSON object to send; members that are None are left out.
+            body: The JSON object to send; members that are None are left out. A POST without one
+                sends `{}`.
             parameters: A value for each placeholder in the path.
 
         Raises:
@@ -114,8 +121,14 @@ class Endpoint(Generic[T]):
                 for name, value in (query or {}).items()
                 if value is not None
             },
-            body=None if body is None else {k: v for k, v in body.items() if v is not None},
+            body=self._body(body),
         )
+
+    def _body(self, members: Mapping[str, object] | None) -> Mapping[str, object] | None:
+        """Return the object to send: a POST has one in any case, since a service may insist."""
+        if members is None:
+            return {} if self.method == "POST" else None
+        return {name: member for name, member in members.items() if member is not None}
 
 
 @frozen
@@ -188,9 +201,9 @@ def _utf8(name: str, text: str) -> str:
 class Endpoints:
     """The 20 operations that are requests. `wait_for_run` and `wait_for_generation` are waits."""
 
-    LIST_PROJECTS = Endpoint("list_projects", "GET", "/projects", list[ProjectInfo])
+    LIST_PROJECTS = Endpoint("list_projects", "GET", "/projects", Listing[ProjectInfo])
     GET_PROJECT = Endpoint("get_project", "GET", _P, ProjectInfo, is_documented=False)
-    LIST_FEATURES = Endpoint("list_features", "GET", _P + "/features", list[Feature])
+    LIST_FEATURES = Endpoint("list_features", "GET", _P + "/features", Listing[Feature])
     GET_FEATURE = Endpoint("get_feature", "GET", _F, Feature)
     CREATE_FEATURE = Endpoint(
         "create_feature",
@@ -240,21 +253,21 @@ class Endpoints:
         effect=Effect.DISPATCHES,
         conflict=FeatureNotGeneratedError,
     )
-    LIST_RUNS = Endpoint("list_runs", "GET", _P + "/runs", list[Run], is_documented=False)
+    LIST_RUNS = Endpoint("list_runs", "GET", _P + "/runs", Listing[Run], is_documented=False)
     GET_RUN = Endpoint("get_run", "GET", _P + "/runs/{run}", Run)
     DIAGNOSE_RUN = Endpoint("diagnose_run", "GET", _P + "/runs/{run}/diagnosis", Diagnosis)
     GET_RUN_ARTIFACTS = Endpoint(
-        "get_run_artifacts", "GET", _P + "/runs/{run}/artifacts", list[Artifact]
+        "get_run_artifacts", "GET", _P + "/runs/{run}/artifacts", Listing[Artifact]
     )
     LIST_FILES = Endpoint(
-        "list_files", "GET", _P + "/files", list[ProjectFile], is_documented=False
+        "list_files", "GET", _P + "/files", Listing[ProjectFile], is_documented=False
     )
     READ_FILE = Endpoint("read_file", "GET", _P + "/files/content", ProjectFile)
     WRITE_FILE = Endpoint(
         "write_file", "PUT", _P + "/files/content", type(None), effect=Effect.CHANGES
     )
     LIST_CONFIGS = Endpoint(
-        "list_configs", "GET", _P + "/configs", list[Config], is_documented=False
+        "list_configs", "GET", _P + "/configs", Listing[Config], is_documented=False
     )
 
 
@@ -314,6 +327,6 @@ def _override(name: str, route: str) -> Endpoint[Any]:
     if not is_route or _has_dots(path) or set(re.findall(r"{\w+}", path)) != wanted:
         raise ConfigError(
             f"endpoints: {name!r} needs a method and a path with {' and '.join(sorted(wanted))}, "
-            f"such as {endpoint.method + ' ' + endpoint.path!r}, not {route!r}"
+            f"such as {endpoint.route!r}, not {route!r}"
         )
     return evolve(endpoint, method=method, path=path)

@@ -6,6 +6,7 @@ It is as strict as JSON, and says why a text does not parse. It never knows what
 from __future__ import annotations
 
 import json
+import re
 from codecs import BOM_UTF8, getincrementaldecoder
 from math import isinf
 from reprlib import Repr
@@ -14,10 +15,23 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["UnreadableError", "array", "expected", "mapping", "parse", "read_rows", "rows_of"]
+__all__ = [
+    "UnreadableError",
+    "array",
+    "envelope_of",
+    "expected",
+    "mapping",
+    "parse",
+    "read_rows",
+    "rows_of",
+]
 
 PIECE_BYTES = 2**16
 """How much of a long list is decoded at once."""
+
+
+PAGE_BYTES = 4096
+"""How much of a web page is searched for its title."""
 
 
 class UnreadableError(Exception):
@@ -152,9 +166,20 @@ def _refuse_constant(word: str) -> None:
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
+def web_page(body: bytes) -> str | None:
+    """Describe a body that is a web page, such as a login page; None where it is none."""
+    start = body[:PAGE_BYTES].decode(errors="replace").lstrip("\ufeff \t\r\n")
+    if not re.match(r"<(!doctype\s+html|html|head|body)\b", start, re.IGNORECASE):
+        return None
+    title = re.search(r"<title[^>]*>([^<]{1,200})", start, re.IGNORECASE)
+    return f"a web page titled {' '.join(title[1].split())!r}" if title else "a web page"
+
+
 def _why_not_json(body: bytes, error: Exception) -> str:
     if not body.strip():
         return "expected JSON, got an empty body"
+    if page := web_page(body):
+        return f"expected JSON, got {page}: the server's address may not be the service's"
     if isinstance(error, RecursionError):
         return "the JSON is nested too deep"
     start = body[:60].decode(errors="replace")
@@ -172,6 +197,19 @@ def rows_of(document: object) -> list[object]:
         lists: list[object] = [member for member in members if isinstance(member, list)]
         document = lists[0] if len(lists) == 1 else cast("object", document)
     return array(document)
+
+
+def envelope_of(document: object) -> dict[str, object]:
+    """Return what stands around the rows of a list answer; nothing where they are bare."""
+    if not isinstance(document, dict):
+        return {}
+    members = cast("dict[str, object]", document)
+    return {name: member for name, member in members.items() if not isinstance(member, list)}
+
+
+def envelope_in(body: bytes) -> dict[str, object]:
+    """Return what stands around the rows of a list answer that `read_rows` could read."""
+    return envelope_of(parse(body)) if body.lstrip().startswith(b"{") else {}
 
 
 def array(value: object) -> list[object]:

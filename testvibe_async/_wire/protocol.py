@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import field, frozen
 
 from testvibe_async._util import LONGEST, plain
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import UnreadableError
+from testvibe_async._wire.json import UnreadableError, parse, web_page
 from testvibe_async.errors import (
+    EndpointNotFoundError,
     ForbiddenError,
+    IncompleteListError,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -26,16 +28,17 @@ from testvibe_async.errors import (
     ServerError,
     UnauthorizedError,
 )
-from testvibe_async.models import ErrorDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from testvibe_async._wire.convert import UnreadableField
     from testvibe_async._wire.endpoints import Request
 
 __all__ = [
     "Response",
     "decode",
+    "incomplete",
     "is_clear_refusal",
     "malformed",
     "parse_date",
@@ -43,6 +46,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+LIMITING_CODES = {"rate_limited", "rate_limit_exceeded", "too_many_requests"}
+"""The codes of a 403 that means a 429."""
 
 MAX_RETRY_AFTER = 1e9
 """The most seconds that a `Retry-After` counts for."""
@@ -77,14 +83,21 @@ _ERRORS: Mapping[int, type[ResponseError]] = {
 }
 
 
-def decode(request: Request[T], response: Response) -> T:
+def decode(
+    request: Request[T], response: Response, *, unreadable: list[UnreadableField] | None = None
+) -> T:
     """Return the value that a success holds; `raise_for_status` comes before.
+
+    Args:
+        request: What was asked.
+        response: The answer.
+        unreadable: Takes in the fields that were left out, since they can't be read.
 
     Raises:
         MalformedResponseError: It is not the document that it should be.
     """
     try:
-        return read(response.body, request.endpoint.answer)
+        return read(response.body, request.endpoint.answer, unreadable=unreadable)
     except UnreadableError as error:
         raise malformed(request, response, *error.problems) from error
 
@@ -114,32 +127,120 @@ def malformed(request: Request[Any], response: Response, *problems: str) -> Malf
     )
 
 
+def incomplete(request: Request[Any], response: Response, problem: str) -> IncompleteListError:
+    """Return the error for a list that can't be taken for the whole."""
+    name = request.endpoint.name
+    advice = "; name the features, and it is not needed" if name == "list_features" else ""
+    error = IncompleteListError(
+        f"{name} is incomplete: {problem}{advice}",
+        status=response.status,
+        method=request.method,
+        url=response.url,
+    )
+    error.operation = name
+    return error
+
+
 def _error(request: Request[Any], response: Response) -> ResponseError:
-    kind = _ERRORS.get(response.status, ServerError if response.status >= 500 else ResponseError)  # noqa: PLR2004
-    if response.status == 409:  # noqa: PLR2004
-        kind = request.endpoint.conflict
     code, message = _said(response)
-    return kind(
-        message,
+    retry_after = _retry_after(response)
+    error = _kind_of_error(request, response.status, code, retry_after)(
+        _explained(request, response.status, code, message),
         status=response.status,
         code=code,
         method=request.method,
         url=response.url,
-        retry_after=_retry_after(response),
+        retry_after=retry_after,
     )
+    if isinstance(error, EndpointNotFoundError):
+        error.operation, error.route = request.endpoint.name, request.endpoint.route
+    return error
+
+
+def _kind_of_error(
+    request: Request[Any], status: int, code: str | None, retry_after: float | None
+) -> type[ResponseError]:
+    if status == 409:  # noqa: PLR2004
+        return request.endpoint.conflict
+    if _lacks_endpoint(request, status, code):
+        return EndpointNotFoundError
+    # Nothing documents how rates are limited. A 403 that says when to try again can mean only that.
+    if status == 403 and (retry_after is not None or code in LIMITING_CODES):  # noqa: PLR2004
+        return RateLimitedError
+    return _ERRORS.get(status, ServerError if status >= 500 else ResponseError)  # noqa: PLR2004
+
+
+def _lacks_endpoint(request: Request[Any], status: int, code: str | None) -> bool:
+    """Say whether the server, and not the service, answers that there is no such call.
+
+    The service's own refusals have a code.
+    """
+    return not request.endpoint.is_documented and code is None and status in {404, 405}
+
+
+def _explained(request: Request[Any], status: int, code: str | None, message: str) -> str:
+    """Add to an error's message what it most likely means, where the message can't know."""
+    endpoint = request.endpoint
+    if _lacks_endpoint(request, status, code):
+        return (
+            f"this service has no {endpoint.name} at {endpoint.route}, a route that is assumed, "
+            f"not documented; if it has one elsewhere, put {endpoint.name} = "
+            f'"{endpoint.method} /…" under [endpoints] in .testvibe-async.toml'
+        )
+    if status != 404:  # noqa: PLR2004
+        return message
+    if any("%2F" in parameter for parameter in request.parameters.values()):
+        message += "; some servers take the / in a name for a part of the path: use the id instead"
+    if code is None:
+        message += "; that is not the service's own answer: check the server's address"
+    return message
 
 
 def _said(response: Response) -> tuple[str | None, str]:
     """Return an error's code and message, from the service's format or what else there is."""
     if 300 <= response.status < 400:  # noqa: PLR2004 - what HTTP calls a redirection
         target = response.headers.get("Location", "nowhere").partition("?")[0]
-        return None, f"redirects to {plain(target)}, and redirects are not followed"
+        return None, (
+            f"redirects to {plain(target)}, which is not followed, as the key would go along; "
+            "check the server's address"
+        )
     try:
-        document = read(response.body, ErrorDocument)
+        document = parse(response.body)
     except UnreadableError:
-        excerpt = response.body[: 4 * LONGEST].decode(errors="replace")
-        return None, plain(excerpt) or "no body"
-    return (plain(document.error) if document.error else None), plain(document.message)
+        page = web_page(response.body)
+        return None, page or plain(
+            response.body[: 4 * LONGEST].decode(errors="replace")
+        ) or "no body"
+    if isinstance(document, str):
+        return None, plain(document)
+    code, message = _code_and_message(document)
+    return (plain(code) or None), (
+        plain(message) or plain(response.body[: 4 * LONGEST].decode(errors="replace"))
+    )
+
+
+def _code_and_message(document: object) -> tuple[str, str]:
+    """Find the code and the message in an error's document; empty where there is none.
+
+    It is `{"error": "<code>", "message": "<text>"}`. Other frameworks' own errors come in other
+    forms: the two in an object, in capitals, or as `title` and `detail` (RFC 9457).
+    """
+    if not isinstance(document, dict):
+        return "", ""
+    members = {
+        str(name).casefold(): value for name, value in cast("dict[str, object]", document).items()
+    }
+    if isinstance(members.get("error"), dict):
+        code, message = _code_and_message(members["error"])
+        return code, message
+    texts = [_text_of(members, name) for name in ("message", "title", "detail")]
+    code = _text_of(members, "error") or _text_of(members, "code")
+    return code, ": ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _text_of(members: Mapping[str, object], name: str) -> str:
+    value = members.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _retry_after(response: Response) -> float | None:

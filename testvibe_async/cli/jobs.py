@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import evolve
 
 from testvibe_async import BatchItem, ConfigError, Feature, VibeError
+from testvibe_async._dispatch import select_features
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -45,11 +46,12 @@ async def choose(
 
     Raises:
         ConfigError: Nothing was typed, or names as well as `--all`, or a glob matches no feature.
+        IncompleteListError: The list of features is needed, and not whole.
     """
     if everything is not None:
         if typed:
             raise ConfigError(f"--all takes no names: leave out --all, or {typed[0]!r}")
-        return [feature for feature in await _listed(project) if everything(feature)]
+        return [*select_features(await project.list_features(), everything)]
     if not typed:
         raise ConfigError("which features? Give names, ids or globs such as 'Log*', or --all")
     if not any(map(_is_glob, typed)):
@@ -102,7 +104,8 @@ async def dispatch_all(
 
 
 async def _listed(project: Project) -> list[Feature]:
-    return [each for each in await project.list_features() if not each.is_suggestion]
+    listing = (await project.list_features()).require_complete()
+    return [each for each in listing if not each.is_suggestion]
 
 
 def _is_glob(text: str) -> bool:

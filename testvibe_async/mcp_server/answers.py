@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcp.types import Annotations, CallToolResult, TextContent
 
-from testvibe_async import BatchItem, BatchSummary, Generation, Run, RunRef, Verdict
+from testvibe_async import BatchItem, BatchSummary, Generation, Listing, Run, RunRef, Verdict
 from testvibe_async._util import clean
 from testvibe_async._wire import Schema, json_schema, nullable, serialize
 from testvibe_async.mcp_server.advice import explain
@@ -35,6 +35,7 @@ __all__ = [
     "encodable",
     "rows",
     "say_generation",
+    "say_rows",
     "say_run",
     "schema_of_rows",
     "schema_of_wait",
@@ -148,6 +149,12 @@ def rows(name: str, values: Iterable[AttrsInstance]) -> Document:
     }
 
 
+def say_rows(listing: Listing[Any], noun: str) -> str:
+    """Say how many rows there are, and that some are missing where some are."""
+    missing = listing.incomplete
+    return f"{counted(len(listing), noun)}.{f' {missing.message}.' if missing else ''}"
+
+
 def schema_of_rows(name: str, model: type[AttrsInstance]) -> Schema:
     """Return the JSON schema of what `rows` makes of a list of models."""
     array = {"type": "array", "items": json_schema(model)}
@@ -171,6 +178,8 @@ def say_run(run: Run) -> str:
     name = f"Run {run.run_id} of {_feature_of(run)}"
     if not run.is_finished:
         return f"{name} is {run.status} ({run.phase})."
+    if not run.is_success and not run.is_failure:
+        return f"{name} is over. {_undocumented(run)}"
     total = counted(run.summary.total if run.summary else len(run.tests), "test")
     if run.is_success:
         return f"{name} {run.status} ({total})."
@@ -186,6 +195,8 @@ def say_generation(generation: Generation) -> str:
     name = f"The generation of {_feature_of(generation)}"
     if generation.is_success:
         return f"{name} is over: tests were generated."
+    if generation.is_finished and not generation.is_failure:
+        return f"{name} is over. {_undocumented(generation)}"
     if generation.is_finished:
         return f"{name} is over: {generation.status} (get_generation_log says why)."
     if generation.request_id is None:
@@ -193,6 +204,12 @@ def say_generation(generation: Generation) -> str:
     concluded = sum(section.conclusion is not None for section in generation.sections)
     done = f"{concluded} of {counted(len(generation.sections), 'section')} done"
     return f"{name} is {generation.status} ({generation.phase}, {done})."
+
+
+def _undocumented(outcome: Run | Generation) -> str:
+    return (
+        f"Its status {str(outcome.status)!r} is not documented: it is neither success nor failure."
+    )
 
 
 def _feature_of(snapshot: Run | Generation) -> str:

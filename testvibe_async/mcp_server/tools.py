@@ -28,6 +28,7 @@ from testvibe_async.mcp_server.answers import (
     answer,
     rows,
     say_generation,
+    say_rows,
     say_run,
     schema_of_rows,
 )
@@ -59,7 +60,7 @@ FilePath = Annotated[str, Field(min_length=1, description="A path such as Featur
 async def list_projects(ctx: Ctx) -> CallToolResult:
     """List the projects that the API key may see, with their ids."""
     projects = await session_of(ctx).client.list_projects()
-    return answer(f"{counted(len(projects), 'project')}.", rows("projects", projects))
+    return answer(say_rows(projects, "project"), rows("projects", projects))
 
 
 @tool(json_schema(ProjectInfo), READS)
@@ -77,7 +78,7 @@ async def list_features(ctx: Ctx, *, project: ProjectId = None) -> CallToolResul
     Only a feature whose status is `generated` can be run.
     """
     features = await session_of(ctx).project(project).list_features()
-    return answer(f"{counted(len(features), 'feature')}.", rows("features", features))
+    return answer(say_rows(features, "feature"), rows("features", features))
 
 
 @tool(json_schema(Feature), READS)
@@ -223,7 +224,7 @@ async def list_runs(
 ) -> CallToolResult:
     """List runs, the newest first, without their tests, artifacts and logs."""
     runs = await session_of(ctx).project(project).list_runs(feature=feature, limit=limit)
-    return answer(f"{counted(len(runs), 'run')}.", rows("runs", runs))
+    return answer(say_rows(runs, "run"), rows("runs", runs))
 
 
 @tool(json_schema(Run), READS)
@@ -250,14 +251,14 @@ async def get_run_artifacts(ctx: Ctx, *, runId: RunId, project: ProjectId = None
     `npx playwright show-trace trace.zip`.
     """
     artifacts = await session_of(ctx).project(project).get_run_artifacts(runId)
-    return answer(f"{counted(len(artifacts), 'artifact')}.", rows("artifacts", artifacts))
+    return answer(say_rows(artifacts, "artifact"), rows("artifacts", artifacts))
 
 
 @tool(schema_of_rows("files", ProjectFile), READS)
 async def list_files(ctx: Ctx, *, project: ProjectId = None) -> CallToolResult:
     """List the project's files, without their content."""
     files = await session_of(ctx).project(project).list_files()
-    return answer(f"{counted(len(files), 'file')}.", rows("files", files))
+    return answer(say_rows(files, "file"), rows("files", files))
 
 
 @tool(json_schema(ProjectFile), READS)
@@ -286,7 +287,7 @@ async def write_file(
 async def list_configs(ctx: Ctx, *, project: ProjectId = None) -> CallToolResult:
     """List the run configurations that run_feature takes as `config`."""
     configs = await session_of(ctx).project(project).list_configs()
-    return answer(f"{counted(len(configs), 'configuration')}.", rows("configs", configs))
+    return answer(say_rows(configs, "configuration"), rows("configs", configs))
 
 
 TOOLS: list[Tool] = [

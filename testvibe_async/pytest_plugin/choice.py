@@ -20,7 +20,7 @@ from testvibe_async.reports import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from testvibe_async import Feature
+    from testvibe_async import Feature, Listing
     from testvibe_async.pytest_plugin.options import Options
 
 __all__ = ["Choice", "Chooser"]
@@ -64,7 +64,7 @@ class Chooser:
         self._skips = read_rules("testvibe_skip", options.skip)
         self._xfails = read_rules("testvibe_xfail", options.xfail)
 
-    def choose(self, list_features: Callable[[], Iterable[Feature]]) -> list[Choice]:
+    def choose(self, list_features: Callable[[], Listing[Feature]]) -> list[Choice]:
         """Return the features to collect, in the order of the patterns, else in the service's.
 
         Args:
@@ -81,13 +81,13 @@ class Chooser:
         ]
         return self._of_node_ids(choices) if self._node_ids else choices
 
-    def _names(self, list_features: Callable[[], Iterable[Feature]]) -> dict[str, bool]:
+    def _names(self, list_features: Callable[[], Listing[Feature]]) -> dict[str, bool]:
         """Return the names of the features; the value is True if the options give that name."""
         select = self._options.select
         if select and all(map(is_exact, select)):
             return dict.fromkeys(select, True)
         try:
-            features = list(list_features())
+            features = list_features().require_complete()
         except NotFoundError as error:
             raise CollectError(
                 f"{error}\nEither there is no such project, or this service has no list of "
@@ -95,7 +95,7 @@ class Chooser:
             ) from error
         # The service reads a name that has only digits as an id.
         self._ids = {each.name: each.id for each in features if each.name.isdecimal()}
-        names = [feature.name for feature in features if not feature.is_suggestion]
+        names = [each.name or str(each.id) for each in features if not each.is_suggestion]
         return _selected(names, select) if select else dict.fromkeys(names, False)
 
     def _choice(self, feature: str, config: str | None, *, is_named: bool) -> Choice:

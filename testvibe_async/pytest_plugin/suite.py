@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from testvibe_async import Dispatched, Feature, Project, Ref, Run, StatusChanged
+    from testvibe_async import Dispatched, Feature, Listing, Project, Ref, Run, StatusChanged
     from testvibe_async.pytest_plugin.options import Options
 
 __all__ = ["FinishedRun", "RunRequest", "Suite"]
@@ -95,7 +95,7 @@ class Suite:
         """The operations that were dispatched and are not known to be finished."""
         return list(self._in_flight.values())
 
-    def list_features(self) -> list[Feature]:
+    def list_features(self) -> Listing[Feature]:
         """Return the project's features; raises as `Project.list_features` does."""
         return self._thread().call(self._project.list_features)
 

@@ -1,0 +1,76 @@
+"""Reading all pages of a list, where the service splits one.
+
+Decides when to stop: at the last page, at the limit that was asked for, or where a page can't be
+had; then the list says that it is incomplete. `_wire.paging` decides where the next page is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from testvibe_async._wire import next_page
+from testvibe_async.errors import RateLimitedError, ResponseError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from testvibe_async._wire import Request, Response
+    from testvibe_async.models import Listing
+
+__all__ = ["read_pages"]
+
+MAX_PAGES = 1000
+"""The most pages of one list."""
+
+MAX_SECONDS = 120.0
+"""For how long pages of one list are asked for; the last request may take longer."""
+
+
+async def read_pages(
+    listing: Listing[Any],
+    request: Request[Listing[Any]],
+    response: Response,
+    *,
+    read: Callable[[Request[Listing[Any]]], Awaitable[tuple[Response, Listing[Any]]]],
+) -> str | None:
+    """Add the rows of the pages that follow to those of the first one.
+
+    Args:
+        listing: The first page; the rows are added to it, up to the `limit` that was asked for.
+        request: What it was asked for with.
+        response: The answer that holds it.
+        read: Asks for another page.
+
+    Returns:
+        Why rows are missing; None where none are.
+
+    Raises:
+        TransportError, ServerError, RateLimitedError: A page can't be had now.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + MAX_SECONDS
+    limit = int(request.query.get("limit", 0))
+    faults, page = list(listing.unreadable), listing
+    before: list[Any] = listing[:]
+    pages = 1
+    while following := next_page(request, response, page.extra, rows=len(listing)):
+        if isinstance(following, str):
+            return following
+        if limit and len(listing) >= limit:
+            del listing[limit:]
+            return f"there are more rows than the {limit} that were asked for"
+        if pages == MAX_PAGES or loop.time() > until:
+            return f"it has more than {pages} pages"
+        try:
+            response, page = await read(following)
+        except (ServerError, RateLimitedError):
+            raise
+        except ResponseError as error:
+            return f"its next page can't be read: {error}"
+        if page == before:
+            return "its next page is the same again"
+        listing.extend(page)
+        faults.extend(page.unreadable)
+        request, before, pages = following, page, pages + 1
+    return f"{len(faults)} of its rows can't be read: {faults[0]}" if faults else None

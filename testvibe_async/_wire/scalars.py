@@ -1,0 +1,138 @@
+"""Single values of JSON: texts, numbers, instants, and the service's words.
+
+Decides in which forms each may come; a `TypeError` says what was expected. It knows no field.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import cast
+
+from testvibe_async._wire.json import expected
+from testvibe_async.models import DRAFT, FeatureStatus, RunStatus
+
+__all__ = [
+    "read_id_text",
+    "read_instant",
+    "read_integer",
+    "read_name",
+    "read_number",
+    "read_text",
+    "read_text_of_lines",
+    "read_truth",
+    "read_word",
+]
+
+SHARED_LENGTH = 64
+"""Up to this length a string is most likely a name, which other answers have too."""
+
+MAX_DIGITS = 100
+"""The most digits of an integer: one of 309 is beyond any float, and so beyond arithmetic."""
+
+LEAST_TOO_LARGE = 10**MAX_DIGITS
+
+WORDS = {
+    *(*RunStatus, *FeatureStatus, DRAFT),
+    *("feature", "suggestion"),
+    *("queued", "in_progress", "completed", "success", "failure"),
+    *("trace", "screenshot", "video", "report"),
+    *("template", "stored"),
+}
+"""The service's words, of which some are assumed. They are found in any case."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+MIN_MILLISECONDS = 1e11
+"""From here on an instant as a number counts milliseconds, not seconds: 1973, or the year 5138."""
+
+
+def read_text(value: object, _type: object = None) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise expected("a string", value)
+    return value
+
+
+def read_name(value: object, _type: object = None) -> str:
+    """Read a text that is most likely a name, if it is short."""
+    text = read_text(value)
+    return _shared(text) if len(text) <= SHARED_LENGTH else text
+
+
+@lru_cache(maxsize=1024)
+def _shared(name: str) -> str:
+    """Return one object for equal ones: outcomes repeat the same names thousands of times."""
+    return name
+
+
+def read_id_text(value: object, _type: object = None) -> str:
+    """Read an id that is a text, and may come as a number."""
+    return str(read_integer(value)) if type(value) is int else read_name(value)
+
+
+def read_word(value: object, _type: object = None) -> str:
+    """Read a word of the service, in the documented spelling if it is a known one."""
+    word = read_name(value)
+    return known if (known := word.casefold()) in WORDS else word
+
+
+def read_integer(value: object, _type: object = None) -> int:
+    """Read an integer, which may be written as digits."""
+    if isinstance(value, str) and re.fullmatch(rf"-?[0-9]{{1,{MAX_DIGITS}}}", value):
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise expected("an integer", value)
+    if abs(value) >= LEAST_TOO_LARGE:
+        raise expected(f"an integer of at most {MAX_DIGITS} digits", value)
+    return value
+
+
+def read_number(value: object, _type: object = None) -> float:
+    """Read a number, whole or not."""
+    if isinstance(value, float):
+        return value
+    try:
+        return read_integer(value)
+    except TypeError:
+        raise expected("a number", value) from None
+
+
+def read_truth(value: object, _type: object = None) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise expected("true or false", value)
+    return value
+
+
+def read_instant(value: object, _type: object = None) -> datetime:
+    """Read an instant: a text such as 2026-06-10T14:32:07Z, or a number since 1970."""
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _instant_at(value)
+        return _instant_of(cast("str", value))
+    except (TypeError, ValueError, OverflowError):
+        raise expected("a time such as 2026-06-10T14:32:07Z", value) from None
+
+
+def _instant_at(number: float) -> datetime:
+    """Read an instant as a number: seconds since 1970, or milliseconds where it is very large."""
+    seconds = number / 1000 if abs(number) >= MIN_MILLISECONDS else number
+    return EPOCH + timedelta(seconds=seconds)
+
+
+@lru_cache(maxsize=1024)
+def _instant_of(text: str) -> datetime:
+    text = text if len(text) <= SHARED_LENGTH else ""
+    if dotnet := re.fullmatch(r"/Date\((-?[0-9]+)([+-][0-9]{4})?\)/", text):
+        return EPOCH + timedelta(milliseconds=int(dotnet[1]))  # The zone is how it was shown.
+    instant = datetime.fromisoformat(text)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def read_text_of_lines(value: object, _type: object = None) -> str:
+    """Read a log, whose type is not documented: a string, or a list of lines."""
+    if isinstance(value, list):
+        return "\n".join(read_text(line) for line in cast("list[object]", value))
+    return read_text(value)
