@@ -68,8 +68,15 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
         (
             run_item(PASSED, status="aborted"),
             Kind.RUN,
-            Verdict.FAILED,
+            Verdict.ERROR,
             "aborted",
+            "over with an undocumented status, 'aborted'",
+        ),
+        (
+            run_item(PASSED, status=RunStatus.FAILED),
+            Kind.RUN,
+            Verdict.FAILED,
+            "failed",
             "it did not pass, and none of its tests says why",
         ),
         (

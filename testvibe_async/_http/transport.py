@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from attrs import evolve
 
@@ -132,9 +132,8 @@ class Transport:
             ResponseError: The answer is an error, or unreadable.
         """
         response, value = await self._read(request, submission=submission)
-        listing: Any = value
-        if isinstance(listing, Listing):
-            await self._complete(listing, request, response)
+        if _is_listing(value):
+            await self._complete(value, request, response)
         return value
 
     async def _read(
@@ -297,3 +296,7 @@ class Transport:
     async def aclose(self) -> None:
         """Close the session, unless it was passed in."""
         await self._http.aclose()
+
+
+def _is_listing(value: object) -> TypeGuard[Listing[Any]]:
+    return isinstance(value, Listing)

@@ -23,6 +23,7 @@ from testvibe_async import (
     FeatureNotGeneratedError,
     GenerationInProgressError,
     Run,
+    UndocumentedStatusError,
     Verdict,
 )
 from testvibe_async._util import escape
@@ -327,8 +328,18 @@ def _exit_code(item: Item) -> ExitCode:
         case Verdict.IN_FLIGHT:
             return ExitCode.IN_FLIGHT
         case Verdict.ERROR | Verdict.UNKNOWN:
-            assert item.error is not None
-            return exit_code_of(item.error)
+            return exit_code_of(_error_of(item))
+
+
+def _error_of(item: Item) -> VibeError:
+    """Return why an item has no result: its error, or an outcome that nobody can read."""
+    try:
+        if item.error is None and item.outcome is not None:
+            item.outcome.raise_for_status()
+    except UndocumentedStatusError as error:
+        return error
+    assert item.error is not None
+    return item.error
 
 
 def _name(item: Item) -> str:
@@ -353,11 +364,10 @@ def _attempts(item: Item) -> str:
 
 def _errors(items: Iterable[Item]) -> list[Text]:
     """Return why items could not be dispatched or observed, each reason once."""
-    errors = [item for item in items if item.error and item.verdict is Verdict.ERROR]
+    errors = [item for item in items if item.verdict is Verdict.ERROR]
     by_reason: dict[str, list[Item]] = {}
     for item in errors:
-        assert item.error is not None
-        by_reason.setdefault(reason(item.error), []).append(item)
+        by_reason.setdefault(reason(_error_of(item)), []).append(item)
     parts = [
         Text.assemble((_names(those), "bold"), "\n  ", (why, "red"))
         for why, those in by_reason.items()

@@ -23,6 +23,7 @@ from cyclopts import CycloptsError
 from testvibe_async import (
     ClientClosedError,
     ConfigError,
+    IncompleteListError,
     MalformedResponseError,
     ObservationError,
     OperationNotFoundError,
@@ -32,6 +33,7 @@ from testvibe_async import (
     ResponseError,
     ServerError,
     TransportError,
+    UndocumentedStatusError,
     VibeError,
     WaitTimeoutError,
 )
@@ -84,12 +86,14 @@ class ExitCode(IntEnum):
 
 _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
     (ConfigError, ExitCode.USAGE),
+    (UndocumentedStatusError, ExitCode.UNREACHABLE),
     (OutcomeError, ExitCode.FAILED),
     (WaitTimeoutError, ExitCode.IN_FLIGHT),
     (ClientClosedError, ExitCode.IN_FLIGHT),
     (RateLimitedError, ExitCode.UNREACHABLE),
     (ServerError, ExitCode.UNREACHABLE),
     (MalformedResponseError, ExitCode.UNREACHABLE),
+    (IncompleteListError, ExitCode.UNREACHABLE),
     (ResponseError, ExitCode.REFUSED),
     (OperationNotFoundError, ExitCode.REFUSED),
     (OperationSupersededError, ExitCode.REFUSED),

@@ -178,12 +178,12 @@ def say_run(run: Run) -> str:
     name = f"Run {run.run_id} of {_feature_of(run)}"
     if not run.is_finished:
         return f"{name} is {run.status} ({run.phase})."
-    if not run.is_success and not run.is_failure:
-        return f"{name} is over. {_undocumented(run)}"
     total = counted(run.summary.total if run.summary else len(run.tests), "test")
     if run.is_success:
         return f"{name} {run.status} ({total})."
     more = "diagnose_run says more"
+    if not run.is_failure:
+        return f"{name} is over. {_undocumented(run)}"
     if not run.failures:
         return f"{name} {run.status} ({total}; {more})."
     first = f"first {run.failures[0].name!r}: {_first_line(run.failures[0].error)}"

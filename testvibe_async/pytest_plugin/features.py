@@ -113,8 +113,9 @@ class FeatureItem(pytest.Item):
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             for case in run.tests:
                 self.ihook.pytest_runtest_logreport(report=self._report_of(case))
-        if not run.is_success:
+        if run.is_failure:
             raise RunFailed(describe_failure(finished))
+        run.raise_for_status()
 
     def _report_of(self, case: CaseResult) -> pytest.SubtestReport:
         verdict = verdict_of(case)

@@ -150,7 +150,7 @@ class Suite:
         async with self._slots:
             try:
                 run = await self._run_once(request)
-                while not run.is_success and len(earlier) + 1 < self._options.attempts:
+                while run.is_failure and len(earlier) + 1 < self._options.attempts:
                     earlier.append(run)
                     run = await self._run_once(request)
             except VibeError as error:

@@ -38,6 +38,8 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
             return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:
             return _UNKNOWN
+        case Verdict.ERROR, Run() | Generation() as outcome:
+            return f"over with an undocumented status, {one_line(str(outcome.status), 24)!r}"
         case _, Run() as run:
             return _run_reason(run)
         case _, Generation() as generation:
