@@ -17,6 +17,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from attrs import evolve
+
 from testvibe_async._artifacts import Downloader
 from testvibe_async._config import (
     load_settings,
@@ -24,6 +26,7 @@ from testvibe_async._config import (
     require_kind,
     require_rate,
     require_seconds,
+    server_name,
 )
 from testvibe_async._dispatch import Dispatcher, Starter
 from testvibe_async._http import RetryPolicy, Transport
@@ -82,9 +85,10 @@ class Client(Gathering):
         """Make a client.
 
         Args:
-            server: The service's scheme and host; None for `TESTVIBE_SERVER`, else the
-                repository's or the user's settings file. The next two have the same sources.
-            api_key: A key, `tvb_…`; None for `TESTVIBE_API_KEY`.
+            server: The service's scheme and host, and the path that it is below if there is one;
+                None for `TESTVIBE_SERVER`, else the repository's or the user's settings file. The
+                next two have the same sources.
+            api_key: A key, such as `tvb_…`; None for `TESTVIBE_API_KEY`.
             project: The id of the default project; None for `TESTVIBE_PROJECT`.
             poll_interval: Seconds between two polls of a run. A generation's grow with its age, up
                 to 10/3 of it.
@@ -110,7 +114,7 @@ class Client(Gathering):
         hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server: str = settings.server
-        """The service's scheme and host."""
+        """The service's scheme and host, and path prefix."""
         self._default_project = settings.project
         self._transport = Transport(
             settings,
@@ -233,10 +237,12 @@ class Client(Gathering):
         """
         if not isinstance(ref, Ref):
             raise ConfigError(f"attach takes a RunRef or a GenerationRef, not {ref!r}")
-        if ref.server != self.server:
-            raise ConfigError(
-                f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
-            )
+        if ref.server != self.server:  # It may be the same one, written in another way.
+            if server_name(ref.server, f"the server of {ref}: ") != self.server:
+                raise ConfigError(
+                    f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
+                )
+            ref = evolve(ref, server=self.server)
         self._transport.bind()
         kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
         return kind(ref, self._parts)

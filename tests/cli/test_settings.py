@@ -67,10 +67,13 @@ async def test_error_names_the_file(call: Call, machine: Path) -> None:
     assert KEY[8:] not in ended.errors
 
 
-async def test_a_key_that_is_none_is_not_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value without the form of a key is not shown: it may be another secret."""
+async def test_a_key_of_another_form_is_not_shown(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a key of another form only the length is shown: it may be another secret."""
     monkeypatch.setenv("TESTVIBE_API_KEY", "hunter2hunter2")
     ended = await call("settings")
+    assert "API key\t14 characters of another form\tTESTVIBE_API_KEY" in ended.output
     assert "hunter2" not in ended.output
     assert "hunter2" not in (await call("settings", "--json")).output
 

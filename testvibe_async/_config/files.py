@@ -200,12 +200,12 @@ def _text(path: Path, table: Table, name: str, where: str = "") -> str | None:
     value = table.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or not value:
-        what = "an empty one" if value == "" else type(value).__name__
+    if not isinstance(value, str) or not value.strip():
+        what = "an empty one" if isinstance(value, str) else type(value).__name__
         raise ConfigError(
             f"{path}: {name}{where} must be a string with something in it, not {what}"
         )
-    return value
+    return value.strip()
 
 
 def _table(path: Path, value: object, name: str) -> Table:

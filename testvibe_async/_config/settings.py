@@ -38,7 +38,8 @@ class Settings:
     """What a client needs to know, checked."""
 
     server: str
-    """Scheme and host, with a port where it is not the scheme's own; no slash at the end."""
+    """Scheme and host, with a port where it is not the scheme's own, and with the path that the
+    service is below, if there is one; no slash at the end."""
 
     api_key: str = field(repr=False)
     project: str | None
@@ -100,11 +101,11 @@ def load_settings(
             f"no API key for {found.server.value}: pass Client(api_key='tvb_…'), "
             "set TESTVIBE_API_KEY, or run testvibe-async login"
         )
-    require_api_key(found.api_key.value, found.api_key.prefix)
+    api_key = require_api_key(found.api_key.value, found.api_key.prefix)
     require_encrypted(found.server.value, allow_http=allow_http)
     return Settings(
         server=found.server.value,
-        api_key=found.api_key.value,
+        api_key=api_key,
         project=found.project.value if found.project else None,
     )
 
@@ -149,13 +150,14 @@ def find_settings(
 def _given(
     name: str, argument: str | None, variable: str, environment: Mapping[str, str]
 ) -> Setting | None:
-    """Return what an argument or a variable says; one that is empty says nothing."""
+    """Return what an argument or a variable says, stripped; one that is empty says nothing."""
     if argument is not None and not isinstance(argument, str):
         # Not shown: it may be a key.
         raise ConfigError(f"{name} must be a text, not of the type {type(argument).__name__}")
-    if argument:
-        return Setting(argument, ARGUMENT)
-    return Setting(value, variable) if (value := environment.get(variable)) else None
+    if argument and (value := argument.strip()):
+        return Setting(value, ARGUMENT)
+    # The secrets of a CI system often end with a line break.
+    return Setting(value, variable) if (value := environment.get(variable, "").strip()) else None
 
 
 class _Files:

@@ -57,8 +57,8 @@ def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
     """
     server = server_name(common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server())
     require_encrypted(server, allow_http=common.allow_http)
-    api_key = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline().strip()
-    require_api_key(api_key)
+    typed = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline()
+    api_key = require_api_key(typed)
     try:
         projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
     except ResponseError as error:
@@ -147,7 +147,7 @@ def _ask_server() -> str:
 
 def _ask_key() -> str:
     try:
-        return getpass.getpass("API key, tvb_… (it is not shown): ", sys.stderr).strip()
+        return getpass.getpass("API key, tvb_… (it is not shown): ", sys.stderr)
     except EOFError:
         return ""
 

@@ -109,7 +109,8 @@ def _shown(setting: Setting | None, *, is_secret: bool = False) -> dict[str, str
     value = setting.value
     if is_secret:
         # A value of another form may be another secret, put there by mistake.
-        value = masked(value) if masked(value) != value else "something that is no key"
+        is_usual = masked(value) != value
+        value = masked(value) if is_usual else f"{len(value)} characters of another form"
     return {"value": value, "from": setting.source}
 
 

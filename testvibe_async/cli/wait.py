@@ -76,8 +76,8 @@ async def wait_for(
     """
     async with watching(common) as watch:
         client, refs = watch.connection.client, refs_in(watch.connection)
-        for ref in refs:
-            client.attach(ref)  # One of another server is refused before any is waited for.
+        # One of another server is refused before any is waited for.
+        refs = [client.attach(ref).ref for ref in refs]
         completions = completions_of(client, refs, timeout=timeout)
         for ref in refs:
             watch.board.follow(ref)
