@@ -31,7 +31,7 @@ from testvibe_async._config import (
 from testvibe_async._dispatch import Dispatcher, Starter
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
-from testvibe_async._wire import Endpoints, custom_request, endpoint_overrides
+from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.gathering import Gathering
@@ -104,13 +104,16 @@ class Client(Gathering):
             hooks: Functions to call on events.
             session: An aiohttp session to use; it is not closed. None for one of our own.
             endpoints: Other routes of operations whose route is assumed, such as
-                `{"list_runs": "GET /projects/{project}/history"}`.
+                `{"list_runs": "GET /projects/{project}/history"}`; None for those of the settings
+                files.
             allow_http: Whether the key may be sent unencrypted to other hosts than this one.
 
         Raises:
             ConfigError: Something is missing or wrong. Nothing was sent.
         """
-        settings = load_settings(server, api_key=api_key, project=project, allow_http=allow_http)
+        settings = load_settings(
+            server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
+        )
         hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server: str = settings.server
@@ -123,7 +126,7 @@ class Client(Gathering):
             max_connections=require_count("max_connections", max_connections),
             rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
             session=session,
-            routes=endpoint_overrides(endpoints or {}),
+            routes=settings.endpoints,
             hooks=hooks,
         )
         poll_interval = require_seconds("poll_interval", poll_interval)

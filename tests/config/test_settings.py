@@ -514,21 +514,22 @@ def test_a_client_reads_the_files(user_file: Path, monkeypatch: pytest.MonkeyPat
 def test_no_file_is_read_where_nothing_is_open(
     user_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With server, key and project given, a broken file is not even opened."""
+    """With server, key, project and endpoints given, a broken file is not even opened."""
     state(user_file, "[[[")
     user_file.write_text("[[[")
-    assert load_settings(HOME, api_key=KEY, project="p", environment={}).project == "p"
+    given: dict[str, Any] = {"api_key": KEY, "project": "p", "endpoints": {}}
+    assert load_settings(HOME, **given, environment={}).project == "p"
     environment = {
         "TESTVIBE_SERVER": HOME,
         "TESTVIBE_API_KEY": KEY,
         "TESTVIBE_PROJECT": "p",
     }
-    assert load_settings(environment=environment).project == "p"
+    assert load_settings(endpoints={}, environment=environment).project == "p"
     monkeypatch.setattr(
         "testvibe_async._config.files.user_file_path", lambda: pytest.fail("asked for the file")
     )
     state(user_file, 'project = "q"')
-    assert load_settings(HOME, api_key=KEY, environment={}).project == "q"
+    assert load_settings(HOME, api_key=KEY, endpoints={}, environment={}).project == "q"
 
 
 def test_a_key_is_used_for_the_server_it_was_stored_for(user_file: Path) -> None:
@@ -587,6 +588,94 @@ def test_a_project_belongs_to_its_server(user_file: Path) -> None:
     assert load_settings(HOME, api_key=KEY, environment={}).project == "p"
     place.write_text(f'server = "{HOME}"')
     assert load_settings(HOME, api_key=KEY, environment={}).project is None
+
+
+def routes_of(server: str = HOME, **options: Any) -> dict[str, str]:
+    """Return the routes that a client of a server takes, as they would be written."""
+    settings = load_settings(server, api_key=KEY, project="p", environment={}, **options)
+    return {name: f"{route.method} {route.path}" for name, route in settings.endpoints.items()}
+
+
+HISTORY = "GET /projects/{project}/history"
+OTHER_HISTORY = "GET /history/{project}"
+STOP = "POST /projects/{project}/features/{feature}/stop"
+
+
+def test_routes_come_from_arguments_and_files(user_file: Path) -> None:
+    """Each route is the repository's, else the user's; endpoints that are passed replace both."""
+    assert routes_of() == {}
+    store(user_file, default=HOME)
+    with user_file.open("a") as file:
+        file.write(f'[endpoints]\nlist_runs = "{HISTORY}"\ncancel_generation = "{STOP}"\n')
+    assert routes_of() == {"list_runs": HISTORY, "cancel_generation": STOP}
+
+    place = state(user_file, f'[endpoints]\nlist_runs = "{OTHER_HISTORY}"\n')
+    assert routes_of() == {"list_runs": OTHER_HISTORY, "cancel_generation": STOP}
+    found = find_settings(HOME, environment={}).endpoints
+    assert found["list_runs"] == Setting(OTHER_HISTORY, str(place))
+    assert found["cancel_generation"] == Setting(STOP, str(user_file))
+
+    assert routes_of(endpoints={}) == {}
+    given = {"list_configs": "GET /projects/{project}/c"}
+    assert routes_of(endpoints=given) == given
+    found = find_settings(HOME, endpoints=given, environment={}).endpoints
+    assert found == {"list_configs": Setting(given["list_configs"], "argument")}
+
+
+def test_a_repositorys_routes_belong_to_its_server(user_file: Path) -> None:
+    """The routes of a repository that names another server are not taken for this one's."""
+    state(user_file, f'server = "{AWAY}"\n[endpoints]\nlist_runs = "{HISTORY}"\n')
+    assert routes_of(HOME) == {}
+    assert routes_of(f"{AWAY}/") == {"list_runs": HISTORY}
+
+
+@pytest.mark.parametrize(
+    ("name", "route", "fault"),
+    [
+        ("list_run", HISTORY, "'list_run' is not an operation whose route is assumed"),
+        ("get_run", "GET /x", "'get_run' is not an operation whose route is assumed"),
+        ("run_feature", STOP, "'run_feature' is not an operation whose route is assumed"),
+        ("list_runs", "GET /history", "'list_runs' needs a method and a path with {project}"),
+        ("list_runs", f"POST {HISTORY[4:]}", "'list_runs' reads, so its method must be GET"),
+        ("list_runs", f"GET https://evil.example{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("list_runs", f"GET //evil.example{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("list_runs", f"GET /..{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("cancel_generation", f"GET {STOP[5:]}", "'cancel_generation' acts, so it must not be GET"),
+    ],
+)
+@pytest.mark.parametrize("is_users", [False, True])
+def test_a_wrong_route_is_named_with_its_file(
+    user_file: Path, name: str, route: str, fault: str, *, is_users: bool
+) -> None:
+    """A route that an operation can't have is a sentence with the file and the operation."""
+    text = f'[endpoints]\n{name} = "{route}"\n'
+    place = user_file if is_users else state(user_file, text)
+    place.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        routes_of()
+    assert str(caught.value).startswith(f"{place}: endpoints: {fault}")
+
+
+def test_a_repository_cant_change_what_an_operation_does(user_file: Path) -> None:
+    """A repository's route of what changes something is refused unless the user gives it too."""
+    text = f'[endpoints]\ncancel_generation = "{STOP}"\n'
+    place = state(user_file, text)
+    for own in ("", '[endpoints]\ncancel_generation = "POST /x/{project}/{feature}"\n'):
+        user_file.write_text(own)
+        with pytest.raises(ConfigError, match="a repository can't decide") as caught:
+            routes_of()
+        assert str(caught.value).startswith(f"{place}: endpoints: 'cancel_generation' changes")
+        assert routes_of(endpoints={"cancel_generation": STOP}) == {"cancel_generation": STOP}
+    user_file.write_text(text)
+    assert routes_of() == {"cancel_generation": STOP}
+
+
+def test_a_key_in_a_route_is_not_shown(user_file: Path) -> None:
+    """A key that was put where a route belongs is not repeated by the error."""
+    user_file.write_text(f'[endpoints]\nlist_runs = "{KEY}"\n')
+    with pytest.raises(ConfigError, match="tvb_Ab3A…") as caught:
+        routes_of()
+    assert KEY[10:] not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
 
 
 def test_a_project_is_found_without_a_server(user_file: Path) -> None:
@@ -654,7 +743,7 @@ def test_importing_reads_no_file_and_loads_no_toml() -> None:
     """The package's import loads neither tomllib nor platformdirs, nor does a complete Client."""
     script = (
         "import sys; from testvibe_async import Client; "
-        f"Client('{HOME}', api_key='{KEY}', project='p'); "
+        f"Client('{HOME}', api_key='{KEY}', project='p', endpoints={{}}); "
         "print({'tomllib', 'platformdirs'} & set(sys.modules))"
     )
     unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}

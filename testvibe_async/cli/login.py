@@ -162,7 +162,9 @@ def _stored_server() -> str:
 async def _try(server: str, api_key: str, *, allow_http: bool) -> list[ProjectInfo]:
     """List the projects, which only a valid key can."""
     # Given explicitly, so that no file is read: its settings are not in force here.
-    async with Client(server, api_key=api_key, project="-", allow_http=allow_http) as client:
+    async with Client(
+        server, api_key=api_key, project="-", endpoints={}, allow_http=allow_http
+    ) as client:
         return await client.list_projects()
 
 
