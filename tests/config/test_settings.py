@@ -140,9 +140,9 @@ def test_a_key_that_no_header_can_hold_is_refused_unseen(
     key: str, fault: str, variable: str | None
 ) -> None:
     """A key with a line break, white space or a control inside is refused, and not shown."""
-    given: dict[str, Any] = {"environment": {variable: key}} if variable else {"api_key": key}
+    environment = {variable: key} if variable else {}
     with pytest.raises(ConfigError, match=f"the API key {fault}") as caught:
-        load_settings("https://h.example", **{"environment": {}, **given})
+        load_settings(HOME, api_key=None if variable else key, environment=environment)
     assert str(caught.value).startswith(f"{variable}: " if variable else "the API key")
     assert KEY[4:20] not in repr(caught.value)
     assert "\n" not in str(caught.value)

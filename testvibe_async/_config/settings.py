@@ -25,7 +25,6 @@ from testvibe_async._config.validate import (
     require_encrypted,
     server_name,
 )
-from testvibe_async._wire import Effect, endpoint_overrides
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -195,6 +194,9 @@ def _endpoint(name: str, route: Setting) -> Endpoint[Any]:
     Raises:
         ConfigError: It can have no other, or not this one.
     """
+    # Most settings have no routes, and the commands that show them start quickly without.
+    from testvibe_async._wire import endpoint_overrides  # noqa: PLC0415
+
     try:
         return endpoint_overrides({name: route.value})[name]
     except ConfigError as error:
@@ -262,7 +264,7 @@ class _Files:
         if self._repository is not None and self._is_of_repository(server):
             for name, value in self._repository.endpoints.items():
                 route = _from(self._repository.path, value)
-                is_read = _endpoint(name, route).effect is Effect.READS
+                is_read = _endpoint(name, route).method == "GET"
                 if not is_read and (name not in routes or routes[name].value != value):
                     raise ConfigError(
                         f"{route.prefix}endpoints: {name!r} changes something at the service, and "

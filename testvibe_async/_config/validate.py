@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from testvibe_async._wire import API_PATH
+from testvibe_async._util import API_PATH
 from testvibe_async.errors import ConfigError
 
 __all__ = [

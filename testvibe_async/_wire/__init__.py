@@ -7,8 +7,6 @@ from testvibe_async._util.serialization import serialize
 from testvibe_async._wire.convert import read
 from testvibe_async._wire.documents import Schema, json_schema, nullable
 from testvibe_async._wire.endpoints import (
-    API_PATH,
-    Effect,
     Endpoint,
     Endpoints,
     Request,
@@ -26,8 +24,6 @@ from testvibe_async._wire.protocol import (
 )
 
 __all__ = [
-    "API_PATH",
-    "Effect",
     "Endpoint",
     "Endpoints",
     "Request",

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from attrs import evolve, field, frozen
 
+from testvibe_async._util import API_PATH
 from testvibe_async.errors import (
     ConfigError,
     ConflictError,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "API_PATH",
     "ENDPOINTS",
     "Effect",
     "Endpoint",
@@ -51,7 +51,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-API_PATH = "/api/v1/ops"
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _P = "/projects/{project}"
 _F = _P + "/features/{feature}"
