@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from pathlib import Path
 
-    from testvibe_async import Project
+    from testvibe_async import Project, RunOperation
 
 KEY = "tvb_" + "k" * 43
 
@@ -57,6 +57,12 @@ async def client(emulator: Emulator) -> AsyncGenerator[Client]:
 def project(client: Client) -> Project:
     """The shop project."""
     return client.project()
+
+
+@pytest.fixture
+async def operation(project: Project) -> RunOperation:
+    """A run that was dispatched just now."""
+    return await project.run_feature("Checkout")
 
 
 @asynccontextmanager

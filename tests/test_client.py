@@ -326,7 +326,7 @@ class TestLeftOpen:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with pytest.raises(ConfigError):
-                Client(SERVER, api_key="nonsense")
+                Client(SERVER, api_key="no key")
             gc.collect()
 
 

@@ -42,12 +42,6 @@ def emulator(emulator: Emulator) -> Emulator:
     return emulator
 
 
-@pytest.fixture
-async def operation(project: Project) -> RunOperation:
-    """A run that was dispatched just now."""
-    return await project.run_feature("Checkout")
-
-
 class TestHandles:
     async def test_handles_on_one_operation_are_equal(
         self, client: Client, operation: RunOperation

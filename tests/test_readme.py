@@ -1,4 +1,4 @@
-"""The README's code runs as it stands."""
+"""The README and the pages that it leads to: their code runs as it stands, their links lead on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 import inspect
 import json
 import re
+import shlex
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +15,30 @@ import pytest
 
 from tests.conftest import client_of
 from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async.cli.app import app
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
+ROOT = Path(__file__).parent.parent
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("testvibe_async/**/README.md"))]
+}
+README, LIBRARY = PAGES["README.md"], PAGES["testvibe_async/README.md"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return the page and the text of each block in a language."""
+    pattern = re.compile(rf"```{language}\n(.*?)```", re.DOTALL)
+    return [(page, block) for page, text in PAGES.items() for block in pattern.findall(text)]
+
+
+BLOCKS = blocks("python")
+SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block[1]]
 FRAGMENTS = [block for block in BLOCKS if block not in SCRIPTS]
-TESTS = [place for place, block in enumerate(BLOCKS) if "async def test_a_" in block]
+TESTS = [place for place, (_, block) in enumerate(BLOCKS) if "async def test_a_" in block]
 """The places of tests of what the block before defines."""
 
 
@@ -40,16 +56,16 @@ def use(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
 
 
-@pytest.mark.parametrize("code", FRAGMENTS, ids=map(str, range(len(FRAGMENTS))))
+@pytest.mark.parametrize(("page", "code"), FRAGMENTS, ids=map(str, range(len(FRAGMENTS))))
 async def test_a_fragment_runs(
-    code: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, code: str, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each fragment runs where `client` and `project` are at hand."""
     monkeypatch.chdir(tmp_path)
     async with client_of(emulator) as client:
         names: dict[str, Any] = {"client": client, "project": client.project()}
-        compiled = compile(code, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        result = eval(compiled, names)  # noqa: S307 - our own README
+        compiled = compile(code, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(compiled, names)  # noqa: S307 - our own page
         if inspect.isawaitable(result):
             await result
 
@@ -58,31 +74,95 @@ async def test_a_fragment_runs(
 async def test_a_test_passes(place: int) -> None:
     """A test that is shown passes, of the code that is shown before it."""
     names: dict[str, Any] = {}
-    exec(compile("\n".join(BLOCKS[place - 1 : place + 1]), "README.md", "exec"), names)  # noqa: S102 - our own README
+    (page, tested), (_, test_code) = BLOCKS[place - 1 : place + 1]
+    exec(compile(f"{tested}\n{test_code}", page, "exec"), names)  # noqa: S102 - our own page
     (test,) = [value for name, value in names.items() if name.startswith("test_")]
     await test()
 
 
-@pytest.mark.parametrize("code", SCRIPTS, ids=lambda code: code.strip().splitlines()[-1])
+@pytest.mark.parametrize(("page", "code"), SCRIPTS, ids=map(str, range(len(SCRIPTS))))
 def test_a_script_runs(
+    page: str,
     code: str,
     testvibe_emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The example on the first page runs on real time, on an emulator in another thread."""
+    """The first example runs on real time, on an emulator in another thread."""
     use(testvibe_emulator, monkeypatch)
 
-    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
+    exec(compile(code, page, "exec"), {})  # noqa: S102 - our own page
 
     assert re.match(r"(passed|failed) RunSummary\(", capsys.readouterr().out)
 
 
 def test_there_is_a_script_and_there_are_fragments() -> None:
-    """The README has the first example, and examples of each capability."""
-    assert len(SCRIPTS) == 1
-    assert len(FRAGMENTS) >= 10
+    """The README has the first example, and each page whose subject is code has examples."""
+    assert [page for page, _ in SCRIPTS] == ["README.md"]
+    assert {page for page, _ in FRAGMENTS} == PAGES.keys() - {"testvibe_async/cli/README.md"}
+    assert len(FRAGMENTS) >= 20
     assert len(TESTS) == 1
+
+
+COMMANDS = {
+    line.removeprefix("$ ")
+    for _, block in blocks("console")
+    for line in block.splitlines()
+    if line.removeprefix("$ ").startswith("testvibe-async ")
+}
+
+
+@pytest.mark.parametrize("line", sorted(COMMANDS))
+def test_a_command_is_one(line: str) -> None:
+    """Each command that is shown has the options and arguments that the command line takes."""
+    words = shlex.split(re.sub(r" [<>] \S+| \| .*", "", line), comments=True)[1:]
+    app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+LINKS = re.compile(r"\[(?:[^\]]+)\]\(([^)]+)\)")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    """Each link within the repository leads to a file, and to a heading that this file has."""
+    for link in LINKS.findall(PAGES[page]):
+        if link.startswith("https://"):
+            continue
+        name, _, heading = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.is_file(), link
+        if heading:
+            assert heading in headings(target.read_text(encoding="utf-8")), link
+
+
+def headings(text: str) -> set[str]:
+    """Return the names by which links lead to a page's headings."""
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", outside, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_the_front_page_is_short_and_leads_to_every_page() -> None:
+    """The README fits into 400 lines, and links to each other page."""
+    assert len(README.splitlines()) <= 400
+    assert PAGES.keys() - {"README.md"} <= {
+        link.partition("#")[0] for link in LINKS.findall(README)
+    }
+
+
+def test_the_front_page_of_an_index_has_no_link_that_ends_there() -> None:
+    """Where a package index shows the README alone, links to files are their names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    hook = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    assert hook["fragments"] == [{"path": "README.md"}]
+    text = README
+    for each in hook["substitutions"]:
+        text = re.sub(each["pattern"], each["replacement"], text)
+    links = LINKS.findall(text)
+    assert links
+    assert all(link.startswith(("https://", "#")) for link in links)
+    assert "**The command line (`testvibe_async/cli/README.md`)**" in text
+    assert "\n`benchmarks/RESULTS.md` has all results" in text
 
 
 def test_the_table_of_operations_is_the_one_in_force() -> None:
@@ -130,9 +210,9 @@ def test_what_50_000_runs_take_was_measured() -> None:
     """So is what very many outcomes take."""
     largest = results("scale")["sizes"][-1]
     mebibytes = largest["medians"]["peak_kib_per_operation"] * largest["operations"] / 1024
-    assert f"{largest['operations']:,} runs of three tests take {mebibytes:.0f} MiB" in README
+    assert f"{largest['operations']:,} runs of three tests take {mebibytes:.0f} MiB" in LIBRARY
 
 
 def results(benchmark: str) -> Any:
-    path = Path(__file__).parent.parent / "benchmarks" / "results" / f"{benchmark}.json"
+    path = ROOT / "benchmarks" / "results" / f"{benchmark}.json"
     return json.loads(path.read_text())

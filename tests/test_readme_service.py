@@ -1,4 +1,4 @@
-"""The README's example of a service runs on a real server, and loses no run at a restart."""
+"""The example of a service runs on a real server, and loses no run at a restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import uvicorn
 
 from tests.artifacts.finished_run import until
 from tests.mcp_server.connection import on_real_time
-from tests.test_readme import README, use
+from tests.test_readme import LIBRARY, use
 from testvibe_async import Client
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECTION = re.search(
-    r"^### A service that runs features$.*?^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
+    r"^## A service that runs features$.*?^```python\n(.*?)^```$", LIBRARY, re.DOTALL | re.MULTILINE
 )
 SHOP = Scenario(
     run_queue=0.1,
@@ -55,7 +55,7 @@ async def example() -> AsyncGenerator[aiohttp.ClientSession]:
     """Start the printed service as a new process would, and shut it down."""
     assert SECTION is not None
     module = ModuleType("service")
-    exec(compile(SECTION[1], "README.md", "exec"), vars(module))  # noqa: S102 - our own README
+    exec(compile(SECTION[1], "testvibe_async/README.md", "exec"), vars(module))  # noqa: S102 - our own page
     vars(module)["Client"] = partial(Client, poll_interval=0.1)
     config = uvicorn.Config(
         module.app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1

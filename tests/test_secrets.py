@@ -256,14 +256,19 @@ async def test_a_client_that_is_left_open_shows_no_key(
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
-@pytest.mark.parametrize(
-    "key", [KEY[:-1], KEY + "x", f" {KEY}", f"Bearer {KEY}", KEY.replace("_", "-"), f"{KEY}\n"]
-)
+@pytest.mark.parametrize("key", [f"{KEY}\n{KEY}", f"Bearer {KEY}", f"{KEY}é", f"{KEY}\x00"])
 def test_a_key_that_is_refused_is_not_shown(key: str) -> None:
-    """The error that says that a key has the wrong form shows no part of it."""
+    """The error that says why a key can't be sent shows no part of it."""
     with pytest.raises(ConfigError) as caught:
         Client("https://testvibe.example", api_key=key)
     assert not any(map(shows, texts_of(caught.value)))
+
+
+@pytest.mark.parametrize("key", [KEY[:-1], KEY + "x", KEY.replace("_", "-"), KEY[4:]])
+def test_a_key_that_is_warned_of_is_not_shown(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The warning of a key of another form shows no part of it."""
+    Client("https://testvibe.example", api_key=key)
+    assert not any(map(shows, texts_of_logs(caplog)))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from attrs import evolve
+
 from testvibe_async._artifacts import Downloader
 from testvibe_async._config import (
     load_settings,
@@ -24,11 +26,12 @@ from testvibe_async._config import (
     require_kind,
     require_rate,
     require_seconds,
+    server_name,
 )
 from testvibe_async._dispatch import Dispatcher, Starter
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
-from testvibe_async._wire import Endpoints, custom_request, endpoint_overrides
+from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.gathering import Gathering
@@ -82,9 +85,10 @@ class Client(Gathering):
         """Make a client.
 
         Args:
-            server: The service's scheme and host; None for `TESTVIBE_SERVER`, else the
-                repository's or the user's settings file. The next two have the same sources.
-            api_key: A key, `tvb_…`; None for `TESTVIBE_API_KEY`.
+            server: The service's scheme and host, and the path that it is below if there is one;
+                None for `TESTVIBE_SERVER`, else the repository's or the user's settings file. The
+                next two have the same sources.
+            api_key: A key, such as `tvb_…`; None for `TESTVIBE_API_KEY`.
             project: The id of the default project; None for `TESTVIBE_PROJECT`.
             poll_interval: Seconds between two polls of a run. A generation's grow with its age, up
                 to 10/3 of it.
@@ -100,17 +104,20 @@ class Client(Gathering):
             hooks: Functions to call on events.
             session: An aiohttp session to use; it is not closed. None for one of our own.
             endpoints: Other routes of operations whose route is assumed, such as
-                `{"list_runs": "GET /projects/{project}/history"}`.
+                `{"list_runs": "GET /projects/{project}/history"}`; None for those of the settings
+                files.
             allow_http: Whether the key may be sent unencrypted to other hosts than this one.
 
         Raises:
             ConfigError: Something is missing or wrong. Nothing was sent.
         """
-        settings = load_settings(server, api_key=api_key, project=project, allow_http=allow_http)
+        settings = load_settings(
+            server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
+        )
         hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server: str = settings.server
-        """The service's scheme and host."""
+        """The service's scheme and host, and path prefix."""
         self._default_project = settings.project
         self._transport = Transport(
             settings,
@@ -119,7 +126,7 @@ class Client(Gathering):
             max_connections=require_count("max_connections", max_connections),
             rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
             session=session,
-            routes=endpoint_overrides(endpoints or {}),
+            routes=settings.endpoints,
             hooks=hooks,
         )
         poll_interval = require_seconds("poll_interval", poll_interval)
@@ -233,10 +240,12 @@ class Client(Gathering):
         """
         if not isinstance(ref, Ref):
             raise ConfigError(f"attach takes a RunRef or a GenerationRef, not {ref!r}")
-        if ref.server != self.server:
-            raise ConfigError(
-                f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
-            )
+        if ref.server != self.server:  # It may be the same one, written in another way.
+            if server_name(ref.server, f"the server of {ref}: ") != self.server:
+                raise ConfigError(
+                    f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
+                )
+            ref = evolve(ref, server=self.server)
         self._transport.bind()
         kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
         return kind(ref, self._parts)

@@ -87,7 +87,7 @@ class OperationRef(Protocol):
 
     @property
     def server(self) -> str:
-        """The service's scheme and host."""
+        """The service's scheme and host, and path prefix."""
         ...
 
     @property

@@ -187,7 +187,7 @@ class Paused(Event):
     error: VibeError
 
     server: str = field(kw_only=True, repr=False)
-    """The service's scheme and host."""
+    """The service's scheme and host, and path prefix."""
 
     began: float = field(kw_only=True, repr=False)
     """When it began, by the clock of the event loop."""

@@ -46,7 +46,7 @@ class Ref(Serializable, ABC):
     kind: ClassVar[Literal["run", "generation"]]
 
     server: str = field(validator=_is_text)
-    """The service's scheme and host, such as `https://testvibe.example`."""
+    """The service's scheme and host, and path prefix if it has one: `https://testvibe.example`."""
 
     project: str = field(validator=_is_text)
     """The project's id."""

@@ -19,20 +19,25 @@ if TYPE_CHECKING:
     from benchmarks.contenders import FanOut, Seen, Service
     from testvibe_async import Project, Run, RunOperation
 
-__all__ = ["contend"]
+__all__ = ["client_of", "contend"]
 
 
 @asynccontextmanager
 async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
-    """Open a client with defaults, except the poll interval and the connections."""
-    async with Client(
+    """Open a client."""
+    async with client_of(service, interval) as client:
+        yield partial(_fan_out, client)
+
+
+def client_of(service: Service, interval: float) -> Client:
+    """Return a client with defaults, except the poll interval and the connections."""
+    return Client(
         service.url,
         api_key=service.api_key,
         project=service.project,
         poll_interval=interval,
         max_connections=CONNECTIONS,
-    ) as client:
-        yield partial(_fan_out, client)
+    )
 
 
 async def _fan_out(client: Client, features: Sequence[int], seen: Seen) -> Sequence[object]:

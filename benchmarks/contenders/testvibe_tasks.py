@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.contenders import CONNECTIONS
-from testvibe_async import Client
+from benchmarks.contenders.testvibe_finished import client_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -22,13 +21,7 @@ __all__ = ["contend"]
 @asynccontextmanager
 async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
     """Open a client."""
-    async with Client(
-        service.url,
-        api_key=service.api_key,
-        project=service.project,
-        poll_interval=interval,
-        max_connections=CONNECTIONS,
-    ) as client:
+    async with client_of(service, interval) as client:
         yield partial(_fan_out, client.project())
 
 

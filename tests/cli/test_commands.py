@@ -121,7 +121,7 @@ def test_a_file_is_put_and_got(run: Run, tmp_path: Path) -> None:
         (("features", "show", "--project"), 2, "--project needs a value"),
         (("features", "show", "Login", "Functionality"), 2, "name of several words in quotes"),
         (("features", "show", "1", "--jsno"), 2, "unknown option: --jsno. Did you mean --json?"),
-        (("projects", "--server", "nonsense"), 2, "the server must be a scheme and a host alone"),
+        (("projects", "--server", "nonsense"), 2, "the server must be such as https://"),
         (("projects", "--server", "http://h.example"), 2, "in the clear: use https://, or pass"),
         (("use", "Nope"), 2, "there is no project 'Nope'; there are: Acme Shop ("),
         (("features", "update", "1"), 2, "nothing to change: pass --file, --name or both"),
@@ -178,15 +178,27 @@ def test_without_a_project_it_says_how_to_choose_one(
     assert run("features", "list", "--project", served.project_id).code == 0
 
 
-def test_a_key_of_the_wrong_form_is_not_shown(
+def test_a_key_that_cant_be_sent_is_not_shown(
     served: Service, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key that can't be one is refused before anything is sent, with where it came from."""
-    monkeypatch.setenv("TESTVIBE_API_KEY", served.api_key + "0")
+    monkeypatch.setenv("TESTVIBE_API_KEY", f"Bearer {served.api_key}")
     ended = run("projects", "-vv")
     assert ended.code == 2
-    assert "TESTVIBE_API_KEY: the API key does not have the form of one" in ended.errors
+    assert "TESTVIBE_API_KEY: the API key holds white space" in ended.errors
     assert served.api_key[8:] not in ended.errors
+
+
+def test_a_key_of_another_form_is_warned_of(
+    served: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of another form is tried; the warning says where it came from, and does not show it."""
+    key = served.api_key.replace("tvb_", "key-")
+    monkeypatch.setenv("TESTVIBE_API_KEY", key)
+    ended = run("projects")
+    assert ended.code == 3
+    assert "TESTVIBE_API_KEY: the API key does not look like" in ended.errors
+    assert key[8:] not in ended.errors
 
 
 def test_a_key_that_the_service_does_not_know(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KEY = "tvb_" + "k" * 43
 SERVER = "https://testvibe.example"
+HISTORY = "GET /projects/{project}/history"
 
 
 async def test_each_setting_has_its_source(
@@ -47,6 +48,51 @@ async def test_each_setting_has_its_source(
         "server": {"value": "https://other.example", "from": "argument"},
         "apiKey": None,
         "project": {"value": "of the variable", "from": "TESTVIBE_PROJECT"},
+        "endpoints": {},
+    }
+
+
+async def test_each_route_has_its_source(call: Call, file: Path) -> None:
+    """The routes that the files give are printed like the other settings."""
+    write(file, f'[endpoints]\nlist_runs = "{HISTORY}"\n')
+    ended = await call("settings")
+    assert ended.output.splitlines()[3:] == [f"route of list_runs\t{HISTORY}\t{file}"]
+    ended = await call("settings", "--json")
+    routes = {"list_runs": {"value": HISTORY, "from": str(file)}}
+    assert json.loads(ended.output)["endpoints"] == routes
+
+
+async def test_a_wrong_route_is_named(call: Call, machine: Path) -> None:
+    """A route that is none is an error of every command, with the file and the operation."""
+    file = machine / "config" / "testvibe-async" / "config.toml"
+    file.parent.mkdir(parents=True)
+    write(file, '[endpoints]\nlist_runs = "history"\n')
+    for command in (("settings",), ("runs", "list", "--server", SERVER)):
+        ended = await call(*command)
+        assert (ended.code, ended.output) == (2, "")
+        assert f"{file}: endpoints: 'list_runs' needs a method and a path" in ended.errors
+
+
+async def test_commands_take_the_routes_of_the_files(
+    call: Call, signed_in: Emulator, file: Path
+) -> None:
+    """A command's requests go where the repository's file says."""
+    write(file, f'[endpoints]\nlist_runs = "{HISTORY}"\n')
+    ended = await call("runs", "list")
+    assert ended.code == 3
+    (request,) = signed_in.requests
+    assert request.path.endswith("/history")
+
+
+async def test_a_choice_keeps_the_routes(call: Call, signed_in: Emulator, file: Path) -> None:
+    """Choosing a project leaves the routes in the file as they are."""
+    routes = {"list_runs": HISTORY}
+    write(file, f'[endpoints]\nlist_runs = "{HISTORY}"\n')
+    assert (await call("use", "acme shop")).code == 0
+    assert tomllib.loads(text_of(file)) == {
+        "server": signed_in.url,
+        "project": signed_in.project_id,
+        "endpoints": routes,
     }
 
 
@@ -67,10 +113,13 @@ async def test_error_names_the_file(call: Call, machine: Path) -> None:
     assert KEY[8:] not in ended.errors
 
 
-async def test_a_key_that_is_none_is_not_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value without the form of a key is not shown: it may be another secret."""
+async def test_a_key_of_another_form_is_not_shown(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a key of another form only the length is shown: it may be another secret."""
     monkeypatch.setenv("TESTVIBE_API_KEY", "hunter2hunter2")
     ended = await call("settings")
+    assert "API key\t14 characters of another form\tTESTVIBE_API_KEY" in ended.output
     assert "hunter2" not in ended.output
     assert "hunter2" not in (await call("settings", "--json")).output
 

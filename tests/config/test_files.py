@@ -145,7 +145,10 @@ def test_a_key_in_a_repository_is_refused(repository: Path, text: str) -> None:
         ("project = ", "is not TOML: "),
         ("[" * 5000, "is not TOML: "),
         ('projct = "p"', "unknown key 'projct'; did you mean project?"),
-        ("colour = 3", "unknown key 'colour'; known are server, project"),
+        ("colour = 3", "unknown key 'colour'; known are server, project, endpoints"),
+        ("endpoints = 3", "endpoints must be a table, not int"),
+        ("endpoints.list_runs = 3", "list_runs of [endpoints] must be a string with something in"),
+        ('endpoints.list_runs = " "', "list_runs of [endpoints] must be a string with something"),
         ("project = 3", "project must be a string with something in it, not int"),
         ('project = ""', "project must be a string with something in it, not an empty one"),
         ("server = [1]", "server must be a string with something in it, not list"),
@@ -249,7 +252,8 @@ def test_without_modes_a_file_counts_as_private(
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (f'api_key = "{KEY}"', "unknown key 'api_key'; known are server, servers"),
+        (f'api_key = "{KEY}"', "unknown key 'api_key'; known are server, servers, endpoints"),
+        ("[endpoints]\nlist_runs = []", "list_runs of [endpoints] must be a string"),
         (f'{KEY} = "x"', "unknown key 'tvb_Ab3A…'"),
         ("servers = 3", "servers must be a table, not int"),
         (f'[servers]\n"{SERVER}" = "x"', f'servers."{SERVER}" must be a table, not str'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -122,28 +123,94 @@ def test_what_is_missing_is_named(environment: dict[str, str], missing: str) -> 
 
 
 @pytest.mark.parametrize(
-    "key",
+    ("key", "fault"),
     [
-        "tvb_",
-        KEY[:-1],
-        KEY + "0",
-        KEY + "\n",
-        " " + KEY,
-        "TVB_" + KEY[4:],
-        KEY[4:],
-        "Bearer " + KEY,
-        KEY[:-1] + "-",
-        KEY[:-1] + "é",
-        KEY[:-1] + "\u0663",
-        f'"{KEY}"',
+        (KEY[:20] + "\n" + KEY[20:], "holds a line break"),
+        (KEY[:20] + "\r\n" + KEY[20:], "holds a line break"),
+        ("Bearer " + KEY, "holds white space: .* without a word such as Bearer"),
+        (KEY[:20] + "\t" + KEY[20:], "holds white space"),
+        (KEY + "é", "holds a character that is not printable ASCII"),
+        (KEY[:20] + "\u0663", "holds a character that is not printable ASCII"),
+        (KEY[:20] + "\x00", "holds a character that is not printable ASCII"),
+        ("tvb_…", "holds a character that is not printable ASCII"),
     ],
 )
-def test_a_key_of_another_form_is_refused_unseen(key: str) -> None:
-    """A key that can't be one is refused with its length, and nothing of it is shown."""
-    with pytest.raises(ConfigError, match=f"has {len(key)} characters") as caught:
-        load_settings("https://h.example", api_key=key, environment={})
-    assert KEY[4:20] not in str(caught.value)
+@pytest.mark.parametrize("variable", [None, "TESTVIBE_API_KEY"])
+def test_a_key_that_no_header_can_hold_is_refused_unseen(
+    key: str, fault: str, variable: str | None
+) -> None:
+    """A key with a line break, white space or a control inside is refused, and not shown."""
+    environment = {variable: key} if variable else {}
+    with pytest.raises(ConfigError, match=f"the API key {fault}") as caught:
+        load_settings(HOME, api_key=None if variable else key, environment=environment)
+    assert str(caught.value).startswith(f"{variable}: " if variable else "the API key")
     assert KEY[4:20] not in repr(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("around", ["{}", " {}", "{}\n", "\r\n{}\r\n", "\t{} "])
+def test_white_space_around_a_setting_is_taken_off(user_file: Path, around: str) -> None:
+    """Server, key and project are stripped, in arguments, variables and files."""
+    server, key, project = (around.format(each) for each in (HOME, KEY, "7f3c"))
+    expected = Settings(server=HOME, api_key=KEY, project="7f3c")
+    environment = {
+        "TESTVIBE_SERVER": server,
+        "TESTVIBE_API_KEY": key,
+        "TESTVIBE_PROJECT": project,
+    }
+    assert load_settings(server, api_key=key, project=project, environment={}) == expected
+    assert load_settings(environment=environment) == expected
+
+    state(user_file, f"project = {json.dumps(project)}")
+    name = json.dumps(server)
+    user_file.write_text(f"server = {name}\n[servers.{name}]\napi_key = {json.dumps(key)}\n")
+    user_file.chmod(0o600)
+    assert load_settings(environment={}) == expected
+
+
+def test_white_space_alone_says_nothing() -> None:
+    """What is white space alone is as empty: the next source counts."""
+    environment = {"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": KEY, "TESTVIBE_PROJECT": "\n"}
+    settings = load_settings(" ", api_key="\n", project=" ", environment=environment)
+    assert settings == Settings(server=HOME, api_key=KEY, project=None)
+
+
+@pytest.fixture
+def warned_of(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Begin without a warning of any key."""
+    seen: set[int] = set()
+    monkeypatch.setattr("testvibe_async._config.validate._warned_of", seen)
+    return seen
+
+
+@pytest.mark.usefixtures("warned_of")
+@pytest.mark.parametrize(
+    "key",
+    [KEY[:-1], KEY + "0", "TVB_" + KEY[4:], KEY[4:], KEY[:-1] + "-", f'"{KEY}"', "k", "a/b+c=="],
+)
+def test_a_key_of_another_form_is_warned_of_once(
+    key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key of another form is used as it is; the first use logs one warning, without the key."""
+    environment = {"TESTVIBE_API_KEY": f"{key}\n"}
+    for _ in range(3):
+        assert load_settings(HOME, environment=environment).api_key == key
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("testvibe_async", "WARNING")
+    message = record.getMessage()
+    assert message.startswith("TESTVIBE_API_KEY: the API key does not look like one of TestVibe's")
+    assert f"this one has {len(key)} characters" in message
+    assert KEY[4:20] not in message
+
+    load_settings(HOME, api_key=f"another {key}".replace(" ", "-"), environment={})
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.usefixtures("warned_of")
+def test_a_key_of_the_usual_form_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """A key that looks like TestVibe's is used without a word."""
+    load_settings(HOME, api_key=KEY, environment={})
+    assert not caplog.records
 
 
 def test_the_key_is_in_no_repr() -> None:
@@ -181,10 +248,21 @@ def test_the_key_is_in_no_repr() -> None:
         ("http://LOCALHOST", "http://localhost"),
         ("http://[::1]:8080", "http://[::1]:8080"),
         ("http://127.8.9.10", "http://127.8.9.10"),
+        ("https://testvibe.example//", "https://testvibe.example"),
+        ("https://testvibe.example/api/v1/ops", "https://testvibe.example"),
+        (" https://testvibe.example/api/v1/ops/\n", "https://testvibe.example"),
+        ("https://testvibe.example//api/v1/ops", "https://testvibe.example"),
+        ("https://testvibe.example/a/api/v1/ops//api/v1/ops/", "https://testvibe.example/a"),
+        ("https://testvibe.example/testvibe", "https://testvibe.example/testvibe"),
+        ("HTTPS://TestVibe.EXAMPLE:443/TestVibe//", "https://testvibe.example/TestVibe"),
+        ("https://testvibe.example/a-1/b_2.c~/api/v1/ops", "https://testvibe.example/a-1/b_2.c~"),
+        ("https://testvibe.example/api/v1", "https://testvibe.example/api/v1"),
+        ("https://testvibe.example/xapi/v1/ops", "https://testvibe.example/xapi/v1/ops"),
+        ("http://127.0.0.1:8080/testvibe/", "http://127.0.0.1:8080/testvibe"),
     ],
 )
 def test_one_server_has_one_name(text: str, server: str) -> None:
-    """However a server is written, its name is scheme and host, and the port where it is needed."""
+    """However a server is written, its name is scheme, host, and port and path where needed."""
     assert server_of(text) == server
     assert server_of(server) == server
 
@@ -198,9 +276,22 @@ def test_one_server_has_one_name(text: str, server: str) -> None:
         "https://",
         "https:///x",
         "https:testvibe.example",
-        "https://testvibe.example/api/v1/ops",
-        "https://testvibe.example//",
+        "https://testvibe.example/a//b",
+        "https://testvibe.example//a",
+        "https://testvibe.example/a/../b",
+        "https://testvibe.example/./a",
+        "https://testvibe.example/..",
+        "https://testvibe.example/a b",
+        "https://testvibe.example/a\nb",
+        "https://testvibe.example/a%20b",
+        "https://testvibe.example/a%2e%2e",
+        "https://testvibe.example/a;b",
+        "https://testvibe.example/ü",
+        pytest.param("https://testvibe.example/a\x00", id="NUL in the path"),
         "https://testvibe.example?x=1",
+        "https://testvibe.example/testvibe?x=1",
+        "https://testvibe.example/api/v1/ops#x",
+        "https://user@testvibe.example/testvibe",
         "https://testvibe.example/#x",
         "https://user@testvibe.example",
         "https://@testvibe.example",
@@ -221,7 +312,7 @@ def test_one_server_has_one_name(text: str, server: str) -> None:
     ],
 )
 def test_what_is_no_server_is_refused(text: str) -> None:
-    """An address with less than scheme and host, with more, or with a broken host is refused."""
+    """An address with less than scheme and host, with a broken part or another one is refused."""
     with pytest.raises(ConfigError, match="server"):
         server_of(text)
 
@@ -232,6 +323,8 @@ def test_what_is_no_server_is_refused(text: str) -> None:
         ("ftp://testvibe.example", "does not begin with https:// or http://"),
         ("testvibe.example", "does not begin with https:// or http://"),
         ("https://", "lacks the host"),
+        ("https://h.example?x=1", "without user, query and fragment; this one, at h.example, has"),
+        ("https://h.example/a b", "a path of letters, digits, .*; this one, at h.example, has"),
     ],
 )
 def test_a_refused_server_names_what_it_lacks(text: str, lack: str) -> None:
@@ -278,7 +371,7 @@ def test_the_key_does_not_travel_in_the_clear(text: str) -> None:
         "https://user:hunter2@testvibe.example",
         "https://user:hunter2@testvibe.example/x",
         "https://testvibe.example/?token=hunter2",
-        "https://testvibe.example/hunter2",
+        "https://testvibe.example/hunter2/../x",
         f"https://testvibe.example/{KEY}",
         f"https://{KEY}@testvibe.example",
     ],
@@ -303,13 +396,15 @@ def test_any_text_is_a_server_or_is_refused(text: str) -> None:
 
 @given(st.text(st.sampled_from("ab1.:/@[]\\%#? \tü-_"), max_size=12))
 def test_any_host_is_a_server_or_is_refused(text: str) -> None:
-    """Whatever stands for the host, it is a host that reads the same again, or is refused."""
+    """Whatever stands for host and path reads the same again, or is refused."""
     try:
         server = server_of(f"https://{text}")
     except ConfigError:
         return
     assert server_of(server) == server
-    assert not set(server.removeprefix("https://")) & set("/@\\%#? \t")
+    assert not set(server) & set("@\\%#? \t")
+    assert "//" not in server.removeprefix("https://")
+    assert not {"", ".", ".."} & set(server.split("/")[3:])
 
 
 @pytest.mark.parametrize("value", [0.001, 1, 30.0, 1e9])
@@ -419,30 +514,33 @@ def test_a_client_reads_the_files(user_file: Path, monkeypatch: pytest.MonkeyPat
 def test_no_file_is_read_where_nothing_is_open(
     user_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With server, key and project given, a broken file is not even opened."""
+    """With server, key, project and endpoints given, a broken file is not even opened."""
     state(user_file, "[[[")
     user_file.write_text("[[[")
-    assert load_settings(HOME, api_key=KEY, project="p", environment={}).project == "p"
+    given: dict[str, Any] = {"api_key": KEY, "project": "p", "endpoints": {}}
+    assert load_settings(HOME, **given, environment={}).project == "p"
     environment = {
         "TESTVIBE_SERVER": HOME,
         "TESTVIBE_API_KEY": KEY,
         "TESTVIBE_PROJECT": "p",
     }
-    assert load_settings(environment=environment).project == "p"
+    assert load_settings(endpoints={}, environment=environment).project == "p"
     monkeypatch.setattr(
         "testvibe_async._config.files.user_file_path", lambda: pytest.fail("asked for the file")
     )
     state(user_file, 'project = "q"')
-    assert load_settings(HOME, api_key=KEY, environment={}).project == "q"
+    assert load_settings(HOME, api_key=KEY, endpoints={}, environment={}).project == "q"
 
 
 def test_a_key_is_used_for_the_server_it_was_stored_for(user_file: Path) -> None:
-    """The key of one server is not sent to another, however that is configured."""
-    store(user_file, HOME, default=HOME)
-    for arguments, environment in (((AWAY,), {}), ((), {"TESTVIBE_SERVER": AWAY})):
-        assert find_settings(*arguments, environment=environment).api_key is None
-        with pytest.raises(ConfigError, match=f"no API key for {AWAY}"):
-            load_settings(*arguments, environment=environment)
+    """The key of one server is not sent to another, nor below another path of its host."""
+    store(user_file, HOME, f"{HOME}/one/api/v1/ops", default=HOME)
+    assert load_settings(f"{HOME}/one/", environment={}).server == f"{HOME}/one"
+    for other in (AWAY, f"{HOME}/two", f"{HOME}/one/two"):
+        for arguments, environment in (((other,), {}), ((), {"TESTVIBE_SERVER": other})):
+            assert find_settings(*arguments, environment=environment).api_key is None
+            with pytest.raises(ConfigError, match=f"no API key for {other}"):
+                load_settings(*arguments, environment=environment)
 
 
 def test_one_stored_server_has_one_name(user_file: Path) -> None:
@@ -460,10 +558,11 @@ def test_a_repository_cant_send_a_key_elsewhere(
 ) -> None:
     """A server that only a cloned repository names gets no key at all, wherever the key is from."""
     store(user_file, HOME, default=HOME)
-    place = state(user_file, f'server = "{AWAY}"\nproject = "p"')
-    with pytest.raises(ConfigError, match="a repository can't decide where") as caught:
-        load_settings(environment=environment, **given)
-    assert str(caught.value).startswith(f"{place}: you have not named the server {AWAY}")
+    for server in (AWAY, f"{HOME}/elsewhere"):
+        place = state(user_file, f'server = "{server}"\nproject = "p"')
+        with pytest.raises(ConfigError, match="a repository can't decide where") as caught:
+            load_settings(environment=environment, **given)
+        assert str(caught.value).startswith(f"{place}: you have not named the server {server}")
     user_file.unlink()
     with pytest.raises(ConfigError, match="a repository can't decide where"):
         load_settings(environment=environment, **given)
@@ -491,6 +590,94 @@ def test_a_project_belongs_to_its_server(user_file: Path) -> None:
     assert load_settings(HOME, api_key=KEY, environment={}).project is None
 
 
+def routes_of(server: str = HOME, **options: Any) -> dict[str, str]:
+    """Return the routes that a client of a server takes, as they would be written."""
+    settings = load_settings(server, api_key=KEY, project="p", environment={}, **options)
+    return {name: f"{route.method} {route.path}" for name, route in settings.endpoints.items()}
+
+
+HISTORY = "GET /projects/{project}/history"
+OTHER_HISTORY = "GET /history/{project}"
+STOP = "POST /projects/{project}/features/{feature}/stop"
+
+
+def test_routes_come_from_arguments_and_files(user_file: Path) -> None:
+    """Each route is the repository's, else the user's; endpoints that are passed replace both."""
+    assert routes_of() == {}
+    store(user_file, default=HOME)
+    with user_file.open("a") as file:
+        file.write(f'[endpoints]\nlist_runs = "{HISTORY}"\ncancel_generation = "{STOP}"\n')
+    assert routes_of() == {"list_runs": HISTORY, "cancel_generation": STOP}
+
+    place = state(user_file, f'[endpoints]\nlist_runs = "{OTHER_HISTORY}"\n')
+    assert routes_of() == {"list_runs": OTHER_HISTORY, "cancel_generation": STOP}
+    found = find_settings(HOME, environment={}).endpoints
+    assert found["list_runs"] == Setting(OTHER_HISTORY, str(place))
+    assert found["cancel_generation"] == Setting(STOP, str(user_file))
+
+    assert routes_of(endpoints={}) == {}
+    given = {"list_configs": "GET /projects/{project}/c"}
+    assert routes_of(endpoints=given) == given
+    found = find_settings(HOME, endpoints=given, environment={}).endpoints
+    assert found == {"list_configs": Setting(given["list_configs"], "argument")}
+
+
+def test_a_repositorys_routes_belong_to_its_server(user_file: Path) -> None:
+    """The routes of a repository that names another server are not taken for this one's."""
+    state(user_file, f'server = "{AWAY}"\n[endpoints]\nlist_runs = "{HISTORY}"\n')
+    assert routes_of(HOME) == {}
+    assert routes_of(f"{AWAY}/") == {"list_runs": HISTORY}
+
+
+@pytest.mark.parametrize(
+    ("name", "route", "fault"),
+    [
+        ("list_run", HISTORY, "'list_run' is not an operation whose route is assumed"),
+        ("get_run", "GET /x", "'get_run' is not an operation whose route is assumed"),
+        ("run_feature", STOP, "'run_feature' is not an operation whose route is assumed"),
+        ("list_runs", "GET /history", "'list_runs' needs a method and a path with {project}"),
+        ("list_runs", f"POST {HISTORY[4:]}", "'list_runs' reads, so its method must be GET"),
+        ("list_runs", f"GET https://evil.example{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("list_runs", f"GET //evil.example{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("list_runs", f"GET /..{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("cancel_generation", f"GET {STOP[5:]}", "'cancel_generation' acts, so it must not be GET"),
+    ],
+)
+@pytest.mark.parametrize("is_users", [False, True])
+def test_a_wrong_route_is_named_with_its_file(
+    user_file: Path, name: str, route: str, fault: str, *, is_users: bool
+) -> None:
+    """A route that an operation can't have is a sentence with the file and the operation."""
+    text = f'[endpoints]\n{name} = "{route}"\n'
+    place = user_file if is_users else state(user_file, text)
+    place.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        routes_of()
+    assert str(caught.value).startswith(f"{place}: endpoints: {fault}")
+
+
+def test_a_repository_cant_change_what_an_operation_does(user_file: Path) -> None:
+    """A repository's route of what changes something is refused unless the user gives it too."""
+    text = f'[endpoints]\ncancel_generation = "{STOP}"\n'
+    place = state(user_file, text)
+    for own in ("", '[endpoints]\ncancel_generation = "POST /x/{project}/{feature}"\n'):
+        user_file.write_text(own)
+        with pytest.raises(ConfigError, match="a repository can't decide") as caught:
+            routes_of()
+        assert str(caught.value).startswith(f"{place}: endpoints: 'cancel_generation' changes")
+        assert routes_of(endpoints={"cancel_generation": STOP}) == {"cancel_generation": STOP}
+    user_file.write_text(text)
+    assert routes_of() == {"cancel_generation": STOP}
+
+
+def test_a_key_in_a_route_is_not_shown(user_file: Path) -> None:
+    """A key that was put where a route belongs is not repeated by the error."""
+    user_file.write_text(f'[endpoints]\nlist_runs = "{KEY}"\n')
+    with pytest.raises(ConfigError, match="tvb_Ab3A…") as caught:
+        routes_of()
+    assert KEY[10:] not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+
+
 def test_a_project_is_found_without_a_server(user_file: Path) -> None:
     """The settings that are known are shown even where others are missing."""
     state(user_file, 'project = "p"')
@@ -513,11 +700,11 @@ def test_a_key_that_others_can_read_is_refused(user_file: Path) -> None:
     ("environment", "text", "source"),
     [
         ({"TESTVIBE_SERVER": "nonsense"}, "", "TESTVIBE_SERVER: the server must be"),
-        ({"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": "x"}, "", "TESTVIBE_API_KEY: the API key"),
+        ({"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": "x y"}, "", "TESTVIBE_API_KEY: the API key"),
         ({}, 'server = "nonsense"', "config.toml: the server must be"),
         ({}, f'server = "{HOME}"\n[servers.nonsense]', "no API key"),
         ({}, f'server = "{HOME}"\n[servers.x]\napi_key = "k"', "config.toml: the server must be"),
-        ({}, f'server = "{HOME}"\n[servers."{HOME}"]\napi_key = "k"', "config.toml: the API key"),
+        ({}, f'server = "{HOME}"\n[servers."{HOME}"]\napi_key = "k k"', "config.toml: the API key"),
     ],
 )
 def test_an_error_names_where_the_fault_is(
@@ -556,7 +743,7 @@ def test_importing_reads_no_file_and_loads_no_toml() -> None:
     """The package's import loads neither tomllib nor platformdirs, nor does a complete Client."""
     script = (
         "import sys; from testvibe_async import Client; "
-        f"Client('{HOME}', api_key='{KEY}', project='p'); "
+        f"Client('{HOME}', api_key='{KEY}', project='p', endpoints={{}}); "
         "print({'tomllib', 'platformdirs'} & set(sys.modules))"
     )
     unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}

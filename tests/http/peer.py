@@ -33,7 +33,8 @@ class Peer:
 
     def client(self, **options: Any) -> Client:
         """Return a client of it that does not retry."""
-        return Client(self.url, api_key=KEY, project="p", retry=ONCE, **options)
+        usual: dict[str, Any] = {"api_key": KEY, "project": "p", "retry": ONCE}
+        return Client(self.url, **{**usual, **options})
 
 
 @asynccontextmanager

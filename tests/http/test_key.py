@@ -146,3 +146,32 @@ async def test_no_repr_holds_the_key(emulator: Emulator) -> None:
         shown = [client, project, operation, operation.ref, operation.ref.to_json()]
         shown += [vars(client), vars(project)]
         assert emulator.api_key not in repr(shown)
+
+
+ODD_KEY = "a/b+c=d\"e\\f&g<h>'i`j"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        json.dumps(ODD_KEY)[1:-1],
+        json.dumps(ODD_KEY)[1:-1].replace("/", r"\/"),
+        r"a/b\u002Bc=d\u0022e\u005Cf\u0026g\u003Ch\u003E\u0027i\u0060j",
+    ],
+    ids=["JSON", "PHP", ".NET"],
+)
+async def test_an_echo_of_a_key_of_another_form_is_masked(spelling: str) -> None:
+    """A key is masked in the spelling of each JSON writer, which escapes other characters."""
+    body = f'{{"error": "x", "message": "No such key: {spelling}"}}'.encode()
+    async with peer(http(401, body)) as service, service.client(api_key=ODD_KEY) as client:
+        with pytest.raises(UnauthorizedError) as caught:
+            await client.list_projects()
+    assert caught.value.message == "No such key: tvb_..."
+
+
+async def test_a_short_key_is_not_searched_for_in_answers() -> None:
+    """A key that may be part of a word damages no answer."""
+    body = b'[{"id": "7f3c", "name": "test"}]'
+    async with peer(http(200, body)) as service, service.client(api_key="test") as client:
+        (project,) = await client.list_projects()
+    assert project.name == "test"

@@ -25,6 +25,8 @@ from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mcp.types import Tool
 
 COMBINED = {"run_features", "wait_for_runs", "generate_and_run"}
@@ -376,3 +378,15 @@ async def test_an_unknown_tool_is_an_error(emulator: Emulator) -> None:
         result = await mcp.call_tool("drop_project", {})
     assert result.is_error
     assert "drop_project" in text_of(result)
+
+
+async def test_the_routes_of_the_files_are_taken(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool's request goes where the settings file of the working directory says."""
+    route = 'list_runs = "GET /projects/{project}/history"'
+    (tmp_path / ".testvibe-async.toml").write_text(f"[endpoints]\n{route}\n")
+    monkeypatch.chdir(tmp_path)
+    async with connected(emulator) as mcp:
+        await refused(mcp, "list_runs")
+    assert [request.path.split("/")[-1] for request in emulator.requests] == ["history"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
+from mcp import Client as McpClient
 
 from tests.conftest import KEY
 from tests.mcp_server.connection import (
@@ -17,10 +19,14 @@ from tests.mcp_server.connection import (
     result_of,
     text_of,
 )
+from testvibe_async.cli.mcp import mcp as command
+from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from mcp.server.mcpserver import MCPServer
 
 both_modes = pytest.mark.parametrize("mode", get_args(Mode))
 
@@ -148,6 +154,36 @@ async def test_a_cancelled_call_cancels_its_wait_alone(emulator: Emulator, mode:
         assert polls(emulator) == seen
         assert len(emulator.active_runs()) == 1
         assert (await result_of(mcp, "wait_for_run", **wait))["status"] == "passed"
+
+
+@pytest.fixture
+async def served(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> list[MCPServer[Any]]:
+    """A server as it is made without arguments, and one as the command makes it."""
+    monkeypatch.setenv("TESTVIBE_SERVER", emulator.url)
+    monkeypatch.setenv("TESTVIBE_API_KEY", emulator.api_key)
+    monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
+    servers: list[MCPServer[Any]] = [make_server()]
+
+    async def serve(server: MCPServer[Any], *, announce: object) -> None:  # noqa: ARG001
+        servers.append(server)
+
+    monkeypatch.setattr("testvibe_async.mcp_server.serve_stdio", serve)
+    await command()
+    return servers
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["make_server", "command"])
+async def test_waits_poll_every_three_seconds_at_any_age(
+    emulator: Emulator, served: list[MCPServer[Any]], place: int
+) -> None:
+    """A generation is polled every 3 s as long as it takes, as the service's own tools do."""
+    async with McpClient(served[place]) as mcp:
+        await result_of(mcp, "generate_feature", feature="Checkout")
+        for _ in range(3):
+            await result_of(mcp, "wait_for_generation", feature="Checkout", timeoutSeconds=110)
+    at = [each.at for each in emulator.requests if each.operation == "get_generation_status"]
+    assert at[-1] > 300
+    assert max(later - earlier for earlier, later in pairwise(at)) <= 3.1
 
 
 async def test_a_run_that_could_not_be_seen_in_time_is_no_error(emulator: Emulator) -> None:

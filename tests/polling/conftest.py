@@ -1,4 +1,4 @@
-"""An emulator whose durations are known, and an operation to observe."""
+"""An emulator whose durations are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from tests.timing import STEADY
 
 if TYPE_CHECKING:
-    from testvibe_async import Project, RunOperation
     from testvibe_async.testing import Emulator, Scenario
 
 
@@ -24,9 +23,3 @@ def emulator(emulator: Emulator) -> Emulator:
     """The service, with one more feature, which has no tests yet."""
     emulator.add_feature("Draft", status="draft")
     return emulator
-
-
-@pytest.fixture
-async def operation(project: Project) -> RunOperation:
-    """A run that was dispatched just now."""
-    return await project.run_feature("Checkout")

@@ -196,6 +196,20 @@ def test_the_clients_options_can_be_chosen(inner: Inner) -> None:
     inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
 
 
+def test_the_emulator_has_the_usual_routes(inner: Inner) -> None:
+    """The routes of a settings file are a real service's, so a client of the emulator has none."""
+    inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
+        '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
+    )
+    inner.pytester.makepyfile(
+        """
+        async def test_it(testvibe_client):
+            assert await testvibe_client.project().list_runs() == []
+        """
+    )
+    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+
+
 def test_a_configured_service_is_used(inner: Inner, service: Emulator) -> None:
     """Clients use the service of TESTVIBE_SERVER, unless a test also asks for the emulator."""
     inner.pytester.makepyfile(

@@ -87,7 +87,7 @@ def test_a_wrong_value_is_reported(
     "case",
     [
         ("TESTVIBE_SERVER", "", "ERROR: testvibe: no server: *"),
-        ("TESTVIBE_API_KEY", "tvb_x", "ERROR: testvibe: *the API key does not have the form*"),
+        ("TESTVIBE_API_KEY", "tvb x", "ERROR: testvibe: *the API key holds white space*"),
         ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *"),
     ],
 )

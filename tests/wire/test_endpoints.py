@@ -241,8 +241,9 @@ def test_an_assumed_route_can_be_another(name: str) -> None:
     """Each assumed operation takes another method and path, and stays the same otherwise."""
     endpoint = ENDPOINTS[name]
     places = "/".join(f"{{{place}}}" for place in reversed(_placeholders(endpoint.path)))
-    changed = endpoint_overrides({name: f"PUT /v2/{places}/else-where"})[name]
-    assert (changed.method, changed.path) == ("PUT", f"/v2/{places}/else-where")
+    method = "GET" if endpoint.effect is Effect.READS else "PUT"
+    changed = endpoint_overrides({name: f"{method} /v2/{places}/else-where"})[name]
+    assert (changed.method, changed.path) == (method, f"/v2/{places}/else-where")
     assert changed.answer is endpoint.answer
     assert changed.effect is endpoint.effect
     assert changed.conflict is endpoint.conflict
@@ -292,6 +293,19 @@ def test_a_route_that_is_none_is_refused(route: str) -> None:
     """A route without a method, a path, its placeholders, or with more than that is refused."""
     with pytest.raises(ConfigError, match="list_runs"):
         endpoint_overrides({"list_runs": route})
+
+
+@pytest.mark.parametrize("name", ASSUMED)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_a_route_does_not_turn_a_read_into_a_change(name: str, method: str) -> None:
+    """Another route of a read is a GET, and that of anything else is not."""
+    endpoint = ENDPOINTS[name]
+    routes = {name: f"{method} {endpoint.path}/x"}
+    if (method == "GET") == (endpoint.effect is Effect.READS):
+        assert endpoint_overrides(routes)[name].method == method
+        return
+    with pytest.raises(ConfigError, match=f"'{name}' (reads, so its method must be|acts, so it)"):
+        endpoint_overrides(routes)
 
 
 def test_each_endpoint_has_its_operations_name() -> None:

@@ -37,7 +37,7 @@ REPOSITORY_FILE = ".testvibe-async.toml"
 """The name of a repository's file."""
 
 MAX_REPOSITORY_CHARACTERS = 8192
-"""It holds two names, and may be hostile: a longer one takes minutes to parse."""
+"""It holds some names and routes, and may be hostile: a longer one takes minutes to parse."""
 
 MAX_USER_CHARACTERS = 2**20
 
@@ -51,6 +51,8 @@ class RepositoryFile:
     path: Path
     server: str | None = None
     project: str | None = None
+    endpoints: Mapping[str, str] = field(factory=dict[str, str])
+    """The routes of operations."""
 
 
 @frozen(kw_only=True)
@@ -63,6 +65,9 @@ class UserFile:
 
     api_keys: Mapping[str, str] = field(factory=dict[str, str], repr=False)
     """The key of each server, by the server's address as it was written."""
+
+    endpoints: Mapping[str, str] = field(factory=dict[str, str])
+    """The routes of operations."""
 
     is_private: bool = True
     """Whether only the user can read it."""
@@ -87,9 +92,12 @@ def read_repository_file() -> RepositoryFile | None:
             f"{path} holds an API key, and others read what is in a repository: revoke the key, "
             "remove it from the file, and store a new one with 'testvibe-async login'"
         )
-    _require_known(path, table, "server", "project")
+    _require_known(path, table, "server", "project", "endpoints")
     return RepositoryFile(
-        path=path, server=_text(path, table, "server"), project=_text(path, table, "project")
+        path=path,
+        server=_text(path, table, "server"),
+        project=_text(path, table, "project"),
+        endpoints=_endpoints(path, table),
     )
 
 
@@ -101,7 +109,7 @@ def find_repository() -> Path | None:
 def user_file_path() -> Path | None:
     """Return where the user's file is or would be; None without the package platformdirs."""
     try:
-        # It is of the extra `cli`, and few programs have no settings of their own.
+        # It is of the extra `cli`, and slow to import; a client that is told all does without.
         from platformdirs import user_config_path  # noqa: PLC0415
     except ModuleNotFoundError:
         return None
@@ -119,7 +127,7 @@ def read_user_file() -> UserFile | None:
         return None
     text, mode = _read(path, max_characters=MAX_USER_CHARACTERS)
     table = _parse(path, text)
-    _require_known(path, table, "server", "servers")
+    _require_known(path, table, "server", "servers", "endpoints")
     servers = _table(path, table.get("servers", {}), "servers")
     return UserFile(
         path=path,
@@ -129,6 +137,7 @@ def read_user_file() -> UserFile | None:
             for server, entry in servers.items()
             if (key := _api_key(path, server, entry)) is not None
         },
+        endpoints=_endpoints(path, table),
         # Elsewhere the mode says nothing; a user's own folder is private there by default.
         is_private=os.name != "posix" or not mode & (stat.S_IRWXG | stat.S_IRWXO),
     )
@@ -200,18 +209,24 @@ def _text(path: Path, table: Table, name: str, where: str = "") -> str | None:
     value = table.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or not value:
-        what = "an empty one" if value == "" else type(value).__name__
+    if not isinstance(value, str) or not value.strip():
+        what = "an empty one" if isinstance(value, str) else type(value).__name__
         raise ConfigError(
             f"{path}: {name}{where} must be a string with something in it, not {what}"
         )
-    return value
+    return value.strip()
 
 
 def _table(path: Path, value: object, name: str) -> Table:
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: {name} must be a table, not {type(value).__name__}")
     return cast("Table", value)
+
+
+def _endpoints(path: Path, table: Table) -> dict[str, str]:
+    routes = _table(path, table.get("endpoints", {}), "endpoints")
+    named = {name: _text(path, routes, name, " of [endpoints]") for name in routes}
+    return {name: route for name, route in named.items() if route is not None}
 
 
 def _api_key(path: Path, server: str, entry: object) -> str | None:

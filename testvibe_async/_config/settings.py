@@ -2,23 +2,29 @@
 
 Decides which of them is in force and what is valid, before anything is sent, and names the fault.
 It does no I/O but to read `os.environ` and, where arguments and environment leave something open,
-the files of `_config_files`.
+the files of `files`.
 
 A key is sent only to a server that its owner has named: by an argument, by the environment, or in
 the user's own file. A repository may name a server too, but a server that only the repository names
-is refused, because anyone can write a repository.
+is refused, because anyone can write a repository. For the same reason a repository may give other
+routes only to what reads: a route of its own to what changes something might change anything.
 """
 
 from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
 from testvibe_async._config.files import read_repository_file, read_user_file
-from testvibe_async._config.validate import require_api_key, require_encrypted, server_name
+from testvibe_async._config.validate import (
+    masked,
+    require_api_key,
+    require_encrypted,
+    server_name,
+)
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async._config.files import RepositoryFile, UserFile
+    from testvibe_async._wire import Endpoint
 
 __all__ = ["FoundSettings", "Setting", "Settings", "find_settings", "load_settings"]
 
@@ -38,11 +45,15 @@ class Settings:
     """What a client needs to know, checked."""
 
     server: str
-    """Scheme and host, with a port where it is not the scheme's own; no slash at the end."""
+    """Scheme and host, with a port where it is not the scheme's own, and with the path that the
+    service is below, if there is one; no slash at the end."""
 
     api_key: str = field(repr=False)
     project: str | None
     """The id of the project to use where none is named."""
+
+    endpoints: Mapping[str, Endpoint[Any]] = field(factory=dict[str, "Endpoint[Any]"])
+    """The operations that have another route at this service, by name."""
 
 
 @frozen
@@ -68,13 +79,16 @@ class FoundSettings:
     server: Setting | None
     api_key: Setting | None
     project: Setting | None
+    endpoints: Mapping[str, Setting]
+    """The route of each operation that has another one."""
 
 
-def load_settings(
+def load_settings(  # noqa: PLR0913 - each by name
     server: str | None = None,
     *,
     api_key: str | None = None,
     project: str | None = None,
+    endpoints: Mapping[str, str] | None = None,
     allow_http: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
@@ -84,13 +98,16 @@ def load_settings(
         server: Scheme and host; else `TESTVIBE_SERVER`, else what the files name.
         api_key: The key; else `TESTVIBE_API_KEY`, else the one that the user stored for the server.
         project: A project's id; else `TESTVIBE_PROJECT`, else the repository's, else none.
+        endpoints: The routes of operations; None for those of the files, the repository's first.
         allow_http: Whether the key may travel unencrypted to other hosts than this one.
         environment: The variables.
 
     Raises:
         ConfigError: One is missing, or not of the form that it must have.
     """
-    found = find_settings(server, api_key=api_key, project=project, environment=environment)
+    found = find_settings(
+        server, api_key=api_key, project=project, endpoints=endpoints, environment=environment
+    )
     if found.server is None:
         raise ConfigError(
             "no server: pass Client('https://…'), set TESTVIBE_SERVER, or run testvibe-async login"
@@ -100,12 +117,13 @@ def load_settings(
             f"no API key for {found.server.value}: pass Client(api_key='tvb_…'), "
             "set TESTVIBE_API_KEY, or run testvibe-async login"
         )
-    require_api_key(found.api_key.value, found.api_key.prefix)
+    api_key = require_api_key(found.api_key.value, found.api_key.prefix)
     require_encrypted(found.server.value, allow_http=allow_http)
     return Settings(
         server=found.server.value,
-        api_key=found.api_key.value,
+        api_key=api_key,
         project=found.project.value if found.project else None,
+        endpoints={name: _endpoint(name, route) for name, route in found.endpoints.items()},
     )
 
 
@@ -114,6 +132,7 @@ def find_settings(
     *,
     api_key: str | None = None,
     project: str | None = None,
+    endpoints: Mapping[str, str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> FoundSettings:
     """Find which settings are in force and where each comes from, complete or not.
@@ -122,11 +141,13 @@ def find_settings(
         server: See `load_settings`, as for the others.
         api_key: It is not checked here.
         project: Nor is this.
+        endpoints: See `load_settings`.
         environment: The variables.
 
     Raises:
-        ConfigError: The server has not the form of one; a file can't be read, or holds what it must
-            not; the key's file can be read by others; or only the repository names the server.
+        ConfigError: The server or a route has not the form of one; a file can't be read, or holds
+            what it must not; the key's file can be read by others; only the repository names the
+            server, or another route of what changes something.
     """
     files = _Files()
     place = (
@@ -139,23 +160,49 @@ def find_settings(
     key = _given("api_key", api_key, "TESTVIBE_API_KEY", environment)
     if key is None and place is not None:
         key = files.api_key(place.value)
+    routes = (
+        files.endpoints(place)
+        if endpoints is None
+        else {name: Setting(route, ARGUMENT) for name, route in endpoints.items()}
+    )
+    for name, route in routes.items():
+        _endpoint(name, route)
     return FoundSettings(
         server=place,
         api_key=key,
         project=_given("project", project, "TESTVIBE_PROJECT", environment) or files.project(place),
+        endpoints=routes,
     )
 
 
 def _given(
     name: str, argument: str | None, variable: str, environment: Mapping[str, str]
 ) -> Setting | None:
-    """Return what an argument or a variable says; one that is empty says nothing."""
+    """Return what an argument or a variable says, stripped; one that is empty says nothing."""
     if argument is not None and not isinstance(argument, str):
         # Not shown: it may be a key.
         raise ConfigError(f"{name} must be a text, not of the type {type(argument).__name__}")
-    if argument:
-        return Setting(argument, ARGUMENT)
-    return Setting(value, variable) if (value := environment.get(variable)) else None
+    if argument and (value := argument.strip()):
+        return Setting(value, ARGUMENT)
+    # The secrets of a CI system often end with a line break.
+    return Setting(value, variable) if (value := environment.get(variable, "").strip()) else None
+
+
+def _endpoint(name: str, route: Setting) -> Endpoint[Any]:
+    """Return an operation with another route.
+
+    Raises:
+        ConfigError: It can have no other, or not this one.
+    """
+    # Most settings have no routes, and the commands that show them start quickly without.
+    from testvibe_async._wire import endpoint_overrides  # noqa: PLC0415
+
+    try:
+        return endpoint_overrides({name: route.value})[name]
+    except ConfigError as error:
+        fault = masked(str(error))
+    # Out here it is not chained to the error that holds all of the route.
+    raise ConfigError(f"{route.prefix}{fault}")
 
 
 class _Files:
@@ -207,13 +254,32 @@ class _Files:
         if self._repository is None or self._repository.project is None:
             return None
         setting = _from(self._repository.path, self._repository.project)
-        named = self._repository.server
-        is_elsewhere = (
-            named is not None
-            and server is not None
-            and server_name(named, setting.prefix) != server.value
-        )
-        return None if is_elsewhere else setting
+        return setting if self._is_of_repository(server) else None
+
+    def endpoints(self, server: Setting | None) -> dict[str, Setting]:
+        """Return the routes of the repository, unless they are another server's, and the user's."""
+        routes: dict[str, Setting] = {}
+        if self._user is not None:
+            routes = {name: _from(self._user.path, v) for name, v in self._user.endpoints.items()}
+        if self._repository is not None and self._is_of_repository(server):
+            for name, value in self._repository.endpoints.items():
+                route = _from(self._repository.path, value)
+                is_read = _endpoint(name, route).method == "GET"
+                if not is_read and (name not in routes or routes[name].value != value):
+                    raise ConfigError(
+                        f"{route.prefix}endpoints: {name!r} changes something at the service, and "
+                        "a repository can't decide what your API key changes: if the route is "
+                        "right, give it in your own file too, or pass Client(endpoints=…)"
+                    )
+                routes[name] = route
+        return routes
+
+    def _is_of_repository(self, server: Setting | None) -> bool:
+        """Say whether a server is the one that the repository names, if it names one."""
+        if server is None or self._repository is None or self._repository.server is None:
+            return True
+        prefix = f"{self._repository.path}: "
+        return server_name(self._repository.server, prefix) == server.value
 
     @property
     def _known_servers(self) -> set[str]:

@@ -6,12 +6,14 @@ that may be a secret.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from testvibe_async._util import API_PATH
 from testvibe_async.errors import ConfigError
 
 __all__ = [
@@ -31,27 +33,51 @@ __all__ = [
 
 T = TypeVar("T")
 
+_logger = logging.getLogger("testvibe_async")
+
+_warned_of: set[int] = set()
+"""The hashes of the keys that the log has a warning of."""
+
 
 def masked(text: str) -> str:
     """Return a text in which each API key is cut down to its beginning, such as `tvb_9hK2…`."""
     return re.sub(r"(tvb_[0-9A-Za-z]{4})[0-9A-Za-z]{4,}", r"\1…", text)
 
 
-def require_api_key(api_key: str, prefix: str = "") -> None:
-    """Check the form of a key.
+def require_api_key(api_key: str, prefix: str = "") -> str:
+    """Return a key without the white space around it, if it can be sent as one.
 
     Args:
-        api_key: The key.
-        prefix: What the error begins with.
+        api_key: The key. One that does not look like TestVibe's is taken, with one warning in the
+            log for each key of a process: the service decides what a key is.
+        prefix: What the error or the warning begins with.
 
     Raises:
-        ConfigError: It has not the form of one. Nothing of it is shown.
+        ConfigError: It is empty, or holds what no header may. Nothing of it is shown.
     """
-    if not re.fullmatch(r"tvb_[0-9A-Za-z]{43}", api_key):
-        raise ConfigError(
-            f"{prefix}the API key does not have the form of one: tvb_ and 43 letters or digits "
-            f"(this one has {len(api_key)} characters in place of 47)"
+    api_key = api_key.strip()
+    if not re.fullmatch(r"[!-~]+", api_key):
+        raise ConfigError(f"{prefix}the API key {_fault_of(api_key)}")
+    if not re.fullmatch(r"tvb_[0-9A-Za-z]{43}", api_key) and hash(api_key) not in _warned_of:
+        _warned_of.add(hash(api_key))
+        _logger.warning(
+            "%sthe API key does not look like one of TestVibe's (tvb_ and 43 letters or digits; "
+            "this one has %d characters); it is used as it is",
+            prefix,
+            len(api_key),
         )
+    return api_key
+
+
+def _fault_of(api_key: str) -> str:
+    """Say why a text can't be a key, without any of it."""
+    if not api_key:
+        return "is empty"
+    if "\n" in api_key or "\r" in api_key:
+        return "holds a line break: it must be one line, the key alone"
+    if re.search(r"\s", api_key):
+        return "holds white space: it must be the key alone, without a word such as Bearer"
+    return "holds a character that is not printable ASCII, so it can't be sent"
 
 
 def require_encrypted(server: str, *, allow_http: bool) -> None:
@@ -73,18 +99,18 @@ def require_encrypted(server: str, *, allow_http: bool) -> None:
 
 
 def server_name(text: str, prefix: str = "") -> str:
-    """Return the one name of a server: scheme and host, and the port where it is needed.
+    """Return the one name of a server: scheme and host, the port and path prefix where it has them.
+
+    White space around it, slashes at its end and the API's own path `/api/v1/ops` are taken off.
 
     Args:
         text: Its address, however it is written.
         prefix: What the error begins with.
 
     Raises:
-        ConfigError: It is less than scheme and host, or more. Nothing of what is more is shown.
+        ConfigError: It is not one. Nothing beyond the host is shown.
     """
-    example = (
-        f"{prefix}the server must be a scheme and a host alone, such as https://testvibe.example"
-    )
+    example = f"{prefix}the server must be such as https://testvibe.example"
     try:
         parts = urlsplit(re.sub(r"\s", " ", text.strip()))
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
@@ -96,11 +122,29 @@ def server_name(text: str, prefix: str = "") -> str:
         raise ConfigError(f"{example}; this one lacks the host")
     if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", host) and not _is_ipv6(host):
         raise ConfigError(f"{example}; {host!r} is no host")
-    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ConfigError(f"{example}; this one, at {host}, holds more")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigError(
+            f"{example}, without user, query and fragment; this one, at {host}, has more"
+        )
     name = f"[{host}]" if ":" in host else host
     is_usual = port in {None, {"http": 80, "https": 443}[parts.scheme]}
-    return f"{parts.scheme}://{name}" + ("" if is_usual else f":{port}")
+    path = _path_prefix(parts.path)
+    if path is None:
+        raise ConfigError(
+            f"{example}, or with a path of letters, digits, '-', '.', '_' and '~' such as "
+            f"https://testvibe.example/path; this one, at {host}, has another"
+        )
+    return f"{parts.scheme}://{name}" + ("" if is_usual else f":{port}") + path
+
+
+def _path_prefix(path: str) -> str | None:
+    """Return the path that a server is below, without the API's own; None where it is no prefix."""
+    path = re.sub(rf"(?:{API_PATH}|/)*$", "", path)
+    segments = path.split("/")[1:]
+    # No escapes and no empty segment: a prefix has one spelling, for it tells servers apart.
+    is_prefix = all(re.fullmatch(r"[\w.~-]+", each, re.ASCII) for each in segments)
+    has_dots = not {".", ".."}.isdisjoint(segments)
+    return path if is_prefix and not has_dots and masked(path) == path else None
 
 
 def _is_ipv6(host: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ __all__ = ["HttpSession"]
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_CONNECT_SECONDS = 10.0
+MIN_REDACTED_CHARACTERS = 16
+"""How long a key is that answers are searched for: a short one may be part of any word in them."""
+
 REDACTED = "tvb_..."
 _REDACTED_AS_SENT = REDACTED.encode()
 
@@ -104,8 +108,8 @@ class HttpSession:
         _check_session(session)
         self._server = settings.server
         self._root = URL(settings.server)
-        self._key = settings.api_key
-        self._key_as_sent = settings.api_key.encode()
+        self._prefix = self._root.raw_path.rstrip("/")
+        self._echoes = _spellings(settings.api_key)
         self._headers = {
             "Authorization": f"Bearer {settings.api_key}",
             "Accept": "application/json",
@@ -137,7 +141,7 @@ class HttpSession:
         failure: MalformedResponseError | OutcomeUnknownError
         try:
             # A path that is put on a URL costs a third of parsing the whole anew.
-            target = self._root.with_path(path, encoded=True)
+            target = self._root.with_path(self._prefix + path, encoded=True)
             async with session.request(
                 method,
                 target.with_query(request.query) if request.query else target,
@@ -182,16 +186,20 @@ class HttpSession:
             headers = CIMultiDict(
                 (name, self._redacted(value)) for name, value in response.headers.items()
             )
+        for echo in self._echoes:
+            body = body.replace(echo.encode(), _REDACTED_AS_SENT)
         return Response(
             status=response.status,
             headers=headers,
-            body=body.replace(self._key_as_sent, _REDACTED_AS_SENT),
+            body=body,
             url=url,
             received_at=datetime.now(UTC),
         )
 
     def _redacted(self, text: str) -> str:
-        return text.replace(self._key, REDACTED)
+        for echo in self._echoes:
+            text = text.replace(echo, REDACTED)
+        return text
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -208,6 +216,15 @@ class HttpSession:
         """Close the session, unless it was passed in."""
         if self._owns_session and self._session is not None:
             await self._session.close()
+
+
+def _spellings(key: str) -> set[str]:
+    """Return a key as answers may repeat it: JSON may escape what is no letter and no digit."""
+    if len(key) < MIN_REDACTED_CHARACTERS:
+        return set()
+    as_json = json.dumps(key)[1:-1]
+    dotnet = re.sub(r"[\"&'+<>\\`]", lambda found: f"\\u{ord(found[0]):04X}", key)
+    return {key, as_json, as_json.replace("/", r"\/"), dotnet}
 
 
 def _middlewares(session: aiohttp.ClientSession) -> Sequence[aiohttp.ClientMiddlewareType]:

@@ -62,7 +62,7 @@ class Transport:
         hooks: Hooks,
     ) -> None:
         self.server: str = settings.server
-        """The service's scheme and host."""
+        """The service's scheme and host, and path prefix."""
         self.clock: ServiceClock = ServiceClock()
         """The service's time, as far as its answers showed it."""
         self._http = HttpSession(

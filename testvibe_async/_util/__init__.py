@@ -1,11 +1,11 @@
 """What any module may need.
 
-For other packages: texts made harmless and the version, here; and by their own names, since they
+For other packages: texts made harmless and the versions, here; and by their own names, since they
 bring more, `_util.serialization` (attrs), which `import testvibe_async` does without, and
 `_util.waiting` (asyncio and anyio), which the errors and the quick commands do without.
 """
 
 from testvibe_async._util.text import LONGEST, OBEYED, clean, escape, plain
-from testvibe_async._util.version import __version__
+from testvibe_async._util.version import API_PATH, __version__
 
-__all__ = ["LONGEST", "OBEYED", "__version__", "clean", "escape", "plain"]
+__all__ = ["API_PATH", "LONGEST", "OBEYED", "__version__", "clean", "escape", "plain"]

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from attrs import evolve, field, frozen
 
+from testvibe_async._util import API_PATH
 from testvibe_async.errors import (
     ConfigError,
     ConflictError,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "API_PATH",
     "ENDPOINTS",
     "Effect",
     "Endpoint",
@@ -52,7 +52,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-API_PATH = "/api/v1/ops"
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _P = "/projects/{project}"
 _F = _P + "/features/{feature}"
@@ -309,7 +308,8 @@ def endpoint_overrides(routes: Mapping[str, str]) -> Mapping[str, Endpoint[Any]]
             `{"list_runs": "GET /projects/{project}/history"}`.
 
     Raises:
-        ConfigError: The operation is unknown or documented, or the route is no route.
+        ConfigError: The operation is unknown or documented, the route is no route, or its method is
+            not GET where the operation reads, or GET where it changes something.
     """
     return {name: _override(name, route) for name, route in routes.items()}
 
@@ -321,12 +321,16 @@ def _override(name: str, route: str) -> Endpoint[Any]:
         raise ConfigError(
             f"endpoints: {name!r} is not an operation whose route is assumed ({assumed})"
         )
-    method, _, path = route.partition(" ")
+    method, _, path = str(route).partition(" ")
     wanted = set(re.findall(r"{\w+}", endpoint.path))
-    is_route = re.fullmatch(rf"({_METHODS}) (/([\w.~-]+|{{\w+}}))+", route, re.ASCII)
+    is_route = re.fullmatch(rf"({_METHODS}) (/([\w.~-]+|{{\w+}}))+", str(route), re.ASCII)
     if not is_route or _has_dots(path) or set(re.findall(r"{\w+}", path)) != wanted:
         raise ConfigError(
             f"endpoints: {name!r} needs a method and a path with {' and '.join(sorted(wanted))}, "
             f"such as {endpoint.route!r}, not {route!r}"
         )
+    # What reads is polled and retried at will, and a GET is repeated by any part of the network.
+    if (method == "GET") != (endpoint.effect is Effect.READS):
+        needed = "reads, so its method must be" if method != "GET" else "acts, so it must not be"
+        raise ConfigError(f"endpoints: {name!r} {needed} GET: {route!r}")
     return evolve(endpoint, method=method, path=path)

@@ -33,7 +33,7 @@ class Common:
     """The options that every command has."""
 
     server: str | None = None
-    """The service's scheme and host; else TESTVIBE_SERVER, else what was stored."""
+    """The service's address; else TESTVIBE_SERVER, else what was stored."""
 
     project: str | None = None
     """The project's id; else TESTVIBE_PROJECT, else what was stored."""

@@ -111,6 +111,7 @@ def _client(emulator: Emulator, board: Board, poll_interval: float) -> Client:
         emulator.url,
         api_key=emulator.api_key,
         project=emulator.project_id,
+        endpoints={},
         poll_interval=poll_interval,
         hooks=board.hooks,
     )

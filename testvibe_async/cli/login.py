@@ -57,8 +57,8 @@ def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
     """
     server = server_name(common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server())
     require_encrypted(server, allow_http=common.allow_http)
-    api_key = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline().strip()
-    require_api_key(api_key)
+    typed = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline()
+    api_key = require_api_key(typed)
     try:
         projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
     except ResponseError as error:
@@ -147,7 +147,7 @@ def _ask_server() -> str:
 
 def _ask_key() -> str:
     try:
-        return getpass.getpass("API key, tvb_… (it is not shown): ", sys.stderr).strip()
+        return getpass.getpass("API key, tvb_… (it is not shown): ", sys.stderr)
     except EOFError:
         return ""
 
@@ -162,7 +162,9 @@ def _stored_server() -> str:
 async def _try(server: str, api_key: str, *, allow_http: bool) -> list[ProjectInfo]:
     """List the projects, which only a valid key can."""
     # Given explicitly, so that no file is read: its settings are not in force here.
-    async with Client(server, api_key=api_key, project="-", allow_http=allow_http) as client:
+    async with Client(
+        server, api_key=api_key, project="-", endpoints={}, allow_http=allow_http
+    ) as client:
         return await client.list_projects()
 
 

@@ -54,6 +54,7 @@ async def mcp(
 
 async def _serve(port: int | None, token: str | None, common: Common) -> None:
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
+        every_three_seconds,
         make_server,
         serve_http,
         serve_stdio,
@@ -61,7 +62,12 @@ async def _serve(port: int | None, token: str | None, common: Common) -> None:
 
     _log_warnings(common)
     server = make_server(
-        lambda: Client(common.server, project=common.project, allow_http=common.allow_http)
+        lambda: Client(
+            common.server,
+            project=common.project,
+            poll_plan=every_three_seconds,
+            allow_http=common.allow_http,
+        )
     )
     if port is None:
         await serve_stdio(server, announce=_say_how_to_start if sys.stdin.isatty() else None)

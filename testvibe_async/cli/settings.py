@@ -1,4 +1,4 @@
-"""`testvibe-async settings`, `projects` and `use`: which server, key and project are in force.
+"""`testvibe-async settings`, `projects` and `use`: the settings that are in force.
 
 It decides how settings are shown, the key masked, and it writes the repository's file, in which
 comments stay. What is in force, and what that file may contain, is decided in
@@ -32,11 +32,12 @@ __all__ = ["projects", "settings", "use"]
 
 
 def settings(*, common: Common = COMMON) -> None:
-    """Show which server, API key and project are in force here, and where each comes from.
+    """Show which server, API key, project and routes are in force, and where each comes from.
 
     Arguments come first, then TESTVIBE_SERVER, TESTVIBE_API_KEY and TESTVIBE_PROJECT, then the
     file .testvibe-async.toml of the repository, then your own configuration file. Of the key only
-    the beginning is shown.
+    the beginning is shown. The table [endpoints] of both files holds the routes that operations
+    have at your service, where the usual ones are only assumed.
 
     For example:
 
@@ -49,14 +50,15 @@ def settings(*, common: Common = COMMON) -> None:
         "apiKey": _shown(found.api_key, is_secret=True),
         "project": _shown(found.project),
     }
+    routes = {name: _shown(route) for name, route in found.endpoints.items()}
     output = common.output
-    output.document(shown)
-    names = ("server", "API key", "project")
+    output.document({**shown, "endpoints": routes})
+    names = ("server", "API key", "project", *(f"route of {name}" for name in routes))
     output.table(
         ("Setting", "Value", "From"),
         [
             (name, *(each.values() if each else (None, "not set")))
-            for name, each in zip(names, shown.values(), strict=True)
+            for name, each in zip(names, (*shown.values(), *routes.values()), strict=True)
         ],
     )
     if path := user_file_path():
@@ -109,7 +111,8 @@ def _shown(setting: Setting | None, *, is_secret: bool = False) -> dict[str, str
     value = setting.value
     if is_secret:
         # A value of another form may be another secret, put there by mistake.
-        value = masked(value) if masked(value) != value else "something that is no key"
+        is_usual = masked(value) != value
+        value = masked(value) if is_usual else f"{len(value)} characters of another form"
     return {"value": value, "from": setting.source}
 
 

@@ -75,14 +75,14 @@ async def wait_for(
         common: The options of the command.
     """
     async with watching(common) as watch:
-        client, refs = watch.connection.client, refs_in(watch.connection)
-        for ref in refs:
-            client.attach(ref)  # One of another server is refused before any is waited for.
+        client = watch.connection.client
+        # One of another server is refused before any is waited for.
+        refs = [client.attach(ref).ref for ref in refs_in(watch.connection)]
         completions = completions_of(client, refs, timeout=timeout)
         for ref in refs:
             watch.board.follow(ref)
         items = await watch.collect(aclosing(completions))
-        places = {ref: place for place, ref in enumerate(refs)}
+        places: dict[Ref, int] = {ref: place for place, ref in enumerate(refs)}
         items.sort(key=lambda item: places[item.ref] if item.ref else 0)
         return await watch.conclude(items, files)
     return ExitCode.INTERRUPTED

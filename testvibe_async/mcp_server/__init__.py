@@ -1,6 +1,7 @@
 """The MCP server: TestVibe's operations as tools for a model.
 
-For other packages: `make_server` makes a server, `serve_stdio` and `serve_http` serve it. Only this
+For other packages: `make_server` makes a server, `serve_stdio` and `serve_http` serve it, and a
+client with the poll plan `every_three_seconds` polls as the service's own tools do. Only this
 package imports `mcp`, and importing `testvibe_async` does not import this package.
 
 Read `server` first, which decides what is offered. `tools` and `waiting_tools` hold the tools,
@@ -12,6 +13,7 @@ stops.
 
 from testvibe_async.mcp_server.http import serve_http
 from testvibe_async.mcp_server.server import make_server
+from testvibe_async.mcp_server.session import every_three_seconds
 from testvibe_async.mcp_server.stdio import serve_stdio
 
-__all__ = ["make_server", "serve_http", "serve_stdio"]
+__all__ = ["every_three_seconds", "make_server", "serve_http", "serve_stdio"]

@@ -12,7 +12,7 @@ from mcp.server.mcpserver import MCPServer
 
 from testvibe_async import Client, __version__
 from testvibe_async.mcp_server.context import add_prompts, add_resources
-from testvibe_async.mcp_server.session import Session, open_session
+from testvibe_async.mcp_server.session import Session, every_three_seconds, open_session
 from testvibe_async.mcp_server.tools import TOOLS
 from testvibe_async.mcp_server.waiting_tools import WAITING_TOOLS
 
@@ -32,20 +32,22 @@ why a generation did. For many features at once call run_features.
 """
 
 
-def make_server(make_client: Callable[[], Client] = Client) -> MCPServer[Session]:
+def make_server(make_client: Callable[[], Client] | None = None) -> MCPServer[Session]:
     """Return the MCP server. It does no I/O before it is served.
 
     Args:
         make_client: Makes the client that all calls share, when the server starts. If it raises
-            `ConfigError` the server starts all the same, and each tool says what to set.
+            `ConfigError` the server starts all the same, and each tool says what to set. None for
+            `Client(poll_plan=every_three_seconds)`.
     """
+    make = make_client or (lambda: Client(poll_plan=every_three_seconds))
     server = MCPServer[Session](
         "testvibe",
         title="TestVibe",
         instructions=INSTRUCTIONS.strip(),
         version=__version__,
         tools=[*TOOLS, *WAITING_TOOLS],
-        lifespan=lambda _server: open_session(make_client),
+        lifespan=lambda _server: open_session(make),
         subscriptions=False,
         log_level="WARNING",
     )

@@ -18,9 +18,14 @@ from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from testvibe_async import GenerationOperation, Project, RunOperation
+    from testvibe_async import Generation, GenerationOperation, Project, Run, RunOperation
 
-__all__ = ["Ctx", "Session", "open_session", "session_of"]
+__all__ = ["Ctx", "Session", "every_three_seconds", "open_session", "session_of"]
+
+
+def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /) -> float:  # noqa: ARG001
+    """Return 3 s: the poll plan of the service's own waiting tools, for runs and generations."""
+    return 3.0
 
 
 class Session:

@@ -53,6 +53,7 @@ def client_options(request: pytest.FixtureRequest, fixture: str) -> dict[str, An
         "server": emulator.url,
         "api_key": emulator.api_key,
         "project": emulator.project_id,
+        "endpoints": {},
         "poll_interval": POLL_INTERVAL / options.get("speed", 1.0),
     }
 
