@@ -51,8 +51,10 @@ FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
         ),
         (
             Run(7, "aborted", feature_name="Login", finished_at=AT),
-            "Run 7 of Login is over. Its status 'aborted' is not documented: it is neither success "
-            "nor failure.",
+            (
+                "Run 7 of Login is over. Its status 'aborted' is not documented: it is neither "
+                "success nor failure."
+            ),
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
