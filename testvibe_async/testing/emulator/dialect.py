@@ -138,8 +138,8 @@ class Dialect:
     """Seconds after a dispatch during which the new run, or the status of the new generation, is
     answered with 404.
     """
-    mutation_status: Literal[200, 204] = attrs.field(default=200, validator=_one_of(200, 204))
-    """The status of `{"ok": true}`; 204 comes without a body."""
+    empty_mutations: bool = False
+    """True if mutations are answered with 204 and no body, in place of 200 and `{"ok": true}`."""
 
     times: Times = attrs.field(default="seconds", validator=_one_of(*get_args(Times)))
     """How instants are written; 14:42:11 on 10 June 2026 is
@@ -213,3 +213,13 @@ class Dialect:
     """True if JSON begins with a byte order mark."""
     gzip: bool = False
     """True if bodies are compressed for clients that accept it."""
+
+    @property
+    def cuts_lists(self) -> bool:
+        """True if a list is cut as it is written, so that the operation has to return all rows."""
+        return self.paging is not None or self.oldest_first
+
+    @property
+    def follows_cursors(self) -> bool:
+        """True if the query parameter `cursor` asks for a later page."""
+        return self.paging in {"link", "cursor", "next_link"}

@@ -49,7 +49,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         "dispatch-without-feature-id": Dialect(dispatch_feature_id=False),
         "dispatch-200": Dialect(dispatch_status=200),
         "dispatch-lag": Dialect(dispatch_lag=4.0),
-        "mutation-204": Dialect(mutation_status=204),
+        "mutation-204": Dialect(empty_mutations=True),
         # Times, and fields of another type.
         "times-with-seven-digits": Dialect(times="seven_digits"),
         "times-with-offset": Dialect(times="offset"),
