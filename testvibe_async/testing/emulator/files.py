@@ -80,7 +80,7 @@ def configs(project: Project) -> list[dict[str, object]]:
         {"name": name, "path": file.path}
         for file in files(project)
         if file.path.startswith(_CONFIG_FOLDER) and file.path.endswith(_CONFIG_SUFFIX)
-        if "/" not in (name := file.path[len(_CONFIG_FOLDER) : -len(_CONFIG_SUFFIX)])
+        if (name := file.path[len(_CONFIG_FOLDER) : -len(_CONFIG_SUFFIX)]) and "/" not in name
     ]
 
 
