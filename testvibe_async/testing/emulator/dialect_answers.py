@@ -90,7 +90,7 @@ def _dispatched(ids: dict[str, object], dialect: Dialect) -> object:
         case "kind":
             kind, key = ("run", "runId") if "runId" in ids else ("generation", "requestId")
             return {kind: {"id": ids.pop(key), **ids}}
-        case "flat":
+        case _:
             return ids
 
 

@@ -44,7 +44,7 @@ def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
             return attrs.evolve(answer, body=json_body(message))
         case "capitalized":
             return attrs.evolve(answer, body=json_body({"Error": code, "Message": message}))
-        case "code":
+        case _:
             return answer
 
 
