@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from testvibe_async.testing import Dialect, FaultProxy
+from testvibe_async.testing import Dialect, Emulator, FaultProxy, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,7 +102,9 @@ async def test_the_service_may_be_below_a_path(emulate: Callable[..., Awaitable[
 
 async def test_before_the_start_there_is_no_url(emulate: Callable[..., Awaitable[Caller]]) -> None:
     """A path alone is no URL; a proxy in front has the path of its server."""
-    call = await emulate(scenario={"dialect": Dialect(path_prefix="/testvibe")})
+    scenario = Scenario(dialect=Dialect(path_prefix="/testvibe"))
+    assert Emulator(scenario=scenario).url == ""
+    call = await emulate(scenario=scenario)
     proxy = FaultProxy(call.emulator.url)
     assert proxy.url == ""
     async with proxy:
@@ -124,6 +126,8 @@ async def test_slashes_may_be_decoded_before_routing(
     assert (await call("GET", f"/features/{feature.id}")).status == 200
     assert (await call("GET", "/features/Login%20Functionality")).status == 200
     assert (await call("GET", "/nothing")).error == (404, "not_found")
+    # Another route is a route, even if the client did not mean it.
+    assert (await call("POST", f"/features/{feature.id}%2Frun", {})).status == 202
     # A slash in the query is none of a path.
     assert (await call("GET", "/files/content?path=Features%2FCheckout.feature")).status == 200
 
