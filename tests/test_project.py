@@ -338,9 +338,9 @@ async def test_write_file_outside_the_allowlist_is_refused_by_the_service(
 async def test_list_configs_gives_names_and_paths(project: Project) -> None:
     """list_configs returns the run configurations."""
     assert [(config.name, config.path) for config in await project.list_configs()] == [
-        ("Default", "Configurations/Default.json"),
-        ("Firefox", "Configurations/Firefox.json"),
-        ("Mobile", "Configurations/Mobile.json"),
+        ("Default", "Configurations/Default.config.js"),
+        ("Firefox", "Configurations/Firefox.config.js"),
+        ("Mobile", "Configurations/Mobile.config.js"),
     ]
 
 

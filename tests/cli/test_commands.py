@@ -27,8 +27,8 @@ READING = [
     (("projects",), "Acme Shop"),
     (("features", "list"), "Login Functionality"),
     (("features", "show", "login functionality"), "Feature: Login Functionality\n"),
-    (("files", "list"), "Configurations/Default.json"),
-    (("files", "get", "Configurations/Default.json"), "{"),
+    (("files", "list"), "Configurations/Default.config.js"),
+    (("files", "get", "Configurations/Default.config.js"), "module.exports = {\n"),
     (("configs",), "Mobile"),
     (("settings",), "TESTVIBE_API_KEY"),
 ]
@@ -100,13 +100,16 @@ def test_a_feature_lives_and_dies(run: Run, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("served")
 def test_a_file_is_put_and_got(run: Run, tmp_path: Path) -> None:
     """A file that was put is the same when got again, byte for byte."""
-    file = tmp_path / "own.json"
-    file.write_bytes('{"grüße": "\r\n"}'.encode())
-    put = run("files", "put", "Configurations/Own.json", "-f", str(file))
-    assert (put.code, put.output) == (0, "Configurations/Own.json is written.\n")
-    assert run("files", "get", "Configurations/Own.json").output == '{"grüße": "\r\n"}'
-    document = json.loads(run("files", "get", "Configurations/Own.json", "--json").output)
-    assert document["content"] == '{"grüße": "\r\n"}'
+    file = tmp_path / "own.config.js"
+    file.write_bytes('module.exports = { grüße: "\r\n" };'.encode())
+    put = run("files", "put", "Configurations/Own.config.js", "-f", str(file))
+    assert (put.code, put.output) == (0, "Configurations/Own.config.js is written.\n")
+    assert (
+        run("files", "get", "Configurations/Own.config.js").output
+        == 'module.exports = { grüße: "\r\n" };'
+    )
+    document = json.loads(run("files", "get", "Configurations/Own.config.js", "--json").output)
+    assert document["content"] == 'module.exports = { grüße: "\r\n" };'
 
 
 @pytest.mark.parametrize(
@@ -240,7 +243,7 @@ def test_a_process_of_its_own_in_a_pipe(served: Service) -> None:
     assert served
     (output, errors), code = finished("configs", **environment_of(served))
     assert (code, errors) == (0, "")
-    assert "Mobile\tConfigurations/Mobile.json\n" in output
+    assert "Mobile\tConfigurations/Mobile.config.js\n" in output
     (output, errors), code = finished("features", "show", "nosuch", **environment_of(served))
     assert (code, output) == (3, "")
     assert errors == "testvibe-async: This project has no feature 'nosuch'. (404 not_found)\n"

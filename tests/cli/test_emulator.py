@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.process import environment, finished, started
-from testvibe_async import Client, ConfigError, ForbiddenError, NotFoundError
+from testvibe_async import Client, ConfigError, ForbiddenError, InvalidRequestError, NotFoundError
 from testvibe_async.cli import emulator as command
 from testvibe_async.testing import Scenario
 
@@ -130,6 +130,28 @@ async def test_seed_and_speed_decide_how_long_a_run_takes(
     plan = Scenario(seed=seed).plan_run("Checkout", 1)
     expected = (plan.queue + plan.duration) / speed
     assert expected <= took[0] < expected + 3.5
+
+
+async def test_dialect_and_strictness_reach_the_emulator(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service differs in the way that was named, and refuses what is not documented."""
+
+    async def use(client: Client) -> None:
+        feature = f"/projects/{client.project().id}/features/Checkout"
+        document: Any = await client.request("GET", feature)
+        assert document["status"] == "GENERATED"
+        with pytest.raises(InvalidRequestError, match="'archived' is unknown"):
+            await client.request("GET", "/projects", query={"archived": "true"})
+
+    serve_while(use, monkeypatch, capsys)
+    await command.emulator(port=0, dialect="upper-case", strict=True)
+
+
+async def test_unknown_dialect_is_refused_with_all_names() -> None:
+    """A name that no dialect has is a wrong argument; the message has every name."""
+    with pytest.raises(ConfigError, match=r"'paged': choose from paged-by-link, .*, text-plain"):
+        await command.emulator(port=0, dialect="paged")
 
 
 def serve_while(

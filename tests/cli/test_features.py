@@ -24,9 +24,11 @@ async def test_gherkin_may_come_through_a_pipe(call: Call, signed_in: Emulator, 
     give(b"Feature: Others\n")
     assert (await call("features", "update", "Grüße", "-f", "-")).code == 0
     assert signed_in.features["Grüße"].gherkin == "Feature: Others\n"
-    give(b'{"browser": "firefox"}')
-    assert (await call("files", "put", "Configurations/Piped.json", "--file", "-")).code == 0
-    assert (await call("files", "get", "Configurations/Piped.json")).output.startswith("{")
+    give(b"module.exports = { retries: 2 };\n")
+    assert (await call("files", "put", "Configurations/Piped.config.js", "--file", "-")).code == 0
+    assert (
+        await call("files", "get", "Configurations/Piped.config.js")
+    ).output == "module.exports = { retries: 2 };\n"
 
 
 async def test_bytes_that_are_no_text_are_not_sent(

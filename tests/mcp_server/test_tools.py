@@ -207,9 +207,11 @@ async def test_every_tool_returns_what_it_declares(mode: Mode) -> None:
 
         files = await result_of(mcp, "list_files")
         assert files["files"]
-        path = "Configurations/mine.json"
-        assert await result_of(mcp, "write_file", path=path, content='{"a": 1}') == {"ok": True}
-        assert (await result_of(mcp, "read_file", path=path))["content"] == '{"a": 1}'
+        path = "Configurations/mine.config.js"
+        assert await result_of(mcp, "write_file", path=path, content="module.exports = {};") == {
+            "ok": True
+        }
+        assert (await result_of(mcp, "read_file", path=path))["content"] == "module.exports = {};"
         assert (await result_of(mcp, "list_configs"))["configs"][0]["name"] == "Default"
         assert await result_of(mcp, "delete_feature", feature="Login") == {"ok": True}
 

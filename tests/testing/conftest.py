@@ -72,7 +72,9 @@ class Caller:
     ) -> Reply:
         """Send to a full URL, or to a raw path of the API's host."""
         target = URL(url if "://" in url else self.emulator.url + url, encoded=True)
-        async with self.session.request(method, target, data=body, headers=headers) as response:
+        async with self.session.request(
+            method, target, data=body, headers=headers, allow_redirects=False
+        ) as response:
             return Reply(response.status, response.headers, await response.read())
 
     async def __call__(self, method: str, path: str, body: object = None) -> Reply:

@@ -19,7 +19,7 @@ async def test_a_project_has_features_settings_tests_and_scaffolding(call: Calle
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
     kinds = {row["path"]: (row["kind"], row["source"]) for row in rows}
     assert kinds["Features/Checkout.feature"] == ("feature", "stored")
-    assert kinds["Configurations/Default.json"] == ("config", "template")
+    assert kinds["Configurations/Default.config.js"] == ("config", "template")
     assert kinds["tests/checkout.spec.ts"] == ("spec", "stored")
     assert kinds["playwright.config.ts"] == ("scaffold", "template")
     assert "tests/checkout-with-gift-card.spec.ts" not in kinds
@@ -53,7 +53,9 @@ async def test_features_of_one_slug_have_files_of_their_own(call: Caller) -> Non
     assert {"tests/a-b.spec.ts", f"tests/a-b-{second.id}.spec.ts"} <= paths
 
 
-@pytest.mark.parametrize("path", ["Features/New.feature", "Configurations/a/b.json", "Features/x"])
+@pytest.mark.parametrize(
+    "path", ["Features/New.feature", "Configurations/a/b.config.js", "Features/x"]
+)
 async def test_a_written_file_is_stored(call: Caller, path: str) -> None:
     """The whole new content is read back, and listed as stored."""
     for content in ("first, and longer", "", "zweite, mit Ümlaut"):
@@ -66,11 +68,15 @@ async def test_a_written_file_is_stored(call: Caller, path: str) -> None:
 
 async def test_stored_content_wins_over_a_template(call: Caller) -> None:
     """A template is the fallback for a file that was not written."""
-    path = "Configurations/Default.json"
+    path = "Configurations/Default.config.js"
     assert (await call.get(f"{CONTENT}?path={path}"))["source"] == "template"
-    await call("PUT", CONTENT, {"path": path, "content": "{}"})
+    await call("PUT", CONTENT, {"path": path, "content": "module.exports = {};"})
     file = await call.get(f"{CONTENT}?path={path}")
-    assert (file["content"], file["source"], file["kind"]) == ("{}", "stored", "config")
+    assert (file["content"], file["source"], file["kind"]) == (
+        "module.exports = {};",
+        "stored",
+        "config",
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,13 +149,20 @@ async def test_half_a_character_does_no_harm(call: Caller) -> None:
     assert (await call.get(CONTENT + "?path=Features/x"))["content"] == "a?b"
 
 
-async def test_configurations_are_the_json_files_of_their_folder(call: Caller) -> None:
-    """Three come with each project; a written one is listed if it is in their folder."""
-    for path in ("Configurations/Night.json", "Configurations/a/b.json", "Configurations/c.txt"):
-        await call("PUT", CONTENT, {"path": path, "content": "{}"})
-    await call("PUT", CONTENT, {"path": "Features/d.json", "content": "{}"})
+async def test_configurations_are_the_config_js_files_of_their_folder(call: Caller) -> None:
+    """Three come with each project; a written `<Name>.config.js` is listed as `<Name>`."""
+    for path in (
+        "Configurations/Night.config.js",
+        "Configurations/a/b.config.js",
+        "Configurations/.config.js",
+        "Configurations/c.json",
+        "Configurations/d.js",
+        "Features/e.config.js",
+    ):
+        written = await call("PUT", CONTENT, {"path": path, "content": "module.exports = {};"})
+        assert written.status == 200
     rows = await call.get("/configs")
     assert rows == [
-        {"name": name, "path": f"Configurations/{name}.json"}
+        {"name": name, "path": f"Configurations/{name}.config.js"}
         for name in ("Default", "Firefox", "Mobile", "Night")
     ]

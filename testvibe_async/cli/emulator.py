@@ -22,7 +22,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.output import Output
-from testvibe_async.testing import Emulator, Scenario
+from testvibe_async.testing import DIALECTS, Dialect, Emulator, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -41,6 +41,8 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     seed: int = 0,
     lists: bool = True,
     credits: NonNegativeInt | None = None,  # noqa: A002 - the service's own word
+    dialect: str | None = None,
+    strict: bool = False,
 ) -> None:
     """Serve an emulated TestVibe on this machine until Ctrl-C.
 
@@ -52,6 +54,7 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         testvibe-async emulator
         testvibe-async emulator --port 0 --speed 20 > emulator.env
         testvibe-async emulator --features my-features --seed 7
+        testvibe-async emulator --dialect paged-by-link
 
     Args:
         port: The port on 127.0.0.1; 0 for any that is free.
@@ -60,14 +63,19 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         seed: Decides how long things take and which tests fail; the same seed, the same results.
         lists: Whether the routes that list runs and features exist; a client must do without, too.
         credits: How many generations may be dispatched; unlimited by default.
+        dialect: A way in which the service differs from the documented one, such as paged-by-link,
+            upper-case or errors-as-problem; a name that does not exist is answered with all that
+            do.
+        strict: Whether fields and query parameters that are not documented are refused.
     """
     service = make_emulator(
         features=features,
-        scenario=Scenario(seed=seed),
+        scenario=Scenario(seed=seed, dialect=_dialect(dialect)),
         lists=lists,
         credits=credits,
         speed=speed,
         port=port,
+        strict=strict,
     )
     try:
         await service.start()
@@ -91,6 +99,14 @@ def make_emulator(**options: Any) -> Emulator:  # noqa: ANN401 - Emulator's own
         return Emulator(record=False, **options)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _dialect(name: str | None) -> Dialect:
+    if name is None:
+        return Dialect()
+    if name not in DIALECTS:
+        raise ConfigError(f"no dialect is named {name!r}: choose from {', '.join(DIALECTS)}")
+    return DIALECTS[name]
 
 
 def _announce(service: Emulator) -> None:

@@ -37,7 +37,7 @@ async def get(path: str, /, *, common: Common = COMMON) -> None:
 
     For example:
 
-        testvibe-async files get Configurations/Mobile.json
+        testvibe-async files get Configurations/Mobile.config.js
         testvibe-async files get Features/login.feature > login.feature
 
     Args:
@@ -59,7 +59,7 @@ async def put(path: str, /, *, file: TextFile, common: Common = COMMON) -> None:
 
     For example:
 
-        testvibe-async files put Configurations/Mobile.json --file mobile.json
+        testvibe-async files put Configurations/Mobile.config.js --file mobile.config.js
 
     Args:
         path: Its path at the service.

@@ -7,12 +7,24 @@ contract.
 from __future__ import annotations
 
 from .clock import VirtualTimeLoop
-from .emulator import Emulator, Fault, Outcome, RecordedRequest, Scenario
+from .emulator import (
+    DIALECTS,
+    ODD_FIELDS,
+    Dialect,
+    Emulator,
+    Fault,
+    Outcome,
+    RecordedRequest,
+    Scenario,
+)
 from .fault_proxy import FaultProxy
 from .leaks import assert_no_leaks
 from .network_faults import NetworkFault
 
 __all__ = [
+    "DIALECTS",
+    "ODD_FIELDS",
+    "Dialect",
     "Emulator",
     "Fault",
     "FaultProxy",

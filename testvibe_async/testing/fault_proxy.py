@@ -43,7 +43,8 @@ class FaultProxy:
         """Make a proxy; `async with` makes it listen.
 
         Args:
-            upstream_url: The server's scheme and host, such as an emulator's `url`.
+            upstream_url: The server's scheme and host, and its path if it has one, such as an
+                emulator's `url`.
 
         Raises:
             ValueError: It is not the URL of a server without TLS.
@@ -52,6 +53,7 @@ class FaultProxy:
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"The server needs a URL that begins with http://, not {upstream_url}")
         self._upstream = parts.hostname, parts.port or 80
+        self._path = parts.path.rstrip("/")
         self._rules: list[NetworkRule] = []
         self._connections: set[FaultyConnection] = set()
         self._listener: socket.socket | None = None
@@ -59,8 +61,8 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port to use in place of the server's; empty before the start."""
-        return f"http://{_HOST}:{self._port}" if self._port else ""
+        """The URL to use in place of the server's; empty before the start."""
+        return f"http://{_HOST}:{self._port}{self._path}" if self._port else ""
 
     async def start(self) -> None:
         """Listen on a free port of the loopback."""

@@ -52,7 +52,10 @@ class Answer:
     status: int
     body: bytes
     content_type: str = JSON_TYPE
+    """The `Content-Type`; empty for no such header."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    verbatim: bool = False
+    """True if no dialect changes it."""
 
 
 class Refusal(Exception):  # noqa: N818 - raised to leave an operation early, not because of a bug

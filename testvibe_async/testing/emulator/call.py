@@ -5,26 +5,27 @@ It looks up what they name, and refuses what is invalid. It never changes the se
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import attrs
 
 from .answers import invalid_request, json_object, not_found
+from .paging import DEFAULT_LIMIT
 from .project import as_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .feature import Feature
+    from .generation import Generation
     from .project import Project
     from .routes import Route
     from .run import Run
     from .service import Service
 
 __all__ = ["Call", "Fields"]
-
-_DEFAULT_LIMIT = 50
 
 
 @attrs.frozen
@@ -62,24 +63,35 @@ class Call:
         project, key = self.project, self.route.run or ""
         number = as_number(key)
         run = None if number is None else self.service.runs.get(number)
-        if run is None or run.project is not project:
+        if run is None or run.project is not project or self._lags(run.created_at):
             raise not_found(f"This project has no run {key!r}.")
         return run
 
     @property
+    def generation(self) -> Generation | None:
+        """The latest generation of the feature; None if it was never generated."""
+        generation = self.service.latest_generation(self.project, self.feature)
+        if generation is not None and self._lags(generation.created_at):
+            raise not_found("This generation is not known yet.")
+        return generation
+
+    @property
     def limit(self) -> int:
-        """The largest number of rows that the query asks for."""
+        """The largest number of rows to list: that of the query, unless rows are cut later."""
         text = self.query.get("limit")
-        limit = _DEFAULT_LIMIT if text is None else as_number(text)
+        limit = DEFAULT_LIMIT if text is None else as_number(text)
         if not limit:
             raise invalid_request(
                 f"The query parameter 'limit' must be a whole number above 0, not {text!r}."
             )
-        return limit
+        return sys.maxsize if self.service.scenario.dialect.cuts_lists else limit
 
     def fields(self) -> Fields:
         """Return the fields of the body."""
         return Fields(json_object(self.body))
+
+    def _lags(self, created_at: float) -> bool:
+        return self.now < created_at + self.service.scenario.dialect.dispatch_lag
 
     def _feature_of(self, project: Project, key: str) -> Feature:
         feature = project.find(key)

@@ -1,8 +1,8 @@
 """The emulator: the service in this process, on real loopback sockets.
 
 The page to read first. It puts the parts together, starts and closes them, and is the interface for
-tests. A request passes `origin`, `api`, `routes`, `operations` and `service`, in this order. It
-never decides what the service answers.
+tests. A request passes `origin`, `api`, `web_server`, `routes`, `operations` and `service`, in this
+order; its answer, on the way back, `dialect_answers`. It never decides what the service answers.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Emulator:
         api_key: str = _API_KEY,
         project_id: str = _PROJECT_ID,
         record: bool = True,
+        strict: bool = False,
     ) -> None:
         """Make an emulator; `start`, or `async with`, makes it listen.
 
@@ -93,6 +94,8 @@ class Emulator:
             api_key: The key that clients have to send.
             project_id: The id of the project at the start.
             record: True to keep requests; False only counts them by operation, for benchmarks.
+            strict: True to refuse, with 400, members of a body and query parameters that the
+                contract does not have, and a POST without a JSON body.
 
         Raises:
             ValueError: The folder has no features, or the speed is not a number above 0.
@@ -113,7 +116,8 @@ class Emulator:
         self._faults = FaultRules()
         self._log, self._artifact_log = RequestLog(keep=record), RequestLog(keep=record)
         self._api = Origin(
-            Api(self._service, api_key=api_key, lists=lists, log=self._log), self._faults
+            Api(self._service, api_key=api_key, lists=lists, strict=strict, log=self._log),
+            self._faults,
         )
         self._artifacts = Origin(ArtifactSite(self._service, log=self._artifact_log), self._faults)
         self._service.add_project(*_SHOP, project_id=project_id)
@@ -156,8 +160,11 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port of the API, as `TESTVIBE_SERVER` has it; empty before the start."""
-        return self._api.url
+        """Scheme, host and port of the API, as `TESTVIBE_SERVER` has it; empty before the start.
+
+        If the dialect has a path prefix, it is at the end.
+        """
+        return self._api.url and self._api.url + self._service.scenario.dialect.path_prefix
 
     @property
     def artifact_url(self) -> str:

@@ -48,18 +48,20 @@ class Fault:
         Args:
             code: The HTTP status.
             retry_after: The `Retry-After` header: seconds, or any text. None: no header.
-            body: The body, sent as HTML. None: the error document of the status.
+            body: The body, sent as HTML. None: the error document of the status, in the dialect of
+                the scenario.
         """
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after}"}
         if body is not None:
-            return cls(kind="answer", answer=Answer(code, body, "text/html", headers))
+            page = Answer(code, body, "text/html", headers, verbatim=True)
+            return cls(kind="answer", answer=page)
         document = error_document(code, f"The emulator was told to answer {code}.")
         return cls(kind="answer", answer=Answer(code, json_body(document), headers=headers))
 
     @classmethod
     def body(cls, content: bytes, *, status: int = 200, content_type: str = JSON_TYPE) -> Fault:
-        """Answer with other content, without acting."""
-        return cls(kind="answer", answer=Answer(status, content, content_type))
+        """Answer with other content, in any dialect, without acting."""
+        return cls(kind="answer", answer=Answer(status, content, content_type, verbatim=True))
 
     @classmethod
     def reset(cls) -> Fault:
@@ -97,7 +99,7 @@ class Fault:
 
     @classmethod
     def edit(cls, change: Callable[[Any], object]) -> Fault:
-        """Act as usual, then change the document of a success.
+        """Act as usual, then change the document of a success, before a dialect does.
 
         Args:
             change: Takes the decoded document, or the bytes of a download, and returns the document

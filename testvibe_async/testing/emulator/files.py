@@ -24,11 +24,13 @@ __all__ = ["File", "configs", "files", "find_file", "write"]
 
 _LIMIT_BYTES = 256 * 1024
 _WRITABLE = {"Features": "feature", "Configurations": "config"}
-_TEMPLATES = {
-    "Configurations/Default.json": {"browser": "chromium", "viewport": [1280, 720]},
-    "Configurations/Firefox.json": {"browser": "firefox", "viewport": [1280, 720]},
-    "Configurations/Mobile.json": {"browser": "webkit", "device": "iPhone 15"},
+_CONFIG_FOLDER, _CONFIG_SUFFIX = "Configurations/", ".config.js"
+_CONFIGS = {
+    "Default": "  use: { browserName: 'chromium', viewport: { width: 1280, height: 720 } },",
+    "Firefox": "  use: { browserName: 'firefox', viewport: { width: 1280, height: 720 } },",
+    "Mobile": "  use: { browserName: 'webkit', viewport: { width: 393, height: 852 } },",
 }
+"""The content of the configurations that each project has, by name."""
 _PLAYWRIGHT_CONFIG = """\
 import { defineConfig } from '@playwright/test';
 
@@ -73,13 +75,12 @@ def find_file(project: Project, path: str) -> File | None:
 
 
 def configs(project: Project) -> list[dict[str, object]]:
-    """Return the run configurations: the JSON files directly in `Configurations/`."""
-    folder, suffix = "Configurations/", ".json"
+    """Return the run configurations: the files `Configurations/<name>.config.js`."""
     return [
         {"name": name, "path": file.path}
         for file in files(project)
-        if file.path.startswith(folder) and file.path.endswith(suffix)
-        if "/" not in (name := file.path[len(folder) : -len(suffix)])
+        if file.path.startswith(_CONFIG_FOLDER) and file.path.endswith(_CONFIG_SUFFIX)
+        if (name := file.path[len(_CONFIG_FOLDER) : -len(_CONFIG_SUFFIX)]) and "/" not in name
     ]
 
 
@@ -104,8 +105,9 @@ def write(project: Project, path: str, content: str) -> None:
 
 
 def _templates(project: Project) -> Iterator[File]:
-    for path, settings in _TEMPLATES.items():
-        yield File(path, "config", "template", json.dumps(settings, indent=2) + "\n")
+    for name, settings in _CONFIGS.items():
+        path = f"{_CONFIG_FOLDER}{name}{_CONFIG_SUFFIX}"
+        yield File(path, "config", "template", f"module.exports = {{\n{settings}\n}};\n")
     package = {"private": True, "devDependencies": {"@playwright/test": "^1.56.0"}}
     yield File("package.json", "scaffold", "template", json.dumps(package, indent=2) + "\n")
     config = _PLAYWRIGHT_CONFIG.replace("BASE_URL", json.dumps(project.base_url))

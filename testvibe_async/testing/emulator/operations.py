@@ -77,8 +77,7 @@ def generate_feature(call: Call) -> Answer:
 
 def get_generation_status(call: Call) -> Answer:
     """Show the progress of a feature's latest generation."""
-    feature = call.feature
-    generation = call.service.latest_generation(call.project, feature)
+    feature, generation = call.feature, call.generation
     head = _generation_head(feature) | {"featureStatus": feature.status}
     # Assumed: a feature that was never generated has these three fields and no others.
     return json_answer(head | generation.progress(call.now) if generation else head)
@@ -86,8 +85,7 @@ def get_generation_status(call: Call) -> Answer:
 
 def get_generation_log(call: Call) -> Answer:
     """Show the log of a feature's latest generation."""
-    feature = call.feature
-    generation = call.service.latest_generation(call.project, feature)
+    feature, generation = call.feature, call.generation
     return json_answer(
         {
             **_generation_head(feature),

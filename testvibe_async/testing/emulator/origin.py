@@ -34,13 +34,19 @@ _SHUTDOWN_TIMEOUT = 0.1
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
+def _unchanged(answer: Answer) -> Answer:
+    return answer
+
+
 @attrs.frozen
 class Exchange:
-    """A recorded request, and the function that answers it."""
+    """A recorded request, and the functions that answer it."""
 
     record: RecordedRequest
     act: Callable[[], Answer]
     """Performs the operation and returns the answer; to be called at most once."""
+    write: Callable[[Answer], Answer] = _unchanged
+    """Returns an answer as the site writes it."""
 
 
 class Site(Protocol):
@@ -109,20 +115,20 @@ class Origin:
         answer = exchange.act()
         if faults.changes:
             answer = _edited(answer, faults.changes)
-        return self._respond(exchange.record, answer)
+        return self._respond(exchange.record, exchange.write(answer))
 
     async def _fail(
         self, fault: Fault, request: web.BaseRequest, exchange: Exchange
     ) -> web.StreamResponse:
         if fault.answer is not None:
-            return self._respond(exchange.record, fault.answer)
+            return self._respond(exchange.record, exchange.write(fault.answer))
         match fault.kind:
             case "hang":
                 await self._closes_within(None)
             case "lost":
                 exchange.act()
             case "truncated":
-                return _send_and_close(request, _half(exchange.act()))
+                return _send_and_close(request, _half(exchange.write(exchange.act())))
             case "garbage":
                 return _send_and_close(request, _GARBAGE)
             case _:
@@ -140,10 +146,10 @@ class Origin:
 
     def _respond(self, record: RecordedRequest, answer: Answer) -> web.Response:
         record.status = answer.status
-        headers = {"Content-Type": answer.content_type, "Date": self._site.http_date()}
-        return web.Response(
-            status=answer.status, body=answer.body, headers=headers | dict(answer.headers)
-        )
+        headers = {"Date": self._site.http_date(), **answer.headers}
+        if answer.content_type:
+            headers["Content-Type"] = answer.content_type
+        return web.Response(status=answer.status, body=answer.body or None, headers=headers)
 
 
 def _edited(answer: Answer, changes: list[Callable[[object], object]]) -> Answer:
@@ -154,9 +160,9 @@ def _edited(answer: Answer, changes: list[Callable[[object], object]]) -> Answer
         document = json.loads(answer.body)
     for change in changes:
         document = change(document)
-    return attrs.evolve(
-        answer, body=document if isinstance(document, bytes) else json_body(document)
-    )
+    if isinstance(document, bytes):
+        return attrs.evolve(answer, body=document, verbatim=True)
+    return attrs.evolve(answer, body=json_body(document))
 
 
 def _half(answer: Answer) -> bytes:

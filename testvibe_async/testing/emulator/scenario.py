@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from .dialect import Dialect
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -125,6 +127,8 @@ class Scenario:
         factory=dict[str, Outcome], converter=_by_folded_name
     )
     """The fixed behaviour of features, by name in any case."""
+    dialect: Dialect = Dialect()  # noqa: RUF009 - it is frozen
+    """How the service differs from the documented one; not at all by default."""
 
     def outcome(self, feature: str) -> Outcome:
         """Return the fixed behaviour of a feature."""
