@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from tests.contract.recorder import Recorder
 from testvibe_async import Client
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from testvibe_async import Project, RunOperation
 
 KEY = "tvb_" + "k" * 43
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hold all that is sent to the emulator, and all that it answers, against the contract."""
+    config.pluginmanager.register(Recorder())
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:

@@ -21,7 +21,7 @@ SPEED = 500.0
 
 UNRELATED = [
     *("-W", "error", "-p", "no:xdist", "-p", "no:benchmark", "-p", "no:hypothesispytest"),
-    *("-o", "asyncio_default_fixture_loop_scope=function"),
+    *("-p", "no:schemathesis", "-o", "asyncio_default_fixture_loop_scope=function"),
 ]
 
 SHOP = Scenario(

@@ -37,7 +37,8 @@ def test_nothing_is_loaded_that_is_not_needed(inner: Inner) -> None:
     inner.pytester.makeconftest(LOADED)
     inner.pytester.makepyfile("def test_plain(): pass")
 
-    result = inner.process("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:hypothesispytest")
+    others = ("asyncio", "anyio", "hypothesispytest", "schemathesis")
+    result = inner.process(*(word for other in others for word in ("-p", f"no:{other}")))
 
     result.assert_outcomes(passed=1)
     (line,) = (line for line in result.outlines if line.startswith("LOADED"))

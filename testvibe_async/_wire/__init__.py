@@ -1,9 +1,11 @@
 """What goes over the wire, and what it means. Pure: no clock and no I/O.
 
-For other packages: the endpoints, requests and responses, and values to and from JSON.
+For other packages: the endpoints, requests and responses, values to and from JSON, and the
+contract as a document.
 """
 
 from testvibe_async._util.serialization import serialize
+from testvibe_async._wire.contract import openapi_document
 from testvibe_async._wire.convert import UnreadableField, read
 from testvibe_async._wire.documents import Schema, json_schema, nullable
 from testvibe_async._wire.endpoints import (
@@ -44,6 +46,7 @@ __all__ = [
     "malformed",
     "next_page",
     "nullable",
+    "openapi_document",
     "parse_date",
     "raise_for_status",
     "read",
