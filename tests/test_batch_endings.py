@@ -16,7 +16,6 @@ from testvibe_async import (
     Batch,
     BatchItem,
     BatchSummary,
-    ClientClosedError,
     GenerationInProgressError,
     GenerationRef,
     Run,
@@ -75,34 +74,6 @@ async def test_a_batch_that_was_left_leaves_no_timer(project: Project) -> None:
     assert left() is None
 
 
-async def test_a_cancelled_batch_names_what_it_dispatched(
-    emulator: Emulator, project: Project
-) -> None:
-    """Cancelling the awaiting task stops the dispatching; `refs` has what is at the service."""
-    batch = project.run_features(max_in_flight=3)
-    waiting = asyncio.ensure_future(await_batch(batch))
-    await asyncio.sleep(5)
-    waiting.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert {ref.key[-1] for ref in batch.refs} == set(emulator.runs)
-    assert client_tasks() == []
-
-
-async def test_closing_the_client_ends_the_batch(emulator: Emulator) -> None:
-    """Each item that is not over gets a ClientClosedError, with the ref where it has one."""
-    client = client_of(emulator)
-    batch = asyncio.ensure_future(await_batch(client.project().run_features(max_in_flight=5)))
-    await asyncio.sleep(5)
-    await client.aclose()
-
-    items = await batch
-
-    assert {type(item.error) for item in items} == {ClientClosedError}
-    assert sum(item.ref is not None for item in items) == 5
-
-
 async def test_at_the_timeout_all_remaining_items_come_at_once(
     emulator: Emulator, project: Project
 ) -> None:
@@ -141,19 +112,6 @@ async def test_the_time_ends_an_iteration_too(project: Project) -> None:
 
     assert len(verdicts) == 15
     assert verdicts.count(Verdict.IN_FLIGHT) == 3
-
-
-async def test_a_dispatch_under_way_when_the_time_ends_is_not_lost(
-    emulator: Emulator, project: Project
-) -> None:
-    """A dispatch that is answered after the time is over is an item with its ref."""
-    emulator.fail("run_feature", Fault.delay(4))
-
-    (item,) = await project.run_features(["Checkout"], timeout=2)
-
-    assert item.ref is not None
-    assert isinstance(item.error, WaitTimeoutError)
-    assert len(emulator.runs) == 1
 
 
 @pytest.mark.parametrize("feature", ["Checkout with gift card"])
@@ -219,20 +177,6 @@ async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
         assert emulator.count("run_feature") == asked
 
 
-async def test_what_waits_to_be_sent_when_a_batch_is_left_is_called_back(
-    emulator: Emulator,
-) -> None:
-    """Leaving a batch sends none of the queued dispatches."""
-    async with client_of(emulator, rate_limit=2.0) as client:
-        async with client.project().run_features() as batch:
-            await asyncio.sleep(2)
-        assert now() == pytest.approx(2, abs=0.1)
-        assert len(batch.refs) == len(emulator.runs)
-        await asyncio.sleep(100)
-        assert len(batch.refs) == len(emulator.runs)
-    assert batch.summary.skipped == batch.summary.total - len(batch.refs)
-
-
 async def test_what_waits_for_another_generation_is_not_dispatched_once_the_batch_is_left(
     emulator: Emulator, project: Project
 ) -> None:
@@ -276,6 +220,25 @@ async def test_the_time_bounds_the_list_of_features_too(
     with pytest.raises(WaitTimeoutError, match="features were not listed after 3 s"):
         await project.run_features(timeout=3)
     assert now() == pytest.approx(3, abs=0.1)
+
+
+async def test_a_batch_whose_own_tasks_are_cancelled_ends(
+    emulator: Emulator, project: Project
+) -> None:
+    """A shutdown that reaches only them ends the batch too, and dispatches no more."""
+    emulator.fail("run_feature", Fault.delay(4))
+    batch = project.run_features(["Checkout", "Returns"], max_in_flight=1)
+    waiting = asyncio.ensure_future(await_batch(batch))
+    await asyncio.sleep(1)
+    for task in client_tasks():
+        if task.get_name() == "testvibe_async batch":
+            task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(60):
+            await waiting
+    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN, Verdict.SKIPPED]
+    assert emulator.count("run_feature") == 1
 
 
 async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(

@@ -1,4 +1,4 @@
-"""What a batch says of each feature when it ends early: never more than was seen."""
+"""What a batch says of each feature while it goes on; `early_ends` has what it says after."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import client_of
 from testvibe_async import (
     BatchSummary,
-    Client,
-    ClientClosedError,
     ConfigError,
     DispatchUnknownError,
     Operation,
     Phase,
     Run,
-    RunRef,
     Verdict,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -58,53 +54,10 @@ async def test_the_items_are_there_at_any_moment(emulator: Emulator, project: Pr
     assert len(emulator.runs) == 4
 
 
-async def test_a_batch_that_is_left_knows_what_goes_on(
+async def test_a_dispatch_without_an_answer_is_unknown(
     emulator: Emulator, project: Project
 ) -> None:
-    """After leaving early what was dispatched is in flight, and the rest was skipped."""
-    async with project.run_features(NAMES, max_in_flight=2) as batch:
-        await asyncio.sleep(1)
-    assert verdicts(batch) == [Verdict.IN_FLIGHT] * 2 + [Verdict.SKIPPED] * 2
-    assert (batch.summary.in_flight, batch.summary.skipped, batch.summary.total) == (2, 2, 4)
-    assert len(emulator.runs) == 2
-
-
-@pytest.mark.parametrize("way", ["time-out", "cancelled", "error"])
-async def test_what_was_seen_outlives_the_body(
-    emulator: Emulator, project: Project, way: str
-) -> None:
-    """After a foreign time-out, a cancellation or an error the items can still be read."""
-    batch = project.run_features(NAMES)
-
-    async def work() -> None:
-        if way == "error":
-            async with batch:
-                await asyncio.sleep(5)
-                raise ZeroDivisionError
-        await batch
-
-    task = asyncio.ensure_future(work())
-    if way == "time-out":
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(5):
-                await task
-    elif way == "cancelled":
-        await asyncio.sleep(5)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    else:
-        with pytest.raises(ZeroDivisionError):
-            await task
-
-    assert verdicts(batch) == [Verdict.IN_FLIGHT] * 4
-    assert {ref.key[-1] for ref in batch.in_flight} == set(emulator.runs)
-
-
-async def test_a_dispatch_without_an_answer_is_unknown(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
-    """What was sent and not answered when the batch ended may go on; its answer is still taken."""
+    """What was sent and not answered may go on; its item says why that is not known."""
     emulator.fail("run_feature", Fault.delay(20), times=1)
     async with project.run_features(["Checkout"]) as batch:
         await asyncio.sleep(1)
@@ -114,43 +67,7 @@ async def test_a_dispatch_without_an_answer_is_unknown(
         assert "its answer has not come yet" in str(item.error)
 
     (item,) = batch.items
-    assert item.verdict is Verdict.UNKNOWN
     assert "the batch ended before its answer came" in str(item.error)
-    assert (batch.summary.unknown, batch.summary.skipped, batch.refs) == (1, 0, [])
-
-    await asyncio.sleep(20)
-    (item,) = batch.items
-    (run_id,) = emulator.runs
-    assert item.ref == RunRef(server=client.server, project=project.id, run_id=run_id)
-    assert (item.verdict, item.error) == (Verdict.IN_FLIGHT, None)
-    assert batch.in_flight == batch.refs == [item.ref]
-    assert batch.summary.in_flight == 1
-
-
-async def test_a_paid_generation_is_never_called_skipped(
-    emulator: Emulator, project: Project
-) -> None:
-    """A generation that was sent and has no answer is unknown, not skipped: it may be paid for."""
-    emulator.add_feature("Draft", status="draft")
-    emulator.fail("generate_feature", Fault.delay(25), times=1)
-    async with project.generate_features(["Draft"]) as batch:
-        await asyncio.sleep(1)
-    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN]
-    await asyncio.sleep(30)
-    assert [item.verdict for item in batch.items] == [Verdict.IN_FLIGHT]
-    assert len(emulator.generations) == 1
-
-
-async def test_a_client_that_closes_meanwhile(emulator: Emulator) -> None:
-    """A dispatch that the close cut off is unknown; those in flight are not observed any more."""
-    async with client_of(emulator) as client:
-        batch = client.project().run_features(["Checkout", "Wishlist"])
-        async with batch:
-            await asyncio.sleep(1)
-            await client.aclose()
-            items = [item async for item in batch]
-    assert [type(item.error) for item in items] == [ClientClosedError] * 2
-    assert {item.ref for item in items} == set(batch.refs)
 
 
 class TestChanges:

@@ -300,6 +300,10 @@ class Batch(Generic[SnapshotT]):
 
     async def _next_place(self) -> int | None:
         """Return the next to dispatch, once there is room for it; None where nothing is left."""
+        task = asyncio.current_task()
+        assert task is not None
+        if task.cancelling():  # Not by the batch, which would have let nothing wait.
+            raise asyncio.CancelledError
         if not self._waiting and self._is_read:
             return None
         await self._room.acquire()
@@ -459,13 +463,15 @@ class Batch(Generic[SnapshotT]):
         if item is None:
             _, submission = self._submissions.get(place, (None, None))
             if submission is None or not submission.may_have_arrived:
-                return self._new_item(place, None)
+                return self._new_item(place, None, is_waiting=not self._is_stopped)
             return self._new_item(place, _unknown(submission, "its answer has not come yet"))
         if unanswered is not None and unanswered.ref is not None:
             return evolve(item, ref=unanswered.ref, error=None)
         return item
 
-    def _new_item(self, place: int, error: VibeError | None) -> BatchItem[SnapshotT]:
+    def _new_item(
+        self, place: int, error: VibeError | None, *, is_waiting: bool = False
+    ) -> BatchItem[SnapshotT]:
         job, operation = self._jobs[place], self._operations.get(place)
         return BatchItem(
             feature=job.feature,
@@ -474,7 +480,7 @@ class Batch(Generic[SnapshotT]):
             ref=self._generations.get(place) if operation is None else operation.ref,
             outcome=None if operation is None else operation.outcome,
             error=error,
-            is_waiting=not self._is_stopped,
+            is_waiting=is_waiting,
             earlier=tuple(self._earlier.get(place, ())),
         )
 

@@ -80,9 +80,7 @@ class Checker:
             if method != "parameters"
         }
 
-    def request(
-        self, name: str, path: str, query: Mapping[str, str], body: bytes
-    ) -> Iterator[str]:
+    def request(self, name: str, path: str, query: Mapping[str, str], body: bytes) -> Iterator[str]:
         """Say what is wrong with a request, by its raw path, its decoded query and its body."""
         operation = self.operations[name]
         arguments = operation.arguments(path)
@@ -170,5 +168,7 @@ def _problems(where: str, validator: Draft202012Validator, body: bytes) -> Itera
         yield f"{where}: {body[:60]!r} is not JSON"
         return
     for error in validator.iter_errors(document):
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
+        place = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path
+        )
         yield f"{where}: {error.message[:300]} at ${place}"

@@ -233,7 +233,9 @@ def test_each_model_knows_the_fields_of_its_documents() -> None:
         SCHEMAS.keys() - REQUESTS - UNREAD
     )
     for model, names in MODELS.items():
-        known = {wire_name(f.name): f.default is NOTHING for f in fields(model) if f.name != "extra"}
+        known = {
+            wire_name(f.name): f.default is NOTHING for f in fields(model) if f.name != "extra"
+        }
         assert {field for name in names for field in SCHEMAS[name]["properties"]} == known.keys()
         for name in names:
             required = {field for field, is_required in known.items() if is_required}

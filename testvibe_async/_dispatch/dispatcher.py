@@ -80,7 +80,7 @@ class Dispatcher:
         self._under_way[task] = submission
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def end(task: asyncio.Task[OperationT]) -> None:
+        def end(task: asyncio.Task[OperationT | DispatchUnknownError]) -> None:
             del self._under_way[task]
             submission.end()
             if not ended.done():
@@ -96,12 +96,19 @@ class Dispatcher:
             raise
         if task.cancelled() and self._is_closing:  # `aclose` cancelled it before it was sent.
             raise ClientClosedError
-        return task.result()
+        result = task.result()
+        if isinstance(result, DispatchUnknownError):
+            raise result
+        return result
 
     async def _carry_out(
         self, dispatch: Dispatch[Any, OperationT], *, retry_unknown: bool
-    ) -> OperationT:
-        """Send a dispatch, reconcile it if need be, and make the handle of its operation."""
+    ) -> OperationT | DispatchUnknownError:
+        """Send a dispatch, reconcile it if need be, and make the handle of its operation.
+
+        An error that says that nobody knows is returned: at a shutdown of the event loop asyncio
+        logs what a task raises as unhandled, with a traceback.
+        """
         await dispatch.prepare(self._transport)
         try:
             ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
@@ -111,7 +118,7 @@ class Dispatcher:
                     error, dispatch.kind, dispatch.project, dispatch.feature, dispatch.config
                 )
             )
-            raise
+            return error
         _log_other_feature(dispatch, ref)
         self._reconciler.remember(ref)
         dispatch.submission.mark_dispatched(ref)
@@ -213,16 +220,15 @@ def _withdraw(task: asyncio.Task[Any], submission: Submission) -> None:
         task.cancel()
 
 
-def _log_orphan(task: asyncio.Task[Operation[Any]]) -> None:
+def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> None:
     """Leave a trace of a dispatch whose caller was cancelled: its ref, or why it failed."""
     if task.cancelled():
         return
-    error = task.exception()
-    if error is None:
-        text = task.result().ref.to_json()
-        logger.warning("a dispatch whose caller was cancelled started an operation: %s", text)
-    elif isinstance(error, Exception) and not isinstance(error, DispatchUnknownError):
+    if isinstance(error := task.exception(), Exception):
         logger.warning("a dispatch whose caller was cancelled failed: %s", error)
+    elif error is None and not isinstance(result := task.result(), DispatchUnknownError):
+        text = result.ref.to_json()
+        logger.warning("a dispatch whose caller was cancelled started an operation: %s", text)
 
 
 def _log_other_feature(dispatch: Dispatch[Any, Any], ref: Ref) -> None:
