@@ -300,12 +300,12 @@ class Batch(Generic[SnapshotT]):
 
     async def _next_place(self) -> int | None:
         """Return the next to dispatch, once there is room for it; None where nothing is left."""
+        if not self._waiting and self._is_read:
+            return None
         task = asyncio.current_task()
         assert task is not None
         if task.cancelling():  # Not by the batch, which would have let nothing wait.
             raise asyncio.CancelledError
-        if not self._waiting and self._is_read:
-            return None
         await self._room.acquire()
         if not self._waiting and not self._is_read:
             await self._read()
