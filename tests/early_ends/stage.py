@@ -130,6 +130,8 @@ class Stage:
             tasks = all_tasks(loop)
             return sorted(tasks, key=_depth, reverse=self.scene.is_inside_out)
 
+        # Where the tests run in the background of a shell, SIGINT is ignored.
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             # `asyncio.Runner` cancels the tasks in the order of a set, another one each time.
             with (
@@ -139,6 +141,8 @@ class Stage:
                 runner.run(self._main())
         except KeyboardInterrupt:
             self.is_interrupted = True
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
     @property
     def later(self) -> Said:

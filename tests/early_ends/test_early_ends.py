@@ -133,6 +133,8 @@ def check_truth(stage: Stage) -> None:
             assert [said.ref.key[-1]] == begun
         elif said.verdict not in {None, Verdict.UNKNOWN}:
             assert begun == []
+        if said.error is not None:  # What it names is all that its reader has.
+            assert said.error.ref == said.ref
     if later.verdict is None:
         assert begun == []
     if stage.then.verdict is Verdict.SUCCEEDED:
