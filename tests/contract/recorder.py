@@ -98,7 +98,9 @@ class Recorder:
         if not record.headers.get("User-Agent", "").startswith(OUR_AGENT):
             return []
         self.requests += 1
-        found = self._checker.request(record.operation or "", record.path, record.query, record.body)
+        found = self._checker.request(
+            record.operation or "", record.path, record.query, record.body
+        )
         return [_named(record, f"request {problem}") for problem in found]
 
     def _answer(self, record: RecordedRequest, answer: Answer) -> None:
