@@ -73,7 +73,7 @@ class Recorder:
         """Say in a line what was checked, and what was wrong first."""
         if self.violations:
             terminalreporter.section("contract", red=True)
-        for violation in self.violations[:SHOWN]:
+        for violation in list(dict.fromkeys(self.violations))[:SHOWN]:
             terminalreporter.write_line(violation)
         terminalreporter.write_line(
             f"contract: {self.requests} requests and {self.answers} answers checked, "
