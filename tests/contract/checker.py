@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
 
 from attrs import frozen
@@ -47,16 +47,16 @@ class Operation:
 
 
 def closed(document: Any) -> Any:
-    """Return a document without its tolerance: objects have no other members, fields no other words.
+    """Return a document without its tolerance: no object has other members, no field other words.
 
     The service may answer more than the document has. The emulator, which was written from the same
     contract, has no reason to.
     """
     if isinstance(document, list):
-        return [closed(each) for each in document]
+        return [closed(each) for each in cast("list[object]", document)]
     if not isinstance(document, dict):
         return document
-    schema = {key: closed(value) for key, value in document.items()}
+    schema = {key: closed(value) for key, value in cast("dict[str, Any]", document).items()}
     if schema.get("type") == "object":
         schema["additionalProperties"] = False
     if "x-words" in schema:
@@ -145,8 +145,8 @@ class Checker:
         """Return the place of a value that may be a reference, and the value."""
         value: Any = self._document
         for part in pointer.split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            value = value[int(key)] if isinstance(value, list) else value[key]
+            key: Any = part.replace("~1", "/").replace("~0", "~")
+            value = value[int(key) if isinstance(value, list) else key]
         if "$ref" in value:
             return self._resolved(value["$ref"].removeprefix("#"))
         return pointer, value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -201,24 +201,28 @@ async def prepare(name: str, client: Client) -> None:
 
 
 def differences(example: Any, answer: Any, place: str = "$") -> list[str]:
-    """Say where an answer lacks a member of an example, or has another type of value there."""
-    if isinstance(example, dict) and isinstance(answer, dict):
-        return [
-            difference
-            for name, value in example.items()
-            for difference in (
-                differences(value, answer[name], f"{place}.{name}")
-                if name in answer
-                else [f"{place} has no {name}"]
-            )
+    """Say where an answer lacks a member of an example, or has another type of value there.
+
+    Each row of a list has its like in the answer: a test that passed, with no error, and one that
+    failed, with one.
+    """
+    if type(example) is not type(answer):
+        return [f"{place} is {answer!r}, not like {example!r}"]
+    if isinstance(example, dict):
+        members = cast("dict[str, object]", example)
+        missing = [f"{place} has no {name}" for name in members if name not in answer]
+        there = [name for name in members if name in answer]
+        return missing + [
+            each
+            for name in there
+            for each in differences(members[name], answer[name], f"{place}.{name}")
         ]
-    if isinstance(example, list) and isinstance(answer, list):
-        # Each row has its like in the answer: a passed test with an error of null, a failed one.
-        found = [[differences(row, other, f"{place}[]") for other in answer] for row in example]
-        return [each for of_row in found if [] not in of_row for each in sum(of_row, [])] + (
-            [] if answer or not example else [f"{place} is empty"]
-        )
-    return [] if type(example) is type(answer) else [f"{place} is {answer!r}, not like {example!r}"]
+    if isinstance(example, list):
+        rows = cast("list[object]", example)
+        found = [[differences(row, other, f"{place}[]") for other in answer] for row in rows]
+        unlike = [of_row for of_row in found if [] not in of_row]
+        return unlike[0][0] if unlike and answer else [f"{place} is empty"] if unlike else []
+    return []
 
 
 def test_all_examples_are_here() -> None:
