@@ -32,7 +32,7 @@ from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire import openapi_document
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect
 from testvibe_async.errors import ConflictError
-from testvibe_async.models import DispatchedGeneration, DispatchedRun, ErrorDocument
+from testvibe_async.models import DispatchedGeneration, DispatchedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,6 @@ MODELS: dict[Any, list[str]] = {
     Diagnosis: ["Diagnosis"],
     DispatchedGeneration: ["DispatchedGeneration"],
     DispatchedRun: ["DispatchedRun"],
-    ErrorDocument: ["Error"],
     Feature: ["Feature", "FeatureRow"],
     Generation: ["Generation"],
     GenerationLog: ["GenerationLog"],
@@ -73,7 +72,7 @@ REQUESTS = {
     "Nothing",
     "RunOptions",
 }
-UNREAD = {"FeatureKey", "Instant", "Ok", "RunnerLog"}
+UNREAD = {"Error", "FeatureKey", "Instant", "Ok", "RunnerLog"}
 """Schemas that no model of their own reads."""
 
 
