@@ -301,9 +301,12 @@ def _model_hook(model: type[Any]) -> Hook:
             there = {name: member for name, member in members.items() if member is not None}
         unreadable: set[str] = set()
         # What could not be read in one row is most likely wrong in all, and errors are slow.
-        for name in _noted.get().names.get(model, ()):
-            if name in there and not _can_read(there[name], hooks.get(name)):
-                unreadable.add(name)
+        if noted := _noted.get().names:
+            unreadable = {
+                name
+                for name in noted.get(model, ())
+                if name in there and not _can_read(there[name], hooks.get(name))
+            }
         if unreadable:
             there = {name: member for name, member in there.items() if name not in unreadable}
         try:

@@ -74,8 +74,13 @@ def read_id_text(value: object, _type: object = None) -> str:
 
 def read_word(value: object, _type: object = None) -> str:
     """Read a word of the service, in the documented spelling if it is a known one."""
-    word = read_name(value)
-    return known if (known := word.casefold()) in WORDS else word
+    text = read_text(value)
+    return _word(text) if len(text) <= SHARED_LENGTH else text
+
+
+@lru_cache(maxsize=1024)
+def _word(text: str) -> str:
+    return known if (known := text.casefold()) in WORDS else text
 
 
 def read_integer(value: object, _type: object = None) -> int:
