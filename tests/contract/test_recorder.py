@@ -20,6 +20,7 @@ TESTS = """
     from contextlib import suppress
 
     from testvibe_async import Client, RetryPolicy, VibeError
+    from testvibe_async._wire import Endpoints
     from testvibe_async.testing import Emulator, Fault
     from testvibe_async.testing.emulator import api
     from testvibe_async.testing.emulator.answers import json_answer
@@ -32,9 +33,15 @@ TESTS = """
                 once = RetryPolicy(attempts=1)
                 async with Client(emulator.url, api_key=emulator.api_key, retry=once) as client:
                     with suppress(VibeError):
-                        await use(client, f"/projects/{emulator.project_id}")
+                        await use(client, emulator.project_id)
 
         asyncio.run(main())
+
+    def send(endpoint, **parts):
+        def use(client, project):
+            return client._transport.call(endpoint.request(project=project, **parts))
+
+        return use
 
     def test_wrong_answer(monkeypatch):
         answer = lambda call: json_answer([{"id": 12}])
@@ -42,25 +49,24 @@ TESTS = """
         with_client(lambda client, _: client.list_projects())
 
     def test_wrong_request():
-        body = {"priority": "high"}
-        with_client(
-            lambda client, path: client.request("POST", f"{path}/features/12/run", body=body)
-        )
+        with_client(send(Endpoints.RUN_FEATURE, feature=12, body={"priority": "high"}))
 
     def test_forged_body():
-        with_client(lambda client, path: client.request("GET", path), Fault.body(b"[7]"))
+        with_client(send(Endpoints.GET_PROJECT), Fault.body(b"[7]"))
 
     def test_forged_field():
-        changed = Fault.edit(lambda document: {"id": 7})
-        with_client(lambda client, path: client.request("GET", path), changed)
+        with_client(send(Endpoints.GET_PROJECT), Fault.edit(lambda document: {"id": 7}))
 
     def test_forged_after_a_wrong_request():
-        lost = Fault.status(503)
-        with_client(lambda client, path: client.request("GET", path, body={"a": 1}), lost)
+        with_client(send(Endpoints.GET_PROJECT, body={"a": 1}), Fault.status(503))
 
     def test_refused_request():
         body = {"path": "package.json", "content": ""}
-        with_client(lambda client, path: client.request("PUT", f"{path}/files/content", body=body))
+        with_client(send(Endpoints.WRITE_FILE, body=body))
+
+    def test_custom_request():
+        query = {"archived": "true"}
+        with_client(lambda client, _: client.request("GET", "/projects", query=query))
 """
 
 NO_OTHERS = [word for name in ("schemathesis", "asyncio") for word in ("-p", f"no:{name}")]
@@ -92,10 +98,13 @@ def test_a_violation_fails_the_session(inner: pytest.Pytester, workers: tuple[st
     )
 
 
-def test_what_is_forged_or_refused_fails_nothing(inner: pytest.Pytester) -> None:
-    """An answer that a fault sends or changes, and a request that the service refuses, are none."""
-    result = inner.runpytest_subprocess(*NO_OTHERS, "-k", "body or field or refused")
+def test_what_is_forged_refused_or_custom_fails_nothing(inner: pytest.Pytester) -> None:
+    """No violation is an answer that a fault sends or changes, nor a request that is refused.
 
-    result.assert_outcomes(passed=3)
+    Nor is one by `Client.request`.
+    """
+    result = inner.runpytest_subprocess(*NO_OTHERS, "-k", "body or field or refused or custom")
+
+    result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["contract: 3 requests and 2 answers checked, 0 violations"])
+    result.stdout.fnmatch_lines(["contract: 3 requests and 3 answers checked, 0 violations"])
