@@ -26,7 +26,7 @@ from testvibe_async import (
     PollFailed,
     RateLimitedError,
     RequestFinished,
-    RetryPolicy,
+    Resumed,
     RetryScheduled,
     RunRef,
     StatusChanged,
@@ -89,10 +89,16 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         "ListPollingSuspended operation=list_runs project=p seconds=600.0 error=None",
     ),
     (
-        Paused(7.0, ERROR, server="https://testvibe.example", began=100.0),
+        Paused(7.0, ERROR),
         "on_pause",
         logging.WARNING,
         "Paused seconds=7.0 error=GET https://testvibe.example/x: refused",
+    ),
+    (
+        Resumed("https://testvibe.example"),
+        "on_resume",
+        logging.INFO,
+        "Resumed server=https://testvibe.example",
     ),
 ]
 IDS = [type(event).__name__ for event, *_ in EVENTS]
@@ -150,7 +156,7 @@ async def test_failed_requests_log_no_traceback(
 ) -> None:
     """Pauses, retries and failed polls of a client are logged without a traceback."""
     caplog.set_level(logging.DEBUG, logger="testvibe_async")
-    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=3)
     emulator.fail("get_run", Fault.status(500), times=1)
     async with client_of(emulator) as client:
         await (await client.project().run_feature("Checkout"))
@@ -160,88 +166,25 @@ async def test_failed_requests_log_no_traceback(
     assert not [record for record in records if record.exc_info]
 
 
-def paused(began: float, seconds: float, server: str = "https://testvibe.example") -> Paused:
-    """A pause that begins at some time and lasts some seconds."""
-    return Paused(seconds, ERROR, server=server, began=began)
-
-
-FIRST = paused(100.0, 7.0)
-
-
-@pytest.mark.parametrize(
-    ("later", "level"),
-    [
-        (FIRST, logging.DEBUG),
-        (paused(103.0, 4.0), logging.DEBUG),
-        (paused(103.0, 2.0), logging.DEBUG),
-        (paused(100.9, 7.0), logging.DEBUG),
-        (paused(101.0, 7.0), logging.WARNING),
-        (paused(106.9, 60.0), logging.WARNING),
-        (paused(107.0, 0.5), logging.WARNING),
-        (paused(3.0, 60.0), logging.WARNING),
-        (paused(100.1, 7.0, "https://other.example"), logging.WARNING),
-    ],
-    ids=[
-        "the-same",
-        "ends-with-it",
-        "ends-before-it",
-        "prolongs-it-by-less-than-a-second",
-        "prolongs-it-by-a-second",
-        "prolongs-it-by-a-minute",
-        "begins-after-it",
-        "another-clock",
-        "another-server",
-    ],
-)
-def test_a_pause_within_the_logged_one_is_no_warning(
-    later: Paused, level: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A pause is a warning, and one during it only if it ends at least a second later."""
-    caplog.set_level(logging.DEBUG)
-    seen: list[Paused] = []
-    hooks = Hooks(on_pause=seen.append)
-    hooks.emit(FIRST)
-    hooks.emit(later)
-    assert [record.levelno for record in caplog.records] == [logging.WARNING, level]
-    assert seen == [FIRST, later]
-
-
-def test_small_prolongations_of_a_pause_add_up(caplog: pytest.LogCaptureFixture) -> None:
-    """A pause that grows step by step is a warning again each time it has grown by a second."""
-    hooks = Hooks()
-    for step in range(9):
-        hooks.emit(paused(100.0 + step * 0.25, 7.0))
-    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 3
-
-
-def test_each_hooks_object_logs_its_own_pauses(caplog: pytest.LogCaptureFixture) -> None:
-    """A pause of one client does not hide that of another, though their hooks are equal."""
-    for _ in range(2):
-        Hooks().emit(FIRST)
-    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-    assert Hooks() == Hooks()
-
-
-async def test_many_refused_requests_are_one_warning(
+async def test_a_pause_and_its_end_are_one_event_each(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Requests that are refused during a pause reach the hook, but not the log's warnings."""
-    seen: list[Paused] = []
-    emulator.fail("list_projects", Fault.status(429, retry_after=30))
-    for number in range(5):
-        emulator.fail("list_projects", Fault.delay(number * 0.2), times=1, skip=number)
-    hooks = Hooks(on_pause=seen.append)
-    async with client_of(emulator, hooks=hooks, retry=RetryPolicy(attempts=1)) as client:
-        calls = [client.list_projects() for _ in range(5)]
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(answer) for answer in answers] == [RateLimitedError] * 5
-        assert [pause.began for pause in seen] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8], abs=0.05)
-        assert [record.levelno for record in caplog.records] == [logging.WARNING]
-        with pytest.raises(RateLimitedError):
-            await client.list_projects()
-    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-    assert [pause.server for pause in seen] == [emulator.url] * 6
+    """However many requests are refused, one line says that nothing is sent, and one its end."""
+    caplog.set_level(logging.INFO, logger="testvibe_async")
+    seen: list[Event] = []
+    emulator.fail("list_projects", Fault.status(429, retry_after=30), times=5)
+    hooks = Hooks(on_pause=seen.append, on_resume=seen.append)
+    async with client_of(emulator, hooks=hooks) as client:
+        await asyncio.gather(*(client.list_projects() for _ in range(5)))
+    assert [type(event) for event in seen] == [Paused, Resumed]
+    pause, resumed = seen
+    assert isinstance(pause, Paused)
+    assert (pause.seconds, type(pause.error)) == (30, RateLimitedError)
+    assert isinstance(resumed, Resumed)
+    assert resumed.server == emulator.url
+    lines = [(each.levelno, each.getMessage().split()[0]) for each in caplog.records]
+    assert lines.count((logging.WARNING, "Paused")) == 1
+    assert lines.count((logging.INFO, "Resumed")) == 1
 
 
 WARNING_SCRIPT = """
@@ -367,7 +310,13 @@ async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
         assert seen[-1] == Dispatched(operation.ref, feature="Checkout")
         run = await operation
     kinds = [type(event).__name__ for event in seen]
-    assert kinds[:5] == ["RequestFinished", "Dispatched", "RequestFinished", "Paused", "PollFailed"]
+    assert kinds[:5] == [
+        "RequestFinished",
+        "Dispatched",
+        "RequestFinished",
+        "PollFailed",
+        "RequestFinished",
+    ]
     changes = [event.transition for event in seen if isinstance(event, StatusChanged)]
     assert [change.phase for change in changes] == [Phase.ACTIVE, Phase.FINISHED]
     assert changes[-1].snapshot == run

@@ -72,6 +72,7 @@ NAMES = [
     "Ref",
     "RequestFinished",
     "ResponseError",
+    "Resumed",
     "RetryPolicy",
     "RetryScheduled",
     "Run",

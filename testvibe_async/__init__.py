@@ -109,6 +109,7 @@ _PUBLIC = {
         "PollFailed",
         "Paused",
         "RequestFinished",
+        "Resumed",
         "RetryScheduled",
         "StatusChanged",
     ],

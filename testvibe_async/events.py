@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError
 from contextlib import suppress
-from functools import cached_property
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
-from math import inf
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from attrs import field, fields_dict, frozen
+from attrs import fields_dict, frozen
 
 from testvibe_async.errors import ConfigError
 
@@ -34,12 +32,10 @@ __all__ = [
     "Paused",
     "PollFailed",
     "RequestFinished",
+    "Resumed",
     "RetryScheduled",
     "StatusChanged",
 ]
-
-MIN_PROLONGATION = 1.0
-"""Seconds by which a pause must end later than the logged one, to be a warning of its own."""
 
 logger: logging.Logger = logging.getLogger("testvibe_async")
 # Without it Python prints warnings on standard error where a program has not set up logging:
@@ -175,9 +171,10 @@ class ListPollingSuspended(Event):
 
 @frozen
 class Paused(Event):
-    """The service asked for a pause: nothing is sent for `seconds`.
+    """The service refuses requests for their rate: nothing is sent for a while.
 
-    Each refusal is one event, also of a request that was under way when the pause began.
+    One refusal among many answers delays its own request alone, and is no pause. A pause ends with
+    `Resumed`; it may last longer than `seconds` where the first request after it is refused too.
     """
 
     hook: ClassVar[str] = "on_pause"
@@ -185,12 +182,18 @@ class Paused(Event):
 
     seconds: float
     error: VibeError
+    """The last of the refusals."""
 
-    server: str = field(kw_only=True, repr=False)
+
+@frozen
+class Resumed(Event):
+    """The service accepts requests again after a pause: traffic goes on, at its last good rate."""
+
+    hook: ClassVar[str] = "on_resume"
+    level: ClassVar[int] = logging.INFO
+
+    server: str
     """The service's scheme and host, and path prefix."""
-
-    began: float = field(kw_only=True, repr=False)
-    """When it began, by the clock of the event loop."""
 
 
 @frozen(kw_only=True, slots=False)  # `cached_property` keeps its value in the `__dict__`.
@@ -219,7 +222,10 @@ class Hooks:
     """A list is suspended for a while, and each operation is read by id."""
 
     on_pause: Callable[[Paused], object] | None = None
-    """The service asked for a pause, and all requests wait for it."""
+    """The service refuses requests for their rate, and all of them wait."""
+
+    on_resume: Callable[[Resumed], object] | None = None
+    """The pause is over."""
 
     def __attrs_post_init__(self) -> None:
         """Refuse async functions: they would never run."""
@@ -229,10 +235,6 @@ class Hooks:
                     f"the hook {name} must be a plain function, not an async one: nobody awaits "
                     "it; let it start a task, or put the event on a queue"
                 )
-
-    @cached_property  # Not a field of attrs: each of those is a hook.
-    def _logged_pauses(self) -> _LoggedPauses:
-        return _LoggedPauses()
 
     def is_enabled(self, kind: type[Event]) -> bool:
         """Say whether events of a kind have a hook or are logged, and so need to be made."""
@@ -252,11 +254,8 @@ class Hooks:
                     _Line(event),
                     with_traceback=True,
                 )
-        level = event.level
-        if isinstance(event, Paused) and not self._logged_pauses.add(event):
-            level = logging.DEBUG
-        if logger.isEnabledFor(level):
-            _log(level, "%s", _Line(event))
+        if logger.isEnabledFor(event.level):
+            _log(event.level, "%s", _Line(event))
 
 
 def _refuse_awaitable(result: object) -> None:
@@ -283,25 +282,6 @@ def _log(level: int, message: str, *values: object, with_traceback: bool = False
     """
     with suppress(Exception):
         logger.log(level, message, *values, exc_info=with_traceback)
-
-
-class _LoggedPauses:
-    """The last pause of each server that was logged as a warning.
-
-    Many requests are under way when a pause begins, and each is refused: one line is enough.
-    """
-
-    def __init__(self) -> None:
-        self._periods: dict[str, tuple[float, float]] = {}
-
-    def add(self, pause: Paused) -> bool:
-        """Add a pause and return True, unless it is within the last one, or hardly longer."""
-        began, until = self._periods.get(pause.server, (inf, 0.0))
-        ends = pause.began + pause.seconds
-        if began <= pause.began < until and ends < until + MIN_PROLONGATION:
-            return False
-        self._periods[pause.server] = (pause.began, ends)
-        return True
 
 
 class _Line:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testvibe_async import RetryPolicy
-from testvibe_async._http.retry import pause_seconds, retry_delay
+from testvibe_async._http.retry import is_throttled, refused_seconds, retry_delay
 from testvibe_async.errors import (
     ConflictError,
     DispatchUnknownError,
@@ -132,20 +132,20 @@ def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: 
     """A Retry-After of a 429 or 503 is waited for, up to two minutes."""
     error = refused(RateLimitedError if status == 429 else ServerError, status, asked)
     assert delay(error, random=0.1) == waited
-    assert pause_seconds(error) == waited
+    assert is_throttled(error)
+    assert refused_seconds(error) == waited
 
 
 def test_a_service_that_asks_for_no_wait_is_not_hammered() -> None:
     """With a Retry-After of 0 the drawn delay is waited all the same."""
     error = refused(RateLimitedError, 429, 0.0)
     assert delay(error, random=0.1) == 0.05
-    assert pause_seconds(error) == 0.0
+    assert refused_seconds(error) == 0.0
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        refused(RateLimitedError, 429),
         refused(ServerError, 503),
         refused(ServerError, 500, 5.0),
         refused(ServerError, 502, 5.0),
@@ -156,9 +156,16 @@ def test_a_service_that_asks_for_no_wait_is_not_hammered() -> None:
     ],
     ids=described,
 )
-def test_other_errors_do_not_pause_traffic(error: Exception) -> None:
-    """Only a 429 or 503 with Retry-After pauses all traffic."""
-    assert pause_seconds(error) is None
+def test_other_errors_are_no_refusals_of_the_rate(error: Exception) -> None:
+    """Only a 429, and a 503 with Retry-After, say that there are too many requests."""
+    assert not is_throttled(error)
+    assert refused_seconds(error) is None
+
+
+def test_a_429_may_not_say_when() -> None:
+    """It is a refusal all the same."""
+    assert is_throttled(refused(RateLimitedError, 429))
+    assert refused_seconds(refused(RateLimitedError, 429)) is None
 
 
 @given(

@@ -1,4 +1,4 @@
-"""When a call is tried again, and how long all traffic pauses. Pure: no clock, no I/O, no state."""
+"""When a call is tried again, and what is a refusal of its rate. Pure: no clock and no I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from testvibe_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RetryPolicy", "pause_seconds", "retry_delay"]
+__all__ = ["RetryPolicy", "is_throttled", "refused_seconds", "retry_delay"]
 
 MAX_PAUSE = 120.0
 """The longest pause in seconds, even if `Retry-After` asks for a longer one."""
@@ -70,7 +70,7 @@ def retry_delay(
     if attempt >= policy.attempts or not _may_retry(error, is_repeatable=is_repeatable):
         return None
     longest = min(policy.max_delay, policy.base_delay * 2.0 ** min(attempt - 1, 64))
-    return max(longest * random(), pause_seconds(error) or 0.0)
+    return max(longest * random(), refused_seconds(error) or 0.0)
 
 
 def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) -> bool:
@@ -81,11 +81,15 @@ def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) ->
     return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)
 
 
-def pause_seconds(error: Exception) -> float | None:
-    """Return for how many seconds all traffic pauses after this error: a 429 or 503 that says so.
+def is_throttled(error: Exception) -> bool:
+    """Say whether an error is a refusal for too many requests: 429, or 503 that says when."""
+    if isinstance(error, RateLimitedError):
+        return True
+    return isinstance(error, ServerError) and error.status == 503 and error.retry_after is not None  # noqa: PLR2004
 
-    None after any other, also a 429 without `Retry-After`.
-    """
-    if not isinstance(error, RateLimitedError | ServerError) or error.retry_after is None:
+
+def refused_seconds(error: Exception) -> float | None:
+    """Return for how many seconds a refusal asks, at most 120; None where it does not say."""
+    if not is_throttled(error) or not isinstance(error, ResponseError):
         return None
-    return min(error.retry_after, MAX_PAUSE) if error.status in {429, 503} else None
+    return None if error.retry_after is None else min(error.retry_after, MAX_PAUSE)

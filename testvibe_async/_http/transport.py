@@ -14,7 +14,7 @@ from attrs import evolve
 
 from testvibe_async._http.clock import ServiceClock
 from testvibe_async._http.pages import read_pages
-from testvibe_async._http.retry import RetryPolicy, pause_seconds, retry_delay
+from testvibe_async._http.retry import RetryPolicy, is_throttled, refused_seconds, retry_delay
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._util.waiting import offload
@@ -26,7 +26,7 @@ from testvibe_async.errors import (
     ResponseError,
     TransportError,
 )
-from testvibe_async.events import Hooks, Paused, RequestFinished, RetryScheduled, logger
+from testvibe_async.events import Hooks, Paused, RequestFinished, Resumed, RetryScheduled, logger
 from testvibe_async.models import Listing
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ class Transport:
         retries: bool = True,
         submission: Submission | None = None,
         is_poll: bool = False,
+        is_optional: bool = False,
     ) -> Response:
         """Send a request when its slot comes, and return the answer of a success, not decoded.
 
@@ -185,6 +186,7 @@ class Transport:
             retries: Whether to try again where the policy says so.
             submission: Told how far the request has come; once withdrawn it is not sent any more.
             is_poll: Whether it is one of the poller's, which queue separately.
+            is_optional: Whether a refusal of it says nothing of other requests.
 
         Raises:
             TransportError: No whole answer came.
@@ -197,7 +199,9 @@ class Transport:
         attempt = 1
         while True:
             try:
-                return await self._attempt(request, submission, is_poll=is_poll)
+                return await self._attempt(
+                    request, submission, is_poll=is_poll, is_optional=is_optional
+                )
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
@@ -218,7 +222,12 @@ class Transport:
             await self.sleep(delay)
 
     async def _attempt(
-        self, request: Request[Any], submission: Submission | None, *, is_poll: bool
+        self,
+        request: Request[Any],
+        submission: Submission | None,
+        *,
+        is_poll: bool,
+        is_optional: bool,
     ) -> Response:
         """Send a request once, when its slot comes."""
         await self._throttle.acquire(is_poll=is_poll)
@@ -234,11 +243,8 @@ class Transport:
             is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
             if submission is not None and is_refusal:
                 submission.mark_refused()
-            # A limit is on the key, not on one request: whatever is sent meanwhile is refused too.
-            if (seconds := pause_seconds(error)) is not None:
-                self._throttle.pause(seconds)
-                now = asyncio.get_running_loop().time()
-                self._hooks.emit(Paused(seconds, error, server=self.server, began=now))
+            if isinstance(error, ResponseError) and not (is_optional and is_throttled(error)):
+                self._note_answer(error)
             raise
         except TransportError as error:
             # The session was closed below the request: the lost connection is not the reason.
@@ -246,9 +252,21 @@ class Transport:
                 raise ClientClosedError from error
             raise
         else:
+            self._note_answer(None)
             return response
         finally:
             self._throttle.release()
+
+    def _note_answer(self, error: ResponseError | None) -> None:
+        """Let the pace of all traffic follow from an answer.
+
+        A limit is on the key, not on one request: where it is reached, others are refused too.
+        """
+        if error is None or not is_throttled(error):
+            if self._throttle.accept():
+                self._hooks.emit(Resumed(self.server))
+        elif (seconds := self._throttle.refuse(refused_seconds(error))) is not None:
+            self._hooks.emit(Paused(seconds, error))
 
     def check_wanted(self, request: Request[Any], submission: Submission | None) -> None:
         """Refuse a request that may not be sent any more. Checked at first, and in its slot.

@@ -31,6 +31,7 @@ from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
     ObservationError,
+    ResponseError,
 )
 from testvibe_async.events import Hooks, logger
 
@@ -45,6 +46,9 @@ __all__ = ["Poller"]
 
 CLOCK_SKEW_SECONDS = 60.0
 """How far ahead the clock of the machine that dispatched an operation may be."""
+
+MAX_RETRY_AFTER = 120.0
+"""The longest time in seconds that a refused poll waits because the service asks for it."""
 
 MAX_INTERVAL = 1e9
 """Seconds: the most that a plan's interval counts for, so that it can be counted in ticks."""
@@ -236,6 +240,9 @@ class Poller:
         state = polled.state
         if not state.failures:
             return interval
+        error = state.last_failure
+        if isinstance(error, ResponseError) and error.retry_after is not None:
+            return max(interval, min(error.retry_after, MAX_RETRY_AFTER))
         longer = outage_interval(interval, state.failures)
         if state.missing_since is None or polled.polled_at is None:
             return longer
