@@ -46,7 +46,9 @@ class Recorder:
         def recorded(
             api: Api, method: str, target: str, headers: Mapping[str, str], body: bytes
         ) -> Exchange:
-            return self._recorded(receive(api, method, target, headers, body))
+            exchange = receive(api, method, target, headers, body)
+            # A dialect breaks the contract on purpose, and its pages are asked for in its own way.
+            return exchange if api._differs else self._recorded(exchange)
 
         self._patch.setattr(Api, "receive", recorded)
 
