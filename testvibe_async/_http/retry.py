@@ -82,10 +82,11 @@ def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) ->
 
 
 def pause_seconds(error: Exception) -> float | None:
-    """Return for how many seconds all traffic pauses after this error: a 429 or 503 that says so.
+    """Return for how many seconds all traffic pauses after this error: a limit or 503 that says so.
 
     None after any other, also a 429 without `Retry-After`.
     """
     if not isinstance(error, RateLimitedError | ServerError) or error.retry_after is None:
         return None
-    return min(error.retry_after, MAX_PAUSE) if error.status in {429, 503} else None
+    is_for_all = isinstance(error, RateLimitedError) or error.status == 503  # noqa: PLR2004
+    return min(error.retry_after, MAX_PAUSE) if is_for_all else None
