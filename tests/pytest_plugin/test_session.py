@@ -191,7 +191,11 @@ class TestStopping:
         assert result.ret == pytest.ExitCode.INTERRUPTED
         (going_on,) = service.active_runs()
         result.stdout.fnmatch_lines(
-            ["*testvibe-async wait*", f'{{"testvibe": *"run_id": {going_on.id}*}}', "!* KeyboardInterrupt !*"]
+            [
+                "*testvibe-async wait*",
+                f'{{"testvibe": *"run_id": {going_on.id}*}}',
+                "!* KeyboardInterrupt !*",
+            ]
         )
 
     def test_a_late_id_is_not_lost(self, inner: Inner, service: Emulator) -> None:

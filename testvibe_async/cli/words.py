@@ -76,7 +76,7 @@ def reason(error: VibeError) -> str:
         why = f": {reason(cause)}" if isinstance(cause, VibeError) else ""
         return f"it may have started: the answer to its dispatch was lost{why}"
     if isinstance(error, MalformedResponseError):
-        return escape(f"the answer could not be read: {error.problems[0]}")
+        return escape(f"the answer could not be read: {'; '.join(error.problems[:1])}")
     if isinstance(error, ResponseError):
         return escape(error.message)
     return escape(error.what if isinstance(error, TransportError) else str(error))
