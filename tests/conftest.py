@@ -47,8 +47,8 @@ def scenario() -> Scenario:
 
 @pytest.fixture
 async def emulator(scenario: Scenario) -> AsyncGenerator[Emulator]:
-    """The service, with the shop project."""
-    async with Emulator(scenario=scenario) as emulator:
+    """The service, with the shop project; it refuses all that the contract does not have."""
+    async with Emulator(scenario=scenario, strict=True) as emulator:
         yield emulator
 
 

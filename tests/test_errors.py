@@ -486,7 +486,7 @@ async def test_the_error_of_a_lost_dispatch_says_what_to_do(emulator: Emulator) 
         "Checkout",
         "POST",
     )
-    assert "list_runs" in str(error)
+    assert "look at the feature's runs before dispatching again" in str(error)
     assert emulator.count("run_feature") == 1
 
 

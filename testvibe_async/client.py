@@ -201,9 +201,7 @@ class Client(Gathering):
         """
         project_id = project_id or self._default_project
         if project_id is None:
-            raise ConfigError(
-                "no project: pass its id, or Client(project=…), or set TESTVIBE_PROJECT"
-            )
+            raise ConfigError("no project: set TESTVIBE_PROJECT, or give its id")
         require_kind("project_id", project_id, str)
         return Project(
             project_id,

@@ -287,13 +287,13 @@ def _log(level: int, message: str, *values: object, with_traceback: bool = False
 class _Line:
     """An event as one line of a log, formatted only if the log takes it."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("event",)
 
     def __init__(self, event: Event) -> None:
-        self._event = event
+        self.event = event
 
     def __str__(self) -> str:
-        event = self._event
+        event = self.event
         names = [name for name, each in fields_dict(type(event)).items() if each.repr]
         values = (f"{name}={_shown(getattr(event, name))}" for name in names)
         return f"{type(event).__name__} {' '.join(values)}"

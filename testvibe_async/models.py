@@ -224,7 +224,7 @@ class Feature(Serializable):
 
         A feature that was never generated has none, or `draft`, which is assumed.
         """
-        return self.status is not None and self.status not in {*FeatureStatus, DRAFT}
+        return self.status is not None and self.status.casefold() not in {*FeatureStatus, DRAFT}
 
 
 class _NoCount(int, NotSent):

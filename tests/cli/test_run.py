@@ -477,7 +477,8 @@ async def test_dispatch_that_nobody_knows_of(emulator: Emulator, call: Call) -> 
     assert (
         ended.output.count(
             "Login Functionality\n"
-            "  unknown: it may have started: the answer to its dispatch was lost\n"
+            "  unknown: it may have started: the answer to its dispatch was lost: "
+            "the connection was lost (Connection reset by peer)\n"
             "Before you start it again, see whether it did with:\n"
             f"  {check}{emulator.project_id}\n"
         )

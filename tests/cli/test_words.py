@@ -8,16 +8,21 @@ import pytest
 
 from testvibe_async import (
     ConfigError,
+    DispatchUnknown,
+    DispatchUnknownError,
     FeatureNotGeneratedError,
     ForbiddenError,
+    IncompleteListError,
     MalformedResponseError,
     NotSentError,
+    Paused,
+    RateLimitedError,
     ServerError,
     UnauthorizedError,
     VibeError,
 )
 from testvibe_async.cli import words
-from testvibe_async.cli.words import error_sentence
+from testvibe_async.cli.words import error_sentence, event_sentence
 
 
 def test_numbers_agree_with_their_nouns() -> None:
@@ -78,6 +83,10 @@ WHERE: dict[str, Any] = {"method": "GET", "url": "https://h.example/x"}
             "No tests. (409 conflict); generate it first",
         ),
         (
+            IncompleteListError("the list of features is incomplete", status=200, **WHERE),
+            "the list of features is incomplete",
+        ),
+        (
             MalformedResponseError(("x at $",), status=200, **WHERE),
             "GET https://h.example/x: 200: the answer could not be read: x at $",
         ),
@@ -87,3 +96,18 @@ WHERE: dict[str, Any] = {"method": "GET", "url": "https://h.example/x"}
 def test_a_refusal_is_in_the_services_words(error: VibeError, sentence: str) -> None:
     """A refusal is the service's message with code and advice; other errors are unchanged."""
     assert error_sentence(error) == sentence
+
+
+def test_a_logged_event_is_a_sentence() -> None:
+    """A pause says for how long, a lost dispatch of what, each with the reason in short."""
+    busy = RateLimitedError("Too many.", status=429, **WHERE)
+    pause = Paused(2.5, busy, server="https://h.example", began=0.0)
+    assert event_sentence(pause) == (
+        "the service asks for a pause, so nothing is sent for 2.5 s: Too many."
+    )
+    lost = DispatchUnknownError("lost", project="p", feature="Login", **WHERE)
+    lost.__cause__ = MalformedResponseError(("got a web page",), status=200, **WHERE)
+    assert event_sentence(DispatchUnknown(lost, "run", "p", "Login")) == (
+        "run of Login: it may have started: the answer to its dispatch was lost: "
+        "the answer could not be read: got a web page"
+    )

@@ -116,10 +116,10 @@ def test_a_project_is_not_needed() -> None:
     ],
 )
 def test_what_is_missing_is_named(environment: dict[str, str], missing: str) -> None:
-    """The error of a missing setting names the variable and the argument."""
+    """The error of a missing setting names the variable and the command, in words for everybody."""
     with pytest.raises(ConfigError, match=missing) as caught:
         load_settings(environment=environment)
-    assert "Client(" in str(caught.value)
+    assert "testvibe-async login, or give it in code" in str(caught.value)
 
 
 @pytest.mark.parametrize(

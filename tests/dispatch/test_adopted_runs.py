@@ -6,18 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of, client_through
+from tests.timing import STEADY
 from testvibe_async import (
     Client,
     DispatchUnknownError,
     Hooks,
     RunOperation,
 )
-from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
+from testvibe_async.testing import Dialect, Emulator, Fault, FaultProxy, NetworkFault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     import aiohttp
 
@@ -171,3 +173,72 @@ async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator) -> None:
             await client.project().run_feature("Checkout")
 
     assert len(emulator.runs) == 1
+
+
+class TestCutLists:
+    """A list that may lack a candidate is no reason to adopt the one that it shows."""
+
+    @pytest.fixture
+    async def emulator(self) -> AsyncGenerator[Emulator]:
+        """A service that shows the two latest runs, and says that there are more."""
+        dialect = Dialect(paging="has_more", page_size=2)
+        async with Emulator(scenario=evolve(STEADY, dialect=dialect)) as emulator:
+            yield emulator
+
+    async def test_anothers_run_is_not_adopted(self, emulator: Emulator, project: Project) -> None:
+        """Where the list is cut above our run, the others that it shows are left alone."""
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("list_runs", Fault.status(503), times=1)
+
+        async def rival() -> None:
+            async with client_of(emulator) as other:
+                await other.project().run_feature("Checkout", config="Mobile")
+                await other.project().run_feature("Checkout")
+
+        result, _ = await asyncio.gather(
+            project.run_feature("Checkout"), rival(), return_exceptions=True
+        )
+
+        assert len(emulator.runs) == 3
+        assert isinstance(result, DispatchUnknownError)
+
+    async def test_our_run_is_adopted_above_an_older_one(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Where the list is the newest first, and reaches back far enough, it is as good as all."""
+        for _ in range(3):
+            await project.run_feature("Checkout")
+        await asyncio.sleep(10)
+        emulator.fail("run_feature", Fault.lost(), times=1)
+
+        operation = await project.run_feature("Checkout")
+
+        assert (operation.adopted, operation.run_id) == (True, max(emulator.runs))
+
+    async def test_nothing_is_adopted_from_an_odd_order(self) -> None:
+        """A list of as many rows as were asked for, the oldest first, may lack the newest."""
+        async with Emulator(scenario=STEADY) as emulator, client_of(emulator) as client:
+            emulator.fail("run_feature", Fault.lost(), times=1)
+
+            def after_older_ones(rows: Any) -> Any:
+                old = {**rows[0], "createdUtc": "2026-06-01T00:00:00Z"}
+                return [*({**old, "runId": number} for number in range(1, 200)), rows[0]]
+
+            emulator.fail("list_runs", Fault.edit(after_older_ones))
+            with pytest.raises(DispatchUnknownError):
+                await client.project().run_feature("Checkout")
+
+        assert len(emulator.runs) == 1
+
+    async def test_a_refused_limit_leaves_it_unknown(self) -> None:
+        """Where the list takes no limit, nobody says that nothing began."""
+        dialect = Dialect(refuses_limit=True)
+        async with (
+            Emulator(scenario=evolve(STEADY, dialect=dialect)) as emulator,
+            client_of(emulator) as client,
+        ):
+            emulator.fail("run_feature", Fault.lost(), times=1)
+            with pytest.raises(DispatchUnknownError, match="may have taken effect"):
+                await client.project().run_feature("Checkout")
+
+        assert len(emulator.runs) == 1

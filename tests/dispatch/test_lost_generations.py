@@ -65,7 +65,9 @@ class TestLostGenerations:
         await (await project.generate_feature("Draft"))
         emulator.fail("generate_feature", fault)
 
-        with pytest.raises(DispatchUnknownError, match="look at get_generation_status") as caught:
+        with pytest.raises(
+            DispatchUnknownError, match="look at the status of the feature's gen"
+        ) as caught:
             await project.generate_feature("Draft")
 
         assert caught.value.feature == "Draft"

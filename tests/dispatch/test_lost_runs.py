@@ -49,7 +49,7 @@ class TestLostRuns:
         """Without a new run in the list it is not sent again; the error says what to check."""
         emulator.fail("run_feature", fault)
 
-        with pytest.raises(DispatchUnknownError, match="look at list_runs") as caught:
+        with pytest.raises(DispatchUnknownError, match="look at the feature's runs") as caught:
             await project.run_feature("Checkout")
 
         assert (caught.value.project, caught.value.feature) == (project.id, "Checkout")

@@ -185,13 +185,17 @@ class TestStopping:
     def test_ctrl_c_names_the_runs_in_flight(
         self, inner: Inner, service: Emulator, completions: Completions
     ) -> None:
-        """Ctrl-C ends the wait at once, cancels nothing, and says how to attach to the runs."""
+        """Ctrl-C ends the wait at once, cancels nothing, and says how to wait for the runs."""
         result = inner.features(plugins=(completions, CtrlC("testvibe::Returns")))
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
         (going_on,) = service.active_runs()
         result.stdout.fnmatch_lines(
-            ["*attach*", f'{{"testvibe": *"run_id": {going_on.id}*}}', "!* KeyboardInterrupt !*"]
+            [
+                "*testvibe-async wait*",
+                f'{{"testvibe": *"run_id": {going_on.id}*}}',
+                "!* KeyboardInterrupt !*",
+            ]
         )
 
     def test_a_late_id_is_not_lost(self, inner: Inner, service: Emulator) -> None:

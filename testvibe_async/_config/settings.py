@@ -110,12 +110,12 @@ def load_settings(  # noqa: PLR0913 - each by name
     )
     if found.server is None:
         raise ConfigError(
-            "no server: pass Client('https://…'), set TESTVIBE_SERVER, or run testvibe-async login"
+            "no server: set TESTVIBE_SERVER, log in with testvibe-async login, or give it in code"
         )
     if found.api_key is None:
         raise ConfigError(
-            f"no API key for {found.server.value}: pass Client(api_key='tvb_…'), "
-            "set TESTVIBE_API_KEY, or run testvibe-async login"
+            f"no API key for {found.server.value}: set TESTVIBE_API_KEY, log in with "
+            "testvibe-async login, or give it in code"
         )
     api_key = require_api_key(found.api_key.value, found.api_key.prefix)
     require_encrypted(found.server.value, allow_http=allow_http)
@@ -269,7 +269,7 @@ class _Files:
                     raise ConfigError(
                         f"{route.prefix}endpoints: {name!r} changes something at the service, and "
                         "a repository can't decide what your API key changes: if the route is "
-                        "right, give it in your own file too, or pass Client(endpoints=…)"
+                        "right, give it in your own file too, or in code"
                     )
                 routes[name] = route
         return routes

@@ -173,7 +173,7 @@ class Dispatcher:
     def _unknown(self, dispatch: Dispatch[Any, Any], what: str) -> DispatchUnknownError:
         """Return the error that says that nobody knows whether a dispatch took effect."""
         return DispatchUnknownError(
-            f"{what}; it may have taken effect, so look at {dispatch.status_call} before "
+            f"{what}; it may have taken effect, so look at {dispatch.where_to_look} before "
             "dispatching again",
             method=dispatch.request.method,
             url=self._transport.url_of(dispatch.request),

@@ -23,7 +23,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async._wire import Request
-    from testvibe_async.models import DispatchedGeneration, DispatchedRun
+    from testvibe_async.models import DispatchedGeneration, DispatchedRun, Listing
     from testvibe_async.refs import Ref
 
 __all__ = ["Dispatch", "GenerationDispatch", "RunDispatch"]
@@ -48,8 +48,8 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
     kind: ClassVar[Literal["run", "generation"]]
     """The kind of the operation."""
 
-    status_call: ClassVar[str]
-    """The call that shows whether it took effect, by the service's name."""
+    where_to_look: ClassVar[str]
+    """What shows whether it took effect, in words for programs, commands and tools alike."""
 
     project: str
     feature: int | str
@@ -117,7 +117,7 @@ class RunDispatch(Dispatch[Run, RunOperation]):
     """The dispatch of a run. Its operation is recognized in the list of runs."""
 
     kind: ClassVar[Literal["run", "generation"]] = "run"
-    status_call: ClassVar[str] = Endpoints.LIST_RUNS.name
+    where_to_look: ClassVar[str] = "the feature's runs"
 
     @property
     def operation_class(self) -> type[RunOperation]:
@@ -139,7 +139,7 @@ class RunDispatch(Dispatch[Run, RunOperation]):
         rows = await transport.call(Endpoints.LIST_RUNS.request(project=self.project, query=query))
         # By the service's clock, since rows have its times, and this machine's may be wrong.
         sent_at = transport.clock.at(self.submission.sent_at)
-        if sent_at is None:
+        if sent_at is None or not _has_all_since(sent_at - CLOCK_SLACK, rows):
             return []
         return [
             row
@@ -175,6 +175,21 @@ class RunDispatch(Dispatch[Run, RunOperation]):
         return self.site_url is not None and candidate.site_url == self.site_url
 
 
+def _has_all_since(since: datetime, rows: Listing[Run]) -> bool:
+    """Say whether a list has all runs since an instant, and each says when it was created.
+
+    Of a list that was cut, or whose order is unknown, one candidate may be seen and another not:
+    then the one would be adopted that is not ours.
+    """
+    times = [row.created_at for row in rows if row.created_at is not None]
+    if len(times) < len(rows):
+        return False
+    if rows.is_complete and len(rows) < RECONCILE_ROWS:
+        return True
+    is_newest_first = times == sorted(times, reverse=True)
+    return is_newest_first and bool(times) and times[-1] < since
+
+
 @define(eq=False, kw_only=True)
 class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     """The dispatch of a generation. The service shows only the feature's latest one.
@@ -183,7 +198,7 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
     """
 
     kind: ClassVar[Literal["run", "generation"]] = "generation"
-    status_call: ClassVar[str] = Endpoints.GET_GENERATION_STATUS.name
+    where_to_look: ClassVar[str] = "the status of the feature's generation"
 
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None where it is not known."""

@@ -106,19 +106,26 @@ def select_features(
 
     Raises:
         IncompleteListError: Features are missing.
-        ConfigError: None of them has a status, so that nobody can say which have tests.
+        ConfigError: Nobody can say which have tests: none of them has a status, or some have an
+            undocumented one and none of the others is meant.
     """
     features = [row for row in listing.require_complete() if not row.is_suggestion]
     if features and all(row.status is None for row in features):
         raise ConfigError("the service says of no feature whether it has tests: name the features")
     unknown = {row.status for row in features if row.has_undocumented_status}
+    meant = [row for row in features if is_meant(row)]
     if unknown:
         words = ", ".join(sorted(repr(plain(str(word))) for word in unknown))
+        if not meant:
+            raise ConfigError(
+                f"the service gives features an undocumented status ({words}), and none of the "
+                "others is meant: name the features"
+            )
         logger.warning(
             "features with an undocumented status (%s) are left out: name them to include them",
             words,
         )
-    return [row for row in features if is_meant(row)]
+    return meant
 
 
 class _Distinct:

@@ -42,6 +42,9 @@ __all__ = ["Transport"]
 
 T = TypeVar("T")
 
+_WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "LogSection": "Section"}
+"""What a person calls a model whose class has another name."""
+
 MAX_WARNINGS = 100
 """The most warnings about answers that a client logs: a service could invent fields for ever."""
 
@@ -150,7 +153,7 @@ class Transport:
     def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
         """Log the fields of an answer that could not be read, each once a client."""
         for field in unreadable:
-            what = f"{field.model}.{field.name}"
+            what = f"{_WORDS.get(field.model, field.model)}.{field.name}"
             self._warn_once(what, f"{what} can't be read and is left out: {field.problem}")
 
     def _warn_once(self, key: str, text: str) -> None:

@@ -38,7 +38,8 @@ def json_schema(
     """Return the JSON schema of what `serialize` makes of a model.
 
     Null is allowed wherever the model allows None, since the service may leave a field out, and
-    members beyond the declared ones are allowed.
+    members beyond the declared ones are allowed. A member that the model can do without may be
+    anything: what can't be read is kept as the service wrote it.
 
     Args:
         model: The model.
@@ -47,7 +48,12 @@ def json_schema(
     """
     hints = get_type_hints(model)
     known = [field for field in fields(model) if field.name != "extra"]
-    properties = {wire_name(field.name): _schema_of(hints[field.name]) for field in known}
+    properties = {
+        wire_name(field.name): _schema_of(hints[field.name])
+        if field.default is NOTHING
+        else _or_raw(_schema_of(hints[field.name]))
+        for field in known
+    }
     if required is None:
         required = [wire_name(field.name) for field in known if field.default is NOTHING]
     return {
@@ -55,6 +61,10 @@ def json_schema(
         "properties": {**properties, **(also or {})},
         "required": list(required),
     }
+
+
+def _or_raw(schema: Schema) -> Schema:
+    return {"anyOf": [*schema.get("anyOf", [schema]), {}]}
 
 
 def nullable(schema: Schema) -> Schema:

@@ -130,9 +130,11 @@ def malformed(request: Request[Any], response: Response, *problems: str) -> Malf
 def incomplete(request: Request[Any], response: Response, problem: str) -> IncompleteListError:
     """Return the error for a list that can't be taken for the whole."""
     name = request.endpoint.name
+    # The words are for all surfaces: a command has no `list_features`.
+    rows = name.removeprefix("list_").removeprefix("get_").replace("_", " ")
     advice = "; name the features, and it is not needed" if name == "list_features" else ""
     error = IncompleteListError(
-        f"{name} is incomplete: {problem}{advice}",
+        f"the list of {rows} is incomplete: {problem}{advice}",
         status=response.status,
         method=request.method,
         url=response.url,
@@ -183,12 +185,17 @@ def _explained(request: Request[Any], status: int, code: str | None, message: st
     endpoint = request.endpoint
     if _lacks_endpoint(request, status, code):
         return (
-            f"this service has no {endpoint.name} at {endpoint.route}, a route that is assumed, "
-            f"not documented; if it has one elsewhere, put {endpoint.name} = "
+            f"this service has nothing at {endpoint.route}, a route that is assumed, not "
+            f"documented; if it has the same elsewhere, put {endpoint.name} = "
             f'"{endpoint.method} /…" under [endpoints] in .testvibe-async.toml'
         )
-    if status != 404:  # noqa: PLR2004
+    if status not in {404, 405}:
         return message
+    if endpoint.name == "list_features":
+        message = message.rstrip(".") + (
+            "; either there is no such project, or this service has no list of features: "
+            "then name them"
+        )
     if any("%2F" in parameter for parameter in request.parameters.values()):
         message += "; some servers take the / in a name for a part of the path: use the id instead"
     if code is None:

@@ -39,7 +39,7 @@ from testvibe_async import (
 )
 from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines
-from testvibe_async.cli.words import NAME, error_sentence, usage_sentence
+from testvibe_async.cli.words import NAME, error_sentence, event_sentence, usage_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -199,9 +199,17 @@ class _Formatter(logging.Formatter):
         super().__init__(
             "%(asctime)s %(levelname)s %(message)s" if verbose else f"{NAME}: %(message)s"
         )
+        self._is_plain = not verbose
         self._is_short = verbose < 2  # noqa: PLR2004 - -vv
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
+        event = (
+            getattr(record.args[0], "event", None)
+            if isinstance(record.args, tuple) and record.args
+            else None
+        )
+        if self._is_plain and event is not None and (sentence := event_sentence(event)):
+            return f"{NAME}: {sentence}"
         text = super().format(record)
         return text.partition("\n")[0] if self._is_short else text

@@ -136,5 +136,7 @@ def _matches_of(pattern: str, features: Sequence[Feature]) -> list[Feature]:
 def _examples(features: Sequence[Feature]) -> str:
     if not features:
         return "the project has none"
-    names = ", ".join(repr(each.name) for each in features[:SHOWN_NAMES])
+    names = ", ".join(repr(each.name) for each in features[:SHOWN_NAMES] if each.name)
+    if not names:
+        return "the service lists its features without names, so give ids"
     return f"the project has {len(features)}, such as {names}"

@@ -14,10 +14,12 @@ from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, Unuse
 from testvibe_async import (
     DispatchUnknownError,
     FeatureNotGeneratedError,
+    IncompleteListError,
     MalformedResponseError,
     ResponseError,
     TransportError,
     UnauthorizedError,
+    VibeError,
 )
 from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
@@ -25,13 +27,14 @@ from testvibe_async.models import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from cyclopts import CycloptsError
 
-    from testvibe_async import VibeError
+    from testvibe_async import Event
 
 __all__ = [
     "NAME",
     "counted",
     "duration",
     "error_sentence",
+    "event_sentence",
     "plural",
     "reason",
     "unless_default",
@@ -69,7 +72,11 @@ def unless_default(config: str | None) -> str | None:
 def reason(error: VibeError) -> str:
     """Return why something went wrong, as shortly as the error allows."""
     if isinstance(error, DispatchUnknownError):
-        return "it may have started: the answer to its dispatch was lost"
+        cause = error.__cause__
+        why = f": {reason(cause)}" if isinstance(cause, VibeError) else ""
+        return f"it may have started: the answer to its dispatch was lost{why}"
+    if isinstance(error, MalformedResponseError):
+        return escape(f"the answer could not be read: {'; '.join(error.problems[:1])}")
     if isinstance(error, ResponseError):
         return escape(error.message)
     return escape(error.what if isinstance(error, TransportError) else str(error))
@@ -77,10 +84,31 @@ def reason(error: VibeError) -> str:
 
 def error_sentence(error: VibeError) -> str:
     """Return an error's message; for a refusal, the service's own message and what to do."""
+    if isinstance(error, IncompleteListError):
+        return error.message
     if isinstance(error, MalformedResponseError) or not isinstance(error, ResponseError):
         return str(error)
     code = f"{error.status} {error.code}" if error.code else str(error.status)
     return f"{error.message} ({code}){_advice(error)}"
+
+
+def event_sentence(event: Event) -> str | None:
+    """Return what a user needs to know of an event that is logged; None where the log's line is it.
+
+    Args:
+        event: The event, whose own line has the names of classes and fields.
+    """
+    # It brings asyncio, which commands without requests do without.
+    from testvibe_async import DispatchUnknown, Paused  # noqa: PLC0415
+
+    if isinstance(event, Paused):
+        seconds = f"{event.seconds:.3g} s"
+        return f"the service asks for a pause, so nothing is sent for {seconds}: " + reason(
+            event.error
+        )
+    if isinstance(event, DispatchUnknown):
+        return f"{event.kind} of {escape(str(event.feature))}: {reason(event.error)}"
+    return None
 
 
 def _advice(error: ResponseError) -> str:

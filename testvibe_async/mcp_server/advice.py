@@ -18,6 +18,7 @@ from testvibe_async import (
     FeatureNotGeneratedError,
     ForbiddenError,
     GenerationInProgressError,
+    IncompleteListError,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -27,6 +28,7 @@ from testvibe_async import (
     OperationSupersededError,
     OutcomeUnknownError,
     RateLimitedError,
+    ResponseError,
     ServerError,
     UnauthorizedError,
 )
@@ -121,10 +123,12 @@ def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
     )
 
 
-def _if_not_found(_error: VibeError, tool: str) -> str:
+def _if_not_found(error: VibeError, tool: str) -> str:
     lists = _LISTS.get(tool, "list_features")
+    if isinstance(error, ResponseError) and error.url.endswith("/features"):
+        return "list_projects shows which projects there are; run_features takes names."
     if tool.startswith("list_"):
-        return "list_projects shows which projects there are; this server may lack this list."
+        return "list_projects shows which projects there are."
     other = "" if lists == "list_projects" else ", and list_projects which projects"
     return f"{lists} shows what there is{other}."
 
@@ -166,6 +170,7 @@ _ADVICE: dict[type[VibeError], Advice] = {
     InvalidRequestError: "Correct the arguments and try again.",
     RateLimitedError: _if_rate_limited,
     ServerError: "The service has a problem of its own: try again later.",
+    IncompleteListError: "run_features takes their names as `features`.",
     MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",
     OperationNotFoundError: "list_runs shows which runs there are.",
     OperationSupersededError: "Wait for the newer one with wait_for_generation.",

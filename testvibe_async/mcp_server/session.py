@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Ctx", "Session", "every_three_seconds", "open_session", "session_of"]
 
 
+REMEMBERED = 1_000
+"""How many runs and generations that were dispatched here are remembered, each."""
+
+
 def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /) -> float:  # noqa: ARG001
     """Return 3 s: the poll plan of the service's own waiting tools, for runs and generations."""
     return 3.0
@@ -33,6 +37,25 @@ class Session:
 
     def __init__(self, client: Client | ConfigError) -> None:
         self._client = client
+        self._runs: dict[object, RunRef] = {}
+        self._generations: dict[tuple[str, str], GenerationRef] = {}
+
+    def remember_run(self, ref: RunRef) -> None:
+        """Remember a run that was dispatched here: the service may not know it for some seconds."""
+        self._runs[ref.key] = ref
+        if len(self._runs) > REMEMBERED:
+            del self._runs[next(iter(self._runs))]
+
+    def remember_generation(self, feature: str, ref: GenerationRef) -> None:
+        """Remember the last generation of a feature that was dispatched here, by what was asked."""
+        self._generations[ref.project, feature.casefold()] = ref
+        if len(self._generations) > REMEMBERED:
+            del self._generations[next(iter(self._generations))]
+
+    def started_generation(self, project: Project, feature: str) -> GenerationOperation | None:
+        """Return the last generation of a feature that was dispatched here; None for none."""
+        ref = self._generations.get((project.id, feature.casefold()))
+        return None if ref is None else self.client.attach(ref)
 
     @property
     def client(self) -> Client:
@@ -60,7 +83,7 @@ class Session:
     def run(self, project: Project, run_id: int) -> RunOperation:
         """Return a handle on a run, also one that another program dispatched."""
         ref = RunRef(server=self.client.server, project=project.id, run_id=run_id)
-        return self.client.attach(ref)
+        return self.client.attach(self._runs.get(ref.key, ref))
 
     def generation(self, project: Project, request_id: str, feature_id: int) -> GenerationOperation:
         """Return a handle on a generation, also one that another program dispatched."""

@@ -146,6 +146,7 @@ async def generate_feature(
     """
     home = session_of(ctx).project(project)
     started = await home.generate_feature(feature, site_url=siteUrl)
+    session_of(ctx).remember_generation(feature, started.ref)
     return answer(
         f"The generation of {feature} was started. wait_for_generation waits for it.",
         {
@@ -202,6 +203,7 @@ async def run_feature(
     """
     home = session_of(ctx).project(project)
     started = await home.run_feature(feature, config=config, site_url=siteUrl)
+    session_of(ctx).remember_run(started.ref)
     return answer(
         f"Run {started.run_id} of {feature} was started. wait_for_run waits for it.",
         {

@@ -15,6 +15,7 @@ from testvibe_async import (
     BatchItem,
     ClientClosedError,
     Generation,
+    NotFoundError,
     ObservationError,
     OperationSupersededError,
     Run,
@@ -105,12 +106,20 @@ async def latest_generation(
         The generation as last seen, and its operation if it is still in flight.
     """
     deadline = anyio.current_time() + seconds
-    progress = Progress(ctx)
+    progress, session = Progress(ctx), session_of(ctx)
     while True:
-        latest = await project.get_generation_status(feature)
-        if latest.is_finished or latest.request_id is None or latest.feature_id is None:
-            return latest, None
-        operation = session_of(ctx).generation(project, latest.request_id, latest.feature_id)
+        try:
+            latest = await project.get_generation_status(feature)
+        except NotFoundError:
+            # For some seconds the service may not know what it has just dispatched.
+            operation = session.started_generation(project, feature)
+            if operation is None or operation.snapshot is not None:
+                raise
+            latest = Generation(operation.feature_id, request_id=operation.request_id)
+        else:
+            if latest.is_finished or latest.request_id is None or latest.feature_id is None:
+                return latest, None
+            operation = session.generation(project, latest.request_id, latest.feature_id)
         with suppress(OperationSupersededError):
             is_finished = await follow(operation, progress, deadline - anyio.current_time())
             return operation.snapshot or latest, None if is_finished else operation

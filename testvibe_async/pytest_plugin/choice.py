@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import frozen
 
-from testvibe_async import NotFoundError
+from testvibe_async import IncompleteListError, NotFoundError
 from testvibe_async.pytest_plugin.declaration import ROOT
 from testvibe_async.pytest_plugin.matching import is_exact, matches, read_rules, reason_for
 from testvibe_async.pytest_plugin.suite import RunRequest
@@ -88,13 +88,15 @@ class Chooser:
             return dict.fromkeys(select, True)
         try:
             features = list_features().require_complete()
-        except NotFoundError as error:
+        except (NotFoundError, IncompleteListError) as error:
             raise CollectError(
-                f"{error}\nEither there is no such project, or this service has no list of "
-                "features: then name them with --testvibe-select, without * and ?"
+                f"{error}\nTo name features: --testvibe-select NAME, without * and ?"
             ) from error
-        # The service reads a name that has only digits as an id.
-        self._ids = {each.name: each.id for each in features if each.name.isdecimal()}
+        # The service reads a name that has only digits as an id, and a server before it may read a
+        # slash in a name as one of the path.
+        self._ids = {
+            each.name: each.id for each in features if each.name.isdecimal() or "/" in each.name
+        }
         names = [each.name or str(each.id) for each in features if not each.is_suggestion]
         return _selected(names, select) if select else dict.fromkeys(names, False)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Leftovers"]
 
 _ADVICE = (
-    "Nothing was cancelled: these go on at the service. To wait for one, attach its line:\n"
-    "  await client.attach(Ref.from_json(line))"
+    "Nothing was cancelled: these go on at the service. To wait for one, give its line to\n"
+    "  testvibe-async wait"
 )
 
 

@@ -16,7 +16,15 @@ import anyio
 from anyio.from_thread import start_blocking_portal
 from attrs import evolve, frozen
 
-from testvibe_async import Client, Hooks, Phase, ResponseError, TransportError, VibeError
+from testvibe_async import (
+    Client,
+    ConfigError,
+    Hooks,
+    Phase,
+    ResponseError,
+    TransportError,
+    VibeError,
+)
 from testvibe_async._artifacts import safe_paths
 
 if TYPE_CHECKING:
@@ -77,7 +85,12 @@ class Suite:
             poll_interval=options.poll_interval,
             hooks=Hooks(on_dispatched=self._add, on_transition=self._remove_finished),
         )
-        self._project: Project = self._client.project()
+        try:
+            self._project: Project = self._client.project()
+        except ConfigError:
+            raise ConfigError(
+                "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
+            ) from None
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
