@@ -15,7 +15,7 @@ from testvibe_async import ConfigError
 from testvibe_async._config import load_settings
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, require_settings
-from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.exits import ExitCode  # noqa: TC001 - likewise
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
@@ -78,7 +78,7 @@ async def doctor(
         await examination.perform()
     finally:
         await asker.aclose()
-    code = examination.exit_code
+    code = examination.record.exit_code
     document = document_of(examination, code)
     output.document(document)
     _print(examination, output, server=settings.server)
@@ -94,5 +94,7 @@ def _print(examination: Examination, output: Output, *, server: str) -> None:
     project = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{server}{escape(project)}\n")
     output.details(
-        lambda width: result(examination.findings, width=width, only_differences=output.is_quiet)
+        lambda width: result(
+            examination.record.findings, width=width, only_differences=output.is_quiet
+        )
     )

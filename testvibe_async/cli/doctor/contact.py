@@ -10,19 +10,36 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from testvibe_async import ForbiddenError, MalformedResponseError, UnauthorizedError
+from attrs import frozen
+
+from testvibe_async import (
+    ForbiddenError,
+    MalformedResponseError,
+    TransportError,
+    UnauthorizedError,
+)
 from testvibe_async._config import is_documented_key, is_loopback
+from testvibe_async.cli.doctor.answers import rows_of
 from testvibe_async.cli.doctor.findings import differs, holds
 from testvibe_async.cli.words import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from testvibe_async import VibeError
     from testvibe_async._config import Settings
+    from testvibe_async.cli.doctor.answers import Answer
     from testvibe_async.cli.doctor.findings import Finding
-    from testvibe_async.cli.doctor.judging import Answer
 
-__all__ = ["about_address", "about_clock", "about_key", "what_is_there_instead"]
+__all__ = [
+    "Choice",
+    "about_address",
+    "about_clock",
+    "about_key",
+    "about_no_answer",
+    "choose_project",
+    "what_is_there_instead",
+]
 
 MAX_SKEW = 5.0
 """Seconds that two clocks may differ by: an HTTP date is good to one, and the way takes some."""
@@ -45,10 +62,15 @@ def about_address(settings: Settings) -> Iterator[Finding]:
         yield holds("server", "is below a path, as the settings say", quoted=parts.path)
 
 
+def about_no_answer(error: VibeError) -> Finding:
+    """Say that the first request got no answer, or none that is HTTP."""
+    says = "can't be reached" if isinstance(error, TransportError) else "does not answer by HTTP"
+    means = f"{_NOTHING}: check the address, the network and a proxy on the way"
+    return differs("server", says, means=means, quoted=reason(error))
+
+
 def what_is_there_instead(answer: Answer) -> Finding | None:
-    """Return what else the first answer comes from, or why the key is refused; None where it is
-    the service's own.
-    """
+    """Return what the first answer is if it is no answer to the question; None where it is one."""
     error, response = answer.error, answer.response
     if error is None:
         return None
@@ -84,6 +106,42 @@ def _redirect(answer: Answer) -> Finding:
         says = f"redirects to elsewhere ({status})"
     means = f"{_NOTHING}: a redirection is not followed, since the key would go along"
     return differs("server", says, means=means, quoted=bare)
+
+
+@frozen
+class Choice:
+    """The project to read."""
+
+    id: str | None
+    """None where there is none."""
+
+    name: str | None
+    findings: Sequence[Finding]
+
+
+def choose_project(wanted: str | None, projects: Answer) -> Choice:
+    """Choose the project to read: the one in force, else the first that the key sees.
+
+    Args:
+        wanted: The id of the one in force; None where none is.
+        projects: The answer that lists them, usable or not.
+    """
+    rows = rows_of(projects)
+    found = next((row for row in rows if wanted in {None, row.id}), None)
+    name = None if found is None else found.name
+    if found is not None and wanted is not None:
+        said = [holds("project", "the one in force is one of the key's")]
+    elif found is not None:
+        says = "none is in force, and the first one is read here"
+        means = "testvibe-async use chooses one"
+        said = [differs("project", says, means=means, is_harmless=True)]
+    elif wanted is not None and projects.error is None:
+        says = "the key does not see the one in force"
+        means = "commands that need it are refused: testvibe-async use chooses another"
+        said = [differs("project", says, means=means)]
+    else:
+        said = []
+    return Choice(wanted or (found and found.id), name, said)
 
 
 def about_key(settings: Settings) -> Finding:

@@ -151,7 +151,7 @@ def _declared(schema: Mapping[str, Any], basis: Basis) -> Declared:
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     if "$ref" not in schema:
         return schema
-    found: Any = openapi_document()
+    found = openapi_document()
     for part in schema["$ref"].split("/")[1:]:
         found = found[part]
     return found

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Set
+    from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
     from testvibe_async.cli.doctor.contract import Basis, Declared
     from testvibe_async.cli.doctor.shapes import Shape
@@ -61,7 +62,7 @@ class Difference:
 
 
 def differences(
-    declared: Declared, shape: Shape, *, excused: Set[str] = frozenset(), place: str = ""
+    declared: Declared, shape: Shape, *, excused: AbstractSet[str] = frozenset(), place: str = ""
 ) -> Iterator[Difference]:
     """Go through the differences of all values that were seen at one place.
 
@@ -97,7 +98,7 @@ def _words(declared: Declared, shape: Shape, place: str) -> Iterator[Difference]
 
 
 def _members(
-    declared: Declared, shape: Shape, excused: Set[str], place: str
+    declared: Declared, shape: Shape, excused: AbstractSet[str], place: str
 ) -> Iterator[Difference]:
     prefix = f"{place}." if place else ""
     for name, member in declared.members.items():

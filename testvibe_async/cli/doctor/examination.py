@@ -8,31 +8,20 @@ key, nothing more is asked. What an answer means is decided in `judging`, `conta
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from testvibe_async import (
-    MalformedResponseError,
-    NotFoundError,
-    RateLimitedError,
-    ServerError,
-    TransportError,
-    VibeError,
-)
+from testvibe_async import MalformedResponseError, TransportError
 from testvibe_async._wire import Endpoints
 from testvibe_async.cli.doctor import contact, lists
-from testvibe_async.cli.doctor.findings import differs, holds, unchecked
-from testvibe_async.cli.doctor.judging import findings_of, judge, rows_of
+from testvibe_async.cli.doctor.answers import judge, rows_of
+from testvibe_async.cli.doctor.record import Record, StopError
 from testvibe_async.cli.doctor.watching import WatchedRun
 from testvibe_async.cli.exits import ExitCode, exit_code_of
-from testvibe_async.cli.words import reason
 
 if TYPE_CHECKING:
-    from testvibe_async import Feature
+    from testvibe_async import Feature, Run
     from testvibe_async._config import Settings
-    from testvibe_async._wire import Request
     from testvibe_async.cli.doctor.asking import Asker
-    from testvibe_async.cli.doctor.findings import Finding
-    from testvibe_async.cli.doctor.judging import Answer
 
 __all__ = ["Examination"]
 
@@ -52,18 +41,6 @@ _ALL = (
 )
 """The operations that are checked once the service is known to be there."""
 
-_PRECEDENCE = (
-    ExitCode.INTERRUPTED,
-    ExitCode.UNREACHABLE,
-    ExitCode.REFUSED,
-    ExitCode.FAILED,
-)
-"""The exit code is the first of these that applies."""
-
-
-class _StopError(Exception):
-    """There is no use in asking more."""
-
 
 class Examination:
     """All checks of one service, and what they found."""
@@ -79,25 +56,14 @@ class Examination:
             feature: The feature to run; None to only read.
             run_id: A run to read; None for one of those that the service lists.
         """
-        self.asker = asker
-        self.findings: list[Finding] = []
-        self.answers: list[Answer] = []
+        self.record = Record(asker)
+        """What was found."""
         self.run: WatchedRun | None = None
         """The run that was dispatched; None where none was."""
         self.project_name: str | None = None
         self._settings = settings
         self._feature = feature
         self._run_id = run_id
-        self._codes: set[ExitCode] = set()
-        self._failed = 0
-        """How many requests in a row got no answer."""
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """How the command ends."""
-        if any(finding.has_consequences for finding in self.findings):
-            self._codes.add(ExitCode.FAILED)
-        return next((code for code in _PRECEDENCE if code in self._codes), ExitCode.PASSED)
 
     async def perform(self) -> None:
         """Make all checks that can be made; the first Ctrl-C ends them, and what is known stays."""
@@ -105,175 +71,139 @@ class Examination:
             project = await self._contact()
             if project is not None:
                 await self._read_project(project)
-        except _StopError as stop:
+        except StopError as stop:
             self._skip_rest(str(stop))
         except asyncio.CancelledError:
             self._skip_rest("stopped by Ctrl-C")
-            self._codes.add(ExitCode.INTERRUPTED)
-        self.findings += lists.about_words(self.answers)
-        self.findings += lists.about_encoding(self.answers)
-        self.findings += lists.about_limits(self.asker.limits)
+            self.record.codes.add(ExitCode.INTERRUPTED)
+        self.record.findings += lists.about_words(self.record.answers)
+        self.record.findings += lists.about_encoding(self.record.answers)
+        self.record.findings += lists.about_limits(self.record.asker.limits)
 
     def _skip_rest(self, why: str) -> None:
         """Say of what was not checked why it was not."""
-        seen = {finding.subject for finding in self.findings}
-        self.findings += [unchecked(name, why) for name in _ALL if name not in seen]
+        seen = {finding.subject for finding in self.record.findings}
+        self.record.skip([name for name in _ALL if name not in seen], why)
 
     async def _contact(self) -> str | None:
         """List the projects; return the one to read, None where there is none.
 
         Raises:
-            _StopError: It is not the service, or it refuses the key.
+            StopError: It is not the service, or it refuses the key.
         """
         request = Endpoints.LIST_PROJECTS.request()
         try:
-            answer = judge(*await self.asker.read(request))
+            answer = judge(*await self.record.asker.read(request))
         except (TransportError, MalformedResponseError) as error:
-            self._codes.add(exit_code_of(error))
-            says = (
-                "can't be reached" if isinstance(error, TransportError) else "does not speak HTTP"
-            )
-            means = "no command works: check the address, the network and a proxy on the way"
-            self.findings.append(differs("server", says, means=means, quoted=reason(error)))
-            raise _StopError("the service can't be reached") from error
+            self.record.codes.add(exit_code_of(error))
+            self.record.findings.append(contact.about_no_answer(error))
+            raise StopError("the service can't be reached") from error
         if (instead := contact.what_is_there_instead(answer)) is not None:
             assert answer.error is not None
-            self._codes.add(exit_code_of(answer.error))
-            self.findings.append(instead)
+            self.record.codes.add(exit_code_of(answer.error))
+            self.record.findings.append(instead)
             what = "the key" if instead.subject == "key" else "the server"
-            raise _StopError(f"that waits for {what} to be right")
-        self.findings += contact.about_address(self._settings)
+            raise StopError(f"that waits for {what} to be right")
+        self.record.findings += contact.about_address(self._settings)
         if answer.error is None:
-            self.findings.append(contact.about_key(self._settings))
-        self.findings.append(contact.about_clock(answer))
-        await self._keep(answer)
-        return self._choose_project(answer)
-
-    def _choose_project(self, answer: Answer) -> str | None:
-        rows = rows_of(answer)
-        wanted = self._settings.project
-        found = next((row for row in rows if wanted in {None, row.id}), None)
-        if found is not None:
-            self.project_name = found.name
-        if wanted is None and found is None:
+            self.record.findings.append(contact.about_key(self._settings))
+        self.record.findings.append(contact.about_clock(answer))
+        await self.record.keep(answer)
+        choice = contact.choose_project(self._settings.project, answer)
+        self.project_name = choice.name
+        self.record.findings += choice.findings
+        if choice.id is None:
             self._skip_rest("no project is known")
-            return None
-        if wanted is not None and answer.error is None and found is None:
-            means = "all commands that need a project are refused: choose one with use"
-            self.findings.append(
-                differs("project", "the key does not see the project in force", means=means)
-            )
-        elif wanted is not None and found is not None:
-            self.findings.append(holds("project", "the one in force is one of the key's"))
-        elif found is not None:
-            says = "none is in force, and the first one is read here"
-            means = "testvibe-async use chooses one"
-            self.findings.append(differs("project", says, means=means, is_harmless=True))
-        return wanted or (found and found.id)
+        return choice.id
 
     async def _read_project(self, project: str) -> None:
-        await self._check(Endpoints.GET_PROJECT.request(project=project))
-        features = await self._check(Endpoints.LIST_FEATURES.request(project=project))
-        await self._read_runs(project)
-        await self._read_feature(project, rows_of(features))
+        await self.record.check(Endpoints.GET_PROJECT.request(project=project))
+        features = await self.record.check(Endpoints.LIST_FEATURES.request(project=project))
+        feature = await self._read_runs(project)
+        await self._read_feature(project, rows_of(features), feature)
         await self._read_files(project)
 
-    async def _read_runs(self, project: str) -> None:
-        if self._feature is not None:
-            self.run = WatchedRun(self.asker, project, self._feature)
-            try:
-                await self.run.watch()
-            finally:  # After Ctrl-C, too: it goes on at the service.
-                seen = (self.run.dispatched, self.run.running)
-                self.answers += [answer for answer in seen if answer is not None]
-                self.findings += self.run.findings()
-            if isinstance(self.run.error, TransportError | ServerError | RateLimitedError):
-                self._codes.add(ExitCode.UNREACHABLE)
-        runs = await self._check(Endpoints.LIST_RUNS.request(project=project))
+    async def _read_runs(self, project: str) -> int | str | None:
+        """Read all about runs, and one of them; return the feature that it is of."""
+        await self._run_feature(project)
+        runs = await self.record.check(Endpoints.LIST_RUNS.request(project=project))
         if runs is not None and runs.error is None:
             request = Endpoints.LIST_RUNS.request(project=project, query={"limit": 1})
-            if (limited := await self._ask(request)) is not None:
-                self.findings += lists.about_runs(runs, limited)
+            if (limited := await self.record.ask(request)) is not None:
+                self.record.findings += lists.about_runs(runs, limited)
         run_id = (self.run and self.run.run_id) or self._run_id or lists.sample_run(rows_of(runs))
+        feature = await self._read_run(project, run_id)
+        unknown = await self.record.ask(Endpoints.GET_RUN.request(project=project, run=NO_RUN))
+        if unknown is not None:
+            self.record.findings += lists.about_errors(unknown)
+        return self._feature or feature
+
+    async def _read_run(self, project: str, run_id: int | None) -> int | None:
+        """Read a run; return the feature that it is of."""
         if run_id is None:
             why = "no run is known: --run FEATURE makes one, --run-id ID names one"
-            self.findings += [unchecked(name, why) for name in _OF_RUNS]
-        else:
-            for endpoint in (
-                Endpoints.GET_RUN,
-                Endpoints.DIAGNOSE_RUN,
-                Endpoints.GET_RUN_ARTIFACTS,
-            ):
-                await self._check(endpoint.request(project=project, run=run_id))
-        unknown = await self._ask(Endpoints.GET_RUN.request(project=project, run=NO_RUN))
-        if unknown is not None:
-            self.findings += lists.about_errors(unknown)
+            self.record.skip(_OF_RUNS, why)
+            return None
+        digest = await self.record.ask(Endpoints.GET_RUN.request(project=project, run=run_id))
+        if digest is not None and run_id == self._run_id and digest.is_not_there:
+            self.record.skip(_OF_RUNS, "there is no such run")
+            self.record.codes.add(ExitCode.REFUSED)
+            return None
+        if digest is not None:
+            await self.record.keep(digest)
+        await self.record.check(Endpoints.DIAGNOSE_RUN.request(project=project, run=run_id))
+        await self.record.check(Endpoints.GET_RUN_ARTIFACTS.request(project=project, run=run_id))
+        run: Run | None = None if digest is None else digest.value
+        return None if run is None else run.feature_id
 
-    async def _read_feature(self, project: str, features: list[Feature]) -> None:
-        sample = lists.sample_feature(features)
-        feature: int | str | None = sample.id if sample else self._feature
+    async def _run_feature(self, project: str) -> None:
+        """Run the feature that was named, if one was, and watch that."""
+        if self._feature is None:
+            return
+        self.run = WatchedRun(self.record.asker, project, self._feature)
+        try:
+            await self.run.watch()
+        finally:  # After Ctrl-C, too: it goes on at the service.
+            seen = (self.run.dispatched, self.run.running)
+            self.record.answers += [answer for answer in seen if answer is not None]
+            self.record.findings += self.run.findings()
+        if self.run.failure is not None:
+            self.record.codes.add(exit_code_of(self.run.failure))
+
+    async def _read_feature(
+        self, project: str, features: list[Feature], feature: int | str | None
+    ) -> None:
+        """Read a feature: one of the list, or one that is known otherwise."""
+        if (sample := lists.sample_feature(features)) is not None:
+            feature = sample.id
         if feature is None:
-            why = "no feature is known: the project lists none"
-            self.findings += [unchecked(name, why) for name in _OF_FEATURES]
+            why = "no feature is known: --run FEATURE names one, and so does --run-id ID"
+            if "list_features" in {each.operation.name for each in self.record.usable}:
+                why = "the project has no features"
+            self.record.skip(_OF_FEATURES, why)
             return
         for endpoint in (
             Endpoints.GET_FEATURE,
             Endpoints.GET_GENERATION_STATUS,
             Endpoints.GET_GENERATION_LOG,
         ):
-            await self._check(endpoint.request(project=project, feature=feature))
+            await self.record.check(endpoint.request(project=project, feature=feature))
         for name, what in lists.names_to_try(features):
-            answer = await self._ask(Endpoints.GET_FEATURE.request(project=project, feature=name))
+            answer = await self.record.ask(
+                Endpoints.GET_FEATURE.request(project=project, feature=name)
+            )
             if answer is not None:
-                self.findings.append(lists.about_name(answer, what))
+                self.record.findings.append(lists.about_name(answer, what))
 
     async def _read_files(self, project: str) -> None:
-        files = await self._check(Endpoints.LIST_FILES.request(project=project))
+        files = await self.record.check(Endpoints.LIST_FILES.request(project=project))
         paths = [row.path for row in rows_of(files)]
         path = paths[0] if paths and DEFAULT_FILE not in paths else DEFAULT_FILE
-        answer = await self._ask(Endpoints.READ_FILE.request(project=project, query={"path": path}))
-        if answer is not None and isinstance(answer.error, NotFoundError) and answer.error.code:
-            self.findings.append(unchecked("read_file", "no file is known that the project has"))
+        answer = await self.record.ask(
+            Endpoints.READ_FILE.request(project=project, query={"path": path})
+        )
+        if answer is not None and answer.is_not_there:
+            self.record.skip(["read_file"], "no file is known that the project has")
         elif answer is not None:
-            await self._keep(answer)
-        await self._check(Endpoints.LIST_CONFIGS.request(project=project))
-
-    async def _check(self, request: Request[Any]) -> Answer | None:
-        """Ask, and say how the answer holds against the contract; None where none came."""
-        answer = await self._ask(request)
-        if answer is not None:
-            await self._keep(answer)
-        return answer
-
-    async def _keep(self, answer: Answer) -> None:
-        """Say how an answer holds; for a list in pages, ask for the second one."""
-        self.answers.append(answer)
-        self.findings += findings_of(answer)
-        if answer.following is None:
-            return
-        page = None
-        if not isinstance(answer.following, str):
-            page = await self._ask(answer.following)
-        self.findings.append(lists.about_pages(answer, page))
-
-    async def _ask(self, request: Request[Any]) -> Answer | None:
-        """Ask; None where no answer came, which is said.
-
-        Raises:
-            _StopError: There was none twice in a row.
-        """
-        try:
-            answer = judge(*await self.asker.read(request))
-        except VibeError as error:
-            self._codes.add(exit_code_of(error))
-            self.findings.append(
-                unchecked(request.endpoint.name, "no answer came", quoted=reason(error))
-            )
-            self._failed += 1
-            if self._failed > 1:
-                raise _StopError("the service has stopped answering") from error
-            return None
-        self._failed = 0
-        if isinstance(answer.error, ServerError | RateLimitedError):
-            self._codes.add(ExitCode.UNREACHABLE)
-        return answer
+            await self.record.keep(answer)
+        await self.record.check(Endpoints.LIST_CONFIGS.request(project=project))

@@ -1,38 +1,26 @@
-"""From one answer to findings: what it is, how it differs, what follows. Pure.
+"""What one answer means: a finding for each way in which it differs. Pure.
 
-The answer is read twice: by the package's own reader, which decides whether our commands can use
-it, and member by member against the contract. What differs and can be read has no consequences.
+What differs and can be read has no consequences: then a command does the same as elsewhere.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from attrs import field, frozen
-
-from testvibe_async import MalformedResponseError, NotFoundError, ResponseError
-from testvibe_async._wire import (
-    UnreadableError,
-    decode,
-    envelope_in,
-    next_page,
-    raise_for_status,
-    read,
-    read_rows,
-)
-from testvibe_async.cli.doctor.contract import Operation, operation
-from testvibe_async.cli.doctor.differences import Difference, differences
-from testvibe_async.cli.doctor.findings import Finding, differs, holds, is_needed, without
-from testvibe_async.cli.doctor.shapes import Shape, shown_name
+from testvibe_async import MalformedResponseError
+from testvibe_async.cli.doctor.findings import differs, holds, is_needed, without
+from testvibe_async.cli.doctor.shapes import shown_name
 from testvibe_async.cli.words import plural, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence, Set
+    from collections.abc import Iterator
 
-    from testvibe_async._wire import Request, Response, UnreadableField
+    from testvibe_async.cli.doctor.answers import Answer
+    from testvibe_async.cli.doctor.differences import Difference
+    from testvibe_async.cli.doctor.findings import Finding
 
-__all__ = ["Answer", "findings_of", "judge", "rows_of"]
+__all__ = ["findings_of"]
 
 _DECIDING = {"status", "featureStatus"}
 """The members whose words decide what has become of something."""
@@ -44,116 +32,6 @@ _SEEN = {
     "empty": "an empty string",
 }
 """How a form is called in a sentence, where its own name does not say its type."""
-
-
-@frozen(kw_only=True, eq=False)
-class Answer:
-    """An answer, and all that was found in it."""
-
-    operation: Operation
-    request: Request[Any]
-    response: Response
-    error: ResponseError | None = None
-    """Why our commands can't use it; None where they can."""
-
-    value: Any = None
-    """What our commands make of it."""
-
-    shape: Shape = field(factory=Shape)
-    """What was seen of it, or of the rows of a list."""
-
-    envelope: Shape | None = None
-    """What was seen around the rows of a list; None where they are bare."""
-
-    differences: Sequence[Difference] = ()
-    unreadable: frozenset[str] = frozenset()
-    """The names of the members that our reader left out."""
-
-    following: Request[Any] | str | None = None
-    """The request for the next page, or why rows are missing; None where none are."""
-
-    @property
-    def is_missing_route(self) -> bool:
-        """Whether the service seems to have no such call, at a route that is only assumed."""
-        is_refused = isinstance(self.error, NotFoundError) or self.response.status == 405  # noqa: PLR2004
-        return is_refused and self.operation.basis == "assumed"
-
-    def to_dict(self) -> dict[str, object]:
-        """Return it as JSON, without anything that it holds."""
-        return {
-            "operation": self.operation.name,
-            "basis": self.operation.basis,
-            "status": self.response.status,
-            "isUsable": self.error is None,
-            "rows": self.shape.count if self.operation.is_list else None,
-            "around": None if self.envelope is None else self.envelope.document,
-            "shape": self.shape.document if self.shape.count else None,
-            "differences": [each.to_dict() for each in self.differences],
-            "unreadable": sorted(self.unreadable),
-        }
-
-
-def judge(request: Request[Any], response: Response) -> Answer:
-    """Find out what there is to know about one answer."""
-    known = operation(request.endpoint.name)
-    try:
-        raise_for_status(request, response)
-    except ResponseError as error:
-        return Answer(operation=known, request=request, response=response, error=error)
-    left_out: list[UnreadableField] = []
-    error = value = None
-    try:
-        value = decode(request, response, unreadable=left_out)
-    except MalformedResponseError as unusable:
-        error = unusable
-    try:
-        shape, envelope = _shapes(known, response)
-    except UnreadableError:
-        shape, envelope = Shape(), None
-    found = differences(known.row, shape, excused=_excused(known, value)) if shape.count else ()
-    following = None
-    if known.is_list and error is None:
-        following = next_page(
-            request, response, envelope_in(response.body), rows=len(value) + len(value.unreadable)
-        )
-    return Answer(
-        operation=known,
-        request=request,
-        response=response,
-        error=error,
-        value=value,
-        shape=shape,
-        envelope=envelope,
-        differences=sorted(found),
-        unreadable=frozenset(each.name for each in left_out),
-        following=following,
-    )
-
-
-def _shapes(known: Operation, response: Response) -> tuple[Shape, Shape | None]:
-    """Return what was seen of an answer, or of its rows and of what stands around them."""
-    shape, envelope = Shape(), None
-    if not known.is_list:
-        shape.add(read(response.body, object), known.row)
-        return shape, None
-    for row in read_rows(response.body):
-        shape.add(row, known.row)
-    if around := envelope_in(response.body):
-        envelope = Shape()
-        envelope.add(around)
-    return shape, envelope
-
-
-def _excused(known: Operation, value: Any) -> Set[str]:  # noqa: ANN401 - a model
-    """Return the members that an answer need not have, as things stand."""
-    if known.name in {"get_generation_status", "get_generation_log"}:
-        # Of a feature that was never generated there are only some, which is not documented.
-        return frozenset() if value and value.request_id else known.answer.members.keys()
-    if known.name == "diagnose_run":
-        return {"summary.other"}
-    if known.name == "get_run" and value and not value.is_failure:
-        return {"log"} if value.is_finished else {"log", "summary", "tests", "artifacts"}
-    return {"summary"} if known.name == "list_runs" else frozenset()
 
 
 def findings_of(answer: Answer) -> list[Finding]:
@@ -277,8 +155,3 @@ def _of_status(name: str) -> str:
     if "generation" in name:
         return "a generation that ends so counts as neither generated nor failed: exit code 5"
     return "a run that ends so counts as neither passed nor failed: exit code 5"
-
-
-def rows_of(answer: Answer | None) -> list[Any]:
-    """Return the rows of a list that can be used; none where it can't."""
-    return [] if answer is None or answer.error is not None else cast("list[Any]", answer.value)

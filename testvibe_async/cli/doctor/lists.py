@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from testvibe_async import Feature, ResponseError, Run
+    from testvibe_async.cli.doctor.answers import Answer
     from testvibe_async.cli.doctor.contract import Declared
     from testvibe_async.cli.doctor.findings import Finding
-    from testvibe_async.cli.doctor.judging import Answer
 
 __all__ = [
     "about_encoding",

@@ -30,17 +30,18 @@ VERSION = 1
 
 def document_of(examination: Examination, code: ExitCode) -> dict[str, Any]:
     """Return the document of what was found."""
-    asker, run = examination.asker, examination.run
+    record, run = examination.record, examination.run
+    asker = record.asker
     return {
         "doctor": VERSION,
         "package": __version__,
         "exitCode": int(code),
-        "conclusion": conclusion(examination.findings),
+        "conclusion": conclusion(record.findings),
         "requests": {"reads": asker.reads, "runs": asker.dispatches, "generations": 0},
-        "findings": [finding.to_dict() for finding in examination.findings],
-        "words": words_seen(examination.answers),
+        "findings": [finding.to_dict() for finding in record.findings],
+        "words": words_seen(record.answers),
         "run": None if run is None else run.to_dict(),
-        "answers": [answer.to_dict() for answer in examination.answers],
+        "answers": [answer.to_dict() for answer in record.answers],
     }
 
 
@@ -75,15 +76,14 @@ _TITLES = {
 }
 
 
+_REDACTED = "Names, texts, ids and addresses are left out: of a value there are type and length."
+
+
 def _markdown(document: Mapping[str, Any]) -> str:
     """Return the findings as lists, and below them all else as the JSON that it is."""
-    lines = [
-        "# What the service answers",
-        "",
-        f"{document['conclusion']} By testvibe-async {document['package']}, with "
-        f"{document['requests']['reads']} reads and {document['requests']['runs']} runs. "
-        "Names, texts, ids and addresses are left out: a value is shown by its type and length.",
-    ]
+    reads, runs = document["requests"]["reads"], document["requests"]["runs"]
+    made = f"By testvibe-async {document['package']}, with {reads} reads and {runs} runs."
+    lines = ["# What the service answers", "", f"{document['conclusion']} {made} {_REDACTED}"]
     for verdict, title in _TITLES.items():
         found = [each for each in document["findings"] if each["verdict"] == verdict]
         if found:

@@ -13,16 +13,17 @@ from attrs import Factory, define
 
 from testvibe_async import ConflictError, NotFoundError, Run, VibeError
 from testvibe_async._wire import Endpoints
+from testvibe_async.cli.doctor.answers import judge
 from testvibe_async.cli.doctor.findings import differs, holds, unchecked
-from testvibe_async.cli.doctor.judging import findings_of, judge
+from testvibe_async.cli.doctor.judging import findings_of
 from testvibe_async.cli.words import duration, plural, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from testvibe_async.cli.doctor.answers import Answer
     from testvibe_async.cli.doctor.asking import Asker
     from testvibe_async.cli.doctor.findings import Finding
-    from testvibe_async.cli.doctor.judging import Answer
 
 __all__ = ["WatchedRun"]
 
@@ -78,6 +79,12 @@ class WatchedRun:
             return None
         run_id: int = self.dispatched.value.run_id
         return run_id
+
+    @property
+    def failure(self) -> VibeError | None:
+        """What ended it: a refusal of the dispatch, or what hid the run; None where nothing did."""
+        refused = None if self.dispatched is None else self.dispatched.error
+        return self.error or refused
 
     async def watch(self) -> None:
         """Dispatch it, and poll it until it is over, or can't be seen."""
