@@ -45,7 +45,7 @@ def _agreement(answer: Answer) -> str:
     """Say what an answer agrees with: what is documented, or what is only assumed."""
     known = answer.operation
     bases = {known.basis, *(each.basis for each in known.row.members.values())}
-    says = f"as {known.basis}" if len(bases) == 1 else "as documented, and in parts as assumed"
+    says = f"as {known.basis}" if len(bases) == 1 else "as documented, in parts as assumed"
     if known.is_list:
         rows = answer.shape.count
         says += f", {plural(rows, 'row')}" if rows else "; no rows, so that none was seen"
@@ -122,7 +122,7 @@ def _finding(answer: Answer, alike: list[Difference]) -> Finding:
             often = f" ({first.seen})" if first.seen else ""
             says = f"{first.basis} and not there: {places}{often}"
             if name != "run_feature":  # There the id was found elsewhere, or it would be an error.
-                means, is_harmless = "shown empty, and what needs it does not work", False
+                means, is_harmless = "that is shown empty, and what needs it does not work", False
         case "missing":
             says = f"{first.basis} and not there: {places}"
             means = _READ if name == "run_feature" else "shown empty"
@@ -140,7 +140,7 @@ def _finding(answer: Answer, alike: list[Difference]) -> Finding:
         case _:
             says = f"{places}: {_SEEN.get(first.seen, first.seen)}, not {first.declared}"
             if any(answer.unreadable & _names_in(each.place) for each in alike):
-                means, is_harmless = "can't be read, and shown empty", False
+                means, is_harmless = "they can't be read, and are shown empty", False
     return differs(name, says, means=means, is_harmless=is_harmless)
 
 
@@ -153,5 +153,5 @@ def _of_status(name: str) -> str:
     if "feature" in name:
         return "run --all and generate --all leave such features out"
     if "generation" in name:
-        return "a generation that ends so counts as neither generated nor failed: exit code 5"
-    return "a run that ends so counts as neither passed nor failed: exit code 5"
+        return "such a generation counts as neither generated nor failed: exit code 5"
+    return "such a run counts as neither passed nor failed: exit code 5"

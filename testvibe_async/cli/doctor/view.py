@@ -32,7 +32,7 @@ _SUBJECT_CELLS = 23
 """Cells of the column with the subjects; the longest is `get_generation_status`."""
 
 _WIDE = 72
-"""On a terminal of fewer cells a subject has a line of its own."""
+"""On a terminal of fewer cells a subject has a line of its own, if what follows needs several."""
 
 
 def result(
@@ -53,6 +53,7 @@ def result(
         lines += [(title, style)]
         if verdict is Verdict.NOT_CHECKED:
             group = [*_joined(group)]
+        group.sort(key=lambda each: not each.has_consequences)
         lines += [
             (text, "" if not each.has_consequences else "yellow")
             for each in group
@@ -98,13 +99,14 @@ def _lines(finding: Finding, width: int | None) -> Iterator[str]:
         says, means = f"{says}; {means}", ""
     parts = [says]
     parts += [f"“{escape(finding.quoted)}”"] if finding.quoted else []
-    parts += [f"so: {means}"] if means else []
+    parts += [f"so {means}"] if means else []
     if width is None:
         subject += ": " if len(subject) >= _SUBJECT_CELLS else ""
         yield f"  {subject:<{_SUBJECT_CELLS}}{'; '.join(parts)}"
         return
     indent = 2 + _SUBJECT_CELLS
-    if width < _WIDE or len(subject) >= _SUBJECT_CELLS:
+    is_short = len(parts) == 1 and indent + len(says) <= width
+    if len(subject) >= _SUBJECT_CELLS or (width < _WIDE and not is_short):
         yield from _filled(subject, width, indent=2)
         subject, indent = "", 4
     lines = [line for part in parts for line in _filled(part, width, indent=indent)]

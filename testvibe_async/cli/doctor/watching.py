@@ -180,7 +180,7 @@ class WatchedRun:
             yield differs("run_feature", says, means="taken for the same", is_harmless=True)
 
     def _of_no_end(self) -> Finding:
-        means = "it goes on at the service; run --wait ends with exit code 5"
+        means = "run --wait ends with exit code 5; the run goes on at the service"
         if self.error is not None:
             says = f"can't be seen after {plural(self.polls, 'poll')}"
             return differs("run", says, means=means, quoted=reason(self.error))
