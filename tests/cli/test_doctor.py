@@ -149,22 +149,17 @@ async def test_a_service_with_the_documented_routes_alone(
         use(emulator, monkeypatch)
         ended = await call("doctor")
     assert ended.code == 1
-    absent = "404; this route is assumed, and not there"
+    absent = "404; this route is assumed, and not there; "
+    here = f"{absent}so these do not work here: "
+    alone = (
+        "runs list; run --wait polls each run by itself, and can't find a run whose dispatch got "
+        "no answer"
+    )
     assert lines_of(ended.output, "Differs") == [
-        (
-            f"  list_runs              GET /projects/{{project}}/runs: {absent}; so these do not work "
-            "here: runs list; run --wait polls each run by itself, and can't find a run whose "
-            "dispatch got no answer"
-        ),
-        (
-            f"  list_files             GET /projects/{{project}}/files: {absent}; so these do not work "
-            "here: files list"
-        ),
-        (
-            f"  list_configs           GET /projects/{{project}}/configs: {absent}; so these do not "
-            "work here: configs"
-        ),
-        f"  get_project            GET /projects/{{project}}: {absent}; no command needs it",
+        f"  list_runs              GET /projects/{{project}}/runs: {here}{alone}",
+        f"  list_files             GET /projects/{{project}}/files: {here}files list",
+        f"  list_configs           GET /projects/{{project}}/configs: {here}configs",
+        f"  get_project            GET /projects/{{project}}: {absent}no command needs it",
     ]
     assert ended.output.endswith(
         "If the service has these elsewhere, put their routes into .testvibe-async.toml:\n"
@@ -215,12 +210,11 @@ async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.Monke
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     ended = await call("doctor")
     assert (ended.code, ended.errors) == (5, "")
-    assert lines_of(ended.output, "Differs") == [
-        (
-            "  server                 can't be reached; “could not connect: Connection refused”; so no "
-            "command works: check the address, the network and a proxy on the way"
-        )
-    ]
+    (told,) = lines_of(ended.output, "Differs")
+    assert told == (
+        "  server                 can't be reached; “could not connect: Connection refused”; "
+        "so no command works: check the address, the network and a proxy on the way"
+    )
     (skipped,) = lines_of(ended.output, "Not checked")
     names, _, why = skipped.strip().partition(": ")
     assert set(names.split(", ")) == READS - {"list_projects"}
