@@ -7,8 +7,15 @@ from testvibe_async._config.files import (
     read_user_file,
     user_file_path,
 )
-from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
+from testvibe_async._config.settings import (
+    FoundSettings,
+    Setting,
+    Settings,
+    find_settings,
+    load_settings,
+)
 from testvibe_async._config.validate import (
+    is_documented_key,
     is_loopback,
     masked,
     require_age,
@@ -25,10 +32,12 @@ from testvibe_async._config.validate import (
 
 __all__ = [
     "REPOSITORY_FILE",
+    "FoundSettings",
     "Setting",
     "Settings",
     "find_repository",
     "find_settings",
+    "is_documented_key",
     "is_loopback",
     "load_settings",
     "masked",

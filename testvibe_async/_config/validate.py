@@ -17,6 +17,7 @@ from testvibe_async._util import API_PATH
 from testvibe_async.errors import ConfigError
 
 __all__ = [
+    "is_documented_key",
     "is_loopback",
     "masked",
     "require_age",
@@ -58,7 +59,7 @@ def require_api_key(api_key: str, prefix: str = "") -> str:
     api_key = api_key.strip()
     if not re.fullmatch(r"[!-~]+", api_key):
         raise ConfigError(f"{prefix}the API key {_fault_of(api_key)}")
-    if not re.fullmatch(r"tvb_[0-9A-Za-z]{43}", api_key) and hash(api_key) not in _warned_of:
+    if not is_documented_key(api_key) and hash(api_key) not in _warned_of:
         _warned_of.add(hash(api_key))
         _logger.warning(
             "%sthe API key does not look like one of TestVibe's (tvb_ and 43 letters or digits; "
@@ -67,6 +68,11 @@ def require_api_key(api_key: str, prefix: str = "") -> str:
             len(api_key),
         )
     return api_key
+
+
+def is_documented_key(api_key: str) -> bool:
+    """Say whether a key has the documented form."""
+    return re.fullmatch(r"tvb_[0-9A-Za-z]{43}", api_key) is not None
 
 
 def _fault_of(api_key: str) -> str:

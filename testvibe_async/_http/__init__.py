@@ -1,10 +1,12 @@
 """When a request goes out, over the one session of a client.
 
-For other packages: `Transport`, the retry policy, and how far a dispatch has come (`Submission`).
+For other packages: `Transport`, the retry policy, and how far a dispatch has come (`Submission`);
+and `HttpSession` below it, for requests that are sent once, at once, and read whatever the status.
 """
 
 from testvibe_async._http.retry import RetryPolicy, retry_delay
+from testvibe_async._http.session import HttpSession
 from testvibe_async._http.submission import SendState, Submission
 from testvibe_async._http.transport import Transport
 
-__all__ = ["RetryPolicy", "SendState", "Submission", "Transport", "retry_delay"]
+__all__ = ["HttpSession", "RetryPolicy", "SendState", "Submission", "Transport", "retry_delay"]

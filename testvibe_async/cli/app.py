@@ -47,6 +47,7 @@ _COMMANDS = {
         "projects": "settings:projects",
         "use": "settings:use",
         "settings": "settings:settings",
+        "doctor": "doctor:doctor",
     },
     "Tools": {
         "demo": "demo:demo",

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from testvibe_async import Client, Project
+    from testvibe_async._config import FoundSettings
 
-__all__ = ["COMMON", "Common", "Connection", "Flag", "connected"]
+__all__ = ["COMMON", "Common", "Connection", "Flag", "connected", "require_settings"]
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 """The type of an option without a value."""
@@ -95,6 +96,25 @@ class Connection:
         return self.client.project()
 
 
+def require_settings(common: Common) -> FoundSettings:
+    """Return the settings in force, with a server and a key for it.
+
+    Raises:
+        ConfigError: One is missing or wrong.
+    """
+    found = find_settings(common.server, project=common.project)
+    if found.server is None:
+        raise ConfigError(
+            "no server: log in with testvibe-async login, pass --server, or set TESTVIBE_SERVER"
+        )
+    if found.api_key is None:
+        raise ConfigError(
+            f"no API key for {found.server.value}: log in with testvibe-async login, "
+            "or set TESTVIBE_API_KEY"
+        )
+    return found
+
+
 @asynccontextmanager
 async def connected(
     common: Common,
@@ -112,16 +132,7 @@ async def connected(
     # Its import takes half of a command's start, and not all commands need it.
     from testvibe_async import Client  # noqa: PLC0415
 
-    found = find_settings(common.server, project=common.project)
-    if found.server is None:
-        raise ConfigError(
-            "no server: log in with testvibe-async login, pass --server, or set TESTVIBE_SERVER"
-        )
-    if found.api_key is None:
-        raise ConfigError(
-            f"no API key for {found.server.value}: log in with testvibe-async login, "
-            "or set TESTVIBE_API_KEY"
-        )
+    found = require_settings(common)
     client = Client(common.server, project=common.project, allow_http=common.allow_http, **options)
     async with client:
         yield Connection(client=client, output=common.output, has_project=found.project is not None)
