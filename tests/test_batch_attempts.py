@@ -118,3 +118,15 @@ async def test_what_failed_before_the_batch_stopped_is_a_failure(
     assert item.run is not None
     assert [item.run.run_id] == [run.id for run in emulator.runs.values()][:1]
     assert item.ref == batch.refs[0]
+
+
+async def test_no_attempt_follows_an_end_that_nobody_can_read(
+    emulator: Emulator, project: Project
+) -> None:
+    """A status that is not documented is no failure, so nothing runs again."""
+    emulator.fail(
+        "get_run",
+        Fault.edit(lambda run: {**run, "status": "aborted"} if run["finishedUtc"] else run),
+    )
+    (item,) = await project.run_features(["Checkout"], attempts=3)
+    assert (item.verdict, len(item.runs), len(emulator.runs)) == (Verdict.ERROR, 1, 1)

@@ -12,7 +12,7 @@ from tests.batches import client_tasks
 from tests.conftest import client_of
 from tests.timing import STEADY, now
 from testvibe_async import ConfigError, Verdict
-from testvibe_async.testing import Emulator, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -187,3 +187,36 @@ async def test_one_name_is_refused(project: Project) -> None:
     """A text is one name, and not a source of letters."""
     with pytest.raises(ConfigError, match=r"pass \['Checkout'\]"):
         project.run_features("Checkout")
+
+
+def _of_all(emulator: Emulator, **statuses: str | None) -> None:
+    """Have the list show other statuses in place of the documented ones."""
+    emulator.fail(
+        "list_features",
+        Fault.edit(
+            lambda rows: [
+                {**row, "status": statuses.get(row["status"], row["status"])} for row in rows
+            ]
+        ),
+    )
+
+
+async def test_features_of_an_undocumented_status_are_left_out_and_named(
+    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch without names takes none of which nobody knows whether they have tests."""
+    _of_all(emulator, draft="fresh")
+    assert len(await project.run_features()) == 15
+    assert "features with an undocumented status ('fresh') are left out" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["ready", None])
+async def test_no_credits_are_spent_for_a_misreading(
+    emulator: Emulator, project: Project, word: str | None
+) -> None:
+    """Where no status says which features have tests, a batch without names is refused."""
+    _of_all(emulator, **dict.fromkeys(["generated", "draft", "failed"], word))
+    for batch in (project.generate_features(), project.run_features()):
+        with pytest.raises(ConfigError, match="name the features"):
+            await batch
+    assert (len(emulator.runs), len(emulator.generations)) == (0, 0)

@@ -289,3 +289,17 @@ def test_values_without_unknown_fields_share_an_empty_mapping() -> None:
         extra["a"] = 1  # type: ignore[index]
     with pytest.raises(KeyError):
         extra["a"]
+
+
+@pytest.mark.parametrize("status", [None, "draft", FeatureStatus.FAILED, FeatureStatus.CANCELLED])
+def test_a_feature_without_tests_needs_some(status: str | None) -> None:
+    """One that was never generated, or whose generation did not succeed."""
+    assert Feature(1, "Login", status=status).needs_tests
+
+
+@pytest.mark.parametrize("status", ["ready", "", FeatureStatus.GENERATED, FeatureStatus.GENERATING])
+def test_a_feature_with_a_word_that_nobody_knows_needs_none(status: str) -> None:
+    """A misreading would cost credits."""
+    feature = Feature(1, "Login", status=status)
+    assert not feature.needs_tests
+    assert feature.has_undocumented_status == (status in {"ready", ""})

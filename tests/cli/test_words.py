@@ -101,7 +101,7 @@ def test_a_refusal_is_in_the_services_words(error: VibeError, sentence: str) -> 
 def test_a_logged_event_is_a_sentence() -> None:
     """A pause says for how long, a lost dispatch of what, each with the reason in short."""
     busy = RateLimitedError("Too many.", status=429, **WHERE)
-    pause = Paused(2.5, busy, server="https://h.example", began=0.0)
+    pause = Paused(2.5, busy)
     assert event_sentence(pause) == (
         "the service asks for a pause, so nothing is sent for 2.5 s: Too many."
     )

@@ -136,10 +136,10 @@ def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: 
     assert refused_seconds(error) == waited
 
 
-def test_a_forbidden_that_limits_a_rate_pauses_traffic() -> None:
-    """A 403 that means a 429 pauses all traffic as one does."""
-    assert pause_seconds(refused(RateLimitedError, 403, 5.0)) == 5.0
-    assert pause_seconds(refused(ForbiddenError, 403, 5.0)) is None
+def test_a_forbidden_that_limits_a_rate_is_a_refusal_of_it() -> None:
+    """A 403 that means a 429 is waited for as one is."""
+    assert refused_seconds(refused(RateLimitedError, 403, 5.0)) == 5.0
+    assert refused_seconds(refused(ForbiddenError, 403, 5.0)) is None
 
 
 def test_a_service_that_asks_for_no_wait_is_not_hammered() -> None:

@@ -404,6 +404,14 @@ def test_the_answer_to_a_generation_is_searched_too(document: dict[str, Any]) ->
     assert read(encode(document), DispatchedGeneration) == DispatchedGeneration("r", 12)
 
 
+def test_a_field_that_is_odd_in_every_row_is_noted_once() -> None:
+    """Very many rows are one warning; each keeps its own value."""
+    rows = [{"runId": number, "status": "passed", "log": [number]} for number in range(99)]
+    listing, faults = left_out(encode(rows), Listing[Run])
+    assert faults == ["Run: expected a string, got 0 at $.log"]
+    assert [row.extra["log"] for row in listing] == [[number] for number in range(99)]
+
+
 def test_a_row_that_can_not_be_read_is_missing_and_named() -> None:
     """A row without its id is left out of a list, which says so with the row's number."""
     rows = [LEAST[Run], {"runId": "x", "status": "passed"}, LEAST[Run]]

@@ -313,3 +313,16 @@ def test_each_endpoint_has_its_operations_name() -> None:
     names = [name.lower() for name in vars(endpoints.Endpoints) if name.isupper()]
     assert names == list(ENDPOINTS)
     assert len(names) == 20
+
+
+@pytest.mark.parametrize(
+    "operation", [name for name, each in ENDPOINTS.items() if each.method == "POST"]
+)
+def test_every_post_has_a_json_body(operation: str) -> None:
+    """A service may refuse one without; other methods have none unless they need it."""
+    names: dict[str, Any] = {"project": "p", "feature": 12}
+    path = ENDPOINTS[operation].path
+    used = {name: value for name, value in names.items() if f"{{{name}}}" in path}
+    assert ENDPOINTS[operation].request(**used).body == {}
+    assert custom_request("POST", "/projects").body == {}
+    assert custom_request("DELETE", "/projects").body is None

@@ -97,6 +97,7 @@ def test_a_cursor_or_a_link_among_the_members_is_followed(
         ({"page": {"hasNextPage": True}}, "more rows than the 20 that it sent"),
         ({"next": "https://elsewhere.example/x?page=2"}, "its next page is elsewhere"),
         ({"next": "/api/v1/ops/projects/other/features?page=2"}, "its next page is elsewhere"),
+        ({"next": "https://elsewhere.example/api/v1/ops/projects/p/features?p=2"}, "is elsewhere"),
         ({"next": "https://[x/?page=2"}, "can't be read"),
     ],
 )

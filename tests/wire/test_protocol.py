@@ -19,6 +19,7 @@ from testvibe_async._wire.endpoints import (
 from testvibe_async._wire.protocol import Response
 from testvibe_async.errors import (
     ConflictError,
+    EndpointNotFoundError,
     FeatureBusyError,
     FeatureNotGeneratedError,
     ForbiddenError,
@@ -344,3 +345,46 @@ def test_the_date_is_the_services_clock_where_it_says() -> None:
 def test_a_body_is_in_no_repr() -> None:
     """The repr of a response holds no body, which may be large."""
     assert "needle" not in repr(answer(200, b"needle"))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "kind"),
+    [
+        (b"", {"Retry_After": "7"}, RateLimitedError),
+        (b'{"error": "rate_limited", "message": "m"}', {}, RateLimitedError),
+        (b'{"error": "forbidden", "message": "m"}', {}, ForbiddenError),
+        (b"", {}, ForbiddenError),
+    ],
+)
+def test_a_403_that_limits_a_rate_is_a_429(
+    body: bytes, headers: dict[str, str], kind: type[ResponseError]
+) -> None:
+    """It says when to try again, or has a code that says so."""
+    assert type(refusal(403, body, **headers)) is kind
+
+
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("body", [b"", b"<html>no such page</html>", b'{"title": "Not Found"}'])
+def test_an_assumed_route_that_is_missing_is_no_missing_project(status: int, body: bytes) -> None:
+    """Without the service's own code it says which route was assumed, and where to put another."""
+    error = refusal(status, body, operation="list_runs")
+    assert type(error) is EndpointNotFoundError
+    assert (error.operation, error.route) == ("list_runs", "GET /projects/{project}/runs")
+    assert "a route that is assumed" in str(error)
+    assert "[endpoints]" in str(error)
+
+
+def test_the_services_own_404_is_one() -> None:
+    """With its code it is a project that is missing; and no documented route is missing."""
+    body = b'{"error": "not_found", "message": "No such project."}'
+    assert type(refusal(404, body, operation="list_runs")) is NotFoundError
+    error = refusal(404, b"<html><title>Not found</title>", operation="get_run")
+    assert type(error) is NotFoundError
+    assert "that is not the service's own answer" in str(error)
+
+
+def test_a_name_with_a_slash_that_is_not_found_may_be_known_by_its_id() -> None:
+    """Some servers decode it before they look for the route."""
+    request = ENDPOINTS["get_feature"].request(project="p", feature="Cart / Checkout")
+    with pytest.raises(NotFoundError, match="use the id instead"):
+        decode(request, answer(404))
