@@ -86,9 +86,9 @@ def test_a_wrong_value_is_reported(
 @pytest.mark.parametrize(
     "case",
     [
-        ("TESTVIBE_SERVER", "", "ERROR: testvibe: no server: *"),
+        ("TESTVIBE_SERVER", "", "ERROR: testvibe: no server: set TESTVIBE_SERVER, *"),
         ("TESTVIBE_API_KEY", "tvb x", "ERROR: testvibe: *the API key holds white space*"),
-        ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *"),
+        ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *--testvibe-project"),
     ],
 )
 def test_wrong_settings_are_reported(
