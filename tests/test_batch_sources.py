@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import chain, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -220,3 +220,23 @@ async def test_no_credits_are_spent_for_a_misreading(
         with pytest.raises(ConfigError, match="name the features"):
             await batch
     assert (len(emulator.runs), len(emulator.generations)) == (0, 0)
+
+
+async def test_what_is_no_feature_is_an_item_with_its_error(project: Project) -> None:
+    """A wrong value stops nothing else, and is not taken for an id."""
+    asked: list[Any] = [1.5, "Checkout", None]
+    items = await project.run_features(iter(asked))
+    assert [item.verdict for item in items] == [Verdict.ERROR, Verdict.SUCCEEDED, Verdict.ERROR]
+
+
+async def test_names_that_are_known_from_rows_need_no_list(
+    emulator: Emulator, project: Project
+) -> None:
+    """A feature as it was listed says which id its name has; the list is read once at most."""
+    rows = {row.name: row for row in await project.list_features()}
+    checkout, wishlist = rows["Checkout"], rows["Wishlist"]
+    items = await project.run_features(
+        [checkout, "CHECKOUT", wishlist.id, "wishlist", "Returns", 9]
+    )
+    assert [item.feature for item in items][:3] == [checkout.id, wishlist.id, "Returns"]
+    assert emulator.count("list_features") == 2

@@ -45,7 +45,9 @@ async def test_what_can_not_be_followed_is_incomplete(
         await project.list_features()
         features = await project.list_features()
         assert (len(features), features.is_complete) == (5, False)
-        with pytest.raises(IncompleteListError, match="list_features is incomplete: the service"):
+        with pytest.raises(
+            IncompleteListError, match="list of features is incomplete: the service"
+        ):
             features.require_complete()
         with pytest.raises(IncompleteListError, match="name the features"):
             await project.run_features()
@@ -53,7 +55,7 @@ async def test_what_can_not_be_followed_is_incomplete(
             await project.generate_features()
         assert (len(emulator.runs), len(emulator.generations)) == (0, 0)
     texts = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert [text[:27] for text in texts] == ["list_features is incomplete"]
+    assert [text[:36] for text in texts] == ["the list of features is incomplete: "]
 
 
 @pytest.mark.parametrize("paging", ["link", "cursor", "next_link"])

@@ -411,6 +411,14 @@ def test_a_field_that_is_odd_in_every_row_is_noted_once() -> None:
     assert faults == ["Run: expected a string, got 0 at $.log"]
     assert [row.extra["log"] for row in listing] == [[number] for number in range(99)]
 
+    deep: Any = 1
+    for _ in range(70):
+        deep = [deep]
+    rows = [{"runId": number, "status": "passed", "new": deep} for number in range(3)]
+    listing, faults = left_out(encode(rows), Listing[Run])
+    assert faults == ["Run: nested deeper than 64 times"]
+    assert [row.extra for row in listing] == [{}] * 3
+
 
 def test_a_row_that_can_not_be_read_is_missing_and_named() -> None:
     """A row without its id is left out of a list, which says so with the row's number."""
