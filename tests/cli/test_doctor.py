@@ -9,6 +9,7 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tests.cli.conftest import environment_of, use
@@ -347,6 +348,20 @@ async def test_a_run_without_an_end_is_let_go(call: Call, monkeypatch: pytest.Mo
         assert "run                    not over after 10:00; it goes on" in ended.output
         assert ended.code == 0
         assert emulator.count("get_run") < watching.LONGEST / watching.INTERVAL + 5
+
+
+async def test_a_status_that_says_nothing_is_let_go(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose status nobody knows, and that has no end, is polled three times more."""
+    dialect = Dialect(words={"passed": "ready"}, shows_end=False)
+    async with Emulator(scenario=attrs.evolve(STEADY, dialect=dialect)) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor", "--run", "Checkout")
+        assert ended.code == 1
+        assert "nothing says that it is over; “ready”" in ended.output
+        polls = [each.at for each in emulator.requests if each.run_id == 214]
+    assert [at for at in polls if at > 29] == pytest.approx([30, 33, 36, 36, 36, 36])
 
 
 @pytest.mark.parametrize("fault", [Fault.status(500), Fault.reset(), Fault.garbage()])

@@ -14,6 +14,7 @@ from testvibe_async.cli.doctor.findings import Verdict
 from testvibe_async.cli.doctor.lists import words_seen
 from testvibe_async.cli.doctor.view import conclusion
 from testvibe_async.cli.output import json_of
+from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,8 +82,9 @@ _REDACTED = "Names, texts, ids and addresses are left out: of a value there are 
 
 def _markdown(document: Mapping[str, Any]) -> str:
     """Return the findings as lists, and below them all else as the JSON that it is."""
-    reads, runs = document["requests"]["reads"], document["requests"]["runs"]
-    made = f"By testvibe-async {document['package']}, with {reads} reads and {runs} runs."
+    reads = plural(document["requests"]["reads"], "read")
+    runs = plural(document["requests"]["runs"], "run")
+    made = f"By testvibe-async {document['package']}, with {reads} and {runs}."
     lines = ["# What the service answers", "", f"{document['conclusion']} {made} {_REDACTED}"]
     for verdict, title in _TITLES.items():
         found = [each for each in document["findings"] if each["verdict"] == verdict]
