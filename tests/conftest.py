@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from testvibe_async import Client
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
     from pathlib import Path
 
     from testvibe_async import Project, RunOperation
@@ -37,6 +38,17 @@ def _no_stored_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were() -> Generator[None]:
+    """Undo what a command that ran in this process did to the log."""
+    loggers = [logging.getLogger(name) for name in ("testvibe_async", "asyncio")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -68,12 +67,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path / "repository")
     on_term = signal.getsignal(signal.SIGTERM)
-    loggers = [logging.getLogger(name) for name in ("testvibe_async", "asyncio")]
-    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
     yield tmp_path
-    for logger, level, handlers in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
     signal.signal(signal.SIGTERM, on_term)
 
 

@@ -22,6 +22,7 @@ from testvibe_async import (
     Hooks,
     NotSentError,
     OutcomeUnknownError,
+    Paused,
 )
 from testvibe_async._wire.protocol import Response
 
@@ -163,10 +164,16 @@ class Wire:
             timeout=TIMEOUT,
             max_outage=OUTAGE,
             max_connections=CONNECTIONS,
-            hooks=Hooks(on_dispatched=lambda event: self.reported.add(number_of(event.ref))),
+            hooks=Hooks(
+                on_dispatched=lambda event: self.reported.add(number_of(event.ref)),
+                on_pause=self._note_pause,
+            ),
         )
         client._transport._http.send = self._send  # type: ignore[method-assign]
         return client
+
+    def _note_pause(self, pause: Paused) -> None:
+        self._paused_until = asyncio.get_running_loop().time() + pause.seconds
 
     def wants(self, requests: list[Request[Any]] | None = None) -> None:
         """Record that a wait begins for these, or for any."""
@@ -177,8 +184,10 @@ class Wire:
             self.problems.append(problem)
 
     async def _send(self, request: Request[Any]) -> Response:
-        loop = asyncio.get_running_loop()
-        began, posts = loop.time(), POSTS.get() if request.method == "POST" else None
+        began, posts = (
+            asyncio.get_running_loop().time(),
+            POSTS.get() if request.method == "POST" else None,
+        )
         trouble = self._trouble(request, posts)
         poll = self._check(request, began, posts)
         self._in_progress += 1
@@ -196,8 +205,6 @@ class Wire:
             posts.unclear[request.endpoint.name] -= 1
         if response.status == 200 and trouble in SEEN:
             self.seen[id(request)] = max(began, self.seen.get(id(request), 0.0))
-        if trouble.retry_after is not None:
-            self._paused_until = loop.time() + trouble.retry_after
         return response
 
     def _trouble(self, request: Request[Any], posts: Posts | None) -> Trouble:

@@ -126,7 +126,9 @@ def test_a_run_may_fail_without_a_test_that_did(inner: Inner, service: Emulator)
     result = inner.features("--testvibe-select=Login")
 
     (run_id,) = service.runs
-    result.stdout.fnmatch_lines([f"FAILED testvibe::Login - run {run_id} aborted"])
+    result.stdout.fnmatch_lines(
+        [f"FAILED testvibe::Login - run {run_id} of 'Login' is over with the status 'aborted'*"]
+    )
     result.assert_outcomes(failed=1)
 
 
@@ -262,7 +264,7 @@ class TestUnobserved:
             [
                 f"run {run_id} is still * after * s of waiting; nothing was cancelled*",
                 "=* TestVibe operations that go on =*",
-                "*attach*",
+                "*testvibe-async wait*",
                 f'{{"testvibe": "run", *"run_id": {run_id}*}}',
             ]
         )

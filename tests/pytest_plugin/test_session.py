@@ -264,14 +264,20 @@ def test_a_feature_that_is_run_again_gets_a_new_run(inner: Inner, service: Emula
     assert service.count("run_feature") == 2
 
 
-def test_the_routes_of_the_files_are_taken(inner: Inner, service: Emulator) -> None:
-    """The list of runs is polled where the settings file of the working directory says."""
-    inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
-        '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
-    )
-    inner.features().assert_outcomes(passed=2, failed=2)
-    assert service.count("list_runs") == 0
-    assert [each for each in service.requests if each.path.endswith("/history")]
+class TestRoutes:
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """Return options with runs of some time, so that several are polled together."""
+        return {"speed": 50.0}
+
+    def test_the_routes_of_the_files_are_taken(self, inner: Inner, service: Emulator) -> None:
+        """The list of runs is polled where the settings file of the working directory says."""
+        inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
+            '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
+        )
+        inner.features().assert_outcomes(passed=2, failed=2)
+        assert service.count("list_runs") == 0
+        assert [each for each in service.requests if each.path.endswith("/history")]
 
 
 class TestMany:
