@@ -106,7 +106,7 @@ async def test_a_status_in_capitals_is_the_documented_one(
 async def test_an_odd_field_blinds_no_wait(
     emulator: Emulator, client: Client, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is None, its value is kept, and the log says so once a client, whoever reads it."""
+    """It is None, its value is kept, and the log says so once a client."""
     emulator.fail("get_run", edited(createdUtc="yesterday", log=[{"line": 1}]))
     operations = [await project.run_feature("Checkout") for _ in range(3)]
     runs = await client.gather(*operations)
