@@ -269,3 +269,16 @@ class TestObserving:
 
         assert [event.is_final for event in events] == [False, False, True]
         assert {event.ref for event in events} == {operation.ref}
+
+
+async def test_a_refused_poll_comes_back_when_it_may(emulator: Emulator, project: Project) -> None:
+    """After `Retry-After`, however often it is refused; and not before an interval."""
+    operation = await project.run_feature("Checkout")
+    emulator.fail("get_run", Fault.status(429, retry_after=8), times=2)
+    emulator.fail("get_run", Fault.status(429, retry_after=0), skip=2, times=1)
+    await operation
+    polls = [request.at for request in emulator.requests if request.operation == "get_run"]
+    gaps = [later - earlier for earlier, later in pairwise(polls)]
+    assert 8 <= gaps[0] < 8 + 3 + 1
+    assert 8 <= gaps[1] < 8 + 3 + 1
+    assert 3 - 1 <= gaps[2] < 3 + 1

@@ -94,11 +94,8 @@ class Throttle:
             queue.clear()
 
     def accept(self) -> bool:
-        """Note an answer that is no refusal; say whether it ends a pause."""
-        is_over = self._pace.accept(asyncio.get_running_loop().time())
-        if is_over:
-            self._serve()
-        return is_over
+        """Note an answer that is no refusal; say whether it ends a pause. `release` comes next."""
+        return self._pace.accept(asyncio.get_running_loop().time())
 
     def refuse(self, retry_after: float | None) -> float | None:
         """Note a refusal; return for how many seconds nothing is sent, if a pause begins.

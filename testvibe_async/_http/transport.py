@@ -180,7 +180,6 @@ class Transport:
         retries: bool = True,
         submission: Submission | None = None,
         is_poll: bool = False,
-        is_optional: bool = False,
     ) -> Response:
         """Send a request when its slot comes, and return the answer of a success, not decoded.
 
@@ -189,7 +188,6 @@ class Transport:
             retries: Whether to try again where the policy says so.
             submission: Told how far the request has come; once withdrawn it is not sent any more.
             is_poll: Whether it is one of the poller's, which queue separately.
-            is_optional: Whether a refusal of it says nothing of other requests.
 
         Raises:
             TransportError: No whole answer came.
@@ -202,9 +200,7 @@ class Transport:
         attempt = 1
         while True:
             try:
-                return await self._attempt(
-                    request, submission, is_poll=is_poll, is_optional=is_optional
-                )
+                return await self._attempt(request, submission, is_poll=is_poll)
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
@@ -225,12 +221,7 @@ class Transport:
             await self.sleep(delay)
 
     async def _attempt(
-        self,
-        request: Request[Any],
-        submission: Submission | None,
-        *,
-        is_poll: bool,
-        is_optional: bool,
+        self, request: Request[Any], submission: Submission | None, *, is_poll: bool
     ) -> Response:
         """Send a request once, when its slot comes."""
         await self._throttle.acquire(is_poll=is_poll)
@@ -246,7 +237,7 @@ class Transport:
             is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
             if submission is not None and is_refusal:
                 submission.mark_refused()
-            if isinstance(error, ResponseError) and not (is_optional and is_throttled(error)):
+            if isinstance(error, ResponseError):
                 self._note_answer(error)
             raise
         except TransportError as error:

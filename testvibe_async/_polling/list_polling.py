@@ -225,9 +225,7 @@ class ListPolling:
         Raises:
             TransportError, ResponseError: There is none now, or it can't be read.
         """
-        response = await self._transport.fetch(
-            request, retries=False, is_poll=True, is_optional=True
-        )
+        response = await self._transport.fetch(request, retries=False, is_poll=True)
         rows.pages += 1
         try:
             await self._find_rows(response.body, wanted, rows)

@@ -234,15 +234,16 @@ class Poller:
             return max(now, state.began + interval + tick_seconds) if state.is_known else now
         return max(now, polled.polled_at + self._backed_off(polled, interval))
 
-    @staticmethod
-    def _backed_off(polled: PolledOperation[Any], interval: float) -> float:
+    def _backed_off(self, polled: PolledOperation[Any], interval: float) -> float:
         """Return an interval that grows with failures, but not beyond the end of a 404's grace."""
         state = polled.state
         if not state.failures:
             return interval
         error = state.last_failure
         if isinstance(error, ResponseError) and error.retry_after is not None:
-            return max(interval, min(error.retry_after, MAX_RETRY_AFTER))
+            # A tick more, as instants are rounded down to one.
+            retry_after = min(error.retry_after, MAX_RETRY_AFTER) + self._schedule.tick_seconds
+            return max(interval, retry_after)
         longer = outage_interval(interval, state.failures)
         if state.missing_since is None or polled.polled_at is None:
             return longer

@@ -41,9 +41,9 @@ class Asker:
         """Make it; no I/O is done."""
         self._http = HttpSession(settings, timeout=TIMEOUT, max_connections=1, session=None)
         self._routes: Mapping[str, Endpoint[Any]] = settings.endpoints
-        self.reads = 0
+        self.reads: int = 0
         """How many requests were sent that read."""
-        self.dispatches = 0
+        self.dispatches: int = 0
         """How many runs were dispatched, or may have been."""
         self.limits: list[ResponseError] = []
         """The refusals because of a rate."""

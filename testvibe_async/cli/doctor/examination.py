@@ -56,7 +56,7 @@ class Examination:
             feature: The feature to run; None to only read.
             run_id: A run to read; None for one of those that the service lists.
         """
-        self.record = Record(asker)
+        self.record: Record = Record(asker)
         """What was found."""
         self.run: WatchedRun | None = None
         """The run that was dispatched; None where none was."""
