@@ -30,9 +30,6 @@ TRIP_COUNT = 3
 HOLD_SHARE = 0.03
 """From this share of refusals on a rate counts as the limit, and does not grow."""
 
-LOWER_SHARE = 0.06
-"""From this share of refusals on a rate is above the limit, and falls to what was accepted."""
-
 BETA = 0.9
 """What of the last good rate traffic begins with after a pause."""
 
@@ -142,7 +139,7 @@ class Pace:
         share = self._refused / len(self._answers)
         if self._refused < TRIP_COUNT or share < TRIP_SHARE:
             if share >= HOLD_SHARE and self._good_rate != inf:
-                self._hold(now, share)
+                self._hold(now)
             return None
         # Where nothing was limited a burst went well at first: the pause that paid for it counts.
         self._counted_until = now + (seconds if self._good_rate == inf else 0.0)
@@ -173,17 +170,9 @@ class Pace:
         seconds += now - self._counted_from
         return max(MIN_RATE, (count + self._accepted) / seconds) if seconds > 0 else MIN_RATE
 
-    def _hold(self, now: float, share: float) -> None:
-        """Stay where the rate is: some refusals are what a limit that is used in full costs.
-
-        Where they are more than that, it is lowered by their share, once a window.
-        """
-        rate = self._rate(now)
-        if share >= LOWER_SHARE and len(self._answers) == WINDOW_ANSWERS:
-            rate *= 1 - share
-            self._answers.clear()
-            self._refused = 0
-        self._good_rate = max(MIN_RATE, rate)
+    def _hold(self, now: float) -> None:
+        """Stay where the rate is: some refusals are what a limit that is used in full costs."""
+        self._good_rate = max(MIN_RATE, self._rate(now))
         self._began = now - self._flat_seconds
 
     def _is_unlimited(self, now: float) -> bool:
