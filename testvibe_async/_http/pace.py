@@ -5,7 +5,7 @@ a rate. One alone delays its own request and nobody else. A share of refusals pa
 probe goes out after the pause, and when it is accepted the rate goes on from the last one that went
 well. From there it grows along a cubic curve, as in CUBIC (RFC 9438): flat around that rate, ever
 faster beyond it, until nothing limits it. The constants were found by simulation, see
-`benchmarks/throttled.py`.
+`tests/http/test_pace.py`.
 """
 
 from __future__ import annotations
@@ -85,11 +85,6 @@ class Pace:
     def is_free(self) -> bool:
         """Whether nothing limits the rate."""
         return self._good_rate == inf and not self._is_probing
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether everybody waits: for the end of a pause, or for the answer to the probe."""
-        return self._is_probing
 
     def earliest_start(self, now: float) -> float:
         """Return when the next request may start: now, later, or after the probe's answer."""

@@ -81,14 +81,14 @@ def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) ->
     return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)
 
 
-def is_throttled(error: Exception) -> bool:
+def is_throttled(error: Exception | None) -> bool:
     """Say whether an error is a refusal for too many requests: 429, or 503 that says when."""
     if isinstance(error, RateLimitedError):
         return True
     return isinstance(error, ServerError) and error.status == 503 and error.retry_after is not None  # noqa: PLR2004
 
 
-def refused_seconds(error: Exception) -> float | None:
+def refused_seconds(error: Exception | None) -> float | None:
     """Return for how many seconds a refusal asks, at most 120; None where it does not say."""
     if not is_throttled(error) or not isinstance(error, ResponseError):
         return None

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from attrs import frozen
 
+from testvibe_async._http import refused_seconds
 from testvibe_async._polling.last_poll import LastPoll
 from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.plan import PollPlan, outage_interval
@@ -31,7 +32,6 @@ from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
     ObservationError,
-    ResponseError,
 )
 from testvibe_async.events import Hooks, logger
 
@@ -46,9 +46,6 @@ __all__ = ["Poller"]
 
 CLOCK_SKEW_SECONDS = 60.0
 """How far ahead the clock of the machine that dispatched an operation may be."""
-
-MAX_RETRY_AFTER = 120.0
-"""The longest time in seconds that a refused poll waits because the service asks for it."""
 
 MAX_INTERVAL = 1e9
 """Seconds: the most that a plan's interval counts for, so that it can be counted in ticks."""
@@ -239,11 +236,9 @@ class Poller:
         state = polled.state
         if not state.failures:
             return interval
-        error = state.last_failure
-        if isinstance(error, ResponseError) and error.retry_after is not None:
+        if (seconds := refused_seconds(state.last_failure)) is not None:
             # A tick more, as instants are rounded down to one.
-            retry_after = min(error.retry_after, MAX_RETRY_AFTER) + self._schedule.tick_seconds
-            return max(interval, retry_after)
+            return max(interval, seconds + self._schedule.tick_seconds)
         longer = outage_interval(interval, state.failures)
         if state.missing_since is None or polled.polled_at is None:
             return longer
