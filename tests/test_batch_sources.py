@@ -101,8 +101,9 @@ async def test_an_empty_one_is_an_empty_batch(project: Project) -> None:
 async def test_its_error_ends_the_batch(emulator: Emulator, project: Project) -> None:
     """What a generator raises reaches the caller; what was dispatched before is known."""
 
-    def failing() -> Generator[str]:
+    async def failing() -> AsyncGenerator[str]:
         yield "Checkout"
+        await asyncio.sleep(1)
         raise LookupError("no more names")
 
     batch = project.run_features(failing())
@@ -123,6 +124,7 @@ async def test_one_that_gives_nothing_more_holds_up_no_end(
 
     async def stuck() -> AsyncGenerator[str]:
         yield "Checkout" if end != "failure" else "Nothing"
+        await asyncio.sleep(1)
         waits.set()
         await asyncio.Event().wait()
 

@@ -34,6 +34,7 @@ from testvibe_async import (
     GenerationInProgressError,
     GenerationRef,
     IncompleteListError,
+    Intent,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -44,6 +45,7 @@ from testvibe_async import (
     OutcomeError,
     OutcomeUnknownError,
     RateLimitedError,
+    RecorderError,
     Ref,
     ResponseError,
     RetryPolicy,
@@ -237,9 +239,28 @@ async def generation_cancelled(emulator: Emulator) -> None:
         (await operation).raise_for_status()
 
 
+class FullDisk:
+    """A recorder that can store nothing."""
+
+    async def intended(self, _intent: Intent) -> None:
+        raise OSError("no space left on device")
+
+    async def dispatched(self, _intent: Intent, _ref: Ref) -> None:
+        """Is not called."""
+
+    async def not_dispatched(self, _intent: Intent, _error: VibeError) -> None:
+        """Note nothing."""
+
+
+async def recorder_error(emulator: Emulator) -> None:
+    async with client_of(emulator, recorder=FullDisk()) as client:
+        await client.project().run_feature("Checkout")
+
+
 CASES: dict[type[VibeError], Callable[[Emulator], Awaitable[None]]] = {
     ConfigError: config_error,
     NotSentError: not_sent,
+    RecorderError: recorder_error,
     OutcomeUnknownError: outcome_unknown,
     DispatchUnknownError: dispatch_unknown,
     ResponseError: response_error,
@@ -280,6 +301,7 @@ WITH_REF = {
 }
 
 CAUSES: dict[type[VibeError], type[BaseException]] = {
+    RecorderError: OSError,
     NotSentError: aiohttp.ClientConnectorError,
     OutcomeUnknownError: aiohttp.ClientError,
     DispatchUnknownError: OutcomeUnknownError,
@@ -290,7 +312,14 @@ CAUSES: dict[type[VibeError], type[BaseException]] = {
 
 ATTRIBUTES: dict[type[VibeError], set[str]] = {
     TransportError: {"method", "url", "attempts", "what"},
-    DispatchUnknownError: {"project", "feature"},
+    DispatchUnknownError: {
+        "project",
+        "feature",
+        "reason",
+        "candidates",
+        "polled_at",
+        "intent",
+    },
     ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
     EndpointNotFoundError: {"operation", "route"},
     MalformedResponseError: {"problems"},
@@ -486,7 +515,8 @@ async def test_the_error_of_a_lost_dispatch_says_what_to_do(emulator: Emulator) 
         "Checkout",
         "POST",
     )
-    assert "look at the feature's runs before dispatching again" in str(error)
+    assert "showed nothing of it, so most likely nothing began" in str(error)
+    assert "look at the feature's runs once more, then dispatch again" in str(error)
     assert emulator.count("run_feature") == 1
 
 
@@ -566,7 +596,7 @@ async def test_a_dns_failure_that_is_forged() -> None:
         ) as client:
             with pytest.raises(NotSentError) as caught:
                 await client.project("p").run_feature("f")
-        (calls,) = forged.requests.values()
+        calls = next(calls for (method, _), calls in forged.requests.items() if method == "POST")
     assert len(calls) == 3
     assert caught.value.__cause__ is failure
 

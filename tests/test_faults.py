@@ -67,7 +67,7 @@ MATRIX = """
 fault             | strikes | run     | bare run | generate | poll   | sweep  | read    | download
 refused           | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
 refused           | all     | unsent  | unsent   | unsent   | unseen | unseen | unsent  | unsent
-accept reset      | once    | unsure  | unsure   | ok       | ok     | ok     | ok      | ok
+accept reset      | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
 accept reset      | all     | unsure  | unsure   | unsure   | unseen | unseen | lost    | lost
 request reset     | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
 request reset     | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
@@ -116,8 +116,8 @@ service: shape    | all     | found   | unsure+1 | found    | unseen | ok     | 
 
 It strikes the requests of that column alone: the dispatch, the read by id, the list, the read, the
 download. Two faults have no requests to choose from, and strike all: `refused` and `accept reset`
-(where the poll before a generation takes the first). In the column `bare run` the service has none
-of the lists that are assumed.
+(where the read before a generation or a first run takes the first). In the column `bare run` the
+service has none of the lists that are assumed.
 """
 
 REFUSED = None

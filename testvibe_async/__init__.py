@@ -16,6 +16,7 @@ if typing.TYPE_CHECKING:
     from testvibe_async.client import *
     from testvibe_async.errors import *
     from testvibe_async.events import *
+    from testvibe_async.intents import *
     from testvibe_async.models import *
     from testvibe_async.operations import *
     from testvibe_async.outcomes import *
@@ -68,6 +69,10 @@ _PUBLIC = {
         "Ref",
         "RunRef",
     ],
+    "intents": [
+        "Intent",
+        "Recorder",
+    ],
     "outcomes": [
         "BatchItem",
         "BatchSummary",
@@ -93,6 +98,7 @@ _PUBLIC = {
         "OperationSupersededError",
         "OutcomeUnknownError",
         "RateLimitedError",
+        "RecorderError",
         "ResponseError",
         "ServerError",
         "TransportError",

@@ -35,6 +35,7 @@ from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.gathering import Gathering
+from testvibe_async.intents import Intent
 from testvibe_async.models import Generation, Run
 from testvibe_async.operations import (
     ClientParts,
@@ -45,11 +46,12 @@ from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aiohttp import ClientSession
 
     from testvibe_async.errors import OperationRef
+    from testvibe_async.intents import Recorder
     from testvibe_async.models import Listing, ProjectInfo
 
 __all__ = ["Client"]
@@ -78,6 +80,7 @@ class Client(Gathering):
         max_connections: int = 32,
         rate_limit: float | None = None,
         hooks: Hooks | None = None,
+        recorder: Recorder | None = None,
         session: ClientSession | None = None,
         endpoints: Mapping[str, str] | None = None,
         allow_http: bool = False,
@@ -102,6 +105,7 @@ class Client(Gathering):
             max_connections: How many requests are under way at once, 1 or more.
             rate_limit: How many requests may start in a second; None for any number.
             hooks: Functions to call on events.
+            recorder: Stores what is about to be dispatched; None for nobody. See `Recorder`.
             session: An aiohttp session to use; it is not closed. None for one of our own.
             endpoints: Other routes of operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`; None for those of the settings
@@ -148,7 +152,7 @@ class Client(Gathering):
             hooks=hooks,
         )
         self._parts = ClientParts(self._transport, self._poller, downloader)
-        self._dispatcher = Dispatcher(self._parts, hooks)
+        self._dispatcher = Dispatcher(self._parts, hooks, recorder)
         self._starter = Starter(self._parts, self._dispatcher)
 
     def __repr__(self) -> str:
@@ -247,6 +251,37 @@ class Client(Gathering):
         self._transport.bind()
         kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
         return kind(ref, self._parts)
+
+    async def reconcile(
+        self, intent: Intent, *, known: Iterable[OperationRef] = ()
+    ) -> RunOperation | GenerationOperation | None:
+        """Find out what became of a dispatch of which nobody saw the answer.
+
+        It may be another process's, or another day's. Nothing is dispatched. While the answer may
+        still come, which is 5 s and the time-out of the request, it waits for that.
+
+        Args:
+            intent: What a `Recorder` stored, or a `DispatchUnknownError` has.
+            known: The operations that are known to be of other dispatches; those that this client
+                dispatched or attached to are known anyway.
+
+        Returns:
+            The one operation that the dispatch can have started; None where it is proved that
+            nothing began: the service shows the feature's generation as it was before, or runs that
+            were created later, and none of this dispatch.
+
+        Raises:
+            DispatchUnknownError: Nobody can say; `reason` says why.
+            ConfigError: It is not an intent, or of another server.
+            ClientClosedError: The client is closed.
+        """
+        require_kind("intent", intent, Intent)
+        if intent.server != self.server:
+            raise ConfigError(
+                f"{intent} was for {intent.server}, and this client's server is {self.server}"
+            )
+        self._transport.bind()
+        return await self._dispatcher.reconcile(intent, known=known)
 
     async def request(
         self,

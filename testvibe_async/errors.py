@@ -4,8 +4,10 @@
     ├─ ConfigError                      nothing was sent; fix the arguments or the environment
     ├─ TransportError                   .method .url .attempts
     │  ├─ NotSentError                  DNS, refused: the service never saw it
+    │  │  └─ RecorderError              the intent of a dispatch could not be stored
     │  └─ OutcomeUnknownError           reset, time-out, truncated: it may have happened
-    │     └─ DispatchUnknownError       .project .feature: the answer to a dispatch was lost
+    │     └─ DispatchUnknownError       .reason .candidates .intent: the answer to a dispatch was
+    │                                   lost
     ├─ ResponseError                    .status .code .message .method .url .retry_after
     │  ├─ InvalidRequestError           400
     │  ├─ UnauthorizedError             401
@@ -68,6 +70,7 @@ __all__ = [
     "OperationSupersededError",
     "OutcomeUnknownError",
     "RateLimitedError",
+    "RecorderError",
     "ResponseError",
     "ServerError",
     "TransportError",
@@ -175,20 +178,77 @@ class OutcomeUnknownError(TransportError):
     """The answer was lost on the way: the service may have acted."""
 
 
+class RecorderError(NotSentError):
+    """A dispatch was not sent, because its `Recorder` failed, or took longer than 5 s.
+
+    The recorder's own exception is the cause.
+    """
+
+
+UnknownReason = Literal["absent", "ambiguous", "unseen"]
+"""Why nobody knows what became of a dispatch; see `DispatchUnknownError.reason`."""
+
+
+class StoredIntent(Protocol):
+    """What was about to be dispatched, as an error carries it: an `Intent`."""
+
+    def to_json(self) -> str:
+        """Return the intent as one line of JSON, for `Intent.from_json`."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the intent as a new plain dict: what `to_json` writes."""
+        ...
+
+
 class DispatchUnknownError(OutcomeUnknownError):
     """The answer to a dispatch was lost, and reconciling did not find its operation.
 
     It was not sent again: that could do the work, and for a generation cost the credits, twice.
     """
 
-    def __init__(
-        self, what: str, *, method: str, url: str, project: str, feature: int | str
+    def __init__(  # noqa: PLR0913 - one keyword for each thing that is known
+        self,
+        what: str,
+        *,
+        method: str,
+        url: str,
+        project: str,
+        feature: int | str,
+        reason: UnknownReason = "unseen",
+        candidates: tuple[OperationRef, ...] = (),
+        polled_at: datetime | None = None,
+        intent: StoredIntent | None = None,
     ) -> None:
         super().__init__(what, method=method, url=url)
         self.project = project
         """The project's id."""
         self.feature = feature
         """The feature as it was asked for: an id or a name."""
+        self.reason: UnknownReason = reason
+        """Why nobody knows.
+
+        `absent`: all that could show its operation was polled, and did not; most likely nothing
+        began. `ambiguous`: `candidates` may be it. `unseen`: it could not be polled for, and the
+        text says why.
+        """
+        self.candidates = candidates
+        """The operations that it may have started, where the reason is `ambiguous`."""
+        self.polled_at = polled_at
+        """When that was polled last, by the local clock, in UTC; None where it never was."""
+        self.intent = intent
+        """What was dispatched: `client.reconcile(intent)` tries again; None where not known."""
+
+    def _members(self) -> dict[str, object]:
+        return {
+            **super()._members(),
+            "project": self.project,
+            "feature": self.feature,
+            "reason": self.reason,
+            "candidates": self.candidates,
+            "polledUtc": self.polled_at,
+            "intent": self.intent,
+        }
 
 
 class ResponseError(VibeError):

@@ -343,9 +343,12 @@ class Project:
         Returns:
             The runs; `is_complete` is False where the service says that it has more.
         """
-        return await self._call(
+        rows = await self._call(
             Endpoints.LIST_RUNS, query={"feature": _named(feature), "limit": limit}
         )
+        for row in rows[:1]:  # The newest has the highest id.
+            self._parts.poller.run_ids.note(self.id, row.run_id)
+        return rows
 
     async def get_run(self, run_id: int) -> Run:
         """Read a run's digest."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
@@ -20,6 +20,8 @@ from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
+
+T = TypeVar("T")
 
 _VERSION = 1
 
@@ -34,7 +36,8 @@ def _is_id(_ref: object, field: Any, value: Any) -> None:  # noqa: ANN401 - attr
         raise TypeError(f"{field.name!r} must be a whole number, not {value!r}")
 
 
-def _is_aware(_ref: object, field: Any, value: object) -> None:  # noqa: ANN401 - attrs' own
+def is_aware(_value: object, field: Any, value: Any) -> None:  # noqa: ANN401 - attrs' own
+    """Check that an instant has a time zone."""
     if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
         raise TypeError(f"{field.name!r} must be a datetime with a time zone, not {value!r}")
 
@@ -51,7 +54,7 @@ class Ref(Serializable, ABC):
     project: str = field(validator=_is_text)
     """The project's id."""
 
-    dispatched_at: datetime | None = field(default=None, validator=_is_aware, eq=False)
+    dispatched_at: datetime | None = field(default=None, validator=is_aware, eq=False)
     """When this client dispatched it, by the local clock, in UTC; None where it did not."""
 
     @property
@@ -138,36 +141,61 @@ _KINDS: dict[object, type[Ref]] = {kind.kind: kind for kind in (RunRef, Generati
 
 
 def _read(text: str | bytes) -> Ref:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError("this is not a ref of an operation: it is not JSON") from error
-    document = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    document = read_stored(text, "ref of an operation")
     kind = _KINDS.get(str(document.get("testvibe")))
     if kind is None:
         raise ConfigError(
             'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
         )
-    if document.get("version") != _VERSION:
+    return build_stored(kind, document, f"ref of a {kind.kind}", version=_VERSION)
+
+
+def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
+    """Return the document of a value that was stored as JSON; an empty one where it is no object.
+
+    Args:
+        text: What was stored.
+        what: What it should be, for the error: `ref of an operation`.
+
+    Raises:
+        ConfigError: It is not JSON.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"this is not a {what}: it is not JSON") from error
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+
+
+def build_stored(kind: type[T], document: dict[str, Any], what: str, *, version: int) -> T:
+    """Make the value that a document holds, ignoring fields that this release does not know.
+
+    Args:
+        kind: Its class, of attrs.
+        document: What was stored.
+        what: What it is, for the error: `ref of a run`.
+        version: The version that this release reads.
+
+    Raises:
+        ConfigError: It is of another version, or damaged.
+    """
+    if document.get("version") != version:
         raise ConfigError(
-            f"this ref is of version {document.get('version')!r}, and this release reads version "
-            f"{_VERSION}: read it with the release that wrote it, or a newer one"
+            f"this {what.partition(' ')[0]} is of version {document.get('version')!r}, and this "
+            f"release reads version {version}: read it with the release that wrote it, or a newer "
+            "one"
         )
-    return _build(kind, document)
-
-
-def _build(kind: type[Ref], document: dict[str, Any]) -> Ref:
-    """Make the ref, ignoring fields that this release does not know."""
-    known = fields_dict(kind)
+    known = fields_dict(cast("type[Any]", kind))
     values = {name: document[name] for name in known if name in document}
     lacking = [
         name for name, each in known.items() if each.default is NOTHING and name not in values
     ]
     if lacking:
-        raise ConfigError(f"this ref of a {kind.kind} is damaged: it lacks {', '.join(lacking)}")
+        raise ConfigError(f"this {what} is damaged: it lacks {', '.join(lacking)}")
     try:
-        if values.get("dispatched_at") is not None:
-            values["dispatched_at"] = datetime.fromisoformat(values["dispatched_at"])
+        for name, each in known.items():
+            if each.validator is is_aware and values.get(name) is not None:
+                values[name] = datetime.fromisoformat(values[name])
         return kind(**values)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"this ref of a {kind.kind} is damaged: {error.args[0]}") from error
+        raise ConfigError(f"this {what} is damaged: {error.args[0]}") from error

@@ -7,8 +7,9 @@ import json
 import re
 import shlex
 import signal
-import socket
+import threading
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,10 +64,34 @@ def slow_service() -> Generator[Service]:
 
 
 @pytest.fixture
-def silent_server() -> Generator[str]:
-    """A server that takes connections, and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+def posted() -> threading.Event:
+    """Whether the silent server has a dispatch."""
+    return threading.Event()
+
+
+@pytest.fixture
+def silent_server(posted: threading.Event) -> Generator[str]:
+    """A server that has no list of runs, and answers nothing else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def do_POST(self) -> None:
+            posted.set()
+            over.wait()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            """Print nothing."""
+
+    over = threading.Event()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
 
 
 def now() -> float:
@@ -721,11 +746,12 @@ def test_ctrl_c_names_what_goes_on(slow_service: Service) -> None:
     assert "Traceback" not in terminal.output
 
 
-def test_second_ctrl_c_on_a_terminal(silent_server: str) -> None:
+def test_second_ctrl_c_on_a_terminal(silent_server: str, posted: threading.Event) -> None:
     """A dispatch that is not answered holds the command up until Ctrl-C is pressed again."""
     variables = environment_of(Service(silent_server, "tvb_" + "k" * 43, "p"))
     with closing(Terminal("run", "Checkout", "--wait", **variables)) as terminal:
         terminal.read_until("1 waiting")
+        assert posted.wait(10)
         terminal.press_ctrl_c()
         terminal.read_until("Ctrl-C again ends at once.")
         terminal.press_ctrl_c()

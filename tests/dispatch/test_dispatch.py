@@ -74,7 +74,7 @@ class TestRetries:
         with pytest.raises(Exception, match=str(status)):
             await project.run_feature("Checkout")
 
-        assert [request.operation for request in emulator.requests] == ["run_feature"]
+        assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
 
 
 async def test_a_refused_body_is_no_lost_answer(emulator: Emulator, project: Project) -> None:

@@ -125,7 +125,7 @@ class TestLostRuns:
     async def test_a_list_that_fails_is_retried(self, emulator: Emulator, project: Project) -> None:
         """Reconciling tolerates several failed list calls."""
         emulator.fail("run_feature", Fault.lost())
-        emulator.fail("list_runs", Fault.status(429), times=4)
+        emulator.fail("list_runs", Fault.status(429), times=4, skip=1)
 
         assert (await project.run_feature("Checkout")).adopted
 
@@ -154,7 +154,7 @@ class TestLostRuns:
         assert len(emulator.runs) == 1
 
     async def test_a_service_without_a_clock_proves_nothing(self) -> None:
-        """Where no answer has a Date header no run is known to be new, so none is adopted."""
+        """Where no answer has a Date header a run that was there before is not adopted either."""
         row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
         rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}])
         asked: list[str] = []
@@ -172,13 +172,13 @@ class TestLostRuns:
                 with pytest.raises(DispatchUnknownError):
                     await client.project().run_feature("Checkout")
 
-        assert asked == ["POST", "GET", "GET", "GET"]
+        assert asked == ["GET", "POST", "GET", "GET", "GET"]
 
 
 async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: Project) -> None:
     """A service that hangs delays the error of a lost dispatch by two minutes at most."""
     emulator.fail("run_feature", Fault.hang())
-    emulator.fail("list_runs", Fault.hang())
+    emulator.fail("list_runs", Fault.hang(), skip=1)
 
     with pytest.raises(DispatchUnknownError):
         await project.run_feature("Checkout")

@@ -49,7 +49,7 @@ REST_SECONDS = 300.0
 ENDS_PROGRAM = Ending.SHUTDOWN | Ending.CTRL_C | Ending.CTRL_C_TWICE
 
 CALLS = {
-    "run": ("run_feature", "list_runs", 0),
+    "run": ("run_feature", "list_runs", 1),
     "generation": ("generate_feature", "get_generation_status", 1),
 }
 """The call that dispatches, the one that finds what it started, how often that comes before it."""

@@ -73,10 +73,11 @@ async def test_a_limit_ends_the_pages() -> None:
         project = client.project()
         for _ in range(12):
             await project.run_feature("Checkout")
+        before = emulator.count("list_runs")
         runs = await project.list_runs(limit=7)
         assert [run.run_id for run in runs] == sorted(emulator.runs, reverse=True)[:7]
         assert not runs.is_complete
-        assert emulator.count("list_runs") == 2
+        assert emulator.count("list_runs") - before == 2
 
 
 async def test_a_page_that_is_refused_leaves_the_list_incomplete() -> None:

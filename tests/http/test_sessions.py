@@ -131,7 +131,7 @@ async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation
         emulator.fail(operation, Fault.reset())
         with pytest.raises(OutcomeUnknownError):
             await call(client.project())
-    assert len(seen) == len(emulator.requests)
+    assert set(seen) == {request.method for request in emulator.requests}
     assert emulator.count(operation) == (2 if operation == "list_files" else 1)
 
 

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.timing import STEADY
+from testvibe_async._dispatch.dispatches import RunDispatch
 
 if TYPE_CHECKING:
     from testvibe_async.testing import Emulator, Scenario
+
+
+@pytest.fixture(autouse=True)
+def _no_read_before_the_first_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the list call before a client's first run, which is none of the poller's."""
+
+    async def nothing(*_: object) -> None:
+        """Read nothing."""
+
+    monkeypatch.setattr(RunDispatch, "prepare", nothing)
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ async def test_a_list_is_given_2_ms_for_each_of_many(
         for number in range(1, 2001)
     ]
     operations = [client.attach(ref) for ref in refs]
-    polling = ListPolling(client._transport, refs[0], interval=1.0, hooks=Hooks())
+    polling = ListPolling(
+        client._transport, refs[0], interval=1.0, hooks=Hooks(), run_ids=client._poller.run_ids
+    )
     emulator.fail("list_runs", Fault.delay(seconds))
 
     answer = await polling.poll([operation._polled for operation in operations])

@@ -27,7 +27,7 @@ from testvibe_async import (
 from testvibe_async._wire.protocol import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from testvibe_async._wire.endpoints import Request
     from testvibe_async.testing import Emulator
@@ -183,7 +183,14 @@ class Wire:
         if not holds:
             self.problems.append(problem)
 
-    async def _send(self, request: Request[Any]) -> Response:
+    async def _send(
+        self,
+        request: Request[Any],
+        *,
+        before_writing: Callable[[], Awaitable[None]] | None = None,
+    ) -> Response:
+        if request.method != "GET" and before_writing is not None:
+            await before_writing()
         began, posts = (
             asyncio.get_running_loop().time(),
             POSTS.get() if request.method == "POST" else None,

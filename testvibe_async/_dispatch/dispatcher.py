@@ -12,22 +12,29 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from testvibe_async._dispatch.reconcile import Reconciler
+from testvibe_async._dispatch.reconcile import Finding, Reconciler
+from testvibe_async._dispatch.recording import Recording
 from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async._wire import is_clear_refusal
 from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
-    MalformedResponseError,
+    NotSentError,
     OutcomeUnknownError,
-    ServerError,
+    ResponseError,
     VibeError,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, logger
+from testvibe_async.operations import GenerationOperation, Operation, RunOperation
+from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from testvibe_async._dispatch.dispatches import Dispatch
     from testvibe_async._http import Submission
-    from testvibe_async.operations import ClientParts, Operation
+    from testvibe_async.intents import Intent, Recorder
+    from testvibe_async.operations import ClientParts
     from testvibe_async.refs import Ref
 
 __all__ = ["Dispatcher"]
@@ -41,8 +48,9 @@ CLOSE_SECONDS = 10.0
 class Dispatcher:
     """Sends the dispatches of one client, each in a task of its own."""
 
-    def __init__(self, parts: ClientParts, hooks: Hooks) -> None:
+    def __init__(self, parts: ClientParts, hooks: Hooks, recorder: Recorder | None = None) -> None:
         self._parts = parts
+        self._recording = Recording(parts, recorder)
         self._transport = parts.transport
         self._hooks = hooks
         self._reconciler = Reconciler(parts)
@@ -51,7 +59,7 @@ class Dispatcher:
         self._close_deadline = 0.0
 
     async def dispatch(
-        self, dispatch: Dispatch[Any, OperationT], *, retry_unknown: bool = False
+        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool = False
     ) -> OperationT:
         """Start an operation. A cancelled caller stops it only while nothing was sent.
 
@@ -72,6 +80,8 @@ class Dispatcher:
         self._transport.check_wanted(dispatch.request, submission)
         submission.begin()
         submission.unknown = partial(self._unknown, dispatch)
+        submission.before_writing = partial(self._recording.begin, dispatch)
+        submission.refused = partial(self._recording.end, dispatch)
         # A task of its own, since the caller may be cancelled at any moment: the id must not be
         # lost.
         task = asyncio.create_task(
@@ -102,14 +112,14 @@ class Dispatcher:
         return result
 
     async def _carry_out(
-        self, dispatch: Dispatch[Any, OperationT], *, retry_unknown: bool
+        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
         """Send a dispatch, reconcile it if need be, and make the handle of its operation.
 
         An error that says that nobody knows is returned: at a shutdown of the event loop asyncio
         logs what a task raises as unhandled, with a traceback.
         """
-        await dispatch.prepare(self._transport)
+        await dispatch.prepare(self._transport, self._parts.poller.run_ids)
         try:
             ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
         except DispatchUnknownError as error:
@@ -121,6 +131,8 @@ class Dispatcher:
             return error
         _log_other_feature(dispatch, ref)
         self._reconciler.remember(ref)
+        if isinstance(ref, RunRef):
+            self._parts.poller.run_ids.note(ref.project, ref.run_id)
         dispatch.submission.mark_dispatched(ref)
         operation = dispatch.operation_class(
             ref,
@@ -134,10 +146,11 @@ class Dispatcher:
             self._hooks.emit(
                 Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
             )
+        await self._recording.end(dispatch, ref)
         return operation
 
     async def _send_or_find(
-        self, dispatch: Dispatch[Any, Any], *, retry_unknown: bool
+        self, dispatch: Dispatch[Any], *, retry_unknown: bool
     ) -> tuple[Ref, bool]:
         """Send a dispatch; return its operation's ref, and whether it had to be found."""
         submission = dispatch.submission
@@ -147,15 +160,19 @@ class Dispatcher:
             with self._reconciler.pending(dispatch):
                 try:
                     return await dispatch.send(self._transport), False
-                except Exception as error:
-                    if not _is_answer_lost(error, submission):
+                except VibeError as error:
+                    if not _is_answer_lost(error):
                         raise
                     lost = error
-                if (found := await self._reconciler.find(dispatch)) is not None:
-                    return found, True
+                assert dispatch.intent is not None
+                finding = await self._reconciler.find(dispatch.intent)
+                if finding.ref is not None:
+                    return finding.ref, True
         except asyncio.CancelledError as error:
             # A caller's cancellation does not reach this once it was sent; a shutdown's does.
             if not submission.may_have_arrived:
+                why = "withdrawn before it was sent"
+                await self._recording.end(dispatch, self._not_sent(dispatch, why))
                 raise
             why = "the client was closed" if self._is_closing else "its task was cancelled"
             raise self._unknown(dispatch, f"{why} before it could be reconciled") from error
@@ -167,19 +184,38 @@ class Dispatcher:
                 raise
             except (Exception, asyncio.CancelledError) as error:
                 what = f"the answer was lost: {lost}; and the second try failed: {error!r}"
-                raise self._unknown(dispatch, what) from error
-        raise self._unknown(dispatch, f"the answer was lost: {lost}") from lost
+                raise self._unknown(dispatch, what, finding) from error
+        raise self._unknown(dispatch, f"the answer was lost: {lost}", finding) from lost
 
-    def _unknown(self, dispatch: Dispatch[Any, Any], what: str) -> DispatchUnknownError:
+    def _unknown(
+        self, dispatch: Dispatch[Any], what: str, finding: Finding | None = None
+    ) -> DispatchUnknownError:
         """Return the error that says that nobody knows whether a dispatch took effect."""
-        return DispatchUnknownError(
-            f"{what}; it may have taken effect, so look at {dispatch.where_to_look} before "
-            "dispatching again",
-            method=dispatch.request.method,
-            url=self._transport.url_of(dispatch.request),
-            project=dispatch.project,
-            feature=dispatch.feature,
-        )
+        assert dispatch.intent is not None
+        return (finding or Finding()).error(dispatch.intent, what)
+
+    def _not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
+        url = self._transport.url_of(dispatch.request)
+        return NotSentError(what, method=dispatch.request.method, url=url)
+
+    async def reconcile(
+        self, intent: Intent, *, known: Iterable[object] = ()
+    ) -> RunOperation | GenerationOperation | None:
+        """Find out what became of a dispatch of any process; see `Client.reconcile`."""
+        finding = await self._reconciler.find(intent, known=known, until_lapsed=True)
+        if finding.ref is not None:
+            self._reconciler.remember(finding.ref)
+            kind = RunOperation if isinstance(finding.ref, RunRef) else GenerationOperation
+            return kind(
+                finding.ref,
+                self._parts,
+                adopted=True,
+                is_dispatched=True,
+                previous_id=intent.previous_id,
+            )
+        if finding.is_nothing:
+            return None
+        raise finding.error(intent, "nobody saw its answer")
 
     async def aclose(self) -> None:
         """Cancel what was not sent, and wait up to 10 s for the answers to what was.
@@ -205,12 +241,11 @@ class Dispatcher:
             await wait_uncancelled(tasks)
 
 
-def _is_answer_lost(error: Exception, submission: Submission) -> bool:
+def _is_answer_lost(error: VibeError) -> bool:
     """Say whether a dispatch that failed like this may have taken effect all the same."""
-    if isinstance(error, VibeError):
-        return isinstance(error, OutcomeUnknownError | ServerError | MalformedResponseError)
-    # An exception from inside a session that was passed in says nothing about the service.
-    return submission.may_have_arrived
+    if isinstance(error, ResponseError):
+        return not is_clear_refusal(error.status)
+    return isinstance(error, OutcomeUnknownError)
 
 
 def _withdraw(task: asyncio.Task[Any], submission: Submission) -> None:
@@ -231,7 +266,7 @@ def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> No
         logger.warning("a dispatch whose caller was cancelled started an operation: %s", text)
 
 
-def _log_other_feature(dispatch: Dispatch[Any, Any], ref: Ref) -> None:
+def _log_other_feature(dispatch: Dispatch[Any], ref: Ref) -> None:
     """Say that the service started another feature than was asked for; the ref is what it said."""
     feature_id = getattr(ref, "feature_id", None)
     if isinstance(dispatch.feature, int) and feature_id not in {None, dispatch.feature}:

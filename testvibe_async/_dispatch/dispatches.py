@@ -1,55 +1,53 @@
 """The two kinds of dispatch: of a run, and of a generation.
 
-Each says what is sent, which operation the answer names, and how to recognize the operation if the
-answer is lost. They differ in nothing else: `dispatcher` and `reconcile` treat both alike.
+Each says what is sent, which operation the answer names, and what must be known before it so that
+the operation can be recognized if the answer is lost. They differ in nothing else: `dispatcher` and
+`reconcile` treat both alike.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from uuid import uuid4
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from testvibe_async._http import Submission
-from testvibe_async._wire import Endpoints
+from testvibe_async._wire import Endpoints, decode
 from testvibe_async.errors import ResponseError, TransportError
-from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
+from testvibe_async.intents import Intent, Recorder
+from testvibe_async.models import Generation
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from testvibe_async._http import Transport
+    from testvibe_async._polling import RunIds
     from testvibe_async._wire import Request
-    from testvibe_async.models import DispatchedGeneration, DispatchedRun, Listing
+    from testvibe_async.models import DispatchedGeneration, DispatchedRun
     from testvibe_async.refs import Ref
 
 __all__ = ["Dispatch", "GenerationDispatch", "RunDispatch"]
 
-RECONCILE_ROWS = 200
-"""How many of a feature's latest runs are read: the lost one may be one of many started at once."""
-
-CLOCK_SLACK = timedelta(seconds=2)
-"""How far two HTTP dates and a timestamp, each in whole seconds, can be apart."""
+LATEST_RUN_SECONDS = 2.0
+"""How long the project's latest run may be waited for, before the first dispatch."""
 
 FRESH_SECONDS = 10.0
 """How long before the dispatch the feature's latest generation may have been read, at most."""
 
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 
 @define(eq=False, kw_only=True)
-class Dispatch(ABC, Generic[SnapshotT, OperationT]):
+class Dispatch(ABC, Generic[OperationT]):
     """One dispatch, which must not happen twice."""
 
     kind: ClassVar[Literal["run", "generation"]]
     """The kind of the operation."""
-
-    where_to_look: ClassVar[str]
-    """What shows whether it took effect, in words for programs, commands and tools alike."""
 
     project: str
     feature: int | str
@@ -58,8 +56,20 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
     submission: Submission = field(factory=Submission)
     """How far it has come."""
 
+    recorder: Recorder | None = None
+    """Stores its intents, besides the client's recorder."""
+
     request: Request[Any] = field(init=False)
     """The request that starts the operation."""
+
+    intent: Intent | None = field(default=None, init=False)
+    """The last attempt; None before the first."""
+
+    is_recorded: bool = field(default=False, init=False)
+    """Whether a recorder was told of that intent, and not yet what came of it."""
+
+    recording: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    """Held while recorders are told: what came of an attempt is told after its intent."""
 
     def __attrs_post_init__(self) -> None:
         """Build the request; a `ConfigError` says what can't be sent."""
@@ -73,32 +83,13 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
     def operation_class(self) -> type[OperationT]:
         """The class of the operation's handle."""
 
-    async def prepare(self, transport: Transport) -> None:
+    @abstractmethod
+    async def prepare(self, transport: Transport, run_ids: RunIds) -> None:
         """Read what is needed to recognize the operation, should the answer be lost."""
 
     @abstractmethod
     async def send(self, transport: Transport) -> Ref:
         """Send the request, and return the name of the operation that the answer names."""
-
-    @abstractmethod
-    async def candidates(self, transport: Transport) -> list[SnapshotT]:
-        """Return what the service shows that this dispatch may have started."""
-
-    @abstractmethod
-    def ref_of(self, candidate: SnapshotT, *, server: str) -> Ref | None:
-        """Return a candidate's name; None where it does not say it."""
-
-    def may_have_started(self, candidate: SnapshotT) -> bool:
-        """Say whether this dispatch may have started an operation that another one found."""
-        text = str(self.feature)
-        # The service takes a name of digits alone for an id.
-        if text.isdecimal():
-            return text == str(candidate.feature_id)
-        return text.casefold() == (candidate.feature_name or "").casefold()
-
-    def asked_for_site_of(self, candidate: SnapshotT) -> bool:  # noqa: ARG002 - only a run has a site
-        """Say whether this dispatch named the very site that a candidate has."""
-        return False
 
     @property
     def previous_id(self) -> str | None:
@@ -111,13 +102,38 @@ class Dispatch(ABC, Generic[SnapshotT, OperationT]):
         ago = asyncio.get_running_loop().time() - self.submission.sent_at
         return datetime.now(UTC) - timedelta(seconds=ago)
 
+    def new_intent(self, transport: Transport, run_ids: RunIds) -> Intent:
+        """Return the intent of an attempt that is made now."""
+        now = asyncio.get_running_loop().time()
+        self.intent = Intent(
+            id=uuid4().hex,
+            kind=self.kind,
+            server=transport.server,
+            project=self.project,
+            feature=self.feature,
+            config=self.config,
+            site_url=self.site_url,
+            intended_at=datetime.now(UTC),
+            service_at=transport.clock.at(now),
+            timeout=transport.timeout,
+            **self._seen_before(run_ids, now),
+        )
+        return self.intent
+
+    @abstractmethod
+    def _seen_before(self, run_ids: RunIds, now: float) -> dict[str, Any]:
+        """Return the fields of an intent that say what was there before."""
+
 
 @define(eq=False, kw_only=True)
-class RunDispatch(Dispatch[Run, RunOperation]):
-    """The dispatch of a run. Its operation is recognized in the list of runs."""
+class RunDispatch(Dispatch[RunOperation]):
+    """The dispatch of a run. Its operation is recognized in the list of runs, by its higher id.
+
+    So the highest id must be known before it: the project's latest run is read once a client,
+    unless an answer has shown one.
+    """
 
     kind: ClassVar[Literal["run", "generation"]] = "run"
-    where_to_look: ClassVar[str] = "the feature's runs"
 
     @property
     def operation_class(self) -> type[RunOperation]:
@@ -128,77 +144,42 @@ class RunDispatch(Dispatch[Run, RunOperation]):
         body = {"config": self.config, "siteUrl": self.site_url}
         return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
 
+    async def prepare(self, transport: Transport, run_ids: RunIds) -> None:
+        """Read the project's latest run, at the client's first dispatch there."""
+        async with run_ids.first_use(self.project) as is_first:
+            if not is_first or run_ids.highest(self.project) is not None:
+                return
+            request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 1})
+            request = evolve(request, timeout=LATEST_RUN_SECONDS)
+            # Without it a lost answer may stay unknown, which is no reason to dispatch nothing.
+            with suppress(TransportError, ResponseError):
+                response = await transport.fetch(request, retries=False)
+                ids = [row.run_id for row in decode(request, response)]
+                run_ids.note(self.project, max(ids, default=0))
+
+    def _seen_before(self, run_ids: RunIds, now: float) -> dict[str, Any]:  # noqa: ARG002
+        return {"highest_run_id": run_ids.highest(self.project)}
+
     async def send(self, transport: Transport) -> RunRef:
         """Send the request, and return the name of the run."""
         answer: DispatchedRun = await transport.call(self.request, submission=self.submission)
-        return self._ref(transport.server, answer.run_id, answer.feature_id)
-
-    async def candidates(self, transport: Transport) -> list[Run]:
-        """Return the runs of the feature that were created since it was sent."""
-        query = {"feature": self.feature, "limit": RECONCILE_ROWS}
-        rows = await transport.call(Endpoints.LIST_RUNS.request(project=self.project, query=query))
-        # By the service's clock, since rows have its times, and this machine's may be wrong.
-        sent_at = transport.clock.at(self.submission.sent_at)
-        if sent_at is None or not _has_all_since(sent_at - CLOCK_SLACK, rows):
-            return []
-        return [
-            row
-            for row in rows
-            if row.created_at is not None
-            and row.created_at >= sent_at - CLOCK_SLACK
-            and self.may_have_started(row)
-        ]
-
-    def ref_of(self, candidate: Run, *, server: str) -> RunRef:
-        """Return the name of a run."""
-        return self._ref(server, candidate.run_id, candidate.feature_id)
-
-    def _ref(self, server: str, run_id: int, feature_id: int | None) -> RunRef:
         return RunRef(
-            server=server,
+            server=transport.server,
             project=self.project,
-            run_id=run_id,
-            feature_id=feature_id,
+            run_id=answer.run_id,
+            feature_id=answer.feature_id,
             dispatched_at=self.dispatched_at,
         )
 
-    def may_have_started(self, candidate: Run) -> bool:
-        """Compare feature, configuration and site, as far as each is known."""
-        return (
-            super().may_have_started(candidate)
-            and candidate.config in {None, self.config or DEFAULT_CONFIG}
-            and (self.site_url is None or candidate.site_url in {None, self.site_url})
-        )
-
-    def asked_for_site_of(self, candidate: Run) -> bool:
-        """Say whether it named the very site that the run has."""
-        return self.site_url is not None and candidate.site_url == self.site_url
-
-
-def _has_all_since(since: datetime, rows: Listing[Run]) -> bool:
-    """Say whether a list has all runs since an instant, and each says when it was created.
-
-    Of a list that was cut, or whose order is unknown, one candidate may be seen and another not:
-    then the one would be adopted that is not ours.
-    """
-    times = [row.created_at for row in rows if row.created_at is not None]
-    if len(times) < len(rows):
-        return False
-    if rows.is_complete and len(rows) < RECONCILE_ROWS:
-        return True
-    is_newest_first = times == sorted(times, reverse=True)
-    return is_newest_first and bool(times) and times[-1] < since
-
 
 @define(eq=False, kw_only=True)
-class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
+class GenerationDispatch(Dispatch[GenerationOperation]):
     """The dispatch of a generation. The service shows only the feature's latest one.
 
     So the latest one is read before the dispatch, to recognize a new one after it.
     """
 
     kind: ClassVar[Literal["run", "generation"]] = "generation"
-    where_to_look: ClassVar[str] = "the status of the feature's generation"
 
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None where it is not known."""
@@ -222,49 +203,39 @@ class GenerationDispatch(Dispatch[Generation, GenerationOperation]):
         """The `requestId` of the generation before it; None where it is unknown."""
         return self.before.request_id if self.before else None
 
-    @property
-    def _status_request(self) -> Request[Generation]:
-        return Endpoints.GET_GENERATION_STATUS.request(project=self.project, feature=self.feature)
-
-    async def prepare(self, transport: Transport) -> None:
+    async def prepare(self, transport: Transport, run_ids: RunIds) -> None:  # noqa: ARG002
         """Read which generation is the latest.
 
         A feature that was never generated has a status too, without a `requestId`. After a failure,
         a 404, or an answer without any field of a status it is unknown. If the dispatch is then
         held up for more than 10 s, such as by a pause, the answer counts as unknown too.
         """
+        request = Endpoints.GET_GENERATION_STATUS.request(
+            project=self.project, feature=self.feature
+        )
         try:
-            latest = await transport.call(self._status_request)
+            latest = await transport.call(evolve(request, is_uncached=True))
         except (TransportError, ResponseError):
             latest = Generation()
         self.before = None if latest == Generation() else latest
         self.read_at = asyncio.get_running_loop().time()
+
+    def _seen_before(self, run_ids: RunIds, now: float) -> dict[str, Any]:  # noqa: ARG002
+        is_fresh = self.before is not None and now - self.read_at <= FRESH_SECONDS
+        return {
+            "is_previous_known": is_fresh,
+            "previous_id": self.previous_id if is_fresh else None,
+        }
 
     async def send(self, transport: Transport) -> GenerationRef:
         """Send the request, and return the name of the generation."""
         answer: DispatchedGeneration = await transport.call(
             self.request, submission=self.submission
         )
-        return self._ref(transport.server, answer.request_id, answer.feature_id)
-
-    async def candidates(self, transport: Transport) -> list[Generation]:
-        """Return the latest generation if it is another than before; none where that is unknown."""
-        if self.before is None or self.submission.sent_at - self.read_at > FRESH_SECONDS:
-            return []
-        latest = await transport.call(self._status_request)
-        return [] if latest.request_id == self.before.request_id else [latest]
-
-    def ref_of(self, candidate: Generation, *, server: str) -> GenerationRef | None:
-        """Return the name of a generation; None where it has no `requestId` or feature."""
-        if not candidate.request_id or candidate.feature_id is None:
-            return None
-        return self._ref(server, candidate.request_id, candidate.feature_id)
-
-    def _ref(self, server: str, request_id: str, feature_id: int) -> GenerationRef:
         return GenerationRef(
-            server=server,
+            server=transport.server,
             project=self.project,
-            request_id=request_id,
-            feature_id=feature_id,
+            request_id=answer.request_id,
+            feature_id=answer.feature_id,
             dispatched_at=self.dispatched_at,
         )

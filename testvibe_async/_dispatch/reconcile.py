@@ -1,29 +1,48 @@
-"""Finding the operation of a dispatch whose answer was lost.
+"""Finding the operation of a dispatch whose answer was lost, here or in another process.
 
 Decides which operation the dispatch started, by asking the service a few times, and adopts it only
-where nothing else that this client knows of can have started it. It never dispatches.
+where nothing else that is known can have started it. It never dispatches.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async.errors import RateLimitedError, ResponseError, ServerError, TransportError
+from attrs import evolve, frozen
+
+from testvibe_async._dispatch.search import (
+    Search,
+    SearchError,
+    is_for_its_site,
+    may_have_started,
+    search_for,
+)
+from testvibe_async._wire import Endpoints, is_from_cache
+from testvibe_async.errors import (
+    DispatchUnknownError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
 from testvibe_async.events import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from testvibe_async._dispatch.dispatches import Dispatch
+    from testvibe_async.errors import UnknownReason
+    from testvibe_async.intents import Intent
     from testvibe_async.models import Generation, Run
     from testvibe_async.operations import ClientParts
     from testvibe_async.refs import Ref
 
-__all__ = ["Reconciler"]
+__all__ = ["Finding", "Reconciler"]
 
 RECONCILE_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each try: the service may need a moment to show what it has accepted."""
@@ -34,6 +53,75 @@ RECONCILE_SECONDS = 120.0
 REMEMBERED = 10_000
 """How many operations of a project are remembered as answered: a lost answer is not theirs."""
 
+MAX_NAMED = 3
+"""How many candidates an error's text names."""
+
+WHERE_TO_LOOK = {
+    "run": "the feature's runs",
+    "generation": "the status of the feature's generation",
+}
+"""What shows whether a dispatch took effect, in words for programs, commands and tools alike."""
+
+
+@frozen
+class Finding:
+    """What became of a dispatch, as far as the service shows it."""
+
+    ref: Ref | None = None
+    """Its operation, where exactly one can be."""
+
+    is_nothing: bool = False
+    """Whether it is proved that nothing began."""
+
+    reason: UnknownReason = "unseen"
+    """Why nobody knows, where neither is the case; see `DispatchUnknownError.reason`."""
+
+    why: str = ""
+    """Why it could not be polled for, where the reason is `unseen`."""
+
+    candidates: tuple[Ref, ...] = ()
+    polled_at: datetime | None = None
+    """When it was polled for last with an answer, by the local clock."""
+
+    def error(self, intent: Intent, what: str) -> DispatchUnknownError:
+        """Return the error that says that nobody knows whether a dispatch took effect.
+
+        Args:
+            intent: The dispatch.
+            what: What happened to its answer.
+        """
+        endpoint = Endpoints.RUN_FEATURE if intent.kind == "run" else Endpoints.GENERATE_FEATURE
+        request = endpoint.request(project=intent.project, feature=intent.feature)
+        return DispatchUnknownError(
+            f"{what}; {self._advice(intent)}",
+            method=request.method,
+            url=request.url(intent.server),
+            project=intent.project,
+            feature=intent.feature,
+            reason=self.reason,
+            candidates=self.candidates,
+            polled_at=self.polled_at,
+            intent=intent,
+        )
+
+    def _advice(self, intent: Intent) -> str:
+        """Say what was polled, what it showed, and what to do."""
+        look = WHERE_TO_LOOK[intent.kind]
+        if self.reason == "unseen" or self.polled_at is None:
+            why = f"it could not be polled for ({self.why}); " if self.why else ""
+            return f"{why}it may have taken effect, so look at {look} before dispatching again"
+        polled = f"{look}, polled until {self.polled_at:%H:%M:%S} UTC, "
+        if self.reason == "absent":
+            return (
+                f"{polled}showed nothing of it, so most likely nothing began; it may have taken "
+                f"effect all the same: look at {look} once more, then dispatch again"
+            )
+        several = " or ".join(map(str, self.candidates[:MAX_NAMED]))
+        return (
+            f"it may have taken effect: {polled}showed {several}, which another may have "
+            f"dispatched; look at {look} before dispatching again"
+        )
+
 
 class Reconciler:
     """Finds the operations of lost answers, for one client."""
@@ -41,7 +129,7 @@ class Reconciler:
     def __init__(self, parts: ClientParts) -> None:
         self._transport = parts.transport
         self._poller = parts.poller
-        self._pending: set[Dispatch[Any, Any]] = set()
+        self._pending: set[Dispatch[Any]] = set()
         self._own_ids: defaultdict[str, deque[object]] = defaultdict(
             partial(deque[object], maxlen=REMEMBERED)
         )
@@ -52,7 +140,7 @@ class Reconciler:
         self._own_ids[ref.project].append(_id_of(ref))
 
     @contextmanager
-    def pending(self, dispatch: Dispatch[Any, Any]) -> Generator[None]:
+    def pending(self, dispatch: Dispatch[Any]) -> Generator[None]:
         """Note that a dispatch has no answer yet, so that no other one adopts its operation."""
         self._pending.add(dispatch)
         try:
@@ -60,53 +148,101 @@ class Reconciler:
         finally:
             self._pending.discard(dispatch)
 
-    async def find(self, dispatch: Dispatch[Any, Any]) -> Ref | None:
-        """Return the operation of a dispatch; None where it was not found, or is ambiguous."""
-        with suppress(TimeoutError):
+    async def find(
+        self, intent: Intent, *, known: Iterable[object] = (), until_lapsed: bool = False
+    ) -> Finding:
+        """Find out what became of a dispatch.
+
+        Args:
+            intent: The dispatch.
+            known: The refs of operations that are others', though this client never saw them.
+            until_lapsed: Whether to wait until nothing of it can begin any more, where nothing of
+                it is found before. Then it may be proved that nothing began.
+        """
+        ids = frozenset(map(_id_of, known))
+        finding = Finding()
+        try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
                     await asyncio.sleep(delay)
-                    try:
-                        if (found := await self._find_once(dispatch)) is not None:
-                            return found
-                    except (TransportError, ServerError, RateLimitedError):
-                        continue
-                    except ResponseError:
-                        # There is no such call, or not for this key: another try brings the same.
-                        return None
-                    except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
-                        logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
-                        return None
-        return None
+                    finding, is_last = await self._find_once(intent, finding, ids)
+                    if is_last or finding.ref is not None:
+                        return finding
+        except TimeoutError:
+            return evolve(finding, why=finding.why or f"no answer within {RECONCILE_SECONDS:g} s")
+        if until_lapsed and finding.reason == "absent":
+            left = intent.lapses_after - (datetime.now(UTC) - intent.intended_at)
+            await asyncio.sleep(max(0.0, left.total_seconds()))
+            finding, _ = await self._find_once(intent, finding, ids, for_proof=True)
+        return finding
 
-    async def _find_once(self, dispatch: Dispatch[Any, Any]) -> Ref | None:
-        """Return the one operation that no other known dispatch can have started."""
-        candidates = await dispatch.candidates(self._transport)
-        own_ids = {*self._own_ids[dispatch.project]}
-        found: list[tuple[Run | Generation, Ref]] = []
-        for candidate in candidates:
-            ref = dispatch.ref_of(candidate, server=self._transport.server)
-            is_new = ref is not None and not self._poller.knows(ref)
-            if ref is not None and is_new and _id_of(ref) not in own_ids:
-                found.append((candidate, ref))
+    async def _find_once(
+        self,
+        intent: Intent,
+        before: Finding,
+        known: frozenset[object],
+        *,
+        for_proof: bool = False,
+    ) -> tuple[Finding, bool]:
+        """Poll for a dispatch once; return what is known now, and whether another try is of no use.
+
+        What an earlier try showed is kept where this one shows nothing.
+        """
+        try:
+            search = await search_for(intent, self._transport, for_proof=for_proof)
+        except ResponseError as error:
+            # Where there is no such call, or not for this key, another try brings the same.
+            may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
+            return _unseen(before, str(error)), not may_pass
+        except (TransportError, SearchError) as error:
+            return _unseen(before, str(error)), isinstance(error, SearchError)
+        except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
+            logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
+            return _unseen(before, repr(error)), True
+        return self._judge(intent, search, known, may_prove=for_proof), False
+
+    def _judge(
+        self, intent: Intent, search: Search, known: frozenset[object], *, may_prove: bool
+    ) -> Finding:
+        """Decide which of the candidates is the operation of a dispatch, if one is for sure."""
+        own_ids = {*self._own_ids[intent.project], *known}
+        found = [
+            (candidate, ref)
+            for candidate, ref in search.candidates
+            if not self._poller.knows(ref) and _id_of(ref) not in own_ids
+        ]
+        now = datetime.now(UTC)
+        if not found:
+            is_nothing = may_prove and search.is_proof
+            return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Of several nobody can say which is which; the wrong one would report another's outcome.
-        if len(found) != 1 or self._may_be_anothers(found[0][0], dispatch):
-            return None
-        return found[0][1]
+        is_ours = len(found) == 1 and search.is_certain
+        if is_ours and not self._may_be_anothers(found[0][0], intent):
+            return Finding(ref=found[0][1], polled_at=now)
+        refs = tuple(ref for _, ref in found)
+        return Finding(reason="ambiguous", candidates=refs, polled_at=now)
 
-    def _may_be_anothers(self, candidate: Run | Generation, dispatch: Dispatch[Any, Any]) -> bool:
+    def _may_be_anothers(self, candidate: Run | Generation, intent: Intent) -> bool:
         """Say whether another dispatch without an answer may have started a candidate."""
-        is_for_its_site = dispatch.asked_for_site_of(candidate)
+        is_for_site = is_for_its_site(intent, candidate)
+        others = [
+            dispatch.intent
+            for dispatch in self._pending
+            if dispatch.submission.may_have_arrived and dispatch.intent is not None
+        ]
         return any(
-            other.submission.may_have_arrived
-            and other.may_have_started(candidate)
-            and (not is_for_its_site or other.asked_for_site_of(candidate))
-            for other in self._pending
-            if other is not dispatch
-            and (type(other), other.project) == (type(dispatch), dispatch.project)
+            may_have_started(other, candidate)
+            and (not is_for_site or is_for_its_site(other, candidate))
+            for other in others
+            if (other.kind, other.project) == (intent.kind, intent.project)
+            and other.id != intent.id
         )
 
 
-def _id_of(ref: Ref) -> object:
+def _unseen(before: Finding, why: str) -> Finding:
+    return before if before.polled_at is not None else Finding(why=why)
+
+
+def _id_of(ref: Any) -> object:  # noqa: ANN401 - a ref of any kind
     """Return an operation's id at the service: it takes a tenth of the memory of its ref."""
     return ref.key[-1]

@@ -11,6 +11,7 @@ from testvibe_async.errors import (
     NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
+    RecorderError,
     ResponseError,
     ServerError,
     TransportError,
@@ -75,7 +76,8 @@ def retry_delay(
 
 def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) -> bool:
     if isinstance(error, NotSentError):
-        return True
+        # What its recorder refuses once must not be sent: another may have taken the work over.
+        return not isinstance(error, RecorderError)
     if isinstance(error, RateLimitedError):
         return is_repeatable or error.retry_after is not None
     return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)

@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -19,17 +20,20 @@ from attrs import evolve
 from multidict import CIMultiDict
 from yarl import URL
 
+from testvibe_async._config import is_loopback
+from testvibe_async._http.request_body import NEVER_CONNECTED, RequestBody
 from testvibe_async._util import __version__, plain
-from testvibe_async._wire import Response, is_clear_refusal
+from testvibe_async._wire import Response
 from testvibe_async.errors import (
     ConfigError,
     MalformedResponseError,
     NotSentError,
     OutcomeUnknownError,
+    VibeError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from testvibe_async._config import Settings
     from testvibe_async._wire import Request
@@ -43,47 +47,6 @@ MIN_REDACTED_CHARACTERS = 16
 
 REDACTED = "tvb_..."
 _REDACTED_AS_SENT = REDACTED.encode()
-
-_AIOHTTP_REPEATS = {"PUT", "DELETE", "HEAD", "OPTIONS", "TRACE"}
-"""The methods that aiohttp repeats by itself, as it does GET, and we do not."""
-
-
-_NEVER_CONNECTED = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ConnectionTimeoutError,
-)
-
-
-class _LostError(aiohttp.ClientError):
-    """A request that may have arrived failed. No retry logic knows this class, or repeats it."""
-
-
-class _SendOnce:
-    """The innermost middleware of a request that may act: lets it out once.
-
-    aiohttp repeats PUT and DELETE, which it takes for idempotent, and a middleware of a session
-    that was passed in may repeat anything. What provably had no effect may go out again.
-    """
-
-    def __init__(self) -> None:
-        self.may_have_acted = False
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        if self.may_have_acted:
-            raise _LostError("the answer was lost, and the session may not send it again")
-        self.may_have_acted = True
-        try:
-            response = await send(request)
-        except _NEVER_CONNECTED:
-            self.may_have_acted = False
-            raise
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            raise _LostError(_why_lost(error)) from None
-        self.may_have_acted = not is_clear_refusal(response.status)
-        return response
 
 
 class HttpSession:
@@ -105,9 +68,9 @@ class HttpSession:
             max_connections: How many connections there are at once, in a session of our own.
             session: The session to use; it is not closed. None for one of our own.
         """
-        _check_session(session)
         self._server = settings.server
         self._root = URL(settings.server)
+        _check_session(session, self._root)
         self._prefix = self._root.raw_path.rstrip("/")
         self._echoes = _spellings(settings.api_key)
         self._headers = {
@@ -115,7 +78,8 @@ class HttpSession:
             "Accept": "application/json",
             "User-Agent": f"testvibe-async/{__version__}",
         }
-        self._seconds = timeout
+        self.timeout: float = timeout
+        """Seconds that one request may take."""
         self._timeout = aiohttp.ClientTimeout(
             total=timeout, sock_connect=min(timeout / 2, MAX_CONNECT_SECONDS)
         )
@@ -123,61 +87,110 @@ class HttpSession:
         self._session = session
         self._owns_session = session is None
 
-    async def send(self, request: Request[Any]) -> Response:
+    async def send(
+        self,
+        request: Request[Any],
+        *,
+        before_writing: Callable[[], Awaitable[None]] | None = None,
+    ) -> Response:
         """Send one request, once, and read the response to its end.
+
+        Args:
+            request: What to send. Nothing in the session can send it again, unless it is a GET.
+            before_writing: Awaited when a request that is no GET has its connection, before the
+                first byte is written. What it raises stops the request.
 
         Raises:
             NotSentError: The service provably never saw it.
             OutcomeUnknownError: Anything else went wrong on the way.
             MalformedResponseError: What came is not HTTP, or larger than 64 MiB.
+            VibeError: `before_writing` raised it.
         """
         method, path = request.method, request.path
         url = self._server + path
         session = self._open_session()
-        middlewares = _middlewares(session)
-        once = (
-            _SendOnce() if method in _AIOHTTP_REPEATS or (middlewares and method != "GET") else None
-        )
-        failure: MalformedResponseError | OutcomeUnknownError
+        is_read = method == "GET" and request.body is None
+        body = None if is_read else RequestBody(request.body, before_writing)
         try:
             # A path that is put on a URL costs a third of parsing the whole anew.
             target = self._root.with_path(self._prefix + path, encoded=True)
             async with session.request(
                 method,
                 target.with_query(request.query) if request.query else target,
-                data=None if request.body is None else _JsonBody(request.body),
-                headers=None if self._owns_session else self._headers,
+                data=body,
+                headers=self._headers_of(request),
+                skip_auto_headers=("Content-Type",) if request.body is None else None,
                 allow_redirects=False,
-                middlewares=(*middlewares, once) if once else None,
+                auto_decompress=True,
                 raise_for_status=False,
                 timeout=self._timeout_of(request),
             ) as response:
                 return self._whole(response, await _read(response, url), url)
-        except _NEVER_CONNECTED as error:
-            why = _why_not_connected(error)
-            if once is None or not once.may_have_acted:
-                what = f"could not connect: {why}"
-                raise NotSentError(what, method=method, url=url) from error
-            what = f"sent, and then sent again in vain by a middleware of the session: {why}"
-            raise OutcomeUnknownError(what, method=method, url=url) from error
-        except TimeoutError as error:
-            what = f"no answer within {self._timeout_of(request).total:g} s"
-            raise OutcomeUnknownError(what, method=method, url=url) from error
-        except (aiohttp.ClientResponseError, HttpProcessingError) as error:
-            problem = f"not HTTP: {plain(self._redacted(error.message.partition(chr(10))[0]))}"
-            failure = MalformedResponseError((problem,), status=0, method=method, url=url)
-        except (aiohttp.ClientError, OSError) as error:
-            what = f"the connection was lost ({_why_lost(error)})"
-            failure = OutcomeUnknownError(what, method=method, url=url)
-            if isinstance(error, OSError):
-                raise failure from error
+        except VibeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a session that was passed in may raise any
+            failure = self._failure(error, request, body)
+            cause = failure.__cause__ or (error if _is_safe_to_show(error) else None)
+        finally:
+            if body is not None:
+                body.end()
         # Out here it is not chained to aiohttp's error, which may hold the key in some header.
-        raise failure
+        raise failure from cause
+
+    def _failure(
+        self, error: Exception, request: Request[Any], body: RequestBody | None
+    ) -> VibeError:
+        """Return the error for a request that has no whole answer."""
+        if body is not None and isinstance(body.refusal, VibeError):
+            return body.refusal
+        method, url = request.method, self._server + request.path
+        if isinstance(error, ValueError) and "AUTH" in str(error):
+            return ConfigError(
+                f"the aiohttp session has a login for {self._root.host} of its own (trust_env and "
+                ".netrc), and the API key goes in its place: pass a session without"
+            )
+        is_never_connected = isinstance(error, NEVER_CONNECTED)
+        is_sent = not is_never_connected if body is None else body.may_have_arrived(error)
+        if not is_sent:
+            return NotSentError(self._why_not_sent(error, request), method=method, url=url)
+        if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
+            problem = f"not HTTP: {plain(self._redacted(error.message.partition(chr(10))[0]))}"
+            return MalformedResponseError((problem,), status=0, method=method, url=url)
+        if is_never_connected or (body is not None and body.is_repeated):
+            what = "the answer was lost, and the session may not send it again"
+        else:
+            what = self._why_lost(error, request)
+        return OutcomeUnknownError(what, method=method, url=url)
+
+    def _why_not_sent(self, error: Exception, request: Request[Any]) -> str:
+        """Say why the service never saw a request."""
+        if isinstance(error, NEVER_CONNECTED):
+            return f"could not connect: {_why_not_connected(error)}"
+        if isinstance(error, TimeoutError):
+            return f"no connection to send it on within {self._timeout_of(request).total:g} s"
+        return f"not sent: {self._session_failed(error)}"
+
+    def _why_lost(self, error: Exception, request: Request[Any]) -> str:
+        """Say why there is no answer, without anything that came over the connection."""
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._timeout_of(request).total:g} s"
+        if isinstance(error, aiohttp.ClientError | OSError):
+            return f"the connection was lost ({_why_disconnected(error)})"
+        return self._session_failed(error)
+
+    def _session_failed(self, error: Exception) -> str:
+        """Say that something failed that is neither the network nor the service."""
+        return f"the session failed with {plain(self._redacted(repr(error)))}"
+
+    def _headers_of(self, request: Request[Any]) -> Mapping[str, str] | None:
+        """Return the headers that a request has besides those of the session."""
+        headers = None if self._owns_session else self._headers
+        return {**(headers or {}), "Cache-Control": "no-cache"} if request.is_uncached else headers
 
     def _timeout_of(self, request: Request[Any]) -> aiohttp.ClientTimeout:
         if request.timeout is None:
             return self._timeout
-        return evolve(self._timeout, total=min(request.timeout, self._seconds))
+        return evolve(self._timeout, total=min(request.timeout, self.timeout))
 
     def _whole(self, response: aiohttp.ClientResponse, body: bytes, url: str) -> Response:
         """Return a response without the key, should the service have echoed it."""
@@ -227,19 +240,31 @@ def _spellings(key: str) -> set[str]:
     return {key, as_json, as_json.replace("/", r"\/"), dotnet}
 
 
-def _middlewares(session: aiohttp.ClientSession) -> Sequence[aiohttp.ClientMiddlewareType]:
-    """Return a session's own middlewares, which a request that brings any would go without."""
-    return session._middlewares  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-
-def _check_session(session: object) -> None:
-    if session is not None and not isinstance(session, aiohttp.ClientSession):
+def _check_session(session: object, server: URL) -> None:
+    """Refuse a session with which the key could not be sent, or would go astray."""
+    if session is None:
+        return
+    if not isinstance(session, aiohttp.ClientSession):
         raise ConfigError(f"session must be an aiohttp.ClientSession, not {session!r}")
-    if getattr(session, "auth", None) is not None:
+    if session.auth is not None:
         raise ConfigError(
             "the aiohttp session has an auth= of its own, and the API key goes in its place: "
             "pass a session without"
         )
+    # A proxy of an https server sees nothing of what goes through it.
+    if server.scheme == "http" and is_loopback(server.host or "") and _has_proxy(session, server):
+        raise ConfigError(
+            f"the aiohttp session would send the API key for {server.host} to a proxy, in the "
+            "clear: pass a session without proxy= and trust_env=True, or put the host in NO_PROXY"
+        )
+
+
+def _has_proxy(session: aiohttp.ClientSession, server: URL) -> bool:
+    """Say whether a session sends what is for an http server to a proxy."""
+    if getattr(session, "_default_proxy", None) is not None:
+        return True
+    host = server.host or ""
+    return session.trust_env and "http" in getproxies() and not proxy_bypass(host)
 
 
 def _why_not_connected(error: aiohttp.ClientError) -> str:
@@ -250,10 +275,8 @@ def _why_not_connected(error: aiohttp.ClientError) -> str:
     return os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror or str(cause)
 
 
-def _why_lost(error: Exception) -> str:
+def _why_disconnected(error: Exception) -> str:
     """Say why a connection was lost, without anything that came over it: that may hold the key."""
-    if isinstance(error, _LostError):
-        return str(error)
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     if isinstance(error, aiohttp.ClientPayloadError):
@@ -261,18 +284,10 @@ def _why_lost(error: Exception) -> str:
     return "closed by the other side"
 
 
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-
-
-class _JsonBody(aiohttp.BytesPayload):
-    """A JSON object as the body of a request."""
-
-    def __init__(self, document: Mapping[str, object]) -> None:
-        try:
-            encoded = _encoder.encode(document).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ConfigError(f"the request's body can't be sent as JSON: {error}") from error
-        super().__init__(encoded, content_type="application/json")
+def _is_safe_to_show(error: Exception) -> bool:
+    """Say whether an error may be shown as a cause: most of aiohttp's may hold the key."""
+    is_of_http = isinstance(error, aiohttp.ClientError | HttpProcessingError)
+    return not is_of_http or isinstance(error, OSError | aiohttp.ClientHttpProxyError)
 
 
 async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:

@@ -10,9 +10,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from testvibe_async.errors import DispatchUnknownError
+    from testvibe_async.errors import DispatchUnknownError, VibeError
     from testvibe_async.refs import Ref
 
 __all__ = ["SendState", "Submission"]
@@ -28,7 +28,7 @@ class SendState(Enum):
     """It is under way, and was not sent, or provably had no effect. It can be withdrawn."""
 
     SENT = auto()
-    """It may have arrived and taken effect, and no answer has come yet."""
+    """It began to be written to a connection: it may have arrived, and no answer has come yet."""
 
     DISPATCHED = auto()
     """The operation has its id."""
@@ -37,7 +37,7 @@ class SendState(Enum):
 class Submission:
     """One dispatch, or several in a row for one purpose, such as tests first and then their run."""
 
-    __slots__ = ("is_withdrawn", "ref", "sent_at", "state", "unknown")
+    __slots__ = ("before_writing", "is_withdrawn", "ref", "refused", "sent_at", "state", "unknown")
 
     def __init__(self) -> None:
         self.state: SendState = SendState.IDLE
@@ -55,6 +55,15 @@ class Submission:
         self.is_withdrawn: bool = False
         """Whether it must not be sent any more: cancelled, out of time, or the client closes."""
 
+        self.before_writing: Callable[[], Awaitable[None]] | None = None
+        """Awaited on each attempt, once it has its connection and nothing of it is written yet.
+
+        What it raises stops the dispatch.
+        """
+
+        self.refused: Callable[[VibeError], Awaitable[None]] | None = None
+        """Awaited after each attempt that provably had no effect, with its error."""
+
     @property
     def may_have_arrived(self) -> bool:
         """Whether the service may have seen it, and acted."""
@@ -65,7 +74,7 @@ class Submission:
         self.state = SendState.PENDING
 
     def mark_sent(self, now: float) -> None:
-        """Note that it is being sent: from now on it may have arrived."""
+        """Note that it begins to be written: from now on it may have arrived."""
         self.state, self.sent_at = SendState.SENT, now
 
     def mark_refused(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from attrs import evolve
@@ -18,7 +19,13 @@ from testvibe_async._http.retry import RetryPolicy, is_throttled, refused_second
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._util.waiting import offload
-from testvibe_async._wire import decode, incomplete, is_clear_refusal, raise_for_status
+from testvibe_async._wire import (
+    decode,
+    incomplete,
+    is_clear_refusal,
+    raise_for_status,
+    require_uncached,
+)
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -87,6 +94,11 @@ class Transport:
         return f"<Transport to {self.server}>"
 
     @property
+    def timeout(self) -> float:
+        """Seconds that one request may take."""
+        return self._http.timeout
+
+    @property
     def is_closed(self) -> bool:
         """Whether it refuses calls."""
         return self._closing.is_set()
@@ -144,6 +156,7 @@ class Transport:
     ) -> tuple[Response, T]:
         """Send a request and decode the answer."""
         response = await self.fetch(request, submission=submission)
+        require_uncached(request, response)
         unreadable: list[UnreadableField] = []
         size = len(response.body)
         value = await offload(size, decode, request, response, unreadable=unreadable)
@@ -228,15 +241,14 @@ class Transport:
         try:
             # The slot may have taken minutes, in which the caller left or the client closed.
             self.check_wanted(request, submission)
-            sent = asyncio.get_running_loop().time()
-            if submission is not None:
-                submission.mark_sent(sent)
-            response = await self._timed(request, sent)
+            response = await self._timed(request, submission)
             raise_for_status(request, response)
         except (NotSentError, ResponseError) as error:
             is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
             if submission is not None and is_refusal:
                 submission.mark_refused()
+                if submission.refused is not None:
+                    await submission.refused(error)
             if isinstance(error, ResponseError):
                 self._note_answer(error)
             raise
@@ -262,6 +274,18 @@ class Transport:
         elif (seconds := self._throttle.refuse(refused_seconds(error))) is not None:
             self._hooks.emit(Paused(seconds, error))
 
+    async def _before_writing(self, request: Request[Any], submission: Submission | None) -> None:
+        """Let a request be written that is still wanted, once what must come before it is done.
+
+        Raises:
+            VibeError: It must not be written.
+        """
+        if submission is not None and submission.before_writing is not None:
+            await submission.before_writing()
+        self.check_wanted(request, submission)
+        if submission is not None:
+            submission.mark_sent(asyncio.get_running_loop().time())
+
     def check_wanted(self, request: Request[Any], submission: Submission | None) -> None:
         """Refuse a request that may not be sent any more. Checked at first, and in its slot.
 
@@ -275,12 +299,13 @@ class Transport:
             what = "not sent: it was withdrawn"
             raise NotSentError(what, method=request.method, url=self.url_of(request))
 
-    async def _timed(self, request: Request[Any], sent: float) -> Response:
+    async def _timed(self, request: Request[Any], submission: Submission | None) -> Response:
         """Send a request, sample the service's clock by it, and emit the event."""
         loop = asyncio.get_running_loop()
-        status = None
+        sent, status = loop.time(), None
+        before_writing = partial(self._before_writing, request, submission)
         try:
-            response = await self._http.send(request)
+            response = await self._http.send(request, before_writing=before_writing)
             status = response.status
             self.clock.sample(response.headers.get("Date", ""), sent=sent, answered=loop.time())
             return response

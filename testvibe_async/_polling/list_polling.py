@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._http import Transport
     from testvibe_async._polling.polled import PolledOperation
+    from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._wire import Endpoint
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
@@ -142,12 +143,22 @@ class _Rows:
     """The place of the last row that was needed."""
     pages: int = 0
     """How many requests it took."""
+    highest: int = -1
+    """The highest id of a row."""
 
 
 class ListPolling:
     """Polling by the list of one project's runs, or of its features and so of their generations."""
 
-    def __init__(self, transport: Transport, ref: Ref, *, interval: float, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        ref: Ref,
+        *,
+        interval: float,
+        hooks: Hooks,
+        run_ids: RunIds,
+    ) -> None:
         """Make it; no I/O is done.
 
         Args:
@@ -155,8 +166,10 @@ class ListPolling:
             ref: An operation that the list may show.
             interval: Seconds between two polls of a run.
             hooks: Notified when the list is suspended.
+            run_ids: Takes note of the runs that the list shows.
         """
         self._transport = transport
+        self._run_ids = run_ids
         self._hooks = hooks
         self._project = ref.project
         self._kind = _RUNS if isinstance(ref, RunRef) else _FEATURES
@@ -206,6 +219,8 @@ class ListPolling:
             # The session can't be used: each read by id says so to the operation's own waits.
             return None
         rows.missing.extend(wanted.values())
+        if self._kind is _RUNS and rows.highest >= 0:
+            self._run_ids.note(self._project, rows.highest)
         self._learn(rows, len(operations), limit)
         # A list that lies by omission is caught by the reads of what is missing; one that shows an
         # ended operation as running, only by these.
@@ -244,7 +259,9 @@ class ListPolling:
             if rows.count % ROWS_A_TURN == 0:
                 await asyncio.sleep(0)
             members = cast("dict[str, object]", row) if isinstance(row, dict) else {}
-            polled = wanted.pop(_number(members.get(self._kind.id_name)), None)
+            number = _number(members.get(self._kind.id_name))
+            rows.highest = max(rows.highest, number)
+            polled = wanted.pop(number, None)
             if polled is not None:
                 rows.depth = rows.count
                 self._sort(polled, members, rows)

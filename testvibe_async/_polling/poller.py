@@ -25,6 +25,7 @@ from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.plan import PollPlan, outage_interval
 from testvibe_async._polling.polled import Listener, PolledOperation
 from testvibe_async._polling.reader import Reader
+from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.shared_poll import SharedPolls
 from testvibe_async._polling.state import GRACE_SECONDS, new_state
@@ -97,7 +98,9 @@ class Poller:
         self._plan = plan
         self._max_concurrent_polls = max_concurrent_polls
         self._hooks = hooks
-        self._reader = Reader(transport, max_outage=max_outage, hooks=hooks)
+        self.run_ids: RunIds = RunIds()
+        """The highest run id that was seen of each project."""
+        self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=self.run_ids)
         # Clients that start together must not poll together from then on.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
@@ -213,7 +216,11 @@ class Poller:
         found = self._lists.get(key)
         if found is None:
             found = self._lists[key] = ListPolling(
-                self._transport, polled.ref, interval=self._interval, hooks=self._hooks
+                self._transport,
+                polled.ref,
+                interval=self._interval,
+                hooks=self._hooks,
+                run_ids=self.run_ids,
             )
         return found
 

@@ -16,10 +16,12 @@ from testvibe_async._util.waiting import offload
 from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
+from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async._polling.polled import PolledOperation
+    from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._wire import UnreadableField
 
 __all__ = ["Reader"]
@@ -28,15 +30,19 @@ __all__ = ["Reader"]
 class Reader:
     """Reads operations for one client, and notifies those who listen to them."""
 
-    def __init__(self, transport: Transport, *, max_outage: float, hooks: Hooks) -> None:
+    def __init__(
+        self, transport: Transport, *, max_outage: float, hooks: Hooks, run_ids: RunIds
+    ) -> None:
         """Make it; no I/O is done.
 
         Args:
             transport: Sends the requests.
             max_outage: After how many seconds of failures alone a wait ends with an error.
             hooks: Notified of transitions and of failures.
+            run_ids: Takes note of the runs that were read.
         """
         self._transport = transport
+        self._run_ids = run_ids
         self._max_outage = max_outage
         self._hooks = hooks
         self._sequence = 0
@@ -73,6 +79,8 @@ class Reader:
         finally:
             # Also after a failure: the interval counts from the end of the last try.
             polled.polled_at = polled.read_at = loop.time()
+        if isinstance(snapshot, Run):
+            self._run_ids.note(polled.ref.project, snapshot.run_id)
         if change is not None and polled.state.is_finished:
             self._finished.keep(polled, len(response.body))
         self.publish(polled, change)

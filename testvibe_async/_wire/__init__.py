@@ -22,9 +22,11 @@ from testvibe_async._wire.protocol import (
     decode,
     incomplete,
     is_clear_refusal,
+    is_from_cache,
     malformed,
     parse_date,
     raise_for_status,
+    require_uncached,
 )
 from testvibe_async._wire.scalars import read_integer
 
@@ -42,6 +44,7 @@ __all__ = [
     "envelope_in",
     "incomplete",
     "is_clear_refusal",
+    "is_from_cache",
     "json_schema",
     "malformed",
     "next_page",
@@ -52,5 +55,6 @@ __all__ = [
     "read",
     "read_integer",
     "read_rows",
+    "require_uncached",
     "serialize",
 ]

@@ -143,6 +143,9 @@ class Request(Generic[T]):
     timeout: float | None = None
     """Seconds that the answer may take; None for the client's own time-out."""
 
+    is_uncached: bool = False
+    """Whether the answer must come from the service itself, and from no cache on the way."""
+
     @property
     def method(self) -> str:
         """The HTTP method."""

@@ -40,15 +40,19 @@ __all__ = [
     "decode",
     "incomplete",
     "is_clear_refusal",
+    "is_from_cache",
     "malformed",
     "parse_date",
     "raise_for_status",
+    "require_uncached",
 ]
 
 T = TypeVar("T")
 
 LIMITING_CODES = {"rate_limited", "rate_limit_exceeded", "too_many_requests"}
 """The codes of a 403 that means a 429."""
+
+_FROM_CACHE = "it comes from a cache on the way"
 
 MAX_RETRY_AFTER = 1e9
 """The most seconds that a `Retry-After` counts for."""
@@ -112,12 +116,32 @@ def raise_for_status(request: Request[Any], response: Response) -> None:
         raise _error(request, response)
 
 
-def is_clear_refusal(status: int) -> bool:
-    """Say whether a status shows that the service did not do what was asked: 300 to 499.
+def require_uncached(request: Request[Any], response: Response) -> None:
+    """Check that an answer comes from no cache, where that was asked for.
 
-    A success did it, and behind a 5xx it may have been done.
+    Raises:
+        MalformedResponseError: It does: `Age` says for how long it was in one.
     """
-    return 300 <= status < 500  # noqa: PLR2004 - redirections, and errors of the client
+    age = response.headers.get("Age", "").strip()
+    if request.is_uncached and age not in {"", "0"}:
+        raise malformed(request, response, f"{_FROM_CACHE} (Age: {plain(age)})")
+
+
+def is_from_cache(error: ResponseError) -> bool:
+    """Say whether `require_uncached` raised an error: another answer may be a new one."""
+    return isinstance(error, MalformedResponseError) and any(
+        problem.startswith(_FROM_CACHE) for problem in error.problems
+    )
+
+
+def is_clear_refusal(status: int) -> bool:
+    """Say whether a status shows that the service did not do what was asked.
+
+    Redirections and errors of the client do, but not two of them: 303 says where the result of what
+    was done can be seen, and 408 that a server gave up on a request that it may have passed on. A
+    success did it, behind a 5xx it may have been done, and nothing is known behind any other.
+    """
+    return 300 <= status < 500 and status not in {303, 408}  # noqa: PLR2004
 
 
 def malformed(request: Request[Any], response: Response, *problems: str) -> MalformedResponseError:

@@ -1,0 +1,181 @@
+"""What the service shows that a dispatch may have started, by its intent alone.
+
+One request a search: the feature's runs, or its latest generation. It decides which operations can
+be those of an intent, and whether all that could show them was seen. Which one is adopted is for
+`reconcile` to decide.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from testvibe_async._wire import Endpoints
+from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
+from testvibe_async.refs import GenerationRef, RunRef
+
+if TYPE_CHECKING:
+    from testvibe_async._http import Transport
+    from testvibe_async.intents import Intent
+    from testvibe_async.models import Listing
+    from testvibe_async.refs import Ref
+
+__all__ = ["Search", "SearchError", "is_for_its_site", "may_have_started", "search_for"]
+
+FEATURE_ROWS = 200
+"""How many of a feature's latest runs are read: the lost one may be one of many started at once."""
+
+PROJECT_ROWS = 1000
+"""How many of a project's latest runs are read to prove that none is of a dispatch."""
+
+CLOCK_SLACK = timedelta(seconds=2)
+"""How far two HTTP dates and a timestamp, each in whole seconds, can be apart."""
+
+
+class SearchError(Exception):
+    """What was answered shows nothing of the dispatch, for the reason in the text."""
+
+
+@frozen
+class Search:
+    """What one answer showed of a dispatch."""
+
+    candidates: list[tuple[Run | Generation, Ref]]
+    """The operations that it may have started."""
+
+    is_certain: bool = True
+    """Whether none of them can have been there before it, as far as ids tell."""
+
+    is_proof: bool = False
+    """Whether no candidate means that nothing began, once the dispatch has lapsed."""
+
+
+async def search_for(intent: Intent, transport: Transport, *, for_proof: bool = False) -> Search:
+    """Ask the service once for what a dispatch may have started.
+
+    Args:
+        intent: The dispatch.
+        transport: Sends the request.
+        for_proof: Whether to read the runs of the whole project: that one of them was created
+            later shows that the list is not an old one.
+
+    Raises:
+        SearchError: The answer can't show it.
+        TransportError, ResponseError: There was no answer.
+    """
+    if intent.kind == "run":
+        return await _search_run(intent, transport, for_proof=for_proof)
+    return await _search_generation(intent, transport)
+
+
+def may_have_started(intent: Intent, candidate: Run | Generation) -> bool:
+    """Say whether a dispatch is of the feature of an operation, and of its configuration and site.
+
+    Each is compared as far as it is known.
+    """
+    text = str(intent.feature)
+    # The service takes a name of digits alone for an id.
+    is_id = text.isdecimal()
+    name = str(candidate.feature_id) if is_id else (candidate.feature_name or "").casefold()
+    if text.casefold() != name:
+        return False
+    if isinstance(candidate, Generation):
+        return True
+    is_config = candidate.config in {None, intent.config or DEFAULT_CONFIG}
+    return is_config and (intent.site_url is None or candidate.site_url in {None, intent.site_url})
+
+
+def is_for_its_site(intent: Intent, candidate: Run | Generation) -> bool:
+    """Say whether a dispatch named the very site that a run has."""
+    if not isinstance(candidate, Run):
+        return False
+    return intent.site_url is not None and candidate.site_url == intent.site_url
+
+
+async def _search_run(intent: Intent, transport: Transport, *, for_proof: bool) -> Search:
+    limit = PROJECT_ROWS if for_proof else FEATURE_ROWS
+    query = {"feature": None if for_proof else intent.feature, "limit": limit}
+    request = Endpoints.LIST_RUNS.request(project=intent.project, query=query)
+    rows = await transport.call(evolve(request, is_uncached=True))
+    first = last = None
+    if intent.service_at is not None:
+        first = intent.service_at - CLOCK_SLACK
+        last = intent.service_at + intent.lapses_after + CLOCK_SLACK
+    if not _has_all_since(rows, limit, since=first, floor=intent.highest_run_id):
+        raise SearchError("the list of its runs is cut, or does not say when each was created")
+    started = [
+        row
+        for row in rows
+        if may_have_started(intent, row)
+        and (intent.highest_run_id is None or row.run_id > intent.highest_run_id)
+        and (row.created_at is None or first is None or row.created_at >= first)
+        and (row.created_at is None or last is None or row.created_at <= last)
+    ]
+    is_certain = intent.highest_run_id is not None or not any(
+        _is_close(row, intent) for row in started
+    )
+    return Search(
+        [(row, _run_ref(intent, row)) for row in started],
+        is_certain=is_certain,
+        is_proof=last is not None and any(row.created_at and row.created_at > last for row in rows),
+    )
+
+
+def _has_all_since(
+    rows: Listing[Run], limit: int, *, since: datetime | None, floor: int | None
+) -> bool:
+    """Say whether a list has all runs since an instant, or above an id.
+
+    Of a list that was cut, or whose order is unknown, one candidate may be seen and another not:
+    then the one would be adopted that is not ours.
+    """
+    times = [row.created_at for row in rows if row.created_at is not None]
+    if floor is None and (since is None or len(times) < len(rows)):
+        return False
+    if rows.is_complete and len(rows) < limit:
+        return True
+    ids = [row.run_id for row in rows]
+    if floor is not None and ids == sorted(ids, reverse=True) and ids and ids[-1] <= floor:
+        return True
+    is_newest_first = len(times) == len(rows) and times == sorted(times, reverse=True)
+    return is_newest_first and since is not None and bool(times) and times[-1] < since
+
+
+def _is_close(row: Run, intent: Intent) -> bool:
+    """Say whether the clocks can't tell if a run was created before a dispatch or after it."""
+    if row.created_at is None or intent.service_at is None:
+        return True
+    return row.created_at <= intent.service_at + CLOCK_SLACK
+
+
+def _run_ref(intent: Intent, row: Run) -> RunRef:
+    return RunRef(
+        server=intent.server,
+        project=intent.project,
+        run_id=row.run_id,
+        feature_id=row.feature_id,
+        dispatched_at=intent.intended_at,
+    )
+
+
+async def _search_generation(intent: Intent, transport: Transport) -> Search:
+    if not intent.is_previous_known:
+        raise SearchError("the feature's generation before it is not known")
+    request = Endpoints.GET_GENERATION_STATUS.request(
+        project=intent.project, feature=intent.feature
+    )
+    latest = await transport.call(evolve(request, is_uncached=True))
+    if latest.request_id == intent.previous_id:
+        return Search([], is_proof=True)
+    if latest.feature_id is None or not latest.request_id:
+        raise SearchError("the status of the feature does not say which generation it is of")
+    ref = GenerationRef(
+        server=intent.server,
+        project=intent.project,
+        request_id=latest.request_id,
+        feature_id=latest.feature_id,
+        dispatched_at=intent.intended_at,
+    )
+    return Search([(latest, ref)])

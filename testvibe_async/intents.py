@@ -1,0 +1,132 @@
+"""Intents: what is stored before a dispatch is sent, so that a crash loses none.
+
+An intent says what is about to be dispatched, and what was known of the service just before. With
+it `client.reconcile` finds out what became of the dispatch, in another process or on another day.
+It is a value without secrets; a `Recorder` stores it.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+from attrs import asdict, field, frozen
+from attrs.validators import in_, instance_of, optional
+
+from testvibe_async._util.serialization import Serializable
+from testvibe_async.errors import ConfigError
+from testvibe_async.refs import build_stored, is_aware, read_stored
+
+if TYPE_CHECKING:
+    from testvibe_async.errors import VibeError
+    from testvibe_async.refs import Ref
+
+__all__ = ["Intent", "Recorder"]
+
+INTENT_SECONDS = 5.0
+"""How old an intent may be when its request is written: what took longer to record is not sent."""
+
+_VERSION = 1
+
+
+@frozen(kw_only=True)
+class Intent(Serializable):
+    """One attempt to dispatch a run or a generation, as it was before its first byte was sent."""
+
+    id: str = field(validator=instance_of(str))
+    """A name that no other intent has."""
+
+    kind: Literal["run", "generation"] = field(validator=in_(("run", "generation")))
+    """What is dispatched."""
+
+    server: str = field(validator=instance_of(str))
+    """The service's scheme and host, and path prefix if it has one."""
+
+    project: str = field(validator=instance_of(str))
+    """The project's id."""
+
+    feature: int | str = field(validator=instance_of((int, str)))
+    """The feature as it was asked for: its id or its name."""
+
+    config: str | None = field(default=None, validator=optional(instance_of(str)))
+    """The run configuration that was asked for; None for the default one, or for a generation."""
+
+    site_url: str | None = field(default=None, validator=optional(instance_of(str)))
+    """The site that was asked for; None for the project's own."""
+
+    intended_at: datetime = field(validator=is_aware)
+    """When it was made, by the local clock, in UTC."""
+
+    service_at: datetime | None = field(default=None, validator=is_aware)
+    """The same by the service's clock, good to about a second; None where that is not known."""
+
+    timeout: float = field(validator=instance_of((int, float)))
+    """Seconds that its request may take."""
+
+    highest_run_id: int | None = field(default=None, validator=optional(instance_of(int)))
+    """The highest `runId` of the project that was seen before; None where none was. For a run."""
+
+    previous_id: str | None = field(default=None, validator=optional(instance_of(str)))
+    """The `requestId` of the feature's latest generation before. For a generation."""
+
+    is_previous_known: bool = field(default=False, validator=instance_of(bool))
+    """Whether `previous_id` is known; it is None also where there was no generation before."""
+
+    @property
+    def lapses_after(self) -> timedelta:
+        """How long after it was made it is decided: nothing of it can begin any more."""
+        return timedelta(seconds=INTENT_SECONDS + self.timeout)
+
+    def __str__(self) -> str:
+        """Return the name that messages use."""
+        return f"the dispatch of a {self.kind} of feature {self.feature!r}"
+
+    def to_json(self) -> str:
+        """Return the intent as one line of JSON, for `from_json`."""
+        return json.dumps(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the intent as a new plain dict: what `to_json` writes."""
+        return super().to_dict()
+
+    def _document(self, *, nulls: bool) -> dict[str, Any]:  # noqa: ARG002 - it is written whole
+        document = asdict(self)
+        document["intended_at"] = self.intended_at.isoformat()
+        document["service_at"] = self.service_at and self.service_at.isoformat()
+        return {"testvibe": "intent", "version": _VERSION, **document}
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read an intent that `to_json` wrote.
+
+        Raises:
+            ConfigError: It is no intent, or of a newer version.
+        """
+        what = "intent of a dispatch"
+        document = read_stored(text, what)
+        if document.get("testvibe") != "intent":
+            raise ConfigError(f'this is not an {what}: "testvibe" does not say "intent"')
+        return build_stored(cls, document, what, version=_VERSION)
+
+
+class Recorder(Protocol):
+    """Stores what is about to be dispatched, and what came of it: `Client(recorder=...)`.
+
+    An intent that is told to be neither dispatched nor not dispatched is open: after a crash, or
+    where the answer was lost, `client.reconcile` decides it. The methods run in the event loop, at
+    once for many dispatches.
+    """
+
+    async def intended(self, intent: Intent) -> None:
+        """Store an intent. Its request is written when this returns, within 5 s, or never.
+
+        It is called on each attempt, with the connection had and nothing written yet. What it
+        raises stops the dispatch with a `RecorderError`.
+        """
+
+    async def dispatched(self, intent: Intent, ref: Ref) -> None:
+        """Note the operation that a dispatch started; what this raises is logged with the ref."""
+
+    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:
+        """Note that nothing began: it provably was not sent, or was refused. Raises as before."""
