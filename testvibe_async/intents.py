@@ -103,11 +103,12 @@ class Intent(Serializable):
         Raises:
             ConfigError: It is no intent, or of a newer version.
         """
-        what = "intent of a dispatch"
-        document = read_stored(text, what)
+        document = read_stored(text, "an intent of a dispatch")
         if document.get("testvibe") != "intent":
-            raise ConfigError(f'this is not an {what}: "testvibe" does not say "intent"')
-        return build_stored(cls, document, what, version=_VERSION)
+            raise ConfigError(
+                'this is not an intent of a dispatch: "testvibe" does not say "intent"'
+            )
+        return build_stored(cls, document, "intent of a dispatch", version=_VERSION)
 
 
 class Recorder(Protocol):

@@ -141,7 +141,7 @@ _KINDS: dict[object, type[Ref]] = {kind.kind: kind for kind in (RunRef, Generati
 
 
 def _read(text: str | bytes) -> Ref:
-    document = read_stored(text, "ref of an operation")
+    document = read_stored(text, "a ref of an operation")
     kind = _KINDS.get(str(document.get("testvibe")))
     if kind is None:
         raise ConfigError(
@@ -155,7 +155,7 @@ def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
 
     Args:
         text: What was stored.
-        what: What it should be, for the error: `ref of an operation`.
+        what: What it should be, for the error: `a ref of an operation`.
 
     Raises:
         ConfigError: It is not JSON.
@@ -163,7 +163,7 @@ def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"this is not a {what}: it is not JSON") from error
+        raise ConfigError(f"this is not {what}: it is not JSON") from error
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 

@@ -164,8 +164,7 @@ class Dispatcher:
                     if not _is_answer_lost(error):
                         raise
                     lost = error
-                assert dispatch.intent is not None
-                finding = await self._reconciler.find(dispatch.intent)
+                finding = await self._reconciler.find(self._recording.intent_of(dispatch))
                 if finding.ref is not None:
                     return finding.ref, True
         except asyncio.CancelledError as error:
@@ -191,8 +190,7 @@ class Dispatcher:
         self, dispatch: Dispatch[Any], what: str, finding: Finding | None = None
     ) -> DispatchUnknownError:
         """Return the error that says that nobody knows whether a dispatch took effect."""
-        assert dispatch.intent is not None
-        return (finding or Finding()).error(dispatch.intent, what)
+        return (finding or Finding()).error(self._recording.intent_of(dispatch), what)
 
     def _not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         url = self._transport.url_of(dispatch.request)

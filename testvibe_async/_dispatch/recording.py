@@ -78,6 +78,10 @@ class Recording:
                         "what came of %s could not be recorded (%r): %s", intent, error, text
                     )
 
+    def intent_of(self, dispatch: Dispatch[Any]) -> Intent:
+        """Return the intent of the last attempt, also where nobody said that it was being sent."""
+        return dispatch.intent or dispatch.new_intent(self._transport, self._run_ids)
+
     def _recorders_of(self, dispatch: Dispatch[Any]) -> list[Recorder]:
         return [each for each in (self._recorder, dispatch.recorder) if each is not None]
 

@@ -77,6 +77,14 @@ class Submission:
         """Note that it begins to be written: from now on it may have arrived."""
         self.state, self.sent_at = SendState.SENT, now
 
+    def mark_answered(self, sent: float) -> None:
+        """Note that something came of it, though nobody said that it was being sent.
+
+        A mock in place of the session asks no body to write itself.
+        """
+        if self.state is SendState.PENDING:
+            self.mark_sent(sent)
+
     def mark_refused(self) -> None:
         """Note that this try provably had no effect: it did not arrive, or was clearly refused."""
         self.state = SendState.PENDING

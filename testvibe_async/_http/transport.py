@@ -305,7 +305,16 @@ class Transport:
         sent, status = loop.time(), None
         before_writing = partial(self._before_writing, request, submission)
         try:
-            response = await self._http.send(request, before_writing=before_writing)
+            try:
+                response = await self._http.send(request, before_writing=before_writing)
+            except NotSentError:
+                raise
+            except (TransportError, ResponseError):
+                if submission is not None:
+                    submission.mark_answered(sent)
+                raise
+            if submission is not None:
+                submission.mark_answered(sent)
             status = response.status
             self.clock.sample(response.headers.get("Date", ""), sent=sent, answered=loop.time())
             return response

@@ -1,0 +1,198 @@
+"""`Client.reconcile`: what became of a dispatch, in another process or on another day."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import evolve
+
+from tests.conftest import client_of
+from tests.timing import now
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    ConfigError,
+    DispatchUnknownError,
+    Intent,
+)
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+class Crash:
+    """A recorder that keeps the intents, of a process that dies before it has an answer."""
+
+    def __init__(self) -> None:
+        self.intents: list[Intent] = []
+        self.has_intent = asyncio.Event()
+
+    async def intended(self, intent: Intent) -> None:
+        self.intents.append(intent)
+        self.has_intent.set()
+
+    async def dispatched(self, *_: Any) -> None:
+        """Is dead by then."""
+
+    async def not_dispatched(self, *_: Any) -> None:
+        """Is dead by then."""
+
+
+async def intend(emulator: Emulator, kind: str = "run", **options: Any) -> Intent:
+    """Return the intent of a dispatch of another client, which saw no answer."""
+    recorder = Crash()
+    async with client_of(emulator, recorder=recorder) as client:
+        project = client.project()
+        dispatch = project.run_feature if kind == "run" else project.generate_feature
+        feature = "Checkout" if kind == "run" else "Draft"
+        dispatching = asyncio.ensure_future(dispatch(feature, **options))
+        await recorder.has_intent.wait()
+        dispatching.cancel()
+        await asyncio.gather(dispatching, return_exceptions=True)
+    return Intent.from_json(recorder.intents[0].to_json())
+
+
+@pytest.fixture
+async def client(emulator: Emulator) -> AsyncGenerator[Client]:
+    async with client_of(emulator) as client:
+        yield client
+
+
+@pytest.mark.parametrize("kind", ["run", "generation"])
+async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str) -> None:
+    """The operation that it started is returned, as adopted, and its outcome can be awaited."""
+    intent = await intend(emulator, kind)
+    operation = await client.reconcile(intent)
+    assert operation is not None
+    assert operation.adopted
+    assert operation.ref.key[-1] in {*emulator.runs, *emulator.generations}
+    assert (await operation).is_success
+
+
+async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Client) -> None:
+    """The status as it was before proves it, once nothing can begin any more."""
+    emulator.fail("generate_feature", Fault.reset())
+    intent = await intend(emulator, "generation")
+    began = now()
+    assert await client.reconcile(intent) is None
+    assert now() - began == pytest.approx(7 + 5 + 30, abs=1)
+
+
+async def test_a_run_that_did_not_begin_and_a_later_one(emulator: Emulator, client: Client) -> None:
+    """A list that shows a run of later, of any feature, and none of this one proves it."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    await asyncio.sleep(40)
+    await client.project().run_feature("Returns")
+    assert await client.reconcile(intent) is None
+
+
+async def test_a_run_that_did_not_begin_and_no_later_one(
+    emulator: Emulator, client: Client
+) -> None:
+    """Without a later run the list may be an old one, so nobody can say."""
+    await client.project().run_feature("Returns")
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    with pytest.raises(DispatchUnknownError) as caught:
+        await client.reconcile(intent)
+    assert caught.value.reason == "absent"
+    assert caught.value.intent == intent
+
+
+async def test_a_later_run_of_the_same_feature_is_not_it(
+    emulator: Emulator, client: Client
+) -> None:
+    """What was created after all of the dispatch had ended is somebody else's."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    await asyncio.sleep(40)
+    async with client_of(emulator) as other:
+        await other.project().run_feature("Checkout")
+    assert await client.reconcile(intent) is None
+
+
+async def test_known_operations_are_not_it(emulator: Emulator, client: Client) -> None:
+    """An operation that is known to be another's is not adopted."""
+    async with client_of(emulator) as other:
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        intent = await intend(emulator)
+        theirs = await other.project().run_feature("Checkout")
+    with pytest.raises(DispatchUnknownError) as caught:
+        await client.reconcile(intent, known=[theirs.ref])
+    assert caught.value.reason == "absent"
+    adopted = await client.reconcile(intent)
+    assert adopted is not None
+    assert adopted.ref == theirs.ref
+
+
+async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client) -> None:
+    """A service without a list of runs leaves it unknown, at once."""
+    intent = await intend(emulator)
+    emulator.fail("list_runs", Fault.status(404))
+    began = now()
+    with pytest.raises(DispatchUnknownError, match="404") as caught:
+        await client.reconcile(intent)
+    assert caught.value.reason == "unseen"
+    assert now() - began < 1
+
+
+async def test_a_stale_status_is_waited_out(emulator: Emulator, client: Client) -> None:
+    """A copy that is behind shows the old status first; the new one is found all the same."""
+    intent = await intend(emulator, "generation")
+    (generation,) = emulator.generations.values()
+    emulator.fail(
+        "get_generation_status",
+        Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id}),
+        times=2,
+    )
+    operation = await client.reconcile(intent)
+    assert operation is not None
+    assert operation.ref.key[-1] == generation.request_id
+
+
+async def test_a_day_later(emulator: Emulator, client: Client) -> None:
+    """Reconciling goes by the recorded times, not by this process's."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    assert intent.service_at is not None
+    past = evolve(
+        intent,
+        intended_at=intent.intended_at - timedelta(days=1),
+        service_at=intent.service_at - timedelta(days=1),
+    )
+    await client.project().run_feature("Checkout")
+    began = now()
+    assert await client.reconcile(past) is None
+    assert now() - began <= 7
+
+
+async def test_what_is_no_intent_of_this_server(emulator: Emulator, client: Client) -> None:
+    """Another server's intent is refused, and what is none."""
+    intent = await intend(emulator)
+    with pytest.raises(ConfigError, match=r"was for https://other\.example"):
+        await client.reconcile(evolve(intent, server="https://other.example"))
+    with pytest.raises(ConfigError, match="intent"):
+        await client.reconcile("intent")  # type: ignore[arg-type]
+    await client.aclose()
+    with pytest.raises(ClientClosedError):
+        await client.reconcile(intent)
+
+
+def test_the_time_is_of_the_wall(emulator: Emulator) -> None:
+    """An intent has the local time of its making, in UTC."""
+    assert emulator.url
+    intent = Intent(
+        id="1",
+        kind="run",
+        server="https://s",
+        project="p",
+        feature=7,
+        intended_at=datetime.now(UTC),
+        timeout=30.0,
+    )
+    assert intent.lapses_after == timedelta(seconds=35)
