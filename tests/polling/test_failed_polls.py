@@ -74,19 +74,24 @@ class TestObserving:
 
         assert (await wait).is_success
 
-    async def test_failures_slow_the_polling(
-        self, emulator: Emulator, operation: RunOperation
+    async def test_failures_slow_the_polling_of_one(
+        self, emulator: Emulator, project: Project
     ) -> None:
-        """The interval grows while all polls fail, to 30 s at most."""
-        emulator.fail("get_run", Fault.status(500))
+        """The interval grows where the polls of one operation fail alone, to 30 s at most."""
+        failing, healthy = [await project.run_feature("Checkout") for _ in range(2)]
+        emulator.fail("get_run", Fault.status(500), when=lambda each: each.run_id == failing.run_id)
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}))
+        other = asyncio.ensure_future(healthy.wait())
 
         with pytest.raises(ObservationError):
-            await operation
+            await failing
+        other.cancel()
 
-        at = [request.at for request in emulator.requests if request.operation == "get_run"]
+        polls = [each for each in emulator.requests if each.operation == "get_run"]
+        at = [each.at for each in polls if each.run_id == failing.run_id]
         gaps = [later - earlier for earlier, later in pairwise(at)]
         assert len(at) < 20
-        assert gaps == pytest.approx([6, 12, 24, *[30] * (len(gaps) - 3)], abs=0.5)
+        assert gaps == pytest.approx([3, 12, 24, *[30] * (len(gaps) - 3)], abs=0.5)
 
     async def test_every_waiter_gets_an_error_of_its_own(
         self, emulator: Emulator, operation: RunOperation

@@ -4,7 +4,7 @@ For other packages: `Transport`, the retry policy, and how far a dispatch has co
 and `HttpSession` below it, for requests that are sent once, at once, and read whatever the status.
 """
 
-from testvibe_async._http.retry import RetryPolicy, refused_seconds, retry_delay
+from testvibe_async._http.retry import RetryPolicy, is_throttled, refused_seconds, retry_delay
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.submission import SendState, Submission
 from testvibe_async._http.transport import Transport
@@ -15,6 +15,7 @@ __all__ = [
     "SendState",
     "Submission",
     "Transport",
+    "is_throttled",
     "refused_seconds",
     "retry_delay",
 ]

@@ -20,7 +20,11 @@ from testvibe_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RetryPolicy", "is_throttled", "refused_seconds", "retry_delay"]
+__all__ = ["RetryBudget", "RetryPolicy", "is_throttled", "refused_seconds", "retry_delay"]
+
+MAX_TOKENS = 500
+FAILED_COST = 14
+THROTTLED_COST = 5
 
 MAX_PAUSE = 120.0
 """The longest pause in seconds, even if `Retry-After` asks for a longer one."""
@@ -81,6 +85,30 @@ def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) ->
     if isinstance(error, RateLimitedError):
         return is_repeatable or error.retry_after is not None
     return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)
+
+
+class RetryBudget:
+    """What the retries of reads may cost, so that an outage is not met with more requests.
+
+    The numbers are those of the AWS SDKs: 500 tokens, of which a retry takes 14, or 5 after a
+    refusal that asks for patience. Its success gives them back, and any other success one more.
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    """
+
+    def __init__(self) -> None:
+        self._tokens = MAX_TOKENS
+
+    def take(self, error: Exception) -> int | None:
+        """Take what a retry costs, and return it; None where there is not enough."""
+        cost = THROTTLED_COST if is_throttled(error) else FAILED_COST
+        if cost > self._tokens:
+            return None
+        self._tokens -= cost
+        return cost
+
+    def give_back(self, cost: int) -> None:
+        """Note a success; `cost` is what its last retry took, 0 where there was none."""
+        self._tokens = min(MAX_TOKENS, self._tokens + max(cost, 1))
 
 
 def is_throttled(error: Exception | None) -> bool:

@@ -15,7 +15,13 @@ from attrs import evolve
 
 from testvibe_async._http.clock import ServiceClock
 from testvibe_async._http.pages import read_pages
-from testvibe_async._http.retry import RetryPolicy, is_throttled, refused_seconds, retry_delay
+from testvibe_async._http.retry import (
+    RetryBudget,
+    RetryPolicy,
+    is_throttled,
+    refused_seconds,
+    retry_delay,
+)
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._util.waiting import offload
@@ -81,6 +87,7 @@ class Transport:
         self._retry = retry
         # For polls: the next one follows anyway, and retries would only delay the others.
         self._single_try = evolve(retry, attempts=1)
+        self._budget = RetryBudget()
         self._throttle = Throttle(max_connections, rate_limit=rate_limit)
         self._routes = routes
         self._hooks = hooks
@@ -210,10 +217,10 @@ class Transport:
         self.bind()
         if (route := self._routes.get(request.endpoint.name)) is not None:
             request = request.routed(route)
-        attempt = 1
+        attempt, cost = 1, 0
         while True:
             try:
-                return await self._attempt(request, submission, is_poll=is_poll)
+                response = await self._attempt(request, submission, is_poll=is_poll)
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
@@ -226,9 +233,18 @@ class Transport:
                 )
                 if delay is None or (submission is not None and submission.is_withdrawn):
                     raise
+                if request.is_repeatable:
+                    # What must not be lost is retried in any case; its number is limited anyway.
+                    taken = self._budget.take(error)
+                    if taken is None:
+                        raise
+                    cost = taken
                 self._hooks.emit(
                     RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay)
                 )
+            else:
+                self._budget.give_back(cost)
+                return response
             # It waits without its slot, and takes another turn in the queue: others may go on.
             attempt += 1
             await self.sleep(delay)

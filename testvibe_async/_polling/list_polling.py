@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
+from testvibe_async._polling.outage import is_outage
 from testvibe_async._wire import (
     Endpoints,
     Request,
@@ -179,6 +180,8 @@ class ListPolling:
         self._depth = 0
         self._last_call: float | None = None
         self._suspended_until = 0.0
+        self._is_in_trouble = False
+        """Whether it is suspended for a failure that all polls had."""
         self._to_check: set[PolledOperation[Any]] = set()
         """The operations whose read by id will show whether the list was right at that time."""
         self._listed_at_service: datetime | None = None
@@ -190,10 +193,12 @@ class ListPolling:
     def may_show(self, polled: PolledOperation[Any]) -> bool:
         """Say whether the list can stand in for reading an operation by its id this time.
 
-        It can't before it was dispatched or seen by this client, nor after a failed poll, nor where
-        somebody follows each change and a row does not show all of them.
+        It can't before it was dispatched or seen by this client, nor after a poll that failed while
+        the service answered, nor where somebody follows each change and a row does not show all of
+        them.
         """
-        is_well_known = polled.state.is_known and not polled.state.failures
+        state = polled.state
+        is_well_known = state.is_known and (not state.failures or is_outage(state.last_failure))
         return is_well_known and (self._kind.shows_all or not polled.is_followed)
 
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
@@ -328,9 +333,15 @@ class ListPolling:
             self._to_check.clear()
             self.suspend(UNUSABLE_SECONDS)
 
+    def end_trouble(self) -> None:
+        """Use the list again, where it was suspended for a failure that has passed."""
+        if self._is_in_trouble:
+            self._suspended_until = 0.0
+
     def suspend(self, seconds: float, error: VibeError | None = None) -> None:
         """Leave the list alone for a while; reads by id take its place."""
         self._suspended_until = asyncio.get_running_loop().time() + seconds
+        self._is_in_trouble = is_outage(error)
         name = self._kind.endpoint.name
         self._hooks.emit(ListPollingSuspended(name, self._project, seconds=seconds, error=error))
 

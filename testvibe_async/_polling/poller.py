@@ -22,8 +22,9 @@ from attrs import frozen
 from testvibe_async._http import refused_seconds
 from testvibe_async._polling.last_poll import LastPoll
 from testvibe_async._polling.list_polling import ListPolling
+from testvibe_async._polling.outage import Outage
 from testvibe_async._polling.plan import PollPlan, outage_interval
-from testvibe_async._polling.polled import Listener, PolledOperation
+from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._polling.schedule import Schedule
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
+    from testvibe_async.errors import VibeError
     from testvibe_async.models import Generation, Run
     from testvibe_async.refs import Ref
 
@@ -53,6 +55,18 @@ MAX_INTERVAL = 1e9
 
 OPERATIONS_A_TURN = 1000
 """How many operations are rescheduled before other tasks get to run."""
+
+
+@frozen
+class _Probe:
+    """A poll that asks whether the service answers again, for all that are due."""
+
+    polled: PolledOperation[Any]
+
+    @property
+    def operations(self) -> list[PolledOperation[Any]]:
+        """All that it is about."""
+        return [self.polled]
 
 
 @frozen
@@ -111,7 +125,10 @@ class Poller:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
         self._lists: dict[tuple[str, str], ListPolling] = {}
-        self._queue: deque[PolledOperation[Any] | _ListCall] = deque()
+        self._queue: deque[PolledOperation[Any] | _ListCall | _Probe] = deque()
+        self._outage = Outage(interval)
+        self._awaiting_probe: list[PolledOperation[Any]] = []
+        """What is due during an outage, and waits for what comes of a probe."""
         self._workers: set[asyncio.Task[None]] = set()
         self._holds = 0
         self._shared_polls = SharedPolls(self._reader, self._list_of)
@@ -241,7 +258,8 @@ class Poller:
     def _backed_off(self, polled: PolledOperation[Any], interval: float) -> float:
         """Return an interval that grows with failures, but not beyond the end of a 404's grace."""
         state = polled.state
-        if not state.failures:
+        # During an outage the others' polls stand in for most of this one's.
+        if not state.failures or self._outage.has_lasted_since(state.failing_since):
             return interval
         if (seconds := refused_seconds(state.last_failure)) is not None:
             # A tick more, as instants are rounded down to one.
@@ -275,7 +293,10 @@ class Poller:
         self._timer = None
         tick = self._timer_tick
         for list_polling, operations in self._schedule.take_due(tick).items():
-            self._assign(list_polling, operations, tick)
+            if self._outage.is_on:
+                self._await_probe(operations)
+            else:
+                self._assign(list_polling, operations, tick)
         self._set_timer()
         self._start_workers()
 
@@ -298,6 +319,23 @@ class Poller:
             self._queue.append(_ListCall(list_polling, listed, early))
         else:
             self._queue.extend(listed)
+
+    def _await_probe(self, due: list[PolledOperation[Any]]) -> None:
+        """Let what is due during an outage wait for one poll, which is sent unless one is."""
+        self._awaiting_probe.extend(due)
+        if self._outage.may_probe(asyncio.get_running_loop().time()):
+            self._send_probe()
+
+    def _send_probe(self) -> None:
+        """Poll one of those that wait during an outage, if it is still one."""
+        if not self._awaiting_probe or not self._outage.is_on:
+            return
+        loop = asyncio.get_running_loop()
+        self._outage.begin_probe(loop.time())
+        self._queue.append(_Probe(self._awaiting_probe.pop()))
+        self._start_workers()
+        # Its answer may take as long as a request may: the others do not wait for that.
+        loop.call_later(self._interval, self._send_probe, context=self._context)
 
     def _start_workers(self) -> None:
         """Have as many workers as the queue needs and the limit allows."""
@@ -330,9 +368,12 @@ class Poller:
         while self._queue:
             job = self._queue.popleft()
             try:
-                await (
-                    self._poll_by_list(job) if isinstance(job, _ListCall) else self._poll_by_id(job)
-                )
+                if isinstance(job, _ListCall):
+                    await self._poll_by_list(job)
+                elif isinstance(job, _Probe):
+                    await self._probe(job.polled)
+                else:
+                    await self._poll_by_id(job)
             except asyncio.CancelledError:
                 self._queue.append(job)  # `_worker_ended` ends its waits with the others.
                 raise
@@ -350,6 +391,8 @@ class Poller:
     async def _poll_by_list(self, call: _ListCall) -> None:
         """Ask a list about operations, and queue those to be read by id that it leaves open."""
         listed = await call.list_polling.poll(call.operations)
+        if listed is not None:
+            self._outage.note(None, asyncio.get_running_loop().time())
         now, at = asyncio.get_running_loop().time(), datetime.now(UTC)
         to_read: Sequence[PolledOperation[Any]] = call.due
         rescheduled: Sequence[PolledOperation[Any]] = call.early
@@ -372,10 +415,58 @@ class Poller:
 
     async def _poll_by_id(self, polled: PolledOperation[Any]) -> None:
         """Read one operation, and plan its next poll."""
+        if self._outage.is_on:  # It was queued before the polls ahead of it failed.
+            await self._share_failure([polled])
+        else:
+            await self._read(polled)
+
+    async def _probe(self, polled: PolledOperation[Any]) -> None:
+        """Read one operation during an outage, and let all that is due share what comes of it."""
+        try:
+            await self._read(polled)
+        finally:
+            self._outage.end_probe()
+        waiting = list(self._awaiting_probe)
+        if self._outage.is_on and self._outage.is_probed:
+            # A later one is under way, and they go on to wait for that.
+            for each in waiting:
+                self._fail_with_others(each)
+            return
+        self._awaiting_probe.clear()
+        if self._outage.is_on:
+            await self._share_failure(waiting)
+            return
+        groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
+        for each in waiting:
+            groups.setdefault(self._list_of(each), []).append(each)
+        tick = self._schedule.tick_of(asyncio.get_running_loop().time())
+        for list_polling, operations in groups.items():
+            self._assign(list_polling, operations, tick)
+        self._start_workers()
+
+    async def _share_failure(self, operations: Sequence[PolledOperation[Any]]) -> None:
+        """Take the failed poll of one for that of others, and plan their next polls."""
+        for place, polled in enumerate(operations, start=1):
+            polled.is_in_progress = False
+            self._fail_with_others(polled)
+            self._reschedule(polled, self._list_of(polled))
+            if place % OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+
+    def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
+        """Note that a poll of an operation would have failed as the last one did."""
+        error = self._outage.last_failure
+        if error is not None and polled.has_listeners:
+            polled.polled_at = asyncio.get_running_loop().time()
+            self._reader.handle_failure(polled, own_copy(error))
+
+    async def _read(self, polled: PolledOperation[Any]) -> None:
+        """Read one operation by its id, and plan its next poll."""
         list_polling, error = self._list_of(polled), None
         try:
             if polled.has_listeners:
                 error = await self._reader.read(polled, retries=False)
+                self._note(error)
         finally:
             polled.is_in_progress = False
         list_polling.note_read(polled)
@@ -383,6 +474,14 @@ class Poller:
             self._reader.handle_failure(polled, error)
         self._reader.check_status(polled)
         self._reschedule(polled, list_polling)
+
+    def _note(self, error: VibeError | None) -> None:
+        """Take note of what came of a poll by id; the first answer ends an outage."""
+        was_on = self._outage.is_on
+        self._outage.note(error, asyncio.get_running_loop().time())
+        if was_on and not self._outage.is_on:
+            for list_polling in self._lists.values():
+                list_polling.end_trouble()
 
     def _reschedule(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll, if anyone wants one."""
@@ -410,11 +509,11 @@ class Poller:
 
 
 def _operations_of(
-    jobs: list[PolledOperation[Any] | _ListCall],
+    jobs: list[PolledOperation[Any] | _ListCall | _Probe],
 ) -> list[PolledOperation[Any]]:
     operations: list[PolledOperation[Any]] = []
     for job in jobs:
-        operations.extend(job.operations if isinstance(job, _ListCall) else [job])
+        operations.extend([job] if isinstance(job, PolledOperation) else job.operations)
     return operations
 
 

@@ -51,6 +51,10 @@ class Schedule:
         """Return when a tick is, by the loop's clock."""
         return self._offset + tick * self.tick_seconds
 
+    def tick_of(self, instant: float) -> int:
+        """Return the tick in which an instant of the loop's clock is."""
+        return floor((instant - self._offset) / self.tick_seconds + ROUNDING)
+
     def add(self, polled: PolledOperation[Any], list_polling: ListPolling, due: float) -> bool:
         """Plan a poll; say whether it is the first in its tick.
 
@@ -59,7 +63,7 @@ class Schedule:
             list_polling: The list that may show it.
             due: When, by the loop's clock.
         """
-        tick = polled.tick = floor((due - self._offset) / self.tick_seconds + ROUNDING)
+        tick = polled.tick = self.tick_of(due)
         bucket = self._buckets.get(tick)
         is_first = bucket is None
         if bucket is None:

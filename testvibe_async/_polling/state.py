@@ -239,6 +239,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         """Take in that a list shows it as going on."""
         if not self.is_finished:
             self.observed_at, self.seen_at = at, now
+            self.forget_failures()
 
     def see_started(self, *, at: datetime) -> Change | None:
         """Take in that a list shows it as started, unless more was seen by now."""
