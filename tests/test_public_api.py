@@ -51,6 +51,7 @@ NAMES = [
     "IncompleteListError",
     "Intent",
     "InvalidRequestError",
+    "Journal",
     "ListPollingSuspended",
     "Listing",
     "MalformedResponseError",

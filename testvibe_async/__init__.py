@@ -17,6 +17,7 @@ if typing.TYPE_CHECKING:
     from testvibe_async.errors import *
     from testvibe_async.events import *
     from testvibe_async.intents import *
+    from testvibe_async.journal import *
     from testvibe_async.models import *
     from testvibe_async.operations import *
     from testvibe_async.outcomes import *
@@ -26,6 +27,9 @@ if typing.TYPE_CHECKING:
 _PUBLIC = {
     "client": [
         "Client",
+    ],
+    "journal": [
+        "Journal",
     ],
     "project": [
         "Project",

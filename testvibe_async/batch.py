@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from testvibe_async._http import SendState, Submission
 from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
+from testvibe_async.errors import (
+    ConfigError,
+    DispatchUnknownError,
+    NotSentError,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async.journal import ItemState
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from testvibe_async._dispatch import Job, JobSource
     from testvibe_async._polling import PolledOperation, Poller
-    from testvibe_async.errors import DispatchUnknownError
+    from testvibe_async.intents import Intent, Recorder
+    from testvibe_async.journal import Journal, PlannedJobs, Restored
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
@@ -40,6 +48,18 @@ DISPATCHES_AT_ONCE = 32
 """How many dispatches of a batch may be under way at once."""
 
 
+@frozen
+class Resumption(Generic[SnapshotT]):
+    """How a batch goes on with what its journal has."""
+
+    journal: Journal
+    attach: Callable[[Ref], Operation[SnapshotT]]
+    """Returns a handle on what an earlier process dispatched."""
+
+    reconcile: Callable[[Intent], Awaitable[Operation[Any] | None]]
+    """Finds out what became of a dispatch; see `Client.reconcile`."""
+
+
 class Batch(Generic[SnapshotT]):
     """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
 
@@ -52,16 +72,19 @@ class Batch(Generic[SnapshotT]):
     generator by then is no item.
     """
 
-    def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
+    def __init__(  # noqa: PLR0913, PLR0915 - what `Project` knows of a batch, each by name
         self,
-        source: JobSource,
-        dispatch: Callable[[Job, float | None, Submission], Awaitable[Operation[SnapshotT]]],
+        source: JobSource | PlannedJobs,
+        dispatch: Callable[
+            [Job, float | None, Submission, Recorder | None], Awaitable[Operation[SnapshotT]]
+        ],
         *,
         poller: Poller,
         max_in_flight: int,
         timeout: float | None,
         stop_on_failure: bool,
         attempts: int = 1,
+        resumption: Resumption[SnapshotT] | None = None,
     ) -> None:
         self._source = source
         self._dispatch = dispatch
@@ -72,6 +95,14 @@ class Batch(Generic[SnapshotT]):
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
         self._attempts = attempts
+        self._resumption = resumption
+        self._journal = None if resumption is None else resumption.journal
+        self._settling: set[int] = set()
+        """What a crash left open, while nobody can say yet whether it began."""
+        self._dispatched = 0
+        """How many were dispatched."""
+        self._progress = asyncio.Event()
+        """Set, and replaced, whenever something was dispatched or settled."""
         self._earlier: defaultdict[int, list[SnapshotT]] = defaultdict(list)
         """The outcomes of attempts that failed and were followed by another."""
         self._is_open = False
@@ -226,13 +257,106 @@ class Batch(Generic[SnapshotT]):
             return
         place = len(self._jobs)
         self._jobs.append(job)
+        restored = None if self._journal is None else self._journal.restore(place)
+        if restored is not None and self._restore(place, restored):
+            return
         if self._is_stopped:
             self._finish(place, error=None)
         else:
             self._waiting.append(place)
 
+    def _restore(self, place: int, restored: Restored) -> bool:
+        """Go on with one where its journal left it; False where it is still to be dispatched."""
+        assert self._resumption is not None
+        self._earlier[place].extend(cast("list[SnapshotT]", restored.earlier))
+        match restored.state:
+            case ItemState.PLANNED:
+                return False
+            case ItemState.DISPATCHED:
+                assert restored.ref is not None
+                self._start_task(self._go_on(place, self._resumption.attach(restored.ref)))
+            case ItemState.INTENDED:
+                assert restored.intent is not None
+                self._settling.add(place)
+                self._start_task(self._settle(place, restored.intent))
+            case ItemState.OVER | ItemState.REFUSED | ItemState.DROPPED:
+                item = self._new_item(place, restored.error)
+                outcome = cast("SnapshotT | None", restored.outcome)
+                self._finish_with(place, evolve(item, ref=restored.ref, outcome=outcome))
+        return True
+
+    async def _go_on(self, place: int, operation: Operation[SnapshotT]) -> None:
+        """Wait for what an earlier process dispatched."""
+        await self._room.acquire()
+        self._keep(place, operation)
+
+    async def _settle(self, place: int, intent: Intent) -> None:
+        """Find out what became of a dispatch that a crash left open, and go on with it."""
+        assert self._journal is not None
+        await self._room.acquire()
+        try:
+            operation = await self._reconciled(place, intent)
+        except VibeError as error:
+            self._end(place, error)
+            return
+        finally:
+            self._note_settled(place)
+        if operation is None:
+            self._journal.note_nothing(place, intent)
+            self._room.release()
+            self._requeue(place)
+        elif operation.ref.kind != self._journal.kind:
+            # A generation of a run's tests: the run is still to be dispatched, and waits for it.
+            self._journal.note_result(place, intent, operation.ref)
+            self._room.release()
+            self._requeue(place)
+        else:
+            self._journal.note_result(place, intent, operation.ref)
+            self._keep(place, operation)
+
+    async def _reconciled(self, place: int, intent: Intent) -> Operation[Any] | None:
+        """Return what a dispatch started, or None where it is proved that nothing began.
+
+        That takes a run of later. So where nothing of it is found, it is asked for once more when
+        another feature was dispatched, for which the last one is held back.
+
+        Raises:
+            DispatchUnknownError: Nobody can say.
+        """
+        assert self._resumption is not None
+        try:
+            return await self._resumption.reconcile(intent)
+        except DispatchUnknownError as error:
+            if error.reason != "absent" or intent.kind != "run":
+                raise
+            self._note_settled(place)
+            if not await self._sees_another_dispatched():
+                raise
+        return await self._resumption.reconcile(intent)
+
+    async def _sees_another_dispatched(self) -> bool:
+        """Wait until one more was dispatched; False where none will be."""
+        before = self._dispatched
+        while self._dispatched == before:
+            is_under_way = self._waiting or self._submissions or self._settling
+            if self._is_stopped or (self._is_read and not is_under_way):
+                return False
+            await self._progress.wait()
+        return True
+
+    def _note_settled(self, place: int) -> None:
+        self._settling.discard(place)
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        progress, self._progress = self._progress, asyncio.Event()
+        progress.set()
+
     def _start_dispatching(self) -> None:
-        task = asyncio.create_task(self._keep_dispatching(), name="testvibe_async batch")
+        self._start_task(self._keep_dispatching())
+
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="testvibe_async batch")
         task.add_done_callback(lambda _: self._items.wake())
         self._tasks.append(task)
 
@@ -293,6 +417,9 @@ class Batch(Generic[SnapshotT]):
         while (place := await self._next_place()) is not None:
             if (failed := self._operations.pop(place, None)) and failed.outcome is not None:
                 self._earlier[place].append(failed.outcome)
+                if self._journal is not None:
+                    attempt = len(self._earlier[place])
+                    self._journal.note_attempt(place, attempt, failed.outcome)
             try:
                 self._keep(place, await self._start(place))
             except VibeError as error:
@@ -306,6 +433,8 @@ class Batch(Generic[SnapshotT]):
         assert task is not None
         if task.cancelling():  # Not by the batch, which would have let nothing wait.
             raise asyncio.CancelledError
+        while len(self._waiting) == 1 and self._settling and not self._is_stopped:
+            await self._progress.wait()  # See `_reconciled`.
         await self._room.acquire()
         if not self._waiting and not self._is_read:
             await self._read()
@@ -340,7 +469,9 @@ class Batch(Generic[SnapshotT]):
         assert task is not None
         self._submissions[place] = task, submission
         try:
-            return await self._dispatch(self._jobs[place], self._deadline, submission)
+            recorder = None if self._journal is None else self._journal.recorder(place)
+            job = self._jobs[place]
+            operation = await self._dispatch(job, self._deadline, submission, recorder)
         except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
             if submission.ref is not None:
                 self._generations[place] = submission.ref
@@ -350,8 +481,12 @@ class Batch(Generic[SnapshotT]):
                 self._unanswered[place] = submission
                 raise _unknown(submission, "the batch ended before its answer came") from None
             return None
+        else:
+            self._dispatched += 1
+            return operation
         finally:
             del self._submissions[place]
+            self._note_progress()
 
     def _keep(self, place: int, operation: Operation[SnapshotT] | None) -> None:
         """Wait for what was dispatched, if it was, and is not over."""
@@ -400,6 +535,7 @@ class Batch(Generic[SnapshotT]):
                 is then left alone: it has the same deadline, and ends with an error of its own.
         """
         self._is_stopped = self._is_read = True
+        self._note_progress()
         for reader in self._readers:
             reader.cancel()
         for task, submission in self._submissions.values():
@@ -434,16 +570,29 @@ class Batch(Generic[SnapshotT]):
         is_last = len(self._earlier[place]) + 1 >= self._attempts
         if outcome is None or not outcome.is_failure or is_last or self._is_stopped:
             return False
-        self._waiting.append(place)  # With its outcome, until the next attempt starts.
+        self._requeue(place)  # With its outcome, until the next attempt starts.
+        return True
+
+    def _requeue(self, place: int) -> None:
+        """Have one dispatched that was looked at before."""
+        if self._is_stopped:
+            self._finish(place, error=None)
+            return
+        self._waiting.append(place)
         # The tasks end when nothing waits, so there may be none any more.
         self._tasks = [task for task in self._tasks if not _has_ended_well(task)]
-        if len(self._tasks) < self._task_count:
+        if len(self._tasks) < self._task_count + len(self._settling):
             self._start_dispatching()
-        return True
 
     def _finish(self, place: int, error: VibeError | None) -> Verdict:
         """Make the item of one, for good."""
-        item = self._finished[place] = self._new_item(place, error)
+        item = self._new_item(place, error)
+        if self._journal is not None:
+            self._journal.note_end(place, item)
+        return self._finish_with(place, item)
+
+    def _finish_with(self, place: int, item: BatchItem[SnapshotT]) -> Verdict:
+        self._finished[place] = item
         self._verdicts[item.verdict] += 1
         self._flaky += item.is_flaky
         self._items.put((place, item))

@@ -167,7 +167,8 @@ class TransportError(VibeError):
     def __str__(self) -> str:
         """Say what was tried, on what, and what came."""
         tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
-        return f"{self.method} {self.url}: {self.what}{tried}"
+        where = f"{self.method} {self.url}: " if self.method else ""  # not where it was restored
+        return f"{where}{self.what}{tried}"
 
 
 class NotSentError(TransportError):

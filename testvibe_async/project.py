@@ -8,7 +8,7 @@ or when an operation is polled.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, overload
 
 from testvibe_async._config import require_count, require_timeout
 from testvibe_async._dispatch import (
@@ -19,10 +19,11 @@ from testvibe_async._dispatch import (
     RunDispatch,
 )
 from testvibe_async._wire import Endpoints
-from testvibe_async.batch import Batch
+from testvibe_async.batch import Batch, Resumption
 from testvibe_async.errors import ConfigError
+from testvibe_async.journal import Plan
 from testvibe_async.models import Feature, Generation, Run
-from testvibe_async.operations import RunOperation
+from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Job, Starter
     from testvibe_async._http import Submission
     from testvibe_async._wire import Endpoint
+    from testvibe_async.intents import Recorder
+    from testvibe_async.journal import Journal
     from testvibe_async.models import (
         Artifact,
         Config,
@@ -42,7 +45,8 @@ if TYPE_CHECKING:
         Listing,
         ProjectFile,
     )
-    from testvibe_async.operations import ClientParts, GenerationOperation
+    from testvibe_async.operations import ClientParts, Operation
+    from testvibe_async.refs import Ref
 
 __all__ = ["Project"]
 
@@ -221,6 +225,7 @@ class Project:
         timeout: float | None = None,
         stop_on_failure: bool = False,
         attempts: int = 1,
+        journal: Journal | None = None,
     ) -> Batch[Run]:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
 
@@ -241,6 +246,10 @@ class Project:
             attempts: How often a feature may run in total, 1 or more. Only a run that failed is
                 followed by another; the item has all of them, and `is_flaky` where a later one
                 passed.
+            journal: An open journal that the batch is kept in, and that a batch of an earlier
+                process is gone on with: what was dispatched is attached to, what was intended is
+                reconciled, and the rest is dispatched. Name the same features, or none. None for no
+                journal.
 
         Returns:
             A batch of one item for each feature and configuration. One that can't start is an item
@@ -254,7 +263,7 @@ class Project:
             )
 
         async def dispatch(
-            job: Job, deadline: float | None, submission: Submission
+            job: Job, deadline: float | None, submission: Submission, recorder: Recorder | None
         ) -> RunOperation:
             run = RunDispatch(
                 project=self.id,
@@ -262,17 +271,20 @@ class Project:
                 config=job.config,
                 site_url=site_url,
                 submission=submission,
+                recorder=recorder,
             )
             return await self._starter.run(run, on_conflict=on_conflict, deadline=deadline)
 
+        source = self._jobs(features, configs, default=lambda feature: feature.has_tests)
         return Batch(
-            self._jobs(features, configs, default=lambda feature: feature.has_tests),
+            source if journal is None else journal.begin(self._plan("run", site_url), source),
             dispatch,
             poller=self._parts.poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
             timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
             attempts=require_count("attempts", attempts),
+            resumption=self._resumption(journal),
         )
 
     def generate_features(  # noqa: PLR0913 - each by name, and each with a default
@@ -284,6 +296,7 @@ class Project:
         on_conflict: GenerateConflict = "raise",
         timeout: float | None = None,
         stop_on_failure: bool = False,
+        journal: Journal | None = None,
     ) -> Batch[Generation]:
         """Generate the tests of many features at once. Each costs credits.
 
@@ -294,6 +307,7 @@ class Project:
             on_conflict: As in `generate_feature`, for each.
             timeout: As in `run_features`.
             stop_on_failure: As in `run_features`.
+            journal: As in `run_features`.
 
         Returns:
             A batch of one item for each feature. One that can't start is an item with its error.
@@ -301,22 +315,50 @@ class Project:
         _check_choice("on_conflict", on_conflict, get_args(GenerateConflict))
 
         async def dispatch(
-            job: Job, deadline: float | None, submission: Submission
+            job: Job, deadline: float | None, submission: Submission, recorder: Recorder | None
         ) -> GenerationOperation:
             generation = GenerationDispatch(
-                project=self.id, feature=job.feature, site_url=site_url, submission=submission
+                project=self.id,
+                feature=job.feature,
+                site_url=site_url,
+                submission=submission,
+                recorder=recorder,
             )
             return await self._starter.generate(
                 generation, on_conflict=on_conflict, deadline=deadline
             )
 
+        source = self._jobs(features, [None], default=lambda feature: feature.needs_tests)
         return Batch(
-            self._jobs(features, [None], default=lambda feature: feature.needs_tests),
+            source
+            if journal is None
+            else journal.begin(self._plan("generation", site_url), source),
             dispatch,
             poller=self._parts.poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
             timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
+            resumption=self._resumption(journal),
+        )
+
+    def _plan(self, kind: Literal["run", "generation"], site_url: str | None) -> Plan:
+        return Plan(kind=kind, server=self._transport.server, project=self.id, site_url=site_url)
+
+    def _resumption(self, journal: Journal | None) -> Resumption[Any] | None:
+        """Return how a batch goes on with a journal."""
+        if journal is None:
+            return None
+        known = journal.refs
+        for ref in known:
+            if isinstance(ref, RunRef):
+                self._parts.poller.run_ids.note(self.id, ref.run_id)
+
+        def attach(ref: Ref) -> Operation[Any]:
+            kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
+            return kind(ref, self._parts)
+
+        return Resumption(
+            journal, attach, lambda intent: self._starter.reconcile(intent, known=known)
         )
 
     def _jobs(

@@ -63,6 +63,8 @@ class JobSource:
             features = list(features)
         self.is_lazy: bool = features is not None and not isinstance(features, list)
         """Whether features are read only as there is room for them."""
+        self.is_named: bool = features is not None
+        """Whether the caller named features."""
         self._features = features
         self._configs = configs
         self._list_features = list_features

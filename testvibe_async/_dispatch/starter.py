@@ -26,9 +26,13 @@ from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from testvibe_async._dispatch.dispatcher import Dispatcher
+    from testvibe_async.intents import Intent
     from testvibe_async.models import Generation
     from testvibe_async.operations import ClientParts, RunOperation
+    from testvibe_async.refs import Ref
 
 __all__ = ["GenerateConflict", "RunConflict", "Starter"]
 
@@ -55,6 +59,12 @@ class Starter:
         self._parts = parts
         self._transport = parts.transport
         self._dispatcher = dispatcher
+
+    async def reconcile(
+        self, intent: Intent, *, known: Iterable[Ref] = ()
+    ) -> RunOperation | GenerationOperation | None:
+        """Find out what became of a dispatch of any process; see `Client.reconcile`."""
+        return await self._dispatcher.reconcile(intent, known=known)
 
     async def generate(
         self,
@@ -136,6 +146,7 @@ class Starter:
             feature=run.feature,
             site_url=run.site_url,
             submission=run.submission,
+            recorder=run.recorder,
         )
         generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
         with suppress(OperationSupersededError):
