@@ -134,6 +134,8 @@ class Batch(Generic[SnapshotT]):
         self._taken = 0
         """How many items were handed out."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._dispatchers: list[asyncio.Task[None]] = []
+        """Those of them that dispatch."""
         self._submissions: dict[int, tuple[asyncio.Task[Any], Submission]] = {}
         """The dispatches under way, each with the task that waits for it."""
         self._unanswered: dict[int, Submission] = {}
@@ -353,12 +355,13 @@ class Batch(Generic[SnapshotT]):
         progress.set()
 
     def _start_dispatching(self) -> None:
-        self._start_task(self._keep_dispatching())
+        self._dispatchers.append(self._start_task(self._keep_dispatching()))
 
-    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name="testvibe_async batch")
         task.add_done_callback(lambda _: self._items.wake())
         self._tasks.append(task)
+        return task
 
     async def __aexit__(self, *_exception: object) -> None:
         """Dispatch no more, and ask for no more polls. Cancels nothing at the service.
@@ -581,7 +584,8 @@ class Batch(Generic[SnapshotT]):
         self._waiting.append(place)
         # The tasks end when nothing waits, so there may be none any more.
         self._tasks = [task for task in self._tasks if not _has_ended_well(task)]
-        if len(self._tasks) < self._task_count + len(self._settling):
+        self._dispatchers = [task for task in self._dispatchers if not task.done()]
+        if len(self._dispatchers) < self._task_count:
             self._start_dispatching()
 
     def _finish(self, place: int, error: VibeError | None) -> Verdict:

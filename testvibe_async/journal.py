@@ -110,7 +110,7 @@ class _Row:
     error: str | None = None
     intent: Intent | None = None
     """The one that is open."""
-    earlier: list[str] = field(factory=lambda: list[str]())
+    earlier: list[str] = field(factory=list[str])
 
 
 @frozen
@@ -243,7 +243,7 @@ class Journal:
 
     def _decide(self, place: int, decision: Literal["resend", "drop"] | Ref) -> None:
         row = self._rows[place]
-        row.intent = None
+        row.intent = row.error = None
         if isinstance(decision, Ref):
             row.state, row.ref = ItemState.DISPATCHED, decision.to_json()
         else:
@@ -383,9 +383,7 @@ class Journal:
     async def note_intent(self, place: int, intent: Intent) -> None:
         """Store an intent, and return once it is on the disk."""
         row = self._rows[place]
-        row.intent = intent
-        if intent.kind == self.kind:
-            row.state = ItemState.INTENDED
+        row.intent, row.state = intent, ItemState.INTENDED
         values = (intent.id, place, intent.to_json(), "open", None, None)
 
         def write(connection: sqlite3.Connection) -> None:
@@ -475,7 +473,10 @@ class Journal:
                 f"is of version {version}, and this release reads version {VERSION}: go on with it "
                 "with the release that wrote it"
             )
-        self._load_rows(connection)
+        try:
+            self._load_rows(connection)
+        except (ValueError, IndexError, ConfigError) as error:
+            raise sqlite3.DatabaseError(str(error)) from error
 
     def _load_rows(self, connection: sqlite3.Connection) -> None:
         for kind, server, project, site_url, options, created_at, is_complete in connection.execute(
@@ -502,7 +503,7 @@ class Journal:
         for place, outcome in connection.execute(
             "SELECT place, outcome FROM attempts ORDER BY place, attempt"
         ):
-            self._rows[place].earlier.append(outcome)
+            self._rows[place].earlier += [outcome]
 
 
 class PlannedJobs:

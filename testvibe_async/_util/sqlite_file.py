@@ -1,39 +1,35 @@
-"""A SQLite file that one process at a time writes, from one thread of its own.
+"""A SQLite file that one process at a time writes, in a thread.
 
-All that waits to be written goes into one transaction, so that many records at once cost one
-commit. What is written and why is for the caller to decide.
+All that waits while one transaction is written goes into the next, so that many records at once
+cost one commit. What is written and why is for the caller to decide.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-    Work = Callable[[sqlite3.Connection], Any]
 
 __all__ = ["SqliteFile"]
 
 T = TypeVar("T")
-
-MAX_IN_TRANSACTION = 10_000
-"""How many records go into one transaction at most."""
+Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 
 class SqliteFile:
-    """An open file. Whoever opens it first has it, until it is closed or the process dies."""
+    """An open file. The process that opens it first has it, until it closes it or dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: SimpleQueue[tuple[Work, asyncio.Future[Any] | None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._waiting: list[tuple[Work, asyncio.Future[Any] | None]] = []
+        self._writing: asyncio.Task[None] | None = None
         self.failure: sqlite3.Error | None = None
         """What went wrong with a record that nobody waited for; nothing is written after it."""
         self.commits: int = 0
@@ -45,11 +41,7 @@ class SqliteFile:
         Raises:
             sqlite3.Error: It is no SQLite file, in use by another process, or can't be written.
         """
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(
-            target=self._work, name="testvibe_async journal", daemon=True
-        )
-        self._thread.start()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="testvibe_async journal")
         try:
             return await self.write(prepare)
         except BaseException:
@@ -62,61 +54,43 @@ class SqliteFile:
         Raises:
             sqlite3.Error: It was not written.
         """
-        assert self._loop is not None
-        written: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((work, written))
+        written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._add(work, written)
         return await written
 
     def write_soon(self, work: Work) -> None:
         """Have a function called with the connection, after all others; see `failure`."""
-        self._queue.put((work, None))
+        self._add(work, None)
 
     async def aclose(self) -> None:
         """Write what waits, and close the file. A second time does nothing."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._queue.put(None)
-            await asyncio.to_thread(thread.join)
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await asyncio.get_running_loop().run_in_executor(executor, self._disconnect)
+            executor.shutdown()
 
-    def _work(self) -> None:
-        """Write all that comes, until the end; runs in the thread."""
-        connection: sqlite3.Connection | None = None
-        is_over = False
-        while not is_over:
-            batch = [self._queue.get()]
-            while not self._queue.empty() and len(batch) < MAX_IN_TRANSACTION:
-                batch.append(self._queue.get())
-            is_over = None in batch
-            jobs = [each for each in batch if each is not None]
+    def _add(self, work: Work, written: asyncio.Future[Any] | None) -> None:
+        self._waiting.append((work, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_all(), name="testvibe_async journal")
+
+    async def _write_all(self) -> None:
+        """Write all that waits, one transaction after the other."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            jobs, self._waiting = self._waiting, []
             try:
-                if connection is None and jobs:
-                    connection = _connected(self._path)
-                if connection is not None:
-                    self._commit(connection, jobs)
+                works = [work for work, _ in jobs]
+                results = await loop.run_in_executor(self._executor, self._commit, works)
             except sqlite3.Error as error:
                 self._fail(jobs, error)
-        if connection is not None:
-            connection.close()
-
-    def _commit(
-        self, connection: sqlite3.Connection, jobs: list[tuple[Work, asyncio.Future[Any] | None]]
-    ) -> None:
-        """Write all in one transaction, and let those who wait go on."""
-        if self.failure is not None:
-            raise self.failure
-        if not jobs:
-            return
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            results = [work(connection) for work, _ in jobs]
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        self.commits += 1
-        for (_, written), result in zip(jobs, results, strict=True):
-            self._tell(written, result, None)
+                continue
+            self.commits += 1
+            for (_, written), result in zip(jobs, results, strict=True):
+                if written is not None and not written.done():  # else it was cancelled
+                    written.set_result(result)
 
     def _fail(
         self, jobs: list[tuple[Work, asyncio.Future[Any] | None]], error: sqlite3.Error
@@ -124,25 +98,30 @@ class SqliteFile:
         if any(written is None for _, written in jobs):
             self.failure = error
         for _, written in jobs:
-            self._tell(written, None, error)
-
-    def _tell(
-        self, written: asyncio.Future[Any] | None, result: object, error: sqlite3.Error | None
-    ) -> None:
-        """Give one who waits the result, in the event loop."""
-
-        def tell() -> None:
-            assert written is not None
-            if written.done():  # cancelled
-                return
-            if error is None:
-                written.set_result(result)
-            else:
+            if written is not None and not written.done():
                 written.set_exception(error)
 
-        assert self._loop is not None
-        if written is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(tell)
+    def _commit(self, works: list[Work]) -> list[Any]:
+        """Write all in one transaction; runs in the thread."""
+        if self.failure is not None:
+            raise self.failure
+        if self._connection is None:
+            self._connection = _connected(self._path)
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            results = [work(connection) for work in works]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return results
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _connected(path: Path) -> sqlite3.Connection:
