@@ -503,7 +503,7 @@ class Journal:
         for place, outcome in connection.execute(
             "SELECT place, outcome FROM attempts ORDER BY place, attempt"
         ):
-            self._rows[place].earlier += [outcome]
+            self._rows[int(place)].earlier.append(outcome)
 
 
 class PlannedJobs:
