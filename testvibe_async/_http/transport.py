@@ -162,11 +162,14 @@ class Transport:
         self, request: Request[T], *, submission: Submission | None = None
     ) -> tuple[Response, T]:
         """Send a request and decode the answer."""
-        response = await self.fetch(request, submission=submission)
-        require_uncached(request, response)
         unreadable: list[UnreadableField] = []
-        size = len(response.body)
-        value = await offload(size, decode, request, response, unreadable=unreadable)
+        try:
+            response = await self.fetch(request, submission=submission, keeps_place=True)
+            require_uncached(request, response)
+            size = len(response.body)
+            value = await offload(size, decode, request, response, unreadable=unreadable)
+        finally:
+            self._http.let_go()
         self.warn_of(unreadable)
         return response, value
 
@@ -200,6 +203,7 @@ class Transport:
         retries: bool = True,
         submission: Submission | None = None,
         is_poll: bool = False,
+        keeps_place: bool = False,
     ) -> Response:
         """Send a request when its slot comes, and return the answer of a success, not decoded.
 
@@ -208,6 +212,7 @@ class Transport:
             retries: Whether to try again where the policy says so.
             submission: Told how far the request has come; once withdrawn it is not sent any more.
             is_poll: Whether it is one of the poller's, which queue separately.
+            keeps_place: Whether a large answer keeps others waiting until it is decoded.
 
         Raises:
             TransportError: No whole answer came.
@@ -244,6 +249,8 @@ class Transport:
                 )
             else:
                 self._budget.give_back(cost)
+                if not keeps_place:
+                    self._http.let_go()
                 return response
             # It waits without its slot, and takes another turn in the queue: others may go on.
             attempt += 1

@@ -18,19 +18,23 @@ from testvibe_async._wire.endpoints import (
 from testvibe_async._wire.json import UnreadableError, envelope_in, read_rows
 from testvibe_async._wire.paging import next_page
 from testvibe_async._wire.protocol import (
+    MAX_ERROR_BYTES,
     Response,
     decode,
     incomplete,
     is_clear_refusal,
     is_from_cache,
+    is_success,
     malformed,
     parse_date,
     raise_for_status,
     require_uncached,
+    too_large,
 )
 from testvibe_async._wire.scalars import read_integer
 
 __all__ = [
+    "MAX_ERROR_BYTES",
     "Endpoint",
     "Endpoints",
     "Request",
@@ -45,6 +49,7 @@ __all__ = [
     "incomplete",
     "is_clear_refusal",
     "is_from_cache",
+    "is_success",
     "json_schema",
     "malformed",
     "next_page",
@@ -57,4 +62,5 @@ __all__ = [
     "read_rows",
     "require_uncached",
     "serialize",
+    "too_large",
 ]
