@@ -26,6 +26,7 @@ from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
+    EXTRA,
     decode,
     incomplete,
     is_clear_refusal,
@@ -177,7 +178,8 @@ class Transport:
         """Log the fields of an answer that could not be read, each once a client."""
         for field in unreadable:
             what = f"{_WORDS.get(field.model, field.model)}.{field.name}"
-            self._warn_once(what, f"{what} can't be read and is left out: {field.problem}")
+            fate = "is cut" if field.name == EXTRA else "can't be read and is left out"
+            self._warn_once(what, f"{what} {fate}: {field.problem}")
 
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned and len(self._warned) < MAX_WARNINGS:

@@ -6,7 +6,7 @@ contract as a document.
 
 from testvibe_async._util.serialization import serialize
 from testvibe_async._wire.contract import openapi_document
-from testvibe_async._wire.convert import UnreadableField, read
+from testvibe_async._wire.convert import EXTRA, UnreadableField, read
 from testvibe_async._wire.documents import Schema, json_schema, nullable
 from testvibe_async._wire.endpoints import (
     Endpoint,
@@ -34,6 +34,7 @@ from testvibe_async._wire.protocol import (
 from testvibe_async._wire.scalars import read_integer
 
 __all__ = [
+    "EXTRA",
     "MAX_ERROR_BYTES",
     "Endpoint",
     "Endpoints",
