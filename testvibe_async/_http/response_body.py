@@ -133,15 +133,13 @@ class _Gzip:
 
     def pieces(self, packed: bytes) -> Iterator[bytes]:
         """Unpack what has come, a piece at a time."""
-        piece = b""
-        while packed or len(piece) == PIECE_BYTES:
+        while packed:
             if self._member.eof:
-                if not packed or packed[0] != GZIP:
+                if packed[0] != GZIP:
                     return  # Some pad the end.
                 self._member = zlib.decompressobj(wbits=31)
-            piece = self._member.decompress(packed, PIECE_BYTES)
+            yield self._member.decompress(packed, PIECE_BYTES)
             packed = self._member.unconsumed_tail or self._member.unused_data
-            yield piece
 
     def require_end(self) -> None:
         """Raise an `EOFError` where it breaks off."""
