@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.hostile import hostile_table
 from benchmarks.micro import micro_table
 from benchmarks.peers import scenario_tables
 from benchmarks.plot import draw
@@ -34,6 +35,7 @@ machine it ran on. Run it yourself: milliseconds and ratios depend on the machin
 SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "peers": ("Against others, on the same work", scenario_tables),
     "scale": ("At scale, in one process", scale_table),
+    "hostile": ("Against hostile answers", hostile_table),
     "micro": ("Step by step", micro_table),
 }
 

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from tests.conftest import KEY
 from tests.timing import now
@@ -39,6 +39,9 @@ TIMEOUT = 30.0
 MEBIBYTE = 2**20
 MOST_MEMORY = 160 * MEBIBYTE
 """Twice the 64 MiB that a body may have, and what lies around."""
+
+SMALL_MEMORY = 20 * MEBIBYTE
+"""What an answer may take that should be a status: 1 MiB of it is read."""
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -141,13 +144,15 @@ async def service(
 
 
 @asynccontextmanager
-async def bounded(seconds: float = TIMEOUT + 1) -> AsyncGenerator[None]:
+async def bounded(
+    seconds: float = TIMEOUT + 1, *, memory: int = MOST_MEMORY
+) -> AsyncGenerator[None]:
     """Check that so much virtual time passes at the most, and that little memory is taken."""
     began = now()
     tracemalloc.start()
     try:
         yield
-        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+        assert tracemalloc.get_traced_memory()[1] < memory
     finally:
         tracemalloc.stop()
     assert now() - began <= seconds
@@ -232,6 +237,59 @@ async def test_a_flood_ends_a_call(flood: str) -> None:
         assert hostile.sent < 72 * MEBIBYTE
         hostile.times = hostile.received
         assert await client.list_projects() == []
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("flood", ["a body", "chunks", "a bomb"])
+async def test_a_flood_in_place_of_a_status_ends_soon(flood: str, status: int) -> None:
+    """Little is read of what should be small: the connection is closed, and not drained."""
+    answer, _ = FLOODS[flood]
+    answer = evolve(answer, head=answer.head.replace(b"200", str(status).encode(), 1))
+    async with service(answer, times=None) as (hostile, client):
+        project = client.project()
+        async with bounded(1, memory=SMALL_MEMORY):
+            with pytest.raises(ResponseError, match="it is larger than 1 MiB, the most") as caught:
+                await project.get_generation_status(12)
+        assert caught.value.status == status
+        assert hostile.received == 1
+        assert hostile.sent < 8 * MEBIBYTE
+
+
+@pytest.mark.parametrize("operation", ["status", "list"])
+async def test_many_bombs_at_once_take_little_more_than_one(operation: str) -> None:
+    """Large answers are unpacked two at a time, and each until it is too large."""
+    async with service(FLOODS["a bomb"][0], times=None) as (_, client):
+        project = client.project()
+        is_list = operation == "list"
+        calls = [
+            project.list_runs() if is_list else project.get_generation_status(12) for _ in range(32)
+        ]
+        async with bounded(memory=MOST_MEMORY + SMALL_MEMORY if is_list else SMALL_MEMORY * 2):
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(each) for each in results} == {MalformedResponseError}
+
+
+HEAPS: dict[str, bytes] = {
+    "objects in a document": b'{"path": "a", "kind": [' + b"{}," * 4_000_000 + b"{}]}",
+    "objects in a row": b'[{"path": "a", "kind": [' + b"{}," * 4_000_000 + b"{}]}]",
+    "rows": b"[" + b"{}," * 4_000_000 + b"{}]",
+    "digits": b'{"path": ' + b"9" * 12_000_000 + b"}",
+    "brackets": b"[" * 12_000_000,
+    "braces": b'{"a":' * 2_400_000,
+}
+
+
+@pytest.mark.parametrize("name", HEAPS)
+async def test_a_heap_of_values_takes_little_memory(name: str) -> None:
+    """12 MB of what would take 300: it is refused before it does."""
+    async with service(document(HEAPS[name]), "/files") as (_, client):
+        project = client.project()
+        call = project.list_files() if "row" in name else project.read_file("a")
+        async with bounded(memory=MOST_MEMORY):
+            with pytest.raises(MalformedResponseError) as caught:
+                await call
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("flood", FLOODS)

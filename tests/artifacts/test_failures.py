@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.artifacts.artifact_host import Host, host, http
+from tests.artifacts.artifact_host import Host, Request, host, http
 from tests.artifacts.finished_run import (
+    CONTENT,
     SECRET,
+    TAG,
     downloads,
     finished_run,
     on_real_time,
@@ -221,3 +223,81 @@ async def test_endless_interim_answers_time_out(tmp_path: Path) -> None:
         with pytest.raises(OutcomeUnknownError, match="nothing came"):
             await case.download()
         await is_over.wait()
+
+
+@on_real_time
+async def test_a_host_that_trickles_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then keeps no download alive: the error says how little came, and how long."""
+    monkeypatch.setattr("testvibe_async._artifacts.host.RATE_SECONDS", 0.2)
+    is_over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(200, b"", length=10_000))
+        while not reader.at_eof():
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+        writer.close()
+        is_over.set()
+
+    once = RetryPolicy(attempts=1)
+    async with (
+        finished_run(tmp_path, retry=once) as case,
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+    ):
+        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        case.serve(origin, 10_000)
+        with pytest.raises(OutcomeUnknownError, match=r"too slow: \d+ bytes came in .* the least"):
+            await case.download()
+        assert case.files() == {}
+        await is_over.wait()
+
+
+@on_real_time
+async def test_a_slow_host_that_keeps_the_rate_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate is judged again and again, each time by what came since."""
+    monkeypatch.setattr("testvibe_async._artifacts.host.RATE_SECONDS", 0.02)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(200, b"", length=80_000))
+        for _ in range(8):
+            await asyncio.sleep(0.03)
+            writer.write(b"x" * 10_000)
+        writer.close()
+
+    async with (
+        finished_run(tmp_path, retry=RetryPolicy(attempts=1)) as case,
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+    ):
+        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        case.serve(origin, 80_000)
+        await case.download()
+        assert len(case.files()["a.zip"]) == 80_000
+
+
+@pytest.mark.parametrize("refusals", [False, True])
+@on_real_time
+async def test_a_host_that_gives_a_byte_at_a_time_is_given_up(
+    tmp_path: Path, *, refusals: bool
+) -> None:
+    """Connections that bring a byte each make no headway, nor do new links in between."""
+
+    def answer(request: Request) -> bytes:
+        if refusals and len(origin.requests) % 2:
+            return http(403, b"")
+        part = CONTENT[request.start : request.start + 1]
+        span = f"Content-Range: bytes {request.start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        status = 206 if request.start else 200
+        return http(status, part, span, TAG, length=len(CONTENT) - request.start)
+
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, len(CONTENT))
+        with pytest.raises((OutcomeUnknownError, ResponseError)):
+            await case.download()
+        assert len(origin.requests) <= 10
+        assert case.files() == {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import gzip
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     MalformedResponseError,
-    OutcomeUnknownError,
     ResponseError,
     VibeError,
 )
@@ -155,68 +153,6 @@ async def test_a_redirect_is_not_followed(status: int, operation: str) -> None:
         assert elsewhere.url in str(caught.value)
         assert elsewhere.received == []
         assert sum(b"POST" in request for request in service.received) in {0, 1}
-
-
-@pytest.mark.parametrize("size", [1024, 1025, 100_000])
-async def test_a_body_is_read_up_to_a_bound(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body of the most that an answer may hold is read; one byte more is malformed."""
-    monkeypatch.setattr("testvibe_async._http.session.MAX_BODY_BYTES", 1024)
-    body = b'"' + b"x" * (size - 2) + b'"'
-    async with peer(http(200, body)) as service, service.client() as client:
-        if size <= 1024:
-            assert await client.request("GET", "/x") == "x" * (size - 2)
-            return
-        with pytest.raises(MalformedResponseError, match="larger than") as caught:
-            await client.request("GET", "/x")
-    assert caught.value.status == 200
-    assert len(service.received) == 1
-
-
-async def test_a_small_body_that_becomes_large_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound is on what a compressed body unfolds to, not on what is sent."""
-    monkeypatch.setattr("testvibe_async._http.session.MAX_BODY_BYTES", 2**20)
-    packed = gzip.compress(bytes(64 * 2**20))
-    assert len(packed) < 2**17
-    async with (
-        peer(http(200, packed, "Content-Encoding: gzip")) as service,
-        service.client() as client,
-    ):
-        with pytest.raises(MalformedResponseError, match="larger than 1 MiB"):
-            await client.list_projects()
-
-
-async def test_a_client_goes_on_after_a_body_that_is_too_large(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The connection of a cut body is given up, and the next call has another."""
-    monkeypatch.setattr("testvibe_async._http.session.MAX_BODY_BYTES", 1000)
-    emulator.fail("list_projects", Fault.body(b"[" + b" " * 5000 + b"]"), times=1)
-    async with client_of(emulator, max_connections=1) as client:
-        with pytest.raises(MalformedResponseError):
-            await client.list_projects()
-        assert await client.list_projects()
-
-
-async def test_a_compressed_body_is_read(emulator: Emulator) -> None:
-    """gzip is asked for, and unpacked."""
-    body = gzip.compress(b'[{"id": "g"}]')
-    async with (
-        peer(http(200, body, "Content-Encoding: gzip")) as service,
-        service.client() as client,
-    ):
-        assert [project.id for project in await client.list_projects()] == ["g"]
-        assert b"gzip" in service.received[0]
-    assert emulator.count() == 0
-
-
-async def test_a_broken_compression_is_a_lost_answer() -> None:
-    """A body that can't be unpacked did not come whole."""
-    async with (
-        peer(http(200, b"no gzip at all", "Content-Encoding: gzip")) as service,
-        service.client() as client,
-    ):
-        with pytest.raises(OutcomeUnknownError):
-            await client.list_projects()
 
 
 async def test_a_large_body_is_decoded_in_a_thread(

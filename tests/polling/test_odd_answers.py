@@ -124,6 +124,19 @@ async def test_an_odd_field_blinds_no_wait(
     ]
 
 
+async def test_much_that_is_unknown_is_cut_with_one_warning(
+    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of fields without a place 64 KiB are kept; the log says so once a client and model."""
+    emulator.fail("get_run", edited(note="x" * 70_000, hint="y"))
+    operations = [await project.run_feature("Checkout") for _ in range(3)]
+    for operation in operations:
+        assert (await project.get_run(operation.run_id)).extra == {"hint": "y"}
+    assert [each.getMessage() for each in caplog.records] == [
+        "Run.extra is cut: only 64 KiB of an answer's other fields are kept"
+    ]
+
+
 async def test_fields_without_end_are_not_logged_without_end(
     emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any, get_origin
 
@@ -273,9 +274,9 @@ def test_of_very_many_faults_the_first_are_named(count: int) -> None:
         f"expected an object, got 0 at $[{place}]" for place in range(10)
     ]
     tests = [0] * count
-    run, (fault,) = left_out(encode({"runId": 1, "status": "x", "tests": tests}), Run)
+    run, (fault, *_) = left_out(encode({"runId": 1, "status": "x", "tests": tests}), Run)
     assert fault == "Run: expected an object, got 0 at $.tests[0]"
-    assert (run.tests, run.extra) == ((), {"tests": tests})
+    assert (run.tests, run.extra) == ((), {"tests": tests} if count == 11 else {})
 
 
 @pytest.mark.parametrize("number", [10**400, -(10**400), 10**100])
@@ -634,3 +635,45 @@ def test_an_unfinished_run_never_reads_as_finished(status: str) -> None:
     """A run without `finishedUtc` whose status is not a documented end is in flight."""
     run = read(encode({"runId": 1, "status": status, "finishedUtc": None}), Run)
     assert run.phase is not Phase.FINISHED
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_of_unknown_fields_an_answer_keeps_64_kib(count: int) -> None:
+    """The first that fit are kept, and it is said once for a model that others are not."""
+    rows = [{"runId": 1, "status": "x", "new": "x" * 1000, "small": 1}] * count
+    runs, faults = left_out(encode(rows), Listing[Run])
+    kept = sum(len(json.dumps(run.extra)) for run in runs if run.extra)
+    if count == 1:
+        assert runs[0].extra == {"new": "x" * 1000, "small": 1}
+        assert faults == []
+    else:
+        assert 60_000 < kept < 65_536
+        assert faults == ["Run: only 64 KiB of an answer's other fields are kept"]
+
+
+LARGE_VALUES: dict[str, Any] = {
+    "text": "x" * 65_536,
+    "wide text": "\U0001f600" * 16_384,
+    "digits": [10**4000] * 45,
+    "list": [{}] * 5000,
+    "object": {str(number): 1 for number in range(5000)},
+    "nested": [[["x" * 10] * 100] * 100],
+    "name": {"x" * 65_536: 1},
+    "numbers": [1.5] * 4097,
+}
+
+
+@pytest.mark.parametrize("value", LARGE_VALUES.values(), ids=LARGE_VALUES)
+def test_a_large_unknown_value_is_left_out(value: Any) -> None:
+    """Whatever it is made of; what is small beside it is kept."""
+    document = {"runId": 1, "status": "x", "new": value, "other": "y"}
+    run, faults = left_out(encode(document), Run)
+    assert run.extra == {"other": "y"}
+    assert faults == ["Run: only 64 KiB of an answer's other fields are kept"]
+
+
+def test_a_large_value_that_can_not_be_read_is_not_kept() -> None:
+    """Neither is the raw value of a known field."""
+    run, faults = left_out(encode({"runId": 1, "status": "x", "log": [7] * 100_000}), Run)
+    assert (run.log, run.extra) == (None, {})
+    assert len(faults) == 2

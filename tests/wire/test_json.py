@@ -187,14 +187,14 @@ def test_a_list_is_the_same_in_whatever_pieces_it_is_decoded(
     """Rows, letters and the mark at the start may be cut anywhere."""
     text = json.dumps(rows, indent=indent, ensure_ascii=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("testvibe_async._wire.json.PIECE_BYTES", piece)
+        patch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
         assert list(read_rows(mark + text.encode())) == rows
 
 
 @pytest.mark.parametrize("piece", range(1, 12))
 def test_a_number_may_be_cut_anywhere(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exponent belongs to its number, though what is before it is a number as well."""
-    monkeypatch.setattr("testvibe_async._wire.json.PIECE_BYTES", piece)
+    monkeypatch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
     assert list(read_rows(b"[1e+5,2E-3,-1.5e+7]")) == [1e5, 2e-3, -1.5e7]
 
 
@@ -204,7 +204,7 @@ def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> N
     text = json.dumps([{"runId": number, "name": "Login"} for number in range(4)])
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("testvibe_async._wire.json.PIECE_BYTES", piece)
+        patch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
         with pytest.raises(UnreadableError, match="JSON"):
             found.extend(read_rows(text.encode()[:-cut]))
     assert found == json.loads(text)[: len(found)]

@@ -43,7 +43,14 @@ if TYPE_CHECKING:
 __all__ = ["download_artifacts"]
 
 MAX_RENEWALS = 3
-"""How often in a row a link that was refused is renewed."""
+"""How often a link that was refused is renewed without headway."""
+
+HEADWAY = 0.01
+"""The share of a file that has to come before failures are counted anew: else a host that closes
+each connection after a byte would be asked for ever."""
+
+MAX_HEADWAY_BYTES = 2**20
+"""How much of a large file is enough, or of one whose size is not known."""
 
 
 async def download_artifacts(  # noqa: PLR0913 - each by name
@@ -188,7 +195,8 @@ class _Downloads:
                         await transfer.receive(answer, report)
                     break
                 except (TransportError, ResponseError) as error:
-                    if failures.call_for_new_link(error, transfer.done_bytes):
+                    failures.note_headway(transfer.done_bytes, transfer.total_bytes)
+                    if failures.call_for_new_link(error):
                         await self._links.renew(file, artifact)
                     else:
                         await self._host.back_off(error, failures.count)
@@ -211,18 +219,24 @@ class _Downloads:
 
 
 class _Failures:
-    """How often a download has failed since it last got any further."""
+    """How often a download has failed since it last made headway."""
 
     def __init__(self) -> None:
         self.count = 0
         self._refusals = 0
         self._most_bytes = 0
 
-    def call_for_new_link(self, error: TransportError | ResponseError, done_bytes: int) -> bool:
-        """Count a failure, and say whether a new link is the remedy."""
-        if done_bytes > self._most_bytes:
+    def note_headway(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Count anew where enough of the file has come since the last time."""
+        least = MAX_HEADWAY_BYTES
+        if total_bytes is not None:
+            least = max(1, min(least, int(total_bytes * HEADWAY)))
+        if done_bytes >= self._most_bytes + least:
             self.count = self._refusals = 0
             self._most_bytes = done_bytes
+
+    def call_for_new_link(self, error: TransportError | ResponseError) -> bool:
+        """Count a failure, and say whether a new link is the remedy."""
         if isinstance(error, ResponseError) and error.status in REFUSALS:
             self._refusals += 1
             if self._refusals <= MAX_RENEWALS:

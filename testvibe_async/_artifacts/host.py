@@ -42,6 +42,12 @@ OPERATION = "download_artifacts"
 MAX_CONNECT_SECONDS = 10.0
 BUFFER_BYTES = 256 * 1024
 
+LEAST_RATE = 1024
+"""How many bytes a second have to come at least, on average over `RATE_SECONDS`."""
+
+RATE_SECONDS = 30.0
+"""For how long a host may be waited for before its rate is judged."""
+
 _HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "identity",
@@ -65,15 +71,35 @@ class Answer:
         """Where it comes from, without the query."""
         self._content = response.content
         self._guard = guard
+        self._waited = 0.0
+        self._came = 0
 
     async def read(self) -> bytes:
         """Return what has come of the body, at least a byte; none at its end.
 
         Raises:
-            OutcomeUnknownError: The connection was lost, or nothing came in time.
+            OutcomeUnknownError: The connection was lost, or too little came in time.
             ClientClosedError: The client was closed meanwhile.
         """
-        return await self._guard(self._content.readany(), self.url)
+        clock = asyncio.get_running_loop().time
+        asked = clock()
+        chunk = await self._guard(self._content.readany(), self.url)
+        # What a slow disk takes is not the host's time.
+        self._waited += clock() - asked
+        self._came += len(chunk)
+        if chunk and self._waited >= RATE_SECONDS:
+            self._require_rate()
+        return chunk
+
+    def _require_rate(self) -> None:
+        """Judge what came since the last time, and count anew."""
+        if self._came < LEAST_RATE * self._waited:
+            what = (
+                f"too slow: {self._came:,} bytes came in {self._waited:.0f} s, "
+                f"and {LEAST_RATE:,} a second are the least"
+            )
+            raise OutcomeUnknownError(what, method="GET", url=self.url)
+        self._waited, self._came = 0.0, 0
 
 
 class ArtifactHost:
@@ -140,7 +166,7 @@ class ArtifactHost:
 
         Raises:
             NotSentError: The host could not be reached.
-            OutcomeUnknownError: The connection was lost, or nothing came in time.
+            OutcomeUnknownError: The connection was lost, or too little came in time.
             MalformedResponseError: What came is not HTTP.
             ClientClosedError: The client was closed before or meanwhile.
         """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import zlib
 from datetime import UTC, datetime
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,8 +22,9 @@ from yarl import URL
 
 from testvibe_async._config import is_loopback
 from testvibe_async._http.request_body import NEVER_CONNECTED, RequestBody
+from testvibe_async._http.response_body import Bodies, TooLargeError, UnknownEncodingError
 from testvibe_async._util import __version__, plain
-from testvibe_async._wire import Response
+from testvibe_async._wire import MAX_ERROR_BYTES, Response, is_success, too_large
 from testvibe_async.errors import (
     ConfigError,
     MalformedResponseError,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpSession"]
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_CONNECT_SECONDS = 10.0
 MIN_REDACTED_CHARACTERS = 16
 """How long a key is that answers are searched for: a short one may be part of any word in them."""
@@ -76,6 +76,7 @@ class HttpSession:
         self._headers = {
             "Authorization": f"Bearer {settings.api_key}",
             "Accept": "application/json",
+            "Accept-Encoding": "gzip",
             "User-Agent": f"testvibe-async/{__version__}",
         }
         self.timeout: float = timeout
@@ -86,6 +87,7 @@ class HttpSession:
         self._max_connections = max_connections
         self._session = session
         self._owns_session = session is None
+        self._bodies = Bodies()
 
     async def send(
         self,
@@ -103,7 +105,7 @@ class HttpSession:
         Raises:
             NotSentError: The service provably never saw it.
             OutcomeUnknownError: Anything else went wrong on the way.
-            MalformedResponseError: What came is not HTTP, or larger than 64 MiB.
+            MalformedResponseError: What came is not HTTP, or larger than the endpoint allows.
             VibeError: `before_writing` raised it.
         """
         method, path = request.method, request.path
@@ -121,11 +123,11 @@ class HttpSession:
                 headers=self._headers_of(request),
                 skip_auto_headers=("Content-Type",) if request.body is None else None,
                 allow_redirects=False,
-                auto_decompress=True,
+                auto_decompress=False,  # `response_body` does
                 raise_for_status=False,
                 timeout=self._timeout_of(request),
             ) as response:
-                return self._whole(response, await _read(response, url), url)
+                return await self._received(request, response, url)
         except VibeError:
             raise
         except Exception as error:  # noqa: BLE001 - a session that was passed in may raise any
@@ -192,7 +194,44 @@ class HttpSession:
             return self._timeout
         return evolve(self._timeout, total=min(request.timeout, self.timeout))
 
-    def _whole(self, response: aiohttp.ClientResponse, body: bytes, url: str) -> Response:
+    async def _received(
+        self, request: Request[Any], response: aiohttp.ClientResponse, url: str
+    ) -> Response:
+        """Read an answer to its end. Of an error whose body can't be read the status counts alone.
+
+        Raises:
+            MalformedResponseError: A success is too large, or encoded in an unknown way.
+        """
+        status = response.status
+        try:
+            body = await self._bodies.read(
+                response.content,
+                response.headers,
+                most=request.endpoint.max_bytes if is_success(status) else MAX_ERROR_BYTES,
+                timeout=self._timeout_of(request).total,
+            )
+        except TooLargeError:
+            problem = too_large(request, status)
+        except UnknownEncodingError as error:
+            problem = f"it is encoded as {plain(str(error))!r}, and gzip was asked for"
+        except (EOFError, zlib.error):
+            raise aiohttp.ClientPayloadError from None
+        else:
+            if not is_success(status):
+                self.let_go()
+            return self._whole(response, body, url)
+        response.close()  # It is not drained: that would be to read it after all.
+        if is_success(status):
+            raise MalformedResponseError((problem,), status=status, method=request.method, url=url)
+        return self._whole(response, b"", url, unread=problem)
+
+    def let_go(self) -> None:
+        """Say that this task has decoded what `send` returned: another large answer may come in."""
+        self._bodies.let_go()
+
+    def _whole(
+        self, response: aiohttp.ClientResponse, body: bytes, url: str, *, unread: str | None = None
+    ) -> Response:
         """Return a response without the key, should the service have echoed it."""
         headers: Mapping[str, str] = response.headers
         if response.status >= 300:  # noqa: PLR2004 - only there are headers quoted
@@ -207,6 +246,7 @@ class HttpSession:
             body=body,
             url=url,
             received_at=datetime.now(UTC),
+            unread=unread,
         )
 
     def _redacted(self, text: str) -> str:
@@ -288,17 +328,3 @@ def _is_safe_to_show(error: Exception) -> bool:
     """Say whether an error may be shown as a cause: most of aiohttp's may hold the key."""
     is_of_http = isinstance(error, aiohttp.ClientError | HttpProcessingError)
     return not is_of_http or isinstance(error, OSError | aiohttp.ClientHttpProxyError)
-
-
-async def _read(response: aiohttp.ClientResponse, url: str) -> bytes:
-    """Read a body to its end, but not beyond what an answer may hold."""
-    whole = BytesIO()
-    while chunk := await response.content.readany():
-        whole.write(chunk)
-        if whole.tell() > MAX_BODY_BYTES:
-            response.close()
-            problem = f"the body is larger than {MAX_BODY_BYTES // 2**20} MiB"
-            raise MalformedResponseError(
-                (problem,), status=response.status, method=response.method, url=url
-            )
-    return whole.getvalue()  # Not copied, unlike what is joined out of chunks.

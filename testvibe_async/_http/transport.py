@@ -26,6 +26,7 @@ from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
+    EXTRA,
     decode,
     incomplete,
     is_clear_refusal,
@@ -162,11 +163,14 @@ class Transport:
         self, request: Request[T], *, submission: Submission | None = None
     ) -> tuple[Response, T]:
         """Send a request and decode the answer."""
-        response = await self.fetch(request, submission=submission)
-        require_uncached(request, response)
         unreadable: list[UnreadableField] = []
-        size = len(response.body)
-        value = await offload(size, decode, request, response, unreadable=unreadable)
+        try:
+            response = await self.fetch(request, submission=submission, keeps_place=True)
+            require_uncached(request, response)
+            size = len(response.body)
+            value = await offload(size, decode, request, response, unreadable=unreadable)
+        finally:
+            self._http.let_go()
         self.warn_of(unreadable)
         return response, value
 
@@ -174,7 +178,8 @@ class Transport:
         """Log the fields of an answer that could not be read, each once a client."""
         for field in unreadable:
             what = f"{_WORDS.get(field.model, field.model)}.{field.name}"
-            self._warn_once(what, f"{what} can't be read and is left out: {field.problem}")
+            fate = "is cut" if field.name == EXTRA else "can't be read and is left out"
+            self._warn_once(what, f"{what} {fate}: {field.problem}")
 
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned and len(self._warned) < MAX_WARNINGS:
@@ -200,6 +205,7 @@ class Transport:
         retries: bool = True,
         submission: Submission | None = None,
         is_poll: bool = False,
+        keeps_place: bool = False,
     ) -> Response:
         """Send a request when its slot comes, and return the answer of a success, not decoded.
 
@@ -208,6 +214,7 @@ class Transport:
             retries: Whether to try again where the policy says so.
             submission: Told how far the request has come; once withdrawn it is not sent any more.
             is_poll: Whether it is one of the poller's, which queue separately.
+            keeps_place: Whether a large answer keeps others waiting until it is decoded.
 
         Raises:
             TransportError: No whole answer came.
@@ -244,6 +251,8 @@ class Transport:
                 )
             else:
                 self._budget.give_back(cost)
+                if not keeps_place:
+                    self._http.let_go()
                 return response
             # It waits without its slot, and takes another turn in the queue: others may go on.
             attempt += 1

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, evolve, field, frozen
 
 from testvibe_async._polling.outage import is_outage
+from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
     Endpoints,
     Request,
@@ -251,7 +252,8 @@ class ListPolling:
             await self._find_rows(response.body, wanted, rows)
             if len(wanted) < MIN_OPERATIONS:
                 return None
-            return next_page(request, response, envelope_in(response.body), rows=rows.count)
+            around = await offload(len(response.body), envelope_in, response.body)
+            return next_page(request, response, around, rows=rows.count)
         except UnreadableError as error:
             raise malformed(request, response, *error.problems) from error
 

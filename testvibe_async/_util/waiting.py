@@ -16,9 +16,8 @@ __all__ = ["offload", "wait_uncancelled"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LARGE_BYTES = 2**20
-"""From this size on a document is read in a thread: it takes a tenth of a second, a hostile one
-half of one."""
+LARGE_BYTES = 2**17
+"""From this size on a document is read in a thread: it takes 5 ms, a hostile one 50."""
 
 
 async def offload(size_bytes: int, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

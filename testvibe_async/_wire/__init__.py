@@ -6,7 +6,7 @@ contract as a document.
 
 from testvibe_async._util.serialization import serialize
 from testvibe_async._wire.contract import openapi_document
-from testvibe_async._wire.convert import UnreadableField, read
+from testvibe_async._wire.convert import EXTRA, UnreadableField, read
 from testvibe_async._wire.documents import Schema, json_schema, nullable
 from testvibe_async._wire.endpoints import (
     Endpoint,
@@ -18,19 +18,24 @@ from testvibe_async._wire.endpoints import (
 from testvibe_async._wire.json import UnreadableError, envelope_in, read_rows
 from testvibe_async._wire.paging import next_page
 from testvibe_async._wire.protocol import (
+    MAX_ERROR_BYTES,
     Response,
     decode,
     incomplete,
     is_clear_refusal,
     is_from_cache,
+    is_success,
     malformed,
     parse_date,
     raise_for_status,
     require_uncached,
+    too_large,
 )
 from testvibe_async._wire.scalars import read_integer
 
 __all__ = [
+    "EXTRA",
+    "MAX_ERROR_BYTES",
     "Endpoint",
     "Endpoints",
     "Request",
@@ -45,6 +50,7 @@ __all__ = [
     "incomplete",
     "is_clear_refusal",
     "is_from_cache",
+    "is_success",
     "json_schema",
     "malformed",
     "next_page",
@@ -57,4 +63,5 @@ __all__ = [
     "read_rows",
     "require_uncached",
     "serialize",
+    "too_large",
 ]

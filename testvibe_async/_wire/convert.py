@@ -39,6 +39,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire.json import (
+    Rows,
     UnreadableError,
     array,
     envelope_of,
@@ -57,6 +58,7 @@ from testvibe_async._wire.scalars import (
     read_truth,
     read_word,
 )
+from testvibe_async._wire.text import AT_ONCE
 from testvibe_async.models import (
     Diagnosis,
     DispatchedGeneration,
@@ -69,15 +71,24 @@ from testvibe_async.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["UnreadableField", "read"]
+__all__ = ["EXTRA", "UnreadableField", "read"]
+
+EXTRA = "extra"
+"""The field that takes in what has no field of its own."""
 
 MAX_FAULTS = 10
 """How many unreadable members of one list are reported."""
 
 MAX_DEPTH = 64
 """How deep unknown fields may be nested: JSON that is deeper can be read and not written."""
+
+MAX_EXTRA_BYTES = 64 * 1024
+"""How much of an answer's unknown and unreadable fields is kept, in all values of it together."""
+
+VALUE_BYTES = 16
+"""What a value counts for beside its text."""
 
 MANY_TESTS = 1_000_000
 """From this many tests on a summary is not shared: equal ones are rare, hostile ones huge."""
@@ -124,6 +135,8 @@ class _Noted:
         self.fields = fields
         self.names: defaultdict[type[Any], set[str]] = defaultdict(set)
         """By model, their names on the wire."""
+        self.spare_bytes = MAX_EXTRA_BYTES
+        """How much more may be kept of what has no field, or can't be read."""
 
     def add(self, model: type[Any], name: str, problem: str) -> None:
         """Note a field, once: each of very many rows may have it."""
@@ -148,7 +161,11 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
         UnreadableError: It is not JSON, or does not fit the shape.
     """
     is_optional = shape is NoneType or shape is object
-    document = None if is_optional and not body.strip() else parse(body)
+    document: object
+    if _is_listing(shape) and len(body) > AT_ONCE:
+        document = Rows(body)
+    else:
+        document = None if is_optional and not body.strip() else parse(body)
     token = _noted.set(_Noted([] if unreadable is None else unreadable))
     try:
         return _converter.structure(document, shape)
@@ -215,11 +232,16 @@ def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     read_members = _members_hook(shape)
 
     def structure(value: object, _type: object) -> Listing[Any]:
-        rows, faults = read_members(rows_of(value))
+        rows, faults = read_members(value if isinstance(value, Rows) else rows_of(value))
         if faults and (not rows or len(faults) == MAX_FAULTS):
             raise _of_list(faults, shape)
         unreadable = _problems(_of_list(faults, shape)) if faults else ()
-        return Listing(rows, unreadable=unreadable, extra=envelope_of(value))
+        around = value.envelope if isinstance(value, Rows) else envelope_of(value)
+        # Where the next page is may be in what would be dropped.
+        if _size(around, MAX_EXTRA_BYTES) is None:
+            most = f"{MAX_EXTRA_BYTES // 1024} KiB"
+            raise TypeError(f"expected a list, got an object with more than {most} beside it")
+        return Listing(rows, unreadable=unreadable, extra=around)
 
     return structure
 
@@ -241,7 +263,9 @@ def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     return structure
 
 
-def _members_hook(shape: Any) -> Callable[[list[object]], tuple[list[Any], list[Exception]]]:  # noqa: ANN401 - a type expression
+def _members_hook(
+    shape: Any,  # noqa: ANN401 - a type expression
+) -> Callable[[Iterable[object]], tuple[list[Any], list[Exception]]]:
     """Read the members of a list up to the tenth that is wrong; return what is wrong as well.
 
     cattrs' own hooks keep an error with its traceback for each, a thousand times their size.
@@ -249,7 +273,7 @@ def _members_hook(shape: Any) -> Callable[[list[object]], tuple[list[Any], list[
     kind = get_args(shape)[0]
     structure_member = _converter.get_structure_hook(kind)
 
-    def structure(values: list[object]) -> tuple[list[Any], list[Exception]]:
+    def structure(values: Iterable[object]) -> tuple[list[Any], list[Exception]]:
         members: list[Any] = []
         faults: list[Exception] = []
         for place, value in enumerate(values):
@@ -276,7 +300,7 @@ def _model_hook(model: type[Any]) -> Hook:
 
     A member that is null is left out, as if it were missing.
     """
-    attributes = [each for each in fields(model) if each.name != "extra"]
+    attributes = [each for each in fields(model) if each.name != EXTRA]
     known = frozenset(wire_name(each.name) for each in attributes)
     optional = {
         each.name
@@ -320,7 +344,7 @@ def _model_hook(model: type[Any]) -> Hook:
         kept = {
             name: member
             for name, member in members.items()
-            if name in unreadable or (name not in known and _is_shallow(name, member, model))
+            if (name in unreadable or name not in known) and _is_kept(name, member, model)
         }
         return evolve(instance, extra=kept)
 
@@ -369,20 +393,52 @@ def _can_read(value: object, hook: Hook | None) -> bool:
     return True
 
 
-def _is_shallow(name: str, value: object, model: type[Any]) -> bool:
-    """Say whether an unknown field can be kept; note it where it is nested too deep to be."""
-    layer = [value]
-    for _ in range(MAX_DEPTH):
-        layer = [
-            inner
-            for outer in layer
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not layer:
-            return True
-    _noted.get().add(model, name, f"nested deeper than {MAX_DEPTH} times")
-    return False
+def _is_kept(name: str, value: object, model: type[Any]) -> bool:
+    """Say whether a field goes to `extra`; note it where it is too large or too deep for that."""
+    noted = _noted.get()
+    try:
+        size = _size({name: value}, noted.spare_bytes)
+    except RecursionError:
+        noted.add(model, name, f"nested deeper than {MAX_DEPTH} times")
+        return False
+    if size is None:
+        what = f"only {MAX_EXTRA_BYTES // 1024} KiB of an answer's other fields are kept"
+        noted.add(model, EXTRA, what)
+        return False
+    noted.spare_bytes -= size
+    return True
+
+
+def _size(value: object, most: int) -> int | None:
+    """Return about how many bytes a JSON value takes; None where it is more than so many.
+
+    Raises:
+        RecursionError: It is nested deeper than `MAX_DEPTH`.
+    """
+    size, layer = 0, [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[object] = []
+        for each in layer:
+            size += VALUE_BYTES
+            match each:
+                case str():
+                    size += len(each) if each.isascii() else 4 * len(each)
+                case int():
+                    size += each.bit_length() // 8
+                case dict() | list():
+                    members = cast("dict[str, object] | list[object]", each)
+                    if VALUE_BYTES * len(members) > most:
+                        return None
+                    inner += members
+                    inner += members.values() if isinstance(members, dict) else ()
+                case _:
+                    pass
+            if size > most:
+                return None
+        if not inner:
+            return size
+        layer = inner
+    raise RecursionError
 
 
 def _dispatched_hook(shape: type[Any]) -> Hook:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_origin
 from urllib.parse import quote, unquote
 
 from attrs import evolve, field, frozen
@@ -52,6 +52,15 @@ __all__ = [
 
 T = TypeVar("T")
 
+MAX_BYTES = 2**20
+"""The most that is read of an answer: a status, what was dispatched, an acknowledgement."""
+
+MAX_BYTES_OF: Mapping[Any, int] = {
+    **dict.fromkeys((Feature, Run, Diagnosis), 4 * 2**20),
+    **dict.fromkeys((Listing, ProjectFile, GenerationLog, object), 64 * 2**20),
+}
+"""The same where an answer may hold more: the results of many tests; rows, a file or a log."""
+
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _P = "/projects/{project}"
 _F = _P + "/features/{feature}"
@@ -93,6 +102,11 @@ class Endpoint(Generic[T]):
     def route(self) -> str:
         """Method and path, such as `GET /projects/{project}/runs`."""
         return f"{self.method} {self.path}"
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that is read of a success, on the wire and unpacked."""
+        return MAX_BYTES_OF.get(get_origin(self.answer) or self.answer, MAX_BYTES)
 
     def request(
         self,

@@ -5,17 +5,18 @@ It is as strict as JSON, and says why a text does not parse. It never knows what
 
 from __future__ import annotations
 
-import json
 import re
-from codecs import BOM_UTF8, getincrementaldecoder
-from math import isinf
+from codecs import BOM_UTF8
 from reprlib import Repr
 from typing import TYPE_CHECKING, cast
+
+from testvibe_async._wire.text import AT_ONCE, Text, UnreadableError, decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "Rows",
     "UnreadableError",
     "array",
     "envelope_of",
@@ -26,32 +27,31 @@ __all__ = [
     "rows_of",
 ]
 
-PIECE_BYTES = 2**16
-"""How much of a long list is decoded at once."""
+MAX_ROWS = 250_000
+"""The most rows in one answer: 64 MiB of rows of 270 bytes, which is what one of a run has.
 
+The interpreter's garbage collector stops all threads for 0.2 µs for each.
+"""
 
 PAGE_BYTES = 4096
 """How much of a web page is searched for its title."""
-
-
-class UnreadableError(Exception):
-    """A document is not what it should be."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
 
 
 def parse(body: bytes) -> object:
     """Read a document of JSON, in UTF-8.
 
     Raises:
-        UnreadableError: It is not JSON, or nested too deep.
+        UnreadableError: It is not JSON, nested too deep, or holds too many values.
     """
     try:
-        return _decoder.decode(_decoded(body))
+        if len(body) <= AT_ONCE:
+            return decoder.decode(_decoded(body))
+        text = Text(body)
+        document = text.value()
+        text.require_end()
     except (ValueError, RecursionError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
+    return document
 
 
 def _decoded(body: bytes) -> str:
@@ -59,11 +59,59 @@ def _decoded(body: bytes) -> str:
     return body.removeprefix(BOM_UTF8).decode()
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if isinf(number):
-        raise ValueError(f"{text} is beyond what a number can hold")
-    return number
+class Rows:
+    """The rows of a list answer, each parsed when its turn comes, and what stands around them."""
+
+    def __init__(self, body: bytes, *, are_short: bool = False) -> None:
+        """Start at the beginning.
+
+        Args:
+            body: The answer.
+            are_short: Whether a row of more than 256 KiB is refused, which takes long to parse.
+        """
+        self.envelope: dict[str, object] = {}
+        """What stands around the rows; it is whole after the last one."""
+        self._body = body
+        self._text = Text(body, are_short=are_short)
+
+    def __iter__(self) -> Iterator[object]:
+        """Go through the rows, once.
+
+        Raises:
+            UnreadableError: It is not JSON, or is cut off; the rows before that were given.
+            TypeError: It is not a list, nor an object around one.
+        """
+        try:
+            for number, row in enumerate(self._rows(), start=1):
+                if number > MAX_ROWS:
+                    raise UnreadableError(
+                        f"it has more than {MAX_ROWS:,} rows, and not so many are read"
+                    )
+                yield row
+            self._text.require_end()
+        except (ValueError, RecursionError) as error:
+            raise UnreadableError(_why_not_json(self._body, error)) from error
+
+    def _rows(self) -> Iterator[object]:
+        if self._text.skip("["):
+            return self._text.elements()
+        if self._text.skip("{"):
+            return self._rows_inside()
+        raise expected("a list", self._text.value())
+
+    def _rows_inside(self) -> Iterator[object]:
+        """Go through the one list of an object."""
+        found: str | None = None
+        for name in self._text.names(1):
+            if not self._text.skip("["):
+                self.envelope[name] = self._text.value(1)
+            elif found is None:
+                found = name
+                yield from self._text.elements()
+            else:
+                raise TypeError(f"expected a list, got an object with two: {found!r}, {name!r}")
+        if found is None:
+            raise expected("a list", self.envelope)
 
 
 def read_rows(body: bytes) -> Iterator[object]:
@@ -72,98 +120,19 @@ def read_rows(body: bytes) -> Iterator[object]:
     A long list takes long to decode; a caller that yields in between does not block the event loop.
 
     Raises:
-        UnreadableError: It is not a list, or is cut off; the rows before that were yielded.
+        UnreadableError: It is not a list, is cut off, or has a row of more than 256 KiB; the rows
+            before that were yielded.
     """
-    text = _Text(body)
     try:
-        if not text.skip("["):
-            yield from rows_of(parse(body))
-            return
-        if text.skip("]"):
-            return
-        while True:
-            yield text.value()
-            if text.skip(","):
-                continue
-            if text.skip("]"):
-                return
-            raise UnreadableError(_why_not_json(body, ValueError(f"no row at {text.place}")))
-    except (TypeError, ValueError, RecursionError) as error:
+        yield from Rows(body, are_short=True)
+    except TypeError as error:
         raise UnreadableError(_why_not_json(body, error)) from error
-
-
-class _Text:
-    """A document's text, decoded piece by piece, so that a long one is not in memory twice."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._decoder = getincrementaldecoder("utf-8-sig")()
-        self._taken = 0
-        """How many bytes were decoded."""
-        self._text = ""
-        """What of them was not left behind yet."""
-        self._behind = self._at = 0
-
-    @property
-    def place(self) -> str:
-        """Where it was read up to."""
-        return f"character {self._behind + self._at}"
-
-    def skip(self, sign: str) -> bool:
-        """Go over space, and a sign if it comes next; say whether it did."""
-        while (following := self._text[self._at : self._at + 1]) in _JSON_SPACE:
-            if following:
-                self._at += 1
-            elif not self._decode():
-                return False
-        is_next = following == sign
-        self._at += is_next
-        return is_next
-
-    def value(self) -> object:
-        """Read the JSON value that comes next.
-
-        Raises:
-            ValueError: There is none.
-        """
-        self.skip("")
-        while True:
-            try:
-                value, end = _decoder.raw_decode(self._text, self._at)
-            except ValueError:
-                if not self._decode():
-                    raise
-            else:
-                # A number may go on in the next piece: "1e+" reads as 1, with two left over.
-                if end + 2 < len(self._text) or not self._decode():
-                    self._at = end
-                    return value
-
-    def _decode(self) -> bool:
-        """Decode a piece more, at least as long as what is not read yet; False at the end."""
-        start, end = self._taken, self._taken + max(PIECE_BYTES, len(self._text) - self._at)
-        if start >= len(self._body):
-            return False
-        piece = self._decoder.decode(self._body[start:end], end >= len(self._body))
-        self._text = self._text[self._at :] + piece
-        self._behind += self._at
-        self._at, self._taken = 0, end
-        return True
 
 
 _shown = Repr()
 """Shows some of a value in a message, however large it is."""
 _shown.maxlevel = 2
 _shown.maxstring = _shown.maxlong = _shown.maxother = 60
-
-_JSON_SPACE = frozenset(["", *" \t\n\r"])
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is not JSON")
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def web_page(body: bytes) -> str | None:
@@ -209,7 +178,12 @@ def envelope_of(document: object) -> dict[str, object]:
 
 def envelope_in(body: bytes) -> dict[str, object]:
     """Return what stands around the rows of a list answer that `read_rows` could read."""
-    return envelope_of(parse(body)) if body.lstrip().startswith(b"{") else {}
+    if body[:PAGE_BYTES].lstrip().startswith(b"["):
+        return {}
+    rows = Rows(body)
+    for _ in rows:
+        pass
+    return rows.envelope
 
 
 def array(value: object) -> list[object]:

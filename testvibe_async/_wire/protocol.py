@@ -36,18 +36,24 @@ if TYPE_CHECKING:
     from testvibe_async._wire.endpoints import Request
 
 __all__ = [
+    "MAX_ERROR_BYTES",
     "Response",
     "decode",
     "incomplete",
     "is_clear_refusal",
     "is_from_cache",
+    "is_success",
     "malformed",
     "parse_date",
     "raise_for_status",
     "require_uncached",
+    "too_large",
 ]
 
 T = TypeVar("T")
+
+MAX_ERROR_BYTES = 2**20
+"""The most that is read of the answer that an error is."""
 
 LIMITING_CODES = {"rate_limited", "rate_limit_exceeded", "too_many_requests"}
 """The codes of a 403 that means a 429."""
@@ -71,6 +77,8 @@ class Response:
     """Where it came from, without the query."""
 
     received_at: datetime
+    unread: str | None = None
+    """Why an error's body was not read; None where it was."""
 
     @property
     def date(self) -> datetime | None:
@@ -112,8 +120,13 @@ def raise_for_status(request: Request[Any], response: Response) -> None:
     Raises:
         ResponseError: The class says which, and what a 409 means is the endpoint's to say.
     """
-    if not 200 <= response.status < 300:  # noqa: PLR2004 - what HTTP calls a success
+    if not is_success(response.status):
         raise _error(request, response)
+
+
+def is_success(status: int) -> bool:
+    """Say whether a status is what HTTP calls a success."""
+    return 200 <= status < 300  # noqa: PLR2004
 
 
 def require_uncached(request: Request[Any], response: Response) -> None:
@@ -149,6 +162,24 @@ def malformed(request: Request[Any], response: Response, *problems: str) -> Malf
     return MalformedResponseError(
         problems, status=response.status, method=request.method, url=response.url
     )
+
+
+def too_large(request: Request[Any], status: int) -> str:
+    """Say that an answer is larger than what is read of one, and what to do."""
+    if not is_success(status):
+        return f"it is larger than {_mib(MAX_ERROR_BYTES)}, the most that is read of an error"
+    endpoint = request.endpoint
+    advice = "check that the server's address is the service's"
+    if endpoint.name == "list_runs":
+        advice = "ask for fewer of them with a limit"
+    return (
+        f"it is larger than {_mib(endpoint.max_bytes)}, the most that is read of an answer to "
+        f"{endpoint.name}; {advice}"
+    )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes // 2**20} MiB"
 
 
 def incomplete(request: Request[Any], response: Response, problem: str) -> IncompleteListError:
@@ -235,6 +266,8 @@ def _said(response: Response) -> tuple[str | None, str]:
             f"redirects to {plain(target)}, which is not followed, as the key would go along; "
             "check the server's address"
         )
+    if response.unread is not None:
+        return None, f"no word why, for the rest of the answer was not read: {response.unread}"
     try:
         document = parse(response.body)
     except UnreadableError:
