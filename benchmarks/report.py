@@ -16,6 +16,7 @@ from benchmarks.peers import scenario_tables
 from benchmarks.plot import draw
 from benchmarks.results import is_quick_asked, progress, read
 from benchmarks.scale import scale_table
+from benchmarks.throttled import throttled_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "peers": ("Against others, on the same work", scenario_tables),
     "scale": ("At scale, in one process", scale_table),
     "hostile": ("Against hostile answers", hostile_table),
+    "throttled": ("At a service that refuses requests", throttled_tables),
     "micro": ("Step by step", micro_table),
 }
 

@@ -47,7 +47,7 @@ FREE_FACTOR = 20.0
 DEFAULT_PAUSE = 1.0
 """Seconds of a pause where no refusal says how long."""
 
-COUNTED_SECONDS = 5.0
+COUNTED_SECONDS = 10.0
 """The period over which the rate that went well is measured, and the one before it."""
 
 PROBE_SECONDS = 5.0
