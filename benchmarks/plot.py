@@ -28,13 +28,13 @@ PANELS = (
 
 def draw(document: Document, path: Path) -> None:
     """Write the plot of a result of `scale` as SVG, keeping text as text."""
-    sizes = [size for size in document["sizes"] if size["medians"] is not None]
+    sizes = [size for size in document["sizes"] if size["figures"] is not None]
     counts = [size["operations"] for size in sizes]
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "scale", "font.size": 9}):
         figure = Figure(figsize=(9, 2.6), layout="constrained")
         axes: list[Axes] = [figure.add_subplot(1, len(PANELS), n + 1) for n in range(len(PANELS))]
         for panel, (name, title) in zip(axes, PANELS, strict=True):
-            _draw_panel(panel, counts, [size["medians"][name] for size in sizes], title)
+            _draw_panel(panel, counts, [size["figures"][name] for size in sizes], title)
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 

@@ -15,7 +15,7 @@ from benchmarks.micro import micro_table
 from benchmarks.peers import scenario_tables
 from benchmarks.plot import draw
 from benchmarks.results import is_quick_asked, progress, read
-from benchmarks.scale import scale_table
+from benchmarks.scale import scale_tables
 from benchmarks.throttled import throttled_tables
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ machine it ran on. Run it yourself: milliseconds and ratios depend on the machin
 """
 SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "peers": ("Against others, on the same work", scenario_tables),
-    "scale": ("At scale, in one process", scale_table),
+    "scale": ("At scale, in one process", scale_tables),
     "hostile": ("Against hostile answers", hostile_table),
     "throttled": ("At a service that refuses requests", throttled_tables),
     "micro": ("Step by step", micro_table),

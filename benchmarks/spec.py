@@ -39,6 +39,9 @@ class Spec:
     """A module of `benchmarks.contenders`."""
 
     load: Load
+    collector: str = "as it is"
+    """How the client's process sets the garbage collector, see `worker`."""
+
     profile: str | None = None
     """Where to write a profile of the client's process, whose figures are then useless; or None."""
 

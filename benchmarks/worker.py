@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import gc
 import json
 import sys
 import time
@@ -24,7 +25,27 @@ if TYPE_CHECKING:
 
     from benchmarks.contenders import FanOut
 
-__all__: list[str] = []
+__all__ = ["COLLECTORS"]
+
+
+def _freeze() -> None:
+    """Leave out of all passes what the start made."""
+    gc.collect()
+    gc.freeze()
+
+
+def _freeze_and_collect_rarely() -> None:
+    _freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+COLLECTORS = {
+    "as it is": lambda: None,
+    "`gc.freeze()`": _freeze,
+    "`gc.freeze()`, `gc.set_threshold(50_000, 20, 100)`": _freeze_and_collect_rarely,
+    "`gc.disable()`": gc.disable,
+}
+"""The ways to set the garbage collector, once all is imported and connected."""
 
 
 async def _work(spec: Spec, description: dict[str, Any], selector: StallSelector) -> dict[str, Any]:
@@ -34,6 +55,7 @@ async def _work(spec: Spec, description: dict[str, Any], selector: StallSelector
         await fan_out([description["warm_up"]] * CONNECTIONS, lambda _run, _status: None)
         offered: list[int] = description["features"]
         features = list(islice(cycle(offered), spec.load.operations))
+        COLLECTORS[spec.collector]()
         sys.stdout.write('"ready"\n')
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.readline)

@@ -211,9 +211,8 @@ class Gathering:
             After all others, the iteration raises what `Operation.wait` would for an operation that
             could not be observed; see `finished`.
         """
-        transitions: ManyTransitions[Any, Any] = ManyTransitions(self._poller)
-        for polled, operation in _pairs(operations, self._poller):
-            transitions.add(polled, operation)
+        pairs = _pairs(operations, self._poller)
+        transitions: ManyTransitions[Any, Any] = ManyTransitions(self._poller, pairs)
         transitions.finish()
         return transitions
 
@@ -315,8 +314,7 @@ def _pairs(
     for operation in operations:
         if not isinstance(operation, Operation):
             raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
-        polled = poller.operation(operation.ref)
         if operation._parts.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")
-        pairs.append((polled, operation))
+        pairs.append((operation._polled, operation))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return pairs

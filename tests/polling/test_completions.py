@@ -21,6 +21,8 @@ from testvibe_async import (
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from testvibe_async import RunOperation
     from testvibe_async.errors import OperationRef
 
@@ -59,27 +61,29 @@ class TestMany:
         assert outcome.run_id == refs[1].run_id
         assert [client._poller.knows(ref) for ref in refs] == [True, False, True]
 
+    @pytest.mark.parametrize("method", [Client.finished, Client.changes])
     async def test_closing_before_the_wait_for_many_has_begun(
-        self, emulator: Emulator, client: Client
+        self, emulator: Emulator, client: Client, method: Callable[..., Any]
     ) -> None:
-        """Closing finished() before it listens to all operations leaves no listener."""
+        """Closing finished() or changes() before it listens to all leaves no listener."""
         refs = [
             RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
             for number in range(1, 1301)
         ]
         operations = [client.attach(ref) for ref in refs]
-        finished = client.finished(operations)
-        first = asyncio.ensure_future(anext(finished))
+        waits = method(client, operations)
+        first = asyncio.ensure_future(anext(waits))
         await asyncio.sleep(0)
-        await finished.aclose()
+        await waits.aclose()
 
         with pytest.raises(StopAsyncIteration):
             await first
         await asyncio.sleep(60)
         assert emulator.requests == []
 
+    @pytest.mark.parametrize("method", [Client.finished, Client.changes])
     async def test_the_wait_for_many_begins_in_portions(
-        self, emulator: Emulator, client: Client
+        self, emulator: Emulator, client: Client, method: Callable[..., Any]
     ) -> None:
         """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
         refs = [
@@ -87,23 +91,23 @@ class TestMany:
             for number in range(1, 1301)
         ]
         operations = [client.attach(ref) for ref in refs]
-        finished = client.finished(operations)
+        waits = method(client, operations)
 
         def watched() -> int:
             return sum(operation._polled.has_listeners for operation in operations)
 
-        first = asyncio.ensure_future(anext(finished))
+        first = asyncio.ensure_future(anext(waits))
         await asyncio.sleep(0)
         assert watched() == 500
         first.cancel()
         await asyncio.wait([first])
-        second = asyncio.ensure_future(anext(finished))
+        second = asyncio.ensure_future(anext(waits))
         for _ in range(3):
             await asyncio.sleep(0)
         assert watched() == 1300
         second.cancel()
         await asyncio.wait([second])
-        await finished.aclose()
+        await waits.aclose()
         assert watched() == 0
 
     async def test_the_outcomes_come_in_the_order_asked(self, client: Client) -> None:

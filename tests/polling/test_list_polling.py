@@ -10,13 +10,15 @@ import pytest
 from tests.conftest import client_of, client_through
 from tests.polling.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.timing import now
-from testvibe_async import Hooks, Operation, Run, RunRef, StatusChanged
+from testvibe_async import Hooks, Operation, Phase, Run, RunRef, StatusChanged
 from testvibe_async._polling.list_polling import Listed, ListPolling
+from testvibe_async._polling.state import Change, OperationState
 from testvibe_async._wire.json import read_rows
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     import aiohttp
 
@@ -385,6 +387,29 @@ async def test_many_are_rescheduled_in_portions(
 
     assert all(run.is_success for run in runs)
     assert busy[0] == COUNT - 3
+
+
+async def test_many_starts_are_published_in_portions(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publishing what a list shows as started yields to other tasks in between."""
+    monkeypatch.setattr("testvibe_async._polling.poller.OPERATIONS_A_TURN", 3)
+    operations = await dispatch_runs(project, COUNT)
+    started: list[int] = []
+    see_started = OperationState[Any].see_started
+
+    def noted(state: OperationState[Any], *, at: datetime) -> Change | None:
+        if not started:
+            asyncio.get_running_loop().call_soon(
+                lambda: started.append(sum(each.phase is Phase.ACTIVE for each in operations))
+            )
+        return see_started(state, at=at)
+
+    monkeypatch.setattr(OperationState, "see_started", noted)
+    await client.gather(*operations)
+
+    assert started[0] == 3
+    assert all(operation.outcome for operation in operations)
 
 
 async def test_two_generations_of_one_feature_are_distinguished(

@@ -54,7 +54,7 @@ MAX_INTERVAL = 1e9
 """Seconds: the most that a plan's interval counts for, so that it can be counted in ticks."""
 
 OPERATIONS_A_TURN = 1000
-"""How many operations are rescheduled before other tasks get to run."""
+"""How many operations of a list are published, or rescheduled, before other tasks get to run."""
 
 
 @frozen
@@ -398,8 +398,10 @@ class Poller:
         rescheduled: Sequence[PolledOperation[Any]] = call.early
         if listed is not None:
             to_read, rescheduled = listed.to_read, listed.going_on
-            for polled in listed.started:
+            for place, polled in enumerate(listed.started, start=1):
                 self._reader.publish(polled, polled.state.see_started(at=at))
+                if place % OPERATIONS_A_TURN == 0:
+                    await asyncio.sleep(0)
         # The reads begin before thousands are rescheduled, which takes several turns.
         self._queue.extend(to_read)
         self._start_workers()

@@ -17,7 +17,7 @@ from testvibe_async.errors import VibeError
 from testvibe_async.models import Generation, Run, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.poller import Poller
@@ -278,15 +278,28 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
     See `Client.changes` and `Batch.changes`. Operations may be added meanwhile.
     """
 
-    __slots__ = ("_errors", "_is_complete", "_items", "_listener", "_mailbox", "_open", "_poller")
+    __slots__ = (
+        "_errors",
+        "_is_complete",
+        "_items",
+        "_listener",
+        "_mailbox",
+        "_new",
+        "_open",
+        "_poller",
+    )
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(
+        self, poller: Poller, waited: Iterable[tuple[PolledOperation[Any], ItemT_co]] = ()
+    ) -> None:
         """Make it; nothing is polled yet.
 
         Args:
             poller: Polls the operations.
+            waited: Operations to begin with, and what to return with each of their transitions.
         """
         self._poller = poller
+        self._new = iter(waited)
         self._mailbox: Mailbox[tuple[ItemT_co, Transition[SnapshotT_co]]] = Mailbox()
         self._errors: deque[VibeError] = deque()
         self._items: dict[PolledOperation[Any], list[ItemT_co]] = {}
@@ -322,18 +335,30 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
 
     async def __anext__(self) -> tuple[ItemT_co, Transition[SnapshotT_co]]:
         """Wait for the next transition of any of them."""
-        while True:
-            if (found := self._mailbox.take()) is not None:
-                return found
-            if self._is_complete and not self._open:
-                if self._errors:
-                    raise self._errors.popleft()
-                raise StopAsyncIteration
-            try:
+        try:
+            with self._poller.hold_ticks():
+                while self._add_some():  # noqa: ASYNC110 - nothing is waited for
+                    await asyncio.sleep(0)
+            while (found := self._mailbox.take()) is None and not self._is_over():
                 await self._mailbox.arrival()
-            except BaseException:
-                del self  # See `Transitions.__anext__`.
-                raise
+        except BaseException:
+            del self  # See `Transitions.__anext__`.
+            raise
+        if found is not None:
+            return found
+        if self._errors:
+            raise self._errors.popleft()
+        raise StopAsyncIteration
+
+    def _is_over(self) -> bool:
+        return self._is_complete and not self._open
+
+    def _add_some(self) -> bool:
+        """Add some of those to begin with; False after the last. Other tasks run in between."""
+        some = list(islice(self._new, OPERATIONS_A_TURN))
+        for polled, item in some:
+            self.add(polled, item)
+        return len(some) == OPERATIONS_A_TURN
 
     def _observed(self, polled: PolledOperation[Any]) -> None:
         for item in self._items[polled]:
@@ -350,6 +375,7 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
         """Ask for no more polls; for `contextlib.aclosing`."""
         for polled in self._open:
             polled.discard(self._listener)
+        self._new = iter(())
         self._open.clear()
         self._errors.clear()
         while self._mailbox.take() is not None:
