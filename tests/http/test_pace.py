@@ -210,6 +210,18 @@ class TestPauses:
         pace.refuse(1.0, retry_after=20.0)
         assert pace.earliest_start(1.0) == 21.0
 
+    def test_a_pause_weighs_little_in_the_rate_that_is_come_back_to(self) -> None:
+        """It is measured over more than ten seconds, of which the pause is one."""
+        pace = Pace()
+        for number in range(1020):
+            pace.accept(number / 100)
+        for _ in range(30):
+            pace.refuse(10.2, retry_after=1.0)
+        pace.start(11.2)
+        assert pace.accept(11.3)
+        pace.start(11.3)
+        assert pace.earliest_start(11.3) - 11.3 == pytest.approx(1 / (0.9 * 1021 / 11.2))
+
     def test_a_quiet_client_is_not_slowed_to_nothing(self) -> None:
         """Five requests a second go in any case."""
         pace = self.paused()
