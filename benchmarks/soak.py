@@ -3,9 +3,7 @@
 One client keeps 200 operations in flight for the given time: 180 runs and 20 generations, each
 replaced as it ends. The service is the emulator in its own process, and 2 % of all requests meet a
 fault, drawn with a seed: resets before and after the service acted, silence, half an answer,
-garbage, every transient status, documents of other shapes. All 14 kinds are equally frequent,
-except the two that ask for a pause, which are 50 times rarer: after each the client slows down for
-half a minute, which is not tested here.
+garbage, every transient status, documents of other shapes. All 14 kinds are equally frequent.
 
 Ten times during the test it prints the resources that the client's process holds. At the end the
 faults stop, the operations in flight finish, and the service reports what it did: for every run and
@@ -83,8 +81,6 @@ FAULTS = {
     "503 with Retry-After": Fault.status(503, retry_after=0.5),
     "429 with Retry-After": Fault.status(429, retry_after=0.5),
 }
-RARE = ("503 with Retry-After", "429 with Retry-After")
-RARITY = 1 / 50
 
 
 async def _serve(seed: int) -> None:
@@ -104,8 +100,7 @@ async def _serve(seed: int) -> None:
             emulator.add_feature(f"Draft {number}", status="draft")
         rng = random.Random(seed)  # noqa: S311 - spreads faults, guards nothing
         rules = {
-            name: emulator.fail("*", fault, when=_chance(rng, RARITY if name in RARE else 1.0))
-            for name, fault in FAULTS.items()
+            name: emulator.fail("*", fault, when=_chance(rng)) for name, fault in FAULTS.items()
         }
         _write([emulator.url, emulator.api_key, emulator.project_id])
         while command := (await asyncio.to_thread(sys.stdin.readline)).strip():
@@ -129,9 +124,9 @@ async def _serve(seed: int) -> None:
             )
 
 
-def _chance(rng: random.Random, weight: float) -> Callable[[RecordedRequest], bool]:
+def _chance(rng: random.Random) -> Callable[[RecordedRequest], bool]:
     """Return a predicate that is true for this fault's share of the requests."""
-    share = FAULT_SHARE * weight / len(FAULTS)
+    share = FAULT_SHARE / len(FAULTS)
     return lambda _: rng.random() < share
 
 
