@@ -10,8 +10,8 @@ while the client polls from the first dispatch on: at 50,000 that is most of the
 client needs beyond the floor.
 
 Stalls are shown with and without the passes of the garbage collector, of which the longest goes
-through all objects of the process. The second table has the largest size with the collector set in
-different ways once all is imported and connected; these trials run side by side.
+through all objects of the process. The second table has the second largest size with the collector
+set in different ways once all is imported and connected; these trials run side by side.
 
 Not measured: several clients, several projects, a remote service. The emulator answers with a list
 of any length at once; a real service might page it.
@@ -69,7 +69,7 @@ QUICK = [
 async def _run(loads: list[Load]) -> Document:
     return {
         "sizes": [await _run_size(load) for load in loads],
-        "collectors": await asyncio.gather(*(_run_with(name, loads[-1]) for name in COLLECTORS)),
+        "collectors": await asyncio.gather(*(_run_with(name, loads[-2]) for name in COLLECTORS)),
     }
 
 
@@ -120,9 +120,9 @@ def scale_tables(document: Document) -> str:
     """Return a result of this benchmark as tables."""
     sizes = table(HEAD, [_cells(size) for size in document["sizes"]])
     note = "The service lists all of them in one answer, which a real one might page."
-    largest = document["sizes"][-1]["operations"]
+    second = document["sizes"][-2]["operations"]
     collectors = table(COLLECTOR_HEAD, [_collector_cells(row) for row in document["collectors"]])
-    return f"{sizes}\n\n{note}\n\nThe collector, at {largest:,} operations:\n\n{collectors}"
+    return f"{sizes}\n\n{note}\n\nThe collector, at {second:,} operations:\n\n{collectors}"
 
 
 def _cells(size: Document) -> list[str]:
