@@ -295,26 +295,25 @@ class Batch(Generic[SnapshotT]):
     async def _settle(self, place: int, intent: Intent) -> None:
         """Find out what became of a dispatch that a crash left open, and go on with it."""
         assert self._journal is not None
-        await self._room.acquire()
         try:
             operation = await self._reconciled(place, intent)
         except VibeError as error:
+            await self._room.acquire()  # `_end` gives it back.
             self._end(place, error)
             return
         finally:
             self._note_settled(place)
         if operation is None:
             self._journal.note_nothing(place, intent)
-            self._room.release()
             self._requeue(place)
-        elif operation.ref.kind != self._journal.kind:
-            # A generation of a run's tests: the run is still to be dispatched, and waits for it.
-            self._journal.note_result(place, intent, operation.ref)
-            self._room.release()
-            self._requeue(place)
-        else:
-            self._journal.note_result(place, intent, operation.ref)
+            return
+        self._journal.note_result(place, intent, operation.ref)
+        if operation.ref.kind == self._journal.kind:
+            await self._room.acquire()
             self._keep(place, operation)
+        else:
+            # A generation of a run's tests: the run is still to be dispatched, and waits for it.
+            self._requeue(place)
 
     async def _reconciled(self, place: int, intent: Intent) -> Operation[Any] | None:
         """Return what a dispatch started, or None where it is proved that nothing began.
