@@ -219,3 +219,60 @@ def test_a_probe_that_hangs_is_followed_by_another() -> None:
     assert outage.may_probe(13.0)
     outage.end_probe()
     assert outage.may_probe(10.0)
+
+
+async def test_a_refused_list_call_is_no_storm() -> None:
+    """One 429 on a list call puts its operations back by an interval, and reads none by its id."""
+    network = Network(300)
+    refusals = 1
+    send = network.send
+
+    async def refuse_once(request: Request[Any], **options: Any) -> Response:
+        nonlocal refusals
+        response = await send(request, **options)
+        if request.endpoint.name == "list_runs" and now() > 30 and refusals:
+            refusals -= 1
+            return Response(429, {"Retry-After": "1"}, b"", "", datetime.now(UTC))
+        return response
+
+    suspended: list[ListPollingSuspended] = []
+    hooks = Hooks(on_list_polling_suspended=suspended.append)
+    async with network.client(hooks=hooks) as client:
+        client._transport._http.send = refuse_once  # type: ignore[method-assign]
+        operations = network.operations(client)
+        waits = asyncio.gather(*(each.wait() for each in operations))
+        await asyncio.sleep(29)
+        before = len(network.requests)
+        await asyncio.sleep(20)
+        assert refusals == 0
+        assert len(network.requests) - before < 40
+        assert suspended == []
+        seen_at = [each._polled.state.seen_at or 0.0 for each in operations]
+        assert min(seen_at) > now() - 2 * INTERVAL
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+
+
+async def test_a_list_that_is_refused_again_and_again_is_suspended() -> None:
+    """The third refusal in a row suspends the list, and what it showed is read by id."""
+    network = Network(20)
+    send = network.send
+
+    async def refuse(request: Request[Any], **options: Any) -> Response:
+        response = await send(request, **options)
+        if request.endpoint.name == "list_runs":
+            return Response(429, {"Retry-After": "1"}, b"", "", datetime.now(UTC))
+        return response
+
+    suspended: list[ListPollingSuspended] = []
+    hooks = Hooks(on_list_polling_suspended=suspended.append)
+    async with network.client(hooks=hooks) as client:
+        client._transport._http.send = refuse  # type: ignore[method-assign]
+        operations = network.operations(client)
+        waits = asyncio.gather(*(each.wait() for each in operations))
+        await asyncio.sleep(20)
+        assert len(suspended) == 1
+        seen_at = [each._polled.state.seen_at or 0.0 for each in operations]
+        assert min(seen_at) > now() - 2 * INTERVAL
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)

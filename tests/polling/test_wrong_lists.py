@@ -28,7 +28,7 @@ WRONG_LISTS: list[tuple[str, Fault, int]] = [
     ("500", Fault.status(500), 2),
     ("reset", Fault.reset(), 4),
     ("truncated", Fault.truncated(), 2),
-    ("429", Fault.status(429), 2),
+    ("429", Fault.status(429), 3),
     ("empty", Fault.body(b"[]"), 1),
     ("rows of something else", Fault.body(b'[7, null, "x", {}, {"runId": []}]'), 1),
     ("a page from long ago", Fault.edit(lambda rows: [row | {"runId": 1} for row in rows]), 4),

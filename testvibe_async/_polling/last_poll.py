@@ -83,7 +83,7 @@ class LastPoll:
         listable = [polled for polled in operations if list_polling.may_show(polled)]
         if list_polling.is_worth_it(len(listable), asyncio.get_running_loop().time()):
             listed = await list_polling.poll(listable)
-            if listed is not None:
+            if listed is not None and not listed.is_refused:
                 shown = {*listed.going_on}
                 to_read = deque(polled for polled in operations if polled not in shown)
         readers = min(self._max_concurrent, len(to_read))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
+from testvibe_async._http import is_throttled, refused_seconds
 from testvibe_async._polling.outage import is_outage
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
@@ -87,6 +88,9 @@ COSTLY_SECONDS = 60.0
 TROUBLE_SECONDS = 30.0
 """For how long a list is suspended after a failure that passes."""
 
+MAX_REFUSALS = 3
+"""How many refusals for too many requests in a row suspend a list."""
+
 MIN_TIMEOUT_SECONDS = 1.0
 """Shortest time-out of a list call; else it is one interval, so that a list delays nothing."""
 
@@ -129,6 +133,9 @@ class Listed:
 
     started: Sequence[PolledOperation[Any]]
     """Those that it shows as executing and that were queued before; they are among the others."""
+
+    is_refused: bool = False
+    """Whether it showed nothing, for a moment: all are asked about again an interval later."""
 
 
 @define
@@ -180,6 +187,8 @@ class ListPolling:
         self._min_timeout = max(interval, MIN_TIMEOUT_SECONDS)
         self._depth = 0
         self._last_call: float | None = None
+        self._refusals = 0
+        """How many calls in a row were refused for their rate."""
         self._suspended_until = 0.0
         self._is_in_trouble = False
         """Whether it is suspended for a failure that all polls had."""
@@ -216,6 +225,8 @@ class ListPolling:
             while isinstance(following, Request) and rows.pages < PAGES_A_POLL:
                 following = await self._read_page(following, wanted, rows)
         except (TransportError, ServerError, RateLimitedError) as error:
+            if self._waits_out(error):
+                return Listed(operations, (), (), is_refused=True)
             self.suspend(TROUBLE_SECONDS, error)
             return None
         except ResponseError as error:
@@ -224,6 +235,7 @@ class ListPolling:
         except ConfigError:
             # The session can't be used: each read by id says so to the operation's own waits.
             return None
+        self._refusals = 0
         rows.missing.extend(wanted.values())
         if self._kind is _RUNS and rows.highest >= 0:
             self._run_ids.note(self._project, rows.highest)
@@ -232,6 +244,15 @@ class ListPolling:
         # ended operation as running, only by these.
         checks, going_on = self._checks(rows.going_on)
         return Listed(going_on, [*rows.changed, *rows.missing, *checks], rows.started)
+
+    def _waits_out(self, error: VibeError) -> bool:
+        """Say whether to ask the list again an interval after a refusal for too many requests.
+
+        To read all by their ids instead would be many requests right after one too many.
+        """
+        seconds = refused_seconds(error) or 0.0
+        self._refusals = self._refusals + 1 if is_throttled(error) else 0
+        return 0 < self._refusals < MAX_REFUSALS and seconds <= 2 * self._interval
 
     def _request(self, limit: int, *, timeout: float) -> Request[Any]:
         query = {"limit": limit} if self._kind.has_limit else None

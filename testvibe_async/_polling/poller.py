@@ -410,7 +410,8 @@ class Poller:
             if listed is not None:
                 polled.polled_at = now
                 polled.forget_answer()
-                polled.state.see_listed(now=now, at=at)
+                if not listed.is_refused:
+                    polled.state.see_listed(now=now, at=at)
             self._reschedule(polled, call.list_polling)
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
