@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.hostile import hostile_table
 from benchmarks.micro import micro_table
+from benchmarks.outages import outages_table
 from benchmarks.peers import scenario_tables
 from benchmarks.plot import draw
 from benchmarks.results import is_quick_asked, progress, read
@@ -38,6 +39,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "scale": ("At scale, in one process", scale_tables),
     "hostile": ("Against hostile answers", hostile_table),
     "throttled": ("At a service that refuses requests", throttled_tables),
+    "outages": ("During an outage", outages_table),
     "micro": ("Step by step", micro_table),
 }
 
