@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let the runs be dispatched that tests ask for."""
     if any("testvibe_run" in getattr(item, "fixturenames", ()) for item in session.items):
-        _feature_session(session.config).enable_runs(session)
+        _feature_session(session.config)
 
 
 @pytest.hookimpl(optionalhook=True)

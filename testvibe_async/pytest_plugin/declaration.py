@@ -27,8 +27,8 @@ ROOT = "testvibe"
 """The beginning of the node ids of features, before `::`."""
 
 MARKER = (
-    "testvibe(feature, *, config=None, site_url=None): run a TestVibe feature, along with all "
-    "others, and give the finished run to the test by the fixture testvibe_run"
+    "testvibe(feature, *, config=None, site_url=None, project=None): run a TestVibe feature, along "
+    "with all others, and give the finished run to the test by the fixture testvibe_run"
 )
 
 WORKER_OUTPUT = "testvibe_in_flight"
@@ -49,7 +49,7 @@ _VALUES: tuple[tuple[str, str, Literal["string", "int", "float", "linelist"], st
     ("site-url", "URL", "string", "the site to test (else the project's own)"),
     ("max-in-flight", "N", "int", "runs that are in flight at once (default: 100)"),
     ("attempts", "N", "int", "how often a feature may run until it passes (default: 1)"),
-    ("timeout", "SECONDS", "float", "how long to wait for a run (default: as it takes)"),
+    ("timeout", "SECONDS", "float", "how long to wait for a feature (default: 900)"),
     ("poll-interval", "SECONDS", "float", "from one poll of a run to the next (default: 3)"),
     ("artifacts", "DIR", "string", "download the artifacts of runs that failed"),
 )

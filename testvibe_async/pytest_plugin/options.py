@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Options", "read_options"]
 
 MAX_IN_FLIGHT = 100
+TIMEOUT = 900.0
+"""Seconds to wait for a feature; a run takes about half a minute, a generation some minutes."""
+
 POLL_INTERVAL = 3.0
 """The client's default, in seconds."""
 
@@ -37,8 +40,8 @@ class Options:
     attempts: int
     """How often a feature may run; only a run that failed is followed by another."""
 
-    timeout: float | None
-    """Seconds to wait for a run; None to wait as long as it takes."""
+    timeout: float
+    """Seconds to wait for a feature: all of its attempts, and its generation."""
 
     poll_interval: float
     generate: bool
@@ -65,7 +68,7 @@ def read_options(config: pytest.Config) -> Options:
         site_url=option_value(config, "testvibe_site_url"),
         max_in_flight=_positive(config, "max_in_flight") or MAX_IN_FLIGHT,
         attempts=_positive(config, "attempts") or 1,
-        timeout=_seconds(config, "timeout"),
+        timeout=_seconds(config, "timeout") or TIMEOUT,
         poll_interval=_seconds(config, "poll_interval") or POLL_INTERVAL,
         generate=bool(option_value(config, "testvibe_generate")),
         artifacts=config.invocation_params.dir / artifacts if artifacts else None,
