@@ -26,7 +26,14 @@ SPEED = 500.0
 
 UNRELATED = [
     *("-W", "error", "-p", "no:xdist", "-p", "no:benchmark", "-p", "no:hypothesispytest"),
-    *("-p", "no:schemathesis", "-o", "asyncio_default_fixture_loop_scope=function"),
+    *(
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:schemathesis",
+        "-o",
+        "asyncio_default_fixture_loop_scope=function",
+    ),
 ]
 
 SHOP = Scenario(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from testvibe_async import FeatureNotGeneratedError, VibeError
+from testvibe_async.pytest_plugin.attachments import html_extras, tell_allure
 from testvibe_async.pytest_plugin.declaration import ROOT
 from testvibe_async.pytest_plugin.report import (
     describe_case,
@@ -86,6 +87,8 @@ class FeatureItem(pytest.Item):
         self._is_named = choice.is_named
         self._runs = runs
         self._run: Run | None = None
+        self.extras: list[dict[str, Any]] = []
+        """What pytest-html shows beside the result."""
         self.add_marker(pytest.mark.testvibe(choice.request.feature, config=choice.request.config))
         for mark in choice.marks:
             self.add_marker(mark)
@@ -103,7 +106,7 @@ class FeatureItem(pytest.Item):
 
     def runtest(self) -> None:
         """Wait for the run; fail if it did not pass."""
-        self._run = None
+        self._run, self.extras = None, []
         try:
             finished = self._runs.wait_for(self, self.run_request)
         except FeatureNotGeneratedError as error:
@@ -116,6 +119,8 @@ class FeatureItem(pytest.Item):
             *(each for each in self.user_properties if each[0] not in {RUN, EARLIER_RUNS, FLAKY}),
             *_properties(finished),
         ]
+        tell_allure(self.config, finished)
+        self.extras = html_extras(self.config, finished)
         if run.is_failure:
             raise RunFailed(describe_failure(finished))
         run.raise_for_status()

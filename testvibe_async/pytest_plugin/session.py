@@ -204,11 +204,13 @@ class FeatureSession:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Report a feature's duration as that of its run, not of the wait for it."""
+        """Report a feature's duration as that of its run, with its tests and its artifacts."""
         report = yield
         if call.when == "call" and isinstance(item, FeatureItem):
             self._subtests[item.nodeid] = item.subtests()
             report.duration = item.seconds or report.duration
+            if item.extras:
+                vars(report).setdefault("extras", []).extend(item.extras)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
