@@ -6,7 +6,7 @@ Each pair has three sessions: a test of one's own fails beside a flaky feature, 
 a feature always fails. A row says how each ended, and whether the counts of the JUnit report are
 those of the terminal. The command fails if a row is not as expected.
 
-Sessions are forked off one process that has imported what takes long, so each takes a fifth of a
+Sessions are forked off one process that has imported what takes long, so most take a fifth of a
 second; those with pytest-xdist, whose workers are new processes, take longer.
 """
 
@@ -16,6 +16,7 @@ import faulthandler
 import json
 import os
 import re
+import resource
 import sys
 import tempfile
 import textwrap
@@ -29,13 +30,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-import testvibe_async
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-assert testvibe_async.Client  # imported once, for all sessions
 
 PLUGINS: dict[str, list[str]] = {
     "rerunfailures": ["-p", "rerunfailures", "--reruns=1"],
@@ -206,6 +204,12 @@ def read_result(exit_code: int, folder: Path) -> Result:
     return Result(exit_code, counts, junit, output)
 
 
+def say(line: str) -> None:
+    """Print a line, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Print the table; return the number of rows that are not as expected."""
     began = time.monotonic()
@@ -215,8 +219,8 @@ def main() -> int:
         sessions = [session for row in rows for session in sessions_of(row)]
         results = play_all(sessions, Path(root))
     wrong = 0
-    print("| plugins | own test fails | flaky feature | failing feature | JUnit as terminal |")
-    print("|---|---|---|---|---|")
+    say("| plugins | own test fails | flaky feature | failing feature | JUnit as terminal |")
+    say("|---|---|---|---|---|")
     for row in rows:
         played = [(session, results[session]) for session in sessions_of(row)]
         is_agreed = all(result.is_agreed for _, result in played)
@@ -225,14 +229,16 @@ def main() -> int:
             for session, result in played
         )
         codes = " | ".join(str(result.exit_code) for _, result in played)
-        print(f"| {' + '.join(row) or 'none'} | {codes} | {'yes' if is_agreed else 'no'} |")
+        say(f"| {' + '.join(row) or 'none'} | {codes} | {'yes' if is_agreed else 'no'} |")
         if not is_right:
             wrong += 1
             for session, result in played:
-                print(json.dumps([*session, dict(result.counts), result.junit]))
-                print(textwrap.indent(result.output, "    "))
-    seconds = time.monotonic() - began
-    print(f"\n{len(rows)} rows, {len(sessions)} sessions, {wrong} rows wrong, {seconds:.0f} s")
+                say(json.dumps([*session, dict(result.counts), result.junit]))
+                say(textwrap.indent(result.output, "    "))
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, cpu_seconds = time.monotonic() - began, usage.ru_utime + usage.ru_stime
+    say(f"\n{len(rows)} rows of {len(sessions)} sessions, {wrong} wrong")
+    say(f"{seconds:.0f} s, {cpu_seconds:.0f} s of processor time")
     return wrong
 
 

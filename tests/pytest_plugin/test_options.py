@@ -83,6 +83,17 @@ def test_a_wrong_value_is_reported(
     assert service.requests == []
 
 
+def test_a_wrong_value_in_the_file_is_reported(inner: Inner, service: Emulator) -> None:
+    """A value of the file that is no number is an error in one sentence, too."""
+    inner.pytester.makeini("[pytest]\ntestvibe_max_in_flight = many")
+
+    result = inner("--testvibe")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *'many'"])
+    assert service.requests == []
+
+
 @pytest.mark.parametrize(
     "case",
     [

@@ -1,17 +1,17 @@
 """The plugin's additions to pytest's command line and configuration file.
 
 It decides only whether features are asked for at all. pytest loads it at every start, so it imports
-nothing, and it never checks a value: see `options`.
+nothing else, and it never checks a value: see `options`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from typing import Literal
-
-    import pytest
 
 __all__ = [
     "MARKER",
@@ -78,7 +78,10 @@ def add_options(parser: pytest.Parser) -> None:
             type={"int": int, "float": float}.get(kind, str),
             help=text,
         )
-        parser.addini(f"testvibe_{name.replace('-', '_')}", text, kind, default=None)
+        is_number = kind in {"int", "float"}
+        # pytest reads numbers since 8.4; before, `options` does.
+        ini_kind = "string" if is_number and pytest.version_tuple < (8, 4) else kind
+        parser.addini(f"testvibe_{name.replace('-', '_')}", text, ini_kind, default=None)
     for name, text in _RULES:
         parser.addini(name, text, "linelist")
 

@@ -7,7 +7,7 @@ no option: see `declaration`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from attrs import frozen
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Options", "read_options"]
+
+NumberT = TypeVar("NumberT", int, float)
 
 MAX_IN_FLIGHT = 100
 TIMEOUT = 900.0
@@ -83,18 +85,26 @@ def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
 
 
 def _positive(config: pytest.Config, name: str) -> int | None:
-    value: int | None = option_value(config, f"testvibe_{name}")
+    value = _number(config, name, int)
     if value is not None and value < 1:
         raise pytest.UsageError(f"{_spelled(name)} must be 1 or more, not {value}")
     return value
 
 
 def _seconds(config: pytest.Config, name: str) -> float | None:
-    value: float | None = option_value(config, f"testvibe_{name}")
+    value = _number(config, name, float)
     if value is not None and not 0 < value < math.inf:
         message = f"{_spelled(name)} must be a number of seconds above 0, not {value:g}"
         raise pytest.UsageError(message)
     return value
+
+
+def _number(config: pytest.Config, name: str, kind: type[NumberT]) -> NumberT | None:
+    try:
+        value: str | NumberT | None = option_value(config, f"testvibe_{name}")
+        return None if value is None else kind(value)
+    except (TypeError, ValueError) as error:  # what pytest raises of a value in its file, too
+        raise pytest.UsageError(f"{_spelled(name)} must be a number: {error}") from None
 
 
 def _spelled(name: str) -> str:

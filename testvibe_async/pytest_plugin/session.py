@@ -68,7 +68,16 @@ class FeatureSession:
         return config.stash[_KEY]
 
     def enable_collection(self, node_ids: Iterable[str]) -> None:
-        """Let features be collected: those of the options, or only those of these node ids."""
+        """Let features be collected: those of the options, or only those of these node ids.
+
+        Raises:
+            pytest.UsageError: pytest has no subtests yet.
+        """
+        if pytest.version_tuple < (9,):
+            raise pytest.UsageError(
+                f"features as tests need pytest 9, and this is pytest {pytest.__version__}; "
+                "@pytest.mark.testvibe and the fixtures work with pytest 8"
+            )
         self._chooser = Chooser(self._options, node_ids)
         self._config.pluginmanager.register(Controller(), "testvibe-controller")
 
