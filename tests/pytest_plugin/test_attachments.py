@@ -23,7 +23,7 @@ ARTIFACTS = "--testvibe-artifacts=found"
 
 @pytest.fixture
 def cart(inner: Inner, service: Emulator) -> Inner:
-    """Return a pytest where each run ends with a test that passed, one that failed, and one that was skipped."""
+    """Return a pytest where each run has a test that passed, one that failed, and another."""
     tests: list[dict[str, Any]] = [
         {"name": "Filled", "status": "passed", "error": None},
         {"name": "Emptied", "status": "failed", "error": "not empty\nexpected 0"},
