@@ -58,6 +58,11 @@ async def test_a_thread_is_waited_for_while_nothing_is_timed() -> None:
     assert now() == 0
 
 
+async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"hello")
+    writer.close()
+
+
 class TestPeers:
     """Peers that do not follow the clock."""
 
@@ -89,11 +94,6 @@ class TestPeers:
     async def test_a_server_in_the_loop_is_found(self, kind: str, tmp_path: Path) -> None:
         """A server may listen at all hosts, at a path, or on a socket that is accepted from."""
         loop = asyncio.get_running_loop()
-
-        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"hello")
-            writer.close()
-
         async with contextlib.AsyncExitStack() as stack:
             if kind == "at all hosts":
                 server = await asyncio.start_server(answer, "0.0.0.0", 0)  # noqa: S104 - a test
@@ -120,8 +120,9 @@ class TestPeers:
         listener = socket.create_server(("127.0.0.1", 0))
         connecting = asyncio.create_task(asyncio.open_connection(*listener.getsockname()))
         await asyncio.sleep(0)
-        async with await asyncio.start_server(lambda *_: None, sock=listener):
-            _, writer = await connecting
+        async with await asyncio.start_server(answer, sock=listener):
+            reader, writer = await connecting
+            assert await reader.read() == b"hello"
             writer.close()
         assert now() == 0
 
