@@ -22,6 +22,12 @@ __all__ = ["VirtualTimeLoop"]
 
 T = TypeVar("T")
 
+_NO_SUBPROCESS = (
+    "a subprocess takes real time, and this event loop is on virtual time: its timers would fire "
+    "before the process was done. Use subprocess.run in asyncio.to_thread, for which this loop "
+    "waits, or use an ordinary event loop"
+)
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that moves the clock instead of sleeping."""
@@ -146,18 +152,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return _port(address) in self._jumping.addresses or self._jumping.threads > 0
 
     async def subprocess_exec(self, *_args: object, **_options: object) -> NoReturn:
-        """Refuse to start a process.
+        """Refuse to start a process: raise RuntimeError."""
+        raise RuntimeError(_NO_SUBPROCESS)
 
-        Raises:
-            RuntimeError: Always.
-        """
-        raise RuntimeError(
-            "a subprocess takes real time, and this event loop is on virtual time: its timers "
-            "would fire before the process was done. Use subprocess.run in asyncio.to_thread, for "
-            "which this loop waits, or use an ordinary event loop"
-        )
-
-    subprocess_shell = subprocess_exec
+    async def subprocess_shell(self, *_args: object, **_options: object) -> NoReturn:
+        """Refuse to start a shell: raise RuntimeError."""
+        raise RuntimeError(_NO_SUBPROCESS)
 
     def _thread_ended(self, _: asyncio.Future[Any]) -> None:
         self._jumping.threads -= 1
