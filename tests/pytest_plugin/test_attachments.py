@@ -105,6 +105,13 @@ class TestHtml:
         assert (folder / unquote(extras["index.html"]["content"])).is_file()
         assert len(service.runs) == 1
 
+    def test_a_feature_is_shown_once(self, cart: Inner) -> None:
+        """The page has one row for a feature, also if only some of its tests passed."""
+        cart.features("--html=page.html", "--testvibe-select=Returns")
+
+        (test,) = self.rows(cart.pytester.path / "page.html")["testvibe::Returns"]
+        assert test["result"] == "Failed"
+
     def test_a_feature_that_passed_has_none(self, inner: Inner, service: Emulator) -> None:
         """Artifacts are those of failures."""
         inner.features("--html=page.html", ARTIFACTS, "--testvibe-select=Login")

@@ -293,6 +293,17 @@ class TestReruns:
         (suite,) = ET.parse(inner.pytester.path / "report.xml").getroot()  # noqa: S314 - ours
         assert suite.get("failures") == "1"
 
+    def test_what_nobody_knows_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
+        """A dispatch whose answer was lost, and whose run was not found, is not repeated."""
+        inner.pytester.makeconftest(RERUN)
+        service.fail("run_feature", Fault.lost())
+        service.fail("list_runs", Fault.status(404))
+        result = inner.features("--testvibe-select=Login", "-v")
+
+        result.assert_outcomes(failed=1)
+        assert result.outlines[-1].count("rerun") == 1
+        assert len(service.runs) == 1
+
     def test_the_properties_are_those_of_the_last_run(
         self, inner: Inner, service: Emulator
     ) -> None:
@@ -316,6 +327,23 @@ class TestTimeLimits:
     def test_there_is_one_by_default(self, inner: Inner) -> None:
         """Without an option a feature is waited for a quarter of an hour."""
         assert read_options(inner.pytester.parseconfig()).timeout == 15 * 60
+
+    def test_what_goes_on_is_waited_for_again(self, inner: Inner, service: Emulator) -> None:
+        """A plugin that reruns a feature whose time was out gets the run that goes on."""
+
+        class FinishAll:
+            def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+                if str(report.outcome) == "rerun":
+                    for run in service.active_runs():
+                        service.finish_run(run.id)
+
+        inner.pytester.makeconftest(RERUN)
+        result = inner.features(
+            "--testvibe-select=Login", "--testvibe-timeout=0.2", plugins=(FinishAll(),)
+        )
+
+        result.assert_outcomes(passed=1)
+        assert len(service.runs) == 1
 
     def test_pytest_timeout_reaches_a_feature(self, inner: Inner, service: Emulator) -> None:
         """Each feature fails after the time that pytest-timeout gives it; their runs are listed."""

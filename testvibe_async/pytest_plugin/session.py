@@ -235,6 +235,12 @@ class FeatureSession:
                     self._config.hook.pytest_runtest_logreport(report=subtest)
         return (yield)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
+        """Have pytest-html show a feature once: it knows no subtests, and takes each for a test."""
+        if isinstance(report, pytest.SubtestReport) and report.nodeid.startswith(f"{ROOT}::"):
+            cells.clear()
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List the features that passed after a run that failed."""
         reports = terminalreporter.getreports("passed")

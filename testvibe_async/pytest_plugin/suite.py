@@ -20,9 +20,11 @@ from attrs import evolve, frozen
 from testvibe_async import (
     Client,
     ConfigError,
+    DispatchUnknownError,
     Hooks,
     Phase,
     ResponseError,
+    RunRef,
     TransportError,
     WaitTimeoutError,
 )
@@ -150,13 +152,17 @@ class Suite:
 
         Args:
             request: The run.
-            anew: True to dispatch another one if it is finished.
+            anew: True to dispatch another one if it is finished. One that may go on at the service
+                is waited for again, and one that nobody can say of whether it began stays so.
 
         Raises:
             VibeError: It could not be dispatched, or not be polled to its end.
         """
-        if anew and request in self._runs and self._runs[request].done():
-            self._start(request)
+        future = self._runs.get(request)
+        if anew and future is not None and future.done():
+            error = future.exception()
+            if not isinstance(error, DispatchUnknownError):
+                self._start(request, going_on=getattr(error, "ref", None))
         self.start([request])
         return self._runs[request].result()
 
@@ -196,27 +202,36 @@ class Suite:
             self._portal = self._stack.enter_context(start_blocking_portal(name="testvibe"))
         return self._portal
 
-    def _start(self, request: RunRequest) -> None:
+    def _start(self, request: RunRequest, *, going_on: Ref | None = None) -> None:
         project = self.project(request.project)
-        future = self._thread().start_task_soon(self._run_to_end, project, request)
+        future = self._thread().start_task_soon(self._run_to_end, project, request, going_on)
         self._runs[request] = future
         future.add_done_callback(lambda _: self._completions.put(request))
 
-    async def _run_to_end(self, project: Project, request: RunRequest) -> FinishedRun:
-        feature = request.feature if request.feature_id is None else request.feature_id
+    async def _run_to_end(
+        self, project: Project, request: RunRequest, going_on: Ref | None
+    ) -> FinishedRun:
         async with self._slots:
-            (item,) = await project.run_features(
-                [feature],
-                config=request.config,
-                site_url=request.site_url,
-                on_conflict="generate" if self._options.generate else "raise",
-                timeout=self._options.timeout,
-                attempts=self._options.attempts,
-            )
-        finished = FinishedRun(_outcome_of(item, self._options.timeout), item.earlier)
+            if isinstance(going_on, RunRef):
+                operation = self._client.attach(going_on)
+                finished = FinishedRun(await operation.wait(timeout=self._options.timeout))
+            else:
+                finished = await self._dispatched_and_finished(project, request)
         if self._options.artifacts is None:
             return finished
         return await self._download(finished, request, project)
+
+    async def _dispatched_and_finished(self, project: Project, request: RunRequest) -> FinishedRun:
+        feature = request.feature if request.feature_id is None else request.feature_id
+        (item,) = await project.run_features(
+            [feature],
+            config=request.config,
+            site_url=request.site_url,
+            on_conflict="generate" if self._options.generate else "raise",
+            timeout=self._options.timeout,
+            attempts=self._options.attempts,
+        )
+        return FinishedRun(_outcome_of(item, self._options.timeout), item.earlier)
 
     async def _download(
         self, finished: FinishedRun, request: RunRequest, project: Project
