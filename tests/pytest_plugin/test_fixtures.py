@@ -307,15 +307,16 @@ def test_virtual_time_is_refused(inner: Inner, plugin: str) -> None:
     inner.pytester.makepyfile(
         f"""
         import pytest
+        from testvibe_async import VibeError
 
         {mark}
         async def test_it(testvibe_client):
-            with pytest.raises(RuntimeError, match="is served by another thread"):
+            with pytest.raises(VibeError, match="is served outside this event loop"):
                 await testvibe_client.list_projects()
 
         {mark}
         async def test_shared(testvibe_shared_client):
-            with pytest.raises(RuntimeError, match="Serve it in this loop"):
+            with pytest.raises(VibeError, match="serve it in the loop"):
                 await testvibe_shared_client().list_projects()
 
         def test_plain(testvibe_client): ...

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import client_of
+from testvibe_async import NotSentError, VibeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,17 +71,18 @@ class TestPeers:
         """A connection to it is an error that says what to do, at once."""
         with (
             socket.create_server(("127.0.0.1", 0)) as listener,
-            pytest.raises(RuntimeError, match="is served by another thread, process or host"),
+            pytest.raises(RuntimeError, match="is served outside this event loop"),
         ):
             await asyncio.open_connection(*listener.getsockname())
         assert now() == 0
 
     async def test_a_client_says_so(self, testvibe_emulator: Emulator) -> None:
-        """So is a request of a client, which is not sent again, and whose close does not wait."""
+        """A call of a client ends with an error that says so, and not with a time-out."""
         async with client_of(testvibe_emulator) as client:
-            with pytest.raises(RuntimeError, match="Serve it in this loop"):
+            with pytest.raises(VibeError, match="on virtual time: serve it in the loop"):
                 await client.list_projects()
-        assert now() == 0
+            with pytest.raises(NotSentError, match="on virtual time: serve it in the loop"):
+                await client.project().run_feature("Checkout")
         assert testvibe_emulator.requests == []
 
     async def test_a_closed_port_is_refused_as_ever(self) -> None:

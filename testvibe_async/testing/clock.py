@@ -141,9 +141,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         await is_idle
         if not self._serves(address):
             raise RuntimeError(
-                f"{address} is served by another thread, process or host, and this event loop is "
-                "on virtual time: its timers would fire before an answer came. Serve it in this "
-                "loop (as with 'async with Emulator()'), or use an ordinary event loop"
+                f"{address} is served outside this event loop, which is on virtual time: serve it "
+                "in the loop (async with Emulator()), or use an ordinary event loop"
             )
 
     def _serves(self, address: object) -> bool:
