@@ -106,6 +106,7 @@ class TestStopping:
 
         result = inner.workers("--testvibe", "-x", "--dist=load")
 
+        result.stdout.fnmatch_lines(["  testvibe-async wait --file .pytest_cache/*.jsonl"])
         refs = refs_told(result.outlines, inner.pytester.path)
         assert {ref.key[-1] for ref in refs} >= {run.id for run in service.active_runs()}
         assert refs

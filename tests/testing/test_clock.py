@@ -121,7 +121,8 @@ class TestPeers:
         """A socket that listens may be given to the loop after a client has connected."""
         listener = socket.create_server(("127.0.0.1", 0))
         connecting = asyncio.create_task(asyncio.open_connection(*listener.getsockname()))
-        await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
         async with await asyncio.start_server(answer, sock=listener):
             reader, writer = await connecting
             assert await reader.read() == b"hello"

@@ -59,12 +59,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
+        if self.threads:
+            return super().select(None)
         if self.idle:
             while self.idle:
                 if not (waiter := self.idle.pop()).done():
                     waiter.set_result(None)
             return ready
-        if timeout is None or self.threads:
+        if timeout is None:
             return super().select(None)
         self.jump(timeout)
         return ready
@@ -132,9 +134,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         Raises:
             RuntimeError: Another thread, process or host serves it.
         """
-        is_served = self._serves(address)
+        is_waited_for = self._jumping.threads > 0  # then a thread may be the server
         await super().sock_connect(sock, address)
-        if is_served or sock.type != socket.SOCK_STREAM:
+        if is_waited_for or sock.type != socket.SOCK_STREAM or self._serves(address):
             return
         # A server may listen first, and be served by the loop a moment later.
         self._jumping.idle.append(is_idle := self.create_future())
@@ -146,9 +148,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             )
 
     def _serves(self, address: object) -> bool:
-        """Return True if no timer fires before a server at this address answers."""
         # A server may listen at all hosts, so only its port tells.
-        return _port(address) in self._jumping.addresses or self._jumping.threads > 0
+        return _port(address) in self._jumping.addresses
 
     async def subprocess_exec(self, *_args: object, **_options: object) -> NoReturn:
         """Refuse to start a process: raise RuntimeError."""
