@@ -52,6 +52,7 @@ _VALUES: tuple[tuple[str, str, Literal["string", "int", "float", "linelist"], st
     ("timeout", "SECONDS", "float", "how long to wait for a feature (default: 900)"),
     ("poll-interval", "SECONDS", "float", "from one poll of a run to the next (default: 3)"),
     ("artifacts", "DIR", "string", "download the artifacts of runs that failed"),
+    ("journal", "DIR", "string", "keep runs here: a session that was killed goes on if run again"),
 )
 
 _RULES = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin.declaration import WORKER_OUTPUT
+from testvibe_async.pytest_plugin.declaration import WORKER_OUTPUT, option_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,10 +76,13 @@ class Leftovers:
         words = self._refs if path is None else ["--file", path]
         number = len(self._refs)
         what, them = ("this goes", "it") if number == 1 else (f"these {number} go", "them")
-        return [
+        lines = [
             f"Nothing was cancelled: {what} on at the service. To wait for {them}:",
             f"  {shlex.join(['testvibe-async', 'wait', *words])}",
         ]
+        if option_value(config, "testvibe_journal"):
+            lines.append(f"pytest goes on with {them} if it is run again with the same journal.")
+        return lines
 
 
 def _write(refs: Iterable[str], config: pytest.Config) -> str | None:

@@ -50,6 +50,9 @@ class Options:
     artifacts: Path | None
     """The directory for the artifacts of failed runs; None to download none."""
 
+    journal: Path | None
+    """The directory for the journals of runs; None to keep none."""
+
     skip: tuple[str, ...]
     """Lines of `GLOB: REASON`, as are those of `xfail`."""
 
@@ -62,7 +65,6 @@ def read_options(config: pytest.Config) -> Options:
     Raises:
         pytest.UsageError: One of them is wrong.
     """
-    artifacts = option_value(config, "testvibe_artifacts")
     return Options(
         project=option_value(config, "testvibe_project"),
         select=_lines(config, "select"),
@@ -73,7 +75,8 @@ def read_options(config: pytest.Config) -> Options:
         timeout=_seconds(config, "timeout") or TIMEOUT,
         poll_interval=_seconds(config, "poll_interval") or POLL_INTERVAL,
         generate=bool(option_value(config, "testvibe_generate")),
-        artifacts=config.invocation_params.dir / artifacts if artifacts else None,
+        artifacts=_directory(config, "artifacts"),
+        journal=_directory(config, "journal"),
         skip=_lines(config, "skip"),
         xfail=_lines(config, "xfail"),
     )
@@ -82,6 +85,11 @@ def read_options(config: pytest.Config) -> Options:
 def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
     lines: Sequence[str] = option_value(config, f"testvibe_{name}") or ()
     return tuple(dict.fromkeys(lines))
+
+
+def _directory(config: pytest.Config, name: str) -> Path | None:
+    value: str | None = option_value(config, f"testvibe_{name}")
+    return config.invocation_params.dir / value if value else None
 
 
 def _positive(config: pytest.Config, name: str) -> int | None:

@@ -259,7 +259,8 @@ class FeatureSession:
         """Close the client, and note the operations that go on at the service."""
         if self._suite is None:
             return
-        self._suite.close()
+        is_ended = exitstatus in {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
+        self._suite.close(is_whole=not is_ended)
         leftovers = Leftovers.of(self._config)
         leftovers.add(ref.to_json() for ref in self._suite.in_flight)
         if is_worker(self._config):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.from_thread import start_blocking_portal
-from attrs import evolve, frozen
+from attrs import astuple, evolve, frozen
 
 from testvibe_async import (
     Client,
@@ -29,10 +29,12 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
+from testvibe_async.pytest_plugin.journals import Journals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from concurrent.futures import Future
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from anyio.from_thread import BlockingPortal
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         BatchItem,
         Dispatched,
         Feature,
+        Journal,
         Listing,
         Project,
         Ref,
@@ -98,8 +101,9 @@ class Suite:
         self._client = Client(
             project=options.project,
             poll_interval=options.poll_interval,
-            hooks=Hooks(on_dispatched=self._add, on_transition=self._remove_finished),
+            hooks=Hooks(on_dispatched=self._add, on_transition=self._follow),
         )
+        self._journals = None if options.journal is None else Journals(options.journal)
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
@@ -161,6 +165,8 @@ class Suite:
         future = self._runs.get(request)
         if anew and future is not None and future.done():
             error = future.exception()
+            if _is_settled(error):
+                self._discard(request)
             if not isinstance(error, DispatchUnknownError):
                 self._start(request, going_on=getattr(error, "ref", None))
         self.start([request])
@@ -191,11 +197,20 @@ class Suite:
                 return None
             self._is_stuck = False
 
-    def close(self) -> None:
-        """Close the client; nothing is cancelled at the service, see `in_flight`."""
+    def close(self, *, is_whole: bool = True) -> None:
+        """Close the client; nothing is cancelled at the service, see `in_flight`.
+
+        Args:
+            is_whole: False if the session was ended early, and is to go on when it is run again:
+                then all journals are kept, and not only those of what goes on.
+        """
+        runs = self._runs.items() if is_whole else ()
+        settled = [each for each, run in runs if run.done() and _is_settled(run.exception())]
         with self._stack:
             if self._portal is not None:
                 self._portal.call(self._client.aclose)
+        for request in settled:
+            self._discard(request)
 
     def _thread(self) -> BlockingPortal:
         if self._portal is None:
@@ -223,14 +238,16 @@ class Suite:
 
     async def _dispatched_and_finished(self, project: Project, request: RunRequest) -> FinishedRun:
         feature = request.feature if request.feature_id is None else request.feature_id
-        (item,) = await project.run_features(
-            [feature],
-            config=request.config,
-            site_url=request.site_url,
-            on_conflict="generate" if self._options.generate else "raise",
-            timeout=self._options.timeout,
-            attempts=self._options.attempts,
-        )
+        async with self._journal(request) as journal:
+            (item,) = await project.run_features(
+                [feature],
+                config=request.config,
+                site_url=request.site_url,
+                on_conflict="generate" if self._options.generate else "raise",
+                timeout=self._options.timeout,
+                attempts=self._options.attempts,
+                journal=journal,
+            )
         return FinishedRun(_outcome_of(item, self._options.timeout), item.earlier)
 
     async def _download(
@@ -251,9 +268,30 @@ class Suite:
     def _add(self, event: Dispatched) -> None:
         self._in_flight[event.ref.key] = event.ref
 
-    def _remove_finished(self, event: StatusChanged) -> None:
+    def _follow(self, event: StatusChanged) -> None:
         if event.transition.phase is Phase.FINISHED:
             self._in_flight.pop(event.ref.key, None)
+        else:  # What a session before this one dispatched is seen here first.
+            self._in_flight[event.ref.key] = event.ref
+
+    def _journal(self, request: RunRequest) -> AbstractAsyncContextManager[Journal | None]:
+        if self._journals is None:
+            return nullcontext()
+        return self._journals.open(*self._identity(request), timeout=self._options.timeout)
+
+    def _discard(self, request: RunRequest) -> None:
+        if self._journals is not None:
+            self._journals.discard(*self._identity(request))
+
+    def _identity(self, request: RunRequest) -> tuple[object, ...]:
+        """Return what the journal of a run is named after."""
+        project = self.project(request.project).id
+        return (self._client.server, project, *astuple(evolve(request, project=None)))
+
+
+def _is_settled(error: BaseException | None) -> bool:
+    """Return True if nothing that a run began can go on at the service."""
+    return getattr(error, "ref", None) is None and not isinstance(error, DispatchUnknownError)
 
 
 def _outcome_of(item: BatchItem[Run], timeout: float) -> Run:
