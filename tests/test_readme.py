@@ -30,9 +30,16 @@ README, LIBRARY = PAGES["README.md"], PAGES["testvibe_async/README.md"]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    """Return the page and the text of each block in a language."""
+    """Return the page and the text of each block in a language, except the recipes.
+
+    Those are files of their own: see `test_readme_recipes`.
+    """
     pattern = re.compile(rf"```{language}\n(.*?)```", re.DOTALL)
-    return [(page, block) for page, text in PAGES.items() for block in pattern.findall(text)]
+    return [
+        (page, block)
+        for page, text in PAGES.items()
+        for block in pattern.findall(text.partition("\n## Recipes\n")[0])
+    ]
 
 
 BLOCKS = blocks("python")

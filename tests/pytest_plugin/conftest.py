@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from testvibe_async.cli.refs import read_refs
 from testvibe_async.pytest_plugin import clients, session
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
+
+    from testvibe_async import Ref
 
 LOADED = (clients, session)
 """Imported here once, so that not every pytest inside pytest imports them again."""
@@ -21,7 +26,14 @@ SPEED = 500.0
 
 UNRELATED = [
     *("-W", "error", "-p", "no:xdist", "-p", "no:benchmark", "-p", "no:hypothesispytest"),
-    *("-p", "no:schemathesis", "-o", "asyncio_default_fixture_loop_scope=function"),
+    *(
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:schemathesis",
+        "-o",
+        "asyncio_default_fixture_loop_scope=function",
+    ),
 ]
 
 SHOP = Scenario(
@@ -80,6 +92,25 @@ def end_together(service: Emulator, count: int) -> None:
         return document
 
     service.fail("run_feature", Fault.edit(dispatched))
+
+
+def fail_first_run(service: Emulator) -> None:
+    """Have the first run that is dispatched fail; all others go on as they are."""
+
+    def dispatched(document: Any) -> Any:
+        service.finish_run(document["runId"], "failed")
+        return document
+
+    service.fail("run_feature", Fault.edit(dispatched), times=1)
+
+
+def refs_told(lines: Iterable[str], directory: Path = Path()) -> list[Ref]:
+    """Return the refs in the command that is shown, as that command reads them."""
+    (command,) = [line for line in lines if line.startswith("  testvibe-async wait ")]
+    words = shlex.split(command)[2:]
+    if words[0] == "--file":
+        return read_refs([], {"file": (directory / words[1]).read_text()})
+    return read_refs(words)
 
 
 @attrs.frozen

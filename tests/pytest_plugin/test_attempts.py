@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.pytest_plugin.conftest import fail_first_run
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -14,16 +15,6 @@ if TYPE_CHECKING:
     from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
-
-
-def fail_first_run(service: Emulator) -> None:
-    """Have the first run that is dispatched fail; all others go on as they are."""
-
-    def dispatched(document: Any) -> Any:
-        service.finish_run(document["runId"], "failed")
-        return document
-
-    service.fail("run_feature", Fault.edit(dispatched), times=1)
 
 
 def test_a_flaky_feature_passes_and_is_named(inner: Inner, service: Emulator) -> None:

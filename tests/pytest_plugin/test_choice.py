@@ -126,6 +126,19 @@ def test_a_name_of_digits_is_a_name(inner: Inner, service: Emulator) -> None:
     assert [run.feature_name for run in service.runs.values()] == [str(other.id)]
 
 
+@pytest.mark.parametrize("name", ["a/b", "{id}", "Wait…"])
+def test_a_node_id_means_what_was_listed(inner: Inner, service: Emulator, name: str) -> None:
+    """A node id whose name may lead to another feature is looked up in the list."""
+    name = name.format(id=service.features["Login"].id)
+    service.add_feature(name)
+
+    result = inner.features(f"testvibe::{name}")
+
+    result.assert_outcomes(passed=1)
+    assert [run.feature_name for run in service.runs.values()] == [name]
+    assert service.count("list_features") == 1
+
+
 class TestWithoutLists:
     """A service that has no list of features, which is an assumed route."""
 
@@ -139,6 +152,17 @@ class TestWithoutLists:
         result = inner.features("--testvibe-select=Login", "--testvibe-select=Checkout")
 
         result.assert_outcomes(passed=2)
+        assert service.count("list_features") == 0
+
+    def test_node_ids_are_run_without_the_list(self, inner: Inner, service: Emulator) -> None:
+        """If all features are given by node ids, the list is not requested."""
+        configs = ("--testvibe-config=Mobile", "--testvibe-config=Tablet")
+        result = inner.features("-v", *configs, "testvibe::Login[Tablet]", "--testvibe-select=C*")
+
+        result.assert_outcomes(passed=1)
+        assert [(run.feature_name, run.config) for run in service.runs.values()] == [
+            ("Login", "Tablet")
+        ]
         assert service.count("list_features") == 0
 
     def test_names_alone_are_collected_without_the_service(
@@ -166,7 +190,10 @@ class TestWithoutLists:
     ("arguments", "message"),
     [
         (["--testvibe-select=Chek*"], "--testvibe-select 'Chek*' means none of * 3 features"),
-        (["testvibe::Chekout"], "no feature is 'testvibe::Chekout'; *--collect-only*"),
+        (
+            ["--testvibe-config=Mobile", "testvibe::Checkout[Tablet]"],
+            "no feature is 'testvibe::Checkout[[]Tablet[]]'; *--collect-only*",
+        ),
     ],
 )
 def test_a_choice_of_nothing_fails(

@@ -264,8 +264,8 @@ class TestUnobserved:
             [
                 f"run {run_id} is still * after * s of waiting; nothing was cancelled*",
                 "=* TestVibe operations that go on =*",
-                "*testvibe-async wait*",
-                f'{{"testvibe": "run", *"run_id": {run_id}*}}',
+                "Nothing was cancelled: this goes on at the service. To wait for it:",
+                f'  testvibe-async wait \'{{"testvibe": "run", *"run_id": {run_id}*}}\'',
             ]
         )
         assert len(service.active_runs()) == 1
@@ -311,14 +311,13 @@ def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner, service: Emul
     """The error of another plugin has its traceback, as in any other test."""
 
     class Broken:
-        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-            if isinstance(report, pytest.SubtestReport):
-                raise ZeroDivisionError("broken here")
+        def pytest_runtest_call(self, item: pytest.Item) -> None:
+            raise ZeroDivisionError(f"broken at {item.name}")
 
     result = inner.features("--testvibe-select=Login", plugins=(Broken(),))
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*ZeroDivisionError: broken here", "*test_features.py:*"])
+    result.stdout.fnmatch_lines(["*ZeroDivisionError: broken at Login", "*test_features.py:*"])
     assert len(service.runs) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -275,31 +276,50 @@ def test_a_client_may_be_used_in_another_thread(inner: Inner) -> None:
     inner().assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("fixture", ["testvibe_emulator", "testvibe_client"])
-def test_virtual_time_is_refused(inner: Inner, fixture: str) -> None:
-    """On virtual time a fixture fails: timers would fire before an answer of another thread."""
-    inner.pytester.makeconftest(
+VIRTUAL = {
+    "pytest-asyncio": (
         """
-        from testvibe_async.testing import VirtualTimeLoop
-
         def pytest_asyncio_loop_factories():
             return {"virtual": VirtualTimeLoop}
+        """,
+        "@pytest.mark.asyncio",
+    ),
+    "anyio": (
         """
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio", {"loop_factory": VirtualTimeLoop}
+        """,
+        "@pytest.mark.anyio",
+    ),
+}
+"""For each plugin, how its tests are run on virtual time, and their mark."""
+
+
+@pytest.mark.parametrize("plugin", VIRTUAL)
+def test_virtual_time_is_refused(inner: Inner, plugin: str) -> None:
+    """On virtual time a fixture's client says why it can't be used, and is closed in the end."""
+    conftest, mark = VIRTUAL[plugin]
+    inner.pytester.makeconftest(
+        "import pytest\nfrom testvibe_async.testing import VirtualTimeLoop\n"
+        + textwrap.dedent(conftest)
     )
     inner.pytester.makepyfile(
         f"""
         import pytest
+        from testvibe_async import VibeError
 
-        async def test_it({fixture}): ...
+        {mark}
+        async def test_it(testvibe_client):
+            with pytest.raises(VibeError, match="is served outside this event loop"):
+                await testvibe_client.list_projects()
 
-        def test_plain({fixture}): ...
-
+        {mark}
         async def test_shared(testvibe_shared_client):
-            with pytest.raises(RuntimeError, match="open an Emulator and a Client in the test"):
-                testvibe_shared_client()
+            with pytest.raises(VibeError, match="serve it in the loop"):
+                await testvibe_shared_client().list_projects()
+
+        def test_plain(testvibe_client): ...
         """
     )
-    result = inner("-o", "asyncio_mode=auto")
-
-    result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines([f"{fixture} lives in real time, and this test's event loop *"])
+    inner().assert_outcomes(passed=3)

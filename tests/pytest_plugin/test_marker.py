@@ -89,6 +89,54 @@ def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) ->
     assert len(service.runs) == 2
 
 
+def test_a_session_may_have_several_projects(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marker may name the project, which then needs no setting; features of one name are two."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    projects = [service.add_project("Blog"), service.add_project("Docs")]
+    for project in projects:
+        service.add_feature("Returns", project=project)
+    inner.pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.testvibe("Returns", project="{projects[0].id}")
+        def test_blog(testvibe_run): ...
+
+        @pytest.mark.testvibe("Returns", project="{projects[1].id}")
+        def test_docs(testvibe_run): ...
+        """
+    )
+    result = inner(FAST, "--testvibe-artifacts=found")
+
+    result.assert_outcomes(passed=2)
+    assert [run.project for run in service.runs.values()] == projects
+    assert service.max_active_runs == 2
+    names = {f"Returns of {run.project.id} run {run_id}" for run_id, run in service.runs.items()}
+    assert {path.name for path in (inner.pytester.path / "found").iterdir()} == names
+
+
+def test_a_marker_needs_some_project(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a project the session ends before the first test, with one sentence."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run): ...
+        """
+    )
+    result = inner()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testvibe: no project: *--testvibe-project"])
+    assert service.requests == []
+
+
 def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> None:
     """Tests that are skipped, not selected, or only collected, dispatch no run."""
     inner.pytester.makepyfile(
@@ -131,6 +179,7 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
         ),
         ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'"),
         ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 1 *"),
+        ("@pytest.mark.testvibe('a', config=['b'])", "@*(*) takes a text as config, not [[]'b'[]]"),
         ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
     ],
 )

@@ -31,6 +31,7 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
         testvibe_poll_interval = 0.02
         testvibe_generate = true
         testvibe_artifacts = "found"
+        testvibe_journal = "kept"
         testvibe_skip = ["Login: not today"]
         testvibe_xfail = ["Returns[Mobile]: no refunds"]
         """
@@ -45,6 +46,7 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
     assert len(service.runs) == 3
     assert len(service.generations) == 1
     assert list((inner.pytester.path / "found").iterdir())
+    assert (inner.pytester.path / "kept").is_dir()
 
 
 def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) -> None:
@@ -83,6 +85,17 @@ def test_a_wrong_value_is_reported(
     assert service.requests == []
 
 
+def test_a_wrong_value_in_the_file_is_reported(inner: Inner, service: Emulator) -> None:
+    """A value of the file that is no number is an error in one sentence, too."""
+    inner.pytester.makeini("[pytest]\ntestvibe_max_in_flight = many")
+
+    result = inner("--testvibe")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *'many'"])
+    assert service.requests == []
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -111,7 +124,7 @@ def test_help_and_markers_describe_all(inner: Inner) -> None:
     markers = inner("--markers")
 
     names = ("project", "select", "config", "site-url", "max-in-flight", "timeout", "generate")
-    for name in (*names, "poll-interval", "artifacts"):
+    for name in (*names, "poll-interval", "artifacts", "attempts", "journal"):
         options.stdout.fnmatch_lines_random(
             [f"*--testvibe-{name}*", f"*testvibe_{name.replace('-', '_')} *"]
         )

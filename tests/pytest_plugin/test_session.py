@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.pytest_plugin.conftest import ENDLESS, end_together
-from testvibe_async import Ref
+from tests.pytest_plugin.conftest import ENDLESS, FEATURES, end_together, fail_first_run, refs_told
+from testvibe_async.pytest_plugin import suite
+from testvibe_async.pytest_plugin.options import read_options
+from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -154,9 +158,9 @@ class TestStopping:
         return completions
 
     @pytest.mark.parametrize(
-        ("argument", "failed"), [("-x", ["Login"]), ("--maxfail=2", ["Login", "Returns"])]
+        ("argument", "failed"), [("-x", ["Login"]), ("--maxfail=3", ["Login", "Returns"])]
     )
-    def test_a_feature_is_one_failure(
+    def test_pytest_counts_the_failures(
         self,
         inner: Inner,
         service: Emulator,
@@ -164,23 +168,22 @@ class TestStopping:
         argument: str,
         failed: list[str],
     ) -> None:
-        """-x and --maxfail count features, report all tests of each, and stop at once."""
+        """-x and --maxfail count subtests too, as of any test, and stop after the feature."""
         result = inner.features("-v", argument, plugins=(completions,))
 
         assert order(result) == failed
-        result.stdout.fnmatch_lines([f"!* stopping after {len(failed)} failure* !*"])
+        result.stdout.fnmatch_lines([f"!* stopping after {2 * len(failed)} failures !*"])
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         assert service.max_active_runs == 3
 
     def test_operations_in_flight_are_listed(
         self, inner: Inner, service: Emulator, completions: Completions
     ) -> None:
-        """The summary has a ref for each run that goes on, and none for the others."""
-        result = inner.features("--maxfail=2", plugins=(completions,))
+        """The summary has a command with each run that goes on, and none of the others."""
+        result = inner.features("--maxfail=3", plugins=(completions,))
 
         (going_on,) = service.active_runs()
-        refs = [Ref.from_json(line) for line in result.outlines if line.startswith('{"testvibe"')]
-        assert [ref.key[-1] for ref in refs] == [going_on.id]
+        assert [ref.key[-1] for ref in refs_told(result.outlines)] == [going_on.id]
 
     def test_ctrl_c_names_the_runs_in_flight(
         self, inner: Inner, service: Emulator, completions: Completions
@@ -192,8 +195,7 @@ class TestStopping:
         (going_on,) = service.active_runs()
         result.stdout.fnmatch_lines(
             [
-                "*testvibe-async wait*",
-                f'{{"testvibe": *"run_id": {going_on.id}*}}',
+                f"  testvibe-async wait '*\"run_id\": {going_on.id}*'",
                 "!* KeyboardInterrupt !*",
             ]
         )
@@ -207,8 +209,7 @@ class TestStopping:
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
         assert len(service.runs) == 3
-        for run_id in service.runs:
-            result.stdout.fnmatch_lines_random([f'{{"testvibe": *"run_id": {run_id}*}}'])
+        assert {ref.key[-1] for ref in refs_told(result.outlines)} == set(service.runs)
 
 
 def test_the_last_failures_can_be_run_alone(inner: Inner, service: Emulator) -> None:
@@ -246,22 +247,160 @@ def test_junit_has_the_features(inner: Inner, service: Emulator) -> None:
     assert {p.value for each in properties for p in each} == {str(run) for run in service.runs}
 
 
-def test_a_feature_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:
-    """A plugin that reruns a failure by calling the protocol again gets a new run."""
-    inner.pytester.makeconftest(
-        """
-        import pytest
-        from _pytest.runner import runtestprotocol
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_protocol(item, nextitem):
-            runtestprotocol(item, log=False, nextitem=item)
-            runtestprotocol(item, nextitem=nextitem)
-            return True
-        """
-    )
-    inner.features("--testvibe-select=Returns")
+RERUN = """
+    import pytest
+    from _pytest.runner import runtestprotocol
 
-    assert service.count("run_feature") == 2
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(item, nextitem):
+        "Log reports only after the teardown, and those of a failed attempt as `rerun`."
+        for is_last in (False, True):
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+            runs_again = not is_last and any(report.failed for report in reports)
+            for report in reports:
+                if report.failed and runs_again:
+                    report.outcome = "rerun"
+                item.ihook.pytest_runtest_logreport(report=report)
+            if not runs_again:
+                return True
+
+    def pytest_report_teststatus(report):
+        return ("rerun", "R", "RERUN") if report.outcome == "rerun" else None
+"""
+"""What pytest-rerunfailures does, without its own corrections of what pytest counted."""
+
+
+class TestReruns:
+    """A plugin that runs a failed test again."""
+
+    def test_each_attempt_is_a_new_run(self, inner: Inner, service: Emulator) -> None:
+        """A feature that fails gets a new run, and the last one's tests are its subtests."""
+        inner.pytester.makeconftest(RERUN)
+        result = inner.features("--testvibe-select=Returns", "-v")
+
+        result.assert_outcomes(failed=2)
+        assert result.outlines[-1].count("rerun") == 1
+        assert len(service.runs) == 2
+
+    def test_a_flaky_feature_leaves_the_failures_of_others(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """Of a feature that passes in the end nothing is counted but that, and a failed test is."""
+        fail_first_run(service)
+        inner.pytester.makeconftest(RERUN)
+        inner.pytester.makepyfile("def test_own(): assert 0")
+        result = inner.features("--testvibe-select=Checkout", "--junitxml=report.xml", "-v")
+
+        result.assert_outcomes(failed=1, passed=1)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        (suite,) = ET.parse(inner.pytester.path / "report.xml").getroot()  # noqa: S314 - ours
+        assert suite.get("failures") == "1"
+
+    def test_what_nobody_knows_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
+        """A dispatch whose answer was lost, and whose run was not found, is not repeated."""
+        inner.pytester.makeconftest(RERUN)
+        service.fail("run_feature", Fault.lost())
+        service.fail("list_runs", Fault.status(404))
+        result = inner.features("--testvibe-select=Login", "-v")
+
+        result.assert_outcomes(failed=1)
+        assert result.outlines[-1].count("rerun") == 1
+        assert len(service.runs) == 1
+
+    def test_the_properties_are_those_of_the_last_run(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """A report names one run, that of its own attempt."""
+        inner.pytester.makeconftest(RERUN)
+        inner.features("--testvibe-select=Returns", "--junitxml=report.xml")
+
+        report = ET.parse(inner.pytester.path / "report.xml")  # noqa: S314 - ours
+        properties = [each.get("value") for each in report.iter("property")]
+        assert properties == [str(run_id) for run_id in service.runs]
+
+
+class TestTimeLimits:
+    """Runs that never end."""
+
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """Return options with runs that take an hour."""
+        return {"scenario": ENDLESS}
+
+    def test_there_is_one_by_default(self, inner: Inner) -> None:
+        """Without an option a feature is waited for a quarter of an hour."""
+        assert read_options(inner.pytester.parseconfig()).timeout == 15 * 60
+
+    def test_what_goes_on_is_waited_for_again(self, inner: Inner, service: Emulator) -> None:
+        """A plugin that reruns a feature whose time was out gets the run that goes on."""
+
+        class FinishAll:
+            def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+                if str(report.outcome) == "rerun":
+                    for run in service.active_runs():
+                        service.finish_run(run.id)
+
+        inner.pytester.makeconftest(RERUN)
+        result = inner.features(
+            "--testvibe-select=Login", "--testvibe-timeout=0.2", plugins=(FinishAll(),)
+        )
+
+        result.assert_outcomes(passed=1)
+        assert len(service.runs) == 1
+
+    def test_pytest_timeout_reaches_a_feature(self, inner: Inner, service: Emulator) -> None:
+        """Each feature fails after the time that pytest-timeout gives it; their runs are listed."""
+        pytest.importorskip("pytest_timeout")
+        result = inner.bare("-p", "pytest_timeout", "--timeout=0.3", "--testvibe")
+
+        result.assert_outcomes(failed=3)
+        result.stdout.fnmatch_lines_random(
+            [f"FAILED testvibe::{name} - Failed: Timeout *" for name in FEATURES]
+        )
+        told = refs_told(result.outlines, inner.pytester.path)
+        assert {ref.key[-1] for ref in told} == set(service.runs)
+
+    def test_once_a_wait_was_in_vain_none_follows(
+        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The time of pytest-timeout is spent once beside it, until another run is finished."""
+        waits: list[float | None] = []
+
+        class Completions(SimpleQueue[RunRequest]):
+            def get(self, block: bool = True, timeout: float | None = None) -> RunRequest:  # noqa: FBT001, FBT002 - as the base
+                waits.append(timeout)
+                return super().get(block, timeout)
+
+        monkeypatch.setattr(suite, "SimpleQueue", Completions)
+        config = inner.pytester.parseconfig("--testvibe-poll-interval=0.02")
+        runs = suite.Suite(read_options(config))
+        login = suite.RunRequest("Login")
+        assert runs.next_finished([login], timeout=0.01) is None
+        service.fail("get_run", Fault.edit(lambda run: {**run, "status": "passed"}))
+        while runs.next_finished([login], timeout=0.01) is None:
+            pass
+        assert runs.next_finished([suite.RunRequest("Returns")], timeout=0.01) is None
+        runs.close()
+        first, *others, last = map(bool, waits)
+        assert (first, any(others), last) == (True, False, True)
+
+    def test_a_marker_sets_the_limit(self, inner: Inner, service: Emulator) -> None:
+        """So does `@pytest.mark.timeout`, as a hook may add it to a feature."""
+        pytest.importorskip("pytest_timeout")
+        inner.pytester.makeconftest(
+            """
+            import pytest
+
+            def pytest_collection_modifyitems(items):
+                for item in items:
+                    item.add_marker(pytest.mark.timeout(0.3))
+            """
+        )
+        result = inner.bare("-p", "pytest_timeout", "--testvibe", "--testvibe-select=Login")
+
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["FAILED testvibe::Login - Failed: Timeout *"])
+        assert len(service.runs) == 1
 
 
 class TestRoutes:

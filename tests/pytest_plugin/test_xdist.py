@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pytest_plugin.conftest import ENDLESS, end_together
-from testvibe_async import Ref
+from tests.pytest_plugin.conftest import ENDLESS, end_together, refs_told
 from testvibe_async.testing import Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -107,7 +106,8 @@ class TestStopping:
 
         result = inner.workers("--testvibe", "-x", "--dist=load")
 
-        refs = [Ref.from_json(line) for line in result.outlines if line.startswith('{"testvibe"')]
+        result.stdout.fnmatch_lines(["  testvibe-async wait --file .pytest_cache/*.jsonl"])
+        refs = refs_told(result.outlines, inner.pytester.path)
         assert {ref.key[-1] for ref in refs} >= {run.id for run in service.active_runs()}
         assert refs
 
@@ -142,7 +142,7 @@ class TestStopping:
             output, _ = process.communicate(timeout=50)
 
         assert len(service.active_runs()) == 1, output
-        refs = [Ref.from_json(line) for line in output.splitlines() if '{"testvibe"' in line[:12]]
+        refs = refs_told(output.splitlines())
         assert [ref.key[-1] for ref in refs] == list(service.runs), output
 
 

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import client_of
+from testvibe_async import NotSentError, VibeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async.testing import Emulator
 
 
 def now() -> float:
@@ -43,3 +57,109 @@ async def test_a_thread_is_waited_for_while_nothing_is_timed() -> None:
         work = asyncio.get_running_loop().run_in_executor(pool, sum, range(1_000_000))
         assert await work == 499_999_500_000
     assert now() == 0
+
+
+async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"hello")
+    writer.close()
+
+
+class TestPeers:
+    """Peers that do not follow the clock."""
+
+    async def test_a_server_in_another_thread_is_refused(self) -> None:
+        """A connection to it is an error that says what to do, at once."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            pytest.raises(RuntimeError, match="is served outside this event loop"),
+        ):
+            await asyncio.open_connection(*listener.getsockname())
+        assert now() == 0
+
+    async def test_a_client_says_so(self, testvibe_emulator: Emulator) -> None:
+        """A call of a client ends with an error that says so, and not with a time-out."""
+        async with client_of(testvibe_emulator) as client:
+            with pytest.raises(VibeError, match="on virtual time: serve it in the loop"):
+                await client.list_projects()
+            with pytest.raises(NotSentError, match="on virtual time: serve it in the loop"):
+                await client.project().run_feature("Checkout")
+        assert testvibe_emulator.requests == []
+
+    async def test_a_closed_port_is_refused_as_ever(self) -> None:
+        """Where nobody listens, the connection is refused."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = listener.getsockname()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*address)
+
+    @pytest.mark.parametrize("kind", ["at all hosts", "Unix socket", "raw socket"])
+    async def test_a_server_in_the_loop_is_found(self, kind: str, tmp_path: Path) -> None:
+        """A server may listen at all hosts, at a path, or on a socket that is accepted from."""
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            if kind == "at all hosts":
+                server = await asyncio.start_server(answer, "0.0.0.0", 0)  # noqa: S104 - a test
+                await stack.enter_async_context(server)
+                port = server.sockets[0].getsockname()[1]
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                assert await reader.read() == b"hello"
+            elif kind == "Unix socket":
+                path = str(tmp_path / "socket")
+                await stack.enter_async_context(await asyncio.start_unix_server(answer, path))
+                reader, writer = await asyncio.open_unix_connection(path)
+                assert await reader.read() == b"hello"
+            else:
+                listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+                listener.settimeout(0)
+                accepting = asyncio.create_task(loop.sock_accept(listener))
+                await asyncio.sleep(0)
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                stack.enter_context((await accepting)[0])
+            writer.close()
+
+    async def test_a_server_that_is_served_a_moment_later_is_found(self) -> None:
+        """A socket that listens may be given to the loop after a client has connected."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        connecting = asyncio.create_task(asyncio.open_connection(*listener.getsockname()))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        async with await asyncio.start_server(answer, sock=listener):
+            reader, writer = await connecting
+            assert await reader.read() == b"hello"
+            writer.close()
+        assert now() == 0
+
+    async def test_a_server_in_a_thread_of_the_loop_is_used(self) -> None:
+        """For a thread of its executor the loop waits, so a server in one may be connected to."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve() -> None:
+                accepted, _ = listener.accept()
+                with accepted:
+                    accepted.sendall(b"hello")
+
+            serving = asyncio.create_task(asyncio.to_thread(serve))
+            await asyncio.sleep(0)
+            async with asyncio.timeout(1):
+                reader, writer = await asyncio.open_connection(*listener.getsockname())
+                assert await reader.read() == b"hello"
+            writer.close()
+            await serving
+
+    async def test_a_cancelled_connection_holds_up_nobody(self) -> None:
+        """A task that is cancelled as it connects leaves the loop to go on."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            connecting = asyncio.create_task(asyncio.open_connection(*listener.getsockname()))
+            await asyncio.sleep(0)
+            connecting.cancel()
+            await asyncio.sleep(3600)
+            assert connecting.cancelled()
+
+    @pytest.mark.parametrize("start", ["exec", "shell"])
+    async def test_a_subprocess_is_refused(self, start: str) -> None:
+        """A subprocess is an error that says what to do; a blocking call is waited for."""
+        create = getattr(asyncio, f"create_subprocess_{start}")
+        with pytest.raises(RuntimeError, match=r"subprocess\.run in asyncio\.to_thread"):
+            await create("true")
+        done = await asyncio.to_thread(subprocess.run, ["true"], check=True)
+        assert done.returncode == 0

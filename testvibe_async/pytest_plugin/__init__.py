@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let the runs be dispatched that tests ask for."""
     if any("testvibe_run" in getattr(item, "fixturenames", ()) for item in session.items):
-        _feature_session(session.config).enable_runs(session)
+        _feature_session(session.config)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -106,17 +106,14 @@ def testvibe_session_emulator_options() -> dict[str, Any]:
 
 
 @pytest.fixture
-def testvibe_emulator(
-    request: pytest.FixtureRequest, testvibe_emulator_options: dict[str, Any]
-) -> Iterator[Emulator]:
+def testvibe_emulator(testvibe_emulator_options: dict[str, Any]) -> Iterator[Emulator]:
     """Serve the emulator for one test, in a thread of its own.
 
     It works in plain tests, and beside any plugin for asynchronous ones. It runs on real time: for
     virtual time open an `Emulator` inside the test, in its event loop.
     """
-    from testvibe_async.pytest_plugin.service import require_real_time, serve_emulator
+    from testvibe_async.pytest_plugin.service import serve_emulator
 
-    require_real_time(request)
     with serve_emulator(testvibe_emulator_options) as emulator:
         yield emulator
 
@@ -151,9 +148,8 @@ def testvibe_client(
     event loop that first uses it, and is closed no later than that loop: nothing need be awaited.
     """
     from testvibe_async.pytest_plugin.clients import LoopBoundClient
-    from testvibe_async.pytest_plugin.service import client_options, require_real_time
+    from testvibe_async.pytest_plugin.service import client_options
 
-    require_real_time(request)
     bound = LoopBoundClient(
         {**client_options(request, "testvibe_emulator"), **testvibe_client_options}
     )

@@ -1,7 +1,7 @@
 """The selection of features that become items, with their configurations and marks.
 
-Pure, except that it asks the service for its features, unless all are given by name. It never makes
-an item: see `features`.
+Pure, except that it asks the service for its features, unless all are given in full, by name or by
+node id. It never makes an item: see `features`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ class Chooser:
 
     def _names(self, list_features: Callable[[], Listing[Feature]]) -> dict[str, bool]:
         """Return the names of the features; the value is True if the options give that name."""
-        select = self._options.select
+        names = [self._name_in(node_id) for node_id in self._node_ids]
+        if names and not any(map(_is_ambiguous, names)):
+            return dict.fromkeys(names, True)
+        select = () if names else self._options.select
         if select and all(map(is_exact, select)):
             return dict.fromkeys(select, True)
         try:
@@ -92,13 +95,14 @@ class Chooser:
             raise CollectError(
                 f"{error}\nTo name features: --testvibe-select NAME, without * and ?"
             ) from error
-        # The service reads a name that has only digits as an id, and a server before it may read a
-        # slash in a name as one of the path.
-        self._ids = {
-            each.name: each.id for each in features if each.name.isdecimal() or "/" in each.name
-        }
+        self._ids = {each.name: each.id for each in features if _is_ambiguous(each.name)}
         names = [each.name or str(each.id) for each in features if not each.is_suggestion]
         return _selected(names, select) if select else dict.fromkeys(names, False)
+
+    def _name_in(self, node_id: str) -> str:
+        name = node_id.removeprefix(f"{ROOT}::")
+        suffixes = [f"[{config}]" for config in self._options.configs]
+        return name.removesuffix(next((each for each in suffixes if name.endswith(each)), ""))
 
     def _choice(self, feature: str, config: str | None, *, is_named: bool) -> Choice:
         request = RunRequest(
@@ -121,6 +125,15 @@ class Chooser:
                 f"no feature is {missing[0]!r}; pytest --testvibe --collect-only -q lists them"
             )
         return [by_id[node_id] for node_id in self._node_ids]
+
+
+def _is_ambiguous(name: str) -> bool:
+    """Return True if a name alone may not lead to its feature.
+
+    The service reads one of digits as an id, a server before it may read a slash as one of the
+    path, and in a node id U+FFFD and an ellipsis stand for other characters.
+    """
+    return name.isdecimal() or any(mark in name for mark in "/\ufffd…")
 
 
 def _selected(names: Sequence[str], patterns: Iterable[str]) -> dict[str, bool]:

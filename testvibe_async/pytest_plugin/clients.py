@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from testvibe_async import Client, Hooks
-from testvibe_async.testing import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -96,15 +95,9 @@ class ClientForEachLoop:
         """Return the client of this loop; the first call makes it.
 
         Raises:
-            RuntimeError: No event loop runs, or one on virtual time.
+            RuntimeError: No event loop runs.
         """
         loop = asyncio.get_running_loop()
-        if isinstance(loop, VirtualTimeLoop):
-            message = (
-                "testvibe_shared_client lives in real time, and this event loop does not: "
-                "open an Emulator and a Client in the test, with 'async with'"
-            )
-            raise RuntimeError(message)  # noqa: TRY004 - it is the right type, at the wrong time
         for other in [each for each in self._clients if each.is_closed()]:
             del self._clients[other]
         if loop not in self._clients:

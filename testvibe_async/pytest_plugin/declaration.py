@@ -1,17 +1,17 @@
 """The plugin's additions to pytest's command line and configuration file.
 
 It decides only whether features are asked for at all. pytest loads it at every start, so it imports
-nothing, and it never checks a value: see `options`.
+nothing else, and it never checks a value: see `options`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from typing import Literal
-
-    import pytest
 
 __all__ = [
     "MARKER",
@@ -27,8 +27,8 @@ ROOT = "testvibe"
 """The beginning of the node ids of features, before `::`."""
 
 MARKER = (
-    "testvibe(feature, *, config=None, site_url=None): run a TestVibe feature, along with all "
-    "others, and give the finished run to the test by the fixture testvibe_run"
+    "testvibe(feature, *, config=None, site_url=None, project=None): run a TestVibe feature, along "
+    "with all others, and give the finished run to the test by the fixture testvibe_run"
 )
 
 WORKER_OUTPUT = "testvibe_in_flight"
@@ -49,9 +49,10 @@ _VALUES: tuple[tuple[str, str, Literal["string", "int", "float", "linelist"], st
     ("site-url", "URL", "string", "the site to test (else the project's own)"),
     ("max-in-flight", "N", "int", "runs that are in flight at once (default: 100)"),
     ("attempts", "N", "int", "how often a feature may run until it passes (default: 1)"),
-    ("timeout", "SECONDS", "float", "how long to wait for a run (default: as it takes)"),
+    ("timeout", "SECONDS", "float", "how long to wait for a feature (default: 900)"),
     ("poll-interval", "SECONDS", "float", "from one poll of a run to the next (default: 3)"),
     ("artifacts", "DIR", "string", "download the artifacts of runs that failed"),
+    ("journal", "DIR", "string", "keep runs here: a session that was killed goes on if run again"),
 )
 
 _RULES = (
@@ -78,7 +79,10 @@ def add_options(parser: pytest.Parser) -> None:
             type={"int": int, "float": float}.get(kind, str),
             help=text,
         )
-        parser.addini(f"testvibe_{name.replace('-', '_')}", text, kind, default=None)
+        is_number = kind in {"int", "float"}
+        # pytest reads numbers since 8.4; before, `options` does.
+        ini_kind = "string" if is_number and pytest.version_tuple < (8, 4) else kind
+        parser.addini(f"testvibe_{name.replace('-', '_')}", text, ini_kind, default=None)
     for name, text in _RULES:
         parser.addini(name, text, "linelist")
 

@@ -2,17 +2,19 @@
 
 They decide how pytest reports a finished run: each test in it is a subtest, and the item passes if
 the run did. They never decide when a run is dispatched, or which item is next: see `session`.
+
+A `SubtestReport` is pytest's own, and pytest alone counts it. It is logged with the report of its
+feature, not before: of a feature that another plugin runs again, only the last run counts.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from _pytest.subtests import SubtestContext  # `pytest.SubtestReport` needs one
 
 from testvibe_async import FeatureNotGeneratedError, VibeError
+from testvibe_async.pytest_plugin.attachments import html_extras, tell_allure
 from testvibe_async.pytest_plugin.declaration import ROOT
 from testvibe_async.pytest_plugin.report import (
     describe_case,
@@ -30,13 +32,15 @@ if TYPE_CHECKING:
     from testvibe_async.pytest_plugin.choice import Choice
     from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
 
-__all__ = ["FLAKY", "FeatureCollector", "FeatureItem"]
+__all__ = ["EARLIER_RUNS", "FLAKY", "RUN", "FeatureCollector", "FeatureItem"]
 
 
-class RunFailed(Exception):  # noqa: N818 - a verdict; the message is the report
-    """A run that did not pass."""
+class RunFailed(AssertionError):  # noqa: N818 - a verdict; the message is the report
+    """A run that did not pass; to reports, a failed test and not a broken one."""
 
 
+RUN = "testvibe_run"
+EARLIER_RUNS = "testvibe_earlier_runs"
 FLAKY = "testvibe_flaky"
 """The property of a report whose feature passed after a run that failed."""
 
@@ -83,6 +87,8 @@ class FeatureItem(pytest.Item):
         self._is_named = choice.is_named
         self._runs = runs
         self._run: Run | None = None
+        self.extras: list[dict[str, Any]] = []
+        """What pytest-html shows beside the result."""
         self.add_marker(pytest.mark.testvibe(choice.request.feature, config=choice.request.config))
         for mark in choice.marks:
             self.add_marker(mark)
@@ -99,7 +105,8 @@ class FeatureItem(pytest.Item):
         return (self._run.finished_at - self._run.created_at).total_seconds()
 
     def runtest(self) -> None:
-        """Wait for the run, and report its tests."""
+        """Wait for the run; fail if it did not pass."""
+        self._run, self.extras = None, []
         try:
             finished = self._runs.wait_for(self, self.run_request)
         except FeatureNotGeneratedError as error:
@@ -108,16 +115,23 @@ class FeatureItem(pytest.Item):
             reason = one_line(f"{self.name!r} can't run: {error.message}")
             raise pytest.skip.Exception(reason, _use_item_location=True) from error
         self._run = run = finished.run
-        self.user_properties.extend(_properties(finished))
-        capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            for case in run.tests:
-                self.ihook.pytest_runtest_logreport(report=self._report_of(case))
+        self.user_properties[:] = [
+            *(each for each in self.user_properties if each[0] not in {RUN, EARLIER_RUNS, FLAKY}),
+            *_properties(finished),
+        ]
+        tell_allure(self.config, finished)
+        self.extras = html_extras(self.config, finished)
         if run.is_failure:
             raise RunFailed(describe_failure(finished))
         run.raise_for_status()
 
+    def subtests(self) -> list[pytest.SubtestReport]:
+        """Return the reports of the run's tests; none if there is no finished run."""
+        return [] if self._run is None else [self._report_of(case) for case in self._run.tests]
+
     def _report_of(self, case: CaseResult) -> pytest.SubtestReport:
+        from _pytest.subtests import SubtestContext  # noqa: PLC0415 - pytest 9 has it
+
         verdict = verdict_of(case)
         place = (str(self.path / ROOT), 1)
         error = describe_case(case)
@@ -147,10 +161,10 @@ class FeatureItem(pytest.Item):
 
 def _properties(finished: FinishedRun) -> list[tuple[str, object]]:
     """Return what reports show of the runs, such as `--junitxml` and the terminal's summary."""
-    properties: list[tuple[str, object]] = [("testvibe_run", finished.run.run_id)]
+    properties: list[tuple[str, object]] = [(RUN, finished.run.run_id)]
     if finished.earlier:
         runs = ", ".join(f"run {run.run_id} {run.status}" for run in finished.earlier)
-        properties.append(("testvibe_earlier_runs", one_line(runs)))
+        properties.append((EARLIER_RUNS, one_line(runs)))
     if finished.is_flaky:
         properties.append((FLAKY, "true"))
     return properties

@@ -1,4 +1,4 @@
-"""Operations that go on at the service after a session: collected, and shown in the summary.
+"""Operations that go on at the service after a session, and the command that waits for them.
 
 With pytest-xdist the process that shows them is not the one that ran features, so it knows only the
 JSON of their refs. It never waits for an operation, and cancels none.
@@ -6,23 +6,25 @@ JSON of their refs. It never waits for an operation, and cancels none.
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin.declaration import WORKER_OUTPUT
+from testvibe_async.pytest_plugin.declaration import WORKER_OUTPUT, option_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 __all__ = ["Leftovers"]
 
-_ADVICE = (
-    "Nothing was cancelled: these go on at the service. To wait for one, give its line to\n"
-    "  testvibe-async wait"
-)
+REFS_IN_A_COMMAND = 3
+"""Number of refs that the command has as arguments; more are in a file beside pytest's cache."""
 
 
 class Leftovers:
@@ -60,14 +62,39 @@ class Leftovers:
         if is_interrupted and self._refs:
             capture: Any = config.pluginmanager.get_plugin("capturemanager")
             with capture.global_and_fixture_disabled() if capture else nullcontext():
-                sys.stderr.write("\n".join(["", _ADVICE, *self._refs, ""]))
+                sys.stderr.write("\n".join(["", *self._advice(config), ""]))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """List the operations that go on, and how to wait for them."""
+        """Say how many operations go on, and how to wait for them."""
         if self._refs:
             terminalreporter.section("TestVibe operations that go on")
-            for line in (_ADVICE, *self._refs):
+            for line in self._advice(terminalreporter.config):
                 terminalreporter.write_line(line)
+
+    def _advice(self, config: pytest.Config) -> list[str]:
+        path = _write(self._refs, config) if len(self._refs) > REFS_IN_A_COMMAND else None
+        words = self._refs if path is None else ["--file", path]
+        number = len(self._refs)
+        what, them = ("this goes", "it") if number == 1 else (f"these {number} go", "them")
+        lines = [
+            f"Nothing was cancelled: {what} on at the service. To wait for {them}:",
+            f"  {shlex.join(['testvibe-async', 'wait', *words])}",
+        ]
+        if option_value(config, "testvibe_journal"):
+            lines.append(f"pytest goes on with {them} if it is run again with the same journal.")
+        return lines
+
+
+def _write(refs: Iterable[str], config: pytest.Config) -> str | None:
+    """Write refs to a file, and return its path; None if pytest has no cache, or can't write."""
+    if (cache := getattr(config, "cache", None)) is None:
+        return None
+    with suppress(OSError):
+        name = f"in-flight-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.jsonl"
+        path: Path = cache.mkdir("testvibe") / name
+        path.write_text("\n".join([*refs, ""]), encoding="utf-8")
+        return os.path.relpath(path, config.invocation_params.dir)
+    return None
 
 
 _KEY = pytest.StashKey[Leftovers]()

@@ -1,6 +1,6 @@
-"""The run that a test asks for with `@pytest.mark.testvibe`.
+"""What a test's marks say: the run that it asks for, whether it will run, and its time limit.
 
-It reads marks, and decides whether pytest is going to run a test. It dispatches nothing.
+It decides whether pytest is going to run a test. It dispatches nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from _pytest.skipping import evaluate_skip_marks  # pytest's own reading of skip
 
 from testvibe_async.pytest_plugin.suite import RunRequest
 
-__all__ = ["marked_request", "will_run"]
+__all__ = ["marked_request", "time_limit", "will_run"]
 
 
 def marked_request(item: pytest.Item, *, site_url: str | None) -> RunRequest | None:
@@ -31,9 +31,16 @@ def marked_request(item: pytest.Item, *, site_url: str | None) -> RunRequest | N
 
 def _read(mark: pytest.Mark, *, site_url: str | None) -> RunRequest:
     def testvibe(
-        feature: str, *, config: str | None = None, site_url: str | None = site_url
+        feature: str,
+        *,
+        config: str | None = None,
+        site_url: str | None = site_url,
+        project: str | None = None,
     ) -> RunRequest:
-        return RunRequest(feature, config=config, site_url=site_url)
+        for name, value in {"config": config, "site_url": site_url, "project": project}.items():
+            if not isinstance(value, str | None):
+                raise TypeError(f" takes a text as {name}, not {value!r}")
+        return RunRequest(feature, config=config, site_url=site_url, project=project)
 
     try:
         return testvibe(*mark.args, **mark.kwargs)
@@ -51,3 +58,11 @@ def will_run(item: pytest.Item) -> bool:
         return False
     runs_xfail = item.config.option.runxfail
     return runs_xfail or all(mark.kwargs.get("run", True) for mark in item.iter_markers("xfail"))
+
+
+def time_limit(item: pytest.Item) -> float | None:
+    """Return the seconds that pytest-timeout gives to a test; None if there is no limit."""
+    seconds: float | None = getattr(item.config, "_env_timeout", None)  # it has no public name
+    if (mark := item.get_closest_marker("timeout")) is not None:
+        seconds = mark.kwargs.get("timeout", *mark.args[:1])
+    return seconds or None

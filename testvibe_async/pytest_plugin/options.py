@@ -7,7 +7,7 @@ no option: see `declaration`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from attrs import frozen
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "read_options"]
 
+NumberT = TypeVar("NumberT", int, float)
+
 MAX_IN_FLIGHT = 100
+TIMEOUT = 900.0
+"""Seconds to wait for a feature; a run takes about half a minute, a generation some minutes."""
+
 POLL_INTERVAL = 3.0
 """The client's default, in seconds."""
 
@@ -37,13 +42,16 @@ class Options:
     attempts: int
     """How often a feature may run; only a run that failed is followed by another."""
 
-    timeout: float | None
-    """Seconds to wait for a run; None to wait as long as it takes."""
+    timeout: float
+    """Seconds to wait for a feature: all of its attempts, and its generation."""
 
     poll_interval: float
     generate: bool
     artifacts: Path | None
     """The directory for the artifacts of failed runs; None to download none."""
+
+    journal: Path | None
+    """The directory for the journals of runs; None to keep none."""
 
     skip: tuple[str, ...]
     """Lines of `GLOB: REASON`, as are those of `xfail`."""
@@ -57,7 +65,6 @@ def read_options(config: pytest.Config) -> Options:
     Raises:
         pytest.UsageError: One of them is wrong.
     """
-    artifacts = option_value(config, "testvibe_artifacts")
     return Options(
         project=option_value(config, "testvibe_project"),
         select=_lines(config, "select"),
@@ -65,10 +72,11 @@ def read_options(config: pytest.Config) -> Options:
         site_url=option_value(config, "testvibe_site_url"),
         max_in_flight=_positive(config, "max_in_flight") or MAX_IN_FLIGHT,
         attempts=_positive(config, "attempts") or 1,
-        timeout=_seconds(config, "timeout"),
+        timeout=_seconds(config, "timeout") or TIMEOUT,
         poll_interval=_seconds(config, "poll_interval") or POLL_INTERVAL,
         generate=bool(option_value(config, "testvibe_generate")),
-        artifacts=config.invocation_params.dir / artifacts if artifacts else None,
+        artifacts=_directory(config, "artifacts"),
+        journal=_directory(config, "journal"),
         skip=_lines(config, "skip"),
         xfail=_lines(config, "xfail"),
     )
@@ -79,19 +87,32 @@ def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lines))
 
 
+def _directory(config: pytest.Config, name: str) -> Path | None:
+    value: str | None = option_value(config, f"testvibe_{name}")
+    return config.invocation_params.dir / value if value else None
+
+
 def _positive(config: pytest.Config, name: str) -> int | None:
-    value: int | None = option_value(config, f"testvibe_{name}")
+    value = _number(config, name, int)
     if value is not None and value < 1:
         raise pytest.UsageError(f"{_spelled(name)} must be 1 or more, not {value}")
     return value
 
 
 def _seconds(config: pytest.Config, name: str) -> float | None:
-    value: float | None = option_value(config, f"testvibe_{name}")
+    value = _number(config, name, float)
     if value is not None and not 0 < value < math.inf:
         message = f"{_spelled(name)} must be a number of seconds above 0, not {value:g}"
         raise pytest.UsageError(message)
     return value
+
+
+def _number(config: pytest.Config, name: str, kind: type[NumberT]) -> NumberT | None:
+    try:
+        value: str | NumberT | None = option_value(config, f"testvibe_{name}")
+        return None if value is None else kind(value)
+    except (TypeError, ValueError) as error:  # what pytest raises of a value in its file, too
+        raise pytest.UsageError(f"{_spelled(name)} must be a number: {error}") from None
 
 
 def _spelled(name: str) -> str:

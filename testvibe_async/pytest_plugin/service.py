@@ -1,8 +1,8 @@
 """The service for the clients of fixtures: the configured one, or an emulator in a thread.
 
 It decides which of the two. The emulator's thread has an event loop on real time, so every kind of
-test can use it, except one whose own loop is on virtual time: its timers would fire before an
-answer came. It never makes a client.
+test can use it, except one whose own loop is on virtual time: that refuses to connect to it. It
+never makes a client.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from anyio.from_thread import start_blocking_portal
 
 from testvibe_async.pytest_plugin.options import POLL_INTERVAL
-from testvibe_async.testing import Emulator, VirtualTimeLoop
+from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["client_options", "require_real_time", "serve_emulator"]
+    import pytest
+
+__all__ = ["client_options", "serve_emulator"]
 
 
 @contextmanager
@@ -56,14 +57,3 @@ def client_options(request: pytest.FixtureRequest, fixture: str) -> dict[str, An
         "endpoints": {},
         "poll_interval": POLL_INTERVAL / options.get("speed", 1.0),
     }
-
-
-def require_real_time(request: pytest.FixtureRequest) -> None:
-    """Fail a test whose event loop pytest-asyncio makes a `VirtualTimeLoop`."""
-    parameters: dict[str, Any] = getattr(getattr(request.node, "callspec", None), "params", {})
-    if any(isinstance(v, type) and issubclass(v, VirtualTimeLoop) for v in parameters.values()):
-        pytest.fail(
-            f"{request.fixturename} lives in real time, and this test's event loop does not: "
-            "open an Emulator and a Client in the test, with 'async with'",
-            pytrace=False,
-        )

@@ -8,6 +8,7 @@ forward among those that are left. It never reads results (`features`), nor wait
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,15 @@ import pytest
 from testvibe_async import ConfigError, VibeError
 from testvibe_async.pytest_plugin.choice import Chooser
 from testvibe_async.pytest_plugin.declaration import ROOT
-from testvibe_async.pytest_plugin.features import FLAKY, FeatureCollector, FeatureItem
+from testvibe_async.pytest_plugin.features import (
+    EARLIER_RUNS,
+    FLAKY,
+    RUN,
+    FeatureCollector,
+    FeatureItem,
+)
 from testvibe_async.pytest_plugin.leftovers import Leftovers
-from testvibe_async.pytest_plugin.marker import marked_request, will_run
+from testvibe_async.pytest_plugin.marker import marked_request, time_limit, will_run
 from testvibe_async.pytest_plugin.options import read_options
 from testvibe_async.pytest_plugin.report import describe_error
 from testvibe_async.pytest_plugin.suite import Suite
@@ -47,10 +54,10 @@ class FeatureSession:
         self._options = read_options(config)
         self._chooser: Chooser | None = None
         self._suite: Suite | None = None
-        self._session: pytest.Session | None = None
         self._asked: set[str] = set()
         self._expected: dict[pytest.Item, RunRequest | None] = {}
-        self._controller = Controller(config)
+        self._subtests: dict[str, list[pytest.SubtestReport]] = {}
+        """The tests of each feature's run, until the feature's report is logged."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> FeatureSession:
@@ -61,28 +68,29 @@ class FeatureSession:
         return config.stash[_KEY]
 
     def enable_collection(self, node_ids: Iterable[str]) -> None:
-        """Let features be collected: those of the options, or only those of these node ids."""
-        self._chooser = Chooser(self._options, node_ids)
-        self._config.pluginmanager.register(self._controller, "testvibe-controller")
+        """Let features be collected: those of the options, or only those of these node ids.
 
-    def enable_runs(self, session: pytest.Session) -> None:
-        """Let the runs be dispatched that the tests of a session ask for."""
-        self._session = session
+        Raises:
+            pytest.UsageError: pytest has no subtests yet.
+        """
+        if pytest.version_tuple < (9,):
+            raise pytest.UsageError(
+                f"features as tests need pytest 9, and this is pytest {pytest.__version__}; "
+                "@pytest.mark.testvibe and the fixtures work with pytest 8"
+            )
+        self._chooser = Chooser(self._options, node_ids)
+        self._config.pluginmanager.register(Controller(), "testvibe-controller")
 
     @property
     def suite(self) -> Suite:
         """The runs; made at first use, without I/O.
 
         Raises:
-            pytest.UsageError: Server, key or project are missing or wrong.
+            pytest.UsageError: Server or key are missing or wrong.
         """
-        return self._suite or self._make_suite()
-
-    def _make_suite(self) -> Suite:
-        try:
-            self._suite = Suite(self._options)
-        except ConfigError as error:
-            raise pytest.UsageError(f"testvibe: {error}") from error
+        if self._suite is None:
+            with _told_as_usage():
+                self._suite = Suite(self._options)
         return self._suite
 
     def choose(self) -> list[Choice]:
@@ -119,10 +127,10 @@ class FeatureSession:
         """Name the project whose features are run."""
         return f"testvibe: {self.suite}"
 
-    def pytest_sessionstart(self, session: pytest.Session) -> None:
+    def pytest_sessionstart(self) -> None:
         """Report missing settings now, before tests are collected."""
-        self._session = session
-        self._make_suite()
+        with _told_as_usage():
+            self.suite.project()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -160,7 +168,8 @@ class FeatureSession:
         session = item.session
         if is_worker(self._config):
             queued = queued_items(session, with_features=self._chooser is not None)
-            self._start([item, *([nextitem] if nextitem else []), *queued])
+            with suppress(pytest.UsageError):  # the test's own setup reports it
+                self._start([item, *([nextitem] if nextitem else []), *queued])
         result = yield
         if isinstance(nextitem, FeatureItem) and _runs_tests(session):
             self._bring_forward(session, session.items.index(nextitem))
@@ -169,7 +178,8 @@ class FeatureSession:
     def _start(self, items: Iterable[pytest.Item]) -> None:
         requests = [self._expected_request(item) for item in items]
         if any(requests):
-            self.suite.start(request for request in requests if request is not None)
+            with _told_as_usage():
+                self.suite.start(request for request in requests if request is not None)
 
     def _expected_request(self, item: pytest.Item) -> RunRequest | None:
         """Return the run that an item is going to need; None if it may never ask for it."""
@@ -183,7 +193,9 @@ class FeatureSession:
     def _bring_forward(self, session: pytest.Session, place: int) -> None:
         """Move the first feature that need not wait to a place among the items.
 
-        Features from that place up to the next other test are candidates.
+        Features from that place up to the next other test are candidates. A wait here is no part of
+        any test, so pytest-timeout would not end it: after as long as it gives to one test, the
+        feature at the place waits for its run itself.
         """
         if self._config.getoption("stepwise", None):
             return
@@ -192,27 +204,42 @@ class FeatureSession:
         if not offsets:
             return
         requests = dict.fromkeys(request for request in offsets if request is not None)
-        first = self.suite.next_finished(requests) if len(requests) == len(offsets) else None
-        session.items.insert(place, session.items.pop(place + offsets[first]))
+        first = None
+        if len(requests) == len(offsets):
+            first = self.suite.next_finished(requests, timeout=time_limit(features[0]))
+        session.items.insert(place, session.items.pop(place + offsets.get(first, 0)))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Report a feature's duration as that of its run, not of the wait for it."""
+        """Report a feature's duration as that of its run, with its tests and its artifacts."""
         report = yield
-        if call.when == "call" and isinstance(item, FeatureItem) and item.seconds is not None:
-            report.duration = item.seconds
+        if call.when == "call" and isinstance(item, FeatureItem):
+            self._subtests[item.nodeid] = item.subtests()
+            report.duration = item.seconds or report.duration
+            if item.extras:
+                vars(report).setdefault("extras", []).extend(item.extras)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
-        """Count a failed feature once for --maxfail, however many of its tests failed."""
-        is_part = isinstance(report, pytest.SubtestReport) and report.nodeid.startswith(f"{ROOT}::")
-        if is_part and report.failed and self._session is not None:
-            self._session.testsfailed -= 1
-            self._controller.uncount_failure()
+        """Log the tests of a feature's run right before the feature.
+
+        Not of one that is run again, whose report has the outcome `rerun`.
+        """
+        if report.when == "call":
+            subtests = self._subtests.pop(report.nodeid, [])
+            if report.outcome in {"passed", "failed", "skipped"}:
+                for subtest in subtests:
+                    self._config.hook.pytest_runtest_logreport(report=subtest)
         return (yield)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
+        """Have pytest-html show a feature once: it knows no subtests, and takes each for a test."""
+        if isinstance(report, pytest.SubtestReport) and report.nodeid.startswith(f"{ROOT}::"):
+            cells.clear()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List the features that passed after a run that failed."""
@@ -225,14 +252,15 @@ class FeatureSession:
         if flaky:
             terminalreporter.section("TestVibe features that are flaky")
         for node_id, properties in flaky.items():
-            runs = f"{properties['testvibe_earlier_runs']}, run {properties['testvibe_run']} passed"
+            runs = f"{properties[EARLIER_RUNS]}, run {properties[RUN]} passed"
             terminalreporter.write_line(f"FLAKY {node_id} - {runs}")
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the client, and note the operations that go on at the service."""
         if self._suite is None:
             return
-        self._suite.close()
+        is_ended = exitstatus in {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
+        self._suite.close(is_whole=not is_ended)
         leftovers = Leftovers.of(self._config)
         leftovers.add(ref.to_json() for ref in self._suite.in_flight)
         if is_worker(self._config):
@@ -241,6 +269,15 @@ class FeatureSession:
 
 
 _KEY = pytest.StashKey[FeatureSession]()
+
+
+@contextmanager
+def _told_as_usage() -> Generator[None]:
+    """Report wrong settings as pytest reports wrong options."""
+    try:
+        yield
+    except ConfigError as error:
+        raise pytest.UsageError(f"testvibe: {error}") from error
 
 
 def _is_feature(item: pytest.Item) -> bool:

@@ -8,33 +8,48 @@ never decides what a run means for a test.
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
-from queue import SimpleQueue
+import time
+from contextlib import ExitStack, nullcontext
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.from_thread import start_blocking_portal
-from attrs import evolve, frozen
+from attrs import astuple, evolve, frozen
 
 from testvibe_async import (
     Client,
     ConfigError,
+    DispatchUnknownError,
     Hooks,
     Phase,
     ResponseError,
+    RunRef,
     TransportError,
-    VibeError,
+    WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
+from testvibe_async.pytest_plugin.journals import Journals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from concurrent.futures import Future
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from anyio.from_thread import BlockingPortal
 
-    from testvibe_async import Dispatched, Feature, Listing, Project, Ref, Run, StatusChanged
+    from testvibe_async import (
+        BatchItem,
+        Dispatched,
+        Feature,
+        Journal,
+        Listing,
+        Project,
+        Ref,
+        Run,
+        StatusChanged,
+    )
     from testvibe_async.pytest_plugin.options import Options
 
 __all__ = ["FinishedRun", "RunRequest", "Suite"]
@@ -47,6 +62,9 @@ class RunRequest:
     feature: str
     config: str | None = None
     site_url: str | None = None
+    project: str | None = None
+    """The project's id; None for the session's."""
+
     feature_id: int | None = None
     """The feature's id, if the service would read its name as another id."""
 
@@ -83,37 +101,52 @@ class Suite:
         self._client = Client(
             project=options.project,
             poll_interval=options.poll_interval,
-            hooks=Hooks(on_dispatched=self._add, on_transition=self._remove_finished),
+            hooks=Hooks(on_dispatched=self._add, on_transition=self._follow),
         )
-        try:
-            self._project: Project = self._client.project()
-        except ConfigError:
-            raise ConfigError(
-                "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
-            ) from None
+        self._journals = None if options.journal is None else Journals(options.journal)
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._runs: dict[RunRequest, Future[FinishedRun]] = {}
         self._completions: SimpleQueue[RunRequest] = SimpleQueue()
         self._finished: dict[RunRequest, None] = {}
+        self._is_stuck = False
+        """Whether a wait for the next run to finish was given up, and none finished since."""
+
         self._in_flight: dict[tuple[object, ...], Ref] = {}
 
     def __str__(self) -> str:
         """Name the service and the project."""
-        return f"project {self._project.id} of {self._client.server}"
+        return f"project {self.project().id} of {self._client.server}"
 
     @property
     def in_flight(self) -> list[Ref]:
         """The operations that were dispatched and are not known to be finished."""
         return list(self._in_flight.values())
 
+    def project(self, project_id: str | None = None) -> Project:
+        """Return a project, by default the session's.
+
+        Raises:
+            ConfigError: The session has none.
+        """
+        try:
+            return self._client.project(project_id)
+        except ConfigError:
+            raise ConfigError(
+                "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
+            ) from None
+
     def list_features(self) -> Listing[Feature]:
         """Return the project's features; raises as `Project.list_features` does."""
-        return self._thread().call(self._project.list_features)
+        return self._thread().call(self.project().list_features)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
-        """Dispatch runs, except those that already were, and return at once."""
+        """Dispatch runs, except those that already were, and return at once.
+
+        Raises:
+            ConfigError: One names no project, and the session has none.
+        """
         for request in requests:
             if request not in self._runs:
                 self._start(request)
@@ -123,77 +156,111 @@ class Suite:
 
         Args:
             request: The run.
-            anew: True to dispatch another one if it is finished.
+            anew: True to dispatch another one if it is finished. One that may go on at the service
+                is waited for again, and one that nobody can say of whether it began stays so.
 
         Raises:
             VibeError: It could not be dispatched, or not be polled to its end.
         """
-        if anew and request in self._runs and self._runs[request].done():
-            self._start(request)
+        future = self._runs.get(request)
+        if anew and future is not None and future.done():
+            error = future.exception()
+            if _is_settled(error):
+                self._discard(request)
+            if not isinstance(error, DispatchUnknownError):
+                self._start(request, going_on=getattr(error, "ref", None))
         self.start([request])
         return self._runs[request].result()
 
-    def next_finished(self, candidates: Collection[RunRequest]) -> RunRequest:
-        """Wait for the first of some runs that finishes, or fails to be dispatched or polled."""
+    def next_finished(
+        self, candidates: Collection[RunRequest], *, timeout: float | None
+    ) -> RunRequest | None:
+        """Wait for the first of some runs that finishes, or fails to be dispatched or polled.
+
+        Args:
+            candidates: The runs.
+            timeout: Seconds to wait; None for as long as it takes. Once a wait came to nothing, the
+                next ones only take what is finished, until something is.
+        """
         self.start(candidates)
+        limit = 0.0 if self._is_stuck else timeout
+        deadline = None if limit is None else time.monotonic() + limit
         while True:
             for request in self._finished:
                 if request in candidates:
                     return request
-            self._finished[self._completions.get()] = None
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                self._finished[self._completions.get(timeout=left)] = None
+            except Empty:
+                self._is_stuck = True
+                return None
+            self._is_stuck = False
 
-    def close(self) -> None:
-        """Close the client; nothing is cancelled at the service, see `in_flight`."""
+    def close(self, *, is_whole: bool = True) -> None:
+        """Close the client; nothing is cancelled at the service, see `in_flight`.
+
+        Args:
+            is_whole: False if the session was ended early, and is to go on when it is run again:
+                then all journals are kept, and not only those of what goes on.
+        """
+        runs = self._runs.items() if is_whole else ()
+        settled = [each for each, run in runs if run.done() and _is_settled(run.exception())]
         with self._stack:
             if self._portal is not None:
                 self._portal.call(self._client.aclose)
+        for request in settled:
+            self._discard(request)
 
     def _thread(self) -> BlockingPortal:
         if self._portal is None:
             self._portal = self._stack.enter_context(start_blocking_portal(name="testvibe"))
         return self._portal
 
-    def _start(self, request: RunRequest) -> None:
-        future = self._thread().start_task_soon(self._run_to_end, request)
+    def _start(self, request: RunRequest, *, going_on: Ref | None = None) -> None:
+        project = self.project(request.project)
+        future = self._thread().start_task_soon(self._run_to_end, project, request, going_on)
         self._runs[request] = future
         future.add_done_callback(lambda _: self._completions.put(request))
 
-    async def _run_to_end(self, request: RunRequest) -> FinishedRun:
-        earlier: list[Run] = []
+    async def _run_to_end(
+        self, project: Project, request: RunRequest, going_on: Ref | None
+    ) -> FinishedRun:
         async with self._slots:
-            try:
-                run = await self._run_once(request)
-                while run.is_failure and len(earlier) + 1 < self._options.attempts:
-                    earlier.append(run)
-                    run = await self._run_once(request)
-            except VibeError as error:
-                for each in earlier:
-                    error.add_note(f"run {each.run_id}, an attempt before, {each.status}")
-                raise
-        finished = FinishedRun(run, tuple(earlier))
+            if isinstance(going_on, RunRef):
+                operation = self._client.attach(going_on)
+                finished = FinishedRun(await operation.wait(timeout=self._options.timeout))
+            else:
+                finished = await self._dispatched_and_finished(project, request)
         if self._options.artifacts is None:
             return finished
-        return await self._download(finished, request, self._options.artifacts)
+        return await self._download(finished, request, project)
 
-    async def _run_once(self, request: RunRequest) -> Run:
-        operation = await self._project.run_feature(
-            request.feature if request.feature_id is None else request.feature_id,
-            config=request.config,
-            site_url=request.site_url,
-            on_conflict="generate" if self._options.generate else "raise",
-        )
-        return await operation.wait(timeout=self._options.timeout)
+    async def _dispatched_and_finished(self, project: Project, request: RunRequest) -> FinishedRun:
+        feature = request.feature if request.feature_id is None else request.feature_id
+        async with self._journal(request) as journal:
+            (item,) = await project.run_features(
+                [feature],
+                config=request.config,
+                site_url=request.site_url,
+                on_conflict="generate" if self._options.generate else "raise",
+                timeout=self._options.timeout,
+                attempts=self._options.attempts,
+                journal=journal,
+            )
+        return FinishedRun(_outcome_of(item, self._options.timeout), item.earlier)
 
     async def _download(
-        self, finished: FinishedRun, request: RunRequest, directory: Path
+        self, finished: FinishedRun, request: RunRequest, project: Project
     ) -> FinishedRun:
         """Download the artifacts of each run that failed."""
+        assert self._options.artifacts is not None
         paths: list[Path] = []
         failed = [run for run in (*finished.earlier, finished.run) if not run.is_success]
         try:
             for run in failed:
-                own = directory / _directory(request, run)
-                paths += await self._project.download_artifacts(run.run_id, own)
+                own = self._options.artifacts / _directory(request, run)
+                paths += await project.download_artifacts(run.run_id, own)
         except (TransportError, ResponseError, OSError) as error:
             return evolve(finished, artifacts=tuple(paths), artifacts_error=str(error))
         return evolve(finished, artifacts=tuple(paths))
@@ -201,12 +268,45 @@ class Suite:
     def _add(self, event: Dispatched) -> None:
         self._in_flight[event.ref.key] = event.ref
 
-    def _remove_finished(self, event: StatusChanged) -> None:
+    def _follow(self, event: StatusChanged) -> None:
         if event.transition.phase is Phase.FINISHED:
             self._in_flight.pop(event.ref.key, None)
+        else:  # What a session before this one dispatched is seen here first.
+            self._in_flight[event.ref.key] = event.ref
+
+    def _journal(self, request: RunRequest) -> AbstractAsyncContextManager[Journal | None]:
+        if self._journals is None:
+            return nullcontext()
+        return self._journals.open(*self._identity(request), timeout=self._options.timeout)
+
+    def _discard(self, request: RunRequest) -> None:
+        if self._journals is not None:
+            self._journals.discard(*self._identity(request))
+
+    def _identity(self, request: RunRequest) -> tuple[object, ...]:
+        """Return what the journal of a run is named after."""
+        project = self.project(request.project).id
+        return (self._client.server, project, *astuple(evolve(request, project=None)))
+
+
+def _is_settled(error: BaseException | None) -> bool:
+    """Return True if nothing that a run began can go on at the service."""
+    return getattr(error, "ref", None) is None and not isinstance(error, DispatchUnknownError)
+
+
+def _outcome_of(item: BatchItem[Run], timeout: float) -> Run:
+    """Return the outcome of a batch's only item; raise why there is none."""
+    if item.outcome is not None:
+        return item.outcome
+    what = f"the run of {item.feature} was not dispatched"
+    error = item.error or WaitTimeoutError(what, ref=None, status=None, elapsed=timeout)
+    for run in item.earlier:
+        error.add_note(f"run {run.run_id}, an attempt before, {run.status}")
+    raise error
 
 
 def _directory(request: RunRequest, run: Run) -> str:
     """Return the name of a directory for a run's artifacts, valid on every system."""
-    name = re.sub(r"[/\\]", "_", f"{request} run {run.run_id}")
+    place = f" of {request.project}" if request.project else ""
+    name = re.sub(r"[/\\]", "_", f"{request}{place} run {run.run_id}")
     return safe_paths([name])[0]

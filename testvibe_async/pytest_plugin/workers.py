@@ -40,15 +40,6 @@ def queued_items(session: pytest.Session, *, with_features: bool) -> list[pytest
 class Controller:
     """Hooks of the process that starts the workers."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    def uncount_failure(self) -> None:
-        """Keep pytest-xdist from counting the next reported failure for --maxfail."""
-        session: Any = self._config.pluginmanager.get_plugin("dsession")
-        if session is not None:
-            session.countfailures -= 1
-
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:  # noqa: ANN401 - xdist is optional
         """Replace the schedules that would spread features over the workers."""
