@@ -1,0 +1,43 @@
+"""testvibe_async: `run_features`, 100 in flight, without a journal; see `durable`."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.contenders.testvibe_finished import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from benchmarks.contenders import FanOut, Seen, Service
+    from testvibe_async import Client, Journal
+
+__all__ = ["contend", "run_batch"]
+
+IN_FLIGHT = 100
+
+
+@asynccontextmanager
+async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
+    """Open a client."""
+    async with client_of(service, interval) as client:
+        yield partial(run_batch, client)
+
+
+async def run_batch(
+    client: Client, features: Sequence[int], seen: Seen, *, journal: Journal | None = None
+) -> Sequence[object]:
+    """Run features as one batch; one that is named again runs with another configuration."""
+    distinct = list(dict.fromkeys(features))
+    configs = [None, *(f"Config {number}" for number in range(1, len(features) // len(distinct)))]
+    outcomes: list[object] = []
+    async with client.project().run_features(
+        distinct, config=configs, max_in_flight=IN_FLIGHT, journal=journal
+    ) as batch:
+        async for item in batch:
+            assert item.run is not None, item
+            outcomes.append(item.run)
+            seen(item.run.run_id, str(item.run.status))
+    return outcomes

@@ -1,0 +1,143 @@
+"""What surviving a crash costs: `python -m benchmarks.durable [--quick]`.
+
+500 runs of 0.6 to 2 s as one batch, 100 in flight, polled every 0.3 s: as it is, and kept in a
+journal on the disk that this folder is on. Processes, seeds, medians and figures are those of
+`peers`; the ways alternate. Ratios are to the plain batch of the same run.
+
+And a journal of many features that are over: how long it takes to open it and go on with it.
+
+Not measured: other disks. A journal waits for the disk at each group of dispatches, so it costs as
+much as the disk takes for a few hundred commits, of which many dispatches share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from benchmarks.figures import Figures, medians
+from benchmarks.results import is_quick_asked, progress, table, write
+from benchmarks.spec import Load, Spec
+from benchmarks.trial import attempt
+from testvibe_async import Client, Journal
+from testvibe_async.testing import Emulator
+
+if TYPE_CHECKING:
+    from benchmarks.results import Document
+
+__all__ = ["durable_tables"]
+
+WAYS = {"plain": "testvibe_batch", "journal": "testvibe_journal"}
+LOAD = Load(operations=500, interval=0.3, durations=(0.6, 2.0))
+REPEATS = 5
+ROWS = 100_000
+
+
+async def _run(*, is_quick: bool) -> Document:
+    load = evolve(LOAD, operations=100) if is_quick else LOAD
+    trials: dict[str, list[Figures]] = {way: [] for way in WAYS}
+    for repeat in range(1 if is_quick else REPEATS):
+        for way, module in WAYS.items():
+            progress(f"{way}, {repeat + 1}")
+            figures = await attempt(Spec(contender=module, load=evolve(load, seed=repeat + 1)))
+            assert figures is not None
+            trials[way].append(figures)
+    rows = ROWS // 100 if is_quick else ROWS
+    return {
+        "ways": {way: medians(each) for way, each in trials.items()},
+        "rows": rows,
+        "resumed_seconds": await _resume(rows),
+    }
+
+
+async def _resume(count: int) -> float:
+    """Return how long it takes to go on with a journal of so many features that are over."""
+    progress(f"a journal of {count:,}")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "large.journal"
+        async with (
+            Emulator(record=False) as emulator,
+            Client(emulator.url, api_key=emulator.api_key, project=emulator.project_id) as client,
+        ):
+            async with Journal(path) as journal:
+                await client.project().run_features(["Checkout"], journal=journal, timeout=0.1)
+            _fill(path, count)
+            began = time.perf_counter()
+            async with Journal(path) as journal:
+                items = await client.project().run_features(journal=journal, timeout=1000)
+            assert len(items) == count
+            return time.perf_counter() - began
+
+
+def _fill(path: Path, count: int) -> None:
+    """Make the file one of many features that passed."""
+    outcome = json.dumps(
+        {
+            "runId": 1,
+            "status": "passed",
+            "featureId": 14,
+            "featureName": "Checkout",
+            "config": "Default",
+            "createdUtc": "2026-11-26T09:00:00Z",
+            "startedUtc": "2026-11-26T09:00:03Z",
+            "finishedUtc": "2026-11-26T09:00:30Z",
+            "summary": {"total": 3, "passed": 3, "failed": 0, "skipped": 0, "flaky": 0},
+            "tests": [
+                {"title": f"Test {number}", "status": "passed", "durationMs": 5200}
+                for number in range(3)
+            ],
+        }
+    )
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM items")
+    connection.executemany(
+        "INSERT INTO items (place, feature, state, outcome) VALUES (?, ?, 'over', ?)",
+        ((place, json.dumps(f"Feature {place}"), outcome) for place in range(count)),
+    )
+    connection.commit()
+    connection.close()
+
+
+HEAD = ("the batch", "took, s", "CPU, ms a feature", "memory, KiB a feature", "lost")
+
+
+def durable_tables(document: Document) -> str:
+    """Return a result of this benchmark as a table, and what is in no column."""
+    ways: dict[str, Figures] = document["ways"]
+    plain = ways["plain"]
+    rows = [
+        [
+            way,
+            f"{each['seconds']:.2f} ({each['seconds'] / plain['seconds']:.2f}x)",
+            _ratio(each, plain, "cpu_ms_per_operation"),
+            _ratio(each, plain, "peak_kib_per_operation"),
+            f"{each['lost']:.0f}",
+        ]
+        for way, each in ways.items()
+    ]
+    resumed = f"{document['rows']:,} features that are over: gone on with in "
+    return "\n\n".join([table(HEAD, rows), f"{resumed}{document['resumed_seconds']:.1f} s."])
+
+
+def _ratio(figures: Figures, plain: Figures, name: str) -> str:
+    return f"{figures[name]:.2f} ({figures[name] / plain[name]:.2f}x)"
+
+
+def main() -> None:
+    """Run the benchmark."""
+    is_quick = is_quick_asked(__doc__)
+    content = asyncio.run(_run(is_quick=is_quick))
+    sys.stdout.write(f"{durable_tables(content)}\n")
+    write("durable", content, is_quick=is_quick)
+
+
+if __name__ == "__main__":
+    main()
