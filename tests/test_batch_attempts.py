@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.batches import client_tasks
-from testvibe_async import ConfigError, RunRef, Verdict
+from tests.conftest import client_of
+from testvibe_async import ConfigError, Hooks, RunRef, Verdict
 from testvibe_async.testing import Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -42,6 +44,18 @@ async def test_what_failed_runs_again_until_the_attempts_are_used_up(
     assert (other.verdict, other.earlier) == (Verdict.SUCCEEDED, ())
     assert len(emulator.runs) == 4
     assert client_tasks() == []
+
+
+async def test_further_attempts_run_in_the_context_of_the_batch(emulator: Emulator) -> None:
+    """Hooks see the context variables of the code that opened the batch, at each attempt."""
+    tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+    seen: list[str] = []
+    hooks = Hooks(on_dispatched=lambda _: seen.append(tenant.get()))
+    async with client_of(emulator, hooks=hooks) as client:
+        tenant.set("acme")
+        await client.project().run_features(["Returns"], attempts=3)
+
+    assert seen == ["acme"] * 3
 
 
 async def test_a_later_success_is_flaky(emulator: Emulator, project: Project) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from attrs import evolve, frozen
@@ -106,6 +107,7 @@ class Batch(Generic[SnapshotT]):
         self._earlier: defaultdict[int, list[SnapshotT]] = defaultdict(list)
         """The outcomes of attempts that failed and were followed by another."""
         self._is_open = False
+        self._context = Context()
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -232,6 +234,7 @@ class Batch(Generic[SnapshotT]):
                 "this batch was opened before: make another, or keep the items of this one"
             )
         self._is_open = True
+        self._context = copy_context()
         self._began = asyncio.get_running_loop().time()
         if self._timeout is not None:
             self._deadline = self._began + self._timeout
@@ -357,7 +360,8 @@ class Batch(Generic[SnapshotT]):
         self._dispatchers.append(self._start_task(self._keep_dispatching()))
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name="testvibe_async batch")
+        # The poller, in a context of its own, starts further attempts: they are this caller's too.
+        task = asyncio.create_task(work, name="testvibe_async batch", context=self._context.copy())
         task.add_done_callback(lambda _: self._items.wake())
         self._tasks.append(task)
         return task

@@ -37,6 +37,18 @@ class TestRetryUnknown:
         assert len(emulator.runs) == 1
         assert emulator.count("run_feature") == 2
 
+    async def test_the_second_try_waits_as_long_as_the_service_asks(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """After a 503 with Retry-After the second POST is sent no sooner than that."""
+        emulator.fail("list_runs", Fault.status(404))
+        emulator.fail("run_feature", Fault.status(503, retry_after=20), times=1)
+
+        await project.run_feature("Checkout", retry_unknown=True)
+
+        first, second = (each.at for each in emulator.requests if each.method == "POST")
+        assert second - first >= 20
+
     async def test_an_unsent_second_try_stays_unknown(self, emulator: Emulator) -> None:
         """A second POST without a connection does not prove what the first one did."""
         posts = 0

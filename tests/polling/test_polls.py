@@ -211,6 +211,23 @@ class TestLateAnswers:
             assert (await early).request_id == operation.request_id
             assert (await wait).request_id == operation.request_id
 
+    async def test_an_earlier_generation_never_supersedes(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """A copy that is behind may show a generation that nobody knew of, again and again."""
+        emulator.fail("get_generation_status", Fault.status(404), times=1)
+        operation = await project.generate_feature("Draft")
+        await operation.poll()
+        earlier = {"requestId": "before", "updatedUtc": "2026-01-01T00:00:00Z"}
+        rule = emulator.fail("get_generation_status", Fault.edit(lambda answer: answer | earlier))
+        wait = asyncio.ensure_future(operation.wait())
+        await asyncio.sleep(40)
+        assert rule.hits > 2
+        assert not wait.done()
+        rule.remove()
+
+        assert (await wait).request_id == operation.request_id
+
     async def test_a_poll_that_fails_after_the_end_is_ignored(self, emulator: Emulator) -> None:
         """A poll that fails after the end was observed returns the outcome."""
         events: list[PollFailed] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import client_of, client_through
 from tests.polling.observing import start_wait, statuses
 from tests.timing import now
 from testvibe_async import (
@@ -21,6 +21,8 @@ from testvibe_async._polling.reader import Reader
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from testvibe_async import Project, RunOperation
 
 
@@ -214,6 +216,30 @@ class TestTimeouts:
         await asyncio.gather(*([close(), wait()] if is_closed_first else [wait(), close()]))
         assert now() < 6
         assert emulator.count("get_run") == 1  # none at the time-out
+
+    async def test_a_close_waits_for_each_last_poll(self, emulator: Emulator) -> None:
+        """A close during the last polls of two operations ends when the slower one has ended."""
+
+        async def leave_late(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            try:
+                return await send(request)
+            except asyncio.CancelledError:
+                await asyncio.sleep(1 if request.url.path.endswith("/215") else 0)
+                raise
+
+        async with client_through(leave_late, emulator) as client:
+            operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+            emulator.fail("get_run", Fault.hang())
+            waits = [asyncio.ensure_future(each.wait(timeout=0)) for each in operations]
+            await asyncio.sleep(0.5)
+
+            await client.aclose()
+
+            left = [task for task in asyncio.all_tasks() if "LastPoll" in repr(task)]
+            assert left == []
+            await asyncio.wait(waits)
 
     async def test_a_last_poll_that_is_cancelled_ends_no_later_one(
         self, emulator: Emulator, operation: RunOperation

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from testvibe_async._dispatch.reconcile import Finding, Reconciler
 from testvibe_async._dispatch.recording import Recording
+from testvibe_async._http import refused_seconds
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import is_clear_refusal
 from testvibe_async.errors import (
@@ -164,9 +165,11 @@ class Dispatcher:
                     if not _is_answer_lost(error):
                         raise
                     lost = error
-                finding = await self._reconciler.find(self._recording.intent_of(dispatch))
+                intent = self._recording.intent_of(dispatch)
+                finding = await self._reconciler.find(intent)
                 if finding.ref is not None:
                     return finding.ref, True
+                self._reconciler.keep(intent)
         except asyncio.CancelledError as error:
             # A caller's cancellation does not reach this once it was sent; a shutdown's does.
             if not submission.may_have_arrived:
@@ -178,6 +181,7 @@ class Dispatcher:
         if retry_unknown and not submission.is_withdrawn:
             # However the second try fails, the first may have taken effect: that must be said.
             try:
+                await self._transport.sleep(refused_seconds(lost) or 0.0)
                 return await self._send_or_find(dispatch, retry_unknown=False)
             except DispatchUnknownError:
                 raise

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from testvibe_async._dispatch.search import (
+    BehindError,
     Search,
     SearchError,
     is_for_its_site,
@@ -52,6 +53,9 @@ RECONCILE_SECONDS = 120.0
 
 REMEMBERED = 10_000
 """How many operations of a project are remembered as answered: a lost answer is not theirs."""
+
+UNKNOWN_TIME = timedelta(minutes=5)
+"""How long a dispatch that stays unknown may still start what a later one must not adopt."""
 
 MAX_NAMED = 3
 """How many candidates an error's text names."""
@@ -130,6 +134,8 @@ class Reconciler:
         self._transport = parts.transport
         self._poller = parts.poller
         self._pending: set[Dispatch[Any]] = set()
+        self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
+        """The dispatches that stay without an answer: what they started may show later."""
         self._own_ids: defaultdict[str, deque[object]] = defaultdict(
             partial(deque[object], maxlen=REMEMBERED)
         )
@@ -138,6 +144,10 @@ class Reconciler:
     def remember(self, ref: Ref) -> None:
         """Remember the operation of a dispatch, so that another one does not adopt it."""
         self._own_ids[ref.project].append(_id_of(ref))
+
+    def keep(self, intent: Intent) -> None:
+        """Remember a dispatch that stays unknown, so that no other one adopts its operation."""
+        self._unknown.append(intent)
 
     @contextmanager
     def pending(self, dispatch: Dispatch[Any]) -> Generator[None]:
@@ -194,32 +204,43 @@ class Reconciler:
             # Where there is no such call, or not for this key, another try brings the same.
             may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
             return _unseen(before, str(error)), not may_pass
-        except (TransportError, SearchError) as error:
-            return _unseen(before, str(error)), isinstance(error, SearchError)
+        except (TransportError, BehindError) as error:
+            return _unseen(before, str(error)), False
+        except SearchError as error:
+            return _unseen(before, str(error)), True
         except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
             logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
             return _unseen(before, repr(error)), True
-        return self._judge(intent, search, known, may_prove=for_proof), False
+        return self._judge(intent, before, search, known=known, may_prove=for_proof), False
 
     def _judge(
-        self, intent: Intent, search: Search, known: frozenset[object], *, may_prove: bool
+        self,
+        intent: Intent,
+        before: Finding,
+        search: Search,
+        *,
+        known: frozenset[object],
+        may_prove: bool,
     ) -> Finding:
-        """Decide which of the candidates is the operation of a dispatch, if one is for sure."""
+        """Decide which of the candidates is the operation of a dispatch, if one is for sure.
+
+        Those of earlier tries count too: a list may miss what another one has shown.
+        """
         own_ids = {*self._own_ids[intent.project], *known}
-        found = [
-            (candidate, ref)
-            for candidate, ref in search.candidates
+        shown = {ref: candidate for candidate, ref in search.candidates}
+        refs = tuple(
+            ref
+            for ref in dict.fromkeys((*before.candidates, *shown))
             if not self._poller.knows(ref) and _id_of(ref) not in own_ids
-        ]
+        )
         now = datetime.now(UTC)
-        if not found:
+        if not refs:
             is_nothing = may_prove and search.is_proof
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Of several nobody can say which is which; the wrong one would report another's outcome.
-        is_ours = len(found) == 1 and search.is_certain
-        if is_ours and not self._may_be_anothers(found[0][0], intent):
-            return Finding(ref=found[0][1], polled_at=now)
-        refs = tuple(ref for _, ref in found)
+        candidate = shown.get(refs[0]) if len(refs) == 1 and search.is_certain else None
+        if candidate is not None and not self._may_be_anothers(candidate, intent):
+            return Finding(ref=refs[0], polled_at=now)
         return Finding(reason="ambiguous", candidates=refs, polled_at=now)
 
     def _may_be_anothers(self, candidate: Run | Generation, intent: Intent) -> bool:
@@ -229,6 +250,11 @@ class Reconciler:
             dispatch.intent
             for dispatch in self._pending
             if dispatch.submission.may_have_arrived and dispatch.intent is not None
+        ]
+        others += [
+            unknown
+            for unknown in self._unknown
+            if intent.intended_at - unknown.intended_at < UNKNOWN_TIME
         ]
         return any(
             may_have_started(other, candidate)

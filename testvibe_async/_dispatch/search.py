@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from testvibe_async.models import Listing
     from testvibe_async.refs import Ref
 
-__all__ = ["Search", "SearchError", "is_for_its_site", "may_have_started", "search_for"]
+__all__ = [
+    "BehindError",
+    "Search",
+    "SearchError",
+    "is_for_its_site",
+    "may_have_started",
+    "search_for",
+]
 
 FEATURE_ROWS = 200
 """How many of a feature's latest runs are read: the lost one may be one of many started at once."""
@@ -36,6 +43,10 @@ CLOCK_SLACK = timedelta(seconds=2)
 
 class SearchError(Exception):
     """What was answered shows nothing of the dispatch, for the reason in the text."""
+
+
+class BehindError(Exception):
+    """A copy of the service answered that is behind the dispatch: another answer may show more."""
 
 
 @frozen
@@ -63,6 +74,7 @@ async def search_for(intent: Intent, transport: Transport, *, for_proof: bool = 
 
     Raises:
         SearchError: The answer can't show it.
+        BehindError: The answer is too old to show it.
         TransportError, ResponseError: There was no answer.
     """
     if intent.kind == "run":
@@ -169,6 +181,8 @@ async def _search_generation(intent: Intent, transport: Transport) -> Search:
     latest = await transport.call(evolve(request, is_uncached=True))
     if latest.request_id == intent.previous_id:
         return Search([], is_proof=True)
+    if _is_earlier(latest, intent):
+        raise BehindError("the status is of a generation from before the dispatch")
     if latest.feature_id is None or not latest.request_id:
         raise SearchError("the status of the feature does not say which generation it is of")
     ref = GenerationRef(
@@ -179,3 +193,10 @@ async def _search_generation(intent: Intent, transport: Transport) -> Search:
         dispatched_at=intent.intended_at,
     )
     return Search([(latest, ref)])
+
+
+def _is_earlier(latest: Generation, intent: Intent) -> bool:
+    """Say whether a generation, which is not the last one known before, ended before a dispatch."""
+    if latest.updated_at is None or intent.service_at is None:
+        return False
+    return latest.updated_at < intent.service_at - CLOCK_SLACK

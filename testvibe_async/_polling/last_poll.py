@@ -72,8 +72,9 @@ class LastPoll:
             if not polled.state.is_finished:
                 groups.setdefault(self._list_of(polled), []).append(polled)
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_POLL_SECONDS):
-                await asyncio.gather(*(self._poll_group(*group) for group in groups.items()))
+            async with asyncio.timeout(LAST_POLL_SECONDS), asyncio.TaskGroup() as polls:
+                for group in groups.items():
+                    polls.create_task(self._poll_group(*group), name="testvibe_async last poll")
 
     async def _poll_group(
         self, list_polling: ListPolling, operations: list[PolledOperation[Any]]
@@ -86,8 +87,12 @@ class LastPoll:
             if listed is not None and not listed.is_refused:
                 shown = {*listed.going_on}
                 to_read = deque(polled for polled in operations if polled not in shown)
-        readers = min(self._max_concurrent, len(to_read))
-        await asyncio.gather(*(self._read(to_read, list_polling) for _ in range(readers)))
+        # Not `gather`: once cancelled, it ends with the first of them, and the others go on.
+        async with asyncio.TaskGroup() as readers:
+            for _ in range(min(self._max_concurrent, len(to_read))):
+                readers.create_task(
+                    self._read(to_read, list_polling), name="testvibe_async last poll"
+                )
 
     async def _read(self, to_read: deque[PolledOperation[Any]], list_polling: ListPolling) -> None:
         while to_read:

@@ -10,6 +10,7 @@ to poll, nor who is notified.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -41,6 +42,8 @@ __all__ = ["GRACE_SECONDS", "Change", "GenerationState", "OperationState", "RunS
 
 GRACE_SECONDS = 10.0
 """How long the service may take to know an operation that it has just dispatched."""
+
+NO_TIME = timedelta()
 
 MAX_EQUAL_ANSWERS = 3
 """How often the same answer that says nothing is taken in before the waits end."""
@@ -393,8 +396,8 @@ class GenerationState(OperationState[Generation]):
         """Accept a status of this generation; another one supersedes it only for sure.
 
         The service may answer from a copy that is behind, and so show an earlier generation. One
-        that was known before the dispatch never supersedes; another does when two answers in a row
-        show it, or when it is newer by `updatedUtc`.
+        that was known before the dispatch never supersedes, nor does one that is older by
+        `updatedUtc`; another does when two answers in a row show it, or when it is newer.
         """
         if self.is_of_this(snapshot):
             self.other_id = None
@@ -406,9 +409,12 @@ class GenerationState(OperationState[Generation]):
             raise OtherOperationError(what)
         if snapshot.request_id == self.previous_id:
             raise OtherOperationError("it is of the generation before this one, at $.requestId")
+        later = self._later(snapshot)
+        if later < NO_TIME:
+            raise OtherOperationError("it is of a generation before this one, at $.updatedUtc")
         is_repeated = snapshot.request_id == self.other_id
         self.other_id = snapshot.request_id
-        if not is_repeated and not self._is_newer(snapshot):
+        if not is_repeated and later == NO_TIME:
             return False
         raise OperationSupersededError(ref=self.ref, newer_request_id=snapshot.request_id)
 
@@ -417,10 +423,15 @@ class GenerationState(OperationState[Generation]):
         """Whether the last answer was of another generation, which may have taken its place."""
         return self.other_id is not None
 
-    def _is_newer(self, snapshot: Generation) -> bool:
-        """Say whether a snapshot was updated after the last one of this generation."""
+    def _later(self, snapshot: Generation) -> timedelta:
+        """Return by how much a snapshot was updated after the last one of this generation.
+
+        Zero where that is not known.
+        """
         last = self.snapshot.updated_at if self.snapshot else None
-        return last is not None and snapshot.updated_at is not None and snapshot.updated_at > last
+        if last is None or snapshot.updated_at is None:
+            return NO_TIME
+        return snapshot.updated_at - last
 
 
 def _is_undocumented(snapshot: Run | Generation) -> bool:
