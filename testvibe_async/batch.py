@@ -100,6 +100,7 @@ class Batch(Generic[SnapshotT]):
         self._journal = None if resumption is None else resumption.journal
         self._settling: set[int] = set()
         """What a crash left open, while nobody can say yet whether it began."""
+        self._settlers: list[asyncio.Task[None]] = []
         self._dispatched = 0
         """How many were dispatched."""
         self._progress = asyncio.Event()
@@ -283,7 +284,8 @@ class Batch(Generic[SnapshotT]):
             case ItemState.INTENDED:
                 assert restored.intent is not None
                 self._settling.add(place)
-                self._start_task(self._settle(place, restored.intent))
+                task = self._start_task(self._settle(place, restored.intent))
+                self._settlers.append(task)
             case ItemState.OVER | ItemState.REFUSED | ItemState.DROPPED:
                 item = self._new_item(place, restored.error)
                 outcome = cast("SnapshotT | None", restored.outcome)
@@ -303,6 +305,12 @@ class Batch(Generic[SnapshotT]):
         except VibeError as error:
             await self._room.acquire()  # `_end` gives it back.
             self._end(place, error)
+            return
+        except asyncio.CancelledError:
+            if not self._is_stopped:
+                raise
+            what = "the batch ended before it was reconciled"
+            self._finish(place, self._journal.unknown(place, what))
             return
         finally:
             self._note_settled(place)
@@ -542,6 +550,8 @@ class Batch(Generic[SnapshotT]):
         """
         self._is_stopped = self._is_read = True
         self._note_progress()
+        for settler in self._settlers:
+            settler.cancel()
         for reader in self._readers:
             reader.cancel()
         for task, submission in self._submissions.values():

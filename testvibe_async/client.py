@@ -253,7 +253,7 @@ class Client(Gathering):
         return kind(ref, self._parts)
 
     async def reconcile(
-        self, intent: Intent, *, known: Iterable[OperationRef] = ()
+        self, intent: Intent, *, known: Iterable[OperationRef | Intent] = ()
     ) -> RunOperation | GenerationOperation | None:
         """Find out what became of a dispatch of which nobody saw the answer.
 
@@ -262,8 +262,8 @@ class Client(Gathering):
 
         Args:
             intent: What a `Recorder` stored, or a `DispatchUnknownError` has.
-            known: The operations that are known to be of other dispatches; those that this client
-                dispatched or attached to are known anyway.
+            known: The refs of other dispatches, and the intents of those that are open too; what
+                this client dispatched or attached to is known anyway.
 
         Returns:
             The one operation that the dispatch can have started; None where it is proved that

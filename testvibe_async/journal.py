@@ -328,6 +328,24 @@ class Journal:
         """The operations that were dispatched, the earlier attempts of a feature not among them."""
         return [Ref.from_json(row.ref) for row in self._rows if row.ref is not None]
 
+    def unknown(self, place: int, what: str) -> DispatchUnknownError:
+        """Return the error of a dispatch that is open."""
+        row = self._rows[place]
+        intent = row.intent
+        return DispatchUnknownError(
+            f"{what}; it may have taken effect, so go on with the batch, which looks for it",
+            method="POST",
+            url="" if intent is None else intent.server,
+            project="" if intent is None else intent.project,
+            feature=row.job.feature,
+            intent=intent,
+        )
+
+    @property
+    def open_intents(self) -> list[Intent]:
+        """The dispatches that nobody saw an answer to."""
+        return [row.intent for row in self._rows if row.intent is not None]
+
     def restore(self, place: int) -> Restored | None:
         """Return where a feature stands; None where it was not planned before."""
         if place >= len(self._rows):
@@ -441,7 +459,7 @@ class Journal:
         row = self._rows[place]
         error = restored.error
         if restored.state is ItemState.INTENDED and not isinstance(error, DispatchUnknownError):
-            error = _unknown(row)
+            error = self.unknown(place, "the process ended before the answer came")
         elif restored.state in {ItemState.DROPPED, ItemState.PLANNED}:
             error = error if isinstance(error, NotSentError) else None
         return BatchItem(
@@ -653,17 +671,3 @@ def _fields_of(document: dict[str, Any]) -> dict[str, Any]:
         intent = document.get("intent")
         fields["intent"] = intent and Intent.from_json(json.dumps(intent))
     return fields
-
-
-def _unknown(row: _Row) -> DispatchUnknownError:
-    """Return the error of a dispatch that a crash left open."""
-    intent = row.intent
-    return DispatchUnknownError(
-        "the process ended before the answer came; it may have taken effect, so go on with the "
-        "batch, which looks for it",
-        method="POST",
-        url="" if intent is None else intent.server,
-        project="" if intent is None else intent.project,
-        feature=row.job.feature,
-        intent=intent,
-    )

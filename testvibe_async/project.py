@@ -357,8 +357,9 @@ class Project:
             kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
             return kind(ref, self._parts)
 
+        others = [*known, *journal.open_intents]
         return Resumption(
-            journal, attach, lambda intent: self._starter.reconcile(intent, known=known)
+            journal, attach, lambda intent: self._starter.reconcile(intent, known=others)
         )
 
     def _jobs(

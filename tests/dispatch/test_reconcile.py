@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.timing import now
+from tests.timing import STEADY, now
 from testvibe_async import (
     Client,
     ClientClosedError,
@@ -18,7 +18,7 @@ from testvibe_async import (
     DispatchUnknownError,
     Intent,
 )
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Dialect, Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -196,3 +196,36 @@ def test_the_time_is_of_the_wall(emulator: Emulator) -> None:
         timeout=30.0,
     )
     assert intent.lapses_after == timedelta(seconds=35)
+
+
+async def test_an_intent_that_is_open_elsewhere_may_be_of_it(
+    emulator: Emulator, client: Client
+) -> None:
+    """Of two open dispatches of one feature neither adopts the only run: it may be the other's."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    first = await intend(emulator)
+    second = await intend(emulator)
+    assert len(emulator.runs) == 1
+    with pytest.raises(DispatchUnknownError) as caught:
+        await client.reconcile(first, known=[second])
+    assert caught.value.reason == "ambiguous"
+    adopted = await client.reconcile(second)
+    assert adopted is not None
+
+
+async def test_pages_prove_nothing() -> None:
+    """A list that comes in pages finds a run, and is no proof that there is none."""
+    dialect = Dialect(paging="cursor", page_size=2)
+    async with (
+        Emulator(scenario=evolve(STEADY, dialect=dialect)) as paged,
+        client_of(paged) as client,
+    ):
+        for _ in range(3):
+            await client.project().run_feature("Returns")
+        paged.fail("run_feature", Fault.reset(), times=1)
+        intent = await intend(paged)
+        await asyncio.sleep(40)
+        for _ in range(3):
+            await client.project().run_feature("Returns")
+        with pytest.raises(DispatchUnknownError):
+            await client.reconcile(intent)

@@ -219,6 +219,17 @@ class TestOpenIntents:
             assert error.intent is not None
         assert emulator.count("run_feature") == 3
 
+    async def test_a_time_out_ends_it(self, path: Path, emulator: Emulator, client: Client) -> None:
+        """A batch that is out of time gives up looking, and the next one looks again."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            began = now()
+            items = await client.project().run_features(journal=journal, timeout=3)
+            assert verdicts(items) == ["unknown"] * 3
+            assert now() - began < 5
+            assert len(journal.open_intents) == 3
+
     @pytest.mark.parametrize("feature", [None, "Returns"])
     async def test_resend(
         self, path: Path, emulator: Emulator, client: Client, feature: str | None

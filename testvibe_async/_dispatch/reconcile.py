@@ -32,13 +32,13 @@ from testvibe_async.errors import (
     TransportError,
 )
 from testvibe_async.events import logger
+from testvibe_async.intents import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from testvibe_async._dispatch.dispatches import Dispatch
     from testvibe_async.errors import UnknownReason
-    from testvibe_async.intents import Intent
     from testvibe_async.models import Generation, Run
     from testvibe_async.operations import ClientParts
     from testvibe_async.refs import Ref
@@ -134,6 +134,8 @@ class Reconciler:
         self._transport = parts.transport
         self._poller = parts.poller
         self._pending: set[Dispatch[Any]] = set()
+        self._elsewhere: dict[str, Intent] = {}
+        """The dispatches of other processes that are open while one of them is looked for."""
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
         """The dispatches that stay without an answer: what they started may show later."""
         self._own_ids: defaultdict[str, deque[object]] = defaultdict(
@@ -165,11 +167,29 @@ class Reconciler:
 
         Args:
             intent: The dispatch.
-            known: The refs of operations that are others', though this client never saw them.
+            known: The refs of operations that are others', though this client never saw them, and
+                the intents of other dispatches that nobody saw an answer to.
             until_lapsed: Whether to wait until nothing of it can begin any more, where nothing of
                 it is found before. Then it may be proved that nothing began.
         """
-        ids = frozenset(map(_id_of, known))
+        known = list(known)
+        ids = frozenset(_id_of(each) for each in known if not isinstance(each, Intent))
+        others = [each for each in known if isinstance(each, Intent)]
+        with self._open(others):
+            return await self._find(intent, ids, until_lapsed=until_lapsed)
+
+    @contextmanager
+    def _open(self, intents: list[Intent]) -> Generator[None]:
+        """Let dispatches that are open elsewhere count as those that have no answer here."""
+        new = [each for each in intents if each.id not in self._elsewhere]
+        self._elsewhere.update({each.id: each for each in new})
+        try:
+            yield
+        finally:
+            for each in new:
+                del self._elsewhere[each.id]
+
+    async def _find(self, intent: Intent, ids: frozenset[object], *, until_lapsed: bool) -> Finding:
         finding = Finding()
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
@@ -256,6 +276,7 @@ class Reconciler:
             for unknown in self._unknown
             if intent.intended_at - unknown.intended_at < UNKNOWN_TIME
         ]
+        others += self._elsewhere.values()
         return any(
             may_have_started(other, candidate)
             and (not is_for_site or is_for_its_site(other, candidate))

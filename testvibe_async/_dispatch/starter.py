@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from testvibe_async.intents import Intent
     from testvibe_async.models import Generation
     from testvibe_async.operations import ClientParts, RunOperation
-    from testvibe_async.refs import Ref
 
 __all__ = ["GenerateConflict", "RunConflict", "Starter"]
 
@@ -61,7 +60,7 @@ class Starter:
         self._dispatcher = dispatcher
 
     async def reconcile(
-        self, intent: Intent, *, known: Iterable[Ref] = ()
+        self, intent: Intent, *, known: Iterable[object] = ()
     ) -> RunOperation | GenerationOperation | None:
         """Find out what became of a dispatch of any process; see `Client.reconcile`."""
         return await self._dispatcher.reconcile(intent, known=known)

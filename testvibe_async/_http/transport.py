@@ -159,6 +159,15 @@ class Transport:
             await self._complete(value, request, response)
         return value
 
+    async def call_once(self, request: Request[T]) -> T:
+        """Send a request and return what its answer holds, of a list the first page alone.
+
+        Raises:
+            ResponseError: The answer is an error, or unreadable.
+        """
+        _, value = await self._read(request)
+        return value
+
     async def _read(
         self, request: Request[T], *, submission: Submission | None = None
     ) -> tuple[Response, T]:
