@@ -30,6 +30,7 @@ from testvibe_async._wire import (
     decode,
     incomplete,
     is_clear_refusal,
+    next_page,
     raise_for_status,
     require_uncached,
 )
@@ -165,7 +166,12 @@ class Transport:
         Raises:
             ResponseError: The answer is an error, or unreadable.
         """
-        _, value = await self._read(request)
+        response, value = await self._read(request)
+        if _is_listing(value):
+            if next_page(request, response, value.extra, rows=len(value)):
+                value.incomplete = incomplete(request, response, "it comes in pages")
+            elif value.unreadable:
+                value.incomplete = incomplete(request, response, "rows of it can't be read")
         return value
 
     async def _read(
