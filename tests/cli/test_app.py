@@ -90,7 +90,7 @@ def test_failure_on_the_way_exits_with_5(
 
     monkeypatch.setattr(demo, "perform", perform)
     assert code_of("demo") == 5
-    assert capsys.readouterr().err == "testvibe-async: GET http://s: refused\\x1b[2J\n"
+    assert capsys.readouterr().err == "testvibe-async: s is not reachable: refused\\x1b[2J\n"
 
 
 def raise_from_demo(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -123,7 +123,7 @@ def test_operation_that_was_not_dispatched_here_has_a_row_too(board: Board, ref:
 def test_feature_without_a_name(board: Board) -> None:
     """A run that was attached by its id alone has no feature's name before its first poll."""
     board.follow(RunRef(server="http://s", project="p", run_id=1))
-    assert only_row(board).feature == "a feature"
+    assert only_row(board).feature == "run 1"
 
 
 def test_end_stops_the_clock_of_a_row(board: Board, clock: Clock) -> None:

@@ -110,7 +110,7 @@ async def test_stopped_watch_as_json_ends_with_the_sum(call: Call) -> None:
     ended = await call("generate", GIFT_CARD, "--watch", "--json")
     assert ended.code == 130
     end = json.loads(ended.output.splitlines()[-1])
-    assert (end["event"], end["exitCode"], end["summary"]["inFlight"]) == ("end", 4, 1)
+    assert (end["event"], end["exitCode"], end["summary"]["inFlight"]) == ("end", 130, 1)
     assert "testvibe-async wait '{" in ended.errors
 
 

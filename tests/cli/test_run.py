@@ -582,7 +582,8 @@ async def test_stopped_wait_as_json(call: Call) -> None:
     )
     document = json.loads(ended.output)
     assert ended.code == 130
-    assert {item["verdict"] for item in document["items"]} == {"in flight"}
+    assert [item["verdict"] for item in document["items"]] == ["in flight", "in flight", "skipped"]
+    assert document["exitCode"] == 130
     assert document["summary"]["skipped"] == 1
 
 

@@ -121,7 +121,7 @@ async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     ended = await call("wait", unknown, *refs)
     assert ended.code == 3
     assert ended.output.endswith("s: 1 passed, 1 error\n")
-    assert "run 999 could not be observed" in ended.output
+    assert "run 999: the service knows it no more" in ended.output
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -143,7 +143,7 @@ def test_an_error_is_shown_in_full() -> None:
     """An error of a dispatch is shown in short and in full."""
     operation = operation_of(refused_item())
 
-    assert classes(operation, "span", "result") == ["409: Only generated features can run."]
+    assert classes(operation, "span", "result") == ["Only generated features can run."]
     assert operation.all("pre")[0].text.startswith("POST https://testvibe.example/run: 409")
     assert not operation.all("dl")
 

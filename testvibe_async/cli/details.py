@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from testvibe_async import BatchItem, Run
 from testvibe_async._util import escape
-from testvibe_async.cli.words import duration, plural
+from testvibe_async.cli.words import duration, plural, unless_default
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, Run, SectionLog
+    from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, SectionLog
     from testvibe_async.cli.board import Row
+    from testvibe_async.cli.jobs import Item
 
 __all__ = [
     "diagnosis_details",
     "failures",
     "generation_details",
     "in_flight",
+    "item_name",
     "log_details",
     "run_details",
     "size",
@@ -61,18 +64,31 @@ def failures(name: str, run: Run, *, width: int | None = None) -> Text:
     return _text(lines)
 
 
-def in_flight(rows: Iterable[Row], *, width: int | None = None) -> Text:
+def in_flight(operations: Iterable[Row | Item], *, width: int | None = None) -> Text:
     """Return the names of operations that are not over, one a line.
 
     Args:
-        rows: The operations.
+        operations: The operations.
         width: Cells that a line may take; None for lines as long as they are.
     """
-    lines = [Text(escape(f"  {row.ref}  {row.name}")) for row in rows]
+    lines = [Text(escape(f"  {each.ref}  {_operation_name(each)}")) for each in operations]
     if width is not None:
         for each in lines:
             each.truncate(width, overflow="ellipsis")
     return Text("\n").join(lines)
+
+
+def item_name(item: Item) -> str:
+    """Return a feature's name, and the configuration where it is not the default one."""
+    config = item.config
+    if config is None and isinstance(item.outcome, Run):
+        config = item.outcome.config
+    config = unless_default(config)
+    return f"{item.feature_name} [{config}]" if config else item.feature_name
+
+
+def _operation_name(operation: Row | Item) -> str:
+    return item_name(operation) if isinstance(operation, BatchItem) else operation.name
 
 
 def run_details(run: Run, *, width: int | None = None) -> Text:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from rich.text import Text
 
 from testvibe_async import (
@@ -25,13 +25,14 @@ from testvibe_async import (
     Run,
     UndocumentedStatusError,
     Verdict,
+    WaitTimeoutError,
 )
 from testvibe_async._util import escape
 from testvibe_async.cli import details, view
 from testvibe_async.cli.exits import ExitCode, exit_code_of
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.refs import check_command, wait_command
-from testvibe_async.cli.words import NAME, counted, duration, reason, unless_default
+from testvibe_async.cli.words import NAME, clock_time, counted, duration, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,9 +47,9 @@ __all__ = [
     "Ending",
     "say_dispatched",
     "say_ended",
-    "say_in_flight",
     "say_stopped",
     "say_unanswered",
+    "say_unfinished",
 ]
 
 _PRECEDENCE = (
@@ -61,6 +62,9 @@ _PRECEDENCE = (
 )
 """The exit code of an ending is the first of these that any item calls for."""
 
+_NOT_SEEN = "not seen"
+"""The word for what may go on or be over: its last polls failed."""
+
 _ORDER = (
     "passed",
     "flaky",
@@ -69,6 +73,7 @@ _ORDER = (
     "cancelled",
     "error",
     "unknown",
+    _NOT_SEEN,
     "in flight",
     "skipped",
 )
@@ -99,9 +104,6 @@ class Ending:
     items: Sequence[Item]
     """One for each operation."""
 
-    total: int
-    """How many were asked for; those without an item were never dispatched."""
-
     seconds: float
     """How long it took."""
 
@@ -111,20 +113,21 @@ class Ending:
     place: Sequence[str] = ()
     """The options that name the service and the project, for commands that are suggested."""
 
+    stopped_by: ExitCode | None = None
+    """The exit code for the signal that stopped the command; None where none did."""
+
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
 
     @property
     def summary(self) -> BatchSummary:
         """The numbers of items by verdict."""
-        summary = BatchSummary.of(self.items)
-        missing = max(self.total - summary.total, 0)
-        return evolve(summary, skipped=summary.skipped + missing)
+        return BatchSummary.of(self.items)
 
     @property
-    def in_flight(self) -> list[Ref]:
-        """The operations that go on at the service."""
-        return [item.ref for item in self.items if item.ref and item.verdict is Verdict.IN_FLIGHT]
+    def unfinished(self) -> list[Item]:
+        """What a later command can wait for: it goes on, or nobody knows, as it was not seen."""
+        return [item for item in self.items if item.is_unfinished]
 
     @property
     def failed_runs(self) -> list[int]:
@@ -135,6 +138,8 @@ class Ending:
     @property
     def exit_code(self) -> ExitCode:
         """The command's exit code."""
+        if self.stopped_by is not None:
+            return self.stopped_by
         codes = {_exit_code(item) for item in self.items}
         if not self.is_waited_for:
             codes.discard(ExitCode.IN_FLIGHT)
@@ -145,14 +150,13 @@ class Ending:
     def counts(self) -> str:
         """The numbers of items by result, such as `18 passed, 2 failed`."""
         number = Counter(_word(item) for item in self.items)
-        number["skipped"] = self.summary.skipped
         ranked = sorted(number.items(), key=lambda each: (_rank(each[0]), -each[1]))
         return ", ".join(counted(count, word) for word, count in ranked if count) or "nothing to do"
 
     @property
     def line(self) -> str:
         """All of it in a line, such as `20 in 1:35: 18 passed, 2 failed`."""
-        return f"{self.total} in {duration(self.seconds)}: {self.counts}"
+        return f"{len(self.items)} in {duration(self.seconds)}: {self.counts}"
 
     @property
     def document(self) -> dict[str, Any]:
@@ -178,7 +182,9 @@ class Ending:
     def flaky(self) -> str:
         """What passed after an attempt that failed, one a line; empty where nothing did."""
         items = [item for item in self.items if item.is_flaky]
-        return "\n".join(f"  {escape(_name(item))}: {_attempts(item)}" for item in items)
+        return "\n".join(
+            f"  {escape(details.item_name(item))}: {_attempts(item)}" for item in items
+        )
 
     def _unknown(self) -> list[Text]:
         """Return what may have been dispatched, and the commands that show whether it was."""
@@ -222,8 +228,8 @@ class Ending:
     def _failure(self, item: Item, width: int | None) -> Text:
         if isinstance(item.outcome, Run):
             attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
-            return details.failures(_name(item) + attempt, item.outcome, width=width)
-        head = Text(f"{escape(_name(item))}, generation: {_word(item)}", "bold")
+            return details.failures(details.item_name(item) + attempt, item.outcome, width=width)
+        head = Text(f"{escape(details.item_name(item))}, generation: {_word(item)}", "bold")
         log = self.logs.get(item.outcome.request_id or "") if item.outcome else None
         if log is None:
             return head
@@ -235,7 +241,6 @@ def say_dispatched(items: Sequence[Item], board: Board, common: Common) -> Endin
     output = common.output
     ending = Ending(
         items=items,
-        total=len(items),
         seconds=board.elapsed,
         is_waited_for=False,
         place=common.place,
@@ -246,8 +251,9 @@ def say_dispatched(items: Sequence[Item], board: Board, common: Common) -> Endin
         output.table(("Feature", "Config", "Operation"), rows)
     if failures := ending.failures(width=None):
         warn(str(failures))
-    if ending.in_flight and not output.is_json and not output.is_quiet:
-        output.note(f"\n{_how_to_wait(ending.in_flight, common)}")
+    refs = [item.ref for item in ending.unfinished if item.ref]
+    if refs and not output.is_json and not output.is_quiet:
+        output.note(f"\n{_how_to_wait(refs, common)}")
     board.is_reported = True
     return ending
 
@@ -265,26 +271,41 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
     if failed := ending.failed_runs:
         output.say(f"\nMore of one: {NAME} runs diagnose {failed[0]}")
     output.say(f"\n{ending.line}")
-    say_in_flight(ending.in_flight, board, common)
+    say_unfinished(ending.unfinished, common)
     board.is_reported = True
 
 
-def say_in_flight(refs: Sequence[Ref], board: Board, common: Common) -> None:
-    """Name operations in flight, with the command that waits for them."""
+def say_unfinished(items: Sequence[Item], common: Common) -> None:
+    """Name operations that are not seen to be over, with the command that waits for them."""
+    refs = [item.ref for item in items if item.ref]
     if not refs:
         return
-    keys = {ref.key for ref in refs}
-    rows = [row for row in board.rows if row.ref and row.ref.key in keys]
-    names = str(details.in_flight(rows[:NAMED_IN_FLIGHT]))
-    if len(rows) > NAMED_IN_FLIGHT:
-        names += f"\n  and {len(rows) - NAMED_IN_FLIGHT} more"
-    warn(f"\nIn flight, and the service goes on:\n{names}\n{_how_to_wait(refs, common)}")
+    unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
+    going_on = [item for item in items if item not in unseen]
+    if going_on:
+        warn(f"\nIn flight, and the service goes on:\n{_named(going_on)}")
+    if unseen:
+        warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{_named(unseen)}")
+    warn(_how_to_wait(refs, common))
+
+
+def _named(items: Sequence[Item]) -> str:
+    names = str(details.in_flight(items[:NAMED_IN_FLIGHT]))
+    more = len(items) - NAMED_IN_FLIGHT
+    return f"{names}\n  and {more} more" if more > 0 else names
+
+
+def _since(items: Sequence[Item]) -> str:
+    """Return since when none of these was seen; empty where that is not known of any."""
+    errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
+    seen = [error.last_seen_at for error in errors if error.last_seen_at]
+    return f" since {clock_time(max(seen))}" if seen else ""
 
 
 def say_stopped(ending: Ending, common: Common, *, events: bool = False) -> None:
     """Print the progress of a command that was stopped."""
     _say_document(ending, common.output, events=events)
-    warn(f"Stopped: {ending.line if ending.total else 'nothing was dispatched yet'}")
+    warn(f"Stopped: {ending.line if ending.items else 'nothing was dispatched yet'}")
 
 
 def say_unanswered(board: Board) -> None:
@@ -320,6 +341,8 @@ def _rank(word: str) -> int:
 
 
 def _exit_code(item: Item) -> ExitCode:
+    if item.is_unseen:
+        return ExitCode.UNREACHABLE
     match item.verdict:
         case Verdict.SUCCEEDED | Verdict.SKIPPED | Verdict.WAITING:
             return ExitCode.PASSED
@@ -342,18 +365,12 @@ def _error_of(item: Item) -> VibeError:
     return item.error
 
 
-def _name(item: Item) -> str:
-    config = item.config
-    if config is None and isinstance(item.outcome, Run):
-        config = item.outcome.config
-    config = unless_default(config)
-    return f"{item.feature_name} [{config}]" if config else item.feature_name
-
-
 def _word(item: Item) -> str:
     """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
     if item.is_flaky:
         return "flaky"
+    if item.is_unseen:
+        return _NOT_SEEN
     return escape(item.outcome.status or "over") if item.outcome else str(item.verdict)
 
 
@@ -377,6 +394,6 @@ def _errors(items: Iterable[Item]) -> list[Text]:
 
 
 def _names(items: Sequence[Item]) -> str:
-    names = ", ".join(escape(_name(item)) for item in items[:NAMES_OF_AN_ERROR])
+    names = ", ".join(escape(details.item_name(item)) for item in items[:NAMES_OF_AN_ERROR])
     more = len(items) - NAMES_OF_AN_ERROR
     return f"{names} and {more} more" if more > 0 else names

@@ -76,7 +76,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         }
         refuse_without("--wait", limits | {"--stop-on-failure": stop_on_failure} | files.by_option)
     files.check()
-    async with watching(common) as watch:
+    async with watching(common, files=files) as watch:
         project = watch.project
         chosen = await choose(
             project, features, everything=attrgetter("has_tests") if all_ else None
@@ -104,5 +104,5 @@ async def run(  # noqa: PLR0913 - each an option of its own
             stop_on_failure=stop_on_failure,
             attempts=attempts or 1,
         )
-        return await watch.conclude(in_order(await watch.collect(batch), jobs), files)
+        return await watch.conclude(in_order(await watch.collect(batch), jobs))
     return ExitCode.INTERRUPTED

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
+from testvibe_async.cli.outage import Outage
 from testvibe_async.cli.words import counted, duration
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.board import BoardState, Row
 
-__all__ = ["board", "counts", "headline", "line"]
+__all__ = ["board", "counts", "headline", "line", "outage_line"]
 
 _STYLES = {
     "waiting": "dim",
@@ -52,6 +53,9 @@ _WIDE = 72
 _FIXED_LINES = 4
 """Lines of the board that are no rows: the heading, a gap, the bar and the counts."""
 
+OUTAGE_LINES = 2
+"""Lines that an outage may take; on a narrow terminal its sentence is wrapped."""
+
 _BAR_CELLS = 40
 """The length of the longest bar."""
 
@@ -76,8 +80,15 @@ def line(row: Row, state: BoardState) -> Text:
     )
 
 
-def headline(row: Row) -> Text:
-    """Return one line that says what went wrong with a row, to be printed above the board."""
+def outage_line(outage: Outage, state: BoardState) -> Text:
+    """Return one line on an outage, for an output that can't be redrawn."""
+    return Text(f"{state.now - state.started:6.1f} s  {outage}", "bold yellow")
+
+
+def headline(row: Row | Outage) -> Text:
+    """Return one line that says what went wrong, to be printed above the board."""
+    if isinstance(row, Outage):
+        return Text(str(row), "yellow")
     what = row.name if row.ref is None else f"{row.name}, {row.operation}"
     return Text.assemble((row.word, _style(row)), f"  {what}: {row.result}".rstrip(": "))
 
@@ -102,12 +113,16 @@ def board(state: BoardState, *, width: int, height: int | None = None) -> Group:
     """
     rows = state.rows
     room = len(rows) if height is None else _room(height, len(rows))
+    if state.outage:
+        room = max(room - OUTAGE_LINES, _FEW_ROWS)
     shown, hidden = (rows, ()) if len(rows) <= room else _most_urgent(rows, room - 1)
     more = [_one_line(f"… and {len(hidden)} more: {counts(hidden)}", "dim")] if hidden else []
     table = _table(shown, now=state.now, width=width)
+    notice = [Text(str(state.outage), "bold yellow")] if state.outage else []
     return Group(
         table,
         *more,
+        *notice,
         Text(""),
         _bar(state, width),
         _one_line(counts(rows, waiting=state.waiting), "bold"),

@@ -74,7 +74,7 @@ async def wait_for(
         files: The files to write.
         common: The options of the command.
     """
-    async with watching(common) as watch:
+    async with watching(common, files=files) as watch:
         client = watch.connection.client
         # One of another server is refused before any is waited for.
         refs = [client.attach(ref).ref for ref in refs_in(watch.connection)]
@@ -84,7 +84,7 @@ async def wait_for(
         items = await watch.collect(aclosing(completions))
         places: dict[Ref, int] = {ref: place for place, ref in enumerate(refs)}
         items.sort(key=lambda item: places[item.ref] if item.ref else 0)
-        return await watch.conclude(items, files)
+        return await watch.conclude([watch.board.named(item) for item in items])
     return ExitCode.INTERRUPTED
 
 

@@ -1,0 +1,140 @@
+"""The files that a command leaves: its reports, and the artifacts of the runs that failed.
+
+It decides when each is written. Artifacts are fetched while the other runs go on, several runs at
+once. The reports are written before the results are printed, however the command ends, and once
+more when the artifacts are there. What a report contains is decided in `testvibe_async.reports`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from testvibe_async import Run, VibeError
+from testvibe_async.cli.words import plural, reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async import Client
+    from testvibe_async.cli.ending import Ending
+    from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.options import Files
+    from testvibe_async.cli.output import Output
+
+__all__ = ["Leaving"]
+
+RUNS_AT_ONCE = 4
+"""Of how many runs the artifacts are fetched at once."""
+
+
+class Leaving:
+    """The files that one command leaves."""
+
+    def __init__(self, files: Files, output: Output) -> None:
+        """Make it.
+
+        Args:
+            files: What was asked for.
+            output: Where to note what was written, and what could not be had.
+        """
+        self._files = files
+        self._output = output
+        self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.fetched: dict[int, list[Path]] = {}
+        """The files of each run, by its id, as far as they are there."""
+
+    def fetch(self, item: Item, client: Client) -> None:
+        """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
+        if self._files.artifacts is None or item.ref is None:
+            return
+        for run in (*item.earlier, item.outcome):
+            if isinstance(run, Run) and not run.is_success:
+                work = self._fetch(client, item.ref.project, run.run_id)
+                self._tasks.append(asyncio.create_task(work))
+
+    def write(self, ending: Ending) -> None:
+        """Write the reports with what is there, and note the path of each.
+
+        Raises:
+            OSError: One can't be written; the others are.
+        """
+        error = None
+        for path in self._files.targets:
+            try:
+                self._write(ending, path)
+            except OSError as failure:
+                error = error or failure
+        if error is not None:
+            raise error
+
+    def note_paths(self) -> None:
+        """Say where the files are."""
+        for _, path in self._files.targets:
+            self._output.note(f"Report: {path}")
+
+    async def finish(self, ending: Ending) -> None:
+        """Wait for the artifacts, and write the reports again where there are any.
+
+        Raises:
+            OSError: A report can't be written.
+        """
+        if not self._tasks:
+            return
+        try:
+            await asyncio.gather(*self._tasks)
+        finally:
+            self.stop()
+        if any(self.fetched.values()):
+            files = plural(sum(map(len, self.fetched.values())), "file")
+            self._output.note(f"Artifacts: {self._files.artifacts} ({files})")
+            await asyncio.to_thread(self.write, ending)
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _fetch(self, client: Client, project: str, run_id: int) -> None:
+        """Fetch the artifacts of a run; a failure is only noted."""
+        assert self._files.artifacts is not None
+        folder = self._files.artifacts / f"run-{run_id}"
+        async with self._slots:
+            try:
+                found = await client.project(project).download_artifacts(run_id, folder)
+            except VibeError as error:
+                self._output.note(f"artifacts of run {run_id}: {reason(error)}")
+            else:
+                self.fetched[run_id] = found
+
+    def _write(self, ending: Ending, target: tuple[str, Path]) -> None:
+        # Few commands write a report, and the import takes its time.
+        from testvibe_async.reports import write_report  # noqa: PLC0415
+
+        form, path = target
+        started_at, finished_at = _times(ending)
+        write_report(
+            path,
+            ending.items,
+            form=form,
+            title=self._files.title or "TestVibe",
+            artifacts=self.fetched,
+            generation_logs=ending.logs,
+            started_at=started_at,
+            finished_at=finished_at,
+        )
+
+
+def _times(ending: Ending) -> tuple[datetime | None, datetime | None]:
+    """Return the begin and the end of a batch, each None for the service's own.
+
+    This machine's clock is taken only where the service's says nothing: the two may differ, and the
+    command may have started to wait late.
+    """
+    if not ending.unfinished:
+        return None, None
+    now = datetime.now(UTC)
+    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in ending.items)
+    return None if is_dated else now - timedelta(seconds=ending.seconds), now
