@@ -177,12 +177,11 @@ def test_story_has_failed_tests_then_errors() -> None:
     some = [item(f"Feature {number}", error=unsent()) for number in range(7)]
     text = str(ending(*some, PASSED, ran("failed", CASE, config="Mobile")).failures(width=None))
     assert text.splitlines() == [
-        "Checkout [Mobile], run 214",
-        "  Pays",
+        "Checkout [Mobile], run 214: Pays",
         "    Error: no button",
         "",
-        "Feature 0, Feature 1, Feature 2, Feature 3, Feature 4 and 2 more",
-        "  the service was not reachable: refused",
+        "7 errors: the service was not reachable: refused",
+        "  Feature 0, Feature 1, Feature 2, Feature 3, Feature 4 and 2 more",
     ]
 
 
@@ -195,9 +194,24 @@ def test_configuration_is_named_where_it_is_not_the_usual() -> None:
         run = Run(214, RunStatus.FAILED, 12, "Checkout", config, tests=(CASE,))
         for asked in (None, config):
             text = str(ending(item(ref=RUN, outcome=run, config=asked)).failures(width=None))
-            assert text.startswith(f"{name}, run 214\n")
+            assert text.startswith(f"{name}, run 214: ")
         text = str(ending(item(error=refused(), config=config)).failures(width=None))
-        assert text.startswith(f"{name}\n")
+        assert text.endswith(f"\n  {name}")
+
+
+def test_commands_run_again_what_failed() -> None:
+    """What failed runs again with its configurations, quoted for a shell; nothing else does."""
+
+    def failed(feature: str, config: str | None = None) -> Item:
+        return item(feature, config=config, outcome=Run(1, RunStatus.FAILED, 12, feature, config))
+
+    items = [failed("a b"), failed("c", "Mobile"), failed("a b", "Mobile"), failed("d"), PASSED]
+    assert ending(*items, failed("7*"), place=("--server", "http://s")).rerun == [
+        "testvibe-async run 'a b' --wait -c Default -c Mobile --server http://s",
+        "testvibe-async run c --wait -c Mobile --server http://s",
+        "testvibe-async run d 12 --wait --server http://s",
+    ]
+    assert ending(PASSED, timed_out(), generated("failed")).rerun == []
 
 
 def test_story_without_trouble_is_empty() -> None:

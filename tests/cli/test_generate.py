@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 from contextlib import closing
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,7 +70,7 @@ async def test_watch_shows_each_change(call: Call) -> None:
     ended = await call("generate", GIFT_CARD, "--watch")
     assert (ended.code, ended.errors) == (0, "")
     words = re.findall(r"1  generation  (\w+) ", ended.output)
-    assert words == ["queued", "generating", "generated"]
+    assert list(dict.fromkeys(words)) == ["queued", "generating", "generated"]
     assert re.search(r"\n1 in 1:\d\d: 1 generated\n$", ended.output)
 
 
@@ -97,10 +98,12 @@ async def test_watch_as_json_is_one_object_a_line(call: Call) -> None:
     ended = await call("generate", "Broken", "--watch", "--json")
     assert (ended.code, ended.errors) == (1, "")
     *changes, end = [json.loads(line) for line in ended.output.splitlines()]
-    assert [change["status"] for change in changes] == ["queued", "generating", "failed"]
+    words = [change["status"] for change in changes]
+    assert list(dict.fromkeys(words)) == ["queued", "generating", "failed"]
+    assert (changes[0]["log"], bool(changes[-2]["log"])) == (None, True)
     assert {change["event"] for change in changes} == {"change"}
     assert changes[0]["ref"]["testvibe"] == "generation"
-    assert [bool(change["outcome"]) for change in changes] == [False, False, True]
+    assert [change["status"] for change in changes if change["outcome"]] == ["failed"]
     assert (end["event"], end["exitCode"], end["summary"]["failed"]) == ("end", 1, 1)
 
 
@@ -337,3 +340,20 @@ def test_ctrl_c_at_the_question(typed: bytes, service: Service) -> None:
         assert terminal.read_to_end() == 130
     assert "Traceback" not in terminal.output
     assert "In flight" not in terminal.output
+
+
+async def test_last_line_of_the_log_is_shown(emulator: Emulator, call: Call) -> None:
+    """While it is watched, a generation shows what its log says last, each line once."""
+    ended = await call("generate", GIFT_CARD, "--watch")
+    assert emulator.count("get_generation_log") > 2
+    lines = [line for line in ended.output.splitlines() if " generating " in line]
+    assert any("Exploring" in line for line in lines)
+    shown = [line.partition("generation  ")[2] for line in lines]
+    assert all(one != next_ for one, next_ in pairwise(shown))
+
+
+async def test_log_that_can_not_be_read_is_not_missed(emulator: Emulator, call: Call) -> None:
+    """A log that can't be read takes nothing away from the watch."""
+    emulator.fail("get_generation_log", Fault.status(404))
+    ended = await call("generate", GIFT_CARD, "--watch")
+    assert (ended.code, ended.errors) == (0, "")

@@ -137,7 +137,7 @@ async def test_refused_dispatches_go_to_standard_error(call: Call) -> None:
     assert ended.code == 3
     assert ended.output.startswith("Checkout\t")
     assert ended.output.count("\n") == 1
-    assert "Checkout with gift card\n  " in ended.errors
+    assert "\n  Checkout with gift card\n" in ended.errors
     assert "--on-conflict generate" in ended.errors
 
 
@@ -167,11 +167,13 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     assert ended.code == 1
     (run,) = (run for run in emulator.runs.values() if run.feature_name == "Returns")
     failed = [case.name for case in run.cases() if case.status == "failed"]
-    story = ended.output[ended.output.index(f"\nReturns, run {run.id}\n") :]
+    story = ended.output[ended.output.index(f"\nReturns, run {run.id}: ") :]
     assert failed
-    for name in failed:
-        assert f"\n  {name}\n    Error: no\\x1b[2J button\n" in story
+    assert f"\nReturns, run {run.id}: {failed[0]}\n    Error: no\\x1b[2J button\n" in story
+    for name in failed[1:]:
+        assert f"\n    Returns, run {run.id}: {name}\n" in story
     assert f"More of one: testvibe-async runs diagnose {run.id}\n" in story
+    assert "Run what failed again with:\n  testvibe-async run Returns --wait\n" in story
     assert story.endswith("s: 1 passed, 1 failed\n")
 
 
@@ -221,7 +223,7 @@ async def test_each_feature_runs_with_each_configuration(emulator: Emulator, cal
     pairs = {(run.feature_name, run.config) for run in emulator.runs.values()}
     assert len(emulator.runs) == len(pairs) == 4
     assert "Checkout [Mobile]" in ended.output
-    assert "\nReturns [Mobile], run " in ended.output
+    assert "Returns [Mobile], run " in ended.output
     assert ended.output.endswith("s: 2 passed, 2 failed\n")
 
 
@@ -486,7 +488,7 @@ async def test_what_fails_in_all_attempts_failed(emulator: Emulator, call: Call)
 
     assert (ended.code, len(emulator.runs)) == (1, 2)
     assert ended.output.endswith(": 1 failed\n")
-    assert f"Returns (attempt 2), run {max(emulator.runs)}\n" in ended.output
+    assert f"Returns (attempt 2), run {max(emulator.runs)}: " in ended.output
 
 
 async def test_dispatch_that_nobody_knows_of(emulator: Emulator, call: Call) -> None:

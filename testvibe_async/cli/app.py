@@ -35,6 +35,7 @@ _COMMANDS = {
         "generate": "generate:generate",
         "generation": "generate:app",
         "wait": "wait:wait",
+        "open": "open_run:open_run",
     },
     "The project": {
         "features": "features:app",

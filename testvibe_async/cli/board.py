@@ -67,6 +67,9 @@ class Row:
     error: VibeError | None = None
     """Why it could not be dispatched, or not be observed."""
 
+    note: str = ""
+    """The last line of its log; empty where none was read."""
+
     earlier: tuple[Run, ...] = ()
     """The outcomes of the attempts before, each of them failed."""
 
@@ -107,7 +110,8 @@ class Row:
     def result(self) -> str:
         """The result in a few words; empty where nothing is known yet."""
         attempt = f"attempt {len(self.earlier) + 1}" if self.earlier else ""
-        return ", ".join(part for part in (self._result, attempt) if part)
+        note = escape(self.note) if self.ended is None else ""
+        return ", ".join(part for part in (self._result, attempt, note) if part)
 
     @property
     def _result(self) -> str:
@@ -310,6 +314,13 @@ class Board:
             last_seen_at=self.contact.seen_at,
             failures=max(self.contact.failures, 1),
         )
+
+    def note(self, ref: Ref, line: str) -> None:
+        """Record the last line of an operation's log."""
+        row = self._rows.get(ref.key)
+        if row is not None and row.ended is None and row.note != line:
+            self._rows[ref.key] = evolve(row, note=line)
+            self.on_change(self._rows[ref.key])
 
     def named(self, item: Item) -> Item:
         """Return an item with the name of its feature, where it was seen."""

@@ -36,13 +36,13 @@ class Common:
     server: str | None = None
     """The service's address; else TESTVIBE_SERVER, else what was stored."""
 
-    project: str | None = None
+    project: Annotated[str | None, Parameter(name=("--project", "-p"))] = None
     """The project's id; else TESTVIBE_PROJECT, else what was stored."""
 
     allow_http: Flag = False
     """Send the key unencrypted to an http:// server other than this machine."""
 
-    json: Flag = False
+    json: Annotated[Flag, Parameter(name=("--json", "-j"))] = False
     """Print one JSON document, and nothing else, on standard output."""
 
     quiet: Annotated[Flag, Parameter(name=("--quiet", "-q"))] = False

@@ -11,6 +11,7 @@ are the output; how to wait for operations in flight is a note, which `--quiet` 
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from testvibe_async import (
     BatchSummary,
     DispatchUnknownError,
     FeatureNotGeneratedError,
+    Generation,
     GenerationInProgressError,
     Run,
     UndocumentedStatusError,
@@ -32,7 +34,16 @@ from testvibe_async.cli import details, view
 from testvibe_async.cli.exits import ExitCode, exit_code_of
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.refs import check_command, wait_command
-from testvibe_async.cli.words import NAME, clock_time, counted, duration, reason
+from testvibe_async.cli.words import (
+    NAME,
+    clock_time,
+    counted,
+    duration,
+    plural,
+    reason,
+    unless_default,
+)
+from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -175,8 +186,32 @@ class Ending:
             width: Cells that a line may take; None for lines as long as they are.
         """
         failed = [item for item in self.items if item.verdict is Verdict.FAILED]
-        parts = [*(self._failure(item, width) for item in failed), *_errors(self.items)]
+        runs = [item for item in failed if isinstance(item.outcome, Run)]
+        parts = [
+            *details.failures(runs, width=width),
+            *(self._failed_generation(item, width) for item in failed if item not in runs),
+            *_errors(self.items),
+        ]
         return Text("\n\n").join([*parts, *self._unknown()])
+
+    @property
+    def rerun(self) -> list[str]:
+        """The commands that run again what failed: one for all features of equal configurations."""
+        configs: dict[str, list[str]] = {}
+        for item in self.items:
+            if item.verdict is Verdict.FAILED and isinstance(run := item.outcome, Run):
+                config = unless_default(item.config or run.config) or DEFAULT_CONFIG
+                configs.setdefault(_typed(item), []).append(config)
+        features: dict[tuple[str, ...], list[str]] = {}
+        for feature, names in configs.items():
+            features.setdefault(tuple(dict.fromkeys(names)), []).append(feature)
+        return [self._run_command(typed, names) for names, typed in features.items()]
+
+    def _run_command(self, features: Sequence[str], configs: Sequence[str]) -> str:
+        chosen = (
+            [] if list(configs) == [DEFAULT_CONFIG] else [w for c in configs for w in ("-c", c)]
+        )
+        return shlex.join([NAME, "run", *features, "--wait", *chosen, *self.place])
 
     @property
     def flaky(self) -> str:
@@ -225,12 +260,11 @@ class Ending:
             document["check"] = check_command(item.error, self.place)
         return document
 
-    def _failure(self, item: Item, width: int | None) -> Text:
-        if isinstance(item.outcome, Run):
-            attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
-            return details.failures(details.item_name(item) + attempt, item.outcome, width=width)
+    def _failed_generation(self, item: Item, width: int | None) -> Text:
         head = Text(f"{escape(details.item_name(item))}, generation: {_word(item)}", "bold")
-        log = self.logs.get(item.outcome.request_id or "") if item.outcome else None
+        generation = item.outcome
+        assert isinstance(generation, Generation)
+        log = self.logs.get(generation.request_id or "")
         if log is None:
             return head
         return Text("\n").join([head, details.log_details(log, limit=LOG_LINES, width=width)])
@@ -268,8 +302,10 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
     output.details(lambda width: _after(gap, ending.failures(width=width)))
     if flaky := ending.flaky:
         output.say(f"\nFlaky, passed after a failure:\n{flaky}")
-    if failed := ending.failed_runs:
-        output.say(f"\nMore of one: {NAME} runs diagnose {failed[0]}")
+    if commands := ending.rerun:
+        lines = "\n".join(f"  {command}" for command in commands)
+        output.say(f"\nMore of one: {NAME} runs diagnose {ending.failed_runs[0]}")
+        output.say(f"Run what failed again with:\n{lines}")
     output.say(f"\n{ending.line}")
     say_unfinished(ending.unfinished, common)
     board.is_reported = True
@@ -374,6 +410,14 @@ def _word(item: Item) -> str:
     return escape(item.outcome.status or "over") if item.outcome else str(item.verdict)
 
 
+def _typed(item: Item) -> str:
+    """Return what to type for a feature: its name where that says which it is, else its id."""
+    feature_id = item.outcome.feature_id if item.outcome else None
+    name = item.feature_name
+    is_safe = name and not name.isdecimal() and not set(name) & set("*?[") and name.isprintable()
+    return name if is_safe or feature_id is None else str(feature_id)
+
+
 def _attempts(item: Item) -> str:
     runs = [run for run in (*item.earlier, item.outcome) if isinstance(run, Run)]
     return ", ".join(escape(f"run {run.run_id} {run.status}") for run in runs)
@@ -386,8 +430,8 @@ def _errors(items: Iterable[Item]) -> list[Text]:
     for item in errors:
         by_reason.setdefault(reason(_error_of(item)), []).append(item)
     parts = [
-        Text.assemble((_names(those), "bold"), "\n  ", (why, "red"))
-        for why, those in by_reason.items()
+        Text.assemble((f"{plural(len(those), 'error')}: {why}", "bold red"), f"\n  {_names(those)}")
+        for why, those in sorted(by_reason.items(), key=lambda each: -len(each[1]))
     ]
     hints = [hint for kind, hint in _HINTS if any(isinstance(item.error, kind) for item in errors)]
     return parts + [Text(hint) for hint in hints]

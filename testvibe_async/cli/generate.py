@@ -7,9 +7,9 @@ generation, dispatched by any client.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import GenerationRef
@@ -38,12 +38,12 @@ GENERATIONS_IN_FLIGHT = 10
 async def generate(  # noqa: PLR0913 - each an option of its own
     *features: str,
     all_: Flag = False,
-    watch: Flag = False,
+    watch: Annotated[Flag, Parameter(name=("--watch", "-w"))] = False,
     on_conflict: Literal["raise", "attach", "wait"] = "raise",
     site_url: str | None = None,
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
-    yes: Flag = False,
+    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
     common: Common = COMMON,
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.

@@ -128,14 +128,23 @@ class _LiveTable:
         self._console = console
         self._size = console.size
         self._above: deque[Row | Outage] = deque(maxlen=REMEMBERED_LINES)
+        self._reasons: set[str] = set()
         self._live = self._new_live()
         self._timer: asyncio.TimerHandle | None = None
 
     def on_change(self, row: Row) -> None:
         """Print a row above the table if it went wrong."""
-        if row.is_bad:
+        if row.is_bad and self._is_news(row):
             self._above.append(row)
             self._print_above(row)
+
+    def _is_news(self, row: Row) -> bool:
+        """Return whether no operation before had the same error; what failed is always news."""
+        if row.error is None:
+            return True
+        is_new = row.result not in self._reasons
+        self._reasons.add(row.result)
+        return is_new
 
     def on_outage(self, outage: Outage) -> None:
         """Print the end of an outage above the table, which shows it as long as it lasts."""

@@ -43,7 +43,9 @@ SEVERAL = Parameter(negative=(), show_default=False)
 class Files:
     """The options that name files to write at the end."""
 
-    report: Annotated[tuple[str, ...], SEVERAL] = ()
+    report: Annotated[
+        tuple[str, ...], Parameter(name=("--report", "-r"), negative=(), show_default=False)
+    ] = ()
     """Write a report: JUnit to .xml, CTRF to .json, Markdown to .md, a page to .html; md:PATH where
     the name does not say. May be repeated."""
 

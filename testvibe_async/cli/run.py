@@ -8,13 +8,14 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Annotated, Literal
 
+from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import choose, in_order, jobs_of
-from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, refuse_without
+from testvibe_async.cli.options import NO_FILES, Files, Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 
 __all__ = ["run"]
@@ -26,8 +27,10 @@ RUNS_IN_FLIGHT = 100
 async def run(  # noqa: PLR0913 - each an option of its own
     *features: str,
     all_: Flag = False,
-    wait: Flag = False,
-    config: Annotated[tuple[str, ...], SEVERAL] = (),
+    wait: Annotated[Flag, Parameter(name=("--wait", "-w"))] = False,
+    config: Annotated[
+        tuple[str, ...], Parameter(name=("--config", "-c"), negative=(), show_default=False)
+    ] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
     timeout: Seconds | None = None,

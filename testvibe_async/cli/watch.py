@@ -32,6 +32,7 @@ from testvibe_async.cli.exits import ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.live import each_change, lines, live_table
+from testvibe_async.cli.log_tail import following_logs
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 
@@ -89,12 +90,13 @@ class Watch:
             completions: A batch, or another context whose iterator yields items as they complete.
         """
         items: list[Item] = []
+        client = self.connection.client
         with shown(self.board, self.connection.output, events=self.has_events):
-            async with completions as completed:
+            async with following_logs(self.board, client), completions as completed:
                 try:
                     async for item in completed:
                         self.board.record(item)
-                        self.leaving.fetch(item, self.connection.client)
+                        self.leaving.fetch(item, client)
                         items.append(item)
                 except asyncio.CancelledError:
                     if self.board.state.waiting and not _has_failed_to_show():
@@ -304,6 +306,7 @@ def _event(row: Row, board: Board) -> dict[str, object]:
         "config": row.config,
         "phase": str(row.phase),
         "status": row.word,
+        "log": row.note or None,
         "ref": row.ref,
         "outcome": None if row.ended is None else row.snapshot,
         "error": row.error,

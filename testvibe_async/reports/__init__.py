@@ -20,13 +20,14 @@ from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 from testvibe_async.reports.reasons import why
 from testvibe_async.reports.report import ReportOptions
-from testvibe_async.reports.text import counted, cut, duration, one_line, tail
+from testvibe_async.reports.text import counted, cut, duration, essence, one_line, tail
 
 __all__ = [
     "ReportOptions",
     "counted",
     "cut",
     "duration",
+    "essence",
     "one_line",
     "report_target",
     "tail",
