@@ -15,7 +15,7 @@ from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.reports.cases import Case, CaseStatus, to_cases
-from testvibe_async.reports.reasons import reason_of
+from testvibe_async.reports.reasons import reason_of, why
 from testvibe_async.reports.text import cut, one_line, tail
 
 if TYPE_CHECKING:
@@ -276,9 +276,9 @@ def _error(item: Item, reason: str) -> str:
         case Verdict.SUCCEEDED:
             return ""
         case Verdict.UNKNOWN:
-            return cut(f"{reason}\n{item.error}")
+            return cut(f"{reason}\n{why(item.error)}")
         case _:
-            return cut(str(item.error or reason))
+            return cut(why(item.error) if item.error else reason)
 
 
 def _attempt_case(attempt: Entry, number: int) -> Case:

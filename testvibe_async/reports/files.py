@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from testvibe_async.errors import ConfigError
+from testvibe_async.reports.attachments import read_images
 from testvibe_async.reports.ctrf import to_ctrf
 from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async.reports.entries import Item
-    from testvibe_async.reports.report import ReportOptions
+    from testvibe_async.reports.report import Report, ReportOptions
 
 __all__ = ["report_target", "write_report"]
 
@@ -92,8 +93,15 @@ def write_report(
     render = _FORMATS[form or _format_of(path)]
     if render is to_html and "artifacts" in options:
         options["artifacts"] = _relative(options["artifacts"], path.parent)
-    _replace(path, render(items, **options))
+    if render is to_html:
+        _replace(path, to_html(items, images=lambda report: _images(report, path), **options))
+    else:
+        _replace(path, render(items, **options))
     return path
+
+
+def _images(report: Report, path: Path) -> dict[Path, bytes]:
+    return read_images(report.by_urgency, path.parent)
 
 
 def _relative(artifacts: Mapping[int, Sequence[Path]], folder: Path) -> dict[int, list[Path]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 from xml.etree import ElementTree as ET
 
 from testvibe_async._util import clean
+from testvibe_async.reports.attachments import files_of
 from testvibe_async.reports.cases import Case, CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions
 
@@ -107,10 +108,11 @@ def _case(entry: Entry, case: Case) -> ET.Element:
         first, *reruns = failures if case.is_failed else (case, *failures)
         element.append(_result(entry, first))
         element.extend(_rerun("rerunFailure", entry, each) for each in reruns)
-    if entry.files and case in (entry.failures or entry.cases[:1]):
-        # GitLab and Jenkins' JUnit Attachments plugin look for these lines.
-        lines = [f"[[ATTACHMENT|{file.as_posix()}]]" for file in entry.files]
-        ET.SubElement(element, "system-out").text = clean("\n".join(lines))
+    if files := files_of(entry, case):
+        # GitLab and Jenkins' JUnit Attachments plugin look for this line; GitLab shows one file of
+        # a test (https://docs.gitlab.com/ci/testing/unit_test_reports).
+        line = f"[[ATTACHMENT|{files[0].as_posix()}]]"
+        ET.SubElement(element, "system-out").text = clean(line)
     return element
 
 
