@@ -467,8 +467,8 @@ async def test_what_is_flaky_is_in_the_document(emulator: Emulator, call: Call) 
     (item,) = document["items"]
 
     assert (ended.code, document["summary"]["flaky"]) == (0, 1)
-    assert (item["verdict"], item["flaky"]) == ("succeeded", True)
-    assert [run["status"] for run in item["earlier"]] == ["failed"]
+    assert (item["verdict"], item["isFlaky"]) == ("succeeded", True)
+    assert [run["status"] for run in item["runs"]] == ["failed", "passed"]
     assert item["outcome"]["status"] == "passed"
 
 
@@ -763,3 +763,13 @@ def test_second_ctrl_c_on_a_terminal(silent_server: str, posted: threading.Event
     assert re.search(r"Stopped: 1 in [\d.]+ s: 1 unknown", left)
     assert f"  POST {silent_server}/api/v1/ops/projects/p/features/Checkout/run\r\n" in left
     assert "Traceback" not in terminal.output
+
+
+async def test_json_lines_are_events(call: Call) -> None:
+    """With --json=lines each change is an object on a line, and the sum is the last."""
+    ended = await call("run", "Checkout", "Returns", "--wait", "--json=lines")
+    *changes, end = [json.loads(line) for line in ended.output.splitlines()]
+    assert {change["event"] for change in changes} == {"change"}
+    assert [change["status"] for change in changes].count("running") == 2
+    assert (end["event"], end["exitCode"], ended.code) == ("end", 1, 1)
+    assert end["summary"]["failed"] == end["summary"]["succeeded"] == 1

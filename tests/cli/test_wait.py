@@ -61,7 +61,7 @@ async def test_refs_as_arguments(call: Call) -> None:
     refs = await dispatched(call, "Checkout", "Returns")
     ended = await call("wait", *refs)
     assert (ended.code, ended.errors) == (1, "")
-    assert "\nReturns, run 215\n" in ended.output
+    assert "\nReturns, run 215: " in ended.output
     assert ended.output.endswith("s: 1 passed, 1 failed\n")
 
 

@@ -109,10 +109,12 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 
 def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
+    # A flag with an optional value is more than cyclopts has.
+    arguments = ["--json-lines" if each == "--json=lines" else each for each in arguments]
     if not arguments or arguments[0] in app.help_flags:
         _load_all()
     command, bound, _ = app.parse_args(
-        list(arguments),
+        arguments,
         console=Output(color=False if "--no-color" in arguments else None).console,
         exit_on_error=False,
         print_error=False,

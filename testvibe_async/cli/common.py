@@ -43,7 +43,11 @@ class Common:
     """Send the key unencrypted to an http:// server other than this machine."""
 
     json: Annotated[Flag, Parameter(name=("--json", "-j"))] = False
-    """Print one JSON document, and nothing else, on standard output."""
+    """Print one JSON document, and nothing else, on standard output; --json=lines with run and wait
+    prints an object a line instead, for each change."""
+
+    json_lines: Annotated[bool, Parameter(name="--json-lines", negative="", show=False)] = False
+    """What `--json=lines` becomes: a JSON object a line, for each change as it comes."""
 
     quiet: Annotated[Flag, Parameter(name=("--quiet", "-q"))] = False
     """Print nothing but what was asked for, and errors."""
@@ -66,7 +70,11 @@ class Common:
     @property
     def output(self) -> Output:
         """The output that these options ask for."""
-        return Output(json=self.json, quiet=self.quiet, color=False if self.no_color else None)
+        return Output(
+            json=self.json or self.json_lines,
+            quiet=self.quiet,
+            color=False if self.no_color else None,
+        )
 
 
 COMMON = Common()

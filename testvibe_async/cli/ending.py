@@ -175,9 +175,16 @@ class Ending:
         return {
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
-            "summary": self.summary,
+            "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
         }
+
+    @property
+    def _summary_document(self) -> dict[str, Any]:
+        """The numbers by verdict, what was not seen apart from what is in flight."""
+        unseen = sum(item.is_unseen for item in self.items)
+        numbers = self.summary.to_dict()
+        return {**numbers, "inFlight": numbers["inFlight"] - unseen, "notSeen": unseen}
 
     def failures(self, *, width: int | None) -> Text:
         """Return what went wrong, failed tests first; empty where nothing did.
@@ -249,13 +256,15 @@ class Ending:
         document = {
             "feature": item.feature_name,
             "config": item.config,
-            "verdict": str(item.verdict),
-            "flaky": item.is_flaky,
+            "verdict": _NOT_SEEN if item.is_unseen else str(item.verdict),
+            "isFlaky": item.is_flaky,
             "ref": item.ref,
             "outcome": item.outcome,
-            "earlier": item.earlier,
             "error": item.error,
+            "runs": [*item.earlier, item.outcome] if item.earlier else [],
         }
+        if isinstance(item.error, WaitTimeoutError) and item.is_unseen:
+            document["lastSeenUtc"] = item.error.last_seen_at
         if isinstance(item.error, DispatchUnknownError):
             document["check"] = check_command(item.error, self.place)
         return document

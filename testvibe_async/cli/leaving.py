@@ -8,10 +8,12 @@ more when the artifacts are there. What a report contains is decided in `testvib
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from testvibe_async import Run, VibeError
+from testvibe_async.cli.ci import FeatureFiles, failure_commands, is_github, summary_path
 from testvibe_async.cli.words import plural, reason
 
 if TYPE_CHECKING:
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
     from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.output import Output
+    from testvibe_async.reports import ReportOptions
 
 __all__ = ["Leaving"]
+
+SUMMARY_BYTES = 1_000_000
+"""How much a summary may hold: GitHub refuses one from 1 MiB on."""
 
 RUNS_AT_ONCE = 4
 """Of how many runs the artifacts are fetched at once."""
@@ -42,6 +48,7 @@ class Leaving:
         self._files = files
         self._output = output
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
+        self._is_summarized = False
         self._tasks: list[asyncio.Task[None]] = []
         self.fetched: dict[int, list[Path]] = {}
         """The files of each run, by its id, as far as they are there."""
@@ -61,6 +68,7 @@ class Leaving:
         Raises:
             OSError: One can't be written; the others are.
         """
+        self._write_summary(ending)
         error = None
         for path in self._files.targets:
             try:
@@ -69,6 +77,24 @@ class Leaving:
                 error = error or failure
         if error is not None:
             raise error
+
+    def annotate(self, ending: Ending) -> None:
+        """Tell GitHub of each failure, in one of its jobs."""
+        if is_github() and not self._output.is_json:
+            for line in failure_commands(ending, FeatureFiles(self._files.features_dir)):
+                self._output.command(line)
+
+    def _write_summary(self, ending: Ending) -> None:
+        """Add the results to the summary of a CI step, once, unless a report goes there."""
+        path = summary_path()
+        if path is None or self._is_summarized or path in (p for _, p in self._files.targets):
+            return
+        from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `_write`
+
+        with suppress(OSError), path.open("a", encoding="utf-8") as file:
+            room = SUMMARY_BYTES - file.tell()
+            file.write(to_markdown(ending.items, max_bytes=max(room, 0), **self._options(ending)))
+            self._is_summarized = True
 
     def note_paths(self) -> None:
         """Say where the files are."""
@@ -114,17 +140,17 @@ class Leaving:
         from testvibe_async.reports import write_report  # noqa: PLC0415
 
         form, path = target
+        write_report(path, ending.items, form=form, **self._options(ending))
+
+    def _options(self, ending: Ending) -> ReportOptions:
         started_at, finished_at = _times(ending)
-        write_report(
-            path,
-            ending.items,
-            form=form,
-            title=self._files.title or "TestVibe",
-            artifacts=self.fetched,
-            generation_logs=ending.logs,
-            started_at=started_at,
-            finished_at=finished_at,
-        )
+        return {
+            "title": self._files.title or "TestVibe",
+            "artifacts": self.fetched,
+            "generation_logs": ending.logs,
+            "started_at": started_at,
+            "finished_at": finished_at,
+        }
 
 
 def _times(ending: Ending) -> tuple[datetime | None, datetime | None]:

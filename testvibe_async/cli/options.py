@@ -55,6 +55,9 @@ class Files:
     title: str | None = None
     """What the reports are called."""
 
+    features_dir: Path | None = None
+    """Where the .feature files are, so that GitHub shows failures beside them."""
+
     @property
     def targets(self) -> list[tuple[str, Path]]:
         """The format and the path of each report."""
@@ -66,7 +69,12 @@ class Files:
     @property
     def by_option(self) -> dict[str, object]:
         """The values by option, for `refuse_without`."""
-        return {"--report": self.report, "--artifacts": self.artifacts, "--title": self.title}
+        return {
+            "--report": self.report,
+            "--artifacts": self.artifacts,
+            "--title": self.title,
+            "--features-dir": self.features_dir,
+        }
 
     def check(self) -> None:
         """Refuse reports that could not be written, before anything is dispatched.

@@ -125,6 +125,10 @@ class Output:
         if not self.is_json and not self.is_quiet:
             _write(escape_lines(text) + "\n")
 
+    def command(self, line: str) -> None:
+        """Print a line that a CI system obeys, as it is."""
+        _write(line + "\n")
+
     def note(self, text: str) -> None:
         """Print a remark that is not the result, on standard error."""
         if not self.is_quiet:

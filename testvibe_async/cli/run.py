@@ -79,7 +79,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         }
         refuse_without("--wait", limits | {"--stop-on-failure": stop_on_failure} | files.by_option)
     files.check()
-    async with watching(common, files=files) as watch:
+    async with watching(common, files=files, has_events=common.json_lines) as watch:
         project = watch.project
         chosen = await choose(
             project, features, everything=attrgetter("has_tests") if all_ else None

@@ -74,7 +74,7 @@ async def wait_for(
         files: The files to write.
         common: The options of the command.
     """
-    async with watching(common, files=files) as watch:
+    async with watching(common, files=files, has_events=common.json_lines) as watch:
         client = watch.connection.client
         # One of another server is refused before any is waited for.
         refs = [client.attach(ref).ref for ref in refs_in(watch.connection)]

@@ -19,6 +19,7 @@ from attrs import frozen
 
 from testvibe_async import GenerationRef, Verdict, VibeError
 from testvibe_async.cli.board import Board
+from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.common import Common, Connection, connected
 from testvibe_async.cli.ending import (
     Ending,
@@ -35,6 +36,7 @@ from testvibe_async.cli.live import each_change, lines, live_table
 from testvibe_async.cli.log_tail import following_logs
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
+from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -91,7 +93,11 @@ class Watch:
         """
         items: list[Item] = []
         client = self.connection.client
-        with shown(self.board, self.connection.output, events=self.has_events):
+        output = self.connection.output
+        with (
+            grouped(plural(self.board.state.total, "operation"), output),
+            shown(self.board, output, events=self.has_events),
+        ):
             async with following_logs(self.board, client), completions as completed:
                 try:
                     async for item in completed:
@@ -118,6 +124,7 @@ class Watch:
             await asyncio.to_thread(self.leaving.write, ending)
         finally:
             say_ended(ending, self.board, self.common, events=self.has_events)
+        self.leaving.annotate(ending)
         self.leaving.note_paths()
         await self.leaving.finish(ending)
         return ending.exit_code
