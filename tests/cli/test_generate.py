@@ -162,7 +162,7 @@ async def test_more_than_was_typed_needs_a_yes_in_a_pipe(
     """Without a terminal, --all and globs spend nothing unless --yes is given."""
     ended = await call("generate", typed)
     assert (ended.code, ended.output) == (2, "")
-    assert ended.errors == (
+    assert ended.errors.endswith(
         "testvibe-async: this asks 'Generate 2 features? Each costs credits.', and standard "
         "input is no terminal: pass --yes\n"
     )
@@ -357,3 +357,15 @@ async def test_log_that_can_not_be_read_is_not_missed(emulator: Emulator, call: 
     emulator.fail("get_generation_log", Fault.status(404))
     ended = await call("generate", GIFT_CARD, "--watch")
     assert (ended.code, ended.errors) == (0, "")
+
+
+async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None:
+    """Where all features have tests there is one line, and with --json an empty document."""
+    for name, feature in emulator.features.items():
+        if feature.status != "generated":
+            await call("features", "delete", name, "--yes")
+    ended = await call("generate", "--all", "--watch")
+    assert (ended.code, ended.output) == (0, "")
+    assert ended.errors == "Nothing to generate: all features have tests.\n"
+    ended = await call("generate", "--all", "--json")
+    assert json.loads(ended.output)["items"] == []

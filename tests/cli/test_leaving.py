@@ -82,7 +82,7 @@ async def test_report_of_a_wait_has_names_and_times(
     await call("run", "Wishlist", "--config", "Mobile")
     (run,) = emulator.runs
     report = tmp_path / "junit.xml"
-    ended = await call("runs", "wait", str(run), "--timeout", "300", "--report", str(report))
+    ended = await call("wait", str(run), "--timeout", "300", "--report", str(report))
     assert ended.code == 4
     assert cases_in(report) == {"Wishlist [Mobile]": "skipped"}
     seconds = float(ET.parse(report).getroot().get("time", "0"))  # noqa: S314 - our own file

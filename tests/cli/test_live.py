@@ -167,7 +167,7 @@ async def test_resized_terminal_is_cleared_and_drawn_anew(board: Board, terminal
     before, _, after = text_of(terminal).partition("\x1b[2J\x1b[H")
     assert "feature 12, run 214" in before
     assert "feature 12, run 214" in after
-    assert "run 215" in after
+    assert "queued" in after
     widths = [len(re.sub(r"\x1b\[[\d;?]*\w", "", line)) for line in after.splitlines()]
     assert max(widths) <= 60
 

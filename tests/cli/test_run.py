@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Call, Ended
 
+PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
+
 HOSTILE = "Pay \x1b]0;owned\x07[red]now[/red]"
 
 SCENARIO = Scenario(
@@ -320,7 +322,7 @@ async def test_a_report_of_runs_that_were_over_already_has_their_times(
     (run,) = emulator.runs.values()
     await asyncio.sleep(300)
     report = tmp_path / "ctrf.json"
-    ended = await call("runs", "wait", str(run.id), "--report", str(report))
+    ended = await call("wait", str(run.id), "--report", str(report))
     summary = json.loads(report.read_text(encoding="utf-8"))["results"]["summary"]
     assert ended.code == 0
     assert (summary["stop"] - summary["start"]) / 1000 == pytest.approx(
@@ -751,7 +753,7 @@ def test_ctrl_c_names_what_goes_on(slow_service: Service) -> None:
 
 def test_second_ctrl_c_on_a_terminal(silent_server: str, posted: threading.Event) -> None:
     """A dispatch that is not answered holds the command up until Ctrl-C is pressed again."""
-    variables = environment_of(Service(silent_server, "tvb_" + "k" * 43, "p"))
+    variables = environment_of(Service(silent_server, "tvb_" + "k" * 43, PROJECT))
     with closing(Terminal("run", "Checkout", "--wait", **variables)) as terminal:
         terminal.read_until("1 waiting")
         assert posted.wait(10)
@@ -761,7 +763,7 @@ def test_second_ctrl_c_on_a_terminal(silent_server: str, posted: threading.Event
         assert terminal.read_to_end() == 130
     left = terminal.output.rpartition("\x1b[?25h")[2]
     assert re.search(r"Stopped: 1 in [\d.]+ s: 1 unknown", left)
-    assert f"  POST {silent_server}/api/v1/ops/projects/p/features/Checkout/run\r\n" in left
+    assert f"  POST {silent_server}/api/v1/ops/projects/{PROJECT}/features/Checkout/run\r\n" in left
     assert "Traceback" not in terminal.output
 
 

@@ -181,9 +181,9 @@ async def test_file_that_is_not_json(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "which operations? Give refs as JSON"),
-        (["nosuch"], "'nosuch' is no ref: it is not JSON"),
-        (["214"], "which operations?"),
+        ([], "which operations? Give ids of runs, names of features, refs"),
+        (["{nosuch"], "'{nosuch' is no ref: it is not JSON"),
+        (["[214]"], "which operations?"),
         (["{}"], "which operations?"),
         (["{}", "--file", "nosuch.json"], "nosuch.json"),
         (["{}", "--timeout", "-1"], "--timeout"),

@@ -285,6 +285,7 @@ class Board:
             kind: The class of their refs.
         """
         self._jobs, self._expected, self._kind = jobs, len(jobs), kind
+        self._started = self._clock()  # The time of a question before is nobody's.
         self._names = {job.feature: job.name for job in jobs if job.name is not None}
 
     def follow(self, ref: Ref) -> None:

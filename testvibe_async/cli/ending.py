@@ -58,6 +58,7 @@ __all__ = [
     "Ending",
     "say_dispatched",
     "say_ended",
+    "say_nothing",
     "say_stopped",
     "say_unanswered",
     "say_unfinished",
@@ -126,6 +127,9 @@ class Ending:
 
     stopped_by: ExitCode | None = None
     """The exit code for the signal that stopped the command; None where none did."""
+
+    hints: Sequence[str] = ()
+    """What names may have meant that the service does not know."""
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
@@ -199,7 +203,8 @@ class Ending:
             *(self._failed_generation(item, width) for item in failed if item not in runs),
             *_errors(self.items),
         ]
-        return Text("\n\n").join([*parts, *self._unknown()])
+        hints = [Text("\n").join(map(Text, self.hints))] if self.hints else []
+        return Text("\n\n").join([*parts, *hints, *self._unknown()])
 
     @property
     def rerun(self) -> list[str]:
@@ -253,7 +258,7 @@ class Ending:
 
     def _item_document(self, item: Item) -> dict[str, Any]:
         """Return what `--json` prints of an item."""
-        document = {
+        document: dict[str, Any] = {
             "feature": item.feature_name,
             "config": item.config,
             "verdict": _NOT_SEEN if item.is_unseen else str(item.verdict),
@@ -279,7 +284,9 @@ class Ending:
         return Text("\n").join([head, details.log_details(log, limit=LOG_LINES, width=width)])
 
 
-def say_dispatched(items: Sequence[Item], board: Board, common: Common) -> Ending:
+def say_dispatched(
+    items: Sequence[Item], board: Board, common: Common, *, hints: Sequence[str] = ()
+) -> Ending:
     """Print which operations were dispatched, which were not, and how to wait for them."""
     output = common.output
     ending = Ending(
@@ -287,6 +294,7 @@ def say_dispatched(items: Sequence[Item], board: Board, common: Common) -> Endin
         seconds=board.elapsed,
         is_waited_for=False,
         place=common.place,
+        hints=hints,
     )
     output.document(ending.document)
     rows = [(item.feature_name, item.config, item.ref) for item in items if item.ref]
@@ -299,6 +307,15 @@ def say_dispatched(items: Sequence[Item], board: Board, common: Common) -> Endin
         output.note(f"\n{_how_to_wait(refs, common)}")
     board.is_reported = True
     return ending
+
+
+def say_nothing(why: str, board: Board, common: Common, *, events: bool = False) -> ExitCode:
+    """Print why there is nothing to do."""
+    ending = Ending(items=(), seconds=board.elapsed)
+    _say_document(ending, common.output, events=events)
+    common.output.note(why)
+    board.is_reported = True
+    return ending.exit_code
 
 
 def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = False) -> None:

@@ -15,9 +15,11 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 from testvibe_async import GenerationRef
 from testvibe_async.cli import details
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import confirm
 from testvibe_async.cli.jobs import choose, in_order, jobs_of, matches_several
+from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import plural
@@ -36,7 +38,7 @@ GENERATIONS_IN_FLIGHT = 10
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
-    *features: str,
+    *features: FeatureName,
     all_: Flag = False,
     watch: Annotated[Flag, Parameter(name=("--watch", "-w"))] = False,
     on_conflict: Literal["raise", "attach", "wait"] = "raise",
@@ -75,12 +77,15 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     async with watching(common, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
         chosen = await choose(
-            project, features, everything=attrgetter("needs_tests") if all_ else None
+            project,
+            features,
+            everything=attrgetter("needs_tests") if all_ else None,
+            note=output.note,
         )
         if not chosen:
-            output.note("Nothing to generate: all features have tests.")
+            return watched.say_nothing("Nothing to generate: all features have tests.")
         are_many = all_ or matches_several(features, chosen)
-        if chosen and are_many and not yes and not await confirm(_question(chosen)):
+        if are_many and not yes and not await confirm(_question(chosen)):
             output.note("Nothing was generated.")
             return ExitCode.USAGE
         jobs = jobs_of(chosen)
@@ -110,7 +115,7 @@ def _question(chosen: Sequence[str | Feature]) -> str:
 
 
 @app.command
-async def status(feature: str, /, *, common: Common = COMMON) -> None:
+async def status(feature: FeatureName, /, *, common: Common = COMMON) -> None:
     """Show the state of a feature's latest generation, section by section.
 
     For example:
@@ -122,7 +127,7 @@ async def status(feature: str, /, *, common: Common = COMMON) -> None:
         feature: Its id, or its name in any case.
         common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_status(feature)
     connection.output.document(found)
     connection.output.details(lambda _: details.generation_details(found))
@@ -130,7 +135,7 @@ async def status(feature: str, /, *, common: Common = COMMON) -> None:
 
 @app.command
 async def log(
-    feature: str, /, *, lines: PositiveInt | None = None, common: Common = COMMON
+    feature: FeatureName, /, *, lines: PositiveInt | None = None, common: Common = COMMON
 ) -> None:
     """Show the log of a feature's latest generation, each section's reason first.
 
@@ -144,14 +149,14 @@ async def log(
         lines: How many lines of each section, from its end; all where it is left out.
         common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_log(feature)
     connection.output.document(found)
     connection.output.details(lambda width: details.log_details(found, limit=lines, width=width))
 
 
 @app.command
-async def cancel(feature: str, /, *, common: Common = COMMON) -> None:
+async def cancel(feature: FeatureName, /, *, common: Common = COMMON) -> None:
     """Cancel a feature's generation, dispatched by any client.
 
     For example:
@@ -162,7 +167,7 @@ async def cancel(feature: str, /, *, common: Common = COMMON) -> None:
         feature: Its id, or its name in any case.
         common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         await connection.project.cancel_generation(feature)
     connection.output.document({"ok": True})
     connection.output.say(f"The generation of {feature} is cancelled.")

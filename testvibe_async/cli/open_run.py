@@ -12,10 +12,10 @@ import webbrowser
 from typing import TYPE_CHECKING
 
 import platformdirs
-from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.common import COMMON, Common, connected
+from testvibe_async.cli.completers import RunId  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.options import download_artifacts
 from testvibe_async.cli.words import NAME
 
@@ -35,9 +35,7 @@ _PLAYER = "npx"
 """What starts Playwright's trace viewer."""
 
 
-async def open_run(
-    run: PositiveInt, /, *, kind: str | None = None, common: Common = COMMON
-) -> None:
+async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = COMMON) -> None:
     """Open the report of a run, or its trace.
 
     The file is downloaded first. Where no program can be started, as on a machine without a screen,

@@ -80,8 +80,8 @@ def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> l
     refs = {ref.key: ref for file, text in texts for ref in _refs_in(text, file)}
     if not refs:
         raise ConfigError(
-            "which operations? Give refs as JSON, or --file FILE with what 'run --json' printed; "
-            "a run by its id is for 'runs wait'"
+            "which operations? Give ids of runs, names of features, refs as JSON, or --file FILE "
+            "with what 'run --json' printed"
         )
     return list(refs.values())
 

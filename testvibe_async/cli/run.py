@@ -13,8 +13,10 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 
 from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.completers import FeatureName, complete_configs
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import choose, in_order, jobs_of
+from testvibe_async.cli.names import check_configs
 from testvibe_async.cli.options import NO_FILES, Files, Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 
@@ -25,11 +27,17 @@ RUNS_IN_FLIGHT = 100
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
-    *features: str,
+    *features: FeatureName,
     all_: Flag = False,
     wait: Annotated[Flag, Parameter(name=("--wait", "-w"))] = False,
     config: Annotated[
-        tuple[str, ...], Parameter(name=("--config", "-c"), negative=(), show_default=False)
+        tuple[str, ...],
+        Parameter(
+            name=("--config", "-c"),
+            negative=(),
+            show_default=False,
+            completer=complete_configs,
+        ),
     ] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
@@ -82,10 +90,15 @@ async def run(  # noqa: PLR0913 - each an option of its own
     async with watching(common, files=files, has_events=common.json_lines) as watch:
         project = watch.project
         chosen = await choose(
-            project, features, everything=attrgetter("has_tests") if all_ else None
+            project,
+            features,
+            everything=attrgetter("has_tests") if all_ else None,
+            note=watch.connection.output.note,
         )
         if not chosen:
             raise ConfigError("no feature has tests to run: generate some first")
+        if config:
+            await check_configs(project, config)
         jobs = jobs_of(chosen, config or (None,))
         watch.board.expect(jobs, RunRef)
         if not wait:

@@ -25,6 +25,7 @@ from testvibe_async.cli.ending import (
     Ending,
     say_dispatched,
     say_ended,
+    say_nothing,
     say_stopped,
     say_unanswered,
     say_unfinished,
@@ -34,6 +35,7 @@ from testvibe_async.cli.jobs import dispatch_all
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.live import each_change, lines, live_table
 from testvibe_async.cli.log_tail import following_logs
+from testvibe_async.cli.names import suggestions
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import plural
@@ -81,7 +83,12 @@ class Watch:
     ) -> ExitCode:
         """Dispatch an operation for each job without waiting for any, and print them."""
         items = await dispatch_all(jobs, start)
-        return say_dispatched(items, self.board, self.common).exit_code
+        hints = await suggestions(self.project, items)
+        return say_dispatched(items, self.board, self.common, hints=hints).exit_code
+
+    def say_nothing(self, why: str) -> ExitCode:
+        """Say in one line that there is nothing to do; with `--json` print an empty document."""
+        return say_nothing(why, self.board, self.common, events=self.has_events)
 
     async def collect(
         self, completions: AbstractAsyncContextManager[AsyncIterator[Item]]
@@ -119,6 +126,7 @@ class Watch:
             seconds=seconds,
             place=self.common.place,
             logs=logs,
+            hints=await suggestions(self.project, items) if self.connection.project_id else (),
         )
         try:
             await asyncio.to_thread(self.leaving.write, ending)
