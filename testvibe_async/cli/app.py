@@ -17,6 +17,7 @@ from cyclopts import App, Group
 from testvibe_async._util import __version__
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.exits import ExitCode, log_to_standard_error, reporting
+from testvibe_async.cli.help import SCREENS
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
 
@@ -109,6 +110,11 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 
 def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
+    words = set(arguments)
+    if words & {"--help", "-h"} and arguments[0] in SCREENS:
+        return lambda: Output().text(SCREENS[arguments[0]])
+    if "--help-all" in words:
+        arguments = ["--help" if each == "--help-all" else each for each in arguments]
     # A flag with an optional value is more than cyclopts has.
     arguments = ["--json-lines" if each == "--json=lines" else each for each in arguments]
     if not arguments or arguments[0] in app.help_flags:
