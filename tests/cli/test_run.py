@@ -107,7 +107,7 @@ async def test_without_wait_it_dispatches_and_ends(emulator: Emulator, call: Cal
     assert now() < 1
     first, second = emulator.runs
     assert ended.output == f"Checkout\t\trun {first}\nlogin functionality\t\trun {second}\n"
-    assert "Wait for them with:\n  testvibe-async wait '{" in ended.errors
+    assert "Wait for them with:\n  testvibe-async wait 2" in ended.errors
     assert emulator.count("get_run") == emulator.count("list_features") == 0
 
 
@@ -635,7 +635,7 @@ async def test_dispatch_that_was_stopped_names_what_was_dispatched(
 
 
 async def test_many_in_flight_are_not_all_named(emulator: Emulator, call: Call) -> None:
-    """Of many operations the first are named; the command has all, in a file."""
+    """Of many operations the first are named; the command has all."""
     ended = await interrupted(call, "run", "--all", "--wait", at=5)
     assert "\n  and 5 more\n" in ended.errors
     ended = await call(*shlex.split(ended.errors.splitlines()[-1])[1:], "--quiet")
@@ -713,7 +713,7 @@ def test_sigterm_ends_in_order(slow_service: Service) -> None:
         process.terminate()
         _, errors = process.communicate()
     assert process.returncode == 143
-    assert "Wait for it with:\n  testvibe-async wait '{" in errors
+    assert "Wait for it with:\n  testvibe-async wait 2" in errors
 
 
 def test_run_in_a_pipe(service: Service) -> None:
@@ -746,7 +746,7 @@ def test_ctrl_c_names_what_goes_on(slow_service: Service) -> None:
     left = terminal.output.rpartition("\x1b[?25h")[2]
     assert "Stopped: 2 in " in left
     assert len(re.findall(r"^  run \d+  ", left, re.MULTILINE)) == 2
-    assert "Wait for them with:\r\n  testvibe-async wait '{" in left
+    assert "Wait for them with:\r\n  testvibe-async wait 2" in left
     assert "Elapsed" not in left
     assert "Traceback" not in terminal.output
 
