@@ -115,6 +115,19 @@ async def test_reports_are_there_before_the_artifacts(
     assert f"Report: {report}\n" in ended.errors
 
 
+async def test_ctrl_c_keeps_the_artifacts_that_are_there(call: Call, tmp_path: Path) -> None:
+    """What was fetched until then is kept, told, and in the report."""
+    report, folder = tmp_path / "a.html", tmp_path / "files"
+    asyncio.get_running_loop().call_later(60, signal.raise_signal, signal.SIGINT)
+    ended = await call(
+        *("run", "Returns", "Wishlist", "--wait"),
+        *("--report", str(report), "--artifacts", str(folder)),
+    )
+    assert ended.code == 130
+    assert f"Artifacts: {folder} (" in ended.errors
+    assert "files/run-" in report.read_text(encoding="utf-8")
+
+
 async def test_artifacts_are_fetched_while_the_batch_goes_on(
     emulator: Emulator, call: Call, tmp_path: Path
 ) -> None:

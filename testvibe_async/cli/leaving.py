@@ -101,6 +101,11 @@ class Leaving:
         for _, path in self._files.targets:
             self._output.note(f"Report: {path}")
 
+    def note_artifacts(self) -> None:
+        """Say where the artifacts are, if there are any."""
+        if number := sum(map(len, self.fetched.values())):
+            self._output.note(f"Artifacts: {self._files.artifacts} ({plural(number, 'file')})")
+
     async def finish(self, ending: Ending) -> None:
         """Wait for the artifacts, and write the reports again where there are any.
 
@@ -113,9 +118,8 @@ class Leaving:
             await asyncio.gather(*self._tasks)
         finally:
             self.stop()
+        self.note_artifacts()
         if any(self.fetched.values()):
-            files = plural(sum(map(len, self.fetched.values())), "file")
-            self._output.note(f"Artifacts: {self._files.artifacts} ({files})")
             await asyncio.to_thread(self.write, ending)
 
     def stop(self) -> None:

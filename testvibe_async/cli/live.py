@@ -34,8 +34,8 @@ FRAME_SECONDS = 0.125
 OUTAGE_SECONDS = 1.0
 """How often it is asked whether the service answers."""
 
-REMEMBERED_LINES = 40
-"""How many of the lines above the table are printed again on a terminal that changed its size."""
+LINES_ABOVE = 10
+"""How many failures are printed above the table as they come; at the end all are."""
 
 
 @contextmanager
@@ -127,7 +127,7 @@ class _LiveTable:
         self._board = board
         self._console = console
         self._size = console.size
-        self._above: deque[Row | Outage] = deque(maxlen=REMEMBERED_LINES)
+        self._above: deque[Row | Outage] = deque()
         self._reasons: set[str] = set()
         self._live = self._new_live()
         self._timer: asyncio.TimerHandle | None = None
@@ -139,12 +139,10 @@ class _LiveTable:
             self._print_above(row)
 
     def _is_news(self, row: Row) -> bool:
-        """Return whether no operation before had the same error; what failed is always news."""
-        if row.error is None:
-            return True
-        is_new = row.result not in self._reasons
+        """Return whether it is a line worth: not the same error again, nor one of many failures."""
+        is_new = row.error is None or row.result not in self._reasons
         self._reasons.add(row.result)
-        return is_new
+        return is_new and len(self._above) < LINES_ABOVE
 
     def on_outage(self, outage: Outage) -> None:
         """Print the end of an outage above the table, which shows it as long as it lasts."""

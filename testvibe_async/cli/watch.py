@@ -285,6 +285,7 @@ def _in_flight_named(
             say_stopped(ending, common, events=has_events)
             if ending.items:
                 leaving.note_paths()
+                leaving.note_artifacts()
         say_unanswered(board)
         say_unfinished(ending.unfinished, common)
         raise
