@@ -13,6 +13,7 @@ from attrs import frozen
 
 from tests.cli.process import started
 from testvibe_async.cli import app
+from testvibe_async.cli.exits import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -69,9 +70,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path / "repository")
-    on_term = signal.getsignal(signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in ENDING}
     yield tmp_path
-    signal.signal(signal.SIGTERM, on_term)
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from cyclopts import App, Group
 
 from testvibe_async._util import __version__
 from testvibe_async.cli.common import Common
-from testvibe_async.cli.exits import ExitCode, log_to_standard_error, reporting
+from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, reporting
 from testvibe_async.cli.help import SCREENS
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
@@ -88,7 +88,8 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What was typed after `testvibe-async`; None for what this process was given.
     """
     _escape_unencodable()
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    for each in ENDING:
+        signal.signal(each, _exit_on_signal)
     with reporting() as result:
         returned = _parse(sys.argv[1:] if arguments is None else arguments, result)()
         result.code = _run(returned) if inspect.iscoroutine(returned) else returned
@@ -152,6 +153,6 @@ def _escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _exit_on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
     """Exit by an exception, so that a command can restore the terminal."""
-    sys.exit(ExitCode.TERMINATED)
+    sys.exit(ExitCode(128 + number))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from contextlib import contextmanager, suppress
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from testvibe_async import Event
 
 __all__ = [
+    "ENDING",
     "CommandResult",
     "ExitCode",
     "exit_code_of",
@@ -57,6 +59,11 @@ __all__ = [
 
 _LOGGERS = ("testvibe_async", "asyncio")
 """The loggers that are printed: the SDK's, and the event loop's with its unhandled errors."""
+
+ENDING: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
+"""The signals, beside that of Ctrl-C, that end a command in order; Windows has not all."""
 
 _TOLD_AT_THE_END = {"dispatcher", "jobs", "reconcile"}
 """The modules whose warnings are on dispatches and choices, which a command tells of itself."""
@@ -86,8 +93,14 @@ class ExitCode(IntEnum):
     DEFECT = 70
     """The command itself is broken: an error that it has no sentence for."""
 
+    HUNG_UP = 129
+    """SIGHUP: the terminal was closed. What was dispatched goes on at the service."""
+
     INTERRUPTED = 130
     """Ctrl-C. What was dispatched goes on at the service."""
+
+    QUIT = 131
+    """SIGQUIT. What was dispatched goes on at the service."""
 
     PIPE_CLOSED = 141
     """The reader of the output stopped reading."""

@@ -30,7 +30,7 @@ from testvibe_async.cli.ending import (
     say_unanswered,
     say_unfinished,
 )
-from testvibe_async.cli.exits import ExitCode, told_otherwise
+from testvibe_async.cli.exits import ENDING, ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.live import each_change, lines, live_table
@@ -193,9 +193,10 @@ def interruptible() -> Generator[Stop]:
     """Make Ctrl-C cancel the task that opens this; execution continues after the block.
 
     The first signal cancels the task, the second cancels all tasks, and the third has Python's own
-    effect. SIGTERM does the same, and exits after the block. A cancellation by something else is
-    raised as usual. asyncio's own handling is not enough: its second Ctrl-C raises at any point of
-    the program. Where the event loop takes no signals, as on Windows, they are left as they are.
+    effect. SIGTERM, SIGHUP and SIGQUIT do the same, and exit after the block. A cancellation by
+    something else is raised as usual. asyncio's own handling is not enough: its second Ctrl-C
+    raises at any point of the program. Where the event loop takes no signals, as on Windows, they
+    are left as they are.
     """
     stop = Stop()
     if not stop.install():
@@ -223,7 +224,7 @@ class Stop:
         self.signal: signal.Signals | None = None
         """The first that came."""
         self._loop = asyncio.get_running_loop()
-        self._before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {each: signal.getsignal(each) for each in (signal.SIGINT, *ENDING)}
 
     @property
     def exit_code(self) -> ExitCode | None:
@@ -233,8 +234,8 @@ class Stop:
                 return None
             case signal.SIGINT:
                 return ExitCode.INTERRUPTED
-            case _:
-                return ExitCode.TERMINATED
+            case number:
+                return ExitCode(128 + number)
 
     def install(self) -> bool:
         """Handle signals from now on, and return whether the event loop can."""
