@@ -202,7 +202,8 @@ async def test_printed_command_picks_up_what_was_not_seen(emulator: Emulator, ca
     assert ended.output.endswith(": 2 errors\n")
     assert ended.output.count("not seen any more: no whole answer came") == 3
     await asyncio.sleep(100)
-    words = shlex.split(ended.errors.splitlines()[-1])
+    (line,) = re.findall(r"^  (testvibe-async wait .*)$", ended.errors, re.MULTILINE)
+    words = shlex.split(line)
     ended = await call(*words[1:])
     assert (ended.code, ended.output[-11:]) == (0, ": 2 passed\n")
 

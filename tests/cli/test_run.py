@@ -100,6 +100,12 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def words_of_wait(ended: Ended) -> list[str]:
+    """Return the words of the printed command that waits."""
+    (line,) = re.findall(r"^  (testvibe-async wait .*)$", ended.errors, re.MULTILINE)
+    return shlex.split(line)
+
+
 async def test_without_wait_it_dispatches_and_ends(emulator: Emulator, call: Call) -> None:
     """The runs are dispatched at once and named, with the command that waits for them."""
     ended = await call("run", "Checkout", "login functionality")
@@ -114,7 +120,7 @@ async def test_without_wait_it_dispatches_and_ends(emulator: Emulator, call: Cal
 async def test_printed_command_waits_for_them(call: Call) -> None:
     """The printed command waits for just these runs."""
     ended = await call("run", "Checkout", "Returns")
-    words = shlex.split(ended.errors.splitlines()[-1])
+    words = words_of_wait(ended)
     assert words.pop(0) == "testvibe-async"
     ended = await call(*words)
     assert ended.code == 1
@@ -175,7 +181,7 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     for name in failed[1:]:
         assert f"\n    Returns, run {run.id}: {name}\n" in story
     assert f"More of one: testvibe-async runs diagnose {run.id}\n" in story
-    assert "Run what failed again with:\n  testvibe-async run Returns --wait\n" in story
+    assert "Run what failed again with:\n  testvibe-async run --failed --wait\n" in story
     assert story.endswith("s: 1 passed, 1 failed\n")
 
 
@@ -244,7 +250,7 @@ async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call:
     (run,) = emulator.active_runs()
     assert ended.output.endswith("\n2 in 1:00: 1 passed, 1 in flight\n")
     assert f"In flight, and the service goes on:\n  run {run.id}  Wishlist\n" in ended.errors
-    words = shlex.split(ended.errors.splitlines()[-1])
+    words = words_of_wait(ended)
     ended = await call(*words[1:])
     assert ended.code == 0
     assert re.search(r"\n1 in \d+:\d\d: 1 passed\n$", ended.output)
@@ -562,7 +568,7 @@ async def test_stopped_wait_names_what_goes_on(emulator: Emulator, call: Call) -
     assert "Stopped: 2 in 1:00: 1 passed, 1 in flight\n" in ended.errors
     (run,) = emulator.active_runs()
     assert f"\n  run {run.id}  Wishlist\n" in ended.errors
-    words = shlex.split(ended.errors.splitlines()[-1])
+    words = words_of_wait(ended)
     assert words[:2] == ["testvibe-async", "wait"]
     assert (await call(*words[1:])).code == 0
 
@@ -638,7 +644,7 @@ async def test_many_in_flight_are_not_all_named(emulator: Emulator, call: Call) 
     """Of many operations the first are named; the command has all."""
     ended = await interrupted(call, "run", "--all", "--wait", at=5)
     assert "\n  and 5 more\n" in ended.errors
-    ended = await call(*shlex.split(ended.errors.splitlines()[-1])[1:], "--quiet")
+    ended = await call(*words_of_wait(ended)[1:], "--quiet")
     assert ended.code == 1
     assert emulator.active_runs() == []
 

@@ -36,6 +36,9 @@ _COMMANDS = {
         "generate": "generate:generate",
         "generation": "generate:app",
         "wait": "wait:wait",
+        "resume": "resume:resume",
+        "report": "resume:report",
+        "history": "history:history",
         "open": "open_run:open_run",
     },
     "The project": {

@@ -59,6 +59,7 @@ __all__ = [
     "say_dispatched",
     "say_ended",
     "say_nothing",
+    "say_report",
     "say_stopped",
     "say_unanswered",
     "say_unfinished",
@@ -127,6 +128,9 @@ class Ending:
 
     stopped_by: ExitCode | None = None
     """The exit code for the signal that stopped the command; None where none did."""
+
+    resume: str | None = None
+    """The command that goes on with the batch; None without a journal."""
 
     hints: Sequence[str] = ()
     """What names may have meant that the service does not know."""
@@ -208,7 +212,12 @@ class Ending:
 
     @property
     def rerun(self) -> list[str]:
-        """The commands that run again what failed: one for all features of equal configurations."""
+        """The commands that run again what failed: one for all features of equal configurations.
+
+        With a journal there is one command, and it is short.
+        """
+        if self.resume is not None and self.failed_runs:
+            return [shlex.join([NAME, "run", "--failed", "--wait"])]
         configs: dict[str, list[str]] = {}
         for item in self.items:
             if item.verdict is Verdict.FAILED and isinstance(run := item.outcome, Run):
@@ -253,8 +262,15 @@ class Ending:
                 reason(unknown[0][1]),
                 "\nBefore you start it again, see whether it did with:\n",
                 "\n".join(lines),
+                self._how_to_decide,
             )
         ]
+
+    @property
+    def _how_to_decide(self) -> str:
+        if self.resume is None:
+            return ""
+        return f"\nand then, for what it was: {self.resume} --unknown resend, drop, or adopt ID"
 
     def _item_document(self, item: Item) -> dict[str, Any]:
         """Return what `--json` prints of an item."""
@@ -333,12 +349,18 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
         output.say(f"\nMore of one: {NAME} runs diagnose {ending.failed_runs[0]}")
         output.say(f"Run what failed again with:\n{lines}")
     output.say(f"\n{ending.line}")
-    say_unfinished(ending.unfinished, common)
+    say_unfinished(ending.unfinished, common, resume=ending.resume)
     board.is_reported = True
 
 
-def say_unfinished(items: Sequence[Item], common: Common) -> None:
-    """Name operations that are not seen to be over, with the command that waits for them."""
+def say_unfinished(items: Sequence[Item], common: Common, *, resume: str | None = None) -> None:
+    """Name operations that are not seen to be over, with the command that waits for them.
+
+    Args:
+        items: The operations.
+        common: The options of the command.
+        resume: The command that goes on with the whole batch; None without a journal.
+    """
     refs = [item.ref for item in items if item.ref]
     if not refs:
         return
@@ -349,6 +371,8 @@ def say_unfinished(items: Sequence[Item], common: Common) -> None:
     if unseen:
         warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{_named(unseen)}")
     warn(_how_to_wait(refs, common))
+    if resume is not None:
+        warn(f"Or go on with the whole batch, on this machine:\n  {resume}")
 
 
 def _named(items: Sequence[Item]) -> str:
@@ -362,6 +386,16 @@ def _since(items: Sequence[Item]) -> str:
     errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
     seen = [error.last_seen_at for error in errors if error.last_seen_at]
     return f" since {clock_time(max(seen))}" if seen else ""
+
+
+def say_report(ending: Ending, common: Common) -> None:
+    """Print the results of a batch that ended before."""
+    output = common.output
+    output.document(ending.document)
+    output.details(lambda width: ending.failures(width=width))
+    if flaky := ending.flaky:
+        output.say(f"\nFlaky, passed after a failure:\n{flaky}")
+    output.say(f"\n{ending.line}")
 
 
 def say_stopped(ending: Ending, common: Common, *, events: bool = False) -> None:

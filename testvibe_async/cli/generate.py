@@ -19,6 +19,7 @@ from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts 
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import confirm
 from testvibe_async.cli.jobs import choose, in_order, jobs_of, matches_several
+from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import Seconds, refuse_without
 from testvibe_async.cli.watch import watching
@@ -46,6 +47,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
     yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
+    journal: JournalOptions = NO_OPTIONS,
     common: Common = COMMON,
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
@@ -70,10 +72,12 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         timeout: Seconds to wait. What is in flight then goes on at the service.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
         yes: Don't ask. Else it asks before --all, or a glob that matches several features.
+        journal: The journal.
         common: The options of every command.
     """
     if not watch:
-        refuse_without("--watch", {"--timeout": timeout, "--max-in-flight": max_in_flight})
+        limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
+        refuse_without("--watch", limits | {"--journal": journal.journal})
     async with watching(common, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
         chosen = await choose(
@@ -99,14 +103,17 @@ async def generate(  # noqa: PLR0913 - each an option of its own
                     job.feature, site_url=site_url, on_conflict=on_conflict
                 ),
             )
-        batch = project.generate_features(
-            chosen,
-            site_url=site_url,
-            max_in_flight=max_in_flight or GENERATIONS_IN_FLIGHT,
-            on_conflict=on_conflict,
-            timeout=timeout,
-        )
-        return await watched.conclude(in_order(await watched.collect(batch), jobs))
+        async with watched.journal(journal) as opened:
+            batch = project.generate_features(
+                chosen,
+                site_url=site_url,
+                max_in_flight=max_in_flight or GENERATIONS_IN_FLIGHT,
+                on_conflict=on_conflict,
+                timeout=timeout,
+                journal=opened,
+            )
+            items = await watched.collect(batch)
+        return await watched.conclude(in_order(items, jobs))
     return ExitCode.INTERRUPTED
 
 

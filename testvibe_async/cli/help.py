@@ -19,6 +19,7 @@ Run the tests of features: names, ids, or globs such as 'Log*'.
 
   -w, --wait          wait until all runs are over, and show how they went
       --all           run all features that have tests
+      --failed        run again what failed in the last batch
   -c, --config NAME   the run configuration; several: each feature with each
       --site-url URL  the site to test, in place of the project's own
       --attempts N    run what failed again; what then passes is flaky
@@ -74,5 +75,27 @@ Exit codes: as those of run.
 All options: testvibe-async wait --help-all
 """
 
-SCREENS = {"run": _RUN, "generate": _GENERATE, "wait": _WAIT}
+_RESUME = """\
+Usage: testvibe-async resume [FILE] [OPTIONS]
+
+Go on with a batch that was cut off, by a crash, Ctrl-C or a time-out. What was
+dispatched is waited for, what may have been is looked for, and the rest is
+dispatched: nothing is done twice. FILE is its journal; else the last one is.
+
+  testvibe-async resume
+  testvibe-async resume nightly.journal --report junit.xml
+  testvibe-async resume --unknown adopt 214 --feature Checkout
+
+      --unknown WHAT  of what may have been dispatched: resend, adopt ID, or drop
+      --feature NAME  what --unknown is for; else all of it
+      --attempts N    as with run
+      --timeout SECONDS  stop waiting then; the operations go on
+  -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
+      --artifacts DIR    download what failed runs left: traces, screenshots
+
+Exit codes: as those of run.
+All options: testvibe-async resume --help-all
+"""
+
+SCREENS = {"run": _RUN, "generate": _GENERATE, "wait": _WAIT, "resume": _RESUME}
 """The help of a command on one screen of 80 columns and 24 lines."""

@@ -15,7 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from attrs import frozen
+from attrs import field, frozen
 
 from testvibe_async import GenerationRef, Verdict, VibeError
 from testvibe_async.cli.board import Board
@@ -32,6 +32,7 @@ from testvibe_async.cli.ending import (
 )
 from testvibe_async.cli.exits import ENDING, ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all
+from testvibe_async.cli.journals import JournalOptions, kept, new_command
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.live import each_change, lines, live_table
 from testvibe_async.cli.log_tail import following_logs
@@ -50,8 +51,9 @@ if TYPE_CHECKING:
         Sequence,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from pathlib import Path
 
-    from testvibe_async import Client, GenerationLog, Operation, Project
+    from testvibe_async import Client, GenerationLog, Journal, Operation, Project
     from testvibe_async.cli.board import Row
     from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.outage import Outage
@@ -70,6 +72,9 @@ class Watch:
     connection: Connection
     common: Common
     leaving: Leaving
+    name: str = field(factory=new_command)
+    """What tells this command from all others."""
+
     has_events: bool = False
     """Whether `--json` is a line for each change; else it is one document at the end."""
 
@@ -117,6 +122,16 @@ class Watch:
                     raise
         return items
 
+    @asynccontextmanager
+    async def journal(
+        self, options: JournalOptions, number: int = 1
+    ) -> AsyncGenerator[Journal | None]:
+        """Open the journal of a new batch; None where there is to be none."""
+        note = self.connection.output.note
+        async with kept(options, note, command=self.name, number=number) as journal:
+            self.leaving.journal = None if journal is None else journal.path
+            yield journal
+
     async def conclude(self, items: Sequence[Item]) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
         seconds = self.board.elapsed
@@ -126,6 +141,7 @@ class Watch:
             seconds=seconds,
             place=self.common.place,
             logs=logs,
+            resume=self.leaving.resume,
             hints=await suggestions(self.project, items) if self.connection.project_id else (),
         )
         try:
@@ -140,7 +156,11 @@ class Watch:
 
 @asynccontextmanager
 async def watching(
-    common: Common, *, files: Files = NO_FILES, has_events: bool = False
+    common: Common,
+    *,
+    files: Files = NO_FILES,
+    has_events: bool = False,
+    journal: Path | None = None,
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
 
@@ -150,8 +170,10 @@ async def watching(
         common: The options of the command.
         files: What to leave.
         has_events: Whether `--json` is a line for each change.
+        journal: The file of the batch that is gone on with; None for none, or a new one.
     """
     leaving = Leaving(files, common.output)
+    leaving.journal = journal
     board = Board(asyncio.get_running_loop().time)
     # Outside of the client: when that is closed, it has waited for dispatches under way.
     with (
@@ -278,6 +300,7 @@ def _in_flight_named(
             seconds=board.elapsed,
             place=common.place,
             stopped_by=stop.exit_code,
+            resume=leaving.resume,
         )
         with suppress(OSError):  # What is in flight has to be named in any case.
             if ending.items:
@@ -288,7 +311,7 @@ def _in_flight_named(
                 leaving.note_paths()
                 leaving.note_artifacts()
         say_unanswered(board)
-        say_unfinished(ending.unfinished, common)
+        say_unfinished(ending.unfinished, common, resume=ending.resume)
         raise
 
 
