@@ -150,7 +150,7 @@ async def test_person_decides_what_is_unknown(
     (run,) = emulator.runs
     words = [word.replace("ID", str(run)) for word in decision]
     ended = await call("resume", "--unknown", *words, "--feature", "Checkout")
-    assert ended.code == (4 if decision == ["drop"] else 0)
+    assert ended.code == (5 if decision == ["drop"] else 0)
     assert len(emulator.runs) == (2 if decision == ["resend"] else 1)
 
 
@@ -331,7 +331,7 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
         assert "queued" in process.stdout.readline()
         process.kill()
     for is_told in (True, False):
-        (_, errors), _ = finished("run", "Newsletter", "--wait", **variables)
+        (_, errors), _ = finished("run", "Newsletter", "--wait", "--quiet", **variables)
         assert ("was cut off, with 0 of 2 operations over" in errors) is is_told
     (output, _), code = finished("resume", **variables)
     assert code in {0, 1}

@@ -74,7 +74,10 @@ class Row:
     """The outcomes of the attempts before, each of them failed."""
 
     started: float
-    """When it was dispatched."""
+    """When it was dispatched, or first seen here."""
+
+    is_attached: bool = False
+    """Whether it was dispatched elsewhere, or by a command before."""
 
     ended: float | None = None
     """When it was seen to be over, or given up; None while it is not."""
@@ -129,7 +132,13 @@ class Row:
         return self.ended is not None and self.word in _BAD
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds since the dispatch, up to the end where it is over."""
+        """Return the seconds since the dispatch, up to the end where it is over.
+
+        Of a run that was dispatched elsewhere they are those between the service's own times.
+        """
+        run = self.snapshot
+        if self.is_attached and isinstance(run, Run) and run.created_at and run.finished_at:
+            return max((run.finished_at - run.created_at).total_seconds(), 0.0)
         return (now if self.ended is None else self.ended) - self.started
 
 
@@ -359,7 +368,14 @@ class Board:
         self._ended += 1
         self.on_change(row)
 
-    def _add(self, ref: Ref, *, feature: int | str | None = None, config: str | None = None) -> Row:
+    def _add(
+        self,
+        ref: Ref,
+        *,
+        feature: int | str | None = None,
+        config: str | None = None,
+        is_attached: bool = True,
+    ) -> Row:
         feature_id = ref.feature_id if isinstance(ref, RunRef | GenerationRef) else None
         typed = feature if isinstance(feature, str) else None
         name = self._names.get(feature_id) or typed or _unnamed(ref, feature_id)
@@ -369,6 +385,7 @@ class Board:
             feature=name,
             config=unless_default(config),
             started=self._clock(),
+            is_attached=is_attached,
             earlier=self._replace_failed(job),
         )
         self._latest[job] = ref.key
@@ -390,7 +407,9 @@ class Board:
         return (*before.earlier, run)
 
     def _on_dispatched(self, event: Dispatched) -> None:
-        self.on_change(self._add(event.ref, feature=event.feature, config=event.config))
+        self.on_change(
+            self._add(event.ref, feature=event.feature, config=event.config, is_attached=False)
+        )
 
     def _on_transition(self, event: StatusChanged) -> None:
         self.update(event.ref, event.transition)

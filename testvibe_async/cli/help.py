@@ -86,7 +86,7 @@ dispatched: nothing is done twice. FILE is its journal; else the last one is.
   testvibe-async resume nightly.journal --report junit.xml
   testvibe-async resume --unknown adopt 214 --feature Checkout
 
-      --unknown WHAT  of what may have been dispatched: resend, adopt ID, or drop
+      --unknown WHAT  of what may have been dispatched: resend, adopt ID or drop
       --feature NAME  what --unknown is for; else all of it
       --attempts N    as with run
       --timeout SECONDS  stop waiting then; the operations go on

@@ -19,6 +19,7 @@ from attrs import evolve, frozen
 from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError, Journal, Verdict
+from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, clock_time, plural
 
 if TYPE_CHECKING:
@@ -97,11 +98,11 @@ async def kept(
     """Open a journal for a new batch; None where there is to be none.
 
     A journal that was not asked for is no reason to fail: where it can't be written, a note says
-    so. Another says that an earlier batch was cut off.
+    so. Where an earlier batch was cut off it says so too, whatever options there are.
 
     Args:
         options: What was asked for.
-        note: Is told both.
+        note: Is told that none can be kept.
         command: What tells this command from all others, see `new_command`.
         number: The number of the batch, where the command has several.
 
@@ -111,7 +112,7 @@ async def kept(
     if options.no_journal:
         yield None
         return
-    await _tell_of_cut_off(note)
+    await _tell_of_cut_off()
     if options.journal is not None:
         path = options.journal
         if number > 1:
@@ -243,7 +244,7 @@ def resume_command(path: Path) -> str:
     return f"{NAME} resume" if path.parent == folder() else shlex.join([NAME, "resume", str(path)])
 
 
-async def _tell_of_cut_off(note: Callable[[str], object]) -> None:
+async def _tell_of_cut_off() -> None:
     """Say once of each batch whose command did not end in order that it was cut off."""
     for path in _paths(AT_WORK):
         try:
@@ -255,7 +256,7 @@ async def _tell_of_cut_off(note: Callable[[str], object]) -> None:
         _mark_ended(path)
         if not batch.is_over:
             over = sum(item.outcome is not None for item in batch.items)
-            note(
+            warn(
                 f"A batch of {clock_time(batch.created_at)} was cut off, with {over} of "
                 f"{plural(len(batch.items), 'operation')} over. Go on with it: {NAME} resume"
             )
