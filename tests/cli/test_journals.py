@@ -219,7 +219,7 @@ async def test_report_afterwards(emulator: Emulator, call: Call, tmp_path: Path)
     report = tmp_path / "junit.xml"
     ended = await call("report", "a.journal", "--report", str(report), "--title", "Late")
     assert ended.code == 0
-    assert "Returns, run 215: " in ended.output
+    assert "Returns, run " in ended.output
     assert ended.output.endswith(": 1 passed, 1 failed\n")
     assert 'name="Late"' in report.read_text(encoding="utf-8")
     assert len(emulator.requests) == requests
@@ -325,7 +325,8 @@ def slow_service() -> Generator[Service]:
 
 def test_after_a_crash(slow_service: Service, machine: Path) -> None:
     """Killed in the middle, the next command says once that a batch was cut off; resume ends it."""
-    variables = environment_of(slow_service) | {"XDG_STATE_HOME": str(machine / "state")}
+    variables = environment_of(slow_service)
+    variables["XDG_STATE_HOME"] = str(machine / "state")
     with started("run", "Checkout", "Returns", "--wait", **variables) as process:
         assert process.stdout is not None
         assert "queued" in process.stdout.readline()

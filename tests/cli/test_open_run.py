@@ -60,16 +60,22 @@ async def test_on_a_terminal_it_starts_the_viewer(
         async def wait(self) -> int:
             return 0
 
+    def found(name: str) -> str:
+        return f"/bin/{name}"
+
+    def not_found(_name: str) -> None:
+        return None
+
     async def start(*command: str) -> Viewer:
         started.append(command)
         return Viewer()
 
     monkeypatch.setattr(Output, "is_live", True)
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
-    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr("shutil.which", found)
     await call("open", str(failed), "--kind", "trace")
     assert [command[:3] for command in started] == [("npx", "playwright", "show-trace")]
-    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("shutil.which", not_found)
     ended = await call("open", str(failed), "--kind", "trace")
     assert "Install Node.js, then open it with:\n  npx playwright show-trace " in ended.output
     assert len(started) == 1
@@ -86,7 +92,11 @@ async def test_a_report_is_opened_in_the_browser(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("webbrowser.open", browse)
     monkeypatch.setattr(Output, "is_live", True)
-    monkeypatch.setattr(Output, "say", lambda _, text: said.append(text))
+
+    def say(_output: Output, text: str) -> None:
+        said.append(text)
+
+    monkeypatch.setattr(Output, "say", say)
     page = Path("/report/index.html")
     for _ in range(2):
         await open_run._show(page, None, Output())

@@ -180,7 +180,7 @@ class Board:
         """
         self._clock = clock
         self._started = clock()
-        self.contact = Contact(self._started)
+        self.contact: Contact = Contact(self._started)
         """Whether the service answers."""
         self._names: dict[int | str | None, str] = {}
         self._rows: dict[object, Row] = {}

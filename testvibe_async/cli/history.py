@@ -88,6 +88,8 @@ async def history(*, limit: PositiveInt = 10, common: Common = COMMON) -> None:
         "Other": lambda batch: _count(batch, "other"),
         "Took": lambda batch: seconds_of(batch.items),
     }
+    if not any(map(columns["Other"], batches)):
+        del columns["Other"]
     output.table(("Batch", *columns), [_row(batch, columns) for batch in batches])
     trends = [
         (name, sparkline([number(each) for each in batches])) for name, number in columns.items()
@@ -108,7 +110,12 @@ def sparkline(numbers: Sequence[float]) -> str:
 
 def _row(batch: Batch, columns: dict[str, Callable[[Batch], float]]) -> list[object]:
     numbers = [number(batch) for number in columns.values()]
-    return [batch.created_at, *(f"{each:.0f}" for each in numbers[:-1]), duration(numbers[-1])]
+    # Short, so that the table fits into fifty columns.
+    return [
+        f"{batch.created_at.astimezone():%d %b %H:%M}",
+        *(f"{each:.0f}" for each in numbers[:-1]),
+        duration(numbers[-1]),
+    ]
 
 
 def _word(item: Item) -> str:
