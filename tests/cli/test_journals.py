@@ -150,7 +150,7 @@ async def test_person_decides_what_is_unknown(
     (run,) = emulator.runs
     words = [word.replace("ID", str(run)) for word in decision]
     ended = await call("resume", "--unknown", *words, "--feature", "Checkout")
-    assert ended.code == (5 if decision == ["drop"] else 0)
+    assert ended.code == (4 if decision == ["drop"] else 0)
     assert len(emulator.runs) == (2 if decision == ["resend"] else 1)
 
 
