@@ -227,3 +227,13 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     assert item["error"]["type"] == "WaitTimeoutError"
     assert "Stopped: 1 in 20.0 s: 1 not seen\n" in ended.errors
     assert "goes on" not in ended.errors
+
+
+async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: Call) -> None:
+    """What the board and the end say is no line of the log too; with -v the log is whole."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=2)
+    quiet = await call("run", "Checkout", "--wait")
+    assert (quiet.code, quiet.errors) == (5, "")
+    told = await call("run", "Checkout", "--wait", "-v")
+    assert "DispatchUnknown" in told.errors
