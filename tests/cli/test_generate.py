@@ -221,7 +221,7 @@ async def test_help_says_that_it_costs(call: Call) -> None:
         (["Login", "--timeout", "5"], "--timeout means nothing without --watch: add --watch"),
         (["Login", "--max-in-flight", "5"], "--max-in-flight means nothing without --watch"),
         (["Login", "--on-conflict", "generate"], "--on-conflict"),
-        (["Login", "--wait"], "--wait"),
+        (["Login", "--waiting"], "--waiting"),
     ],
 )
 async def test_wrong_call_is_one_sentence(

@@ -62,7 +62,8 @@ def test_help_names_options_that_there_are(command: str, run: Run) -> None:
     named = re.findall(r"^ +(?:(-\w), )?(--[\w-]+)", SCREENS[command], re.MULTILINE)
     assert named
     for short, long in named:
-        assert f"{long} {short}".rstrip() in whole
+        assert f" {long}" in whole
+        assert not short or f" {short} " in whole
     assert "Options of every command" in whole
 
 
@@ -105,3 +106,50 @@ def prepare(emulator: Emulator) -> None:
         Path(name).write_text("Feature: x\n\n  Scenario: y\n    Given z\n", encoding="utf-8")
     ref = f'{{"testvibe": "run", "version": 1, "server": "{emulator.url}", "project": '
     Path("runs.json").write_text(f'{ref}"{emulator.project_id}", "run_id": 214}}', encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["cancel", "Checkout"], "did you mean generation cancel FEATURE?"),
+        (["rerun"], "did you mean run --failed?"),
+        (["run", "Checkout", "-w", "--junit", "out.xml"], "did you mean --report junit.xml?"),
+        (["report", "214"], "214 is the id of a run: testvibe-async open 214 shows its own report"),
+        (["runs", "list", "--junit"], "did you mean"),
+    ],
+)
+async def test_first_guess_that_is_wrong_is_answered(
+    typed: list[str], said: str, signed_in: Emulator, call: Call
+) -> None:
+    """A word that is no command, or no option, is answered with what is usually meant."""
+    assert signed_in
+    ended = await call(*typed)
+    assert ended.code == 2
+    assert said in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("guessed", "meant"),
+    [
+        (["features"], ["features", "list"]),
+        (["runs"], ["runs", "list"]),
+        (["files"], ["files", "list"]),
+        (["runs", "214"], ["runs", "show", "214"]),
+        (["configs", "list"], ["configs"]),
+        (["projects", "list"], ["projects"]),
+        (["help", "run"], ["run", "--help"]),
+        (["help", "features", "show"], ["features", "show", "--help"]),
+        (["run", "Checkout", "--watch", "--quiet"], ["run", "Checkout", "--wait", "--quiet"]),
+    ],
+)
+async def test_first_guess_that_is_right(
+    guessed: list[str], meant: list[str], signed_in: Emulator, call: Call
+) -> None:
+    """The shorter ways that people guess first do what they mean."""
+    assert signed_in
+    await call("run", "Login Functionality", "--wait", "--quiet")
+    first, second = await call(*guessed), await call(*meant)
+    assert first.code == second.code
+    assert "unknown" not in first.errors
+    if "run" not in guessed[:1]:
+        assert first.output == second.output

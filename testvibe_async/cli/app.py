@@ -114,6 +114,7 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 
 def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
+    arguments = _as_meant(list(arguments))
     words = set(arguments)
     if words & {"--help", "-h"} and arguments[0] in SCREENS:
         return lambda: Output().text(SCREENS[arguments[0]])
@@ -134,6 +135,24 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
     result.verbose = common.verbose if common is not None else 0
     log_to_standard_error(result.verbose)
     return lambda: command(*bound.args, **bound.kwargs)
+
+
+def _as_meant(arguments: list[str]) -> list[str]:
+    """Return what was typed, with a few shorter ways of saying it spelt out.
+
+    `help run`, `features`, `runs 214` and `configs list` are what people guess first.
+    """
+    match arguments:
+        case ["help", *rest]:
+            return [*rest, "--help"]
+        case ["features" | "files" | "runs" as group]:
+            return [group, "list"]
+        case ["runs", number, *rest] if number.isdecimal():
+            return ["runs", "show", number, *rest]
+        case ["configs" | "projects" as command, "list", *rest]:
+            return [command, *rest]
+        case _:
+            return arguments
 
 
 def _load_all() -> None:

@@ -41,7 +41,7 @@ GENERATIONS_IN_FLIGHT = 10
 async def generate(  # noqa: PLR0913 - each an option of its own
     *features: FeatureName,
     all_: Flag = False,
-    watch: Annotated[Flag, Parameter(name=("--watch", "-w"))] = False,
+    watch: Annotated[Flag, Parameter(name=("--watch", "-w", "--wait"))] = False,
     on_conflict: Literal["raise", "attach", "wait"] = "raise",
     site_url: str | None = None,
     timeout: Seconds | None = None,

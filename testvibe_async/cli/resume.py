@@ -22,6 +22,7 @@ from testvibe_async.cli.journals import last_batches, opened, read_batch, unfini
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.options import NO_FILES, Files, Seconds
 from testvibe_async.cli.watch import watching
+from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +146,8 @@ async def report(
         if not batches:
             raise ConfigError("there is no journal of a batch yet")
         batch = batches[0]
+    elif str(file).isdecimal():
+        raise ConfigError(f"{file} is the id of a run: {NAME} open {file} shows its own report")
     else:
         batch = await read_batch(file)
     ending = Ending(items=batch.items, seconds=seconds_of(batch.items), place=common.place)

@@ -54,7 +54,7 @@ class _Choice:
 async def run(  # noqa: PLR0913 - each an option of its own
     *features: FeatureName,
     all_: Flag = False,
-    wait: Annotated[Flag, Parameter(name=("--wait", "-w"))] = False,
+    wait: Annotated[Flag, Parameter(name=("--wait", "-w", "--watch"))] = False,
     config: Annotated[
         tuple[str, ...],
         Parameter(

@@ -10,7 +10,12 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.exceptions import (
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from testvibe_async import (
     FeatureNotGeneratedError,
@@ -133,6 +138,34 @@ def _advice(error: ResponseError) -> str:
     return ""
 
 
+_MEANT = {
+    "artifacts": "runs artifacts ID",
+    "cancel": "generation cancel FEATURE",
+    "diagnose": "runs diagnose ID",
+    "download": "runs download ID DIRECTORY",
+    "list": "features list, or runs list",
+    "log": "generation log FEATURE",
+    "logs": "generation log FEATURE",
+    "rerun": "run --failed",
+    "retry": "run --failed",
+    "show": "features show FEATURE, or runs show ID",
+    "status": "generation status FEATURE, or runs show ID",
+    "watch": "wait",
+}
+"""What those who type a word that is no command usually mean."""
+
+_MEANT_OPTIONS = {
+    "--html": "--report report.html",
+    "--junit": "--report junit.xml",
+    "--output": "--report FILE",
+    "--parallel": "--max-in-flight N",
+    "--retries": "--attempts N",
+    "--rerun-failed": "--failed",
+    "--workers": "--max-in-flight N",
+}
+"""The same for options of commands that wait."""
+
+
 def usage_sentence(error: CycloptsError) -> str:
     """Return what was wrong with a call, and where its help is."""
     command = " ".join([NAME, *(error.command_chain or ())])
@@ -148,14 +181,21 @@ def _usage_error(error: CycloptsError, command: str) -> str:
     if isinstance(error, UnknownCommandError):
         assert error.app is not None
         return _unknown(first, [name for name in error.app if not name.startswith("-")])
+    word = (
+        (error.token.keyword or error.token.value) if isinstance(error, UnknownOptionError) else ""
+    )
+    if word in _MEANT_OPTIONS:
+        return f"unknown option {word}: did you mean {_MEANT_OPTIONS[word]}?"
     text = str(error)
     return text[:1].lower() + text[1:]
 
 
 def _unknown(word: str, commands: list[str]) -> str:
-    """Suggest the most similar command, else all; no command's module is loaded for that."""
+    """Suggest what is usually meant, the most similar command, or all; none is loaded for that."""
     if word.startswith("-"):
         return f"unknown option {word}: options stand after the command"
+    if word in _MEANT and "run" in commands:
+        return f"unknown command {word!r}: did you mean {_MEANT[word]}?"
     similar = get_close_matches(word, commands, n=1)
     right = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(commands)}"
     return f"unknown command {word!r}: {right}"
