@@ -10,10 +10,13 @@ from testvibe_async import (
     FeatureStatus,
     Generation,
     NotSentError,
+    ObservationError,
+    OperationNotFoundError,
     Run,
     RunRef,
     RunStatus,
     Verdict,
+    VibeError,
     WaitTimeoutError,
 )
 
@@ -76,3 +79,21 @@ def test_only_when_all_succeeded_is_it_a_success() -> None:
     assert BatchSummary.of(ITEMS[Verdict.SUCCEEDED]).is_success
     assert BatchSummary().is_success
     assert str(BatchSummary()) == "nothing to do"
+
+
+def test_what_was_not_seen_is_told_from_what_goes_on() -> None:
+    """A wait that ended after failed polls alone says so; both can be waited for again."""
+
+    def left(error: VibeError | None) -> BatchItem[Run]:
+        return BatchItem(feature="Login", ref=REF, error=error)
+
+    seen = left(WaitTimeoutError(ref=REF, status="running", elapsed=5))
+    unseen = left(WaitTimeoutError(ref=REF, status="running", elapsed=5, failures=2))
+    outage = left(ObservationError("nothing but failures", ref=REF))
+    gone = left(OperationNotFoundError("404", ref=REF))
+    assert [each.is_unseen for each in (seen, unseen, outage, gone)] == [False, True, False, False]
+    assert [each.is_unfinished for each in (seen, unseen, outage, gone, left(None))] == [
+        *(True, True, True, False),
+        True,
+    ]
+    assert not BatchItem[Run](feature="Login").is_unfinished

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from attrs import frozen
 
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.errors import DispatchUnknownError, VibeError, WaitTimeoutError
+from testvibe_async.errors import (
+    DispatchUnknownError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    VibeError,
+    WaitTimeoutError,
+)
 from testvibe_async.models import Generation, Run
 from testvibe_async.refs import Ref  # noqa: TC001 - get_type_hints has to find it
 
@@ -94,6 +100,18 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     def is_flaky(self) -> bool:
         """Whether it succeeded after an attempt that failed."""
         return bool(self.earlier) and self.verdict is Verdict.SUCCEEDED
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether its last polls failed when the wait was over: nobody knows whether it goes on."""
+        error = self.error
+        return self.outcome is None and isinstance(error, WaitTimeoutError) and error.failures > 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a later wait for its `ref` may see more: it is in flight, or was not seen."""
+        is_known = isinstance(self.error, OperationNotFoundError | OperationSupersededError)
+        return self.ref is not None and self.outcome is None and not is_known
 
     @property
     def generation(self: BatchItem[Generation]) -> Generation | None:

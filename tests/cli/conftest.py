@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +14,9 @@ import pytest
 from attrs import frozen
 
 from tests.cli.process import started
+from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.cli import app
+from testvibe_async.cli.exits import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,11 +68,32 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "repository" / ".git").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for kind in ("CONFIG", "CACHE", "STATE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path / "repository")
-    on_term = signal.getsignal(signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in ENDING}
     yield tmp_path
-    signal.signal(signal.SIGTERM, on_term)
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+@pytest.fixture(autouse=True)
+def _time_stands_still_while_a_journal_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual time waits for the executor's threads; let it wait for that of a journal too."""
+    original = SqliteFile.write
+
+    async def write(self: SqliteFile, work: Any) -> Any:
+        is_over = threading.Event()
+        waiting = asyncio.get_running_loop().run_in_executor(None, is_over.wait)
+        try:
+            return await original(self, work)
+        finally:
+            is_over.set()
+            await waiting
+
+    monkeypatch.setattr(SqliteFile, "write", write)
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_failure_on_the_way_exits_with_5(
 
     monkeypatch.setattr(demo, "perform", perform)
     assert code_of("demo") == 5
-    assert capsys.readouterr().err == "testvibe-async: GET http://s: refused\\x1b[2J\n"
+    assert capsys.readouterr().err == "testvibe-async: s is not reachable: refused\\x1b[2J\n"
 
 
 def raise_from_demo(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -206,7 +206,7 @@ def test_every_command_has_help_with_examples(run: Run) -> None:
     for name in app.NAMES:
         helped = [(name,)] + [(name, each) for each in app.app[name] if not each.startswith("-")]
         for words in helped if len(helped) == 1 else helped[1:]:
-            ended = run(*words, "--help")
+            ended = run(*words, "--help-all")
             assert ended.code == 0, words
             assert f"Usage: testvibe-async {' '.join(words)}" in ended.output
             has_examples = ended.output.count(f"testvibe-async {' '.join(words)}") > 1
@@ -218,7 +218,7 @@ def test_every_command_has_help_with_examples(run: Run) -> None:
 def test_help_has_no_colours_where_none_are_wanted(run: Run) -> None:
     """The option applies to help as to all other output."""
     coloured = re.compile(r"\x1b\[[\d;]*[34]\d")
-    for words in (("run", "--help"), ("--help",)):
+    for words in (("run", "--help-all"), ("--help",)):
         assert coloured.search(run(*words).output)
         assert not coloured.search(run(*words, "--no-color").output)
         assert not coloured.search(run("--no-color", *words).output)

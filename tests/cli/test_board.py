@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -123,7 +123,7 @@ def test_operation_that_was_not_dispatched_here_has_a_row_too(board: Board, ref:
 def test_feature_without_a_name(board: Board) -> None:
     """A run that was attached by its id alone has no feature's name before its first poll."""
     board.follow(RunRef(server="http://s", project="p", run_id=1))
-    assert only_row(board).feature == "a feature"
+    assert only_row(board).feature == "run 1"
 
 
 def test_end_stops_the_clock_of_a_row(board: Board, clock: Clock) -> None:
@@ -311,3 +311,15 @@ def test_requests_are_counted(board: Board) -> None:
 def test_result_says_what_is_known(snapshot: object, expected: str) -> None:
     """A result is what the snapshot shows, and empty where it shows nothing."""
     assert row(phase=ACTIVE, status="running", snapshot=snapshot).result == expected
+
+
+def test_attached_run_took_the_time_between_its_own_times(board: Board, clock: Clock) -> None:
+    """Of a run that was dispatched before the command began, the service's times say how long."""
+    begin = datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC)
+    run = evolve(PASSED, created_at=begin, finished_at=begin + timedelta(seconds=43))
+    board.update(RUN, change(Phase.FINISHED, "passed", run))
+    assert only_row(board).elapsed(clock.now) == 43
+    emit(board, Dispatched(evolve(RUN, run_id=215)))
+    clock.now += 7
+    board.update(evolve(RUN, run_id=215), change(Phase.FINISHED, "passed", run))
+    assert board.rows[1].elapsed(clock.now) == 7

@@ -19,13 +19,16 @@ def test_options_decide_the_output() -> None:
     assert Common(no_color=True).output.console.no_color
 
 
+PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
+
+
 async def test_options_decide_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Server and project apply to the client, and http:// to another machine must be allowed."""
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
-    common = Common(server="http://h.example", project="p", allow_http=True)
+    common = Common(server="http://h.example", project=PROJECT, allow_http=True)
     async with connected(common, timeout=5.0) as connection:
         assert connection.client.server == "http://h.example"
-        assert connection.project.id == "p"
+        assert connection.project.id == PROJECT
     with pytest.raises(ConfigError, match="in the clear"):
         async with connected(Common(server="http://h.example")):
             pass

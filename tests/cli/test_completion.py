@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from cyclopts.completion.detect import ShellDetectionError
 
-from testvibe_async.cli import app, completion
+from testvibe_async.cli import app, cache, completion
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import Run
+    from tests.cli.conftest import Call, Run
+    from testvibe_async.testing import Emulator
 
 BASH = shutil.which("bash")
 
@@ -110,3 +111,40 @@ def test_a_shell_that_cant_be_seen_must_be_named(run: Run, monkeypatch: pytest.M
     ended = run("--install-completion")
     assert (ended.code, ended.output) == (2, "")
     assert "pass --shell bash, zsh, fish or powershell" in ended.errors
+
+
+async def test_names_that_were_listed_are_completed(
+    signed_in: Emulator, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tab offers features, configurations and runs as the service listed them last."""
+    await call("run", "Checkout", "-c", "Mobile")
+    await call("features", "list")
+    await call("runs", "list")
+
+    async def offered(*words: str) -> list[str]:
+        ended = await call("__complete", *words)
+        assert ended.code == 0
+        return [line.partition("\t")[0] for line in ended.output.splitlines()]
+
+    assert "Login Functionality" in await offered("run", "Log")
+    assert "Mobile" in await offered("run", "Checkout", "--config", "")
+    (run,) = signed_in.runs
+    assert str(run) in await offered("runs", "show", "")
+    assert str(run) in await offered("wait", "")
+    assert "nothing" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"p": 1}', '{"p": {"features": [1]}}', "[" * 9999])
+async def test_damaged_cache_offers_nothing(
+    content: str, call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that can't be read, or not be written, is none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(machine))
+    path = machine / "testvibe-async" / "names.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    assert cache.names(None, "features") == []
+    path.unlink()
+    path.mkdir()
+    cache.keep("p", features=["A"])
+    assert (await call("__complete", "run", "")).code == 0

@@ -99,9 +99,9 @@ async def test_results_are_printed_at_the_end() -> None:
     failed = [run for run in emulator.runs.values() if run.verdict == "failed"]
     assert 3 <= len(failed) < 16
     for run in failed:
-        assert f"{run.feature_name}, run {run.id}\n" in text
         for case in run.cases():
-            assert (f"\n  {case.name}\n" in text) == (case.status == "failed")
+            line = f"{run.feature_name}, run {run.id}: {case.name}\n"
+            assert (line in text) == (case.status == "failed")
             assert case.error is None or case.error.splitlines()[0] in text
     passed = 16 - len(failed)
     assert f"16 runs at once: {passed} passed, {len(failed)} failed; failing tests are" in text
@@ -162,7 +162,7 @@ async def test_failed_dispatch_is_printed_at_the_end() -> None:
     emulator = Emulator(scenario=evolve(QUICK, failing_runs=0))
     emulator.fail("run_feature", Fault.status(403), times=1)
     text = await play(emulator)
-    assert "\n  The emulator was told to answer 403.\n" in text
+    assert "\n1 error: The emulator was told to answer 403.\n" in text
     assert "16 runs at once: 15 passed, 1 error.\n" in text
 
 

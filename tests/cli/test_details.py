@@ -9,6 +9,7 @@ import pytest
 
 from testvibe_async import (
     Artifact,
+    BatchItem,
     CaseResult,
     Diagnosis,
     Generation,
@@ -44,42 +45,76 @@ def lines_of(text: object) -> list[str]:
     return str(text).splitlines()
 
 
-def test_failures_begin_with_what_was_expected() -> None:
-    """The first lines of each error are shown, and an ellipsis where there are more."""
+def shown(*runs: Run, width: int | None = None, **values: Any) -> list[str]:
+    """Return the lines that failures of runs have."""
+    items = [BatchItem[Run | Generation](feature="Checkout", outcome=run, **values) for run in runs]
+    return [line for part in details.failures(items, width=width) for line in lines_of(part)]
+
+
+def test_each_failed_test_is_a_line_above_its_error() -> None:
+    """The whole error is beneath the test, without colours and empty lines."""
     short = CaseResult("Short", "failed", error="\x1b[31mError:\x1b[39m short")
     silent = CaseResult("Silent", "failed")
-    assert lines_of(details.failures("Checkout", run(PASSES, LONG, short, silent))) == [
-        "Checkout, run 214",
-        "  Long",
+    assert shown(run(PASSES, LONG, short, silent)) == [
+        "Checkout, run 214: Long",
         "    Error: a",
         "    Locator: b",
-        "            c …",
-        "  Short",
+        "            c",
+        "    d",
+        "Checkout, run 214: Short",
         "    Error: short",
-        "  Silent",
+        "Checkout, run 214: Silent",
         "    no error given",
     ]
+
+
+def test_equal_errors_are_shown_once_with_their_number() -> None:
+    """Errors that differ by the place in the code alone are one; the most frequent come first."""
+    errors = [
+        f"Error: no button\n\nCall log:\n  - waited {n} ms\n    at pay.ts:{n}" for n in range(3)
+    ]
+    tests = [CaseResult(f"Pays {n}", "failed", error=error) for n, error in enumerate(errors)]
+    other = CaseResult("Other", "failed", error="Error: other")
+    lines = shown(run(other, *tests))
+    assert lines[:2] == ["Checkout, run 214: Pays 0", "    Error: no button"]
+    assert lines[-5:] == [
+        "  The same error in 2 more:",
+        "    Checkout, run 214: Pays 1",
+        "    Checkout, run 214: Pays 2",
+        "Checkout, run 214: Other",
+        "    Error: other",
+    ]
+
+
+def test_received_is_never_cut_from_expected() -> None:
+    """A long error is cut, but not before what was received."""
+    many = [f"line {n}" for n in range(60)]
+    plain = CaseResult("Plain", "failed", error="\n".join(many))
+    assert shown(run(plain))[-1] == "    line 39 …"
+    compared = CaseResult(
+        "Compared", "failed", error="\n".join(["Expected: 1", *many, "Received: 2", *many])
+    )
+    assert shown(run(compared))[-1] == "    Received: 2 …"
 
 
 def test_failures_are_wrapped_to_a_width() -> None:
     """On a terminal long lines go on beneath themselves; elsewhere they stay whole."""
     test = CaseResult("Test", "failed", error="Error: strict mode violation: it has two elements")
-    assert lines_of(details.failures("Checkout", run(test), width=40))[2:] == [
+    assert shown(run(test), width=40)[1:] == [
         "    Error: strict mode violation: it has",
         "      two elements",
     ]
-    assert len(lines_of(details.failures("Checkout", run(test)))) == 3
+    assert len(shown(run(test))) == 2
 
 
 def test_failed_run_without_failed_tests_shows_its_log() -> None:
     """Where no test says why a run failed, the end of its log may."""
-    failed = run(PASSES, log="one\ntwo\n\nthree\nfour\n")
-    assert lines_of(details.failures("Checkout", failed)) == [
+    assert shown(run(PASSES, log="one\ntwo\n\nthree\n")) == [
         "Checkout, run 214",
-        "  no failed test is reported; the end of the log:",
+        "    no failed test is reported; the end of the log:",
+        "    one",
         "    two",
         "    three",
-        "    four",
     ]
 
 
@@ -276,8 +311,8 @@ def test_what_came_from_the_service_is_only_text() -> None:
         1, HOSTILE, 1, HOSTILE, HOSTILE, HOSTILE, tests=(test,), artifacts=(artifact,)
     )
     for text in (
-        details.failures(HOSTILE, run(test)),
-        details.failures(HOSTILE, run(log=HOSTILE)),
+        "\n".join(shown(run(test), name=HOSTILE)),
+        "\n".join(shown(run(log=HOSTILE), name=HOSTILE)),
         details.run_details(hostile_run),
         details.diagnosis_details(
             Diagnosis(1, HOSTILE, failures=(test,), specs=(spec,), gherkin=HOSTILE, log=HOSTILE),

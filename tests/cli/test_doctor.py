@@ -213,7 +213,8 @@ async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.Monke
     assert (ended.code, ended.errors) == (5, "")
     (told,) = lines_of(ended.output, "Differs")
     assert told == (
-        "  server                 can't be reached; “could not connect: Connection refused”; "
+        "  server                 can't be reached; “the service was not reachable: "
+        "could not connect: Connection refused”; "
         "so no command works: check the address, the network and a proxy on the way"
     )
     (skipped,) = lines_of(ended.output, "Not checked")

@@ -20,6 +20,8 @@ from testvibe_async import (
     GenerationLog,
     GenerationRef,
     NotSentError,
+    ObservationError,
+    OperationNotFoundError,
     Run,
     RunRef,
     RunStatus,
@@ -67,7 +69,7 @@ def timed_out() -> Item:
 
 
 def ending(*items: Item, **values: Any) -> Ending:
-    return evolve(Ending(items=items, total=len(items), seconds=95.0), **values)
+    return evolve(Ending(items=items, seconds=95.0), **values)
 
 
 PASSED, FAILED = ran("passed"), ran("failed", CASE)
@@ -124,7 +126,6 @@ def test_line_adds_it_all_up() -> None:
     assert ending(*many).line == (
         "8 in 1:35: 2 passed, 1 generated, 1 failed, 2 errors, 1 in flight, 1 skipped"
     )
-    assert ending(PASSED, total=5).line == "5 in 1:35: 1 passed, 4 skipped"
     assert ending().counts == "nothing to do"
 
 
@@ -176,12 +177,11 @@ def test_story_has_failed_tests_then_errors() -> None:
     some = [item(f"Feature {number}", error=unsent()) for number in range(7)]
     text = str(ending(*some, PASSED, ran("failed", CASE, config="Mobile")).failures(width=None))
     assert text.splitlines() == [
-        "Checkout [Mobile], run 214",
-        "  Pays",
+        "Checkout [Mobile], run 214: Pays",
         "    Error: no button",
         "",
-        "Feature 0, Feature 1, Feature 2, Feature 3, Feature 4 and 2 more",
-        "  refused",
+        "7 errors: the service was not reachable: refused",
+        "  Feature 0, Feature 1, Feature 2, Feature 3, Feature 4 and 2 more",
     ]
 
 
@@ -194,9 +194,24 @@ def test_configuration_is_named_where_it_is_not_the_usual() -> None:
         run = Run(214, RunStatus.FAILED, 12, "Checkout", config, tests=(CASE,))
         for asked in (None, config):
             text = str(ending(item(ref=RUN, outcome=run, config=asked)).failures(width=None))
-            assert text.startswith(f"{name}, run 214\n")
+            assert text.startswith(f"{name}, run 214: ")
         text = str(ending(item(error=refused(), config=config)).failures(width=None))
-        assert text.startswith(f"{name}\n")
+        assert text.endswith(f"\n  {name}")
+
+
+def test_commands_run_again_what_failed() -> None:
+    """What failed runs again with its configurations, quoted for a shell; nothing else does."""
+
+    def failed(feature: str, config: str | None = None) -> Item:
+        return item(feature, config=config, outcome=Run(1, RunStatus.FAILED, 12, feature, config))
+
+    items = [failed("a b"), failed("c", "Mobile"), failed("a b", "Mobile"), failed("d"), PASSED]
+    assert ending(*items, failed("7*"), place=("--server", "http://s")).rerun == [
+        "testvibe-async run 'a b' --wait -c Default -c Mobile --server http://s",
+        "testvibe-async run c --wait -c Mobile --server http://s",
+        "testvibe-async run d 12 --wait --server http://s",
+    ]
+    assert ending(PASSED, timed_out(), generated("failed")).rerun == []
 
 
 def test_story_without_trouble_is_empty() -> None:
@@ -248,8 +263,11 @@ def test_document_has_all_of_it() -> None:
 
 
 def test_what_goes_on_is_named() -> None:
-    """An ending has the refs of operations in flight, and the ids of failed runs."""
-    assert ending(PASSED, timed_out(), item()).in_flight == [RUN]
+    """An ending has what a later command can wait for, and the ids of failed runs."""
+    gone = item(ref=RUN, error=OperationNotFoundError("404", ref=RUN))
+    unseen = item(ref=RUN, error=ObservationError("nothing but 503", ref=RUN))
+    left = timed_out()
+    assert ending(PASSED, left, item(), gone, unseen).unfinished == [left, unseen]
     assert ending(PASSED, FAILED, generated("failed")).failed_runs == [214]
 
 

@@ -94,4 +94,6 @@ def test_the_codes_are_those_that_scripts_know() -> None:
         "INTERRUPTED": 130,
         "PIPE_CLOSED": 141,
         "TERMINATED": 143,
+        "HUNG_UP": 129,
+        "QUIT": 131,
     }

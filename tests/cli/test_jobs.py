@@ -9,6 +9,7 @@ import pytest
 
 from testvibe_async import ConfigError, Feature
 from testvibe_async.cli.jobs import choose
+from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,13 +26,39 @@ async def chosen(
 
 
 async def test_plain_names_need_no_list(emulator: Emulator, project: Project) -> None:
-    """Names and ids are taken as they are, each once, and nothing is requested."""
-    assert await chosen(project, "Returns", "12", "returns", "nosuch") == [
-        "returns",
-        "12",
+    """Names are taken as they are, each once, and nothing is requested."""
+    assert await chosen(project, "Returns", "returns", "nosuch") == ["returns", "nosuch"]
+    assert emulator.requests == []
+
+
+async def test_a_name_and_its_id_are_one_feature(emulator: Emulator, project: Project) -> None:
+    """Where names and ids are mixed, the list says which are the same; a note says so."""
+    number = emulator.features["Returns"].id
+    notes: list[str] = []
+    features = await choose(
+        project, ["Returns", str(number), "nosuch"], everything=None, note=notes.append
+    )
+    assert [each.name if isinstance(each, Feature) else each for each in features] == [
+        "Returns",
         "nosuch",
     ]
-    assert emulator.requests == []
+    assert notes == ["Named twice, and meant once: Returns."]
+    emulator.fail("list_features", Fault.status(404))
+    assert await chosen(project, "Returns", str(number)) == ["Returns", str(number)]
+
+
+async def test_what_all_leaves_out_is_told(emulator: Emulator, project: Project) -> None:
+    """With --all it says what was left out, and why."""
+    emulator.add_feature("Proposed", kind="suggestion")
+    emulator.add_feature("Odd", status="archived")
+    notes: list[str] = []
+    await choose(project, [], everything=attrgetter("has_tests"), note=notes.append)
+    (note,) = notes
+    assert note.startswith("Left out: ")
+    assert "suggested only: " in note
+    assert "Proposed" in note
+    assert "status 'archived', which is not documented: Odd" in note
+    assert "without tests (draft): Checkout with gift card" in note
 
 
 async def test_glob_is_matched_in_any_case(emulator: Emulator, project: Project) -> None:

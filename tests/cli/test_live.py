@@ -13,7 +13,7 @@ from rich.console import Console
 
 from testvibe_async import Dispatched, Phase, RunRef, Transition
 from testvibe_async.cli.board import Board
-from testvibe_async.cli.live import FRAME_SECONDS, each_change, lines, live_table
+from testvibe_async.cli.live import FRAME_SECONDS, LINES_ABOVE, each_change, lines, live_table
 
 if TYPE_CHECKING:
     from testvibe_async.cli.board import Row
@@ -148,6 +148,16 @@ async def test_failures_are_printed_above_as_they_come(board: Board, terminal: C
     assert "feature 12, run 215" not in text_of(terminal)
 
 
+async def test_only_the_first_failures_are_printed_above(board: Board, terminal: Console) -> None:
+    """Of many failures some are printed as they come; all are at the end of the command."""
+    dispatch(board, *range(60))
+    with live_table(board, terminal):
+        for number in range(60):
+            end(board, "failed", number)
+        await asyncio.sleep(1)
+    assert text_of(terminal).count("failed\x1b[0m  feature 12, run ") == LINES_ABOVE
+
+
 async def test_failure_at_the_very_end_is_printed_once(board: Board, terminal: Console) -> None:
     """A failure right before the end is printed before the table is removed."""
     dispatch(board)
@@ -167,7 +177,7 @@ async def test_resized_terminal_is_cleared_and_drawn_anew(board: Board, terminal
     before, _, after = text_of(terminal).partition("\x1b[2J\x1b[H")
     assert "feature 12, run 214" in before
     assert "feature 12, run 214" in after
-    assert "run 215" in after
+    assert "queued" in after
     widths = [len(re.sub(r"\x1b\[[\d;?]*\w", "", line)) for line in after.splitlines()]
     assert max(widths) <= 60
 

@@ -18,9 +18,10 @@ import pytest
 from tests.cli.conftest import environment_of
 from tests.cli.process import Terminal, finished
 from tests.conftest import KEY
-from testvibe_async import Client, ConfigError, UnauthorizedError
+from testvibe_async import Client, ConfigError, ProjectInfo, UnauthorizedError
 from testvibe_async._config.settings import Settings, load_settings
 from testvibe_async.cli import login
+from testvibe_async.cli.output import Output
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run, Service
@@ -313,8 +314,11 @@ def test_a_terminal_does_not_show_the_key(service: Service, machine: Path) -> No
         terminal.type(service.url)
         terminal.read_until("(it is not shown): ")
         terminal.type(service.api_key)
+        terminal.read_until("Use Acme Shop in this folder? [Y/n] ")
+        terminal.type("")
         assert terminal.read_to_end() == 0
     assert "Logged in to" in terminal.output
+    assert service.project_id in Path(".testvibe-async.toml").read_text(encoding="utf-8")
     assert service.api_key[8:] not in terminal.output
     assert keys_in(machine / "typed" / "testvibe-async" / "config.toml")
 
@@ -390,3 +394,29 @@ def test_a_repositorys_server_gets_no_key(
     type_in(served.api_key, monkeypatch)
     assert run("login", "--server", served.url).code == 0
     assert run("projects").code == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "is_set", "said"),
+    [
+        (0, False, ""),
+        (1, True, ""),
+        (1, False, "Use P0 in this folder? [Y/n] "),
+        (2, False, "Choose one for this repository: testvibe-async use NAME\n"),
+    ],
+)
+def test_a_project_is_offered_where_none_is_chosen(
+    number: int,
+    is_set: bool,  # noqa: FBT001 - a parameter of the test
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One is offered, several are left to `use`, and what is chosen already is left alone."""
+    if is_set:
+        monkeypatch.setenv("TESTVIBE_PROJECT", "p")
+    type_in("n\n", monkeypatch)
+    projects = [ProjectInfo(f"id-{n}", f"P{n}") for n in range(number)]
+    login._offer("https://testvibe.example", projects, Output())
+    assert "".join(capsys.readouterr()) == said
+    assert not Path(".testvibe-async.toml").exists()

@@ -279,3 +279,18 @@ def test_text_of_people_stays_readable() -> None:
     value: dict[str, Any] = {"name": "grüße ✓"}
     assert json_of(value) == '{"name": "grüße ✓"}'
     assert json_of(value, ascii_only=True) == '{"name": "gr\\u00fc\\u00dfe \\u2713"}'
+
+
+def test_long_remark_is_wrapped_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Words and commands that are to be copied stay whole; a pipe gets all as it is."""
+    monkeypatch.setenv("COLUMNS", "20")
+    text = "It is a sentence of some words.\n  testvibe-async wait 'a b c d e f'"
+    Output().note(text)
+    assert capsys.readouterr().err == f"{text}\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    Output().note(text)
+    assert capsys.readouterr().err == (
+        "It is a sentence of\nsome words.\n  testvibe-async wait 'a b c d e f'\n"
+    )

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -18,54 +15,27 @@ RUNS: list[Ref] = [RunRef(server="http://s", project="p", run_id=number) for num
 GENERATION = GenerationRef(server="http://s", project="it's", request_id="r 1", feature_id=15)
 
 
-def refs_of(command: str) -> list[Ref]:
-    """Read a command as a shell and then `wait` would."""
+def words_of(command: str) -> list[str]:
+    """Split a command as a shell does."""
     program, name, *words = shlex.split(command)
     assert (program, name) == ("testvibe-async", "wait")
-    if words[0] == "--file":
-        return read_refs([Path(words[1]).read_text(encoding="utf-8")])
-    return read_refs(word for word in words if word.startswith("{"))
+    return words
 
 
-def test_few_refs_stand_in_the_command() -> None:
-    """A ref or two are quoted for the shell, and read back as they were."""
+def test_runs_are_named_by_their_ids() -> None:
+    """The command has the ids of all, and the place, so that it works anywhere."""
+    words = words_of(wait_command(RUNS, COMMON))
+    assert words[:200] == [str(number) for number in range(200)]
+    assert words[200:] == ["--project", "p", "--server", "http://s"]
+    assert words_of(wait_command(RUNS[:1], Common(allow_http=True)))[-1] == "--allow-http"
+
+
+def test_other_operations_are_named_by_their_refs() -> None:
+    """Generations, and what is of several projects, are quoted for the shell and read back."""
     refs = [RUNS[0], GENERATION]
-    assert refs_of(wait_command(refs, COMMON)) == refs
-    assert "--file" not in wait_command(refs, COMMON)
-
-
-def test_many_refs_are_put_into_a_file(machine: Path) -> None:
-    """The command stays short enough for a terminal, and the file is this user's."""
-    command = wait_command(RUNS, COMMON)
-    assert refs_of(command) == RUNS
-    assert Path(shlex.split(command)[3]).is_relative_to(machine)
-    assert len(command.splitlines()) == 1
-
-
-def test_old_files_are_removed() -> None:
-    """Writing a file removes those older than a month, and keeps newer ones."""
-    files = [Path(shlex.split(wait_command(RUNS, COMMON))[3])]
-    old, recent = files[0].with_name("old.jsonl"), files[0].with_name("recent.jsonl")
-    for path, days in ((old, 31), (recent, 29)):
-        path.write_text("")
-        written = (datetime.now(UTC) - timedelta(days=days)).timestamp()
-        os.utime(path, (written, written))
-    wait_command(RUNS, COMMON)
-    assert not old.exists()
-    assert recent.exists()
-
-
-def test_machine_without_a_place_for_files(machine: Path) -> None:
-    """Where no file can be written the refs stand in the command."""
-    (machine / ".local").write_text("no folder")
-    assert refs_of(wait_command(RUNS, COMMON)) == RUNS
-
-
-def test_command_names_the_server_that_was_typed() -> None:
-    """The options that decide the server are part of the command."""
-    common = Common(server="http://s", allow_http=True, json=True)
-    command = wait_command(RUNS[:1], common)
-    assert command.endswith(" --server http://s --allow-http")
+    words = words_of(wait_command(refs, COMMON))
+    assert read_refs(words[:2]) == refs
+    assert words[2:] == ["--server", "http://s"]
 
 
 def test_refs_are_found_in_any_json() -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Call, Ended
 
+PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
+
 HOSTILE = "Pay \x1b]0;owned\x07[red]now[/red]"
 
 SCENARIO = Scenario(
@@ -98,6 +100,12 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def words_of_wait(ended: Ended) -> list[str]:
+    """Return the words of the printed command that waits."""
+    (line,) = re.findall(r"^  (testvibe-async wait .*)$", ended.errors, re.MULTILINE)
+    return shlex.split(line)
+
+
 async def test_without_wait_it_dispatches_and_ends(emulator: Emulator, call: Call) -> None:
     """The runs are dispatched at once and named, with the command that waits for them."""
     ended = await call("run", "Checkout", "login functionality")
@@ -105,14 +113,14 @@ async def test_without_wait_it_dispatches_and_ends(emulator: Emulator, call: Cal
     assert now() < 1
     first, second = emulator.runs
     assert ended.output == f"Checkout\t\trun {first}\nlogin functionality\t\trun {second}\n"
-    assert "Wait for them with:\n  testvibe-async wait '{" in ended.errors
+    assert "Wait for them with:\n  testvibe-async wait 2" in ended.errors
     assert emulator.count("get_run") == emulator.count("list_features") == 0
 
 
 async def test_printed_command_waits_for_them(call: Call) -> None:
     """The printed command waits for just these runs."""
     ended = await call("run", "Checkout", "Returns")
-    words = shlex.split(ended.errors.splitlines()[-1])
+    words = words_of_wait(ended)
     assert words.pop(0) == "testvibe-async"
     ended = await call(*words)
     assert ended.code == 1
@@ -137,7 +145,7 @@ async def test_refused_dispatches_go_to_standard_error(call: Call) -> None:
     assert ended.code == 3
     assert ended.output.startswith("Checkout\t")
     assert ended.output.count("\n") == 1
-    assert "Checkout with gift card\n  " in ended.errors
+    assert "\n  Checkout with gift card\n" in ended.errors
     assert "--on-conflict generate" in ended.errors
 
 
@@ -167,11 +175,13 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     assert ended.code == 1
     (run,) = (run for run in emulator.runs.values() if run.feature_name == "Returns")
     failed = [case.name for case in run.cases() if case.status == "failed"]
-    story = ended.output[ended.output.index(f"\nReturns, run {run.id}\n") :]
+    story = ended.output[ended.output.index(f"\nReturns, run {run.id}: ") :]
     assert failed
-    for name in failed:
-        assert f"\n  {name}\n    Error: no\\x1b[2J button\n" in story
+    assert f"\nReturns, run {run.id}: {failed[0]}\n    Error: no\\x1b[2J button\n" in story
+    for name in failed[1:]:
+        assert f"\n    Returns, run {run.id}: {name}\n" in story
     assert f"More of one: testvibe-async runs diagnose {run.id}\n" in story
+    assert "Run what failed again with:\n  testvibe-async run --failed --wait\n" in story
     assert story.endswith("s: 1 passed, 1 failed\n")
 
 
@@ -221,7 +231,7 @@ async def test_each_feature_runs_with_each_configuration(emulator: Emulator, cal
     pairs = {(run.feature_name, run.config) for run in emulator.runs.values()}
     assert len(emulator.runs) == len(pairs) == 4
     assert "Checkout [Mobile]" in ended.output
-    assert "\nReturns [Mobile], run " in ended.output
+    assert "Returns [Mobile], run " in ended.output
     assert ended.output.endswith("s: 2 passed, 2 failed\n")
 
 
@@ -240,7 +250,7 @@ async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call:
     (run,) = emulator.active_runs()
     assert ended.output.endswith("\n2 in 1:00: 1 passed, 1 in flight\n")
     assert f"In flight, and the service goes on:\n  run {run.id}  Wishlist\n" in ended.errors
-    words = shlex.split(ended.errors.splitlines()[-1])
+    words = words_of_wait(ended)
     ended = await call(*words[1:])
     assert ended.code == 0
     assert re.search(r"\n1 in \d+:\d\d: 1 passed\n$", ended.output)
@@ -318,7 +328,7 @@ async def test_a_report_of_runs_that_were_over_already_has_their_times(
     (run,) = emulator.runs.values()
     await asyncio.sleep(300)
     report = tmp_path / "ctrf.json"
-    ended = await call("runs", "wait", str(run.id), "--report", str(report))
+    ended = await call("wait", str(run.id), "--report", str(report))
     summary = json.loads(report.read_text(encoding="utf-8"))["results"]["summary"]
     assert ended.code == 0
     assert (summary["stop"] - summary["start"]) / 1000 == pytest.approx(
@@ -465,8 +475,8 @@ async def test_what_is_flaky_is_in_the_document(emulator: Emulator, call: Call) 
     (item,) = document["items"]
 
     assert (ended.code, document["summary"]["flaky"]) == (0, 1)
-    assert (item["verdict"], item["flaky"]) == ("succeeded", True)
-    assert [run["status"] for run in item["earlier"]] == ["failed"]
+    assert (item["verdict"], item["isFlaky"]) == ("succeeded", True)
+    assert [run["status"] for run in item["runs"]] == ["failed", "passed"]
     assert item["outcome"]["status"] == "passed"
 
 
@@ -486,7 +496,7 @@ async def test_what_fails_in_all_attempts_failed(emulator: Emulator, call: Call)
 
     assert (ended.code, len(emulator.runs)) == (1, 2)
     assert ended.output.endswith(": 1 failed\n")
-    assert f"Returns (attempt 2), run {max(emulator.runs)}\n" in ended.output
+    assert f"Returns (attempt 2), run {max(emulator.runs)}: " in ended.output
 
 
 async def test_dispatch_that_nobody_knows_of(emulator: Emulator, call: Call) -> None:
@@ -558,7 +568,7 @@ async def test_stopped_wait_names_what_goes_on(emulator: Emulator, call: Call) -
     assert "Stopped: 2 in 1:00: 1 passed, 1 in flight\n" in ended.errors
     (run,) = emulator.active_runs()
     assert f"\n  run {run.id}  Wishlist\n" in ended.errors
-    words = shlex.split(ended.errors.splitlines()[-1])
+    words = words_of_wait(ended)
     assert words[:2] == ["testvibe-async", "wait"]
     assert (await call(*words[1:])).code == 0
 
@@ -582,7 +592,8 @@ async def test_stopped_wait_as_json(call: Call) -> None:
     )
     document = json.loads(ended.output)
     assert ended.code == 130
-    assert {item["verdict"] for item in document["items"]} == {"in flight"}
+    assert [item["verdict"] for item in document["items"]] == ["in flight", "in flight", "skipped"]
+    assert document["exitCode"] == 130
     assert document["summary"]["skipped"] == 1
 
 
@@ -630,10 +641,10 @@ async def test_dispatch_that_was_stopped_names_what_was_dispatched(
 
 
 async def test_many_in_flight_are_not_all_named(emulator: Emulator, call: Call) -> None:
-    """Of many operations the first are named; the command has all, in a file."""
+    """Of many operations the first are named; the command has all."""
     ended = await interrupted(call, "run", "--all", "--wait", at=5)
     assert "\n  and 5 more\n" in ended.errors
-    ended = await call(*shlex.split(ended.errors.splitlines()[-1])[1:], "--quiet")
+    ended = await call(*words_of_wait(ended)[1:], "--quiet")
     assert ended.code == 1
     assert emulator.active_runs() == []
 
@@ -708,7 +719,7 @@ def test_sigterm_ends_in_order(slow_service: Service) -> None:
         process.terminate()
         _, errors = process.communicate()
     assert process.returncode == 143
-    assert "Wait for it with:\n  testvibe-async wait '{" in errors
+    assert "Wait for it with:\n  testvibe-async wait 2" in errors
 
 
 def test_run_in_a_pipe(service: Service) -> None:
@@ -741,14 +752,14 @@ def test_ctrl_c_names_what_goes_on(slow_service: Service) -> None:
     left = terminal.output.rpartition("\x1b[?25h")[2]
     assert "Stopped: 2 in " in left
     assert len(re.findall(r"^  run \d+  ", left, re.MULTILINE)) == 2
-    assert "Wait for them with:\r\n  testvibe-async wait '{" in left
+    assert "Wait for them with:\r\n  testvibe-async wait 2" in left
     assert "Elapsed" not in left
     assert "Traceback" not in terminal.output
 
 
 def test_second_ctrl_c_on_a_terminal(silent_server: str, posted: threading.Event) -> None:
     """A dispatch that is not answered holds the command up until Ctrl-C is pressed again."""
-    variables = environment_of(Service(silent_server, "tvb_" + "k" * 43, "p"))
+    variables = environment_of(Service(silent_server, "tvb_" + "k" * 43, PROJECT))
     with closing(Terminal("run", "Checkout", "--wait", **variables)) as terminal:
         terminal.read_until("1 waiting")
         assert posted.wait(10)
@@ -758,5 +769,15 @@ def test_second_ctrl_c_on_a_terminal(silent_server: str, posted: threading.Event
         assert terminal.read_to_end() == 130
     left = terminal.output.rpartition("\x1b[?25h")[2]
     assert re.search(r"Stopped: 1 in [\d.]+ s: 1 unknown", left)
-    assert f"  POST {silent_server}/api/v1/ops/projects/p/features/Checkout/run\r\n" in left
+    assert f"  POST {silent_server}/api/v1/ops/projects/{PROJECT}/features/Checkout/run\r\n" in left
     assert "Traceback" not in terminal.output
+
+
+async def test_json_lines_are_events(call: Call) -> None:
+    """With --json=lines each change is an object on a line, and the sum is the last."""
+    ended = await call("run", "Checkout", "Returns", "--wait", "--json=lines")
+    *changes, end = [json.loads(line) for line in ended.output.splitlines()]
+    assert {change["event"] for change in changes} == {"change"}
+    assert [change["status"] for change in changes].count("running") == 2
+    assert (end["event"], end["exitCode"], ended.code) == ("end", 1, 1)
+    assert end["summary"]["failed"] == end["summary"]["succeeded"] == 1

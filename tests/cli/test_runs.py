@@ -111,16 +111,16 @@ async def test_diagnosis_has_the_whole_error(failed: str, call: Call) -> None:
 async def test_wait_for_runs_by_their_ids(call: Call) -> None:
     """Runs are waited for by id, each once, with the exit code of the worst."""
     await call("run", "Checkout", "Returns", "Login Functionality")
-    assert (await call("runs", "wait", "214", "216", "214")).code == 0
-    ended = await call("runs", "wait", "214", "215")
+    assert (await call("wait", "214", "216", "214")).code == 0
+    ended = await call("wait", "214", "215")
     assert ended.code == 1
-    assert "\nReturns, run 215\n" in ended.output
+    assert "\nReturns, run 215: " in ended.output
 
 
 async def test_wait_leaves_files(failed: str, call: Call, tmp_path: Path) -> None:
     """A wait by id leaves reports and artifacts as well."""
     report, folder = tmp_path / "junit.xml", tmp_path / "failed"
-    ended = await call("runs", "wait", failed, "--report", str(report), "--artifacts", str(folder))
+    ended = await call("wait", failed, "--report", str(report), "--artifacts", str(folder))
     assert ended.code == 1
     assert "Returns" in report.read_text(encoding="utf-8")
     assert list(folder.iterdir()) == [folder / "run-214"]
@@ -129,9 +129,9 @@ async def test_wait_leaves_files(failed: str, call: Call, tmp_path: Path) -> Non
 async def test_wait_whose_time_is_over(call: Call) -> None:
     """After --timeout the exit code is 4, with the command that goes on waiting."""
     await call("run", "Wishlist")
-    ended = await call("runs", "wait", "214", "--timeout", "20")
+    ended = await call("wait", "214", "--timeout", "20")
     assert ended.code == 4
-    assert "testvibe-async wait '{" in ended.errors
+    assert "testvibe-async wait 2" in ended.errors
 
 
 async def test_artifacts_are_listed(failed: str, call: Call) -> None:
@@ -242,7 +242,6 @@ async def test_unknown_run_is_refused(command: str, call: Call) -> None:
         (["show"], "RUN"),
         (["show", "Login"], "Login"),
         (["show", "0"], "0"),
-        (["wait"], "RUN"),
         (["download", "214"], "DIRECTORY"),
         (["list", "--limit", "0"], "--limit"),
     ],

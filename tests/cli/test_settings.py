@@ -230,7 +230,7 @@ async def test_what_is_none_or_several_is_not_chosen(
     other = signed_in.add_project(name="acme shop")
     none = await call("use", "Shop")
     assert (none.code, none.output) == (2, "")
-    assert "there is no project 'Shop'; there are: Acme Shop" in none.errors
+    assert "there is no project 'Shop': did you mean 'acme shop'?" in none.errors
     several = await call("use", "Acme Shop")
     assert several.code == 2
     assert several.errors == (

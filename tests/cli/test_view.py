@@ -140,6 +140,23 @@ def test_low_board_shows_what_is_at_work_first() -> None:
     assert lines[7] == "1 queued, 1 running, 2 passed, 1 failed"
 
 
+def test_what_passed_stays_visible_beside_what_goes_on() -> None:
+    """However many are at work, some lines show what ended last."""
+    rows = [ended(n, total=1, passed=1, at=float(n)) for n in range(1, 9)]
+    rows += [row(n, phase=ACTIVE, status="running") for n in range(10, 60)]
+    lines = board(rows, height=24)
+    passed = [line.split()[1] for line in lines if " passed  " in line]
+    assert passed == ["5", "6", "7", "8"]
+
+
+def test_narrow_board_has_names_before_ids() -> None:
+    """On fifty columns a name is whole, and the id of the run is left out."""
+    rows = [row(feature="Checkout with gift card", phase=ACTIVE, status="running")]
+    lines = board(rows, width=50)
+    assert lines[0] == "Feature                  Status      Elapsed"
+    assert lines[1] == "Checkout with gift card  running       2.5 s"
+
+
 def test_board_leaves_room_for_what_is_printed_above() -> None:
     """On a usual terminal some lines stay free, on a low one just the cursor's."""
     rows = [row(number) for number in range(200)]

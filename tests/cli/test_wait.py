@@ -61,7 +61,7 @@ async def test_refs_as_arguments(call: Call) -> None:
     refs = await dispatched(call, "Checkout", "Returns")
     ended = await call("wait", *refs)
     assert (ended.code, ended.errors) == (1, "")
-    assert "\nReturns, run 215\n" in ended.output
+    assert "\nReturns, run 215: " in ended.output
     assert ended.output.endswith("s: 1 passed, 1 failed\n")
 
 
@@ -121,7 +121,7 @@ async def test_unknown_run(emulator: Emulator, call: Call) -> None:
     ended = await call("wait", unknown, *refs)
     assert ended.code == 3
     assert ended.output.endswith("s: 1 passed, 1 error\n")
-    assert "run 999 could not be observed" in ended.output
+    assert "run 999: the service knows it no more" in ended.output
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -181,9 +181,9 @@ async def test_file_that_is_not_json(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "which operations? Give refs as JSON"),
-        (["nosuch"], "'nosuch' is no ref: it is not JSON"),
-        (["214"], "which operations?"),
+        ([], "which operations? Give ids of runs, names of features, refs"),
+        (["{nosuch"], "'{nosuch' is no ref: it is not JSON"),
+        (["[214]"], "which operations?"),
         (["{}"], "which operations?"),
         (["{}", "--file", "nosuch.json"], "nosuch.json"),
         (["{}", "--timeout", "-1"], "--timeout"),
@@ -207,7 +207,7 @@ async def test_stopped_wait_can_be_picked_up_again(call: Call) -> None:
     asyncio.get_running_loop().call_later(5, signal.raise_signal, signal.SIGINT)
     ended = await call("wait", *refs)
     assert ended.code == 130
-    assert f"  testvibe-async wait '{refs[0]}'\n" in ended.errors
+    assert f"  testvibe-async wait {json.loads(refs[0])['run_id']} --project " in ended.errors
 
 
 def test_picked_up_on_a_terminal(service: Service) -> None:

@@ -101,12 +101,15 @@ async def test_error_is_raised_as_it_is() -> None:
         await body()
 
 
-async def test_sigterm_ends_the_program_after_that() -> None:
-    """SIGTERM lets the body clean up as well, and then exits with its code."""
-    press_later(1, number=signal.SIGTERM)
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)]
+)
+async def test_other_signals_end_the_program_after_that(number: signal.Signals, code: int) -> None:
+    """They let the body clean up as well, and then exit with their code."""
+    press_later(1, number=number)
     with pytest.raises(SystemExit) as caught, interruptible():
         await asyncio.sleep(3600)
-    assert caught.value.code == 143
+    assert caught.value.code == code
 
 
 async def test_signals_are_left_as_they_were() -> None:
@@ -115,12 +118,12 @@ async def test_signals_are_left_as_they_were() -> None:
     def handle(_number: int, _frame: object) -> None:
         """Do nothing."""
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     before = [signal.signal(number, handle) for number in numbers]
     try:
         with interruptible():
             assert signal.getsignal(signal.SIGINT) is not handle
-        assert [signal.getsignal(number) for number in numbers] == [handle, handle]
+        assert [signal.getsignal(number) for number in numbers] == [handle] * 4
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -8,7 +8,6 @@ import pytest
 
 from testvibe_async import (
     ConfigError,
-    DispatchUnknown,
     DispatchUnknownError,
     FeatureNotGeneratedError,
     ForbiddenError,
@@ -56,7 +55,10 @@ def test_duration_is_read_at_a_glance(seconds: float, expected: str) -> None:
             ForbiddenError("Not with this key.", status=403, method="POST", url="http://s"),
             "Not with this key.",
         ),
-        (NotSentError("refused\x1b[2J", method="GET", url="http://s"), "refused\\x1b[2J"),
+        (
+            NotSentError("refused\x1b[2J", method="GET", url="http://s"),
+            "the service was not reachable: refused\\x1b[2J",
+        ),
         (VibeError("something\nelse"), "something\\nelse"),
     ],
 )
@@ -72,7 +74,7 @@ WHERE: dict[str, Any] = {"method": "GET", "url": "https://h.example/x"}
     ("error", "sentence"),
     [
         (ConfigError("as it is"), "as it is"),
-        (NotSentError("refused", **WHERE), "GET https://h.example/x: refused"),
+        (NotSentError("refused", **WHERE), "h.example is not reachable: refused"),
         (ServerError("Oops.", status=502, **WHERE), "Oops. (502)"),
         (
             UnauthorizedError("No key.", status=401, code="unauthorized", **WHERE),
@@ -88,7 +90,7 @@ WHERE: dict[str, Any] = {"method": "GET", "url": "https://h.example/x"}
         ),
         (
             MalformedResponseError(("x at $",), status=200, **WHERE),
-            "GET https://h.example/x: 200: the answer could not be read: x at $",
+            "the answer could not be read: x at $",
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -99,15 +101,20 @@ def test_a_refusal_is_in_the_services_words(error: VibeError, sentence: str) -> 
 
 
 def test_a_logged_event_is_a_sentence() -> None:
-    """A pause says for how long, a lost dispatch of what, each with the reason in short."""
+    """A pause says for how long, with the reason in short."""
     busy = RateLimitedError("Too many.", status=429, **WHERE)
     pause = Paused(2.5, busy)
     assert event_sentence(pause) == (
         "the service asks for a pause, so nothing is sent for 2.5 s: Too many."
     )
+
+
+def test_a_lost_dispatch_says_how_it_was_lost() -> None:
+    """What may have started says why that is not known."""
     lost = DispatchUnknownError("lost", project="p", feature="Login", **WHERE)
+    assert words.reason(lost) == "it may have started: the answer to its dispatch was lost"
     lost.__cause__ = MalformedResponseError(("got a web page",), status=200, **WHERE)
-    assert event_sentence(DispatchUnknown(lost, "run", "p", "Login")) == (
-        "run of Login: it may have started: the answer to its dispatch was lost: "
+    assert words.reason(lost) == (
+        "it may have started: the answer to its dispatch was lost: "
         "the answer could not be read: got a web page"
     )

@@ -48,8 +48,12 @@ class Browser:
 
     async def open(self, path: Path) -> None:
         """Open a file, and return when it is loaded."""
+        await self.go_to(path.as_uri())
+
+    async def go_to(self, url: str) -> None:
+        """Open an address, and return when it is loaded."""
         self.events.clear()
-        await self.call("Page.navigate", url=path.as_uri())
+        await self.call("Page.navigate", url=url)
         while all(event["method"] != "Page.loadEventFired" for event in self.events):
             self.events.append(await self._socket.receive_json())
 

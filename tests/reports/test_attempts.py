@@ -299,7 +299,7 @@ def test_junit_says_that_it_may_have_been_dispatched() -> None:
     assert result.message == (
         "it may have been dispatched: check at the service before you dispatch it again"
     )
-    assert result.text.endswith("/features/Refund/run: the answer was lost")
+    assert result.text.endswith("\nit may have started: the answer to its dispatch was lost")
 
 
 def test_reports_of_every_kind_have_no_attempts() -> None:

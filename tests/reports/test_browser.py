@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.reports.browser import EXECUTABLE, Browser, chromium
-from tests.reports.items import every_kind, flaky_item, run_item
+from tests.reports.items import PASSED, every_kind, flaky_item, run_item
 from testvibe_async import CaseResult
 from testvibe_async.reports import write_report
 
@@ -50,7 +50,7 @@ def test_it_is_quiet_and_fits(page: Path) -> None:
         for width, scheme in [(1280, "light"), (400, "dark")]:
             await browser.set_screen(width, scheme)
             await browser.open(page)
-            assert await browser.evaluate(COUNT) == "8 operations"
+            assert await browser.evaluate(COUNT) == "8 runs and generations"
             assert await browser.evaluate("document.documentElement.scrollWidth") == width
             assert browser.requests == [page.as_uri()]
             assert browser.problems == []
@@ -76,26 +76,26 @@ def test_keys_are_enough(page: Path) -> None:
         await browser.open(page)
         await browser.tab_to(".verdict.failed")
         await browser.press(" ")
-        assert await counts(browser) == ("3 of 8 operations", 3)
+        assert await counts(browser) == ("3 of 8 runs and generations", 3)
         await browser.press(" ")
-        assert await counts(browser) == ("8 operations", 8)
+        assert await counts(browser) == ("8 runs and generations", 8)
 
         await browser.tab_to("#search")
         await browser.press(*"LOCKED-OUT user")
-        assert await counts(browser) == ("1 of 8 operations", 1)
+        assert await counts(browser) == ("1 of 8 runs and generations", 1)
         await browser.press("Escape")
-        assert await counts(browser) == ("8 operations", 8)
+        assert await counts(browser) == ("8 runs and generations", 8)
 
         await browser.tab_to("#config")
         await browser.press("M")
-        assert await counts(browser) == ("2 of 8 operations", 2)
+        assert await counts(browser) == ("2 of 8 runs and generations", 2)
 
-        await browser.tab_to("#fold")
+        await browser.tab_to("#unfold")
         await browser.press("Enter")
-        assert await browser.evaluate("document.querySelectorAll('.operation[open]').length") == 4
+        assert await browser.evaluate("document.querySelectorAll('.operation[open]').length") == 2
         await browser.tab_to("#operation-2 > summary")
         await browser.press("Enter")
-        assert await browser.evaluate("document.getElementById('operation-2').open")
+        assert not await browser.evaluate("document.getElementById('operation-2').open")
 
     browse(visit)
 
@@ -108,9 +108,42 @@ def test_a_link_finds_what_a_filter_hides(page: Path) -> None:
         await browser.evaluate("document.querySelector('.verdict.failed').click()")
         await browser.evaluate("document.querySelector('.matrix a[href=\"#operation-1\"]').click()")
         await browser.evaluate("new Promise(done => setTimeout(done))")
-        assert await counts(browser) == ("8 operations", 8)
+        assert await counts(browser) == ("8 runs and generations", 8)
         assert await browser.evaluate("document.activeElement.parentElement.id") == "operation-1"
         assert await browser.evaluate("document.getElementById('operation-1').open")
+
+    browse(visit)
+
+
+def test_filters_are_in_the_address(page: Path) -> None:
+    """The address has the filters, and opened again it shows the same."""
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(page)
+        await browser.evaluate("document.querySelector('.verdict.failed').click()")
+        await browser.tab_to("#search")
+        await browser.press(*"user")
+        shown = await counts(browser)
+        assert await browser.evaluate("location.hash") == "#status=failed&search=user"
+        assert shown[1] < 3
+        url = await browser.evaluate("location.href")
+        await browser.call("Page.navigate", url="about:blank")
+        await browser.go_to(url)
+        assert await counts(browser) == shown
+
+    browse(visit)
+
+
+def test_the_first_failure_is_above_the_fold(tmp_path: Path) -> None:
+    """A failure is seen without scrolling, with its error, on a small screen of a laptop."""
+    items = [*every_kind(), *(run_item(PASSED, run_id=n, feature=f"F{n}") for n in range(300, 340))]
+    path = write_report(tmp_path / "report.html", items)
+
+    async def visit(browser: Browser) -> None:
+        await browser.set_screen(1280, "light")
+        await browser.open(path)
+        bottom = "document.querySelector('.group pre').getBoundingClientRect().bottom"
+        assert await browser.evaluate(bottom) < 720
 
     browse(visit)
 
@@ -122,10 +155,10 @@ def test_flaky_is_a_filter(tmp_path: Path) -> None:
     async def visit(browser: Browser) -> None:
         await browser.open(path)
         await browser.evaluate("document.querySelector('.verdict.flaky').click()")
-        assert await counts(browser) == ("1 of 8 operations", 1)
+        assert await counts(browser) == ("1 of 8 runs and generations", 1)
         assert await browser.evaluate(BRIGHT) == ["8", "8"]
         await browser.evaluate("document.querySelector('.verdict.error').click()")
-        assert await counts(browser) == ("3 of 8 operations", 3)
+        assert await counts(browser) == ("3 of 8 runs and generations", 3)
 
     browse(visit)
 

@@ -42,7 +42,7 @@ def test_another_ending_is_refused(name: str, tmp_path: Path) -> None:
 
     assert str(caught.value) == (
         f"{name!r} does not name the report's format: let it end in .xml (JUnit), "
-        ".json (CTRF), .md (Markdown), .html or .htm"
+        f".json (CTRF), .md (Markdown), .html or .htm, or write it before, as md:{name}"
     )
     assert names_in(tmp_path) == []
 

@@ -119,7 +119,7 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
             refused_item(),
             Error,
             "FeatureNotGeneratedError",
-            "POST https://testvibe.example/run: 409 conflict: Only generated features can run.",
+            "Only generated features can run.",
         ),
         (
             unseen_item(),
@@ -131,7 +131,7 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
             in_flight_item(),
             Skipped,
             None,
-            str(in_flight_item().error),
+            "still running after 2 min 30 s of waiting",
         ),
         (
             skipped_item(),
@@ -194,21 +194,39 @@ def test_properties() -> None:
 
 
 def test_logs() -> None:
-    """The end of the log is the suite's output, of runs and of generations."""
+    """The end of the log is the output of the first failed test, and of a generation's case."""
     run = run_item(FAILED, log="\x1b[31mline\x1b[0m\n" * 150)
-    first, second = read(to_junit([run, generation_item()], generation_logs={"a1b2": LOG}))
+    suites = read(to_junit([run, generation_item()], generation_logs={"a1b2": LOG}))
+    first, second = (next(iter(suite)) for suite in suites)
 
     assert first.system_out == "… 50 earlier lines left out …\n" + "line\n" * 99 + "line"
     assert "Verification: 0/1 passed" in second.system_out
 
 
-def test_files_are_attached_to_what_failed() -> None:
-    """The output of failed tests names the files, where GitLab and Jenkins read them."""
-    files = [Path("out/trace/a.zip"), Path("out/b.png")]
-    passed, failed = suite_of(run_item(PASSED, FAILED), files)
+def test_each_failed_test_has_one_attachment() -> None:
+    """GitLab shows one file of a test: the screenshot of its name, else a trace."""
+    other = CaseResult("Empty cart", "failed", error="Error: x")
+    third = CaseResult("Third", "failed", error="Error: x")
+    files = [
+        Path("out/trace/locked-out-user.zip"),
+        Path("out/screenshots/locked-out-user.png"),
+        Path("out/trace/empty-cart.zip"),
+    ]
+    passed, *failed = suite_of(run_item(PASSED, FAILED, other, third), files)
 
-    assert passed.system_out is None
-    assert failed.system_out == "[[ATTACHMENT|out/trace/a.zip]]\n[[ATTACHMENT|out/b.png]]"
+    assert [case.system_out for case in (passed, *failed)] == [
+        None,
+        "[[ATTACHMENT|out/screenshots/locked-out-user.png]]",
+        "[[ATTACHMENT|out/trace/empty-cart.zip]]",
+        None,
+    ]
+
+
+def test_all_files_belong_to_the_only_failed_test() -> None:
+    """Where one test failed, the files are its own, whatever they are called."""
+    _, failed = suite_of(run_item(PASSED, FAILED), [Path("out/a.zip"), Path("out/b.png")])
+
+    assert failed.system_out == "[[ATTACHMENT|out/b.png]]"
 
 
 def test_files_of_a_run_that_passed() -> None:

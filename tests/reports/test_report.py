@@ -114,7 +114,7 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
             Kind.DISPATCH,
             Verdict.ERROR,
             "error",
-            "409: Only generated features can run.",
+            "Only generated features can run.",
         ),
         (
             unseen_item(),

@@ -11,6 +11,7 @@ from testvibe_async.reports.text import (
     cut,
     distinct,
     duration,
+    essence,
     one_line,
     tail,
 )
@@ -101,3 +102,14 @@ def test_duration(seconds: float | None, expected: str) -> None:
 def test_clock(seconds: float, expected: str) -> None:
     """A point of time reads as on a stopwatch."""
     assert clock(seconds) == expected
+
+
+def test_errors_of_one_cause_have_one_essence() -> None:
+    """Places in the code, what was tried and how long it took make no difference; words do."""
+    error = "\x1b[31mError: no button\x1b[0m\n\nExpected: 1\nReceived: {}\n\nCall log:\n  - {} ms\n"
+    stack = "    at pay.ts:{}:9\n  > 3 | await page.click()\n      |       ^\n"
+    plain = "Error: no button\n\nExpected: 1\nReceived: 2\n"
+    both = [essence(plain + stack.format(n)) for n in (1, 2)]
+    assert both[0] == both[1] == "Error: no button\nExpected: 1\nReceived: 2"
+    assert essence(error.format(2, 50)) == both[0]
+    assert essence(error.format(3, 50)) != both[0]

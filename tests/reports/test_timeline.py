@@ -93,7 +93,7 @@ def test_few_have_rows_with_names() -> None:
 
 def test_many_share_rows() -> None:
     """Many operations have as many rows as there were operations at once."""
-    items = [run_at(4 * n, 4 * n + 9, n) for n in range(MOST_ROWS + 8)]
+    items = [run_at(2 * n, 2 * n + 4.5, n) for n in range(MOST_ROWS + 8)]
     svg = picture_of(*items)
 
     assert len(svg.all("g")) == len(items)

@@ -9,15 +9,19 @@ and nothing outside this folder imports it. What is decided where:
 - `input`, `output`: what is read, and where text goes: a terminal, a pipe, or JSON
 - `words`, `exits`: the sentence and the exit code for each error
 
-What `run --wait` prints is decided in five modules:
+What a person reads of `run --wait` is decided in five modules, from values alone:
 
-- `watch`: what is shown meanwhile: a live table, lines or JSON events (drawn by `live`)
-- `board`: the state of each operation, and the word for it
-- `view`: how lines and the table look
-- `ending`: what is printed at the end, where, and the exit code
-- `details`: how failed tests and logs look
+- `words`: a sentence for each error, numbers, times
+- `board`: the state of each operation, and the word for it (`outage`: whether the service answers)
+- `view`: how operations look while they are in flight
+- `details`: how failed tests, logs and runs look
+- `ending`: what is printed at the end, and the exit code
 
-`jobs` chooses the features and dispatches them; `refs` writes and reads the refs that `wait` takes.
+Where and when it is shown: `watch` (live table, lines or events; Ctrl-C), drawn by `live`, printed
+by `output`; `leaving` (reports and artifacts), `ci` (what GitHub shows), `log_tail` (logs).
+
+What was typed is understood by `jobs` (features), `names` (what is nearly right), `refs` and
+`completers`; `help` has the screens of `--help`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from cyclopts import App, Group
 
 from testvibe_async._util import __version__
 from testvibe_async.cli.common import Common
-from testvibe_async.cli.exits import ExitCode, log_to_standard_error, reporting
+from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, reporting
+from testvibe_async.cli.help import SCREENS
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
 
@@ -35,6 +36,10 @@ _COMMANDS = {
         "generate": "generate:generate",
         "generation": "generate:app",
         "wait": "wait:wait",
+        "resume": "resume:resume",
+        "report": "resume:report",
+        "history": "history:history",
+        "open": "open_run:open_run",
     },
     "The project": {
         "features": "features:app",
@@ -86,7 +91,8 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What was typed after `testvibe-async`; None for what this process was given.
     """
     _escape_unencodable()
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    for each in ENDING:
+        signal.signal(each, _exit_on_signal)
     with reporting() as result:
         returned = _parse(sys.argv[1:] if arguments is None else arguments, result)()
         result.code = _run(returned) if inspect.iscoroutine(returned) else returned
@@ -108,10 +114,18 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 
 def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
+    arguments = _as_meant(list(arguments))
+    words = set(arguments)
+    if words & {"--help", "-h"} and arguments[0] in SCREENS:
+        return lambda: Output().text(SCREENS[arguments[0]])
+    if "--help-all" in words:
+        arguments = ["--help" if each == "--help-all" else each for each in arguments]
+    # A flag with an optional value is more than cyclopts has.
+    arguments = ["--json-lines" if each == "--json=lines" else each for each in arguments]
     if not arguments or arguments[0] in app.help_flags:
         _load_all()
     command, bound, _ = app.parse_args(
-        list(arguments),
+        arguments,
         console=Output(color=False if "--no-color" in arguments else None).console,
         exit_on_error=False,
         print_error=False,
@@ -121,6 +135,24 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
     result.verbose = common.verbose if common is not None else 0
     log_to_standard_error(result.verbose)
     return lambda: command(*bound.args, **bound.kwargs)
+
+
+def _as_meant(arguments: list[str]) -> list[str]:
+    """Return what was typed, with a few shorter ways of saying it spelt out.
+
+    `help run`, `features`, `runs 214` and `configs list` are what people guess first.
+    """
+    match arguments:
+        case ["help", *rest]:
+            return [*rest, "--help"]
+        case ["features" | "files" | "runs" as group]:
+            return [group, "list"]
+        case ["runs", number, *rest] if number.isdecimal():
+            return ["runs", "show", number, *rest]
+        case ["configs" | "projects" as command, "list", *rest]:
+            return [command, *rest]
+        case _:
+            return arguments
 
 
 def _load_all() -> None:
@@ -143,6 +175,6 @@ def _escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _exit_on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
     """Exit by an exception, so that a command can restore the terminal."""
-    sys.exit(ExitCode.TERMINATED)
+    sys.exit(ExitCode(128 + number))

@@ -7,6 +7,8 @@ in `live`.
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -26,6 +28,7 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._util import escape
+from testvibe_async.cli.outage import Contact, Outage
 from testvibe_async.cli.words import plural, reason, unless_default
 
 if TYPE_CHECKING:
@@ -64,11 +67,17 @@ class Row:
     error: VibeError | None = None
     """Why it could not be dispatched, or not be observed."""
 
+    note: str = ""
+    """The last line of its log; empty where none was read."""
+
     earlier: tuple[Run, ...] = ()
     """The outcomes of the attempts before, each of them failed."""
 
     started: float
-    """When it was dispatched."""
+    """When it was dispatched, or first seen here."""
+
+    is_attached: bool = False
+    """Whether it was dispatched elsewhere, or by a command before."""
 
     ended: float | None = None
     """When it was seen to be over, or given up; None while it is not."""
@@ -104,7 +113,8 @@ class Row:
     def result(self) -> str:
         """The result in a few words; empty where nothing is known yet."""
         attempt = f"attempt {len(self.earlier) + 1}" if self.earlier else ""
-        return ", ".join(part for part in (self._result, attempt) if part)
+        note = escape(self.note) if self.ended is None else ""
+        return ", ".join(part for part in (self._result, attempt, note) if part)
 
     @property
     def _result(self) -> str:
@@ -122,7 +132,13 @@ class Row:
         return self.ended is not None and self.word in _BAD
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds since the dispatch, up to the end where it is over."""
+        """Return the seconds since the dispatch, up to the end where it is over.
+
+        Of a run that was dispatched elsewhere they are those between the service's own times.
+        """
+        run = self.snapshot
+        if self.is_attached and isinstance(run, Run) and run.created_at and run.finished_at:
+            return max((run.finished_at - run.created_at).total_seconds(), 0.0)
         return (now if self.ended is None else self.ended) - self.started
 
 
@@ -144,6 +160,9 @@ class BoardState:
 
     now: float
 
+    outage: Outage | None = None
+    """The outage that goes on; None where the service answers."""
+
     @property
     def waiting(self) -> int:
         """How many are still to be dispatched."""
@@ -161,11 +180,16 @@ class Board:
         """
         self._clock = clock
         self._started = clock()
+        self.contact: Contact = Contact(self._started)
+        """Whether the service answers."""
         self._names: dict[int | str | None, str] = {}
         self._rows: dict[object, Row] = {}
         self._latest: dict[object, object] = {}
         """The keys of the rows of the operations last dispatched, by job."""
         self._unanswered: dict[str, bool] = {}
+        self._jobs: Sequence[Item] = ()
+        self._dispatched: set[object] = set()
+        """The jobs of all operations that were dispatched."""
         self._expected = self._preliminary = self._ended = 0
         self._kind: type[Ref] | None = None
         self.is_reported = False
@@ -184,6 +208,8 @@ class Board:
             on_dispatched=self._on_dispatched,
             on_transition=self._on_transition,
             on_request=self._on_request,
+            on_pause=lambda _: self.contact.pause(),
+            on_resume=lambda _: self.contact.resume(),
         )
 
     @property
@@ -210,12 +236,27 @@ class Board:
                 config=row.config,
                 ref=row.ref,
                 outcome=_outcome(row),
-                error=row.error,
+                error=row.error or self._unseen(row),
                 earlier=row.earlier,
             )
             for row in self._rows.values()
         ]
-        return known + [_unanswered(url) for url in self.unanswered]
+        unanswered = [_unanswered(url) for url in self.unanswered]
+        return [*known, *unanswered, *self._not_dispatched(unanswered)]
+
+    def _not_dispatched(self, unanswered: Sequence[Item]) -> list[Item]:
+        """Return the jobs that were never dispatched."""
+        sent = Counter(str(item.feature) for item in unanswered)
+        left: list[Item] = []
+        for job in self._jobs:
+            key = (job.feature, job.config)
+            if key in self._rows or (self._kind, *key) in self._dispatched:
+                continue
+            if sent[str(job.feature)]:
+                sent[str(job.feature)] -= 1
+            else:
+                left.append(job)
+        return left
 
     @property
     def state(self) -> BoardState:
@@ -226,6 +267,15 @@ class Board:
             ended=self._ended,
             started=self._started,
             now=self._clock(),
+            outage=self.outage,
+        )
+
+    @property
+    def outage(self) -> Outage | None:
+        """The outage that goes on; None where the service answers."""
+        kinds = [row.ref.kind for row in self.in_flight if row.ref]
+        return self.contact.outage(
+            self._clock(), runs=kinds.count("run"), generations=kinds.count("generation")
         )
 
     @property
@@ -243,7 +293,8 @@ class Board:
             jobs: The jobs that will be dispatched.
             kind: The class of their refs.
         """
-        self._expected, self._kind = len(jobs), kind
+        self._jobs, self._expected, self._kind = jobs, len(jobs), kind
+        self._started = self._clock()  # The time of a question before is nobody's.
         self._names = {job.feature: job.name for job in jobs if job.name is not None}
 
     def follow(self, ref: Ref) -> None:
@@ -261,6 +312,32 @@ class Board:
             self._observe(item.ref, Phase.FINISHED, item.outcome.status, item.outcome)
         elif item.error is not None and not isinstance(item.error, WaitTimeoutError):
             self._give_up(item)
+
+    def _unseen(self, row: Row) -> WaitTimeoutError | None:
+        """Return that an operation in flight is not seen, where the service does not answer."""
+        if row.ref is None or row.ended is not None or self.outage is None:
+            return None
+        return WaitTimeoutError(
+            ref=row.ref,
+            status=row.status,
+            elapsed=row.elapsed(self._clock()),
+            last_seen_at=self.contact.seen_at,
+            failures=max(self.contact.failures, 1),
+        )
+
+    def note(self, ref: Ref, line: str) -> None:
+        """Record the last line of an operation's log."""
+        row = self._rows.get(ref.key)
+        if row is not None and row.ended is None and row.note != line:
+            self._rows[ref.key] = evolve(row, note=line)
+            self.on_change(self._rows[ref.key])
+
+    def named(self, item: Item) -> Item:
+        """Return an item with the name of its feature, where it was seen."""
+        row = None if item.ref is None else self._rows.get(item.ref.key)
+        if row is None or item.outcome is not None:
+            return item
+        return evolve(item, name=row.feature, config=item.config or row.config)
 
     def _observe(self, ref: Ref, phase: Phase, status: str | None, snapshot: object) -> None:
         before = self._rows.get(ref.key) or self._add(ref)
@@ -291,19 +368,28 @@ class Board:
         self._ended += 1
         self.on_change(row)
 
-    def _add(self, ref: Ref, *, feature: int | str | None = None, config: str | None = None) -> Row:
+    def _add(
+        self,
+        ref: Ref,
+        *,
+        feature: int | str | None = None,
+        config: str | None = None,
+        is_attached: bool = True,
+    ) -> Row:
         feature_id = ref.feature_id if isinstance(ref, RunRef | GenerationRef) else None
         typed = feature if isinstance(feature, str) else None
-        name = self._names.get(feature_id) or typed or _unnamed(feature_id)
+        name = self._names.get(feature_id) or typed or _unnamed(ref, feature_id)
         job = (type(ref), feature, config)
         row = self._rows[ref.key] = Row(
             ref=ref,
             feature=name,
             config=unless_default(config),
             started=self._clock(),
+            is_attached=is_attached,
             earlier=self._replace_failed(job),
         )
         self._latest[job] = ref.key
+        self._dispatched.add(job)
         self._preliminary += not isinstance(ref, self._kind or Ref)
         return row
 
@@ -321,13 +407,16 @@ class Board:
         return (*before.earlier, run)
 
     def _on_dispatched(self, event: Dispatched) -> None:
-        self.on_change(self._add(event.ref, feature=event.feature, config=event.config))
+        self.on_change(
+            self._add(event.ref, feature=event.feature, config=event.config, is_attached=False)
+        )
 
     def _on_transition(self, event: StatusChanged) -> None:
         self.update(event.ref, event.transition)
 
     def _on_request(self, event: RequestFinished) -> None:
         self.requests += 1
+        self.contact.note(event, now=self._clock(), at=datetime.now(UTC))
         if event.operation in _DISPATCHES:
             self._unanswered[event.url] = event.status is None
 
@@ -359,8 +448,8 @@ def _unanswered(url: str) -> Item:
     return BatchItem(feature=feature, error=error)
 
 
-def _unnamed(feature_id: int | None) -> str:
-    return "a feature" if feature_id is None else f"feature {feature_id}"
+def _unnamed(ref: Ref, feature_id: int | None) -> str:
+    return str(ref) if feature_id is None else f"feature {feature_id}"
 
 
 def _run_result(run: Run) -> str:

@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
+from testvibe_async.cli.names import choose_project, is_project_id
 from testvibe_async.cli.output import Output
 
 if TYPE_CHECKING:
@@ -36,14 +37,18 @@ class Common:
     server: str | None = None
     """The service's address; else TESTVIBE_SERVER, else what was stored."""
 
-    project: str | None = None
-    """The project's id; else TESTVIBE_PROJECT, else what was stored."""
+    project: Annotated[str | None, Parameter(name=("--project", "-p"))] = None
+    """The project's id or name; else TESTVIBE_PROJECT, else what was stored."""
 
     allow_http: Flag = False
     """Send the key unencrypted to an http:// server other than this machine."""
 
-    json: Flag = False
-    """Print one JSON document, and nothing else, on standard output."""
+    json: Annotated[Flag, Parameter(name=("--json", "-j"))] = False
+    """Print one JSON document, and nothing else, on standard output; --json=lines with run and wait
+    prints an object a line instead, for each change."""
+
+    json_lines: Annotated[bool, Parameter(name="--json-lines", negative="", show=False)] = False
+    """What `--json=lines` becomes: a JSON object a line, for each change as it comes."""
 
     quiet: Annotated[Flag, Parameter(name=("--quiet", "-q"))] = False
     """Print nothing but what was asked for, and errors."""
@@ -66,7 +71,11 @@ class Common:
     @property
     def output(self) -> Output:
         """The output that these options ask for."""
-        return Output(json=self.json, quiet=self.quiet, color=False if self.no_color else None)
+        return Output(
+            json=self.json or self.json_lines,
+            quiet=self.quiet,
+            color=False if self.no_color else None,
+        )
 
 
 COMMON = Common()
@@ -79,7 +88,8 @@ class Connection:
 
     client: Client
     output: Output = field(repr=False)
-    has_project: bool = True
+    project_id: str | None = None
+    """The project in force."""
 
     @property
     def project(self) -> Project:
@@ -88,12 +98,12 @@ class Connection:
         Raises:
             ConfigError: There is none.
         """
-        if not self.has_project:
+        if self.project_id is None:
             raise ConfigError(
                 "no project: pass --project, set TESTVIBE_PROJECT, "
                 "or choose one with testvibe-async use"
             )
-        return self.client.project()
+        return self.client.project(self.project_id)
 
 
 def require_settings(common: Common) -> FoundSettings:
@@ -135,4 +145,7 @@ async def connected(
     found = require_settings(common)
     client = Client(common.server, project=common.project, allow_http=common.allow_http, **options)
     async with client:
-        yield Connection(client=client, output=common.output, has_project=found.project is not None)
+        project = None if found.project is None else found.project.value
+        if project is not None and not is_project_id(project):
+            project = await choose_project(client, project)
+        yield Connection(client=client, output=common.output, project_id=project)

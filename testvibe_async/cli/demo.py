@@ -130,7 +130,7 @@ def _stopped(board: Board, width: int | None) -> Text:
 
 def _results(items: Sequence[BatchItem[Run]], board: Board, width: int | None) -> Text:
     """Return the results, the failed tests first."""
-    ending = Ending(items=items, total=len(items), seconds=board.elapsed)
+    ending = Ending(items=items, seconds=board.elapsed)
     text = Text("\n")
     aside = "; failing tests are part of the show" if ending.failed_runs else ""
     if failures := ending.failures(width=width):

@@ -11,28 +11,40 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from testvibe_async import BatchItem, Run
 from testvibe_async._util import escape
-from testvibe_async.cli.words import duration, plural
+from testvibe_async.cli.words import duration, plural, unless_default
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, Run, SectionLog
+    from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, SectionLog
     from testvibe_async.cli.board import Row
+    from testvibe_async.cli.jobs import Item
 
 __all__ = [
     "diagnosis_details",
     "failures",
     "generation_details",
     "in_flight",
+    "item_name",
     "log_details",
     "run_details",
     "size",
 ]
 
-ERROR_LINES = 3
-"""How much of an error is shown in a list of failures: what was expected, and where."""
+ERROR_LINES = 40
+"""How much of an error is shown in a list of failures; more where `Received:` comes later."""
+
+SHORT_ERROR_LINES = 3
+"""How much of an error is shown beside a test of one run."""
+
+_COMPARED = ("Expected", "Received", "- Expected", "+ Received")
+"""The beginnings of the lines of an error that belong together."""
+
+ERROR_CHARACTERS = 20_000
+"""How long an error may be."""
 
 LOG_LINES = 20
 """How much of a log is shown, from its end."""
@@ -43,36 +55,71 @@ Line = tuple[str, str]
 _STATUS_STYLES = {"passed": "green", "failed": "red", "success": "green", "failure": "red"}
 
 
-def failures(name: str, run: Run, *, width: int | None = None) -> Text:
-    """Return the failed tests of a run with the beginnings of their errors.
+def failures(items: Iterable[Item], *, width: int | None = None) -> list[Text]:
+    """Return a line for each failed test of runs, those with equal errors together.
+
+    The whole error is beneath the first of them.
 
     Args:
-        name: The name to show for what was run.
-        run: A run that failed.
+        items: Runs that failed.
         width: Cells that a line may take; None for lines as long as they are.
     """
-    lines: list[Line] = [(f"{escape(name)}, run {run.run_id}", "bold")]
+    from testvibe_async.reports import essence  # noqa: PLC0415 - needed where something failed
+
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, error in (failure for item in items for failure in _failures_of(item)):
+        groups.setdefault(essence(error), []).append((name, error))
+    ranked = sorted(groups.values(), key=len, reverse=True)
+    return [_text(_group(group, width)) for group in ranked]
+
+
+def _failures_of(item: Item) -> Iterator[tuple[str, str]]:
+    """Yield the name and the error of each failed test of a run."""
+    run = item.outcome
+    assert isinstance(run, Run)
+    attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
+    where = f"{item_name(item)}{attempt}, run {run.run_id}"
     for test in run.failures:
-        lines.append((f"  {escape(test.name)}", "red"))
-        lines += _error(test, limit=ERROR_LINES, width=width)
+        yield f"{where}: {test.name}", test.error or "no error given"
     if not run.failures:
-        lines.append(("  no failed test is reported; the end of the log:", "red"))
-        lines += [(_indented(each, width), "") for each in _tail(run.log, ERROR_LINES)]
-    return _text(lines)
+        log = "\n".join(_tail(run.log, LOG_LINES))
+        yield where, f"no failed test is reported; the end of the log:\n{log}"
 
 
-def in_flight(rows: Iterable[Row], *, width: int | None = None) -> Text:
+def _group(failures: Sequence[tuple[str, str]], width: int | None) -> list[Line]:
+    (first, error), *others = failures
+    lines: list[Line] = [(escape(first), "bold red"), *_error(error, ERROR_LINES, width)]
+    if others:
+        lines.append((f"  The same error in {len(others)} more:", "bold"))
+        lines += [(f"    {escape(name)}", "red") for name, _ in others]
+    return lines
+
+
+def in_flight(operations: Iterable[Row | Item], *, width: int | None = None) -> Text:
     """Return the names of operations that are not over, one a line.
 
     Args:
-        rows: The operations.
+        operations: The operations.
         width: Cells that a line may take; None for lines as long as they are.
     """
-    lines = [Text(escape(f"  {row.ref}  {row.name}")) for row in rows]
+    lines = [Text(escape(f"  {each.ref}  {_operation_name(each)}")) for each in operations]
     if width is not None:
         for each in lines:
             each.truncate(width, overflow="ellipsis")
     return Text("\n").join(lines)
+
+
+def item_name(item: Item) -> str:
+    """Return a feature's name, and the configuration where it is not the default one."""
+    config = item.config
+    if config is None and isinstance(item.outcome, Run):
+        config = item.outcome.config
+    config = unless_default(config)
+    return f"{item.feature_name} [{config}]" if config else item.feature_name
+
+
+def _operation_name(operation: Row | Item) -> str:
+    return item_name(operation) if isinstance(operation, BatchItem) else operation.name
 
 
 def run_details(run: Run, *, width: int | None = None) -> Text:
@@ -106,7 +153,7 @@ def diagnosis_details(
     lines = _heading(diagnosis)
     lines += _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
     for test in diagnosis.failures:
-        lines += _gap([(f"  {escape(test.name)}", "red"), *_error(test, limit=None, width=width)])
+        lines += _gap([(f"  {escape(test.name)}", "red"), *_error(test.error, None, width)])
     lines += _titled("Log", _log(diagnosis.log, width))
     if with_sources:
         for spec in diagnosis.specs:
@@ -196,7 +243,7 @@ def _test(test: CaseResult, width: int | None) -> list[Line]:
     head = _styled(f"  {test.status or 'no result':<9}  {took:>7}  {test.name}", test.status)
     if test.error is None:
         return [head]
-    return [head, *_error(test, limit=ERROR_LINES, width=width)]
+    return [head, *_error(test.error, SHORT_ERROR_LINES, width)]
 
 
 def _section(section: SectionLog, limit: int | None, width: int | None) -> list[Line]:
@@ -208,11 +255,14 @@ def _section(section: SectionLog, limit: int | None, width: int | None) -> list[
     return lines + [(_indented(escape(each), width), "") for each in log]
 
 
-def _error(test: CaseResult, *, limit: int | None, width: int | None) -> list[Line]:
+def _error(error: str | None, limit: int | None, width: int | None) -> list[Line]:
     """Return the first lines of an error, with an ellipsis where there are more."""
-    lines = _plain_lines(test.error or "no error given")
-    if limit is not None and len(lines) > limit:
-        lines[limit - 1 :] = [f"{lines[limit - 1]} …"]
+    lines = _plain_lines((error or "no error given")[:ERROR_CHARACTERS])
+    if limit is not None:
+        compared = [n for n, line in enumerate(lines, 1) if line.strip().startswith(_COMPARED)]
+        limit = max([limit, *compared])
+        if len(lines) > limit:
+            lines[limit - 1 :] = [f"{lines[limit - 1]} …"]
     return [(_indented(each, width), "") for each in lines]
 
 

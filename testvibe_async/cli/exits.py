@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from contextlib import contextmanager, suppress
@@ -44,10 +45,28 @@ from testvibe_async.cli.words import NAME, error_sentence, event_sentence, usage
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["CommandResult", "ExitCode", "exit_code_of", "log_to_standard_error", "reporting"]
+    from testvibe_async import Event
+
+__all__ = [
+    "ENDING",
+    "CommandResult",
+    "ExitCode",
+    "exit_code_of",
+    "log_to_standard_error",
+    "reporting",
+    "told_otherwise",
+]
 
 _LOGGERS = ("testvibe_async", "asyncio")
 """The loggers that are printed: the SDK's, and the event loop's with its unhandled errors."""
+
+ENDING: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
+"""The signals, beside that of Ctrl-C, that end a command in order; Windows has not all."""
+
+_TOLD_AT_THE_END = {"dispatcher", "jobs", "reconcile"}
+"""The modules whose warnings are on dispatches and choices, which a command tells of itself."""
 
 
 class ExitCode(IntEnum):
@@ -74,8 +93,14 @@ class ExitCode(IntEnum):
     DEFECT = 70
     """The command itself is broken: an error that it has no sentence for."""
 
+    HUNG_UP = 129
+    """SIGHUP: the terminal was closed. What was dispatched goes on at the service."""
+
     INTERRUPTED = 130
     """Ctrl-C. What was dispatched goes on at the service."""
+
+    QUIT = 131
+    """SIGQUIT. What was dispatched goes on at the service."""
 
     PIPE_CLOSED = 141
     """The reader of the output stopped reading."""
@@ -165,6 +190,37 @@ def log_to_standard_error(verbose: int) -> None:
     logging.getLogger(_LOGGERS[0]).setLevel(level)
 
 
+@contextmanager
+def told_otherwise(verbose: int) -> Generator[None]:
+    """Print none of the warnings, meanwhile, that a board and the end of a command tell of.
+
+    Args:
+        verbose: How often -v was typed; from 1 on the log is printed whole.
+    """
+    handlers = [
+        each for each in logging.getLogger(_LOGGERS[0]).handlers if isinstance(each, _LogHandler)
+    ]
+    if not verbose:
+        for each in handlers:
+            each.addFilter(_is_told_nowhere_else)
+    try:
+        yield
+    finally:
+        for each in handlers:
+            each.removeFilter(_is_told_nowhere_else)
+
+
+def _is_told_nowhere_else(record: logging.LogRecord) -> bool:
+    return _event_of(record) is None and record.module not in _TOLD_AT_THE_END
+
+
+def _event_of(record: logging.LogRecord) -> Event | None:
+    """Return the event of a record; None where it is a plain message."""
+    arguments = record.args
+    line = arguments[0] if isinstance(arguments, tuple) and arguments else None
+    return getattr(line, "event", None)
+
+
 def _report(sentence: str, result: CommandResult | None = None) -> None:
     """Print what went wrong, and with -vv where."""
     one_line = " ".join(sentence.split("\n"))
@@ -204,11 +260,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        event = (
-            getattr(record.args[0], "event", None)
-            if isinstance(record.args, tuple) and record.args
-            else None
-        )
+        event = _event_of(record)
         if self._is_plain and event is not None and (sentence := event_sentence(event)):
             return f"{NAME}: {sentence}"
         text = super().format(record)

@@ -11,8 +11,11 @@ from cyclopts import App, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
+from testvibe_async.cli import cache
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.input import TextFile, confirm, read_text
+from testvibe_async.cli.names import suggesting
 
 if TYPE_CHECKING:
     from testvibe_async import Feature
@@ -34,6 +37,7 @@ async def list_(*, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.list_features()
+    cache.keep(connection.project.id, features=[each.name for each in found])
     connection.output.document(found)
     connection.output.table(
         ("Id", "Name", "Status", "Kind", "Updated"),
@@ -42,7 +46,7 @@ async def list_(*, common: Common = COMMON) -> None:
 
 
 @app.command
-async def show(feature: str, /, *, gherkin: Flag = False, common: Common = COMMON) -> None:
+async def show(feature: FeatureName, /, *, gherkin: Flag = False, common: Common = COMMON) -> None:
     """Show one feature with its Gherkin.
 
     For example:
@@ -55,7 +59,7 @@ async def show(feature: str, /, *, gherkin: Flag = False, common: Common = COMMO
         gherkin: Show the Gherkin and nothing else, byte for byte.
         common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.get_feature(feature)
     connection.output.document(found)
     if not gherkin:
@@ -86,7 +90,7 @@ async def create(name: str, /, *, file: TextFile, common: Common = COMMON) -> No
 
 @app.command
 async def update(
-    feature: str,
+    feature: FeatureName,
     /,
     *,
     file: TextFile | None = None,
@@ -109,7 +113,7 @@ async def update(
     if file is None and name is None:
         raise ConfigError("nothing to change: pass --file, --name or both")
     gherkin = None if file is None else read_text(file)
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         await connection.project.update_feature(feature, name=name, gherkin=gherkin)
     connection.output.document({"ok": True})
     connection.output.say(f"{feature} is updated.")
@@ -117,7 +121,7 @@ async def update(
 
 @app.command
 async def delete(
-    feature: str,
+    feature: FeatureName,
     /,
     *,
     yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
@@ -137,7 +141,7 @@ async def delete(
     """
     if not yes and not await confirm(f"Delete the feature {feature!r}?"):
         raise ConfigError("nothing was deleted")
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         await connection.project.delete_feature(feature)
     connection.output.document({"ok": True})
     connection.output.say(f"{feature} is deleted.")

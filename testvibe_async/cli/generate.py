@@ -7,17 +7,20 @@ generation, dispatched by any client.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import GenerationRef
 from testvibe_async.cli import details
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import confirm
 from testvibe_async.cli.jobs import choose, in_order, jobs_of, matches_several
+from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions
+from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import plural
@@ -36,14 +39,15 @@ GENERATIONS_IN_FLIGHT = 10
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
-    *features: str,
+    *features: FeatureName,
     all_: Flag = False,
-    watch: Flag = False,
+    watch: Annotated[Flag, Parameter(name=("--watch", "-w", "--wait"))] = False,
     on_conflict: Literal["raise", "attach", "wait"] = "raise",
     site_url: str | None = None,
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
-    yes: Flag = False,
+    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
+    journal: JournalOptions = NO_OPTIONS,
     common: Common = COMMON,
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
@@ -68,19 +72,24 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         timeout: Seconds to wait. What is in flight then goes on at the service.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
         yes: Don't ask. Else it asks before --all, or a glob that matches several features.
+        journal: The journal.
         common: The options of every command.
     """
     if not watch:
-        refuse_without("--watch", {"--timeout": timeout, "--max-in-flight": max_in_flight})
+        limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
+        refuse_without("--watch", limits | {"--journal": journal.journal})
     async with watching(common, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
         chosen = await choose(
-            project, features, everything=attrgetter("needs_tests") if all_ else None
+            project,
+            features,
+            everything=attrgetter("needs_tests") if all_ else None,
+            note=output.note,
         )
         if not chosen:
-            output.note("Nothing to generate: all features have tests.")
+            return watched.say_nothing("Nothing to generate: all features have tests.")
         are_many = all_ or matches_several(features, chosen)
-        if chosen and are_many and not yes and not await confirm(_question(chosen)):
+        if are_many and not yes and not await confirm(_question(chosen)):
             output.note("Nothing was generated.")
             return ExitCode.USAGE
         jobs = jobs_of(chosen)
@@ -94,14 +103,17 @@ async def generate(  # noqa: PLR0913 - each an option of its own
                     job.feature, site_url=site_url, on_conflict=on_conflict
                 ),
             )
-        batch = project.generate_features(
-            chosen,
-            site_url=site_url,
-            max_in_flight=max_in_flight or GENERATIONS_IN_FLIGHT,
-            on_conflict=on_conflict,
-            timeout=timeout,
-        )
-        return await watched.conclude(in_order(await watched.collect(batch), jobs))
+        async with watched.journal(journal) as opened:
+            batch = project.generate_features(
+                chosen,
+                site_url=site_url,
+                max_in_flight=max_in_flight or GENERATIONS_IN_FLIGHT,
+                on_conflict=on_conflict,
+                timeout=timeout,
+                journal=opened,
+            )
+            items = await watched.collect(batch)
+        return await watched.conclude(in_order(items, jobs))
     return ExitCode.INTERRUPTED
 
 
@@ -110,7 +122,7 @@ def _question(chosen: Sequence[str | Feature]) -> str:
 
 
 @app.command
-async def status(feature: str, /, *, common: Common = COMMON) -> None:
+async def status(feature: FeatureName, /, *, common: Common = COMMON) -> None:
     """Show the state of a feature's latest generation, section by section.
 
     For example:
@@ -122,7 +134,7 @@ async def status(feature: str, /, *, common: Common = COMMON) -> None:
         feature: Its id, or its name in any case.
         common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_status(feature)
     connection.output.document(found)
     connection.output.details(lambda _: details.generation_details(found))
@@ -130,7 +142,7 @@ async def status(feature: str, /, *, common: Common = COMMON) -> None:
 
 @app.command
 async def log(
-    feature: str, /, *, lines: PositiveInt | None = None, common: Common = COMMON
+    feature: FeatureName, /, *, lines: PositiveInt | None = None, common: Common = COMMON
 ) -> None:
     """Show the log of a feature's latest generation, each section's reason first.
 
@@ -144,14 +156,14 @@ async def log(
         lines: How many lines of each section, from its end; all where it is left out.
         common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_log(feature)
     connection.output.document(found)
     connection.output.details(lambda width: details.log_details(found, limit=lines, width=width))
 
 
 @app.command
-async def cancel(feature: str, /, *, common: Common = COMMON) -> None:
+async def cancel(feature: FeatureName, /, *, common: Common = COMMON) -> None:
     """Cancel a feature's generation, dispatched by any client.
 
     For example:
@@ -162,7 +174,7 @@ async def cancel(feature: str, /, *, common: Common = COMMON) -> None:
         feature: Its id, or its name in any case.
         common: The options of every command.
     """
-    async with connected(common) as connection:
+    async with connected(common) as connection, suggesting(connection, feature):
         await connection.project.cancel_generation(feature)
     connection.output.document({"ok": True})
     connection.output.say(f"The generation of {feature} is cancelled.")

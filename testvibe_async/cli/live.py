@@ -15,6 +15,7 @@ import anyio
 from rich.live import Live
 
 from testvibe_async.cli import view
+from testvibe_async.cli.outage import Notices, Outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -30,8 +31,11 @@ Guard: TypeAlias = "Callable[[Callable[[], object]], None]"
 
 FRAME_SECONDS = 0.125
 
-REMEMBERED_LINES = 40
-"""How many of the lines above the table are printed again on a terminal that changed its size."""
+OUTAGE_SECONDS = 1.0
+"""How often it is asked whether the service answers."""
+
+LINES_ABOVE = 10
+"""How many failures are printed above the table as they come; at the end all are."""
 
 
 @contextmanager
@@ -41,7 +45,10 @@ def lines(board: Board, console: Console) -> Generator[None]:
     def show(row: Row) -> None:
         console.print(view.line(row, board.state), soft_wrap=True)
 
-    with each_change(board, show):
+    def tell(outage: Outage) -> None:
+        console.print(view.outage_line(outage, board.state), soft_wrap=True)
+
+    with each_change(board, show, tell):
         yield
 
 
@@ -53,7 +60,7 @@ def live_table(board: Board, console: Console) -> Generator[None]:
     the end, so that what is printed next takes its place.
     """
     table = _LiveTable(board, console)
-    with each_change(board, table.on_change) as guard:
+    with each_change(board, table.on_change, table.on_outage) as guard:
         table.start(guard)
         try:
             yield
@@ -62,11 +69,14 @@ def live_table(board: Board, console: Console) -> Generator[None]:
 
 
 @contextmanager
-def each_change(board: Board, show: Callable[[Row], object]) -> Generator[Guard]:
+def each_change(
+    board: Board, show: Callable[[Row], object], tell: Callable[[Outage], object] | None = None
+) -> Generator[Guard]:
     """Call a function with each row that changed, for as long as this is open.
 
-    It is called in a callback of the event loop right after the hook: an error in a hook would be
-    logged and lost. Its error, as where the reader has closed the pipe, ends the body of this and
+    Another, if there is one, is called when an outage begins, goes on, or ends. Each is called in a
+    callback of the event loop right after the hook: an error in a hook would be logged and lost.
+    Its error, as where the reader has closed the pipe, ends the body of this and
     is raised here.
 
     Returns:
@@ -91,6 +101,13 @@ def each_change(board: Board, show: Callable[[Row], object]) -> Generator[Guard]
         changed.append(row)
         loop.call_soon(guard, show_all)
 
+    def watch_outages() -> None:
+        if tell is not None and (notice := notices.next(board.outage, loop.time())) is not None:
+            tell(notice)
+        timers[:] = [loop.call_later(OUTAGE_SECONDS, guard, watch_outages)]
+
+    notices = Notices()
+    timers = [loop.call_later(OUTAGE_SECONDS, guard, watch_outages)]
     before, board.on_change = board.on_change, enqueue
     try:
         with anyio.CancelScope() as scope:
@@ -99,6 +116,7 @@ def each_change(board: Board, show: Callable[[Row], object]) -> Generator[Guard]
             raise errors[0]
         show_all()
     finally:
+        timers.pop().cancel()
         board.on_change = before
 
 
@@ -109,15 +127,28 @@ class _LiveTable:
         self._board = board
         self._console = console
         self._size = console.size
-        self._above: deque[Row] = deque(maxlen=REMEMBERED_LINES)
+        self._above: deque[Row | Outage] = deque()
+        self._reasons: set[str] = set()
         self._live = self._new_live()
         self._timer: asyncio.TimerHandle | None = None
 
     def on_change(self, row: Row) -> None:
         """Print a row above the table if it went wrong."""
-        if row.is_bad:
+        if row.is_bad and self._is_news(row):
             self._above.append(row)
             self._print_above(row)
+
+    def _is_news(self, row: Row) -> bool:
+        """Return whether it is a line worth: not the same error again, nor one of many failures."""
+        is_new = row.error is None or row.result not in self._reasons
+        self._reasons.add(row.result)
+        return is_new and len(self._above) < LINES_ABOVE
+
+    def on_outage(self, outage: Outage) -> None:
+        """Print the end of an outage above the table, which shows it as long as it lasts."""
+        if outage.is_over:
+            self._above.append(outage)
+            self._print_above(outage)
 
     def start(self, guard: Guard) -> None:
         """Draw the table now, and from then on once a frame."""
@@ -151,11 +182,11 @@ class _LiveTable:
         self._console.clear()
         self._live = self._new_live()
         self._live.start()
-        for row in self._above:
-            self._print_above(row)
+        for each in self._above:
+            self._print_above(each)
 
-    def _print_above(self, row: Row) -> None:
-        text = view.headline(row)
+    def _print_above(self, what: Row | Outage) -> None:
+        text = view.headline(what)
         text.truncate(self._console.width, overflow="ellipsis")
         self._console.print(text)
 

@@ -20,21 +20,25 @@ import tomlkit
 
 from testvibe_async import Client, ConfigError, ResponseError
 from testvibe_async._config import (
+    find_settings,
     read_user_file,
     require_api_key,
     require_encrypted,
     server_name,
     user_file_path,
 )
+from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, Flag
-from testvibe_async.cli.words import plural
+from testvibe_async.cli.settings import store_project
+from testvibe_async.cli.words import NAME, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tomlkit.items import Table
 
     from testvibe_async import ProjectInfo
+    from testvibe_async.cli.output import Output
 
 __all__ = ["forget_key", "login", "logout", "store_key"]
 
@@ -70,6 +74,8 @@ def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
     output.say(
         f"Logged in to {server}, with {plural(len(projects), 'project')}. The key is in {path}."
     )
+    if sys.stdin.isatty() and not stdin and not output.is_json:
+        _offer(server, projects, output)
     if os.environ.get("TESTVIBE_API_KEY"):
         output.note("TESTVIBE_API_KEY is set, and comes before the key that is stored.")
 
@@ -150,6 +156,20 @@ def _ask_key() -> str:
         return getpass.getpass("API key, tvb_… (it is not shown): ", sys.stderr)
     except EOFError:
         return ""
+
+
+def _offer(server: str, projects: Sequence[ProjectInfo], output: Output) -> None:
+    """Offer to use the only project here; of several, say how one is chosen."""
+    if find_settings(server).project is not None or not projects:
+        return
+    if len(projects) > 1:
+        output.say(f"Choose one for this repository: {NAME} use NAME")
+        return
+    name = escape(projects[0].name or projects[0].id)
+    sys.stderr.write(f"Use {name} in this folder? [Y/n] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().casefold() in {"", "y", "yes"}:
+        output.say(f"{name} is used here: {store_project(server, projects[0].id)}")
 
 
 def _stored_server() -> str:

@@ -6,10 +6,8 @@ the progress of a download is shown. What a report contains is decided in `testv
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from math import inf
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated
@@ -19,20 +17,16 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from testvibe_async import ConfigError, Run, VibeError
+from testvibe_async import ConfigError
 from testvibe_async._util import escape
-from testvibe_async.cli.words import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from rich.console import Console
     from rich.progress import TaskID
 
     from testvibe_async import DownloadProgress, Project
-    from testvibe_async.cli.common import Connection
-    from testvibe_async.cli.ending import Ending
-    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.output import Output
 
 __all__ = ["NO_FILES", "SEVERAL", "Files", "Seconds", "download_artifacts", "refuse_without"]
@@ -49,17 +43,38 @@ SEVERAL = Parameter(negative=(), show_default=False)
 class Files:
     """The options that name files to write at the end."""
 
-    report: Annotated[tuple[Path, ...], SEVERAL] = ()
-    """Write a report: JUnit to .xml, CTRF to .json, Markdown to .md, a page to .html. May be
-    repeated."""
+    report: Annotated[
+        tuple[str, ...], Parameter(name=("--report", "-r"), negative=(), show_default=False)
+    ] = ()
+    """Write a report: JUnit to .xml, CTRF to .json, Markdown to .md, a page to .html; md:PATH where
+    the name does not say. May be repeated."""
 
     artifacts: Path | None = None
     """Download the artifacts of runs that failed to this folder, a folder for each run."""
 
+    title: str | None = None
+    """What the reports are called."""
+
+    features_dir: Path | None = None
+    """Where the .feature files are, so that GitHub shows failures beside them."""
+
+    @property
+    def targets(self) -> list[tuple[str, Path]]:
+        """The format and the path of each report."""
+        # Few commands write a report, and the import takes its time.
+        from testvibe_async.reports import report_target  # noqa: PLC0415
+
+        return [report_target(text) for text in self.report]
+
     @property
     def by_option(self) -> dict[str, object]:
         """The values by option, for `refuse_without`."""
-        return {"--report": self.report, "--artifacts": self.artifacts}
+        return {
+            "--report": self.report,
+            "--artifacts": self.artifacts,
+            "--title": self.title,
+            "--features-dir": self.features_dir,
+        }
 
     def check(self) -> None:
         """Refuse reports that could not be written, before anything is dispatched.
@@ -67,57 +82,9 @@ class Files:
         Raises:
             ConfigError: There is one of no known format, or in a folder that can't be written to.
         """
-        if not self.report:
-            return
-        from testvibe_async.reports import require_known_ending  # noqa: PLC0415 - when it is used
-
-        for path in self.report:
-            require_known_ending(path)
-            _require_writable(path)
-
-    async def fetch(self, ending: Ending, connection: Connection) -> dict[int, list[Path]]:
-        """Download artifacts, and return the files of each run; a failure is only noted."""
-        if self.artifacts is None:
-            return {}
-        fetched: dict[int, list[Path]] = {}
-        for item in ending.items:
-            project_id = item.ref.project if item.ref else None
-            for run_id in _failed_runs(item):
-                project = connection.client.project(project_id)
-                folder = self.artifacts / f"run-{run_id}"
-                try:
-                    fetched[run_id] = await download_artifacts(
-                        project, run_id, folder, output=connection.output
-                    )
-                except VibeError as error:
-                    connection.output.note(f"artifacts of run {run_id}: {reason(error)}")
-        return fetched
-
-    async def write(self, ending: Ending, artifacts: Mapping[int, Sequence[Path]]) -> None:
-        """Write the reports.
-
-        Args:
-            ending: The results.
-            artifacts: The files of each run, by its id.
-
-        Raises:
-            OSError: One can't be written.
-        """
-        # Few commands write a report, and its import takes as long as that of cyclopts.
-        from testvibe_async.reports import write_report  # noqa: PLC0415
-
-        # Else the service's own times are used: this machine's clock may differ, or the command
-        # may have started to wait late.
-        finished_at = datetime.now(UTC) if ending.in_flight else None
-        for path in self.report:
-            await asyncio.to_thread(
-                write_report,
-                path,
-                ending.items,
-                artifacts=artifacts,
-                generation_logs=ending.logs,
-                finished_at=finished_at,
-            )
+        if self.report:
+            for _, path in self.targets:
+                _require_writable(path)
 
 
 NO_FILES = Files()
@@ -187,12 +154,6 @@ def _bars(console: Console) -> Generator[Callable[[DownloadProgress], object]]:
 
     with progress:
         yield show
-
-
-def _failed_runs(item: Item) -> list[int]:
-    """Return the ids of an item's runs that failed, those of earlier attempts too."""
-    runs = [run for run in (*item.earlier, item.outcome) if isinstance(run, Run)]
-    return [run.run_id for run in runs if not run.is_success]
 
 
 def _require_writable(path: Path) -> None:

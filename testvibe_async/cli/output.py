@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -125,10 +127,14 @@ class Output:
         if not self.is_json and not self.is_quiet:
             _write(escape_lines(text) + "\n")
 
+    def command(self, line: str) -> None:
+        """Print a line that a CI system obeys, as it is."""
+        _write(line + "\n")
+
     def note(self, text: str) -> None:
-        """Print a remark that is not the result, on standard error."""
+        """Print a remark that is not the result, on standard error; long lines go on in others."""
         if not self.is_quiet:
-            warn(text)
+            warn(_wrapped(text) if sys.stderr.isatty() else text)
 
     def _write_json(self, value: object, *, indent: int | None = None) -> None:
         if self.is_json:
@@ -163,6 +169,15 @@ def escape_lines(text: str) -> str:
 
 def _json_escape(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
+
+
+def _wrapped(text: str) -> str:
+    """Break lines between words; those that begin with a space are to be copied, and stay."""
+    width = max(get_terminal_size().columns, 20)
+    return "\n".join(
+        line if line.startswith(" ") else fill(line, width, break_long_words=False)
+        for line in text.split("\n")
+    )
 
 
 def _cell(value: object) -> str:

@@ -1,52 +1,43 @@
 """Refs as text: those that a command reads, and the command that waits for operations later.
 
-It decides the form of both: a few refs stand in the command itself, many in a file beside it.
-`read_refs` reads all that `wait_command` writes.
+It decides the form of both. `read_refs` reads all that other commands print with `--json`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-import platformdirs
-
-from testvibe_async import ConfigError, Ref
+from testvibe_async import ConfigError, Ref, RunRef
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from testvibe_async import DispatchUnknownError
     from testvibe_async.cli.common import Common
 
 __all__ = ["check_command", "read_refs", "wait_command"]
 
-KEPT_FOR = timedelta(days=30)
-"""How long a file with refs is kept."""
-
-REFS_IN_A_COMMAND = 3
-"""How many refs are typed rather than read from a file."""
-
 
 def wait_command(refs: Sequence[Ref], common: Common) -> str:
     """Return the command that waits for operations, to be pasted into a shell.
 
-    Many refs are written to a file, so that the command stays short. Where that can't be written
-    they stand in the command.
+    Runs of one project are named by their ids, all else by their refs. It is whole: it needs
+    nothing of the folder and the variables that it is typed in, except the key.
 
     Args:
         refs: The operations, at least one.
         common: The options that the present command was called with.
     """
-    texts = [ref.to_json() for ref in refs]
-    path = _write_file(texts) if len(refs) > REFS_IN_A_COMMAND else None
-    words = texts if path is None else ["--file", str(path)]
-    options = ["--server", common.server] if common.server else []
+    places = {(ref.server, ref.project) for ref in refs}
+    runs = [ref for ref in refs if isinstance(ref, RunRef)]
+    if len(runs) == len(refs) and len(places) == 1:
+        words = [*(str(run.run_id) for run in runs), "--project", refs[0].project]
+    else:
+        words = [ref.to_json() for ref in refs]
+    options = ["--server", refs[0].server]
     if common.allow_http:
         options.append("--allow-http")
     return shlex.join([NAME, "wait", *words, *options])
@@ -80,29 +71,10 @@ def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> l
     refs = {ref.key: ref for file, text in texts for ref in _refs_in(text, file)}
     if not refs:
         raise ConfigError(
-            "which operations? Give refs as JSON, or --file FILE with what 'run --json' printed; "
-            "a run by its id is for 'runs wait'"
+            "which operations? Give ids of runs, names of features, refs as JSON, or --file FILE "
+            "with what 'run --json' printed"
         )
     return list(refs.values())
-
-
-def _write_file(texts: Sequence[str]) -> Path | None:
-    """Write refs to a file of this user's, and return its path; None where that can't be done.
-
-    Files older than `KEPT_FOR` are removed: their operations are long over.
-    """
-    at = datetime.now(UTC)
-    folder = platformdirs.user_state_path(NAME) / "in-flight"
-    path = folder / f"{at:%Y%m%dT%H%M%S}-{os.getpid()}.jsonl"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.jsonl"):
-            if old.stat().st_mtime < (at - KEPT_FOR).timestamp():
-                old.unlink()
-        path.write_text("\n".join([*texts, ""]), encoding="utf-8")
-    except OSError:
-        return None
-    return path
 
 
 def _refs_in(text: str, file: str | None) -> Iterator[Ref]:

@@ -6,16 +6,35 @@ It decides what its options mean together. What it prints is decided in `watch` 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Annotated, Literal
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from attrs import frozen
+from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import ConfigError, RunRef
+from testvibe_async import BatchItem, ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.completers import FeatureName, complete_configs
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import choose, in_order, jobs_of
-from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, refuse_without
+from testvibe_async.cli.journals import (
+    NO_OPTIONS,
+    JournalOptions,
+    last_command,
+    read_batch,
+    to_run_again,
+)
+from testvibe_async.cli.names import check_configs
+from testvibe_async.cli.options import NO_FILES, Files, Seconds, refuse_without
 from testvibe_async.cli.watch import watching
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from testvibe_async import Feature
+    from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.watch import Watch
 
 __all__ = ["run"]
 
@@ -23,17 +42,37 @@ RUNS_IN_FLIGHT = 100
 """How many runs are in flight at once by default."""
 
 
+@frozen
+class _Choice:
+    """What a command is to run."""
+
+    jobs: list[Item]
+    groups: list[tuple[Sequence[int | str | Feature], Sequence[str | None]]]
+    """Features that each run with the same configurations: a batch for each."""
+
+
 async def run(  # noqa: PLR0913 - each an option of its own
-    *features: str,
+    *features: FeatureName,
     all_: Flag = False,
-    wait: Flag = False,
-    config: Annotated[tuple[str, ...], SEVERAL] = (),
+    wait: Annotated[Flag, Parameter(name=("--wait", "-w", "--watch"))] = False,
+    config: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name=("--config", "-c"),
+            negative=(),
+            show_default=False,
+            completer=complete_configs,
+        ),
+    ] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
     stop_on_failure: Flag = False,
     attempts: PositiveInt | None = None,
+    failed: Flag = False,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    journal: JournalOptions = NO_OPTIONS,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -47,6 +86,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         testvibe-async run --all --wait --timeout 900 --report junit.xml --artifacts failed
         testvibe-async run 'Log*' Checkout --wait --config Default --config Mobile
         testvibe-async run --all --wait --attempts 2
+        testvibe-async run --failed --wait
 
     With --wait the exit code is 0 where all passed, flaky ones too, and 1 where some failed. It is
     5 where the service could not be reached, else 3 where it refused a run, else 4 where the time
@@ -65,6 +105,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
         stop_on_failure: Dispatch no more once one did not pass.
         attempts: How often a feature may run: one that failed runs again, and is flaky where a
             later run passed; 1 where it is left out.
+        failed: Run again what failed, or could not be started, in the last batch of runs.
+        from_: The journal of another batch that --failed is about.
+        journal: The journal.
         files: What to leave.
         common: The options of every command.
     """
@@ -73,17 +116,25 @@ async def run(  # noqa: PLR0913 - each an option of its own
             "--timeout": timeout,
             "--max-in-flight": max_in_flight,
             "--attempts": attempts,
+            "--journal": journal.journal,
         }
         refuse_without("--wait", limits | {"--stop-on-failure": stop_on_failure} | files.by_option)
-    files.check()
-    async with watching(common) as watch:
-        project = watch.project
-        chosen = await choose(
-            project, features, everything=attrgetter("has_tests") if all_ else None
+    if failed and (features or all_ or config):
+        raise ConfigError(
+            "--failed takes no names, no --all and no --config: they are in the batch"
         )
-        if not chosen:
-            raise ConfigError("no feature has tests to run: generate some first")
-        jobs = jobs_of(chosen, config or (None,))
+    if not failed:
+        refuse_without("--failed", {"--from": from_})
+    files.check()
+    async with watching(common, files=files, has_events=common.json_lines) as watch:
+        project = watch.project
+        if failed:
+            choice = await _failed(from_)
+        else:
+            choice = await _chosen(watch, features, is_all=all_, configs=config or (None,))
+        jobs = choice.jobs
+        if not jobs:
+            return watch.say_nothing("Nothing failed in the last batch.")
         watch.board.expect(jobs, RunRef)
         if not wait:
             if on_conflict == "generate":
@@ -94,15 +145,64 @@ async def run(  # noqa: PLR0913 - each an option of its own
                     job.feature, config=job.config, site_url=site_url, on_conflict=on_conflict
                 ),
             )
-        batch = project.run_features(
-            chosen,
-            config=config or None,
-            site_url=site_url,
-            max_in_flight=max_in_flight or RUNS_IN_FLIGHT,
-            on_conflict=on_conflict,
-            timeout=timeout,
-            stop_on_failure=stop_on_failure,
-            attempts=attempts or 1,
-        )
-        return await watch.conclude(in_order(await watch.collect(batch), jobs), files)
+        items: list[Item] = []
+        for number, (chosen, configs) in enumerate(choice.groups, 1):
+            async with watch.journal(journal, number) as opened:
+                batch = project.run_features(
+                    chosen,
+                    config=configs,
+                    site_url=site_url,
+                    max_in_flight=max_in_flight or RUNS_IN_FLIGHT,
+                    on_conflict=on_conflict,
+                    timeout=timeout,
+                    stop_on_failure=stop_on_failure,
+                    attempts=attempts or 1,
+                    journal=opened,
+                )
+                items += await watch.collect(batch)
+        return await watch.conclude(in_order(items, jobs))
     return ExitCode.INTERRUPTED
+
+
+async def _chosen(
+    watch: Watch, typed: Sequence[str], *, is_all: bool, configs: Sequence[str | None]
+) -> _Choice:
+    """Return the features that were typed, or all that have tests.
+
+    Raises:
+        ConfigError: There is no such feature or configuration, or nothing to run.
+    """
+    chosen = await choose(
+        watch.project,
+        typed,
+        everything=attrgetter("has_tests") if is_all else None,
+        note=watch.connection.output.note,
+    )
+    if not chosen:
+        raise ConfigError("no feature has tests to run: generate some first")
+    if named := [config for config in configs if config is not None]:
+        await check_configs(watch.project, named)
+    return _Choice(jobs_of(chosen, configs), [(chosen, configs)])
+
+
+async def _failed(file: Path | None) -> _Choice:
+    """Return what failed in the last batch of runs, or in that of a file.
+
+    Raises:
+        ConfigError: There is no such batch.
+    """
+    batches = [await read_batch(file)] if file else await last_command()
+    if not batches:
+        raise ConfigError("there is no batch of runs yet whose failures could run again")
+    items = [item for batch in batches for item in to_run_again(batch)]
+    configs: dict[int | str, list[str | None]] = {}
+    for item in items:
+        configs.setdefault(item.feature, []).append(item.config)
+    groups: dict[tuple[str | None, ...], list[int | str]] = {}
+    for feature, chosen in configs.items():
+        groups.setdefault(tuple(chosen), []).append(feature)
+    jobs: list[Item] = [
+        BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
+        for item in items
+    ]
+    return _Choice(jobs, [(features, chosen) for chosen, features in groups.items()])

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App
 from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
-from testvibe_async import ConfigError, RunRef
-from testvibe_async.cli import details
+from testvibe_async import ConfigError
+from testvibe_async.cli import cache, details
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
-from testvibe_async.cli.exits import ExitCode  # noqa: TC001 - likewise
-from testvibe_async.cli.options import NO_FILES, SEVERAL, Files, Seconds, download_artifacts
-from testvibe_async.cli.wait import wait_for
+from testvibe_async.cli.completers import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
+from testvibe_async.cli.options import SEVERAL, download_artifacts
 from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app: App = App(name="runs", help="List runs, show one, wait for it, and fetch what it left.")
+app: App = App(name="runs", help="List runs, show one, and fetch what it left.")
 
 
 @app.command(name="list")
 async def list_(
-    *, feature: str | None = None, limit: PositiveInt | None = None, common: Common = COMMON
+    *, feature: FeatureName | None = None, limit: PositiveInt | None = None, common: Common = COMMON
 ) -> None:
     """List runs, the newest first.
 
@@ -48,6 +47,7 @@ async def list_(
     """
     async with connected(common) as connection:
         found = await connection.project.list_runs(feature=feature, limit=limit)
+    cache.keep(connection.project.id, runs=[run.run_id for run in found])
     connection.output.document(found)
     connection.output.table(
         ("Run", "Feature", "Config", "Status", "Passed", "Created"),
@@ -59,7 +59,7 @@ async def list_(
 
 
 @app.command
-async def show(run: PositiveInt, /, *, common: Common = COMMON) -> None:
+async def show(run: RunId, /, *, common: Common = COMMON) -> None:
     """Show a run: its tests, their errors, its artifacts, and the end of its log.
 
     For example:
@@ -78,44 +78,7 @@ async def show(run: PositiveInt, /, *, common: Common = COMMON) -> None:
 
 
 @app.command
-async def wait(
-    run: PositiveInt,
-    /,
-    *more: PositiveInt,
-    timeout: Seconds | None = None,
-    files: Files = NO_FILES,
-    common: Common = COMMON,
-) -> ExitCode:
-    """Wait until runs are over, and show how they went.
-
-    For example:
-
-        testvibe-async runs wait 214
-        testvibe-async runs wait 214 215 --timeout 120 --report junit.xml
-
-    The exit codes are those of run --wait.
-
-    Args:
-        run: The run's id.
-        more: The ids of more runs.
-        timeout: Seconds to wait. What is in flight then goes on at the service.
-        files: What to leave.
-        common: The options of every command.
-    """
-    files.check()
-
-    def refs(connection: Connection) -> list[RunRef]:
-        server, project = connection.client.server, connection.project.id
-        return [
-            RunRef(server=server, project=project, run_id=run_id)
-            for run_id in dict.fromkeys((run, *more))
-        ]
-
-    return await wait_for(refs, timeout=timeout, files=files, common=common)
-
-
-@app.command
-async def diagnose(run: PositiveInt, /, *, sources: Flag = False, common: Common = COMMON) -> None:
+async def diagnose(run: RunId, /, *, sources: Flag = False, common: Common = COMMON) -> None:
     """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
 
     For example:
@@ -137,7 +100,7 @@ async def diagnose(run: PositiveInt, /, *, sources: Flag = False, common: Common
 
 
 @app.command
-async def artifacts(run: PositiveInt, /, *, common: Common = COMMON) -> None:
+async def artifacts(run: RunId, /, *, common: Common = COMMON) -> None:
     """List the files that a run left.
 
     With --json their links are shown too, which soon expire.
@@ -163,7 +126,7 @@ async def artifacts(run: PositiveInt, /, *, common: Common = COMMON) -> None:
 
 @app.command
 async def download(
-    run: PositiveInt,
+    run: RunId,
     directory: Path,
     *,
     kind: Annotated[tuple[str, ...], SEVERAL] = (),

@@ -8,7 +8,6 @@ comments stay. What is in force, and what that file may contain, is decided in
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from testvibe_async import ConfigError
 from testvibe_async._config import (
@@ -22,13 +21,9 @@ from testvibe_async._config import (
 )
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, connected
+from testvibe_async.cli.names import chosen_project
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from testvibe_async import ProjectInfo
-
-__all__ = ["projects", "settings", "use"]
+__all__ = ["projects", "settings", "store_project", "use"]
 
 
 def settings(*, common: Common = COMMON) -> None:
@@ -97,8 +92,8 @@ async def use(project: str, /, *, common: Common = COMMON) -> None:
         common: The options of every command.
     """
     async with connected(common) as connection:
-        chosen = _chosen(project, await connection.client.list_projects())
-        path = _store_project(connection.client.server, chosen.id)
+        chosen = chosen_project(project, await connection.client.list_projects())
+        path = store_project(connection.client.server, chosen.id)
     connection.output.document({"project": chosen, "path": path})
     name = escape(chosen.name or "The project")
     connection.output.say(f"{name} ({escape(chosen.id)}) is used here: {path}")
@@ -116,27 +111,7 @@ def _shown(setting: Setting | None, *, is_secret: bool = False) -> dict[str, str
     return {"value": value, "from": setting.source}
 
 
-def _chosen(wanted: str, projects: Sequence[ProjectInfo]) -> ProjectInfo:
-    """Return the project of an id or a name; an id takes precedence.
-
-    Raises:
-        ConfigError: There is none, or there are several.
-    """
-    word = wanted.casefold()
-    found = [each for each in projects if each.id.casefold() == word] or [
-        each for each in projects if (each.name or "").casefold() == word
-    ]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(f"{each.name} ({each.id})" for each in found or projects)
-    if found:
-        message = f"{len(found)} projects are called {wanted!r}, choose by id: {listed}"
-    else:
-        message = f"there is no project {wanted!r}; there are: {listed or 'none'}"
-    raise ConfigError(message)
-
-
-def _store_project(server: str, project: str) -> Path:
+def store_project(server: str, project: str) -> Path:
     """Write a project, and the server that has it, to the repository's file.
 
     Returns:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
+from testvibe_async.cli.outage import Outage
 from testvibe_async.cli.words import counted, duration
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.board import BoardState, Row
 
-__all__ = ["board", "counts", "headline", "line"]
+__all__ = ["board", "counts", "headline", "line", "outage_line"]
 
 _STYLES = {
     "waiting": "dim",
@@ -43,14 +44,23 @@ _STYLES = {
 _FIXED_COLUMNS = 35
 """Cells that the table needs for all columns except the first and the last."""
 
+_OPERATION_COLUMN = 12
+"""Those of the operation, which a narrow terminal leaves out: names say more than ids."""
+
 _RESULT_COLUMN = 19
 """Cells that the last column has on a wide terminal; on others, what it needs."""
+
+_NARROW_RESULT_COLUMN = 8
+"""Cells that the last column has at most on a narrow terminal: the names need the others."""
 
 _WIDE = 72
 """A terminal of fewer cells is narrow."""
 
 _FIXED_LINES = 4
 """Lines of the board that are no rows: the heading, a gap, the bar and the counts."""
+
+OUTAGE_LINES = 2
+"""Lines that an outage may take; on a narrow terminal its sentence is wrapped."""
 
 _BAR_CELLS = 40
 """The length of the longest bar."""
@@ -60,6 +70,9 @@ _FEW_ROWS = 3
 
 _LINES_ABOVE = 6
 """Lines that a board leaves to what was printed above it, where it can't show all rows anyway."""
+
+_SHARE_OF_ENDED = 3
+"""One of so many lines is for what is over, where not all rows have room."""
 
 _HIGH = 20
 """A terminal of fewer lines is too low for that."""
@@ -76,8 +89,15 @@ def line(row: Row, state: BoardState) -> Text:
     )
 
 
-def headline(row: Row) -> Text:
-    """Return one line that says what went wrong with a row, to be printed above the board."""
+def outage_line(outage: Outage, state: BoardState) -> Text:
+    """Return one line on an outage, for an output that can't be redrawn."""
+    return Text(f"{state.now - state.started:6.1f} s  {outage}", "bold yellow")
+
+
+def headline(row: Row | Outage) -> Text:
+    """Return one line that says what went wrong, to be printed above the board."""
+    if isinstance(row, Outage):
+        return Text(str(row), "yellow")
     what = row.name if row.ref is None else f"{row.name}, {row.operation}"
     return Text.assemble((row.word, _style(row)), f"  {what}: {row.result}".rstrip(": "))
 
@@ -102,12 +122,16 @@ def board(state: BoardState, *, width: int, height: int | None = None) -> Group:
     """
     rows = state.rows
     room = len(rows) if height is None else _room(height, len(rows))
+    if state.outage:
+        room = max(room - OUTAGE_LINES, _FEW_ROWS)
     shown, hidden = (rows, ()) if len(rows) <= room else _most_urgent(rows, room - 1)
     more = [_one_line(f"… and {len(hidden)} more: {counts(hidden)}", "dim")] if hidden else []
     table = _table(shown, now=state.now, width=width)
+    notice = [Text(str(state.outage), "bold yellow")] if state.outage else []
     return Group(
         table,
         *more,
+        *notice,
         Text(""),
         _bar(state, width),
         _one_line(counts(rows, waiting=state.waiting), "bold"),
@@ -127,24 +151,28 @@ def _room(height: int, wanted: int) -> int:
 
 
 def _table(rows: Sequence[Row], *, now: float, width: int) -> Table:
-    results = _RESULT_COLUMN
-    if width < _WIDE:
-        results = min(_longest(row.result for row in rows), _RESULT_COLUMN)
-    names = max(width - _FIXED_COLUMNS - max(results, len("Result")), 8)
-    most = max(width - _FIXED_COLUMNS - min(_longest(row.name for row in rows), names), results)
+    results, fixed, is_wide = _RESULT_COLUMN, _FIXED_COLUMNS, width >= _WIDE
+    if not is_wide:
+        results = min(_longest(row.result for row in rows), _NARROW_RESULT_COLUMN)
+        fixed -= _OPERATION_COLUMN
+    has_results = is_wide or results > 0
+    names = max(width - fixed - (max(results, len("Result")) if has_results else 0), 8)
+    most = max(width - fixed - min(_longest(row.name for row in rows), names), results)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("Feature", no_wrap=True, max_width=names)
-    table.add_column("Operation", no_wrap=True, min_width=10)
+    if is_wide:
+        table.add_column("Operation", no_wrap=True, min_width=10)
     table.add_column("Status", no_wrap=True, min_width=10)
     table.add_column("Elapsed", no_wrap=True, min_width=7, justify="right")
-    table.add_column("Result", no_wrap=True, min_width=results, max_width=most)
+    if has_results:
+        table.add_column("Result", no_wrap=True, min_width=results, max_width=most)
     for row in rows:
         table.add_row(
             Text(row.name),
-            Text(row.operation),
+            *([Text(row.operation)] if is_wide else []),
             Text(row.word, _style(row)),
             Text(duration(row.elapsed(now))),
-            Text(row.result, "red" if row.is_bad else ""),
+            *([Text(row.result, "red" if row.is_bad else "")] if has_results else []),
         )
     return table
 
@@ -171,9 +199,14 @@ def _bar(state: BoardState, width: int) -> Table:
 
 
 def _most_urgent(rows: Sequence[Row], room: int) -> tuple[list[Row], list[Row]]:
-    """Split the rows into those to show and the others, both in their own order."""
+    """Split the rows into those to show and the others, both in their own order.
+
+    A share of the lines is for what ended last, so that results are seen as they come.
+    """
     ranked = sorted(range(len(rows)), key=lambda place: _urgency(rows[place]))
-    chosen = set(ranked[:room])
+    over = [place for place in ranked if rows[place].ended is not None]
+    chosen = set(over[: room // _SHARE_OF_ENDED])
+    chosen |= set([place for place in ranked if place not in chosen][: room - len(chosen)])
     shown = [row for place, row in enumerate(rows) if place in chosen]
     return shown, [row for place, row in enumerate(rows) if place not in chosen]
 

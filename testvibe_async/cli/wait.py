@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import BatchItem, Generation, Run, VibeError
 from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import TextFile, name_of, read_text
+from testvibe_async.cli.names import operations_of
 from testvibe_async.cli.options import NO_FILES, Files, Seconds
 from testvibe_async.cli.refs import read_refs
 from testvibe_async.cli.watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from testvibe_async import Client, Ref
     from testvibe_async.cli.common import Connection
@@ -28,39 +30,51 @@ __all__ = ["completions_of", "wait", "wait_for"]
 
 
 async def wait(
-    *refs: str,
+    *operations: OperationName,
     file: TextFile | None = None,
     timeout: Seconds | None = None,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
-    """Wait for runs and generations that were dispatched before.
+    """Wait for runs and generations that were dispatched before, by any client.
 
-    A ref is what the other commands print of an operation with --json, on one line of JSON. A file
-    may hold any number of them, within any other JSON.
+    An operation is the id of a run, the name of a feature for what it has in flight, or a ref: what
+    the other commands print of an operation with --json. A file may hold any number of refs, within
+    any other JSON.
 
     For example:
 
-        testvibe-async run --all --json > runs.json
+        testvibe-async wait 214 215 --timeout 120 --report junit.xml
+        testvibe-async wait Checkout
         testvibe-async wait --file runs.json
         testvibe-async run Checkout --json | testvibe-async wait --file -
 
     The exit codes are those of run --wait.
 
     Args:
-        refs: The operations, as JSON.
+        operations: Ids of runs, names of features, or refs as JSON.
         file: A file with refs; - for standard input.
         timeout: Seconds to wait. What is in flight then goes on at the service.
         files: What to leave.
         common: The options of every command.
     """
     files.check()
-    named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
-    return await wait_for(lambda _: named, timeout=timeout, files=files, common=common)
+    refs = [each for each in operations if each.lstrip().startswith(("{", "["))]
+    words = [each for each in operations if each not in refs]
+    named: list[Ref] = []
+    if refs or file is not None or not words:
+        named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
+
+    async def refs_in(connection: Connection) -> list[Ref]:
+        server = connection.client.server
+        found = [await operations_of(connection, word, server=server) for word in words]
+        return [*{ref.key: ref for ref in [*named, *(r for each in found for r in each)]}.values()]
+
+    return await wait_for(refs_in, timeout=timeout, files=files, common=common)
 
 
 async def wait_for(
-    refs_in: Callable[[Connection], Sequence[Ref]],
+    refs_in: Callable[[Connection], Awaitable[Sequence[Ref]]],
     *,
     timeout: float | None,
     files: Files,
@@ -74,17 +88,17 @@ async def wait_for(
         files: The files to write.
         common: The options of the command.
     """
-    async with watching(common) as watch:
+    async with watching(common, files=files, has_events=common.json_lines) as watch:
         client = watch.connection.client
         # One of another server is refused before any is waited for.
-        refs = [client.attach(ref).ref for ref in refs_in(watch.connection)]
+        refs = [client.attach(ref).ref for ref in await refs_in(watch.connection)]
         completions = completions_of(client, refs, timeout=timeout)
         for ref in refs:
             watch.board.follow(ref)
         items = await watch.collect(aclosing(completions))
         places: dict[Ref, int] = {ref: place for place, ref in enumerate(refs)}
         items.sort(key=lambda item: places[item.ref] if item.ref else 0)
-        return await watch.conclude(items, files)
+        return await watch.conclude([watch.board.named(item) for item in items])
     return ExitCode.INTERRUPTED
 
 

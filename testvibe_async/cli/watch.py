@@ -10,29 +10,36 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from attrs import frozen
+from attrs import field, frozen
 
 from testvibe_async import GenerationRef, Verdict, VibeError
 from testvibe_async.cli.board import Board
+from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.common import Common, Connection, connected
 from testvibe_async.cli.ending import (
     Ending,
     say_dispatched,
     say_ended,
-    say_in_flight,
+    say_nothing,
     say_stopped,
     say_unanswered,
+    say_unfinished,
 )
-from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.exits import ENDING, ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all
+from testvibe_async.cli.journals import JournalOptions, kept, new_command
+from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.live import each_change, lines, live_table
+from testvibe_async.cli.log_tail import following_logs
+from testvibe_async.cli.names import suggestions
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
+from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -44,10 +51,12 @@ if TYPE_CHECKING:
         Sequence,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from pathlib import Path
 
-    from testvibe_async import Client, GenerationLog, Operation, Project
+    from testvibe_async import Client, GenerationLog, Journal, Operation, Project
     from testvibe_async.cli.board import Row
     from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.outage import Outage
     from testvibe_async.cli.output import Output
 
 __all__ = ["Watch", "interruptible", "shown", "watching"]
@@ -62,6 +71,10 @@ class Watch:
     board: Board
     connection: Connection
     common: Common
+    leaving: Leaving
+    name: str = field(factory=new_command)
+    """What tells this command from all others."""
+
     has_events: bool = False
     """Whether `--json` is a line for each change; else it is one document at the end."""
 
@@ -75,7 +88,12 @@ class Watch:
     ) -> ExitCode:
         """Dispatch an operation for each job without waiting for any, and print them."""
         items = await dispatch_all(jobs, start)
-        return say_dispatched(items, self.board, self.common).exit_code
+        hints = await suggestions(self.project, items)
+        return say_dispatched(items, self.board, self.common, hints=hints).exit_code
+
+    def say_nothing(self, why: str) -> ExitCode:
+        """Say in one line that there is nothing to do; with `--json` print an empty document."""
+        return say_nothing(why, self.board, self.common, events=self.has_events)
 
     async def collect(
         self, completions: AbstractAsyncContextManager[AsyncIterator[Item]]
@@ -86,11 +104,17 @@ class Watch:
             completions: A batch, or another context whose iterator yields items as they complete.
         """
         items: list[Item] = []
-        with shown(self.board, self.connection.output, events=self.has_events):
-            async with completions as completed:
+        client = self.connection.client
+        output = self.connection.output
+        with (
+            grouped(plural(self.board.state.total, "operation"), output),
+            shown(self.board, output, events=self.has_events),
+        ):
+            async with following_logs(self.board, client), completions as completed:
                 try:
                     async for item in completed:
                         self.board.record(item)
+                        self.leaving.fetch(item, client)
                         items.append(item)
                 except asyncio.CancelledError:
                     if self.board.state.waiting and not _has_failed_to_show():
@@ -98,38 +122,73 @@ class Watch:
                     raise
         return items
 
-    async def conclude(self, items: Sequence[Item], files: Files = NO_FILES) -> ExitCode:
-        """Print the results of operations, write files, and return the exit code."""
+    @asynccontextmanager
+    async def journal(
+        self, options: JournalOptions, number: int = 1
+    ) -> AsyncGenerator[Journal | None]:
+        """Open the journal of a new batch; None where there is to be none."""
+        note = self.connection.output.note
+        async with kept(options, note, command=self.name, number=number) as journal:
+            self.leaving.journal = None if journal is None else journal.path
+            yield journal
+
+    async def conclude(self, items: Sequence[Item]) -> ExitCode:
+        """Write the reports, print the results of operations, and return the exit code."""
         seconds = self.board.elapsed
         logs = await _logs_of_failures(items, self.connection.client)
         ending = Ending(
             items=items,
-            total=len(items),
             seconds=seconds,
             place=self.common.place,
             logs=logs,
+            resume=self.leaving.resume,
+            hints=await suggestions(self.project, items) if self.connection.project_id else (),
         )
-        say_ended(ending, self.board, self.common, events=self.has_events)
-        artifacts = await files.fetch(ending, self.connection)
-        await files.write(ending, artifacts)
+        try:
+            await asyncio.to_thread(self.leaving.write, ending)
+        finally:
+            say_ended(ending, self.board, self.common, events=self.has_events)
+        self.leaving.annotate(ending)
+        self.leaving.note_paths()
+        await self.leaving.finish(ending)
         return ending.exit_code
 
 
 @asynccontextmanager
-async def watching(common: Common, *, has_events: bool = False) -> AsyncGenerator[Watch]:
+async def watching(
+    common: Common,
+    *,
+    files: Files = NO_FILES,
+    has_events: bool = False,
+    journal: Path | None = None,
+) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
 
     After Ctrl-C, execution continues after the `async with` block.
 
     Args:
         common: The options of the command.
+        files: What to leave.
         has_events: Whether `--json` is a line for each change.
+        journal: The file of the batch that is gone on with; None for none, or a new one.
     """
+    leaving = Leaving(files, common.output)
+    leaving.journal = journal
     board = Board(asyncio.get_running_loop().time)
     # Outside of the client: when that is closed, it has waited for dispatches under way.
-    with interruptible(), _in_flight_named(board, common, has_events=has_events):
+    with (
+        told_otherwise(common.verbose),
+        interruptible() as stop,
+        _in_flight_named(board, common, leaving, stop=stop, has_events=has_events),
+    ):
         async with connected(common, hooks=board.hooks) as connection:
-            yield Watch(board=board, connection=connection, common=common, has_events=has_events)
+            yield Watch(
+                board=board,
+                connection=connection,
+                common=common,
+                leaving=leaving,
+                has_events=has_events,
+            )
 
 
 def shown(board: Board, output: Output, *, events: bool = False) -> AbstractContextManager[object]:
@@ -141,38 +200,43 @@ def shown(board: Board, output: Output, *, events: bool = False) -> AbstractCont
         events: Whether `--json` is a line for each change.
     """
     if events and output.is_json:
-        return each_change(board, lambda row: output.event(_event(row, board)))
+        return each_change(
+            board,
+            lambda row: output.event(_event(row, board)),
+            lambda outage: output.event(_outage_event(outage, board)),
+        )
     if output.is_json or output.is_quiet:
         return nullcontext()
     return (live_table if output.is_live else lines)(board, output.console)
 
 
 @contextmanager
-def interruptible() -> Generator[None]:
+def interruptible() -> Generator[Stop]:
     """Make Ctrl-C cancel the task that opens this; execution continues after the block.
 
     The first signal cancels the task, the second cancels all tasks, and the third has Python's own
-    effect. SIGTERM does the same, and exits after the block. A cancellation by something else is
-    raised as usual. asyncio's own handling is not enough: its second Ctrl-C raises at any point of
-    the program. Where the event loop takes no signals, as on Windows, they are left as they are.
+    effect. SIGTERM, SIGHUP and SIGQUIT do the same, and exit after the block. A cancellation by
+    something else is raised as usual. asyncio's own handling is not enough: its second Ctrl-C
+    raises at any point of the program. Where the event loop takes no signals, as on Windows, they
+    are left as they are.
     """
-    stop = _Stop()
+    stop = Stop()
     if not stop.install():
-        yield
+        yield stop
         return
     try:
-        yield
+        yield stop
     except asyncio.CancelledError:
         if stop.signal is None:
             raise
         stop.task.uncancel()
-        if stop.signal == signal.SIGTERM:
-            sys.exit(ExitCode.TERMINATED)
+        if stop.signal != signal.SIGINT:
+            sys.exit(stop.exit_code)
     finally:
         stop.restore()
 
 
-class _Stop:
+class Stop:
     """The handlers of signals that stop a task."""
 
     def __init__(self) -> None:
@@ -182,7 +246,18 @@ class _Stop:
         self.signal: signal.Signals | None = None
         """The first that came."""
         self._loop = asyncio.get_running_loop()
-        self._before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {each: signal.getsignal(each) for each in (signal.SIGINT, *ENDING)}
+
+    @property
+    def exit_code(self) -> ExitCode | None:
+        """The exit code of a command that a signal stopped; None where none came."""
+        match self.signal:
+            case None:
+                return None
+            case signal.SIGINT:
+                return ExitCode.INTERRUPTED
+            case number:
+                return ExitCode(128 + number)
 
     def install(self) -> bool:
         """Handle signals from now on, and return whether the event loop can."""
@@ -210,23 +285,33 @@ class _Stop:
 
 
 @contextmanager
-def _in_flight_named(board: Board, common: Common, *, has_events: bool) -> Generator[None]:
-    """Name the operations in flight where a command is stopped before its end."""
+def _in_flight_named(
+    board: Board, common: Common, leaving: Leaving, *, stop: Stop, has_events: bool
+) -> Generator[None]:
+    """Write the reports and name the operations in flight where a command is stopped early."""
     try:
         yield
     except BaseException as error:
+        leaving.stop()
         if board.is_reported:
             raise
+        ending = Ending(
+            items=board.items,
+            seconds=board.elapsed,
+            place=common.place,
+            stopped_by=stop.exit_code,
+            resume=leaving.resume,
+        )
+        with suppress(OSError):  # What is in flight has to be named in any case.
+            if ending.items:
+                leaving.write(ending)
         if isinstance(error, asyncio.CancelledError):
-            ending = Ending(
-                items=board.items,
-                total=board.state.total,
-                seconds=board.elapsed,
-                place=common.place,
-            )
             say_stopped(ending, common, events=has_events)
+            if ending.items:
+                leaving.note_paths()
+                leaving.note_artifacts()
         say_unanswered(board)
-        say_in_flight([row.ref for row in board.in_flight if row.ref], board, common)
+        say_unfinished(ending.unfinished, common, resume=ending.resume)
         raise
 
 
@@ -261,7 +346,19 @@ def _event(row: Row, board: Board) -> dict[str, object]:
         "config": row.config,
         "phase": str(row.phase),
         "status": row.word,
+        "log": row.note or None,
         "ref": row.ref,
         "outcome": None if row.ended is None else row.snapshot,
         "error": row.error,
+    }
+
+
+def _outage_event(outage: Outage, board: Board) -> dict[str, object]:
+    return {
+        "event": "reachable" if outage.is_over else "unreachable",
+        "seconds": round(board.elapsed, 3),
+        "outageSeconds": round(outage.seconds, 3),
+        "lastSeenUtc": outage.seen_at,
+        "notSeen": 0 if outage.is_over else outage.unseen,
+        "message": str(outage),
     }

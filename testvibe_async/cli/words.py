@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.exceptions import (
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from testvibe_async import (
-    DispatchUnknownError,
     FeatureNotGeneratedError,
     IncompleteListError,
     MalformedResponseError,
+    NotSentError,
     ResponseError,
     TransportError,
     UnauthorizedError,
@@ -25,12 +31,15 @@ from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cyclopts import CycloptsError
 
     from testvibe_async import Event
 
 __all__ = [
     "NAME",
+    "clock_time",
     "counted",
     "duration",
     "error_sentence",
@@ -55,13 +64,18 @@ def counted(number: int, word: str) -> str:
     return plural(number, word) if word == "error" else f"{number} {word}"
 
 
-def duration(seconds: float) -> str:
-    """Return a duration, such as `9.5 s`, `1:32` or `1:00:05`."""
+def duration(seconds: float, *, short: bool = False) -> str:
+    """Return a duration, such as `9.5 s`, `1:32` or `1:00:05`; `short` leaves out the tenth."""
     if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.1f} s"
+        return f"{seconds:.0f} s" if short else f"{seconds:.1f} s"
     minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def clock_time(at: datetime) -> str:
+    """Return an instant as a clock in this place shows it, such as `16:02:11`."""
+    return f"{at.astimezone():%H:%M:%S}"
 
 
 def unless_default(config: str | None) -> str | None:
@@ -70,26 +84,30 @@ def unless_default(config: str | None) -> str | None:
 
 
 def reason(error: VibeError) -> str:
-    """Return why something went wrong, as shortly as the error allows."""
-    if isinstance(error, DispatchUnknownError):
-        cause = error.__cause__
-        why = f": {reason(cause)}" if isinstance(cause, VibeError) else ""
-        return f"it may have started: the answer to its dispatch was lost{why}"
-    if isinstance(error, MalformedResponseError):
-        return escape(f"the answer could not be read: {'; '.join(error.problems[:1])}")
-    if isinstance(error, ResponseError):
-        return escape(error.message)
-    return escape(error.what if isinstance(error, TransportError) else str(error))
+    """Return why something went wrong, in few words, without an address."""
+    # Its import is needed only where something went wrong.
+    from testvibe_async.reports import why  # noqa: PLC0415
+
+    return escape(why(error))
 
 
 def error_sentence(error: VibeError) -> str:
-    """Return an error's message; for a refusal, the service's own message and what to do."""
+    """Return what went wrong with a command, and what to do about it."""
     if isinstance(error, IncompleteListError):
         return error.message
+    if isinstance(error, TransportError):
+        return _unreachable(error)
     if isinstance(error, MalformedResponseError) or not isinstance(error, ResponseError):
-        return str(error)
+        return reason(error)
     code = f"{error.status} {error.code}" if error.code else str(error.status)
     return f"{error.message} ({code}){_advice(error)}"
+
+
+def _unreachable(error: TransportError) -> str:
+    host = urlsplit(error.url).netloc
+    if isinstance(error, NotSentError):
+        return f"{host} is not reachable: {error.what}"
+    return f"{host} gave no whole answer: {error.what}"
 
 
 def event_sentence(event: Event) -> str | None:
@@ -99,15 +117,13 @@ def event_sentence(event: Event) -> str | None:
         event: The event, whose own line has the names of classes and fields.
     """
     # It brings asyncio, which commands without requests do without.
-    from testvibe_async import DispatchUnknown, Paused  # noqa: PLC0415
+    from testvibe_async import Paused  # noqa: PLC0415
 
     if isinstance(event, Paused):
         seconds = f"{event.seconds:.3g} s"
         return f"the service asks for a pause, so nothing is sent for {seconds}: " + reason(
             event.error
         )
-    if isinstance(event, DispatchUnknown):
-        return f"{event.kind} of {escape(str(event.feature))}: {reason(event.error)}"
     return None
 
 
@@ -120,6 +136,34 @@ def _advice(error: ResponseError) -> str:
     if isinstance(error, FeatureNotGeneratedError):
         return "; generate it first"
     return ""
+
+
+_MEANT = {
+    "artifacts": "runs artifacts ID",
+    "cancel": "generation cancel FEATURE",
+    "diagnose": "runs diagnose ID",
+    "download": "runs download ID DIRECTORY",
+    "list": "features list, or runs list",
+    "log": "generation log FEATURE",
+    "logs": "generation log FEATURE",
+    "rerun": "run --failed",
+    "retry": "run --failed",
+    "show": "features show FEATURE, or runs show ID",
+    "status": "generation status FEATURE, or runs show ID",
+    "watch": "wait",
+}
+"""What those who type a word that is no command usually mean."""
+
+_MEANT_OPTIONS = {
+    "--html": "--report report.html",
+    "--junit": "--report junit.xml",
+    "--output": "--report FILE",
+    "--parallel": "--max-in-flight N",
+    "--retries": "--attempts N",
+    "--rerun-failed": "--failed",
+    "--workers": "--max-in-flight N",
+}
+"""The same for options of commands that wait."""
 
 
 def usage_sentence(error: CycloptsError) -> str:
@@ -137,14 +181,21 @@ def _usage_error(error: CycloptsError, command: str) -> str:
     if isinstance(error, UnknownCommandError):
         assert error.app is not None
         return _unknown(first, [name for name in error.app if not name.startswith("-")])
+    word = (
+        (error.token.keyword or error.token.value) if isinstance(error, UnknownOptionError) else ""
+    )
+    if word in _MEANT_OPTIONS:
+        return f"unknown option {word}: did you mean {_MEANT_OPTIONS[word]}?"
     text = str(error)
     return text[:1].lower() + text[1:]
 
 
 def _unknown(word: str, commands: list[str]) -> str:
-    """Suggest the most similar command, else all; no command's module is loaded for that."""
+    """Suggest what is usually meant, the most similar command, or all; none is loaded for that."""
     if word.startswith("-"):
         return f"unknown option {word}: options stand after the command"
+    if word in _MEANT and "run" in commands:
+        return f"unknown command {word!r}: did you mean {_MEANT[word]}?"
     similar = get_close_matches(word, commands, n=1)
     right = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(commands)}"
     return f"unknown command {word!r}: {right}"

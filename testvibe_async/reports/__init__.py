@@ -14,24 +14,27 @@ to the disk.
 from __future__ import annotations
 
 from testvibe_async.reports.ctrf import to_ctrf
-from testvibe_async.reports.files import require_known_ending, write_report
+from testvibe_async.reports.files import report_target, write_report
 from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
+from testvibe_async.reports.reasons import why
 from testvibe_async.reports.report import ReportOptions
-from testvibe_async.reports.text import counted, cut, duration, one_line, tail
+from testvibe_async.reports.text import counted, cut, duration, essence, one_line, tail
 
 __all__ = [
     "ReportOptions",
     "counted",
     "cut",
     "duration",
+    "essence",
     "one_line",
-    "require_known_ending",
+    "report_target",
     "tail",
     "to_ctrf",
     "to_html",
     "to_junit",
     "to_markdown",
+    "why",
     "write_report",
 ]

@@ -15,7 +15,7 @@ from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.reports.cases import Case, CaseStatus, to_cases
-from testvibe_async.reports.reasons import reason_of
+from testvibe_async.reports.reasons import reason_of, why
 from testvibe_async.reports.text import cut, one_line, tail
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def describe(
         feature=feature_of(item),
         config=config_of(item),
         kind=_kind(item),
-        verdict=item.verdict,
+        verdict=_verdict(item),
         status=_status(item),
         reason=reason,
         error_type=type(item.error).__name__ if item.error else "",
@@ -198,7 +198,14 @@ def _kind(item: Item) -> Kind:
     return Kind.DISPATCH
 
 
+def _verdict(item: Item) -> Verdict:
+    """Return the verdict; an error where it was not seen, so that no gate lets it pass."""
+    return Verdict.ERROR if item.is_unseen else item.verdict
+
+
 def _status(item: Item) -> str:
+    if item.is_unseen:
+        return "not seen"
     status = item.outcome.status if item.outcome else None
     return one_line(status or "", 24) or item.verdict
 
@@ -254,7 +261,7 @@ def _same(name: str, earlier: Sequence[Entry]) -> tuple[Case, ...]:
 def _operation_case(item: Item, reason: str, earlier: Sequence[Entry]) -> Case:
     return Case(
         name=_kind(item),
-        status=_CASE_STATUSES[item.verdict],
+        status=_CASE_STATUSES[_verdict(item)],
         raw_status=_status(item),
         seconds=_times(item).seconds,
         error=_error(item, reason),
@@ -269,9 +276,9 @@ def _error(item: Item, reason: str) -> str:
         case Verdict.SUCCEEDED:
             return ""
         case Verdict.UNKNOWN:
-            return cut(f"{reason}\n{item.error}")
+            return cut(f"{reason}\n{why(item.error)}")
         case _:
-            return cut(str(item.error or reason))
+            return cut(why(item.error) if item.error else reason)
 
 
 def _attempt_case(attempt: Entry, number: int) -> Case:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from testvibe_async.errors import ConfigError
+from testvibe_async.reports.attachments import read_images
 from testvibe_async.reports.ctrf import to_ctrf
 from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
@@ -21,34 +22,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async.reports.entries import Item
-    from testvibe_async.reports.report import ReportOptions
+    from testvibe_async.reports.report import Report, ReportOptions
 
-__all__ = ["require_known_ending", "write_report"]
+__all__ = ["report_target", "write_report"]
 
-_FORMATS = {
-    ".xml": to_junit,
-    ".json": to_ctrf,
-    ".md": to_markdown,
-    ".html": to_html,
-    ".htm": to_html,
+_FORMATS = {"junit": to_junit, "ctrf": to_ctrf, "md": to_markdown, "html": to_html}
+
+_BY_WORD = {name: name for name in _FORMATS} | {
+    "xml": "junit",
+    "json": "ctrf",
+    "markdown": "md",
+    "htm": "html",
 }
+"""The formats by each word that names one: a file's ending, or its beginning as in `md:PATH`."""
 
 
-def require_known_ending(path: Path) -> None:
-    """Refuse a file whose ending names no format.
+def report_target(text: str) -> tuple[str, Path]:
+    """Return the format and the file that a text names: `summary.md`, or `md:summary`.
+
+    Raises:
+        ConfigError: It names no format.
+    """
+    word, colon, path = text.partition(":")
+    if colon and path and word.lower() in _BY_WORD:
+        return _BY_WORD[word.lower()], Path(path)
+    return _format_of(Path(text)), Path(text)
+
+
+def _format_of(path: Path) -> str:
+    """Return the format that a file's ending names.
 
     Raises:
         ConfigError: The ending is not a known one.
     """
-    if path.suffix.lower() not in _FORMATS:
+    found = _BY_WORD.get(path.suffix.lower().removeprefix("."))
+    if found is None:
         raise ConfigError(
             f"{path.name!r} does not name the report's format: let it end in .xml (JUnit), "
-            ".json (CTRF), .md (Markdown), .html or .htm"
+            f".json (CTRF), .md (Markdown), .html or .htm, or write it before, as md:{path.name}"
         )
+    return found
 
 
 def write_report(
-    path: str | os.PathLike[str], items: Iterable[Item], **options: Unpack[ReportOptions]
+    path: str | os.PathLike[str],
+    items: Iterable[Item],
+    *,
+    form: str | None = None,
+    **options: Unpack[ReportOptions],
 ) -> Path:
     """Write a report in the format that the file's ending names, and return its path.
 
@@ -61,6 +82,7 @@ def write_report(
     Args:
         path: The file to write.
         items: The items of a batch, from `run_features` or `generate_features`.
+        form: The format, `junit`, `ctrf`, `md` or `html`; None for what the ending names.
         options: See `ReportOptions`.
 
     Raises:
@@ -68,12 +90,18 @@ def write_report(
         OSError: The file can't be written.
     """
     path = Path(path)
-    require_known_ending(path)
-    render = _FORMATS[path.suffix.lower()]
+    render = _FORMATS[form or _format_of(path)]
     if render is to_html and "artifacts" in options:
         options["artifacts"] = _relative(options["artifacts"], path.parent)
-    _replace(path, render(items, **options))
+    if render is to_html:
+        _replace(path, to_html(items, images=lambda report: _images(report, path), **options))
+    else:
+        _replace(path, render(items, **options))
     return path
+
+
+def _images(report: Report, path: Path) -> dict[Path, bytes]:
+    return read_images(report.by_urgency, path.parent)
 
 
 def _relative(artifacts: Mapping[int, Sequence[Path]], folder: Path) -> dict[int, list[Path]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 from xml.etree import ElementTree as ET
 
 from testvibe_async._util import clean
+from testvibe_async.reports.attachments import files_of
 from testvibe_async.reports.cases import Case, CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions
 
@@ -84,10 +85,6 @@ def _suite(entry: Entry) -> ET.Element:
         ET.SubElement(properties, "property", name=name, value=value)
     for case in entry.cases:
         suite.append(_case(entry, case))
-    if entry.log:
-        # Only `_case` names attachments: a run's output must not make a CI system read a file.
-        log = entry.log.replace("[[ATTACHMENT|", "[[ATTACHMENT: ")
-        ET.SubElement(suite, "system-out").text = log
     return suite
 
 
@@ -107,11 +104,24 @@ def _case(entry: Entry, case: Case) -> ET.Element:
         first, *reruns = failures if case.is_failed else (case, *failures)
         element.append(_result(entry, first))
         element.extend(_rerun("rerunFailure", entry, each) for each in reruns)
-    if entry.files and case in (entry.failures or entry.cases[:1]):
-        # GitLab and Jenkins' JUnit Attachments plugin look for these lines.
-        lines = [f"[[ATTACHMENT|{file.as_posix()}]]" for file in entry.files]
-        ET.SubElement(element, "system-out").text = clean("\n".join(lines))
+    if output := _output(entry, case):
+        ET.SubElement(element, "system-out").text = output
     return element
+
+
+def _output(entry: Entry, case: Case) -> str:
+    """Return the file that shows a failed test, and for the first one the log of the run.
+
+    GitLab and Jenkins' JUnit Attachments plugin look for such a line; GitLab shows one file of a
+    test (https://docs.gitlab.com/ci/testing/unit_test_reports). The log stands here, since the
+    schema of Surefire has no output of a suite.
+    """
+    files = files_of(entry, case)
+    attachment = clean(f"[[ATTACHMENT|{files[0].as_posix()}]]") if files else ""
+    is_first = case is (entry.failures or entry.cases)[0]
+    # A run's output must not make a CI system read a file.
+    log = entry.log.replace("[[ATTACHMENT|", "[[ATTACHMENT: ") if is_first else ""
+    return "\n".join(part for part in (attachment, log) if part)
 
 
 def _result(entry: Entry, case: Case) -> ET.Element:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from testvibe_async.reports.attachments import is_trace, show_trace
 from testvibe_async.reports.cases import CaseStatus
 from testvibe_async.reports.markup import Html, described, element, href, joined, slug
 from testvibe_async.reports.text import duration
@@ -36,7 +37,7 @@ _NO_MARK = "·"
 
 
 def operation(entry: Entry, known: Collection[str]) -> Html:
-    """Return the line of an operation, unfolded where there are failures.
+    """Return the line of an operation, with all else of it to expand.
 
     Args:
         entry: The operation.
@@ -54,7 +55,6 @@ def operation(entry: Entry, known: Collection[str]) -> Html:
         element("div", *_body(entry), _facts(entry, known), class_="body"),
         id=anchor(entry),
         class_="operation",
-        open=bool(entry.failures),
         data_verdict=slug(entry.verdict),
         data_config=entry.config,
         data_number=entry.number,
@@ -134,7 +134,7 @@ def _case_line(case: Case, tag: str) -> Html:
 
 def _files(entry: Entry) -> Html | None:
     if entry.files:
-        links = (element("li", _link(file)) for file in entry.files)
+        links = (element("li", _link(file), _command(file)) for file in entry.files)
         return element("div", element("h3", "Files"), element("ul", *links), class_="files")
     if entry.remote_files:
         number = entry.remote_files
@@ -145,6 +145,10 @@ def _files(entry: Entry) -> Html | None:
 
 def _link(file: Path) -> Html:
     return element("a", "/".join(file.parts[-2:]), href=href(file))
+
+
+def _command(file: Path) -> Html | None:
+    return element("code", show_trace(file)) if is_trace(file) else None
 
 
 def _log(entry: Entry) -> Html | None:

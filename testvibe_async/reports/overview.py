@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from testvibe_async.reports.entries import Kind
 from testvibe_async.reports.markup import Html, described, element, joined, slug
 from testvibe_async.reports.operation import FACT_LABELS, anchor
 from testvibe_async.reports.text import duration
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
     from testvibe_async.reports.entries import Entry
     from testvibe_async.reports.report import Report
 
-__all__ = ["config_filter", "facts", "matrix", "proportions", "timeline_section", "verdicts"]
+__all__ = [
+    "config_filter",
+    "facts",
+    "matrix",
+    "noun",
+    "proportions",
+    "timeline_section",
+    "verdicts",
+]
 
 _FLAKY = "flaky"
 """What a success after a failure is called, and the CSS class of its colour."""
@@ -37,6 +46,14 @@ def facts(report: Report) -> Html:
         "Began": f"{began_at:%d %b %Y, %H:%M:%S} UTC" if began_at else None,
     }
     return described(rows | {FACT_LABELS[name]: v for name, v in report.shared_facts.items()})
+
+
+def noun(report: Report) -> str:
+    """Return what the entries are: `runs`, `generations`, or both."""
+    kinds = {entry.kind for entry in report.entries} - {Kind.DISPATCH}
+    if kinds == {Kind.GENERATION}:
+        return "generations"
+    return "runs" if Kind.GENERATION not in kinds else "runs and generations"
 
 
 def proportions(report: Report) -> Html:

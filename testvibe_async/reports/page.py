@@ -1,9 +1,9 @@
 """A batch as one self-contained HTML page.
 
-Decides what is on the page and in which order: the outcome, the timeline, then every operation,
-failures first. Its style and its script are in `template/`. The page never uses the network or runs
-code from data: its Content-Security-Policy allows that style and that script by their hashes, and
-nothing else.
+Decides what is on the page and in which order: the outcome, the failures, the timeline, then every
+run or generation, those that failed first. Its style and its script are in `template/`. The page
+never uses the network or runs code from data: its Content-Security-Policy allows that style and
+that script by their hashes, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Unpack
 from urllib.parse import quote
 
 from testvibe_async._util import __version__
+from testvibe_async.reports.failures import failures_section
 from testvibe_async.reports.markup import joined
 from testvibe_async.reports.operation import operation
 from testvibe_async.reports.overview import (
     config_filter,
     facts,
     matrix,
+    noun,
     proportions,
     timeline_section,
     verdicts,
@@ -30,7 +32,8 @@ from testvibe_async.reports.overview import (
 from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from testvibe_async.reports.entries import Item
 
@@ -43,7 +46,12 @@ _ICON = (
 _ICON_COLOURS = {True: "#2e8b57", False: "#c0392b"}
 
 
-def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
+def to_html(
+    items: Iterable[Item],
+    *,
+    images: Callable[[Report], Mapping[Path, bytes]] | None = None,
+    **options: Unpack[ReportOptions],
+) -> str:
     """Return an HTML page: filters, a timeline, failures with their errors, logs and files.
 
     It works from a file, without a network, without JavaScript (except the filters), and without a
@@ -51,6 +59,8 @@ def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
 
     Args:
         items: The items of a batch, from `run_features` or `generate_features`.
+        images: Returns the contents of the screenshots to show, by the paths in `artifacts`;
+            without it there are none. `write_report` reads those of failed tests.
         options: See `ReportOptions`. Links lead to the `artifacts` as they are given: relative
             paths are relative to the page. `write_report` makes them so.
 
@@ -73,6 +83,8 @@ def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
         facts=facts(report),
         proportions=proportions(report),
         verdicts=verdicts(report),
+        failures=failures_section(report, images(report) if images else {}),
+        noun=noun(report).capitalize(),
         timeline=timeline_section(report),
         matrix=matrix(report),
         config_filter=config_filter(report),

@@ -9,18 +9,29 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from testvibe_async.errors import ResponseError, WaitTimeoutError
+from testvibe_async.errors import (
+    DispatchUnknownError,
+    MalformedResponseError,
+    NotSentError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    ResponseError,
+    ServerError,
+    TransportError,
+    VibeError,
+    WaitTimeoutError,
+)
 from testvibe_async.models import FeatureStatus, Generation, Run
 from testvibe_async.outcomes import Verdict
 from testvibe_async.reports.cases import CaseStatus, status_of
 from testvibe_async.reports.text import counted, duration, one_line
 
 if TYPE_CHECKING:
-    from testvibe_async.errors import VibeError
     from testvibe_async.models import GenerationLog
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["reason_of"]
+__all__ = ["reason_of", "why"]
 
 _UNKNOWN = "it may have been dispatched: check at the service before you dispatch it again"
 
@@ -45,16 +56,57 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
         case _, Generation() as generation:
             return _generation_reason(generation, log)
         case _:
-            return one_line(_error_reason(item.error))
+            return one_line(why(item.error))
 
 
-def _error_reason(error: VibeError | None) -> str:
-    """Return a shorter form of the error, which reports show in full elsewhere."""
-    if isinstance(error, ResponseError):
-        return f"{error.status}: {error.message}"
-    if isinstance(error, WaitTimeoutError):
-        return f"still {error.status or 'in flight'} after {duration(error.elapsed)} of waiting"
-    return str(error or "it goes on at the service")
+def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a case for each error
+    """Return why there is no outcome, in few words: no address, and nothing for programmers."""
+    match error:
+        case None:
+            return "it goes on at the service"
+        case WaitTimeoutError(failures=0):
+            return f"still {error.status or 'in flight'} after {duration(error.elapsed)} of waiting"
+        case WaitTimeoutError():
+            return _not_seen(error)
+        case DispatchUnknownError():
+            return f"it may have started: the answer to its dispatch was lost{_lost(error)}"
+        case NotSentError():
+            return f"the service was not reachable: {error.what}"
+        case TransportError():
+            return f"no whole answer came: {error.what}"
+        case MalformedResponseError():
+            return f"the answer could not be read: {'; '.join(error.problems[:1])}"
+        case ServerError():
+            return f"the service failed ({error.status}): {error.message}"
+        case ResponseError():
+            return error.message
+        case OperationNotFoundError():
+            return "the service knows it no more"
+        case OperationSupersededError():
+            return "a later generation of the feature took its place"
+        case ObservationError():
+            cause = error.__cause__
+            return (
+                f"not seen any more: {why(cause)}" if isinstance(cause, VibeError) else str(error)
+            )
+        case _:
+            return str(error)
+
+
+def _lost(error: DispatchUnknownError) -> str:
+    """Say how the answer was lost, where an error says so."""
+    cause = error.__cause__
+    if not isinstance(cause, VibeError):
+        return ""
+    return f": {cause.what if isinstance(cause, TransportError) else why(cause)}"
+
+
+def _not_seen(error: WaitTimeoutError) -> str:
+    """Say since when an operation was not seen, and its state then."""
+    if error.last_seen_at is None:
+        return "never seen"
+    state = f", {error.status} then" if error.status else ""
+    return f"not seen since {error.last_seen_at:%H:%M:%S} UTC{state}"
 
 
 def _run_reason(run: Run) -> str:

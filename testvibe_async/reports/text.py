@@ -7,6 +7,7 @@ escapes markup, which is each format's own business.
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from itertools import count
 from typing import TYPE_CHECKING
@@ -16,13 +17,16 @@ from testvibe_async._util import clean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["clock", "counted", "cut", "distinct", "duration", "one_line", "tail"]
+__all__ = ["clock", "counted", "cut", "distinct", "duration", "essence", "one_line", "tail"]
 
 NAME_CHARACTERS = 500
 """Length of a text on one line."""
 
 ERROR_CHARACTERS = 20_000
 """Length of an error, or of the end of a log."""
+
+_PLACE = re.compile(r"\s*(?:at\s|>?\s*\d+ \||\|)")
+"""The beginning of a line of a stack, or of the source beneath an error."""
 
 LOG_LINES = 100
 """Length of the end of a log in lines."""
@@ -65,6 +69,20 @@ def distinct(names: Iterable[str]) -> list[str]:
             name = f"{wanted} ({next(numbers[wanted])})"
         used[name] = None
     return list(used)
+
+
+def essence(error: str) -> str:
+    """Return what two errors have in common that have the same cause.
+
+    Left out are the places in the code, and what Playwright tried until then, which differs by the
+    time that it took.
+    """
+    lines = [
+        line.strip()
+        for line in clean(error).partition("\nCall log:")[0].split("\n")
+        if not _PLACE.match(line)
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 def counted(number: int, what: str) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["timeline"]
 
-MOST_ROWS = 12
+MOST_ROWS = 40
 """Number of operations up to which each has a row of its own, with a name."""
 
 _ROW_PIXELS = 24.0

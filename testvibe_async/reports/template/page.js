@@ -35,8 +35,36 @@
     for (const bar of bars) bar.classList.toggle("dim", !numbers.has(bar.dataset.number));
     const shown = numbers.size;
     const all = operations.length;
-    const total = `${all.toLocaleString("en")} ${all === 1 ? "operation" : "operations"}`;
+    const noun = byId("count").dataset.noun.toLowerCase();
+    const total = `${all.toLocaleString("en")} ${all === 1 ? noun.replace(/s\b/g, "") : noun}`;
     byId("count").textContent = shown === all ? total : `${shown.toLocaleString("en")} of ${total}`;
+  }
+
+  // Filters stand in the address, so that a link shows what its sender saw. The part after the
+  // number sign is the only one that a page from a disk may change.
+  function remember() {
+    const filters = new URLSearchParams();
+    for (const button of verdicts.filter(isPressed)) filters.append("status", button.dataset.verdict);
+    if (config?.value) filters.set("config", config.value);
+    if (search.value) filters.set("search", search.value);
+    history.replaceState(null, "", `#${filters}`);
+  }
+
+  function filter() {
+    show();
+    remember();
+  }
+
+  function recall() {
+    const filters = new URLSearchParams(location.hash.slice(1));
+    for (const button of verdicts) {
+      const isMeant = filters.getAll("status").includes(button.dataset.verdict);
+      button.setAttribute("aria-pressed", String(isMeant));
+    }
+    search.value = filters.get("search") ?? "";
+    if (config) config.value = filters.get("config") ?? "";
+    if (config && config.selectedIndex < 0) config.value = "";
+    show();
   }
 
   function showAll() {
@@ -51,6 +79,7 @@
   }
 
   function follow() {
+    if (location.hash.includes("=")) return recall();
     const operation = byId(location.hash.slice(1));
     if (!operation?.classList.contains("operation")) return;
     if (operation.hidden) showAll();
@@ -63,11 +92,11 @@
     button.disabled = false;
     button.addEventListener("click", () => {
       button.setAttribute("aria-pressed", String(!isPressed(button)));
-      show();
+      filter();
     });
   }
-  search.addEventListener("input", show);
-  config?.addEventListener("change", show);
+  search.addEventListener("input", filter);
+  config?.addEventListener("change", filter);
   byId("unfold").addEventListener("click", () => fold(true));
   byId("fold").addEventListener("click", () => fold(false));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());

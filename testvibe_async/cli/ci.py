@@ -1,0 +1,151 @@
+"""What a CI system shows beside a job's log: annotations, the step's summary, groups of lines.
+
+It decides what GitHub Actions is told (https://docs.github.com/actions/reference/workflow-commands).
+GitLab, Azure and TeamCity read reports, and take no commands from here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testvibe_async import Run, Verdict
+from testvibe_async._util import escape
+from testvibe_async.cli.details import item_name
+from testvibe_async.cli.words import plural, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from testvibe_async.cli.ending import Ending
+    from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.output import Output
+
+__all__ = ["FeatureFiles", "failure_commands", "grouped", "is_github", "summary_path"]
+
+MOST_ANNOTATIONS = 50
+"""How many failures are annotated; GitHub itself shows 10 of a step, and 50 of a job."""
+
+MESSAGE_LINES = 12
+"""How much of an error an annotation has."""
+
+MOST_FILES = 5000
+"""How many feature files are looked through."""
+
+MOST_BYTES = 256_000
+"""How much of a feature file is read."""
+
+
+def is_github() -> bool:
+    """Return whether this is a job of GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def summary_path() -> Path | None:
+    """Return the file that becomes the summary of the step; None outside of GitHub."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Path(path) if path else None
+
+
+@contextmanager
+def grouped(title: str, output: Output) -> Generator[None]:
+    """Fold the lines that are printed meanwhile, in a log of GitHub."""
+    if not is_github() or output.is_json or output.is_quiet:
+        yield
+        return
+    output.command(f"::group::{_data(title)}")
+    try:
+        yield
+    finally:
+        output.command("::endgroup::")
+
+
+def failure_commands(ending: Ending, files: FeatureFiles) -> list[str]:
+    """Return a command for each failure, which GitHub shows beside the feature's file.
+
+    Args:
+        ending: The results.
+        files: Where the features' files are.
+    """
+    found = [each for item in ending.items for each in _annotations_of(item, files)]
+    more = len(found) - MOST_ANNOTATIONS
+    if more > 0:
+        found[MOST_ANNOTATIONS:] = [f"::notice::{plural(more, 'failure')} more: see the log"]
+    return found
+
+
+def _annotations_of(item: Item, files: FeatureFiles) -> Iterator[str]:
+    if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run) and item.outcome.failures:
+        for test in item.outcome.failures:
+            message = test.error or "no error given"
+            yield _error(item, test.name, message, files.place(item.feature_name, test.name))
+    elif item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen:
+        message = reason(item.error) if item.error else f"{item.outcome and item.outcome.status}"
+        yield _error(item, None, message, files.place(item.feature_name))
+
+
+def _error(item: Item, test: str | None, message: str, place: tuple[Path, int] | None) -> str:
+    title = f"{item_name(item)}: {test}" if test else item_name(item)
+    lines = [escape(line).rstrip() for line in message.splitlines()]
+    text = "\n".join([line for line in lines if line][:MESSAGE_LINES])
+    where = {"file": place[0].as_posix(), "line": str(place[1])} if place else {}
+    properties = ",".join(
+        f"{name}={_property(escape(value))}" for name, value in ({**where, "title": title}).items()
+    )
+    return f"::error {properties}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    """Return a text as the data of a command, in which nothing else is one."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+class FeatureFiles:
+    """The .feature files of a folder, by the names of the features in them."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Make it; the folder is read when it is first asked for. None for no folder."""
+        self._folder = folder
+        self._places: dict[str, tuple[Path, list[str]]] | None = None
+
+    def place(self, feature: str, scenario: str | None = None) -> tuple[Path, int] | None:
+        """Return the file of a feature, and the line of a scenario in it, else of the feature."""
+        if self._places is None:
+            self._places = dict(self._read())
+        found = self._places.get(feature.casefold())
+        if found is None:
+            return None
+        path, lines = found
+        numbers = [n for n, line in enumerate(lines, 1) if _title(line) == (scenario or "")]
+        heading = [n for n, line in enumerate(lines, 1) if _title(line)]
+        return path, (numbers or heading)[0]
+
+    def _read(self) -> Iterator[tuple[str, tuple[Path, list[str]]]]:
+        if self._folder is None:
+            return
+        for number, path in enumerate(sorted(self._folder.rglob("*.feature"))):
+            if number >= MOST_FILES:
+                return
+            try:
+                with path.open("rb") as file:
+                    lines = file.read(MOST_BYTES).decode(errors="replace").splitlines()
+            except OSError:
+                continue
+            name = next((title for title in map(_title, lines) if title), None)
+            if name:
+                yield name.casefold(), (path, lines)
+
+
+def _title(line: str) -> str | None:
+    """Return the name of a feature or scenario that a line begins; None where it begins none."""
+    found = re.match(
+        r"\s*(?:Feature|Scenario|Scenario Outline|Scenario Template|Example):(.*)", line
+    )
+    return found[1].strip() if found else None

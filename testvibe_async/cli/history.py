@@ -1,0 +1,209 @@
+"""`testvibe-async history`: the last batches, and what changed from one to the next.
+
+It decides what counts as newly failing, flaky and slower. It reads journals alone, and asks no
+service.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from attrs import asdict, frozen
+from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
+from rich.text import Text
+
+from testvibe_async import Run
+from testvibe_async._util import escape
+from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.details import item_name
+from testvibe_async.cli.journals import last_batches
+from testvibe_async.cli.resume import seconds_of
+from testvibe_async.cli.words import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.journals import Batch
+
+__all__ = ["history", "sparkline"]
+
+SLOWER = 1.5
+"""How many times longer than usual a feature takes that became slower."""
+
+SLOWER_SECONDS = 5.0
+"""How much longer it takes at least."""
+
+USUAL = 3
+"""How many earlier runs say what is usual."""
+
+SHOWN = 20
+"""How many features are named for each change."""
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+@frozen(kw_only=True)
+class Change:
+    """What changed of a feature with the last batch."""
+
+    name: str
+    what: str
+    """`newly failing`, `flaky now`, `slower` or `passes again`."""
+
+    seconds: Sequence[float]
+    """How long it took in each batch, the oldest first."""
+
+
+async def history(*, limit: PositiveInt = 10, common: Common = COMMON) -> None:
+    """Show the last batches of runs, and what became flaky, slower or newly failing.
+
+    For example:
+
+        testvibe-async history
+        testvibe-async history --limit 30 --json
+
+    Args:
+        limit: How many batches.
+        common: The options of every command.
+    """
+    batches = (await last_batches(limit, kind="run"))[::-1]
+    output = common.output
+    changes = _changes(batches)
+    output.document(
+        {
+            "batches": [_document(each) for each in batches],
+            "changes": [asdict(each) for each in changes],
+        }
+    )
+    if not batches:
+        output.note("There is no journal of a batch of runs yet.")
+        return
+    columns: dict[str, Callable[[Batch], float]] = {
+        "Runs": lambda batch: len(batch.items),
+        "Passed": lambda batch: _count(batch, "passed"),
+        "Failed": lambda batch: _count(batch, "failed"),
+        "Flaky": lambda batch: _count(batch, "flaky"),
+        "Other": lambda batch: _count(batch, "other"),
+        "Took": lambda batch: seconds_of(batch.items),
+    }
+    if not any(map(columns["Other"], batches)):
+        del columns["Other"]
+    output.table(("Batch", *columns), [_row(batch, columns) for batch in batches])
+    trends = [
+        (name, sparkline([number(each) for each in batches])) for name, number in columns.items()
+    ]
+    output.details(lambda _: Text("\n").join([Text(), *(Text(f"{n:<6}  {s}") for n, s in trends)]))
+    output.details(lambda _: _told(changes))
+
+
+def sparkline(numbers: Sequence[float]) -> str:
+    """Return numbers as a line of bars, the least as the lowest."""
+    if not numbers:
+        return ""
+    low, span = min(numbers), max(numbers) - min(numbers)
+    if not span:
+        return _BARS[0 if not low else 3] * len(numbers)
+    return "".join(_BARS[round((number - low) / span * (len(_BARS) - 1))] for number in numbers)
+
+
+def _row(batch: Batch, columns: dict[str, Callable[[Batch], float]]) -> list[object]:
+    numbers = [number(batch) for number in columns.values()]
+    # Short, so that the table fits into fifty columns.
+    return [
+        f"{batch.created_at.astimezone():%d %b %H:%M}",
+        *(f"{each:.0f}" for each in numbers[:-1]),
+        duration(numbers[-1]),
+    ]
+
+
+def _word(item: Item) -> str:
+    """Return how an item ended: `passed`, `failed`, `flaky`, or `other`."""
+    if item.is_flaky:
+        return "flaky"
+    if item.outcome is None:
+        return "other"
+    if item.outcome.is_success:
+        return "passed"
+    return "failed" if item.outcome.is_failure else "other"
+
+
+def _count(batch: Batch, word: str) -> int:
+    return sum(_word(item) == word for item in batch.items)
+
+
+def _changes(batches: Sequence[Batch]) -> list[Change]:
+    """Return what changed with the last batch, compared to those before."""
+    if not batches:
+        return []
+    past: dict[str, list[Item]] = {}
+    for batch in batches[:-1]:
+        for item in batch.items:
+            past.setdefault(item_name(item), []).append(item)
+    found = (_change(item, past.get(item_name(item), [])) for item in batches[-1].items)
+    order = ("newly failing", "flaky now", "slower", "passes again")
+    return sorted(filter(None, found), key=lambda change: order.index(change.what))
+
+
+def _change(item: Item, past: Sequence[Item]) -> Change | None:
+    known = [each for each in past if each.outcome is not None]
+    if not known:
+        return None
+    before, now = _word(known[-1]), _word(item)
+    seconds = [took for each in [*known, item] if (took := _seconds(each)) is not None]
+    if now == "failed" and before in {"passed", "flaky"}:
+        what = "newly failing"
+    elif now == "flaky" and before != "flaky":
+        what = "flaky now"
+    elif now == "passed" and before == "failed":
+        what = "passes again"
+    elif now == "passed" and _is_slower(seconds):
+        what = "slower"
+    else:
+        return None
+    return Change(name=item_name(item), what=what, seconds=seconds)
+
+
+def _is_slower(seconds: Sequence[float]) -> bool:
+    *before, last = seconds or [0.0]
+    if len(before) < USUAL:
+        return False
+    usual = median(before)
+    return last > usual * SLOWER and last - usual > SLOWER_SECONDS
+
+
+def _seconds(item: Item) -> float | None:
+    run = item.outcome
+    if not isinstance(run, Run) or run.started_at is None or run.finished_at is None:
+        return None
+    return max((run.finished_at - run.started_at).total_seconds(), 0.0)
+
+
+def _told(changes: Sequence[Change]) -> Text:
+    """Return the changes with the last batch, a line for each feature."""
+    by_what: dict[str, list[Change]] = {}
+    for change in changes:
+        by_what.setdefault(change.what, []).append(change)
+    lines: list[Text] = []
+    for what, those in by_what.items():
+        lines += [Text(), Text(f"{what.capitalize()}:", "bold")]
+        for each in those[:SHOWN]:
+            took = f"  {duration(each.seconds[-1])}" if each.seconds else ""
+            lines.append(Text(f"  {escape(each.name)}  {sparkline(each.seconds)}{took}"))
+        if len(those) > SHOWN:
+            lines.append(Text(f"  and {len(those) - SHOWN} more"))
+    return Text("\n").join(lines) if lines else Text("\nNothing changed with the last batch.")
+
+
+def _document(batch: Batch) -> dict[str, object]:
+    words = ("passed", "failed", "flaky", "other")
+    return {
+        "createdUtc": batch.created_at,
+        "journal": batch.path,
+        "server": batch.server,
+        "project": batch.project,
+        "seconds": seconds_of(batch.items),
+        "runs": len(batch.items),
+        **{word: _count(batch, word) for word in words},
+    }

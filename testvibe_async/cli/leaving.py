@@ -1,0 +1,178 @@
+"""The files that a command leaves: its reports, and the artifacts of the runs that failed.
+
+It decides when each is written. Artifacts are fetched while the other runs go on, several runs at
+once. The reports are written before the results are printed, however the command ends, and once
+more when the artifacts are there. What a report contains is decided in `testvibe_async.reports`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from testvibe_async import Run, VibeError
+from testvibe_async.cli.ci import FeatureFiles, failure_commands, is_github, summary_path
+from testvibe_async.cli.journals import resume_command
+from testvibe_async.cli.words import plural, reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async import Client
+    from testvibe_async.cli.ending import Ending
+    from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.options import Files
+    from testvibe_async.cli.output import Output
+    from testvibe_async.reports import ReportOptions
+
+__all__ = ["Leaving"]
+
+SUMMARY_BYTES = 1_000_000
+"""How much a summary may hold: GitHub refuses one from 1 MiB on."""
+
+RUNS_AT_ONCE = 4
+"""Of how many runs the artifacts are fetched at once."""
+
+
+class Leaving:
+    """The files that one command leaves."""
+
+    def __init__(self, files: Files, output: Output) -> None:
+        """Make it.
+
+        Args:
+            files: What was asked for.
+            output: Where to note what was written, and what could not be had.
+        """
+        self._files = files
+        self._output = output
+        self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
+        self._is_summarized = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.journal: Path | None = None
+        """The file of the batch's journal; None without one."""
+        self.fetched: dict[int, list[Path]] = {}
+        """The files of each run, by its id, as far as they are there."""
+
+    @property
+    def resume(self) -> str | None:
+        """The command that goes on with the batch; None without a journal."""
+        return None if self.journal is None else resume_command(self.journal)
+
+    def fetch(self, item: Item, client: Client) -> None:
+        """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
+        if self._files.artifacts is None or item.ref is None:
+            return
+        for run in (*item.earlier, item.outcome):
+            if isinstance(run, Run) and not run.is_success:
+                work = self._fetch(client, item.ref.project, run.run_id)
+                self._tasks.append(asyncio.create_task(work))
+
+    def write(self, ending: Ending) -> None:
+        """Write the reports with what is there, and note the path of each.
+
+        Raises:
+            OSError: One can't be written; the others are.
+        """
+        self._write_summary(ending)
+        error = None
+        for path in self._files.targets:
+            try:
+                self._write(ending, path)
+            except OSError as failure:
+                error = error or failure
+        if error is not None:
+            raise error
+
+    def annotate(self, ending: Ending) -> None:
+        """Tell GitHub of each failure, in one of its jobs."""
+        if is_github() and not self._output.is_json:
+            for line in failure_commands(ending, FeatureFiles(self._files.features_dir)):
+                self._output.command(line)
+
+    def _write_summary(self, ending: Ending) -> None:
+        """Add the results to the summary of a CI step, once, unless a report goes there."""
+        path = summary_path()
+        if path is None or self._is_summarized or path in (p for _, p in self._files.targets):
+            return
+        from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `_write`
+
+        with suppress(OSError), path.open("a", encoding="utf-8") as file:
+            room = SUMMARY_BYTES - file.tell()
+            file.write(to_markdown(ending.items, max_bytes=max(room, 0), **self._options(ending)))
+            self._is_summarized = True
+
+    def note_paths(self) -> None:
+        """Say where the files are."""
+        for _, path in self._files.targets:
+            self._output.note(f"Report: {path}")
+
+    def note_artifacts(self) -> None:
+        """Say where the artifacts are, if there are any."""
+        if number := sum(map(len, self.fetched.values())):
+            self._output.note(f"Artifacts: {self._files.artifacts} ({plural(number, 'file')})")
+
+    async def finish(self, ending: Ending) -> None:
+        """Wait for the artifacts, and write the reports again where there are any.
+
+        Raises:
+            OSError: A report can't be written.
+        """
+        if not self._tasks:
+            return
+        try:
+            await asyncio.gather(*self._tasks)
+        finally:
+            self.stop()
+        self.note_artifacts()
+        if any(self.fetched.values()):
+            await asyncio.to_thread(self.write, ending)
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _fetch(self, client: Client, project: str, run_id: int) -> None:
+        """Fetch the artifacts of a run; a failure is only noted."""
+        assert self._files.artifacts is not None
+        folder = self._files.artifacts / f"run-{run_id}"
+        async with self._slots:
+            try:
+                found = await client.project(project).download_artifacts(run_id, folder)
+            except VibeError as error:
+                self._output.note(f"artifacts of run {run_id}: {reason(error)}")
+            else:
+                self.fetched[run_id] = found
+
+    def _write(self, ending: Ending, target: tuple[str, Path]) -> None:
+        # Few commands write a report, and the import takes its time.
+        from testvibe_async.reports import write_report  # noqa: PLC0415
+
+        form, path = target
+        write_report(path, ending.items, form=form, **self._options(ending))
+
+    def _options(self, ending: Ending) -> ReportOptions:
+        started_at, finished_at = _times(ending)
+        return {
+            "title": self._files.title or "TestVibe",
+            "artifacts": self.fetched,
+            "generation_logs": ending.logs,
+            "started_at": started_at,
+            "finished_at": finished_at,
+        }
+
+
+def _times(ending: Ending) -> tuple[datetime | None, datetime | None]:
+    """Return the begin and the end of a batch, each None for the service's own.
+
+    This machine's clock is taken only where the service's says nothing: the two may differ, and the
+    command may have started to wait late.
+    """
+    if not ending.unfinished:
+        return None, None
+    now = datetime.now(UTC)
+    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in ending.items)
+    return None if is_dated else now - timedelta(seconds=ending.seconds), now

@@ -1,0 +1,166 @@
+"""`testvibe-async resume` and `report`: go on with a batch after a crash, and report on it.
+
+It decides which batch is meant, and what becomes of dispatches that nobody knows about. How a batch
+goes on is decided in `testvibe_async.batch`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from attrs import evolve
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
+
+from testvibe_async import ConfigError, GenerationRef, RunRef
+from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.ending import Ending, say_report
+from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.jobs import in_order
+from testvibe_async.cli.journals import last_batches, opened, read_batch, unfinished_path
+from testvibe_async.cli.leaving import Leaving
+from testvibe_async.cli.options import NO_FILES, Files, Seconds
+from testvibe_async.cli.watch import watching
+from testvibe_async.cli.words import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from testvibe_async import Journal
+    from testvibe_async.cli.watch import Watch
+
+__all__ = ["report", "resume"]
+
+
+async def resume(  # noqa: PLR0913 - each an option of its own
+    file: Path | None = None,
+    /,
+    *,
+    unknown: Annotated[
+        tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+    ] = (),
+    feature: str | None = None,
+    attempts: PositiveInt = 1,
+    on_conflict: Literal["raise", "generate", "attach", "wait"] = "raise",
+    timeout: Seconds | None = None,
+    files: Files = NO_FILES,
+    common: Common = COMMON,
+) -> ExitCode:
+    """Go on with a batch that was cut off, by a crash, Ctrl-C or a time-out.
+
+    What was dispatched is waited for, what may have been dispatched is looked for, and the rest is
+    dispatched: nothing is done twice.
+
+    For example:
+
+        testvibe-async resume
+        testvibe-async resume nightly.journal --report junit.xml
+        testvibe-async resume --unknown adopt 214 --feature Checkout
+
+    The exit codes are those of run --wait.
+
+    Args:
+        file: The journal of the batch; the last one that is not over where it is left out.
+        unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
+            which may do the work twice, adopt and the id of the run that it was, or drop.
+        feature: The feature that --unknown is for; all where it is left out.
+        attempts: How often a feature may run, as with run.
+        on_conflict: What to do with a feature that has no tests, or is generating, as with run and
+            generate.
+        timeout: Seconds to wait. What is in flight then goes on at the service.
+        files: What to leave.
+        common: The options of every command.
+    """
+    files.check()
+    if feature is not None and not unknown:
+        raise ConfigError("--feature means nothing without --unknown: add --unknown")
+    path = file or await unfinished_path()
+    async with opened(path) as journal:
+        assert journal.plan is not None
+        common = evolve(common, server=journal.plan.server, project=journal.plan.project)
+        if unknown:
+            await _decide(journal, unknown, feature)
+        options = {"timeout": timeout, "on_conflict": on_conflict}
+        if journal.plan.kind == "run":
+            options["attempts"] = attempts
+        async with watching(
+            common, files=files, has_events=common.json_lines, journal=journal.path
+        ) as watch:
+            return await _go_on(watch, journal, options)
+    return ExitCode.INTERRUPTED
+
+
+async def _go_on(watch: Watch, journal: Journal, options: dict[str, Any]) -> ExitCode:
+    """Run the rest of a batch to its end."""
+    plan, jobs = journal.plan, journal.items
+    assert plan is not None
+    is_run = plan.kind == "run"
+    watch.board.expect(jobs, RunRef if is_run else GenerationRef)
+    start = watch.project.run_features if is_run else watch.project.generate_features
+    batch: AbstractAsyncContextManager[Any] = start(
+        None, site_url=plan.site_url, journal=journal, **options
+    )
+    return await watch.conclude(in_order(await watch.collect(batch), jobs))
+
+
+async def _decide(journal: Journal, words: Sequence[str], feature: str | None) -> None:
+    """Decide what becomes of dispatches that nobody knows about.
+
+    Raises:
+        ConfigError: The words are no decision, or nothing is unknown.
+    """
+    assert journal.plan is not None
+    match [word for each in words for word in each.split("=")]:
+        case ["resend" | "drop" as decision]:
+            await journal.decide(decision, feature=feature)
+        case ["adopt", number] if number.isdecimal() and journal.plan.kind == "run":
+            plan = journal.plan
+            ref = RunRef(server=plan.server, project=plan.project, run_id=int(number))
+            await journal.decide(ref, feature=feature)
+        case _:
+            raise ConfigError(
+                "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"
+            )
+
+
+async def report(
+    file: Path | None = None, /, *, files: Files = NO_FILES, common: Common = COMMON
+) -> ExitCode:
+    """Report on a batch by its journal, without asking the service.
+
+    For example:
+
+        testvibe-async report
+        testvibe-async report --report junit.xml --report report.html
+
+    Args:
+        file: The journal of the batch; that of the last one where it is left out.
+        files: What to leave.
+        common: The options of every command.
+    """
+    files.check()
+    if file is None:
+        batches = await last_batches(1)
+        if not batches:
+            raise ConfigError("there is no journal of a batch yet")
+        batch = batches[0]
+    elif str(file).isdecimal():
+        raise ConfigError(f"{file} is the id of a run: {NAME} open {file} shows its own report")
+    else:
+        batch = await read_batch(file)
+    ending = Ending(items=batch.items, seconds=seconds_of(batch.items), place=common.place)
+    leaving = Leaving(files, common.output)
+    leaving.write(ending)
+    say_report(ending, common)
+    leaving.note_paths()
+    return ExitCode.PASSED
+
+
+def seconds_of(items: Sequence[Any]) -> float:
+    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
+    runs = [item.outcome for item in items if item.outcome is not None]
+    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
+    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
+    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
