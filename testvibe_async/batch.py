@@ -45,6 +45,9 @@ SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 CLOSE_SECONDS = 10.0
 """How long a batch that ends early waits for the answers to dispatches under way."""
 
+RESTORED_A_TURN = 100
+"""How many features that are over are restored before other tasks get to run."""
+
 DISPATCHES_AT_ONCE = 32
 """How many dispatches of a batch may be under way at once."""
 
@@ -244,6 +247,8 @@ class Batch(Generic[SnapshotT]):
                 async with asyncio.timeout_at(self._deadline):
                     while not self._is_read:
                         self._add(await self._source.read())
+                        if len(self._finished) % RESTORED_A_TURN == 1:
+                            await asyncio.sleep(0)
             except TimeoutError:
                 what = "the project's features were not listed"
                 elapsed = asyncio.get_running_loop().time() - self._began

@@ -50,7 +50,8 @@ async def test_a_name_and_its_id_are_one_feature(emulator: Emulator, project: Pr
 async def test_what_all_leaves_out_is_told(emulator: Emulator, project: Project) -> None:
     """With --all it says what was left out, and why."""
     emulator.add_feature("Proposed", kind="suggestion")
-    emulator.add_feature("Odd", status="archived")
+    odd = {"id": 999, "name": "Odd", "status": "archived"}
+    emulator.fail("list_features", Fault.edit(lambda rows: [*rows, odd]))
     notes: list[str] = []
     await choose(project, [], everything=attrgetter("has_tests"), note=notes.append)
     (note,) = notes
