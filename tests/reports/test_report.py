@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from inspect import signature
 from pathlib import Path
-from typing import get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
 
@@ -30,8 +30,10 @@ from testvibe_async import (
     CaseResult,
     ClientClosedError,
     ConfigError,
+    DispatchUnknownError,
     FeatureStatus,
     GenerationLog,
+    RunRef,
     RunStatus,
     Section,
     Verdict,
@@ -39,7 +41,11 @@ from testvibe_async import (
 from testvibe_async.reports import ReportOptions
 from testvibe_async.reports.cases import CaseStatus
 from testvibe_async.reports.entries import Entry, Kind
+from testvibe_async.reports.reasons import why
 from testvibe_async.reports.report import Report
+
+if TYPE_CHECKING:
+    from testvibe_async.errors import UnknownReason
 
 
 def unseen_generation() -> Item:
@@ -376,3 +382,32 @@ def test_an_error_after_the_dispatch() -> None:
     entry = entry_of(item)
 
     assert (entry.kind, entry.error_type) == (Kind.RUN, "ClientClosedError")
+
+
+@pytest.mark.parametrize(
+    ("reason", "candidates", "end"),
+    [
+        ("absent", (), "; most likely it did not, for nothing of it was found"),
+        ("unseen", (), "dispatch was lost"),
+        (
+            "ambiguous",
+            tuple(RunRef(server="https://s", project="p", run_id=run) for run in (12, 13)),
+            "; it may be run 12 or run 13",
+        ),
+    ],
+)
+def test_an_unknown_dispatch_says_what_was_found(
+    reason: UnknownReason, candidates: tuple[RunRef, ...], end: str
+) -> None:
+    """What was looked for since is in the reason, in other words for each."""
+    error = DispatchUnknownError(
+        "lost",
+        method="POST",
+        url="https://s",
+        project="p",
+        feature=7,
+        reason=reason,
+        candidates=candidates,
+    )
+    assert why(error).startswith("it may have started: the answer to its dispatch was lost")
+    assert why(error).endswith(end)

@@ -69,7 +69,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case WaitTimeoutError():
             return _not_seen(error)
         case DispatchUnknownError():
-            return f"it may have started: the answer to its dispatch was lost{_lost(error)}"
+            lost = f"the answer to its dispatch was lost{_lost(error)}"
+            return f"it may have started: {lost}{_looked(error)}"
         case NotSentError():
             return f"the service was not reachable: {error.what}"
         case TransportError():
@@ -99,6 +100,15 @@ def _lost(error: DispatchUnknownError) -> str:
     if not isinstance(cause, VibeError):
         return ""
     return f": {cause.what if isinstance(cause, TransportError) else why(cause)}"
+
+
+def _looked(error: DispatchUnknownError) -> str:
+    """Say what was found of it since, where it could be looked for."""
+    if error.reason == "absent":
+        return "; most likely it did not, for nothing of it was found"
+    if error.reason == "ambiguous" and error.candidates:
+        return f"; it may be {' or '.join(map(str, error.candidates))}"
+    return ""
 
 
 def _not_seen(error: WaitTimeoutError) -> str:
