@@ -53,7 +53,9 @@ async def work(emulator: Emulator, journal: Path, **options: Any) -> Ended:
     if process.returncode > 0:
         raise AssertionError(errors.decode() + output.decode())
     lines = output.decode().splitlines()
-    verdicts = json.loads(lines[-1])["verdicts"] if process.returncode == 0 else []
+    verdicts: list[str] = []
+    if process.returncode == 0:
+        verdicts = json.loads(lines[-1])["verdicts"]
     return Ended(process.returncode, verdicts, time.monotonic() - began)
 
 

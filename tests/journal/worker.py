@@ -107,7 +107,7 @@ async def work(options: dict[str, Any]) -> list[BatchItem[Any]]:
 
 
 def _announce_intents() -> None:
-    """Print a line when an intent is open, for whoever aims at it."""
+    """Print a line when an intent is open, for the one who aims at it."""
     intended = RowRecorder.intended
 
     async def intend(self: RowRecorder, intent: Intent) -> None:
