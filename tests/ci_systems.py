@@ -59,7 +59,7 @@ _TEXTS = {
 def wicked(document: Any) -> Any:
     """Return a document of the service with `WICKED` in place of each text that is for people."""
     if isinstance(document, list):
-        return [wicked(each) for each in cast("list[Any]", document)]
+        return [wicked(each) for each in cast("list[object]", document)]
     if not isinstance(document, dict):
         return document
     members = cast("dict[str, Any]", document)

@@ -31,13 +31,16 @@ from testvibe_async._wire.protocol import (
     require_uncached,
     too_large,
 )
+from testvibe_async._wire.redaction import REDACTED, Redactor
 from testvibe_async._wire.scalars import read_integer
 
 __all__ = [
     "EXTRA",
     "MAX_ERROR_BYTES",
+    "REDACTED",
     "Endpoint",
     "Endpoints",
+    "Redactor",
     "Request",
     "Response",
     "Schema",
