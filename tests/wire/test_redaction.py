@@ -140,3 +140,10 @@ def test_entities_beyond_ascii_stay() -> None:
     text = f"&#233;&#999;{KEY[:-1]}&#x55;"
     assert REDACTOR.redact_text(text) == REDACTED
     assert REDACTOR.redact_text("&#233;" * 20) == "&#233;" * 20
+
+
+def test_what_is_buried_deeper_than_anyone_writes_it_is_left() -> None:
+    """The search for escapes within escapes has an end: eight layers are unfolded."""
+    assert REDACTOR.redact_text(KEY.replace("_", f"%{'25' * 7}5F")) == REDACTED
+    buried = KEY.replace("_", f"%{'25' * 20}5F")
+    assert REDACTOR.redact_text(buried) == buried

@@ -6,7 +6,6 @@ It never decides when a request is sent, nor whether again; `transport` does.
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from datetime import UTC, datetime

@@ -7,7 +7,6 @@ contract as a document.
 from testvibe_async._util.serialization import serialize
 from testvibe_async._wire.contract import openapi_document
 from testvibe_async._wire.convert import EXTRA, UnreadableField, read
-from testvibe_async._wire.documents import Schema, json_schema, nullable
 from testvibe_async._wire.endpoints import (
     Endpoint,
     Endpoints,
@@ -43,7 +42,6 @@ __all__ = [
     "Redactor",
     "Request",
     "Response",
-    "Schema",
     "UnreadableError",
     "UnreadableField",
     "custom_request",
@@ -54,10 +52,8 @@ __all__ = [
     "is_clear_refusal",
     "is_from_cache",
     "is_success",
-    "json_schema",
     "malformed",
     "next_page",
-    "nullable",
     "openapi_document",
     "parse_date",
     "raise_for_status",
