@@ -1,8 +1,8 @@
 """A person's consent before credits are spent, where the client can ask for it.
 
 Decides when the user is asked: before a generation that a call would start, never for one that it
-goes on with. A client that can't ask decides by the tool's hints and its description. What the
-answer is never changes what the call would do otherwise.
+goes on with. A client that can't ask decides by the tool's hints and its description. It never
+decides how many generations there may be; `Limits` does.
 """
 
 from typing import Annotated
