@@ -615,3 +615,9 @@ def test_no_word_of_the_service_is_obeyed_by_a_terminal() -> None:
         assert len(str(error)) < 600
     assert str(ref).isprintable()
     assert errors[1].ref is ref
+
+
+def test_an_unreadable_answer_commands_no_ci_system() -> None:
+    """The text of an answer that an error quotes is harmless in the error's message."""
+    error = MalformedResponseError(("got '##vso[x]'",), status=200, method="GET", url="https://h")
+    assert str(error).endswith("got '# #vso[x]'")

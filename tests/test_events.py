@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import fields
 
+from tests.ci_systems import WICKED, obeyed, wicked
 from tests.conftest import client_of
 from testvibe_async import (
     ConfigError,
     Dispatched,
     DispatchUnknown,
     Event,
+    Feature,
     Hooks,
     ListPollingSuspended,
     NotSentError,
@@ -27,8 +29,10 @@ from testvibe_async import (
     RateLimitedError,
     RequestFinished,
     Resumed,
+    RetryPolicy,
     RetryScheduled,
     RunRef,
+    ServerError,
     StatusChanged,
     Transition,
 )
@@ -331,3 +335,41 @@ async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
         ("get_run", 200),
     ]
     assert requests[0].url == f"{emulator.url}{emulator.requests[1].path}"
+
+
+async def test_no_line_of_the_log_commands_a_ci_system(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that a service sends, readable or not, is a command in a line of the log."""
+    caplog.set_level(logging.DEBUG)
+
+    def misled(document: Any) -> Any:
+        return wicked(document | {"updatedUtc": "##vso[x]", "requestId": WICKED, "runId": 214})
+
+    for operation in ("run_feature", "generate_feature", "get_run", "get_generation_status"):
+        emulator.fail(operation, Fault.edit(misled))
+    emulator.fail("cancel_generation", Fault.body(b"::error::a ##vso[x]", status=503))
+    async with client_of(emulator, retry=RetryPolicy(attempts=2)) as client:
+        project = client.project()
+        await project.run_features([Feature(1, WICKED), "Checkout", Feature(1, WICKED)])
+        generation = await project.generate_feature("Checkout")
+        with pytest.raises(ServerError):
+            await project.cancel_generation("Checkout")
+        emulator.fail("generate_feature", Fault.delay(5))
+        task = asyncio.create_task(project.generate_feature("Returns"))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.sleep(60)
+        assert "##vso[" in generation.request_id
+    lines = [record.getMessage() for record in caplog.records if record.name == "testvibe_async"]
+    for said in ("can't be read", "asked for twice", "caller was cancelled started"):
+        assert [line for line in lines if said in line], said
+    assert "# #vso[" in "\n".join(lines)
+    assert not [line for line in lines if obeyed(line)]
+
+
+def test_an_event_commands_no_ci_system(caplog: pytest.LogCaptureFixture) -> None:
+    """The line of an event is harmless, whatever its texts are."""
+    Hooks().emit(DispatchUnknown(ERROR, "run", project="p", feature=WICKED, config=WICKED))
+    assert "# #vso[" in caplog.text
+    assert not obeyed(caplog.records[0].getMessage())

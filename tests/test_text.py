@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testvibe_async._util import LONGEST, OBEYED, clean, escape, plain
+from tests.ci_systems import COMMANDS, obeyed
+from testvibe_async._util import LONGEST, OBEYED, clean, escape, plain, without_commands
 
 PIECES = [
     "\x1b[31m",
@@ -19,6 +20,15 @@ PIECES = [
     "\u202e",
     "\uffff",
     "a",
+    "\n",
+    "\xa0 ",
+    ":",
+    "::error::",
+    "#",
+    "##",
+    "[",
+    "vso[",
+    "TeamCity[",
 ]
 
 WILD = st.text() | st.lists(st.sampled_from(PIECES)).map("".join)
@@ -95,3 +105,51 @@ def test_escaped_text_does_nothing(text: str, expected: str) -> None:
 def test_any_escaped_text_is_harmless(text: str) -> None:
     """An escaped text contains nothing that a terminal obeys."""
     assert not OBEYED.search(escape(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("::error::boo", ": :error::boo"),
+        ("\u3000::set-env name=PATH::x", "\u3000: :set-env name=PATH::x"),
+        ("a\n ::stop-commands::t\n", "a\n : :stop-commands::t\n"),
+        ("a\r::error::boo", "a\r: :error::boo"),
+        ("a ##[add-mask]b", "a # #[add-mask]b"),
+        ("###[group]", "## #[group]"),
+        ("a ##vso[task.complete result=Succeeded;]", "a # #vso[task.complete result=Succeeded;]"),
+        ("##VSO[task.setvariable]", "# #VSO[task.setvariable]"),
+        ("##teamcity[testFailed name='a']", "# #teamcity[testFailed name='a']"),
+        ("tests/a.py::test_b", "tests/a.py::test_b"),
+        ("## A title [with a link](x)", "## A title [with a link](x)"),
+        ("::", ": :"),
+    ],
+)
+def test_a_command_of_a_ci_system_becomes_text(text: str, expected: str) -> None:
+    """A space breaks each command where a CI system would read it, and nothing else is changed."""
+    assert without_commands(text) == expected
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_here_are_obeyed(command: str) -> None:
+    """The tests below would fail where a command was left."""
+    assert obeyed(command)
+    assert obeyed(f"a\r\n\xa0{command}")
+
+
+@given(WILD)
+def test_no_text_holds_a_command(text: str) -> None:
+    """No line of any text holds a command of a CI system, and a second pass changes nothing."""
+    for harmless in (plain, clean, escape):
+        assert not obeyed(harmless(text))
+        assert harmless(harmless(text)) == harmless(text)
+    assert not obeyed(without_commands(text.replace("\x1b", "")))
+
+
+@pytest.mark.parametrize(
+    "mark", "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+def test_no_text_turns_the_direction_of_writing(mark: str) -> None:
+    """A mark of the direction of writing is a space, U+FFFD, or an escape."""
+    text = f"a{mark}b"
+    assert (plain(text), clean(text)) == ("a b", "a\ufffdb")
+    assert escape(text) == f"a\\u{ord(mark):04x}b"

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from testvibe_async._util import plain
+from testvibe_async._util import escape, plain
 from testvibe_async._util.serialization import Serializable
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ class MalformedResponseError(ResponseError):
     def __init__(self, problems: tuple[str, ...], *, status: int, method: str, url: str) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
-            f"the answer could not be read: {'; '.join(problems[:3])}{more}",
+            f"the answer could not be read: {escape('; '.join(problems[:3]))}{more}",
             status=status,
             method=method,
             url=url,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import fields_dict, frozen
 
+from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class _Line:
         event = self.event
         names = [name for name, each in fields_dict(type(event)).items() if each.repr]
         values = (f"{name}={_shown(getattr(event, name))}" for name in names)
-        return f"{type(event).__name__} {' '.join(values)}"
+        return escape(f"{type(event).__name__} {' '.join(values)}")
 
 
 def _shown(value: object) -> str:

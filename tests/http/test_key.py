@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import traceback
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pytest
 
@@ -175,3 +177,30 @@ async def test_a_short_key_is_not_searched_for_in_answers() -> None:
     async with peer(http(200, body)) as service, service.client(api_key="test") as client:
         (project,) = await client.list_projects()
     assert project.name == "test"
+
+
+ESCAPED = {
+    "JSON": "".join(f"\\u{ord(char):04x}" for char in KEY),
+    "link": KEY.replace("_", "%5F"),
+    "entity": KEY.replace("_", "\\u0026#95;"),
+}
+
+
+@pytest.mark.parametrize("spelling", ESCAPED.values(), ids=ESCAPED)
+async def test_a_key_in_escapes_is_in_no_value(
+    spelling: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What decodes to the key is in no field, in no unknown one, in no error and in no log."""
+    caplog.set_level(logging.DEBUG)
+    said = f'"name": "{spelling}", "x": ["{spelling}"], "kind": {{"{spelling}": 1}}'.encode()
+    async with peer(http(200, b'{"id": 1, ' + said + b"}")) as service, service.client() as client:
+        feature = await client.project().get_feature("Checkout")
+    shown = repr(feature) + json.dumps(feature.to_dict()) + caplog.text
+    refusal = http(400, b'{"message": "%b"}' % spelling.encode())
+    async with peer(refusal) as service, service.client() as client:
+        with pytest.raises(ResponseError) as caught:
+            await client.project().get_feature("Checkout")
+    shown += all_of(caught.value) + caplog.text
+    assert feature.extra["x"] == ["tvb_..."]
+    assert KEY not in html.unescape(unquote(shown))
+    assert spelling not in shown

@@ -40,12 +40,12 @@ async def connected(
 
 
 @asynccontextmanager
-async def connected_by_http(url: str, token: str) -> AsyncGenerator[McpClient]:
+async def connected_by_http(url: str, token: str, mode: Mode = "auto") -> AsyncGenerator[McpClient]:
     """Connect the official client to an HTTP server that requires a token."""
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=None) as http,
-        McpClient(streamable_http_client(url, http_client=http)) as mcp,
+        McpClient(streamable_http_client(url, http_client=http), mode=mode) as mcp,
     ):
         yield mcp
 

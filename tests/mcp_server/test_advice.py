@@ -90,8 +90,18 @@ def test_each_error_says_what_happened_and_what_to_do(
 ) -> None:
     """The error's own words come first, then the next step."""
     text = explain(error, tool)
-    assert text.startswith(str(error).rstrip("."))
-    assert advice in text.removeprefix(str(error).rstrip("."))
+    what = getattr(error, "what", None) or getattr(error, "message", None) or str(error)
+    assert text.startswith(what.rstrip("."))
+    assert advice in text
+    assert "://" not in text
+
+
+def test_an_error_holds_no_address_and_no_guid() -> None:
+    """What a model can do nothing with is left out of what happened."""
+    guid = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
+    error = ConfigError(f"GET https://h.example/api/{guid}: 500: no {guid}; see http://x/y, too")
+    assert explain(error, "get_run") == "the service: 500: no …; see the service, too."
+    assert len(explain(ConfigError("x" * 5_000), "get_run")) < 1_100
 
 
 def test_a_wrong_argument_needs_no_advice() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp import Client as McpClient
+    from mcp.server.mcpserver import MCPServer
 
 SERVE = ("-m", "testvibe_async.cli", "mcp", "--http", "0")
 
@@ -57,7 +58,7 @@ async def test_it_serves_http_with_a_token_of_its_own(stop: signal.Signals) -> N
             )
             assert shown is not None, lines
             await use(shown[1], shown[2], lambda: process.send_signal(stop))
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):
                 ended = await process.communicate()
             assert (process.returncode, ended) == (0, (b"", b""))
             assert len(emulator.active_runs()) == 1
@@ -200,3 +201,23 @@ def test_a_port_out_of_range_is_refused() -> None:
         output, errors = process.communicate()
     assert (process.returncode, output) == (2, "")
     assert "70000" in errors
+
+
+async def test_its_limits_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person sets is what the server offers."""
+    offered: list[set[str]] = []
+
+    async def serve(server: MCPServer[Any], **_: object) -> None:
+        offered.append({tool.name for tool in await server.list_tools()})
+
+    monkeypatch.setattr("testvibe_async.mcp_server.serve_stdio", serve)
+    await command(tools=("get_run", "run_feature", "list_runs"), exclude_tools=("list_runs",))
+    await command(tools=("get_run", "run_feature"), read_only=True)
+    assert offered == [{"get_run", "run_feature"}, {"get_run"}]
+
+
+def test_a_tool_that_does_not_exist_is_named() -> None:
+    """A misspelt tool is one sentence, and nothing is served."""
+    (output, errors), code = finished("mcp", "--tools", "run_features_now")
+    assert (output, code) == ("", 2)
+    assert "there is no tool 'run_features_now'; there are list_projects, " in errors

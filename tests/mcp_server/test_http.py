@@ -41,13 +41,13 @@ INITIALIZE = {
 
 
 @asynccontextmanager
-async def served(emulator: Emulator) -> AsyncGenerator[str]:
+async def served(emulator: Emulator, *, port: int = 0) -> AsyncGenerator[str]:
     """Serve in this process, and yield the URL; a signal stops the server."""
     announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     server = asyncio.create_task(
         serve_http(
             make_server(lambda: client_of(emulator)),
-            port=0,
+            port=port,
             token=TOKEN,
             announce=announced.set_result,
         )
@@ -204,3 +204,58 @@ async def test_an_empty_token_is_refused(emulator: Emulator) -> None:
     server = make_server(lambda: client_of(emulator))
     with pytest.raises(ConfigError, match="the token is empty"):
         await serve_http(server, port=0, token="", announce=print)
+
+
+HEAD = f"POST /mcp HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer {TOKEN}\r\n"
+BODY = "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+
+
+@pytest.mark.parametrize("sent", ["", "PO", HEAD, HEAD + BODY], ids=["", "PO", "head", "body"])
+async def test_a_request_that_does_not_arrive_is_given_up(emulator: Emulator, sent: str) -> None:
+    """A connection is closed 10 s after a request began that is not whole by then."""
+    async with served(emulator) as url:
+        host, port = "127.0.0.1", int(url.rpartition(":")[2].removesuffix("/mcp"))
+        reader, writer = await asyncio.open_connection(host, port)
+        began = asyncio.get_running_loop().time()
+        for piece in sent.replace("HOST", f"{host}:{port}"):
+            writer.write(piece.encode())
+            await writer.drain()
+        await reader.read()
+        assert asyncio.get_running_loop().time() - began == pytest.approx(10, abs=0.5)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_request_that_arrives_in_time_is_served_for_long(emulator: Emulator) -> None:
+    """A request may take 10 s to arrive, and its answer as long as it takes."""
+    document = (
+        '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait_for_run",'
+        ' "arguments": {"runId": 214, "timeoutSeconds": 30}}}'
+    )
+    async with served(emulator) as url, connected_by_http(url, TOKEN) as mcp:
+        await result_of(mcp, "run_feature", feature="Wishlist")
+        host, port = "127.0.0.1", int(url.rpartition(":")[2].removesuffix("/mcp"))
+        reader, writer = await asyncio.open_connection(host, port)
+        accept = (
+            "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n"
+        )
+        head = HEAD.replace("HOST", f"{host}:{port}") + accept + BODY[:-1]
+        writer.write(head.replace("500", str(len(document))).encode())
+        await asyncio.sleep(9)
+        writer.write(document.encode())
+        answer = (await reader.readuntil(b"data: {")) + await reader.readline()
+        assert b'"runId": 214' in answer.replace(b"\\", b"")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_goes_on_after_a_restart(emulator: Emulator) -> None:
+    """A client with a handshake, which knows nothing of the restart, calls the next tool."""
+    async with served(emulator) as url:
+        port = int(url.rpartition(":")[2].removesuffix("/mcp"))
+        connection = connected_by_http(url, TOKEN, mode="legacy")
+        mcp = await connection.__aenter__()
+        await result_of(mcp, "run_feature", feature="Checkout")
+    async with served(emulator, port=port):
+        assert (await result_of(mcp, "get_run", runId=214))["runId"] == 214
+        await connection.__aexit__(None, None, None)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from junitparser.xunit2 import JUnitXml
 
+from tests.ci_systems import WICKED, obeyed
 from tests.reports.items import Item, at, generation_item, run_ref
 from tests.reports.parsed import Node, parsed, rendered
 from tests.reports.test_ctrf import VALIDATOR
@@ -44,6 +46,7 @@ NASTY = [
     "x" * 30_000,
     "\u202e\u2066",
     "&#60;b&gt;",
+    WICKED,
     " ",
     "",
 ]
@@ -211,3 +214,15 @@ def test_html(batch: tuple[list[Item], dict[str, Any]]) -> None:
 def assert_shown(line: Node, expected: list[str]) -> None:
     shown = [pre.text for pre in line.all("pre")]
     assert [text for text in expected if (text or "no error given") not in shown] == []
+
+
+@given(batches())
+@settings(max_examples=40, deadline=None)
+def test_no_line_of_a_report_commands_a_ci_system(batch: tuple[list[Item], dict[str, Any]]) -> None:
+    """Whatever the texts are, a CI system that prints a report, or a part of it, obeys nothing."""
+    items, options = batch
+    document = to_junit(items, **options)
+    outputs = [document, to_markdown(items, **options), to_ctrf(items, **options)]
+    outputs += [text for text in ET.fromstring(document).itertext() if text]  # noqa: S314
+    for output in outputs:
+        assert not obeyed(output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.ci_systems import obeyed
 from testvibe_async._util import clean
 from testvibe_async.reports.text import (
     clock,
@@ -113,3 +114,11 @@ def test_errors_of_one_cause_have_one_essence() -> None:
     assert both[0] == both[1] == "Error: no button\nExpected: 1\nReceived: 2"
     assert essence(error.format(2, 50)) == both[0]
     assert essence(error.format(3, 50)) != both[0]
+
+
+@pytest.mark.parametrize("offset", range(9))
+def test_what_is_left_out_uncovers_no_command(offset: int) -> None:
+    """A line that begins where a part was left out is no command of a CI system either."""
+    text = "::error::" * 50 + "x" * offset
+    assert not obeyed(cut(text, 100))
+    assert not obeyed(tail(text, limit=100))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from testvibe_async._dispatch.reconcile import Finding, Reconciler
 from testvibe_async._dispatch.recording import Recording
 from testvibe_async._http import refused_seconds
+from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import is_clear_refusal
 from testvibe_async.errors import (
@@ -264,7 +265,7 @@ def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> No
     if isinstance(error := task.exception(), Exception):
         logger.warning("a dispatch whose caller was cancelled failed: %s", error)
     elif error is None and not isinstance(result := task.result(), DispatchUnknownError):
-        text = result.ref.to_json()
+        text = escape(result.ref.to_json())
         logger.warning("a dispatch whose caller was cancelled started an operation: %s", text)
 
 
@@ -276,5 +277,5 @@ def _log_other_feature(dispatch: Dispatch[Any], ref: Ref) -> None:
             "asked for feature %s, the service answered with feature %s: %s",
             dispatch.feature,
             feature_id,
-            ref.to_json(),
+            escape(ref.to_json()),
         )

@@ -153,7 +153,7 @@ class _Distinct:
         if number in self._ids or name in self._bare_names:
             logger.warning(
                 "feature %r was asked for twice, and is dispatched once",
-                feature.name if isinstance(feature, Feature) else feature,
+                plain(str(feature.name)) if isinstance(feature, Feature) else feature,
             )
             return False
         if number is not None:

@@ -6,9 +6,7 @@ It never decides when a request is sent, nor whether again; `transport` does.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,7 +22,8 @@ from testvibe_async._config import is_loopback
 from testvibe_async._http.request_body import NEVER_CONNECTED, RequestBody
 from testvibe_async._http.response_body import Bodies, TooLargeError, UnknownEncodingError
 from testvibe_async._util import __version__, plain
-from testvibe_async._wire import MAX_ERROR_BYTES, Response, is_success, too_large
+from testvibe_async._util.waiting import offload
+from testvibe_async._wire import MAX_ERROR_BYTES, Redactor, Response, is_success, too_large
 from testvibe_async.errors import (
     ConfigError,
     MalformedResponseError,
@@ -42,11 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["HttpSession"]
 
 MAX_CONNECT_SECONDS = 10.0
-MIN_REDACTED_CHARACTERS = 16
-"""How long a key is that answers are searched for: a short one may be part of any word in them."""
-
-REDACTED = "tvb_..."
-_REDACTED_AS_SENT = REDACTED.encode()
 
 
 class HttpSession:
@@ -72,7 +66,7 @@ class HttpSession:
         self._root = URL(settings.server)
         _check_session(session, self._root)
         self._prefix = self._root.raw_path.rstrip("/")
-        self._echoes = _spellings(settings.api_key)
+        self._redactor = Redactor(settings.api_key)
         self._headers = {
             "Authorization": f"Bearer {settings.api_key}",
             "Accept": "application/json",
@@ -156,7 +150,8 @@ class HttpSession:
         if not is_sent:
             return NotSentError(self._why_not_sent(error, request), method=method, url=url)
         if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
-            problem = f"not HTTP: {plain(self._redacted(error.message.partition(chr(10))[0]))}"
+            said = self._redactor.redact_text(error.message.partition("\n")[0])
+            problem = f"not HTTP: {plain(said)}"
             return MalformedResponseError((problem,), status=0, method=method, url=url)
         if is_never_connected or (body is not None and body.is_repeated):
             what = "the answer was lost, and the session may not send it again"
@@ -182,7 +177,7 @@ class HttpSession:
 
     def _session_failed(self, error: Exception) -> str:
         """Say that something failed that is neither the network nor the service."""
-        return f"the session failed with {plain(self._redacted(repr(error)))}"
+        return f"the session failed with {plain(self._redactor.redact_text(repr(error)))}"
 
     def _headers_of(self, request: Request[Any]) -> Mapping[str, str] | None:
         """Return the headers that a request has besides those of the session."""
@@ -219,40 +214,34 @@ class HttpSession:
         else:
             if not is_success(status):
                 self.let_go()
-            return self._whole(response, body, url)
+            return await self._whole(response, body, url)
         response.close()  # It is not drained: that would be to read it after all.
         if is_success(status):
             raise MalformedResponseError((problem,), status=status, method=request.method, url=url)
-        return self._whole(response, b"", url, unread=problem)
+        return await self._whole(response, b"", url, unread=problem)
 
     def let_go(self) -> None:
         """Say that this task has decoded what `send` returned: another large answer may come in."""
         self._bodies.let_go()
 
-    def _whole(
+    async def _whole(
         self, response: aiohttp.ClientResponse, body: bytes, url: str, *, unread: str | None = None
     ) -> Response:
         """Return a response without the key, should the service have echoed it."""
         headers: Mapping[str, str] = response.headers
         if response.status >= 300:  # noqa: PLR2004 - only there are headers quoted
             headers = CIMultiDict(
-                (name, self._redacted(value)) for name, value in response.headers.items()
+                (name, self._redactor.redact_text(value))
+                for name, value in response.headers.items()
             )
-        for echo in self._echoes:
-            body = body.replace(echo.encode(), _REDACTED_AS_SENT)
         return Response(
             status=response.status,
             headers=headers,
-            body=body,
+            body=await offload(len(body), self._redactor.redact, body),
             url=url,
             received_at=datetime.now(UTC),
             unread=unread,
         )
-
-    def _redacted(self, text: str) -> str:
-        for echo in self._echoes:
-            text = text.replace(echo, REDACTED)
-        return text
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -269,15 +258,6 @@ class HttpSession:
         """Close the session, unless it was passed in."""
         if self._owns_session and self._session is not None:
             await self._session.close()
-
-
-def _spellings(key: str) -> set[str]:
-    """Return a key as answers may repeat it: JSON may escape what is no letter and no digit."""
-    if len(key) < MIN_REDACTED_CHARACTERS:
-        return set()
-    as_json = json.dumps(key)[1:-1]
-    dotnet = re.sub(r"[\"&'+<>\\`]", lambda found: f"\\u{ord(found[0]):04X}", key)
-    return {key, as_json, as_json.replace("/", r"\/"), dotnet}
 
 
 def _check_session(session: object, server: URL) -> None:

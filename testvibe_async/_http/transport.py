@@ -24,6 +24,7 @@ from testvibe_async._http.retry import (
 )
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
+from testvibe_async._util import escape
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
     EXTRA,
@@ -199,7 +200,7 @@ class Transport:
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned and len(self._warned) < MAX_WARNINGS:
             self._warned.add(key)
-            logger.warning("%s", text)
+            logger.warning("%s", escape(text))
 
     async def _complete(
         self, listing: Listing[Any], request: Request[Any], response: Response

@@ -5,7 +5,25 @@ bring more, `_util.serialization` (attrs), which `import testvibe_async` does wi
 `_util.waiting` (asyncio and anyio), which the errors and the quick commands do without.
 """
 
-from testvibe_async._util.text import LONGEST, OBEYED, clean, escape, plain
+from testvibe_async._util.text import (
+    COMMAND,
+    LONGEST,
+    OBEYED,
+    clean,
+    escape,
+    plain,
+    without_commands,
+)
 from testvibe_async._util.version import API_PATH, __version__
 
-__all__ = ["API_PATH", "LONGEST", "OBEYED", "__version__", "clean", "escape", "plain"]
+__all__ = [
+    "API_PATH",
+    "COMMAND",
+    "LONGEST",
+    "OBEYED",
+    "__version__",
+    "clean",
+    "escape",
+    "plain",
+    "without_commands",
+]

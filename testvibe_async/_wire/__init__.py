@@ -7,7 +7,6 @@ contract as a document.
 from testvibe_async._util.serialization import serialize
 from testvibe_async._wire.contract import openapi_document
 from testvibe_async._wire.convert import EXTRA, UnreadableField, read
-from testvibe_async._wire.documents import Schema, json_schema, nullable
 from testvibe_async._wire.endpoints import (
     Endpoint,
     Endpoints,
@@ -31,16 +30,18 @@ from testvibe_async._wire.protocol import (
     require_uncached,
     too_large,
 )
+from testvibe_async._wire.redaction import REDACTED, Redactor
 from testvibe_async._wire.scalars import read_integer
 
 __all__ = [
     "EXTRA",
     "MAX_ERROR_BYTES",
+    "REDACTED",
     "Endpoint",
     "Endpoints",
+    "Redactor",
     "Request",
     "Response",
-    "Schema",
     "UnreadableError",
     "UnreadableField",
     "custom_request",
@@ -51,10 +52,8 @@ __all__ = [
     "is_clear_refusal",
     "is_from_cache",
     "is_success",
-    "json_schema",
     "malformed",
     "next_page",
-    "nullable",
     "openapi_document",
     "parse_date",
     "raise_for_status",

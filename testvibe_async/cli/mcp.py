@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations at run time
+from platformdirs import user_state_path
 
 from testvibe_async import Client, ConfigError
-from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.words import NAME
 
 __all__ = ["mcp"]
 
@@ -24,10 +26,15 @@ _EXTRA = {"mcp", "mcp_types", "pydantic", "starlette", "uvicorn"}
 """The packages of the extra that `mcp_server` imports."""
 
 
-async def mcp(
+async def mcp(  # noqa: PLR0913 - the options of the command
     *,
     http: Port | None = None,
     token: Annotated[str | None, Parameter(env_var="TESTVIBE_MCP_TOKEN")] = None,
+    read_only: Flag = False,
+    tools: tuple[str, ...] | None = None,
+    exclude_tools: tuple[str, ...] = (),
+    max_generations: int | None = None,
+    max_output: int = 20_000,
     common: Common = COMMON,
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
@@ -38,10 +45,23 @@ async def mcp(
     Args:
         http: Serve streamable HTTP on this port of 127.0.0.1 instead; 0 for any that is free.
         token: What clients must send as a bearer token over HTTP; by default one is made and shown.
+        read_only: Offer only the tools that change nothing at the service.
+        tools: Offer only these tools; repeat it for several.
+        exclude_tools: Do not offer these tools; repeat it for several.
+        max_generations: How many generations may be started while it runs; any number by default.
+        max_output: How many characters an answer may have.
         common: The options of every command.
     """
+    limits: dict[str, Any] = {
+        "read_only": read_only,
+        "tools": tools,
+        "exclude_tools": exclude_tools,
+        "max_generations": max_generations,
+        "max_output": max_output,
+        "state_folder": user_state_path(NAME) / "mcp",
+    }
     try:
-        await _serve(http, token, common)
+        await _serve(http, token, common, limits)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRA:
@@ -52,7 +72,9 @@ async def mcp(
         ) from error
 
 
-async def _serve(port: int | None, token: str | None, common: Common) -> None:
+async def _serve(
+    port: int | None, token: str | None, common: Common, limits: dict[str, Any]
+) -> None:
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
         every_three_seconds,
         make_server,
@@ -67,7 +89,8 @@ async def _serve(port: int | None, token: str | None, common: Common) -> None:
             project=common.project,
             poll_plan=every_three_seconds,
             allow_http=common.allow_http,
-        )
+        ),
+        **limits,
     )
     if port is None:
         await serve_stdio(server, announce=_say_how_to_start if sys.stdin.isatty() else None)

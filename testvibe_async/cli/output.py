@@ -7,6 +7,8 @@ service is printed as plain text everywhere: no control character in it takes ef
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from datetime import UTC, datetime
 from shutil import get_terminal_size
@@ -17,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from testvibe_async._util import OBEYED, escape
+from testvibe_async._util import COMMAND, OBEYED, escape, without_commands
 
 if TYPE_CHECKING:
     import re
@@ -101,12 +103,16 @@ class Output:
         self.console.print(table)
 
     def text(self, text: str) -> None:
-        """Print a text that was asked for: as it is in a pipe, escaped on a terminal."""
+        """Print a text that was asked for: escaped on a terminal, as it is in a file.
+
+        In a pipe it is as it is too, except for the commands of CI systems, which may read it.
+        """
         if self.is_json:
             return
         if self.console.is_terminal:
             _write(escape_lines(text) if text.endswith("\n") else escape_lines(text) + "\n")
         else:
+            text = text if _is_file() else without_commands(text)
             sys.stdout.flush()
             sys.stdout.buffer.write(text.encode(errors="surrogatepass"))
             sys.stdout.buffer.flush()
@@ -159,7 +165,9 @@ def json_of(value: object, *, indent: int | None = None, ascii_only: bool = Fals
 
     text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
     # The line ends are those of the indentation: within a string they are escaped by now.
-    return "\n".join(OBEYED.sub(_json_escape, line) for line in text.split("\n"))
+    return "\n".join(
+        COMMAND.sub(_json_escape, OBEYED.sub(_json_escape, line)) for line in text.split("\n")
+    )
 
 
 def escape_lines(text: str) -> str:
@@ -191,6 +199,14 @@ def _cell(value: object) -> str:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _is_file() -> bool:
+    """Return whether standard output goes to a file, which nothing reads as it is written."""
+    try:
+        return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):  # It is closed, or no stream of the operating system.
+        return False
 
 
 def _is_ascii_only() -> bool:

@@ -6,6 +6,7 @@ anything.
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,6 +31,7 @@ from testvibe_async import (
     RateLimitedError,
     ResponseError,
     ServerError,
+    TransportError,
     UnauthorizedError,
 )
 from testvibe_async._util import clean
@@ -50,6 +52,12 @@ NO_PROJECT = (
     "in the `env` of this server's configuration, or choose one with `testvibe-async use`, and "
     "restart it."
 )
+
+MAX_CHARACTERS = 1_000
+"""Length of what happened, in an error."""
+
+_ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
+_GUID = re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 _LISTS = {
     "get_run": "list_runs",
@@ -80,8 +88,22 @@ def explain(error: VibeError, tool: str) -> str:
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    text = clean(str(error)).rstrip(".")
+    text = without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(". ")
     return f"{text}. {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
+
+
+def _what(error: VibeError) -> str:
+    """Return what happened, without the request that it happened to."""
+    if isinstance(error, ResponseError):
+        return (
+            f"{error.message.rstrip('.')} ({error.status}{f' {error.code}' if error.code else ''})"
+        )
+    return error.what if isinstance(error, TransportError) else str(error)
+
+
+def without_addresses(text: str) -> str:
+    """Leave addresses and GUIDs out of a text: a model can do nothing with them."""
+    return _GUID.sub("…", _ADDRESS.sub("the service", text))
 
 
 def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence[str]) -> str:
@@ -98,11 +120,15 @@ def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence
 def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
     name, *places = fault["loc"]
     if fault["type"] == "extra_forbidden":
-        similar = get_close_matches(str(name), names, n=1)
+        part = str(name).casefold()
+        similar = get_close_matches(str(name), names, n=1) or [
+            each for each in names if part in each.casefold()
+        ]
         right = f"did you mean {similar[0]}?" if similar else f"it has {', '.join(names)}."
         return f"{tool} has no argument {name!r}: {right}"
     if fault["type"] == "missing":
-        return f"{tool} needs the argument {name}."
+        where = " list_runs shows the ids." if name == "runId" else ""
+        return f"{tool} needs the argument {name}.{where}"
     where = "".join([str(name), *(f"[{place}]" for place in places)])
     return f"The argument {where} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}."
 
@@ -130,7 +156,8 @@ def _if_not_found(error: VibeError, tool: str) -> str:
     if tool.startswith("list_"):
         return "list_projects shows which projects there are."
     other = "" if lists == "list_projects" else ", and list_projects which projects"
-    return f"{lists} shows what there is{other}."
+    part = " (`name` finds a part of a name)" if lists == "list_features" else ""
+    return f"{lists} shows what there is{part}{other}."
 
 
 def _if_rate_limited(error: VibeError, _tool: str) -> str:
@@ -166,7 +193,9 @@ _ADVICE: dict[type[VibeError], Advice] = {
         "The key was refused: set TESTVIBE_API_KEY in the `env` of this server's configuration to "
         "a valid key, and restart it."
     ),
-    ForbiddenError: "The key in TESTVIBE_API_KEY may not do this, or there are no credits left.",
+    ForbiddenError: (
+        "The key in TESTVIBE_API_KEY may not do this, or there are no credits left: tell the user."
+    ),
     InvalidRequestError: "Correct the arguments and try again.",
     RateLimitedError: _if_rate_limited,
     ServerError: "The service has a problem of its own: try again later.",

@@ -1,22 +1,24 @@
-"""Results of tools: a line for a human, and structured content with its schema for the model.
+"""Results of tools: a line for a human, and structured content for the model.
 
 Decides how runs, generations and batches are worded and summarized. Each result holds its content
 twice, as structured content and as JSON text, since some clients read only the one and some only
-the other. The content of a wait says in `inFlight` whether the operation goes on, and in `note`
-what to do then. Pure; it never calls the service.
+the other; no tool declares its schema, which would cost a model more than it says. The content of a
+wait says in `inFlight` whether the operation goes on, and in `note` what to do then. Pure; it never
+calls the service.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, cast
 
 from mcp.types import Annotations, CallToolResult, TextContent
 
 from testvibe_async import BatchItem, BatchSummary, Generation, Listing, Run, RunRef, Verdict
 from testvibe_async._util import clean
-from testvibe_async._wire import Schema, json_schema, nullable, serialize
+from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
+from testvibe_async.mcp_server.budget import ROOM, Document, fitted, page, text_of
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
@@ -25,106 +27,30 @@ if TYPE_CHECKING:
     from attrs import AttrsInstance
 
 __all__ = [
-    "DIGEST",
-    "OK",
-    "RUN_OF_GENERATED",
-    "Document",
+    "STILL_IN_FLIGHT",
     "answer",
     "answer_of_wait",
     "digest",
     "encodable",
+    "fitted_answer",
     "rows",
     "say_generation",
     "say_rows",
     "say_run",
-    "schema_of_rows",
-    "schema_of_wait",
 ]
-
-Document: TypeAlias = dict[str, Any]
-"""The structured content of an answer, which is an object of JSON."""
 
 MAX_ERROR_CHARACTERS = 300
 """Length of a test's error in a digest of many runs; `get_run` returns all of it."""
 
-_NOTE: dict[str, Schema] = {
-    "inFlight": {"type": "boolean", "description": "whether it goes on at the service"},
-    "note": nullable({"type": "string", "description": "what to do next"}),
-}
+MAX_FAILURES = 5
+"""How many tests that failed are listed of a run in a digest of many."""
 
-
-def _object(required: Sequence[str], **properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(required)}
-
-
-OK = _object(["ok"], ok={"type": "boolean"})
-"""The schema of the answer to a tool that changes something."""
-
-_COUNTS = (
-    "total",
-    "succeeded",
-    "flaky",
-    "failed",
-    "errors",
-    "unknown",
-    "inFlight",
-    "notDispatched",
-)
-
-_FAILURES: Schema = {
-    "type": "array",
-    "items": _object(["name"], name={"type": "string"}, error={"type": "string"}),
-}
-
-DIGEST = _object(
-    ["summary", "runs", "inFlight"],
-    summary=_object(_COUNTS, **{name: {"type": "integer"} for name in _COUNTS}),
-    runs={
-        "type": "array",
-        "items": _object(
-            ["feature", "verdict"],
-            feature={"type": "string"},
-            verdict={"type": "string", "description": ", ".join(Verdict)},
-            runId={"type": "integer"},
-            status={"type": "string"},
-            summary=json_schema(Run)["properties"]["summary"],
-            failures=_FAILURES,
-            error={"type": "string", "description": "why there is no outcome"},
-            flaky={"type": "boolean", "description": "whether it passed after a run that failed"},
-            earlier={
-                "type": "array",
-                "description": "the runs before, each of them failed, oldest first",
-                "items": _object(
-                    ["runId", "status", "failures"],
-                    runId={"type": "integer"},
-                    status={"type": "string"},
-                    failures=_FAILURES,
-                ),
-            },
-        ),
-    },
-    **_NOTE,
-)
-"""The schema of the results of many runs."""
-
-
-def schema_of_wait(model: type[Run | Generation]) -> Schema:
-    """Return the schema of a wait's answer: the model's document, `inFlight` and `note`."""
-    return json_schema(model, required=["inFlight"], also=_NOTE)
-
-
-RUN_OF_GENERATED = _object(
-    ["inFlight"],
-    generation=nullable(json_schema(Generation)),
-    run=nullable(json_schema(Run, required=["runId"])),
-    **_NOTE,
-)
-"""The schema of the answer to a generation followed by a run."""
+STILL_IN_FLIGHT = "Still in flight, nothing was cancelled:"
 
 
 def answer(line: str, content: Document) -> CallToolResult:
     """Return a result that holds a line for a human and a document for the model."""
-    text = encodable(json.dumps(content, ensure_ascii=False))
+    text = text_of(content)
     return CallToolResult(
         content=[
             TextContent(type="text", text=clean(line), annotations=Annotations(audience=["user"])),
@@ -134,31 +60,34 @@ def answer(line: str, content: Document) -> CallToolResult:
     )
 
 
+def fitted_answer(result: CallToolResult, max_output: int) -> CallToolResult:
+    """Return a result that is no longer than it may be; see `fitted`."""
+    line, text = result.content
+    assert isinstance(line, TextContent)
+    assert isinstance(text, TextContent)
+    room = max_output - len(line.text[:ROOM])
+    if len(text.text) <= room and len(line.text) <= ROOM:
+        return result
+    return answer(line.text[:ROOM], fitted(cast("Document", result.structured_content), room))
+
+
 def encodable(text: str) -> str:
     """Return a text without lone surrogates: JSON can hold them, and MCP's UTF-8 can't."""
     return text.encode(errors="replace").decode()
 
 
-def rows(name: str, values: Iterable[AttrsInstance]) -> Document:
-    """Return a list as an object of one member. Its rows have no nulls, to keep them short."""
-    return {
-        name: [
-            {field: member for field, member in serialize(value).items() if member is not None}
-            for value in values
-        ]
-    }
+def rows(values: Iterable[AttrsInstance]) -> list[Document]:
+    """Return the rows of a list, without nulls, to keep them short."""
+    return [
+        {field: member for field, member in serialize(value).items() if member is not None}
+        for value in values
+    ]
 
 
 def say_rows(listing: Listing[Any], noun: str) -> str:
     """Say how many rows there are, and that some are missing where some are."""
     missing = listing.incomplete
     return f"{counted(len(listing), noun)}.{f' {missing.message}.' if missing else ''}"
-
-
-def schema_of_rows(name: str, model: type[AttrsInstance]) -> Schema:
-    """Return the JSON schema of what `rows` makes of a list of models."""
-    array = {"type": "array", "items": json_schema(model)}
-    return _object([name], **{name: array})
 
 
 def answer_of_wait(line: str, snapshot: Document, *, note: str | None) -> CallToolResult:
@@ -221,8 +150,23 @@ def _first_line(error: str | None) -> str:
     return (error or "no error given").strip().partition("\n")[0][:MAX_ERROR_CHARACTERS]
 
 
-def digest(items: Sequence[BatchItem[Run]]) -> CallToolResult:
-    """Return the result that summarizes many runs."""
+def digest(
+    items: Sequence[BatchItem[Run]],
+    *,
+    max_output: int,
+    again: str = "wait_for_runs",
+    told: str | None = None,
+    is_over: bool = True,
+) -> CallToolResult:
+    """Return the result that summarizes many runs: lists what did not succeed, counts the rest.
+
+    Args:
+        items: The runs.
+        max_output: How many characters the answer may have.
+        again: The tool that goes on with them.
+        told: What to add to the note.
+        is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
+    """
     summary = BatchSummary.of(items)
     counts = {
         "total": summary.total,
@@ -232,16 +176,30 @@ def digest(items: Sequence[BatchItem[Run]]) -> CallToolResult:
         "errors": summary.errors,
         "unknown": summary.unknown,
         "inFlight": summary.in_flight,
-        "notDispatched": summary.skipped,
+        "notDispatched": summary.skipped + summary.waiting,
     }
-    note = _note_of(items)
-    content: Document = {
-        "summary": counts,
-        "runs": [_row(item) for item in items],
-        "inFlight": bool(summary.in_flight or summary.skipped),
-        "note": note,
-    }
+    note = _note_of(items, again, is_over=is_over) or told
+    listed_items = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
+    listed = page(
+        "runs",
+        [_row(item) for item in sorted(listed_items, key=_urgency)],
+        cursor=None,
+        limit=None,
+        max_output=max_output - len(note or ""),
+    )
+    if left_out := len(listed_items) - len(listed["runs"]):
+        listed["leftOut"] = f"{left_out} more runs; list_runs shows them."
+    del listed["total"]
+    listed.pop("nextCursor", None)
+    goes_on = bool(not is_over or summary.in_flight or counts["notDispatched"])
+    content: Document = {"summary": counts, **listed, "inFlight": goes_on, "note": note}
     return answer(f"{summary}. {note or ''}".rstrip(), content)
+
+
+def _urgency(item: BatchItem[Run]) -> int:
+    """Order what a model has to act on before what merely goes on."""
+    order = [Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN, Verdict.SUCCEEDED]
+    return order.index(item.verdict) if item.verdict in order else len(order)
 
 
 def _row(item: BatchItem[Run]) -> Document:
@@ -251,34 +209,34 @@ def _row(item: BatchItem[Run]) -> Document:
     if item.outcome is not None:
         run = serialize(item.outcome)
         row |= {"status": run["status"], "summary": run["summary"]}
-        row["failures"] = _failures_of(item.outcome)
+        row |= _failures_of(item.outcome)
     elif item.verdict in {Verdict.ERROR, Verdict.UNKNOWN} and item.error is not None:
         row["error"] = explain(item.error, "run_features")
     if item.earlier:
         row["flaky"] = item.is_flaky
         row["earlier"] = [
-            {"runId": run.run_id, "status": str(run.status), "failures": _failures_of(run)}
+            {"runId": run.run_id, "status": str(run.status), **_failures_of(run)}
             for run in item.earlier
         ]
     return row
 
 
-def _failures_of(run: Run) -> list[Document]:
-    return [{"name": test.name, "error": _first_line(test.error)} for test in run.failures]
+def _failures_of(run: Run) -> Document:
+    first = run.failures[:MAX_FAILURES]
+    rows = [{"name": test.name[:200], "error": _first_line(test.error)} for test in first]
+    more = len(run.failures) - len(first)
+    return {"failures": rows, "moreFailures": more} if more else {"failures": rows}
 
 
-def _note_of(items: Sequence[BatchItem[Run]]) -> str | None:
+def _note_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> str | None:
     """Say how to go on; None where every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
-    if Verdict.IN_FLIGHT in verdicts:
-        steps.append(
-            "Still in flight, nothing was cancelled: call wait_for_runs with the runId of those "
-            "whose verdict is 'in flight'."
-        )
+    if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:
+        steps.append(f"{STILL_IN_FLIGHT} call {again} again with the same arguments.")
     if Verdict.SKIPPED in verdicts:
         steps.append("Call run_features again with those whose verdict is 'skipped'.")
-    if Verdict.UNKNOWN in verdicts:
+    if is_over and Verdict.UNKNOWN in verdicts:
         steps.append(
             "Those whose verdict is 'unknown' may have been dispatched: before you run them again, "
             "check list_runs of each feature, or in TestVibe itself where that list is missing."

@@ -8,20 +8,21 @@ that the server is set to, unless its URI names another. It never changes anythi
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from json import dumps
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from mcp.server.mcpserver import MCPServer, ResourceSecurity
+from mcp.server.mcpserver import Context, MCPServer, ResourceSecurity
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.shared.exceptions import MCPError
-from mcp.types import INTERNAL_ERROR
+from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, GetPromptResult, InputRequiredResult
 
 from testvibe_async import GenerationLog, NotFoundError, VibeError
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
 from testvibe_async.mcp_server.answers import encodable
+from testvibe_async.mcp_server.budget import ROOM, fitted
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
-__all__ = ["add_prompts", "add_resources"]
+__all__ = ["PromptServer", "add_prompts", "add_resources"]
 
 Reader: TypeAlias = Callable[..., Awaitable[str]]
 ErrorFactory: TypeAlias = Callable[[str, Exception], Exception]
@@ -110,6 +111,33 @@ def _lines_of(log: GenerationLog) -> str:
     return "\n".join(lines) or "There is no log: the feature was never generated."
 
 
+class PromptServer(MCPServer[Session]):
+    """A server that says which arguments a prompt lacks; the SDK answers with an internal error."""
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[Session, Any] | None = None,
+    ) -> GetPromptResult | InputRequiredResult:
+        """Check the prompt's name and its arguments, and get it.
+
+        Raises:
+            MCPError: The parameters are invalid (-32602); it says which.
+        """
+        prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
+        if name not in prompts:
+            raise MCPError(
+                INVALID_PARAMS, f"There is no prompt {name!r}; there are {', '.join(prompts)}."
+            )
+        needed = [each.name for each in prompts[name].arguments or () if each.required]
+        if missing := [each for each in needed if each not in (arguments or {})]:
+            raise MCPError(
+                INVALID_PARAMS, f"The prompt {name} needs the argument {' and '.join(missing)}."
+            )
+        return await super().get_prompt(name, arguments, context)
+
+
 def add_prompts(server: MCPServer[Session]) -> None:
     """Add the prompts to a server."""
     server.prompt(title="Why did a run fail?")(diagnose_failed_run)
@@ -120,6 +148,7 @@ def add_prompts(server: MCPServer[Session]) -> None:
 async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Find out why a run failed, and whether the site, the feature or the test is to blame."""
     diagnosis = await session_of(ctx).project(project).diagnose_run(_run_id(runId))
+    document = fitted(serialize(diagnosis), session_of(ctx).limits.max_output)
     return (
         f"Find out why run {runId} failed. For each failing test say whether the site is broken, "
         "the feature's Gherkin no longer says what the site does, or the generated test is brittle "
@@ -127,7 +156,7 @@ async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) 
         "with the Gherkin; get_run_artifacts has traces and screenshots. Propose one remedy: fix "
         "the site, update_feature and then generate_feature (which costs credits: ask first), or "
         "run_feature again where it looks like a coincidence.\n\nThe diagnosis:\n\n"
-        f"{_json(serialize(diagnosis))}"
+        f"{_json(document)}"
     )
 
 
@@ -137,13 +166,18 @@ async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None
     home = session_of(ctx).project(project)
     log = await home.get_generation_log(feature)
     gherkin = (await home.get_feature(feature)).gherkin or ""
+    room = (session_of(ctx).limits.max_output - ROOM) // 2
     return (
         f"Find out why the generation of the feature {feature!r} failed. Read the reason and "
         "the last lines of each failing section first: what did it try, and what did it not find "
         "on the site? Then propose how the Gherkin should change, to be written with "
         "update_feature. Don't call generate_feature before I agree: it costs credits.\n\n"
-        f"The log:\n\n{_lines_of(log)}\n\nThe Gherkin:\n\n{gherkin}"
+        f"The log:\n\n{_end_of(_lines_of(log), room)}\n\nThe Gherkin:\n\n{gherkin[:room]}"
     )
+
+
+def _end_of(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"…{text[-characters:]}"
 
 
 def _json(content: object) -> str:

@@ -2,7 +2,8 @@
 
 Decides who is served and how the server stops. Each request needs the token as a bearer; then the
 SDK checks Host and Origin, against web pages that reach this machine under another name (DNS
-rebinding). It never serves an address other than 127.0.0.1.
+rebinding). No session is kept, so a client may go on after a restart of the server. It never serves
+an address other than 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+import h11
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server.signals import signals_to_stop
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Generator
 
     from mcp.server.mcpserver import MCPServer
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["BearerTokenMiddleware", "serve_http"]
 
 HOST = "127.0.0.1"
+REQUEST_SECONDS = 10
+"""Time that a request may take to arrive."""
+
 GRACE_SECONDS = 1
 """Time that connections have to close once the server stops."""
 
@@ -62,6 +69,7 @@ async def serve_http(
         http = _HttpServer(
             uvicorn.Config(
                 app,
+                http=_PunctualProtocol,
                 log_config=None,
                 access_log=False,
                 ws="none",
@@ -87,12 +95,48 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
+class _PunctualProtocol(H11Protocol):
+    """HTTP that closes a connection whose request does not arrive in time; uvicorn waits for ever.
+
+    It looks after the time between requests itself (`timeout_keep_alive`).
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a request; all of it has to be there in time."""
+        self._expect_request()
+        super().data_received(data)
+        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        if self._deadline is None and self.conn.their_state is h11.IDLE:
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
 def _make_app(server: MCPServer[Session], *, port: int, token: str) -> BearerTokenMiddleware:
     if not token:
         raise ConfigError("the token is empty: anybody on this machine could use the API key")
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
     app = server.streamable_http_app(
         host=HOST,
+        stateless_http=True,
         transport_security=TransportSecuritySettings(
             allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts]
         ),

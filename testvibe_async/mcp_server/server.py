@@ -8,49 +8,100 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcp.server.mcpserver import MCPServer
-
-from testvibe_async import Client, __version__
-from testvibe_async.mcp_server.context import add_prompts, add_resources
-from testvibe_async.mcp_server.session import Session, every_three_seconds, open_session
+from testvibe_async import Client, ConfigError, __version__
+from testvibe_async.mcp_server.budget import MAX_OUTPUT
+from testvibe_async.mcp_server.context import PromptServer, add_prompts, add_resources
+from testvibe_async.mcp_server.session import Limits, Session, every_three_seconds, open_session
 from testvibe_async.mcp_server.tools import TOOLS
 from testvibe_async.mcp_server.waiting_tools import WAITING_TOOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from mcp.server.mcpserver import MCPServer
+    from mcp.server.mcpserver.tools import Tool
 
 __all__ = ["make_server"]
 
+MIN_OUTPUT = 2_000
+"""Length of an answer that holds the least that each tool has to say."""
+
 INSTRUCTIONS = """
 TestVibe turns features, written in Gherkin, into Playwright tests, and runs them.
-A run (run_feature) takes about half a minute. A generation (generate_feature) takes minutes and
-costs credits: ask the user before you start one. Both return at once; then call wait_for_run or
-wait_for_generation. A wait that times out is no failure: nothing was cancelled, call it again, and
-never start the run or the generation anew because of it.
+One feature: run_feature, then wait_for_run. Several: run_features, which also waits.
+A generation (generate_feature, then wait_for_generation; or generate_and_run) takes minutes and
+costs credits: ask the user before you start one.
+Where `inFlight` is true nothing failed and nothing was cancelled: call the same tool again with the
+same arguments. Never start a run or a generation anew because of it.
 A failed test is an answer, not an error: diagnose_run says why a run failed, get_generation_log
-why a generation did. For many features at once call run_features.
+why a generation did. Lists have `nextCursor` where there is more, long files `nextOffset`.
 """
 
 
-def make_server(make_client: Callable[[], Client] | None = None) -> MCPServer[Session]:
+def make_server(  # noqa: PLR0913 - independent options
+    make_client: Callable[[], Client] | None = None,
+    *,
+    read_only: bool = False,
+    tools: Collection[str] | None = None,
+    exclude_tools: Collection[str] = (),
+    max_generations: int | None = None,
+    max_output: int = MAX_OUTPUT,
+    state_folder: Path | None = None,
+) -> MCPServer[Session]:
     """Return the MCP server. It does no I/O before it is served.
 
     Args:
         make_client: Makes the client that all calls share, when the server starts. If it raises
             `ConfigError` the server starts all the same, and each tool says what to set. None for
             `Client(poll_plan=every_three_seconds)`.
+        read_only: Whether to offer only the tools that change nothing at the service.
+        tools: The names of the only tools to offer; None for all.
+        exclude_tools: The names of tools not to offer.
+        max_generations: How many generations may be started while it runs; None for any number.
+        max_output: How many characters an answer may have, at least 2,000.
+        state_folder: Where journals are kept of what calls began, so that the same call goes on
+            with it after a restart; None for nowhere.
+
+    Raises:
+        ConfigError: A tool's name or a number is wrong, or no tool is left.
     """
+    if max_output < MIN_OUTPUT:
+        raise ConfigError(f"max_output must be at least {MIN_OUTPUT:,} characters")
+    if max_generations is not None and max_generations < 0:
+        raise ConfigError("max_generations must be at least 0")
+    limits = Limits(
+        max_output=max_output, max_generations=max_generations, state_folder=state_folder
+    )
     make = make_client or (lambda: Client(poll_plan=every_three_seconds))
-    server = MCPServer[Session](
+    server = PromptServer(
         "testvibe",
         title="TestVibe",
         instructions=INSTRUCTIONS.strip(),
         version=__version__,
-        tools=[*TOOLS, *WAITING_TOOLS],
-        lifespan=lambda _server: open_session(make),
+        tools=_offered(read_only=read_only, tools=tools, exclude_tools=exclude_tools),
+        lifespan=lambda _server: open_session(make, limits),
         subscriptions=False,
         log_level="WARNING",
     )
     add_resources(server)
     add_prompts(server)
     return server
+
+
+def _offered(
+    *, read_only: bool, tools: Collection[str] | None, exclude_tools: Collection[str]
+) -> list[Tool]:
+    every = {tool.name: tool for tool in (*TOOLS, *WAITING_TOOLS)}
+    for name in (*(tools or ()), *exclude_tools):
+        if name not in every:
+            raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
+    offered = [
+        tool
+        for name, tool in every.items()
+        if (tools is None or name in tools) and name not in exclude_tools
+        if not read_only or (tool.annotations and tool.annotations.read_only_hint)
+    ]
+    if not offered:
+        raise ConfigError("no tool is left: offer others, or exclude fewer")
+    return offered

@@ -9,18 +9,23 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from attrs import frozen
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 
 from testvibe_async import Client, ConfigError, GenerationRef, RunRef
 from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured
+from testvibe_async.mcp_server.budget import MAX_OUTPUT
+from testvibe_async.mcp_server.journals import Journals
+from testvibe_async.mcp_server.works import Works
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
 
     from testvibe_async import Generation, GenerationOperation, Project, Run, RunOperation
 
-__all__ = ["Ctx", "Session", "every_three_seconds", "open_session", "session_of"]
+__all__ = ["Ctx", "Limits", "Session", "every_three_seconds", "open_session", "session_of"]
 
 
 REMEMBERED = 1_000
@@ -32,11 +37,32 @@ def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /)
     return 3.0
 
 
+@frozen(kw_only=True)
+class Limits:
+    """What a model may cost; a person sets it when the server is started."""
+
+    max_output: int = MAX_OUTPUT
+    """Length of an answer in characters."""
+
+    max_generations: int | None = None
+    """How many generations may be started while the server runs; None for any number."""
+
+    state_folder: Path | None = None
+    """Where it is kept what calls began; None for nowhere."""
+
+
 class Session:
     """The client of a server, or the error that says why there is none."""
 
-    def __init__(self, client: Client | ConfigError) -> None:
+    def __init__(self, client: Client | ConfigError, limits: Limits | None = None) -> None:
         self._client = client
+        self.limits: Limits = limits or Limits()
+        """What a call may cost."""
+        self.works: Works = Works()
+        """What calls began."""
+        self.journals: Journals = Journals(self.limits.state_folder)
+        """What outlives this server of that."""
+        self._generations_started = 0
         self._runs: dict[object, RunRef] = {}
         self._generations: dict[tuple[str, str], GenerationRef] = {}
 
@@ -56,6 +82,20 @@ class Session:
         """Return the last generation of a feature that was dispatched here; None for none."""
         ref = self._generations.get((project.id, feature.casefold()))
         return None if ref is None else self.client.attach(ref)
+
+    def count_generation(self) -> None:
+        """Take one of the generations that may be started.
+
+        Raises:
+            ToolError: There is none left.
+        """
+        allowed = self.limits.max_generations
+        if allowed is not None and self._generations_started >= allowed:
+            raise ToolError(
+                f"Nothing was started: this server may start {allowed} generations (its option "
+                "--max-generations), and has. Tell the user; what was generated can be run."
+            )
+        self._generations_started += 1
 
     @property
     def client(self) -> Client:
@@ -112,12 +152,19 @@ def session_of(ctx: Ctx) -> Session:
 
 
 @asynccontextmanager
-async def open_session(make_client: Callable[[], Client]) -> AsyncGenerator[Session]:
+async def open_session(
+    make_client: Callable[[], Client], limits: Limits | None = None
+) -> AsyncGenerator[Session]:
     """Open the client for as long as the server runs. Closing it cancels nothing at the service."""
     try:
         client = make_client()
     except ConfigError as error:
-        yield Session(error)
+        yield Session(error, limits)
         return
     async with client:
-        yield Session(client)
+        session = Session(client, limits)
+        try:
+            yield session
+        finally:
+            await session.works.aclose()
+            session.journals.close()

@@ -16,8 +16,9 @@ from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from testvibe_async import VibeError
-from testvibe_async._wire import Schema
 from testvibe_async.mcp_server.advice import explain, explain_arguments
+from testvibe_async.mcp_server.answers import fitted_answer
+from testvibe_async.mcp_server.session import Ctx, session_of
 
 __all__ = [
     "ADDS",
@@ -25,10 +26,16 @@ __all__ = [
     "REGENERATES",
     "REPLACES",
     "ConfigName",
+    "Cursor",
     "FeatureName",
+    "Lines",
+    "NamePart",
+    "Offset",
+    "PageSize",
     "ProjectId",
     "RunId",
     "SiteUrl",
+    "StatusName",
     "TimeoutSeconds",
     "tool",
 ]
@@ -36,60 +43,65 @@ __all__ = [
 FeatureName: TypeAlias = Annotated[
     str,
     Field(
-        min_length=1,
-        coerce_numbers_to_str=True,
-        description=(
-            "The feature's name, in any case, or its id as a string: digits alone, such as "
-            '"12", are taken for an id.'
-        ),
+        min_length=1, coerce_numbers_to_str=True, description="Name in any case, or id (digits)."
     ),
 ]
 ProjectId: TypeAlias = Annotated[
-    str | None,
-    Field(description="The project's id, in place of the one that this server is set to."),
+    str | None, Field(description="Another project's id; usually left out.")
 ]
-RunId: TypeAlias = Annotated[int, Field(ge=1, description="The run's id.")]
+RunId: TypeAlias = Annotated[int, Field(ge=1, description="From run_feature or list_runs.")]
 ConfigName: TypeAlias = Annotated[
-    str | None,
-    Field(description="The run configuration (list_configs shows them); `Default` if left out."),
+    str | None, Field(description="Run configuration, from list_configs.")
 ]
 SiteUrl: TypeAlias = Annotated[
-    str | None,
-    Field(description="The address of the site to test; the project's own if left out."),
+    str | None, Field(description="Site to test instead of the project's own.")
 ]
 TimeoutSeconds: TypeAlias = Annotated[
-    int,
-    Field(
-        ge=1,
-        le=170,
-        description="How many seconds to wait at most. A timeout cancels nothing: call again.",
-    ),
+    int, Field(ge=1, le=170, description="A timeout cancels nothing: call again.")
 ]
+Cursor: TypeAlias = Annotated[
+    str | None, Field(description="`nextCursor` of the answer before, for the next page.")
+]
+PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Rows at most.")]
+NamePart: TypeAlias = Annotated[
+    str | None, Field(description="Only where the name has this in it, in any case.")
+]
+StatusName: TypeAlias = Annotated[
+    str | None, Field(description="Only with this status, such as generated, draft, failed.")
+]
+Offset: TypeAlias = Annotated[int, Field(ge=0, description="Lines to skip.")]
+Lines: TypeAlias = Annotated[int | None, Field(ge=1, description="Lines at most.")]
 
-READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True)
-ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False)
+READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=True)
+ADDS = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
+)
 """Adds something, such as a run; a second call adds another, or is refused."""
-REPLACES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
+REPLACES = ToolAnnotations(
+    read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True
+)
 """Overwrites or deletes something; a second call changes nothing more."""
-REGENERATES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=False)
+REGENERATES = ToolAnnotations(
+    read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
+)
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
 
 ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
 
 
-def tool(output_schema: Schema, hints: ToolAnnotations) -> Callable[[ToolFunction], Tool]:
+def tool(hints: ToolAnnotations) -> Callable[[ToolFunction], Tool]:
     """Make a tool of a function, under its name and with its docstring as the description.
 
     Unknown arguments are refused, not ignored: one that is misspelt could cost credits.
 
     Args:
-        output_schema: The schema of the tool's structured content.
         hints: What the tool does to the service.
     """
 
     def decorate(function: ToolFunction) -> Tool:
         made = _Tool.from_function(
             _explaining(function),
+            title=function.__name__.replace("_", " ").capitalize(),
             description=cleandoc(function.__doc__ or ""),
             annotations=hints,
             structured_output=False,
@@ -98,8 +110,6 @@ def tool(output_schema: Schema, hints: ToolAnnotations) -> Callable[[ToolFunctio
         arguments.model_config["extra"] = "forbid"
         arguments.model_rebuild(force=True)
         made.parameters = _untitled(arguments.model_json_schema(by_alias=True))
-        # The SDK derives an output schema from pydantic models alone, and these are attrs classes.
-        made.fn_metadata.output_schema = output_schema
         return made
 
     return decorate
@@ -125,22 +135,27 @@ class _Tool(Tool):
         return await super().run(arguments, context, convert_result)
 
 
-def _untitled(parameters: Schema) -> Schema:
-    """Remove the titles that pydantic makes of the names: they cost a model tokens for nothing."""
+def _untitled(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Remove what costs a model tokens for nothing: titles, defaults of None, and null beside."""
     del parameters["title"]
-    for argument in parameters["properties"].values():
+    for name, argument in parameters["properties"].items():
         del argument["title"]
+        if argument.get("default", "") is None:
+            del argument["default"]
+        (kind,) = [each for each in argument.pop("anyOf", [{}]) if each.get("type") != "null"]
+        parameters["properties"][name] = kind | argument
     return parameters
 
 
 def _explaining(function: ToolFunction) -> ToolFunction:
-    """Have a tool's errors reach the model, with what to do next."""
+    """Have a tool's errors reach the model, with what to do next, and its answers fit."""
 
     @wraps(function)
-    async def call(**arguments: object) -> CallToolResult:
+    async def call(ctx: Ctx, **arguments: object) -> CallToolResult:
         try:
-            return await function(**arguments)
+            result = await function(ctx, **arguments)
         except VibeError as error:
             raise ToolError(explain(error, function.__name__)) from error
+        return fitted_answer(result, session_of(ctx).limits.max_output)
 
     return call

@@ -5,33 +5,17 @@ Each tool is one call of the client: it declares the arguments, and returns a li
 It never polls, and decides nothing about retries. The docstrings are what a model reads.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from testvibe_async import (
-    Artifact,
-    Config,
-    Diagnosis,
-    Feature,
-    Generation,
-    GenerationLog,
-    ProjectFile,
-    ProjectInfo,
-    Run,
-)
-from testvibe_async._wire import json_schema, serialize
-from testvibe_async.mcp_server.answers import (
-    OK,
-    answer,
-    rows,
-    say_generation,
-    say_rows,
-    say_run,
-    schema_of_rows,
-)
+from testvibe_async import GenerationOperation, Listing, RunOperation
+from testvibe_async._wire import serialize
+from testvibe_async.mcp_server.answers import answer, rows, say_generation, say_rows, say_run
+from testvibe_async.mcp_server.budget import ROOM, Document, lines_of, page, start_of
+from testvibe_async.mcp_server.consent import Agreed, require_agreed
 from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -39,31 +23,41 @@ from testvibe_async.mcp_server.toolkit import (
     REGENERATES,
     REPLACES,
     ConfigName,
+    Cursor,
     FeatureName,
+    Lines,
+    NamePart,
+    Offset,
+    PageSize,
     ProjectId,
     RunId,
     SiteUrl,
+    StatusName,
     tool,
 )
-from testvibe_async.models import DispatchedGeneration, DispatchedRun
+from testvibe_async.mcp_server.waits import dispatched_once
 from testvibe_async.reports import counted
 
 __all__ = ["TOOLS"]
 
-_ADOPTED = {"adopted": {"type": "boolean", "description": "found in flight, and joined"}}
+SEARCHED_RUNS = 1_000
+"""How many runs are gone through where some are looked for."""
 
-Gherkin = Annotated[str, Field(description="The whole Gherkin text, from `Feature:` on.")]
-FilePath = Annotated[str, Field(min_length=1, description="A path such as Features/login.feature.")]
+Gherkin = Annotated[str, Field(description="The whole text, from `Feature:` on.")]
+FilePath = Annotated[str, Field(min_length=1, description="Such as Features/login.feature.")]
 
 
-@tool(schema_of_rows("projects", ProjectInfo), READS)
-async def list_projects(ctx: Ctx) -> CallToolResult:
+@tool(READS)
+async def list_projects(
+    ctx: Ctx, *, name: NamePart = None, limit: PageSize = None, cursor: Cursor = None
+) -> CallToolResult:
     """List the projects that the API key may see, with their ids."""
     projects = await session_of(ctx).client.list_projects()
-    return answer(say_rows(projects, "project"), rows("projects", projects))
+    found = [row for row in rows(projects) if _has(row, name)]
+    return _page(ctx, projects, "project", found, limit=limit, cursor=cursor)
 
 
-@tool(json_schema(ProjectInfo), READS)
+@tool(READS)
 async def get_project(ctx: Ctx, *, project: ProjectId = None) -> CallToolResult:
     """Read one project: its name, and the address of the site under test."""
     project_id = session_of(ctx).project(project).id
@@ -71,17 +65,29 @@ async def get_project(ctx: Ctx, *, project: ProjectId = None) -> CallToolResult:
     return answer(f"Project {found.name or found.id}.", serialize(found))
 
 
-@tool(schema_of_rows("features", Feature), READS)
-async def list_features(ctx: Ctx, *, project: ProjectId = None) -> CallToolResult:
-    """List the project's features with their ids and statuses, without their Gherkin.
-
-    Only a feature whose status is `generated` can be run.
-    """
+@tool(READS)
+async def list_features(  # noqa: PLR0913 - the arguments of the tool
+    ctx: Ctx,
+    *,
+    status: StatusName = None,
+    name: NamePart = None,
+    limit: PageSize = None,
+    cursor: Cursor = None,
+    project: ProjectId = None,
+) -> CallToolResult:
+    """List features with their ids and statuses; only those that are `generated` can be run."""
     features = await session_of(ctx).project(project).list_features()
-    return answer(say_rows(features, "feature"), rows("features", features))
+    found = [row for row in rows(features) if _has(row, name) and _is(row, status)]
+    if status and not found:
+        known = sorted({str(feature.status) for feature in features})
+        return answer(
+            f"None of {counted(len(features), 'feature')} is {status!r}.",
+            {"features": [], "total": 0, "statuses": known},
+        )
+    return _page(ctx, features, "feature", found, limit=limit, cursor=cursor)
 
 
-@tool(json_schema(Feature), READS)
+@tool(READS)
 async def get_feature(
     ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
 ) -> CallToolResult:
@@ -90,40 +96,35 @@ async def get_feature(
     return answer(f"Feature {found.id}, {found.name}: {found.status}.", serialize(found))
 
 
-@tool(json_schema(Feature), ADDS)
+@tool(ADDS)
 async def create_feature(
     ctx: Ctx,
     *,
-    name: Annotated[str, Field(min_length=1, description="A name that no feature has yet.")],
+    name: Annotated[str, Field(min_length=1, description="A new name.")],
     gherkin: Gherkin,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Add a feature. This does not generate its tests: generate_feature does."""
+    """Add a feature, without tests: generate_feature makes them."""
     made = await session_of(ctx).project(project).create_feature(name, gherkin)
     return answer(f"Feature {made.id}, {made.name}, was created.", serialize(made))
 
 
-@tool(OK, REPLACES)
+@tool(REPLACES)
 async def update_feature(
     ctx: Ctx,
     *,
     feature: FeatureName,
-    gherkin: Annotated[
-        str | None, Field(description="The whole new Gherkin text; the old one if left out.")
-    ] = None,
-    name: Annotated[str | None, Field(description="The new name; the old one if left out.")] = None,
+    gherkin: Annotated[str | None, Field(description="The whole new text.")] = None,
+    name: Annotated[str | None, Field(description="The new name.")] = None,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Change a feature's Gherkin, its name or both. This does not generate its tests again.
-
-    Refused while the feature is generating.
-    """
+    """Change a feature's Gherkin, name or both; its tests stay. Refused while it generates."""
     home = session_of(ctx).project(project)
     await home.update_feature(feature, name=name, gherkin=gherkin)
     return answer(f"Feature {feature} was updated.", {"ok": True})
 
 
-@tool(OK, REPLACES)
+@tool(REPLACES)
 async def delete_feature(
     ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
 ) -> CallToolResult:
@@ -132,23 +133,33 @@ async def delete_feature(
     return answer(f"Feature {feature} was deleted.", {"ok": True})
 
 
-@tool(
-    json_schema(DispatchedGeneration, also=_ADOPTED),
-    REGENERATES,
-)
+@tool(REGENERATES)
 async def generate_feature(
-    ctx: Ctx, *, feature: FeatureName, siteUrl: SiteUrl = None, project: ProjectId = None
+    ctx: Ctx,
+    *,
+    feature: FeatureName,
+    siteUrl: SiteUrl = None,
+    project: ProjectId = None,
+    agreed: Agreed,
 ) -> CallToolResult:
-    """Start to generate a feature's tests. COSTS CREDITS of the account, and takes minutes.
+    """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
-    It returns at once with the requestId; then call wait_for_generation. It is refused while the
-    feature is generating. Never repeat it because a wait timed out: that would cost credits again.
+    Then call wait_for_generation. Refused while the feature is generating. Never repeat it because
+    a wait timed out.
     """
-    home = session_of(ctx).project(project)
-    started = await home.generate_feature(feature, site_url=siteUrl)
-    session_of(ctx).remember_generation(feature, started.ref)
+    require_agreed(agreed)
+    session = session_of(ctx)
+    home = session.project(project)
+
+    async def start() -> GenerationOperation:
+        session.count_generation()
+        return await home.generate_feature(feature, site_url=siteUrl)
+
+    key = ("generate_feature", home.id, feature.casefold(), siteUrl)
+    started, note = await dispatched_once(session, key, start)
+    session.remember_generation(feature, started.ref)
     return answer(
-        f"The generation of {feature} was started. wait_for_generation waits for it.",
+        f"The generation of {feature} was started. {note}wait_for_generation waits for it.",
         {
             "requestId": started.request_id,
             "featureId": started.feature_id,
@@ -157,7 +168,7 @@ async def generate_feature(
     )
 
 
-@tool(json_schema(Generation), READS)
+@tool(READS)
 async def get_generation_status(
     ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
 ) -> CallToolResult:
@@ -166,19 +177,28 @@ async def get_generation_status(
     return answer(say_generation(latest), serialize(latest))
 
 
-@tool(json_schema(GenerationLog), READS)
+@tool(READS)
 async def get_generation_log(
-    ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
+    ctx: Ctx,
+    *,
+    feature: FeatureName,
+    offset: Offset = 0,
+    lines: Lines = None,
+    project: ProjectId = None,
 ) -> CallToolResult:
-    """Read the log of a feature's latest generation.
+    """Read the log of a feature's latest generation: of each section the last lines that fit.
 
-    `statusReason` and the last lines of a section say why it failed: read them first.
+    Read `statusReason` first. `offset` and `lines` choose others.
     """
     log = await session_of(ctx).project(project).get_generation_log(feature)
-    return answer(f"The log of {counted(len(log.sections), 'section')}.", serialize(log))
+    document = serialize(log)
+    room = (session_of(ctx).limits.max_output - ROOM) // max(1, len(log.sections))
+    for section in document["sections"]:
+        _cut_log(section, offset=offset, lines=lines, room=room)
+    return answer(f"The log of {counted(len(log.sections), 'section')}.", document)
 
 
-@tool(OK, REGENERATES)
+@tool(REGENERATES)
 async def cancel_generation(
     ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
 ) -> CallToolResult:
@@ -187,7 +207,7 @@ async def cancel_generation(
     return answer(f"The generation of {feature} was cancelled.", {"ok": True})
 
 
-@tool(json_schema(DispatchedRun, also=_ADOPTED), ADDS)
+@tool(ADDS)
 async def run_feature(
     ctx: Ctx,
     *,
@@ -196,16 +216,21 @@ async def run_feature(
     siteUrl: SiteUrl = None,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Start a run of a feature's tests. It takes about half a minute.
+    """Start a run of one feature's tests (half a minute), then call wait_for_run.
 
-    It returns at once with the runId; then call wait_for_run. It is refused where the feature's
-    status is not `generated`. To run many at once, call run_features.
+    Refused where the feature's status is not `generated`. For several, call run_features.
     """
-    home = session_of(ctx).project(project)
-    started = await home.run_feature(feature, config=config, site_url=siteUrl)
-    session_of(ctx).remember_run(started.ref)
+    session = session_of(ctx)
+    home = session.project(project)
+
+    async def start() -> RunOperation:
+        return await home.run_feature(feature, config=config, site_url=siteUrl)
+
+    key = ("run_feature", home.id, feature.casefold(), config, siteUrl)
+    started, note = await dispatched_once(session, key, start)
+    session.remember_run(started.ref)
     return answer(
-        f"Run {started.run_id} of {feature} was started. wait_for_run waits for it.",
+        f"Run {started.run_id} of {feature} was started. {note}wait_for_run waits for it.",
         {
             "runId": started.run_id,
             "featureId": started.feature_id,
@@ -214,29 +239,33 @@ async def run_feature(
     )
 
 
-@tool(schema_of_rows("runs", Run), READS)
-async def list_runs(
+@tool(READS)
+async def list_runs(  # noqa: PLR0913 - the arguments of the tool
     ctx: Ctx,
     *,
-    feature: Annotated[
-        FeatureName | None, Field(description="Only runs of this feature, by name or id.")
-    ] = None,
-    limit: Annotated[int | None, Field(ge=1, description="How many at most.")] = None,
+    feature: Annotated[FeatureName | None, Field(description="Only of this feature.")] = None,
+    status: StatusName = None,
+    limit: PageSize = 50,
+    cursor: Cursor = None,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """List runs, the newest first, without their tests, artifacts and logs."""
-    runs = await session_of(ctx).project(project).list_runs(feature=feature, limit=limit)
-    return answer(say_rows(runs, "run"), rows("runs", runs))
+    """List runs, the newest first, without their tests. With `status`, of the newest 1,000."""
+    home, start = session_of(ctx).project(project), start_of(cursor)
+    # One more than asked for shows that there is a next page.
+    number = SEARCHED_RUNS if status else start + (limit or SEARCHED_RUNS) + 1
+    runs = await home.list_runs(feature=feature, limit=number)
+    found = [row for row in rows(runs) if _is(row, status)]
+    return _page(ctx, runs, "run", found, limit=limit, cursor=cursor, is_total=len(runs) < number)
 
 
-@tool(json_schema(Run), READS)
+@tool(READS)
 async def get_run(ctx: Ctx, *, runId: RunId, project: ProjectId = None) -> CallToolResult:
     """Read a run: its status, and once it is over the result of each test."""
     run = await session_of(ctx).project(project).get_run(runId)
     return answer(say_run(run), serialize(run))
 
 
-@tool(json_schema(Diagnosis), READS)
+@tool(READS)
 async def diagnose_run(ctx: Ctx, *, runId: RunId, project: ProjectId = None) -> CallToolResult:
     """Ask why a run failed: the failures with the Gherkin, the executed specs and the log."""
     diagnosis = await session_of(ctx).project(project).diagnose_run(runId)
@@ -245,34 +274,56 @@ async def diagnose_run(ctx: Ctx, *, runId: RunId, project: ProjectId = None) -> 
     return answer(line, serialize(diagnosis))
 
 
-@tool(schema_of_rows("artifacts", Artifact), READS)
-async def get_run_artifacts(ctx: Ctx, *, runId: RunId, project: ProjectId = None) -> CallToolResult:
-    """List a run's artifacts, with links to download them.
+@tool(READS)
+async def get_run_artifacts(
+    ctx: Ctx,
+    *,
+    runId: RunId,
+    limit: PageSize = None,
+    cursor: Cursor = None,
+    project: ProjectId = None,
+) -> CallToolResult:
+    """List a run's artifacts, with links that expire within minutes.
 
-    The links expire within minutes: ask right before each download. A trace opens with
-    `npx playwright show-trace trace.zip`.
+    A trace opens with `npx playwright show-trace trace.zip`.
     """
     artifacts = await session_of(ctx).project(project).get_run_artifacts(runId)
-    return answer(say_rows(artifacts, "artifact"), rows("artifacts", artifacts))
+    return _page(ctx, artifacts, "artifact", rows(artifacts), limit=limit, cursor=cursor)
 
 
-@tool(schema_of_rows("files", ProjectFile), READS)
-async def list_files(ctx: Ctx, *, project: ProjectId = None) -> CallToolResult:
+@tool(READS)
+async def list_files(
+    ctx: Ctx,
+    *,
+    name: NamePart = None,
+    limit: PageSize = None,
+    cursor: Cursor = None,
+    project: ProjectId = None,
+) -> CallToolResult:
     """List the project's files, without their content."""
     files = await session_of(ctx).project(project).list_files()
-    return answer(say_rows(files, "file"), rows("files", files))
+    found = [row for row in rows(files) if _has(row, name, "path")]
+    return _page(ctx, files, "file", found, limit=limit, cursor=cursor)
 
 
-@tool(json_schema(ProjectFile), READS)
-async def read_file(ctx: Ctx, *, path: FilePath, project: ProjectId = None) -> CallToolResult:
-    """Read one file; a template where the project has no content of its own at this path."""
+@tool(READS)
+async def read_file(
+    ctx: Ctx,
+    *,
+    path: FilePath,
+    offset: Offset = 0,
+    lines: Lines = None,
+    project: ProjectId = None,
+) -> CallToolResult:
+    """Read a file, or a template in its place. If long, go on at `nextOffset`."""
     found = await session_of(ctx).project(project).read_file(path)
-    return answer(
-        f"{found.path}, {counted(len(found.content or ''), 'character')}.", serialize(found)
-    )
+    room = session_of(ctx).limits.max_output
+    part = lines_of(found.content or "", offset=offset, lines=lines, max_output=room)
+    line = f"{found.path}, {counted(len(found.content or ''), 'character')}."
+    return answer(line, serialize(found) | part)
 
 
-@tool(OK, REPLACES)
+@tool(REPLACES)
 async def write_file(
     ctx: Ctx,
     *,
@@ -285,11 +336,73 @@ async def write_file(
     return answer(f"{path} was written.", {"ok": True})
 
 
-@tool(schema_of_rows("configs", Config), READS)
-async def list_configs(ctx: Ctx, *, project: ProjectId = None) -> CallToolResult:
-    """List the run configurations that run_feature takes as `config`."""
+@tool(READS)
+async def list_configs(
+    ctx: Ctx, *, limit: PageSize = None, cursor: Cursor = None, project: ProjectId = None
+) -> CallToolResult:
+    """List the run configurations that run_feature and run_features take as `config`."""
     configs = await session_of(ctx).project(project).list_configs()
-    return answer(say_rows(configs, "configuration"), rows("configs", configs))
+    return _page(ctx, configs, "config", rows(configs), limit=limit, cursor=cursor)
+
+
+def _has(row: Document, part: str | None, member: str = "name") -> bool:
+    return part is None or part.casefold() in str(row.get(member, "")).casefold()
+
+
+def _is(row: Document, status: str | None) -> bool:
+    return status is None or str(row.get("status", "")).casefold() == status.casefold()
+
+
+def _page(  # noqa: PLR0913 - what a list tool knows
+    ctx: Ctx,
+    listing: Listing[Any],
+    noun: str,
+    found: list[Document],
+    *,
+    limit: int | None,
+    cursor: str | None,
+    is_total: bool = True,
+) -> CallToolResult:
+    """Answer with a page of a list.
+
+    Args:
+        ctx: The call.
+        listing: What the service answered.
+        noun: What a row is.
+        found: The rows that were asked for.
+        limit: How many at most.
+        cursor: Where the page starts.
+        is_total: Whether there are no more rows than were found.
+    """
+    room = session_of(ctx).limits.max_output
+    content = page(f"{noun}s", found, cursor=cursor, limit=limit, max_output=room)
+    if not is_total:
+        del content["total"]
+    shown, line = len(content[f"{noun}s"]), say_rows(listing, noun)
+    if shown < len(listing):
+        line = f"{shown} of {line if is_total else 'the newest runs.'}"
+    return answer(line, content)
+
+
+def _cut_log(section: Document, *, offset: int, lines: int | None, room: int) -> None:
+    """Leave as many lines of a section's log as fit: the last ones, or those from an offset on."""
+    log: list[str] = section.get("log") or []
+    chosen = log[offset : None if lines is None else offset + lines]
+    if offset or lines:
+        kept = _fitting(chosen, room)
+    else:
+        kept = _fitting(chosen[::-1], room)[::-1]
+        offset = len(log) - len(kept)
+    if len(kept) < len(log):
+        section |= {"log": kept, "offset": offset, "totalLines": len(log)}
+
+
+def _fitting(lines: list[str], room: int) -> list[str]:
+    for number, line in enumerate(lines):
+        room -= len(line) + 4
+        if room < 0:
+            return lines[:number]
+    return lines
 
 
 TOOLS: list[Tool] = [

@@ -6,26 +6,38 @@ operation stands and which call goes on from there. It never cancels anything, a
 what costs credits. The docstrings are what a model reads.
 """
 
-from typing import Annotated
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Annotated, Any, Generic, TypeVar, cast
 
-import anyio
+from attrs import define, field
+from mcp.server.elicitation import ElicitationResult
+from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from testvibe_async import BatchItem, Generation, GenerationOperation, Project, Run, RunOperation
+from testvibe_async import (
+    Batch,
+    Generation,
+    GenerationRef,
+    Journal,
+    Operation,
+    Run,
+    RunOperation,
+    RunRef,
+)
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import (
-    DIGEST,
-    RUN_OF_GENERATED,
-    Document,
+    STILL_IN_FLIGHT,
     answer_of_wait,
     digest,
     say_generation,
     say_run,
-    schema_of_wait,
 )
+from testvibe_async.mcp_server.budget import Document
+from testvibe_async.mcp_server.consent import Consent, ask_for_credits, require_agreed
 from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -39,25 +51,35 @@ from testvibe_async.mcp_server.toolkit import (
     TimeoutSeconds,
     tool,
 )
-from testvibe_async.mcp_server.waits import Progress, follow, latest_generation, wait_for_all
+from testvibe_async.mcp_server.waits import (
+    Progress,
+    follow,
+    latest_generation,
+    message_of,
+    wait_for_all,
+    wait_for_work,
+)
+from testvibe_async.mcp_server.works import Work
 
 __all__ = ["WAITING_TOOLS"]
 
-_IN_FLIGHT = "Still in flight, nothing was cancelled:"
+SnapshotT = TypeVar("SnapshotT", Run, Generation)
+
+PATIENCE = 45
+"""How long our own tools wait in seconds: many clients give up after a minute."""
+
+Again = Annotated[bool, Field(description="Not the result of the last 10 minutes: begin anew.")]
 
 
-@tool(schema_of_wait(Run), READS)
+@tool(READS)
 async def wait_for_run(
     ctx: Ctx, *, runId: RunId, timeoutSeconds: TimeoutSeconds = 120, project: ProjectId = None
 ) -> CallToolResult:
-    """Wait until a run is over, no matter who started it, and return the result of each test.
-
-    If it is not over in time, `inFlight` is true: nothing was cancelled, call this again.
-    """
+    """Wait until a run is over and return its tests. If `inFlight`, call this again."""
     session = session_of(ctx)
     operation = session.run(session.project(project), runId)
     is_finished = await follow(operation, Progress(ctx), timeoutSeconds)
-    note = None if is_finished else f"{_IN_FLIGHT} call wait_for_run again with runId {runId}."
+    note = None if is_finished else f"{STILL_IN_FLIGHT} call wait_for_run again with runId {runId}."
     return answer_of_wait(_say(operation), _document_of(operation), note=note)
 
 
@@ -69,7 +91,7 @@ def _document_of(operation: RunOperation) -> Document:
     return serialize(operation.snapshot) if operation.snapshot else {"runId": operation.run_id}
 
 
-@tool(schema_of_wait(Generation), READS)
+@tool(READS)
 async def wait_for_generation(
     ctx: Ctx,
     *,
@@ -77,150 +99,253 @@ async def wait_for_generation(
     timeoutSeconds: TimeoutSeconds = 120,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Wait until a feature's latest generation is over, no matter who started it.
-
-    If it is not over in time, `inFlight` is true: nothing was cancelled, call this again.
-    """
+    """Wait until a feature's latest generation is over. If `inFlight`, call this again."""
     home = session_of(ctx).project(project)
     latest, running = await latest_generation(ctx, home, feature, seconds=timeoutSeconds)
-    again = f"{_IN_FLIGHT} call wait_for_generation again with feature {feature!r}."
+    again = f"{STILL_IN_FLIGHT} call wait_for_generation again with feature {feature!r}."
     note = None if running is None else again
     return answer_of_wait(say_generation(latest), serialize(latest), note=note)
 
 
-@tool(DIGEST, READS)
+@tool(READS)
 async def wait_for_runs(
     ctx: Ctx,
     *,
-    runIds: Annotated[list[RunId], Field(min_length=1, description="The runs' ids.")],
-    timeoutSeconds: TimeoutSeconds = 120,
+    runIds: Annotated[list[RunId], Field(min_length=1, description="The ids.")],
+    timeoutSeconds: TimeoutSeconds = PATIENCE,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Wait until many runs are over, no matter who started them, and return each one's result.
-
-    It costs the service no more than a wait for one. If not all are over in time, `inFlight` is
-    true and `note` says how to go on; nothing was cancelled.
-    """
+    """Wait until many runs are over. Lists what did not succeed. If `inFlight`, call this again."""
     session = session_of(ctx)
     home = session.project(project)
     operations = [session.run(home, run_id) for run_id in dict.fromkeys(runIds)]
-    return digest(await wait_for_all(ctx, operations, seconds=timeoutSeconds))
+    items = await wait_for_all(ctx, operations, seconds=timeoutSeconds)
+    return digest(items, max_output=session.limits.max_output)
 
 
-@tool(DIGEST, ADDS)
+@tool(ADDS)
 async def run_features(  # noqa: PLR0913 - the arguments of the tool
     ctx: Ctx,
     *,
     features: Annotated[
-        list[FeatureName] | None,
-        Field(min_length=1, description="Names or ids; all generated features if left out."),
+        list[FeatureName] | None, Field(min_length=1, description="Names or ids.")
     ] = None,
+    all: Annotated[  # noqa: A002 - the argument's name
+        bool, Field(description="Run every generated feature of the project.")
+    ] = False,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
     attempts: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=5,
-            description="How often a feature may run in total: one that failed runs again.",
-        ),
+        int, Field(ge=1, le=5, description="How often what failed may run in total.")
     ] = 1,
-    timeoutSeconds: TimeoutSeconds = 120,
+    again: Again = False,
+    timeoutSeconds: TimeoutSeconds = PATIENCE,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Run many features at once, wait until all runs are over, and return each one's result.
+    """Run several features at once and wait. Lists what did not succeed and counts the rest.
 
-    One that can't start is listed with its error; the others go on. With `attempts`, one that
-    passes after a run that failed succeeded and is `flaky`. If not all are over in time, `inFlight`
-    is true and `note` says how to go on; nothing was cancelled.
+    If `inFlight`, call this again with the same arguments: it goes on and starts nothing twice. To
+    run what has ended again, such as after a fix, pass `again: true`.
     """
-    home = session_of(ctx).project(project)
-    progress, items = Progress(ctx), list[BatchItem[Run]]()
-    batch = home.run_features(
-        features, config=config, site_url=siteUrl, timeout=timeoutSeconds, attempts=attempts
+    if (features is None) is not all:
+        raise ToolError(
+            "Nothing was started: name the `features` (list_features shows them), or pass "
+            "`all: true` for every generated feature of the project, not both."
+        )
+    session = session_of(ctx)
+    home = session.project(project)
+    names = None
+    if features is not None:
+        names = sorted({name.casefold(): name for name in features}.values(), key=str.casefold)
+    folded = names and [name.casefold() for name in names]
+    key = (session.client.server, "run_features", home.id, folded, config, siteUrl, attempts)
+
+    async def play(work: Work[_Step[Run]]) -> None:
+        async with session.journals.open(key, again=work.is_anew) as journal:
+            work.calls += bool(journal.items)  # of an earlier call, before a restart
+            work.state.batch = batch = home.run_features(
+                None if journal.is_complete else names,  # What is whole has the names itself.
+                config=config,
+                site_url=siteUrl,
+                attempts=attempts,
+                journal=journal,
+            )
+            async with batch:
+                async for item in batch:
+                    word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
+                    work.tell(f"{batch.summary}; {item.feature_name}: {word}")
+
+    work = session.works.join(repr(key), _Step[Run], play, again=again)
+    await wait_for_work(work, Progress(ctx), timeoutSeconds)
+    return digest(
+        work.state.batch.items if work.state.batch else [],
+        max_output=session.limits.max_output,
+        again="run_features",
+        told=_told_before(work),
+        is_over=work.task.done(),
     )
-    async with batch:
-        async for item in batch:
-            items.append(item)
-            word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
-            await progress.report(f"{item.feature_name}: {word}", total=batch.summary.total)
-    places = {feature: place for place, feature in enumerate(features or ())}
-    return digest(sorted(items, key=lambda item: places.get(str(item.feature), 0)))
 
 
-@tool(RUN_OF_GENERATED, REGENERATES)
+@define
+class _Step(Generic[SnapshotT]):
+    """A batch, once it has begun; of one feature, its operation and its outcome too."""
+
+    batch: Batch[SnapshotT] | None = None
+    operation: Operation[SnapshotT] | None = None
+    outcome: SnapshotT | None = None
+
+    @property
+    def document(self) -> Document | None:
+        """What was seen last of the operation, or its ids; None before it began."""
+        seen = self.outcome or (self.operation.snapshot if self.operation else None)
+        if seen is not None:
+            return cast("Document", serialize(seen))
+        ref = next(iter(self.batch.refs), None) if self.batch else None
+        if isinstance(ref, GenerationRef):
+            return {"requestId": ref.request_id, "featureId": ref.feature_id}
+        return {"runId": ref.run_id} if isinstance(ref, RunRef) else None
+
+
+def _told_before(work: Work[Any]) -> str | None:
+    """Say that what ended was begun by an earlier call, which the model may not expect."""
+    if work.calls == 1 or not work.task.done():
+        return None
+    return "Begun by your earlier call; `again: true` begins anew."
+
+
+@define
+class _Sequence:
+    """A generation and the run that follows it, as far as they have come."""
+
+    generation: _Step[Generation] = field(factory=_Step[Generation])
+    run: _Step[Run] = field(factory=_Step[Run])
+
+
+def _key_of_sequence(
+    ctx: Ctx, feature: str, config: str | None, siteUrl: str | None, project: str | None
+) -> tuple[object, ...]:
+    session = session_of(ctx)
+    home = session.project(project)
+    name = feature.casefold()
+    return (session.client.server, "generate_and_run", home.id, name, config, siteUrl)
+
+
+async def _ask_unless_begun(  # noqa: PLR0913, PLR0917 - the arguments of the tool
+    ctx: Ctx,
+    feature: str,
+    config: str | None,
+    siteUrl: str | None,
+    again: bool,  # noqa: FBT001 - the same
+    project: str | None,
+) -> Consent | Elicit[Consent]:
+    """Ask the user, unless the call goes on with what was begun."""
+    work = session_of(ctx).works.find(
+        repr(_key_of_sequence(ctx, feature, config, siteUrl, project))
+    )
+    if work is not None and not (again and work.task.done()):
+        return Consent(generate=True)
+    return await ask_for_credits(ctx, feature)
+
+
+@tool(REGENERATES)
 async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     ctx: Ctx,
     *,
     feature: FeatureName,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    requestId: Annotated[
-        str | None,
-        Field(
-            description=(
-                "The generation to go on with, from an earlier answer of this tool. With it no "
-                "other generation is started, and no credits are spent."
-            )
-        ),
-    ] = None,
-    timeoutSeconds: TimeoutSeconds = 120,
+    again: Again = False,
+    timeoutSeconds: TimeoutSeconds = PATIENCE,
     project: ProjectId = None,
+    agreed: Annotated[ElicitationResult[Consent], Resolve(_ask_unless_begun)],
 ) -> CallToolResult:
-    """Generate a feature's tests, then run them, and return both results. COSTS CREDITS.
+    """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
-    It joins a generation in flight. As that takes minutes, it often is not over in time: then
-    `inFlight` is true, nothing was cancelled, and `note` names the call that goes on from there.
+    If `inFlight`, call this again with the same arguments: it goes on and starts nothing twice.
     """
-    deadline = anyio.current_time() + timeoutSeconds
-    home, progress = session_of(ctx).project(project), Progress(ctx)
-    operation = await _generation(ctx, home, feature, requestId, siteUrl)
-    if not await follow(operation, progress, timeoutSeconds):
-        return _still_generating(operation, feature)
-    assert operation.outcome is not None
-    if not operation.outcome.is_success:
-        return _after_generation(operation.outcome, None)
-    run = await home.run_feature(feature, config=config, site_url=siteUrl)
-    await follow(run, progress, deadline - anyio.current_time())
-    return _after_generation(operation.outcome, run)
+    require_agreed(agreed)
+    session = session_of(ctx)
+    home = session.project(project)
 
+    key = _key_of_sequence(ctx, feature, config, siteUrl, project)
 
-async def _generation(
-    ctx: Ctx, home: Project, feature: str, request_id: str | None, site_url: str | None
-) -> GenerationOperation:
-    """Start a generation or join the one in flight; with an id, find that one alone."""
-    if request_id is None:
-        return await home.generate_feature(feature, site_url=site_url, on_conflict="attach")
-    latest = await home.get_generation_status(feature)
-    if latest.request_id != request_id or latest.feature_id is None:
-        raise ToolError(
-            f"The latest generation of {feature!r} is {latest.request_id}, not {request_id}; "
-            "nothing was started. Call wait_for_generation, then run_feature."
+    def generate(journal: Journal) -> Batch[Generation]:
+        if not journal.items:
+            session.count_generation()
+        return home.generate_features(
+            [feature], site_url=siteUrl, on_conflict="attach", journal=journal
         )
-    return session_of(ctx).generation(home, request_id, latest.feature_id)
+
+    def run(journal: Journal) -> Batch[Run]:
+        return home.run_features([feature], config=config, site_url=siteUrl, journal=journal)
+
+    async def play(work: Work[_Sequence]) -> None:
+        state = work.state
+        async with session.journals.open((*key, "generation"), again=work.is_anew) as journal:
+            work.calls += bool(journal.items)
+            generated = await _played(work, state.generation, journal, generate, ctx)
+        if generated.is_success:
+            place = (*key, "run", generated.request_id)
+            async with session.journals.open(place, again=work.is_anew) as journal:
+                await _played(work, state.run, journal, run, ctx)
+
+    work = session.works.join(repr(key), _Sequence, play, again=again)
+    await wait_for_work(work, Progress(ctx), timeoutSeconds)
+    return _answer_of_sequence(work, feature)
 
 
-def _still_generating(operation: GenerationOperation, feature: str) -> CallToolResult:
-    snapshot = operation.snapshot
-    ids = {"requestId": operation.request_id, "featureId": operation.feature_id}
-    note = (
-        f"{_IN_FLIGHT} call generate_and_run again with feature {feature!r} and requestId "
-        f"{operation.request_id!r}, which starts no other generation."
-    )
-    line = say_generation(snapshot) if snapshot else f"{operation.ref}: not seen yet."
-    content = {"generation": serialize(snapshot) if snapshot else ids, "run": None}
-    return answer_of_wait(line, content, note=note)
+async def _played(
+    work: Work[_Sequence],
+    step: _Step[SnapshotT],
+    journal: Journal,
+    begin: Callable[[Journal], Batch[SnapshotT]],
+    ctx: Ctx,
+) -> SnapshotT:
+    """Begin a batch of one feature or go on with it, and return its outcome.
+
+    Raises:
+        VibeError: It could not be dispatched or observed.
+    """
+    before = journal.items
+    if before and before[0].ref and before[0].error:  # It could not be observed: look again.
+        return await _followed(
+            work, step, cast("Operation[SnapshotT]", session_of(ctx).client.attach(before[0].ref))
+        )
+    async with begin(journal) as step.batch:
+        async for operation, transition in step.batch.changes():
+            step.operation = operation
+            work.tell(message_of(operation, transition))
+        (item,) = step.batch.items
+    if item.error is not None:
+        raise item.error
+    assert item.outcome is not None
+    step.outcome = item.outcome
+    return step.outcome
 
 
-def _after_generation(generation: Generation, run: RunOperation | None) -> CallToolResult:
-    content = {
-        "generation": serialize(generation),
-        "run": None if run is None else _document_of(run),
-    }
-    if run is None:
-        return answer_of_wait(say_generation(generation), content, note=None)
-    note = None if run.done else f"{_IN_FLIGHT} call wait_for_run with runId {run.run_id}."
-    return answer_of_wait(_say(run), content, note=note)
+async def _followed(
+    work: Work[_Sequence], step: _Step[SnapshotT], operation: Operation[SnapshotT]
+) -> SnapshotT:
+    step.operation = operation
+    async with aclosing(operation.updates()) as transitions:
+        async for transition in transitions:
+            work.tell(message_of(operation, transition))
+    step.outcome = await operation
+    return step.outcome
+
+
+def _answer_of_sequence(work: Work[_Sequence], feature: str) -> CallToolResult:
+    generation, run = work.state.generation, work.state.run
+    content: Document = {"generation": generation.document, "run": run.document}
+    line = f"The generation of {feature} was begun, and not seen yet."
+    if generated := generation.outcome or (generation.operation and generation.operation.snapshot):
+        line = say_generation(generated)
+    if ran := run.outcome or (run.operation and run.operation.snapshot):
+        line = say_run(ran)
+    if not work.task.done():
+        again = f"{STILL_IN_FLIGHT} call generate_and_run again with the same arguments."
+        return answer_of_wait(line, content, note=again)
+    return answer_of_wait(f"{line} {_told_before(work) or ''}".rstrip(), content, note=None)
 
 
 WAITING_TOOLS: list[Tool] = [

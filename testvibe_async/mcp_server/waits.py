@@ -6,8 +6,9 @@ polling, however many calls wait. A wait that times out or is cancelled never ca
 
 from __future__ import annotations
 
-from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+import asyncio
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -25,7 +26,7 @@ from testvibe_async.mcp_server.answers import say_run
 from testvibe_async.mcp_server.session import session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
 
     from testvibe_async import (
         GenerationOperation,
@@ -37,9 +38,24 @@ if TYPE_CHECKING:
     )
     from testvibe_async.errors import OperationRef
     from testvibe_async.gathering import Finished
-    from testvibe_async.mcp_server.session import Ctx
+    from testvibe_async.mcp_server.session import Ctx, Session
+    from testvibe_async.mcp_server.works import Work
 
-__all__ = ["Progress", "follow", "latest_generation", "wait_for_all"]
+__all__ = [
+    "Progress",
+    "dispatched_once",
+    "follow",
+    "latest_generation",
+    "message_of",
+    "wait_for_all",
+    "wait_for_work",
+]
+
+
+PROGRESS_SECONDS = 10.0
+"""How long a call that waits says nothing at most."""
+
+T = TypeVar("T")
 
 
 class Progress:
@@ -48,6 +64,7 @@ class Progress:
     def __init__(self, ctx: Ctx) -> None:
         self._ctx = ctx
         self._count = 0
+        self._last: tuple[str, int | None] = ("waiting", None)
 
     async def report(self, message: str, *, total: int | None = None) -> None:
         """Report how the operation stands, if the caller asked for progress.
@@ -57,7 +74,24 @@ class Progress:
             total: How many reports there will be; None where that is not known.
         """
         self._count += 1
+        self._last = message, total
         await self._ctx.report_progress(self._count, total, message)
+
+    @asynccontextmanager
+    async def repeated(self) -> AsyncGenerator[None]:
+        """Repeat the last report every 10 s while this is open, so that no client gives up."""
+        ticker = asyncio.create_task(self._repeat())
+        try:
+            yield
+        finally:
+            ticker.cancel()
+            await asyncio.wait([ticker])
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            message, total = self._last
+            await self.report(message, total=total)
 
 
 async def follow(operation: Operation[Any], progress: Progress, seconds: float) -> bool:
@@ -75,13 +109,14 @@ async def follow(operation: Operation[Any], progress: Progress, seconds: float) 
         VibeError: As `Operation.wait` does, except the timeout.
     """
     with anyio.move_on_after(seconds):
-        async with aclosing(operation.updates()) as transitions:
+        async with progress.repeated(), aclosing(operation.updates()) as transitions:
             async for transition in transitions:
-                await progress.report(_message(operation, transition))
+                await progress.report(message_of(operation, transition))
     return operation.done
 
 
-def _message(operation: Operation[Any], transition: Transition[Any]) -> str:
+def message_of(operation: Operation[Any], transition: Transition[Any]) -> str:
+    """Say how an operation stands, with the sections of a generation."""
     message = f"{operation.ref}: {transition.phase}, {transition.status or 'dispatched'}"
     if not isinstance(transition.snapshot, Generation):
         return message
@@ -89,6 +124,46 @@ def _message(operation: Operation[Any], transition: Transition[Any]) -> str:
     return "; ".join(
         [message, *(f"{part.section} {part.conclusion or part.status}" for part in sections)]
     )
+
+
+async def wait_for_work(work: Work[Any], progress: Progress, seconds: float) -> None:
+    """Wait until a work is over, for so many seconds at most, and report its changes.
+
+    Raises:
+        VibeError: The work failed.
+    """
+    deadline = anyio.current_time() + seconds
+    async with progress.repeated():
+        while not work.task.done() and (left := deadline - anyio.current_time()) > 0:
+            await progress.report(work.line)
+            await work.change(left)
+    if work.task.done():
+        work.task.result()
+
+
+async def dispatched_once(
+    session: Session, key: Hashable, start: Callable[[], Awaitable[T]]
+) -> tuple[T, str]:
+    """Dispatch, or return what an earlier call dispatched that was cancelled before its answer.
+
+    Args:
+        session: The session.
+        key: The tool and its arguments.
+        start: Dispatches.
+
+    Returns:
+        The operation, and a note for the model, empty where there is nothing to note.
+    """
+
+    async def play(work: Work[list[T]]) -> None:
+        work.state.append(await start())
+
+    work = session.works.join(key, list[T], play)
+    await asyncio.wait([work.task])  # This call may be cancelled meanwhile, and the work is not.
+    session.works.forget(key)
+    work.task.result()
+    note = "" if work.calls == 1 else "An earlier call of yours did that, and was not answered. "
+    return work.state[0], note
 
 
 async def latest_generation(
@@ -144,7 +219,7 @@ async def wait_for_all(
     progress = Progress(ctx)
     errors: dict[OperationRef | None, VibeError] = {}
     finished = session_of(ctx).client.finished(operations, timeout=seconds)
-    async with aclosing(finished) as completions:
+    async with progress.repeated(), aclosing(finished) as completions:
         while (line := await _next_line(completions, errors)) is not None:
             await progress.report(line, total=len(operations))
     return [_item(operation, errors.get(operation.ref), seconds) for operation in operations]

@@ -11,6 +11,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING, Literal
 
 from testvibe_async import ResponseError, RunStatus, TransportError
+from testvibe_async._util import clean
 from testvibe_async.reports import cut, one_line, tail
 
 if TYPE_CHECKING:
@@ -77,4 +78,4 @@ def describe_error(error: BaseException) -> str:
     while cause is not None:
         lines.append(f"because: {cause}")
         cause = cause.__cause__
-    return "\n".join([*lines, *getattr(error, "__notes__", ())])
+    return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))

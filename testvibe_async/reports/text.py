@@ -12,7 +12,7 @@ from collections import defaultdict
 from itertools import count
 from typing import TYPE_CHECKING
 
-from testvibe_async._util import clean
+from testvibe_async._util import clean, without_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,8 @@ def cut(text: str, limit: int = ERROR_CHARACTERS) -> str:
     if (excess := len(text) - limit) <= 0:
         return text
     head = limit * 3 // 4
-    return f"{text[:head]}\n… {excess:,} characters left out …\n{text[head + excess :]}"
+    rest = without_commands(text[head + excess :])
+    return f"{text[:head]}\n… {excess:,} characters left out …\n{rest}"
 
 
 def tail(text: str, lines: int = LOG_LINES, limit: int = ERROR_CHARACTERS) -> str:

@@ -1,0 +1,229 @@
+"""Clients that give up and call again: nothing is started twice, and nothing is untold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client as McpClient
+
+from tests.conftest import client_of
+from tests.mcp_server.connection import (
+    Listener,
+    connected,
+    content_of,
+    refused,
+    result_of,
+    texts_of,
+)
+from testvibe_async.mcp_server import make_server
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async.testing import Emulator
+
+MINE = [
+    ("wait_for_runs", {"runIds": [214]}),
+    ("run_features", {"features": ["Checkout"]}),
+    ("generate_and_run", {"feature": "Checkout"}),
+]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def given_up(mcp: McpClient, tool: str, **arguments: Any) -> None:
+    """Call a tool, and give up after 3 s, as a client does that says so."""
+    call = asyncio.create_task(mcp.call_tool(tool, arguments))
+    await asyncio.sleep(3)
+    call.cancel()
+    await asyncio.wait([call])
+
+
+@pytest.mark.parametrize(("tool", "arguments"), MINE, ids=[tool for tool, _ in MINE])
+async def test_our_own_tools_wait_45_s(
+    emulator: Emulator, tool: str, arguments: dict[str, Any]
+) -> None:
+    """A wait returns after 45 s, and says something at least every 10 s until then."""
+    listener, spoken = Listener(), list[float]()
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        spoken.append(now())
+        await listener(progress, total, message)
+
+    async with connected(emulator) as mcp:
+        await result_of(mcp, "run_feature", feature="Checkout")
+        emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": "running"}))
+        emulator.fail("list_runs", Fault.status(404))
+        await mcp.list_tools()
+        began = now()
+        answer = await mcp.call_tool(tool, arguments, progress_callback=note)
+        assert now() - began == pytest.approx(45, abs=1.5)
+    assert content_of(answer)["inFlight"] is True
+    gaps = [later - earlier for earlier, later in zip([began, *spoken], spoken, strict=False)]
+    assert max(gaps) < 10.5
+    assert listener.numbers == list(range(1, len(listener.numbers) + 1))
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        *MINE[1:],
+        ("run_features", {"all": True}),
+        ("run_feature", {"feature": "Checkout"}),
+        ("generate_feature", {"feature": "Checkout"}),
+    ],
+    ids=str,
+)
+async def test_a_call_after_one_that_was_given_up_starts_nothing(
+    emulator: Emulator, tool: str, arguments: dict[str, Any]
+) -> None:
+    """Given up twice, also while the dispatch itself is slow, the third call has the answer."""
+    emulator.fail("run_feature", Fault.delay(7))
+    emulator.fail("generate_feature", Fault.delay(7))
+    async with connected(emulator) as mcp:
+        await given_up(mcp, tool, **arguments)
+        await given_up(mcp, tool, **arguments)
+        answer = await mcp.call_tool(tool, arguments)
+        assert not answer.is_error, texts_of(answer)
+    features = [run.feature_name for run in emulator.runs.values()]
+    assert len(features) == len(set(features))
+    assert len(emulator.generations) <= 1
+    if tool in {"run_feature", "generate_feature"}:
+        assert "An earlier call of yours did that, and was not answered." in texts_of(answer)[0]
+
+
+async def test_what_was_answered_is_begun_anew(emulator: Emulator) -> None:
+    """A dispatch whose answer was given is not told again: the next call dispatches."""
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, "run_feature", feature="Checkout")
+        second = await result_of(mcp, "run_feature", feature="Checkout")
+    assert first["runId"] != second["runId"]
+
+
+async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> None:
+    """The same features in another order and case are the same call; other arguments are not."""
+    async with connected(emulator) as mcp:
+        await result_of(mcp, "run_features", features=["Checkout", "Wishlist"], timeoutSeconds=1)
+        await result_of(mcp, "run_features", features=["WISHLIST", "checkout"], timeoutSeconds=1)
+        assert emulator.count("run_feature") == 2
+        await result_of(
+            mcp, "run_features", features=["Checkout"], config="Default", timeoutSeconds=1
+        )
+    assert emulator.count("run_feature") == 3
+
+
+async def test_a_feature_named_twice_runs_once(emulator: Emulator) -> None:
+    """A name in another case, and an id that means the same, are one run."""
+    number = str(emulator.features["Checkout"].id)
+    async with connected(emulator) as mcp:
+        digest = await result_of(
+            mcp, "run_features", features=["Checkout", "CHECKOUT", number], timeoutSeconds=170
+        )
+    assert digest["summary"]["total"] == 1
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) -> None:
+    """A wait that failed goes on with the generation that it had started."""
+    server = make_server(lambda: client_of(emulator), max_generations=1)
+    async with McpClient(server) as mcp:
+        await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+        rule = emulator.fail("get_generation_status", Fault.status(403))
+        assert "TESTVIBE_API_KEY" in await refused(mcp, "generate_and_run", feature="Checkout")
+        rule.remove()
+        await asyncio.sleep(400)
+        both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=170)
+    assert both["run"]["status"] == "passed"
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_what_nobody_knows_is_not_generated_again(emulator: Emulator) -> None:
+    """A generation that may have started is told again as such, until asked to begin anew."""
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    broken = emulator.fail("get_generation_status", Fault.status(503))
+    async with connected(emulator) as mcp:
+        for _ in range(2):
+            text = await refused(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=170)
+            assert "It may have started" in text
+        broken.remove()
+        assert emulator.count("generate_feature") == 1
+        both = await result_of(mcp, "generate_and_run", feature="Checkout", again=True)
+        assert both["inFlight"] is True
+
+
+async def test_what_is_begun_anew_is_not_begun_anew_twice(emulator: Emulator) -> None:
+    """`again` holds for the call that has it: a later one goes on with what that began."""
+    emulator.fail("generate_feature", Fault.lost(), times=2)
+    broken = emulator.fail("get_generation_status", Fault.status(503))
+    async with connected(emulator) as mcp:
+        for again in (False, True, False):
+            await refused(
+                mcp, "generate_and_run", feature="Checkout", again=again, timeoutSeconds=170
+            )
+        broken.remove()
+    assert emulator.count("generate_feature") == 2
+
+
+async def test_a_refused_batch_is_begun_anew(emulator: Emulator) -> None:
+    """A batch that began nothing is not remembered."""
+    rule = emulator.fail("list_features", Fault.status(401))
+    async with connected(emulator) as mcp:
+        assert "TESTVIBE_API_KEY" in await refused(mcp, "run_features", all=True)
+        rule.remove()
+        digest = await result_of(mcp, "run_features", all=True, timeoutSeconds=170)
+    assert digest["summary"]["succeeded"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"), [*MINE[1:], ("run_features", {"all": True})], ids=str
+)
+async def test_a_call_after_a_restart_goes_on(
+    emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
+) -> None:
+    """Another server with the same folder goes on with what was begun, and tells what has ended."""
+    answer: Any = None
+    for seconds in (20, 170, 170):
+        server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "state")
+        async with McpClient(server) as mcp:
+            for _ in range(2):
+                answer = await mcp.call_tool(tool, {**arguments, "timeoutSeconds": seconds})
+                assert not answer.is_error, texts_of(answer)
+    assert content_of(answer)["inFlight"] is False
+    assert "Begun by your earlier call" in texts_of(answer)[0]
+    features = [run.feature_name for run in emulator.runs.values()]
+    assert len(features) == len(set(features)) >= 1
+    assert len(emulator.generations) == (tool == "generate_and_run")
+
+
+async def test_old_journals_are_deleted(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ended ten minutes ago is begun anew, and a file that nobody wants is deleted."""
+    stale = tmp_path / "other.sqlite"
+    stale.touch()
+    for days, calls in ((0, 1), (0, 1), (31, 2)):
+        now = time.time() + days * 86_400
+        monkeypatch.setattr("testvibe_async.mcp_server.journals.time.time", lambda now=now: now)
+        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        async with McpClient(server) as mcp:
+            await result_of(mcp, "run_features", features=["Checkout"], timeoutSeconds=170)
+        assert emulator.count("run_feature") == calls
+    assert not stale.exists()
+
+
+async def test_a_journal_that_can_t_be_kept_starts_nothing(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Without a place for its journal, or where another server has it, nothing is started."""
+    (tmp_path / "file").touch()
+    server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "file")
+    async with McpClient(server) as mcp:
+        text = await refused(mcp, "run_features", features=["Checkout"])
+    assert "what was begun can't be written down" in text
+    assert emulator.count() == 0
