@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-
-from testvibe_async._util.sqlite_file import SqliteFile
-from testvibe_async.testing import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,21 +19,3 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path / "repository")
-
-
-@pytest.fixture(autouse=True)
-def _time_stands_still_while_a_journal_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Journals are written in a thread, on real time: no timer fires meanwhile."""
-    write = SqliteFile.write
-
-    async def counted(file: SqliteFile, work: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        if not isinstance(loop, VirtualTimeLoop):
-            return await write(file, work)
-        loop._jumping.threads += 1
-        try:
-            return await write(file, work)
-        finally:
-            loop._jumping.threads -= 1
-
-    monkeypatch.setattr(SqliteFile, "write", counted)
