@@ -369,3 +369,16 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
     assert ended.errors == "Nothing to generate: all features have tests.\n"
     ended = await call("generate", "--all", "--json")
     assert json.loads(ended.output)["items"] == []
+
+
+async def test_nothing_to_do_with_suggestions_is_one_line(emulator: Emulator, call: Call) -> None:
+    """What was left out then stands in the same line."""
+    emulator.add_feature("Proposed", kind="suggestion")
+
+    def without_drafts(rows: list[dict[str, Any]]) -> object:
+        return [r for r in rows if r["status"] == "generated" or r["kind"] == "suggestion"]
+
+    emulator.fail("list_features", Fault.edit(without_drafts))
+    ended = await call("generate", "--all")
+    assert ended.code == 0
+    assert re.fullmatch(r"Nothing to generate: .* Left out: suggested only: .*\n", ended.errors)

@@ -220,7 +220,7 @@ async def test_globs_pick_features(emulator: Emulator, call: Call) -> None:
     ended = await call("run", "log*", "return?", "--wait")
     assert ended.code == 1
     names = [run.feature_name for run in emulator.runs.values()]
-    assert names == ["Login Functionality", "Returns"]
+    assert sorted(names) == ["Login Functionality", "Returns"]
 
 
 async def test_each_feature_runs_with_each_configuration(emulator: Emulator, call: Call) -> None:

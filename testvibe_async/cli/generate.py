@@ -80,14 +80,18 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         refuse_without("--watch", limits | {"--journal": journal.journal})
     async with watching(common, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
+        notes: list[str] = []
         chosen = await choose(
             project,
             features,
             everything=attrgetter("needs_tests") if all_ else None,
-            note=output.note,
+            note=notes.append,
         )
         if not chosen:
-            return watched.say_nothing("Nothing to generate: all features have tests.")
+            why = "Nothing to generate: all features have tests."
+            return watched.say_nothing(" ".join([why, *notes]))
+        for note in notes:
+            output.note(note)
         are_many = all_ or matches_several(features, chosen)
         if are_many and not yes and not await confirm(_question(chosen)):
             output.note("Nothing was generated.")
