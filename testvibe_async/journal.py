@@ -555,7 +555,7 @@ _PROBLEMS = {
 """What is wrong with a file, and what to do, by the beginning of SQLite's name for it."""
 
 
-def _problem(error: sqlite3.Error) -> str:
+def _problem(error: Exception) -> str:
     """Say what is wrong with a file."""
     if isinstance(error, _ForeignFileError):
         return str(error)

@@ -22,13 +22,8 @@ Job: TypeAlias = tuple[Callable[[ConnectionT], Any], "asyncio.Future[Any] | None
 class GroupCommit(ABC, Generic[ConnectionT]):
     """Calls functions with a connection in a thread; all that wait at once share a transaction."""
 
-    def __init__(self, error: type[Exception]) -> None:
-        """Make it; the thread starts with the first function.
-
-        Args:
-            error: What the connection raises; all functions of the transaction fail with it.
-        """
-        self._error = error
+    def __init__(self) -> None:
+        """Make it; the thread starts with the first function."""
         self._executor: ThreadPoolExecutor | None = None
         self._waiting: list[Job[ConnectionT]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -40,7 +35,7 @@ class GroupCommit(ABC, Generic[ConnectionT]):
     async def write(self, work: Callable[[ConnectionT], T]) -> T:
         """Call a function with the connection, and wait until what it wrote is committed.
 
-        Raises the connection's error where that failed.
+        It raises what any function of the same transaction has raised, or the commit.
         """
         written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._add(work, written)
@@ -82,7 +77,7 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             try:
                 works = [work for work, _ in jobs]
                 results = await loop.run_in_executor(self._executor, self._commit, works)
-            except self._error as error:
+            except Exception as error:  # noqa: BLE001 - it is for those who wait
                 self._fail(jobs, error)
                 continue
             self.commits += 1

@@ -26,7 +26,7 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(sqlite3.Error)
+        super().__init__()
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
