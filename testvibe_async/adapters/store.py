@@ -286,20 +286,20 @@ class Store(GroupCommit[sa.Connection]):
             if is_planned and self._is_cancelled(connection):
                 return None
             return Claim(
-                place, _job(row), _restored(row), is_planned and self._is_last(connection, place)
+                place,
+                _job(row),
+                _restored(row),
+                is_planned and self._is_to_wait(connection, place),
             )
 
         return await self.write(work)
 
-    def _is_last(self, connection: sa.Connection, place: int) -> bool:
-        others = sa.select(_items.c.state).where(
-            self._mine, _items.c.place != place, _items.c.error.is_(None)
-        )
-        planned = others.where(_items.c.state == ItemState.PLANNED)
-        intended = others.where(_items.c.state == ItemState.INTENDED)
-        query = sa.select(sa.not_(planned.exists()), intended.exists())
-        is_last, is_open = connection.execute(query).one()
-        return bool(is_last and is_open)
+    def _is_to_wait(self, connection: sa.Connection, place: int) -> bool:
+        open_ = sa.select(_items.c.place).where(self._mine, _items.c.error.is_(None))
+        later = open_.where(_items.c.state == ItemState.PLANNED, _items.c.place > place)
+        intended = open_.where(_items.c.state == ItemState.INTENDED)
+        query = sa.select(sa.and_(sa.not_(later.exists()), intended.exists()))
+        return bool(connection.execute(query).scalar_one())
 
     async def note_intent(self, place: int, holder: str, intent: Intent) -> bool:
         """Store an intent; False where it may not be sent: see `claim`."""
