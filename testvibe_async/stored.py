@@ -74,14 +74,13 @@ def restored(  # noqa: PLR0913 - the columns, each by name
     earlier: Iterable[str],
 ) -> Restored:
     """Read where a feature stands; the texts are JSON."""
-    model = Run if kind == "run" else Generation
     return Restored(
         state,
         None if ref is None else Ref.from_json(ref),
-        None if outcome is None else read(outcome.encode(), model),
+        None if outcome is None else _read_outcome(kind, outcome),
         None if error is None else _read_error(error),
         intent,
-        [read(text.encode(), model) for text in earlier],
+        [_read_outcome(kind, text) for text in earlier],
     )
 
 
@@ -107,6 +106,12 @@ def item_of(job: Job, found: Restored) -> BatchItem[Any]:
         is_waiting=found.state is ItemState.PLANNED and error is None,
         earlier=tuple(found.earlier),
     )
+
+
+def _read_outcome(kind: Literal["run", "generation"], text: str) -> Run | Generation:
+    if kind == "run":
+        return read(text.encode(), Run)
+    return read(text.encode(), Generation)
 
 
 def _read_error(text: str) -> VibeError:

