@@ -64,6 +64,9 @@ async def work(options: dict[str, Any]) -> None:
         hurt_itself(options["step"], at=options["at"], how=options["how"])
     async with client:
         items = await DurableBatch(options["url"], id=options["id"]).work(client)
+    for item in items:
+        if item.error is not None:
+            print(item.feature, item.error, file=sys.stderr)
     print(json.dumps(Counter(str(item.verdict) for item in items)))
 
 

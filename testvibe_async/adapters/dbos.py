@@ -259,7 +259,7 @@ class DurableBatch:
             ConfigError: There is no such batch, or it is of another server.
         """
         executor = DBOS.executor_id
-        if executor == "local" and self._url.get_backend_name() != "sqlite":
+        if executor == "local" and not self._is_file:
             raise ConfigError(
                 "give the DBOS of each process an executor_id of its own: 'local' is that of all"
             )
@@ -279,6 +279,15 @@ class DurableBatch:
                 await asyncio.wait([watching])
                 with suppress(StoreError):
                     await store.forget([executor])
+
+    async def plan(self) -> Plan:
+        """Return what the batch is to do: its server, its project, its site and its options.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._store() as store:
+            return await self._plan(store)
 
     async def status(self) -> BatchStatus:
         """Return what is known of the batch. Asks the database alone.
@@ -338,8 +347,7 @@ class DurableBatch:
             return await store.decide(decision, feature, self._enqueue(engine))
 
     async def _plan(self, store: Store, client: Client | None = None) -> Plan:
-        is_file = self._url.get_backend_name() == "sqlite"
-        is_there = not is_file or Path(str(self._url.database)).exists()  # noqa: ASYNC240 - quick
+        is_there = not self._is_file or Path(self._name).exists()  # noqa: ASYNC240 - quick
         plan = await store.plan() if is_there else None
         if plan is None:
             raise ConfigError(f"there is no batch {self.id!r} in {self._name}: submit it first")
@@ -451,8 +459,14 @@ class DurableBatch:
             await asyncio.to_thread(engine.destroy)
 
     @property
+    def _is_file(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
     def _name(self) -> str:
         """The database, without a password."""
+        if self._is_file:
+            return str(self._url.database)
         return self._url.render_as_string(hide_password=True)
 
     @property
