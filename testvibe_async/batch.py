@@ -24,9 +24,9 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.journal import ItemState
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
+from testvibe_async.stored import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Job, JobSource
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.intents import Intent, Recorder
-    from testvibe_async.journal import Journal, PlannedJobs, Restored
+    from testvibe_async.journal import Journal, PlannedJobs
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
+    from testvibe_async.stored import Restored
 
 __all__ = ["Batch"]
 

@@ -10,27 +10,28 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from attrs import define, field, frozen
 
-from testvibe_async import errors, models
+from testvibe_async import stored
 from testvibe_async._dispatch import Job
 from testvibe_async._util.sqlite_file import SqliteFile
-from testvibe_async._wire import read
-from testvibe_async.errors import ConfigError, DispatchUnknownError, NotSentError, VibeError
+from testvibe_async.errors import ConfigError, NotSentError, VibeError
 from testvibe_async.intents import Intent
-from testvibe_async.models import Generation, Run
-from testvibe_async.outcomes import BatchItem
 from testvibe_async.refs import Ref
+from testvibe_async.stored import ItemState
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     from testvibe_async._dispatch import JobSource
+    from testvibe_async.errors import DispatchUnknownError
+    from testvibe_async.models import Generation, Run
+    from testvibe_async.outcomes import BatchItem
+    from testvibe_async.stored import Restored
 
 __all__ = ["Journal"]
 
@@ -65,28 +66,6 @@ CREATE TABLE decisions (
 """
 
 
-class ItemState(StrEnum):
-    """How far one feature of a journal has come."""
-
-    PLANNED = "planned"
-    """It is to be dispatched."""
-
-    INTENDED = "intended"
-    """Its request may have been sent, and nobody saw the answer."""
-
-    DISPATCHED = "dispatched"
-    """Its operation has an id, and was not seen to end."""
-
-    OVER = "over"
-    """Its outcome is known."""
-
-    REFUSED = "refused"
-    """The service refused it, or it could not be observed; the error is known."""
-
-    DROPPED = "dropped"
-    """Nobody knows whether it began, and somebody decided to leave it so."""
-
-
 @frozen(kw_only=True)
 class Plan:
     """What a batch is to do."""
@@ -111,18 +90,6 @@ class _Row:
     intent: Intent | None = None
     """The one that is open."""
     earlier: list[str] = field(factory=list[str])
-
-
-@frozen
-class Restored:
-    """Where a feature stands that was planned before."""
-
-    state: ItemState
-    ref: Ref | None
-    outcome: Run | Generation | None
-    error: VibeError | None
-    intent: Intent | None
-    earlier: list[Run | Generation]
 
 
 class Journal:
@@ -192,7 +159,7 @@ class Journal:
     @property
     def items(self) -> list[BatchItem[Any]]:
         """What is known of each feature, in the order planned, without asking the service."""
-        return [self._item(place) for place in range(len(self._rows))]
+        return [stored.item_of(row.job, self._restored(row)) for row in self._rows]
 
     @property
     def is_over(self) -> bool:
@@ -331,15 +298,7 @@ class Journal:
     def unknown(self, place: int, what: str) -> DispatchUnknownError:
         """Return the error of a dispatch that is open."""
         row = self._rows[place]
-        intent = row.intent
-        return DispatchUnknownError(
-            f"{what}; it may have taken effect, so go on with the batch, which looks for it",
-            method="POST",
-            url="" if intent is None else intent.server,
-            project="" if intent is None else intent.project,
-            feature=row.job.feature,
-            intent=intent,
-        )
+        return stored.unknown_error(row.job, row.intent, what)
 
     @property
     def open_intents(self) -> list[Intent]:
@@ -348,16 +307,17 @@ class Journal:
 
     def restore(self, place: int) -> Restored | None:
         """Return where a feature stands; None where it was not planned before."""
-        if place >= len(self._rows):
-            return None
-        row = self._rows[place]
-        return Restored(
+        return self._restored(self._rows[place]) if place < len(self._rows) else None
+
+    def _restored(self, row: _Row) -> Restored:
+        return stored.restored(
             row.state,
-            None if row.ref is None else Ref.from_json(row.ref),
-            self._read_outcome(row.outcome),
-            None if row.error is None else _restored_error(row.error),
-            row.intent,
-            [outcome for text in row.earlier if (outcome := self._read_outcome(text)) is not None],
+            kind=self.kind,
+            ref=row.ref,
+            outcome=row.outcome,
+            error=row.error,
+            intent=row.intent,
+            earlier=row.earlier,
         )
 
     def note_attempt(self, place: int, attempt: int, outcome: Run | Generation) -> None:
@@ -386,7 +346,7 @@ class Journal:
         row = self._rows[place]
         if item.outcome is not None:
             row.state, row.outcome = ItemState.OVER, json.dumps(item.outcome.to_dict())
-        elif isinstance(item.error, errors.ResponseError | errors.ObservationError):
+        elif stored.is_refusal(item.error):
             row.state = ItemState.REFUSED
         row.error = None if item.error is None else json.dumps(item.error.to_dict())
         values = (row.state, row.outcome, row.error, datetime.now(UTC).isoformat(), place)
@@ -445,33 +405,6 @@ class Journal:
         """What its batch dispatches."""
         assert self.plan is not None
         return self.plan.kind
-
-    def _read_outcome(self, text: str | None) -> Run | Generation | None:
-        if text is None:
-            return None
-        if self.kind == "run":
-            return read(text.encode(), Run)
-        return read(text.encode(), Generation)
-
-    def _item(self, place: int) -> BatchItem[Any]:
-        restored = self.restore(place)
-        assert restored is not None
-        row = self._rows[place]
-        error = restored.error
-        if restored.state is ItemState.INTENDED and not isinstance(error, DispatchUnknownError):
-            error = self.unknown(place, "the process ended before the answer came")
-        elif restored.state in {ItemState.DROPPED, ItemState.PLANNED}:
-            error = error if isinstance(error, NotSentError) else None
-        return BatchItem(
-            feature=row.job.feature,
-            name=row.job.name,
-            config=row.job.config,
-            ref=restored.ref,
-            outcome=restored.outcome,
-            error=error,
-            is_waiting=restored.state is ItemState.PLANNED and error is None,
-            earlier=tuple(restored.earlier),
-        )
 
     def _load(self, connection: sqlite3.Connection) -> None:
         """Read the file, or make the tables of a new one; runs in the file's thread."""
@@ -622,52 +555,10 @@ _PROBLEMS = {
 """What is wrong with a file, and what to do, by the beginning of SQLite's name for it."""
 
 
-def _problem(error: sqlite3.Error) -> str:
+def _problem(error: Exception) -> str:
     """Say what is wrong with a file."""
     if isinstance(error, _ForeignFileError):
         return str(error)
     name = getattr(error, "sqlite_errorname", "")
     found = [text for start, text in _PROBLEMS.items() if name.startswith(start)]
     return found[0] if found else f"is damaged ({error}): take another file"
-
-
-def _restored_error(text: str) -> VibeError:
-    """Return an error like the one that was stored: of its class, with its message."""
-    document = cast("dict[str, Any]", json.loads(text))
-    kinds: dict[str, type[VibeError]] = {**vars(models), **vars(errors)}
-    kind = kinds.get(document["type"], VibeError)
-    error = kind.__new__(kind, document["message"])
-    error.args = (document["message"],)
-    error.__dict__.update(_defaults_of(error), **_fields_of(document))
-    return error
-
-
-def _defaults_of(error: VibeError) -> dict[str, Any]:
-    text = str(error.args[0])
-    if isinstance(error, errors.TransportError):
-        return {"what": text, "method": "", "url": "", "attempts": 1}
-    if isinstance(error, errors.WaitTimeoutError):
-        return {"status": None, "elapsed": 0.0, "last_seen_at": None, "failures": 0}
-    return {"code": None, "message": text, "method": "", "url": "", "retry_after": None}
-
-
-def _fields_of(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an error's fields, as far as its document has them."""
-    fields: dict[str, Any] = {
-        name: document[name]
-        for name in ("status", "project", "feature", "reason")
-        if name in document
-    }
-    if "error" in document:
-        fields["code"] = document["error"]
-    if "ref" in document:
-        fields["ref"] = Ref.from_json(json.dumps(document["ref"]))
-    if "reason" in document:
-        fields["candidates"] = tuple(
-            Ref.from_json(json.dumps(each)) for each in document.get("candidates", ())
-        )
-        polled_at = document.get("polledUtc")
-        fields["polled_at"] = polled_at and datetime.fromisoformat(polled_at)
-        intent = document.get("intent")
-        fields["intent"] = intent and Intent.from_json(json.dumps(intent))
-    return fields

@@ -175,7 +175,7 @@ class Project:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         return await self._starter.latest_outcome(self.id, _named(feature), deadline)
 
-    async def run_feature(
+    async def run_feature(  # noqa: PLR0913 - each by name, and each with a default
         self,
         feature: int | str | Feature,
         *,
@@ -183,6 +183,7 @@ class Project:
         site_url: str | None = None,
         on_conflict: RunConflict = "raise",
         retry_unknown: bool = False,
+        recorder: Recorder | None = None,
     ) -> RunOperation:
         """Dispatch a run of a feature's tests. It takes about half a minute.
 
@@ -194,6 +195,7 @@ class Project:
                 first (or join a generation in flight), which takes minutes and costs credits.
             retry_unknown: Whether to send it once more where the answer was lost and the run was
                 not found. It may then run twice.
+            recorder: Stores what is about to be dispatched, besides the client's; None for nobody.
 
         Raises:
             FeatureNotGeneratedError: There are no tests to run, or generating them failed; then
@@ -208,7 +210,11 @@ class Project:
                 "run_features takes several"
             )
         dispatch = RunDispatch(
-            project=self.id, feature=_named(feature), config=config, site_url=site_url
+            project=self.id,
+            feature=_named(feature),
+            config=config,
+            site_url=site_url,
+            recorder=recorder,
         )
         return await self._starter.run(
             dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown

@@ -34,7 +34,7 @@ __all__ = [
 FEATURE_ROWS = 200
 """How many of a feature's latest runs are read: the lost one may be one of many started at once."""
 
-PROJECT_ROWS = 1000
+PROJECT_ROWS = 10_000
 """How many of a project's latest runs are read to prove that none is of a dispatch."""
 
 CLOCK_SLACK = timedelta(seconds=2)

@@ -40,6 +40,7 @@ _COMMANDS = {
         "report": "resume:report",
         "history": "history:history",
         "open": "open_run:open_run",
+        "batch": "batch:app",
     },
     "The project": {
         "features": "features:app",

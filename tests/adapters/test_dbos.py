@@ -1,0 +1,201 @@
+"""Durable batches on DBOS, for real: real time, real databases, and workers that are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import socket
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from dbos import DBOS, DBOSPortableJSONSerializer
+
+from tests.adapters.kills import batch_of, many_machines, one_machine, postgresql, zombie
+from tests.conftest import client_of
+from tests.journal.kills import FAST
+from testvibe_async import Client, ConfigError
+from testvibe_async.adapters import dbos
+from testvibe_async.adapters.dbos import DurableBatch
+from testvibe_async.adapters.store import Worker
+from testvibe_async.testing import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    # Ours to close are the stores; DBOS leaves connections and threads to the end of the process.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run on an ordinary event loop: processes and databases take real time."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(work)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """A PostgreSQL server."""
+    found = postgresql(tmp_path_factory.mktemp("server"))
+    yield found.get_uri()
+    found.cleanup()
+
+
+def test_killed_workers_on_one_machine(tmp_path: Path) -> None:
+    """Workers are killed at open intents one after the other, and each feature runs once."""
+    found = run(one_machine(3, features=40, kills=2, folder=tmp_path))
+    assert found["runs a feature"] == {1: 40}, found
+    assert found["verdicts"] == {"succeeded": 40}, found
+
+
+def test_without_lists_nothing_runs_twice(tmp_path: Path) -> None:
+    """Where the service shows no runs, what a kill left open is unknown, and never doubled."""
+    found = run(one_machine(1, features=40, kills=1, folder=tmp_path, lists=False))
+    begun, verdicts = found["runs a feature"], found["verdicts"]
+    assert set(begun) <= {0, 1}, found
+    assert begun.get(0, 0) <= verdicts["unknown"], found
+    assert verdicts["succeeded"] + verdicts["unknown"] == 40, found
+
+
+def test_many_machines(server: str) -> None:
+    """One of three workers is killed, one stopped and continued when another has taken over."""
+    found = run(many_machines(server, features=60, kills=1))
+    assert found["runs a feature"] == {1: 60}, found
+    assert found["verdicts"] == {"succeeded": 60}, found
+
+
+def test_a_worker_that_was_stopped_before_its_first_byte(server: str) -> None:
+    """Continued after it was taken over from, it sends nothing: its intent has lapsed."""
+    found = run(zombie(server))
+    assert found["runs a feature"] == {1: 2}, found
+
+
+def test_an_application_that_has_dbos(tmp_path: Path) -> None:
+    """It binds its client, and its own DBOS does the work; another batch may be bound after it."""
+    path = tmp_path / "shop.sqlite"
+
+    async def play() -> None:
+        async with (
+            Emulator(scenario=FAST) as emulator,
+            client_of(emulator, poll_interval=0.5) as client,
+        ):
+            batch = DurableBatch(path, id="nightly", application="shop", application_version="12")
+            assert await batch.submit(client, ["Checkout", "Returns"])
+            DBOS(
+                config={
+                    "name": "shop",
+                    "system_database_url": f"sqlite:///{path}",
+                    "application_version": "12",
+                    "serializer": DBOSPortableJSONSerializer(),
+                    "log_level": "ERROR",
+                }
+            )
+            try:
+                DBOS.launch()
+                with pytest.raises(ConfigError, match="use bind"):
+                    await batch.work(client)
+                async with batch.bind(client):
+                    while not (status := await batch.status()).is_over:
+                        assert status.workers == ["local"]
+                        await asyncio.sleep(0.2)
+            finally:
+                await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
+            assert [str(item.verdict) for item in status.items] == ["succeeded"] * 2
+            assert emulator.count("run_feature") == 2
+
+    run(play())
+
+
+def test_a_database_of_an_older_day(tmp_path: Path) -> None:
+    """Cancelled, it is over once nothing is in flight; resumed, it goes on to its end."""
+
+    async def play() -> None:
+        async with batch_of(3, str(tmp_path / "a.sqlite"), max_in_flight=2) as (emulator, workers):
+            batch = DurableBatch(tmp_path / "a.sqlite", id=workers.name)
+            await batch.cancel()
+            assert (await batch.status()).is_over
+            assert await workers.ended(await workers.start()) == {"waiting": 3}
+            assert len(await batch.resume()) == 3
+            assert not (await batch.status()).is_cancelled
+            assert await workers.ended(await workers.start()) == {"succeeded": 3}
+            assert len(emulator.runs) == 3
+            assert emulator.api_key.encode() not in (tmp_path / "a.sqlite").read_bytes()
+
+    run(play())
+
+
+def test_a_call_of_dbos_that_is_private() -> None:
+    """What takes over from a worker that is gone is there, and takes its id."""
+    parameters = inspect.signature(DBOS._recover_pending_workflows).parameters
+    assert list(parameters) == ["executor_ids"]
+    assert not dbos._is_running()
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "age", "is_gone"),
+    [
+        ("elsewhere", 1, 4.0, False),
+        ("elsewhere", 1, 6.0, True),
+        ("here", 2**22 + 1, 0.1, True),
+        ("here", 0, 0.1, False),
+    ],
+)
+def test_a_worker_is_gone(host: str, pid: int, age: float, *, is_gone: bool) -> None:
+    """It is where its heart has not beaten for 5 s, or its process on this machine has ended."""
+    name = socket.gethostname() if host == "here" else host
+    assert dbos._is_gone(Worker("id", name, pid or os.getpid(), age)) is is_gone
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "sqlite:///relative.db", "postgres//", "postgresql+psycopg://h/p"]
+)
+def test_urls(url: str) -> None:
+    """A file or PostgreSQL is taken, and another database refused."""
+    if url.startswith(("mysql", "sqlite")):
+        with pytest.raises(ConfigError, match=r"a SQLite file or in postgresql://"):
+            DurableBatch(url, id="x")
+    else:
+        assert DurableBatch(url, id="x")
+
+
+def test_a_password_is_not_shown() -> None:
+    """The database is named without it."""
+    shown = repr(DurableBatch("postgresql://me:secret@db/tests", id="nightly"))
+    assert "secret" not in shown
+    assert "nightly" in shown
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    """No id, no batch, no feature, no folder, another server: one sentence each."""
+
+    async def play() -> None:
+        with pytest.raises(ConfigError, match="must not be empty"):
+            DurableBatch(tmp_path / "a", id="")
+        batch = DurableBatch(tmp_path / "a.sqlite", id="nightly")
+        with pytest.raises(ConfigError, match=r"no batch 'nightly' in .*a.sqlite: submit it first"):
+            await batch.status()
+        assert not (tmp_path / "a.sqlite").exists()
+        with pytest.raises(ConfigError, match="'resend', 'drop' or a ref"):
+            await batch.decide("again")  # type: ignore[arg-type]
+        async with Emulator() as emulator, client_of(emulator) as client:
+            with pytest.raises(ConfigError, match="has no features"):
+                await batch.submit(client, [])
+            with pytest.raises(ConfigError, match="can't be used: unable to open"):
+                await DurableBatch(tmp_path / "no" / "a", id="nightly").submit(client)
+            assert await batch.submit(client)
+            assert not await batch.submit(client)
+            assert (await batch.plan()).server == emulator.url
+            with pytest.raises(ConfigError, match="other features or options"):
+                await batch.submit(client, ["Checkout"])
+        async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
+            with pytest.raises(ConfigError, match=r"this client's server is https://other.example"):
+                await batch.work(other)
+
+    run(play())

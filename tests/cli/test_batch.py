@@ -1,0 +1,109 @@
+"""Batches in a database: what the commands print, and how they end. `work` runs for real."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.process import finished
+from testvibe_async.testing import Emulator, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(120)
+
+FAST = Scenario(
+    run_queue=(0, 0),
+    run_duration=(0.2, 0.2),
+    failing_runs=0,
+    outcomes={"Returns": Outcome(run_status="failed")},
+)
+
+
+@pytest.fixture
+def testvibe_emulator_options() -> dict[str, object]:
+    """Runs take a moment, and those of one feature fail."""
+    return {"scenario": FAST}
+
+
+@pytest.fixture
+def place(testvibe_emulator: Emulator, tmp_path: Path) -> dict[str, str]:
+    """The environment of a command on a machine of its own."""
+    return {
+        "TESTVIBE_SERVER": testvibe_emulator.url,
+        "TESTVIBE_API_KEY": testvibe_emulator.api_key,
+        "TESTVIBE_PROJECT": testvibe_emulator.project_id,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+
+
+def test_a_batch_from_start_to_report(place: dict[str, str], tmp_path: Path) -> None:
+    """It is stored once, worked on to its end, shown and reported, with one file for all."""
+    (output, notes), code = finished("batch", "start", "nightly", "Checkout", "Returns", **place)
+    assert (output, code) == ("Batch nightly is stored.\n", 0)
+    assert "testvibe-async batch work nightly" in notes
+    (output, _), code = finished("batch", "start", "nightly", "Checkout", "Returns", **place)
+    assert (output, code) == ("Batch nightly was stored before.\n", 0)
+    (output, _), _ = finished("batch", "status", "nightly", **place)
+    assert output == "Batch nightly, going on, 0 workers: 2 waiting\n"
+    report = tmp_path / "junit.xml"
+    (output, errors), code = finished("batch", "work", "nightly", "--report", str(report), **place)
+    assert code == 1, errors
+    assert "Returns" in output
+    assert output.endswith("Batch nightly, over, 0 workers: 1 succeeded, 1 failed\n")
+    assert "<testsuite" in report.read_text(encoding="utf-8")
+    page = tmp_path / "report.html"
+    (output, _), code = finished("batch", "report", "nightly", str(page), "--json", **place)
+    assert code == 0
+    assert json.loads(output)["isOver"] is True
+    assert page.exists()
+    (output, _), code = finished("batch", "status", "nightly", "--watch", **place)
+    assert "over" in output
+    assert code == 1
+
+
+def test_cancel_resume_and_decide(place: dict[str, str], tmp_path: Path) -> None:
+    """Each acts on a batch in the file that is named, and says what it did."""
+    db = ("--db", str(tmp_path / "mine.sqlite"))
+    finished("batch", "start", "nightly", "Checkout", *db, **place)
+    (output, _), _ = finished("batch", "cancel", "nightly", *db, **place)
+    assert output == "Batch nightly, over, 0 workers: 1 waiting\n"
+    (output, _), _ = finished("batch", "resume", "nightly", *db, **place)
+    assert output == "Batch nightly goes on with 1 feature.\n"
+    (_, errors), code = finished("batch", "decide", "nightly", "drop", *db, **place)
+    assert "nothing is unknown in batch 'nightly'" in errors
+    assert code == 2
+    (_, errors), code = finished("batch", "decide", "nightly", "adopt", *db, **place)
+    assert "adopt takes the id of a run" in errors
+    assert code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["status", "nope"], "there is no batch 'nope'"),
+        (["report", "nightly"], "which reports?"),
+        (["work", "nightly", "--report", "x.doc"], "does not name the report's format"),
+        (["status", "nightly", "--db", "mysql://x/y"], "a SQLite file or in postgresql://"),
+    ],
+)
+def test_what_is_refused(place: dict[str, str], words: list[str], sentence: str) -> None:
+    """Each mistake is one sentence, and the exit code says that the call was wrong."""
+    (_, errors), code = finished("batch", *words, **place)
+    assert sentence in errors
+    assert code == 2
+
+
+def test_without_dbos(place: dict[str, str]) -> None:
+    """Where the extra is not installed, a sentence says how to install it."""
+    program = (
+        "import sys; sys.modules['dbos'] = None; "
+        "from testvibe_async.cli import main; sys.argv[0] = 'testvibe-async'; main()"
+    )
+    (_, errors), code = finished("batch", "status", "nightly", python=("-c", program), **place)
+    assert "pip install 'testvibe-async[dbos]'" in errors
+    assert code == 2

@@ -1,0 +1,93 @@
+"""Writing in a thread, many records in one transaction.
+
+All that waits while one transaction is written goes into the next, so that many records at once
+cost one commit. What is written and where is for others to decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeAlias, TypeVar
+
+__all__ = ["GroupCommit"]
+
+T = TypeVar("T")
+ConnectionT = TypeVar("ConnectionT")
+Job: TypeAlias = tuple[Callable[[ConnectionT], Any], "asyncio.Future[Any] | None"]
+
+
+class GroupCommit(ABC, Generic[ConnectionT]):
+    """Calls functions with a connection in a thread; all that wait at once share a transaction."""
+
+    def __init__(self) -> None:
+        """Make it; the thread starts with the first function."""
+        self._executor: ThreadPoolExecutor | None = None
+        self._waiting: list[Job[ConnectionT]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self.failure: Exception | None = None
+        """What went wrong with a record that nobody waited for."""
+        self.commits: int = 0
+        """How many transactions were committed."""
+
+    async def write(self, work: Callable[[ConnectionT], T]) -> T:
+        """Call a function with the connection, and wait until what it wrote is committed.
+
+        It raises what any function of the same transaction has raised, or the commit.
+        """
+        written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._add(work, written)
+        return await written
+
+    def write_soon(self, work: Callable[[ConnectionT], Any]) -> None:
+        """Have a function called with the connection, after all others; see `failure`."""
+        self._add(work, None)
+
+    async def aclose(self) -> None:
+        """Write what waits, and end the thread. A second time does nothing."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await asyncio.get_running_loop().run_in_executor(executor, self._disconnect)
+            executor.shutdown()
+
+    @abstractmethod
+    def _commit(self, works: list[Callable[[ConnectionT], Any]]) -> list[Any]:
+        """Call all in one transaction, and commit it; runs in the thread."""
+
+    @abstractmethod
+    def _disconnect(self) -> None:
+        """Close the connection; runs in the thread."""
+
+    def _add(self, work: Callable[[ConnectionT], Any], written: asyncio.Future[Any] | None) -> None:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="testvibe_async writer")
+        self._waiting.append((work, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_all(), name="testvibe_async writer")
+
+    async def _write_all(self) -> None:
+        """Write all that waits, one transaction after the other."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            jobs, self._waiting = self._waiting, []
+            try:
+                works = [work for work, _ in jobs]
+                results = await loop.run_in_executor(self._executor, self._commit, works)
+            except Exception as error:  # noqa: BLE001 - it is for those who wait
+                self._fail(jobs, error)
+                continue
+            self.commits += 1
+            for (_, written), result in zip(jobs, results, strict=True):
+                if written is not None and not written.done():  # else it was cancelled
+                    written.set_result(result)
+
+    def _fail(self, jobs: list[Job[ConnectionT]], error: Exception) -> None:
+        if any(written is None for _, written in jobs):
+            self.failure = error
+        for _, written in jobs:
+            if written is not None and not written.done():
+                written.set_exception(error)

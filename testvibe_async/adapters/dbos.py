@@ -1,0 +1,509 @@
+"""Durable batches on DBOS: on one machine with a SQLite file, on many with PostgreSQL.
+
+DBOS hands each feature to one worker, and to another when that is gone. It decides when a worker is
+gone, by heartbeats on the database's clock, since DBOS without its own cloud does not. What a
+feature needs is decided in `worker`, and what may be written in `store`: nothing is dispatched
+twice, even where two processes work on one feature.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import uuid4
+
+import sqlalchemy as sa
+from attrs import frozen
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
+from sqlalchemy import exc
+
+from testvibe_async import stored
+from testvibe_async._config import require_count, require_kind
+from testvibe_async._dispatch import JobSource
+from testvibe_async.adapters.store import UNAVAILABLE, Store, StoreError
+from testvibe_async.adapters.worker import BatchWorker, surely
+from testvibe_async.errors import ConfigError
+from testvibe_async.events import logger
+from testvibe_async.journal import Plan
+from testvibe_async.outcomes import BatchItem, BatchSummary
+from testvibe_async.refs import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+
+    from testvibe_async._dispatch import Job, RunConflict
+    from testvibe_async.client import Client
+    from testvibe_async.models import Feature, Run
+
+__all__ = ["BatchStatus", "DurableBatch"]
+
+APPLICATION = "testvibe"
+"""The application that owns the workflows in the database, where no other embeds them."""
+
+APPLICATION_VERSION = "testvibe-1"
+"""Pinned: DBOS hands out workflows to workers of the same version alone."""
+
+WORKFLOW = "testvibe.feature"
+"""The name of the workflow. With its arguments it is stored: never change them."""
+
+BEAT_SECONDS = 1.0
+"""The time between two heartbeats of a worker."""
+
+GONE_SECONDS = 5.0
+"""After how long without one a worker is gone."""
+
+DEQUEUE_SECONDS = 0.5
+"""How often a worker asks for more features."""
+
+BIND_SECONDS = 60.0
+"""How long a feature waits in a process that is not bound to its batch, or not yet."""
+
+_bound: dict[str, BatchWorker] = {}
+"""What this process works on, by batch: DBOS has one database a process."""
+
+
+@DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
+async def _work_on_feature(batch: str, place: int, turn: int) -> None:
+    """Work on one feature. What it does is not recorded here, so that it may change."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BIND_SECONDS):
+            while batch not in _bound:  # noqa: ASYNC110 - rare, and nobody else is told
+                await asyncio.sleep(BEAT_SECONDS)
+    if batch not in _bound:
+        raise ConfigError(f"this process is not bound to batch {batch!r}: enter its bind(client)")
+    await _bound[batch].perform(place, turn)
+
+
+@frozen(kw_only=True)
+class BatchStatus:
+    """What is known of a durable batch, without asking the service."""
+
+    items: Sequence[BatchItem[Run]]
+    """One for each feature and configuration, in the order planned."""
+
+    is_over: bool
+    """Whether nothing is left to dispatch, to wait for or to reconcile."""
+
+    is_cancelled: bool
+    """Whether nothing more is dispatched."""
+
+    workers: Sequence[str]
+    """The workers of the database that are there."""
+
+    @property
+    def summary(self) -> BatchSummary:
+        """How many features have which verdict."""
+        return BatchSummary.of(self.items)
+
+
+class DurableBatch:
+    """A batch of runs in a database, for any number of workers on any number of machines.
+
+    It holds names, configurations, sites, ids and outcomes, and no key.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        id: str,  # noqa: A002 - what it is
+        application: str = APPLICATION,
+        application_version: str = APPLICATION_VERSION,
+    ) -> None:
+        """Make it; no I/O is done.
+
+        Args:
+            url: A SQLite file, for the workers of one machine, or `postgresql://…`.
+            id: The batch's own name.
+            application: The `name` of the DBOS application that embeds it; leave it out where none
+                does, and use `work`.
+            application_version: The version of that application, as it tells DBOS.
+
+        Raises:
+            ConfigError: The URL is of another database, or the id is empty.
+        """
+        self.id: str = require_kind("id", id, str)
+        """The batch's own name."""
+        if not id:
+            raise ConfigError("the id of a batch must not be empty")
+        self._url = _database(url)
+        self._application = application
+        self._version = application_version
+        self._queue = f"testvibe {id}"
+
+    def __repr__(self) -> str:
+        """Return the batch and its database, without a password."""
+        return f"<DurableBatch {self.id!r} in {self._name}>"
+
+    async def submit(  # noqa: PLR0913 - each by name, and each with a default
+        self,
+        client: Client,
+        features: Iterable[int | str | Feature] | AsyncIterable[int | str | Feature] | None = None,
+        *,
+        project: str | None = None,
+        config: str | Sequence[str | None] | None = None,
+        site_url: str | None = None,
+        max_in_flight: int = 100,
+        on_conflict: RunConflict = "raise",
+        attempts: int = 1,
+    ) -> bool:
+        """Store the batch for workers to work on. The same one again does nothing.
+
+        Args:
+            client: A client of the service; asked for the project's features where none are named.
+            features: As in `run_features`.
+            project: The project's id; None for the client's default project.
+            config: As in `run_features`.
+            site_url: As in `run_features`.
+            max_in_flight: How many runs each worker has in flight, 1 or more.
+            on_conflict: As in `run_features`.
+            attempts: As in `run_features`.
+
+        Returns:
+            False where it was there already.
+
+        Raises:
+            ConfigError: There is another batch of that id, no feature, or no such database.
+        """
+        require_count("max_in_flight", max_in_flight)
+        require_count("attempts", attempts)
+        found = client.project(project)
+        configs = [config] if config is None or isinstance(config, str) else list(config)
+        source = JobSource(
+            features,
+            configs,
+            list_features=found.list_features,
+            default=lambda feature: feature.has_tests,
+        )
+        jobs: list[Job] = []
+        while (job := await source.read()) is not None:
+            jobs.append(job)
+        if not jobs:
+            raise ConfigError(f"batch {self.id!r} has no features: name some, or generate tests")
+        plan = Plan(
+            kind="run",
+            server=client.server,
+            project=found.id,
+            site_url=site_url,
+            options={"on_conflict": on_conflict, "attempts": attempts},
+        )
+        async with self._store() as store:
+            await asyncio.to_thread(DBOS.migrate, self._address)
+            await store.create_tables()
+            async with self._engine(store) as engine:
+                await asyncio.to_thread(
+                    engine.register_queue,
+                    self._queue,
+                    worker_concurrency=max_in_flight,
+                    polling_interval_sec=DEQUEUE_SECONDS,
+                )
+                return await store.submit(plan, jobs, self._enqueue(engine))
+
+    async def work(self, client: Client) -> list[BatchItem[Run]]:
+        """Work on the batch until it is over, with others that do, and return all items.
+
+        It runs DBOS in this process; an application that does so itself uses `bind`. When it is
+        cancelled, what is in flight goes on at the service, and any worker goes on with it.
+
+        Raises:
+            ConfigError: There is no such batch, it is of another server, or DBOS runs already.
+        """
+        if _is_running():
+            raise ConfigError("this process runs DBOS already: use bind(client) in place of work")
+        executor = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        async with self._store() as store:
+            await self._plan(store, client)
+            await store.beat(executor, socket.gethostname(), os.getpid())
+            DBOS(
+                config=DBOSConfig(
+                    name=self._application,
+                    system_database_url=self._address,
+                    application_version=self._version,
+                    executor_id=executor,
+                    serializer=DBOSPortableJSONSerializer(),
+                    sys_db_idle_transaction_timeout_sec=GONE_SECONDS,
+                    log_level="ERROR",
+                )
+            )
+            try:
+                DBOS.listen_queues([self._queue])
+                async with self.bind(client), self._engine(store) as engine:
+                    # In the running loop, so that workflows run there, where the client is.
+                    DBOS.launch()
+                    while await surely(self._is_left, store, engine):  # noqa: ASYNC110 - others end it
+                        await asyncio.sleep(BEAT_SECONDS)
+            finally:
+                await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
+                # DBOS leaves its own, closed executor behind.
+                asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+            await store.forget([executor])
+        return [*(await self.status()).items]
+
+    @asynccontextmanager
+    async def bind(self, client: Client) -> AsyncGenerator[Self]:
+        """Work on the batch for as long as this is open, with the DBOS of this process.
+
+        Enter it in the event loop in which DBOS was launched. Give each process an `executor_id`
+        of its own, and import this module before the launch.
+
+        Args:
+            client: The client that sends all; keep it open.
+
+        Raises:
+            ConfigError: There is no such batch, or it is of another server.
+        """
+        executor = DBOS.executor_id
+        if executor == "local" and not self._is_file:
+            raise ConfigError(
+                "give the DBOS of each process an executor_id of its own: 'local' is that of all"
+            )
+        async with self._store() as store, self._engine(store) as engine:
+            worker = BatchWorker(client, store, await self._plan(store, client))
+            await store.beat(executor, socket.gethostname(), os.getpid())
+            watching = asyncio.create_task(
+                self._watch(store, engine, executor), name="testvibe_async heartbeat"
+            )
+            _bound[self.id] = worker
+            try:
+                yield self
+            finally:
+                del _bound[self.id]
+                await worker.aclose()
+                watching.cancel()
+                await asyncio.wait([watching])
+                with suppress(StoreError):
+                    await store.forget([executor])
+
+    async def plan(self) -> Plan:
+        """Return what the batch is to do: its server, its project, its site and its options.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._store() as store:
+            return await self._plan(store)
+
+    async def status(self) -> BatchStatus:
+        """Return what is known of the batch. Asks the database alone.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._store() as store:
+            await self._plan(store)
+            rows, is_cancelled = await store.rows()
+            left = await store.left()
+            workers = await store.workers()
+        items = [stored.item_of(row.job, row.found) for row in rows]
+        return BatchStatus(
+            items=items,
+            is_over=not left,
+            is_cancelled=is_cancelled,
+            workers=[each.id for each in workers if each.age < GONE_SECONDS],
+        )
+
+    async def cancel(self) -> None:
+        """Have nothing more dispatched. What is in flight goes on, and is waited for.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._store() as store:
+            await self._plan(store)
+            await store.set_cancelled(is_cancelled=True)
+
+    async def resume(self) -> list[int | str]:
+        """Go on after `cancel`, or with what could not be sent, or is unknown.
+
+        Returns:
+            The features that a worker will look at again.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._store() as store, self._engine(store) as engine:
+            await self._plan(store)
+            await store.set_cancelled(is_cancelled=False)
+            return await store.enqueue_failed(self._enqueue(engine))
+
+    async def decide(
+        self, decision: Literal["resend", "drop"] | Ref, *, feature: int | str | None = None
+    ) -> list[int | str]:
+        """Decide what becomes of dispatches that nobody knows about; see `Journal.decide`.
+
+        Raises:
+            ConfigError: There is no such batch, nothing is unknown, or a ref was given for several.
+        """
+        if decision not in {"resend", "drop"} and not isinstance(decision, Ref):
+            raise ConfigError(f"decide takes 'resend', 'drop' or a ref, not {decision!r}")
+        async with self._store() as store, self._engine(store) as engine:
+            await self._plan(store)
+            return await store.decide(decision, feature, self._enqueue(engine))
+
+    async def _plan(self, store: Store, client: Client | None = None) -> Plan:
+        is_there = not self._is_file or Path(self._name).exists()  # noqa: ASYNC240 - quick
+        plan = await store.plan() if is_there else None
+        if plan is None:
+            raise ConfigError(f"there is no batch {self.id!r} in {self._name}: submit it first")
+        if client is not None and client.server != plan.server:
+            raise ConfigError(
+                f"batch {self.id!r} is for {plan.server}, and this client's server is "
+                f"{client.server}"
+            )
+        return plan
+
+    async def _is_left(self, store: Store, engine: DBOSClient) -> bool:
+        """Say whether anything is to be worked on."""
+        return bool(await store.left() or await store.enqueue_absent(self._enqueue(engine)))
+
+    async def _watch(self, store: Store, engine: DBOSClient, executor: str) -> None:
+        """Beat, and take over from workers that do not, for ever: also after database errors."""
+        beats = 0
+        while True:
+            try:
+                await store.beat(executor, socket.gethostname(), os.getpid())
+                workers = await store.workers()
+                gone = [each.id for each in workers if each.id != executor and _is_gone(each)]
+                await self._take_over(engine, {each.id for each in workers} - {*gone}, gone, beats)
+                await store.forget(gone)
+                beats += 1
+                if beats % 5 == 0:
+                    await self._enqueue_forgotten(store, engine)
+            except Exception as error:  # noqa: BLE001 - the next beat may go well
+                logger.warning("a heartbeat of batch %r failed: %r", self.id, error)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _take_over(
+        self, engine: DBOSClient, there: set[str], gone: list[str], beats: int
+    ) -> None:
+        """Have DBOS hand out anew what workers had that are gone."""
+        if not gone and beats % 5:
+            return
+        pending = await asyncio.to_thread(
+            engine.list_workflows,
+            queue_name=self._queue,
+            status="PENDING",
+            load_input=False,
+            load_output=False,
+        )
+        holders = {each.executor_id for each in pending if each.executor_id}
+        if lost := [*(holders - there)]:
+            logger.warning("batch %r: taking over from %s", self.id, ", ".join(lost))
+            # Private, but the one call whose update is guarded by the executor's id: the public
+            # resume_workflows takes work from a live owner too.
+            await asyncio.to_thread(DBOS._recover_pending_workflows, lost)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    async def _enqueue_forgotten(self, store: Store, engine: DBOSClient) -> None:
+        """Enqueue what is left where no workflow is, and ask again for what was unknown."""
+        active = await asyncio.to_thread(
+            engine.list_workflows,
+            queue_name=self._queue,
+            status=["ENQUEUED", "PENDING"],
+            limit=1,
+            load_input=False,
+            load_output=False,
+        )
+        if active:
+            return
+        if await self._is_left(store, engine):
+            await store.enqueue_left(self._enqueue(engine))
+
+    def _enqueue(self, engine: DBOSClient) -> Callable[[sa.Connection, int, int], None]:
+        """Return what enqueues a feature in a transaction."""
+
+        def enqueue(connection: sa.Connection, place: int, turn: int) -> None:
+            options = EnqueueOptions(
+                workflow_name=WORKFLOW,
+                queue_name=self._queue,
+                workflow_id=f"testvibe:{self.id}:{place}:{turn}",
+                app_version=self._version,
+                application_name=self._application,
+            )
+            engine.enqueue_in_transaction(connection, options, self.id, place, turn)
+
+        return enqueue
+
+    @asynccontextmanager
+    async def _store(self) -> AsyncGenerator[Store]:
+        """Open the store.
+
+        Raises:
+            ConfigError: The database can't be reached.
+        """
+        store = Store(self._url, self.id)
+        try:
+            yield store
+        except UNAVAILABLE as error:
+            raise ConfigError(f"the database {self._name} can't be used: {error.orig}") from error
+        finally:
+            await store.aclose()
+
+    @asynccontextmanager
+    async def _engine(self, store: Store) -> AsyncGenerator[DBOSClient]:
+        """Open what enqueues workflows in the store's transactions."""
+        engine = DBOSClient(
+            system_database_engine=store.engine,
+            serializer=DBOSPortableJSONSerializer(),
+            application_name=self._application,
+            lazy=True,
+        )
+        try:
+            yield engine
+        finally:
+            await asyncio.to_thread(engine.destroy)
+
+    @property
+    def _is_file(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def _name(self) -> str:
+        """The database, without a password."""
+        if self._is_file:
+            return str(self._url.database)
+        return self._url.render_as_string(hide_password=True)
+
+    @property
+    def _address(self) -> str:
+        return self._url.render_as_string(hide_password=False)
+
+
+def _database(url: str | os.PathLike[str]) -> sa.URL:
+    """Return a database's URL, as SQLAlchemy names it."""
+    text = os.fspath(url)
+    if "://" not in text:
+        return sa.URL.create("sqlite", database=str(Path(text).absolute()))
+    try:
+        found = sa.make_url(text)
+    except exc.ArgumentError:
+        found = None
+    if found is not None and found.get_backend_name() in {"postgresql", "postgres"}:
+        return found.set(drivername="postgresql+psycopg")
+    raise ConfigError("a batch is kept in a SQLite file or in postgresql://…; this is neither")
+
+
+def _is_running() -> bool:
+    """Say whether this process runs DBOS. There is no public way to ask."""
+    found: object = getattr(import_module("dbos._dbos"), "_dbos_global_instance", None)
+    return found is not None
+
+
+def _is_gone(worker: Any) -> bool:  # noqa: ANN401
+    """Say whether a worker is gone: it was not there for long, or its process has ended."""
+    if worker.age > GONE_SECONDS:
+        return True
+    if worker.host != socket.gethostname() or os.name != "posix":
+        return False
+    try:
+        os.kill(worker.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,360 @@
+"""`testvibe-async batch`: batches in a database, which workers on any machine work on.
+
+It decides where the database is, and how a batch is shown. What becomes of a batch is decided in
+`testvibe_async.adapters.dbos`, which is an extra, and is loaded when it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from operator import attrgetter
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import platformdirs
+from cyclopts import App, Parameter
+from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
+
+from testvibe_async import ConfigError, RunRef, Verdict
+from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.exits import ExitCode, exit_code_of
+from testvibe_async.cli.jobs import choose
+from testvibe_async.cli.options import SEVERAL
+from testvibe_async.cli.words import NAME, plural, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from testvibe_async import BatchItem, Run
+    from testvibe_async.adapters.dbos import BatchStatus, DurableBatch
+    from testvibe_async.cli.output import Output
+
+__all__ = ["app"]
+
+app: App = App(
+    name="batch",
+    help="Run batches that outlive every process, with workers on one machine or many.",
+)
+
+Database = Annotated[str | None, Parameter(name="--db")]
+"""The type of the option that says where batches are kept."""
+
+_PRECEDENCE = (
+    ExitCode.DEFECT,
+    ExitCode.UNREACHABLE,
+    ExitCode.REFUSED,
+    ExitCode.USAGE,
+    ExitCode.IN_FLIGHT,
+    ExitCode.FAILED,
+)
+"""The exit code of a batch is the first of these that an item calls for, as with run --wait."""
+
+WATCH_SECONDS = 2.0
+"""How often a batch that is watched is read."""
+
+
+@app.command
+async def start(  # noqa: PLR0913 - each an option of its own
+    name: str,
+    *features: str,
+    all_: Flag = False,
+    db: Database = None,
+    config: Annotated[tuple[str, ...], SEVERAL] = (),
+    site_url: str | None = None,
+    on_conflict: Literal["raise", "generate"] = "raise",
+    attempts: PositiveInt = 1,
+    max_in_flight: PositiveInt = 100,
+    common: Common = COMMON,
+) -> None:
+    """Store a batch of runs, for `batch work` to work on. The same one again does nothing.
+
+    For example:
+
+        testvibe-async batch start nightly --all
+        testvibe-async batch start nightly 'Log*' Checkout --db postgresql://db.example/tests
+
+    Args:
+        name: The name of the batch.
+        features: Names, ids, or globs such as 'Log*'.
+        all_: Run all features that have tests.
+        db: Where batches are kept: a SQLite file for the workers of one machine, or postgresql://…;
+            a file in your state folder where it is left out.
+        config: The run configuration; several, and each feature runs with each.
+        site_url: The site to test, in place of the project's own.
+        on_conflict: What to do with a feature that has no tests, as with run.
+        attempts: How often a feature may run, as with run.
+        max_in_flight: How many runs each worker has in flight.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        project = connection.project
+        chosen = await choose(
+            project, features, everything=attrgetter("has_tests") if all_ else None
+        )
+        is_new = await _batch(name, db).submit(
+            connection.client,
+            chosen,
+            project=project.id,
+            config=config or None,
+            site_url=site_url,
+            on_conflict=on_conflict,
+            attempts=attempts,
+            max_in_flight=max_in_flight,
+        )
+    output = common.output
+    output.document({"batch": name, "isNew": is_new})
+    output.say(f"Batch {name} is stored." if is_new else f"Batch {name} was stored before.")
+    output.note(f"Work on it, on any machine: {NAME} batch work {name}{_option(db)}")
+
+
+@app.command
+async def work(
+    name: str,
+    *,
+    db: Database = None,
+    report: Annotated[tuple[Path, ...], SEVERAL] = (),
+    common: Common = COMMON,
+) -> ExitCode:
+    """Work on a batch until it is over, together with all others that do.
+
+    Stop it with Ctrl-C at any time: what is in flight goes on, and any worker goes on with it.
+
+    For example:
+
+        testvibe-async batch work nightly --report junit.xml
+
+    The exit codes are those of run --wait.
+
+    Args:
+        name: The name of the batch.
+        db: Where it is kept, as with start.
+        report: Write a report at the end: .xml, .json, .md or .html. May be repeated.
+        common: The options of every command.
+    """
+    _check(report)
+    batch = _batch(name, db)
+    async with connected(common) as connection:
+        await batch.work(connection.client)
+    found = await batch.status()
+    await _write(report, found)
+    _say(name, found, common.output)
+    return _exit_code(found.items)
+
+
+@app.command
+async def status(
+    name: str, *, watch: Flag = False, db: Database = None, common: Common = COMMON
+) -> ExitCode:
+    """Show how far a batch has come, without asking the service.
+
+    For example:
+
+        testvibe-async batch status nightly --watch
+
+    Args:
+        name: The name of the batch.
+        watch: Show each change until the batch is over; the exit codes are then those of run
+            --wait.
+        db: Where it is kept, as with start.
+        common: The options of every command.
+    """
+    batch, output = _batch(name, db), common.output
+    found = await batch.status()
+    shown = ""
+    while watch and not found.is_over:
+        if (line := _line(name, found)) != shown:
+            output.note(line)
+            shown = line
+        await asyncio.sleep(WATCH_SECONDS)
+        found = await batch.status()
+    _say(name, found, output)
+    return _exit_code(found.items) if watch else ExitCode.PASSED
+
+
+@app.command
+async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> None:
+    """Have nothing more of a batch dispatched; what is in flight goes on.
+
+    For example:
+
+        testvibe-async batch cancel nightly
+
+    Args:
+        name: The name of the batch.
+        db: Where it is kept, as with start.
+        common: The options of every command.
+    """
+    batch = _batch(name, db)
+    await batch.cancel()
+    _say(name, await batch.status(), common.output)
+
+
+@app.command
+async def resume(name: str, *, db: Database = None, common: Common = COMMON) -> None:
+    """Go on with a batch after cancel, and with what could not be sent, or is unknown.
+
+    After a crash nothing needs to be resumed: `batch work` goes on.
+
+    For example:
+
+        testvibe-async batch resume nightly
+
+    Args:
+        name: The name of the batch.
+        db: Where it is kept, as with start.
+        common: The options of every command.
+    """
+    features = await _batch(name, db).resume()
+    common.output.document({"batch": name, "features": features})
+    common.output.say(f"Batch {name} goes on with {plural(len(features), 'feature')}.")
+
+
+@app.command
+async def decide(  # noqa: PLR0913 - each by name
+    name: str,
+    decision: Literal["resend", "drop", "adopt"],
+    run: PositiveInt | None = None,
+    /,
+    *,
+    feature: str | None = None,
+    db: Database = None,
+    common: Common = COMMON,
+) -> None:
+    """Decide what becomes of dispatches of which nobody knows whether they took effect.
+
+    For example:
+
+        testvibe-async batch decide nightly resend
+        testvibe-async batch decide nightly adopt 214 --feature Checkout
+
+    Args:
+        name: The name of the batch.
+        decision: Resend, which may do the work twice, drop, or adopt and the id of the run.
+        run: The id of the run that it was.
+        feature: The feature that it is for; all where it is left out.
+        db: Where it is kept, as with start.
+        common: The options of every command.
+    """
+    if (decision == "adopt") is (run is None):
+        raise ConfigError("adopt takes the id of a run, as in: adopt 214; the others take none")
+    batch = _batch(name, db)
+    if decision != "adopt":
+        features = await batch.decide(decision, feature=feature)
+    else:
+        assert run is not None
+        plan = await batch.plan()
+        ref = RunRef(server=plan.server, project=plan.project, run_id=run)
+        features = await batch.decide(ref, feature=feature)
+    common.output.document({"batch": name, "features": features})
+    common.output.say(f"Decided for {plural(len(features), 'feature')}: {decision}.")
+
+
+@app.command
+async def report(name: str, *paths: Path, db: Database = None, common: Common = COMMON) -> None:
+    """Write reports of a batch, also while it goes on, without asking the service.
+
+    For example:
+
+        testvibe-async batch report nightly junit.xml report.html
+
+    Args:
+        name: The name of the batch.
+        paths: The files: .xml, .json, .md or .html.
+        db: Where it is kept, as with start.
+        common: The options of every command.
+    """
+    if not paths:
+        raise ConfigError("which reports? Give files that end in .xml, .json, .md or .html")
+    _check(paths)
+    found = await _batch(name, db).status()
+    await _write(paths, found)
+    _say(name, found, common.output)
+
+
+def _batch(name: str, db: str | None) -> DurableBatch:
+    """Return a batch; nothing is asked yet.
+
+    Raises:
+        ConfigError: DBOS is not installed, or the database is no such thing.
+    """
+    try:
+        from testvibe_async.adapters.dbos import DurableBatch  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if error.name not in {"dbos", "sqlalchemy"}:
+            raise
+        raise ConfigError(
+            "batches in a database need DBOS: pip install 'testvibe-async[dbos]'"
+        ) from error
+    if db is None:
+        folder = platformdirs.user_state_path(NAME)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        db = str(folder / "batches.sqlite")
+    return DurableBatch(db, id=name)
+
+
+def _check(paths: Sequence[Path]) -> None:
+    """Refuse reports of no known format, before anything is done."""
+    if paths:
+        from testvibe_async.reports import require_known_ending  # noqa: PLC0415 - when it is used
+
+        for path in paths:
+            require_known_ending(path)
+
+
+async def _write(paths: Sequence[Path], found: BatchStatus) -> None:
+    if paths:
+        from testvibe_async.reports import write_report  # noqa: PLC0415 - when it is used
+
+        for path in paths:
+            await asyncio.to_thread(write_report, path, found.items)
+
+
+def _say(name: str, found: BatchStatus, output: Output) -> None:
+    """Print how far a batch has come, and each feature that did not pass."""
+    output.document(
+        {
+            "batch": name,
+            "isOver": found.is_over,
+            "isCancelled": found.is_cancelled,
+            "workers": [*found.workers],
+            "summary": found.summary,
+            "items": [*found.items],
+        }
+    )
+    left = {Verdict.SUCCEEDED, Verdict.WAITING, Verdict.SKIPPED}
+    rows = [
+        (item.feature_name, item.config, item.verdict, item.ref, item.error and reason(item.error))
+        for item in found.items
+        if item.verdict not in left
+    ]
+    if rows:
+        output.table(("Feature", "Config", "Result", "Operation", "Reason"), rows)
+    output.say(_line(name, found))
+
+
+def _line(name: str, found: BatchStatus) -> str:
+    state = "over" if found.is_over else "cancelled" if found.is_cancelled else "going on"
+    workers = plural(len(found.workers), "worker")
+    return f"Batch {name}, {state}, {workers}: {found.summary}"
+
+
+def _exit_code(items: Sequence[BatchItem[Run]]) -> ExitCode:
+    codes = {_code(item) for item in items}
+    return next((code for code in _PRECEDENCE if code in codes), ExitCode.PASSED)
+
+
+def _code(item: BatchItem[Run]) -> ExitCode:
+    if item.verdict is Verdict.SUCCEEDED:
+        return ExitCode.PASSED
+    if item.error is not None:
+        return exit_code_of(item.error)
+    if item.outcome is None:
+        return ExitCode.IN_FLIGHT
+    return ExitCode.FAILED if item.outcome.is_failure else ExitCode.UNREACHABLE
+
+
+def _option(db: str | None) -> str:
+    """Return the option that names a database; one with a password is not repeated."""
+    if db is None:
+        return ""
+    return f" --db {db}" if "@" not in db else " --db postgresql://…"
