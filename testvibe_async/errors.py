@@ -394,6 +394,13 @@ class WaitTimeoutError(VibeError, TimeoutError):
         self.failures = failures
         """How many polls have failed since; the last failure is the cause."""
 
+    def _members(self) -> dict[str, object]:
+        return {
+            **super()._members(),
+            "lastSeenUtc": self.last_seen_at,
+            "failures": self.failures or None,
+        }
+
 
 def _last_seen(at: datetime | None, failures: int) -> str:
     """Say how old the news is, where polls have failed since."""

@@ -296,7 +296,7 @@ class Journal:
         return [Ref.from_json(row.ref) for row in self._rows if row.ref is not None]
 
     def unknown(self, place: int, what: str) -> DispatchUnknownError:
-        """Return the error of a dispatch that is open."""
+        """Return the error of a dispatch that is open; `what` happened to its answer."""
         row = self._rows[place]
         return stored.unknown_error(row.job, row.intent, what)
 
@@ -346,7 +346,7 @@ class Journal:
         row = self._rows[place]
         if item.outcome is not None:
             row.state, row.outcome = ItemState.OVER, json.dumps(item.outcome.to_dict())
-        elif stored.is_refusal(item.error):
+        elif row.ref is None and stored.is_refusal(item.error):
             row.state = ItemState.REFUSED
         row.error = None if item.error is None else json.dumps(item.error.to_dict())
         values = (row.state, row.outcome, row.error, datetime.now(UTC).isoformat(), place)

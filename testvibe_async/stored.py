@@ -44,7 +44,7 @@ class ItemState(StrEnum):
     """Its outcome is known."""
 
     REFUSED = "refused"
-    """The service refused it, or it could not be observed; the error is known."""
+    """The service refused it; the error is known."""
 
     DROPPED = "dropped"
     """Nobody knows whether it began, and somebody decided to leave it so."""
@@ -85,8 +85,8 @@ def restored(  # noqa: PLR0913 - the columns, each by name
 
 
 def is_refusal(error: VibeError | None) -> bool:
-    """Say whether an error is the last word on a feature: it was refused, or is not to be seen."""
-    return isinstance(error, errors.ResponseError | errors.ObservationError)
+    """Say whether an error is the last word on a feature that was not dispatched."""
+    return isinstance(error, errors.ResponseError)
 
 
 def item_of(job: Job, found: Restored) -> BatchItem[Any]:
@@ -141,6 +141,10 @@ def _fields_of(document: dict[str, Any]) -> dict[str, Any]:
         for name in ("status", "project", "feature", "reason")
         if name in document
     }
+    if "failures" in document:
+        fields["failures"] = document["failures"]
+    if "lastSeenUtc" in document:
+        fields["last_seen_at"] = datetime.fromisoformat(document["lastSeenUtc"])
     if "error" in document:
         fields["code"] = document["error"]
     if "ref" in document:

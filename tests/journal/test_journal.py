@@ -22,9 +22,11 @@ from testvibe_async import (
     Generation,
     Journal,
     NotFoundError,
+    ObservationError,
     RecorderError,
     RunRef,
     Verdict,
+    WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -113,6 +115,28 @@ async def test_a_time_out_is_gone_on_with(path: Path, project: Project) -> None:
         assert verdicts(journal.items) == ["in flight"] * 3
         items = await project.run_features(journal=journal)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+
+
+async def test_what_could_not_be_seen_is_gone_on_with(
+    path: Path, emulator: Emulator, project: Project
+) -> None:
+    """After an outage that ends the batch, or its time, the runs are attached to again."""
+    outage = emulator.fail("get_run", Fault.status(500))
+    async with Journal(path) as journal:
+        items = await project.run_features(FEATURES, journal=journal, timeout=60)
+        assert verdicts(items) == ["in flight"] * 3
+    async with Journal(path) as journal:
+        (error, *_) = [item.error for item in journal.items]
+        assert isinstance(error, WaitTimeoutError)
+        assert error.failures > 0
+        assert error.last_seen_at is not None
+        items = await project.run_features(journal=journal)
+        assert all(isinstance(item.error, ObservationError) for item in items)
+    outage.remove()
+    async with Journal(path) as journal:
+        items = await project.run_features(journal=journal)
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 3
 
 
 async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Project) -> None:

@@ -295,10 +295,10 @@ def _batch(name: str, db: str | None) -> DurableBatch:
 def _check(paths: Sequence[Path]) -> None:
     """Refuse reports of no known format, before anything is done."""
     if paths:
-        from testvibe_async.reports import require_known_ending  # noqa: PLC0415 - when it is used
+        from testvibe_async.reports import report_target  # noqa: PLC0415 - when it is used
 
         for path in paths:
-            require_known_ending(path)
+            report_target(str(path))
 
 
 async def _write(paths: Sequence[Path], found: BatchStatus) -> None:
