@@ -90,7 +90,7 @@ async def test_a_worker_that_was_taken_over_from_sends_nothing(
         await stored.store.claim(0, turn=0, holder="another", is_first=True)
         await intended(place, holder, intent)
 
-    first.intended = late  # type: ignore[method-assign]
+    setattr(first, "intended", late)  # noqa: B010
     await first.perform(0, 0)
     assert emulator.count("run_feature") == 0
     assert await stored.verdicts() == ["waiting"]
@@ -178,7 +178,7 @@ async def test_a_service_that_comes_back(
             raise NotSentError("not sent", method="POST", url=emulator.url)
         return await real(*args)
 
-    worker.operation = failing  # type: ignore[method-assign]
+    setattr(worker, "operation", failing)  # noqa: B010
     await worker.perform(0, 0)
     assert emulator.count("run_feature") == 1
     failures = 1000
@@ -225,7 +225,7 @@ class TestOpenIntents:
                 await asyncio.sleep(1e6)
                 return False
 
-            worker.answered = dies  # type: ignore[method-assign]
+            setattr(worker, "answered", dies)  # noqa: B010
             task = asyncio.create_task(worker.perform(0, 0))
             await asyncio.sleep(1)
             task.cancel()
@@ -288,7 +288,7 @@ class TestOpenIntents:
                 await asyncio.sleep(1e6)
                 return False
 
-            worker.answered = dies  # type: ignore[method-assign]
+            setattr(worker, "answered", dies)  # noqa: B010
             task = asyncio.create_task(worker.perform(0, 0))
             await asyncio.sleep(1)
             task.cancel()
@@ -346,7 +346,7 @@ class TestOpenIntents:
             await intended(place, holder, intent)
             await stored.store.note_result(intent, None)
 
-        worker.intended = decided  # type: ignore[method-assign]
+        setattr(worker, "intended", decided)  # noqa: B010
         with caplog.at_level(logging.WARNING, "testvibe_async"):
             await worker.perform(0, 0)
         assert '"testvibe": "run"' in caplog.text

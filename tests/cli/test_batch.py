@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.cli.process import finished
+from tests.cli.process import MODULE, Ended, finished
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -29,10 +29,14 @@ def testvibe_emulator_options() -> dict[str, object]:
     return {"scenario": FAST}
 
 
+class Command(Protocol):
+    def __call__(self, *words: str, python: tuple[str, ...] = MODULE) -> Ended: ...
+
+
 @pytest.fixture
-def place(testvibe_emulator: Emulator, tmp_path: Path) -> dict[str, str]:
-    """The environment of a command on a machine of its own."""
-    return {
+def batch(testvibe_emulator: Emulator, tmp_path: Path) -> Command:
+    """Runs a command of a machine of its own to its end."""
+    place = {
         "TESTVIBE_SERVER": testvibe_emulator.url,
         "TESTVIBE_API_KEY": testvibe_emulator.api_key,
         "TESTVIBE_PROJECT": testvibe_emulator.project_id,
@@ -40,44 +44,49 @@ def place(testvibe_emulator: Emulator, tmp_path: Path) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }
 
+    def run(*words: str, python: tuple[str, ...] = MODULE) -> Ended:
+        return finished("batch", *words, python=python, **place)
 
-def test_a_batch_from_start_to_report(place: dict[str, str], tmp_path: Path) -> None:
+    return run
+
+
+def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
     """It is stored once, worked on to its end, shown and reported, with one file for all."""
-    (output, notes), code = finished("batch", "start", "nightly", "Checkout", "Returns", **place)
+    (output, notes), code = batch("start", "nightly", "Checkout", "Returns")
     assert (output, code) == ("Batch nightly is stored.\n", 0)
     assert "testvibe-async batch work nightly" in notes
-    (output, _), code = finished("batch", "start", "nightly", "Checkout", "Returns", **place)
+    (output, _), code = batch("start", "nightly", "Checkout", "Returns")
     assert (output, code) == ("Batch nightly was stored before.\n", 0)
-    (output, _), _ = finished("batch", "status", "nightly", **place)
+    (output, _), _ = batch("status", "nightly")
     assert output == "Batch nightly, going on, 0 workers: 2 waiting\n"
     report = tmp_path / "junit.xml"
-    (output, errors), code = finished("batch", "work", "nightly", "--report", str(report), **place)
+    (output, errors), code = batch("work", "nightly", "--report", str(report))
     assert code == 1, errors
     assert "Returns" in output
     assert output.endswith("Batch nightly, over, 0 workers: 1 succeeded, 1 failed\n")
     assert "<testsuite" in report.read_text(encoding="utf-8")
     page = tmp_path / "report.html"
-    (output, _), code = finished("batch", "report", "nightly", str(page), "--json", **place)
+    (output, _), code = batch("report", "nightly", "--report", str(page), "--json")
     assert code == 0
     assert json.loads(output)["isOver"] is True
     assert page.exists()
-    (output, _), code = finished("batch", "status", "nightly", "--watch", **place)
+    (output, _), code = batch("status", "nightly", "--watch")
     assert "over" in output
     assert code == 1
 
 
-def test_cancel_resume_and_decide(place: dict[str, str], tmp_path: Path) -> None:
+def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:
     """Each acts on a batch in the file that is named, and says what it did."""
     db = ("--db", str(tmp_path / "mine.sqlite"))
-    finished("batch", "start", "nightly", "Checkout", *db, **place)
-    (output, _), _ = finished("batch", "cancel", "nightly", *db, **place)
-    assert output == "Batch nightly, over, 0 workers: 1 waiting\n"
-    (output, _), _ = finished("batch", "resume", "nightly", *db, **place)
+    batch("start", "nightly", "Checkout", *db)
+    (output, _), _ = batch("cancel", "nightly", *db)
+    assert output == "Batch nightly, over, 0 workers: 1 skipped\n"
+    (output, _), _ = batch("resume", "nightly", *db)
     assert output == "Batch nightly goes on with 1 feature.\n"
-    (_, errors), code = finished("batch", "decide", "nightly", "drop", *db, **place)
+    (_, errors), code = batch("decide", "nightly", "drop", *db)
     assert "nothing is unknown in batch 'nightly'" in errors
     assert code == 2
-    (_, errors), code = finished("batch", "decide", "nightly", "adopt", *db, **place)
+    (_, errors), code = batch("decide", "nightly", "adopt", *db)
     assert "adopt takes the id of a run" in errors
     assert code == 2
 
@@ -86,24 +95,23 @@ def test_cancel_resume_and_decide(place: dict[str, str], tmp_path: Path) -> None
     ("words", "sentence"),
     [
         (["status", "nope"], "there is no batch 'nope'"),
-        (["report", "nightly"], "which reports?"),
         (["work", "nightly", "--report", "x.doc"], "does not name the report's format"),
         (["status", "nightly", "--db", "mysql://x/y"], "a SQLite file or in postgresql://"),
     ],
 )
-def test_what_is_refused(place: dict[str, str], words: list[str], sentence: str) -> None:
+def test_what_is_refused(batch: Command, words: list[str], sentence: str) -> None:
     """Each mistake is one sentence, and the exit code says that the call was wrong."""
-    (_, errors), code = finished("batch", *words, **place)
+    (_, errors), code = batch(*words)
     assert sentence in errors
     assert code == 2
 
 
-def test_without_dbos(place: dict[str, str]) -> None:
+def test_without_dbos(batch: Command) -> None:
     """Where the extra is not installed, a sentence says how to install it."""
     program = (
         "import sys; sys.modules['dbos'] = None; "
         "from testvibe_async.cli import main; sys.argv[0] = 'testvibe-async'; main()"
     )
-    (_, errors), code = finished("batch", "status", "nightly", python=("-c", program), **place)
+    (_, errors), code = batch("status", "nightly", python=("-c", program))
     assert "pip install 'testvibe-async[dbos]'" in errors
     assert code == 2

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy import exc
 
@@ -301,6 +301,8 @@ class DurableBatch:
             left = await store.left()
             workers = await store.workers()
         items = [stored.item_of(row.job, row.found) for row in rows]
+        if is_cancelled:
+            items = [evolve(item, is_waiting=False) for item in items]
         return BatchStatus(
             items=items,
             is_over=not left,

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from operator import attrgetter
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import platformdirs
 from cyclopts import App, Parameter
-from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
+from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import ConfigError, RunRef, Verdict
+from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
-from testvibe_async.cli.exits import ExitCode, exit_code_of
+from testvibe_async.cli.ending import Ending, seconds_of
+from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import choose
-from testvibe_async.cli.options import SEVERAL
-from testvibe_async.cli.words import NAME, plural, reason
+from testvibe_async.cli.leaving import Leaving
+from testvibe_async.cli.options import NO_FILES, SEVERAL, Files
+from testvibe_async.cli.words import NAME, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from testvibe_async import BatchItem, Run
     from testvibe_async.adapters.dbos import BatchStatus, DurableBatch
-    from testvibe_async.cli.output import Output
 
 __all__ = ["app"]
 
@@ -38,16 +35,6 @@ app: App = App(
 
 Database = Annotated[str | None, Parameter(name="--db")]
 """The type of the option that says where batches are kept."""
-
-_PRECEDENCE = (
-    ExitCode.DEFECT,
-    ExitCode.UNREACHABLE,
-    ExitCode.REFUSED,
-    ExitCode.USAGE,
-    ExitCode.IN_FLIGHT,
-    ExitCode.FAILED,
-)
-"""The exit code of a batch is the first of these that an item calls for, as with run --wait."""
 
 WATCH_SECONDS = 2.0
 """How often a batch that is watched is read."""
@@ -112,7 +99,7 @@ async def work(
     name: str,
     *,
     db: Database = None,
-    report: Annotated[tuple[Path, ...], SEVERAL] = (),
+    files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
     """Work on a batch until it is over, together with all others that do.
@@ -128,17 +115,22 @@ async def work(
     Args:
         name: The name of the batch.
         db: Where it is kept, as with start.
-        report: Write a report at the end: .xml, .json, .md or .html. May be repeated.
+        files: What to leave.
         common: The options of every command.
     """
-    _check(report)
-    batch = _batch(name, db)
+    files.check()
+    batch, leaving = _batch(name, db), Leaving(files, common.output)
     async with connected(common) as connection:
         await batch.work(connection.client)
-    found = await batch.status()
-    await _write(report, found)
-    _say(name, found, common.output)
-    return _exit_code(found.items)
+        found = await batch.status()
+        for item in found.items:
+            leaving.fetch(item, connection.client)
+        ending = _ending(found, common)
+        await asyncio.to_thread(leaving.write, ending)
+        _say(name, found, common)
+        leaving.note_paths()
+        await leaving.finish(ending)
+    return ending.exit_code
 
 
 @app.command
@@ -167,8 +159,8 @@ async def status(
             shown = line
         await asyncio.sleep(WATCH_SECONDS)
         found = await batch.status()
-    _say(name, found, output)
-    return _exit_code(found.items) if watch else ExitCode.PASSED
+    _say(name, found, common)
+    return _ending(found, common).exit_code if watch else ExitCode.PASSED
 
 
 @app.command
@@ -186,7 +178,7 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
     """
     batch = _batch(name, db)
     await batch.cancel()
-    _say(name, await batch.status(), common.output)
+    _say(name, await batch.status(), common)
 
 
 @app.command
@@ -250,25 +242,26 @@ async def decide(  # noqa: PLR0913 - each by name
 
 
 @app.command
-async def report(name: str, *paths: Path, db: Database = None, common: Common = COMMON) -> None:
-    """Write reports of a batch, also while it goes on, without asking the service.
+async def report(
+    name: str, *, files: Files = NO_FILES, db: Database = None, common: Common = COMMON
+) -> None:
+    """Report on a batch, also while it goes on, without asking the service.
 
     For example:
 
-        testvibe-async batch report nightly junit.xml report.html
+        testvibe-async batch report nightly --report junit.xml --report report.html
 
     Args:
         name: The name of the batch.
-        paths: The files: .xml, .json, .md or .html.
+        files: What to leave.
         db: Where it is kept, as with start.
         common: The options of every command.
     """
-    if not paths:
-        raise ConfigError("which reports? Give files that end in .xml, .json, .md or .html")
-    _check(paths)
-    found = await _batch(name, db).status()
-    await _write(paths, found)
-    _say(name, found, common.output)
+    files.check()
+    found, leaving = await _batch(name, db).status(), Leaving(files, common.output)
+    await asyncio.to_thread(leaving.write, _ending(found, common))
+    _say(name, found, common)
+    leaving.note_paths()
 
 
 def _batch(name: str, db: str | None) -> DurableBatch:
@@ -292,65 +285,32 @@ def _batch(name: str, db: str | None) -> DurableBatch:
     return DurableBatch(db, id=name)
 
 
-def _check(paths: Sequence[Path]) -> None:
-    """Refuse reports of no known format, before anything is done."""
-    if paths:
-        from testvibe_async.reports import report_target  # noqa: PLC0415 - when it is used
-
-        for path in paths:
-            report_target(str(path))
+def _ending(found: BatchStatus, common: Common) -> Ending:
+    return Ending(items=found.items, seconds=seconds_of(found.items), place=common.place)
 
 
-async def _write(paths: Sequence[Path], found: BatchStatus) -> None:
-    if paths:
-        from testvibe_async.reports import write_report  # noqa: PLC0415 - when it is used
-
-        for path in paths:
-            await asyncio.to_thread(write_report, path, found.items)
-
-
-def _say(name: str, found: BatchStatus, output: Output) -> None:
-    """Print how far a batch has come, and each feature that did not pass."""
+def _say(name: str, found: BatchStatus, common: Common) -> None:
+    """Print how far a batch has come, and what went wrong."""
+    output, ending = common.output, _ending(found, common)
     output.document(
         {
             "batch": name,
             "isOver": found.is_over,
             "isCancelled": found.is_cancelled,
             "workers": [*found.workers],
-            "summary": found.summary,
-            "items": [*found.items],
+            **ending.document,
         }
     )
-    left = {Verdict.SUCCEEDED, Verdict.WAITING, Verdict.SKIPPED}
-    rows = [
-        (item.feature_name, item.config, item.verdict, item.ref, item.error and reason(item.error))
-        for item in found.items
-        if item.verdict not in left
-    ]
-    if rows:
-        output.table(("Feature", "Config", "Result", "Operation", "Reason"), rows)
+    output.details(lambda width: ending.failures(width=width))
     output.say(_line(name, found))
+    if ending.summary.unknown:
+        output.note(f"Decide what is unknown: {NAME} batch decide {name} resend, drop, or adopt ID")
 
 
 def _line(name: str, found: BatchStatus) -> str:
     state = "over" if found.is_over else "cancelled" if found.is_cancelled else "going on"
     workers = plural(len(found.workers), "worker")
     return f"Batch {name}, {state}, {workers}: {found.summary}"
-
-
-def _exit_code(items: Sequence[BatchItem[Run]]) -> ExitCode:
-    codes = {_code(item) for item in items}
-    return next((code for code in _PRECEDENCE if code in codes), ExitCode.PASSED)
-
-
-def _code(item: BatchItem[Run]) -> ExitCode:
-    if item.verdict is Verdict.SUCCEEDED:
-        return ExitCode.PASSED
-    if item.error is not None:
-        return exit_code_of(item.error)
-    if item.outcome is None:
-        return ExitCode.IN_FLIGHT
-    return ExitCode.FAILED if item.outcome.is_failure else ExitCode.UNREACHABLE
 
 
 def _option(db: str | None) -> str:

@@ -63,6 +63,7 @@ __all__ = [
     "say_stopped",
     "say_unanswered",
     "say_unfinished",
+    "seconds_of",
 ]
 
 _PRECEDENCE = (
@@ -396,6 +397,14 @@ def say_report(ending: Ending, common: Common) -> None:
     if flaky := ending.flaky:
         output.say(f"\nFlaky, passed after a failure:\n{flaky}")
     output.say(f"\n{ending.line}")
+
+
+def seconds_of(items: Sequence[Item]) -> float:
+    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
+    runs = [item.outcome for item in items if item.outcome is not None]
+    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
+    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
+    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
 
 
 def say_stopped(ending: Ending, common: Common, *, events: bool = False) -> None:

@@ -15,7 +15,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError, GenerationRef, RunRef
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.ending import Ending, say_report
+from testvibe_async.cli.ending import Ending, say_report, seconds_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import in_order
 from testvibe_async.cli.journals import last_batches, opened, read_batch, unfinished_path
@@ -156,11 +156,3 @@ async def report(
     say_report(ending, common)
     leaving.note_paths()
     return ExitCode.PASSED
-
-
-def seconds_of(items: Sequence[Any]) -> float:
-    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
-    runs = [item.outcome for item in items if item.outcome is not None]
-    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
-    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
-    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
