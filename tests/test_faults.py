@@ -84,7 +84,7 @@ body cut          | all     | found   | unsure+1 | found    | unseen | ok     | 
 not HTTP          | once    | unsure  | unsure   | unsure   | ok     | ok     | garbled | garbled
 not HTTP          | all     | unsure  | unsure   | unsure   | unseen | ok     | garbled | garbled
 5 bytes/s         | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
-5 bytes/s         | all     | found   | unsure+1 | found    | unseen | ok     | lost    | ok
+5 bytes/s         | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
 200 bytes/s       | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
 200 bytes/s       | all     | ok      | ok       | ok       | ok     | ok     | ok      | ok
 byte by byte      | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok

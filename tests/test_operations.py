@@ -275,9 +275,7 @@ class TestRefs:
         """One answer of another generation, between two of this one, changes nothing."""
         operation = await project.generate_feature("Draft")
         await operation.poll()
-        stale = Fault.edit(
-            lambda status: status | {"requestId": "stale", "updatedUtc": "2020-01-01T00:00:00Z"}
-        )
+        stale = Fault.edit(lambda status: status | {"requestId": "stale", "updatedUtc": None})
         emulator.fail("get_generation_status", stale, times=1)
         assert (await operation.poll()).request_id == operation.request_id
         assert (await operation).request_id == operation.request_id
@@ -302,9 +300,7 @@ class TestRefs:
         """A cancellation polls until it is sure which generation the service would cancel."""
         operation = await project.generate_feature("Draft")
         await operation.poll()
-        other = Fault.edit(
-            lambda status: status | {"requestId": "other", "updatedUtc": "2020-01-01T00:00:00Z"}
-        )
+        other = Fault.edit(lambda status: status | {"requestId": "other", "updatedUtc": None})
         emulator.fail("get_generation_status", other)
         with pytest.raises(OperationSupersededError):
             await operation.cancel()

@@ -281,21 +281,19 @@ class Batch(Generic[SnapshotT]):
         """Go on with one where its journal left it; False where it is still to be dispatched."""
         assert self._resumption is not None
         self._earlier[place].extend(cast("list[SnapshotT]", restored.earlier))
-        match restored.state:
-            case ItemState.PLANNED:
-                return False
-            case ItemState.DISPATCHED:
-                assert restored.ref is not None
-                self._start_task(self._go_on(place, self._resumption.attach(restored.ref)))
-            case ItemState.INTENDED:
-                assert restored.intent is not None
-                self._settling.add(place)
-                task = self._start_task(self._settle(place, restored.intent))
-                self._settlers.append(task)
-            case ItemState.OVER | ItemState.REFUSED | ItemState.DROPPED:
-                item = self._new_item(place, restored.error)
-                outcome = cast("SnapshotT | None", restored.outcome)
-                self._finish_with(place, evolve(item, ref=restored.ref, outcome=outcome))
+        if restored.state is ItemState.PLANNED:
+            return False
+        if restored.state is ItemState.DISPATCHED:
+            assert restored.ref is not None
+            self._start_task(self._go_on(place, self._resumption.attach(restored.ref)))
+        elif restored.state is ItemState.INTENDED:
+            assert restored.intent is not None
+            self._settling.add(place)
+            self._settlers.append(self._start_task(self._settle(place, restored.intent)))
+        else:
+            item = self._new_item(place, restored.error)
+            outcome = cast("SnapshotT | None", restored.outcome)
+            self._finish_with(place, evolve(item, ref=restored.ref, outcome=outcome))
         return True
 
     async def _go_on(self, place: int, operation: Operation[SnapshotT]) -> None:
@@ -597,9 +595,6 @@ class Batch(Generic[SnapshotT]):
 
     def _requeue(self, place: int) -> None:
         """Have one dispatched that was looked at before."""
-        if self._is_stopped:
-            self._finish(place, error=None)
-            return
         self._waiting.append(place)
         # The tasks end when nothing waits, so there may be none any more.
         self._tasks = [task for task in self._tasks if not _has_ended_well(task)]

@@ -222,7 +222,7 @@ TABLE: Mapping[str, row] = {
     "errors-capitalized": row(),
     "rate-limit-403-retry-after": row(
         batch=warns(r"Paused seconds=1"),
-        run_all=warns(r"the service asks for a pause, so nothing is sent for 1 s: Too many"),
+        run_all=warns(r"the service asked for a pause: nothing sent for 1 s"),
         tools_all=warns(r"Paused seconds=1"),
     ),
     "rate-limit-403-code": row(

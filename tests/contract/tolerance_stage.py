@@ -100,6 +100,9 @@ class Seen:
     unknown: int = 0
     """How many dispatches it says it knows nothing of."""
 
+    counted: int = 0
+    """How many that passed it counts, without their ids."""
+
     warnings: list[str] = field(factory=list[str])
     requests: list[RecordedRequest] = field(factory=list["RecordedRequest"])
     seconds: float = 0.0
@@ -326,16 +329,30 @@ def settings_of(emulator: Emulator) -> dict[str, str]:
     }
 
 
+SUMMARY = {
+    "succeeded": "passed",
+    "failed": "failed",
+    "errors": "error",
+    "unknown": "unknown",
+    "inFlight": "in flight",
+    "notDispatched": "skipped",
+}
+"""What a tool's summary calls the verdicts."""
+
+
 async def _tools_for_all(seen: Seen) -> None:
     async with connected(seen.emulator) as mcp:
-        for tool in ("list_features", "run_features"):
-            result = await mcp.call_tool(tool, {})
+        for tool, arguments in (("list_features", {}), ("run_features", {"all": True})):
+            result = await mcp.call_tool(tool, arguments)
             seen.say(*texts_of(result))
             content: dict[str, Any] = result.structured_content or {}
-            for row in content.get("runs", ()):
-                seen.verdicts[row["verdict"].replace("succeeded", "passed")] += 1
-                seen.unknown += row["verdict"] == "unknown"
-                seen.ids.add(str(row.get("runId")))
+            for name, word in SUMMARY.items():
+                if number := content.get("summary", {}).get(name, 0):
+                    seen.verdicts[word] += number
+                    seen.unknown += number * (word == "unknown")
+            # Of what succeeded it says the number alone.
+            seen.counted += content.get("summary", {}).get("succeeded", 0)
+            seen.ids.update(str(row.get("runId")) for row in content.get("runs", ()))
 
 
 async def _tools_for_one(seen: Seen) -> None:

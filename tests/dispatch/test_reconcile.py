@@ -79,7 +79,7 @@ async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Clien
     intent = await intend(emulator, "generation")
     began = now()
     assert await client.reconcile(intent) is None
-    assert now() - began == pytest.approx(7 + 5 + 30, abs=1)
+    assert now() - began == pytest.approx(7 + 5 + 30 + 4, abs=1)
 
 
 async def test_a_run_that_did_not_begin_and_a_later_one(emulator: Emulator, client: Client) -> None:
@@ -229,3 +229,24 @@ async def test_pages_prove_nothing() -> None:
             await client.project().run_feature("Returns")
         with pytest.raises(DispatchUnknownError):
             await client.reconcile(intent)
+
+
+async def test_rows_that_cannot_be_read_prove_nothing(emulator: Emulator, client: Client) -> None:
+    """Of a list with a row that can't be read nobody can say what it does not show."""
+    await client.project().run_feature("Returns")
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    await asyncio.sleep(40)
+    await client.project().run_feature("Returns")
+    emulator.fail("list_runs", Fault.edit(lambda rows: [{"runId": "x"}, *rows]))
+    with pytest.raises(DispatchUnknownError):
+        await client.reconcile(intent)
+
+
+async def test_a_status_that_names_no_generation(emulator: Emulator, client: Client) -> None:
+    """A status without a `requestId` shows nothing of the dispatch."""
+    intent = evolve(await intend(emulator, "generation"), previous_id="r1")
+    emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"requestId": None}))
+    with pytest.raises(DispatchUnknownError, match="which generation it is of") as caught:
+        await client.reconcile(intent)
+    assert caught.value.reason == "unseen"

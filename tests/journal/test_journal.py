@@ -243,6 +243,22 @@ class TestOpenIntents:
             assert error.intent is not None
         assert emulator.count("run_feature") == 3
 
+    async def test_a_shutdown_leaves_them_open(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """Tasks that are cancelled from outside end the batch, and the intents stay open."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            batch = client.project().run_features(journal=journal)
+            async with batch:
+                await asyncio.sleep(1)
+                for task in batch._settlers:
+                    task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await anext(batch)
+            assert len(journal.open_intents) == 3
+
     async def test_a_time_out_ends_it(self, path: Path, emulator: Emulator, client: Client) -> None:
         """A batch that is out of time gives up looking, and the next one looks again."""
         emulator.fail("run_feature", Fault.reset(), times=3)

@@ -23,6 +23,7 @@ from testvibe_async import (
     RunRef,
     ServerError,
 )
+from testvibe_async._polling import poller as poller_module
 from testvibe_async._polling.outage import Outage, is_outage
 from testvibe_async._wire import Response
 from testvibe_async.errors import RateLimitedError, ResponseError
@@ -56,6 +57,10 @@ class Network:
             rows = [*reversed(self.runs)][: int(request.query["limit"])]
             return self._answer(200, [self._row(run) for run in rows])
         return self._answer(200, self._row(int(request.parameters["run"])))
+
+    async def hang(self, _request: Request[Any], **_: Any) -> Response:
+        await asyncio.sleep(20)
+        raise OutcomeUnknownError("no answer", method="GET", url="http://127.0.0.1")
 
     def _row(self, run: int) -> dict[str, Any]:
         return {"runId": run, "status": "running", "createdUtc": "2026-11-26T09:00:00Z"}
@@ -276,3 +281,48 @@ async def test_a_list_that_is_refused_again_and_again_is_suspended() -> None:
         assert min(seen_at) > now() - 2 * INTERVAL
         waits.cancel()
         await asyncio.gather(waits, return_exceptions=True)
+
+
+async def test_waits_that_end_during_an_outage_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure is shared in turns, and not with those that nobody waits for any more."""
+    monkeypatch.setattr(poller_module, "OPERATIONS_A_TURN", 5)
+    failed: list[PollFailed] = []
+    network = Network(40)
+    async with network.client(hooks=Hooks(on_poll_failed=failed.append)) as client:
+        operations = network.operations(client)
+        waits = [asyncio.ensure_future(each.wait()) for each in operations]
+        await asyncio.sleep(20)
+        network.is_out = True
+        await asyncio.sleep(12)
+        client._transport._http.send = network.hang  # type: ignore[method-assign, assignment]
+        await asyncio.sleep(4)
+        gone = waits[:30]
+        for each in gone:
+            each.cancel()
+        before = len(failed)
+        await asyncio.sleep(40)
+        left = {operation.ref for operation in operations[30:]}
+        assert {event.ref for event in failed[before:]} <= left
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def test_a_probe_that_is_cancelled_ends_its_waits() -> None:
+    """Where somebody cancels the poller's task during an outage no wait hangs."""
+    network = Network(15)
+    async with network.client() as client:
+        waits = [asyncio.ensure_future(each.wait()) for each in network.operations(client)]
+        await asyncio.sleep(20)
+        network.is_out = True
+        await asyncio.sleep(12)
+        client._transport._http.send = network.hang  # type: ignore[method-assign, assignment]
+        await asyncio.sleep(4)
+        for worker in list(client._poller._workers):
+            worker.cancel()
+        await asyncio.sleep(30)
+        results = [each.exception() for each in waits if each.done()]
+        assert any("cancelled" in str(result) for result in results)
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

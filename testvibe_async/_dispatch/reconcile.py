@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from testvibe_async._dispatch.search import (
+    CLOCK_SLACK,
     BehindError,
     Search,
     SearchError,
@@ -201,7 +202,9 @@ class Reconciler:
         except TimeoutError:
             return evolve(finding, why=finding.why or f"no answer within {RECONCILE_SECONDS:g} s")
         if until_lapsed and finding.reason == "absent":
-            left = intent.lapses_after - (datetime.now(UTC) - intent.intended_at)
+            # What is dispatched after this has a later time for sure, by whatever clock.
+            lapsed_at = intent.intended_at + intent.lapses_after + 2 * CLOCK_SLACK
+            left = lapsed_at - datetime.now(UTC)
             await asyncio.sleep(max(0.0, left.total_seconds()))
             finding, _ = await self._find_once(intent, finding, ids, for_proof=True)
         return finding

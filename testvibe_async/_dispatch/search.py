@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from testvibe_async.refs import Ref
 
 __all__ = [
+    "CLOCK_SLACK",
     "BehindError",
     "Search",
     "SearchError",
@@ -159,8 +160,8 @@ def _has_all_since(
 
 def _is_close(row: Run, intent: Intent) -> bool:
     """Say whether the clocks can't tell if a run was created before a dispatch or after it."""
-    if row.created_at is None or intent.service_at is None:
-        return True
+    assert row.created_at is not None  # see `_has_all_since`
+    assert intent.service_at is not None
     return row.created_at <= intent.service_at + CLOCK_SLACK
 
 

@@ -42,7 +42,8 @@ class RetryPolicy:
 
     Reads are retried after a lost connection, a time-out, a 429 or a 5xx. All other calls only
     where the service provably did not act: it could not be reached, or it answered 429 with
-    `Retry-After`.
+    `Retry-After`. The retries of reads draw on a budget: while a service is out, and nothing
+    succeeds, 35 of all calls of a client are retried, and then each is tried once.
     """
 
     attempts: int = field(default=4, validator=[instance_of(int), ge(1)])

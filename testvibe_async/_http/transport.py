@@ -288,8 +288,8 @@ class Transport:
             is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
             if submission is not None and is_refusal:
                 submission.mark_refused()
-                if submission.refused is not None:
-                    await submission.refused(error)
+                assert submission.refused is not None
+                await submission.refused(error)
             if isinstance(error, ResponseError):
                 self._note_answer(error)
             raise
@@ -321,7 +321,8 @@ class Transport:
         Raises:
             VibeError: It must not be written.
         """
-        if submission is not None and submission.before_writing is not None:
+        if submission is not None:
+            assert submission.before_writing is not None
             await submission.before_writing()
         self.check_wanted(request, submission)
         if submission is not None:
