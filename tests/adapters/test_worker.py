@@ -19,7 +19,8 @@ from testvibe_async import (
     RunRef,
     Verdict,
 )
-from testvibe_async.adapters.store import Store, StoreError
+from testvibe_async.adapters.store import Store
+from testvibe_async.adapters.tables import StoreError
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from sqlalchemy import exc
 from testvibe_async import stored
 from testvibe_async._config import require_count, require_kind
 from testvibe_async._dispatch import JobSource
-from testvibe_async.adapters.store import UNAVAILABLE, Store, StoreError
+from testvibe_async.adapters.store import Store
+from testvibe_async.adapters.tables import UNAVAILABLE, StoreError
 from testvibe_async.adapters.worker import BatchWorker, surely
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
