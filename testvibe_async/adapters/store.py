@@ -365,6 +365,10 @@ class Store(GroupCommit[sa.Connection]):
 
         return await self.write(work)
 
+    async def is_left(self, enqueue: Callable[[sa.Connection, int, int], None]) -> bool:
+        """Say whether anything is to be worked on; what may be proved now is enqueued for that."""
+        return bool(await self.left() or await self.enqueue_absent(enqueue))
+
     async def set_cancelled(self, *, is_cancelled: bool) -> None:
         """Have nothing more dispatched, or go on."""
         statement = BATCHES.update().where(BATCHES.c.id == self.batch)
