@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import socket
@@ -32,6 +33,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers() -> Generator[None]:
+    """Have what DBOS leaves unclosed warned of here, and not in another test."""
+    yield
+    gc.collect()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

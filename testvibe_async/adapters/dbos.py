@@ -34,6 +34,7 @@ from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Plan
 from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.refs import Ref
+from testvibe_async.stored import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
@@ -295,14 +296,17 @@ class DurableBatch:
         async with self._store() as store:
             await self._plan(store)
             rows, is_cancelled = await store.rows()
-            left = await store.left()
             workers = await store.workers()
         items = [stored.item_of(row.job, row.found) for row in rows]
         if is_cancelled:
             items = [evolve(item, is_waiting=False) for item in items]
         return BatchStatus(
             items=items,
-            is_over=not left,
+            # Of the same moment as the items: a later look might see the end of what is in flight.
+            is_over=all(
+                row.is_ended or (is_cancelled and row.found.state is ItemState.PLANNED)
+                for row in rows
+            ),
             is_cancelled=is_cancelled,
             workers=[each.id for each in workers if each.age < GONE_SECONDS],
         )
