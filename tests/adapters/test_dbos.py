@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import socket
@@ -15,7 +16,7 @@ from tests.adapters.kills import batch_of, many_machines, one_machine, postgresq
 from tests.conftest import client_of
 from tests.journal.kills import FAST
 from testvibe_async import Client, ConfigError
-from testvibe_async.adapters import dbos
+from testvibe_async.adapters import dbos, heartbeat
 from testvibe_async.adapters.dbos import DurableBatch
 from testvibe_async.adapters.store import Worker
 from testvibe_async.testing import Emulator
@@ -32,6 +33,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers() -> Generator[None]:
+    """Have what DBOS leaves unclosed warned of here, and not in another test."""
+    yield
+    gc.collect()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -150,7 +158,7 @@ def test_a_call_of_dbos_that_is_private() -> None:
 def test_a_worker_is_gone(host: str, pid: int, age: float, *, is_gone: bool) -> None:
     """It is where its heart has not beaten for 5 s, or its process on this machine has ended."""
     name = socket.gethostname() if host == "here" else host
-    assert dbos._is_gone(Worker("id", name, pid or os.getpid(), age)) is is_gone
+    assert heartbeat.is_gone(Worker("id", name, pid or os.getpid(), age)) is is_gone
 
 
 @pytest.mark.parametrize(

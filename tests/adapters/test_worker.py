@@ -19,7 +19,8 @@ from testvibe_async import (
     RunRef,
     Verdict,
 )
-from testvibe_async.adapters.store import Store, StoreError
+from testvibe_async.adapters.store import Store
+from testvibe_async.adapters.tables import StoreError
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -160,6 +161,26 @@ async def test_a_cancelled_batch(stored: Stored, client: Client, emulator: Emula
     assert await stored.store.enqueue_failed(stored.enqueue) == ["Returns", "Wishlist"]
     await worker.perform(1, 1)
     assert emulator.count("run_feature") == 2
+
+
+async def test_a_batch_that_is_cancelled_at_the_last_moment(
+    stored: Stored, client: Client, emulator: Emulator
+) -> None:
+    """A dispatch that has its connection already is not sent; later ones are not even begun."""
+    await stored.submit(*FEATURES)
+    worker = stored.worker(client)
+    intended = worker.intended
+
+    async def late(place: int, holder: str, intent: Intent) -> None:
+        await stored.store.set_cancelled(is_cancelled=True)
+        await intended(place, holder, intent)
+
+    setattr(worker, "intended", late)  # noqa: B010
+    await worker.perform(0, 0)
+    assert emulator.count("run_feature") == 0
+    setattr(worker, "operation", None)  # noqa: B010
+    await worker.perform(1, 0)
+    assert await stored.verdicts() == ["waiting"] * 3
 
 
 async def test_a_service_that_comes_back(

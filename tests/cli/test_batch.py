@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.cli.process import MODULE, Ended, finished
+from tests.cli.process import MODULE, Ended, finished, started
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ FAST = Scenario(
     run_queue=(0, 0),
     run_duration=(0.2, 0.2),
     failing_runs=0,
-    outcomes={"Returns": Outcome(run_status="failed")},
+    outcomes={
+        "Returns": Outcome(run_status="failed"),
+        "Wishlist": Outcome(run_status="passed", run_duration=1e6),
+    },
 )
 
 
@@ -34,15 +38,20 @@ class Command(Protocol):
 
 
 @pytest.fixture
-def batch(testvibe_emulator: Emulator, tmp_path: Path) -> Command:
-    """Runs a command of a machine of its own to its end."""
-    place = {
+def place(testvibe_emulator: Emulator, tmp_path: Path) -> dict[str, str]:
+    """The variables of a machine of its own."""
+    return {
         "TESTVIBE_SERVER": testvibe_emulator.url,
         "TESTVIBE_API_KEY": testvibe_emulator.api_key,
         "TESTVIBE_PROJECT": testvibe_emulator.project_id,
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }
+
+
+@pytest.fixture
+def batch(place: dict[str, str]) -> Command:
+    """Runs a command of that machine to its end."""
 
     def run(*words: str, python: tuple[str, ...] = MODULE) -> Ended:
         return finished("batch", *words, python=python, **place)
@@ -89,6 +98,22 @@ def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:
     (_, errors), code = batch("decide", "nightly", "adopt", *db)
     assert "adopt takes the id of a run" in errors
     assert code == 2
+
+
+def test_ctrl_c(batch: Command, place: dict[str, str], testvibe_emulator: Emulator) -> None:
+    """A worker that is stopped leaves at once, and what it had stays in flight for another."""
+    batch("start", "nightly", "Wishlist")
+    with started("batch", "work", "nightly", python=MODULE, **place) as process:
+        while "1 in flight" not in batch("status", "nightly")[0][0]:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert output == ""
+    (shown, _), _ = batch("status", "nightly")
+    assert shown == "Batch nightly, going on, 0 workers: 1 in flight\n"
+    assert testvibe_emulator.count("run_feature") == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -26,13 +26,15 @@ from sqlalchemy import exc
 from testvibe_async import stored
 from testvibe_async._config import require_count, require_kind
 from testvibe_async._dispatch import JobSource
-from testvibe_async.adapters.store import UNAVAILABLE, Store, StoreError
+from testvibe_async.adapters.heartbeat import BEAT_SECONDS, GONE_SECONDS, Heartbeat
+from testvibe_async.adapters.store import Store
+from testvibe_async.adapters.tables import UNAVAILABLE, StoreError
 from testvibe_async.adapters.worker import BatchWorker, surely
 from testvibe_async.errors import ConfigError
-from testvibe_async.events import logger
 from testvibe_async.journal import Plan
 from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.refs import Ref
+from testvibe_async.stored import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
@@ -51,12 +53,6 @@ APPLICATION_VERSION = "testvibe-1"
 
 WORKFLOW = "testvibe.feature"
 """The name of the workflow. With its arguments it is stored: never change them."""
-
-BEAT_SECONDS = 1.0
-"""The time between two heartbeats of a worker."""
-
-GONE_SECONDS = 5.0
-"""After how long without one a worker is gone."""
 
 DEQUEUE_SECONDS = 0.5
 """How often a worker asks for more features."""
@@ -236,7 +232,8 @@ class DurableBatch:
                 async with self.bind(client), self._engine(store) as engine:
                     # In the running loop, so that workflows run there, where the client is.
                     DBOS.launch()
-                    while await surely(self._is_left, store, engine):  # noqa: ASYNC110 - others end it
+                    enqueue = self._enqueue(engine)
+                    while await surely(store.is_left, enqueue):  # noqa: ASYNC110 - others end it
                         await asyncio.sleep(BEAT_SECONDS)
             finally:
                 await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
@@ -266,17 +263,18 @@ class DurableBatch:
         async with self._store() as store, self._engine(store) as engine:
             worker = BatchWorker(client, store, await self._plan(store, client))
             await store.beat(executor, socket.gethostname(), os.getpid())
-            watching = asyncio.create_task(
-                self._watch(store, engine, executor), name="testvibe_async heartbeat"
+            heartbeat = Heartbeat(
+                store, engine, self._enqueue(engine), queue=self._queue, executor=executor
             )
+            beating = asyncio.create_task(heartbeat.run(), name="testvibe_async heartbeat")
             _bound[self.id] = worker
             try:
                 yield self
             finally:
                 del _bound[self.id]
                 await worker.aclose()
-                watching.cancel()
-                await asyncio.wait([watching])
+                beating.cancel()
+                await asyncio.wait([beating])
                 with suppress(StoreError):
                     await store.forget([executor])
 
@@ -298,14 +296,17 @@ class DurableBatch:
         async with self._store() as store:
             await self._plan(store)
             rows, is_cancelled = await store.rows()
-            left = await store.left()
             workers = await store.workers()
         items = [stored.item_of(row.job, row.found) for row in rows]
         if is_cancelled:
             items = [evolve(item, is_waiting=False) for item in items]
         return BatchStatus(
             items=items,
-            is_over=not left,
+            # Of the same moment as the items: a later look might see the end of what is in flight.
+            is_over=all(
+                row.is_ended or (is_cancelled and row.found.state is ItemState.PLANNED)
+                for row in rows
+            ),
             is_cancelled=is_cancelled,
             workers=[each.id for each in workers if each.age < GONE_SECONDS],
         )
@@ -359,62 +360,6 @@ class DurableBatch:
                 f"{client.server}"
             )
         return plan
-
-    async def _is_left(self, store: Store, engine: DBOSClient) -> bool:
-        """Say whether anything is to be worked on."""
-        return bool(await store.left() or await store.enqueue_absent(self._enqueue(engine)))
-
-    async def _watch(self, store: Store, engine: DBOSClient, executor: str) -> None:
-        """Beat, and take over from workers that do not, for ever: also after database errors."""
-        beats = 0
-        while True:
-            try:
-                await store.beat(executor, socket.gethostname(), os.getpid())
-                workers = await store.workers()
-                gone = [each.id for each in workers if each.id != executor and _is_gone(each)]
-                await self._take_over(engine, {each.id for each in workers} - {*gone}, gone, beats)
-                await store.forget(gone)
-                beats += 1
-                if beats % 5 == 0:
-                    await self._enqueue_forgotten(store, engine)
-            except Exception as error:  # noqa: BLE001 - the next beat may go well
-                logger.warning("a heartbeat of batch %r failed: %r", self.id, error)
-            await asyncio.sleep(BEAT_SECONDS)
-
-    async def _take_over(
-        self, engine: DBOSClient, there: set[str], gone: list[str], beats: int
-    ) -> None:
-        """Have DBOS hand out anew what workers had that are gone."""
-        if not gone and beats % 5:
-            return
-        pending = await asyncio.to_thread(
-            engine.list_workflows,
-            queue_name=self._queue,
-            status="PENDING",
-            load_input=False,
-            load_output=False,
-        )
-        holders = {each.executor_id for each in pending if each.executor_id}
-        if lost := [*(holders - there)]:
-            logger.warning("batch %r: taking over from %s", self.id, ", ".join(lost))
-            # Private, but the one call whose update is guarded by the executor's id: the public
-            # resume_workflows takes work from a live owner too.
-            await asyncio.to_thread(DBOS._recover_pending_workflows, lost)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-    async def _enqueue_forgotten(self, store: Store, engine: DBOSClient) -> None:
-        """Enqueue what is left where no workflow is, and ask again for what was unknown."""
-        active = await asyncio.to_thread(
-            engine.list_workflows,
-            queue_name=self._queue,
-            status=["ENQUEUED", "PENDING"],
-            limit=1,
-            load_input=False,
-            load_output=False,
-        )
-        if active:
-            return
-        if await self._is_left(store, engine):
-            await store.enqueue_left(self._enqueue(engine))
 
     def _enqueue(self, engine: DBOSClient) -> Callable[[sa.Connection, int, int], None]:
         """Return what enqueues a feature in a transaction."""
@@ -494,18 +439,3 @@ def _is_running() -> bool:
     """Say whether this process runs DBOS. There is no public way to ask."""
     found: object = getattr(import_module("dbos._dbos"), "_dbos_global_instance", None)
     return found is not None
-
-
-def _is_gone(worker: Any) -> bool:  # noqa: ANN401
-    """Say whether a worker is gone: it was not there for long, or its process has ended."""
-    if worker.age > GONE_SECONDS:
-        return True
-    if worker.host != socket.gethostname() or os.name != "posix":
-        return False
-    try:
-        os.kill(worker.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False

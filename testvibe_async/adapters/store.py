@@ -1,4 +1,4 @@
-"""The tables of durable batches: SQLite for one machine, PostgreSQL for many.
+"""What is stored of a durable batch, and by whom.
 
 It decides who may write what: each turn of a feature's work has a token, the holder, and what an
 earlier holder wants to write of the feature is refused. An intent is stored only by the holder, and
@@ -13,11 +13,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from attrs import asdict, frozen
-from sqlalchemy import event, exc
 
 from testvibe_async import stored
 from testvibe_async._dispatch import Job
 from testvibe_async._util.group_commit import GroupCommit
+from testvibe_async.adapters.tables import (
+    BATCHES,
+    ENDED,
+    ITEMS,
+    TABLES,
+    UNKNOWN,
+    VERSION,
+    WORKERS,
+    StoreError,
+    connected,
+    database_time,
+)
 from testvibe_async.errors import ConfigError, DispatchUnknownError, VibeError
 from testvibe_async.intents import Intent
 from testvibe_async.journal import Plan
@@ -30,76 +41,9 @@ if TYPE_CHECKING:
     from testvibe_async.models import Generation, Run
     from testvibe_async.stored import Restored
 
-__all__ = ["UNAVAILABLE", "Claim", "Row", "Store", "StoreError", "Worker"]
+__all__ = ["Claim", "Row", "Store", "Worker"]
 
 T = TypeVar("T")
-
-StoreError = exc.SQLAlchemyError
-"""What the store raises where the database fails."""
-
-UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
-"""Those of them after which the same may be asked again."""
-
-VERSION = 1
-"""The version of the tables."""
-
-IDLE_SECONDS = 5
-"""How long a stopped process may hold a transaction open before PostgreSQL ends it."""
-
-_tables = sa.MetaData()
-
-_batches = sa.Table(
-    "testvibe_batches",
-    _tables,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("server", sa.Text, nullable=False),
-    sa.Column("project", sa.Text, nullable=False),
-    sa.Column("site_url", sa.Text),
-    sa.Column("options", sa.Text, nullable=False),
-    sa.Column("is_cancelled", sa.Integer, nullable=False, default=0),
-)
-
-_items = sa.Table(
-    "testvibe_items",
-    _tables,
-    sa.Column("batch", sa.Text, primary_key=True),
-    sa.Column("place", sa.Integer, primary_key=True),
-    sa.Column("feature", sa.Text, nullable=False),
-    sa.Column("name", sa.Text),
-    sa.Column("config", sa.Text),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("turn", sa.Integer, nullable=False),
-    sa.Column("holder", sa.Text),
-    sa.Column("intent_id", sa.Text),
-    sa.Column("intent", sa.Text),
-    sa.Column("ref", sa.Text),
-    sa.Column("outcome", sa.Text),
-    sa.Column("error", sa.Text),
-    sa.Column("is_absent", sa.Integer, nullable=False, default=0),
-    sa.Column("earlier", sa.Text, nullable=False, default="[]"),
-    sa.Column("noted_at", sa.Float),
-    sa.Column("dispatched_at", sa.Float),
-    sa.Index("testvibe_items_by_state", "batch", "state"),
-    sa.Index("testvibe_items_by_intent", "intent_id"),
-)
-
-_workers = sa.Table(
-    "testvibe_workers",
-    _tables,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("host", sa.Text, nullable=False),
-    sa.Column("pid", sa.Integer, nullable=False),
-    sa.Column("beat_at", sa.Float, nullable=False),
-)
-
-_ENDED = sa.or_(
-    _items.c.state.in_([ItemState.OVER, ItemState.REFUSED, ItemState.DROPPED]),
-    _items.c.error.is_not(None),
-)
-"""What nobody works on any more: it is over, or an error says why it goes no further."""
-
-_UNKNOWN = sa.and_(_items.c.state == ItemState.INTENDED, _items.c.error.is_not(None))
 
 
 @frozen
@@ -148,9 +92,10 @@ class Store(GroupCommit[sa.Connection]):
         super().__init__()
         self.url = url
         self.batch = batch
-        self.engine: sa.Engine = _engine(url)
+        self.engine: sa.Engine = connected(url)
+        self._now = database_time(url)
         self._is_closed = False
-        self._mine = _items.c.batch == batch
+        self._mine = ITEMS.c.batch == batch
 
     def _commit(self, works: list[Callable[[sa.Connection], Any]]) -> list[Any]:
         with self.engine.begin() as connection:
@@ -177,7 +122,7 @@ class Store(GroupCommit[sa.Connection]):
 
     async def create_tables(self) -> None:
         """Make the tables that are not there."""
-        await self.write(_tables.create_all)
+        await self.write(TABLES.create_all)
 
     async def plan(self) -> Plan | None:
         """Return what the batch is to do; None where there is no such batch.
@@ -188,9 +133,9 @@ class Store(GroupCommit[sa.Connection]):
         return await self.write(self._plan)
 
     def _plan(self, connection: sa.Connection) -> Plan | None:
-        if not sa.inspect(connection).has_table(_batches.name):
+        if not sa.inspect(connection).has_table(BATCHES.name):
             return None
-        query = sa.select(_batches).where(_batches.c.id == self.batch)
+        query = sa.select(BATCHES).where(BATCHES.c.id == self.batch)
         row = connection.execute(query).one_or_none()
         if row is None:
             return None
@@ -239,7 +184,7 @@ class Store(GroupCommit[sa.Connection]):
                 )
             return False
         connection.execute(
-            _batches.insert().values(id=self.batch, version=VERSION, is_cancelled=0, **values)
+            BATCHES.insert().values(id=self.batch, version=VERSION, is_cancelled=0, **values)
         )
         rows = [
             {
@@ -253,7 +198,7 @@ class Store(GroupCommit[sa.Connection]):
             }
             for place, job in enumerate(jobs)
         ]
-        connection.execute(_items.insert(), rows)
+        connection.execute(ITEMS.insert(), rows)
         for place in range(len(jobs)):
             enqueue(connection, place, 0)
         return True
@@ -271,18 +216,18 @@ class Store(GroupCommit[sa.Connection]):
             None where there is nothing to do: it ended, was enqueued anew, has another holder, or
             is not dispatched and its batch is cancelled.
         """
-        mine = sa.true() if is_first else _items.c.holder == holder
+        mine = sa.true() if is_first else ITEMS.c.holder == holder
 
         def work(connection: sa.Connection) -> Claim | None:
             here = self._at(place)
             taken = connection.execute(
-                _items.update()
-                .where(here, _items.c.turn == turn, mine, sa.not_(_ENDED))
+                ITEMS.update()
+                .where(here, ITEMS.c.turn == turn, mine, sa.not_(ENDED))
                 .values(holder=holder)
             )
             if taken.rowcount == 0:
                 return None
-            row = connection.execute(sa.select(_items).where(here)).one()
+            row = connection.execute(sa.select(ITEMS).where(here)).one()
             is_planned = row.state == ItemState.PLANNED
             if is_planned and self._is_cancelled(connection):
                 return None
@@ -296,18 +241,18 @@ class Store(GroupCommit[sa.Connection]):
         return await self.write(work)
 
     def _is_to_wait(self, connection: sa.Connection, place: int) -> bool:
-        open_ = sa.select(_items.c.place).where(self._mine, _items.c.error.is_(None))
-        later = open_.where(_items.c.state == ItemState.PLANNED, _items.c.place > place)
-        intended = open_.where(_items.c.state == ItemState.INTENDED)
+        open_ = sa.select(ITEMS.c.place).where(self._mine, ITEMS.c.error.is_(None))
+        later = open_.where(ITEMS.c.state == ItemState.PLANNED, ITEMS.c.place > place)
+        intended = open_.where(ITEMS.c.state == ItemState.INTENDED)
         query = sa.select(sa.and_(sa.not_(later.exists()), intended.exists()))
         return bool(connection.execute(query).scalar_one())
 
     async def note_intent(self, place: int, holder: str, intent: Intent) -> bool:
         """Store an intent; False where it may not be sent: see `claim`."""
         statement = (
-            _items.update()
-            .where(self._at(place), _items.c.holder == holder)
-            .where(_items.c.state == ItemState.PLANNED, sa.not_(self._cancelled()))
+            ITEMS.update()
+            .where(self._at(place), ITEMS.c.holder == holder)
+            .where(ITEMS.c.state == ItemState.PLANNED, sa.not_(self._cancelled()))
             .values(
                 state=ItemState.INTENDED,
                 intent_id=intent.id,
@@ -326,8 +271,8 @@ class Store(GroupCommit[sa.Connection]):
         # The generation of a run's missing tests is no end of it: the run is still to be sent.
         is_dispatched = result is not None and result.kind == "run"
         statement = (
-            _items.update()
-            .where(self._mine, _items.c.intent_id == intent.id)
+            ITEMS.update()
+            .where(self._mine, ITEMS.c.intent_id == intent.id)
             .values(
                 state=ItemState.DISPATCHED if is_dispatched else ItemState.PLANNED,
                 ref=result.to_json() if result is not None and is_dispatched else None,
@@ -345,8 +290,8 @@ class Store(GroupCommit[sa.Connection]):
         """Note the outcomes of attempts that are followed by another."""
         earlier = json.dumps([json.dumps(outcome.to_dict()) for outcome in outcomes])
         statement = (
-            _items.update()
-            .where(self._at(place), _items.c.holder == holder)
+            ITEMS.update()
+            .where(self._at(place), ITEMS.c.holder == holder)
             .values(state=ItemState.PLANNED, ref=None, earlier=earlier, noted_at=self._now)
         )
         return await self._changes(statement)
@@ -370,8 +315,8 @@ class Store(GroupCommit[sa.Connection]):
             reason = error.reason if isinstance(error, DispatchUnknownError) else None
             values["is_absent"] = int(reason == "absent")
         statement = (
-            _items.update()
-            .where(self._at(place), _items.c.holder == holder, sa.not_(_ENDED))
+            ITEMS.update()
+            .where(self._at(place), ITEMS.c.holder == holder, sa.not_(ENDED))
             .values(**values)
         )
         return await self._changes(statement)
@@ -381,9 +326,9 @@ class Store(GroupCommit[sa.Connection]):
 
         def work(connection: sa.Connection) -> list[Ref]:
             query = (
-                sa.select(_items.c.ref, _items.c.earlier, _batches.c.server, _batches.c.project)
-                .join(_batches, _batches.c.id == _items.c.batch)
-                .where(sa.or_(_items.c.ref.is_not(None), _items.c.earlier != "[]"))
+                sa.select(ITEMS.c.ref, ITEMS.c.earlier, BATCHES.c.server, BATCHES.c.project)
+                .join(BATCHES, BATCHES.c.id == ITEMS.c.batch)
+                .where(sa.or_(ITEMS.c.ref.is_not(None), ITEMS.c.earlier != "[]"))
             )
             found: list[Ref] = []
             for row in connection.execute(query):
@@ -403,26 +348,30 @@ class Store(GroupCommit[sa.Connection]):
         )
 
     def _rows(self, connection: sa.Connection) -> list[Row]:
-        query = sa.select(_items, _ENDED.label("is_ended")).where(self._mine)
+        query = sa.select(ITEMS, ENDED.label("is_ended")).where(self._mine)
         return [
             Row(row.place, _job(row), _restored(row), bool(row.is_ended))
-            for row in connection.execute(query.order_by(_items.c.place))
+            for row in connection.execute(query.order_by(ITEMS.c.place))
         ]
 
     async def left(self) -> int:
         """Return how many features are still to be worked on."""
 
         def work(connection: sa.Connection) -> int:
-            query = sa.select(sa.func.count()).where(self._mine, sa.not_(_ENDED))
+            query = sa.select(sa.func.count()).where(self._mine, sa.not_(ENDED))
             if self._is_cancelled(connection):
-                query = query.where(_items.c.state != ItemState.PLANNED)
+                query = query.where(ITEMS.c.state != ItemState.PLANNED)
             return connection.execute(query).scalar_one()
 
         return await self.write(work)
 
+    async def is_left(self, enqueue: Callable[[sa.Connection, int, int], None]) -> bool:
+        """Say whether anything is to be worked on; what may be proved now is enqueued for that."""
+        return bool(await self.left() or await self.enqueue_absent(enqueue))
+
     async def set_cancelled(self, *, is_cancelled: bool) -> None:
         """Have nothing more dispatched, or go on."""
-        statement = _batches.update().where(_batches.c.id == self.batch)
+        statement = BATCHES.update().where(BATCHES.c.id == self.batch)
         await self._changes(statement.values(is_cancelled=int(is_cancelled)))
 
     async def enqueue(
@@ -440,13 +389,13 @@ class Store(GroupCommit[sa.Connection]):
         """
 
         def work(connection: sa.Connection) -> list[int | str]:
-            query = sa.select(_items).where(self._mine, *conditions).order_by(_items.c.place)
+            query = sa.select(ITEMS).where(self._mine, *conditions).order_by(ITEMS.c.place)
             rows = connection.execute(query.with_for_update()).all()
             changed: list[int | str] = []
             for row in rows:
                 statement = (
-                    _items.update()
-                    .where(self._at(row.place), _items.c.turn == row.turn)
+                    ITEMS.update()
+                    .where(self._at(row.place), ITEMS.c.turn == row.turn)
                     .values(turn=row.turn + 1, error=None, is_absent=0, **values)
                 )
                 if connection.execute(statement).rowcount:
@@ -458,22 +407,22 @@ class Store(GroupCommit[sa.Connection]):
 
     async def enqueue_left(self, enqueue: Callable[[sa.Connection, int, int], None]) -> None:
         """Enqueue all that is still to be worked on: nobody does."""
-        await self.enqueue(enqueue, sa.not_(_ENDED))
+        await self.enqueue(enqueue, sa.not_(ENDED))
 
     async def enqueue_failed(
         self, enqueue: Callable[[sa.Connection, int, int], None]
     ) -> list[int | str]:
         """Enqueue what was not dispatched, or is unknown."""
-        return await self.enqueue(enqueue, sa.or_(_items.c.state == ItemState.PLANNED, _UNKNOWN))
+        return await self.enqueue(enqueue, sa.or_(ITEMS.c.state == ItemState.PLANNED, UNKNOWN))
 
     async def enqueue_absent(
         self, enqueue: Callable[[sa.Connection, int, int], None]
     ) -> list[int | str]:
         """Enqueue what nobody knew about, where a later run may now prove that nothing began."""
-        others = _items.alias()
+        others = ITEMS.alias()
         later = sa.select(sa.func.max(others.c.dispatched_at)).where(others.c.batch == self.batch)
         return await self.enqueue(
-            enqueue, _UNKNOWN, _items.c.is_absent == 1, _items.c.noted_at < later.scalar_subquery()
+            enqueue, UNKNOWN, ITEMS.c.is_absent == 1, ITEMS.c.noted_at < later.scalar_subquery()
         )
 
     async def decide(
@@ -507,7 +456,7 @@ class Store(GroupCommit[sa.Connection]):
             values |= {"state": ItemState.DISPATCHED, "ref": decision.to_json()}
         else:
             values["state"] = ItemState.PLANNED if decision == "resend" else ItemState.DROPPED
-        condition = sa.and_(_UNKNOWN, _items.c.place.in_(places))
+        condition = sa.and_(UNKNOWN, ITEMS.c.place.in_(places))
         return await self.enqueue(enqueue, condition, **values)
 
     async def beat(self, worker: str, host: str, pid: int) -> None:
@@ -515,64 +464,39 @@ class Store(GroupCommit[sa.Connection]):
 
         def work(connection: sa.Connection) -> None:
             values = {"host": host, "pid": pid, "beat_at": self._now}
-            here = _workers.update().where(_workers.c.id == worker).values(**values)
+            here = WORKERS.update().where(WORKERS.c.id == worker).values(**values)
             if connection.execute(here).rowcount == 0:
-                connection.execute(_workers.insert().values(id=worker, **values))
+                connection.execute(WORKERS.insert().values(id=worker, **values))
 
         await self.write(work)
 
     async def workers(self) -> list[Worker]:
         """Return the workers of the database, and when each was last there."""
-        age = (self._now - _workers.c.beat_at).label("age")
+        age = (self._now - WORKERS.c.beat_at).label("age")
 
         def work(connection: sa.Connection) -> list[Worker]:
-            query = sa.select(_workers.c.id, _workers.c.host, _workers.c.pid, age)
+            query = sa.select(WORKERS.c.id, WORKERS.c.host, WORKERS.c.pid, age)
             return [Worker(*row) for row in connection.execute(query)]
 
         return await self.write(work)
 
     async def forget(self, workers: Iterable[str]) -> None:
         """Remove workers that are gone."""
-        await self._changes(_workers.delete().where(_workers.c.id.in_([*workers])))
+        await self._changes(WORKERS.delete().where(WORKERS.c.id.in_([*workers])))
 
     async def _changes(self, statement: sa.UpdateBase) -> bool:
         """Execute a statement, and return whether it changed anything."""
         return await self.write(lambda connection: connection.execute(statement).rowcount > 0)
 
     def _at(self, place: int) -> sa.ColumnElement[bool]:
-        return sa.and_(self._mine, _items.c.place == place)
+        return sa.and_(self._mine, ITEMS.c.place == place)
 
     def _cancelled(self) -> sa.Exists:
-        query = sa.select(_batches.c.id).where(_batches.c.id == self.batch)
-        return query.where(_batches.c.is_cancelled == 1).exists()
+        query = sa.select(BATCHES.c.id).where(BATCHES.c.id == self.batch)
+        return query.where(BATCHES.c.is_cancelled == 1).exists()
 
     def _is_cancelled(self, connection: sa.Connection) -> bool:
         return bool(connection.execute(sa.select(self._cancelled())).scalar_one())
-
-    @property
-    def _now(self) -> sa.ColumnElement[float]:
-        """The seconds since 1970 by the database's clock, which all workers share."""
-        if self.url.get_backend_name() == "sqlite":
-            return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float)
-        return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
-
-
-def _engine(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        # A stopped process must not keep others from taking over what it has locked.
-        options = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000}"
-        arguments = {"connect_timeout": 10, "options": options}
-        return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
-    engine = sa.create_engine(url, connect_args={"timeout": 30.0})
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
-        # Two transactions that read and then write would else fail rather than wait.
-        connection.isolation_level = "IMMEDIATE"
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-
-    return engine
 
 
 def _job(row: Any) -> Job:  # noqa: ANN401 - a row of the items

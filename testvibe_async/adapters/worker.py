@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import uuid4
 
-from testvibe_async.adapters.store import UNAVAILABLE
+from testvibe_async.adapters.tables import UNAVAILABLE
 from testvibe_async.errors import (
     ClientClosedError,
     NotSentError,
