@@ -145,7 +145,7 @@ class TestCutLists:
     async def test_tools_refuse(self, dialect: Dialect, why: str) -> None:
         """The tool that runs all says why not, and how it can; the one that lists says so too."""
         async with emulator_with(dialect) as emulator, connected(emulator) as mcp:
-            text = await refused(mcp, "run_features")
+            text = await refused(mcp, "run_features", all=True)
             assert why in text
             assert text.endswith("run_features takes their names as `features`.")
             rows = await result_of(mcp, "list_features")

@@ -37,7 +37,7 @@ def test_nothing_is_loaded_that_is_not_needed(inner: Inner) -> None:
     inner.pytester.makeconftest(LOADED)
     inner.pytester.makepyfile("def test_plain(): pass")
 
-    others = ("asyncio", "anyio", "hypothesispytest", "schemathesis")
+    others = ("asyncio", "anyio", "detangle", "hypothesispytest", "schemathesis")
     result = inner.process(*(word for other in others for word in ("-p", f"no:{other}")))
 
     result.assert_outcomes(passed=1)
