@@ -445,21 +445,27 @@ class Batch(Generic[SnapshotT]):
 
     async def _next_place(self) -> int | None:
         """Return the next to dispatch, once there is room for it; None where nothing is left."""
-        if not self._waiting and self._is_read:
-            return None
         task = asyncio.current_task()
         assert task is not None
-        if task.cancelling():  # Not by the batch, which would have let nothing wait.
-            raise asyncio.CancelledError
-        while len(self._waiting) == 1 and self._settling and not self._is_stopped:
-            await self._progress.wait()  # See `_reconciled`.
-        await self._room.acquire()
-        if not self._waiting and not self._is_read:
-            await self._read()
-        if self._waiting:
-            return self._waiting.popleft()
-        self._room.release()
+        while self._waiting or not self._is_read:
+            if task.cancelling():  # Not by the batch, which would have let nothing wait.
+                raise asyncio.CancelledError
+            if self._is_last_held_back:
+                await self._progress.wait()
+                continue
+            await self._room.acquire()
+            if not self._waiting and not self._is_read:
+                await self._read()
+            # Others may have taken what waited.
+            if self._waiting and not self._is_last_held_back:
+                return self._waiting.popleft()
+            self._room.release()
         return None
+
+    @property
+    def _is_last_held_back(self) -> bool:
+        """Whether the last one waits for the time that it is to show; see `_reconciled`."""
+        return len(self._waiting) == 1 and bool(self._settling) and not self._is_stopped
 
     async def _read(self) -> None:
         """Read one more from the source; nothing, if the batch is stopped meanwhile."""
