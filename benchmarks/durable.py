@@ -1,13 +1,15 @@
 """What surviving a crash costs: `python -m benchmarks.durable [--quick]`.
 
-500 runs of 0.6 to 2 s as one batch, 100 in flight, polled every 0.3 s: as it is, and kept in a
-journal on the disk that this folder is on. Processes, seeds, medians and figures are those of
-`peers`; the ways alternate. Ratios are to the plain batch of the same run.
+500 runs of 0.6 to 2 s as one batch, 100 in flight, polled every 0.3 s: as it is, kept in a journal
+on the disk that this folder is on, and on DBOS with one worker, whose start counts. Processes,
+seeds, medians and figures are those of `peers`; the ways alternate. Ratios are to the plain batch
+of the same run.
 
 And a journal of many features that are over: how long it takes to open it and go on with it.
 
-Not measured: other disks. A journal waits for the disk at each group of dispatches, so it costs as
-much as the disk takes for a few hundred commits, of which many dispatches share one.
+Not measured: the CPU and memory of the PostgreSQL server; other disks. A journal waits for the disk
+at each group of dispatches, so it costs as much as the disk takes for a few hundred commits, of
+which many dispatches share one.
 """
 
 from __future__ import annotations
@@ -35,7 +37,12 @@ if TYPE_CHECKING:
 
 __all__ = ["durable_tables"]
 
-WAYS = {"plain": "testvibe_batch", "journal": "testvibe_journal"}
+WAYS = {
+    "plain": "testvibe_batch",
+    "journal": "testvibe_journal",
+    "DBOS, SQLite": "testvibe_dbos",
+    "DBOS, PostgreSQL": "testvibe_dbos_postgresql",
+}
 LOAD = Load(operations=500, interval=0.3, durations=(0.6, 2.0))
 REPEATS = 5
 ROWS = 100_000

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.contenders import FanOut, Seen, Service
     from testvibe_async import Client, Journal
 
-__all__ = ["contend", "run_batch"]
+__all__ = ["IN_FLIGHT", "configs_of", "contend", "run_batch"]
 
 IN_FLIGHT = 100
 
@@ -26,15 +26,20 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
         yield partial(run_batch, client)
 
 
+def configs_of(features: Sequence[int]) -> list[str | None]:
+    """Return as many configurations as each feature is named: then no two runs are the same."""
+    times = len(features) // len(dict.fromkeys(features))
+    return [None, *(f"Config {number}" for number in range(1, times))]
+
+
 async def run_batch(
     client: Client, features: Sequence[int], seen: Seen, *, journal: Journal | None = None
 ) -> Sequence[object]:
     """Run features as one batch; one that is named again runs with another configuration."""
     distinct = list(dict.fromkeys(features))
-    configs = [None, *(f"Config {number}" for number in range(1, len(features) // len(distinct)))]
     outcomes: list[object] = []
     async with client.project().run_features(
-        distinct, config=configs, max_in_flight=IN_FLIGHT, journal=journal
+        distinct, config=configs_of(features), max_in_flight=IN_FLIGHT, journal=journal
     ) as batch:
         async for item in batch:
             assert item.run is not None, item
