@@ -25,7 +25,6 @@ from testvibe_async.adapters.tables import (
     UNKNOWN,
     VERSION,
     WORKERS,
-    StoreError,
     connected,
     database_time,
 )
@@ -94,7 +93,6 @@ class Store(GroupCommit[sa.Connection]):
         self.batch = batch
         self.engine: sa.Engine = connected(url)
         self._now = database_time(url)
-        self._is_closed = False
         self._mine = ITEMS.c.batch == batch
 
     def _commit(self, works: list[Callable[[sa.Connection], Any]]) -> list[Any]:
@@ -104,19 +102,8 @@ class Store(GroupCommit[sa.Connection]):
     def _disconnect(self) -> None:
         self.engine.dispose()
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Call a function in a transaction; see `GroupCommit.write`.
-
-        Raises:
-            StoreError: The database failed, or the store is closed.
-        """
-        if self._is_closed:
-            raise StoreError(f"the store of batch {self.batch!r} is closed")
-        return await super().write(work)
-
     async def aclose(self) -> None:
         """Write what waits, and disconnect."""
-        self._is_closed = True
         await super().aclose()
         self.engine.dispose()
 
