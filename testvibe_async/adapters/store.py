@@ -197,7 +197,7 @@ class Store(GroupCommit[sa.Connection]):
             place: The feature's place in the batch.
             turn: The turn that it was enqueued for; another one has been enqueued since, or not.
             holder: The token.
-            is_first: Whether this takes it from whoever has it; else it is kept.
+            is_first: Whether this takes it from any other holder; else it is only kept.
 
         Returns:
             None where there is nothing to do: it ended, was enqueued anew, has another holder, or
