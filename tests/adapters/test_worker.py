@@ -20,7 +20,6 @@ from testvibe_async import (
     Verdict,
 )
 from testvibe_async.adapters.store import Store
-from testvibe_async.adapters.tables import StoreError
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -396,7 +395,7 @@ async def test_another_version(stored: Stored) -> None:
 async def test_a_closed_store(stored: Stored) -> None:
     """Nothing is written once it is closed."""
     await stored.store.aclose()
-    with pytest.raises(StoreError, match="closed"):
+    with pytest.raises(ValueError, match="closed"):
         await stored.store.plan()
 
 

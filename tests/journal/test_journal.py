@@ -173,6 +173,21 @@ async def test_generations(path: Path, emulator: Emulator, client: Client) -> No
     assert emulator.count("generate_feature") == 1
 
 
+async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
+    """What a batch notes after its journal was closed is dropped, and the file is free."""
+    async with client_of(emulator) as client:
+        journal = await Journal(path).__aenter__()
+        async with client.project().run_features(FEATURES, journal=journal) as batch:
+            await asyncio.sleep(10)
+            await journal.aclose()
+            await client.aclose()
+            assert [item async for item in batch]
+            with pytest.raises(ValueError, match="it is closed"):
+                await journal._file.write(lambda _: None)
+    async with Journal(path) as journal:
+        assert verdicts(journal.items) == ["in flight"] * 3
+
+
 class TestOpenIntents:
     async def _cut_off(self, path: Path, emulator: Emulator, **options: Any) -> None:
         """Leave intents open, as a crash does: the answers are lost and nothing is found."""

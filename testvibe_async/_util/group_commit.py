@@ -27,6 +27,7 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         self._executor: ThreadPoolExecutor | None = None
         self._waiting: list[Job[ConnectionT]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._is_closed = False
         self.failure: Exception | None = None
         """What went wrong with a record that nobody waited for."""
         self.commits: int = 0
@@ -35,18 +36,23 @@ class GroupCommit(ABC, Generic[ConnectionT]):
     async def write(self, work: Callable[[ConnectionT], T]) -> T:
         """Call a function with the connection, and wait until what it wrote is committed.
 
-        It raises what any function of the same transaction has raised, or the commit.
+        It raises what any function of the same transaction has raised, or the commit; and a
+        `ValueError` where it is closed.
         """
         written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._add(work, written)
         return await written
 
     def write_soon(self, work: Callable[[ConnectionT], Any]) -> None:
-        """Have a function called with the connection, after all others; see `failure`."""
+        """Have a function called with the connection, after all others; see `failure`.
+
+        Nothing is done where it is closed.
+        """
         self._add(work, None)
 
     async def aclose(self) -> None:
         """Write what waits, and end the thread. A second time does nothing."""
+        self._is_closed = True
         if self._writing is not None:
             await asyncio.wait([self._writing])
         executor, self._executor = self._executor, None
@@ -63,6 +69,10 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         """Close the connection; runs in the thread."""
 
     def _add(self, work: Callable[[ConnectionT], Any], written: asyncio.Future[Any] | None) -> None:
+        if self._is_closed:  # It would connect anew, and nobody would disconnect.
+            if written is not None:
+                written.set_exception(ValueError("nothing can be written: it is closed"))
+            return
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="testvibe_async writer")
         self._waiting.append((work, written))

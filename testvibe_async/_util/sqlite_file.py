@@ -36,6 +36,7 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
         Raises:
             sqlite3.Error: It is no SQLite file, in use by another process, or can't be written.
         """
+        self._is_closed = False
         try:
             return await self.write(prepare)
         except BaseException:

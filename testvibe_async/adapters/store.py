@@ -25,7 +25,6 @@ from testvibe_async.adapters.tables import (
     UNKNOWN,
     VERSION,
     WORKERS,
-    StoreError,
     connected,
     database_time,
 )
@@ -94,7 +93,6 @@ class Store(GroupCommit[sa.Connection]):
         self.batch = batch
         self.engine: sa.Engine = connected(url)
         self._now = database_time(url)
-        self._is_closed = False
         self._mine = ITEMS.c.batch == batch
 
     def _commit(self, works: list[Callable[[sa.Connection], Any]]) -> list[Any]:
@@ -104,19 +102,8 @@ class Store(GroupCommit[sa.Connection]):
     def _disconnect(self) -> None:
         self.engine.dispose()
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Call a function in a transaction; see `GroupCommit.write`.
-
-        Raises:
-            StoreError: The database failed, or the store is closed.
-        """
-        if self._is_closed:
-            raise StoreError(f"the store of batch {self.batch!r} is closed")
-        return await super().write(work)
-
     async def aclose(self) -> None:
         """Write what waits, and disconnect."""
-        self._is_closed = True
         await super().aclose()
         self.engine.dispose()
 
@@ -210,7 +197,7 @@ class Store(GroupCommit[sa.Connection]):
             place: The feature's place in the batch.
             turn: The turn that it was enqueued for; another one has been enqueued since, or not.
             holder: The token.
-            is_first: Whether this takes it from whoever has it; else it is kept.
+            is_first: Whether this takes it from any other holder; else it is only kept.
 
         Returns:
             None where there is nothing to do: it ended, was enqueued anew, has another holder, or
