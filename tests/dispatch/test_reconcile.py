@@ -250,3 +250,14 @@ async def test_a_status_that_names_no_generation(emulator: Emulator, client: Cli
     with pytest.raises(DispatchUnknownError, match="which generation it is of") as caught:
         await client.reconcile(intent)
     assert caught.value.reason == "unseen"
+
+
+async def test_a_status_without_a_time_is_taken_as_it_is(
+    emulator: Emulator, client: Client
+) -> None:
+    """Where the service does not say when it changed, the new `requestId` decides."""
+    intent = await intend(emulator, "generation")
+    emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"updatedUtc": None}))
+    operation = await client.reconcile(intent)
+    assert operation is not None
+    assert operation.ref.key[-1] in emulator.generations

@@ -113,7 +113,7 @@ async def _search_run(intent: Intent, transport: Transport, *, for_proof: bool) 
     request = Endpoints.LIST_RUNS.request(project=intent.project, query=query)
     request = evolve(request, is_uncached=True)
     # Between two pages a row may slip through, and prove what is not so.
-    rows = await (transport.call_once if for_proof else transport.call)(request)
+    rows = await (transport.call_page if for_proof else transport.call)(request)
     first = last = None
     if intent.service_at is not None:
         first = intent.service_at - CLOCK_SLACK

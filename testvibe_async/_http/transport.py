@@ -161,19 +161,16 @@ class Transport:
             await self._complete(value, request, response)
         return value
 
-    async def call_once(self, request: Request[T]) -> T:
-        """Send a request and return what its answer holds, of a list the first page alone.
+    async def call_page(self, request: Request[Listing[T]]) -> Listing[T]:
+        """Send a request for a list, and return its first page alone.
 
         Raises:
             ResponseError: The answer is an error, or unreadable.
         """
-        response, value = await self._read(request)
-        if _is_listing(value):
-            if next_page(request, response, value.extra, rows=len(value)):
-                value.incomplete = incomplete(request, response, "it comes in pages")
-            elif value.unreadable:
-                value.incomplete = incomplete(request, response, "rows of it can't be read")
-        return value
+        response, page = await self._read(request)
+        if page.unreadable or next_page(request, response, page.extra, rows=len(page)):
+            page.incomplete = incomplete(request, response, "one page is not all of it")
+        return page
 
     async def _read(
         self, request: Request[T], *, submission: Submission | None = None
