@@ -45,7 +45,7 @@ def main() -> int:
 
 def print_canaries() -> int:
     """Print after how many schedules each mutant is caught; return 1 where one is not."""
-    caught = {name: schedules_until_caught(mutate) for name, mutate in CANARIES.items()}
+    caught = {name: schedules_until_caught(name) for name in CANARIES}
     for name, schedules in caught.items():
         print(f"{schedules or 'never':>5}  {name}")  # noqa: T201
     return 0 if all(caught.values()) else 1

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CANARIES)
 def test_a_mutant_is_caught(name: str, record_property: Callable[[str, object], None]) -> None:
     """Each planted mutant breaks an invariant within 100 schedules."""
-    schedules = schedules_until_caught(CANARIES[name])
+    schedules = schedules_until_caught(name)
 
     assert schedules is not None
     record_property("schedules", schedules)
