@@ -139,6 +139,20 @@ async def test_what_could_not_be_seen_is_gone_on_with(
     assert emulator.count("run_feature") == 3
 
 
+async def test_a_run_whose_polls_are_refused_is_gone_on_with(
+    path: Path, emulator: Emulator, project: Project
+) -> None:
+    """A key that may not see a run does not undo that it was dispatched."""
+    refused = emulator.fail("get_run", Fault.status(403))
+    async with Journal(path) as journal:
+        assert verdicts(await project.run_features(FEATURES, journal=journal)) == ["error"] * 3
+    refused.remove()
+    async with Journal(path) as journal:
+        items = await project.run_features(journal=journal)
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 3
+
+
 async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Project) -> None:
     """A failed attempt counts after a crash, and the item has all runs."""
     async with (
@@ -240,6 +254,23 @@ class TestOpenIntents:
         assert emulator.count("run_feature") == 1 + 3
         assert len(emulator.runs) == 3
         assert now() - began > 35
+
+    async def test_the_last_one_is_held_back_also_among_many(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """Tasks that wait for room do not take the one that is to show the time."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        gone = emulator.fail("list_runs", Fault.status(404), skip=1)
+        configs = [None, "A", "B", "C"]
+        async with Journal(path) as journal, client_of(emulator) as first:
+            await first.project().run_features(
+                FEATURES, config=configs, journal=journal, max_in_flight=1, stop_on_failure=True
+            )
+        gone.remove()
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal, max_in_flight=6)
+        assert "unknown" not in verdicts(items)
+        assert len(emulator.runs) == 12
 
     async def test_what_nobody_can_say_stays_unknown(
         self, path: Path, emulator: Emulator, client: Client

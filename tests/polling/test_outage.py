@@ -328,3 +328,41 @@ async def test_a_probe_that_is_cancelled_ends_its_waits() -> None:
         for each in waits:
             each.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def test_after_an_outage_the_list_is_used_at_once() -> None:
+    """The failure that suspended the list has passed: all are seen again by it, not by id."""
+    network = Network(400)
+    async with network.client() as client:
+        operations = network.operations(client)
+        waits = asyncio.gather(*(each.wait() for each in operations))
+        await asyncio.sleep(20)
+        network.is_out = True
+        await asyncio.sleep(12)
+        network.is_out, back = False, now()
+        await asyncio.sleep(2 * INTERVAL)
+        assert network.count_since(back) < 100
+        assert all((each._polled.state.seen_at or 0.0) > back for each in operations)
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+
+
+async def test_a_refused_list_shows_nothing() -> None:
+    """What a refused list call was asked about does not count as seen."""
+    network = Network(30)
+    send = network.send
+
+    async def refuse(request: Request[Any], **options: Any) -> Response:
+        response = await send(request, **options)
+        is_refused = request.endpoint.name == "list_runs" and now() > 30
+        headers = {"Retry-After": "1"}
+        return Response(429, headers, b"", "", datetime.now(UTC)) if is_refused else response
+
+    async with network.client() as client:
+        client._transport._http.send = refuse  # type: ignore[method-assign]
+        operations = network.operations(client)
+        waits = asyncio.gather(*(each.wait() for each in operations))
+        await asyncio.sleep(30 + INTERVAL + 0.4)
+        assert all((each._polled.state.seen_at or 0.0) <= 30.1 for each in operations)
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
