@@ -113,8 +113,9 @@ async def test_an_outage_costs_no_more_than_normal(count: int, *, hangs: bool) -
         waits.cancel()
         await asyncio.gather(waits, return_exceptions=True)
     assert during <= 1.1 * normal
-    # What was itself asked for by a probe that hangs comes back with the end of that.
-    assert len(late) <= (10 if hangs else 0)
+    # A poll that hangs at the end of the outage is over with its time-out; there are no more of
+    # them than connections.
+    assert len(late) <= (32 if hangs else 0)
 
 
 async def test_each_operation_notes_the_failure_it_shares() -> None:
