@@ -279,7 +279,7 @@ CANARIES: dict[str, Mutate] = {
 
 def schedules_until_caught(name: str) -> int | None:
     """Return after how many schedules a mutant is caught; None where that is too late."""
-    others = OTHER_SEEDS if sys.version_info >= (3, 12) else {}
+    others: dict[str, int] = OTHER_SEEDS if sys.version_info >= (3, 12) else {}
     with pytest.MonkeyPatch.context() as patch:
         CANARIES[name](patch)
         try:
