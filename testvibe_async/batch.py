@@ -8,36 +8,30 @@ each completion.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict, deque
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from testvibe_async._batch import JobQueue, Reconciliation, Records, unknown
 from testvibe_async._http import SendState, Submission
+from testvibe_async._journal import ItemState, RowRecorder
 from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async.errors import (
-    ConfigError,
-    DispatchUnknownError,
-    NotSentError,
-    VibeError,
-    WaitTimeoutError,
-)
+from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
-from testvibe_async.stored import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
+    from testvibe_async._batch import Resumption
     from testvibe_async._dispatch import Job, JobSource
+    from testvibe_async._journal import PlannedJobs, Restored
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.intents import Intent, Recorder
-    from testvibe_async.journal import Journal, PlannedJobs
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
-    from testvibe_async.stored import Restored
 
 __all__ = ["Batch"]
 
@@ -53,18 +47,6 @@ DISPATCHES_AT_ONCE = 32
 """How many dispatches of a batch may be under way at once."""
 
 
-@frozen
-class Resumption(Generic[SnapshotT]):
-    """How a batch goes on with what its journal has."""
-
-    journal: Journal
-    attach: Callable[[Ref], Operation[SnapshotT]]
-    """Returns a handle on what an earlier process dispatched."""
-
-    reconcile: Callable[[Intent], Awaitable[Operation[Any] | None]]
-    """Finds out what became of a dispatch; see `Client.reconcile`."""
-
-
 class Batch(Generic[SnapshotT]):
     """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
 
@@ -77,7 +59,7 @@ class Batch(Generic[SnapshotT]):
     generator by then is no item.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0915 - what `Project` knows of a batch, each by name
+    def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
         self,
         source: JobSource | PlannedJobs,
         dispatch: Callable[
@@ -91,63 +73,42 @@ class Batch(Generic[SnapshotT]):
         attempts: int = 1,
         resumption: Resumption[SnapshotT] | None = None,
     ) -> None:
-        self._source = source
+        self._records: Records[SnapshotT] = Records()
+        self._reconciliation = Reconciliation(resumption, may_dispatch=self._may_dispatch)
+        self._queue = JobQueue(
+            source,
+            self._take_in,
+            max_in_flight=max_in_flight,
+            reconciliation=self._reconciliation,
+        )
         self._dispatch = dispatch
         self._poller = poller
-        # Taken before a dispatch and given back at the end of its operation.
-        self._room = asyncio.Semaphore(max_in_flight)
         self._task_count = min(max_in_flight, DISPATCHES_AT_ONCE)
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
         self._attempts = attempts
         self._resumption = resumption
-        self._journal = None if resumption is None else resumption.journal
-        self._settling: set[int] = set()
-        """What a crash left open, while nobody can say yet whether it began."""
-        self._settlers: list[asyncio.Task[None]] = []
-        self._dispatched = 0
-        """How many were dispatched."""
-        self._progress = asyncio.Event()
-        """Set, and replaced, whenever something was dispatched or settled."""
-        self._earlier: defaultdict[int, list[SnapshotT]] = defaultdict(list)
-        """The outcomes of attempts that failed and were followed by another."""
+        self._rows = None if resumption is None else resumption.rows
         self._is_open = False
         self._context = Context()
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_timed_out = False
-        self._is_stopped = False
-        """Whether nothing more is dispatched."""
         self._is_left = False
         """Whether nobody waits for its items any more."""
         self._is_closed = False
-        self._jobs: list[Job] = []
-        """What was asked for, as far as it was read."""
-        self._is_read = False
-        """Whether no more is read from the source."""
-        self._readers: set[asyncio.Task[Any]] = set()
-        """The tasks that read the next job, one of them, or wait to."""
-        self._waiting: deque[int] = deque()
-        self._operations: dict[int, Operation[SnapshotT]] = {}
-        self._generations: dict[int, Ref] = {}
-        """The generations of runs that were withdrawn while they waited for their tests."""
         self._listener = CompletionListener(self._complete)
         self._waited: dict[PolledOperation[Any], list[int]] = {}
         """What is in flight: one place each, or several that joined the same generation."""
         self._items: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
-        self._verdicts: Counter[Verdict] = Counter()
-        self._flaky = 0
         self._taken = 0
         """How many items were handed out."""
         self._tasks: list[asyncio.Task[None]] = []
         self._dispatchers: list[asyncio.Task[None]] = []
         """Those of them that dispatch."""
-        self._submissions: dict[int, tuple[asyncio.Task[Any], Submission]] = {}
-        """The dispatches under way, each with the task that waits for it."""
-        self._unanswered: dict[int, Submission] = {}
-        """The dispatches that were sent and had no answer when the batch ended."""
-        self._finished: dict[int, BatchItem[SnapshotT]] = {}
+        self._reconcilers: list[asyncio.Task[None]] = []
+        """Those of them that reconcile."""
         self._followers: list[ManyTransitions[Operation[SnapshotT], SnapshotT]] = []
 
     def __repr__(self) -> str:
@@ -157,18 +118,12 @@ class Batch(Generic[SnapshotT]):
     @property
     def refs(self) -> list[Ref]:
         """The refs of all that is dispatched so far, in the order asked."""
-        return self._refs(lambda _: True)
+        return self._records.refs(lambda _: True)
 
     @property
     def in_flight(self) -> list[Ref]:
         """The refs of what is dispatched and not over, as last seen."""
-        return self._refs(lambda operation: not operation.done)
-
-    def _refs(self, is_meant: Callable[[Operation[SnapshotT]], bool]) -> list[Ref]:
-        refs = {place: each.ref for place, each in self._operations.items() if is_meant(each)}
-        late = {place: each.ref for place, each in self._unanswered.items() if each.ref}
-        found = self._generations | late | refs
-        return [found[place] for place in sorted(found)]
+        return self._records.refs(lambda operation: not operation.done)
 
     @property
     def items(self) -> list[BatchItem[SnapshotT]]:
@@ -177,7 +132,7 @@ class Batch(Generic[SnapshotT]):
         Also while the batch goes on, and after it was left, cancelled or out of time. A dispatch
         without an answer is `unknown`; once the answer comes, its item has the ref.
         """
-        return [self._item(place) for place in range(len(self._jobs))]
+        return self._records.items(is_stopped=self._queue.is_stopped)
 
     def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
         """Iterate over the transitions of the batch's operations, each with its operation.
@@ -192,7 +147,7 @@ class Batch(Generic[SnapshotT]):
             raise ConfigError("open the batch with 'async with' before you follow its changes")
         transitions: ManyTransitions[Operation[SnapshotT], SnapshotT]
         transitions = ManyTransitions(self._poller)
-        for _, operation in sorted(self._operations.items()):
+        for _, operation in sorted(self._records.operations.items()):
             transitions.add(self._poller.operation(operation.ref), operation)
         self._followers.append(transitions)
         self._finish_followers()
@@ -203,18 +158,7 @@ class Batch(Generic[SnapshotT]):
         """How many features have which verdict, at this moment."""
         if self._is_closed:
             return BatchSummary.of(self.items)
-        count = self._verdicts
-        waited = sum(map(len, self._waited.values()))
-        return BatchSummary(
-            succeeded=count[Verdict.SUCCEEDED],
-            failed=count[Verdict.FAILED],
-            errors=count[Verdict.ERROR],
-            in_flight=count[Verdict.IN_FLIGHT] + waited,
-            unknown=count[Verdict.UNKNOWN],
-            flaky=self._flaky,
-            waiting=len(self._jobs) - count.total() - waited,
-            skipped=count[Verdict.SKIPPED],
-        )
+        return self._records.summary(sum(map(len, self._waited.values())))
 
     def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT]]]:
         """Run all of it and return the items in the order asked."""
@@ -243,44 +187,43 @@ class Batch(Generic[SnapshotT]):
         self._began = asyncio.get_running_loop().time()
         if self._timeout is not None:
             self._deadline = self._began + self._timeout
-        if not self._source.is_lazy:
+        if not self._queue.is_lazy:
             try:
                 async with asyncio.timeout_at(self._deadline):
-                    while not self._is_read:
-                        self._add(await self._source.read())
-                        if len(self._finished) % RESTORED_A_TURN == 1:
+                    while not self._queue.is_read:
+                        await self._queue.read()
+                        if len(self._records.finished) % RESTORED_A_TURN == 1:
                             await asyncio.sleep(0)
             except TimeoutError:
                 what = "the project's features were not listed"
                 elapsed = asyncio.get_running_loop().time() - self._began
                 raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
-            self._task_count = min(self._task_count, len(self._jobs))
+            self._task_count = min(self._task_count, len(self._records.jobs))
         if self._deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(self._deadline, self._start_time_out)
         for _ in range(self._task_count):
             self._start_dispatching()
         return self
 
-    def _add(self, job: Job | None) -> None:
+    def _take_in(self, job: Job | None) -> None:
         """Take in what was read from the source; None for its end."""
         if job is None:
-            self._is_read = True
             self._finish_followers()
             return
-        place = len(self._jobs)
-        self._jobs.append(job)
-        restored = None if self._journal is None else self._journal.restore(place)
+        place = len(self._records.jobs)
+        self._records.jobs.append(job)
+        restored = None if self._rows is None else self._rows.restore(place)
         if restored is not None and self._restore(place, restored):
             return
-        if self._is_stopped:
+        if self._queue.is_stopped:
             self._finish(place, error=None)
         else:
-            self._waiting.append(place)
+            self._queue.waiting.append(place)
 
     def _restore(self, place: int, restored: Restored) -> bool:
         """Go on with one where its journal left it; False where it is still to be dispatched."""
         assert self._resumption is not None
-        self._earlier[place].extend(cast("list[SnapshotT]", restored.earlier))
+        self._records.earlier[place].extend(cast("list[SnapshotT]", restored.earlier))
         if restored.state is ItemState.PLANNED:
             return False
         if restored.state is ItemState.DISPATCHED:
@@ -288,85 +231,50 @@ class Batch(Generic[SnapshotT]):
             self._start_task(self._go_on(place, self._resumption.attach(restored.ref)))
         elif restored.state is ItemState.INTENDED:
             assert restored.intent is not None
-            self._settling.add(place)
-            self._settlers.append(self._start_task(self._settle(place, restored.intent)))
+            self._reconciliation.begin(place)
+            self._reconcilers.append(self._start_task(self._reconcile(place, restored.intent)))
         else:
-            item = self._new_item(place, restored.error)
+            item = self._records.new_item(place, restored.error)
             outcome = cast("SnapshotT | None", restored.outcome)
             self._finish_with(place, evolve(item, ref=restored.ref, outcome=outcome))
         return True
 
     async def _go_on(self, place: int, operation: Operation[SnapshotT]) -> None:
         """Wait for what an earlier process dispatched."""
-        await self._room.acquire()
+        await self._queue.room.acquire()
         self._keep(place, operation)
 
-    async def _settle(self, place: int, intent: Intent) -> None:
+    async def _reconcile(self, place: int, intent: Intent) -> None:
         """Find out what became of a dispatch that a crash left open, and go on with it."""
-        assert self._journal is not None
+        assert self._rows is not None
         try:
-            operation = await self._reconciled(place, intent)
+            operation = await self._reconciliation.operation(place, intent)
         except VibeError as error:
-            await self._room.acquire()  # `_end` gives it back.
+            await self._queue.room.acquire()  # `_end` gives it back.
             self._end(place, error)
             return
         except asyncio.CancelledError:
-            if not self._is_stopped:
+            if not self._queue.is_stopped:
                 raise
             what = "the batch ended before it was reconciled"
-            self._finish(place, self._journal.unknown(place, what))
+            self._finish(place, self._rows.unknown(place, what))
             return
-        finally:
-            self._note_settled(place)
         if operation is None:
-            self._journal.note_nothing(place, intent)
+            self._rows.note_nothing(place, intent)
             self._requeue(place)
             return
-        self._journal.note_result(place, intent, operation.ref)
-        if operation.ref.kind == self._journal.kind:
-            await self._room.acquire()
-            self._keep(place, operation)
+        self._rows.note_result(place, intent, operation.ref)
+        if operation.ref.kind == self._rows.kind:
+            await self._go_on(place, operation)
         else:
             # A generation of a run's tests: the run is still to be dispatched, and waits for it.
             self._requeue(place)
 
-    async def _reconciled(self, place: int, intent: Intent) -> Operation[Any] | None:
-        """Return what a dispatch started, or None where it is proved that nothing began.
-
-        That takes a run of later. So where nothing of it is found, it is asked for once more when
-        another feature was dispatched, for which the last one is held back.
-
-        Raises:
-            DispatchUnknownError: Nobody can say.
-        """
-        assert self._resumption is not None
-        try:
-            return await self._resumption.reconcile(intent)
-        except DispatchUnknownError as error:
-            if error.reason != "absent" or intent.kind != "run":
-                raise
-            self._note_settled(place)
-            if not await self._sees_another_dispatched():
-                raise
-        return await self._resumption.reconcile(intent)
-
-    async def _sees_another_dispatched(self) -> bool:
-        """Wait until one more was dispatched; False where none will be."""
-        before = self._dispatched
-        while self._dispatched == before:
-            is_under_way = self._waiting or self._submissions or self._settling
-            if self._is_stopped or (self._is_read and not is_under_way):
-                return False
-            await self._progress.wait()
-        return True
-
-    def _note_settled(self, place: int) -> None:
-        self._settling.discard(place)
-        self._note_progress()
-
-    def _note_progress(self) -> None:
-        progress, self._progress = self._progress, asyncio.Event()
-        progress.set()
+    def _may_dispatch(self) -> bool:
+        """Say whether another feature may still be dispatched."""
+        queue = self._queue
+        is_under_way = queue.waiting or self._records.submissions or self._reconciliation.is_open
+        return not queue.is_stopped and (not queue.is_read or bool(is_under_way))
 
     def _start_dispatching(self) -> None:
         self._dispatchers.append(self._start_task(self._keep_dispatching()))
@@ -420,7 +328,9 @@ class Batch(Generic[SnapshotT]):
         return found[1]
 
     async def _next(self) -> tuple[int, BatchItem[SnapshotT]] | None:
-        while not self._is_left and not (self._is_read and self._taken == len(self._jobs)):
+        while not self._is_left and not (
+            self._queue.is_read and self._taken == len(self._records.jobs)
+        ):
             if (found := self._items.take()) is not None:
                 self._taken += 1
                 return found
@@ -432,56 +342,17 @@ class Batch(Generic[SnapshotT]):
 
     async def _keep_dispatching(self) -> None:
         """Dispatch what waits, whenever fewer than `max_in_flight` are in flight."""
-        while (place := await self._next_place()) is not None:
-            if (failed := self._operations.pop(place, None)) and failed.outcome is not None:
-                self._earlier[place].append(failed.outcome)
-                if self._journal is not None:
-                    attempt = len(self._earlier[place])
-                    self._journal.note_attempt(place, attempt, failed.outcome)
+        while (place := await self._queue.next()) is not None:
+            failed = self._records.operations.pop(place, None)
+            if failed is not None and failed.outcome is not None:
+                earlier = self._records.earlier[place]
+                earlier.append(failed.outcome)
+                if self._rows is not None:
+                    self._rows.note_attempt(place, len(earlier), failed.outcome)
             try:
                 self._keep(place, await self._start(place))
             except VibeError as error:
                 self._end(place, error)
-
-    async def _next_place(self) -> int | None:
-        """Return the next to dispatch, once there is room for it; None where nothing is left."""
-        task = asyncio.current_task()
-        assert task is not None
-        while self._waiting or not self._is_read:
-            if task.cancelling():  # Not by the batch, which would have let nothing wait.
-                raise asyncio.CancelledError
-            if self._is_last_held_back:
-                await self._progress.wait()
-                continue
-            await self._room.acquire()
-            if not self._waiting and not self._is_read:
-                await self._read()
-            # Others may have taken what waited.
-            if self._waiting and not self._is_last_held_back:
-                return self._waiting.popleft()
-            self._room.release()
-        return None
-
-    @property
-    def _is_last_held_back(self) -> bool:
-        """Whether the last one waits for the time that it is to show; see `_reconciled`."""
-        return len(self._waiting) == 1 and bool(self._settling) and not self._is_stopped
-
-    async def _read(self) -> None:
-        """Read one more from the source; nothing, if the batch is stopped meanwhile."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._readers.add(task)
-        try:
-            self._add(await self._source.read())
-        except asyncio.CancelledError:
-            if not self._is_stopped or task.uncancel():
-                raise
-        except BaseException:
-            self._is_read = True  # A generator that has failed has no more.
-            raise
-        finally:
-            self._readers.discard(task)
 
     async def _start(self, place: int) -> Operation[SnapshotT] | None:
         """Dispatch one; None where it was withdrawn before it was sent.
@@ -491,31 +362,31 @@ class Batch(Generic[SnapshotT]):
         """
         task, submission = asyncio.current_task(), Submission()
         assert task is not None
-        self._submissions[place] = task, submission
+        self._records.submissions[place] = task, submission
         try:
-            recorder = None if self._journal is None else self._journal.recorder(place)
-            job = self._jobs[place]
+            recorder = None if self._rows is None else RowRecorder(self._rows, place)
+            job = self._records.jobs[place]
             operation = await self._dispatch(job, self._deadline, submission, recorder)
         except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
             if submission.ref is not None:
-                self._generations[place] = submission.ref
+                self._records.generations[place] = submission.ref
             if isinstance(error, WaitTimeoutError) or not submission.is_withdrawn:
                 raise
             if submission.may_have_arrived:
-                self._unanswered[place] = submission
-                raise _unknown(submission, "the batch ended before its answer came") from None
+                self._records.unanswered[place] = submission
+                raise unknown(submission, "the batch ended before its answer came") from None
             return None
         else:
-            self._dispatched += 1
+            self._reconciliation.note_dispatched()
             return operation
         finally:
-            del self._submissions[place]
-            self._note_progress()
+            del self._records.submissions[place]
+            self._reconciliation.note_progress()
 
     def _keep(self, place: int, operation: Operation[SnapshotT] | None) -> None:
         """Wait for what was dispatched, if it was, and is not over."""
         if operation is not None:
-            self._operations[place] = operation
+            self._records.operations[place] = operation
             for follower in self._followers:
                 follower.add(self._poller.operation(operation.ref), operation)
         if operation is None or operation.done:
@@ -558,22 +429,20 @@ class Batch(Generic[SnapshotT]):
             is_timed_out: Whether the reason is the time-out. A dispatch that waits for a generation
                 is then left alone: it has the same deadline, and ends with an error of its own.
         """
-        self._is_stopped = self._is_read = True
-        self._note_progress()
-        for settler in self._settlers:
-            settler.cancel()
-        for reader in self._readers:
-            reader.cancel()
-        for task, submission in self._submissions.values():
+        self._queue.stop()
+        self._reconciliation.note_progress()
+        for reconciler in self._reconcilers:
+            reconciler.cancel()
+        for task, submission in self._records.submissions.values():
             submission.is_withdrawn = True
             is_pending = submission.state is SendState.PENDING
             if is_pending or (submission.state is not SendState.SENT and not is_timed_out):
                 task.cancel()
-        while self._waiting:
-            self._finish(self._waiting.popleft(), error=None)
+        while self._queue.waiting:
+            self._finish(self._queue.waiting.popleft(), error=None)
         # Each task waits for room at most once, and must wake to see that nothing waits any more.
         for _ in self._tasks:
-            self._room.release()
+            self._queue.room.release()
 
     def _complete(self, polled: PolledOperation[Any], error: VibeError | None) -> None:
         """Take an operation that is over, or can't be observed, from the poller."""
@@ -582,7 +451,7 @@ class Batch(Generic[SnapshotT]):
 
     def _end(self, place: int, error: VibeError | None = None) -> None:
         """Finish one, or run it again, and make room for the next."""
-        self._room.release()
+        self._queue.room.release()
         if error is None and self._runs_again(place):
             return
         verdict = self._finish(place, error)
@@ -591,17 +460,17 @@ class Batch(Generic[SnapshotT]):
 
     def _runs_again(self, place: int) -> bool:
         """Plan another attempt for an operation that failed, if there is to be one."""
-        operation = self._operations.get(place)
+        operation = self._records.operations.get(place)
         outcome = None if operation is None else operation.outcome
-        is_last = len(self._earlier[place]) + 1 >= self._attempts
-        if outcome is None or not outcome.is_failure or is_last or self._is_stopped:
+        is_last = len(self._records.earlier[place]) + 1 >= self._attempts
+        if outcome is None or not outcome.is_failure or is_last or self._queue.is_stopped:
             return False
         self._requeue(place)  # With its outcome, until the next attempt starts.
         return True
 
     def _requeue(self, place: int) -> None:
         """Have one dispatched that was looked at before."""
-        self._waiting.append(place)
+        self._queue.waiting.append(place)
         # The tasks end when nothing waits, so there may be none any more.
         self._tasks = [task for task in self._tasks if not _has_ended_well(task)]
         self._dispatchers = [task for task in self._dispatchers if not task.done()]
@@ -610,59 +479,24 @@ class Batch(Generic[SnapshotT]):
 
     def _finish(self, place: int, error: VibeError | None) -> Verdict:
         """Make the item of one, for good."""
-        item = self._new_item(place, error)
-        if self._journal is not None:
-            self._journal.note_end(place, item)
+        item = self._records.new_item(place, error)
+        if self._rows is not None:
+            self._rows.note_end(place, item)
         return self._finish_with(place, item)
 
     def _finish_with(self, place: int, item: BatchItem[SnapshotT]) -> Verdict:
-        self._finished[place] = item
-        self._verdicts[item.verdict] += 1
-        self._flaky += item.is_flaky
+        self._records.finish(place, item)
         self._items.put((place, item))
         self._finish_followers()
         return item.verdict
 
     def _finish_followers(self) -> None:
         """End the iterations over changes, once no operation is to come."""
-        is_over = self._is_read and len(self._finished) == len(self._jobs)
+        is_over = self._queue.is_read and len(self._records.finished) == len(self._records.jobs)
         if self._is_closed or is_over:
             for follower in self._followers:
                 follower.finish()
 
-    def _item(self, place: int) -> BatchItem[SnapshotT]:
-        """Return what is known of one at this moment."""
-        item, unanswered = self._finished.get(place), self._unanswered.get(place)
-        if item is None:
-            _, submission = self._submissions.get(place, (None, None))
-            if submission is None or not submission.may_have_arrived:
-                return self._new_item(place, None, is_waiting=not self._is_stopped)
-            return self._new_item(place, _unknown(submission, "its answer has not come yet"))
-        if unanswered is not None and unanswered.ref is not None:
-            return evolve(item, ref=unanswered.ref, error=None)
-        return item
-
-    def _new_item(
-        self, place: int, error: VibeError | None, *, is_waiting: bool = False
-    ) -> BatchItem[SnapshotT]:
-        job, operation = self._jobs[place], self._operations.get(place)
-        return BatchItem(
-            feature=job.feature,
-            name=job.name,
-            config=job.config,
-            ref=self._generations.get(place) if operation is None else operation.ref,
-            outcome=None if operation is None else operation.outcome,
-            error=error,
-            is_waiting=is_waiting,
-            earlier=tuple(self._earlier.get(place, ())),
-        )
-
 
 def _has_ended_well(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
-
-
-def _unknown(submission: Submission, what: str) -> DispatchUnknownError:
-    """Return the error for a dispatch that was sent and has no answer."""
-    assert submission.unknown is not None
-    return submission.unknown(what)

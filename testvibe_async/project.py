@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, overload
 
+from testvibe_async._batch import Resumption
 from testvibe_async._config import require_count, require_timeout
 from testvibe_async._dispatch import (
     GenerateConflict,
@@ -18,10 +19,10 @@ from testvibe_async._dispatch import (
     RunConflict,
     RunDispatch,
 )
+from testvibe_async._journal import Plan
 from testvibe_async._wire import Endpoints
-from testvibe_async.batch import Batch, Resumption
+from testvibe_async.batch import Batch
 from testvibe_async.errors import ConfigError
-from testvibe_async.journal import Plan
 from testvibe_async.models import Feature, Generation, Run
 from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import RunRef
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Job, Starter
     from testvibe_async._http import Submission
+    from testvibe_async._journal import PlannedJobs
     from testvibe_async._wire import Endpoint
     from testvibe_async.intents import Recorder
     from testvibe_async.journal import Journal
@@ -281,16 +283,20 @@ class Project:
             )
             return await self._starter.run(run, on_conflict=on_conflict, deadline=deadline)
 
-        source = self._jobs(features, configs, default=lambda feature: feature.has_tests)
+        source, resumption = self._begin(
+            self._jobs(features, configs, default=lambda feature: feature.has_tests),
+            journal,
+            self._plan("run", site_url),
+        )
         return Batch(
-            source if journal is None else journal.begin(self._plan("run", site_url), source),
+            source,
             dispatch,
             poller=self._parts.poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
             timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
             attempts=require_count("attempts", attempts),
-            resumption=self._resumption(journal),
+            resumption=resumption,
         )
 
     def generate_features(  # noqa: PLR0913 - each by name, and each with a default
@@ -334,26 +340,31 @@ class Project:
                 generation, on_conflict=on_conflict, deadline=deadline
             )
 
-        source = self._jobs(features, [None], default=lambda feature: feature.needs_tests)
+        source, resumption = self._begin(
+            self._jobs(features, [None], default=lambda feature: feature.needs_tests),
+            journal,
+            self._plan("generation", site_url),
+        )
         return Batch(
-            source
-            if journal is None
-            else journal.begin(self._plan("generation", site_url), source),
+            source,
             dispatch,
             poller=self._parts.poller,
             max_in_flight=require_count("max_in_flight", max_in_flight),
             timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
-            resumption=self._resumption(journal),
+            resumption=resumption,
         )
 
     def _plan(self, kind: Literal["run", "generation"], site_url: str | None) -> Plan:
         return Plan(kind=kind, server=self._transport.server, project=self.id, site_url=site_url)
 
-    def _resumption(self, journal: Journal | None) -> Resumption[Any] | None:
-        """Return how a batch goes on with a journal."""
+    def _begin(
+        self, source: JobSource, journal: Journal | None, plan: Plan
+    ) -> tuple[JobSource | PlannedJobs, Resumption[Any] | None]:
+        """Return the jobs of a batch, and how it goes on with its journal."""
         if journal is None:
-            return None
+            return source, None
+        planned = journal.begin(plan, source)
         known = journal.refs
         for ref in known:
             if isinstance(ref, RunRef):
@@ -364,9 +375,10 @@ class Project:
             return kind(ref, self._parts)
 
         others = [*known, *journal.open_intents]
-        return Resumption(
-            journal, attach, lambda intent: self._starter.reconcile(intent, known=others)
+        resumption: Resumption[Any] = Resumption(
+            planned.rows, attach, lambda intent: self._starter.reconcile(intent, known=others)
         )
+        return planned, resumption
 
     def _jobs(
         self,

@@ -10,9 +10,9 @@ from attrs import define, evolve, field
 
 from tests.timing import STEADY
 from testvibe_async._dispatch import Job
+from testvibe_async._journal import Plan, item_of
 from testvibe_async.adapters.store import Store
 from testvibe_async.adapters.worker import BatchWorker
-from testvibe_async.journal import Plan
 from testvibe_async.testing import Outcome
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ class Stored:
 
     async def items(self) -> list[BatchItem[Run]]:
         """Return the items, as `DurableBatch.status` has them."""
-        from testvibe_async import stored  # noqa: PLC0415
-
         rows, _ = await self.store.rows()
-        return [stored.item_of(row.job, row.found) for row in rows]
+        return [item_of(row.job, row.found) for row in rows]
 
 
 @pytest.fixture

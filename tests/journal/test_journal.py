@@ -299,7 +299,7 @@ class TestOpenIntents:
             batch = client.project().run_features(journal=journal)
             async with batch:
                 await asyncio.sleep(1)
-                for task in batch._settlers:
+                for task in batch._reconcilers:
                     task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await anext(batch)

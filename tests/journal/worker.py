@@ -16,7 +16,7 @@ from typing import Any
 
 from testvibe_async import BatchItem, Client, Intent, Journal, Ref, VibeError
 from testvibe_async._http.request_body import RequestBody
-from testvibe_async.journal import RowRecorder
+from testvibe_async._journal import RowRecorder, Rows
 
 STEPS = (
     "before the intent",
@@ -40,7 +40,7 @@ def die() -> None:
 def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for each step
     """Have this process die the first time that it comes to a step."""
     intended, dispatched = RowRecorder.intended, RowRecorder.dispatched
-    write, note_end = RequestBody.write_with_length, Journal.note_end
+    write, note_end = RequestBody.write_with_length, Rows.note_end
 
     async def intend(self: RowRecorder, intent: Intent) -> None:
         if step == "before the intent":
@@ -65,7 +65,7 @@ def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for 
             await journal._file.write(lambda _: None)
             die()
 
-    def end(self: Journal, place: int, item: BatchItem[Any]) -> None:
+    def end(self: Rows, place: int, item: BatchItem[Any]) -> None:
         if step == "before the outcome":
             die()
         note_end(self, place, item)
@@ -76,7 +76,7 @@ def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for 
     RowRecorder.intended = intend  # type: ignore[method-assign]
     RowRecorder.dispatched = note_ref  # type: ignore[method-assign]
     RequestBody.write_with_length = send  # type: ignore[method-assign, assignment]
-    Journal.note_end = end  # type: ignore[method-assign]
+    Rows.note_end = end  # type: ignore[method-assign]
 
 
 async def work(options: dict[str, Any]) -> list[BatchItem[Any]]:

@@ -23,18 +23,16 @@ from attrs import evolve, frozen
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy import exc
 
-from testvibe_async import stored
 from testvibe_async._config import require_count, require_kind
 from testvibe_async._dispatch import JobSource
+from testvibe_async._journal import ItemState, Plan, item_of
 from testvibe_async.adapters.heartbeat import BEAT_SECONDS, GONE_SECONDS, Heartbeat
 from testvibe_async.adapters.store import Store
 from testvibe_async.adapters.tables import UNAVAILABLE, StoreError
 from testvibe_async.adapters.worker import BatchWorker, surely
 from testvibe_async.errors import ConfigError
-from testvibe_async.journal import Plan
 from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.refs import Ref
-from testvibe_async.stored import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
@@ -297,7 +295,7 @@ class DurableBatch:
             await self._plan(store)
             rows, is_cancelled = await store.rows()
             workers = await store.workers()
-        items = [stored.item_of(row.job, row.found) for row in rows]
+        items = [item_of(row.job, row.found) for row in rows]
         if is_cancelled:
             items = [evolve(item, is_waiting=False) for item in items]
         return BatchStatus(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 from attrs import asdict, frozen
 
-from testvibe_async import stored
 from testvibe_async._dispatch import Job
+from testvibe_async._journal import ItemState, Plan, is_refusal, restored
 from testvibe_async._util.group_commit import GroupCommit
 from testvibe_async.adapters.tables import (
     BATCHES,
@@ -30,15 +30,13 @@ from testvibe_async.adapters.tables import (
 )
 from testvibe_async.errors import ConfigError, DispatchUnknownError, VibeError
 from testvibe_async.intents import Intent
-from testvibe_async.journal import Plan
 from testvibe_async.refs import Ref, RunRef
-from testvibe_async.stored import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from testvibe_async._journal import Restored
     from testvibe_async.models import Generation, Run
-    from testvibe_async.stored import Restored
 
 __all__ = ["Claim", "Row", "Store", "Worker"]
 
@@ -295,7 +293,7 @@ class Store(GroupCommit[sa.Connection]):
         values: dict[str, Any] = {"noted_at": self._now}
         if outcome is not None:
             values |= {"state": ItemState.OVER, "outcome": json.dumps(outcome.to_dict())}
-        elif stored.is_refusal(error):
+        elif is_refusal(error):
             values["state"] = ItemState.REFUSED
         if error is not None:
             values["error"] = json.dumps(error.to_dict())
@@ -491,7 +489,7 @@ def _job(row: Any) -> Job:  # noqa: ANN401 - a row of the items
 
 
 def _restored(row: Any) -> Restored:  # noqa: ANN401 - a row of the items
-    return stored.restored(
+    return restored(
         ItemState(row.state),
         kind="run",
         ref=row.ref,

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from testvibe_async.stored import ItemState
+from testvibe_async._journal import ItemState
 
 __all__ = [
     "BATCHES",

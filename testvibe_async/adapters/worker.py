@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import uuid4
 
+from testvibe_async._journal import ItemState
 from testvibe_async.adapters.tables import UNAVAILABLE
 from testvibe_async.errors import (
     ClientClosedError,
@@ -20,15 +21,14 @@ from testvibe_async.errors import (
 )
 from testvibe_async.events import logger
 from testvibe_async.refs import RunRef
-from testvibe_async.stored import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from testvibe_async._journal import Plan
     from testvibe_async.adapters.store import Claim, Store
     from testvibe_async.client import Client
     from testvibe_async.intents import Intent
-    from testvibe_async.journal import Plan
     from testvibe_async.operations import GenerationOperation, RunOperation
     from testvibe_async.refs import Ref
 

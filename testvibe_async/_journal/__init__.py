@@ -1,0 +1,36 @@
+"""The contents of journals: how far each feature of a batch has come, and how that is kept.
+
+For other packages: `Plan`, the states and what can be read back of them are a durable batch's too;
+`Rows`, `PlannedJobs` and `RowRecorder` are what a `Journal` and its batch share.
+"""
+
+from testvibe_async._journal.plan import Plan, difference
+from testvibe_async._journal.planned_jobs import PlannedJobs
+from testvibe_async._journal.row_recorder import RowRecorder
+from testvibe_async._journal.rows import Rows
+from testvibe_async._journal.stored import (
+    ItemState,
+    Restored,
+    is_refusal,
+    item_of,
+    restored,
+    unknown_error,
+)
+from testvibe_async._journal.tables import Contents, problem, read_contents
+
+__all__ = [
+    "Contents",
+    "ItemState",
+    "Plan",
+    "PlannedJobs",
+    "Restored",
+    "RowRecorder",
+    "Rows",
+    "difference",
+    "is_refusal",
+    "item_of",
+    "problem",
+    "read_contents",
+    "restored",
+    "unknown_error",
+]
