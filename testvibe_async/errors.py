@@ -392,7 +392,8 @@ class WaitTimeoutError(VibeError, TimeoutError):
         self.last_seen_at = last_seen_at
         """When the status was last seen, by the local clock, in UTC; None where it never was."""
         self.failures = failures
-        """How many polls have failed since; the last failure is the cause."""
+        """How many polls have failed since, of it or, during an outage, of another operation for
+        all; the last failure is the cause."""
 
     def _members(self) -> dict[str, object]:
         return {

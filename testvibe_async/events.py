@@ -151,6 +151,10 @@ class PollFailed(Event):
     is_final: bool
     """Whether the waits for it end with this error. A later wait polls again."""
 
+    is_shared: bool = False
+    """Whether another operation was polled, for this one too: during an outage one poll asks for
+    all that are due."""
+
 
 @frozen
 class ListPollingSuspended(Event):

@@ -461,7 +461,7 @@ class Poller:
         error = self._outage.last_failure
         if error is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
-            self._reader.handle_failure(polled, own_copy(error))
+            self._reader.handle_failure(polled, own_copy(error), is_shared=True)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
         """Read one operation by its id, and plan its next poll."""

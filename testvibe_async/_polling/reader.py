@@ -108,11 +108,19 @@ class Reader:
         if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
             self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
 
-    def handle_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        """Take in a failed poll, and end the waits if it is not tolerated any longer."""
+    def handle_failure(
+        self, polled: PolledOperation[Any], error: VibeError, *, is_shared: bool = False
+    ) -> None:
+        """Take in a failed poll, and end the waits if it is not tolerated any longer.
+
+        Args:
+            polled: The operation.
+            error: What came instead of an answer.
+            is_shared: Whether another operation was polled, for this one too.
+        """
         now = asyncio.get_running_loop().time()
         final = polled.state.note_failure(error, now=now, max_outage=self._max_outage)
-        self._hooks.emit(PollFailed(polled.ref, error, is_final=final is not None))
+        self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:
             self.end_waits(polled, final)
 
