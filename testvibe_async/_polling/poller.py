@@ -129,6 +129,8 @@ class Poller:
         self._outage = Outage(interval)
         self._awaiting_probe: list[PolledOperation[Any]] = []
         """What is due during an outage, and waits for what comes of a probe."""
+        self._probe_timer: asyncio.TimerHandle | None = None
+        """Sends the next probe, where the one under way takes longer than an interval."""
         self._workers: set[asyncio.Task[None]] = set()
         self._holds = 0
         self._shared_polls = SharedPolls(self._reader, self._list_of)
@@ -335,7 +337,9 @@ class Poller:
         self._queue.append(_Probe(self._awaiting_probe.pop()))
         self._start_workers()
         # Its answer may take as long as a request may: the others do not wait for that.
-        loop.call_later(self._interval, self._send_probe, context=self._context)
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+        self._probe_timer = loop.call_later(self._interval, self._send_probe, context=self._context)
 
     def _start_workers(self) -> None:
         """Have as many workers as the queue needs and the limit allows."""
@@ -496,8 +500,9 @@ class Poller:
 
     async def aclose(self) -> None:
         """Stop polling, and end all waits with a `ClientClosedError`."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._probe_timer):
+            if timer is not None:
+                timer.cancel()
         here = asyncio.get_running_loop()
         tasks = [*self._workers, *self._shared_polls.tasks, *self._last_poll.tasks]
         tasks = [task for task in tasks if task.get_loop() is here]
