@@ -19,6 +19,7 @@ from benchmarks.plot import draw
 from benchmarks.results import is_quick_asked, progress, read
 from benchmarks.scale import scale_tables
 from benchmarks.throttled import throttled_tables
+from benchmarks.traced import traced_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
     "throttled": ("At a service that refuses requests", throttled_tables),
     "outages": ("During an outage", outages_table),
     "durable": ("Surviving a crash", durable_tables),
+    "traced": ("Seen by OpenTelemetry", traced_table),
     "micro": ("Step by step", micro_table),
 }
 

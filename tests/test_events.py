@@ -7,10 +7,11 @@ import logging
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import fields
+from attrs import fields, fields_dict
 
 from tests.ci_systems import WICKED, obeyed, wicked
 from tests.conftest import client_of
@@ -27,6 +28,7 @@ from testvibe_async import (
     Phase,
     PollFailed,
     RateLimitedError,
+    Ref,
     RequestFinished,
     Resumed,
     RetryPolicy,
@@ -36,6 +38,7 @@ from testvibe_async import (
     StatusChanged,
     Transition,
 )
+from testvibe_async import events as events_module
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -139,6 +142,22 @@ def test_an_event_is_one_line_of_the_log(
     assert (record.name, record.levelno) == ("testvibe_async", level)
     assert record.getMessage().startswith(line)
     assert record.getMessage().isprintable()
+
+
+@pytest.mark.parametrize("event", [event for event, *_ in EVENTS], ids=IDS)
+def test_a_record_has_the_fields_of_its_event(
+    event: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log that keeps fields gets the event's name and each of its fields, as text or number."""
+    caplog.set_level(logging.DEBUG)
+    Hooks().emit(event)
+    (record,) = caplog.records
+    found = {name: value for name, value in vars(record).items() if name.startswith("testvibe_")}
+    assert found.pop("testvibe_event") == type(event).__name__
+    assert {name.removeprefix("testvibe_") for name in found} == set(fields_dict(type(event)))
+    assert all(value is None or isinstance(value, int | float | str) for value in found.values())
+    if "testvibe_ref" in found:
+        assert Ref.from_json(found["testvibe_ref"]) == REF
 
 
 @pytest.mark.parametrize("event", [event for event, *_ in EVENTS], ids=IDS)
@@ -373,3 +392,12 @@ def test_an_event_commands_no_ci_system(caplog: pytest.LogCaptureFixture) -> Non
     Hooks().emit(DispatchUnknown(ERROR, "run", project="p", feature=WICKED, config=WICKED))
     assert "# #vso[" in caplog.text
     assert not obeyed(caplog.records[0].getMessage())
+
+
+def test_the_page_lists_each_event_with_its_level_and_fields() -> None:
+    """The table of the page on logs is what is logged."""
+    page = Path(events_module.__file__).parent / "_telemetry" / "README.md"
+    for kind in Event.__subclasses__():
+        names = ", ".join(f"`{name}`" for name in fields_dict(kind))
+        row = f"| `{kind.__name__}` | {logging.getLevelName(kind.level)} | {names} |"
+        assert row in page.read_text(encoding="utf-8").splitlines()

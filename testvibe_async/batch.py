@@ -8,15 +8,17 @@ each completion.
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from testvibe_async._batch import JobQueue, Reconciliation, Records, unknown
 from testvibe_async._http import SendState, Submission
 from testvibe_async._journal import ItemState, RowRecorder
 from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions
+from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Job, JobSource
     from testvibe_async._journal import PlannedJobs, Restored
     from testvibe_async._polling import PolledOperation, Poller
+    from testvibe_async._telemetry import Trace
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
@@ -91,6 +94,7 @@ class Batch(Generic[SnapshotT]):
         self._rows = None if resumption is None else resumption.rows
         self._is_open = False
         self._context = Context()
+        self._trace: Trace | None = None
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -183,7 +187,9 @@ class Batch(Generic[SnapshotT]):
                 "this batch was opened before: make another, or keep the items of this one"
             )
         self._is_open = True
-        self._context = copy_context()
+        self._trace = telemetry().trace("testvibe batch", {"testvibe.attempts": self._attempts})
+        with nullcontext() if self._trace is None else self._trace.use():
+            self._context = copy_context()
         self._began = asyncio.get_running_loop().time()
         if self._timeout is not None:
             self._deadline = self._began + self._timeout
@@ -309,6 +315,13 @@ class Batch(Generic[SnapshotT]):
             self._waited.clear()
             self._items.wake()
             self._finish_followers()
+            self._end_trace()
+
+    def _end_trace(self) -> None:
+        if self._trace is not None:
+            counts = asdict(self.summary)
+            self._trace.add({f"testvibe.batch.{name}": count for name, count in counts.items()})
+            self._trace.end()
 
     def __aiter__(self) -> Self:
         """Iterate.

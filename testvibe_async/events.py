@@ -10,7 +10,7 @@ import logging
 from asyncio import CancelledError
 from contextlib import suppress
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import fields_dict, frozen
 
@@ -260,7 +260,7 @@ class Hooks:
                     with_traceback=True,
                 )
         if logger.isEnabledFor(event.level):
-            _log(event.level, "%s", _Line(event))
+            _log(event.level, "%s", _Line(event), extra=_extra(event))
 
 
 def _refuse_awaitable(result: object) -> None:
@@ -275,7 +275,13 @@ def _refuse_awaitable(result: object) -> None:
         raise TypeError("it returned an awaitable, and nobody awaits it: let it start a task")
 
 
-def _log(level: int, message: str, *values: object, with_traceback: bool = False) -> None:
+def _log(
+    level: int,
+    message: str,
+    *values: object,
+    with_traceback: bool = False,
+    extra: dict[str, object] | None = None,
+) -> None:
     """Log, and ignore a log filter or handler that fails.
 
     Args:
@@ -284,9 +290,10 @@ def _log(level: int, message: str, *values: object, with_traceback: bool = False
         values: What the format takes.
         with_traceback: Whether to add the exception that is being handled. Most events are emitted
             while an ordinary failure is, which is no defect and needs no traceback.
+        extra: Attributes of the record, for logs that keep fields.
     """
     with suppress(Exception):
-        logger.log(level, message, *values, exc_info=with_traceback)
+        logger.log(level, message, *values, exc_info=with_traceback, extra=extra)
 
 
 class _Line:
@@ -302,6 +309,22 @@ class _Line:
         names = [name for name, each in fields_dict(type(event)).items() if each.repr]
         values = (f"{name}={_shown(getattr(event, name))}" for name in names)
         return escape(f"{type(event).__name__} {' '.join(values)}")
+
+
+def _extra(event: Event) -> dict[str, object]:
+    """Return an event's fields as attributes of a log record, each a text or a number."""
+    found: dict[str, object] = {"testvibe_event": type(event).__name__}
+    for name in fields_dict(type(event)):
+        value = getattr(event, name)
+        is_plain = value is None or isinstance(value, int | float | str)
+        found[f"testvibe_{name}"] = value if is_plain else _text(value)
+    return found
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever an event holds
+    """Return a value of an event as one line: a ref as JSON, so that it can be attached to."""
+    to_json = getattr(value, "to_json", None)
+    return escape(str(value) if to_json is None else to_json())
 
 
 def _shown(value: object) -> str:

@@ -73,6 +73,9 @@ class Intent(Serializable):
     is_previous_known: bool = field(default=False, validator=instance_of(bool))
     """Whether `previous_id` is known; it is None also where there was no generation before."""
 
+    traceparent: str | None = field(default=None, validator=optional(instance_of(str)), repr=False)
+    """The span of its dispatch, as W3C's Trace Context writes it; None where none was recorded."""
+
     @property
     def lapses_after(self) -> timedelta:
         """How long after it was made it is decided: nothing of it can begin any more."""
@@ -94,6 +97,8 @@ class Intent(Serializable):
         document = asdict(self)
         document["intended_at"] = self.intended_at.isoformat()
         document["service_at"] = self.service_at and self.service_at.isoformat()
+        if self.traceparent is None:
+            del document["traceparent"]
         return {"testvibe": "intent", "version": _VERSION, **document}
 
     @classmethod

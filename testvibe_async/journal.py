@@ -20,6 +20,7 @@ from testvibe_async._journal import (
     problem,
     read_contents,
 )
+from testvibe_async._telemetry import telemetry
 from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.errors import ConfigError
 from testvibe_async.refs import Ref
@@ -52,7 +53,7 @@ class Journal:
         """
         self.path: Path = Path(path)
         """The file."""
-        self._file = SqliteFile(self.path)
+        self._file = SqliteFile(self.path, telemetry().commit)
         self._rows = Rows(self._file, self.path, Contents())
         self._is_open = False
         self._is_used = False

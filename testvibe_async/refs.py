@@ -57,6 +57,11 @@ class Ref(Serializable, ABC):
     dispatched_at: datetime | None = field(default=None, validator=is_aware, eq=False)
     """When this client dispatched it, by the local clock, in UTC; None where it did not."""
 
+    traceparent: str | None = field(
+        default=None, validator=optional(_is_text), eq=False, repr=False
+    )
+    """The span of its dispatch, as W3C's Trace Context writes it; None where none was recorded."""
+
     @property
     @abstractmethod
     def key(self) -> tuple[object, ...]:
@@ -72,7 +77,10 @@ class Ref(Serializable, ABC):
 
     def _document(self, *, nulls: bool) -> dict[str, Any]:  # noqa: ARG002 - a ref is written whole
         at = self.dispatched_at and self.dispatched_at.isoformat()
-        return {"testvibe": self.kind, "version": _VERSION, **asdict(self), "dispatched_at": at}
+        fields = {**asdict(self), "dispatched_at": at}
+        if self.traceparent is None:
+            del fields["traceparent"]
+        return {"testvibe": self.kind, "version": _VERSION, **fields}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

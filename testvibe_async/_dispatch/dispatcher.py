@@ -9,12 +9,14 @@ service. Once sent, it goes on even if its caller is cancelled: the id still rea
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from testvibe_async._dispatch.reconcile import Finding, Reconciler
 from testvibe_async._dispatch.recording import Recording
 from testvibe_async._http import refused_seconds
+from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import is_clear_refusal
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch.dispatches import Dispatch
     from testvibe_async._http import Submission
+    from testvibe_async._telemetry import Attribute
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import ClientParts
     from testvibe_async.refs import Ref
@@ -116,11 +119,36 @@ class Dispatcher:
     async def _carry_out(
         self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
-        """Send a dispatch, reconcile it if need be, and make the handle of its operation.
+        """Send a dispatch within its span, which goes on until the end of its operation.
 
         An error that says that nobody knows is returned: at a shutdown of the event loop asyncio
         logs what a task raises as unhandled, with a traceback.
         """
+        trace = telemetry().trace(f"testvibe {dispatch.kind}", _attributes(dispatch))
+        with nullcontext() if trace is None else trace.use():
+            dispatch.traceparent = telemetry().traceparent()
+            try:
+                result = await self._start(dispatch, retry_unknown=retry_unknown)
+            except BaseException as error:
+                name = type(error).__name__
+                telemetry().dispatch(dispatch.kind, name)
+                if trace is not None:
+                    trace.end(failure=f"not dispatched: {name}")
+                raise
+        if not isinstance(result, DispatchUnknownError):
+            telemetry().dispatch(dispatch.kind, "adopted" if result.adopted else "dispatched")
+            self._parts.poller.follow(result.ref, trace)
+            return result
+        telemetry().dispatch(dispatch.kind, "unknown")
+        if trace is not None:
+            trace.add({"testvibe.reason": result.reason})
+            trace.end(failure="nobody knows whether it was dispatched")
+        return result
+
+    async def _start(
+        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
+    ) -> OperationT | DispatchUnknownError:
+        """Send a dispatch, reconcile it if need be, and make the handle of its operation."""
         await dispatch.prepare(self._transport, self._parts.poller.run_ids)
         try:
             ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
@@ -242,6 +270,15 @@ class Dispatcher:
             for task in tasks:
                 task.cancel()
             await wait_uncancelled(tasks)
+
+
+def _attributes(dispatch: Dispatch[Any]) -> dict[str, Attribute]:
+    """Return what is known of a dispatch before it, for its span."""
+    return {
+        "testvibe.project": dispatch.project,
+        "testvibe.feature": dispatch.feature,
+        "testvibe.config": dispatch.config,
+    }
 
 
 def _is_answer_lost(error: VibeError) -> bool:

@@ -65,6 +65,9 @@ class Dispatch(ABC, Generic[OperationT]):
     intent: Intent | None = field(default=None, init=False)
     """The last attempt; None before the first."""
 
+    traceparent: str | None = field(default=None, init=False)
+    """Its span, for its intents and its ref; None where none is recorded."""
+
     is_recorded: bool = field(default=False, init=False)
     """Whether a recorder was told of that intent, and not yet what came of it."""
 
@@ -116,6 +119,7 @@ class Dispatch(ABC, Generic[OperationT]):
             intended_at=datetime.now(UTC),
             service_at=transport.clock.at(now),
             timeout=transport.timeout,
+            traceparent=self.traceparent,
             **self._seen_before(run_ids, now),
         )
         return self.intent
@@ -169,6 +173,7 @@ class RunDispatch(Dispatch[RunOperation]):
             run_id=answer.run_id,
             feature_id=answer.feature_id,
             dispatched_at=self.dispatched_at,
+            traceparent=self.traceparent,
         )
 
 
@@ -238,4 +243,5 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             request_id=answer.request_id,
             feature_id=answer.feature_id,
             dispatched_at=self.dispatched_at,
+            traceparent=self.traceparent,
         )

@@ -172,6 +172,7 @@ def _run_ref(intent: Intent, row: Run) -> RunRef:
         run_id=row.run_id,
         feature_id=row.feature_id,
         dispatched_at=intent.intended_at,
+        traceparent=intent.traceparent,
     )
 
 
@@ -194,6 +195,7 @@ async def _search_generation(intent: Intent, transport: Transport) -> Search:
         request_id=latest.request_id,
         feature_id=latest.feature_id,
         dispatched_at=intent.intended_at,
+        traceparent=intent.traceparent,
     )
     return Search([(latest, ref)])
 

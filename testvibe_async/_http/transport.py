@@ -24,6 +24,7 @@ from testvibe_async._http.retry import (
 )
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
+from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
@@ -309,7 +310,10 @@ class Transport:
         if error is None or not is_throttled(error):
             if self._throttle.accept():
                 self._hooks.emit(Resumed(self.server))
-        elif (seconds := self._throttle.refuse(refused_seconds(error))) is not None:
+            return
+        telemetry().refusal()
+        if (seconds := self._throttle.refuse(refused_seconds(error))) is not None:
+            telemetry().pause(seconds)
             self._hooks.emit(Paused(seconds, error))
 
     async def _before_writing(self, request: Request[Any], submission: Submission | None) -> None:
@@ -358,6 +362,9 @@ class Transport:
             self.clock.sample(response.headers.get("Date", ""), sent=sent, answered=loop.time())
             return response
         finally:
+            seconds = loop.time() - sent
+            outcome = "no answer" if status is None else str(status)
+            telemetry().request(request.endpoint.name, outcome, seconds)
             if self._hooks.is_enabled(RequestFinished):
                 self._hooks.emit(
                     RequestFinished(
@@ -365,7 +372,7 @@ class Transport:
                         request.method,
                         self.url_of(request),
                         status=status,
-                        seconds=loop.time() - sent,
+                        seconds=seconds,
                     )
                 )
 

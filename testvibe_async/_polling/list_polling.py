@@ -20,6 +20,7 @@ from attrs import define, evolve, field, frozen
 
 from testvibe_async._http import is_throttled, refused_seconds
 from testvibe_async._polling.outage import is_outage
+from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
     Endpoints,
@@ -225,16 +226,19 @@ class ListPolling:
             while isinstance(following, Request) and rows.pages < PAGES_A_POLL:
                 following = await self._read_page(following, wanted, rows)
         except (TransportError, ServerError, RateLimitedError) as error:
+            telemetry().poll("list", type(error).__name__)
             if self._waits_out(error):
                 return Listed(operations, (), (), is_refused=True)
             self.suspend(TROUBLE_SECONDS, error)
             return None
         except ResponseError as error:
+            telemetry().poll("list", type(error).__name__)
             self.suspend(UNUSABLE_SECONDS, error)
             return None
         except ConfigError:
             # The session can't be used: each read by id says so to the operation's own waits.
             return None
+        telemetry().poll("list", "answered")
         self._refusals = 0
         rows.missing.extend(wanted.values())
         if self._kind is _RUNS and rows.highest >= 0:

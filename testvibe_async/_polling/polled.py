@@ -18,6 +18,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from testvibe_async._polling.state import OperationState
+    from testvibe_async._telemetry import Trace
     from testvibe_async._wire import Request, Response, UnreadableField
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
@@ -55,11 +56,13 @@ class PolledOperation(Generic[SnapshotT]):
         "_listeners",
         "_request",
         "is_in_progress",
+        "is_traced",
         "polled_at",
         "read_at",
         "ref",
         "state",
         "tick",
+        "trace",
     )
 
     def __init__(self, state: OperationState[SnapshotT]) -> None:
@@ -80,6 +83,12 @@ class PolledOperation(Generic[SnapshotT]):
 
         self.read_at: float = state.began
         """When it was last read by its id, or could first have been."""
+
+        self.trace: Trace | None = None
+        """The span that ends with it; None where nobody records one."""
+
+        self.is_traced: bool = False
+        """Whether a span was asked for."""
 
         # A tuple of weak references: most operations have one listener or none, and a `WeakSet` for
         # each would cost 1 KiB.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from attrs import frozen
 
 from testvibe_async._http import refused_seconds
+from testvibe_async._polling import traces
 from testvibe_async._polling.last_poll import LastPoll
 from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.outage import Outage
@@ -30,6 +31,7 @@ from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.shared_poll import SharedPolls
 from testvibe_async._polling.state import GRACE_SECONDS, new_state
+from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
+    from testvibe_async._telemetry import Trace
     from testvibe_async.errors import VibeError
     from testvibe_async.models import Generation, Run
     from testvibe_async.refs import Ref
@@ -137,6 +140,16 @@ class Poller:
         self._last_poll = LastPoll(self._reader, self._list_of, max_concurrent=max_concurrent_polls)
         # A poll serves all who wait: it must not run in the context of the first of them.
         self._context = copy_context()
+        telemetry().without_span(self._context)
+        telemetry().watch_in_flight(self.in_flight)
+
+    def in_flight(self) -> Counter[str]:
+        """Count the operations that are known and not over, by kind."""
+        return Counter(
+            polled.ref.kind
+            for polled in self._operations.values()
+            if polled.state.is_known and not polled.state.is_finished
+        )
 
     def operation(
         self, ref: Ref, *, is_dispatched: bool = False, previous_id: str | None = None
@@ -156,6 +169,10 @@ class Poller:
             polled = self._operations[ref.key] = PolledOperation(state)
         return polled
 
+    def follow(self, ref: Ref, trace: Trace | None) -> None:
+        """Let the span of a dispatch go on until its operation ends."""
+        traces.follow(self.operation(ref), trace)
+
     def knows(self, ref: Ref) -> bool:
         """Say whether somebody holds a handle on the operation."""
         return ref.key in self._operations
@@ -174,6 +191,7 @@ class Poller:
             ConfigError: The client belongs to another event loop, or the poll plan fails.
         """
         self._check_usable(polled)
+        traces.begin(polled)
         polled.add(listener)
         # With a poll planned or under way the new listener shares its answer.
         if polled.tick is None and not polled.is_in_progress:
@@ -514,6 +532,7 @@ class Poller:
             # Also those that are not scheduled: their poll may have been in the cancelled workers.
             for polled in list(self._operations.values()):
                 self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
+                traces.abandon(polled, "the client was closed")
 
 
 def _operations_of(

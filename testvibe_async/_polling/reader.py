@@ -7,11 +7,14 @@ Decides the order of these. It never decides when to poll, nor what an answer or
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from testvibe_async._polling import traces
 from testvibe_async._polling.finished import FinishedOperations
 from testvibe_async._polling.state import Change
+from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
@@ -56,6 +59,13 @@ class Reader:
             retries: Whether a request that failed on the way is retried. A scheduled poll is not:
                 the next one follows anyway.
         """
+        traces.begin(polled)
+        with nullcontext() if polled.trace is None else polled.trace.use():
+            error = await self._read(polled, retries=retries)
+        telemetry().poll("id", "answered" if error is None else type(error).__name__)
+        return error
+
+    async def _read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
         loop = asyncio.get_running_loop()
         # Answers may overtake each other, so each request has its number from the start.
         self._sequence += 1
@@ -100,6 +110,9 @@ class Reader:
             return
         is_transition = change is Change.TRANSITION
         is_finished = polled.state.is_finished
+        traces.note_change(polled, is_transition=is_transition)
+        if is_finished and by_poll:
+            self._note_delay(polled)
         listeners = polled.release() if is_finished else polled.listeners
         if is_finished:
             polled.forget_answer()
@@ -107,6 +120,14 @@ class Reader:
             listener.observed(polled, is_transition=is_transition)
         if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
             self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
+
+    def _note_delay(self, polled: PolledOperation[Any]) -> None:
+        """Record how late the end of an operation was seen, by the service's clock."""
+        ended_at = polled.state.ended_at
+        seen_at = self._transport.clock.at(asyncio.get_running_loop().time())
+        if ended_at is not None and seen_at is not None:
+            delay = (seen_at - ended_at).total_seconds()
+            telemetry().end_seen(polled.ref.kind, max(0.0, delay))
 
     def handle_failure(
         self, polled: PolledOperation[Any], error: VibeError, *, is_shared: bool = False
@@ -119,6 +140,8 @@ class Reader:
             is_shared: Whether another operation was polled, for this one too.
         """
         now = asyncio.get_running_loop().time()
+        if not is_shared:
+            traces.note_failure(polled, error)
         final = polled.state.note_failure(error, now=now, max_outage=self._max_outage)
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:

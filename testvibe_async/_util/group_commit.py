@@ -22,8 +22,13 @@ Job: TypeAlias = tuple[Callable[[ConnectionT], Any], "asyncio.Future[Any] | None
 class GroupCommit(ABC, Generic[ConnectionT]):
     """Calls functions with a connection in a thread; all that wait at once share a transaction."""
 
-    def __init__(self) -> None:
-        """Make it; the thread starts with the first function."""
+    def __init__(self, on_commit: Callable[[float], object] | None = None) -> None:
+        """Make it; the thread starts with the first function.
+
+        Args:
+            on_commit: Called with the seconds that each commit took, in the event loop.
+        """
+        self._on_commit = on_commit
         self._executor: ThreadPoolExecutor | None = None
         self._waiting: list[Job[ConnectionT]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -84,6 +89,7 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         loop = asyncio.get_running_loop()
         while self._waiting:
             jobs, self._waiting = self._waiting, []
+            began = loop.time()
             try:
                 works = [work for work, _ in jobs]
                 results = await loop.run_in_executor(self._executor, self._commit, works)
@@ -91,6 +97,8 @@ class GroupCommit(ABC, Generic[ConnectionT]):
                 self._fail(jobs, error)
                 continue
             self.commits += 1
+            if self._on_commit is not None:
+                self._on_commit(loop.time() - began)
             for (_, written), result in zip(jobs, results, strict=True):
                 if written is not None and not written.done():  # else it was cancelled
                     written.set_result(result)

@@ -25,8 +25,8 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
     After a record that nobody waited for could not be written, nothing is: see `failure`.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
+    def __init__(self, path: Path, on_commit: Callable[[float], object] | None = None) -> None:
+        super().__init__(on_commit)
         self._path = path
         self._connection: sqlite3.Connection | None = None
 

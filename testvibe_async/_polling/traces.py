@@ -1,0 +1,87 @@
+"""The span of each operation: from its dispatch, or the first poll after `attach`, to its end.
+
+Decides when a span ends. What is known of the operation is `state`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
+
+from testvibe_async._telemetry import telemetry
+from testvibe_async.refs import GenerationRef, RunRef
+
+if TYPE_CHECKING:
+    from testvibe_async._polling.polled import PolledOperation
+    from testvibe_async._telemetry import Attribute, Trace
+    from testvibe_async.errors import VibeError
+    from testvibe_async.refs import Ref
+
+__all__ = ["abandon", "begin", "follow", "note_change", "note_failure"]
+
+
+def begin(polled: PolledOperation[Any]) -> None:
+    """Begin the span of an operation that is attached to; it links to the one of its dispatch."""
+    if polled.is_traced or polled.state.is_finished:
+        return
+    ref = polled.ref
+    attributes = {"testvibe.server": ref.server, "testvibe.project": ref.project, **_ids(ref)}
+    name = f"testvibe {ref.kind} attached"
+    _set(polled, telemetry().trace(name, attributes, link=ref.traceparent))
+
+
+def follow(polled: PolledOperation[Any], trace: Trace | None) -> None:
+    """Go on with the span of a dispatch, now that its operation is known."""
+    if trace is not None:
+        trace.add(_ids(polled.ref))
+        if polled.trace is not None or polled.state.is_finished:  # It was known before.
+            trace.end()
+            return
+    _set(polled, trace)
+
+
+def _set(polled: PolledOperation[Any], trace: Trace | None) -> None:
+    polled.is_traced, polled.trace = True, trace
+    if trace is not None:
+        # Nobody can see the end of an operation that no handle is left of.
+        finalize(polled, _abandon, trace, "no handle on it was left").atexit = False
+
+
+def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
+    """Add a transition to the span, and end it with the operation."""
+    trace, state = polled.trace, polled.state
+    if trace is None:
+        return
+    status = None if state.status is None else str(state.status)
+    if is_transition:
+        trace.event("transition", {"testvibe.phase": str(state.phase), "testvibe.status": status})
+    if state.is_finished:
+        trace.add({"testvibe.status": status})
+        is_failure = state.snapshot is not None and state.snapshot.is_failure
+        trace.end(failure=f"it ended with the status {status}" if is_failure else None)
+        polled.trace = None
+
+
+def note_failure(polled: PolledOperation[Any], error: VibeError) -> None:
+    """Add a failed poll to the span."""
+    if polled.trace is not None:
+        polled.trace.event("poll failed", {"error.type": type(error).__name__})
+
+
+def abandon(polled: PolledOperation[Any], why: str) -> None:
+    """End the span of an operation whose end was not seen."""
+    if polled.trace is not None:
+        _abandon(polled.trace, why)
+        polled.trace = None
+
+
+def _abandon(trace: Trace, why: str) -> None:
+    trace.event("end not seen", {"testvibe.reason": why})
+    trace.end()
+
+
+def _ids(ref: Ref) -> dict[str, Attribute]:
+    if isinstance(ref, RunRef):
+        return {"testvibe.run_id": ref.run_id, "testvibe.feature_id": ref.feature_id}
+    assert isinstance(ref, GenerationRef)
+    return {"testvibe.request_id": ref.request_id, "testvibe.feature_id": ref.feature_id}
