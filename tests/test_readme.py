@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import fields_dict
 
 from tests.conftest import client_of
+from testvibe_async import Hooks
 from testvibe_async._wire.endpoints import ENDPOINTS
-from testvibe_async.cli.app import app
+from testvibe_async.cli.app import NAMES, app
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
@@ -228,6 +230,23 @@ def test_what_it_costs_was_measured(name: str) -> None:
         f"{measured['peak_kib_per_operation'] / loops['peak_kib_per_operation']:.2f} x",
         f"{measured['delay_p99']:.2f} s",
     ]
+
+
+def test_the_library_page_names_each_hook() -> None:
+    """A reader finds every hook in the list."""
+    (hooks,) = re.findall(r"(?ms)^The hooks are (.*?)\. Each gets one event\.", LIBRARY)
+    assert set(re.findall(r"`(on_\w+)`", hooks)) == set(fields_dict(Hooks))
+
+
+def test_the_command_line_s_page_names_each_command() -> None:
+    """Each command stands in the table of all commands, or is an option that the page tells of."""
+    page = PAGES["testvibe_async/cli/README.md"]
+    table = page.partition("\n## All commands\n")[2].partition("\n## ")[0]
+    commands = [name for name in NAMES if not name.startswith("-")]
+    assert len(commands) > 15
+    for name in commands:
+        assert re.search(rf"^\|.*`{name}\b", table, re.MULTILINE), name
+    assert all(name in page for name in NAMES)
 
 
 def test_what_50_000_runs_take_was_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from importlib import import_module
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async.mcp_server.tools import TOOLS
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = (ROOT / ".ci/run").read_text(encoding="utf-8")
@@ -71,6 +75,11 @@ def test_supported_pythons_are_tested() -> None:
     assert f">={min(named, key=lambda each: int(each[2:]))}" == PROJECT["requires-python"]
 
 
+def test_each_endpoint_is_a_tool() -> None:
+    """A model can do what code can: nothing of the table is forgotten there."""
+    assert ENDPOINTS.keys() <= {tool.name for tool in TOOLS}
+
+
 POLLING = (ROOT / "testvibe_async/_polling/README.md").read_text(encoding="utf-8")
 CONSTANTS = re.findall(r"^\| `(\w+)\.(\w+)` \| ([\d.]+) \|", POLLING, re.MULTILINE)
 
@@ -103,8 +112,6 @@ PLOT = (ROOT / ".github/cost.svg").read_text(encoding="utf-8")
 
 def test_the_plot_shows_what_was_measured() -> None:
     """The front page's plot has a bar for each row of the results, with its figure."""
-    import json  # noqa: PLC0415
-
     peers = json.loads((ROOT / "benchmarks/results/peers.json").read_text())
     rows = peers["scenarios"][0]["rows"][::-1]
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", PLOT)
