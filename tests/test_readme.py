@@ -9,13 +9,14 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import fields_dict
 
 from tests.conftest import client_of
-from testvibe_async import Hooks
+from testvibe_async import Client, Hooks, Operation
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli.app import NAMES, app
 from testvibe_async.testing import Emulator
@@ -93,6 +94,16 @@ async def test_a_fragment_runs(
         result = eval(compiled, names)  # noqa: S307 - our own page
         if inspect.isawaitable(result):
             await result
+
+
+@pytest.mark.parametrize("described", [Client, Operation])
+async def test_the_example_of_a_class_runs(described: type, emulator: Emulator) -> None:
+    """What `help` shows of the classes that a newcomer meets first runs as it stands."""
+    documented = inspect.getdoc(described) or ""
+    (example,) = re.findall(r"For example:\n\n((?: {4}.*\n|\n)+)", documented)
+    compiled = compile(dedent(example), described.__name__, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    async with client_of(emulator) as client:
+        await eval(compiled, {"Client": Client, "project": client.project()})  # noqa: S307 - our own
 
 
 @pytest.mark.parametrize("place", TESTS)

@@ -7,7 +7,10 @@ from typing import Any
 
 from mcp import Client, StdioServerParameters, stdio_client
 
+from testvibe_async.mcp_server import make_server, serve_http, serve_stdio
 from testvibe_async.testing import Emulator
+
+OFFERED = (make_server, serve_http, serve_stdio)
 
 
 async def main() -> None:
