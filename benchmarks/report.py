@@ -1,4 +1,4 @@
-"""`RESULTS.md` and its plot, from `results/*.json` alone: `python -m benchmarks.report`.
+"""`RESULTS.md` and the plots, from `results/*.json` alone: `python -m benchmarks.report`.
 
 No number in it is written by hand. With `--quick` it reads the results of quick runs and writes no
 file, to show that it works.
@@ -15,7 +15,7 @@ from benchmarks.hostile import hostile_table
 from benchmarks.micro import micro_table
 from benchmarks.outages import outages_table
 from benchmarks.peers import scenario_tables
-from benchmarks.plot import draw
+from benchmarks.plot import draw_peers, draw_scale
 from benchmarks.results import is_quick_asked, progress, read
 from benchmarks.scale import scale_tables
 from benchmarks.throttled import throttled_tables
@@ -30,6 +30,7 @@ __all__: list[str] = []
 
 FOLDER = Path(__file__).parent
 PLOT = "results/scale.svg"
+FRONT_PAGE_PLOT = "../.github/cost.svg"
 HEADING = """# What it costs
 
 Written by `python -m benchmarks.report` from `results/*.json`. The docstring of each benchmark's
@@ -73,7 +74,9 @@ def main() -> None:
         return
     (FOLDER / "RESULTS.md").write_text(text)
     if "scale" in documents:
-        draw(documents["scale"], FOLDER / PLOT)
+        draw_scale(documents["scale"], FOLDER / PLOT)
+    if "peers" in documents:
+        draw_peers(documents["peers"], FOLDER / FRONT_PAGE_PLOT)
     progress(f"Written to {FOLDER / 'RESULTS.md'}")
 
 

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.contract.recorder import Recorder
+from tests.systems import left_out, missing
 from testvibe_async import Client
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
 
@@ -25,6 +26,16 @@ KEY = "tvb_" + "k" * 43
 def pytest_configure(config: pytest.Config) -> None:
     """Hold all that is sent to the emulator, and all that it answers, against the contract."""
     config.pluginmanager.register(Recorder())
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what needs another system."""
+    return True if left_out(collection_path) else None
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is left out."""
+    return missing()
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:

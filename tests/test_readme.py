@@ -9,13 +9,16 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import fields_dict
 
 from tests.conftest import client_of
+from testvibe_async import Client, Hooks, Operation
 from testvibe_async._wire.endpoints import ENDPOINTS
-from testvibe_async.cli.app import app
+from testvibe_async.cli.app import NAMES, app
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
@@ -24,9 +27,25 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *sorted(ROOT.glob("testvibe_async/**/README.md"))]
+    for path in [
+        ROOT / "README.md",
+        *sorted(ROOT.glob("testvibe_async/**/README.md")),
+        *(
+            ROOT / ".github" / f"{name}.md"
+            for name in ("COMPATIBILITY", "CONTRIBUTING", "SECURITY")
+        ),
+        ROOT / "CHANGELOG.md",
+    ]
 }
 README, LIBRARY = PAGES["README.md"], PAGES["testvibe_async/README.md"]
+WITHOUT_CODE = {
+    "testvibe_async/cli/README.md",
+    "testvibe_async/_http/README.md",
+    "testvibe_async/_polling/README.md",
+    "CHANGELOG.md",
+    *(page for page in PAGES if page.startswith(".github/")),
+}
+"""Pages whose subject is not the library's code."""
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -77,6 +96,16 @@ async def test_a_fragment_runs(
             await result
 
 
+@pytest.mark.parametrize("described", [Client, Operation])
+async def test_the_example_of_a_class_runs(described: type, emulator: Emulator) -> None:
+    """What `help` shows of the classes that a newcomer meets first runs as it stands."""
+    documented = inspect.getdoc(described) or ""
+    (example,) = re.findall(r"For example:\n\n((?: {4}.*\n|\n)+)", documented)
+    compiled = compile(dedent(example), described.__name__, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    async with client_of(emulator) as client:
+        await eval(compiled, {"Client": Client, "project": client.project()})  # noqa: S307 - our own
+
+
 @pytest.mark.parametrize("place", TESTS)
 async def test_a_test_passes(place: int) -> None:
     """A test that is shown passes, of the code that is shown before it."""
@@ -106,7 +135,7 @@ def test_a_script_runs(
 def test_there_is_a_script_and_there_are_fragments() -> None:
     """The README has the first example, and each page whose subject is code has examples."""
     assert [page for page, _ in SCRIPTS] == ["README.md"]
-    assert {page for page, _ in FRAGMENTS} == PAGES.keys() - {"testvibe_async/cli/README.md"}
+    assert {page for page, _ in FRAGMENTS} == PAGES.keys() - WITHOUT_CODE
     assert len(FRAGMENTS) >= 20
     assert len(TESTS) == 1
 
@@ -150,8 +179,8 @@ def headings(text: str) -> set[str]:
 
 
 def test_the_front_page_is_short_and_leads_to_every_page() -> None:
-    """The README fits into 400 lines, and links to each other page."""
-    assert len(README.splitlines()) <= 400
+    """The README fits into 250 lines, and links to each other page."""
+    assert len(README.splitlines()) <= 250
     assert PAGES.keys() - {"README.md"} <= {
         link.partition("#")[0] for link in LINKS.findall(README)
     }
@@ -169,7 +198,8 @@ def test_the_front_page_of_an_index_has_no_link_that_ends_there() -> None:
     assert links
     assert all(link.startswith(("https://", "#")) for link in links)
     assert "**The command line (`testvibe_async/cli/README.md`)**" in text
-    assert "\n`benchmarks/RESULTS.md` has all results" in text
+    assert "The results (`benchmarks/RESULTS.md`) have" in text
+    assert "![" not in text
 
 
 def test_the_table_of_operations_is_the_one_in_force() -> None:
@@ -211,6 +241,23 @@ def test_what_it_costs_was_measured(name: str) -> None:
         f"{measured['peak_kib_per_operation'] / loops['peak_kib_per_operation']:.2f} x",
         f"{measured['delay_p99']:.2f} s",
     ]
+
+
+def test_the_library_page_names_each_hook() -> None:
+    """A reader finds every hook in the list."""
+    (hooks,) = re.findall(r"(?ms)^The hooks are (.*?)\. Each gets one event\.", LIBRARY)
+    assert set(re.findall(r"`(on_\w+)`", hooks)) == set(fields_dict(Hooks))
+
+
+def test_the_command_line_s_page_names_each_command() -> None:
+    """Each command stands in the table of all commands, or is an option that the page tells of."""
+    page = PAGES["testvibe_async/cli/README.md"]
+    table = page.partition("\n## All commands\n")[2].partition("\n## ")[0]
+    commands = [name for name in NAMES if not name.startswith("-")]
+    assert len(commands) > 15
+    for name in commands:
+        assert re.search(rf"^\|.*`{name}\b", table, re.MULTILINE), name
+    assert all(name in page for name in NAMES)
 
 
 def test_what_50_000_runs_take_was_measured() -> None:

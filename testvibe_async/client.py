@@ -62,6 +62,18 @@ SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 class Client(Gathering):
     """A client of one TestVibe service, with one API key, in one event loop.
 
+    For example:
+
+        async with Client() as client:  # TESTVIBE_SERVER, TESTVIBE_API_KEY, TESTVIBE_PROJECT
+            operation = await client.project().run_feature("Checkout")
+            run = await operation
+            print(run.status, [test.name for test in run.failures])
+
+    `project` returns a `Project`, which has the service's operations under its own names, and
+    `run_features` for many at once. `attach` makes a handle on what was dispatched before.
+    `finished`, `gather` and `changes` wait for many operations in one task. Whatever goes wrong at
+    the service or on the way is a `VibeError`; a failed run is none, but an outcome.
+
     Use it as an async context manager, or call `aclose`. Making one does no I/O. Opening and
     closing may happen in different tasks.
     """

@@ -49,10 +49,26 @@ class ClientParts:
 
 
 class Operation(ABC, Generic[SnapshotT_co]):
-    """A run or a generation, in flight or over.
+    """A run or a generation, in flight or over: `await` it, `poll` it, or iterate over it.
 
-    `await operation` waits for its outcome; `async for` iterates over its transitions. Get one from
-    a dispatch, or from `client.attach(ref)`. It need not be closed.
+    For example:
+
+        operation = await project.run_feature("Checkout")
+        async for change in operation:
+            print(change.phase, change.status)  # queued running, active running, finished passed
+        run = await operation  # it is over: this costs no request
+        print(run.summary)
+
+    `status` is the service's own word: `running`, `passed` or `failed` for a run, `generating`,
+    `generated`, `failed` or `cancelled` for a generation, and others as they are. `phase` is
+    `queued`, `active` or `finished`. A failure is an outcome, not an exception; the outcome's
+    `raise_for_status()` makes it one.
+
+    It is polled only while something waits for it or iterates over it, and whoever does shares the
+    polls. Get one from a dispatch, from `client.attach(ref)`, or from
+    `project.run_operation(run_id)`. It need not be closed, and closing the client cancels nothing.
+    `adopted` says whether it was found rather than dispatched: in flight already, or by reconciling
+    a lost answer.
     """
 
     __slots__ = ("_parts", "_polled", "_ref", "adopted")
@@ -150,7 +166,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
             ConfigError: The time-out is not a finite number, or the poll plan fails.
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
             ObservationError: It could not be observed for `max_outage`, or at all. Wait again to
-                continue.
+                continue. `OperationNotFoundError` and `OperationSupersededError` are two of these.
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """

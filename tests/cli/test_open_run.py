@@ -104,6 +104,21 @@ async def test_a_report_is_opened_in_the_browser(monkeypatch: pytest.MonkeyPatch
     assert said == [f"{page} is open in the browser.", f"Open {page} in a browser."]
 
 
+@pytest.mark.parametrize("name", ["report.exe", "setup.command", "index.html.bat", "report"])
+async def test_what_may_be_a_program_is_not_opened(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that no browser shows is not handed to the system, which might start it."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(Output, "is_live", True)
+
+    await open_run._show(Path("/files") / name, None, Output())
+
+    assert not opened
+    assert f"{name} is downloaded, and not opened" in capsys.readouterr().out
+
+
 async def test_kind_that_is_not_there(failed: int, call: Call) -> None:
     """A kind that the run has not is refused, with those that it has."""
     ended = await call("open", str(failed), "--kind", "video")

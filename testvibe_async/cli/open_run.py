@@ -31,6 +31,10 @@ __all__ = ["open_run"]
 _ORDER = ("report", "trace", "video", "screenshot")
 """The kinds of files, those that say most first."""
 
+_SHOWN = {".html", ".htm", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".webm", ".mp4"}
+"""What a browser shows. Other files may be programs, which some systems start when they are opened.
+"""
+
 _PLAYER = "npx"
 """What starts Playwright's trace viewer."""
 
@@ -39,7 +43,8 @@ async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = C
     """Open the report of a run, or its trace.
 
     The file is downloaded first. Where no program can be started, as on a machine without a screen,
-    the command that opens it is printed instead.
+    the command that opens it is printed instead. Only pages, pictures and videos are opened, and
+    traces by Playwright's viewer.
 
     For example:
 
@@ -91,6 +96,8 @@ async def _show(path: Path, command: Sequence[str] | None, output: Output) -> No
     """Open a file; say how where that does not work."""
     if not output.is_live:
         output.say(str(path) if command is None else shlex.join(command))
+    elif command is None and path.suffix.lower() not in _SHOWN:
+        output.say(f"{path} is downloaded, and not opened: a browser shows no such files.")
     elif command is None:
         is_open = webbrowser.open(path.as_uri())
         output.say(f"{path} is open in the browser." if is_open else f"Open {path} in a browser.")

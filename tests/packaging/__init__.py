@@ -1,0 +1,1 @@
+"""The packages that users install, tried without the repository: `python -m tests.packaging`."""

@@ -1,0 +1,42 @@
+"""The library alone: a run, a batch with a journal, reports; the command says what it lacks."""
+
+import asyncio
+import subprocess
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import testvibe_async
+from testvibe_async import Client, Journal
+from testvibe_async.reports import write_report
+from testvibe_async.testing import Emulator
+
+SPEED = 200.0
+
+
+async def main() -> None:
+    """Use it on an emulator."""
+    async with (
+        Emulator(speed=SPEED) as service,
+        Client(service.url, api_key=service.api_key, poll_interval=3 / SPEED) as client,
+    ):
+        project = client.project(service.project_id)
+        run = await (await project.run_feature("Checkout"))
+        assert run.is_finished
+        async with Journal("batch.journal") as journal:
+            items = await project.run_features(["Returns", "Wishlist"], journal=journal)
+        for name in ("report.html", "junit.xml", "ctrf.json", "summary.md"):
+            write_report(name, items)
+            assert Path(name).stat().st_size
+
+
+assert "site-packages" in (testvibe_async.__file__ or "")
+assert not {name for name in ("cyclopts", "mcp", "pytest", "dbos") if find_spec(name)}
+asyncio.run(main())
+command = Path(sys.executable).with_name("testvibe-async")
+refused = subprocess.run([command], capture_output=True, text=True, check=False)
+assert refused.returncode == 2, refused
+assert "needs" in refused.stderr
+assert "Traceback" not in refused.stderr
+print(f"run, batch, journal, reports with {version('testvibe-async')}")
