@@ -16,8 +16,8 @@ from rich.text import Text
 from testvibe_async import Run
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.details import item_name
 from testvibe_async.cli.ending import seconds_of
+from testvibe_async.cli.jobs import item_name
 from testvibe_async.cli.journals import last_batches
 from testvibe_async.cli.words import duration
 
