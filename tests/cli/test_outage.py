@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.cli.output import Output
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -129,3 +130,130 @@ async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: 
     assert (quiet.code, quiet.errors) == (5, "")
     told = await call("run", "Checkout", "--wait", "-v")
     assert "DispatchUnknown" in told.errors
+
+
+@pytest.fixture
+async def proxy(signed_in: Emulator, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FaultProxy]:
+    async with FaultProxy(signed_in.url) as proxy:
+        monkeypatch.setenv("TESTVIBE_SERVER", proxy.url)
+        yield proxy
+
+
+def silent_from(proxy: FaultProxy, begin: float, end: float | None = None) -> None:
+    """Let the network swallow all requests between two moments from now: nothing is refused."""
+
+    def start() -> None:
+        rule = proxy.fail(NetworkFault.swallow_request())
+        if end is not None:
+            asyncio.get_running_loop().call_later(end - begin, rule.remove)
+
+    asyncio.get_running_loop().call_later(begin, start)
+
+
+NOT_REACHABLE = r"not reachable for (\d+) s; 2 runs not seen since [\d:]{8}; trying again"
+
+
+async def test_silent_outage_in_a_pipe(proxy: FaultProxy, call: Call) -> None:
+    """Where connections are accepted and nothing is answered, a pipe reads of it as of a refusal.
+
+    Within two intervals of its begin, and one time-out of a request after its end: what hangs is
+    waited for until then.
+    """
+    silent_from(proxy, 10, 30)
+    ended = await call("run", "Checkout", "Returns", "--wait")
+    told = re.findall(rf"^ +([\d.]+) s  {NOT_REACHABLE}$", ended.output, re.MULTILINE)
+    (back,) = re.findall(r"^ +([\d.]+) s  the service answers again", ended.output, re.MULTILINE)
+    assert 10 < float(told[0][0]) <= 10 + 2 * 3 + 1
+    assert 30 < float(back) <= 30 + 30
+    assert all(float(at) - int(seconds) < 11 for at, seconds in told)
+    assert (ended.code, ended.errors) == (0, "")
+
+
+async def test_silent_outage_as_events(proxy: FaultProxy, call: Call) -> None:
+    """A program gets the same, with numbers."""
+    silent_from(proxy, 10, 30)
+    ended = await call("run", "Checkout", "Returns", "--wait", "--json=lines")
+    events = [json.loads(line) for line in ended.output.splitlines()]
+    out = next(each for each in events if each["event"] == "unreachable")
+    back = next(each for each in events if each["event"] == "reachable")
+    assert re.fullmatch(NOT_REACHABLE, out["message"])
+    assert 10 < out["seconds"] <= 17
+    assert (out["notSeen"], back["notSeen"]) == (2, 0)
+    assert 30 < back["seconds"] <= 60
+
+
+async def test_silent_outage_on_a_terminal(
+    proxy: FaultProxy, call: Call, on_terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table has the sentence as long as it lasts, and its end is above the table."""
+    assert on_terminal is None
+    monkeypatch.setattr(Output, "is_live", True)
+    silent_from(proxy, 10, 30)
+    ended = await call("run", "Checkout", "Returns", "--wait")
+    seconds = [int(found[1]) for found in re.finditer(NOT_REACHABLE, ended.output)]
+    assert seconds[0] <= 7
+    assert {*range(10, 30)} <= {*seconds}
+    assert re.search(r"the service answers again, after \d\d s", ended.output)
+
+
+async def test_silence_from_the_first_dispatch_on(proxy: FaultProxy, call: Call) -> None:
+    """Before anything is in flight the hanging dispatch is told of, and no run is said to be."""
+    silent_from(proxy, 0.0)
+    ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "40")
+    assert re.search(
+        r"^ +[\d.]+ s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE
+    )
+    assert "not seen" not in ended.output
+
+
+async def test_suspended_list_in_a_pipe(emulator: Emulator, call: Call) -> None:
+    """A list that the service lacks is one line, within two intervals, and no other."""
+    emulator.fail("list_runs", Fault.status(404))
+    ended = await call("run", "Checkout", "Returns", "Wishlist", "--wait")
+    (line,) = [line for line in ended.output.splitlines() if "list of" in line]
+    found = re.fullmatch(
+        r" +([\d.]+) s  no list of runs for 10:00, so each run is polled by itself: .*404\.", line
+    )
+    assert found is not None
+    assert float(found[1]) <= 2 * 3
+    assert ended.code == 0
+
+
+async def test_suspended_list_and_its_end_as_events(emulator: Emulator, call: Call) -> None:
+    """A list that fails for a while is suspended and in use again, each once."""
+    loop = asyncio.get_running_loop()
+    rule = emulator.fail("list_runs", Fault.status(503))
+    loop.call_later(20, rule.remove)
+    ended = await call("run", "Checkout", "Returns", "Wishlist", "--wait", "--json=lines")
+    events = [json.loads(line) for line in ended.output.splitlines()]
+    out, back = [each for each in events if "list" in each]
+    assert (out["event"], out["list"], out["suspendedSeconds"]) == (
+        "listSuspended",
+        "list_runs",
+        30,
+    )
+    assert out["seconds"] <= 6
+    assert out["error"]["status"] == 503
+    assert back["event"] == "listResumed"
+    assert re.fullmatch(r"the list of runs is in use again, after [\d.:]+ s", back["message"])
+
+
+async def test_suspended_list_on_a_terminal(
+    emulator: Emulator, call: Call, on_terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands above the table, once."""
+    assert on_terminal is None
+    monkeypatch.setattr(Output, "is_live", True)
+    emulator.fail("list_runs", Fault.status(404))
+    ended = await call("run", "Checkout", "Returns", "Wishlist", "--wait")
+    assert ended.output.count("no list of runs for 10:00, so") == 1
+
+
+async def test_list_that_fails_with_all_else_is_no_line_of_its_own(
+    emulator: Emulator, call: Call
+) -> None:
+    """In an outage the outage is told, and not the list that it takes along."""
+    out_from(emulator, 10, 40)
+    ended = await call("run", "Checkout", "Returns", "Wishlist", "--wait")
+    assert "not reachable for" in ended.output
+    assert "list of runs" not in ended.output

@@ -66,10 +66,8 @@ class Suspension:
             after = duration(self.seconds, short=True)
             return f"the list of {listed} is in use again, after {after}"
         why = reason(self.error) if self.error else "it was wrong, or cost more than it saved"
-        return (
-            f"no list of {listed} for {duration(self.seconds, short=True)} ({why}): "
-            f"each {polled} is polled by itself"
-        )
+        seconds = duration(self.seconds, short=True)
+        return f"no list of {listed} for {seconds}, so each {polled} is polled by itself: {why}"
 
 
 class Suspensions:
