@@ -118,6 +118,45 @@ async def test_resume_goes_on_with_what_ctrl_c_left(emulator: Emulator, call: Ca
     assert ended.errors.startswith("testvibe-async: nothing to resume")
 
 
+async def test_resume_goes_on_as_it_was_typed_at_first(
+    emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options of the command that began it hold on, its files too, from any folder."""
+    typed = ("--attempts", "2", "--max-in-flight", "1", "--on-conflict", "generate")
+    left = ("--report", "a.md", "--title", "Nightly", "--artifacts", "failed")
+    names = ("Returns", "Checkout with gift card")
+    await interrupted(call, "run", *names, "--wait", *typed, *left, at=10)
+    here = Path.cwd()
+    (here / "a.md").unlink()
+    monkeypatch.chdir(tmp_path)
+    ended = await call("resume")
+    assert [run.feature_name for run in emulator.runs.values()] == [*names, "Returns"]
+    assert emulator.count("generate_feature") == 1
+    assert ended.output.endswith(": 1 passed, 1 failed\n")
+    assert "# Nightly" in (here / "a.md").read_text(encoding="utf-8")
+    assert sorted(path.name for path in (here / "failed").iterdir()) == ["run-214", "run-216"]
+
+
+async def test_options_of_resume_come_first(call: Call, tmp_path: Path) -> None:
+    """A report that is asked for with `resume` takes the place of the one at first."""
+    first, second = tmp_path / "a.md", tmp_path / "b.md"
+    await interrupted(call, "run", "Checkout", "--wait", "--report", str(first), at=10)
+    first.unlink()
+    ended = await call("resume", "--report", str(second))
+    assert (ended.code, second.exists(), first.exists()) == (0, True, False)
+
+
+async def test_options_of_generations_hold_on(emulator: Emulator, call: Call) -> None:
+    """What was to wait for the generation in flight does so after a crash too."""
+    await call("generate", "Returns")
+    names = ("Returns", "Checkout with gift card")
+    typed = ("--on-conflict", "wait", "--max-in-flight", "1")
+    await interrupted(call, "generate", *names, "--watch", *typed, at=3)
+    ended = await call("resume")
+    assert (ended.code, len(emulator.generations)) == (0, 3)
+    assert ended.output.endswith(": 2 generated\n")
+
+
 async def test_resume_of_a_file(emulator: Emulator, call: Call, tmp_path: Path) -> None:
     """A journal that was kept in a file is gone on with by its name, with reports."""
     file, report = str(tmp_path / "my batch.journal"), tmp_path / "a.md"

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Generator,
+        Mapping,
         Sequence,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -121,11 +122,18 @@ class Watch:
 
     @asynccontextmanager
     async def journal(
-        self, options: JournalOptions, number: int = 1
+        self, options: JournalOptions, typed: Mapping[str, Any], *, number: int = 1
     ) -> AsyncGenerator[Journal | None]:
-        """Open the journal of a new batch; None where there is to be none."""
+        """Open the journal of a new batch; None where there is to be none.
+
+        Args:
+            options: What was asked for.
+            typed: The batch's own options, which it keeps for `resume`.
+            number: The number of the batch, where the command has several.
+        """
         note = self.connection.output.note
-        async with kept(options, note, command=self.name, number=number) as journal:
+        typed = {"batch": typed, "files": self.leaving.files.kept}
+        async with kept(options, note, typed=typed, command=self.name, number=number) as journal:
             self.leaving.journal = None if journal is None else journal.path
             yield journal
 

@@ -46,8 +46,8 @@ def told(known: Suspensions, now: float) -> list[str]:
             None,
             "list_features",
             (
-                "no list of features for 10:00, so each generation is polled by itself: it was wrong, "
-                "or cost more than it saved"
+                "no list of features for 10:00, so each generation is polled by itself: it was "
+                "wrong, or cost more than it saved"
             ),
         ),
     ],
