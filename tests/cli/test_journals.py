@@ -7,16 +7,16 @@ import json
 import os
 import re
 import signal
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cli.conftest import Service, environment_of
 from tests.cli.process import finished, started
-from testvibe_async.cli import journals
-from testvibe_async.cli.history import sparkline
+from testvibe_async.cli import history, journals
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -319,6 +319,28 @@ async def test_history_of_flaky_and_fixed(emulator: Emulator, call: Call) -> Non
     ended = await call("history")
     assert "Flaky now:\n  Checkout  " in ended.output
     assert "Passes again:\n  Newsletter  " in ended.output
+    assert "\n\nFlaky in these 3 batches:\n  Checkout  in 1 of 3\n" in ended.output
+    await call("run", "Checkout", "--wait")
+    document = json.loads((await call("history", "--json")).output)
+    assert document["flaky"] == [{"name": "Checkout", "flaky": 1, "failed": 0, "batches": 4}]
+
+
+async def test_history_of_some_days(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--days` shows the batches of so many days, however many; older ones are left out."""
+    for _ in range(12):
+        await call("run", "Checkout", "--wait", "--quiet")
+    shown = {
+        options: len(json.loads((await call("history", "--json", *options)).output)["batches"])
+        for options in ((), ("--days", "7"), ("--days", "7", "--limit", "3"))
+    }
+    assert list(shown.values()) == [10, 12, 3]
+
+    def later(zone: tzinfo) -> datetime:
+        return datetime.now(zone) + timedelta(days=8)
+
+    monkeypatch.setattr(history, "datetime", SimpleNamespace(now=later))
+    ended = await call("history", "--days", "7")
+    assert ended.errors == "There is no journal of a batch of runs of the last 7 days yet.\n"
 
 
 async def test_history_without_batches(call: Call) -> None:
@@ -337,7 +359,7 @@ async def test_history_without_batches(call: Call) -> None:
 )
 def test_sparkline(numbers: list[float], bars: str) -> None:
     """The least is the lowest bar, the greatest the highest."""
-    assert sparkline(numbers) == bars
+    assert history.sparkline(numbers) == bars
 
 
 async def test_journals_are_not_kept_for_ever(

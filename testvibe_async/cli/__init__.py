@@ -11,7 +11,7 @@ and nothing outside this folder imports it. What is decided where:
 
 What a person reads is decided in five places, from values alone:
 
-- `words`: a sentence for each error, numbers, times
+- `words`: a sentence for each error, numbers, times (`usage`: for a wrong call, what was meant)
 - `board`: the live table: each operation as it was last seen, and whether the service answers
 - `lines`: the same in a pipe, as lines of text or as JSON events
 - `ending`: what is printed last: failures first, the counts, how to go on; and the exit code

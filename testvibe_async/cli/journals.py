@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from testvibe_async.cli.jobs import Item
 
 __all__ = [
+    "KEPT",
     "NO_OPTIONS",
     "Batch",
     "JournalOptions",

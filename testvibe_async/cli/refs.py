@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, cast
 
 from testvibe_async import ConfigError, Ref
+from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +29,7 @@ def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> l
     if not refs:
         raise ConfigError(
             "which operations? Give ids of runs, names of features, refs as JSON, or --file FILE "
-            "with what 'run --json' printed"
+            f"with what 'run --json' printed; {NAME} resume goes on with the last batch"
         )
     return list(refs.values())
 

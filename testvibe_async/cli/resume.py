@@ -144,6 +144,8 @@ async def report(
         batch = batches[0]
     elif str(file).isdecimal():
         raise ConfigError(f"{file} is the id of a run: {NAME} open {file} shows its own report")
+    elif file.suffix in {".xml", ".json", ".md", ".html"}:
+        raise ConfigError(f"{file} is no journal: to write it, {NAME} report --report {file}")
     else:
         batch = await read_batch(file)
     ending = Ending(items=batch.items, seconds=seconds_of(batch.items), place=common.place)
