@@ -11,6 +11,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from attrs import evolve
+
 from testvibe_async._journal import (
     Contents,
     ItemState,
@@ -27,6 +29,7 @@ from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
     from datetime import datetime
 
     from testvibe_async._dispatch import JobSource
@@ -45,14 +48,19 @@ class Journal:
     key.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, options: Mapping[str, Any] | None = None
+    ) -> None:
         """Make it; no I/O is done.
 
         Args:
             path: The file. Its folder must exist.
+            options: What you want to know after a crash, as any JSON: a new file keeps it as
+                `plan.options`. None for nothing.
         """
         self.path: Path = Path(path)
         """The file."""
+        self._options = dict(options or {})
         self._file = SqliteFile(self.path, telemetry().commit)
         self._rows = Rows(self._file, self.path, Contents())
         self._is_open = False
@@ -176,7 +184,7 @@ class Journal:
         if self._is_used:
             raise ConfigError(f"the journal {self.path} has a batch: open it anew to go on with it")
         if self.plan is None:
-            self._rows.begin(plan)
+            self._rows.begin(evolve(plan, options=plan.options | self._options))
         elif self.plan != plan:
             raise ConfigError(f"the journal {self.path} {difference(self.plan, plan)}")
         self._is_used = True

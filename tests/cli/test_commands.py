@@ -123,7 +123,7 @@ def test_a_file_is_put_and_got(run: Run, tmp_path: Path) -> None:
         (("features", "create", "X"), 2, "testvibe-async features create needs --file"),
         (("features", "show", "--project"), 2, "--project needs a value"),
         (("features", "show", "Login", "Functionality"), 2, "name of several words in quotes"),
-        (("features", "show", "1", "--jsno"), 2, "unknown option: --jsno. Did you mean --json?"),
+        (("features", "show", "1", "--jsno"), 2, "unknown option --jsno: did you mean --json?"),
         (("projects", "--server", "nonsense"), 2, "the server must be such as https://"),
         (("projects", "--server", "http://h.example"), 2, "in the clear: use https://, or pass"),
         (("use", "Nope"), 2, "there is no project 'Nope': there are Acme Shop"),

@@ -9,22 +9,18 @@ import pytest
 
 from testvibe_async import (
     Artifact,
-    BatchItem,
     CaseResult,
     Diagnosis,
     Generation,
     GenerationLog,
-    GenerationRef,
     ProjectFile,
     Run,
-    RunRef,
     RunStatus,
     RunSummary,
     Section,
     SectionLog,
 )
 from testvibe_async.cli import details
-from testvibe_async.cli.board import Row
 
 HOSTILE = "[red]x[/red] \x1b]0;owned\x07\x9b2J\r\nnext \u202eflip \ud800"
 ESCAPED = "[red]x[/red] \\x1b]0;owned\\x07\\x9b2J"
@@ -43,96 +39,6 @@ def at(second: int) -> datetime:
 
 def lines_of(text: object) -> list[str]:
     return str(text).splitlines()
-
-
-def shown(*runs: Run, width: int | None = None, **values: Any) -> list[str]:
-    """Return the lines that failures of runs have."""
-    items = [BatchItem[Run | Generation](feature="Checkout", outcome=run, **values) for run in runs]
-    return [line for part in details.failures(items, width=width) for line in lines_of(part)]
-
-
-def test_each_failed_test_is_a_line_above_its_error() -> None:
-    """The whole error is beneath the test, without colours and empty lines."""
-    short = CaseResult("Short", "failed", error="\x1b[31mError:\x1b[39m short")
-    silent = CaseResult("Silent", "failed")
-    assert shown(run(PASSES, LONG, short, silent)) == [
-        "Checkout, run 214: Long",
-        "    Error: a",
-        "    Locator: b",
-        "            c",
-        "    d",
-        "Checkout, run 214: Short",
-        "    Error: short",
-        "Checkout, run 214: Silent",
-        "    no error given",
-    ]
-
-
-def test_equal_errors_are_shown_once_with_their_number() -> None:
-    """Errors that differ by the place in the code alone are one; the most frequent come first."""
-    errors = [
-        f"Error: no button\n\nCall log:\n  - waited {n} ms\n    at pay.ts:{n}" for n in range(3)
-    ]
-    tests = [CaseResult(f"Pays {n}", "failed", error=error) for n, error in enumerate(errors)]
-    other = CaseResult("Other", "failed", error="Error: other")
-    lines = shown(run(other, *tests))
-    assert lines[:2] == ["Checkout, run 214: Pays 0", "    Error: no button"]
-    assert lines[-5:] == [
-        "  The same error in 2 more:",
-        "    Checkout, run 214: Pays 1",
-        "    Checkout, run 214: Pays 2",
-        "Checkout, run 214: Other",
-        "    Error: other",
-    ]
-
-
-def test_received_is_never_cut_from_expected() -> None:
-    """A long error is cut, but not before what was received."""
-    many = [f"line {n}" for n in range(60)]
-    plain = CaseResult("Plain", "failed", error="\n".join(many))
-    assert shown(run(plain))[-1] == "    line 39 …"
-    compared = CaseResult(
-        "Compared", "failed", error="\n".join(["Expected: 1", *many, "Received: 2", *many])
-    )
-    assert shown(run(compared))[-1] == "    Received: 2 …"
-
-
-def test_failures_are_wrapped_to_a_width() -> None:
-    """On a terminal long lines go on beneath themselves; elsewhere they stay whole."""
-    test = CaseResult("Test", "failed", error="Error: strict mode violation: it has two elements")
-    assert shown(run(test), width=40)[1:] == [
-        "    Error: strict mode violation: it has",
-        "      two elements",
-    ]
-    assert len(shown(run(test))) == 2
-
-
-def test_failed_run_without_failed_tests_shows_its_log() -> None:
-    """Where no test says why a run failed, the end of its log may."""
-    assert shown(run(PASSES, log="one\ntwo\n\nthree\n")) == [
-        "Checkout, run 214",
-        "    no failed test is reported; the end of the log:",
-        "    one",
-        "    two",
-        "    three",
-    ]
-
-
-def test_in_flight_names_what_is_not_over() -> None:
-    """The refs stand one a line; only what follows a ref is ever cut."""
-    generation = GenerationRef(
-        server="http://s", project="p", request_id="b23a0571-ef27", feature_id=15
-    )
-    rows = [
-        Row(ref=generation, feature="Checkout with gift card", started=0),
-        Row(ref=RunRef(server="http://s", project="p", run_id=214), feature="Returns", started=0),
-    ]
-    assert lines_of(details.in_flight(rows, width=60)) == [
-        "  generation b23a0571-ef27 of feature 15  Checkout with gif…",
-        "  run 214  Returns",
-    ]
-    assert "  Checkout with gift card\n" in str(details.in_flight(rows))
-    assert not details.in_flight([])
 
 
 def test_story_of_a_run_has_all_that_is_known() -> None:
@@ -311,8 +217,6 @@ def test_what_came_from_the_service_is_only_text() -> None:
         1, HOSTILE, 1, HOSTILE, HOSTILE, HOSTILE, tests=(test,), artifacts=(artifact,)
     )
     for text in (
-        "\n".join(shown(run(test), name=HOSTILE)),
-        "\n".join(shown(run(log=HOSTILE), name=HOSTILE)),
         details.run_details(hostile_run),
         details.diagnosis_details(
             Diagnosis(1, HOSTILE, failures=(test,), specs=(spec,), gherkin=HOSTILE, log=HOSTILE),
@@ -325,7 +229,6 @@ def test_what_came_from_the_service_is_only_text() -> None:
         ),
         details.log_details(GenerationLog(1, HOSTILE, sections=(section,)), width=200),
         details.log_details(GenerationLog(1, HOSTILE)),
-        details.in_flight([Row(feature=HOSTILE, started=0)]),
     ):
         assert ESCAPED in str(text)
         assert not set(str(text)) & set("\x1b\x07\x9b\r\u202e\ud800")

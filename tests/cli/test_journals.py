@@ -7,16 +7,16 @@ import json
 import os
 import re
 import signal
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cli.conftest import Service, environment_of
 from tests.cli.process import finished, started
-from testvibe_async.cli import journals
-from testvibe_async.cli.history import sparkline
+from testvibe_async.cli import history, journals
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -116,6 +116,45 @@ async def test_resume_goes_on_with_what_ctrl_c_left(emulator: Emulator, call: Ca
     ended = await call("resume")
     assert ended.code == 2
     assert ended.errors.startswith("testvibe-async: nothing to resume")
+
+
+async def test_resume_goes_on_as_it_was_typed_at_first(
+    emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options of the command that began it hold on, its files too, from any folder."""
+    typed = ("--attempts", "2", "--max-in-flight", "1", "--on-conflict", "generate")
+    left = ("--report", "a.md", "--title", "Nightly", "--artifacts", "failed")
+    names = ("Returns", "Checkout with gift card")
+    await interrupted(call, "run", *names, "--wait", *typed, *left, at=10)
+    here = Path.cwd()
+    (here / "a.md").unlink()
+    monkeypatch.chdir(tmp_path)
+    ended = await call("resume")
+    assert [run.feature_name for run in emulator.runs.values()] == [*names, "Returns"]
+    assert emulator.count("generate_feature") == 1
+    assert ended.output.endswith(": 1 passed, 1 failed\n")
+    assert "# Nightly" in (here / "a.md").read_text(encoding="utf-8")
+    assert sorted(path.name for path in (here / "failed").iterdir()) == ["run-214", "run-216"]
+
+
+async def test_options_of_resume_come_first(call: Call, tmp_path: Path) -> None:
+    """A report that is asked for with `resume` takes the place of the one at first."""
+    first, second = tmp_path / "a.md", tmp_path / "b.md"
+    await interrupted(call, "run", "Checkout", "--wait", "--report", str(first), at=10)
+    first.unlink()
+    ended = await call("resume", "--report", str(second))
+    assert (ended.code, second.exists(), first.exists()) == (0, True, False)
+
+
+async def test_options_of_generations_hold_on(emulator: Emulator, call: Call) -> None:
+    """What was to wait for the generation in flight does so after a crash too."""
+    await call("generate", "Returns")
+    names = ("Returns", "Checkout with gift card")
+    typed = ("--on-conflict", "wait", "--max-in-flight", "1")
+    await interrupted(call, "generate", *names, "--watch", *typed, at=3)
+    ended = await call("resume")
+    assert (ended.code, len(emulator.generations)) == (0, 3)
+    assert ended.output.endswith(": 2 generated\n")
 
 
 async def test_resume_of_a_file(emulator: Emulator, call: Call, tmp_path: Path) -> None:
@@ -280,6 +319,28 @@ async def test_history_of_flaky_and_fixed(emulator: Emulator, call: Call) -> Non
     ended = await call("history")
     assert "Flaky now:\n  Checkout  " in ended.output
     assert "Passes again:\n  Newsletter  " in ended.output
+    assert "\n\nFlaky in these 3 batches:\n  Checkout  in 1 of 3\n" in ended.output
+    await call("run", "Checkout", "--wait")
+    document = json.loads((await call("history", "--json")).output)
+    assert document["flaky"] == [{"name": "Checkout", "flaky": 1, "failed": 0, "batches": 4}]
+
+
+async def test_history_of_some_days(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--days` shows the batches of so many days, however many; older ones are left out."""
+    for _ in range(12):
+        await call("run", "Checkout", "--wait", "--quiet")
+    shown = {
+        options: len(json.loads((await call("history", "--json", *options)).output)["batches"])
+        for options in ((), ("--days", "7"), ("--days", "7", "--limit", "3"))
+    }
+    assert list(shown.values()) == [10, 12, 3]
+
+    def later(zone: tzinfo) -> datetime:
+        return datetime.now(zone) + timedelta(days=8)
+
+    monkeypatch.setattr(history, "datetime", SimpleNamespace(now=later))
+    ended = await call("history", "--days", "7")
+    assert ended.errors == "There is no journal of a batch of runs of the last 7 days yet.\n"
 
 
 async def test_history_without_batches(call: Call) -> None:
@@ -298,7 +359,7 @@ async def test_history_without_batches(call: Call) -> None:
 )
 def test_sparkline(numbers: list[float], bars: str) -> None:
     """The least is the lowest bar, the greatest the highest."""
-    assert sparkline(numbers) == bars
+    assert history.sparkline(numbers) == bars
 
 
 async def test_journals_are_not_kept_for_ever(

@@ -7,124 +7,17 @@ import json
 import re
 import shlex
 import signal
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async import RequestFinished
-from testvibe_async.cli.outage import REPEATED_SECONDS, Contact, Notices, Outage
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.cli.output import Output
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tests.cli.conftest import Call
-
-AT = datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC)
-CLOCK = f"{AT.astimezone():%H:%M:%S}"
-
-
-def answer(status: int | None, operation: str = "get_run") -> RequestFinished:
-    return RequestFinished(operation, "GET", "http://s", status=status, seconds=0.1)
-
-
-def contact(*answers: tuple[float, int | None]) -> Contact:
-    """Return what is known after some answers: when each came, and its status."""
-    made = Contact(0.0)
-    for now, status in answers:
-        made.note(answer(status), now=now, at=AT)
-    return made
-
-
-def sentence(known: Contact, now: float, *, runs: int = 10, generations: int = 0) -> str | None:
-    outage = known.outage(now, runs=runs, generations=generations)
-    return None if outage is None else str(outage)
-
-
-@pytest.mark.parametrize(
-    ("status", "what"),
-    [
-        (None, "not reachable"),
-        (503, "the service answers with nothing but errors (503)"),
-        (429, "the service is too busy"),
-    ],
-)
-def test_failures_alone_are_an_outage(status: int | None, what: str) -> None:
-    """It counts from the last good answer, and says what is not seen since."""
-    known = contact((10, 200), (13, status))
-    assert sentence(known, 24) == f"{what} for 14 s; 10 runs not seen since {CLOCK}; trying again"
-
-
-@pytest.mark.parametrize(
-    ("answers", "now"),
-    [
-        ([(10, 200), (11, None)], 12.9),
-        ([(10, 200), (13, None), (14, 404)], 19),
-        ([(10, 200)], 15.9),
-    ],
-)
-def test_one_failure_among_good_answers_is_none(
-    answers: list[tuple[float, int | None]], now: float
-) -> None:
-    """A failure counts once it has lasted for an interval, and until the next answer."""
-    assert sentence(contact(*answers), now) is None
-
-
-def test_silence_is_an_outage_where_answers_are_due() -> None:
-    """A request that hangs shows after two intervals; generations are polled less often."""
-    known = contact((10, 200))
-    assert sentence(known, 17) == f"no answer for 7 s; 10 runs not seen since {CLOCK}; trying again"
-    assert sentence(known, 29, runs=0, generations=1) is None
-    assert sentence(known, 31, runs=0, generations=1) is not None
-    assert sentence(known, 500, runs=0) is None
-
-
-def test_kinds_are_named() -> None:
-    """Runs, generations, or both."""
-    known = contact((10, 200), (13, None))
-    assert "; 1 generation not seen since " in str(sentence(known, 20, runs=0, generations=1))
-    assert "; 3 operations not seen since " in str(sentence(known, 20, runs=1, generations=2))
-    assert sentence(known, 20, runs=0) == "not reachable for 10 s; trying again"
-    assert (
-        sentence(contact((4, None)), 5) == "not reachable for 5 s; 10 runs not seen; trying again"
-    )
-
-
-def test_pause_is_told() -> None:
-    """A pause that the service asked for is told at once, until it ends."""
-    known = contact((10, 200))
-    known.pause()
-    assert str(sentence(known, 12)).startswith(
-        "the service asked for a pause: nothing sent for 2 s"
-    )
-    known.resume()
-    assert sentence(known, 12) is None
-
-
-def test_other_hosts_say_nothing() -> None:
-    """Downloads come from elsewhere."""
-    known = contact((10, 200))
-    known.note(answer(None, "download_artifacts"), now=11, at=AT)
-    assert sentence(known, 15) is None
-
-
-def test_notices_come_at_the_begin_each_half_minute_and_at_the_end() -> None:
-    """What can't be redrawn is told of an outage now and then, and of its end once."""
-    notices = Notices()
-
-    def told(now: float, *, is_out: bool = True) -> Outage | None:
-        known = contact((0, 200), (1, None)) if is_out else contact((now, 200))
-        return notices.next(known.outage(now, runs=1, generations=0), now)
-
-    assert notices.next(None, 1) is None
-    assert told(5) is not None
-    assert told(6) is None
-    assert told(5 + REPEATED_SECONDS) is not None
-    over = told(40, is_out=False)
-    assert str(over) == f"the service answers again, after {5 + REPEATED_SECONDS:.0f} s"
-    assert told(41, is_out=False) is None
-
 
 SCENARIO = Scenario(run_queue=3, run_duration=60, failing_runs=0)
 
@@ -237,3 +130,130 @@ async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: 
     assert (quiet.code, quiet.errors) == (5, "")
     told = await call("run", "Checkout", "--wait", "-v")
     assert "DispatchUnknown" in told.errors
+
+
+@pytest.fixture
+async def proxy(signed_in: Emulator, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FaultProxy]:
+    async with FaultProxy(signed_in.url) as proxy:
+        monkeypatch.setenv("TESTVIBE_SERVER", proxy.url)
+        yield proxy
+
+
+def silent_from(proxy: FaultProxy, begin: float, end: float | None = None) -> None:
+    """Let the network swallow all requests between two moments from now: nothing is refused."""
+
+    def start() -> None:
+        rule = proxy.fail(NetworkFault.swallow_request())
+        if end is not None:
+            asyncio.get_running_loop().call_later(end - begin, rule.remove)
+
+    asyncio.get_running_loop().call_later(begin, start)
+
+
+NOT_REACHABLE = r"not reachable for (\d+) s; 2 runs not seen since [\d:]{8}; trying again"
+
+
+async def test_silent_outage_in_a_pipe(proxy: FaultProxy, call: Call) -> None:
+    """Where connections are accepted and nothing is answered, a pipe reads of it as of a refusal.
+
+    Within two intervals of its begin, and one time-out of a request after its end: what hangs is
+    waited for until then.
+    """
+    silent_from(proxy, 10, 30)
+    ended = await call("run", "Checkout", "Returns", "--wait")
+    told = re.findall(rf"^ +([\d.]+) s  {NOT_REACHABLE}$", ended.output, re.MULTILINE)
+    (back,) = re.findall(r"^ +([\d.]+) s  the service answers again", ended.output, re.MULTILINE)
+    assert 10 < float(told[0][0]) <= 10 + 2 * 3 + 1
+    assert 30 < float(back) <= 30 + 30
+    assert all(float(at) - int(seconds) < 11 for at, seconds in told)
+    assert (ended.code, ended.errors) == (0, "")
+
+
+async def test_silent_outage_as_events(proxy: FaultProxy, call: Call) -> None:
+    """A program gets the same, with numbers."""
+    silent_from(proxy, 10, 30)
+    ended = await call("run", "Checkout", "Returns", "--wait", "--json=lines")
+    events = [json.loads(line) for line in ended.output.splitlines()]
+    out = next(each for each in events if each["event"] == "unreachable")
+    back = next(each for each in events if each["event"] == "reachable")
+    assert re.fullmatch(NOT_REACHABLE, out["message"])
+    assert 10 < out["seconds"] <= 17
+    assert (out["notSeen"], back["notSeen"]) == (2, 0)
+    assert 30 < back["seconds"] <= 60
+
+
+async def test_silent_outage_on_a_terminal(
+    proxy: FaultProxy, call: Call, on_terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table has the sentence as long as it lasts, and its end is above the table."""
+    assert on_terminal is None
+    monkeypatch.setattr(Output, "is_live", True)
+    silent_from(proxy, 10, 30)
+    ended = await call("run", "Checkout", "Returns", "--wait")
+    seconds = [int(found[1]) for found in re.finditer(NOT_REACHABLE, ended.output)]
+    assert seconds[0] <= 7
+    assert {*range(10, 30)} <= {*seconds}
+    assert re.search(r"the service answers again, after \d\d s", ended.output)
+
+
+async def test_silence_from_the_first_dispatch_on(proxy: FaultProxy, call: Call) -> None:
+    """Before anything is in flight the hanging dispatch is told of, and no run is said to be."""
+    silent_from(proxy, 0.0)
+    ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "40")
+    assert re.search(
+        r"^ +[\d.]+ s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE
+    )
+    assert "not seen" not in ended.output
+
+
+async def test_suspended_list_in_a_pipe(emulator: Emulator, call: Call) -> None:
+    """A list that the service lacks is one line, within two intervals, and no other."""
+    emulator.fail("list_runs", Fault.status(404))
+    ended = await call("run", "Checkout", "Returns", "Wishlist", "--wait")
+    (line,) = [line for line in ended.output.splitlines() if "list of" in line]
+    found = re.fullmatch(
+        r" +([\d.]+) s  no list of runs for 10:00, so each run is polled by itself: .*404\.", line
+    )
+    assert found is not None
+    assert float(found[1]) <= 2 * 3
+    assert ended.code == 0
+
+
+async def test_suspended_list_and_its_end_as_events(emulator: Emulator, call: Call) -> None:
+    """A list that fails for a while is suspended and in use again, each once."""
+    loop = asyncio.get_running_loop()
+    rule = emulator.fail("list_runs", Fault.status(503))
+    loop.call_later(20, rule.remove)
+    ended = await call("run", "Checkout", "Returns", "Wishlist", "--wait", "--json=lines")
+    events = [json.loads(line) for line in ended.output.splitlines()]
+    out, back = [each for each in events if "list" in each]
+    assert (out["event"], out["list"], out["suspendedSeconds"]) == (
+        "listSuspended",
+        "list_runs",
+        30,
+    )
+    assert out["seconds"] <= 6
+    assert out["error"]["status"] == 503
+    assert back["event"] == "listResumed"
+    assert re.fullmatch(r"the list of runs is in use again, after [\d.:]+ s", back["message"])
+
+
+async def test_suspended_list_on_a_terminal(
+    emulator: Emulator, call: Call, on_terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands above the table, once."""
+    assert on_terminal is None
+    monkeypatch.setattr(Output, "is_live", True)
+    emulator.fail("list_runs", Fault.status(404))
+    ended = await call("run", "Checkout", "Returns", "Wishlist", "--wait")
+    assert ended.output.count("no list of runs for 10:00, so") == 1
+
+
+async def test_list_that_fails_with_all_else_is_no_line_of_its_own(
+    emulator: Emulator, call: Call
+) -> None:
+    """In an outage the outage is told, and not the list that it takes along."""
+    out_from(emulator, 10, 40)
+    ended = await call("run", "Checkout", "Returns", "Wishlist", "--wait")
+    assert "not reachable for" in ended.output
+    assert "list of runs" not in ended.output

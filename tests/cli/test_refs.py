@@ -1,41 +1,15 @@
-"""The command that waits for operations again, and the refs that it reads."""
+"""The refs that a command reads."""
 
 from __future__ import annotations
 
 import json
-import shlex
 
 import pytest
 
-from testvibe_async import ConfigError, GenerationRef, Ref, RunRef
-from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.refs import read_refs, wait_command
+from testvibe_async import ConfigError, Ref, RunRef
+from testvibe_async.cli.refs import read_refs
 
 RUNS: list[Ref] = [RunRef(server="http://s", project="p", run_id=number) for number in range(200)]
-GENERATION = GenerationRef(server="http://s", project="it's", request_id="r 1", feature_id=15)
-
-
-def words_of(command: str) -> list[str]:
-    """Split a command as a shell does."""
-    program, name, *words = shlex.split(command)
-    assert (program, name) == ("testvibe-async", "wait")
-    return words
-
-
-def test_runs_are_named_by_their_ids() -> None:
-    """The command has the ids of all, and the place, so that it works anywhere."""
-    words = words_of(wait_command(RUNS, COMMON))
-    assert words[:200] == [str(number) for number in range(200)]
-    assert words[200:] == ["--project", "p", "--server", "http://s"]
-    assert words_of(wait_command(RUNS[:1], Common(allow_http=True)))[-1] == "--allow-http"
-
-
-def test_other_operations_are_named_by_their_refs() -> None:
-    """Generations, and what is of several projects, are quoted for the shell and read back."""
-    refs = [RUNS[0], GENERATION]
-    words = words_of(wait_command(refs, COMMON))
-    assert read_refs(words[:2]) == refs
-    assert words[2:] == ["--server", "http://s"]
 
 
 def test_refs_are_found_in_any_json() -> None:

@@ -622,7 +622,7 @@ async def test_reader_that_went_away_pressed_nothing(
     def write(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("testvibe_async.cli.view.line", write)
+    monkeypatch.setattr("testvibe_async.cli.lines.row_line", write)
     ended = await call("run", "--all", "--wait", "--max-in-flight", "1")
     assert ended.code == 141
     assert "\nIn flight, and the service goes on:\n" in ended.errors
@@ -670,7 +670,7 @@ async def test_closed_pipe_ends_the_wait(
     def closed(_self: Any, _text: str) -> int:
         raise BrokenPipeError
 
-    monkeypatch.setattr("testvibe_async.cli.live.view.line", closed)
+    monkeypatch.setattr("testvibe_async.cli.lines.row_line", closed)
     assert await app.perform(["run", "Wishlist", "--wait"]) == 141
     assert now() < 60
     assert len(emulator.active_runs()) == 1

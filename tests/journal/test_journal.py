@@ -69,6 +69,17 @@ async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -
     assert not path.with_name(path.name + "-wal").exists()
 
 
+async def test_options_of_its_caller(path: Path, project: Project) -> None:
+    """A new file keeps what its caller wants to know; one that has a batch keeps its own."""
+    async with Journal(path, options={"attempts": 2}) as journal:
+        await project.run_features(FEATURES, journal=journal)
+    async with Journal(path, options={"attempts": 3}) as journal:
+        assert journal.plan is not None
+        assert journal.plan.options == {"attempts": 2}
+        await project.run_features(journal=journal)
+        assert journal.plan.options == {"attempts": 2}
+
+
 async def test_the_key_is_not_in_it(path: Path, project: Project, emulator: Emulator) -> None:
     """No byte of the file is of the key."""
     async with Journal(path) as journal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -9,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from junitparser import Error, Failure, Skipped
 from junitparser.xunit2 import JUnitXml
+from xmlschema import XMLSchema, XMLSchemaValidationError
 
 from tests.reports.items import (
     ERROR,
@@ -30,28 +32,6 @@ from tests.reports.items import (
 )
 from testvibe_async import CaseResult, RunStatus
 from testvibe_async.reports import to_junit
-
-CONTENT: dict[str, tuple[set[str], set[str]]] = {
-    "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
-    "testsuite": (
-        {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"},
-        {"properties", "testcase", "system-out"},
-    ),
-    "properties": (set(), {"property"}),
-    "property": ({"name", "value"}, set()),
-    "testcase": (
-        {"name", "classname", "time"},
-        {"failure", "error", "skipped", "system-out", "rerunFailure", "flakyFailure"},
-    ),
-    "rerunFailure": ({"message", "type"}, {"stackTrace"}),
-    "flakyFailure": ({"message", "type"}, {"stackTrace"}),
-    "stackTrace": (set(), set()),
-    "failure": ({"message", "type"}, set()),
-    "error": ({"message", "type"}, set()),
-    "skipped": ({"message"}, set()),
-    "system-out": (set(), set()),
-}
-"""The attributes and children that Jenkins' junit-10.xsd allows, as far as they are used."""
 
 
 def read(xml: str) -> Any:
@@ -236,18 +216,74 @@ def test_files_of_a_run_that_passed() -> None:
     assert (first.system_out, second.system_out) == ("[[ATTACHMENT|a.zip]]", None)
 
 
-def test_only_what_the_schema_allows() -> None:
-    """Elements and attributes are those of Jenkins' schema, the required ones included."""
-    items = [*every_kind(), flaky_item(), unknown_item(), attempted(run_item(FAILED), run_item())]
-    xml = to_junit(items, artifacts={214: [Path("a.zip")]}, generation_logs={"a1b2": LOG})
-    assert xml.startswith('<?xml version="1.0" encoding="UTF-8"?>\n')
+HERE = Path(__file__).parent
 
-    for element in ET.fromstring(xml).iter():  # noqa: S314 - written above
-        attributes, children = CONTENT[element.tag]
-        assert element.attrib.keys() <= attributes
-        assert {child.tag for child in element} <= children
-        if element.tag == "testsuite":
-            assert attributes - {"timestamp"} <= element.attrib.keys()
+JENKINS, SUREFIRE = (
+    XMLSchema(HERE / f"junit-{name}.xsd", allow="local") for name in ("jenkins", "surefire")
+)
+"""What Jenkins' xUnit plugin and Maven Surefire accept; see there."""
+
+
+def check(items: list[Item], **options: Any) -> None:
+    """Check a report against both schemas."""
+    xml = to_junit(items, **options)
+    JENKINS.validate(xml)
+    for suite in ET.fromstring(xml):  # noqa: S314 - written above
+        # A file of Surefire's is one suite, and has no time of its begin, which all readers know.
+        suite.attrib.pop("timestamp", None)
+        SUREFIRE.validate(suite)
+
+
+def test_report_is_valid() -> None:
+    """A batch with every kind of item, its logs and its files is as both schemas have it."""
+    items = [*every_kind(), unknown_item(), run_item(CaseResult("x", "failed"))]
+    check(items, artifacts={214: [Path("a.zip")]}, generation_logs={"a1b2": LOG})
+    check([])
+
+
+LATER: dict[str, Item] = {
+    "passed": run_item(PASSED, PASSED, run_id=215),
+    "failed": run_item(FAILED, PASSED, run_id=215),
+    "skipped": run_item(CaseResult(FAILED.name, "skipped"), run_id=215),
+    "another word": run_item(CaseResult(FAILED.name, "interrupted"), run_id=215),
+    "without tests": run_item(run_id=215),
+    "failed without tests": run_item(run_id=215, status=RunStatus.FAILED),
+    "refused": refused_item(),
+    "unseen": unseen_item(),
+    "unknown": unknown_item(),
+    "in flight": in_flight_item(),
+    "never dispatched": skipped_item(),
+}
+
+
+@pytest.mark.parametrize("later", LATER.values(), ids=LATER)
+@pytest.mark.parametrize("count", [1, 2])
+def test_report_of_attempts_is_valid(later: Item, count: int) -> None:
+    """Whatever follows attempts that failed, the elements and their order are those of both."""
+    check([attempted(later, *[run_item(FAILED, PASSED)] * count)], artifacts={215: [Path("a.zip")]})
+
+
+@pytest.mark.parametrize("seconds", [0.0004, 59.9999, 1234.5, 1_000_000.25])
+def test_times_are_valid(seconds: float) -> None:
+    """Any duration has a form that both read."""
+    check([run_item(CaseResult("x", "passed", int(seconds * 1000)), finished_at=at(seconds))])
+
+
+def test_schemas_refuse() -> None:
+    """They would not take what they should not: an attribute, an order, a time."""
+    xml = to_junit([flaky_item(), run_item(FAILED)])
+    for wrong in (
+        xml.replace('<failure message="', '<failure line="1" message="'),
+        xml.replace('<testsuites name="', '<testsuites skipped="0" name="'),
+        re.sub(r' time="[\d.]+" timestamp', ' time="soon" timestamp', xml),
+        xml.replace("flakyFailure", "flakyWarning"),
+    ):
+        assert wrong != xml
+        with pytest.raises(XMLSchemaValidationError):
+            JENKINS.validate(wrong)
+    (_, suite) = ET.fromstring(xml)  # noqa: S314 - written above
+    with pytest.raises(XMLSchemaValidationError, match="timestamp"):
+        SUREFIRE.validate(suite)
 
 
 def test_an_empty_batch() -> None:

@@ -9,16 +9,16 @@ and nothing outside this folder imports it. What is decided where:
 - `input`, `output`: what is read, and where text goes: a terminal, a pipe, or JSON
 - `words`, `exits`: the sentence and the exit code for each error
 
-What a person reads of `run --wait` is decided in five modules, from values alone:
+What a person reads is decided in five places, from values alone:
 
-- `words`: a sentence for each error, numbers, times
-- `board`: the state of each operation, and the word for it (`outage`: whether the service answers)
-- `view`: how operations look while they are in flight
-- `details`: how failed tests, logs and runs look
-- `ending`: what is printed at the end, and the exit code
+- `words`: a sentence for each error, numbers, times (`usage`: for a wrong call, what was meant)
+- `board`: the live table: each operation as it was last seen, and whether the service answers
+- `lines`: the same in a pipe, as lines of text or as JSON events
+- `ending`: what is printed last: failures first, the counts, how to go on; and the exit code
+- `details`: a single run, diagnosis, generation or log
 
-Where and when it is shown: `watch` (live table, lines or events; Ctrl-C), drawn by `live`, printed
-by `output`; `leaving` (reports and artifacts), `ci` (what GitHub shows), `log_tail` (logs).
+`watch` waits and chooses among them, `stop` is Ctrl-C, `output` prints, `leaving` writes reports
+and artifacts, and `ci` what GitHub shows.
 
 What was typed is understood by `jobs` (features), `names` (what is nearly right), `refs` and
 `completers`; `help` has the screens of `--help`.

@@ -138,19 +138,32 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
     return lambda: command(*bound.args, **bound.kwargs)
 
 
-def _as_meant(arguments: list[str]) -> list[str]:
-    """Return what was typed, with a few shorter ways of saying it spelt out.
+def _as_meant(arguments: list[str]) -> list[str]:  # noqa: C901, PLR0911 - a case for each
+    """Return what was typed, with a few other ways of saying it spelt out.
 
-    `help run`, `features`, `runs 214` and `configs list` are what people guess first.
+    `help run`, `features`, `runs 214`, `configs list`, `runs ls`, `version`, and from gh `auth
+    login`, `run view 214` and `run watch 214` are what people guess first.
     """
     match arguments:
         case ["help", *rest]:
             return [*rest, "--help"]
+        case ["version"]:
+            return ["--version"]
         case ["features" | "files" | "runs" as group]:
             return [group, "list"]
+        case ["features" | "files" | "runs" as group, "ls", *rest]:
+            return [group, "list", *rest]
         case ["runs", number, *rest] if number.isdecimal():
             return ["runs", "show", number, *rest]
-        case ["configs" | "projects" as command, "list", *rest]:
+        case ["run", "view" | "show", number, *rest] if number.isdecimal():
+            return ["runs", "show", number, *rest]
+        case ["run", "watch", number, *rest] if number.isdecimal():
+            return ["wait", number, *rest]
+        case ["watch", *rest] | ["runs", "watch", *rest]:
+            return ["wait", *rest]
+        case ["auth", "login" | "logout" as command, *rest]:
+            return [command, *rest]
+        case ["configs" | "projects" as command, "list" | "ls", *rest]:
             return [command, *rest]
         case _:
             return arguments

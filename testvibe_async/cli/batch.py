@@ -16,7 +16,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 
 from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
-from testvibe_async.cli.ending import Ending, seconds_of
+from testvibe_async.cli.ending import Ending, failures_text, seconds_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import choose
 from testvibe_async.cli.leaving import Leaving
@@ -301,7 +301,7 @@ def _say(name: str, found: BatchStatus, common: Common) -> None:
             **ending.document,
         }
     )
-    output.details(lambda width: ending.failures(width=width))
+    output.details(lambda width: failures_text(ending, width=width))
     output.say(_line(name, found))
     if ending.summary.unknown:
         output.note(f"Decide what is unknown: {NAME} batch decide {name} resend, drop, or adopt ID")

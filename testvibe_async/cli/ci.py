@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import Run, Verdict
 from testvibe_async._util import escape
-from testvibe_async.cli.details import item_name
+from testvibe_async.cli.jobs import item_name
 from testvibe_async.cli.words import plural, reason
 
 if TYPE_CHECKING:

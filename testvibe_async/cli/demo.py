@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from testvibe_async import BatchItem, Client, Run, RunRef
-from testvibe_async.cli import details, view
+from testvibe_async.cli import board as boards
 from testvibe_async.cli.board import Board
 from testvibe_async.cli.emulator import Speed, make_emulator
-from testvibe_async.cli.ending import Ending
+from testvibe_async.cli.ending import Ending, failures_text, named_in_flight
 from testvibe_async.cli.jobs import jobs_of
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.watch import shown
@@ -67,7 +67,7 @@ async def perform(output: Output, emulator: Emulator, *, poll_interval: float) -
         _print(output, _stopped(board, output.width))
         raise
     if output.is_live:
-        output.console.print(view.board(board.state, width=output.console.width))
+        output.console.print(boards.table_of(board.state, width=output.console.width))
     _print(output, _results(items, board, output.width))
 
 
@@ -123,7 +123,7 @@ def _stopped(board: Board, width: int | None) -> Text:
         return Text(f"Stopped after {board.elapsed:.1f} s, with nothing in flight.")
     return Text.assemble(
         (f"Stopped after {board.elapsed:.1f} s, with these still in flight:\n", "bold"),
-        details.in_flight(board.in_flight, width=width),
+        named_in_flight(board.in_flight, width=width),
         "\nThe real service would go on with them, and client.attach(ref) picks them up.",
     )
 
@@ -133,8 +133,8 @@ def _results(items: Sequence[BatchItem[Run]], board: Board, width: int | None) -
     ending = Ending(items=items, seconds=board.elapsed)
     text = Text("\n")
     aside = "; failing tests are part of the show" if ending.failed_runs else ""
-    if failures := ending.failures(width=width):
-        text.append_text(failures).append("\n\n")
+    if told := failures_text(ending, width=width):
+        text.append_text(told).append("\n\n")
     generations = len(board.rows) - len(items)
     return text.append(
         f"{len(items)} runs at once: {ending.counts}{aside}.\n"

@@ -1,7 +1,6 @@
 """Single runs and generations at length: pure functions from values to text.
 
-It decides what of a failed test, an error and a log is worth a line. How operations look while they
-are in flight is decided in `view`.
+It decides what of a test, an error and a log is worth a line, and how it is indented.
 """
 
 from __future__ import annotations
@@ -11,27 +10,32 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from testvibe_async import BatchItem, Run
 from testvibe_async._util import escape
-from testvibe_async.cli.words import duration, plural, unless_default
+from testvibe_async.cli.words import duration, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, SectionLog
-    from testvibe_async.cli.board import Row
-    from testvibe_async.cli.jobs import Item
+    from testvibe_async import (
+        CaseResult,
+        Diagnosis,
+        Generation,
+        GenerationLog,
+        Run,
+        SectionLog,
+    )
 
 __all__ = [
+    "Line",
     "diagnosis_details",
-    "failures",
+    "end_of",
+    "error_lines",
     "generation_details",
-    "in_flight",
-    "item_name",
     "log_details",
     "run_details",
     "size",
+    "text_of",
 ]
 
 ERROR_LINES = 40
@@ -55,73 +59,6 @@ Line = tuple[str, str]
 _STATUS_STYLES = {"passed": "green", "failed": "red", "success": "green", "failure": "red"}
 
 
-def failures(items: Iterable[Item], *, width: int | None = None) -> list[Text]:
-    """Return a line for each failed test of runs, those with equal errors together.
-
-    The whole error is beneath the first of them.
-
-    Args:
-        items: Runs that failed.
-        width: Cells that a line may take; None for lines as long as they are.
-    """
-    from testvibe_async.reports import essence  # noqa: PLC0415 - needed where something failed
-
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for name, error in (failure for item in items for failure in _failures_of(item)):
-        groups.setdefault(essence(error), []).append((name, error))
-    ranked = sorted(groups.values(), key=len, reverse=True)
-    return [_text(_group(group, width)) for group in ranked]
-
-
-def _failures_of(item: Item) -> Iterator[tuple[str, str]]:
-    """Yield the name and the error of each failed test of a run."""
-    run = item.outcome
-    assert isinstance(run, Run)
-    attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
-    where = f"{item_name(item)}{attempt}, run {run.run_id}"
-    for test in run.failures:
-        yield f"{where}: {test.name}", test.error or "no error given"
-    if not run.failures:
-        log = "\n".join(_tail(run.log, LOG_LINES))
-        yield where, f"no failed test is reported; the end of the log:\n{log}"
-
-
-def _group(failures: Sequence[tuple[str, str]], width: int | None) -> list[Line]:
-    (first, error), *others = failures
-    lines: list[Line] = [(escape(first), "bold red"), *_error(error, ERROR_LINES, width)]
-    if others:
-        lines.append((f"  The same error in {len(others)} more:", "bold"))
-        lines += [(f"    {escape(name)}", "red") for name, _ in others]
-    return lines
-
-
-def in_flight(operations: Iterable[Row | Item], *, width: int | None = None) -> Text:
-    """Return the names of operations that are not over, one a line.
-
-    Args:
-        operations: The operations.
-        width: Cells that a line may take; None for lines as long as they are.
-    """
-    lines = [Text(escape(f"  {each.ref}  {_operation_name(each)}")) for each in operations]
-    if width is not None:
-        for each in lines:
-            each.truncate(width, overflow="ellipsis")
-    return Text("\n").join(lines)
-
-
-def item_name(item: Item) -> str:
-    """Return a feature's name, and the configuration where it is not the default one."""
-    config = item.config
-    if config is None and isinstance(item.outcome, Run):
-        config = item.outcome.config
-    config = unless_default(config)
-    return f"{item.feature_name} [{config}]" if config else item.feature_name
-
-
-def _operation_name(operation: Row | Item) -> str:
-    return item_name(operation) if isinstance(operation, BatchItem) else operation.name
-
-
 def run_details(run: Run, *, width: int | None = None) -> Text:
     """Return a run with its tests, errors and artifacts, and the end of its log."""
     lines = _heading(run)
@@ -137,7 +74,7 @@ def run_details(run: Run, *, width: int | None = None) -> Text:
     )
     lines += _titled("Artifacts", ((escape(each), "") for each in artifacts))
     lines += _titled("Log", _log(run.log, width))
-    return _text(lines)
+    return text_of(lines)
 
 
 def diagnosis_details(
@@ -153,13 +90,15 @@ def diagnosis_details(
     lines = _heading(diagnosis)
     lines += _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
     for test in diagnosis.failures:
-        lines += _gap([(f"  {escape(test.name)}", "red"), *_error(test.error, None, width)])
+        lines += _gap(
+            [(f"  {escape(test.name)}", "red"), *error_lines(test.error, limit=None, width=width)]
+        )
     lines += _titled("Log", _log(diagnosis.log, width))
     if with_sources:
         for spec in diagnosis.specs:
             lines += _titled(escape(spec.path), _source(spec.content))
         lines += _titled("Gherkin", _source(diagnosis.gherkin))
-    return _text(lines)
+    return text_of(lines)
 
 
 def generation_details(generation: Generation) -> Text:
@@ -176,7 +115,7 @@ def generation_details(generation: Generation) -> Text:
         )
         for each in generation.sections
     )
-    return _text([*lines, *_gap(sections)])
+    return text_of([*lines, *_gap(sections)])
 
 
 def log_details(log: GenerationLog, *, limit: int | None = None, width: int | None = None) -> Text:
@@ -192,7 +131,7 @@ def log_details(log: GenerationLog, *, limit: int | None = None, width: int | No
     lines: list[Line] = []
     for section in log.sections:
         lines += _gap(_section(section, limit, width)) if lines else _section(section, limit, width)
-    return _text(lines)
+    return text_of(lines)
 
 
 def size(number: int | None) -> str:
@@ -243,7 +182,7 @@ def _test(test: CaseResult, width: int | None) -> list[Line]:
     head = _styled(f"  {test.status or 'no result':<9}  {took:>7}  {test.name}", test.status)
     if test.error is None:
         return [head]
-    return [head, *_error(test.error, SHORT_ERROR_LINES, width)]
+    return [head, *error_lines(test.error, limit=SHORT_ERROR_LINES, width=width)]
 
 
 def _section(section: SectionLog, limit: int | None, width: int | None) -> list[Line]:
@@ -255,8 +194,16 @@ def _section(section: SectionLog, limit: int | None, width: int | None) -> list[
     return lines + [(_indented(escape(each), width), "") for each in log]
 
 
-def _error(error: str | None, limit: int | None, width: int | None) -> list[Line]:
-    """Return the first lines of an error, with an ellipsis where there are more."""
+def error_lines(
+    error: str | None, *, limit: int | None = ERROR_LINES, width: int | None
+) -> list[Line]:
+    """Return the first lines of an error, with an ellipsis where there are more.
+
+    Args:
+        error: The whole error.
+        limit: How many lines; None for all. What was expected and received is never cut off.
+        width: Cells that a line may take; None for lines as long as they are.
+    """
     lines = _plain_lines((error or "no error given")[:ERROR_CHARACTERS])
     if limit is not None:
         compared = [n for n, line in enumerate(lines, 1) if line.strip().startswith(_COMPARED)]
@@ -267,11 +214,12 @@ def _error(error: str | None, limit: int | None, width: int | None) -> list[Line
 
 
 def _log(log: str | None, width: int | None) -> list[Line]:
-    return [(_indented(each, width), "") for each in _tail(log, LOG_LINES)]
+    return [(_indented(each, width), "") for each in end_of(log)]
 
 
-def _tail(log: str | None, limit: int) -> list[str]:
-    return _plain_lines(log or "")[-limit:]
+def end_of(log: str | None) -> list[str]:
+    """Return the last lines of a log."""
+    return _plain_lines(log or "")[-LOG_LINES:]
 
 
 def _source(text: str | None) -> list[Line]:
@@ -311,5 +259,6 @@ def _gap(lines: Iterable[Line]) -> list[Line]:
     return [("", ""), *lines] if lines else []
 
 
-def _text(lines: Sequence[Line]) -> Text:
+def text_of(lines: Sequence[Line]) -> Text:
+    """Return lines with their styles as one text."""
     return Text("\n").join(Text(*each) for each in lines)

@@ -40,7 +40,8 @@ from testvibe_async import (
 )
 from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines
-from testvibe_async.cli.words import NAME, error_sentence, event_sentence, usage_sentence
+from testvibe_async.cli.usage import usage_sentence
+from testvibe_async.cli.words import NAME, error_sentence, event_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Generator

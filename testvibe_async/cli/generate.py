@@ -21,7 +21,7 @@ from testvibe_async.cli.input import confirm
 from testvibe_async.cli.jobs import choose, in_order, jobs_of, matches_several
 from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.options import Seconds, refuse_without
+from testvibe_async.cli.options import GenerateOptions, Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import plural
 
@@ -107,14 +107,12 @@ async def generate(  # noqa: PLR0913 - each an option of its own
                     job.feature, site_url=site_url, on_conflict=on_conflict
                 ),
             )
-        async with watched.journal(journal) as opened:
+        options = GenerateOptions(
+            max_in_flight=max_in_flight or GENERATIONS_IN_FLIGHT, on_conflict=on_conflict
+        )
+        async with watched.journal(journal, options) as opened:
             batch = project.generate_features(
-                chosen,
-                site_url=site_url,
-                max_in_flight=max_in_flight or GENERATIONS_IN_FLIGHT,
-                on_conflict=on_conflict,
-                timeout=timeout,
-                journal=opened,
+                chosen, site_url=site_url, timeout=timeout, journal=opened, **options
             )
             items = await watched.collect(batch)
         return await watched.conclude(in_order(items, jobs))

@@ -81,6 +81,7 @@ Usage: testvibe-async resume [FILE] [OPTIONS]
 Go on with a batch that was cut off, by a crash, Ctrl-C or a time-out. What was
 dispatched is waited for, what may have been is looked for, and the rest is
 dispatched: nothing is done twice. FILE is its journal; else the last one is.
+The options of the command that began it hold on, --attempts and --report too.
 
   testvibe-async resume
   testvibe-async resume nightly.journal --report junit.xml
@@ -88,7 +89,6 @@ dispatched: nothing is done twice. FILE is its journal; else the last one is.
 
       --unknown WHAT  of what may have been dispatched: resend, adopt ID or drop
       --feature NAME  what --unknown is for; else all of it
-      --attempts N    as with run
       --timeout SECONDS  stop waiting then; the operations go on
   -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots

@@ -1,4 +1,4 @@
-"""`testvibe-async history`: the last batches, and what changed from one to the next.
+"""`testvibe-async history`: the last batches, what was flaky, and what changed with the last one.
 
 It decides what counts as newly failing, flaky and slower. It reads journals alone, and asks no
 service.
@@ -6,20 +6,22 @@ service.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from attrs import asdict, frozen
+from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from rich.text import Text
 
 from testvibe_async import Run
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.details import item_name
 from testvibe_async.cli.ending import seconds_of
-from testvibe_async.cli.journals import last_batches
-from testvibe_async.cli.words import duration
+from testvibe_async.cli.jobs import item_name
+from testvibe_async.cli.journals import KEPT, last_batches
+from testvibe_async.cli.words import duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from testvibe_async.cli.journals import Batch
 
 __all__ = ["history", "sparkline"]
+
+USUAL_LIMIT = 10
+"""How many batches are shown where nothing says how many."""
 
 SLOWER = 1.5
 """How many times longer than usual a feature takes that became slower."""
@@ -56,29 +61,53 @@ class Change:
     """How long it took in each batch, the oldest first."""
 
 
-async def history(*, limit: PositiveInt = 10, common: Common = COMMON) -> None:
-    """Show the last batches of runs, and what became flaky, slower or newly failing.
+@frozen(kw_only=True)
+class Flaky:
+    """A feature that was flaky in some of the batches."""
+
+    name: str
+    flaky: int
+    failed: int
+    batches: int
+    """In how many it ran."""
+
+
+async def history(
+    *,
+    limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
+    days: PositiveInt | None = None,
+    common: Common = COMMON,
+) -> None:
+    """Show the last batches of runs, what was flaky, and what changed with the last one.
 
     For example:
 
         testvibe-async history
+        testvibe-async history --days 7
         testvibe-async history --limit 30 --json
 
     Args:
-        limit: How many batches.
+        limit: How many batches at most; 10 where both are left out.
+        days: Only those of the last so many days.
         common: The options of every command.
     """
-    batches = (await last_batches(limit, kind="run"))[::-1]
+    most = limit or (USUAL_LIMIT if days is None else KEPT)
+    batches = (await last_batches(most, kind="run"))[::-1]
+    if days is not None:
+        oldest = datetime.now(UTC) - timedelta(days=days)
+        batches = [each for each in batches if each.created_at >= oldest]
     output = common.output
-    changes = _changes(batches)
+    changes, flaky = _changes(batches), _flaky(batches)
     output.document(
         {
             "batches": [_document(each) for each in batches],
+            "flaky": [asdict(each) for each in flaky],
             "changes": [asdict(each) for each in changes],
         }
     )
     if not batches:
-        output.note("There is no journal of a batch of runs yet.")
+        when = "" if days is None else f" of the last {plural(days, 'day')}"
+        output.note(f"There is no journal of a batch of runs{when} yet.")
         return
     columns: dict[str, Callable[[Batch], float]] = {
         "Runs": lambda batch: len(batch.items),
@@ -95,7 +124,36 @@ async def history(*, limit: PositiveInt = 10, common: Common = COMMON) -> None:
         (name, sparkline([number(each) for each in batches])) for name, number in columns.items()
     ]
     output.details(lambda _: Text("\n").join([Text(), *(Text(f"{n:<6}  {s}") for n, s in trends)]))
+    output.details(lambda _: _told_flaky(flaky, len(batches)))
     output.details(lambda _: _told(changes))
+
+
+def _flaky(batches: Sequence[Batch]) -> list[Flaky]:
+    """Return the features that were flaky in any of the batches, the flakiest first."""
+    words: dict[str, list[str]] = {}
+    for batch in batches:
+        for item in batch.items:
+            words.setdefault(item_name(item), []).append(_word(item))
+    found = [
+        Flaky(name=name, flaky=each.count("flaky"), failed=each.count("failed"), batches=len(each))
+        for name, each in words.items()
+        if "flaky" in each
+    ]
+    return sorted(found, key=lambda each: -each.flaky / each.batches)
+
+
+def _told_flaky(flaky: Sequence[Flaky], batches: int) -> Text:
+    """Return what was flaky in so many batches, a line for each feature."""
+    if not flaky:
+        return Text()
+    where = "this batch" if batches == 1 else f"these {batches} batches"
+    lines = [Text(), Text(f"Flaky in {where}:", "bold")]
+    for each in flaky[:SHOWN]:
+        failed = f", and failed in {each.failed}" if each.failed else ""
+        lines.append(Text(f"  {escape(each.name)}  in {each.flaky} of {each.batches}{failed}"))
+    if len(flaky) > SHOWN:
+        lines.append(Text(f"  and {len(flaky) - SHOWN} more"))
+    return Text("\n").join(lines)
 
 
 def sparkline(numbers: Sequence[float]) -> str:

@@ -19,19 +19,29 @@ from testvibe_async import (
     ConfigError,
     Feature,
     ResponseError,
+    Run,
     TransportError,
     VibeError,
 )
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
 from testvibe_async.cli import cache
+from testvibe_async.cli.words import unless_default
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from testvibe_async import Generation, Operation, Project, Run
+    from testvibe_async import Generation, Operation, Project
 
-__all__ = ["Item", "choose", "dispatch_all", "in_order", "jobs_of", "matches_several"]
+__all__ = [
+    "Item",
+    "choose",
+    "dispatch_all",
+    "in_order",
+    "item_name",
+    "jobs_of",
+    "matches_several",
+]
 
 Item: TypeAlias = "BatchItem[Run | Generation]"
 """A job, and from its dispatch on its ref, its outcome or its error."""
@@ -135,6 +145,15 @@ def in_order(items: Iterable[Item], jobs: Sequence[Item]) -> list[Item]:
     """Return items, which come in order of completion, in the order of their jobs."""
     places = {(job.feature, job.config): place for place, job in enumerate(jobs)}
     return sorted(items, key=lambda item: places[item.feature, item.config])
+
+
+def item_name(item: Item) -> str:
+    """Return a feature's name, and the configuration where it is not the default one."""
+    config = item.config
+    if config is None and isinstance(item.outcome, Run):
+        config = item.outcome.config
+    config = unless_default(config)
+    return f"{item.feature_name} [{config}]" if config else item.feature_name
 
 
 async def dispatch_all(

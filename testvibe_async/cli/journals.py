@@ -12,7 +12,7 @@ import shlex
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import platformdirs
 from attrs import evolve, frozen
@@ -23,11 +23,12 @@ from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, clock_time, plural
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from testvibe_async.cli.jobs import Item
 
 __all__ = [
+    "KEPT",
     "NO_OPTIONS",
     "Batch",
     "JournalOptions",
@@ -93,7 +94,12 @@ def folder() -> Path:
 
 @asynccontextmanager
 async def kept(
-    options: JournalOptions, note: Callable[[str], object], *, command: str, number: int = 1
+    options: JournalOptions,
+    note: Callable[[str], object],
+    *,
+    typed: Mapping[str, Any],
+    command: str,
+    number: int = 1,
 ) -> AsyncGenerator[Journal | None]:
     """Open a journal for a new batch; None where there is to be none.
 
@@ -103,6 +109,7 @@ async def kept(
     Args:
         options: What was asked for.
         note: Is told that none can be kept.
+        typed: The options that the batch was called with, for `resume`.
         command: What tells this command from all others, see `new_command`.
         number: The number of the batch, where the command has several.
 
@@ -117,7 +124,7 @@ async def kept(
         path = options.journal
         if number > 1:
             path = path.with_stem(f"{path.stem}-{number}")
-        async with Journal(path) as journal:
+        async with Journal(path, options=typed) as journal:
             if journal.plan is not None:
                 raise ConfigError(
                     f"{path} has a batch: go on with it by {resume_command(path)}, "
@@ -129,7 +136,7 @@ async def kept(
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_old(path.parent)
-        journal = await Journal(path).__aenter__()
+        journal = await Journal(path, options=typed).__aenter__()
     except (ConfigError, OSError) as error:
         note(f"No journal is kept, so a crash would lose this batch: {error}")
         yield None

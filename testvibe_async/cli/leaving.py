@@ -46,7 +46,8 @@ class Leaving:
             files: What was asked for.
             output: Where to note what was written, and what could not be had.
         """
-        self._files = files
+        self.files: Files = files
+        """What was asked for."""
         self._output = output
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False
@@ -63,7 +64,7 @@ class Leaving:
 
     def fetch(self, item: Item, client: Client) -> None:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
-        if self._files.artifacts is None or item.ref is None:
+        if self.files.artifacts is None or item.ref is None:
             return
         for run in (*item.earlier, item.outcome):
             if isinstance(run, Run) and not run.is_success:
@@ -78,7 +79,7 @@ class Leaving:
         """
         self._write_summary(ending)
         error = None
-        for path in self._files.targets:
+        for path in self.files.targets:
             try:
                 self._write(ending, path)
             except OSError as failure:
@@ -89,13 +90,13 @@ class Leaving:
     def annotate(self, ending: Ending) -> None:
         """Tell GitHub of each failure, in one of its jobs."""
         if is_github() and not self._output.is_json:
-            for line in failure_commands(ending, FeatureFiles(self._files.features_dir)):
+            for line in failure_commands(ending, FeatureFiles(self.files.features_dir)):
                 self._output.command(line)
 
     def _write_summary(self, ending: Ending) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
         path = summary_path()
-        if path is None or self._is_summarized or path in (p for _, p in self._files.targets):
+        if path is None or self._is_summarized or path in (p for _, p in self.files.targets):
             return
         from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `_write`
 
@@ -106,13 +107,13 @@ class Leaving:
 
     def note_paths(self) -> None:
         """Say where the files are."""
-        for _, path in self._files.targets:
+        for _, path in self.files.targets:
             self._output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
         """Say where the artifacts are, if there are any."""
         if number := sum(map(len, self.fetched.values())):
-            self._output.note(f"Artifacts: {self._files.artifacts} ({plural(number, 'file')})")
+            self._output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
 
     async def finish(self, ending: Ending) -> None:
         """Wait for the artifacts, and write the reports again where there are any.
@@ -137,8 +138,8 @@ class Leaving:
 
     async def _fetch(self, client: Client, project: str, run_id: int) -> None:
         """Fetch the artifacts of a run; a failure is only noted."""
-        assert self._files.artifacts is not None
-        folder = self._files.artifacts / f"run-{run_id}"
+        assert self.files.artifacts is not None
+        folder = self.files.artifacts / f"run-{run_id}"
         async with self._slots:
             try:
                 found = await client.project(project).download_artifacts(run_id, folder)
@@ -157,7 +158,7 @@ class Leaving:
     def _options(self, ending: Ending) -> ReportOptions:
         started_at, finished_at = _times(ending)
         return {
-            "title": self._files.title or "TestVibe",
+            "title": self.files.title or "TestVibe",
             "artifacts": self.fetched,
             "generation_logs": ending.logs,
             "started_at": started_at,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from math import inf
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from attrs import frozen
 from cyclopts import Group, Parameter
@@ -29,7 +29,33 @@ if TYPE_CHECKING:
     from testvibe_async import DownloadProgress, Project
     from testvibe_async.cli.output import Output
 
-__all__ = ["NO_FILES", "SEVERAL", "Files", "Seconds", "download_artifacts", "refuse_without"]
+__all__ = [
+    "NO_FILES",
+    "SEVERAL",
+    "Files",
+    "GenerateOptions",
+    "RunOptions",
+    "Seconds",
+    "download_artifacts",
+    "refuse_without",
+]
+
+
+class GenerateOptions(TypedDict):
+    """What decides how a batch of generations goes, kept in its journal for `resume`."""
+
+    max_in_flight: int
+    on_conflict: Literal["raise", "attach", "wait"]
+
+
+class RunOptions(TypedDict):
+    """The same of a batch of runs."""
+
+    max_in_flight: int
+    on_conflict: Literal["raise", "generate"]
+    stop_on_failure: bool
+    attempts: int
+
 
 Seconds = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 """The type of an option that is a time."""
@@ -75,6 +101,31 @@ class Files:
             "--title": self.title,
             "--features-dir": self.features_dir,
         }
+
+    @property
+    def kept(self) -> dict[str, object]:
+        """The values as JSON, as a journal keeps them: true in any folder."""
+        paths = {"artifacts": self.artifacts, "features_dir": self.features_dir}
+        return {
+            "report": [f"{form}:{path.absolute()}" for form, path in self.targets],
+            "title": self.title,
+            **{
+                name: None if path is None else str(path.absolute()) for name, path in paths.items()
+            },
+        }
+
+    def or_kept(self, kept: Mapping[str, Any]) -> Files:
+        """Return these values, and those that a journal keeps where none was given."""
+
+        def path(name: str) -> Path | None:
+            return None if kept.get(name) is None else Path(kept[name])
+
+        return Files(
+            report=self.report or tuple(kept.get("report", ())),
+            artifacts=self.artifacts or path("artifacts"),
+            title=self.title or kept.get("title"),
+            features_dir=self.features_dir or path("features_dir"),
+        )
 
     def check(self) -> None:
         """Refuse reports that could not be written, before anything is dispatched.

@@ -7,11 +7,10 @@ goes on is decided in `testvibe_async.batch`.
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import evolve
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError, GenerationRef, RunRef
 from testvibe_async.cli.common import COMMON, Common
@@ -20,7 +19,7 @@ from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import in_order
 from testvibe_async.cli.journals import last_batches, opened, read_batch, unfinished_path
 from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.options import NO_FILES, Files, Seconds
+from testvibe_async.cli.options import NO_FILES, Files, GenerateOptions, RunOptions, Seconds
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME
 
@@ -42,8 +41,6 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
     ] = (),
     feature: str | None = None,
-    attempts: PositiveInt = 1,
-    on_conflict: Literal["raise", "generate", "attach", "wait"] = "raise",
     timeout: Seconds | None = None,
     files: Files = NO_FILES,
     common: Common = COMMON,
@@ -51,7 +48,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     """Go on with a batch that was cut off, by a crash, Ctrl-C or a time-out.
 
     What was dispatched is waited for, what may have been dispatched is looked for, and the rest is
-    dispatched: nothing is done twice.
+    dispatched: nothing is done twice. The options of the command that began it hold on, such as
+    --attempts and --report; those given here come first.
 
     For example:
 
@@ -66,14 +64,10 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
-        attempts: How often a feature may run, as with run.
-        on_conflict: What to do with a feature that has no tests, or is generating, as with run and
-            generate.
         timeout: Seconds to wait. What is in flight then goes on at the service.
         files: What to leave.
         common: The options of every command.
     """
-    files.check()
     if feature is not None and not unknown:
         raise ConfigError("--feature means nothing without --unknown: add --unknown")
     path = file or await unfinished_path()
@@ -82,25 +76,27 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         common = evolve(common, server=journal.plan.server, project=journal.plan.project)
         if unknown:
             await _decide(journal, unknown, feature)
-        options = {"timeout": timeout, "on_conflict": on_conflict}
-        if journal.plan.kind == "run":
-            options["attempts"] = attempts
+        files = files.or_kept(journal.plan.options.get("files", {}))
+        files.check()
         async with watching(
             common, files=files, has_events=common.json_lines, journal=journal.path
         ) as watch:
-            return await _go_on(watch, journal, options)
+            return await _go_on(watch, journal, timeout=timeout)
     return ExitCode.INTERRUPTED
 
 
-async def _go_on(watch: Watch, journal: Journal, options: dict[str, Any]) -> ExitCode:
-    """Run the rest of a batch to its end."""
+async def _go_on(watch: Watch, journal: Journal, *, timeout: float | None) -> ExitCode:
+    """Run the rest of a batch to its end, with the options that it began with."""
     plan, jobs = journal.plan, journal.items
     assert plan is not None
     is_run = plan.kind == "run"
     watch.board.expect(jobs, RunRef if is_run else GenerationRef)
     start = watch.project.run_features if is_run else watch.project.generate_features
+    known = (RunOptions if is_run else GenerateOptions).__annotations__
+    typed = plan.options.get("batch", {})
+    options: dict[str, Any] = {name: typed[name] for name in known if name in typed}
     batch: AbstractAsyncContextManager[Any] = start(
-        None, site_url=plan.site_url, journal=journal, **options
+        None, site_url=plan.site_url, journal=journal, timeout=timeout, **options
     )
     return await watch.conclude(in_order(await watch.collect(batch), jobs))
 
@@ -148,6 +144,8 @@ async def report(
         batch = batches[0]
     elif str(file).isdecimal():
         raise ConfigError(f"{file} is the id of a run: {NAME} open {file} shows its own report")
+    elif file.suffix in {".xml", ".json", ".md", ".html"}:
+        raise ConfigError(f"{file} is no journal: to write it, {NAME} report --report {file}")
     else:
         batch = await read_batch(file)
     ending = Ending(items=batch.items, seconds=seconds_of(batch.items), place=common.place)

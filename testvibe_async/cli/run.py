@@ -26,7 +26,7 @@ from testvibe_async.cli.journals import (
     to_run_again,
 )
 from testvibe_async.cli.names import check_configs
-from testvibe_async.cli.options import NO_FILES, Files, Seconds, refuse_without
+from testvibe_async.cli.options import NO_FILES, Files, RunOptions, Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 
 if TYPE_CHECKING:
@@ -145,19 +145,22 @@ async def run(  # noqa: PLR0913 - each an option of its own
                     job.feature, config=job.config, site_url=site_url, on_conflict=on_conflict
                 ),
             )
+        options = RunOptions(
+            max_in_flight=max_in_flight or RUNS_IN_FLIGHT,
+            on_conflict=on_conflict,
+            stop_on_failure=stop_on_failure,
+            attempts=attempts or 1,
+        )
         items: list[Item] = []
         for number, (chosen, configs) in enumerate(choice.groups, 1):
-            async with watch.journal(journal, number) as opened:
+            async with watch.journal(journal, options, number=number) as opened:
                 batch = project.run_features(
                     chosen,
                     config=configs,
                     site_url=site_url,
-                    max_in_flight=max_in_flight or RUNS_IN_FLIGHT,
-                    on_conflict=on_conflict,
                     timeout=timeout,
-                    stop_on_failure=stop_on_failure,
-                    attempts=attempts or 1,
                     journal=opened,
+                    **options,
                 )
                 items += await watch.collect(batch)
         return await watch.conclude(in_order(items, jobs))

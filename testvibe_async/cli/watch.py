@@ -1,15 +1,13 @@
 """Waiting for many operations in front of people, pipes and programs alike.
 
-It decides which of the live table, the lines and the JSON events is shown meanwhile, what Ctrl-C
-and SIGTERM do, and that a command which is stopped early names what goes on at the service. What is
-printed at the end is decided in `ending`.
+It decides which of the live table, the lines and the JSON events is shown meanwhile, and that a
+command which is stopped early names what goes on at the service. What is printed at the end is
+decided in `ending`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ import anyio
 from attrs import field, frozen
 
 from testvibe_async import GenerationRef, Verdict, VibeError
-from testvibe_async.cli.board import Board
+from testvibe_async.cli.board import Board, following_logs, live_table
 from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.common import Common, Connection, connected
 from testvibe_async.cli.ending import (
@@ -30,15 +28,16 @@ from testvibe_async.cli.ending import (
     say_unanswered,
     say_unfinished,
 )
-from testvibe_async.cli.exits import ENDING, ExitCode, told_otherwise
+from testvibe_async.cli.exits import ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all
 from testvibe_async.cli.journals import JournalOptions, kept, new_command
 from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.live import each_change, lines, live_table
-from testvibe_async.cli.log_tail import following_logs
+from testvibe_async.cli.lines import events as each_event
+from testvibe_async.cli.lines import lines
 from testvibe_async.cli.names import suggestions
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
+from testvibe_async.cli.stop import Stop, interruptible
 from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
@@ -48,18 +47,17 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Generator,
+        Mapping,
         Sequence,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
     from testvibe_async import Client, GenerationLog, Journal, Operation, Project
-    from testvibe_async.cli.board import Row
     from testvibe_async.cli.jobs import Item
-    from testvibe_async.cli.outage import Outage
     from testvibe_async.cli.output import Output
 
-__all__ = ["Watch", "interruptible", "shown", "watching"]
+__all__ = ["Watch", "shown", "watching"]
 
 STOPPING = "Stopping: dispatches under way end first. Ctrl-C again ends at once."
 
@@ -124,11 +122,18 @@ class Watch:
 
     @asynccontextmanager
     async def journal(
-        self, options: JournalOptions, number: int = 1
+        self, options: JournalOptions, typed: Mapping[str, Any], *, number: int = 1
     ) -> AsyncGenerator[Journal | None]:
-        """Open the journal of a new batch; None where there is to be none."""
+        """Open the journal of a new batch; None where there is to be none.
+
+        Args:
+            options: What was asked for.
+            typed: The batch's own options, which it keeps for `resume`.
+            number: The number of the batch, where the command has several.
+        """
         note = self.connection.output.note
-        async with kept(options, note, command=self.name, number=number) as journal:
+        typed = {"batch": typed, "files": self.leaving.files.kept}
+        async with kept(options, note, typed=typed, command=self.name, number=number) as journal:
             self.leaving.journal = None if journal is None else journal.path
             yield journal
 
@@ -200,88 +205,10 @@ def shown(board: Board, output: Output, *, events: bool = False) -> AbstractCont
         events: Whether `--json` is a line for each change.
     """
     if events and output.is_json:
-        return each_change(
-            board,
-            lambda row: output.event(_event(row, board)),
-            lambda outage: output.event(_outage_event(outage, board)),
-        )
+        return each_event(board, output)
     if output.is_json or output.is_quiet:
         return nullcontext()
     return (live_table if output.is_live else lines)(board, output.console)
-
-
-@contextmanager
-def interruptible() -> Generator[Stop]:
-    """Make Ctrl-C cancel the task that opens this; execution continues after the block.
-
-    The first signal cancels the task, the second cancels all tasks, and the third has Python's own
-    effect. SIGTERM, SIGHUP and SIGQUIT do the same, and exit after the block. A cancellation by
-    something else is raised as usual. asyncio's own handling is not enough: its second Ctrl-C
-    raises at any point of the program. Where the event loop takes no signals, as on Windows, they
-    are left as they are.
-    """
-    stop = Stop()
-    if not stop.install():
-        yield stop
-        return
-    try:
-        yield stop
-    except asyncio.CancelledError:
-        if stop.signal is None:
-            raise
-        stop.task.uncancel()
-        if stop.signal != signal.SIGINT:
-            sys.exit(stop.exit_code)
-    finally:
-        stop.restore()
-
-
-class Stop:
-    """The handlers of signals that stop a task."""
-
-    def __init__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.task = task
-        self.signal: signal.Signals | None = None
-        """The first that came."""
-        self._loop = asyncio.get_running_loop()
-        self._before = {each: signal.getsignal(each) for each in (signal.SIGINT, *ENDING)}
-
-    @property
-    def exit_code(self) -> ExitCode | None:
-        """The exit code of a command that a signal stopped; None where none came."""
-        match self.signal:
-            case None:
-                return None
-            case signal.SIGINT:
-                return ExitCode.INTERRUPTED
-            case number:
-                return ExitCode(128 + number)
-
-    def install(self) -> bool:
-        """Handle signals from now on, and return whether the event loop can."""
-        try:
-            for each in self._before:
-                self._loop.add_signal_handler(each, self._on_signal, each)
-        except (NotImplementedError, RuntimeError, ValueError):
-            return False
-        return True
-
-    def restore(self) -> None:
-        """Put the handlers in place that were there before."""
-        for each, handler in self._before.items():
-            self._loop.remove_signal_handler(each)
-            signal.signal(each, handler)
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self.signal is None:
-            self.signal = number
-            self.task.cancel()
-            return
-        self.restore()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
 
 
 @contextmanager
@@ -336,29 +263,3 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
 def _has_failed_to_show() -> bool:
     """Return whether `each_change` cancelled its body, as where the reader closed the pipe."""
     return anyio.current_effective_deadline() == -inf
-
-
-def _event(row: Row, board: Board) -> dict[str, object]:
-    return {
-        "event": "change",
-        "seconds": round(board.elapsed, 3),
-        "feature": row.feature,
-        "config": row.config,
-        "phase": str(row.phase),
-        "status": row.word,
-        "log": row.note or None,
-        "ref": row.ref,
-        "outcome": None if row.ended is None else row.snapshot,
-        "error": row.error,
-    }
-
-
-def _outage_event(outage: Outage, board: Board) -> dict[str, object]:
-    return {
-        "event": "reachable" if outage.is_over else "unreachable",
-        "seconds": round(board.elapsed, 3),
-        "outageSeconds": round(outage.seconds, 3),
-        "lastSeenUtc": outage.seen_at,
-        "notSeen": 0 if outage.is_over else outage.unseen,
-        "message": str(outage),
-    }

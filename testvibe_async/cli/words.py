@@ -1,21 +1,14 @@
 """The words of the command line: one sentence for an error, readable numbers and times.
 
-It decides nothing else. An error's sentence says what was wrong and what would be right, and leaves
-out what only a programmer would look for: -vv shows that.
+It decides nothing else; `usage` has the sentences for a wrong call. An error's sentence says what
+was wrong and what would be right, and leaves out what only a programmer would look for: -vv shows
+that.
 """
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from cyclopts.exceptions import (
-    MissingArgumentError,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
 
 from testvibe_async import (
     FeatureNotGeneratedError,
@@ -33,8 +26,6 @@ from testvibe_async.models import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from cyclopts import CycloptsError
-
     from testvibe_async import Event
 
 __all__ = [
@@ -47,7 +38,6 @@ __all__ = [
     "plural",
     "reason",
     "unless_default",
-    "usage_sentence",
 ]
 
 NAME = "testvibe-async"
@@ -136,77 +126,3 @@ def _advice(error: ResponseError) -> str:
     if isinstance(error, FeatureNotGeneratedError):
         return "; generate it first"
     return ""
-
-
-_MEANT = {
-    "artifacts": "runs artifacts ID",
-    "cancel": "generation cancel FEATURE",
-    "diagnose": "runs diagnose ID",
-    "download": "runs download ID DIRECTORY",
-    "list": "features list, or runs list",
-    "log": "generation log FEATURE",
-    "logs": "generation log FEATURE",
-    "rerun": "run --failed",
-    "retry": "run --failed",
-    "show": "features show FEATURE, or runs show ID",
-    "status": "generation status FEATURE, or runs show ID",
-    "watch": "wait",
-}
-"""What those who type a word that is no command usually mean."""
-
-_MEANT_OPTIONS = {
-    "--html": "--report report.html",
-    "--junit": "--report junit.xml",
-    "--output": "--report FILE",
-    "--parallel": "--max-in-flight N",
-    "--retries": "--attempts N",
-    "--rerun-failed": "--failed",
-    "--workers": "--max-in-flight N",
-}
-"""The same for options of commands that wait."""
-
-
-def usage_sentence(error: CycloptsError) -> str:
-    """Return what was wrong with a call, and where its help is."""
-    command = " ".join([NAME, *(error.command_chain or ())])
-    return f"{_usage_error(error, command).rstrip('.')}; see {command} --help"
-
-
-def _usage_error(error: CycloptsError, command: str) -> str:
-    if isinstance(error, MissingArgumentError):
-        return _missing(error, command)
-    first = error.unused_tokens[0] if error.unused_tokens else ""
-    if isinstance(error, UnusedCliTokensError):
-        return f"{first!r} is more than {command} takes: put a name of several words in quotes"
-    if isinstance(error, UnknownCommandError):
-        assert error.app is not None
-        return _unknown(first, [name for name in error.app if not name.startswith("-")])
-    word = (
-        (error.token.keyword or error.token.value) if isinstance(error, UnknownOptionError) else ""
-    )
-    if word in _MEANT_OPTIONS:
-        return f"unknown option {word}: did you mean {_MEANT_OPTIONS[word]}?"
-    text = str(error)
-    return text[:1].lower() + text[1:]
-
-
-def _unknown(word: str, commands: list[str]) -> str:
-    """Suggest what is usually meant, the most similar command, or all; none is loaded for that."""
-    if word.startswith("-"):
-        return f"unknown option {word}: options stand after the command"
-    if word in _MEANT and "run" in commands:
-        return f"unknown command {word!r}: did you mean {_MEANT[word]}?"
-    similar = get_close_matches(word, commands, n=1)
-    right = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(commands)}"
-    return f"unknown command {word!r}: {right}"
-
-
-def _missing(error: MissingArgumentError, command: str) -> str:
-    """Distinguish an option without its value from one that was left out."""
-    argument = error.argument
-    assert argument is not None
-    typed = error.keyword or next((token.keyword for token in argument.tokens), None)
-    if typed is not None:
-        return f"{typed} needs a value"
-    is_positional = argument.index is not None
-    return f"{command} needs {argument.name.upper() if is_positional else argument.name}"

@@ -100,10 +100,13 @@ def _case(entry: Entry, case: Case) -> ET.Element:
     failures = [each for each in (*case.earlier, case) if each.is_failed]
     if case.status is CaseStatus.PASSED:
         element.extend(_rerun("flakyFailure", entry, each) for each in failures)
+    elif case.is_failed:
+        element.append(_result(entry, failures[0]))
+        element.extend(_rerun("rerunFailure", entry, each) for each in failures[1:])
     else:
-        first, *reruns = failures if case.is_failed else (case, *failures)
-        element.append(_result(entry, first))
-        element.extend(_rerun("rerunFailure", entry, each) for each in reruns)
+        # The schema of Surefire has `skipped` and `error` behind the attempts.
+        element.extend(_rerun("rerunFailure", entry, each) for each in failures)
+        element.append(_result(entry, case))
     if output := _output(entry, case):
         ET.SubElement(element, "system-out").text = output
     return element

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 import pytest
 
-from testvibe_async.cli.watch import interruptible
+from testvibe_async.cli.stop import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 
-from tests.cli.test_view import ACTIVE, row
 from testvibe_async import (
     BatchItem,
     Dispatched,
@@ -23,15 +22,13 @@ from testvibe_async import (
     Run,
     RunRef,
     RunStatus,
-    RunSummary,
-    Section,
     StatusChanged,
     Transition,
     Verdict,
     WaitTimeoutError,
 )
-from testvibe_async.cli import view
 from testvibe_async.cli.board import Board
+from testvibe_async.cli.board.table import counts
 
 if TYPE_CHECKING:
     from testvibe_async import Event, Ref
@@ -190,7 +187,7 @@ def test_standing_counts_what_waits(board: Board) -> None:
     board.expect([item(feature=number) for number in range(5)], RunRef)
     emit(board, Dispatched(RUN))
     assert (board.state.waiting, board.state.ended) == (4, 0)
-    assert view.counts(board.rows, waiting=board.state.waiting) == "4 waiting, 1 queued"
+    assert counts(board.rows, waiting=board.state.waiting) == "4 waiting, 1 queued"
 
 
 def test_generation_on_the_way_to_a_run_comes_on_top(board: Board) -> None:
@@ -253,7 +250,7 @@ def test_an_attempt_takes_the_row_of_the_one_that_failed(board: Board) -> None:
 
     assert (only_row(board).word, only_row(board).is_bad) == ("flaky", False)
     assert (board.state.ended, board.items[0].is_flaky) == (1, True)
-    assert view.counts(board.rows) == "1 flaky"
+    assert counts(board.rows) == "1 flaky"
 
 
 def test_other_dispatches_of_a_feature_are_no_attempts(board: Board) -> None:
@@ -280,37 +277,13 @@ def test_an_attempt_that_could_not_be_dispatched(board: Board) -> None:
     assert (row.word, row.is_bad, row.earlier) == ("unknown", True, (failed(1),))
     assert board.state.ended == 1
     assert board.items[0].verdict is Verdict.UNKNOWN
-    assert view.counts(board.rows) == "1 unknown"
+    assert counts(board.rows) == "1 unknown"
 
 
 def test_requests_are_counted(board: Board) -> None:
     """Each answer counts, whatever it was."""
     emit(board, RequestFinished("get_run", "GET", "http://s", None, 0.1))
     assert board.requests == 1
-
-
-@pytest.mark.parametrize(
-    ("snapshot", "expected"),
-    [
-        (None, ""),
-        (Run(1, RunStatus.RUNNING, summary=RunSummary()), ""),
-        (Run(1, RunStatus.PASSED), ""),
-        (Run(1, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "1 test passed"),
-        (
-            Run(1, RunStatus.PASSED, summary=RunSummary(total=3, passed=2, other=1)),
-            "2 of 3 tests passed",
-        ),
-        (Generation(), ""),
-        (Generation(sections=(Section("a"),)), "0 of 1 section"),
-        (
-            Generation(sections=(Section("a", conclusion="success"), Section("b"))),
-            "1 of 2 sections",
-        ),
-    ],
-)
-def test_result_says_what_is_known(snapshot: object, expected: str) -> None:
-    """A result is what the snapshot shows, and empty where it shows nothing."""
-    assert row(phase=ACTIVE, status="running", snapshot=snapshot).result == expected
 
 
 def test_attached_run_took_the_time_between_its_own_times(board: Board, clock: Clock) -> None:

@@ -1,8 +1,7 @@
 """The state of a command's operations, each as it was last seen.
 
-A `Board` listens to a client through its hooks and to a batch through its items. It decides the one
-word for an operation's state. How a board looks is decided in `view`, how it reaches the terminal
-in `live`.
+A `Board` listens to a client through its hooks and to a batch through its items. It decides
+which row an event or an item belongs to, and what of a command would be over if it ended now.
 """
 
 from __future__ import annotations
@@ -27,119 +26,26 @@ from testvibe_async import (
     TransportError,
     WaitTimeoutError,
 )
-from testvibe_async._util import escape
-from testvibe_async.cli.outage import Contact, Outage
-from testvibe_async.cli.words import plural, reason, unless_default
+from testvibe_async.cli.board.contact import Contact, Outage
+from testvibe_async.cli.board.row import Row
+from testvibe_async.cli.board.suspensions import Suspensions
+from testvibe_async.cli.words import unless_default
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from testvibe_async import Dispatched, RequestFinished, StatusChanged, Transition, VibeError
+    from testvibe_async import (
+        Dispatched,
+        ListPollingSuspended,
+        RequestFinished,
+        StatusChanged,
+        Transition,
+    )
     from testvibe_async.cli.jobs import Item
 
-__all__ = ["Board", "BoardState", "Row"]
-
-_BAD = {"failed", "error", "unknown", "cancelled"}
+__all__ = ["Board", "BoardState"]
 
 _DISPATCHES = {"run_feature", "generate_feature"}
-
-
-@frozen(kw_only=True)
-class Row:
-    """One operation, as it was last seen. Instants are seconds of one clock."""
-
-    feature: str
-    """The feature's name."""
-
-    config: str | None = None
-    """The configuration that was asked for; None for the default one."""
-
-    ref: Ref | None = None
-    """The operation; None where it could not be dispatched."""
-
-    phase: Phase = Phase.QUEUED
-    status: str | None = None
-    """The service's own word; None before the first poll."""
-
-    snapshot: object = None
-    """The `Run` or `Generation` that was last seen; None before the first poll."""
-
-    error: VibeError | None = None
-    """Why it could not be dispatched, or not be observed."""
-
-    note: str = ""
-    """The last line of its log; empty where none was read."""
-
-    earlier: tuple[Run, ...] = ()
-    """The outcomes of the attempts before, each of them failed."""
-
-    started: float
-    """When it was dispatched, or first seen here."""
-
-    is_attached: bool = False
-    """Whether it was dispatched elsewhere, or by a command before."""
-
-    ended: float | None = None
-    """When it was seen to be over, or given up; None while it is not."""
-
-    @property
-    def name(self) -> str:
-        """The feature, and the configuration where one was asked for."""
-        return escape(f"{self.feature} [{self.config}]" if self.config else self.feature)
-
-    @property
-    def operation(self) -> str:
-        """The operation: `run 214`, or `generation`, whose id is too long for a table."""
-        if self.ref is None:
-            return "—"
-        return str(self.ref) if isinstance(self.ref, RunRef) else self.ref.kind
-
-    @property
-    def word(self) -> str:
-        """The state: `queued`, and from then on the service's own word, or one of ours.
-
-        Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
-        after an attempt that failed.
-        """
-        if self.error is not None:
-            return "unknown" if isinstance(self.error, DispatchUnknownError) else "error"
-        if self.earlier and isinstance(self.snapshot, Run) and self.snapshot.is_success:
-            return "flaky"
-        if self.phase is Phase.QUEUED or self.status is None:
-            return self.phase.value
-        return escape(self.status)
-
-    @property
-    def result(self) -> str:
-        """The result in a few words; empty where nothing is known yet."""
-        attempt = f"attempt {len(self.earlier) + 1}" if self.earlier else ""
-        note = escape(self.note) if self.ended is None else ""
-        return ", ".join(part for part in (self._result, attempt, note) if part)
-
-    @property
-    def _result(self) -> str:
-        if self.error is not None:
-            return reason(self.error)
-        if isinstance(self.snapshot, Run):
-            return _run_result(self.snapshot)
-        if isinstance(self.snapshot, Generation):
-            return _generation_result(self.snapshot)
-        return ""
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether it is over and did not go well."""
-        return self.ended is not None and self.word in _BAD
-
-    def elapsed(self, now: float) -> float:
-        """Return the seconds since the dispatch, up to the end where it is over.
-
-        Of a run that was dispatched elsewhere they are those between the service's own times.
-        """
-        run = self.snapshot
-        if self.is_attached and isinstance(run, Run) and run.created_at and run.finished_at:
-            return max((run.finished_at - run.created_at).total_seconds(), 0.0)
-        return (now if self.ended is None else self.ended) - self.started
 
 
 @frozen(kw_only=True)
@@ -182,6 +88,8 @@ class Board:
         self._started = clock()
         self.contact: Contact = Contact(self._started)
         """Whether the service answers."""
+        self.suspensions: Suspensions = Suspensions()
+        """Which lists the service lacks at the moment."""
         self._names: dict[int | str | None, str] = {}
         self._rows: dict[object, Row] = {}
         self._latest: dict[object, object] = {}
@@ -208,6 +116,7 @@ class Board:
             on_dispatched=self._on_dispatched,
             on_transition=self._on_transition,
             on_request=self._on_request,
+            on_list_polling_suspended=self._on_list_polling_suspended,
             on_pause=lambda _: self.contact.pause(),
             on_resume=lambda _: self.contact.resume(),
         )
@@ -263,7 +172,7 @@ class Board:
         """All operations now."""
         return BoardState(
             rows=self.rows,
-            total=max(self._expected + self._preliminary, len(self._rows)),
+            total=self._total,
             ended=self._ended,
             started=self._started,
             now=self._clock(),
@@ -271,11 +180,18 @@ class Board:
         )
 
     @property
+    def _total(self) -> int:
+        return max(self._expected + self._preliminary, len(self._rows))
+
+    @property
     def outage(self) -> Outage | None:
         """The outage that goes on; None where the service answers."""
         kinds = [row.ref.kind for row in self.in_flight if row.ref]
         return self.contact.outage(
-            self._clock(), runs=kinds.count("run"), generations=kinds.count("generation")
+            self._clock(),
+            runs=kinds.count("run"),
+            generations=kinds.count("generation"),
+            waiting=self._total - len(self._rows),
         )
 
     @property
@@ -414,9 +330,14 @@ class Board:
     def _on_transition(self, event: StatusChanged) -> None:
         self.update(event.ref, event.transition)
 
+    def _on_list_polling_suspended(self, event: ListPollingSuspended) -> None:
+        self.suspensions.begin(event, now=self._clock())
+
     def _on_request(self, event: RequestFinished) -> None:
         self.requests += 1
-        self.contact.note(event, now=self._clock(), at=datetime.now(UTC))
+        now = self._clock()
+        self.contact.note(event, now=now, at=datetime.now(UTC))
+        self.suspensions.note(event, now=now)
         if event.operation in _DISPATCHES:
             self._unanswered[event.url] = event.status is None
 
@@ -450,20 +371,3 @@ def _unanswered(url: str) -> Item:
 
 def _unnamed(ref: Ref, feature_id: int | None) -> str:
     return str(ref) if feature_id is None else f"feature {feature_id}"
-
-
-def _run_result(run: Run) -> str:
-    if run.summary is None or not run.is_finished:
-        return ""
-    if run.summary.failed:
-        return f"{run.summary.failed} of {plural(run.summary.total, 'test')} failed"
-    if run.summary.passed < run.summary.total:
-        return f"{run.summary.passed} of {plural(run.summary.total, 'test')} passed"
-    return f"{plural(run.summary.total, 'test')} passed"
-
-
-def _generation_result(generation: Generation) -> str:
-    if not generation.sections:
-        return ""
-    over = sum(section.conclusion is not None for section in generation.sections)
-    return f"{over} of {plural(len(generation.sections), 'section')}"

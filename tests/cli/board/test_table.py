@@ -1,4 +1,4 @@
-"""How operations look: pure functions, tested by the text on a console of 80 columns."""
+"""How a board looks: pure functions, tested by the text on a console of 80 columns."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from testvibe_async import (
     RunStatus,
     RunSummary,
 )
-from testvibe_async.cli import view
-from testvibe_async.cli.board import BoardState, Row
+from testvibe_async.cli.board import BoardState, Row, table_of
+from testvibe_async.cli.board.table import counts, headline
+from testvibe_async.cli.lines import row_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +42,9 @@ def row(number: int = 214, **values: Any) -> Row:
     return evolve(Row(ref=ref, feature=f"Feature {number}", started=0.0), **values)
 
 
-def ended(number: int = 214, *tests: CaseResult, at: float = 3.0, **counts: Any) -> Row:
-    status = RunStatus.FAILED if counts.get("failed") else RunStatus.PASSED
-    run = Run(number, status, summary=RunSummary(**counts), tests=tests)
+def ended(number: int = 214, *tests: CaseResult, at: float = 3.0, **numbers: Any) -> Row:
+    status = RunStatus.FAILED if numbers.get("failed") else RunStatus.PASSED
+    run = Run(number, status, summary=RunSummary(**numbers), tests=tests)
     return row(number, phase=FINISHED, status=status, ended=at, snapshot=run)
 
 
@@ -67,7 +68,7 @@ def state_of(rows: Sequence[Row], *, total: int = 0) -> BoardState:
 def board(
     rows: Sequence[Row], *, total: int = 0, width: int = 80, height: int | None = None
 ) -> list[str]:
-    drawn = view.board(state_of(rows, total=total), width=width, height=height)
+    drawn = table_of(state_of(rows, total=total), width=width, height=height)
     return shown(drawn, width=width)
 
 
@@ -176,41 +177,30 @@ def test_board_that_fits_is_whole() -> None:
 def test_bar_fills_with_what_is_over(ended_rows: int, filled: int) -> None:
     """The bar is as full as operations are over, and red from the first failure on."""
     rows = [ended(number, total=1, passed=1) for number in range(ended_rows)]
-    drawn = view.board(state_of(rows, total=4), width=80)
+    drawn = table_of(state_of(rows, total=4), width=80)
     bar = shown(drawn, colours=True)[-2]
     green = re.search(r"\x1b\[32m(━+)", bar)
     assert len(green[1] if green else "") == filled
-    failed = view.board(state_of([ended(9, total=1, failed=1)]), width=80)
+    failed = table_of(state_of([ended(9, total=1, failed=1)]), width=80)
     assert "\x1b[1;31m━" in shown(failed, colours=True)[-2]
 
 
 def test_unknown_status_is_shown_as_it_came() -> None:
     """A status that this release does not know is a word like any other, and counted last."""
     rows = [row(phase=FINISHED, status="exploded", ended=1.0), row()]
-    assert view.counts(rows) == "1 queued, 1 exploded"
-
-
-def test_line_shows_all_of_one_change() -> None:
-    """A line has the time, how many are over, the operation, its state, and the result."""
-    rows = [row(), ended(215, total=2, passed=1, failed=1)]
-    assert shown(view.line(rows[0], state_of(rows, total=200))) == [
-        "   2.5 s    1/200  run 214     queued      Feature 214"
-    ]
-    assert shown(view.line(rows[1], state_of(rows))) == [
-        "   2.5 s  1/2  run 215     failed      Feature 215: 1 of 2 tests failed"
-    ]
+    assert counts(rows) == "1 queued, 1 exploded"
 
 
 def test_headline_says_what_went_wrong() -> None:
     """A headline has the word first, then what it is of, and why."""
-    assert shown(view.headline(ended(total=2, failed=2))) == [
+    assert shown(headline(ended(total=2, failed=2))) == [
         "failed  Feature 214, run 214: 2 of 2 tests failed"
     ]
-    assert shown(view.headline(row(ref=None, error=refused(), ended=1.0))) == [
+    assert shown(headline(row(ref=None, error=refused(), ended=1.0))) == [
         "error  Feature 214: Not with this key."
     ]
     unknown = row(phase=FINISHED, status="failed", ended=1.0)
-    assert shown(view.headline(unknown)) == ["failed  Feature 214, run 214"]
+    assert shown(headline(unknown)) == ["failed  Feature 214, run 214"]
 
 
 HOSTILE = "[red]x[/red] \x1b]0;owned\x07\x9b2J\r\nnext \u202eflip \ud800"
@@ -224,9 +214,9 @@ def test_what_came_from_the_service_is_only_text() -> None:
     wrong = row(feature="x", error=refused(HOSTILE), ended=1.0)
     rows = [hostile, strange, wrong]
     renderables: list[RenderableType] = [
-        view.board(state_of(rows), width=400),
-        *(view.line(each, state_of(rows)) for each in rows),
-        *(view.headline(each) for each in (hostile, wrong)),
+        table_of(state_of(rows), width=400),
+        *(row_line(each, state_of(rows)) for each in rows),
+        *(headline(each) for each in (hostile, wrong)),
     ]
     for renderable in renderables:
         text = "\n".join(shown(renderable, width=400))
@@ -237,6 +227,6 @@ def test_what_came_from_the_service_is_only_text() -> None:
 def test_colours_follow_the_status() -> None:
     """On a terminal with colours what failed is red, and what passed green."""
     rows = [ended(1, total=1, passed=1), ended(2, total=1, failed=1)]
-    text = "\n".join(shown(view.board(state_of(rows), width=80), colours=True))
+    text = "\n".join(shown(table_of(state_of(rows), width=80), colours=True))
     assert "\x1b[32mpassed" in text
     assert "\x1b[1;31mfailed" in text

@@ -1,7 +1,7 @@
-"""How operations look while they are in flight: pure functions from rows to text, tables and bars.
+"""How a board looks on a terminal: pure functions from rows to a table, a bar and counts.
 
-It reads no clock, does no I/O and knows no client, so that every command can use it. The result of
-an operation at length is rendered in `details`.
+It reads no clock and does no I/O. When it is drawn is decided in `live`; how operations look where
+nothing can be redrawn, in `lines`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
-from testvibe_async.cli.outage import Outage
+from testvibe_async.cli.board.row import Row
 from testvibe_async.cli.words import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from testvibe_async.cli.board import BoardState, Row
+    from testvibe_async.cli.board.board import BoardState
+    from testvibe_async.cli.board.changes import News
 
-__all__ = ["board", "counts", "headline", "line", "outage_line"]
+__all__ = ["STYLES", "counts", "headline", "table_of"]
 
-_STYLES = {
+STYLES = {
     "waiting": "dim",
     "queued": "dim",
     "generating": "cyan",
@@ -78,28 +79,12 @@ _HIGH = 20
 """A terminal of fewer lines is too low for that."""
 
 
-def line(row: Row, state: BoardState) -> Text:
-    """Return one line with the state of a row, for an output that can't be redrawn."""
-    at = state.now - state.started
-    total = str(state.total)
-    return Text.assemble(
-        f"{at:6.1f} s  {state.ended:>{len(total)}}/{total}  {row.operation:<10}  ",
-        (f"{row.word:<10}", _style(row)),
-        f"  {row.name}" + (f": {row.result}" if row.result else ""),
-    )
-
-
-def outage_line(outage: Outage, state: BoardState) -> Text:
-    """Return one line on an outage, for an output that can't be redrawn."""
-    return Text(f"{state.now - state.started:6.1f} s  {outage}", "bold yellow")
-
-
-def headline(row: Row | Outage) -> Text:
-    """Return one line that says what went wrong, to be printed above the board."""
-    if isinstance(row, Outage):
-        return Text(str(row), "yellow")
-    what = row.name if row.ref is None else f"{row.name}, {row.operation}"
-    return Text.assemble((row.word, _style(row)), f"  {what}: {row.result}".rstrip(": "))
+def headline(news: News) -> Text:
+    """Return one line that says what went wrong, to be printed above the table."""
+    if not isinstance(news, Row):
+        return Text(str(news), "yellow")
+    what = news.name if news.ref is None else f"{news.name}, {news.operation}"
+    return Text.assemble((news.word, _style(news)), f"  {what}: {news.result}".rstrip(": "))
 
 
 def counts(rows: Sequence[Row], *, waiting: int = 0) -> str:
@@ -107,11 +92,11 @@ def counts(rows: Sequence[Row], *, waiting: int = 0) -> str:
     number = Counter(row.word for row in rows)
     if waiting > 0:
         number["waiting"] = waiting
-    known = [word for word in _STYLES if word in number]
-    return ", ".join(counted(number[word], word) for word in [*known, *(number.keys() - _STYLES)])
+    known = [word for word in STYLES if word in number]
+    return ", ".join(counted(number[word], word) for word in [*known, *(number.keys() - STYLES)])
 
 
-def board(state: BoardState, *, width: int, height: int | None = None) -> Group:
+def table_of(state: BoardState, *, width: int, height: int | None = None) -> Group:
     """Return a table of the rows, and beneath it a bar and the counts.
 
     Args:
@@ -126,10 +111,10 @@ def board(state: BoardState, *, width: int, height: int | None = None) -> Group:
         room = max(room - OUTAGE_LINES, _FEW_ROWS)
     shown, hidden = (rows, ()) if len(rows) <= room else _most_urgent(rows, room - 1)
     more = [_one_line(f"… and {len(hidden)} more: {counts(hidden)}", "dim")] if hidden else []
-    table = _table(shown, now=state.now, width=width)
+    drawn = _rows(shown, now=state.now, width=width)
     notice = [Text(str(state.outage), "bold yellow")] if state.outage else []
     return Group(
-        table,
+        drawn,
         *more,
         *notice,
         Text(""),
@@ -150,7 +135,7 @@ def _room(height: int, wanted: int) -> int:
     return max(room, _FEW_ROWS)
 
 
-def _table(rows: Sequence[Row], *, now: float, width: int) -> Table:
+def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
     results, fixed, is_wide = _RESULT_COLUMN, _FIXED_COLUMNS, width >= _WIDE
     if not is_wide:
         results = min(_longest(row.result for row in rows), _NARROW_RESULT_COLUMN)
@@ -222,4 +207,4 @@ def _one_line(text: str, style: str) -> Text:
 
 
 def _style(row: Row) -> str:
-    return _STYLES.get(row.word, "")
+    return STYLES.get(row.word, "")

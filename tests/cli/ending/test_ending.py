@@ -12,12 +12,9 @@ from testvibe_async import (
     CaseResult,
     ConfigError,
     DispatchUnknownError,
-    FeatureNotGeneratedError,
     FeatureStatus,
     ForbiddenError,
     Generation,
-    GenerationInProgressError,
-    GenerationLog,
     GenerationRef,
     NotSentError,
     ObservationError,
@@ -25,13 +22,13 @@ from testvibe_async import (
     Run,
     RunRef,
     RunStatus,
-    SectionLog,
     ServerError,
     VibeError,
     WaitTimeoutError,
 )
 from testvibe_async._wire import serialize
-from testvibe_async.cli.ending import Ending
+from testvibe_async.cli.ending import Ending, failures_text
+from testvibe_async.cli.ending.failures import flaky
 
 if TYPE_CHECKING:
     from testvibe_async.cli.exits import ExitCode
@@ -136,12 +133,12 @@ def lost(feature: str = "Checkout", what: str = "run") -> DispatchUnknownError:
 
 def test_flaky_is_a_success_of_its_own() -> None:
     """What passed after a failure is counted apart from what passed, and the exit code is 0."""
-    flaky = ran("passed", earlier=(FAILED.outcome,))
-    assert ending(flaky, PASSED).line == "2 in 1:35: 1 passed, 1 flaky"
-    assert ending(flaky).exit_code == 0
-    assert ending(flaky, PASSED).flaky == "  Checkout: run 214 failed, run 214 passed"
-    assert not ending(flaky).failures(width=None)
-    assert ending(PASSED, ran("failed", earlier=(FAILED.outcome,))).flaky == ""
+    again = ran("passed", earlier=(FAILED.outcome,))
+    assert ending(again, PASSED).line == "2 in 1:35: 1 passed, 1 flaky"
+    assert ending(again).exit_code == 0
+    assert flaky(ending(again, PASSED)) == "  Checkout: run 214 failed, run 214 passed"
+    assert not failures_text(ending(again), width=None)
+    assert flaky(ending(PASSED, ran("failed", earlier=(FAILED.outcome,)))) == ""
 
 
 def test_unknown_is_no_error() -> None:
@@ -151,101 +148,10 @@ def test_unknown_is_no_error() -> None:
     assert both.exit_code == ending(item(error=lost())).exit_code == 5
 
 
-def test_unknown_names_the_commands_that_show_it() -> None:
-    """Each dispatch that may have taken effect comes with the command to check it, up to a few."""
-    items = [item("a b", error=lost("a b")), item("c", error=lost("c", "generate"))]
-    text = str(ending(*items, place=("--server", "http://s")).failures(width=None))
-    assert text.splitlines() == [
-        "a b, c",
-        "  unknown: it may have started: the answer to its dispatch was lost",
-        "Before you start it again, see whether it did with:",
-        "  testvibe-async runs list --feature 'a b' --server http://s",
-        "  testvibe-async generation status c --server http://s",
-    ]
-    many = ending(*(item(str(number), error=lost(str(number))) for number in range(7)))
-    assert str(many.failures(width=None)).endswith("--feature 4\n  and 2 more")
-
-
 def test_unknown_words_are_counted_last() -> None:
     """An unknown status is a word like any other."""
     odd = item(ref=RUN, outcome=Run(1, "flaky\x1b[2J"))
     assert ending(odd, FAILED).counts == "1 failed, 1 flaky\\x1b[2J"
-
-
-def test_story_has_failed_tests_then_errors() -> None:
-    """Failed tests come run by run, then each reason once with its features."""
-    some = [item(f"Feature {number}", error=unsent()) for number in range(7)]
-    text = str(ending(*some, PASSED, ran("failed", CASE, config="Mobile")).failures(width=None))
-    assert text.splitlines() == [
-        "Checkout [Mobile], run 214: Pays",
-        "    Error: no button",
-        "",
-        "7 errors: the service was not reachable: refused",
-        "  Feature 0, Feature 1, Feature 2, Feature 3, Feature 4 and 2 more",
-    ]
-
-
-def test_configuration_is_named_where_it_is_not_the_usual() -> None:
-    """The default configuration is not named, also where it was asked for by name.
-
-    The configuration of an attached run is that of its outcome.
-    """
-    for config, name in (("Mobile", "Checkout [Mobile]"), ("Default", "Checkout")):
-        run = Run(214, RunStatus.FAILED, 12, "Checkout", config, tests=(CASE,))
-        for asked in (None, config):
-            text = str(ending(item(ref=RUN, outcome=run, config=asked)).failures(width=None))
-            assert text.startswith(f"{name}, run 214: ")
-        text = str(ending(item(error=refused(), config=config)).failures(width=None))
-        assert text.endswith(f"\n  {name}")
-
-
-def test_commands_run_again_what_failed() -> None:
-    """What failed runs again with its configurations, quoted for a shell; nothing else does."""
-
-    def failed(feature: str, config: str | None = None) -> Item:
-        return item(feature, config=config, outcome=Run(1, RunStatus.FAILED, 12, feature, config))
-
-    items = [failed("a b"), failed("c", "Mobile"), failed("a b", "Mobile"), failed("d"), PASSED]
-    assert ending(*items, failed("7*"), place=("--server", "http://s")).rerun == [
-        "testvibe-async run 'a b' --wait -c Default -c Mobile --server http://s",
-        "testvibe-async run c --wait -c Mobile --server http://s",
-        "testvibe-async run d 12 --wait --server http://s",
-    ]
-    assert ending(PASSED, timed_out(), generated("failed")).rerun == []
-
-
-def test_story_without_trouble_is_empty() -> None:
-    """Where all passed, or is in flight, there is nothing to print."""
-    assert not ending(PASSED, timed_out(), item()).failures(width=80)
-
-
-@pytest.mark.parametrize(
-    ("kind", "hint"),
-    [
-        (FeatureNotGeneratedError, "--on-conflict generate"),
-        (GenerationInProgressError, "--on-conflict attach"),
-    ],
-)
-def test_conflict_comes_with_a_way_out(kind: type[ForbiddenError], hint: str) -> None:
-    """A refusal because of a feature's state names the option that helps."""
-    assert hint in str(ending(item(error=refused(kind))).failures(width=None))
-    assert hint not in str(ending(item(error=refused())).failures(width=None))
-
-
-def test_failed_generation_shows_the_end_of_its_log() -> None:
-    """A generation that failed has no tests to name; its log says why, where it could be read."""
-    section = SectionLog("a", "Pays", "completed", "failure", "No button", ("1", "2", "3", "4"))
-    log = GenerationLog(12, "Checkout", "r", (section,))
-    shown = ending(generated("failed"), logs={"r": log}).failures(width=None)
-    assert str(shown).splitlines() == [
-        "Checkout, generation: failed",
-        "Pays: failure",
-        "    No button",
-        "    2",
-        "    3",
-        "    4",
-    ]
-    assert str(ending(generated("failed")).failures(width=None)) == "Checkout, generation: failed"
 
 
 def test_document_has_all_of_it() -> None:
@@ -269,16 +175,3 @@ def test_what_goes_on_is_named() -> None:
     left = timed_out()
     assert ending(PASSED, left, item(), gone, unseen).unfinished == [left, unseen]
     assert ending(PASSED, FAILED, generated("failed")).failed_runs == [214]
-
-
-def test_what_came_from_the_service_is_only_text() -> None:
-    """Control characters in names and reasons are shown, never obeyed."""
-    hostile = "[red]\x1b]0;owned\x07\x9b\u202e"
-    items = [
-        item(hostile, error=refused(message=hostile)),
-        item(hostile, ref=GENERATION, outcome=Generation(1, hostile, "failed", "r")),
-        ran("failed", CaseResult(hostile, "failed", error=hostile), config=hostile),
-    ]
-    text = str(ending(*items).failures(width=None))
-    assert text.count("[red]\\x1b]0;owned\\x07\\x9b\\u202e") == 6
-    assert not set(text) & set("\x1b\x07\x9b\u202e")

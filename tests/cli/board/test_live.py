@@ -1,4 +1,4 @@
-"""How a board is shown while it changes: lines, and a live table."""
+"""How a board is drawn on a terminal while it changes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import asyncio
 import re
 from datetime import UTC, datetime
 from io import StringIO
-from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from rich.console import Console
 
 from testvibe_async import Dispatched, Phase, RunRef, Transition
-from testvibe_async.cli.board import Board
-from testvibe_async.cli.live import FRAME_SECONDS, LINES_ABOVE, each_change, lines, live_table
-
-if TYPE_CHECKING:
-    from testvibe_async.cli.board import Row
+from testvibe_async.cli.board import Board, live_table
+from testvibe_async.cli.board.live import FRAME_SECONDS, LINES_ABOVE
 
 
 def ref(number: int = 214) -> RunRef:
@@ -49,58 +45,6 @@ def text_of(console: Console) -> str:
 
 def frames_of(console: Console) -> list[str]:
     return text_of(console).split("\r\x1b[2K")
-
-
-async def test_lines_are_printed_outside_of_the_hook(board: Board) -> None:
-    """Printing, which may fail as into a closed pipe, is not done within the client's hook."""
-    console = Console(file=StringIO())
-    with lines(board, console):
-        dispatch(board)
-        assert text_of(console) == ""
-        await asyncio.sleep(0)
-        assert text_of(console) == "   0.0 s  0/1  run 214     queued      feature 12\n"
-        end(board, "passed")
-    assert text_of(console).endswith("1/1  run 214     passed      feature 12\n")
-
-
-async def test_failing_reader_ends_the_wait(board: Board) -> None:
-    """An error of the function ends the body, and is raised as it is."""
-
-    def show(_row: Row) -> None:
-        raise BrokenPipeError
-
-    async def body() -> None:
-        with each_change(board, show):
-            dispatch(board)
-            await asyncio.sleep(3600)
-
-    with pytest.raises(BrokenPipeError):
-        await body()
-    assert asyncio.get_running_loop().time() < 1
-
-
-async def test_error_of_the_body_comes_first(board: Board) -> None:
-    """An error of the body is not hidden by changes that were not shown yet."""
-    changes: list[Row] = []
-
-    def body() -> NoReturn:
-        with each_change(board, changes.append):
-            dispatch(board)
-            raise LookupError
-
-    with pytest.raises(LookupError):
-        body()
-    assert changes == []
-
-
-async def test_nothing_is_shown_afterwards(board: Board) -> None:
-    """A closed context receives no changes."""
-    changes: list[Row] = []
-    with each_change(board, changes.append):
-        dispatch(board)
-    dispatch(board, 215)
-    await asyncio.sleep(0)
-    assert [row.ref for row in changes] == [ref()]
 
 
 async def test_table_is_drawn_anew_while_time_goes_by(board: Board, terminal: Console) -> None:

@@ -1,8 +1,8 @@
 """Whether the service is seen, and the sentence for it where it is not.
 
 It decides from the answers to requests alone: an outage begins with the last good answer, and is
-told of once it has lasted for an interval of failures, or for two without any answer. It reads no
-clock and prints nothing.
+told of once it has lasted for an interval of failures, or for two without any answer, as where
+connections are accepted and nothing comes. It reads no clock and prints nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import RequestFinished
 
-__all__ = ["Contact", "Notices", "Outage"]
+__all__ = ["Contact", "Outage", "OutageNotices"]
 
 POLL_SECONDS = 3.0
 """Seconds between two polls of a run."""
@@ -106,15 +106,17 @@ class Contact:
         """Take note that the service accepts requests again."""
         self._is_paused = False
 
-    def outage(self, now: float, *, runs: int, generations: int) -> Outage | None:
+    def outage(self, now: float, *, runs: int, generations: int, waiting: int = 0) -> Outage | None:
         """Return the outage at this moment; None where the service answers.
 
         Args:
             now: The moment.
             runs: How many runs are in flight.
             generations: How many generations are.
+            waiting: How many operations are still to be dispatched.
         """
-        what = self._trouble(now, is_polled=bool(runs + generations), has_runs=runs > 0)
+        is_asked = bool(runs + generations + waiting)
+        what = self._trouble(now, is_asked=is_asked, has_runs=runs > 0)
         if what is None:
             return None
         word = "run" if not generations else "operation" if runs else "generation"
@@ -126,16 +128,16 @@ class Contact:
             unseen_word=word,
         )
 
-    def _trouble(self, now: float, *, is_polled: bool, has_runs: bool) -> str | None:
+    def _trouble(self, now: float, *, is_asked: bool, has_runs: bool) -> str | None:
         if self._is_paused:
             return "the service asked for a pause: nothing sent"
         if self._failing_since is not None:
             return self._what if now - self._good >= POLL_SECONDS else None
         silence = 2 * POLL_SECONDS * (1 if has_runs else _SLOWEST)
-        return "no answer" if is_polled and now - self._last > silence else None
+        return "not reachable" if is_asked and now - self._last > silence else None
 
 
-class Notices:
+class OutageNotices:
     """Decides when to tell of an outage: at its begin, every half minute, and at its end."""
 
     def __init__(self) -> None:

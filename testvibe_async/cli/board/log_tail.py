@@ -1,6 +1,6 @@
 """The last line of the log of each generation that goes on, for those who watch it.
 
-It decides how often the logs are read. How a line is shown is decided in `view`.
+It decides how often the logs are read. How a line is shown is decided in `row`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from testvibe_async import Client, GenerationLog
-    from testvibe_async.cli.board import Board
+    from testvibe_async.cli.board.board import Board
 
 __all__ = ["following_logs"]
 

@@ -1,0 +1,212 @@
+"""The results of a command that dispatched many operations, as one value.
+
+An `Ending` is pure: from the items of a batch to counts, to a JSON document, and to one exit code.
+Where several things went wrong, the code is of the first kind that is there: a defect (70), the
+service could not be reached (5), it refused (3), what was asked for can't be (2), operations go on
+(4), something is over and did not pass (1). So 1 says that all is known, and 0 that all passed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from testvibe_async import (
+    BatchSummary,
+    DispatchUnknownError,
+    Run,
+    UndocumentedStatusError,
+    Verdict,
+    WaitTimeoutError,
+)
+from testvibe_async._util import escape
+from testvibe_async.cli.ending.commands import check_command
+from testvibe_async.cli.exits import ExitCode, exit_code_of
+from testvibe_async.cli.words import counted, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from testvibe_async import GenerationLog, VibeError
+    from testvibe_async.cli.jobs import Item
+
+__all__ = ["Ending", "error_of", "seconds_of", "word_of"]
+
+_PRECEDENCE = (
+    ExitCode.DEFECT,
+    ExitCode.UNREACHABLE,
+    ExitCode.REFUSED,
+    ExitCode.USAGE,
+    ExitCode.IN_FLIGHT,
+    ExitCode.FAILED,
+)
+"""The exit code of an ending is the first of these that any item calls for."""
+
+_NOT_SEEN = "not seen"
+"""The word for what may go on or be over: its last polls failed."""
+
+_ORDER = (
+    "passed",
+    "flaky",
+    "generated",
+    "failed",
+    "cancelled",
+    "error",
+    "unknown",
+    _NOT_SEEN,
+    "in flight",
+    "skipped",
+)
+"""The known words for an item's result, in the order in which they are counted."""
+
+
+@frozen(kw_only=True)
+class Ending:
+    """The results of all operations that a command was to dispatch."""
+
+    items: Sequence[Item]
+    """One for each operation."""
+
+    seconds: float
+    """How long it took."""
+
+    is_waited_for: bool = True
+    """Whether the command waited; else operations in flight are no reason for an exit code."""
+
+    place: Sequence[str] = ()
+    """The options that name the service and the project, for commands that are suggested."""
+
+    stopped_by: ExitCode | None = None
+    """The exit code for the signal that stopped the command; None where none did."""
+
+    resume: str | None = None
+    """The command that goes on with the batch; None without a journal."""
+
+    hints: Sequence[str] = ()
+    """What names may have meant that the service does not know."""
+
+    logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
+    """The logs of generations that failed, by request id, where they could be read."""
+
+    @property
+    def summary(self) -> BatchSummary:
+        """The numbers of items by verdict."""
+        return BatchSummary.of(self.items)
+
+    @property
+    def unfinished(self) -> list[Item]:
+        """What a later command can wait for: it goes on, or nobody knows, as it was not seen."""
+        return [item for item in self.items if item.is_unfinished]
+
+    @property
+    def failed_runs(self) -> list[int]:
+        """The ids of the runs that failed."""
+        failed = (item.outcome for item in self.items if item.verdict is Verdict.FAILED)
+        return [run.run_id for run in failed if isinstance(run, Run)]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The command's exit code."""
+        if self.stopped_by is not None:
+            return self.stopped_by
+        codes = {_exit_code(item) for item in self.items}
+        if not self.is_waited_for:
+            codes.discard(ExitCode.IN_FLIGHT)
+        usual = ExitCode.IN_FLIGHT if self.summary.skipped else ExitCode.PASSED
+        return next((code for code in _PRECEDENCE if code in codes), usual)
+
+    @property
+    def counts(self) -> str:
+        """The numbers of items by result, such as `18 passed, 2 failed`."""
+        number = Counter(word_of(item) for item in self.items)
+        ranked = sorted(number.items(), key=lambda each: (_rank(each[0]), -each[1]))
+        return ", ".join(counted(count, word) for word, count in ranked if count) or "nothing to do"
+
+    @property
+    def line(self) -> str:
+        """All of it in a line, such as `20 in 1:35: 18 passed, 2 failed`."""
+        return f"{len(self.items)} in {duration(self.seconds)}: {self.counts}"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it as the document that `--json` prints."""
+        return {
+            "exitCode": int(self.exit_code),
+            "seconds": round(self.seconds, 3),
+            "summary": self._summary_document,
+            "items": [self._item_document(item) for item in self.items],
+        }
+
+    @property
+    def _summary_document(self) -> dict[str, Any]:
+        """The numbers by verdict, what was not seen apart from what is in flight."""
+        unseen = sum(item.is_unseen for item in self.items)
+        numbers = self.summary.to_dict()
+        return {**numbers, "inFlight": numbers["inFlight"] - unseen, "notSeen": unseen}
+
+    def _item_document(self, item: Item) -> dict[str, Any]:
+        """Return what `--json` prints of an item."""
+        document: dict[str, Any] = {
+            "feature": item.feature_name,
+            "config": item.config,
+            "verdict": _NOT_SEEN if item.is_unseen else str(item.verdict),
+            "isFlaky": item.is_flaky,
+            "ref": item.ref,
+            "outcome": item.outcome,
+            "error": item.error,
+            "runs": [*item.earlier, item.outcome] if item.earlier else [],
+        }
+        if isinstance(item.error, WaitTimeoutError) and item.is_unseen:
+            document["lastSeenUtc"] = item.error.last_seen_at
+        if isinstance(item.error, DispatchUnknownError):
+            document["check"] = check_command(item.error, self.place)
+        return document
+
+
+def seconds_of(items: Sequence[Item]) -> float:
+    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
+    runs = [item.outcome for item in items if item.outcome is not None]
+    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
+    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
+    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
+
+
+def _rank(word: str) -> int:
+    """Return a word's place in the counts: success first, unknown words last."""
+    return _ORDER.index(word) if word in _ORDER else len(_ORDER)
+
+
+def _exit_code(item: Item) -> ExitCode:
+    if item.is_unseen:
+        return ExitCode.UNREACHABLE
+    match item.verdict:
+        case Verdict.SUCCEEDED | Verdict.SKIPPED | Verdict.WAITING:
+            return ExitCode.PASSED
+        case Verdict.FAILED:
+            return ExitCode.FAILED
+        case Verdict.IN_FLIGHT:
+            return ExitCode.IN_FLIGHT
+        case Verdict.ERROR | Verdict.UNKNOWN:
+            return exit_code_of(error_of(item))
+
+
+def error_of(item: Item) -> VibeError:
+    """Return why an item has no result: its error, or an outcome that nobody can read."""
+    try:
+        if item.error is None and item.outcome is not None:
+            item.outcome.raise_for_status()
+    except UndocumentedStatusError as error:
+        return error
+    assert item.error is not None
+    return item.error
+
+
+def word_of(item: Item) -> str:
+    """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
+    if item.is_flaky:
+        return "flaky"
+    if item.is_unseen:
+        return _NOT_SEEN
+    return escape(item.outcome.status or "over") if item.outcome else str(item.verdict)
