@@ -150,12 +150,13 @@ def _first_line(error: str | None) -> str:
     return (error or "no error given").strip().partition("\n")[0][:MAX_ERROR_CHARACTERS]
 
 
-def digest(
+def digest(  # noqa: PLR0913 - each by name
     items: Sequence[BatchItem[Run]],
     *,
     max_output: int,
     again: str = "wait_for_runs",
     told: str | None = None,
+    begun_at: str | None = None,
     is_over: bool = True,
 ) -> CallToolResult:
     """Return the result that summarizes many runs: lists what did not succeed, counts the rest.
@@ -165,6 +166,7 @@ def digest(
         max_output: How many characters the answer may have.
         again: The tool that goes on with them.
         told: What to add to the note.
+        begun_at: When they were begun; None where another tool did that.
         is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
     """
     summary = BatchSummary.of(items)
@@ -193,6 +195,8 @@ def digest(
     listed.pop("nextCursor", None)
     goes_on = bool(not is_over or summary.in_flight or counts["notDispatched"])
     content: Document = {"summary": counts, **listed, "inFlight": goes_on, "note": note}
+    if begun_at is not None:
+        content["begunAt"] = begun_at
     return answer(f"{summary}. {note or ''}".rstrip(), content)
 
 

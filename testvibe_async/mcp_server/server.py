@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from testvibe_async import Client, ConfigError, __version__
 from testvibe_async.mcp_server.budget import MAX_OUTPUT
 from testvibe_async.mcp_server.context import PromptServer, add_prompts, add_resources
+from testvibe_async.mcp_server.dispatching_tools import DISPATCHING_TOOLS
 from testvibe_async.mcp_server.session import Limits, Session, every_three_seconds, open_session
 from testvibe_async.mcp_server.tools import TOOLS
 from testvibe_async.mcp_server.waiting_tools import WAITING_TOOLS
@@ -92,7 +93,7 @@ def make_server(  # noqa: PLR0913 - independent options
 def _offered(
     *, read_only: bool, tools: Collection[str] | None, exclude_tools: Collection[str]
 ) -> list[Tool]:
-    every = {tool.name: tool for tool in (*TOOLS, *WAITING_TOOLS)}
+    every = {tool.name: tool for tool in (*TOOLS, *DISPATCHING_TOOLS, *WAITING_TOOLS)}
     for name in (*(tools or ()), *exclude_tools):
         if name not in every:
             raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
