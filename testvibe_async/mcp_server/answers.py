@@ -31,6 +31,7 @@ __all__ = [
     "answer",
     "answer_of_wait",
     "digest",
+    "document_of_run",
     "encodable",
     "fitted_answer",
     "rows",
@@ -117,6 +118,12 @@ def say_run(run: Run) -> str:
         return f"{name} {run.status} ({total}; {more})."
     first = f"first {run.failures[0].name!r}: {_first_line(run.failures[0].error)}"
     return f"{name} {run.status}: {len(run.failures)} of {total} failed, {first} ({more})."
+
+
+def document_of_run(run: Run, max_output: int) -> Document:
+    """Return a run's digest, no longer than it may be."""
+    rest = f"get_run with runId {run.run_id} and cursor '0' lists all tests, page by page."
+    return fitted(serialize(run), max_output - ROOM, rest=rest)
 
 
 def say_generation(generation: Generation) -> str:

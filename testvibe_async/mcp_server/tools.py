@@ -13,7 +13,14 @@ from pydantic import Field
 
 from testvibe_async import Listing
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import answer, rows, say_generation, say_rows, say_run
+from testvibe_async.mcp_server.answers import (
+    answer,
+    document_of_run,
+    rows,
+    say_generation,
+    say_rows,
+    say_run,
+)
 from testvibe_async.mcp_server.budget import ROOM, Document, lines_of, page, start_of
 from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import (
@@ -85,11 +92,21 @@ async def list_features(  # noqa: PLR0913 - the arguments of the tool
 
 @tool(READS)
 async def get_feature(
-    ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
+    ctx: Ctx,
+    *,
+    feature: FeatureName,
+    offset: Offset = 0,
+    lines: Lines = None,
+    project: ProjectId = None,
 ) -> CallToolResult:
-    """Read one feature: its Gherkin and its status."""
+    """Read one feature: its Gherkin and its status. If long, go on at `nextOffset`."""
     found = await session_of(ctx).project(project).get_feature(feature)
-    return answer(f"Feature {found.id}, {found.name}: {found.status}.", serialize(found))
+    room = session_of(ctx).limits.max_output
+    part = lines_of(found.gherkin or "", offset=offset, lines=lines, max_output=room)
+    is_whole = part["content"] == (found.gherkin or "")
+    shown = {} if is_whole else {"gherkin": part.pop("content"), **part}
+    line = f"Feature {found.id}, {found.name}: {found.status}."
+    return answer(line, serialize(found) | shown)
 
 
 @tool(ADDS)
@@ -188,10 +205,22 @@ async def list_runs(  # noqa: PLR0913 - the arguments of the tool
 
 
 @tool(READS)
-async def get_run(ctx: Ctx, *, runId: RunId, project: ProjectId = None) -> CallToolResult:
+async def get_run(
+    ctx: Ctx,
+    *,
+    runId: RunId,
+    cursor: Annotated[
+        str | None, Field(description="Only tests: `0`, then the `nextCursor` of each page.")
+    ] = None,
+    project: ProjectId = None,
+) -> CallToolResult:
     """Read a run: its status, and once it is over the result of each test."""
     run = await session_of(ctx).project(project).get_run(runId)
-    return answer(say_run(run), serialize(run))
+    room = session_of(ctx).limits.max_output
+    if cursor is None:
+        return answer(say_run(run), document_of_run(run, room))
+    tests = page("tests", rows(run.tests), cursor=cursor, limit=None, max_output=room)
+    return answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
 
 
 @tool(READS)
