@@ -152,7 +152,7 @@ async def test_no_resource_is_longer_than_an_answer(
 
 async def test_all_tests_of_a_run_can_be_read(large: Emulator) -> None:
     """The pages of a run's tests, from the cursor '0' on, have every test once."""
-    names, cursor = list[str](), "0"
+    names, cursor = list[str](), cast("str | None", "0")
     async with connected(large) as mcp:
         while cursor:
             part = await result_of(mcp, "get_run", runId=1, cursor=cursor)

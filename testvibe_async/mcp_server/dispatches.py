@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from testvibe_async.mcp_server.works import Work
 
 __all__ = [
-    "MAX_AGE",
     "BatchOfOne",
     "Dispatched",
     "ask_unless_begun",
@@ -50,9 +49,6 @@ SnapshotT = TypeVar("SnapshotT", Run, Generation)
 
 LOOK_SECONDS = 0.05
 """How long a dispatch may go unseen: a batch tells of what ended, not of what it dispatched."""
-
-MAX_AGE = 3.0
-"""How old may be what is told of an earlier call's operation, in seconds."""
 
 
 def key_of(ctx: Ctx, tool: str, project: Project, *arguments: object) -> tuple[object, ...]:
@@ -101,7 +97,7 @@ async def dispatched_once(
     client, works = session_of(ctx).client, session_of(ctx).works
 
     async def has_ended(journal: Journal) -> bool:
-        polls = [client.attach(ref).poll(max_age=MAX_AGE) for ref in journal.refs]
+        polls = [client.attach(ref).poll() for ref in journal.refs]
         return bool(polls) and all([(await poll).is_finished for poll in polls])
 
     async def play(work: Work[list[OperationRef]]) -> None:

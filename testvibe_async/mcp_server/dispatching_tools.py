@@ -28,7 +28,6 @@ from testvibe_async.mcp_server.answers import (
 )
 from testvibe_async.mcp_server.consent import Consent, require_agreed
 from testvibe_async.mcp_server.dispatches import (
-    MAX_AGE,
     BatchOfOne,
     Dispatched,
     ask_unless_begun,
@@ -153,7 +152,7 @@ async def _answer_of_dispatch(
     if found.is_new:
         return answer(f"{_what(ref, feature)} was started. {wait}", content)
     operation = session_of(ctx).client.attach(ref)
-    seen = await operation.poll(max_age=MAX_AGE)
+    seen = await operation.poll()
     note = f"Nothing was started: your earlier call did at {found.begun_at:%H:%M:%S} UTC. "
     note += "To begin anew pass `again: true`." if operation.done else f"It goes on: {wait}"
     line = say_run(seen) if isinstance(seen, Run) else say_generation(seen)

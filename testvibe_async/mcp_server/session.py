@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
+    from mcp.server.context import ServerRequestContext
+
     from testvibe_async import Generation, GenerationOperation, Project, Run, RunOperation
 
 __all__ = [
@@ -156,11 +158,17 @@ else:
 """The context of a tool call, as the SDK hands it to the tool."""
 
 
-class LookContext(Context):
+class LookContext(Ctx):
     """The context of a call that only looks at what an earlier call began, and begins nothing."""
 
     begun_at: datetime | None = None
     """When that was; None where the tool begins nothing anyway."""
+
+    def __init__(
+        self, request_context: ServerRequestContext[Session, Any], begun_at: datetime | None
+    ) -> None:
+        super().__init__(request_context=request_context)
+        self.begun_at = begun_at
 
 
 def begun_at_of(ctx: Ctx) -> datetime | None:
