@@ -16,8 +16,9 @@ from testvibe_async import Client
 from testvibe_async.mcp_server import make_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 
+    from mcp.client import ClientExtension
     from mcp.types import CallToolResult
 
     from testvibe_async.testing import Emulator
@@ -40,12 +41,16 @@ async def connected(
 
 
 @asynccontextmanager
-async def connected_by_http(url: str, token: str, mode: Mode = "auto") -> AsyncGenerator[McpClient]:
+async def connected_by_http(
+    url: str, token: str, mode: Mode = "auto", extensions: Sequence[ClientExtension] = ()
+) -> AsyncGenerator[McpClient]:
     """Connect the official client to an HTTP server that requires a token."""
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=None) as http,
-        McpClient(streamable_http_client(url, http_client=http), mode=mode) as mcp,
+        McpClient(
+            streamable_http_client(url, http_client=http), mode=mode, extensions=list(extensions)
+        ) as mcp,
     ):
         yield mcp
 

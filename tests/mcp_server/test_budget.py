@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client as McpClient
+from mcp.types import TextResourceContents
 
 from tests.conftest import client_of
 from tests.mcp_server.connection import connected, content_of, refused, result_of, texts_of
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
 LONG = "x" * 250_000
+
+LINES = "\n".join(f"{n} " + LONG[:90] for n in range(2_700))
 
 REF = RunRef(server="https://h", project="p", run_id=1)
 
@@ -38,7 +41,7 @@ LARGE: dict[str, Any] = {
     "list_files": [{"path": f"Features/{n}.feature", "kind": "feature"} for n in range(5_000)],
     "list_configs": [{"name": f"C{n}", "path": f"Configurations/C{n}"} for n in range(1_000)],
     "get_run_artifacts": [{"kind": "trace", "path": LONG[:300], "size": n} for n in range(900)],
-    "get_feature": {"id": 1, "name": "A", "gherkin": LONG, "status": "generated"},
+    "get_feature": {"id": 1, "name": "A", "gherkin": LINES, "status": "generated"},
     "get_project": {"id": "p", "name": LONG},
     "get_run": {
         "runId": 1,
@@ -71,7 +74,7 @@ LARGE: dict[str, Any] = {
             for n in range(4)
         ],
     },
-    "read_file": {"path": "a", "content": "\n".join(f"{n} " + LONG[:90] for n in range(2_700))},
+    "read_file": {"path": "a", "content": LINES},
 }
 
 READS: dict[str, dict[str, Any]] = {
@@ -121,6 +124,41 @@ async def test_no_answer_is_longer_than_it_may_be(large: Emulator, tool: str, mo
     assert document.keys() & {"nextCursor", "nextOffset", "leftOut", "summary"} or any(
         "totalLines" in section for section in document["sections"]
     )
+
+
+@pytest.mark.parametrize("most", [20_000, 2_000])
+@pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        ("runs/1", "get_run with runId 1 and cursor '0' lists all tests"),
+        ("features/A/gherkin", "get_feature with feature 'A' and offset "),
+        ("features/A/generation/log", "get_generation_log with feature 'A' and `offset` reads"),
+    ],
+)
+async def test_no_resource_is_longer_than_an_answer(
+    large: Emulator, path: str, call: str, most: int
+) -> None:
+    """A resource stays within the limit of an answer, and names the call that reads the rest."""
+    async with McpClient(make_server(lambda: client_of(large), max_output=most)) as mcp:
+        (read,) = (await mcp.read_resource(f"testvibe://{path}")).contents
+        assert isinstance(read, TextResourceContents)
+        assert most / 3 < len(read.text) <= most
+        assert call in read.text
+        if "offset " in call:
+            shown, _, end = read.text.rpartition(call)
+            rest = await result_of(mcp, "get_feature", feature="A", offset=int(end.split()[0]))
+            assert LINES.startswith(shown.rpartition("\n")[0] + rest["gherkin"][:1])
+
+
+async def test_all_tests_of_a_run_can_be_read(large: Emulator) -> None:
+    """The pages of a run's tests, from the cursor '0' on, have every test once."""
+    names, cursor = list[str](), cast("str | None", "0")
+    async with connected(large) as mcp:
+        while cursor:
+            part = await result_of(mcp, "get_run", runId=1, cursor=cursor)
+            names += [test["name"] for test in part["tests"]]
+            cursor = part.get("nextCursor")
+    assert names == [f"T {n}" for n in range(2_000)]
 
 
 @pytest.mark.parametrize("tool", ["list_projects", "list_features", "list_files", "list_configs"])

@@ -45,6 +45,12 @@ async def given_up(mcp: McpClient, tool: str, **arguments: Any) -> None:
     await asyncio.wait([call])
 
 
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Have files be as many seconds older."""
+    later = time.time() + seconds
+    monkeypatch.setattr("testvibe_async.mcp_server.journals.time.time", lambda: later)
+
+
 @pytest.mark.parametrize(("tool", "arguments"), MINE, ids=[tool for tool, _ in MINE])
 async def test_our_own_tools_wait_45_s(
     emulator: Emulator, tool: str, arguments: dict[str, Any]
@@ -95,15 +101,69 @@ async def test_a_call_after_one_that_was_given_up_starts_nothing(
     assert len(features) == len(set(features))
     assert len(emulator.generations) <= 1
     if tool in {"run_feature", "generate_feature"}:
-        assert "An earlier call of yours did that, and was not answered." in texts_of(answer)[0]
+        assert "Nothing was started: your earlier call did at" in texts_of(answer)[0]
+        assert "It goes on: wait_for_" in texts_of(answer)[0]
 
 
-async def test_what_was_answered_is_begun_anew(emulator: Emulator) -> None:
-    """A dispatch whose answer was given is not told again: the next call dispatches."""
+@pytest.mark.parametrize("tool", ["run_feature", "generate_feature"])
+async def test_the_same_dispatch_is_made_once(emulator: Emulator, tool: str) -> None:
+    """A second call tells of the first's operation; `again` begins anew once that is over."""
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, tool, feature="Checkout")
+        for again in (False, True):
+            goes_on = await result_of(mcp, tool, feature="CHECKOUT", again=again)
+            assert goes_on["begunAt"] == first["begunAt"]
+            assert goes_on["status"] in {"running", "generating"}
+            assert "It goes on: wait_for_" in goes_on["note"]
+        await asyncio.sleep(500)
+        over = await result_of(mcp, tool, feature="Checkout")
+        assert "To begin anew pass `again: true`." in over["note"]
+        assert emulator.count(tool) == 1
+        anew = await result_of(mcp, tool, feature="Checkout", again=True)
+        assert anew["begunAt"] != first["begunAt"]
+        assert "note" not in anew
+    assert emulator.count(tool) == 2
+
+
+@pytest.mark.parametrize("tool", ["run_feature", "generate_feature", "run_features"])
+async def test_what_ended_long_ago_is_begun_anew(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    """Ten minutes later what has ended is no answer to the same call any more."""
+    arguments: dict[str, Any] = {"feature": "Checkout"}
+    if tool == "run_features":
+        arguments = {"features": ["Checkout"], "timeoutSeconds": 170}
+    dispatch = "generate_feature" if tool == "generate_feature" else "run_feature"
+    async with connected(emulator) as mcp:
+        for minutes, calls in ((0, 1), (9, 1), (11, 2)):
+            pass_time(monkeypatch, minutes * 60)
+            await result_of(mcp, tool, **arguments)
+            assert emulator.count(dispatch) == calls
+            await asyncio.sleep(500)
+
+
+async def test_what_goes_on_for_long_is_not_begun_anew(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was dispatched ten minutes ago and goes on is told, and not refused."""
+    emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": "running"}))
+    emulator.fail("list_runs", Fault.status(404))
     async with connected(emulator) as mcp:
         first = await result_of(mcp, "run_feature", feature="Checkout")
-        second = await result_of(mcp, "run_feature", feature="Checkout")
-    assert first["runId"] != second["runId"]
+        pass_time(monkeypatch, 3_600)
+        assert (await result_of(mcp, "run_feature", feature="Checkout"))["runId"] == first["runId"]
+    assert emulator.count("run_feature") == 1
+
+
+async def test_what_was_refused_is_tried_anew(emulator: Emulator) -> None:
+    """A dispatch that the service refused is not remembered."""
+    emulator.add_feature("Gift cards", status="draft")
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "run_feature", feature="Gift cards")
+        assert "Call generate_feature first" in text
+        await result_of(mcp, "generate_feature", feature="Gift cards")
+        await asyncio.sleep(500)
+        assert (await result_of(mcp, "run_feature", feature="Gift cards"))["runId"] == 214
 
 
 async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> None:
@@ -201,6 +261,22 @@ async def test_a_call_after_a_restart_goes_on(
     assert len(emulator.generations) == (tool == "generate_and_run")
 
 
+@pytest.mark.parametrize("tool", ["run_feature", "generate_feature"])
+async def test_a_dispatch_is_told_after_a_restart(
+    emulator: Emulator, tmp_path: Path, tool: str
+) -> None:
+    """A server that ended while the dispatch had no answer is followed by one that finds it."""
+    emulator.fail(tool, Fault.delay(7), times=1)
+    for is_first in (True, False):
+        server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "state")
+        async with McpClient(server) as mcp:
+            if is_first:
+                await given_up(mcp, tool, feature="Checkout")
+                continue
+            assert "earlier call" in (await result_of(mcp, tool, feature="Checkout"))["note"]
+    assert emulator.count(tool) == 1
+
+
 async def test_old_journals_are_deleted(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,8 +284,7 @@ async def test_old_journals_are_deleted(
     stale = tmp_path / "other.sqlite"
     stale.touch()
     for days, calls in ((0, 1), (0, 1), (31, 2)):
-        now = time.time() + days * 86_400
-        monkeypatch.setattr("testvibe_async.mcp_server.journals.time.time", lambda now=now: now)
+        pass_time(monkeypatch, days * 86_400)
         server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
         async with McpClient(server) as mcp:
             await result_of(mcp, "run_features", features=["Checkout"], timeoutSeconds=170)

@@ -78,7 +78,7 @@ async def test_arguments_are_in_the_service_s_spelling() -> None:
     """Arguments are in camelCase and described, and no others are accepted."""
     listed = await tools()
     properties: dict[str, Any] = listed["run_feature"].input_schema["properties"]
-    assert list(properties) == ["feature", "config", "siteUrl", "project"]
+    assert list(properties) == ["feature", "config", "siteUrl", "again", "project"]
     assert listed["run_feature"].input_schema["required"] == ["feature"]
     assert properties["feature"]["type"] == "string"
     wait = listed["wait_for_run"].input_schema["properties"]

@@ -35,6 +35,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,
     max_output: int = 20_000,
+    tasks: Flag = False,
     common: Common = COMMON,
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
@@ -50,6 +51,8 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         exclude_tools: Do not offer these tools; repeat it for several.
         max_generations: How many generations may be started while it runs; any number by default.
         max_output: How many characters an answer may have.
+        tasks: Answer a call that has to wait with a task, for clients that know the extension
+            `io.modelcontextprotocol/tasks`; others see no change.
         common: The options of every command.
     """
     limits: dict[str, Any] = {
@@ -58,6 +61,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         "exclude_tools": exclude_tools,
         "max_generations": max_generations,
         "max_output": max_output,
+        "tasks": tasks,
         "state_folder": user_state_path(NAME) / "mcp",
     }
     try:

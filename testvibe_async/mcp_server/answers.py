@@ -31,6 +31,7 @@ __all__ = [
     "answer",
     "answer_of_wait",
     "digest",
+    "document_of_run",
     "encodable",
     "fitted_answer",
     "rows",
@@ -119,6 +120,12 @@ def say_run(run: Run) -> str:
     return f"{name} {run.status}: {len(run.failures)} of {total} failed, {first} ({more})."
 
 
+def document_of_run(run: Run, max_output: int) -> Document:
+    """Return a run's digest, no longer than it may be."""
+    rest = f"get_run with runId {run.run_id} and cursor '0' lists all tests, page by page."
+    return fitted(serialize(run), max_output - ROOM, rest=rest)
+
+
 def say_generation(generation: Generation) -> str:
     """Say in a line how a generation stands."""
     name = f"The generation of {_feature_of(generation)}"
@@ -150,12 +157,13 @@ def _first_line(error: str | None) -> str:
     return (error or "no error given").strip().partition("\n")[0][:MAX_ERROR_CHARACTERS]
 
 
-def digest(
+def digest(  # noqa: PLR0913 - each by name
     items: Sequence[BatchItem[Run]],
     *,
     max_output: int,
     again: str = "wait_for_runs",
     told: str | None = None,
+    begun_at: str | None = None,
     is_over: bool = True,
 ) -> CallToolResult:
     """Return the result that summarizes many runs: lists what did not succeed, counts the rest.
@@ -165,6 +173,7 @@ def digest(
         max_output: How many characters the answer may have.
         again: The tool that goes on with them.
         told: What to add to the note.
+        begun_at: When they were begun; None where another tool did that.
         is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
     """
     summary = BatchSummary.of(items)
@@ -193,6 +202,8 @@ def digest(
     listed.pop("nextCursor", None)
     goes_on = bool(not is_over or summary.in_flight or counts["notDispatched"])
     content: Document = {"summary": counts, **listed, "inFlight": goes_on, "note": note}
+    if begun_at is not None:
+        content["begunAt"] = begun_at
     return answer(f"{summary}. {note or ''}".rstrip(), content)
 
 

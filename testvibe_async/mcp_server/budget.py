@@ -108,10 +108,15 @@ def lines_of(text: str, *, offset: int, lines: int | None, max_output: int) -> D
     return document
 
 
-def fitted(document: Document, max_output: int) -> Document:
+def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
     """Return a document that is no longer than it may be, and says where something is missing.
 
     Of tests, those that passed go first: what did not succeed is what is asked for.
+
+    Args:
+        document: The whole document.
+        max_output: How many characters it may have.
+        rest: A sentence that says which call reads what is missing.
     """
     if len(text_of(document)) <= max_output:
         return document
@@ -121,8 +126,8 @@ def fitted(document: Document, max_output: int) -> Document:
         cut = cast("Document", _cut(shorter, characters, rows, left_out, ""))
         cut["leftOut"] = (
             f"Too long for {max_output:,} characters. Shortened: "
-            f"{', '.join(dict.fromkeys(left_out))[:200] or 'the tests that passed'}."
-        )
+            f"{', '.join(dict.fromkeys(left_out))[:200] or 'the tests that passed'}. {rest}"
+        ).rstrip()
         if len(text_of(cut)) <= max_output:
             return cut
     return {"leftOut": f"The answer does not fit into {max_output:,} characters."}

@@ -2,12 +2,12 @@
 """Resources and prompts, which a user hands to the model without a tool call.
 
 Decides their URIs, their arguments and the wording of the prompts. A resource is of the project
-that the server is set to, unless its URI names another. It never changes anything at the service.
+that the server is set to, unless its URI names another, and no longer than an answer may be. It
+never changes anything at the service.
 """
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from json import dumps
 from typing import Any, TypeAlias
 
 from mcp.server.mcpserver import Context, MCPServer, ResourceSecurity
@@ -18,8 +18,8 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, GetPromptResult, InputRequ
 from testvibe_async import GenerationLog, NotFoundError, VibeError
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.answers import encodable
-from testvibe_async.mcp_server.budget import ROOM, fitted
+from testvibe_async.mcp_server.answers import document_of_run, encodable
+from testvibe_async.mcp_server.budget import ROOM, fitted, lines_of, text_of
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
 __all__ = ["PromptServer", "add_prompts", "add_resources"]
@@ -77,7 +77,7 @@ def _prompt_error(message: str, _cause: Exception) -> Exception:
 async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Read a run's digest, as JSON."""
     run = await session_of(ctx).project(project).get_run(_run_id(runId))
-    return _json(serialize(run))
+    return text_of(document_of_run(run, session_of(ctx).limits.max_output))
 
 
 def _run_id(text: str) -> int:
@@ -92,14 +92,24 @@ def _run_id(text: str) -> int:
 async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read a feature's Gherkin."""
     found = await session_of(ctx).project(project).get_feature(feature)
-    return found.gherkin or ""
+    room = session_of(ctx).limits.max_output
+    part = lines_of(found.gherkin or "", offset=0, lines=None, max_output=room)
+    text = part["content"][: room - ROOM]
+    if (left := len(found.gherkin or "") - len(text)) == 0:
+        return str(text)
+    call = f"get_feature with feature {feature[:100]!r} and offset {part.get('nextOffset', 0)}"
+    return f"{text}\n# {left:,} more characters: {call} reads on."
 
 
 @_explaining("get_generation_log", _resource_error)
 async def generation_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read the log of a feature's latest generation, section by section."""
     log = await session_of(ctx).project(project).get_generation_log(feature)
-    return _lines_of(log)
+    text, room = _lines_of(log), session_of(ctx).limits.max_output - ROOM
+    if len(text) <= room:
+        return text
+    call = f"get_generation_log with feature {feature[:100]!r} and `offset`"
+    return f"{len(text) - room:,} characters before this: {call} reads them.\n…{text[-room:]}"
 
 
 def _lines_of(log: GenerationLog) -> str:
@@ -156,7 +166,7 @@ async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) 
         "with the Gherkin; get_run_artifacts has traces and screenshots. Propose one remedy: fix "
         "the site, update_feature and then generate_feature (which costs credits: ask first), or "
         "run_feature again where it looks like a coincidence.\n\nThe diagnosis:\n\n"
-        f"{_json(document)}"
+        f"{text_of(document)}"
     )
 
 
@@ -178,7 +188,3 @@ async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None
 
 def _end_of(text: str, characters: int) -> str:
     return text if len(text) <= characters else f"…{text[-characters:]}"
-
-
-def _json(content: object) -> str:
-    return dumps(content, ensure_ascii=False, indent=2)

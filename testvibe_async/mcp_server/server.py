@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from testvibe_async import Client, ConfigError, __version__
 from testvibe_async.mcp_server.budget import MAX_OUTPUT
 from testvibe_async.mcp_server.context import PromptServer, add_prompts, add_resources
+from testvibe_async.mcp_server.dispatching_tools import DISPATCHING_TOOLS
 from testvibe_async.mcp_server.session import Limits, Session, every_three_seconds, open_session
+from testvibe_async.mcp_server.tasks import Tasks
 from testvibe_async.mcp_server.tools import TOOLS
 from testvibe_async.mcp_server.waiting_tools import WAITING_TOOLS
 
@@ -48,6 +50,7 @@ def make_server(  # noqa: PLR0913 - independent options
     max_generations: int | None = None,
     max_output: int = MAX_OUTPUT,
     state_folder: Path | None = None,
+    tasks: bool = False,
 ) -> MCPServer[Session]:
     """Return the MCP server. It does no I/O before it is served.
 
@@ -62,6 +65,8 @@ def make_server(  # noqa: PLR0913 - independent options
         max_output: How many characters an answer may have, at least 2,000.
         state_folder: Where journals are kept of what calls began, so that the same call goes on
             with it after a restart; None for nowhere.
+        tasks: Whether to offer the extension `io.modelcontextprotocol/tasks`: a call that has to
+            wait is then answered with a task to clients that know the extension.
 
     Raises:
         ConfigError: A tool's name or a number is wrong, or no tool is left.
@@ -74,12 +79,14 @@ def make_server(  # noqa: PLR0913 - independent options
         max_output=max_output, max_generations=max_generations, state_folder=state_folder
     )
     make = make_client or (lambda: Client(poll_plan=every_three_seconds))
+    offered = _offered(read_only=read_only, tools=tools, exclude_tools=exclude_tools)
     server = PromptServer(
         "testvibe",
         title="TestVibe",
         instructions=INSTRUCTIONS.strip(),
         version=__version__,
-        tools=_offered(read_only=read_only, tools=tools, exclude_tools=exclude_tools),
+        tools=offered,
+        extensions=[Tasks(offered)] if tasks else (),
         lifespan=lambda _server: open_session(make, limits),
         subscriptions=False,
         log_level="WARNING",
@@ -92,7 +99,7 @@ def make_server(  # noqa: PLR0913 - independent options
 def _offered(
     *, read_only: bool, tools: Collection[str] | None, exclude_tools: Collection[str]
 ) -> list[Tool]:
-    every = {tool.name: tool for tool in (*TOOLS, *WAITING_TOOLS)}
+    every = {tool.name: tool for tool in (*TOOLS, *DISPATCHING_TOOLS, *WAITING_TOOLS)}
     for name in (*(tools or ()), *exclude_tools):
         if name not in every:
             raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")

@@ -7,6 +7,7 @@ has no client; it starts all the same, so that its tools can say what to set.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import datetime  # noqa: TC003 - pydantic reads the annotation
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import frozen
@@ -23,9 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
+    from mcp.server.context import ServerRequestContext
+
     from testvibe_async import Generation, GenerationOperation, Project, Run, RunOperation
 
-__all__ = ["Ctx", "Limits", "Session", "every_three_seconds", "open_session", "session_of"]
+__all__ = [
+    "Ctx",
+    "Limits",
+    "LookContext",
+    "Session",
+    "begun_at_of",
+    "every_three_seconds",
+    "open_session",
+    "session_of",
+]
 
 
 REMEMBERED = 1_000
@@ -144,6 +156,24 @@ else:
     # delete this with the support of 2.2.
     Ctx = Context
 """The context of a tool call, as the SDK hands it to the tool."""
+
+
+class LookContext(Ctx):
+    """The context of a call that only looks at what an earlier call began, and begins nothing."""
+
+    begun_at: datetime | None = None
+    """When that was; None where the tool begins nothing anyway."""
+
+    def __init__(
+        self, request_context: ServerRequestContext[Session, Any], begun_at: datetime | None
+    ) -> None:
+        super().__init__(request_context=request_context)
+        self.begun_at = begun_at
+
+
+def begun_at_of(ctx: Ctx) -> datetime | None:
+    """Return when that was begun which a call may only look at; None where it may begin anew."""
+    return ctx.begun_at if isinstance(ctx, LookContext) else None
 
 
 def session_of(ctx: Ctx) -> Session:

@@ -11,18 +11,23 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from testvibe_async import GenerationOperation, Listing, RunOperation
+from testvibe_async import Listing
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import answer, rows, say_generation, say_rows, say_run
+from testvibe_async.mcp_server.answers import (
+    answer,
+    document_of_run,
+    rows,
+    say_generation,
+    say_rows,
+    say_run,
+)
 from testvibe_async.mcp_server.budget import ROOM, Document, lines_of, page, start_of
-from testvibe_async.mcp_server.consent import Agreed, require_agreed
 from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
     READS,
     REGENERATES,
     REPLACES,
-    ConfigName,
     Cursor,
     FeatureName,
     Lines,
@@ -31,11 +36,9 @@ from testvibe_async.mcp_server.toolkit import (
     PageSize,
     ProjectId,
     RunId,
-    SiteUrl,
     StatusName,
     tool,
 )
-from testvibe_async.mcp_server.waits import dispatched_once
 from testvibe_async.reports import counted
 
 __all__ = ["TOOLS"]
@@ -89,11 +92,21 @@ async def list_features(  # noqa: PLR0913 - the arguments of the tool
 
 @tool(READS)
 async def get_feature(
-    ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
+    ctx: Ctx,
+    *,
+    feature: FeatureName,
+    offset: Offset = 0,
+    lines: Lines = None,
+    project: ProjectId = None,
 ) -> CallToolResult:
-    """Read one feature: its Gherkin and its status."""
+    """Read one feature: its Gherkin and its status. If long, go on at `nextOffset`."""
     found = await session_of(ctx).project(project).get_feature(feature)
-    return answer(f"Feature {found.id}, {found.name}: {found.status}.", serialize(found))
+    room = session_of(ctx).limits.max_output
+    part = lines_of(found.gherkin or "", offset=offset, lines=lines, max_output=room)
+    is_whole = part["content"] == (found.gherkin or "")
+    shown = {} if is_whole else {"gherkin": part.pop("content"), **part}
+    line = f"Feature {found.id}, {found.name}: {found.status}."
+    return answer(line, serialize(found) | shown)
 
 
 @tool(ADDS)
@@ -131,41 +144,6 @@ async def delete_feature(
     """Delete a feature for good. Refused while it is generating."""
     await session_of(ctx).project(project).delete_feature(feature)
     return answer(f"Feature {feature} was deleted.", {"ok": True})
-
-
-@tool(REGENERATES)
-async def generate_feature(
-    ctx: Ctx,
-    *,
-    feature: FeatureName,
-    siteUrl: SiteUrl = None,
-    project: ProjectId = None,
-    agreed: Agreed,
-) -> CallToolResult:
-    """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
-
-    Then call wait_for_generation. Refused while the feature is generating. Never repeat it because
-    a wait timed out.
-    """
-    require_agreed(agreed)
-    session = session_of(ctx)
-    home = session.project(project)
-
-    async def start() -> GenerationOperation:
-        session.count_generation()
-        return await home.generate_feature(feature, site_url=siteUrl)
-
-    key = ("generate_feature", home.id, feature.casefold(), siteUrl)
-    started, note = await dispatched_once(session, key, start)
-    session.remember_generation(feature, started.ref)
-    return answer(
-        f"The generation of {feature} was started. {note}wait_for_generation waits for it.",
-        {
-            "requestId": started.request_id,
-            "featureId": started.feature_id,
-            "adopted": started.adopted,
-        },
-    )
 
 
 @tool(READS)
@@ -207,38 +185,6 @@ async def cancel_generation(
     return answer(f"The generation of {feature} was cancelled.", {"ok": True})
 
 
-@tool(ADDS)
-async def run_feature(
-    ctx: Ctx,
-    *,
-    feature: FeatureName,
-    config: ConfigName = None,
-    siteUrl: SiteUrl = None,
-    project: ProjectId = None,
-) -> CallToolResult:
-    """Start a run of one feature's tests (half a minute), then call wait_for_run.
-
-    Refused where the feature's status is not `generated`. For several, call run_features.
-    """
-    session = session_of(ctx)
-    home = session.project(project)
-
-    async def start() -> RunOperation:
-        return await home.run_feature(feature, config=config, site_url=siteUrl)
-
-    key = ("run_feature", home.id, feature.casefold(), config, siteUrl)
-    started, note = await dispatched_once(session, key, start)
-    session.remember_run(started.ref)
-    return answer(
-        f"Run {started.run_id} of {feature} was started. {note}wait_for_run waits for it.",
-        {
-            "runId": started.run_id,
-            "featureId": started.feature_id,
-            "adopted": started.adopted,
-        },
-    )
-
-
 @tool(READS)
 async def list_runs(  # noqa: PLR0913 - the arguments of the tool
     ctx: Ctx,
@@ -259,10 +205,22 @@ async def list_runs(  # noqa: PLR0913 - the arguments of the tool
 
 
 @tool(READS)
-async def get_run(ctx: Ctx, *, runId: RunId, project: ProjectId = None) -> CallToolResult:
+async def get_run(
+    ctx: Ctx,
+    *,
+    runId: RunId,
+    cursor: Annotated[
+        str | None, Field(description="Only tests: `0`, then the `nextCursor` of each page.")
+    ] = None,
+    project: ProjectId = None,
+) -> CallToolResult:
     """Read a run: its status, and once it is over the result of each test."""
     run = await session_of(ctx).project(project).get_run(runId)
-    return answer(say_run(run), serialize(run))
+    room = session_of(ctx).limits.max_output
+    if cursor is None:
+        return answer(say_run(run), document_of_run(run, room))
+    tests = page("tests", rows(run.tests), cursor=cursor, limit=None, max_output=room)
+    return answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
 
 
 @tool(READS)
@@ -413,11 +371,9 @@ TOOLS: list[Tool] = [
     create_feature,
     update_feature,
     delete_feature,
-    generate_feature,
     get_generation_status,
     get_generation_log,
     cancel_generation,
-    run_feature,
     list_runs,
     get_run,
     diagnose_run,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -26,7 +26,7 @@ from testvibe_async.mcp_server.answers import say_run
 from testvibe_async.mcp_server.session import session_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async import (
         GenerationOperation,
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     )
     from testvibe_async.errors import OperationRef
     from testvibe_async.gathering import Finished
-    from testvibe_async.mcp_server.session import Ctx, Session
+    from testvibe_async.mcp_server.session import Ctx
     from testvibe_async.mcp_server.works import Work
 
 __all__ = [
+    "PATIENCE",
     "Progress",
-    "dispatched_once",
     "follow",
     "latest_generation",
     "message_of",
@@ -52,10 +52,11 @@ __all__ = [
 ]
 
 
+PATIENCE = 45
+"""How long our own tools wait in seconds: many clients give up after a minute."""
+
 PROGRESS_SECONDS = 10.0
 """How long a call that waits says nothing at most."""
-
-T = TypeVar("T")
 
 
 class Progress:
@@ -110,6 +111,9 @@ async def follow(operation: Operation[Any], progress: Progress, seconds: float) 
     """
     with anyio.move_on_after(seconds):
         async with progress.repeated(), aclosing(operation.updates()) as transitions:
+            if operation.snapshot is None:  # Its first poll may be seconds away.
+                with suppress(ObservationError):
+                    await operation.poll()
             async for transition in transitions:
                 await progress.report(message_of(operation, transition))
     return operation.done
@@ -139,31 +143,6 @@ async def wait_for_work(work: Work[Any], progress: Progress, seconds: float) -> 
             await work.change(left)
     if work.task.done():
         work.task.result()
-
-
-async def dispatched_once(
-    session: Session, key: Hashable, start: Callable[[], Awaitable[T]]
-) -> tuple[T, str]:
-    """Dispatch, or return what an earlier call dispatched that was cancelled before its answer.
-
-    Args:
-        session: The session.
-        key: The tool and its arguments.
-        start: Dispatches.
-
-    Returns:
-        The operation, and a note for the model, empty where there is nothing to note.
-    """
-
-    async def play(work: Work[list[T]]) -> None:
-        work.state.append(await start())
-
-    work = session.works.join(key, list[T], play)
-    await asyncio.wait([work.task])  # This call may be cancelled meanwhile, and the work is not.
-    session.works.forget(key)
-    work.task.result()
-    note = "" if work.calls == 1 else "An earlier call of yours did that, and was not answered. "
-    return work.state[0], note
 
 
 async def latest_generation(
