@@ -144,7 +144,7 @@ def ids_of(ref: OperationRef) -> Document:
 
 def named(journal: Journal, feature: str) -> list[int | str]:
     """Name the feature as the journal does, which an earlier call may have spelt otherwise."""
-    return [job.feature for job in journal.jobs] or [feature]
+    return [item.feature for item in journal.items] or [feature]
 
 
 async def ask_unless_begun(

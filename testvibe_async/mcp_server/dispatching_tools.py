@@ -128,7 +128,7 @@ async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
     home = session.project(project)
 
     def begin(journal: Journal) -> Batch[Generation]:
-        if not journal.jobs:
+        if not journal.items:
             session.count_generation()
         return home.generate_features(named(journal, feature), site_url=siteUrl, journal=journal)
 
@@ -284,7 +284,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     home = session.project(project)
 
     def generate(journal: Journal) -> Batch[Generation]:
-        if not journal.jobs:
+        if not journal.items:
             session.count_generation()
         return home.generate_features(
             named(journal, feature), site_url=siteUrl, on_conflict="attach", journal=journal

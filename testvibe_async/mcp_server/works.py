@@ -44,7 +44,7 @@ class Work(Generic[T]):
 
     def note(self, journal: Journal) -> None:
         """Note its journal; one with features was begun by an earlier call."""
-        self.is_resumed = bool(journal.jobs)
+        self.is_resumed = bool(journal.items)
         self._journal = journal
 
     @property
