@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import testvibe_batch
-from testvibe_async._telemetry import telemetry
-from testvibe_async._telemetry.off import NoTelemetry
+from testvibe_async._telemetry import Telemetry, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -21,6 +20,6 @@ __all__ = ["contend"]
 async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
     """Open a client that tells nobody of itself."""
     # Each module holds the object, so it is turned into another one.
-    telemetry().__class__ = NoTelemetry
+    telemetry().__class__ = Telemetry
     async with testvibe_batch.contend(service, interval) as fan_out:
         yield fan_out

@@ -14,8 +14,7 @@ from tests.conftest import client_of
 from tests.shop import DRAFT
 from tests.timing import STEADY
 from testvibe_async import DispatchUnknownError, FeatureNotGeneratedError, Journal
-from testvibe_async._telemetry import telemetry
-from testvibe_async._telemetry.off import NoTelemetry
+from testvibe_async._telemetry import Telemetry, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
 from testvibe_async.testing import Fault
 
@@ -137,7 +136,7 @@ def test_operations_that_change_while_they_are_counted() -> None:
     assert poller.tries == 3
 
 
-class _Counting(NoTelemetry):
+class _Counting(Telemetry):
     """No telemetry, and the names of what it was asked for."""
 
     def __init__(self) -> None:
@@ -152,7 +151,7 @@ class _Counting(NoTelemetry):
 async def test_without_opentelemetry(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its API is not installed all goes on, and refs have no context."""
     off = _Counting()
-    for name in [name for name in vars(NoTelemetry) if not name.startswith("_")]:
+    for name in [name for name in vars(Telemetry) if not name.startswith("_")]:
         monkeypatch.setattr(type(telemetry()), name, partial(_call, off, name))
     operation = await project.run_feature("Checkout")
     assert operation.ref.traceparent is None
@@ -160,5 +159,5 @@ async def test_without_opentelemetry(project: Project, monkeypatch: pytest.Monke
     assert {"trace", "traceparent", "request", "poll", "dispatch", "end_seen"} <= off.asked
 
 
-def _call(off: NoTelemetry, name: str, *arguments: object, **options: object) -> object:
+def _call(off: Telemetry, name: str, *arguments: object, **options: object) -> object:
     return getattr(off, name)(*arguments, **options)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cache
 
 from testvibe_async._telemetry.interface import Attribute, Telemetry, Trace
-from testvibe_async._telemetry.off import NoTelemetry
 
 __all__ = ["Attribute", "Telemetry", "Trace", "telemetry"]
 
@@ -20,5 +19,5 @@ def telemetry() -> Telemetry:
     try:
         from testvibe_async._telemetry.otel import OpenTelemetry  # noqa: PLC0415 - it is optional
     except ImportError:
-        return NoTelemetry()
+        return Telemetry()
     return OpenTelemetry()

@@ -38,11 +38,15 @@ class Trace(Protocol):
         ...
 
 
-class Telemetry(Protocol):
-    """Where traces and counts go."""
+class Telemetry:
+    """Where traces and counts go: nowhere, unless a subclass takes them."""
 
     def trace(
-        self, name: str, attributes: Mapping[str, Attribute], *, link: str | None = None
+        self,
+        name: str,  # noqa: ARG002 - what a subclass is told
+        attributes: Mapping[str, Attribute],  # noqa: ARG002 - the same
+        *,
+        link: str | None = None,  # noqa: ARG002 - the same
     ) -> Trace | None:
         """Begin a span below the current one; None where nobody records it.
 
@@ -51,43 +55,35 @@ class Telemetry(Protocol):
             attributes: What is known of it.
             link: The `traceparent` of a span that it goes on with.
         """
-        ...
+        return None
 
     def traceparent(self) -> str | None:
         """Return the current span, as W3C's Trace Context writes it; None without one."""
-        ...
+        return None
 
     def without_span(self, context: Context) -> None:
         """Let no span be the current one in a context."""
-        ...
 
     def request(self, operation: str, outcome: str, seconds: float) -> None:
         """Count a request; `outcome` is its HTTP status, or `no answer`."""
-        ...
 
     def poll(self, way: str, outcome: str) -> None:
         """Count a poll, by `list` or by `id`, as `answered` or with the name of its error."""
-        ...
 
     def pause(self, seconds: float) -> None:
         """Count a pause of all traffic, which the service asked for."""
-        ...
 
     def refusal(self) -> None:
         """Count a request that was refused for the rate of requests."""
-        ...
 
     def dispatch(self, kind: str, outcome: str) -> None:
         """Count a dispatch: `dispatched`, `adopted`, `unknown`, or the name of its error."""
-        ...
 
     def end_seen(self, kind: str, delay: float) -> None:
         """Record how many seconds after the end of an operation it was seen."""
-        ...
 
     def commit(self, seconds: float) -> None:
         """Record a commit of a journal, and how long it took."""
-        ...
 
     def watch_in_flight(self, count: Callable[[], Mapping[str, int]]) -> None:
         """Ask now and then how many operations of each kind are in flight.
@@ -95,4 +91,3 @@ class Telemetry(Protocol):
         Args:
             count: A bound method, which is held weakly. It may be called in another thread.
         """
-        ...

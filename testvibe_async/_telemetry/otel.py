@@ -14,6 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import INVALID_SPAN, Link, Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from testvibe_async._telemetry.interface import Telemetry
 from testvibe_async._util import __version__
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ MAX_TRIES = 3
 """How often operations in flight are counted anew that change while they are counted."""
 
 
-class OpenTelemetry:
+class OpenTelemetry(Telemetry):
     """Hands all to the providers that the application has set."""
 
     def __init__(
