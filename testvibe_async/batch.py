@@ -44,7 +44,7 @@ CLOSE_SECONDS = 10.0
 """How long a batch that ends early waits for the answers to dispatches under way."""
 
 RESTORED_A_TURN = 100
-"""How many features that are over are restored before other tasks get to run."""
+"""How many features are read, and restored, before other tasks get to run."""
 
 DISPATCHES_AT_ONCE = 32
 """How many dispatches of a batch may be under way at once."""
@@ -111,8 +111,8 @@ class Batch(Generic[SnapshotT]):
         self._tasks: list[asyncio.Task[None]] = []
         self._dispatchers: list[asyncio.Task[None]] = []
         """Those of them that dispatch."""
-        self._reconcilers: list[asyncio.Task[None]] = []
-        """Those of them that reconcile."""
+        self._reconcilers: dict[int, asyncio.Task[None]] = {}
+        """Those of them that reconcile, until they know what became of a dispatch."""
         self._followers: list[ManyTransitions[Operation[SnapshotT], SnapshotT]] = []
 
     def __repr__(self) -> str:
@@ -195,21 +195,34 @@ class Batch(Generic[SnapshotT]):
             self._deadline = self._began + self._timeout
         if not self._queue.is_lazy:
             try:
-                async with asyncio.timeout_at(self._deadline):
-                    while not self._queue.is_read:
-                        await self._queue.read()
-                        if len(self._records.finished) % RESTORED_A_TURN == 1:
-                            await asyncio.sleep(0)
-            except TimeoutError:
-                what = "the project's features were not listed"
-                elapsed = asyncio.get_running_loop().time() - self._began
-                raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
+                await self._read_all()
+            except BaseException:
+                # What an earlier process dispatched may be waited for already.
+                await self.__aexit__()
+                raise
             self._task_count = min(self._task_count, len(self._records.jobs))
         if self._deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(self._deadline, self._start_time_out)
         for _ in range(self._task_count):
             self._start_dispatching()
         return self
+
+    async def _read_all(self) -> None:
+        """Read all features, so that it is known how many there are.
+
+        Raises:
+            WaitTimeoutError: The time-out came before.
+        """
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                while not self._queue.is_read:
+                    await self._queue.read()
+                    if len(self._records.jobs) % RESTORED_A_TURN == 0:
+                        await asyncio.sleep(0)
+        except TimeoutError:
+            what = "the project's features were not listed"
+            elapsed = asyncio.get_running_loop().time() - self._began
+            raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
 
     def _take_in(self, job: Job | None) -> None:
         """Take in what was read from the source; None for its end."""
@@ -238,7 +251,7 @@ class Batch(Generic[SnapshotT]):
         elif restored.state is ItemState.INTENDED:
             assert restored.intent is not None
             self._reconciliation.begin(place)
-            self._reconcilers.append(self._start_task(self._reconcile(place, restored.intent)))
+            self._reconcilers[place] = self._start_task(self._reconcile(place, restored.intent))
         else:
             item = self._records.new_item(place, restored.error)
             outcome = cast("SnapshotT | None", restored.outcome)
@@ -256,15 +269,15 @@ class Batch(Generic[SnapshotT]):
         try:
             operation = await self._reconciliation.operation(place, intent)
         except VibeError as error:
+            self._reconcilers.pop(place, None)
             await self._queue.room.acquire()  # `_end` gives it back.
             self._end(place, error)
             return
         except asyncio.CancelledError:
-            if not self._queue.is_stopped:
+            if place in self._reconcilers:  # Else the batch was stopped, and has said so.
                 raise
-            what = "the batch ended before it was reconciled"
-            self._finish(place, self._rows.unknown(place, what))
             return
+        self._reconcilers.pop(place, None)
         if operation is None:
             self._rows.note_nothing(place, intent)
             self._requeue(place)
@@ -444,8 +457,12 @@ class Batch(Generic[SnapshotT]):
         """
         self._queue.stop()
         self._reconciliation.note_progress()
-        for reconciler in self._reconcilers:
+        while self._reconcilers:
+            place, reconciler = self._reconcilers.popitem()
             reconciler.cancel()
+            assert self._rows is not None
+            what = "the batch ended before it was reconciled"
+            self._finish(place, self._rows.unknown(place, what))
         for task, submission in self._records.submissions.values():
             submission.is_withdrawn = True
             is_pending = submission.state is SendState.PENDING

@@ -17,6 +17,7 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     Intent,
+    RunRef,
 )
 from testvibe_async.testing import Dialect, Emulator, Fault
 
@@ -261,3 +262,44 @@ async def test_a_status_without_a_time_is_taken_as_it_is(
     operation = await client.reconcile(intent)
     assert operation is not None
     assert operation.ref.key[-1] in emulator.generations
+
+
+@pytest.mark.parametrize("member", ["server", "project"])
+async def test_the_same_id_elsewhere_is_another_operation(
+    emulator: Emulator, client: Client, member: str
+) -> None:
+    """A known run of another project or server with the same id is no reason to pass ours over."""
+    intent = await intend(emulator)
+    (run_id,) = emulator.runs
+    ref = RunRef(server=intent.server, project=intent.project, run_id=int(run_id))
+    other = evolve(ref, **{member: "https://other.example"})
+    operation = await client.reconcile(intent, known=[other])
+    assert operation is not None
+    assert operation.ref == ref
+
+
+async def test_dispatches_that_are_reconciled_at_once_know_of_each_other_to_the_end(
+    emulator: Emulator, client: Client
+) -> None:
+    """One that is decided first takes nothing away that another one must know of."""
+    reconciler = client._dispatcher._reconciler
+    one, two, three = [evolve(await intend(emulator), id=name) for name in ("1", "2", "3")]
+    with reconciler._open([two, three]):
+        with reconciler._open([one, three]):
+            pass
+        assert set(reconciler._elsewhere) == {two, three}
+    assert not reconciler._elsewhere
+
+
+async def test_a_client_that_closes_ends_it(emulator: Emulator) -> None:
+    """It does not wait on for what may still begin, and says that the client was closed."""
+    async with client_of(emulator) as client:
+        await client.project().run_feature("Returns")
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        intent = await intend(emulator)
+        reconciling = asyncio.ensure_future(client.reconcile(intent))
+        await asyncio.sleep(10)
+        closed_at = now()
+    with pytest.raises(ClientClosedError):
+        await reconciling
+    assert now() - closed_at < 1

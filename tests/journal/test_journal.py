@@ -310,7 +310,7 @@ class TestOpenIntents:
             batch = client.project().run_features(journal=journal)
             async with batch:
                 await asyncio.sleep(1)
-                for task in batch._reconcilers:
+                for task in batch._reconcilers.values():
                     task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await anext(batch)
@@ -326,6 +326,51 @@ class TestOpenIntents:
             assert verdicts(items) == ["unknown"] * 3
             assert now() - began < 5
             assert len(journal.open_intents) == 3
+
+    async def test_one_that_stays_unknown_stops_the_others(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """With `stop_on_failure` the first one ends the batch, and cancels nobody who awaits it."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        emulator.fail("list_runs", Fault.status(404))
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal, stop_on_failure=True)
+        assert verdicts(items) == ["unknown"] * 3
+
+    async def test_a_time_out_while_what_was_found_waits_for_room(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """What is found, and is one too many in flight, has its ref at the time-out."""
+        emulator.fail("run_feature", Fault.lost(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal, max_in_flight=1, timeout=9)
+        assert len({item.ref for item in items if item.ref is not None}) == 3
+        assert emulator.count("run_feature") == 3
+
+    async def test_leaving_at_once_leaves_them_unknown(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """A batch that is left before its tasks begin has an item for each all the same."""
+        emulator.fail("run_feature", Fault.lost(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            async with client.project().run_features(journal=journal) as batch:
+                pass
+            assert verdicts(batch.items) == ["unknown"] * 3
+
+    async def test_another_plan_leaves_nothing_behind(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """Where a later feature is another one, what was gone on with before it is let go."""
+        emulator.fail("run_feature", Fault.lost(), times=3)
+        await self._cut_off(path, emulator)
+        tasks = asyncio.all_tasks()
+        async with Journal(path) as journal:
+            with pytest.raises(ConfigError, match="other features"):
+                await client.project().run_features([*FEATURES[:2], "Else"], journal=journal)
+            assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
 
     @pytest.mark.parametrize("feature", [None, "Returns"])
     async def test_resend(

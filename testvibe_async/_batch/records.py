@@ -71,7 +71,8 @@ class Records(Generic[SnapshotT]):
         if item is None:
             _, submission = self.submissions.get(place, (None, None))
             if submission is None or not submission.may_have_arrived:
-                return self.new_item(place, None, is_waiting=not is_stopped)
+                is_waiting = not is_stopped and place not in self.operations
+                return self.new_item(place, None, is_waiting=is_waiting)
             return self.new_item(place, unknown(submission, "its answer has not come yet"))
         if unanswered is not None and unanswered.ref is not None:
             return evolve(item, ref=unanswered.ref, error=None)

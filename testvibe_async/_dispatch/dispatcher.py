@@ -199,7 +199,7 @@ class Dispatcher:
                 if finding.ref is not None:
                     return finding.ref, True
                 self._reconciler.keep(intent)
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this once it was sent; a shutdown's does.
             if not submission.may_have_arrived:
                 why = "withdrawn before it was sent"

@@ -7,7 +7,7 @@ where nothing else that is known can have started it. It never dispatches.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,6 +26,7 @@ from testvibe_async._dispatch.search import (
 )
 from testvibe_async._wire import Endpoints, is_from_cache
 from testvibe_async.errors import (
+    ClientClosedError,
     DispatchUnknownError,
     RateLimitedError,
     ResponseError,
@@ -34,6 +35,7 @@ from testvibe_async.errors import (
 )
 from testvibe_async.events import logger
 from testvibe_async.intents import Intent
+from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import UnknownReason
     from testvibe_async.models import Generation, Run
     from testvibe_async.operations import ClientParts
-    from testvibe_async.refs import Ref
 
 __all__ = ["Finding", "Reconciler"]
 
@@ -135,7 +136,7 @@ class Reconciler:
         self._transport = parts.transport
         self._poller = parts.poller
         self._pending: set[Dispatch[Any]] = set()
-        self._elsewhere: dict[str, Intent] = {}
+        self._elsewhere: Counter[Intent] = Counter()
         """The dispatches of other processes that are open while one of them is looked for."""
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
         """The dispatches that stay without an answer: what they started may show later."""
@@ -174,7 +175,12 @@ class Reconciler:
                 it is found before. Then it may be proved that nothing began.
         """
         known = list(known)
-        ids = frozenset(_id_of(each) for each in known if not isinstance(each, Intent))
+        place = (intent.server, intent.project)
+        ids = frozenset(
+            _id_of(each)
+            for each in known
+            if isinstance(each, Ref) and (each.server, each.project) == place
+        )
         others = [each for each in known if isinstance(each, Intent)]
         with self._open(others):
             return await self._find(intent, ids, until_lapsed=until_lapsed)
@@ -182,20 +188,18 @@ class Reconciler:
     @contextmanager
     def _open(self, intents: list[Intent]) -> Generator[None]:
         """Let dispatches that are open elsewhere count as those that have no answer here."""
-        new = [each for each in intents if each.id not in self._elsewhere]
-        self._elsewhere.update({each.id: each for each in new})
+        self._elsewhere.update(intents)
         try:
             yield
         finally:
-            for each in new:
-                del self._elsewhere[each.id]
+            self._elsewhere -= Counter(intents)  # Another search may be on, with the same ones.
 
     async def _find(self, intent: Intent, ids: frozenset[object], *, until_lapsed: bool) -> Finding:
         finding = Finding()
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
-                    await asyncio.sleep(delay)
+                    await self._transport.sleep(delay)
                     finding, is_last = await self._find_once(intent, finding, ids)
                     if is_last or finding.ref is not None:
                         return finding
@@ -205,7 +209,7 @@ class Reconciler:
             # What is dispatched after this has a later time for sure, by whatever clock.
             lapsed_at = intent.intended_at + intent.lapses_after + 2 * CLOCK_SLACK
             left = lapsed_at - datetime.now(UTC)
-            await asyncio.sleep(max(0.0, left.total_seconds()))
+            await self._transport.sleep(max(0.0, left.total_seconds()))
             finding, _ = await self._find_once(intent, finding, ids, for_proof=True)
         return finding
 
@@ -231,6 +235,8 @@ class Reconciler:
             return _unseen(before, str(error)), False
         except SearchError as error:
             return _unseen(before, str(error)), True
+        except ClientClosedError:
+            raise
         except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
             logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
             return _unseen(before, repr(error)), True
@@ -279,7 +285,7 @@ class Reconciler:
             for unknown in self._unknown
             if intent.intended_at - unknown.intended_at < UNKNOWN_TIME
         ]
-        others += self._elsewhere.values()
+        others += self._elsewhere
         return any(
             may_have_started(other, candidate)
             and (not is_for_site or is_for_its_site(other, candidate))
