@@ -195,10 +195,11 @@ class Batch(Generic[SnapshotT]):
             self._deadline = self._began + self._timeout
         if not self._queue.is_lazy:
             try:
-                await self._read_all()
-            except BaseException:
+                with nullcontext() if self._trace is None else self._trace.use():
+                    await self._read_all()
+            except BaseException as error:
                 # What an earlier process dispatched may be waited for already.
-                await self.__aexit__()
+                await self.__aexit__(type(error), error)
                 raise
             self._task_count = min(self._task_count, len(self._records.jobs))
         if self._deadline is not None:
@@ -305,7 +306,7 @@ class Batch(Generic[SnapshotT]):
         self._tasks.append(task)
         return task
 
-    async def __aexit__(self, *_exception: object) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         """Dispatch no more, and ask for no more polls. Cancels nothing at the service.
 
         Dispatches that are under way get up to 10 s to end, so that `refs` is complete.
@@ -328,13 +329,14 @@ class Batch(Generic[SnapshotT]):
             self._waited.clear()
             self._items.wake()
             self._finish_followers()
-            self._end_trace()
+            kind = exception[0] if exception else None
+            self._end_trace(failure=kind.__name__ if isinstance(kind, type) else None)
 
-    def _end_trace(self) -> None:
+    def _end_trace(self, *, failure: str | None) -> None:
         if self._trace is not None:
             counts = asdict(self.summary)
             self._trace.add({f"testvibe.batch.{name}": count for name, count in counts.items()})
-            self._trace.end()
+            self._trace.end(failure=failure)
 
     def __aiter__(self) -> Self:
         """Iterate.

@@ -260,7 +260,7 @@ class Hooks:
                     with_traceback=True,
                 )
         if logger.isEnabledFor(event.level):
-            _log(event.level, "%s", _Line(event), extra=_extra(event))
+            _log(event.level, "%s", _Line(event), event=event)
 
 
 def _refuse_awaitable(result: object) -> None:
@@ -280,7 +280,7 @@ def _log(
     message: str,
     *values: object,
     with_traceback: bool = False,
-    extra: dict[str, object] | None = None,
+    event: Event | None = None,
 ) -> None:
     """Log, and ignore a log filter or handler that fails.
 
@@ -290,9 +290,10 @@ def _log(
         values: What the format takes.
         with_traceback: Whether to add the exception that is being handled. Most events are emitted
             while an ordinary failure is, which is no defect and needs no traceback.
-        extra: Attributes of the record, for logs that keep fields.
+        event: The event whose fields are to be attributes of the record.
     """
     with suppress(Exception):
+        extra = None if event is None else _extra(event)
         logger.log(level, message, *values, exc_info=with_traceback, extra=extra)
 
 
@@ -316,7 +317,7 @@ def _extra(event: Event) -> dict[str, object]:
     found: dict[str, object] = {"testvibe_event": type(event).__name__}
     for name in fields_dict(type(event)):
         value = getattr(event, name)
-        is_plain = value is None or isinstance(value, int | float | str)
+        is_plain = value is None or isinstance(value, int | float)
         found[f"testvibe_{name}"] = value if is_plain else _text(value)
     return found
 

@@ -16,7 +16,7 @@ from attrs.validators import in_, instance_of, optional
 
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
-from testvibe_async.refs import build_stored, is_aware, read_stored
+from testvibe_async.refs import build_stored, checked_traceparent, is_aware, read_stored
 
 if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
@@ -73,7 +73,7 @@ class Intent(Serializable):
     is_previous_known: bool = field(default=False, validator=instance_of(bool))
     """Whether `previous_id` is known; it is None also where there was no generation before."""
 
-    traceparent: str | None = field(default=None, validator=optional(instance_of(str)), repr=False)
+    traceparent: str | None = field(default=None, converter=checked_traceparent, repr=False)
     """The span of its dispatch, as W3C's Trace Context writes it; None where none was recorded."""
 
     @property

@@ -7,6 +7,7 @@ dispatch, and sends nothing. The API key is never in it.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -57,10 +58,17 @@ class Journal:
             path: The file. Its folder must exist.
             options: What you want to know after a crash, as any JSON: a new file keeps it as
                 `plan.options`. None for nothing.
+
+        Raises:
+            ConfigError: The options are no JSON.
         """
         self.path: Path = Path(path)
         """The file."""
         self._options = dict(options or {})
+        try:
+            json.dumps(self._options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the options of a journal must be JSON: {error}") from error
         self._file = SqliteFile(self.path, telemetry().commit)
         self._rows = Rows(self._file, self.path, Contents())
         self._is_open = False

@@ -8,6 +8,7 @@ process or on another day.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
@@ -24,6 +25,9 @@ __all__ = ["GenerationRef", "Ref", "RunRef"]
 T = TypeVar("T")
 
 _VERSION = 1
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""https://www.w3.org/TR/trace-context/#traceparent-header"""
 
 
 def _is_text(_ref: object, field: Any, value: Any) -> None:  # noqa: ANN401 - attrs' own
@@ -42,6 +46,12 @@ def is_aware(_value: object, field: Any, value: Any) -> None:  # noqa: ANN401 - 
         raise TypeError(f"{field.name!r} must be a datetime with a time zone, not {value!r}")
 
 
+def checked_traceparent(value: object) -> str | None:
+    """Return the context of a span as it was stored, or None where it is none: it may be forged."""
+    is_good = isinstance(value, str) and _TRACEPARENT.fullmatch(value)
+    return cast("str", value) if is_good else None
+
+
 @frozen(kw_only=True)
 class Ref(Serializable, ABC):
     """The name of one operation: a `RunRef` or a `GenerationRef`."""
@@ -58,7 +68,7 @@ class Ref(Serializable, ABC):
     """When this client dispatched it, by the local clock, in UTC; None where it did not."""
 
     traceparent: str | None = field(
-        default=None, validator=optional(_is_text), eq=False, repr=False
+        default=None, converter=checked_traceparent, eq=False, repr=False
     )
     """The span of its dispatch, as W3C's Trace Context writes it; None where none was recorded."""
 

@@ -272,7 +272,11 @@ async def test_the_same_id_elsewhere_is_another_operation(
     intent = await intend(emulator)
     (run_id,) = emulator.runs
     ref = RunRef(server=intent.server, project=intent.project, run_id=int(run_id))
-    other = evolve(ref, **{member: "https://other.example"})
+    other = (
+        evolve(ref, server="https://other.example")
+        if member == "server"
+        else evolve(ref, project="other")
+    )
     operation = await client.reconcile(intent, known=[other])
     assert operation is not None
     assert operation.ref == ref

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch.dispatches import Dispatch
     from testvibe_async._http import Submission
-    from testvibe_async._telemetry import Attribute
+    from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import ClientParts
     from testvibe_async.refs import Ref
@@ -128,31 +128,27 @@ class Dispatcher:
         with nullcontext() if trace is None else trace.use():
             dispatch.traceparent = telemetry().traceparent()
             try:
-                result = await self._start(dispatch, retry_unknown=retry_unknown)
+                return await self._start(dispatch, trace, retry_unknown=retry_unknown)
             except BaseException as error:
-                name = type(error).__name__
-                telemetry().dispatch(dispatch.kind, name)
-                if trace is not None:
-                    trace.end(failure=f"not dispatched: {name}")
+                if dispatch.submission.ref is None:
+                    name = type(error).__name__
+                    telemetry().dispatch(dispatch.kind, name)
+                    if trace is not None:
+                        trace.end(failure=f"not dispatched: {name}")
                 raise
-        if not isinstance(result, DispatchUnknownError):
-            telemetry().dispatch(dispatch.kind, "adopted" if result.adopted else "dispatched")
-            self._parts.poller.follow(result.ref, trace)
-            return result
-        telemetry().dispatch(dispatch.kind, "unknown")
-        if trace is not None:
-            trace.add({"testvibe.reason": result.reason})
-            trace.end(failure="nobody knows whether it was dispatched")
-        return result
 
     async def _start(
-        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
+        self, dispatch: Dispatch[OperationT], trace: Trace | None, *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
         """Send a dispatch, reconcile it if need be, and make the handle of its operation."""
         await dispatch.prepare(self._transport, self._parts.poller.run_ids)
         try:
             ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
         except DispatchUnknownError as error:
+            telemetry().dispatch(dispatch.kind, "unknown")
+            if trace is not None:
+                trace.add({"testvibe.reason": error.reason})
+                trace.end(failure="nobody knows whether it was dispatched")
             self._hooks.emit(
                 DispatchUnknown(
                     error, dispatch.kind, dispatch.project, dispatch.feature, dispatch.config
@@ -171,6 +167,8 @@ class Dispatcher:
             is_dispatched=True,
             previous_id=dispatch.previous_id,
         )
+        telemetry().dispatch(dispatch.kind, "adopted" if adopted else "dispatched")
+        self._parts.poller.follow(ref, trace)
         # The hook comes before anything else can go wrong: it is there to store the ref.
         if self._hooks.is_enabled(Dispatched):
             self._hooks.emit(

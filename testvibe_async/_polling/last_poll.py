@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextvars import Context
 
     from testvibe_async._polling.list_polling import ListPolling
     from testvibe_async._polling.polled import PolledOperation
@@ -33,6 +34,7 @@ class LastPoll:
         list_of: Callable[[PolledOperation[Any]], ListPolling],
         *,
         max_concurrent: int,
+        context: Context,
     ) -> None:
         """Make it; no I/O is done.
 
@@ -40,10 +42,12 @@ class LastPoll:
             reader: Reads an operation by its id.
             list_of: Returns the list that may show an operation.
             max_concurrent: How many reads are under way at once.
+            context: What polls run in: one serves all waits, not the first of them alone.
         """
         self._reader = reader
         self._list_of = list_of
         self._max_concurrent = max_concurrent
+        self._context = context
         self._collected: dict[PolledOperation[Any], None] = {}
         self._collecting: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -53,7 +57,9 @@ class LastPoll:
         """Poll operations once more, within a second; whatever fails, the waits see the state."""
         self._collected.update(dict.fromkeys(operations))
         if self._collecting is None or self._collecting.done():  # somebody cancelled it
-            self._collecting = asyncio.create_task(self._run(), name="testvibe_async last poll")
+            self._collecting = asyncio.create_task(
+                self._run(), name="testvibe_async last poll", context=self._context
+            )
             self.tasks.add(self._collecting)
             self._collecting.add_done_callback(self.tasks.discard)
         # A task of its own: the wait that started it may be cancelled, the others not. And the

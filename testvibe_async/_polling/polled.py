@@ -10,7 +10,10 @@ from __future__ import annotations
 import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from weakref import finalize
 from weakref import ref as weak_ref
+
+from attrs import frozen
 
 from testvibe_async._wire import Endpoints, decode
 from testvibe_async.models import Generation, Run
@@ -45,6 +48,15 @@ class Listener(Protocol):
 
     def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
         """Take note that it can't be observed, or that the client closed. Called at most once."""
+
+
+@frozen
+class OpenTrace:
+    """The span of an operation that goes on."""
+
+    trace: Trace
+    finalizer: finalize[Any, Any]
+    """Ends it where the operation is let go before its end."""
 
 
 class PolledOperation(Generic[SnapshotT]):
@@ -84,7 +96,7 @@ class PolledOperation(Generic[SnapshotT]):
         self.read_at: float = state.began
         """When it was last read by its id, or could first have been."""
 
-        self.trace: Trace | None = None
+        self.trace: OpenTrace | None = None
         """The span that ends with it; None where nobody records one."""
 
         self.is_traced: bool = False

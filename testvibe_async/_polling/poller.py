@@ -136,19 +136,29 @@ class Poller:
         """Sends the next probe, where the one under way takes longer than an interval."""
         self._workers: set[asyncio.Task[None]] = set()
         self._holds = 0
-        self._shared_polls = SharedPolls(self._reader, self._list_of)
-        self._last_poll = LastPoll(self._reader, self._list_of, max_concurrent=max_concurrent_polls)
         # A poll serves all who wait: it must not run in the context of the first of them.
         self._context = copy_context()
         telemetry().without_span(self._context)
+        self._shared_polls = SharedPolls(self._reader, self._list_of, self._context)
+        self._last_poll = LastPoll(
+            self._reader,
+            self._list_of,
+            max_concurrent=max_concurrent_polls,
+            context=self._context,
+        )
         telemetry().watch_in_flight(self.in_flight)
 
     def in_flight(self) -> Counter[str]:
-        """Count the operations that are known and not over, by kind."""
+        """Count the operations that are known and not over, by kind; none once it is closed.
+
+        It may be called in another thread: the references are copied in one step.
+        """
+        operations = [] if self._transport.is_closed else self._operations.valuerefs()
+        found = (weak() for weak in operations)
         return Counter(
             polled.ref.kind
-            for polled in self._operations.values()
-            if polled.state.is_known and not polled.state.is_finished
+            for polled in found
+            if polled is not None and polled.state.is_known and not polled.state.is_finished
         )
 
     def operation(
@@ -530,8 +540,10 @@ class Poller:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             # Also those that are not scheduled: their poll may have been in the cancelled workers.
-            for polled in list(self._operations.values()):
+            operations = [polled for weak in self._operations.valuerefs() if (polled := weak())]
+            for polled in operations:
                 self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
+            for polled in operations:
                 traces.abandon(polled, "the client was closed")
 
 

@@ -60,8 +60,7 @@ class Reader:
                 the next one follows anyway.
         """
         traces.begin(polled)
-        with nullcontext() if polled.trace is None else polled.trace.use():
-            error = await self._read(polled, retries=retries)
+        error = await self._read(polled, retries=retries)
         telemetry().poll("id", "answered" if error is None else type(error).__name__)
         return error
 
@@ -69,10 +68,11 @@ class Reader:
         loop = asyncio.get_running_loop()
         # Answers may overtake each other, so each request has its number from the start.
         self._sequence += 1
-        sequence = self._sequence
+        sequence, was_known = self._sequence, polled.state.is_known
         try:
             request = polled.request
-            response = await self._transport.fetch(request, retries=retries, is_poll=True)
+            with nullcontext() if polled.trace is None else polled.trace.trace.use():
+                response = await self._transport.fetch(request, retries=retries, is_poll=True)
             unreadable: list[UnreadableField] = []
             snapshot = await offload(len(response.body), polled.decode, response, unreadable)
             self._transport.warn_of(unreadable)
@@ -92,6 +92,8 @@ class Reader:
         if isinstance(snapshot, Run):
             self._run_ids.note(polled.ref.project, snapshot.run_id)
         if change is not None and polled.state.is_finished:
+            if was_known:  # Else it may have ended days before.
+                self._note_delay(polled)
             self._finished.keep(polled, len(response.body))
         self.publish(polled, change)
         return None
@@ -111,8 +113,6 @@ class Reader:
         is_transition = change is Change.TRANSITION
         is_finished = polled.state.is_finished
         traces.note_change(polled, is_transition=is_transition)
-        if is_finished and by_poll:
-            self._note_delay(polled)
         listeners = polled.release() if is_finished else polled.listeners
         if is_finished:
             polled.forget_answer()

@@ -7,14 +7,15 @@ answer means.
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from testvibe_async._polling import traces
 from testvibe_async._polling.polled import own_copy
 from testvibe_async.errors import ObservationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from testvibe_async._polling.list_polling import ListPolling
     from testvibe_async._polling.polled import PolledOperation
@@ -28,18 +29,21 @@ class SharedPolls:
     """The polls of one client that are under way because somebody asked for them."""
 
     def __init__(
-        self, reader: Reader, list_of: Callable[[PolledOperation[Any]], ListPolling]
+        self,
+        reader: Reader,
+        list_of: Callable[[PolledOperation[Any]], ListPolling],
+        context: Context,
     ) -> None:
         """Make it; no I/O is done.
 
         Args:
             reader: Reads an operation by its id.
             list_of: Returns the list that may show an operation.
+            context: What polls run in: one serves all who ask, not the first of them alone.
         """
         self._reader = reader
         self._list_of = list_of
-        # A poll serves all who ask: it must not run in the context of the first of them.
-        self._context = copy_context()
+        self._context = context
         self._polls: dict[PolledOperation[Any], asyncio.Task[VibeError | None]] = {}
 
     @property
@@ -56,6 +60,7 @@ class SharedPolls:
         loop, seen_at = asyncio.get_running_loop(), polled.state.seen_at
         if max_age and seen_at is not None and loop.time() - seen_at <= max_age:
             return
+        traces.begin(polled)
         poll = self._polls.get(polled)
         if poll is None:
             # A task, since the caller that starts it may be cancelled, and the others not.

@@ -5,11 +5,13 @@ Decides when a span ends. What is known of the operation is `state`'s.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
+from testvibe_async._polling.polled import OpenTrace
 from testvibe_async._telemetry import telemetry
-from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from testvibe_async._polling.polled import PolledOperation
@@ -25,33 +27,41 @@ def begin(polled: PolledOperation[Any]) -> None:
     if polled.is_traced or polled.state.is_finished:
         return
     ref = polled.ref
-    attributes = {"testvibe.server": ref.server, "testvibe.project": ref.project, **_ids(ref)}
     name = f"testvibe {ref.kind} attached"
-    _set(polled, telemetry().trace(name, attributes, link=ref.traceparent))
+    _set(polled, telemetry().trace(name, _ids(ref), link=ref.traceparent))
 
 
 def follow(polled: PolledOperation[Any], trace: Trace | None) -> None:
     """Go on with the span of a dispatch, now that its operation is known."""
     if trace is not None:
         trace.add(_ids(polled.ref))
-        if polled.trace is not None or polled.state.is_finished:  # It was known before.
+        if polled.is_traced or polled.state.is_finished:  # It was known before.
             trace.end()
             return
     _set(polled, trace)
 
 
 def _set(polled: PolledOperation[Any], trace: Trace | None) -> None:
-    polled.is_traced, polled.trace = True, trace
+    polled.is_traced = True
     if trace is not None:
-        # Nobody can see the end of an operation that no handle is left of.
-        finalize(polled, _abandon, trace, "no handle on it was left").atexit = False
+        # Nobody can see the end of an operation that no handle is left of. The collector may call
+        # this anywhere, also where a processor of spans holds its lock: the loop ends the span.
+        loop = asyncio.get_running_loop()
+        finalizer = finalize(polled, _abandon_soon, loop, trace)
+        finalizer.atexit = False
+        polled.trace = OpenTrace(trace, finalizer)
+
+
+def _abandon_soon(loop: asyncio.AbstractEventLoop, trace: Trace) -> None:
+    with suppress(RuntimeError):  # The loop is closed.
+        loop.call_soon_threadsafe(_abandon, trace, "no handle on it was left")
 
 
 def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
     """Add a transition to the span, and end it with the operation."""
-    trace, state = polled.trace, polled.state
-    if trace is None:
+    if polled.trace is None:
         return
+    trace, state = polled.trace.trace, polled.state
     status = None if state.status is None else str(state.status)
     if is_transition:
         trace.event("transition", {"testvibe.phase": str(state.phase), "testvibe.status": status})
@@ -59,19 +69,25 @@ def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
         trace.add({"testvibe.status": status})
         is_failure = state.snapshot is not None and state.snapshot.is_failure
         trace.end(failure=f"it ended with the status {status}" if is_failure else None)
-        polled.trace = None
+        _forget(polled)
 
 
 def note_failure(polled: PolledOperation[Any], error: VibeError) -> None:
     """Add a failed poll to the span."""
     if polled.trace is not None:
-        polled.trace.event("poll failed", {"error.type": type(error).__name__})
+        polled.trace.trace.event("poll failed", {"error.type": type(error).__name__})
 
 
 def abandon(polled: PolledOperation[Any], why: str) -> None:
     """End the span of an operation whose end was not seen."""
     if polled.trace is not None:
-        _abandon(polled.trace, why)
+        _abandon(polled.trace.trace, why)
+        _forget(polled)
+
+
+def _forget(polled: PolledOperation[Any]) -> None:
+    if polled.trace is not None:
+        polled.trace.finalizer.detach()
         polled.trace = None
 
 
@@ -81,7 +97,11 @@ def _abandon(trace: Trace, why: str) -> None:
 
 
 def _ids(ref: Ref) -> dict[str, Attribute]:
-    if isinstance(ref, RunRef):
-        return {"testvibe.run_id": ref.run_id, "testvibe.feature_id": ref.feature_id}
-    assert isinstance(ref, GenerationRef)
-    return {"testvibe.request_id": ref.request_id, "testvibe.feature_id": ref.feature_id}
+    ids = {
+        "server": ref.server,
+        "project": ref.project,
+        "feature_id": getattr(ref, "feature_id", None),
+        "run_id": getattr(ref, "run_id", None),
+        "request_id": getattr(ref, "request_id", None),
+    }
+    return {f"testvibe.{name}": value for name, value in ids.items()}

@@ -6,6 +6,7 @@ of one operation or batch.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 from testvibe_async._telemetry.interface import Attribute, Telemetry, Trace
@@ -18,6 +19,10 @@ def telemetry() -> Telemetry:
     """Return where traces and counts go. OpenTelemetry is imported when it is first needed."""
     try:
         from testvibe_async._telemetry.otel import OpenTelemetry  # noqa: PLC0415 - it is optional
+
+        return OpenTelemetry()
     except ImportError:
         return Telemetry()
-    return OpenTelemetry()
+    except Exception as error:  # noqa: BLE001 - such as a provider that is not installed
+        logging.getLogger("testvibe_async").warning("OpenTelemetry can't be used: %r", error)
+        return Telemetry()

@@ -5,7 +5,10 @@ The names are listed in the package's README.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from functools import wraps
+from threading import Lock
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from weakref import WeakMethod
 
 from opentelemetry import context as otel_context
@@ -20,7 +23,7 @@ from testvibe_async._util import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
-    from contextvars import Context
+    from contextvars import Context, Token
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
@@ -32,8 +35,33 @@ __all__ = ["OpenTelemetry"]
 NAME = "testvibe_async"
 """The name of the tracer and of the meter."""
 
-MAX_TRIES = 3
-"""How often operations in flight are counted anew that change while they are counted."""
+KINDS = ("run", "generation")
+"""The kinds of operations, which are reported also where none is in flight."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(NAME)
+
+
+def _guarded(method: Callable[P, T]) -> Callable[P, T | None]:
+    """Log what a method raises, and return None: no sampler, processor or exporter costs a run."""
+
+    @wraps(method)
+    def guarded(*arguments: P.args, **options: P.kwargs) -> T | None:
+        try:
+            return method(*arguments, **options)
+        except Exception as error:  # noqa: BLE001 - whatever an application has set up
+            if method.__qualname__ not in _failed:
+                _failed.add(method.__qualname__)
+                logger.warning("OpenTelemetry failed in %s: %r", method.__qualname__, error)
+            return None
+
+    return guarded
+
+
+_failed: set[str] = set()
+"""The methods that have failed; each is logged once."""
 
 
 class OpenTelemetry(Telemetry):
@@ -46,6 +74,7 @@ class OpenTelemetry(Telemetry):
     ) -> None:
         """Make it; None for the providers that the application sets, whenever it does."""
         self._tracer = trace.get_tracer(NAME, __version__, tracer_provider)
+        self._lock = Lock()
         self._propagator = TraceContextTextMapPropagator()
         self._counts: list[WeakMethod[Callable[[], Mapping[str, int]]]] = []
         meter = metrics.get_meter(NAME, __version__, meter_provider)
@@ -77,14 +106,19 @@ class OpenTelemetry(Telemetry):
             "Operations that are known and not over, by kind",
         )
 
+    @_guarded
     def trace(
         self, name: str, attributes: Mapping[str, Attribute], *, link: str | None = None
     ) -> OperationTrace | None:
-        """Begin a span below the current one; None where nobody records it."""
+        """Begin a span below the current one; None where there is no SDK.
+
+        One that is not sampled is begun too: the spans below it must not be sampled either.
+        """
         span = self._tracer.start_span(name, links=self._links(link))
-        if not span.is_recording():
+        if not span.get_span_context().is_valid:
             return None
-        span.set_attributes(_known(attributes))
+        if span.is_recording():
+            span.set_attributes(_known(attributes))
         return OperationTrace(span)
 
     def _links(self, traceparent: str | None) -> list[Link]:
@@ -94,58 +128,69 @@ class OpenTelemetry(Telemetry):
         context = trace.get_current_span(found).get_span_context()
         return [Link(context)] if context.is_valid else []
 
+    @_guarded
     def traceparent(self) -> str | None:
         """Return the current span, as W3C's Trace Context writes it; None without one."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier.get("traceparent")
 
+    @_guarded
     def without_span(self, context: Context) -> None:
         """Let no span be the current one in a context."""
         context.run(otel_context.attach, trace.set_span_in_context(INVALID_SPAN))
 
+    @_guarded
     def request(self, operation: str, outcome: str, seconds: float) -> None:
         """Count a request."""
         self._requests.record(
             seconds, {"testvibe.operation": operation, "testvibe.outcome": outcome}
         )
 
+    @_guarded
     def poll(self, way: str, outcome: str) -> None:
         """Count a poll."""
         self._polls.add(1, {"testvibe.way": way, "testvibe.outcome": outcome})
 
+    @_guarded
     def pause(self, seconds: float) -> None:
         """Count a pause of all traffic."""
         self._pauses.record(seconds)
 
+    @_guarded
     def refusal(self) -> None:
         """Count a request that was refused for its rate."""
         self._refusals.add(1)
 
+    @_guarded
     def dispatch(self, kind: str, outcome: str) -> None:
         """Count a dispatch."""
         self._dispatches.add(1, {"testvibe.kind": kind, "testvibe.outcome": outcome})
 
+    @_guarded
     def end_seen(self, kind: str, delay: float) -> None:
         """Record how late an end was seen."""
         self._ends.record(delay, {"testvibe.kind": kind})
 
+    @_guarded
     def commit(self, seconds: float) -> None:
         """Record a commit of a journal."""
         self._commits.record(seconds)
 
+    @_guarded
     def watch_in_flight(self, count: Callable[[], Mapping[str, int]]) -> None:
         """Ask now and then how many operations of each kind are in flight."""
-        self._counts = [each for each in self._counts if each() is not None]
-        self._counts.append(WeakMethod(count))
+        with self._lock:  # Clients of several threads may be made at once.
+            self._counts = [each for each in self._counts if each() is not None]
+            self._counts.append(WeakMethod(count))
 
     def _in_flight(self, _options: CallbackOptions) -> Iterable[Observation]:
         """Sum up the operations in flight; called by the SDK, in a thread of its own."""
-        total: dict[str, int] = {}
+        total: dict[str, int] = dict.fromkeys(KINDS, 0)
         for weak in list(self._counts):
             if (count := weak()) is not None:
-                for kind, number in _counted(count).items():
-                    total[kind] = total.get(kind, 0) + number
+                for kind, number in count().items():
+                    total[kind] += number
         return [Observation(number, {"testvibe.kind": kind}) for kind, number in total.items()]
 
 
@@ -159,17 +204,21 @@ class OperationTrace:
 
     def use(self) -> AbstractContextManager[object]:
         """Let the spans that begin inside be its children."""
-        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+        return _Current(self._span)
 
+    @_guarded
     def add(self, attributes: Mapping[str, Attribute]) -> None:
         """Set attributes."""
-        self._span.set_attributes(_known(attributes))
+        if self._span.is_recording():
+            self._span.set_attributes(_known(attributes))
 
+    @_guarded
     def event(self, name: str, attributes: Mapping[str, Attribute]) -> None:
         """Add something that happened now."""
         if self._span.is_recording():  # Else it would be a warning in the application's log.
             self._span.add_event(name, _known(attributes))
 
+    @_guarded
     def end(self, *, failure: str | None = None) -> None:
         """End it."""
         if self._span.is_recording():
@@ -178,15 +227,24 @@ class OperationTrace:
             self._span.end()
 
 
+class _Current:
+    """The part of a coroutine in which a span is the current one."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._token: Token[otel_context.Context] | None = None
+
+    @_guarded
+    def __enter__(self) -> None:
+        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+
+    @_guarded
+    def __exit__(self, *_exception: object) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+
+
 def _known(attributes: Mapping[str, Attribute]) -> dict[str, str | int | float | bool]:
     return {name: value for name, value in attributes.items() if value is not None}
-
-
-def _counted(count: Callable[[], Mapping[str, int]]) -> Mapping[str, int]:
-    """Call a count, which the event loop may disturb in its own thread."""
-    for _ in range(MAX_TRIES):
-        try:
-            return count()
-        except RuntimeError:  # What it iterates over has changed.
-            continue
-    return {}

@@ -97,11 +97,11 @@ class GroupCommit(ABC, Generic[ConnectionT]):
                 self._fail(jobs, error)
                 continue
             self.commits += 1
-            if self._on_commit is not None:
-                self._on_commit(loop.time() - began)
             for (_, written), result in zip(jobs, results, strict=True):
                 if written is not None and not written.done():  # else it was cancelled
                     written.set_result(result)
+            if self._on_commit is not None:
+                self._on_commit(loop.time() - began)
 
     def _fail(self, jobs: list[Job[ConnectionT]], error: Exception) -> None:
         if any(written is None for _, written in jobs):
