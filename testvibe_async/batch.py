@@ -11,6 +11,7 @@ import asyncio
 from contextlib import nullcontext
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from weakref import WeakSet
 
 from attrs import asdict, evolve
 
@@ -113,7 +114,7 @@ class Batch(Generic[SnapshotT]):
         """Those of them that dispatch."""
         self._reconcilers: dict[int, asyncio.Task[None]] = {}
         """Those of them that reconcile, until they know what became of a dispatch."""
-        self._followers: list[ManyTransitions[Operation[SnapshotT], SnapshotT]] = []
+        self._followers: WeakSet[ManyTransitions[Operation[SnapshotT], SnapshotT]] = WeakSet()
 
     def __repr__(self) -> str:
         """Summarize its features."""
@@ -153,7 +154,7 @@ class Batch(Generic[SnapshotT]):
         transitions = ManyTransitions(self._poller)
         for _, operation in sorted(self._records.operations.items()):
             transitions.add(self._poller.operation(operation.ref), operation)
-        self._followers.append(transitions)
+        self._followers.add(transitions)
         self._finish_followers()
         return transitions
 
@@ -415,7 +416,7 @@ class Batch(Generic[SnapshotT]):
         """Wait for what was dispatched, if it was, and is not over."""
         if operation is not None:
             self._records.operations[place] = operation
-            for follower in self._followers:
+            for follower in list(self._followers):
                 follower.add(self._poller.operation(operation.ref), operation)
         if operation is None or operation.done:
             self._end(place)
@@ -526,7 +527,7 @@ class Batch(Generic[SnapshotT]):
         """End the iterations over changes, once no operation is to come."""
         is_over = self._queue.is_read and len(self._records.finished) == len(self._records.jobs)
         if self._is_closed or is_over:
-            for follower in self._followers:
+            for follower in list(self._followers):
                 follower.finish()
 
 

@@ -91,6 +91,7 @@ class LastPoll:
         if list_polling.is_worth_it(len(listable), asyncio.get_running_loop().time()):
             listed = await list_polling.poll(listable)
             if listed is not None and not listed.is_refused:
+                await self._reader.take_in(listed)
                 shown = {*listed.going_on}
                 to_read = deque(polled for polled in operations if polled not in shown)
         # Not `gather`: once cancelled, it ends with the first of them, and the others go on.

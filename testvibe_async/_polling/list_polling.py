@@ -33,6 +33,7 @@ from testvibe_async._wire import (
     read_rows,
 )
 from testvibe_async.errors import (
+    ClientClosedError,
     ConfigError,
     RateLimitedError,
     ResponseError,
@@ -235,8 +236,8 @@ class ListPolling:
             telemetry().poll("list", type(error).__name__)
             self.suspend(UNUSABLE_SECONDS, error)
             return None
-        except ConfigError:
-            # The session can't be used: each read by id says so to the operation's own waits.
+        except (ClientClosedError, ConfigError):
+            # Each read by id says so to the operation's own waits.
             return None
         telemetry().poll("list", "answered")
         self._refusals = 0

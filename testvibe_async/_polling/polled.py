@@ -160,8 +160,9 @@ class PolledOperation(Generic[SnapshotT]):
         Raises:
             MalformedResponseError: It is not what it should be.
         """
-        if self._answer is not None and self._answer[0] == response.body:
-            return self._answer[1]
+        answer = self._answer  # It may be forgotten meanwhile: a large answer is read in a thread.
+        if answer is not None and answer[0] == response.body:
+            return answer[1]
         snapshot = decode(self.request, response, unreadable=unreadable)
         self._answer = response.body, snapshot
         return snapshot

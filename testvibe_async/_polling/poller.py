@@ -57,7 +57,7 @@ MAX_INTERVAL = 1e9
 """Seconds: the most that a plan's interval counts for, so that it can be counted in ticks."""
 
 OPERATIONS_A_TURN = 1000
-"""How many operations of a list are published, or rescheduled, before other tasks get to run."""
+"""How many operations are rescheduled before other tasks get to run."""
 
 
 @frozen
@@ -424,26 +424,18 @@ class Poller:
         """Ask a list about operations, and queue those to be read by id that it leaves open."""
         listed = await call.list_polling.poll(call.operations)
         if listed is not None:
-            self._outage.note(None, asyncio.get_running_loop().time())
-        now, at = asyncio.get_running_loop().time(), datetime.now(UTC)
+            self._note(None)
         to_read: Sequence[PolledOperation[Any]] = call.due
         rescheduled: Sequence[PolledOperation[Any]] = call.early
         if listed is not None:
             to_read, rescheduled = listed.to_read, listed.going_on
-            for place, polled in enumerate(listed.started, start=1):
-                self._reader.publish(polled, polled.state.see_started(at=at))
-                if place % OPERATIONS_A_TURN == 0:
-                    await asyncio.sleep(0)
         # The reads begin before thousands are rescheduled, which takes several turns.
         self._queue.extend(to_read)
         self._start_workers()
+        if listed is not None:
+            await self._reader.take_in(listed)
         for place, polled in enumerate(rescheduled, start=1):
             polled.is_in_progress = False
-            if listed is not None:
-                polled.polled_at = now
-                polled.forget_answer()
-                if not listed.is_refused:
-                    polled.state.see_listed(now=now, at=at)
             self._reschedule(polled, call.list_polling)
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -457,27 +449,25 @@ class Poller:
 
     async def _probe(self, polled: PolledOperation[Any]) -> None:
         """Read one operation during an outage, and let all that is due share what comes of it."""
+        was_sent = polled.has_listeners
         try:
             await self._read(polled)
         finally:
             self._outage.end_probe()
+        if not self._outage.is_on:
+            return
+        if not was_sent:
+            if not self._outage.is_probed:
+                self._send_probe()  # Of another operation, which somebody waits for.
+            return
         waiting = list(self._awaiting_probe)
-        if self._outage.is_on and self._outage.is_probed:
+        if self._outage.is_probed:
             # A later one is under way, and they go on to wait for that.
             for each in waiting:
                 self._fail_with_others(each)
             return
         self._awaiting_probe.clear()
-        if self._outage.is_on:
-            await self._share_failure(waiting)
-            return
-        groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
-        for each in waiting:
-            groups.setdefault(self._list_of(each), []).append(each)
-        tick = self._schedule.tick_of(asyncio.get_running_loop().time())
-        for list_polling, operations in groups.items():
-            self._assign(list_polling, operations, tick)
-        self._start_workers()
+        await self._share_failure(waiting)
 
     async def _share_failure(self, operations: Sequence[PolledOperation[Any]]) -> None:
         """Take the failed poll of one for that of others, and plan their next polls."""
@@ -511,12 +501,24 @@ class Poller:
         self._reschedule(polled, list_polling)
 
     def _note(self, error: VibeError | None) -> None:
-        """Take note of what came of a poll by id; the first answer ends an outage."""
+        """Take note of what came of a poll; the first answer ends an outage."""
         was_on = self._outage.is_on
         self._outage.note(error, asyncio.get_running_loop().time())
         if was_on and not self._outage.is_on:
-            for list_polling in self._lists.values():
-                list_polling.end_trouble()
+            self._end_outage()
+
+    def _end_outage(self) -> None:
+        """Poll all that waits for a probe, now that the service answers."""
+        for list_polling in self._lists.values():
+            list_polling.end_trouble()
+        groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
+        for each in self._awaiting_probe:
+            groups.setdefault(self._list_of(each), []).append(each)
+        self._awaiting_probe.clear()
+        tick = self._schedule.tick_of(asyncio.get_running_loop().time())
+        for list_polling, operations in groups.items():
+            self._assign(list_polling, operations, tick)
+        self._start_workers()
 
     def _reschedule(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll, if anyone wants one."""

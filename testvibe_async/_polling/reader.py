@@ -23,11 +23,15 @@ from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from testvibe_async._http import Transport
+    from testvibe_async._polling.list_polling import Listed
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._wire import UnreadableField
 
 __all__ = ["Reader"]
+
+OPERATIONS_A_TURN = 1000
+"""How many operations of a list are taken in before other tasks get to run."""
 
 
 class Reader:
@@ -97,6 +101,21 @@ class Reader:
             self._finished.keep(polled, len(response.body))
         self.publish(polled, change)
         return None
+
+    async def take_in(self, listed: Listed) -> None:
+        """Take in what a list showed of operations that go on, and notify their listeners."""
+        now, at = asyncio.get_running_loop().time(), datetime.now(UTC)
+        for place, polled in enumerate(listed.started, start=1):
+            self.publish(polled, polled.state.see_started(at=at))
+            if place % OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+        for place, polled in enumerate(listed.going_on, start=1):
+            polled.polled_at = now
+            polled.forget_answer()
+            if not listed.is_refused:
+                polled.state.see_listed(now=now, at=at)
+            if place % OPERATIONS_A_TURN == 0:
+                await asyncio.sleep(0)
 
     def publish(
         self, polled: PolledOperation[Any], change: Change | None, *, by_poll: bool = True

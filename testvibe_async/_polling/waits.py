@@ -35,6 +35,7 @@ OPERATIONS_A_TURN = 500
 """How many operations get their listener before other tasks get to run."""
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 
@@ -278,16 +279,7 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
     See `Client.changes` and `Batch.changes`. Operations may be added meanwhile.
     """
 
-    __slots__ = (
-        "_errors",
-        "_is_complete",
-        "_items",
-        "_listener",
-        "_mailbox",
-        "_new",
-        "_open",
-        "_poller",
-    )
+    __slots__ = ("__weakref__", "_followed", "_is_complete", "_new", "_poller")
 
     def __init__(
         self, poller: Poller, waited: Iterable[tuple[PolledOperation[Any], ItemT_co]] = ()
@@ -300,34 +292,36 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
         """
         self._poller = poller
         self._new = iter(waited)
-        self._mailbox: Mailbox[tuple[ItemT_co, Transition[SnapshotT_co]]] = Mailbox()
-        self._errors: deque[VibeError] = deque()
-        self._items: dict[PolledOperation[Any], list[ItemT_co]] = {}
-        self._open: set[PolledOperation[Any]] = set()
+        self._followed: _Followed[ItemT_co, SnapshotT_co] | None = _Followed()
         self._is_complete = False
-        self._listener = _ManyListener(self._observed, self._failed)
 
     def add(self, polled: PolledOperation[Any], item: ItemT_co) -> None:  # type: ignore[misc]
         """Add an operation: its present state, if there is one, is its first transition.
+
+        Nothing is done once it is closed.
 
         Args:
             polled: The operation.
             item: What to return with each of its transitions.
         """
-        self._items.setdefault(polled, []).append(item)
+        followed = self._followed
+        if followed is None:
+            return
+        followed.items.setdefault(polled, []).append(item)
         if polled.state.is_known:
-            self._mailbox.put((item, polled.state.latest))
+            followed.mailbox.put((item, polled.state.latest))
         if not polled.state.is_finished:
-            self._open.add(polled)
+            followed.open.add(polled)
             try:
-                self._poller.listen(polled, self._listener)
+                self._poller.listen(polled, followed)
             except VibeError as error:
-                self._failed(polled, error)
+                followed.failed(polled, error)
 
     def finish(self) -> None:
         """Note that no more operations are added: it ends with the last of them."""
         self._is_complete = True
-        self._mailbox.wake()
+        if self._followed is not None:
+            self._followed.mailbox.wake()
 
     def __aiter__(self) -> Self:
         """Iterate."""
@@ -339,19 +333,18 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
             with self._poller.hold_ticks():
                 while self._add_some():  # noqa: ASYNC110 - nothing is waited for
                     await asyncio.sleep(0)
-            while (found := self._mailbox.take()) is None and not self._is_over():
-                await self._mailbox.arrival()
+            while (followed := self._followed) is not None:
+                if (found := followed.mailbox.take()) is not None:
+                    return found
+                if self._is_complete and not followed.open:
+                    break
+                await followed.mailbox.arrival()
         except BaseException:
             del self  # See `Transitions.__anext__`.
             raise
-        if found is not None:
-            return found
-        if self._errors:
-            raise self._errors.popleft()
+        if followed is not None and followed.errors:
+            raise followed.errors.popleft()
         raise StopAsyncIteration
-
-    def _is_over(self) -> bool:
-        return self._is_complete and not self._open
 
     def _add_some(self) -> bool:
         """Add some of those to begin with; False after the last. Other tasks run in between."""
@@ -360,46 +353,42 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
             self.add(polled, item)
         return len(some) == OPERATIONS_A_TURN
 
-    def _observed(self, polled: PolledOperation[Any]) -> None:
-        for item in self._items[polled]:
-            self._mailbox.put((item, polled.state.latest))
-        if polled.state.is_finished:
-            self._open.discard(polled)
-
-    def _failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        self._open.discard(polled)
-        self._errors.append(own_copy(error))
-        self._mailbox.wake()
-
     async def aclose(self) -> None:
         """Ask for no more polls; for `contextlib.aclosing`."""
-        for polled in self._open:
-            polled.discard(self._listener)
+        followed, self._followed = self._followed, None
         self._new = iter(())
-        self._open.clear()
-        self._errors.clear()
-        while self._mailbox.take() is not None:
-            pass
-        self.finish()
+        if followed is not None:
+            for polled in followed.open:
+                polled.discard(followed)
+            followed.mailbox.wake()
 
 
-class _ManyListener:
-    """Passes on the transitions and failures of many operations."""
+class _Followed(Generic[ItemT, SnapshotT]):
+    """What an iteration over the transitions of many operations listens to, and has received.
 
-    __slots__ = ("__weakref__", "_failed", "_observed")
+    It knows nothing of the iteration: where that is dropped, this goes with it, and the polls end.
+    """
+
+    __slots__ = ("__weakref__", "errors", "items", "mailbox", "open")
     is_following = True
 
-    def __init__(
-        self,
-        observed: Callable[[PolledOperation[Any]], object],
-        failed: Callable[[PolledOperation[Any], VibeError], object],
-    ) -> None:
-        self._observed = observed
-        self._failed = failed
+    def __init__(self) -> None:
+        self.mailbox: Mailbox[tuple[ItemT, Transition[SnapshotT]]] = Mailbox()
+        self.errors: deque[VibeError] = deque()
+        """Why operations can't be observed any more."""
+        self.items: dict[PolledOperation[Any], list[ItemT]] = {}
+        self.open: set[PolledOperation[Any]] = set()
+        """Those that go on."""
 
     def observed(self, polled: PolledOperation[Any], *, is_transition: bool) -> None:
-        if is_transition:
-            self._observed(polled)
+        if not is_transition:
+            return
+        for item in self.items[polled]:
+            self.mailbox.put((item, polled.state.latest))
+        if polled.state.is_finished:
+            self.open.discard(polled)
 
     def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        self._failed(polled, error)
+        self.open.discard(polled)
+        self.errors.append(own_copy(error))
+        self.mailbox.wake()
