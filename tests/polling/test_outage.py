@@ -390,3 +390,51 @@ async def test_a_refused_list_shows_nothing() -> None:
         assert all((each._polled.state.seen_at or 0.0) <= 30.1 for each in operations)
         waits.cancel()
         await asyncio.gather(waits, return_exceptions=True)
+
+
+async def test_whatever_poll_is_answered_ends_an_outage_for_all() -> None:
+    """What waits for a probe that hangs is polled as soon as another poll is answered."""
+    network = Network(50, hangs=True)
+    async with network.client() as client:
+        operations = network.operations(client)
+        waits = asyncio.gather(*(each.wait() for each in operations))
+        await asyncio.sleep(60)
+        network.is_out = True
+        await asyncio.sleep(100)
+        assert client._poller._awaiting_probe
+        network.is_out, back = False, now()
+        client._poller._note(None)
+        await asyncio.sleep(1)
+        assert not client._poller._awaiting_probe
+        seen = [each for each in operations if (each._polled.state.seen_at or 0.0) >= back]
+        assert len(seen) > 35  # the others' polls hang
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+
+
+async def test_a_probe_that_nobody_waits_for_fails_nobody() -> None:
+    """Where its operation was let go before it was sent, another one is sent for the others."""
+    failed: list[PollFailed] = []
+    network = Network(20)
+    async with network.client(hooks=Hooks(on_poll_failed=failed.append)) as client:
+        waits = [asyncio.ensure_future(each.wait()) for each in network.operations(client)]
+        await asyncio.sleep(20)
+        network.is_out = True
+        await asyncio.sleep(30)
+        poller = client._poller
+        while not poller._awaiting_probe and not poller._outage.is_probed:
+            await asyncio.sleep(0)
+        failed.clear()
+        (let_go, *others) = network.operations(client)
+        probed = let_go._polled
+        poller._outage.begin_probe(now())
+        probed.release()
+        asked = len(network.requests)
+        await poller._probe(probed)
+        assert not failed
+        await asyncio.sleep(0.1)
+        assert len(network.requests) == asked + bool(poller._awaiting_probe)
+        del others
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
