@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import KEY
+from testvibe_async import Client
 from testvibe_async._wire.endpoints import ENDPOINTS
-from testvibe_async.mcp_server.tools import TOOLS
+from testvibe_async.mcp_server import make_server
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = (ROOT / ".ci/run").read_text(encoding="utf-8")
@@ -75,9 +77,33 @@ def test_supported_pythons_are_tested() -> None:
     assert f">={min(named, key=lambda each: int(each[2:]))}" == PROJECT["requires-python"]
 
 
-def test_each_endpoint_is_a_tool() -> None:
+async def test_each_endpoint_is_a_tool() -> None:
     """A model can do what code can: nothing of the table is forgotten there."""
-    assert ENDPOINTS.keys() <= {tool.name for tool in TOOLS}
+    server = make_server(lambda: Client("https://testvibe.example", api_key=KEY, endpoints={}))
+    assert ENDPOINTS.keys() <= {tool.name for tool in await server.list_tools()}
+
+
+EXTRAS = PROJECT["optional-dependencies"].keys() - {"all", "bench", "dev"}
+
+
+def test_each_extra_is_tried_alone() -> None:
+    """Each extra has a script that uses it where nothing else is installed, and is in `all`."""
+    scripts = {path.stem for path in (ROOT / "tests/packaging/surfaces").glob("[!_]*.py")}
+    assert scripts == EXTRAS | {"library"}
+    (everything,) = PROJECT["optional-dependencies"]["all"]
+    assert everything == f"testvibe-async[{','.join(sorted(EXTRAS))}]"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"pip install '.[{extra}]'" in readme for extra in EXTRAS)
+
+
+def test_the_house_has_every_room() -> None:
+    """The picture of the house names each folder and module of the package."""
+    page = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"## The house\n.*?```text\n(.*?)```", page, re.DOTALL)
+    parts = {
+        path.stem for path in (ROOT / "testvibe_async").iterdir() if path.suffix in {"", ".py"}
+    }
+    assert parts - {"__init__", "__pycache__"} <= set(re.findall(r"\w+", picture))
 
 
 POLLING = (ROOT / "testvibe_async/_polling/README.md").read_text(encoding="utf-8")
