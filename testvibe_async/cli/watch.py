@@ -113,7 +113,7 @@ class Watch:
                     async for item in completed:
                         self.board.record(item)
                         self.leaving.fetch(item, client)
-                        items.append(item)
+                        items.append(self.board.as_seen(item))
                 except asyncio.CancelledError:
                     if self.board.state.waiting and not _has_failed_to_show():
                         warn(STOPPING)

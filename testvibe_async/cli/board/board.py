@@ -241,6 +241,16 @@ class Board:
         elif item.error is not None and not isinstance(item.error, WaitTimeoutError):
             self._give_up(item)
 
+    def as_seen(self, item: Item) -> Item:
+        """Return an item of a batch; not as in flight where the service is silent.
+
+        A poll that hangs at the time-out has not failed, and nothing has been seen either.
+        """
+        row = None if item.ref is None else self._rows.get(item.ref.key)
+        if row is None or not isinstance(item.error, WaitTimeoutError) or item.is_unseen:
+            return item
+        return evolve(item, error=self._unseen(row) or item.error)
+
     def _unseen(self, row: Row) -> WaitTimeoutError | None:
         """Return that an operation in flight is not seen, where the service does not answer."""
         if row.ref is None or row.ended is not None or self.outage is None:
