@@ -89,6 +89,8 @@ class Output:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table for people; in a pipe its rows alone, with a tab between the cells.
 
+        For people a column is left out where all its cells are empty.
+
         Args:
             columns: The names of the columns, for the terminal.
             rows: The cells; None is an empty one, an instant is shown in UTC to the minute.
@@ -101,10 +103,11 @@ class Output:
             return
         gap = 2 if self.console.width >= NARROW else 1
         table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        filled = [place for place in range(len(columns)) if any(row[place] for row in cells)]
+        for place in filled:
+            table.add_column(columns[place], overflow="fold")
         for row in cells:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(row[place]) for place in filled))
         self.console.print(table)
 
     def text(self, text: str) -> None:
