@@ -183,7 +183,7 @@ class Board:
         """All operations now."""
         return BoardState(
             rows=self.rows,
-            total=self._total,
+            total=max(self._expected + self._preliminary, len(self._rows)),
             ended=self._ended,
             started=self._started,
             now=self._clock(),
@@ -191,18 +191,11 @@ class Board:
         )
 
     @property
-    def _total(self) -> int:
-        return max(self._expected + self._preliminary, len(self._rows))
-
-    @property
     def outage(self) -> Outage | None:
         """The outage that goes on; None where the service answers."""
         kinds = [row.ref.kind for row in self.in_flight if row.ref]
         return self.contact.outage(
-            self._clock(),
-            runs=kinds.count("run"),
-            generations=kinds.count("generation"),
-            waiting=self._total - len(self._rows),
+            self._clock(), runs=kinds.count("run"), generations=kinds.count("generation")
         )
 
     @property
