@@ -251,12 +251,17 @@ def test_a_process_of_its_own_in_a_pipe(served: Service) -> None:
 
 
 def test_what_is_wrong_is_one_sentence_on_a_terminal_too(service: Service) -> None:
-    """On a terminal an error is the same line as elsewhere: no box, no colours, no traceback."""
+    """On a terminal an error is the sentence as elsewhere: no box, no colours, no traceback.
+
+    It is broken between words, and nowhere else.
+    """
     for arguments, code in ((("nosuch",), 2), (("features", "show", "nosuch"), 3)):
         with closing(Terminal(*arguments, **environment_of(service))) as terminal:
             assert terminal.read_to_end() == code
+        (_, errors), _ = finished(*arguments, **environment_of(service))
         assert terminal.output.startswith("testvibe-async: ")
-        assert terminal.output.count("\n") == 1
+        assert " ".join(terminal.output.split()) == errors.rstrip()
+        assert max(map(len, terminal.output.splitlines())) <= 80
         assert "\x1b" not in terminal.output
 
 

@@ -204,7 +204,7 @@ async def test_all_where_all_have_tests(emulator: Emulator, call: Call) -> None:
     emulator.fail("list_features", Fault.edit(without_drafts))
     ended = await call("generate", "--all")
     assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing to generate: all features have tests.\n"
+    assert ended.errors == "Nothing to generate: all have tests.\n"
 
 
 async def test_help_says_that_it_costs(call: Call) -> None:
@@ -366,7 +366,7 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
             await call("features", "delete", name, "--yes")
     ended = await call("generate", "--all", "--watch")
     assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing to generate: all features have tests.\n"
+    assert ended.errors == "Nothing to generate: all have tests.\n"
     ended = await call("generate", "--all", "--json")
     assert json.loads(ended.output)["items"] == []
 
@@ -381,4 +381,4 @@ async def test_nothing_to_do_with_suggestions_is_one_line(emulator: Emulator, ca
     emulator.fail("list_features", Fault.edit(without_drafts))
     ended = await call("generate", "--all")
     assert ended.code == 0
-    assert re.fullmatch(r"Nothing to generate: .* Left out: suggested only: .*\n", ended.errors)
+    assert re.fullmatch(r"Nothing to generate\. Left out: suggested only: .*\n", ended.errors)

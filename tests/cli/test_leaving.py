@@ -128,6 +128,18 @@ async def test_ctrl_c_keeps_the_artifacts_that_are_there(call: Call, tmp_path: P
     assert "files/run-" in report.read_text(encoding="utf-8")
 
 
+async def test_ctrl_c_says_that_artifacts_are_missing(
+    emulator: Emulator, call: Call, tmp_path: Path
+) -> None:
+    """What was asked for and is not there is told, with the command that fetches it."""
+    emulator.fail("get_run_artifacts", Fault.delay(100))
+    asyncio.get_running_loop().call_later(60, signal.raise_signal, signal.SIGINT)
+    ended = await call("run", "Returns", "Wishlist", "--wait", "--artifacts", str(tmp_path / "a"))
+    assert ended.code == 130
+    told = "Artifacts of 1 run are not there yet: testvibe-async runs download ID DIR\n"
+    assert told in ended.errors
+
+
 async def test_artifacts_are_fetched_while_the_batch_goes_on(
     emulator: Emulator, call: Call, tmp_path: Path
 ) -> None:

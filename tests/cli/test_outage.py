@@ -196,13 +196,25 @@ async def test_silent_outage_on_a_terminal(
     assert re.search(r"the service answers again, after \d\d s", ended.output)
 
 
+async def test_silent_outage_until_the_time_out(proxy: FaultProxy, call: Call) -> None:
+    """Polls that hang at the time-out have not failed, and still nothing is said to go on."""
+    silent_from(proxy, 10)
+    ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "25", "--json=lines")
+    *_, end = [json.loads(line) for line in ended.output.splitlines()]
+    assert (ended.code, end["exitCode"], end["summary"]["notSeen"]) == (5, 5, 2)
+    assert "\nNot seen since " in ended.errors
+    assert "goes on" not in ended.errors
+
+
 async def test_silence_from_the_first_dispatch_on(proxy: FaultProxy, call: Call) -> None:
     """Before anything is in flight the hanging dispatch is told of, and no run is said to be."""
     silent_from(proxy, 0.0)
     ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "40")
-    assert re.search(
-        r"^ +[\d.]+ s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE
+    told = re.search(
+        r"^ +([\d.]+) s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE
     )
+    assert told is not None
+    assert float(told[1]) < 30  # Before the dispatch itself is out of time.
     assert "not seen" not in ended.output
 
 

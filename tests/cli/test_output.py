@@ -90,6 +90,15 @@ def test_a_table_on_a_terminal_has_a_head(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.usefixtures("on_terminal")
+def test_a_column_without_cells_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal a column that is empty has no head; in a pipe fields keep their places."""
+    Output().table(("Id", "Name", "Status"), [(1, None, "ready"), (2, "", "draft")])
+    shown = capsys.readouterr().out
+    assert "Status" in shown
+    assert "Name" not in shown
+
+
+@pytest.mark.usefixtures("on_terminal")
 def test_colours_can_be_left_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

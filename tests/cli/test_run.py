@@ -180,7 +180,7 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     assert f"\nReturns, run {run.id}: {failed[0]}\n    Error: no\\x1b[2J button\n" in story
     for name in failed[1:]:
         assert f"\n    Returns, run {run.id}: {name}\n" in story
-    assert f"More of one: testvibe-async runs diagnose {run.id}\n" in story
+    assert f"More of it: testvibe-async runs diagnose {run.id}\n" in story
     assert "Run what failed again with:\n  testvibe-async run --failed --wait\n" in story
     assert story.endswith("s: 1 passed, 1 failed\n")
 
@@ -559,6 +559,14 @@ async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
     """Call a command, and press Ctrl-C after some seconds."""
     asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
     return await call(*arguments)
+
+
+async def test_stopped_wait_says_what_had_failed(call: Call) -> None:
+    """What had failed by Ctrl-C is told whole, before what goes on."""
+    ended = await interrupted(call, "run", "Returns", "Wishlist", "--wait", at=60)
+    assert ended.code == 130
+    assert re.search(r"\n\nReturns, run \d+: .*\n    Error: .*\n.*\n\n$", ended.output)
+    assert "Stopped: 2 in 1:00: 1 failed, 1 in flight\n" in ended.errors
 
 
 async def test_stopped_wait_names_what_goes_on(emulator: Emulator, call: Call) -> None:

@@ -233,13 +233,15 @@ def _plain_lines(text: str) -> list[str]:
 
 
 def _indented(text: str, width: int | None) -> str:
+    """Return an indented line, which goes on beneath itself where it is too long."""
     if width is None:
         return f"    {text}"
+    indent = " " * (4 + len(text) - len(text.lstrip()))
     return textwrap.fill(
-        text,
+        text.lstrip(),
         max(width, 20),
-        initial_indent=" " * 4,
-        subsequent_indent=" " * 6,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
         break_on_hyphens=False,
     )
 

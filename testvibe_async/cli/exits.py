@@ -39,7 +39,7 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._config import masked
-from testvibe_async.cli.output import escape_lines
+from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.usage import usage_sentence
 from testvibe_async.cli.words import NAME, error_sentence, event_sentence
 
@@ -225,7 +225,7 @@ def _event_of(record: logging.LogRecord) -> Event | None:
 def _report(sentence: str, result: CommandResult | None = None) -> None:
     """Print what went wrong, and with -vv where."""
     one_line = " ".join(sentence.split("\n"))
-    sys.stderr.write(f"{NAME}: {_harmless(one_line)}\n")
+    sys.stderr.write(wrapped(f"{NAME}: {_harmless(one_line)}") + "\n")
     if result is not None and result.verbose > 1:
         sys.stderr.write(_harmless(traceback.format_exc()))
 

@@ -88,8 +88,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             note=notes.append,
         )
         if not chosen:
-            why = "Nothing to generate: all features have tests."
-            return watched.say_nothing(" ".join([why, *notes]))
+            why = " ".join(["Nothing to generate.", *notes])
+            return watched.say_nothing(why if notes else "Nothing to generate: all have tests.")
         for note in notes:
             output.note(note)
         are_many = all_ or matches_several(features, chosen)

@@ -172,7 +172,7 @@ def _row(batch: Batch, columns: dict[str, Callable[[Batch], float]]) -> list[obj
     return [
         f"{batch.created_at.astimezone():%d %b %H:%M}",
         *(f"{each:.0f}" for each in numbers[:-1]),
-        duration(numbers[-1]),
+        duration(numbers[-1]) if numbers[-1] else "—",
     ]
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "opened",
     "read_batch",
     "resume_command",
+    "tell_of_cut_off",
     "to_run_again",
     "unfinished_path",
 ]
@@ -119,7 +120,7 @@ async def kept(
     if options.no_journal:
         yield None
         return
-    await _tell_of_cut_off()
+    await tell_of_cut_off()
     if options.journal is not None:
         path = options.journal
         if number > 1:
@@ -251,7 +252,7 @@ def resume_command(path: Path) -> str:
     return f"{NAME} resume" if path.parent == folder() else shlex.join([NAME, "resume", str(path)])
 
 
-async def _tell_of_cut_off() -> None:
+async def tell_of_cut_off() -> None:
     """Say once of each batch whose command did not end in order that it was cut off."""
     for path in _paths(AT_WORK):
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from testvibe_async import Run, VibeError
 from testvibe_async.cli.ci import FeatureFiles, failure_commands, is_github, summary_path
 from testvibe_async.cli.journals import resume_command
-from testvibe_async.cli.words import plural, reason
+from testvibe_async.cli.words import NAME, plural, reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,9 +111,13 @@ class Leaving:
             self._output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
-        """Say where the artifacts are, if there are any."""
+        """Say where the artifacts are, if there are any, and whether some were not fetched."""
         if number := sum(map(len, self.fetched.values())):
             self._output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
+        if left := sum(not task.done() or task.cancelled() for task in self._tasks):
+            self._output.note(
+                f"Artifacts of {plural(left, 'run')} are not there yet: {NAME} runs download ID DIR"
+            )
 
     async def finish(self, ending: Ending) -> None:
         """Wait for the artifacts, and write the reports again where there are any.

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Output", "escape_lines", "json_of", "warn"]
+__all__ = ["Output", "escape_lines", "json_of", "warn", "wrapped"]
+
+
+NARROW = 60
+"""A terminal of fewer cells has less room between columns."""
 
 
 class _Console(Console):
@@ -85,6 +89,8 @@ class Output:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table for people; in a pipe its rows alone, with a tab between the cells.
 
+        For people a column is left out where all its cells are empty.
+
         Args:
             columns: The names of the columns, for the terminal.
             rows: The cells; None is an empty one, an instant is shown in UTC to the minute.
@@ -95,11 +101,13 @@ class Output:
         if not self.console.is_terminal:
             _write("".join("\t".join(row) + "\n" for row in cells))
             return
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        gap = 2 if self.console.width >= NARROW else 1
+        table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+        filled = [place for place in range(len(columns)) if any(row[place] for row in cells)]
+        for place in filled:
+            table.add_column(columns[place], overflow="fold")
         for row in cells:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(row[place]) for place in filled))
         self.console.print(table)
 
     def text(self, text: str) -> None:
@@ -138,9 +146,9 @@ class Output:
         _write(line + "\n")
 
     def note(self, text: str) -> None:
-        """Print a remark that is not the result, on standard error; long lines go on in others."""
+        """Print a remark that is not the result, on standard error."""
         if not self.is_quiet:
-            warn(_wrapped(text) if sys.stderr.isatty() else text)
+            warn(text)
 
     def _write_json(self, value: object, *, indent: int | None = None) -> None:
         if self.is_json:
@@ -149,7 +157,7 @@ class Output:
 
 def warn(text: str) -> None:
     """Write to standard error, with `--quiet` and `--json` too."""
-    sys.stderr.write(escape_lines(text) + "\n")
+    sys.stderr.write(wrapped(escape_lines(text)) + "\n")
 
 
 def json_of(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
@@ -175,17 +183,24 @@ def escape_lines(text: str) -> str:
     return "\n".join("\t".join(map(escape, line.split("\t"))) for line in text.split("\n"))
 
 
-def _json_escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def wrapped(text: str) -> str:
+    """Return what goes to standard error, broken between words where that is a terminal.
 
-
-def _wrapped(text: str) -> str:
-    """Break lines between words; those that begin with a space are to be copied, and stay."""
+    Lines that begin with a space are to be copied, and stay whole.
+    """
+    if not sys.stderr.isatty():
+        return text
     width = max(get_terminal_size().columns, 20)
     return "\n".join(
-        line if line.startswith(" ") else fill(line, width, break_long_words=False)
+        line
+        if line.startswith(" ")
+        else fill(line, width, break_long_words=False, break_on_hyphens=False)
         for line in text.split("\n")
     )
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _cell(value: object) -> str:

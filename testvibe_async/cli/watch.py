@@ -30,7 +30,7 @@ from testvibe_async.cli.ending import (
 )
 from testvibe_async.cli.exits import ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all
-from testvibe_async.cli.journals import JournalOptions, kept, new_command
+from testvibe_async.cli.journals import JournalOptions, kept, new_command, tell_of_cut_off
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.lines import events as each_event
 from testvibe_async.cli.lines import lines
@@ -85,6 +85,7 @@ class Watch:
         self, jobs: Sequence[Item], start: Callable[[Item], Awaitable[Operation[Any]]]
     ) -> ExitCode:
         """Dispatch an operation for each job without waiting for any, and print them."""
+        await tell_of_cut_off()
         items = await dispatch_all(jobs, start)
         hints = await suggestions(self.project, items)
         return say_dispatched(items, self.board, self.common, hints=hints).exit_code
@@ -113,7 +114,7 @@ class Watch:
                     async for item in completed:
                         self.board.record(item)
                         self.leaving.fetch(item, client)
-                        items.append(item)
+                        items.append(self.board.as_seen(item))
                 except asyncio.CancelledError:
                     if self.board.state.waiting and not _has_failed_to_show():
                         warn(STOPPING)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAME",
+    "UNSEEN",
     "clock_time",
     "counted",
     "duration",
@@ -42,6 +43,9 @@ __all__ = [
 
 NAME = "testvibe-async"
 """What the command is called."""
+
+UNSEEN = "not seen"
+"""The word for what may go on or be over: its last polls failed."""
 
 
 def plural(number: int, noun: str) -> str:

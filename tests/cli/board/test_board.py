@@ -253,6 +253,14 @@ def test_an_attempt_takes_the_row_of_the_one_that_failed(board: Board) -> None:
     assert counts(board.rows) == "1 flaky"
 
 
+def test_an_attempt_after_one_of_an_earlier_command(board: Board) -> None:
+    """What an earlier command dispatched is known by its job, so that its next attempt is one."""
+    board.expect([item(ref=run_ref(1), config="Mobile")], RunRef)
+    board.update(run_ref(1), change(Phase.FINISHED, "failed", failed(1)))
+    dispatch(board, 2, config="Mobile")
+    assert (only_row(board).result, board.state.total) == ("attempt 2", 1)
+
+
 def test_other_dispatches_of_a_feature_are_no_attempts(board: Board) -> None:
     """A run after a generation, with another configuration or after a success has its own row."""
     emit(board, Dispatched(GENERATION, feature=12))

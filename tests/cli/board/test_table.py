@@ -21,7 +21,7 @@ from testvibe_async import (
     RunStatus,
     RunSummary,
 )
-from testvibe_async.cli.board import BoardState, Row, table_of
+from testvibe_async.cli.board import BoardState, Outage, Row, table_of
 from testvibe_async.cli.board.table import counts, headline
 from testvibe_async.cli.lines import row_line
 
@@ -156,6 +156,25 @@ def test_narrow_board_has_names_before_ids() -> None:
     lines = board(rows, width=50)
     assert lines[0] == "Feature                  Status      Elapsed"
     assert lines[1] == "Checkout with gift card  running       2.5 s"
+
+
+def test_narrow_board_has_short_results() -> None:
+    """On fifty columns a result is a number and a word, and not cut."""
+    lines = board([ended(1, total=4, passed=3, failed=1), ended(2, total=4, passed=4)], width=50)
+    assert [line.split("  ")[-1] for line in lines[1:3]] == ["1 failed", "4 passed"]
+
+
+def test_board_at_the_end_of_an_outage() -> None:
+    """What was not seen is said so, all rows are there, and nothing is tried again."""
+    outage = Outage(seconds=16, seen_at=None, what="not reachable", unseen=4, unseen_word="run")
+    rows = [row(number, phase=ACTIVE, status="running") for number in range(4)]
+    state = evolve(state_of([*rows, ended(9, total=1, passed=1)]), outage=outage)
+    end = state.at_end({each.ref for each in rows if each.ref})
+    lines = shown(table_of(end, width=80))
+    assert sum("not seen" in line for line in lines) == 5
+    assert lines[-1] == "1 passed, 4 not seen"
+    assert not any("trying" in line for line in lines)
+    assert sum("running" in line for line in shown(table_of(state, width=80))) == 5
 
 
 def test_board_leaves_room_for_what_is_printed_above() -> None:

@@ -97,6 +97,11 @@ def test_failures_are_wrapped_to_a_width() -> None:
         "      two elements",
     ]
     assert len(shown(run(test))) == 2
+    call = CaseResult("Test", "failed", error="Call log:\n  - navigating, waiting until it loads")
+    assert shown(run(call), width=40)[2:] == [
+        "      - navigating, waiting until it",
+        "        loads",
+    ]
 
 
 def test_failed_run_without_failed_tests_shows_its_log() -> None:

@@ -32,7 +32,7 @@ from testvibe_async.cli.board.suspensions import Suspensions
 from testvibe_async.cli.words import unless_default
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from testvibe_async import (
         Dispatched,
@@ -74,6 +74,15 @@ class BoardState:
         """How many are still to be dispatched."""
         return self.total - len(self.rows)
 
+    def at_end(self, unseen: Collection[Ref]) -> BoardState:
+        """Return the state that is left at the end, when nothing is tried again.
+
+        Args:
+            unseen: The operations of which nobody knows how they go.
+        """
+        rows = [evolve(row, is_unseen=row.ref in unseen) for row in self.rows]
+        return evolve(self, rows=rows, outage=None)
+
 
 class Board:
     """The operations of one client, each as it was last seen."""
@@ -92,6 +101,8 @@ class Board:
         """Which lists the service lacks at the moment."""
         self._names: dict[int | str | None, str] = {}
         self._rows: dict[object, Row] = {}
+        self._job_of: dict[object, Item] = {}
+        """The jobs that were dispatched before this command, by the keys of their operations."""
         self._latest: dict[object, object] = {}
         """The keys of the rows of the operations last dispatched, by job."""
         self._unanswered: dict[str, bool] = {}
@@ -172,7 +183,7 @@ class Board:
         """All operations now."""
         return BoardState(
             rows=self.rows,
-            total=self._total,
+            total=max(self._expected + self._preliminary, len(self._rows)),
             ended=self._ended,
             started=self._started,
             now=self._clock(),
@@ -180,18 +191,11 @@ class Board:
         )
 
     @property
-    def _total(self) -> int:
-        return max(self._expected + self._preliminary, len(self._rows))
-
-    @property
     def outage(self) -> Outage | None:
         """The outage that goes on; None where the service answers."""
         kinds = [row.ref.kind for row in self.in_flight if row.ref]
         return self.contact.outage(
-            self._clock(),
-            runs=kinds.count("run"),
-            generations=kinds.count("generation"),
-            waiting=self._total - len(self._rows),
+            self._clock(), runs=kinds.count("run"), generations=kinds.count("generation")
         )
 
     @property
@@ -212,6 +216,7 @@ class Board:
         self._jobs, self._expected, self._kind = jobs, len(jobs), kind
         self._started = self._clock()  # The time of a question before is nobody's.
         self._names = {job.feature: job.name for job in jobs if job.name is not None}
+        self._job_of = {job.ref.key: job for job in jobs if job.ref is not None}
 
     def follow(self, ref: Ref) -> None:
         """Add an operation that was dispatched elsewhere."""
@@ -228,6 +233,16 @@ class Board:
             self._observe(item.ref, Phase.FINISHED, item.outcome.status, item.outcome)
         elif item.error is not None and not isinstance(item.error, WaitTimeoutError):
             self._give_up(item)
+
+    def as_seen(self, item: Item) -> Item:
+        """Return an item of a batch; not as in flight where the service is silent.
+
+        A poll that hangs at the time-out has not failed, and nothing has been seen either.
+        """
+        row = None if item.ref is None else self._rows.get(item.ref.key)
+        if row is None or not isinstance(item.error, WaitTimeoutError) or item.is_unseen:
+            return item
+        return evolve(item, error=self._unseen(row) or item.error)
 
     def _unseen(self, row: Row) -> WaitTimeoutError | None:
         """Return that an operation in flight is not seen, where the service does not answer."""
@@ -293,6 +308,8 @@ class Board:
         is_attached: bool = True,
     ) -> Row:
         feature_id = ref.feature_id if isinstance(ref, RunRef | GenerationRef) else None
+        if feature is None and (known := self._job_of.get(ref.key)) is not None:
+            feature, config = known.feature, known.config
         typed = feature if isinstance(feature, str) else None
         name = self._names.get(feature_id) or typed or _unnamed(ref, feature_id)
         job = (type(ref), feature, config)

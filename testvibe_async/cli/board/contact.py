@@ -106,17 +106,15 @@ class Contact:
         """Take note that the service accepts requests again."""
         self._is_paused = False
 
-    def outage(self, now: float, *, runs: int, generations: int, waiting: int = 0) -> Outage | None:
+    def outage(self, now: float, *, runs: int, generations: int) -> Outage | None:
         """Return the outage at this moment; None where the service answers.
 
         Args:
             now: The moment.
             runs: How many runs are in flight.
             generations: How many generations are.
-            waiting: How many operations are still to be dispatched.
         """
-        is_asked = bool(runs + generations + waiting)
-        what = self._trouble(now, is_asked=is_asked, has_runs=runs > 0)
+        what = self._trouble(now, is_polled=bool(runs + generations), has_runs=runs > 0)
         if what is None:
             return None
         word = "run" if not generations else "operation" if runs else "generation"
@@ -128,13 +126,13 @@ class Contact:
             unseen_word=word,
         )
 
-    def _trouble(self, now: float, *, is_asked: bool, has_runs: bool) -> str | None:
+    def _trouble(self, now: float, *, is_polled: bool, has_runs: bool) -> str | None:
         if self._is_paused:
             return "the service asked for a pause: nothing sent"
         if self._failing_since is not None:
             return self._what if now - self._good >= POLL_SECONDS else None
         silence = 2 * POLL_SECONDS * (1 if has_runs else _SLOWEST)
-        return "not reachable" if is_asked and now - self._last > silence else None
+        return "not reachable" if is_polled and now - self._last > silence else None
 
 
 class OutageNotices:

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from testvibe_async import DispatchUnknownError, Generation, Phase, Run, RunRef
 from testvibe_async._util import escape
-from testvibe_async.cli.words import plural, reason
+from testvibe_async.cli.words import UNSEEN, plural, reason
 
 if TYPE_CHECKING:
     from testvibe_async import Ref, VibeError
@@ -60,6 +60,9 @@ class Row:
     ended: float | None = None
     """When it was seen to be over, or given up; None while it is not."""
 
+    is_unseen: bool = False
+    """Whether the command ended in an outage, and nobody knows how it goes."""
+
     @property
     def name(self) -> str:
         """The feature, and the configuration where one was asked for."""
@@ -81,6 +84,8 @@ class Row:
         """
         if self.error is not None:
             return "unknown" if isinstance(self.error, DispatchUnknownError) else "error"
+        if self.is_unseen:
+            return UNSEEN
         if self.earlier and isinstance(self.snapshot, Run) and self.snapshot.is_success:
             return "flaky"
         if self.phase is Phase.QUEUED or self.status is None:
@@ -93,6 +98,16 @@ class Row:
         attempt = f"attempt {len(self.earlier) + 1}" if self.earlier else ""
         note = escape(self.note) if self.ended is None else ""
         return ", ".join(part for part in (self._result, attempt, note) if part)
+
+    @property
+    def short_result(self) -> str:
+        """The same in a word or two where that says most, for a narrow terminal."""
+        run = self.snapshot
+        if self.error is not None or not isinstance(run, Run) or not _run_result(run):
+            return self.result
+        assert run.summary is not None
+        failed = run.summary.failed
+        return f"{failed} failed" if failed else f"{run.summary.passed} passed"
 
     @property
     def _result(self) -> str:

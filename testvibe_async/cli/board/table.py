@@ -17,7 +17,7 @@ from rich.text import Text
 
 from testvibe_async import Phase
 from testvibe_async.cli.board.row import Row
-from testvibe_async.cli.words import counted, duration
+from testvibe_async.cli.words import UNSEEN, counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +38,7 @@ STYLES = {
     "failed": "bold red",
     "error": "bold red",
     "unknown": "bold magenta",
+    UNSEEN: "yellow",
     "cancelled": "yellow",
 }
 """The styles of the known words, in the order in which they are counted."""
@@ -51,7 +52,7 @@ _OPERATION_COLUMN = 12
 _RESULT_COLUMN = 19
 """Cells that the last column has on a wide terminal; on others, what it needs."""
 
-_NARROW_RESULT_COLUMN = 8
+_NARROW_RESULT_COLUMN = 9
 """Cells that the last column has at most on a narrow terminal: the names need the others."""
 
 _WIDE = 72
@@ -107,7 +108,7 @@ def table_of(state: BoardState, *, width: int, height: int | None = None) -> Gro
     """
     rows = state.rows
     room = len(rows) if height is None else _room(height, len(rows))
-    if state.outage:
+    if state.outage and height is not None:
         room = max(room - OUTAGE_LINES, _FEW_ROWS)
     shown, hidden = (rows, ()) if len(rows) <= room else _most_urgent(rows, room - 1)
     more = [_one_line(f"… and {len(hidden)} more: {counts(hidden)}", "dim")] if hidden else []
@@ -137,8 +138,9 @@ def _room(height: int, wanted: int) -> int:
 
 def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
     results, fixed, is_wide = _RESULT_COLUMN, _FIXED_COLUMNS, width >= _WIDE
+    texts = [row.result if is_wide else row.short_result for row in rows]
     if not is_wide:
-        results = min(_longest(row.result for row in rows), _NARROW_RESULT_COLUMN)
+        results = min(_longest(texts), _NARROW_RESULT_COLUMN)
         fixed -= _OPERATION_COLUMN
     has_results = is_wide or results > 0
     names = max(width - fixed - (max(results, len("Result")) if has_results else 0), 8)
@@ -151,13 +153,13 @@ def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
     table.add_column("Elapsed", no_wrap=True, min_width=7, justify="right")
     if has_results:
         table.add_column("Result", no_wrap=True, min_width=results, max_width=most)
-    for row in rows:
+    for row, text in zip(rows, texts, strict=True):
         table.add_row(
             Text(row.name),
             *([Text(row.operation)] if is_wide else []),
             Text(row.word, _style(row)),
             Text(duration(row.elapsed(now))),
-            *([Text(row.result, "red" if row.is_bad else "")] if has_results else []),
+            *([Text(text, "red" if row.is_bad else "")] if has_results else []),
         )
     return table
 

@@ -24,7 +24,7 @@ from testvibe_async import (
 from testvibe_async._util import escape
 from testvibe_async.cli.ending.commands import check_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of
-from testvibe_async.cli.words import counted, duration
+from testvibe_async.cli.words import UNSEEN, counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,9 +44,6 @@ _PRECEDENCE = (
 )
 """The exit code of an ending is the first of these that any item calls for."""
 
-_NOT_SEEN = "not seen"
-"""The word for what may go on or be over: its last polls failed."""
-
 _ORDER = (
     "passed",
     "flaky",
@@ -55,7 +52,7 @@ _ORDER = (
     "cancelled",
     "error",
     "unknown",
-    _NOT_SEEN,
+    UNSEEN,
     "in flight",
     "skipped",
 )
@@ -151,7 +148,7 @@ class Ending:
         document: dict[str, Any] = {
             "feature": item.feature_name,
             "config": item.config,
-            "verdict": _NOT_SEEN if item.is_unseen else str(item.verdict),
+            "verdict": UNSEEN if item.is_unseen else str(item.verdict),
             "isFlaky": item.is_flaky,
             "ref": item.ref,
             "outcome": item.outcome,
@@ -208,5 +205,5 @@ def word_of(item: Item) -> str:
     if item.is_flaky:
         return "flaky"
     if item.is_unseen:
-        return _NOT_SEEN
+        return UNSEEN
     return escape(item.outcome.status or "over") if item.outcome else str(item.verdict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from rich.text import Text
 
 from testvibe_async import BatchItem, Verdict, WaitTimeoutError
@@ -87,7 +88,10 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
     output = common.output
     _say_document(ending, output, events=events)
     if output.is_live and len(board.rows) + LINES_BESIDE_BOARD <= output.console.height:
-        output.console.print(boards.table_of(board.state, width=output.console.width))
+        unseen = {item.ref for item in ending.items if item.is_unseen and item.ref}
+        output.console.print(
+            boards.table_of(board.state.at_end(unseen), width=output.console.width)
+        )
     gap = "" if output.is_quiet else "\n"
     output.details(lambda width: _after(gap, failures_text(ending, width=width)))
     _say_flaky(ending, output)
@@ -96,7 +100,8 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
     )
     if commands:
         lines = "\n".join(f"  {command}" for command in commands)
-        output.say(f"\nMore of one: {NAME} runs diagnose {ending.failed_runs[0]}")
+        which = "it" if len(ending.failed_runs) == 1 else "one"
+        output.say(f"\nMore of {which}: {NAME} runs diagnose {ending.failed_runs[0]}")
         output.say(f"Run what failed again with:\n{lines}")
     output.say(f"\n{ending.line}")
     say_unfinished(ending.unfinished, common, resume=ending.resume)
@@ -148,8 +153,12 @@ def say_report(ending: Ending, common: Common) -> None:
 
 
 def say_stopped(ending: Ending, common: Common, *, events: bool = False) -> None:
-    """Print the progress of a command that was stopped."""
+    """Print the progress of a command that was stopped, with what had failed by then."""
     _say_document(ending, common.output, events=events)
+    failed = evolve(ending, items=[i for i in ending.items if i.verdict is Verdict.FAILED])
+    common.output.details(lambda width: _after("\n", failures_text(failed, width=width)))
+    if failed.items:
+        common.output.say("")
     warn(f"Stopped: {ending.line if ending.items else 'nothing was dispatched yet'}")
 
 
