@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
+from tests.mcp_server.connection import connected, refused
 from testvibe_async import (
     ClientClosedError,
     ConfigError,
@@ -32,6 +33,10 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async.mcp_server.advice import explain, explain_arguments, not_configured
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from testvibe_async.testing import Emulator
 
 URL = "https://testvibe.example/api/v1/ops/projects/p"
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
@@ -143,3 +148,19 @@ def test_each_fault_of_the_arguments_is_a_sentence() -> None:
         "run has no argument 'confg': did you mean config? "
         "run has no argument 'zzz': it has feature, config, run_id, names."
     )
+
+
+async def test_a_feature_of_a_similar_name_is_proposed(emulator: Emulator) -> None:
+    """A part of a name, or one that is misspelt, is answered with the names that may be meant."""
+    emulator.add_feature("Login with SSO")
+    async with connected(emulator) as mcp:
+        for tool in ("run_feature", "get_feature", "wait_for_generation", "generate_and_run"):
+            text = await refused(mcp, tool, feature="login")
+            assert text.endswith("Did you mean 'Login Functionality' or 'Login with SSO'?")
+        assert "Did you mean 'Checkout'?" in await refused(mcp, "get_feature", feature="Chekout")
+        assert "Did you mean" not in await refused(mcp, "get_feature", feature="Nothing like it")
+        asked = emulator.count("list_features")
+        await refused(mcp, "get_feature", feature="9999")
+        assert emulator.count("list_features") == asked
+        emulator.fail("list_features", Fault.status(503))
+        assert "list_features shows" in await refused(mcp, "get_feature", feature="login")

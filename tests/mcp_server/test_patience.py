@@ -255,7 +255,7 @@ async def test_a_call_after_a_restart_goes_on(
                 answer = await mcp.call_tool(tool, {**arguments, "timeoutSeconds": seconds})
                 assert not answer.is_error, texts_of(answer)
     assert content_of(answer)["inFlight"] is False
-    assert "Begun by your earlier call" in texts_of(answer)[0]
+    assert "The result of your call at" in texts_of(answer)[0]
     features = [run.feature_name for run in emulator.runs.values()]
     assert len(features) == len(set(features)) >= 1
     assert len(emulator.generations) == (tool == "generate_and_run")

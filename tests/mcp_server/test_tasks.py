@@ -262,6 +262,18 @@ async def test_what_began_anew_is_a_task_of_its_own(emulator: Emulator) -> None:
             assert emulator.count("run_feature") == calls
 
 
+async def test_what_nobody_knows_is_not_sent_again_by_a_look(emulator: Emulator) -> None:
+    """A dispatch that may have begun ends the task as an error, however often it is looked at."""
+    emulator.fail("generate_feature", Fault.lost(), times=2)
+    emulator.fail("get_generation_status", Fault.status(503))
+    async with connected(emulator) as mcp:
+        task = (await create(mcp, "generate_and_run", feature="Checkout", again=True))["taskId"]
+        for _ in range(2):
+            over = CallToolResult.model_validate((await ended(mcp, task))["result"])
+            assert "It may have started" in texts_of(over)[0]
+    assert emulator.count("generate_feature") == 1
+
+
 @pytest.mark.parametrize("tool", ["wait_for_generation", "generate_and_run"])
 async def test_a_generation_can_be_cancelled(emulator: Emulator, tool: str) -> None:
     """To cancel the task is to cancel the generation; the task is cancelled then."""

@@ -78,8 +78,11 @@ class TestKilled:
 
     @pytest.fixture
     def service_options(self) -> dict[str, Any]:
-        """Return options with runs that take an hour, unless they are finished early."""
-        return {"scenario": ENDLESS}
+        """Return options with runs that take an hour, unless they are finished early.
+
+        The service's clock is as fast as ours: a lost dispatch is known by when its run began.
+        """
+        return {"scenario": ENDLESS, "speed": 1.0}
 
     def kill(
         self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, *, after: float

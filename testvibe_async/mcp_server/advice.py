@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     Advice: TypeAlias = str | Callable[[VibeError, str], str]
 
-__all__ = ["NO_PROJECT", "explain", "explain_arguments", "not_configured"]
+__all__ = ["NO_PROJECT", "explain", "explain_arguments", "not_configured", "similar_names"]
 
 NO_PROJECT = (
     "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
@@ -55,6 +55,9 @@ NO_PROJECT = (
 
 MAX_CHARACTERS = 1_000
 """Length of what happened, in an error."""
+
+MAX_NAMES = 3
+"""How many similar names are told."""
 
 _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
 _GUID = re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -104,6 +107,15 @@ def _what(error: VibeError) -> str:
 def without_addresses(text: str) -> str:
     """Leave addresses and GUIDs out of a text: a model can do nothing with them."""
     return _GUID.sub("…", _ADDRESS.sub("the service", text))
+
+
+def similar_names(name: str, names: Iterable[str]) -> str:
+    """Say which names were perhaps meant; nothing where none is similar."""
+    part, every = name.casefold(), {each.casefold(): each for each in names}
+    found = [folded for folded in every if part in folded]
+    found = found or get_close_matches(part, every, n=MAX_NAMES)
+    meant = " or ".join(repr(clean(every[folded][:100])) for folded in found[:MAX_NAMES])
+    return f" Did you mean {meant}?" if meant else ""
 
 
 def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence[str]) -> str:

@@ -166,11 +166,12 @@ def text_of(begun_at: datetime | None) -> str | None:
     return None if begun_at is None else begun_at.isoformat()
 
 
-def note_of(work: Work[Any]) -> str | None:
+def note_of(ctx: Ctx, work: Work[Any]) -> str | None:
     """Say that what ended was begun by an earlier call, which the model may not expect."""
-    if not (work.is_joined or work.is_resumed) or not work.task.done():
+    is_expected = isinstance(ctx, LookContext) or not (work.is_joined or work.is_resumed)
+    if is_expected or not work.task.done():
         return None
-    return f"Begun by your earlier call at {work.begun_at:%H:%M:%S} UTC; `again: true` begins anew."
+    return f"The result of your call at {work.begun_at:%H:%M:%S} UTC; `again: true` begins anew."
 
 
 @define

@@ -58,7 +58,7 @@ __all__ = ["DISPATCHING_TOOLS"]
 SnapshotT = TypeVar("SnapshotT", Run, Generation)
 
 Again = Annotated[
-    bool, Field(description="Begin anew what ended, such as after a fix; else it is told again.")
+    bool, Field(description="Begin anew what has ended; else its result is told again.")
 ]
 
 
@@ -74,7 +74,8 @@ async def run_feature(  # noqa: PLR0913 - the arguments of the tool
 ) -> CallToolResult:
     """Start a run of one feature's tests (half a minute), then call wait_for_run.
 
-    Refused where the feature's status is not `generated`. For several, call run_features.
+    To run it anew, such as after a fix, pass `again: true`. For several, call run_features.
+    Refused where the feature's status is not `generated`.
     """
     home = session_of(ctx).project(project)
     key = key_of(ctx, "run_feature", home, feature.casefold(), config, siteUrl)
@@ -120,8 +121,8 @@ async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
 ) -> CallToolResult:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
-    Then call wait_for_generation. Refused while the feature is generating. Never repeat it because
-    a wait timed out.
+    Then call wait_for_generation. To generate anew, such as after update_feature, pass
+    `again: true`; never because a wait timed out. Refused while the feature is generating.
     """
     require_agreed(agreed)
     session = session_of(ctx)
@@ -156,7 +157,7 @@ async def _answer_of_dispatch(
     note = f"Nothing was started: your earlier call did at {found.begun_at:%H:%M:%S} UTC. "
     note += "To begin anew pass `again: true`." if operation.done else f"It goes on: {wait}"
     line = say_run(seen) if isinstance(seen, Run) else say_generation(seen)
-    return answer(f"{line} {note}", {**content, "status": operation.status, "note": note})
+    return answer(f"{note} {line}", {**content, "status": operation.status, "note": note})
 
 
 def _what(ref: OperationRef, feature: str) -> str:
@@ -184,7 +185,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     timeoutSeconds: TimeoutSeconds = PATIENCE,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Run several features at once and wait. Lists what did not succeed and counts the rest.
+    """Run `features` at once, or `all: true`, and wait. Lists what failed, counts the rest.
 
     If `inFlight`, call this again with the same arguments: it goes on and starts nothing twice. To
     run what has ended again, such as after a fix, pass `again: true`.
@@ -223,7 +224,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         work.state.batch.items if work.state.batch else [],
         max_output=session.limits.max_output,
         again="run_features",
-        told=note_of(work),
+        told=note_of(ctx, work),
         begun_at=text_of(work.begun_at),
         is_over=work.task.done(),
     )
@@ -308,10 +309,10 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
 
     work = session.works.join(key, _Sequence, play)
     await wait_for_work(work, Progress(ctx), timeoutSeconds)
-    return _answer_of_sequence(work, feature)
+    return _answer_of_sequence(work, feature, told=note_of(ctx, work))
 
 
-def _answer_of_sequence(work: Work[_Sequence], feature: str) -> CallToolResult:
+def _answer_of_sequence(work: Work[_Sequence], feature: str, *, told: str | None) -> CallToolResult:
     generation, run = work.state.generation, work.state.run
     content = {
         "generation": generation.document,
@@ -326,7 +327,7 @@ def _answer_of_sequence(work: Work[_Sequence], feature: str) -> CallToolResult:
     if not work.task.done():
         again = f"{STILL_IN_FLIGHT} call generate_and_run again with the same arguments."
         return answer_of_wait(line, content, note=again)
-    return answer_of_wait(f"{line} {note_of(work) or ''}".rstrip(), content, note=None)
+    return answer_of_wait(f"{line} {told or ''}".rstrip(), content, note=None)
 
 
 DISPATCHING_TOOLS: list[Tool] = [generate_feature, run_feature, run_features, generate_and_run]

@@ -35,7 +35,8 @@ One feature: run_feature, then wait_for_run. Several: run_features, which also w
 A generation (generate_feature, then wait_for_generation; or generate_and_run) takes minutes and
 costs credits: ask the user before you start one.
 Where `inFlight` is true nothing failed and nothing was cancelled: call the same tool again with the
-same arguments. Never start a run or a generation anew because of it.
+same arguments. Never start a run or a generation anew because of it. To run again what has ended,
+such as after a fix, pass `again: true`; without it you are told of the earlier run.
 A failed test is an answer, not an error: diagnose_run says why a run failed, get_generation_log
 why a generation did. Lists have `nextCursor` where there is more, long files `nextOffset`.
 """

@@ -5,6 +5,7 @@ tools; those are in `tools` and `waiting_tools`.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import wraps
 from inspect import cleandoc
 from typing import Annotated, Any, TypeAlias
@@ -15,8 +16,8 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
-from testvibe_async import VibeError
-from testvibe_async.mcp_server.advice import explain, explain_arguments
+from testvibe_async import NotFoundError, VibeError
+from testvibe_async.mcp_server.advice import explain, explain_arguments, similar_names
 from testvibe_async.mcp_server.answers import fitted_answer
 from testvibe_async.mcp_server.session import Ctx, session_of
 
@@ -151,11 +152,23 @@ def _explaining(function: ToolFunction) -> ToolFunction:
     """Have a tool's errors reach the model, with what to do next, and its answers fit."""
 
     @wraps(function)
-    async def call(ctx: Ctx, **arguments: object) -> CallToolResult:
+    async def call(ctx: Ctx, **arguments: Any) -> CallToolResult:  # noqa: ANN401 - any tool's
         try:
             result = await function(ctx, **arguments)
         except VibeError as error:
-            raise ToolError(explain(error, function.__name__)) from error
+            meant = await _meant(ctx, error, arguments)
+            raise ToolError(explain(error, function.__name__) + meant) from error
         return fitted_answer(result, session_of(ctx).limits.max_output)
 
     return call
+
+
+async def _meant(ctx: Ctx, error: VibeError, arguments: dict[str, Any]) -> str:
+    """Say which feature was perhaps meant, where there is none of that name: a list tells."""
+    feature = arguments.get("feature")
+    if not isinstance(error, NotFoundError) or feature is None or feature.isdecimal():
+        return ""
+    with suppress(VibeError):
+        features = await session_of(ctx).project(arguments.get("project")).list_features()
+        return similar_names(feature, [each.name or "" for each in features])
+    return ""

@@ -131,7 +131,10 @@ async def update_feature(
     name: Annotated[str | None, Field(description="The new name.")] = None,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Change a feature's Gherkin, name or both; its tests stay. Refused while it generates."""
+    """Change a feature's Gherkin, name or both. Its tests stay as they are until you generate anew.
+
+    Refused while it is generating.
+    """
     home = session_of(ctx).project(project)
     await home.update_feature(feature, name=name, gherkin=gherkin)
     return answer(f"Feature {feature} was updated.", {"ok": True})
@@ -180,7 +183,7 @@ async def get_generation_log(
 async def cancel_generation(
     ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
 ) -> CallToolResult:
-    """Cancel a feature's generation in flight, no matter who started it."""
+    """Cancel a feature's generation in flight, whoever started it. Runs can't be cancelled."""
     await session_of(ctx).project(project).cancel_generation(feature)
     return answer(f"The generation of {feature} was cancelled.", {"ok": True})
 
@@ -289,7 +292,10 @@ async def write_file(
     content: Annotated[str, Field(description="The whole new text, at most 256 KB.")],
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Write one whole file below `Features/` or `Configurations/`; others can't be written."""
+    """Write one whole file below `Features/` or `Configurations/`; others can't be written.
+
+    A configuration is `Configurations/NAME.config.js`: read `Default` before you write another.
+    """
     await session_of(ctx).project(project).write_file(path, content)
     return answer(f"{path} was written.", {"ok": True})
 
