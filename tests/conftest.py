@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
 
 from tests.contract.recorder import Recorder
 from tests.systems import left_out, missing
@@ -38,17 +39,30 @@ def pytest_report_header() -> list[str]:
     return missing()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that have a longer time-out, so that none is left for one worker."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let a worker that has nothing left take from another; tests are not equally long."""
+    return WorkStealingScheduling(config, log)
+
+
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:
     """Run every asynchronous test on virtual time."""
     return {"virtual": VirtualTimeLoop}
 
 
 @pytest.fixture(autouse=True)
-def _no_stored_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_stored_login(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Keep tests from reading or changing what the developer who runs them has stored."""
     for variable in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
 
 
 @pytest.fixture(autouse=True)

@@ -159,9 +159,12 @@ async def bounded(
 
 
 def bomb() -> bytes:
-    """Return 2 MiB of gzip that unfold to 512."""
+    """Return 2 MiB of gzip that unfold to 512, and then go on."""
     packer = zlib.compressobj(1, wbits=31)
-    return b"".join([packer.compress(bytes(MEBIBYTE)) for _ in range(512)]) + packer.flush()
+    first, again = (
+        packer.compress(bytes(MEBIBYTE)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2)
+    )
+    return first + again * 511
 
 
 FLOODS: dict[str, tuple[Answer, type[VibeError]]] = {

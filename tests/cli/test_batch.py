@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.cli.process import MODULE, Ended, finished, started
+from tests.cli.process import Ended, finished, started
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def testvibe_emulator_options() -> dict[str, object]:
 
 
 class Command(Protocol):
-    def __call__(self, *words: str, python: tuple[str, ...] = MODULE) -> Ended: ...
+    def __call__(self, *words: str, python: tuple[str, ...] | None = None) -> Ended: ...
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def place(testvibe_emulator: Emulator, tmp_path: Path) -> dict[str, str]:
 def batch(place: dict[str, str]) -> Command:
     """Runs a command of that machine to its end."""
 
-    def run(*words: str, python: tuple[str, ...] = MODULE) -> Ended:
+    def run(*words: str, python: tuple[str, ...] | None = None) -> Ended:
         return finished("batch", *words, python=python, **place)
 
     return run
@@ -103,7 +103,7 @@ def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:
 def test_ctrl_c(batch: Command, place: dict[str, str], testvibe_emulator: Emulator) -> None:
     """A worker that is stopped leaves at once, and what it had stays in flight for another."""
     batch("start", "nightly", "Wishlist")
-    with started("batch", "work", "nightly", python=MODULE, **place) as process:
+    with started("batch", "work", "nightly", python=None, **place) as process:
         while "1 in flight" not in batch("status", "nightly")[0][0]:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)

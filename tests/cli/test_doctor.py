@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from tests.cli.conftest import environment_of, use
-from tests.cli.process import ROOT, Terminal
+from tests.cli.process import Terminal
+from tests.processes import ROOT
 from tests.timing import STEADY
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app

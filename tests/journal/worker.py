@@ -71,7 +71,7 @@ def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for 
         note_end(self, place, item)
         if step == "after the outcome":
             self._file.write_soon(lambda _: None)
-            asyncio.get_running_loop().call_later(0.3, die)
+            asyncio.get_running_loop().call_later(0.1, die)
 
     RowRecorder.intended = intend  # type: ignore[method-assign]
     RowRecorder.dispatched = note_ref  # type: ignore[method-assign]
@@ -87,7 +87,7 @@ async def work(options: dict[str, Any]) -> list[BatchItem[Any]]:
             options["server"],
             api_key=options["api_key"],
             project=options["project"],
-            poll_interval=options.get("poll_interval", 0.3),
+            poll_interval=options.get("poll_interval", 0.1),
             timeout=options.get("timeout", 2.0),
         ) as client,
     ):

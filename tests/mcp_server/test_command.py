@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.process import Terminal, environment, finished, started
 from tests.mcp_server.connection import connected_by_http, on_real_time, result_of
-from tests.mcp_server.test_stdio import LONG, variables
+from tests.mcp_server.test_stdio import LONG, service
 from testvibe_async.cli.mcp import mcp as command
 from testvibe_async.testing import Emulator
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from mcp import Client as McpClient
     from mcp.server.mcpserver import MCPServer
-
-SERVE = ("-m", "testvibe_async.cli", "mcp", "--http", "0")
 
 WITHOUT = """
 import sys
@@ -41,16 +39,9 @@ main()
 async def test_it_serves_http_with_a_token_of_its_own(stop: signal.Signals) -> None:
     """The command shows its address and token, serves clients with it, and stops on a signal."""
     async with Emulator(scenario=LONG) as emulator:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *SERVE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=variables(emulator),
-        )
-        try:
+        with started("mcp", "--http", "0", python=None, **service(emulator)) as process:
             assert process.stderr is not None
-            lines = b"".join([await process.stderr.readline() for _ in range(2)]).decode()
+            lines = "".join([await asyncio.to_thread(process.stderr.readline) for _ in range(2)])
             shown = re.fullmatch(
                 r"Serving MCP at (http://127\.0\.0\.1:\d+/mcp) until Ctrl-C\. "
                 r"It asks for:\n  Authorization: Bearer (\S{43})\n",
@@ -58,13 +49,9 @@ async def test_it_serves_http_with_a_token_of_its_own(stop: signal.Signals) -> N
             )
             assert shown is not None, lines
             await use(shown[1], shown[2], lambda: process.send_signal(stop))
-            async with asyncio.timeout(30):
-                ended = await process.communicate()
-            assert (process.returncode, ended) == (0, (b"", b""))
+            ended = await asyncio.to_thread(lambda: process.communicate())  # noqa: PLW0108 - of two types
+            assert (process.returncode, ended) == (0, ("", ""))
             assert len(emulator.active_runs()) == 1
-        finally:
-            if process.returncode is None:
-                process.kill()
 
 
 async def use(url: str, token: str, stop: Callable[[], None]) -> None:
@@ -128,14 +115,8 @@ def test_on_a_terminal_it_says_what_it_is_for() -> None:
 
 def test_the_token_comes_from_the_environment() -> None:
     """An empty variable is refused as a token, in one sentence."""
-    with subprocess.Popen(  # noqa: S603 - this package's command
-        [sys.executable, *SERVE],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(TESTVIBE_MCP_TOKEN=""),
-    ) as process:
-        _, errors = process.communicate()
-    assert process.returncode == 2
+    (_, errors), code = finished("mcp", "--http", "0", TESTVIBE_MCP_TOKEN="")
+    assert code == 2
     assert "the token is empty" in errors
 
 

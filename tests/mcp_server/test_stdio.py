@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from mcp import Client as McpClient
 from mcp.client.stdio import StdioServerParameters
 
-from tests.cli.process import environment
+from tests.cli.process import Started, environment, started
 from tests.mcp_server.connection import Listener, content_of, on_real_time, result_of
 from tests.mcp_server.test_tools import COMBINED, OPERATIONS
 from testvibe_async.testing import Emulator, Outcome, Scenario
@@ -55,20 +54,20 @@ def emulator_of_long_runs() -> Generator[Emulator]:
         yield emulator
 
 
-def variables(emulator: Emulator) -> dict[str, str]:
-    return environment(
-        TESTVIBE_SERVER=emulator.url,
-        TESTVIBE_API_KEY=emulator.api_key,
-        TESTVIBE_PROJECT=emulator.project_id,
-        PYTHONUNBUFFERED="",  # output may stay in Python's buffer, as it does by default
-    )
+def service(emulator: Emulator) -> dict[str, str]:
+    """Return the variables that name a service to another process."""
+    return {
+        "TESTVIBE_SERVER": emulator.url,
+        "TESTVIBE_API_KEY": emulator.api_key,
+        "TESTVIBE_PROJECT": emulator.project_id,
+    }
 
 
 @asynccontextmanager
 async def served(emulator: Emulator) -> AsyncGenerator[McpClient]:
     """Have the official client start the command, and connect to it."""
     parameters = StdioServerParameters(
-        command=sys.executable, args=list(COMMAND), env=variables(emulator)
+        command=sys.executable, args=list(COMMAND), env=environment(**service(emulator))
     )
     async with McpClient(parameters) as mcp:
         yield mcp
@@ -175,37 +174,29 @@ async def test_a_cancelled_call_leaves_the_run_and_the_server_alone() -> None:
 
 
 @contextmanager
-def raw(emulator: Emulator, python: tuple[str, ...] = COMMAND) -> Generator[subprocess.Popen[str]]:
+def raw(
+    emulator: Emulator, *options: str, python: tuple[str, ...] | None = None
+) -> Generator[Started]:
     """Start the server with pipes as its streams, and kill it at the end of the context."""
-    with subprocess.Popen(  # noqa: S603 - this package's command
-        [sys.executable, *python],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        env=variables(emulator),
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    arguments = options if python else ("mcp", *options)
+    with started(*arguments, python=python, **service(emulator)) as process:
+        yield process
 
 
-def send(process: subprocess.Popen[str], method: str, **message: Any) -> None:
+def send(process: Started, method: str, **message: Any) -> None:
     assert process.stdin is not None
     process.stdin.write(json.dumps({"jsonrpc": "2.0", "method": method, **message}) + "\n")
     process.stdin.flush()
 
 
-def receive(process: subprocess.Popen[str]) -> dict[str, Any]:
+def receive(process: Started) -> dict[str, Any]:
     assert process.stdout is not None
     message = json.loads(process.stdout.readline())
     assert message["jsonrpc"] == "2.0"
     return dict(message)
 
 
-def begin(process: subprocess.Popen[str]) -> None:
+def begin(process: Started) -> None:
     """Initialize the session."""
     me = {"name": "test", "version": "1"}
     parameters = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": me}
@@ -214,13 +205,13 @@ def begin(process: subprocess.Popen[str]) -> None:
     send(process, "notifications/initialized")
 
 
-def call(process: subprocess.Popen[str], number: int, tool: str, **arguments: Any) -> None:
+def call(process: Started, number: int, tool: str, **arguments: Any) -> None:
     """Call a tool, and ask for its progress."""
     parameters = {"name": tool, "arguments": arguments, "_meta": {"progressToken": number}}
     send(process, "tools/call", id=number, params=parameters)
 
 
-def start_waiting(process: subprocess.Popen[str]) -> None:
+def start_waiting(process: Started) -> None:
     """Have two waits in flight, one for a run and one for a list of runs."""
     begin(process)
     call(process, 1, "run_feature", feature="Checkout")
@@ -270,7 +261,7 @@ def test_it_stops_on_a_signal(emulator_of_long_runs: Emulator, stop: signal.Sign
         assert_protocol_alone(process)
 
 
-def assert_protocol_alone(process: subprocess.Popen[str]) -> None:
+def assert_protocol_alone(process: Started) -> None:
     assert process.stdout is not None
     for line in process.stdout.read().splitlines():
         assert json.loads(line)["jsonrpc"] == "2.0"
@@ -278,7 +269,7 @@ def assert_protocol_alone(process: subprocess.Popen[str]) -> None:
 
 def test_stray_output_never_reaches_the_protocol(emulator_of_long_runs: Emulator) -> None:
     """Output of a hook or its child process goes to standard error, the buffered part too."""
-    with raw(emulator_of_long_runs, ("-c", STRAY)) as process:
+    with raw(emulator_of_long_runs, python=("-c", STRAY)) as process:
         begin(process)
         for number in range(1, 4):
             call(process, number, "list_features")
@@ -296,7 +287,7 @@ def test_stray_output_never_reaches_the_protocol(emulator_of_long_runs: Emulator
 
 def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
     """With -v standard error shows each dispatch once, and standard output the protocol alone."""
-    with raw(emulator_of_long_runs, (*COMMAND, "-v")) as process:
+    with raw(emulator_of_long_runs, "-v") as process:
         begin(process)
         call(process, 1, "run_feature", feature="Checkout")
         assert receive(process)["id"] == 1
@@ -308,7 +299,7 @@ def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
 def test_another_project_can_be_set(emulator_of_long_runs: Emulator) -> None:
     """The option `--project` overrides the variable."""
     other = emulator_of_long_runs.add_project("Other")
-    with raw(emulator_of_long_runs, (*COMMAND, "--project", other.id)) as process:
+    with raw(emulator_of_long_runs, "--project", other.id) as process:
         begin(process)
         call(process, 1, "get_project")
         assert receive(process)["result"]["structuredContent"]["name"] == "Other"
@@ -328,16 +319,9 @@ def test_invalid_lines_do_not_stop_the_server(emulator_of_long_runs: Emulator) -
 
 def test_without_configuration_it_starts_and_says_what_to_set() -> None:
     """Without any variable the command serves, and a tool's error says what to set."""
-    with subprocess.Popen(  # noqa: S603 - this package's command
-        [sys.executable, *COMMAND],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    ) as process:
+    with started("mcp") as process:
         begin(process)
         call(process, 1, "list_features")
         result = receive(process)["result"]
-        process.kill()
     assert result["isError"] is True
     assert "Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in result["content"][0]["text"]

@@ -17,10 +17,11 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, Request, RequestParams, Result
 from pydantic import ConfigDict
 
+from tests.cli.process import environment
 from tests.conftest import client_of
 from tests.mcp_server.connection import connected_by_http, content_of, on_real_time, texts_of
 from tests.mcp_server.test_http import TOKEN, served
-from tests.mcp_server.test_stdio import COMMAND, raw, receive, send, variables
+from tests.mcp_server.test_stdio import COMMAND, raw, receive, send, service
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -438,8 +439,8 @@ async def test_a_task_over_stdio_survives_the_server_s_death() -> None:
     process = StdioServerParameters(command=sys.executable, args=[*COMMAND, "--tasks"])
     long = Scenario(outcomes={"Checkout": Outcome(run_queue=0, run_duration=600)})
     async with Emulator(scenario=long) as emulator:
-        process.env = variables(emulator)
-        with raw(emulator, (*COMMAND, "--tasks")) as killed:
+        process.env = environment(**service(emulator))
+        with raw(emulator, "--tasks") as killed:
             me: dict[str, Any] = {
                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},

@@ -1,6 +1,6 @@
 """The whole client in a simulated world: no schedule breaks an invariant.
 
-2,000 schedules are played with the other tests, the same each time. To play others, and more:
+1,000 schedules are played with the other tests, the same each time. To play others, and more:
 
     TESTVIBE_SCHEDULES=20000 TESTVIBE_SIMULATION_SEED=7 pytest tests/simulation
     python -m tests.simulation --schedules 20000 --seed 7
@@ -16,11 +16,11 @@ import pytest
 from tests.simulation.search import search
 from tests.simulation.sometimes import never_seen, table
 
-SCHEDULES = int(os.environ.get("TESTVIBE_SCHEDULES", "2000"))
+SCHEDULES = int(os.environ.get("TESTVIBE_SCHEDULES", "1000"))
 SEED = int(os.environ.get("TESTVIBE_SIMULATION_SEED", "1"))
 PARTS = 2
 """How many tests share the schedules, so that they can run at once."""
-ENOUGH = 1000
+ENOUGH = 500
 """Among so many schedules each state has to be seen."""
 
 
