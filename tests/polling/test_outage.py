@@ -415,26 +415,25 @@ async def test_whatever_poll_is_answered_ends_an_outage_for_all() -> None:
 async def test_a_probe_that_nobody_waits_for_fails_nobody() -> None:
     """Where its operation was let go before it was sent, another one is sent for the others."""
     failed: list[PollFailed] = []
-    network = Network(20)
+    network = Network(20, hangs=True)
     async with network.client(hooks=Hooks(on_poll_failed=failed.append)) as client:
         waits = [asyncio.ensure_future(each.wait()) for each in network.operations(client)]
         await asyncio.sleep(20)
         network.is_out = True
-        await asyncio.sleep(30)
         poller = client._poller
-        while not poller._awaiting_probe and not poller._outage.is_probed:
-            await asyncio.sleep(0)
-        failed.clear()
-        (let_go, *others) = network.operations(client)
-        probed = let_go._polled
-        poller._outage.begin_probe(now())
+        while not (poller._outage.is_on and poller._awaiting_probe):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        while poller._outage.is_probed:  # Those under way end, without an answer.
+            poller._outage.end_probe()
+        probed = poller._awaiting_probe.pop()
         probed.release()
+        poller._outage.begin_probe(now())
+        failed.clear()
         asked = len(network.requests)
         await poller._probe(probed)
         assert not failed
         await asyncio.sleep(0.1)
-        assert len(network.requests) == asked + bool(poller._awaiting_probe)
-        del others
+        assert len(network.requests) == asked + 1
         for each in waits:
             each.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
