@@ -149,7 +149,7 @@ class Journal:
         *,
         feature: int | str | None = None,
     ) -> list[int | str]:
-        """Decide what becomes of dispatches that nobody knows about.
+        """Decide unknown dispatches: resend, drop, or name their operation.
 
         Args:
             decision: `resend` dispatches them again, which may do the work twice; `drop` leaves
@@ -160,8 +160,12 @@ class Journal:
             The features that it was decided for; the next batch with this journal acts on it.
 
         Raises:
-            ConfigError: Nothing is unknown, or a ref was given for several.
+            ConfigError: Nothing is unknown, it is no decision, a ref was given for several, or the
+                journal is not open or can't be written.
         """
+        self._require_open()
+        if not isinstance(decision, Ref) and decision not in {"resend", "drop"}:
+            raise ConfigError(f"the decision must be 'resend', 'drop' or a ref, not {decision!r}")
         jobs = self._rows.jobs
         places = [
             place
@@ -178,7 +182,10 @@ class Journal:
             )
         for place in places:
             self._rows.decide(place, decision)
-        await self._file.write(_nothing)
+        try:
+            await self._file.write(_nothing)
+        except sqlite3.Error as error:
+            raise ConfigError(f"the journal {self.path} {problem(error)}") from error
         return [jobs[place].feature for place in places]
 
     def begin(self, plan: Plan, source: JobSource) -> PlannedJobs:
@@ -187,8 +194,7 @@ class Journal:
         Raises:
             ConfigError: It is not open, was used, or holds another plan.
         """
-        if not self._is_open:
-            raise ConfigError(f"open the journal {self.path} with 'async with' first")
+        self._require_open()
         if self._is_used:
             raise ConfigError(f"the journal {self.path} has a batch: open it anew to go on with it")
         if self.plan is None:
@@ -197,6 +203,10 @@ class Journal:
             raise ConfigError(f"the journal {self.path} {difference(self.plan, plan)}")
         self._is_used = True
         return PlannedJobs(self._rows, source)
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise ConfigError(f"open the journal {self.path} with 'async with' first")
 
     @property
     def refs(self) -> list[Ref]:

@@ -307,3 +307,20 @@ async def test_a_client_that_closes_ends_it(emulator: Emulator) -> None:
     with pytest.raises(ClientClosedError):
         await reconciling
     assert now() - closed_at < 1
+
+
+async def test_nothing_is_said_of_what_was_not_polled(emulator: Emulator, client: Client) -> None:
+    """An operation of another day is not taken for one that was seen in flight just now."""
+    intent = await intend(emulator)
+    await asyncio.sleep(3600)
+    operation = await client.reconcile(intent)
+    assert operation is not None
+    assert (operation.status, operation.phase) == (None, None)
+    assert [str(change) async for change in operation] in (["finished passed"], ["finished failed"])
+
+
+async def test_an_id_with_zeros_before_it(emulator: Emulator, client: Client) -> None:
+    """A feature that was named by digits is the one with that id, however they are written."""
+    intent = evolve(await intend(emulator), feature="0014")
+    operation = await client.reconcile(intent)
+    assert operation is not None

@@ -279,3 +279,19 @@ async def test_without_a_recorder_nothing_changes(emulator: Emulator, dispatched
         dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
         await dispatch("Draft" if dispatched == "generate_feature" else "Checkout")
     assert emulator.count(dispatched) == 1
+
+
+async def test_what_a_cancelled_caller_cuts_off_is_noted_all_the_same(
+    emulator: Emulator, notes: Notes
+) -> None:
+    """A recorder that is slow to note a refusal is told of it, however its caller ends."""
+    notes.seconds["not_dispatched"] = 3.0
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
+    async with client_of(emulator, recorder=notes) as client:
+        dispatching = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        assert notes.steps == ["intended"]
+        dispatching.cancel()
+        await asyncio.gather(dispatching, return_exceptions=True)
+        await asyncio.sleep(10)
+    assert notes.steps == ["intended", "not_dispatched"]

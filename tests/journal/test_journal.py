@@ -372,6 +372,18 @@ class TestOpenIntents:
                 await client.project().run_features([*FEATURES[:2], "Else"], journal=journal)
             assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
 
+    async def test_no_decision(self, path: Path, emulator: Emulator) -> None:
+        """What is no decision, and a journal that is not open, are refused in a sentence."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        journal = Journal(path)
+        with pytest.raises(ConfigError, match="open the journal"):
+            await journal.decide("drop")
+        async with journal:
+            with pytest.raises(ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
+                await journal.decide("retry")  # type: ignore[arg-type]
+            assert len(journal.open_intents) == 3
+
     @pytest.mark.parametrize("feature", [None, "Returns"])
     async def test_resend(
         self, path: Path, emulator: Emulator, client: Client, feature: str | None

@@ -14,6 +14,7 @@ from tests.timing import now
 from testvibe_async import (
     Client,
     ObservationError,
+    OutcomeUnknownError,
     ServerError,
     WaitTimeoutError,
 )
@@ -147,9 +148,10 @@ class TestTimeouts:
         """A service that does not answer delays the error by a second."""
         await asyncio.sleep(1)
         emulator.fail("get_run", Fault.hang())
-        with pytest.raises(WaitTimeoutError):
+        with pytest.raises(WaitTimeoutError, match="1 poll has failed since") as caught:
             await operation.wait(timeout=1)
         assert now() == pytest.approx(3, abs=0.1)
+        assert isinstance(caught.value.__cause__, OutcomeUnknownError)
 
     async def test_the_error_says_how_old_the_news_is(
         self, emulator: Emulator, operation: RunOperation
@@ -165,6 +167,22 @@ class TestTimeouts:
         assert caught.value.last_seen_at == seen_at
         assert caught.value.failures >= 2
         assert isinstance(caught.value.__cause__, ServerError)
+
+    async def test_a_last_list_that_shows_them_ends_the_count_of_failures(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """What the last list shows as going on was seen then, whatever failed before."""
+        operations = [await project.run_feature("Checkout") for _ in range(10)]
+        for operation in operations:
+            await operation.poll()
+            error = OutcomeUnknownError("lost", method="GET", url="https://testvibe.example")
+            operation._polled.state.note_failure(error, now=now(), max_outage=300)
+        results = await asyncio.gather(
+            *(operation.wait(timeout=0.5) for operation in operations), return_exceptions=True
+        )
+        failures = [each.failures for each in results if isinstance(each, WaitTimeoutError)]
+        assert failures == [0] * 10
+        assert emulator.count("list_runs") == 1
 
     async def test_waits_that_end_together_share_a_last_list(
         self, emulator: Emulator, client: Client, project: Project

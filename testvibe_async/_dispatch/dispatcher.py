@@ -235,13 +235,7 @@ class Dispatcher:
         if finding.ref is not None:
             self._reconciler.remember(finding.ref)
             kind = RunOperation if isinstance(finding.ref, RunRef) else GenerationOperation
-            return kind(
-                finding.ref,
-                self._parts,
-                adopted=True,
-                is_dispatched=True,
-                previous_id=intent.previous_id,
-            )
+            return kind(finding.ref, self._parts, adopted=True, previous_id=intent.previous_id)
         if finding.is_nothing:
             return None
         raise finding.error(intent, "nobody saw its answer")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from testvibe_async._util import plain
+from testvibe_async._util import id_in, plain
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
 from testvibe_async.events import logger
 from testvibe_async.models import Feature
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Listing
 
 __all__ = ["Job", "JobSource", "select_features"]
-
-MAX_DIGITS = 100
-"""The most digits of an id."""
 
 
 @frozen
@@ -193,9 +190,8 @@ def _identity(feature: int | str | Feature) -> tuple[str | None, int | None]:
     if isinstance(feature, Feature):
         return feature.name.casefold() or None, feature.id
     if isinstance(feature, str):
-        # The service takes digits alone for an id; very many of them are none.
-        is_id = feature.isdecimal() and len(feature) <= MAX_DIGITS
-        return (None, int(feature)) if is_id else (feature.casefold(), None)
+        number = id_in(feature)
+        return (feature.casefold() if number is None else None), number
     return None, feature if type(feature) is int else None
 
 

@@ -67,7 +67,6 @@ class Recording:
         intent = dispatch.intent
         assert intent is not None
         async with dispatch.recording:
-            dispatch.is_recorded = False
             for recorder in self._recorders_of(dispatch):
                 try:
                     async with asyncio.timeout(END_SECONDS):
@@ -77,6 +76,7 @@ class Recording:
                     logger.error(
                         "what came of %s could not be recorded (%r): %s", intent, error, text
                     )
+            dispatch.is_recorded = False  # Not before: a cancelled caller has it tried again.
 
     def intent_of(self, dispatch: Dispatch[Any]) -> Intent:
         """Return the intent of the last attempt, also where nobody said that it was being sent."""

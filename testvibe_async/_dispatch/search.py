@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from testvibe_async._util import id_in
 from testvibe_async._wire import Endpoints
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
@@ -88,11 +89,12 @@ def may_have_started(intent: Intent, candidate: Run | Generation) -> bool:
 
     Each is compared as far as it is known.
     """
-    text = str(intent.feature)
-    # The service takes a name of digits alone for an id.
-    is_id = text.isdecimal()
-    name = str(candidate.feature_id) if is_id else (candidate.feature_name or "").casefold()
-    if text.casefold() != name:
+    name = str(intent.feature)
+    number = id_in(name)
+    is_of_feature = candidate.feature_id == number
+    if number is None:
+        is_of_feature = (candidate.feature_name or "").casefold() == name.casefold()
+    if not is_of_feature:
         return False
     if isinstance(candidate, Generation):
         return True

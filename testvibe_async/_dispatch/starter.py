@@ -47,9 +47,6 @@ MAX_UNSEEN_CONFLICTS = 3
 UNSEEN_CONFLICT_SECONDS = 1.0
 """How long to wait after each of those: the generation may have ended just then."""
 
-MIN_WAIT_SECONDS = 0.001
-"""The time-out of a wait whose deadline has passed: a wait must be for more than 0 s."""
-
 
 class Starter:
     """Starts runs and generations for one client, and deals with conflicts."""
@@ -207,4 +204,4 @@ def _seconds_to(deadline: float | None) -> float | None:
     """Return the time-out of a wait that must end at an instant of the loop's clock."""
     if deadline is None:
         return None
-    return max(MIN_WAIT_SECONDS, deadline - asyncio.get_running_loop().time())
+    return deadline - asyncio.get_running_loop().time()

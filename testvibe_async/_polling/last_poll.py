@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from testvibe_async.errors import OutcomeUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +24,10 @@ __all__ = ["LastPoll"]
 
 LAST_POLL_SECONDS = 1.0
 """How long a wait lasts beyond its time-out, at most, to see what it waits for once more."""
+
+
+CANCEL_SECONDS = 0.05
+"""How long the requests that are then under way may take to be cancelled."""
 
 
 class LastPoll:
@@ -65,7 +70,8 @@ class LastPoll:
         # A task of its own: the wait that started it may be cancelled, the others not. And the
         # client may close and cancel that task, which cancels none of the waits.
         collecting = self._collecting
-        await asyncio.wait([collecting], timeout=LAST_POLL_SECONDS)
+        # It ends by itself after that second; the bound is for what is slow to be cancelled.
+        await asyncio.wait([collecting], timeout=LAST_POLL_SECONDS + CANCEL_SECONDS)
         if collecting.done() and not collecting.cancelled():
             collecting.result()
 
@@ -77,10 +83,23 @@ class LastPoll:
         for polled in operations:
             if not polled.state.is_finished:
                 groups.setdefault(self._list_of(polled), []).append(polled)
-        with suppress(TimeoutError):
+        began = asyncio.get_running_loop().time()
+        try:
             async with asyncio.timeout(LAST_POLL_SECONDS), asyncio.TaskGroup() as polls:
                 for group in groups.items():
                     polls.create_task(self._poll_group(*group), name="testvibe_async last poll")
+        except TimeoutError:
+            for polled in operations:
+                if not polled.state.is_finished and (polled.state.seen_at or 0.0) < began:
+                    self._note_silence(polled)
+
+    def _note_silence(self, polled: PolledOperation[Any]) -> None:
+        """Note that the last poll had no answer in time: its wait must not say that it goes on."""
+        request = polled.request
+        what = f"no answer to the last poll within {LAST_POLL_SECONDS:g} s"
+        url = request.url(polled.ref.server)
+        error = OutcomeUnknownError(what, method=request.method, url=url)
+        self._reader.handle_failure(polled, error)
 
     async def _poll_group(
         self, list_polling: ListPolling, operations: list[PolledOperation[Any]]

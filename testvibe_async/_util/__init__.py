@@ -11,6 +11,7 @@ from testvibe_async._util.text import (
     OBEYED,
     clean,
     escape,
+    id_in,
     plain,
     without_commands,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "__version__",
     "clean",
     "escape",
+    "id_in",
     "plain",
     "without_commands",
 ]

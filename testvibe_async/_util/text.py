@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["COMMAND", "LONGEST", "OBEYED", "clean", "escape", "plain", "without_commands"]
+__all__ = ["COMMAND", "LONGEST", "OBEYED", "clean", "escape", "id_in", "plain", "without_commands"]
+
+MAX_DIGITS = 100
+"""The most digits of an id."""
 
 LONGEST = 200
 """How many characters of a text from outside a message quotes."""
@@ -80,3 +83,9 @@ def without_commands(text: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
+
+
+def id_in(text: str) -> int | None:
+    """Return the id that a text is: the service takes digits alone for one; None for a name."""
+    is_id = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+    return int(text) if is_id else None
