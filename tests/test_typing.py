@@ -15,6 +15,7 @@ from testvibe_async import (
     GenerationLog,
     GenerationOperation,
     GenerationRef,
+    Listing,
     Operation,
     Phase,
     Ref,
@@ -42,7 +43,7 @@ async def test_a_run_is_one_from_dispatch_to_outcome(project: Project) -> None:
     assert isinstance(assert_type(await operation, Run), Run)
     assert isinstance(assert_type(operation.outcome, Run | None), Run)
     assert isinstance(assert_type(await operation.diagnose(), Diagnosis), Diagnosis)
-    assert isinstance(assert_type(await operation.artifacts(), list[Artifact]), list)
+    assert isinstance(assert_type(await operation.artifacts(), Listing[Artifact]), list)
 
 
 async def test_a_generation_is_one_from_dispatch_to_outcome(project: Project) -> None:

@@ -101,7 +101,7 @@ class Batch(Generic[SnapshotT]):
         self._timer: asyncio.TimerHandle | None = None
         self._is_timed_out = False
         self._is_left = False
-        """Whether nobody waits for its items any more."""
+        """Whether the caller has left."""
         self._is_closed = False
         self._listener = CompletionListener(self._complete)
         self._waited: dict[PolledOperation[Any], list[int]] = {}
@@ -401,7 +401,7 @@ class Batch(Generic[SnapshotT]):
                 self._records.generations[place] = submission.ref
             if isinstance(error, WaitTimeoutError) or not submission.is_withdrawn:
                 raise
-            if submission.may_have_arrived:
+            if submission.is_sent:
                 self._records.unanswered[place] = submission
                 raise unknown(submission, "the batch ended before its answer came") from None
             return None
@@ -502,7 +502,7 @@ class Batch(Generic[SnapshotT]):
         return True
 
     def _requeue(self, place: int) -> None:
-        """Have one dispatched that was looked at before."""
+        """Have one dispatched, or dispatched again."""
         self._queue.waiting.append(place)
         # The tasks end when nothing waits, so there may be none any more.
         self._tasks = [task for task in self._tasks if not _has_ended_well(task)]

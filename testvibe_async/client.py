@@ -15,7 +15,7 @@ dispatches of it under way.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from attrs import evolve
 
@@ -36,7 +36,6 @@ from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.gathering import Gathering
 from testvibe_async.intents import Intent
-from testvibe_async.models import Generation, Run
 from testvibe_async.operations import (
     ClientParts,
     GenerationOperation,
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Listing, ProjectInfo
 
 __all__ = ["Client"]
-
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 
 class Client(Gathering):
@@ -267,7 +264,7 @@ class Client(Gathering):
     async def reconcile(
         self, intent: Intent, *, known: Iterable[OperationRef | Intent] = ()
     ) -> RunOperation | GenerationOperation | None:
-        """Find out what became of a dispatch of which nobody saw the answer.
+        """Find the operation that a dispatch with a lost answer started.
 
         It may be another process's, or another day's. Nothing is dispatched. While the answer may
         still come, which is 5 s and the time-out of the request, it waits for that.

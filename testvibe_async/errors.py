@@ -13,6 +13,7 @@
     │  ├─ UnauthorizedError             401
     │  ├─ ForbiddenError                403
     │  ├─ NotFoundError                 404
+    │  │  └─ EndpointNotFoundError      .operation .route: an assumed route that is not there
     │  ├─ ConflictError                 409
     │  │  ├─ GenerationInProgressError  from generate_feature; .ref: the one in flight, if known
     │  │  ├─ FeatureNotGeneratedError   from run_feature

@@ -78,7 +78,7 @@ class Intent(Serializable):
 
     @property
     def lapses_after(self) -> timedelta:
-        """How long after it was made it is decided: nothing of it can begin any more."""
+        """Time after `intended_at` from which nothing of it can begin any more."""
         return timedelta(seconds=INTENT_SECONDS + self.timeout)
 
     def __str__(self) -> str:
@@ -119,9 +119,9 @@ class Intent(Serializable):
 class Recorder(Protocol):
     """Stores what is about to be dispatched, and what came of it: `Client(recorder=...)`.
 
-    An intent that is told to be neither dispatched nor not dispatched is open: after a crash, or
-    where the answer was lost, `client.reconcile` decides it. The methods run in the event loop, at
-    once for many dispatches.
+    An intent without `dispatched` or `not_dispatched` is open: after a crash, or where the answer
+    was lost, `client.reconcile` decides it. The methods run in the event loop, at once for many
+    dispatches.
     """
 
     async def intended(self, intent: Intent) -> None:

@@ -44,9 +44,8 @@ __all__ = ["Journal"]
 class Journal:
     """One batch, in a file that outlives the process: `run_features(…, journal=journal)`.
 
-    Open it with `async with`. A file that exists is gone on with, and one that does not is made.
-    One process at a time has it. It holds names, configurations, sites, ids and outcomes, and no
-    key.
+    Open it with `async with`. An existing file is resumed, and a missing one created. One process
+    at a time has it. It holds names, configurations, sites, ids and outcomes, and no key.
     """
 
     def __init__(

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from testvibe_async._artifacts import Downloader
     from testvibe_async._http import Transport
     from testvibe_async._polling import PolledOperation, Poller
-    from testvibe_async.models import Artifact, Diagnosis, DownloadProgress, GenerationLog, Phase
+    from testvibe_async.models import (
+        Artifact,
+        Diagnosis,
+        DownloadProgress,
+        GenerationLog,
+        Listing,
+        Phase,
+    )
     from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 __all__ = ["GenerationOperation", "Operation", "RunOperation"]
@@ -242,7 +249,7 @@ class RunOperation(Operation[Run]):
             Endpoints.DIAGNOSE_RUN.request(project=self.project, run=self.run_id)
         )
 
-    async def artifacts(self) -> list[Artifact]:
+    async def artifacts(self) -> Listing[Artifact]:
         """List the files that it left, with links that expire soon. Source: get_run_artifacts."""
         return await self._parts.transport.call(
             Endpoints.GET_RUN_ARTIFACTS.request(project=self.project, run=self.run_id)

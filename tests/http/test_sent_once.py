@@ -322,4 +322,4 @@ class TestBody:
         """Who has the bytes can send them in a request of another making."""
         body = RequestBody({"a": 1})
         assert (body.decode() if is_text else await body.as_bytes()) in {'{"a": 1}', b'{"a": 1}'}
-        assert body.may_have_arrived(ValueError())
+        assert body.may_be_sent(ValueError())

@@ -369,7 +369,7 @@ async def test_many_are_rescheduled_in_portions(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rescheduling many operations after a list yields to other tasks in between."""
-    monkeypatch.setattr("testvibe_async._polling.reader.OPERATIONS_A_TURN", 3)
+    monkeypatch.setattr("testvibe_async._polling.poller.OPERATIONS_A_TURN", 3)
     operations = await dispatch_runs(project, COUNT)
     busy: list[int] = []
     poll = ListPolling.poll

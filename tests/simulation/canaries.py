@@ -90,7 +90,7 @@ def _lost_answer_is_called_not_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def _post_under_way_is_cancelled(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submission.Submission, "may_have_arrived", property(_no))
+    patch.setattr(submission.Submission, "is_sent", property(_no))
 
 
 def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ class Records(Generic[SnapshotT]):
         self.unanswered: dict[int, Submission] = {}
         """The dispatches that were sent and had no answer when the batch ended."""
         self.finished: dict[int, BatchItem[SnapshotT]] = {}
-        """The items that are final, but for an answer that comes late."""
+        """The items that are final, except that a late answer adds the ref."""
         self._verdicts: Counter[Verdict] = Counter()
         self._flaky = 0
 
@@ -70,7 +70,7 @@ class Records(Generic[SnapshotT]):
         item, unanswered = self.finished.get(place), self.unanswered.get(place)
         if item is None:
             _, submission = self.submissions.get(place, (None, None))
-            if submission is None or not submission.may_have_arrived:
+            if submission is None or not submission.is_sent:
                 is_waiting = not is_stopped and place not in self.operations
                 return self.new_item(place, None, is_waiting=is_waiting)
             return self.new_item(place, unknown(submission, "its answer has not come yet"))

@@ -183,7 +183,7 @@ class Dispatcher:
         """Send a dispatch; return its operation's ref, and whether it had to be found."""
         submission = dispatch.submission
         try:
-            # Pending until it was looked for: of two answers lost at once either may be the
+            # Pending until it was reconciled: of two answers lost at once either may be the
             # other's.
             with self._reconciler.pending(dispatch):
                 try:
@@ -199,7 +199,7 @@ class Dispatcher:
                 self._reconciler.keep(intent)
         except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this once it was sent; a shutdown's does.
-            if not submission.may_have_arrived:
+            if not submission.is_sent:
                 why = "withdrawn before it was sent"
                 await self._recording.end(dispatch, self._not_sent(dispatch, why))
                 raise
@@ -283,7 +283,7 @@ def _is_answer_lost(error: VibeError) -> bool:
 def _withdraw(task: asyncio.Task[Any], submission: Submission) -> None:
     """Cancel a dispatch if it was not sent; else let it end, and have it not sent again."""
     submission.is_withdrawn = True
-    if not submission.may_have_arrived:
+    if not submission.is_sent:
         task.cancel()
 
 

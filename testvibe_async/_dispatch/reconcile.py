@@ -62,7 +62,7 @@ UNKNOWN_TIME = timedelta(minutes=5)
 MAX_NAMED = 3
 """How many candidates an error's text names."""
 
-WHERE_TO_LOOK = {
+SHOWN_BY = {
     "run": "the feature's runs",
     "generation": "the status of the feature's generation",
 }
@@ -112,20 +112,20 @@ class Finding:
 
     def _advice(self, intent: Intent) -> str:
         """Say what was polled, what it showed, and what to do."""
-        look = WHERE_TO_LOOK[intent.kind]
+        shown_by = SHOWN_BY[intent.kind]
         if self.reason == "unseen" or self.polled_at is None:
             why = f"it could not be polled for ({self.why}); " if self.why else ""
-            return f"{why}it may have taken effect, so look at {look} before dispatching again"
-        polled = f"{look}, polled until {self.polled_at:%H:%M:%S} UTC, "
+            return f"{why}it may have taken effect, so look at {shown_by} before dispatching again"
+        polled = f"{shown_by}, polled until {self.polled_at:%H:%M:%S} UTC, "
         if self.reason == "absent":
             return (
                 f"{polled}showed nothing of it, so most likely nothing began; it may have taken "
-                f"effect all the same: look at {look} once more, then dispatch again"
+                f"effect all the same: look at {shown_by} once more, then dispatch again"
             )
         several = " or ".join(map(str, self.candidates[:MAX_NAMED]))
         return (
             f"it may have taken effect: {polled}showed {several}, which another may have "
-            f"dispatched; look at {look} before dispatching again"
+            f"dispatched; look at {shown_by} before dispatching again"
         )
 
 
@@ -278,7 +278,7 @@ class Reconciler:
         others = [
             dispatch.intent
             for dispatch in self._pending
-            if dispatch.submission.may_have_arrived and dispatch.intent is not None
+            if dispatch.submission.is_sent and dispatch.intent is not None
         ]
         others += [
             unknown

@@ -123,7 +123,7 @@ class RequestBody(aiohttp.BytesPayload):
         """Note that the request is over: nothing of it is written any more."""
         self._is_over = True
 
-    def may_have_arrived(self, error: BaseException) -> bool:
+    def may_be_sent(self, error: BaseException) -> bool:
         """Say whether the service may have seen the request, after the session raised an error.
 
         A body that aiohttp took and did not write was not sent. One that was not even taken is

@@ -146,7 +146,7 @@ class HttpSession:
                 ".netrc), and the API key goes in its place: pass a session without"
             )
         is_never_connected = isinstance(error, NEVER_CONNECTED)
-        is_sent = not is_never_connected if body is None else body.may_have_arrived(error)
+        is_sent = not is_never_connected if body is None else body.may_be_sent(error)
         if not is_sent:
             return NotSentError(self._why_not_sent(error, request), method=method, url=url)
         if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
@@ -218,14 +218,19 @@ class HttpSession:
         response.close()  # It is not drained: that would be to read it after all.
         if is_success(status):
             raise MalformedResponseError((problem,), status=status, method=request.method, url=url)
-        return await self._whole(response, b"", url, unread=problem)
+        return await self._whole(response, b"", url, body_problem=problem)
 
     def let_go(self) -> None:
         """Say that this task has decoded what `send` returned: another large answer may come in."""
         self._bodies.let_go()
 
     async def _whole(
-        self, response: aiohttp.ClientResponse, body: bytes, url: str, *, unread: str | None = None
+        self,
+        response: aiohttp.ClientResponse,
+        body: bytes,
+        url: str,
+        *,
+        body_problem: str | None = None,
     ) -> Response:
         """Return a response without the key, should the service have echoed it."""
         headers: Mapping[str, str] = response.headers
@@ -240,7 +245,7 @@ class HttpSession:
             body=await offload(len(body), self._redactor.redact, body),
             url=url,
             received_at=datetime.now(UTC),
-            unread=unread,
+            body_problem=body_problem,
         )
 
     def _open_session(self) -> aiohttp.ClientSession:

@@ -65,7 +65,7 @@ class Submission:
         """Awaited after each attempt that provably had no effect, with its error."""
 
     @property
-    def may_have_arrived(self) -> bool:
+    def is_sent(self) -> bool:
         """Whether the service may have seen it, and acted."""
         return self.state is SendState.SENT
 

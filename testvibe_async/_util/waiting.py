@@ -16,7 +16,7 @@ __all__ = ["offload", "wait_uncancelled"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LARGE_BYTES = 2**17
+OFFLOAD_BYTES = 2**17
 """From this size on a document is read in a thread: it takes 5 ms, a hostile one 50."""
 
 
@@ -29,7 +29,7 @@ async def offload(size_bytes: int, read: Callable[P, T], *args: P.args, **kwargs
         args: Passed on.
         kwargs: Passed on.
     """
-    if size_bytes < LARGE_BYTES:
+    if size_bytes < OFFLOAD_BYTES:
         return read(*args, **kwargs)
     return await asyncio.to_thread(read, *args, **kwargs)
 

@@ -77,7 +77,7 @@ class Response:
     """Where it came from, without the query."""
 
     received_at: datetime
-    unread: str | None = None
+    body_problem: str | None = None
     """Why an error's body was not read; None where it was."""
 
     @property
@@ -266,8 +266,11 @@ def _said(response: Response) -> tuple[str | None, str]:
             f"redirects to {plain(target)}, which is not followed, as the key would go along; "
             "check the server's address"
         )
-    if response.unread is not None:
-        return None, f"no word why, for the rest of the answer was not read: {response.unread}"
+    if response.body_problem is not None:
+        return (
+            None,
+            f"no word why, for the rest of the answer was not read: {response.body_problem}",
+        )
     try:
         document = parse(response.body)
     except UnreadableError:
