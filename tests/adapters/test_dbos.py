@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import os
-import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -16,9 +14,8 @@ from tests.adapters.kills import batch_of, many_machines, one_machine, postgresq
 from tests.conftest import client_of
 from tests.journal.kills import FAST
 from testvibe_async import Client, ConfigError
-from testvibe_async.adapters import dbos, heartbeat
+from testvibe_async.adapters import dbos
 from testvibe_async.adapters.dbos import DurableBatch
-from testvibe_async.adapters.store import Worker
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
@@ -140,25 +137,10 @@ def test_cancel_and_resume(tmp_path: Path) -> None:
 
 
 def test_a_call_of_dbos_that_is_private() -> None:
-    """What takes over from a worker that is gone is there, and takes its id."""
+    """What takes over from a dead worker is there, and takes its id."""
     parameters = inspect.signature(DBOS._recover_pending_workflows).parameters
     assert list(parameters) == ["executor_ids"]
     assert not dbos._is_running()
-
-
-@pytest.mark.parametrize(
-    ("host", "pid", "age", "is_gone"),
-    [
-        ("elsewhere", 1, 4.0, False),
-        ("elsewhere", 1, 6.0, True),
-        ("here", 2**22 + 1, 0.1, True),
-        ("here", 0, 0.1, False),
-    ],
-)
-def test_a_worker_is_gone(host: str, pid: int, age: float, *, is_gone: bool) -> None:
-    """It is where its heart has not beaten for 5 s, or its process on this machine has ended."""
-    name = socket.gethostname() if host == "here" else host
-    assert heartbeat.is_gone(Worker("id", name, pid or os.getpid(), age)) is is_gone
 
 
 @pytest.mark.parametrize(
