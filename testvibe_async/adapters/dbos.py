@@ -323,7 +323,9 @@ class DurableBatch:
             await store.set_cancelled(is_cancelled=True)
 
     async def resume(self) -> list[int | str]:
-        """Go on after `cancel`, or with what could not be sent, or is unknown.
+        """Go on after `cancel`, or with what could not be sent or observed, or is unknown.
+
+        What is dispatched already, and could not be observed any more, is attached to again.
 
         Returns:
             The features that a worker will look at again.
@@ -339,7 +341,9 @@ class DurableBatch:
     async def decide(
         self, decision: Literal["resend", "drop"] | Ref, *, feature: int | str | None = None
     ) -> list[int | str]:
-        """Decide what becomes of dispatches that nobody knows about; see `Journal.decide`.
+        """Decide unknown dispatches: resend, drop, or name their operation.
+
+        The arguments are those of `Journal.decide`.
 
         Raises:
             ConfigError: There is no such batch, nothing is unknown, or a ref was given for several.

@@ -277,7 +277,10 @@ class Store(GroupCommit[sa.Connection]):
         if outcome is not None:
             values |= {"state": ItemState.OVER, "outcome": json.dumps(outcome.to_dict())}
         elif is_refusal(error):
-            values["state"] = ItemState.REFUSED
+            # What was dispatched goes on, also where this key may not read it.
+            values["state"] = sa.case(
+                (ITEMS.c.state == ItemState.PLANNED, ItemState.REFUSED), else_=ITEMS.c.state
+            )
         if error is not None:
             values["error"] = json.dumps(error.to_dict())
             reason = error.reason if isinstance(error, DispatchUnknownError) else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from testvibe_async._journal import ItemState
-from testvibe_async.adapters.tables import ENDED, ITEMS, UNKNOWN
+from testvibe_async.adapters.tables import ENDED, ITEMS, UNKNOWN, UNOBSERVED
 from testvibe_async.errors import ConfigError
 from testvibe_async.refs import Ref
 
@@ -45,8 +45,8 @@ class Turns:
         await self._add(sa.not_(ENDED))
 
     async def enqueue_failed(self) -> list[int | str]:
-        """Enqueue what was not dispatched, or is unknown."""
-        return await self._add(sa.or_(ITEMS.c.state == ItemState.PLANNED, UNKNOWN))
+        """Enqueue what was not dispatched, is unknown, or could not be observed to its end."""
+        return await self._add(sa.or_(ITEMS.c.state == ItemState.PLANNED, UNKNOWN, UNOBSERVED))
 
     async def enqueue_absent(self) -> list[int | str]:
         """Enqueue what nobody knew about, where a later run may now prove that nothing began."""
@@ -59,7 +59,7 @@ class Turns:
         )
 
     async def decide(self, decision: str | Ref, feature: int | str | None) -> list[int | str]:
-        """Decide what becomes of dispatches that nobody knows about; see `Journal.decide`.
+        """Decide unknown dispatches: resend, drop, or name their operation.
 
         Raises:
             ConfigError: Nothing is unknown, or a ref was given for several.
