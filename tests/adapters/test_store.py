@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine, event
 
-from testvibe_async import ConfigError
+from testvibe_async import ConfigError, Intent, RunRef
+from testvibe_async._dispatch import Job
+from testvibe_async._journal import Plan
+from testvibe_async.adapters.store import Store
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Stored
@@ -50,3 +55,30 @@ async def test_it_disconnects_once(stored: Stored) -> None:
     await stored.store.aclose()
     await stored.store.aclose()
     assert disposed == [stored.store.engine]
+
+
+async def test_refs_of_its_server_and_project(stored: Stored) -> None:
+    """They are those of any batch of the same service and project: others have the same ids."""
+    await stored.submit("Checkout")
+    server, project = stored.plan.server, stored.plan.project
+    expected: list[RunRef] = []
+    places = [(server, project), ("https://other.example", project), (server, "other")]
+    for run_id, (at, of) in enumerate(places, start=1):
+        ref = RunRef(server=at, project=of, run_id=run_id)
+        plan = Plan(kind="run", server=at, project=of)
+        async with aclosing(Store(stored.store.url, f"batch {run_id}")) as other:
+            await other.submit(plan, [Job("Checkout")], stored.enqueue)
+            intent = Intent(
+                id=f"intent {run_id}",
+                kind="run",
+                server=at,
+                project=of,
+                feature="Checkout",
+                intended_at=datetime.now(UTC),
+                timeout=2.0,
+            )
+            await other.claim(0, turn=0, holder="one", is_first=True)
+            assert await other.note_intent(0, "one", intent)
+            assert await other.note_result(intent, ref)
+        expected.append(ref)
+    assert await stored.store.refs() == expected[:1]

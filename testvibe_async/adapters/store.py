@@ -293,12 +293,19 @@ class Store(GroupCommit[sa.Connection]):
         return await self.changes(statement)
 
     async def refs(self) -> list[Ref]:
-        """Return the operations that any batch of the database has dispatched."""
+        """Return the operations of its server and project that any batch here has dispatched."""
+        own = BATCHES.alias()
+        is_alike = sa.and_(
+            own.c.id == self.batch,
+            own.c.server == BATCHES.c.server,
+            own.c.project == BATCHES.c.project,
+        )
 
         def work(connection: sa.Connection) -> list[Ref]:
             query = (
                 sa.select(ITEMS.c.ref, ITEMS.c.earlier, BATCHES.c.server, BATCHES.c.project)
                 .join(BATCHES, BATCHES.c.id == ITEMS.c.batch)
+                .join(own, is_alike)
                 .where(sa.or_(ITEMS.c.ref.is_not(None), ITEMS.c.earlier != "[]"))
             )
             found: list[Ref] = []
