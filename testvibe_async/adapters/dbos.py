@@ -23,7 +23,7 @@ from attrs import evolve, frozen
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy import exc
 
-from testvibe_async._config import require_count, require_kind
+from testvibe_async._config import require_kind
 from testvibe_async._dispatch import JobSource
 from testvibe_async._journal import ItemState, Plan, item_of
 from testvibe_async.adapters.heartbeat import BEAT_SECONDS, Heartbeat
@@ -166,12 +166,19 @@ class DurableBatch:
             False where it was there already.
 
         Raises:
-            ConfigError: There is another batch of that id, no feature, or no such database.
+            ConfigError: There is another batch of that id, no feature, or no such database; or an
+                argument is one that `run_features` refuses.
         """
-        require_count("max_in_flight", max_in_flight)
-        require_count("attempts", attempts)
         found = client.project(project)
         configs = [config] if config is None or isinstance(config, str) else list(config)
+        # It refuses what it would refuse to run; a batch that nobody opens reads and sends nothing.
+        found.run_features(
+            features,
+            config=configs,
+            max_in_flight=max_in_flight,
+            on_conflict=on_conflict,
+            attempts=attempts,
+        )
         source = JobSource(
             features,
             configs,
@@ -309,7 +316,7 @@ class DurableBatch:
                 for row in rows
             ),
             is_cancelled=is_cancelled,
-            workers=[each.id for each in workers if each.age < DEAD_SECONDS],
+            workers=[each.id for each in workers if not each.is_dead],
         )
 
     async def cancel(self) -> None:
