@@ -12,6 +12,7 @@ from tests.timing import STEADY
 from testvibe_async._dispatch import Job
 from testvibe_async._journal import Plan, item_of
 from testvibe_async.adapters.store import Store
+from testvibe_async.adapters.turns import Turns
 from testvibe_async.adapters.worker import BatchWorker
 from testvibe_async.testing import Outcome
 
@@ -40,6 +41,11 @@ class Stored:
     def enqueue(self, _connection: sa.Connection, place: int, turn: int) -> None:
         """Take what is to be handed out."""
         self.queue.append((place, turn))
+
+    @property
+    def turns(self) -> Turns:
+        """Return what hands out features again."""
+        return Turns(self.store, self.enqueue)
 
     async def submit(self, *features: str, **options: object) -> None:
         """Store the batch."""

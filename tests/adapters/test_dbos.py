@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import os
-import socket
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -16,9 +15,11 @@ from tests.adapters.kills import batch_of, many_machines, one_machine, postgresq
 from tests.conftest import client_of
 from tests.journal.kills import FAST
 from testvibe_async import Client, ConfigError
-from testvibe_async.adapters import dbos, heartbeat
+from testvibe_async.adapters import dbos
 from testvibe_async.adapters.dbos import DurableBatch
-from testvibe_async.adapters.store import Worker
+from testvibe_async.adapters.store import Store
+from testvibe_async.adapters.tables import WORKERS
+from testvibe_async.adapters.workers import Workers
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
@@ -140,25 +141,10 @@ def test_cancel_and_resume(tmp_path: Path) -> None:
 
 
 def test_a_call_of_dbos_that_is_private() -> None:
-    """What takes over from a worker that is gone is there, and takes its id."""
+    """What takes over from a dead worker is there, and takes its id."""
     parameters = inspect.signature(DBOS._recover_pending_workflows).parameters
     assert list(parameters) == ["executor_ids"]
     assert not dbos._is_running()
-
-
-@pytest.mark.parametrize(
-    ("host", "pid", "age", "is_gone"),
-    [
-        ("elsewhere", 1, 4.0, False),
-        ("elsewhere", 1, 6.0, True),
-        ("here", 2**22 + 1, 0.1, True),
-        ("here", 0, 0.1, False),
-    ],
-)
-def test_a_worker_is_gone(host: str, pid: int, age: float, *, is_gone: bool) -> None:
-    """It is where its heart has not beaten for 5 s, or its process on this machine has ended."""
-    name = socket.gethostname() if host == "here" else host
-    assert heartbeat.is_gone(Worker("id", name, pid or os.getpid(), age)) is is_gone
 
 
 @pytest.mark.parametrize(
@@ -205,5 +191,69 @@ def test_what_is_refused(tmp_path: Path) -> None:
         async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
             with pytest.raises(ConfigError, match=r"this client's server is https://other.example"):
                 await batch.work(other)
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"features": "Checkout"}, r"features must be several, not 'Checkout'"),
+        ({"on_conflict": "typo"}, r"on_conflict must be one of 'raise', 'generate', not 'typo'"),
+        ({"config": []}, r"config names no configuration"),
+        ({"max_in_flight": 0}, r"max_in_flight"),
+        ({"attempts": 0}, r"attempts"),
+    ],
+)
+def test_what_run_features_refuses(tmp_path: Path, asked: dict[str, Any], message: str) -> None:
+    """A batch that `run_features` refuses is refused in the same sentence, and not stored."""
+
+    async def play() -> None:
+        async with Emulator() as emulator, client_of(emulator) as client:
+            with pytest.raises(ConfigError, match=message) as refused:
+                await DurableBatch(tmp_path / "a", id="nightly").submit(client, **asked)
+            with pytest.raises(ConfigError) as expected:
+                client.project().run_features(**asked)
+            assert str(refused.value) == str(expected.value)
+            assert emulator.requests == []
+        assert not (tmp_path / "a").exists()
+
+    run(play())
+
+
+def test_features_that_are_generated_one_by_one(tmp_path: Path) -> None:
+    """What can be read only once is checked without being read, and stored whole."""
+
+    async def play() -> None:
+        async with Emulator() as emulator, client_of(emulator) as client:
+            batch = DurableBatch(tmp_path / "a", id="nightly")
+            features = (name for name in ("Checkout", "Returns"))
+            configs: Any = iter(("Chrome", "Firefox"))
+            assert await batch.submit(client, features, config=configs)
+            items = (await batch.status()).items
+            assert [(item.feature, item.config) for item in items] == [
+                ("Checkout", "Chrome"),
+                ("Checkout", "Firefox"),
+                ("Returns", "Chrome"),
+                ("Returns", "Firefox"),
+            ]
+
+    run(play())
+
+
+def test_a_dead_worker_is_not_shown(tmp_path: Path) -> None:
+    """A status names a worker until its process has ended, by the rule for taking over from it."""
+    path = tmp_path / "a.sqlite"
+
+    async def play() -> None:
+        async with Emulator() as emulator, client_of(emulator) as client:
+            batch = DurableBatch(path, id="nightly")
+            await batch.submit(client, ["Checkout"])
+            async with aclosing(Store(batch._url, "nightly")) as store:
+                await Workers(store).beat("one")
+                assert (await batch.status()).workers == ["one"]
+                ended = WORKERS.update().values(pid=2**22 + 1)
+                assert await store.changes(ended)
+            assert (await batch.status()).workers == []
 
     run(play())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,7 +113,7 @@ async def test_a_worker_that_was_taken_over_from_writes_no_end(
 async def test_a_turn_that_is_over(stored: Stored, client: Client, emulator: Emulator) -> None:
     """A feature that was enqueued anew is left alone by its earlier turn."""
     await stored.submit("Checkout")
-    assert await stored.store.enqueue_failed(stored.enqueue) == ["Checkout"]
+    assert await stored.turns.enqueue_failed() == ["Checkout"]
     assert stored.queue == [(0, 0), (0, 1)]
     await stored.worker(client).perform(0, 0)
     assert emulator.count("run_feature") == 0
@@ -157,7 +156,7 @@ async def test_a_cancelled_batch(stored: Stored, client: Client, emulator: Emula
     assert await stored.store.left() == 0
     assert emulator.count("run_feature") == 1
     await stored.store.set_cancelled(is_cancelled=False)
-    assert await stored.store.enqueue_failed(stored.enqueue) == ["Returns", "Wishlist"]
+    assert await stored.turns.enqueue_failed() == ["Returns", "Wishlist"]
     await worker.perform(1, 1)
     assert emulator.count("run_feature") == 2
 
@@ -205,7 +204,7 @@ async def test_a_service_that_comes_back(
     await worker.perform(1, 0)
     items = await stored.items()
     assert [str(item.verdict) for item in items] == ["succeeded", "error"]
-    assert await stored.store.enqueue_failed(stored.enqueue) == ["Wishlist"]
+    assert await stored.turns.enqueue_failed() == ["Wishlist"]
 
 
 async def test_a_database_that_fails_for_a_while(
@@ -290,9 +289,9 @@ class TestOpenIntents:
         """It is enqueued again once another feature of the batch was dispatched, and only then."""
         await stored.submit("Checkout")
         await self._unknown(stored, client, emulator)
-        assert await stored.store.enqueue_absent(stored.enqueue) == []
+        assert await stored.turns.enqueue_absent() == []
         assert await stored.store.left() == 0
-        assert await stored.store.enqueue_failed(stored.enqueue) == ["Checkout"]
+        assert await stored.turns.enqueue_failed() == ["Checkout"]
         assert stored.queue[-1] == (0, 1)
 
     async def test_the_last_one_is_held_back(
@@ -316,7 +315,7 @@ class TestOpenIntents:
         worker = stored.worker(client)
         await asyncio.gather(worker.perform(0, 0), worker.perform(1, 0))
         assert (await stored.items())[0].verdict is Verdict.UNKNOWN
-        assert await stored.store.enqueue_absent(stored.enqueue) == ["Checkout"]
+        assert await stored.turns.enqueue_absent() == ["Checkout"]
         await worker.perform(0, 1)
         assert await stored.verdicts() == ["succeeded"] * 2
         assert len(emulator.runs) == 2
@@ -337,8 +336,8 @@ class TestOpenIntents:
         await stored.submit("Checkout")
         await self._unknown(stored, client, emulator)
         with pytest.raises(ConfigError, match="nothing of feature 'Returns' is unknown"):
-            await stored.store.decide(decision, "Returns", stored.enqueue)
-        assert await stored.store.decide(decision, "Checkout", stored.enqueue) == ["Checkout"]
+            await stored.turns.decide(decision, "Returns")
+        assert await stored.turns.decide(decision, "Checkout") == ["Checkout"]
         await stored.worker(client).perform(*stored.queue[-1])
         assert await stored.verdicts() == [verdict]
         assert len(emulator.runs) == runs
@@ -350,7 +349,7 @@ class TestOpenIntents:
         await stored.submit("Checkout")
         await self._unknown(stored, client, emulator)
         run = await client.project().run_feature("Checkout")
-        await stored.store.decide(run.ref, None, stored.enqueue)
+        await stored.turns.decide(run.ref, None)
         await stored.worker(client).perform(*stored.queue[-1])
         assert [item.ref for item in await stored.items()] == [run.ref]
 
@@ -372,46 +371,6 @@ class TestOpenIntents:
         assert '"testvibe": "run"' in caplog.text
 
 
-async def test_another_batch_of_that_id(stored: Stored) -> None:
-    """The same batch again changes nothing, and another one is refused."""
-    await stored.submit(*FEATURES)
-    jobs = [row.job for row in (await stored.store.rows())[0]]
-    assert not await stored.store.submit(stored.plan, jobs, stored.enqueue)
-    assert len(stored.queue) == 3
-    with pytest.raises(ConfigError, match="other features or options"):
-        await stored.store.submit(stored.plan, jobs[:2], stored.enqueue)
-
-
-async def test_another_version(stored: Stored) -> None:
-    """Tables of a later release are refused in one sentence."""
-    await stored.submit("Checkout")
-    with sqlite3.connect(str(stored.store.url.database)) as connection:
-        connection.execute("UPDATE testvibe_batches SET version = 9")
-    connection.close()
-    with pytest.raises(ConfigError, match="is of version 9, and this release reads version 1"):
-        await stored.store.plan()
-
-
-async def test_a_closed_store(stored: Stored) -> None:
-    """Nothing is written once it is closed."""
-    await stored.store.aclose()
-    with pytest.raises(ValueError, match="closed"):
-        await stored.store.plan()
-
-
-async def test_workers_that_are_there(stored: Stored) -> None:
-    """Heartbeats are on the database's clock, and a worker can be forgotten."""
-    await stored.store.beat("one", "host", 1)
-    await stored.store.beat("one", "host", 1)
-    await stored.store.beat("two", "host", 2)
-    assert {each.id: each.age < 60 for each in await stored.store.workers()} == {
-        "one": True,
-        "two": True,
-    }
-    await stored.store.forget(["one"])
-    assert [each.id for each in await stored.store.workers()] == ["two"]
-
-
 async def test_adopting_several(stored: Stored, client: Client, emulator: Emulator) -> None:
     """A ref is of one dispatch."""
     await stored.submit("Checkout", "Wishlist")
@@ -422,4 +381,4 @@ async def test_adopting_several(stored: Stored, client: Client, emulator: Emulat
     assert await stored.verdicts() == ["unknown"] * 2
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
     with pytest.raises(ConfigError, match="2 are unknown: name the feature"):
-        await stored.store.decide(ref, None, stored.enqueue)
+        await stored.turns.decide(ref, None)

@@ -1,9 +1,9 @@
 """Durable batches on DBOS: on one machine with a SQLite file, on many with PostgreSQL.
 
-DBOS hands each feature to one worker, and to another when that is gone. It decides when a worker is
-gone, by heartbeats on the database's clock, since DBOS without its own cloud does not. What a
-feature needs is decided in `worker`, and what may be written in `store`: nothing is dispatched
-twice, even where two processes work on one feature.
+DBOS hands each feature to one worker, and to another when that is dead. What a feature needs is
+decided in `worker`, what may be written in `store`, and when a worker is dead in `workers`, since
+DBOS without its own cloud does not: nothing is dispatched twice, even where two processes work on
+one feature.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ from attrs import evolve, frozen
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy import exc
 
-from testvibe_async._config import require_count, require_kind
+from testvibe_async._config import require_kind
 from testvibe_async._dispatch import JobSource
 from testvibe_async._journal import ItemState, Plan, item_of
-from testvibe_async.adapters.heartbeat import BEAT_SECONDS, GONE_SECONDS, Heartbeat
+from testvibe_async.adapters.heartbeat import BEAT_SECONDS, Heartbeat
 from testvibe_async.adapters.store import Store
 from testvibe_async.adapters.tables import UNAVAILABLE, StoreError
+from testvibe_async.adapters.turns import Turns
 from testvibe_async.adapters.worker import BatchWorker, surely
+from testvibe_async.adapters.workers import DEAD_SECONDS, Workers
 from testvibe_async.errors import ConfigError
 from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 
     from testvibe_async._dispatch import Job, RunConflict
+    from testvibe_async.adapters.store import Enqueue
     from testvibe_async.client import Client
     from testvibe_async.models import Feature, Run
 
@@ -88,7 +91,7 @@ class BatchStatus:
     """Whether nothing more is dispatched."""
 
     workers: Sequence[str]
-    """The workers of the database that are there."""
+    """The workers of the database that are alive."""
 
     @property
     def summary(self) -> BatchSummary:
@@ -163,12 +166,19 @@ class DurableBatch:
             False where it was there already.
 
         Raises:
-            ConfigError: There is another batch of that id, no feature, or no such database.
+            ConfigError: There is another batch of that id, no feature, or no such database; or an
+                argument is one that `run_features` refuses.
         """
-        require_count("max_in_flight", max_in_flight)
-        require_count("attempts", attempts)
         found = client.project(project)
         configs = [config] if config is None or isinstance(config, str) else list(config)
+        # It refuses what it would refuse to run; a batch that nobody opens reads and sends nothing.
+        found.run_features(
+            features,
+            config=configs,
+            max_in_flight=max_in_flight,
+            on_conflict=on_conflict,
+            attempts=attempts,
+        )
         source = JobSource(
             features,
             configs,
@@ -213,7 +223,7 @@ class DurableBatch:
         executor = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         async with self._store() as store:
             await self._plan(store, client)
-            await store.beat(executor, socket.gethostname(), os.getpid())
+            await Workers(store).beat(executor)
             DBOS(
                 config=DBOSConfig(
                     name=self._application,
@@ -221,7 +231,7 @@ class DurableBatch:
                     application_version=self._version,
                     executor_id=executor,
                     serializer=DBOSPortableJSONSerializer(),
-                    sys_db_idle_transaction_timeout_sec=GONE_SECONDS,
+                    sys_db_idle_transaction_timeout_sec=DEAD_SECONDS,
                     log_level="ERROR",
                 )
             )
@@ -230,14 +240,14 @@ class DurableBatch:
                 async with self.bind(client), self._engine(store) as engine:
                     # In the running loop, so that workflows run there, where the client is.
                     DBOS.launch()
-                    enqueue = self._enqueue(engine)
-                    while await surely(store.is_left, enqueue):  # noqa: ASYNC110 - others end it
+                    turns = self._turns(store, engine)
+                    while await surely(turns.are_left):  # noqa: ASYNC110 - others end it
                         await asyncio.sleep(BEAT_SECONDS)
             finally:
                 await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
                 # DBOS leaves its own, closed executor behind.
                 asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-            await store.forget([executor])
+            await Workers(store).forget([executor])
         return [*(await self.status()).items]
 
     @asynccontextmanager
@@ -260,9 +270,9 @@ class DurableBatch:
             )
         async with self._store() as store, self._engine(store) as engine:
             worker = BatchWorker(client, store, await self._plan(store, client))
-            await store.beat(executor, socket.gethostname(), os.getpid())
+            await Workers(store).beat(executor)
             heartbeat = Heartbeat(
-                store, engine, self._enqueue(engine), queue=self._queue, executor=executor
+                store, engine, self._turns(store, engine), queue=self._queue, executor=executor
             )
             beating = asyncio.create_task(heartbeat.run(), name="testvibe_async heartbeat")
             _bound[self.id] = worker
@@ -274,7 +284,7 @@ class DurableBatch:
                 beating.cancel()
                 await asyncio.wait([beating])
                 with suppress(StoreError):
-                    await store.forget([executor])
+                    await Workers(store).forget([executor])
 
     async def plan(self) -> Plan:
         """Return what the batch is to do: its server, its project, its site and its options.
@@ -294,7 +304,7 @@ class DurableBatch:
         async with self._store() as store:
             await self._plan(store)
             rows, is_cancelled = await store.rows()
-            workers = await store.workers()
+            workers = await Workers(store).read()
         items = [item_of(row.job, row.found) for row in rows]
         if is_cancelled:
             items = [evolve(item, is_waiting=False) for item in items]
@@ -306,7 +316,7 @@ class DurableBatch:
                 for row in rows
             ),
             is_cancelled=is_cancelled,
-            workers=[each.id for each in workers if each.age < GONE_SECONDS],
+            workers=[each.id for each in workers if not each.is_dead],
         )
 
     async def cancel(self) -> None:
@@ -320,7 +330,9 @@ class DurableBatch:
             await store.set_cancelled(is_cancelled=True)
 
     async def resume(self) -> list[int | str]:
-        """Go on after `cancel`, or with what could not be sent, or is unknown.
+        """Go on after `cancel`, or with what could not be sent or observed, or is unknown.
+
+        What is dispatched already, and could not be observed any more, is attached to again.
 
         Returns:
             The features that a worker will look at again.
@@ -331,12 +343,14 @@ class DurableBatch:
         async with self._store() as store, self._engine(store) as engine:
             await self._plan(store)
             await store.set_cancelled(is_cancelled=False)
-            return await store.enqueue_failed(self._enqueue(engine))
+            return await self._turns(store, engine).enqueue_failed()
 
     async def decide(
         self, decision: Literal["resend", "drop"] | Ref, *, feature: int | str | None = None
     ) -> list[int | str]:
-        """Decide what becomes of dispatches that nobody knows about; see `Journal.decide`.
+        """Decide unknown dispatches: resend, drop, or name their operation.
+
+        The arguments are those of `Journal.decide`.
 
         Raises:
             ConfigError: There is no such batch, nothing is unknown, or a ref was given for several.
@@ -345,7 +359,7 @@ class DurableBatch:
             raise ConfigError(f"decide takes 'resend', 'drop' or a ref, not {decision!r}")
         async with self._store() as store, self._engine(store) as engine:
             await self._plan(store)
-            return await store.decide(decision, feature, self._enqueue(engine))
+            return await self._turns(store, engine).decide(decision, feature)
 
     async def _plan(self, store: Store, client: Client | None = None) -> Plan:
         is_there = not self._is_file or Path(self._name).exists()  # noqa: ASYNC240 - quick
@@ -359,7 +373,10 @@ class DurableBatch:
             )
         return plan
 
-    def _enqueue(self, engine: DBOSClient) -> Callable[[sa.Connection, int, int], None]:
+    def _turns(self, store: Store, engine: DBOSClient) -> Turns:
+        return Turns(store, self._enqueue(engine))
+
+    def _enqueue(self, engine: DBOSClient) -> Enqueue:
         """Return what enqueues a feature in a transaction."""
 
         def enqueue(connection: sa.Connection, place: int, turn: int) -> None:

@@ -1,35 +1,29 @@
 """Heartbeats of workers, and taking over from those that have none.
 
-It decides when a worker is gone, by the database's clock, and has DBOS hand out its work anew. That
-a worker which was thought gone does no harm is decided in `store` and by the intents' lease.
+It has DBOS hand out anew what dead workers had. When a worker is dead is decided in `workers`; that
+one which was thought dead does no harm, in `store` and by the intents' lease.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from typing import TYPE_CHECKING
 
 from dbos import DBOS
 
+from testvibe_async.adapters.workers import Workers
 from testvibe_async.events import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import sqlalchemy as sa
     from dbos import DBOSClient
 
-    from testvibe_async.adapters.store import Store, Worker
+    from testvibe_async.adapters.store import Store
+    from testvibe_async.adapters.turns import Turns
 
-__all__ = ["BEAT_SECONDS", "GONE_SECONDS", "Heartbeat", "is_gone"]
+__all__ = ["BEAT_SECONDS", "Heartbeat"]
 
 BEAT_SECONDS = 1.0
 """The time between two heartbeats of a worker."""
-
-GONE_SECONDS = 5.0
-"""After how long without one a worker is gone."""
 
 BEATS_A_CHECK = 5
 """After how many it is checked whether work is left that nobody has."""
@@ -42,14 +36,15 @@ class Heartbeat:
         self,
         store: Store,
         engine: DBOSClient,
-        enqueue: Callable[[sa.Connection, int, int], None],
+        turns: Turns,
         *,
         queue: str,
         executor: str,
     ) -> None:
-        self._store = store
+        self._batch = store.batch
+        self._workers = Workers(store)
         self._engine = engine
-        self._enqueue = enqueue
+        self._turns = turns
         self._queue = queue
         self._executor = executor
         self._beats = 0
@@ -60,23 +55,23 @@ class Heartbeat:
             try:
                 await self._beat()
             except Exception as error:  # noqa: BLE001 - the next beat may go well
-                logger.warning("a heartbeat of batch %r failed: %r", self._store.batch, error)
+                logger.warning("a heartbeat of batch %r failed: %r", self._batch, error)
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _beat(self) -> None:
-        await self._store.beat(self._executor, socket.gethostname(), os.getpid())
-        workers = await self._store.workers()
-        gone = {each.id for each in workers if each.id != self._executor and is_gone(each)}
+        await self._workers.beat(self._executor)
+        workers = await self._workers.read()
+        dead = {each.id for each in workers if each.id != self._executor and each.is_dead}
         is_check = self._beats % BEATS_A_CHECK == 0
-        if gone or is_check:
-            await self._take_over({each.id for each in workers} - gone)
-            await self._store.forget(gone)
+        if dead or is_check:
+            await self._take_over({each.id for each in workers} - dead)
+            await self._workers.forget(dead)
         if is_check:
             await self._enqueue_forgotten()
         self._beats += 1
 
-    async def _take_over(self, there: set[str]) -> None:
-        """Have DBOS hand out anew what workers had that are not there."""
+    async def _take_over(self, alive: set[str]) -> None:
+        """Have DBOS hand out anew what workers had that are not alive."""
         pending = await asyncio.to_thread(
             self._engine.list_workflows,
             queue_name=self._queue,
@@ -85,8 +80,8 @@ class Heartbeat:
             load_output=False,
         )
         holders = {each.executor_id for each in pending if each.executor_id}
-        if lost := [*(holders - there)]:
-            logger.warning("batch %r: taking over from %s", self._store.batch, ", ".join(lost))
+        if lost := [*(holders - alive)]:
+            logger.warning("batch %r: taking over from %s", self._batch, ", ".join(lost))
             # Private, but the one call whose update is guarded by the executor's id: the public
             # resume_workflows takes work from a live owner too.
             await asyncio.to_thread(DBOS._recover_pending_workflows, lost)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -101,20 +96,5 @@ class Heartbeat:
             load_input=False,
             load_output=False,
         )
-        if not active and await self._store.is_left(self._enqueue):
-            await self._store.enqueue_left(self._enqueue)
-
-
-def is_gone(worker: Worker) -> bool:
-    """Say whether a worker is gone: it was not there for long, or its process has ended."""
-    if worker.age > GONE_SECONDS:
-        return True
-    if worker.host != socket.gethostname() or os.name != "posix":
-        return False
-    try:
-        os.kill(worker.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
+        if not active and await self._turns.are_left():
+            await self._turns.enqueue_left()

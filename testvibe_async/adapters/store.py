@@ -9,7 +9,8 @@ never asks the service, and the API key is never in it.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 from attrs import asdict, frozen
@@ -22,9 +23,7 @@ from testvibe_async.adapters.tables import (
     ENDED,
     ITEMS,
     TABLES,
-    UNKNOWN,
     VERSION,
-    WORKERS,
     connected,
     database_time,
 )
@@ -33,14 +32,15 @@ from testvibe_async.intents import Intent
 from testvibe_async.refs import Ref, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from testvibe_async._journal import Restored
     from testvibe_async.models import Generation, Run
 
-__all__ = ["Claim", "Row", "Store", "Worker"]
+__all__ = ["Claim", "Enqueue", "Row", "Store"]
 
-T = TypeVar("T")
+Enqueue: TypeAlias = Callable[[sa.Connection, int, int], None]
+"""What hands out a feature in a transaction: it is told the place and the turn."""
 
 
 @frozen
@@ -65,17 +65,6 @@ class Row:
     is_ended: bool
 
 
-@frozen
-class Worker:
-    """A process that works on batches."""
-
-    id: str
-    host: str
-    pid: int
-    age: float
-    """Seconds since it was last there."""
-
-
 class Store(GroupCommit[sa.Connection]):
     """One batch in a database. Many processes may have it open."""
 
@@ -90,7 +79,8 @@ class Store(GroupCommit[sa.Connection]):
         self.url = url
         self.batch = batch
         self.engine: sa.Engine = connected(url)
-        self._now = database_time(url)
+        self.now: sa.ColumnElement[float] = database_time(url)
+        """The database's clock."""
         self._mine = ITEMS.c.batch == batch
 
     def _commit(self, works: list[Callable[[sa.Connection], Any]]) -> list[Any]:
@@ -98,11 +88,6 @@ class Store(GroupCommit[sa.Connection]):
             return [work(connection) for work in works]
 
     def _disconnect(self) -> None:
-        self.engine.dispose()
-
-    async def aclose(self) -> None:
-        """Write what waits, and disconnect."""
-        await super().aclose()
         self.engine.dispose()
 
     async def create_tables(self) -> None:
@@ -138,9 +123,7 @@ class Store(GroupCommit[sa.Connection]):
             options=options,
         )
 
-    async def submit(
-        self, plan: Plan, jobs: Sequence[Job], enqueue: Callable[[sa.Connection, int, int], None]
-    ) -> bool:
+    async def submit(self, plan: Plan, jobs: Sequence[Job], enqueue: Enqueue) -> bool:
         """Store a new batch and have its features enqueued, all or nothing.
 
         Returns:
@@ -156,7 +139,7 @@ class Store(GroupCommit[sa.Connection]):
         connection: sa.Connection,
         plan: Plan,
         jobs: Sequence[Job],
-        enqueue: Callable[[sa.Connection, int, int], None],
+        enqueue: Enqueue,
     ) -> bool:
         values = {**asdict(plan), "options": json.dumps(plan.options)}
         del values["kind"]
@@ -242,10 +225,10 @@ class Store(GroupCommit[sa.Connection]):
                 state=ItemState.INTENDED,
                 intent_id=intent.id,
                 intent=intent.to_json(),
-                noted_at=self._now,
+                noted_at=self.now,
             )
         )
-        return await self._changes(statement)
+        return await self.changes(statement)
 
     async def note_result(self, intent: Intent, result: Ref | None) -> bool:
         """Note what came of an intent: its operation, or None where nothing began.
@@ -265,11 +248,11 @@ class Store(GroupCommit[sa.Connection]):
                 intent=None,
                 error=None,
                 is_absent=0,
-                noted_at=self._now,
-                **({"dispatched_at": self._now} if is_dispatched else {}),
+                noted_at=self.now,
+                **({"dispatched_at": self.now} if is_dispatched else {}),
             )
         )
-        return await self._changes(statement)
+        return await self.changes(statement)
 
     async def note_attempt(self, place: int, holder: str, outcomes: list[Run | Generation]) -> bool:
         """Note the outcomes of attempts that are followed by another."""
@@ -277,9 +260,9 @@ class Store(GroupCommit[sa.Connection]):
         statement = (
             ITEMS.update()
             .where(self._at(place), ITEMS.c.holder == holder)
-            .values(state=ItemState.PLANNED, ref=None, earlier=earlier, noted_at=self._now)
+            .values(state=ItemState.PLANNED, ref=None, earlier=earlier, noted_at=self.now)
         )
-        return await self._changes(statement)
+        return await self.changes(statement)
 
     async def note_end(
         self,
@@ -290,11 +273,14 @@ class Store(GroupCommit[sa.Connection]):
         error: VibeError | None = None,
     ) -> bool:
         """Note the end of a feature: its outcome, or why it goes no further."""
-        values: dict[str, Any] = {"noted_at": self._now}
+        values: dict[str, Any] = {"noted_at": self.now}
         if outcome is not None:
             values |= {"state": ItemState.OVER, "outcome": json.dumps(outcome.to_dict())}
         elif is_refusal(error):
-            values["state"] = ItemState.REFUSED
+            # What was dispatched goes on, also where this key may not read it.
+            values["state"] = sa.case(
+                (ITEMS.c.state == ItemState.PLANNED, ItemState.REFUSED), else_=ITEMS.c.state
+            )
         if error is not None:
             values["error"] = json.dumps(error.to_dict())
             reason = error.reason if isinstance(error, DispatchUnknownError) else None
@@ -304,15 +290,22 @@ class Store(GroupCommit[sa.Connection]):
             .where(self._at(place), ITEMS.c.holder == holder, sa.not_(ENDED))
             .values(**values)
         )
-        return await self._changes(statement)
+        return await self.changes(statement)
 
     async def refs(self) -> list[Ref]:
-        """Return the operations that any batch of the database has dispatched."""
+        """Return the operations of its server and project that any batch here has dispatched."""
+        own = BATCHES.alias()
+        is_alike = sa.and_(
+            own.c.id == self.batch,
+            own.c.server == BATCHES.c.server,
+            own.c.project == BATCHES.c.project,
+        )
 
         def work(connection: sa.Connection) -> list[Ref]:
             query = (
                 sa.select(ITEMS.c.ref, ITEMS.c.earlier, BATCHES.c.server, BATCHES.c.project)
                 .join(BATCHES, BATCHES.c.id == ITEMS.c.batch)
+                .join(own, is_alike)
                 .where(sa.or_(ITEMS.c.ref.is_not(None), ITEMS.c.earlier != "[]"))
             )
             found: list[Ref] = []
@@ -350,126 +343,12 @@ class Store(GroupCommit[sa.Connection]):
 
         return await self.write(work)
 
-    async def is_left(self, enqueue: Callable[[sa.Connection, int, int], None]) -> bool:
-        """Say whether anything is to be worked on; what may be proved now is enqueued for that."""
-        return bool(await self.left() or await self.enqueue_absent(enqueue))
-
     async def set_cancelled(self, *, is_cancelled: bool) -> None:
         """Have nothing more dispatched, or go on."""
         statement = BATCHES.update().where(BATCHES.c.id == self.batch)
-        await self._changes(statement.values(is_cancelled=int(is_cancelled)))
+        await self.changes(statement.values(is_cancelled=int(is_cancelled)))
 
-    async def enqueue(
-        self,
-        enqueue: Callable[[sa.Connection, int, int], None],
-        *conditions: sa.ColumnElement[bool],
-        **values: Any,  # noqa: ANN401 - those of the columns
-    ) -> list[int | str]:
-        """Enqueue features for another turn, in one transaction; return them.
-
-        Args:
-            enqueue: Is told the place and the turn of each.
-            conditions: Which ones; those of this batch.
-            values: What else is set of them.
-        """
-
-        def work(connection: sa.Connection) -> list[int | str]:
-            query = sa.select(ITEMS).where(self._mine, *conditions).order_by(ITEMS.c.place)
-            rows = connection.execute(query.with_for_update()).all()
-            changed: list[int | str] = []
-            for row in rows:
-                statement = (
-                    ITEMS.update()
-                    .where(self._at(row.place), ITEMS.c.turn == row.turn)
-                    .values(turn=row.turn + 1, error=None, is_absent=0, **values)
-                )
-                if connection.execute(statement).rowcount:
-                    enqueue(connection, row.place, row.turn + 1)
-                    changed.append(_job(row).feature)
-            return changed
-
-        return await self.write(work)
-
-    async def enqueue_left(self, enqueue: Callable[[sa.Connection, int, int], None]) -> None:
-        """Enqueue all that is still to be worked on: nobody does."""
-        await self.enqueue(enqueue, sa.not_(ENDED))
-
-    async def enqueue_failed(
-        self, enqueue: Callable[[sa.Connection, int, int], None]
-    ) -> list[int | str]:
-        """Enqueue what was not dispatched, or is unknown."""
-        return await self.enqueue(enqueue, sa.or_(ITEMS.c.state == ItemState.PLANNED, UNKNOWN))
-
-    async def enqueue_absent(
-        self, enqueue: Callable[[sa.Connection, int, int], None]
-    ) -> list[int | str]:
-        """Enqueue what nobody knew about, where a later run may now prove that nothing began."""
-        others = ITEMS.alias()
-        later = sa.select(sa.func.max(others.c.dispatched_at)).where(others.c.batch == self.batch)
-        return await self.enqueue(
-            enqueue, UNKNOWN, ITEMS.c.is_absent == 1, ITEMS.c.noted_at < later.scalar_subquery()
-        )
-
-    async def decide(
-        self,
-        decision: str | Ref,
-        feature: int | str | None,
-        enqueue: Callable[[sa.Connection, int, int], None],
-    ) -> list[int | str]:
-        """Decide what becomes of dispatches that nobody knows about; see `Journal.decide`.
-
-        Raises:
-            ConfigError: Nothing is unknown, or a ref was given for several.
-        """
-        rows, _ = await self.rows()
-        places = [
-            row.place
-            for row in rows
-            if row.found.state is ItemState.INTENDED
-            and row.is_ended
-            and feature in {None, row.job.feature, row.job.name}
-        ]
-        if not places:
-            what = "nothing" if feature is None else f"nothing of feature {feature!r}"
-            raise ConfigError(f"{what} is unknown in batch {self.batch!r}")
-        if isinstance(decision, Ref) and len(places) > 1:
-            raise ConfigError(
-                f"{decision} is of one dispatch, and {len(places)} are unknown: name the feature"
-            )
-        values: dict[str, Any] = {"intent": None, "intent_id": None, "holder": None}
-        if isinstance(decision, Ref):
-            values |= {"state": ItemState.DISPATCHED, "ref": decision.to_json()}
-        else:
-            values["state"] = ItemState.PLANNED if decision == "resend" else ItemState.DROPPED
-        condition = sa.and_(UNKNOWN, ITEMS.c.place.in_(places))
-        return await self.enqueue(enqueue, condition, **values)
-
-    async def beat(self, worker: str, host: str, pid: int) -> None:
-        """Note, by the database's clock, that a worker is there."""
-
-        def work(connection: sa.Connection) -> None:
-            values = {"host": host, "pid": pid, "beat_at": self._now}
-            here = WORKERS.update().where(WORKERS.c.id == worker).values(**values)
-            if connection.execute(here).rowcount == 0:
-                connection.execute(WORKERS.insert().values(id=worker, **values))
-
-        await self.write(work)
-
-    async def workers(self) -> list[Worker]:
-        """Return the workers of the database, and when each was last there."""
-        age = (self._now - WORKERS.c.beat_at).label("age")
-
-        def work(connection: sa.Connection) -> list[Worker]:
-            query = sa.select(WORKERS.c.id, WORKERS.c.host, WORKERS.c.pid, age)
-            return [Worker(*row) for row in connection.execute(query)]
-
-        return await self.write(work)
-
-    async def forget(self, workers: Iterable[str]) -> None:
-        """Remove workers that are gone."""
-        await self._changes(WORKERS.delete().where(WORKERS.c.id.in_([*workers])))
-
-    async def _changes(self, statement: sa.UpdateBase) -> bool:
+    async def changes(self, statement: sa.UpdateBase) -> bool:
         """Execute a statement, and return whether it changed anything."""
         return await self.write(lambda connection: connection.execute(statement).rowcount > 0)
 

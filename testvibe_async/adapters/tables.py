@@ -19,6 +19,7 @@ __all__ = [
     "TABLES",
     "UNAVAILABLE",
     "UNKNOWN",
+    "UNOBSERVED",
     "VERSION",
     "WORKERS",
     "StoreError",
@@ -92,6 +93,10 @@ ENDED = sa.or_(
 """What nobody works on any more: it is over, or an error says why it goes no further."""
 
 UNKNOWN = sa.and_(ITEMS.c.state == ItemState.INTENDED, ITEMS.c.error.is_not(None))
+"""What nobody can say whether it began."""
+
+UNOBSERVED = sa.and_(ITEMS.c.state == ItemState.DISPATCHED, ITEMS.c.error.is_not(None))
+"""What began, and could not be polled any more: for too long, or with this key."""
 
 
 def connected(url: sa.URL) -> sa.Engine:
