@@ -18,9 +18,12 @@ NEEDS_POSIX = {
     "mcp_server/test_command.py": _PROCESSES,
     "mcp_server/test_http.py": "the server is stopped by SIGTERM",
     "mcp_server/test_stdio.py": _PROCESSES,
+    "mcp_server/test_tasks.py": _PROCESSES,
+    "processes.py": "a fork server",
     "pytest_plugin/test_journal.py": "sessions are killed by SIGKILL",
     "pytest_plugin/test_session.py": "SIGINT is sent to a thread",
     "pytest_plugin/test_xdist.py": "SIGINT is sent to a group of processes",
+    "test_processes.py": "a fork server",
     "testing/test_emulator_lifecycle.py": "open files are counted in /dev/fd",
 }
 """Folders and files below `tests`, each with the reason."""

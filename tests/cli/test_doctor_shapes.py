@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def test_a_member_that_is_not_there_is_a_difference_unless_it_is_excused() -> No
 
 def test_a_place_leads_into_lists_and_objects() -> None:
     """What differs within a list, or an object, is named by its place in the answer."""
-    run = documented("get_run")
+    run = deepcopy(documented("get_run"))
     run["tests"][1] |= {"durationMs": "9120ms", "retries": 2}
     run["summary"]["total"] = "3"
     assert [(each.kind, each.place) for each in found("get_run", run)] == [

@@ -15,7 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from testvibe_async import ConfigError, Journal, VibeError
+from mcp.server.mcpserver.exceptions import ToolError
+
+from testvibe_async import ConfigError, Journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -32,7 +34,7 @@ MAX_SECONDS = 30 * 86_400
 KEY_BYTES = 32
 
 
-class ReplacedError(VibeError):
+class ReplacedError(ToolError):
     """What is asked for is kept no more: it ended long ago, or the same was begun anew."""
 
     def __init__(self) -> None:

@@ -272,7 +272,7 @@ def _lasting(session: Session, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _cause_of(error: BaseException) -> BaseException:
     """Return what an error of a tool came from, which the SDK and the tool each wrap."""
-    while error.__cause__ is not None and not isinstance(error, VibeError):
+    while error.__cause__ is not None and not isinstance(error, VibeError | ReplacedError):
         error = error.__cause__
     return error
 
