@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Engine, event
 
-from testvibe_async import ConfigError, Intent, RunRef
+from testvibe_async import ConfigError, DispatchUnknownError, Intent, RunRef
 from testvibe_async._dispatch import Job
 from testvibe_async._journal import Plan
 from testvibe_async.adapters.store import Store
@@ -82,3 +82,28 @@ async def test_refs_of_its_server_and_project(stored: Stored) -> None:
             assert await other.note_result(intent, ref)
         expected.append(ref)
     assert await stored.store.refs() == expected[:1]
+
+
+async def test_what_a_stopped_worker_knows_better(stored: Stored) -> None:
+    """Nothing becomes unknown of which it was noted meanwhile that nothing began."""
+    await stored.submit("Checkout")
+    store, plan = stored.store, stored.plan
+    intent = Intent(
+        id="one",
+        kind="run",
+        server=plan.server,
+        project=plan.project,
+        feature="Checkout",
+        intended_at=datetime.now(UTC),
+        timeout=2.0,
+    )
+    await store.claim(0, turn=0, holder="stopped", is_first=True)
+    assert await store.note_intent(0, "stopped", intent)
+    await store.claim(0, turn=0, holder="other", is_first=True)
+    unknown = DispatchUnknownError(
+        "nobody saw its answer", method="POST", url=plan.server, project="p", feature="Checkout"
+    )
+    assert await store.note_result(intent, None)
+    assert not await store.note_end(0, "other", error=unknown)
+    assert await stored.verdicts() == ["waiting"]
+    assert await store.left() == 1

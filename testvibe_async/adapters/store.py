@@ -272,7 +272,11 @@ class Store(GroupCommit[sa.Connection]):
         outcome: Run | Generation | None = None,
         error: VibeError | None = None,
     ) -> bool:
-        """Note the end of a feature: its outcome, or why it goes no further."""
+        """Note the end of a feature: its outcome, or why it goes no further.
+
+        Returns:
+            False where that was noted already, or nothing is unknown any more.
+        """
         values: dict[str, Any] = {"noted_at": self.now}
         if outcome is not None:
             values |= {"state": ItemState.OVER, "outcome": json.dumps(outcome.to_dict())}
@@ -290,6 +294,9 @@ class Store(GroupCommit[sa.Connection]):
             .where(self._at(place), ITEMS.c.holder == holder, sa.not_(ENDED))
             .values(**values)
         )
+        if isinstance(error, DispatchUnknownError):
+            # A worker that was stopped, and goes on, may have noted meanwhile that nothing began.
+            statement = statement.where(ITEMS.c.state == ItemState.INTENDED)
         return await self.changes(statement)
 
     async def refs(self) -> list[Ref]:

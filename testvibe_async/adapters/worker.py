@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from testvibe_async.adapters.store import Claim, Store
     from testvibe_async.client import Client
     from testvibe_async.intents import Intent
+    from testvibe_async.models import Generation, Run
     from testvibe_async.operations import GenerationOperation, RunOperation
     from testvibe_async.refs import Ref
 
@@ -127,7 +128,7 @@ class BatchWorker:
     async def operation(
         self, claim: Claim, holder: str
     ) -> RunOperation | GenerationOperation | None:
-        """Return the operation of a feature, or None where it has to be looked at anew.
+        """Return the operation of a feature, or None where its row says what to do next.
 
         Raises:
             VibeError: There is none; see `Project.run_feature` and `Client.reconcile`.
@@ -205,16 +206,23 @@ class _Feature:
                     continue
                 await self._end(error=error)
             except VibeError as error:
-                await self._end(error=error)
+                if not await self._end(error=error):
+                    continue  # Somebody knows more by now: see what is to be done.
             else:
                 self._failures = 0
-                earlier = claim.found.earlier
-                if outcome.is_failure and len(earlier) + 1 < self._worker.attempts:
-                    outcomes = [*earlier, outcome]
-                    await surely(self._store.note_attempt, self._place, self._holder, outcomes)
+                if await self._note_outcome(claim, outcome):
                     continue
-                await surely(self._store.note_end, self._place, self._holder, outcome=outcome)
             return
+
+    async def _note_outcome(self, claim: Claim, outcome: Run | Generation) -> bool:
+        """Note an outcome; True where another attempt follows."""
+        earlier = claim.found.earlier
+        if outcome.is_failure and len(earlier) + 1 < self._worker.attempts:
+            outcomes = [*earlier, outcome]
+            await surely(self._store.note_attempt, self._place, self._holder, outcomes)
+            return True
+        await surely(self._store.note_end, self._place, self._holder, outcome=outcome)
+        return False
 
     async def _claim(self) -> Claim | None:
         """Become or stay the holder; the last to be dispatched waits: see `Claim.is_to_wait`."""
@@ -233,8 +241,8 @@ class _Feature:
                 return claim
             await asyncio.sleep(0.5)
 
-    async def _end(self, *, error: VibeError) -> None:
-        await surely(self._store.note_end, self._place, self._holder, error=error)
+    async def _end(self, *, error: VibeError) -> bool:
+        return await surely(self._store.note_end, self._place, self._holder, error=error)
 
     async def _pause(self) -> bool:
         """Wait before another try of what was not sent; False where there is to be none."""
