@@ -71,7 +71,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
     `queued`, `active` or `finished`. A failure is an outcome, not an exception; the outcome's
     `raise_for_status()` makes it one.
 
-    It is polled only while something waits for it or iterates over it, and whoever does shares the
+    It is polled only while something waits for it or iterates over it, and all that do share the
     polls. Get one from a dispatch, from `client.attach(ref)`, or from
     `project.run_operation(run_id)`. It need not be closed, and closing the client cancels nothing.
     `adopted` says whether it was found rather than dispatched: in flight already, or by reconciling

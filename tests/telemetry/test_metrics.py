@@ -121,7 +121,7 @@ async def test_what_is_in_flight(sdk: Sdk, emulator: Emulator, client: Client) -
 
 
 async def test_an_old_end_is_not_late(sdk: Sdk, emulator: Emulator, project: Project) -> None:
-    """Whoever attaches to what was over a day before has not seen its end late."""
+    """Attaching to what was over a day before has not seen its end late."""
     operation = await project.run_feature("Checkout")
     await operation
     await asyncio.sleep(86_400)

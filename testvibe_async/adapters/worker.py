@@ -200,11 +200,8 @@ class _Feature:
             except ClientClosedError:
                 raise
             except NotSentError as error:
-                if isinstance(error, RecorderError) and isinstance(error.__cause__, ClaimLostError):
-                    return
-                if await self._pause():
+                if await self._is_tried_again(error):
                     continue
-                await self._end(error=error)
             except VibeError as error:
                 if not await self._end(error=error):
                     continue  # Somebody knows more by now: see what is to be done.
@@ -213,6 +210,12 @@ class _Feature:
                 if await self._note_outcome(claim, outcome):
                     continue
             return
+
+    async def _is_tried_again(self, error: NotSentError) -> bool:
+        """Say whether to try again what was not sent, after a pause; else note why it ends."""
+        if isinstance(error, RecorderError) and isinstance(error.__cause__, ClaimLostError):
+            return False
+        return await self._pause() or not await self._end(error=error)
 
     async def _note_outcome(self, claim: Claim, outcome: Run | Generation) -> bool:
         """Note an outcome; True where another attempt follows."""

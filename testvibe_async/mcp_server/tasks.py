@@ -294,7 +294,7 @@ def _generation_of(result: CallToolResult) -> Document:
 def _document_of(task_id: str, task: Task, result: CallToolResult) -> Document:
     """Return a task as the extension has it.
 
-    A generation that was cancelled is a cancelled task, whoever cancelled it: nothing else is known
+    A generation that was cancelled is a cancelled task, by anyone: nothing else is known
     after a restart.
     """
     line = cast("TextContent", result.content[0]).text

@@ -183,7 +183,7 @@ async def get_generation_log(
 async def cancel_generation(
     ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
 ) -> CallToolResult:
-    """Cancel a feature's generation in flight, whoever started it. Runs can't be cancelled."""
+    """Cancel a feature's generation in flight, of anyone. Runs can't be cancelled."""
     await session_of(ctx).project(project).cancel_generation(feature)
     return answer(f"The generation of {feature} was cancelled.", {"ok": True})
 
