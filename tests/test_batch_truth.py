@@ -93,6 +93,17 @@ class TestChanges:
         assert {operation.ref for operation in ends} == set(batch.refs)
         assert len(ends) == 4
 
+    async def test_one_that_is_closed_is_followed_no_more(self, project: Project) -> None:
+        """A batch goes on after its changes are closed, and adds nothing to them."""
+        async with project.run_features(NAMES, max_in_flight=1) as batch:
+            changes = batch.changes()
+            await anext(changes)
+            await changes.aclose()
+            items = [item async for item in batch]
+        assert len(items) == 4
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+
     async def test_it_ends_where_nothing_can_be_dispatched(
         self, emulator: Emulator, project: Project
     ) -> None:

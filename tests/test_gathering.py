@@ -189,6 +189,16 @@ class TestChanges:
         assert phases[-1] is Phase.FINISHED
         assert len(phases) == len(set(phases))
 
+    async def test_closing_it_twice(self, client: Client, project: Project) -> None:
+        """Once closed it has no more, and a second close does nothing."""
+        (operation,) = await dispatch(project, 1)
+        changes = client.changes([operation])
+        await anext(changes)
+        await changes.aclose()
+        await changes.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+
     async def test_one_that_is_passed_twice_comes_twice(
         self, client: Client, project: Project
     ) -> None:

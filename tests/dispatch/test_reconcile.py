@@ -324,3 +324,14 @@ async def test_an_id_with_zeros_before_it(emulator: Emulator, client: Client) ->
     intent = evolve(await intend(emulator), feature="0014")
     operation = await client.reconcile(intent)
     assert operation is not None
+
+
+async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) -> None:
+    """A poll that the close cuts off is no failure to see the operation."""
+    intent = await intend(emulator)
+    emulator.fail("list_runs", Fault.hang())
+    async with client_of(emulator) as client:
+        reconciling = asyncio.ensure_future(client.reconcile(intent))
+        await asyncio.sleep(1)
+    with pytest.raises(ClientClosedError):
+        await reconciling

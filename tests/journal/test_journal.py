@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -576,6 +577,26 @@ class TestFiles:
         with pytest.raises(ConfigError, match="make room on its disk"):
             await journal.aclose()
         await journal.aclose()
+
+    async def test_options_that_are_no_json(self, path: Path) -> None:
+        """They are refused before there is a file."""
+        with pytest.raises(ConfigError, match="options of a journal must be JSON"):
+            Journal(path, options={"features": {"Checkout"}})
+        assert not path.exists()
+
+    async def test_a_decision_on_a_full_disk(self, path: Path, emulator: Emulator) -> None:
+        """It is refused in a sentence."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        emulator.fail("list_runs", Fault.status(404))
+        async with Journal(path) as journal, client_of(emulator) as client:
+            await client.project().run_features(["Checkout"], journal=journal)
+        journal = Journal(path)
+        await journal.__aenter__()
+        await journal._file.write(lambda each: each.execute("PRAGMA query_only = 1"))
+        with pytest.raises(ConfigError, match="can't be written"):
+            await journal.decide("drop")
+        with suppress(ConfigError):
+            await journal.aclose()
 
     async def test_a_damaged_row(self, path: Path, project: Project) -> None:
         """A row that can't be read is one sentence too."""

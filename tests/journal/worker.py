@@ -42,7 +42,11 @@ def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for 
     intended, dispatched = RowRecorder.intended, RowRecorder.dispatched
     write, note_end = RequestBody.write_with_length, Rows.note_end
 
+    is_over = False
+
     async def intend(self: RowRecorder, intent: Intent) -> None:
+        if is_over:
+            await asyncio.sleep(60)  # It is to die before another dispatch is open.
         if step == "before the intent":
             die()
         await intended(self, intent)
@@ -66,10 +70,12 @@ def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for 
             die()
 
     def end(self: Rows, place: int, item: BatchItem[Any]) -> None:
+        nonlocal is_over
         if step == "before the outcome":
             die()
         note_end(self, place, item)
         if step == "after the outcome":
+            is_over = True
             self._file.write_soon(lambda _: None)
             asyncio.get_running_loop().call_later(0.1, die)
 

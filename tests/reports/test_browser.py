@@ -127,7 +127,7 @@ def test_filters_are_in_the_address(page: Path) -> None:
         assert await browser.evaluate("location.hash") == "#status=failed&search=user"
         assert shown[1] < 3
         url = await browser.evaluate("location.href")
-        await browser.call("Page.navigate", url="about:blank")
+        await browser.go_to("about:blank")
         await browser.go_to(url)
         assert await counts(browser) == shown
 

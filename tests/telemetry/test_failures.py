@@ -11,16 +11,18 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
 import testvibe_async
 from tests.conftest import client_of
 from testvibe_async import Journal, Ref, RunRef
-from testvibe_async._telemetry import otel, telemetry
+from testvibe_async._telemetry import Telemetry, otel, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
 
 if TYPE_CHECKING:
@@ -217,3 +219,52 @@ def test_the_page_prints_a_trace() -> None:
     )
     names = set(re.findall(r'"name": "([^"]+)"', ended.stdout))
     assert {"testvibe batch", "testvibe run", "transition", "POST", "GET"} <= names
+
+
+def test_without_the_api_or_with_one_that_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it is not installed nothing is told, and nothing said; where it fails, a warning."""
+    name = "testvibe_async._telemetry.otel"
+    monkeypatch.setitem(sys.modules, name, None)
+    assert type(telemetry.__wrapped__()) is Telemetry
+    assert not caplog.records
+    broken = ModuleType(name)
+    broken.OpenTelemetry = _raise  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, broken)
+    assert type(telemetry.__wrapped__()) is Telemetry
+    assert "the collector is gone" in caplog.text
+
+
+def test_a_client_that_is_gone_counts_nothing() -> None:
+    """What counted its operations is held weakly."""
+
+    class Poller:
+        def in_flight(self) -> dict[str, int]:
+            return {"run": 3}
+
+    recording, poller = OpenTelemetry(), Poller()
+    recording.watch_in_flight(poller.in_flight)
+    assert [each.value for each in recording._in_flight(CallbackOptions())] == [3, 0]
+    del poller
+    assert [each.value for each in recording._in_flight(CallbackOptions())] == [0, 0]
+
+
+async def test_a_context_that_can_not_be_set(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A context that fails leaves the requests without a parent, and the run as it is."""
+    _use(monkeypatch, TracerProvider())
+    context = SimpleNamespace(attach=_raise, Context=dict)
+    monkeypatch.setattr("testvibe_async._telemetry.otel.otel_context", context)
+    assert (await (await project.run_feature("Checkout"))).is_finished
+
+
+async def test_a_dispatch_of_what_was_followed_before(sdk: Sdk, project: Project) -> None:
+    """An operation has one span: that of a dispatch which names it again ends at once."""
+    operation = await project.run_feature("Checkout")
+    again = telemetry().trace("testvibe again", {})
+    project._parts.poller.follow(operation.ref, again)
+    assert sdk.span("testvibe again")
+    await operation
+    assert len(sdk.spans("testvibe run")) == 1

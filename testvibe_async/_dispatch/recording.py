@@ -67,8 +67,6 @@ class Recording:
         intent = dispatch.intent
         assert intent is not None
         async with dispatch.recording:
-            if not dispatch.is_recorded:  # It was noted while this waited.
-                return
             for recorder in self._recorders_of(dispatch):
                 try:
                     async with asyncio.timeout(END_SECONDS):

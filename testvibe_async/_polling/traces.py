@@ -69,7 +69,8 @@ def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
         trace.add({"testvibe.status": status})
         is_failure = state.snapshot is not None and state.snapshot.is_failure
         trace.end(failure=f"it ended with the status {status}" if is_failure else None)
-        _forget(polled)
+        polled.trace.finalizer.detach()
+        polled.trace = None
 
 
 def note_failure(polled: PolledOperation[Any], error: VibeError) -> None:
@@ -82,11 +83,6 @@ def abandon(polled: PolledOperation[Any], why: str) -> None:
     """End the span of an operation whose end was not seen."""
     if polled.trace is not None:
         _abandon(polled.trace.trace, why)
-        _forget(polled)
-
-
-def _forget(polled: PolledOperation[Any]) -> None:
-    if polled.trace is not None:
         polled.trace.finalizer.detach()
         polled.trace = None
 
