@@ -146,7 +146,7 @@ async def test_without_opentelemetry(project: Project, monkeypatch: pytest.Monke
     """Where its API is not installed all goes on, and refs have no context."""
     off = _Counting()
     for name in [name for name in vars(Telemetry) if not name.startswith("_")]:
-        monkeypatch.setattr(type(telemetry()), name, partial(_call, off, name))
+        monkeypatch.setattr(telemetry(), name, partial(_call, off, name))
     operation = await project.run_feature("Checkout")
     assert operation.ref.traceparent is None
     assert (await operation).status == "passed"
