@@ -266,7 +266,7 @@ async def test_what_began_anew_is_a_task_of_its_own(emulator: Emulator) -> None:
 async def test_what_nobody_knows_is_not_sent_again_by_a_look(emulator: Emulator) -> None:
     """A dispatch that may have begun ends the task as an error, however often it is looked at."""
     emulator.fail("generate_feature", Fault.lost(), times=2)
-    emulator.fail("get_generation_status", Fault.status(503))
+    emulator.fail("get_generation_status", Fault.status(503, retry_after=2))
     async with connected(emulator) as mcp:
         task = (await create(mcp, "generate_and_run", feature="Checkout", again=True))["taskId"]
         for _ in range(2):

@@ -18,6 +18,7 @@ from testvibe_async.cli import board as boards
 from testvibe_async.cli.board import Board
 from testvibe_async.cli.emulator import Speed, make_emulator
 from testvibe_async.cli.ending import Ending, failures_text, named_in_flight
+from testvibe_async.cli.exits import told_otherwise
 from testvibe_async.cli.jobs import jobs_of
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.watch import shown
@@ -46,7 +47,9 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
         speed: How many times faster to go.
     """
     emulator = make_emulator(features=features, scenario=_scenario(seed), speed=speed)
-    await perform(Output(), emulator, poll_interval=POLL_SECONDS / speed)
+    # A dispatch that is under way when the demo is stopped is nobody's: its service ends, too.
+    with told_otherwise(verbose=0):
+        await perform(Output(), emulator, poll_interval=POLL_SECONDS / speed)
 
 
 async def perform(output: Output, emulator: Emulator, *, poll_interval: float) -> None:
