@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
 
 from tests.contract.recorder import Recorder
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from testvibe_async import Project, RunOperation
 
 KEY = "tvb_" + "k" * 43
+
+# The same examples in each session, however slow the machine is; other ones are found by
+# --hypothesis-profile=default.
+settings.register_profile(
+    "same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Let a worker that has nothing left take from another; tests are not equally long."""
     return WorkStealingScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Have one worker more than processors: some tests wait for processes, on real time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:

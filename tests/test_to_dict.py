@@ -185,7 +185,7 @@ def test_every_model_is_tested() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@settings(deadline=None)  # the first example makes the strategy
+@settings(max_examples=40)  # of each model
 @given(data=st.data())
 def test_it_is_what_the_service_sent(model: Any, data: st.DataObject) -> None:
     """A document that is read and made a dict is the same, without nulls and empty lists."""
@@ -196,7 +196,7 @@ def test_it_is_what_the_service_sent(model: Any, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@settings(deadline=None)  # the first example makes the strategy
+@settings(max_examples=40)  # of each model
 @given(data=st.data())
 def test_it_is_read_as_the_same_value(model: Any, data: st.DataObject) -> None:
     """What `to_dict` returns is read into an equal value, unknown fields included."""

@@ -112,7 +112,7 @@ def test_an_application_that_has_dbos(tmp_path: Path) -> None:
                     await batch.work(client)
                 async with batch.bind(client):
                     while not (status := await batch.status()).is_over:
-                        assert status.workers == ["local"]
+                        assert set(status.workers) <= {"local"}  # none where it is late
                         await asyncio.sleep(0.2)
             finally:
                 await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)

@@ -1,6 +1,7 @@
 """A finished run whose artifacts are downloaded, and tests on real time.
 
-Files are written in threads, which virtual time does not wait for: these tests run on real time.
+Some tests hold up the thread that writes a file until the event loop has done something else, for
+which virtual time would not wait: these tests run on real time.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
-import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +12,6 @@ import pytest
 from attrs import frozen
 
 from tests.cli.process import started
-from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.cli import app
 from testvibe_async.cli.exits import ENDING
 
@@ -77,23 +74,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     yield tmp_path
     for each, handler in before.items():
         signal.signal(each, handler)
-
-
-@pytest.fixture(autouse=True)
-def _time_stands_still_while_a_journal_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Virtual time waits for the executor's threads; let it wait for that of a journal too."""
-    original = SqliteFile.write
-
-    async def write(self: SqliteFile, work: Any) -> Any:
-        is_over = threading.Event()
-        waiting = asyncio.get_running_loop().run_in_executor(None, is_over.wait)
-        try:
-            return await original(self, work)
-        finally:
-            is_over.set()
-            await waiting
-
-    monkeypatch.setattr(SqliteFile, "write", write)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from testvibe_async.testing import Emulator, Outcome, Scenario
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 FAST = Scenario(
     run_queue=(0, 0),

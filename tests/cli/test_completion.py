@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 BASH = shutil.which("bash")
 
 
+SCRIPTS: dict[str, str] = {}
+"""By shell; to make one takes a while."""
+
+
 def script_for(shell: str, run: Run) -> str:
-    ended = run("--install-completion", "--shell", shell, "--output", "-")
-    assert (ended.code, ended.errors) == (0, "")
-    return ended.output
+    if shell not in SCRIPTS:
+        ended = run("--install-completion", "--shell", shell, "--output", "-")
+        assert (ended.code, ended.errors) == (0, "")
+        SCRIPTS[shell] = ended.output
+    return SCRIPTS[shell]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

@@ -83,8 +83,10 @@ A call's name is a key of the settings too, as in `list_runs = "GET /…"`.
 
 @pytest.fixture(autouse=True)
 def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work on a machine without settings."""
+    """Work on a machine without settings, which is no CI system."""
     (tmp_path / "repository" / ".git").mkdir(parents=True)
+    for name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -418,7 +418,8 @@ class TestOpenIntents:
         """A run that somebody names is taken for it."""
         emulator.fail("run_feature", Fault.lost(), times=3)
         await self._cut_off(path, emulator)
-        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=min(emulator.runs))
+        (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
+        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
         async with Journal(path) as journal:
             with pytest.raises(ConfigError, match="3 are unknown"):
                 await journal.decide(ref)

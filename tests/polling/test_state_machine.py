@@ -598,7 +598,7 @@ def test_whatever_happens_in_whatever_order(
     run_state_machine_as_test(
         Game,
         settings=settings(
-            max_examples=GAMES or 500,
+            max_examples=GAMES or 200,
             stateful_step_count=50,
             derandomize=not GAMES,
             database=None,

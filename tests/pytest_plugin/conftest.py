@@ -49,7 +49,7 @@ SHOP = Scenario(
 
 ENDLESS = Scenario(
     run_queue=(0, 0),
-    run_duration=(3600, 3600),
+    run_duration=(1e8, 1e8),
     outcomes={"Returns": Outcome(failing=("Returns works",), error="no refund")},
 )
 """Runs go on until they are ended."""
@@ -150,6 +150,7 @@ class Inner:
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
     """Return a pytest inside pytest, in a directory of its own."""
-    for variable in ("CI", "PYTEST_ADDOPTS", "TESTVIBE_SERVER", "XDG_CONFIG_HOME"):
+    for variable in ("BUILD_NUMBER", "CI", "PYTEST_ADDOPTS", "TESTVIBE_SERVER", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
     return Inner(pytester)

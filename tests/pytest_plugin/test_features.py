@@ -256,7 +256,7 @@ class TestUnobserved:
 
     def test_a_time_out_leaves_the_run_going(self, inner: Inner, service: Emulator) -> None:
         """The item fails and says that the run goes on; the summary says how to attach to it."""
-        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.05")
+        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=1")
 
         (run_id,) = service.runs
         result.assert_outcomes(failed=1)

@@ -162,7 +162,7 @@ class TestKilled:
     ) -> None:
         """The next session goes on with a run that outlived the first."""
         options = (JOURNAL, "--testvibe-select=Login")
-        first = inner.features(*options, "--testvibe-timeout=0.1")
+        first = inner.features(*options, "--testvibe-timeout=1")
         first.assert_outcomes(failed=1)
         (run_id,) = service.runs
         service.finish_run(run_id)
@@ -173,7 +173,7 @@ class TestKilled:
 
     def test_what_goes_on_is_told_again(self, inner: Inner, service: Emulator) -> None:
         """A run that outlives the second session too is in its summary."""
-        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=0.1")
+        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=1")
         inner.features(*options)
         second = inner.features(*options)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.pytest_plugin.conftest import ENDLESS, end_together
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -16,9 +17,14 @@ pytest_plugins = ["pytester"]
 
 FAST = "--testvibe-poll-interval=0.02"
 
+TOGETHER = pytest.mark.parametrize("service_options", [{"scenario": ENDLESS}], ids=["endless"])
+"""The runs of the test go on until they are ended."""
 
+
+@TOGETHER
 def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
     """The fixture returns the finished run, passed or failed."""
+    end_together(service, 2)
     inner.pytester.makepyfile(
         """
         import pytest
@@ -89,6 +95,7 @@ def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) ->
     assert len(service.runs) == 2
 
 
+@TOGETHER
 def test_a_session_may_have_several_projects(
     inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +104,7 @@ def test_a_session_may_have_several_projects(
     projects = [service.add_project("Blog"), service.add_project("Docs")]
     for project in projects:
         service.add_feature("Returns", project=project)
+    end_together(service, 2)
     inner.pytester.makepyfile(
         f"""
         import pytest
@@ -111,7 +119,7 @@ def test_a_session_may_have_several_projects(
     result = inner(FAST, "--testvibe-artifacts=found")
 
     result.assert_outcomes(passed=2)
-    assert [run.project for run in service.runs.values()] == projects
+    assert {run.project.id for run in service.runs.values()} == {each.id for each in projects}
     assert service.max_active_runs == 2
     names = {f"Returns of {run.project.id} run {run_id}" for run_id, run in service.runs.items()}
     assert {path.name for path in (inner.pytester.path / "found").iterdir()} == names

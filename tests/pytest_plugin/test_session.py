@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
@@ -64,11 +65,14 @@ class Completions:
 class CtrlC:
     """A plugin for the inner pytest that sends Ctrl-C some time after a test."""
 
-    def __init__(self, node_id: str) -> None:
+    def __init__(self, service: Emulator, node_id: str) -> None:
+        self._service = service
         self._node_id = node_id
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.nodeid == self._node_id and report.when == "teardown":
+            while self._service.count("run_feature") < len(FEATURES):
+                time.sleep(0.01)
             main = threading.main_thread().ident
             threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT)).start()
 
@@ -189,7 +193,7 @@ class TestStopping:
         self, inner: Inner, service: Emulator, completions: Completions
     ) -> None:
         """Ctrl-C ends the wait at once, cancels nothing, and says how to wait for the runs."""
-        result = inner.features(plugins=(completions, CtrlC("testvibe::Returns")))
+        result = inner.features(plugins=(completions, CtrlC(service, "testvibe::Returns")))
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
         (going_on,) = service.active_runs()
@@ -205,7 +209,9 @@ class TestStopping:
         inner.pytester.makepyfile("def test_plain(): pass")
         service.fail("run_feature", Fault.delay(0.3))
 
-        result = inner.features(plugins=(CtrlC("test_a_late_id_is_not_lost.py::test_plain"),))
+        result = inner.features(
+            plugins=(CtrlC(service, "test_a_late_id_is_not_lost.py::test_plain"),)
+        )
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
         assert len(service.runs) == 3
@@ -342,7 +348,7 @@ class TestTimeLimits:
 
         inner.pytester.makeconftest(RERUN)
         result = inner.features(
-            "--testvibe-select=Login", "--testvibe-timeout=0.2", plugins=(FinishAll(),)
+            "--testvibe-select=Login", "--testvibe-timeout=1", plugins=(FinishAll(),)
         )
 
         result.assert_outcomes(passed=1)
