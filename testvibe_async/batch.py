@@ -10,18 +10,24 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 from weakref import WeakSet
 
 from attrs import asdict, evolve
 
-from testvibe_async._batch import JobQueue, Reconciliation, Records, unknown
+from testvibe_async._batch import JobQueue, Reconciliation, Records
 from testvibe_async._http import SendState, Submission
 from testvibe_async._journal import ItemState, RowRecorder
 from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async.errors import ConfigError, NotSentError, VibeError, WaitTimeoutError
+from testvibe_async.errors import (
+    ConfigError,
+    NotSentError,
+    RateLimitedError,
+    VibeError,
+    WaitTimeoutError,
+)
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 
@@ -47,6 +53,9 @@ CLOSE_SECONDS = 10.0
 RESTORED_A_TURN = 100
 """How many features are read, and restored, before other tasks get to run."""
 
+REFUSED_SECONDS = 300.0
+"""For how long a feature is sent again that the service refuses as one too many."""
+
 DISPATCHES_AT_ONCE = 32
 """How many dispatches of a batch may be under way at once."""
 
@@ -70,12 +79,14 @@ class Batch(Generic[SnapshotT]):
             [Job, float | None, Submission, Recorder | None], Awaitable[Operation[SnapshotT]]
         ],
         *,
+        kind: Literal["run", "generation"],
+        attach: Callable[[Ref], Operation[SnapshotT]],
         poller: Poller,
         max_in_flight: int,
         timeout: float | None,
         stop_on_failure: bool,
         attempts: int = 1,
-        resumption: Resumption[SnapshotT] | None = None,
+        resumption: Resumption | None = None,
     ) -> None:
         self._records: Records[SnapshotT] = Records()
         self._reconciliation = Reconciliation(resumption, may_dispatch=self._may_dispatch)
@@ -86,12 +97,13 @@ class Batch(Generic[SnapshotT]):
             reconciliation=self._reconciliation,
         )
         self._dispatch = dispatch
+        self._kind = kind
+        self._attach = attach
         self._poller = poller
         self._task_count = min(max_in_flight, DISPATCHES_AT_ONCE)
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
         self._attempts = attempts
-        self._resumption = resumption
         self._rows = None if resumption is None else resumption.rows
         self._is_open = False
         self._context = Context()
@@ -104,14 +116,19 @@ class Batch(Generic[SnapshotT]):
         """Whether the caller has left."""
         self._is_closed = False
         self._listener = CompletionListener(self._complete)
+        self._refused_at: dict[int, float] = {}
+        """When a feature was first refused as one too many."""
         self._waited: dict[PolledOperation[Any], list[int]] = {}
         """What is in flight: one place each, or several that joined the same generation."""
         self._items: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
         self._taken = 0
         """How many items were handed out."""
-        self._tasks: list[asyncio.Task[None]] = []
-        self._dispatchers: list[asyncio.Task[None]] = []
-        """Those of them that dispatch."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Those that run."""
+        self._failed_task: asyncio.Task[None] | None = None
+        """The first that has raised, which the batch raises too."""
+        self._dispatching = 0
+        """How many tasks dispatch."""
         self._reconcilers: dict[int, asyncio.Task[None]] = {}
         """Those of them that reconcile, until they know what became of a dispatch."""
         self._followers: WeakSet[ManyTransitions[Operation[SnapshotT], SnapshotT]] = WeakSet()
@@ -243,13 +260,14 @@ class Batch(Generic[SnapshotT]):
 
     def _restore(self, place: int, restored: Restored) -> bool:
         """Go on with one where its journal left it; False where it is still to be dispatched."""
-        assert self._resumption is not None
         self._records.earlier[place].extend(cast("list[SnapshotT]", restored.earlier))
+        if restored.generation is not None:
+            self._records.generations[place] = restored.generation
         if restored.state is ItemState.PLANNED:
             return False
         if restored.state is ItemState.DISPATCHED:
             assert restored.ref is not None
-            self._start_task(self._go_on(place, self._resumption.attach(restored.ref)))
+            self._start_task(self._go_on(place, self._attach(restored.ref)))
         elif restored.state is ItemState.INTENDED:
             assert restored.intent is not None
             self._reconciliation.begin(place)
@@ -263,7 +281,7 @@ class Batch(Generic[SnapshotT]):
     async def _go_on(self, place: int, operation: Operation[SnapshotT]) -> None:
         """Wait for what an earlier process dispatched."""
         await self._queue.room.acquire()
-        self._keep(place, operation)
+        self._wait_for_end(place, operation)
 
     async def _reconcile(self, place: int, intent: Intent) -> None:
         """Find out what became of a dispatch that a crash left open, and go on with it."""
@@ -285,10 +303,11 @@ class Batch(Generic[SnapshotT]):
             self._requeue(place)
             return
         self._rows.note_result(place, intent, operation.ref)
-        if operation.ref.kind == self._rows.kind:
+        if operation.ref.kind == self._kind:
             await self._go_on(place, operation)
         else:
             # A generation of a run's tests: the run is still to be dispatched, and waits for it.
+            self._records.generations[place] = operation.ref
             self._requeue(place)
 
     def _may_dispatch(self) -> bool:
@@ -298,14 +317,25 @@ class Batch(Generic[SnapshotT]):
         return not queue.is_stopped and (not queue.is_read or bool(is_under_way))
 
     def _start_dispatching(self) -> None:
-        self._dispatchers.append(self._start_task(self._keep_dispatching()))
+        self._dispatching += 1
+        self._start_task(self._keep_dispatching())
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # The poller, in a context of its own, starts further attempts: they are this caller's too.
         task = asyncio.create_task(work, name="testvibe_async batch", context=self._context.copy())
-        task.add_done_callback(lambda _: self._items.wake())
-        self._tasks.append(task)
+        task.add_done_callback(self._note_ended)
+        self._tasks.add(task)
         return task
+
+    def _note_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        # A batch that is stopped cancels its tasks; somebody else's cancellation is the caller's.
+        has_failed = (
+            not self._queue.is_stopped if task.cancelled() else task.exception() is not None
+        )
+        if has_failed and self._failed_task is None:
+            self._failed_task = task
+        self._items.wake()
 
     async def __aexit__(self, *exception: object) -> None:
         """Dispatch no more, and ask for no more polls. Cancels nothing at the service.
@@ -323,15 +353,17 @@ class Batch(Generic[SnapshotT]):
         finally:
             for task in self._tasks:
                 task.cancel()
-            await wait_uncancelled(self._tasks)
-            self._is_closed = True
-            for polled in self._waited:
-                polled.discard(self._listener)
-            self._waited.clear()
-            self._items.wake()
-            self._finish_followers()
-            kind = exception[0] if exception else None
-            self._end_trace(failure=kind.__name__ if isinstance(kind, type) else None)
+            try:
+                await wait_uncancelled(self._tasks)
+            finally:
+                self._is_closed = True
+                for polled in self._waited:
+                    polled.discard(self._listener)
+                self._waited.clear()
+                self._items.wake()
+                self._finish_followers()
+                kind = exception[0] if exception else None
+                self._end_trace(failure=kind.__name__ if isinstance(kind, type) else None)
 
     def _end_trace(self, *, failure: str | None) -> None:
         if self._trace is not None:
@@ -363,25 +395,62 @@ class Batch(Generic[SnapshotT]):
             if (found := self._items.take()) is not None:
                 self._taken += 1
                 return found
-            for task in self._tasks:
-                if task.done():
-                    task.result()
+            if self._failed_task is not None:
+                self._failed_task.result()
             await self._items.arrival()
         return None
 
     async def _keep_dispatching(self) -> None:
         """Dispatch what waits, whenever fewer than `max_in_flight` are in flight."""
-        while (place := await self._queue.next()) is not None:
-            failed = self._records.operations.pop(place, None)
-            if failed is not None and failed.outcome is not None:
-                earlier = self._records.earlier[place]
-                earlier.append(failed.outcome)
-                if self._rows is not None:
-                    self._rows.note_attempt(place, len(earlier), failed.outcome)
-            try:
-                self._keep(place, await self._start(place))
-            except VibeError as error:
+        try:
+            while (place := await self._queue.next()) is not None:
+                await self._dispatch_one(place)
+        finally:
+            self._dispatching -= 1
+
+    async def _dispatch_one(self, place: int) -> None:
+        failed = self._records.operations.pop(place, None)
+        if failed is not None and failed.outcome is not None:
+            earlier = self._records.earlier[place]
+            earlier.append(failed.outcome)
+            if self._rows is not None:
+                self._rows.note_attempt(place, len(earlier), failed.outcome)
+        try:
+            operation = await self._start(place)
+        except RateLimitedError as error:
+            if not self._is_sent_again(place):
                 self._end(place, error)
+        except VibeError as error:
+            self._end(place, error)
+        else:
+            if operation is not None:
+                self._wait_for_end(place, operation)
+            elif failed is not None:
+                self._leave_failed(place, failed)
+            else:
+                self._end(place)
+
+    def _is_sent_again(self, place: int) -> bool:
+        """Have one that was refused as one too many sent again, unless that went on for long.
+
+        The client sends no faster than the service takes it, but many wait for the same room.
+        """
+        now = asyncio.get_running_loop().time()
+        if (
+            self._queue.is_stopped
+            or now - self._refused_at.setdefault(place, now) > REFUSED_SECONDS
+        ):
+            return False
+        self._queue.waiting.appendleft(place)
+        self._queue.room.release()
+        return True
+
+    def _leave_failed(self, place: int, failed: Operation[SnapshotT]) -> None:
+        """Finish one whose next attempt was withdrawn: it failed. Its journal may go on with it."""
+        self._records.operations[place] = failed
+        self._records.earlier[place].pop()
+        self._queue.room.release()
+        self._finish_with(place, self._records.new_item(place, None))
 
     async def _start(self, place: int) -> Operation[SnapshotT] | None:
         """Dispatch one; None where it was withdrawn before it was sent.
@@ -391,19 +460,25 @@ class Batch(Generic[SnapshotT]):
         """
         task, submission = asyncio.current_task(), Submission()
         assert task is not None
+        submission.ref = self._records.generations.get(place)
         self._records.submissions[place] = task, submission
         try:
             recorder = None if self._rows is None else RowRecorder(self._rows, place)
             job = self._records.jobs[place]
             operation = await self._dispatch(job, self._deadline, submission, recorder)
         except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
+            if submission.ref is not None and submission.ref.kind == self._kind:
+                # It was withdrawn while its recorder noted it.
+                self._reconciliation.note_dispatched()
+                return self._attach(submission.ref)
             if submission.ref is not None:
                 self._records.generations[place] = submission.ref
             if isinstance(error, WaitTimeoutError) or not submission.is_withdrawn:
                 raise
             if submission.is_sent:
                 self._records.unanswered[place] = submission
-                raise unknown(submission, "the batch ended before its answer came") from None
+                what = "the batch ended before its answer came"
+                raise submission.unknown_error(what) from None
             return None
         else:
             self._reconciliation.note_dispatched()
@@ -412,19 +487,20 @@ class Batch(Generic[SnapshotT]):
             del self._records.submissions[place]
             self._reconciliation.note_progress()
 
-    def _keep(self, place: int, operation: Operation[SnapshotT] | None) -> None:
-        """Wait for what was dispatched, if it was, and is not over."""
-        if operation is not None:
-            self._records.operations[place] = operation
-            for follower in list(self._followers):
-                follower.add(self._poller.operation(operation.ref), operation)
-        if operation is None or operation.done:
+    def _wait_for_end(self, place: int, operation: Operation[SnapshotT]) -> None:
+        """Have the poller notify of the end of what was dispatched, if that is not over."""
+        self._records.operations[place] = operation
+        polled = self._poller.operation(operation.ref)
+        for follower in list(self._followers):
+            follower.add(polled, operation)
+        if operation.done:
             self._end(place)
-        else:
-            self._wait_for(place, self._poller.operation(operation.ref))
-
-    def _wait_for(self, place: int, polled: PolledOperation[Any]) -> None:
-        self._poller.listen(polled, self._listener)
+            return
+        try:
+            self._poller.listen(polled, self._listener)
+        except VibeError as error:
+            self._end(place, error)
+            return
         self._waited.setdefault(polled, []).append(place)
         if self._is_timed_out:
             self._stop_waiting_for(polled)
@@ -433,9 +509,7 @@ class Batch(Generic[SnapshotT]):
         """Dispatch no more, and see once more what is in flight before it is given up."""
         self._is_timed_out = True
         self._skip_waiting(is_timed_out=True)
-        task = asyncio.create_task(self._time_out(list(self._waited)), name="testvibe_async batch")
-        task.add_done_callback(lambda _: self._items.wake())
-        self._tasks.append(task)
+        self._start_task(self._time_out(list(self._waited)))
 
     async def _time_out(self, operations: list[PolledOperation[Any]]) -> None:
         await self._poller.poll_last(operations)
@@ -447,9 +521,7 @@ class Batch(Generic[SnapshotT]):
         polled.discard(self._listener)
         elapsed = asyncio.get_running_loop().time() - self._began
         for place in self._waited.pop(polled):
-            error = polled.state.timed_out(elapsed=elapsed)
-            error.__cause__ = polled.state.last_failure
-            self._end(place, error)
+            self._end(place, polled.state.timed_out(elapsed=elapsed))
 
     def _skip_waiting(self, *, is_timed_out: bool = False) -> None:
         """Dispatch no more: withdraw what was not sent, and free the tasks that wait for a place.
@@ -505,9 +577,7 @@ class Batch(Generic[SnapshotT]):
         """Have one dispatched, or dispatched again."""
         self._queue.waiting.append(place)
         # The tasks end when nothing waits, so there may be none any more.
-        self._tasks = [task for task in self._tasks if not _has_ended_well(task)]
-        self._dispatchers = [task for task in self._dispatchers if not task.done()]
-        if len(self._dispatchers) < self._task_count:
+        if self._dispatching < self._task_count:
             self._start_dispatching()
 
     def _finish(self, place: int, error: VibeError | None) -> Verdict:
@@ -529,7 +599,3 @@ class Batch(Generic[SnapshotT]):
         if self._is_closed or is_over:
             for follower in list(self._followers):
                 follower.finish()
-
-
-def _has_ended_well(task: asyncio.Task[None]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None

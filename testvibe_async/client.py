@@ -28,7 +28,7 @@ from testvibe_async._config import (
     require_seconds,
     server_name,
 )
-from testvibe_async._dispatch import Dispatcher, Starter
+from testvibe_async._dispatch import Dispatcher
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
 from testvibe_async._wire import Endpoints, custom_request
@@ -40,6 +40,7 @@ from testvibe_async.operations import (
     ClientParts,
     GenerationOperation,
     RunOperation,
+    operation_of,
 )
 from testvibe_async.project import Project
 from testvibe_async.refs import GenerationRef, Ref, RunRef
@@ -162,7 +163,6 @@ class Client(Gathering):
         )
         self._parts = ClientParts(self._transport, self._poller, downloader)
         self._dispatcher = Dispatcher(self._parts, hooks, recorder)
-        self._starter = Starter(self._parts, self._dispatcher)
 
     def __repr__(self) -> str:
         """Return the service."""
@@ -219,7 +219,7 @@ class Client(Gathering):
         return Project(
             project_id,
             parts=self._parts,
-            starter=self._starter,
+            dispatcher=self._dispatcher,
         )
 
     async def list_projects(self) -> Listing[ProjectInfo]:
@@ -258,8 +258,7 @@ class Client(Gathering):
                 )
             ref = evolve(ref, server=self.server)
         self._transport.bind()
-        kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
-        return kind(ref, self._parts)
+        return operation_of(ref, self._parts)
 
     async def reconcile(
         self, intent: Intent, *, known: Iterable[OperationRef | Intent] = ()

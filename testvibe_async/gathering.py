@@ -281,7 +281,6 @@ class Finished(Generic[OperationT]):
         elapsed = asyncio.get_running_loop().time() - (self._began or 0.0)
         for polled in list(self._waited):
             error = polled.state.timed_out(elapsed=elapsed)
-            error.__cause__ = polled.state.last_failure
             self._take(polled, None if polled.state.is_finished else error)
         self._timeout = None
 

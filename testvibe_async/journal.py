@@ -153,7 +153,8 @@ class Journal:
         Args:
             decision: `resend` dispatches them again, which may do the work twice; `drop` leaves
                 them alone; a ref says which operation it was, of one feature.
-            feature: The feature, as it was asked for; None for all that are unknown.
+            feature: The feature, as it was asked for; None for all that are unknown. What a batch
+                is sending at this moment is not: its answer may still come.
 
         Returns:
             The features that it was decided for; the next batch with this journal acts on it.
@@ -168,9 +169,9 @@ class Journal:
         jobs = self._rows.jobs
         places = [
             place
-            for place, state in enumerate(self._rows.states)
-            if state is ItemState.INTENDED
-            and feature in {None, jobs[place].feature, jobs[place].name}
+            for place, job in enumerate(jobs)
+            if self._rows.is_undecided(place, is_used=self._is_used)
+            and feature in {None, job.feature, job.name}
         ]
         if not places:
             what = "nothing" if feature is None else f"nothing of feature {feature!r}"

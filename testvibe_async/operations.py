@@ -20,6 +20,7 @@ from testvibe_async.errors import (
     OperationSupersededError,
 )
 from testvibe_async.models import Generation, Run
+from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     import os
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
         Listing,
         Phase,
     )
-    from testvibe_async.refs import GenerationRef, Ref, RunRef
+    from testvibe_async.refs import GenerationRef, Ref
 
-__all__ = ["GenerationOperation", "Operation", "RunOperation"]
+__all__ = ["ClientParts", "GenerationOperation", "Operation", "RunOperation", "operation_of"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
@@ -328,3 +329,18 @@ class GenerationOperation(Operation[Generation]):
         if log.request_id is not None and log.request_id != self.request_id:
             raise OperationSupersededError(ref=self.ref, newer_request_id=log.request_id)
         return log
+
+
+def operation_of(
+    ref: Ref, parts: ClientParts, *, adopted: bool = False, previous_id: str | None = None
+) -> RunOperation | GenerationOperation:
+    """Return a handle on an operation by its name.
+
+    Args:
+        ref: Its name.
+        parts: Those of its client.
+        adopted: Whether it was found.
+        previous_id: The `requestId` of the generation before it; None where that is not known.
+    """
+    kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
+    return kind(ref, parts, adopted=adopted, previous_id=previous_id)

@@ -8,6 +8,7 @@ or when an operation is polled.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, overload
 
 from testvibe_async._batch import Resumption
@@ -18,25 +19,34 @@ from testvibe_async._dispatch import (
     JobSource,
     RunConflict,
     RunDispatch,
+    Starter,
 )
 from testvibe_async._journal import Plan
 from testvibe_async._wire import Endpoints
 from testvibe_async.batch import Batch
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Feature, Generation, Run
-from testvibe_async.operations import GenerationOperation, RunOperation
+from testvibe_async.operations import GenerationOperation, RunOperation, operation_of
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Collection,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
     from pathlib import Path
 
-    from testvibe_async._dispatch import Job, Starter
+    from testvibe_async._dispatch import Dispatcher, Job
     from testvibe_async._http import Submission
     from testvibe_async._journal import PlannedJobs
     from testvibe_async._wire import Endpoint
-    from testvibe_async.intents import Recorder
+    from testvibe_async.intents import Intent, Recorder
     from testvibe_async.journal import Journal
     from testvibe_async.models import (
         Artifact,
@@ -68,12 +78,13 @@ class Project:
     `ClientClosedError` once the client is closed.
     """
 
-    def __init__(self, project_id: str, *, parts: ClientParts, starter: Starter) -> None:
+    def __init__(self, project_id: str, *, parts: ClientParts, dispatcher: Dispatcher) -> None:
         self.id = project_id
         """The project's public id."""
         self._parts = parts
         self._transport = parts.transport
-        self._starter = starter
+        self._dispatcher = dispatcher
+        self._starter = Starter(parts, dispatcher)
 
     def __repr__(self) -> str:
         """Return the project's id."""
@@ -283,20 +294,16 @@ class Project:
             )
             return await self._starter.run(run, on_conflict=on_conflict, deadline=deadline)
 
-        source, resumption = self._begin(
+        return self._batch(
+            "run",
             self._jobs(features, configs, default=lambda feature: feature.has_tests),
-            journal,
-            self._plan("run", site_url),
-        )
-        return Batch(
-            source,
             dispatch,
-            poller=self._parts.poller,
-            max_in_flight=require_count("max_in_flight", max_in_flight),
-            timeout=require_timeout(timeout),
+            journal=journal,
+            site_url=site_url,
+            max_in_flight=max_in_flight,
+            timeout=timeout,
             stop_on_failure=stop_on_failure,
-            attempts=require_count("attempts", attempts),
-            resumption=resumption,
+            attempts=attempts,
         )
 
     def generate_features(  # noqa: PLR0913 - each by name, and each with a default
@@ -340,45 +347,69 @@ class Project:
                 generation, on_conflict=on_conflict, deadline=deadline
             )
 
-        source, resumption = self._begin(
+        return self._batch(
+            "generation",
             self._jobs(features, [None], default=lambda feature: feature.needs_tests),
-            journal,
-            self._plan("generation", site_url),
-        )
-        return Batch(
-            source,
             dispatch,
+            journal=journal,
+            site_url=site_url,
+            max_in_flight=max_in_flight,
+            timeout=timeout,
+            stop_on_failure=stop_on_failure,
+        )
+
+    def _batch(  # noqa: PLR0913 - each by name
+        self,
+        kind: Literal["run", "generation"],
+        source: JobSource,
+        dispatch: Callable[
+            [Job, float | None, Submission, Recorder | None], Awaitable[Operation[Any]]
+        ],
+        *,
+        journal: Journal | None,
+        site_url: str | None,
+        max_in_flight: int,
+        timeout: float | None,
+        stop_on_failure: bool,
+        attempts: int = 1,
+    ) -> Batch[Any]:
+        """Make a batch; its journal is begun once no argument can be refused any more."""
+        limits: dict[str, Any] = {
+            "max_in_flight": require_count("max_in_flight", max_in_flight),
+            "timeout": require_timeout(timeout),
+            "attempts": require_count("attempts", attempts),
+        }
+        jobs: JobSource | PlannedJobs = source
+        resumption = None
+        if journal is not None:
+            plan = Plan(
+                kind=kind, server=self._transport.server, project=self.id, site_url=site_url
+            )
+            jobs = planned = journal.begin(plan, source)
+            resumption = Resumption(planned.rows, self._reconciler_of(journal))
+        return Batch(
+            jobs,
+            dispatch,
+            kind=kind,
+            attach=self._attach,
             poller=self._parts.poller,
-            max_in_flight=require_count("max_in_flight", max_in_flight),
-            timeout=require_timeout(timeout),
             stop_on_failure=stop_on_failure,
             resumption=resumption,
+            **limits,
         )
 
-    def _plan(self, kind: Literal["run", "generation"], site_url: str | None) -> Plan:
-        return Plan(kind=kind, server=self._transport.server, project=self.id, site_url=site_url)
+    def _attach(self, ref: Ref) -> Operation[Any]:
+        return operation_of(ref, self._parts)
 
-    def _begin(
-        self, source: JobSource, journal: Journal | None, plan: Plan
-    ) -> tuple[JobSource | PlannedJobs, Resumption[Any] | None]:
-        """Return the jobs of a batch, and how it goes on with its journal."""
-        if journal is None:
-            return source, None
-        planned = journal.begin(plan, source)
-        known = journal.refs
-        for ref in known:
+    def _reconciler_of(
+        self, journal: Journal
+    ) -> Callable[[Intent], Awaitable[Operation[Any] | None]]:
+        """Return what finds out about a journal's intents: nothing of another one is theirs."""
+        known = [*journal.refs, *journal.open_intents]
+        for ref in journal.refs:
             if isinstance(ref, RunRef):
                 self._parts.poller.run_ids.note(self.id, ref.run_id)
-
-        def attach(ref: Ref) -> Operation[Any]:
-            kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
-            return kind(ref, self._parts)
-
-        others = [*known, *journal.open_intents]
-        resumption: Resumption[Any] = Resumption(
-            planned.rows, attach, lambda intent: self._starter.reconcile(intent, known=others)
-        )
-        return planned, resumption
+        return partial(self._dispatcher.reconcile, known=known)
 
     def _jobs(
         self,

@@ -14,7 +14,7 @@ import pytest
 from attrs import evolve
 
 from tests.simulation.search import BrokenScheduleError, search
-from testvibe_async._dispatch import reconcile
+from testvibe_async._dispatch import dispatcher, reconcile
 from testvibe_async._dispatch import search as dispatch_search
 from testvibe_async._http import Transport, retry, submission, throttle
 from testvibe_async._http.session import HttpSession
@@ -90,6 +90,11 @@ def _lost_answer_is_called_not_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def _post_under_way_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    def cancel(task: asyncio.Task[Any], submission: submission.Submission) -> None:
+        submission.is_withdrawn = True
+        task.cancel()
+
+    patch.setattr(dispatcher, "_withdraw", cancel)
     patch.setattr(submission.Submission, "is_sent", property(_no))
 
 

@@ -6,6 +6,6 @@ what became of the dispatches that a crash left open, and `Records` makes the it
 
 from testvibe_async._batch.job_queue import JobQueue
 from testvibe_async._batch.reconciliation import Reconciliation, Resumption
-from testvibe_async._batch.records import Records, unknown
+from testvibe_async._batch.records import Records
 
-__all__ = ["JobQueue", "Reconciliation", "Records", "Resumption", "unknown"]
+__all__ = ["JobQueue", "Reconciliation", "Records", "Resumption"]

@@ -29,7 +29,7 @@ class JobQueue:
         take_in: Callable[[Job | None], None],
         *,
         max_in_flight: int,
-        reconciliation: Reconciliation[Any],
+        reconciliation: Reconciliation,
     ) -> None:
         """Make it; nothing is read yet.
 

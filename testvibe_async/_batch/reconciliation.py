@@ -7,12 +7,11 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from testvibe_async.errors import DispatchUnknownError
-from testvibe_async.models import Generation, Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,26 +19,20 @@ if TYPE_CHECKING:
     from testvibe_async._journal import Rows
     from testvibe_async.intents import Intent
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import Ref
 
 __all__ = ["Reconciliation", "Resumption"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
-
 
 @frozen
-class Resumption(Generic[SnapshotT]):
+class Resumption:
     """How a batch goes on with what its journal has."""
 
     rows: Rows
-    attach: Callable[[Ref], Operation[SnapshotT]]
-    """Returns a handle on what an earlier process dispatched."""
-
     reconcile: Callable[[Intent], Awaitable[Operation[Any] | None]]
     """Finds out what became of a dispatch; see `Client.reconcile`."""
 
 
-class Reconciliation(Generic[SnapshotT]):
+class Reconciliation:
     """The dispatches that a crash left open.
 
     That nothing began is proved by a run of later alone. So where nothing of a dispatch is found,
@@ -47,9 +40,7 @@ class Reconciliation(Generic[SnapshotT]):
     last one back.
     """
 
-    def __init__(
-        self, resumption: Resumption[SnapshotT] | None, *, may_dispatch: Callable[[], bool]
-    ) -> None:
+    def __init__(self, resumption: Resumption | None, *, may_dispatch: Callable[[], bool]) -> None:
         """Make it; nothing is asked for yet.
 
         Args:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Job
     from testvibe_async._http import Submission
-    from testvibe_async.errors import DispatchUnknownError, VibeError
+    from testvibe_async.errors import VibeError
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Records", "unknown"]
+__all__ = ["Records"]
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
@@ -73,7 +73,7 @@ class Records(Generic[SnapshotT]):
             if submission is None or not submission.is_sent:
                 is_waiting = not is_stopped and place not in self.operations
                 return self.new_item(place, None, is_waiting=is_waiting)
-            return self.new_item(place, unknown(submission, "its answer has not come yet"))
+            return self.new_item(place, submission.unknown_error("its answer has not come yet"))
         if unanswered is not None and unanswered.ref is not None:
             return evolve(item, ref=unanswered.ref, error=None)
         return item
@@ -95,25 +95,20 @@ class Records(Generic[SnapshotT]):
         )
 
     def summary(self, in_flight: int) -> BatchSummary:
-        """Count the verdicts, in constant time.
+        """Count the verdicts, without making the items.
 
         Args:
             in_flight: How many are dispatched and waited for.
         """
         count = self._verdicts
+        sent = sum(submission.is_sent for _, submission in self.submissions.values())
         return BatchSummary(
             succeeded=count[Verdict.SUCCEEDED],
             failed=count[Verdict.FAILED],
             errors=count[Verdict.ERROR],
             in_flight=count[Verdict.IN_FLIGHT] + in_flight,
-            unknown=count[Verdict.UNKNOWN],
+            unknown=count[Verdict.UNKNOWN] + sent,
             flaky=self._flaky,
-            waiting=len(self.jobs) - count.total() - in_flight,
+            waiting=len(self.jobs) - count.total() - in_flight - sent,
             skipped=count[Verdict.SKIPPED],
         )
-
-
-def unknown(submission: Submission, what: str) -> DispatchUnknownError:
-    """Return the error for a dispatch that was sent and has no answer."""
-    assert submission.unknown is not None
-    return submission.unknown(what)

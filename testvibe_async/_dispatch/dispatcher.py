@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from testvibe_async._dispatch.reconcile import Finding, Reconciler
 from testvibe_async._dispatch.recording import Recording
-from testvibe_async._http import refused_seconds
+from testvibe_async._http import SendState, refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
@@ -29,7 +29,7 @@ from testvibe_async.errors import (
     VibeError,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, logger
-from testvibe_async.operations import GenerationOperation, Operation, RunOperation
+from testvibe_async.operations import operation_of
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
@@ -39,7 +39,12 @@ if TYPE_CHECKING:
     from testvibe_async._http import Submission
     from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.intents import Intent, Recorder
-    from testvibe_async.operations import ClientParts
+    from testvibe_async.operations import (
+        ClientParts,
+        GenerationOperation,
+        Operation,
+        RunOperation,
+    )
     from testvibe_async.refs import Ref
 
 __all__ = ["Dispatcher"]
@@ -109,8 +114,10 @@ class Dispatcher:
             _withdraw(task, submission)
             task.add_done_callback(_log_orphan)
             raise
-        if task.cancelled() and self._is_closing:  # `aclose` cancelled it before it was sent.
-            raise ClientClosedError
+        if task.cancelled() and self._is_closing:
+            # Before it was sent, unless its recorder was slow to note what it had dispatched.
+            is_dispatched = submission.state is SendState.DISPATCHED
+            raise ClientClosedError(ref=submission.ref if is_dispatched else None)
         result = task.result()
         if isinstance(result, DispatchUnknownError):
             raise result
@@ -130,7 +137,7 @@ class Dispatcher:
             try:
                 return await self._start(dispatch, trace, retry_unknown=retry_unknown)
             except BaseException as error:
-                if dispatch.submission.ref is None:
+                if dispatch.submission.state is not SendState.DISPATCHED:
                     name = type(error).__name__
                     telemetry().dispatch(dispatch.kind, name)
                     if trace is not None:
@@ -155,7 +162,6 @@ class Dispatcher:
                 )
             )
             return error
-        _log_other_feature(dispatch, ref)
         self._reconciler.remember(ref)
         if isinstance(ref, RunRef):
             self._parts.poller.run_ids.note(ref.project, ref.run_id)
@@ -175,6 +181,7 @@ class Dispatcher:
                 Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
             )
         await self._recording.end(dispatch, ref)
+        _log_other_feature(dispatch, ref)
         return operation
 
     async def _send_or_find(
@@ -234,8 +241,9 @@ class Dispatcher:
         finding = await self._reconciler.find(intent, known=known, until_lapsed=True)
         if finding.ref is not None:
             self._reconciler.remember(finding.ref)
-            kind = RunOperation if isinstance(finding.ref, RunRef) else GenerationOperation
-            return kind(finding.ref, self._parts, adopted=True, previous_id=intent.previous_id)
+            return operation_of(
+                finding.ref, self._parts, adopted=True, previous_id=intent.previous_id
+            )
         if finding.is_nothing:
             return None
         raise finding.error(intent, "nobody saw its answer")
@@ -283,7 +291,7 @@ def _is_answer_lost(error: VibeError) -> bool:
 def _withdraw(task: asyncio.Task[Any], submission: Submission) -> None:
     """Cancel a dispatch if it was not sent; else let it end, and have it not sent again."""
     submission.is_withdrawn = True
-    if not submission.is_sent:
+    if submission.state is SendState.PENDING:
         task.cancel()
 
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 from attrs import define, evolve, field
 
 from testvibe_async._http import Submission
+from testvibe_async._util.waiting import offload
 from testvibe_async._wire import Endpoints, decode
 from testvibe_async.errors import ResponseError, TransportError
 from testvibe_async.intents import Intent, Recorder
@@ -158,7 +159,8 @@ class RunDispatch(Dispatch[RunOperation]):
             # Without it a lost answer may stay unknown, which is no reason to dispatch nothing.
             with suppress(TransportError, ResponseError):
                 response = await transport.fetch(request, retries=False)
-                ids = [row.run_id for row in decode(request, response)]
+                rows = await offload(len(response.body), decode, request, response)
+                ids = [row.run_id for row in rows]
                 run_ids.note(self.project, max(ids, default=0))
 
     def _seen_before(self, run_ids: RunIds, now: float) -> dict[str, Any]:  # noqa: ARG002

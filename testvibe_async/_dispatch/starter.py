@@ -26,10 +26,7 @@ from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from testvibe_async._dispatch.dispatcher import Dispatcher
-    from testvibe_async.intents import Intent
     from testvibe_async.models import Generation
     from testvibe_async.operations import ClientParts, RunOperation
 
@@ -55,12 +52,6 @@ class Starter:
         self._parts = parts
         self._transport = parts.transport
         self._dispatcher = dispatcher
-
-    async def reconcile(
-        self, intent: Intent, *, known: Iterable[object] = ()
-    ) -> RunOperation | GenerationOperation | None:
-        """Find out what became of a dispatch of any process; see `Client.reconcile`."""
-        return await self._dispatcher.reconcile(intent, known=known)
 
     async def generate(
         self,
@@ -133,6 +124,11 @@ class Starter:
 
     async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
         """Generate the tests that a run needs, once, or wait for a generation in flight."""
+        if (known := run.submission.ref) is not None:  # An earlier process dispatched it.
+            assert isinstance(known, GenerationRef)
+            generation = GenerationOperation(known, self._parts)
+            with suppress(OperationSupersededError):
+                return await generation.wait(timeout=_seconds_to(deadline))
         with suppress(TransportError, ResponseError):
             latest = await self._read_latest(run.project, run.feature, deadline)
             if latest.is_success:  # It ended since the run was refused; another costs credits.

@@ -214,7 +214,11 @@ class HttpSession:
         else:
             if not is_success(status):
                 self.let_go()
-            return await self._whole(response, body, url)
+            try:
+                return await self._whole(response, body, url)
+            except BaseException:
+                self.let_go()
+                raise
         response.close()  # It is not drained: that would be to read it after all.
         if is_success(status):
             raise MalformedResponseError((problem,), status=status, method=request.method, url=url)

@@ -69,6 +69,11 @@ class Submission:
         """Whether the service may have seen it, and acted."""
         return self.state is SendState.SENT
 
+    def unknown_error(self, what: str) -> DispatchUnknownError:
+        """Return the error for a dispatch that has no answer; `what` says why."""
+        assert self.unknown is not None
+        return self.unknown(what)
+
     def begin(self) -> None:
         """Start a dispatch: nothing was sent yet."""
         self.state = SendState.PENDING

@@ -6,15 +6,13 @@ For other packages: `Plan`, the states and what can be read back of them are a d
 
 from testvibe_async._journal.plan import Plan, difference
 from testvibe_async._journal.planned_jobs import PlannedJobs
-from testvibe_async._journal.row_recorder import RowRecorder
-from testvibe_async._journal.rows import Rows
+from testvibe_async._journal.rows import RowRecorder, Rows
 from testvibe_async._journal.stored import (
     ItemState,
     Restored,
     is_refusal,
     item_of,
     restored,
-    unknown_error,
 )
 from testvibe_async._journal.tables import Contents, problem, read_contents
 
@@ -32,5 +30,4 @@ __all__ = [
     "problem",
     "read_contents",
     "restored",
-    "unknown_error",
 ]

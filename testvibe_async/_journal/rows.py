@@ -23,6 +23,7 @@ from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
     from pathlib import Path
 
     from testvibe_async._dispatch import Job
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from testvibe_async.models import Generation, Run
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["Rows"]
+__all__ = ["RowRecorder", "Rows"]
 
 
 class Rows:
@@ -143,6 +144,7 @@ class Rows:
             outcome=row.outcome,
             error=row.error,
             intent=row.intent,
+            generation=row.generation,
             earlier=row.earlier,
         )
 
@@ -158,7 +160,7 @@ class Rows:
                 "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?)", (place, attempt, text)
             )
             connection.execute(
-                "UPDATE items SET state = ?, ref = NULL WHERE place = ?", (row.state, place)
+                "UPDATE items SET state = ?, ref = NULL WHERE place = ?", (ItemState.PLANNED, place)
             )
 
         self._file.write_soon(write)
@@ -175,51 +177,26 @@ class Rows:
         elif row.ref is None and is_refusal(item.error):
             row.state = ItemState.REFUSED
         row.error = None if item.error is None else json.dumps(item.error.to_dict())
-        values = (row.state, row.outcome, row.error, datetime.now(UTC).isoformat(), place)
-        self._file.write_soon(
-            lambda connection: connection.execute(
-                "UPDATE items SET state = ?, outcome = ?, error = ?, finished_at = ? "
-                "WHERE place = ?",
-                values,
-            )
-        )
+        self._update(place, state=row.state, outcome=row.outcome, error=row.error)
 
     async def note_intent(self, place: int, intent: Intent) -> None:
         """Store an intent, and return once it is on the disk."""
         row = self._rows[place]
-        row.intent, row.state = intent, ItemState.INTENDED
-        values = (intent.id, place, intent.to_json(), "open", None, None)
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?)", values)
-            connection.execute(
-                "UPDATE items SET state = ? WHERE place = ?", (ItemState.INTENDED, place)
-            )
-
-        await self._file.write(write)
+        row.state, row.intent, row.error = ItemState.INTENDED, intent, None
+        await self._file.write(_update(place, state=row.state, intent=intent.to_json(), error=None))
 
     def note_result(self, place: int, intent: Intent, result: Ref | VibeError) -> None:
         """Note what came of an intent: its operation, or why nothing began."""
         row = self._rows[place]
-        row.intent = None
-        is_dispatched = isinstance(result, Ref) and intent.kind == self.kind
-        # The generation of a run's missing tests is no end of it: the run is still to be sent.
-        row.state = ItemState.DISPATCHED if is_dispatched else ItemState.PLANNED
-        row.ref = result.to_json() if isinstance(result, Ref) and is_dispatched else None
-        ref = result.to_json() if isinstance(result, Ref) else None
-        error = None if isinstance(result, Ref) else json.dumps(result.to_dict())
-        state = "dispatched" if isinstance(result, Ref) else "not dispatched"
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE intents SET state = ?, ref = ?, error = ? WHERE id = ?",
-                (state, ref, error, intent.id),
-            )
-            connection.execute(
-                "UPDATE items SET state = ?, ref = ? WHERE place = ?", (row.state, row.ref, place)
-            )
-
-        self._file.write_soon(write)
+        row.intent = row.ref = None
+        row.state = ItemState.PLANNED
+        if isinstance(result, Ref):
+            if intent.kind == self.kind:
+                row.state, row.ref = ItemState.DISPATCHED, result.to_json()
+            else:
+                # It is no end of a run that its tests are generated: that is still to be sent.
+                row.generation = result.to_json()
+        self._update(place, state=row.state, intent=None, ref=row.ref, generation=row.generation)
 
     def note_nothing(self, place: int, intent: Intent) -> None:
         """Note that nothing of an intent began, as reconciling has proved."""
@@ -231,6 +208,16 @@ class Rows:
         row = self._rows[place]
         return unknown_error(row.job, row.intent, what)
 
+    def is_undecided(self, place: int, *, is_used: bool) -> bool:
+        """Say whether nobody knows what became of a dispatch, and nobody is finding it out.
+
+        Args:
+            place: Its place.
+            is_used: Whether a batch goes on with the journal. It may be sending what has no error.
+        """
+        row = self._rows[place]
+        return row.state is ItemState.INTENDED and not (is_used and row.error is None)
+
     def decide(self, place: int, decision: Literal["resend", "drop"] | Ref) -> None:
         """Take a decision for a dispatch that nobody knows about; see `Journal.decide`."""
         row = self._rows[place]
@@ -239,17 +226,40 @@ class Rows:
             row.state, row.ref = ItemState.DISPATCHED, decision.to_json()
         else:
             row.state = ItemState.PLANNED if decision == "resend" else ItemState.DROPPED
-        text = str(decision) if isinstance(decision, str) else decision.to_json()
-        now = datetime.now(UTC).isoformat()
+        self._update(place, state=row.state, intent=None, ref=row.ref, error=None)
 
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO decisions VALUES (?, ?, ?)", (place, text, now))
-            connection.execute(
-                "UPDATE intents SET state = 'decided' WHERE place = ? AND state = 'open'", (place,)
-            )
-            connection.execute(
-                "UPDATE items SET state = ?, ref = ?, error = NULL WHERE place = ?",
-                (row.state, row.ref, place),
-            )
+    def _update(self, place: int, **columns: str | None) -> None:
+        self._file.write_soon(_update(place, **columns))
 
-        self._file.write_soon(write)
+
+class RowRecorder:
+    """Stores the intents of one feature, and what came of them."""
+
+    def __init__(self, rows: Rows, place: int) -> None:
+        self._rows = rows
+        self._place = place
+
+    async def intended(self, intent: Intent) -> None:
+        """Store an intent, and return once it is on the disk."""
+        await self._rows.note_intent(self._place, intent)
+
+    async def dispatched(self, intent: Intent, ref: Ref) -> None:
+        """Note the operation, on the disk with the next commit.
+
+        Waiting for that would gain nothing: a crash before it finds the intent, and reconciles it.
+        """
+        self._rows.note_result(self._place, intent, ref)
+
+    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:
+        """Note that nothing began."""
+        self._rows.note_result(self._place, intent, error)
+
+
+def _update(place: int, **columns: str | None) -> Callable[[sqlite3.Connection], object]:
+    """Return what writes some columns of a feature, as they are now: it runs later, in a thread."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    values = (*columns.values(), place)
+    return lambda connection: connection.execute(
+        f"UPDATE items SET {names} WHERE place = ?",  # noqa: S608 - the names are ours
+        values,
+    )

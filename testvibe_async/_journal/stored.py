@@ -14,7 +14,7 @@ from attrs import frozen
 
 from testvibe_async import errors, models
 from testvibe_async._wire import read
-from testvibe_async.errors import DispatchUnknownError, NotSentError, VibeError
+from testvibe_async.errors import DispatchUnknownError, VibeError
 from testvibe_async.intents import Intent
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem
@@ -59,6 +59,8 @@ class Restored:
     outcome: Run | Generation | None
     error: VibeError | None
     intent: Intent | None
+    generation: Ref | None
+    """The generation of a run's missing tests, where its batch dispatched one."""
     earlier: list[Run | Generation]
     """The outcomes of the attempts before."""
 
@@ -72,6 +74,7 @@ def restored(  # noqa: PLR0913 - the columns, each by name
     error: str | None,
     intent: Intent | None,
     earlier: Iterable[str],
+    generation: str | None = None,
 ) -> Restored:
     """Read where a feature stands; the texts are JSON."""
     return Restored(
@@ -80,13 +83,22 @@ def restored(  # noqa: PLR0913 - the columns, each by name
         None if outcome is None else _read_outcome(kind, outcome),
         None if error is None else _read_error(error),
         intent,
+        None if generation is None else Ref.from_json(generation),
         [_read_outcome(kind, text) for text in earlier],
     )
 
 
 def is_refusal(error: VibeError | None) -> bool:
-    """Say whether an error is the last word on a feature that was not dispatched."""
-    return isinstance(error, errors.ResponseError)
+    """Say whether an error is the last word on a feature that was not dispatched.
+
+    A refusal of the key, or of a request too many, is none: it says nothing of the feature.
+    """
+    may_pass = {401, 403, 429}
+    return isinstance(error, errors.ResponseError) and error.status not in may_pass
+
+
+_PASSED = (DispatchUnknownError, errors.WaitTimeoutError)
+"""What is no news of a feature that is to be dispatched."""
 
 
 def item_of(job: Job, found: Restored) -> BatchItem[Any]:
@@ -94,13 +106,15 @@ def item_of(job: Job, found: Restored) -> BatchItem[Any]:
     error = found.error
     if found.state is ItemState.INTENDED and not isinstance(error, DispatchUnknownError):
         error = unknown_error(job, found.intent, "the process ended before the answer came")
-    elif found.state in {ItemState.DROPPED, ItemState.PLANNED}:
-        error = error if isinstance(error, NotSentError) else None
+    elif found.state is ItemState.DROPPED or (
+        found.state is ItemState.PLANNED and isinstance(error, _PASSED)
+    ):
+        error = None
     return BatchItem(
         feature=job.feature,
         name=job.name,
         config=job.config,
-        ref=found.ref,
+        ref=found.ref or found.generation,
         outcome=found.outcome,
         error=error,
         is_waiting=found.state is ItemState.PLANNED and error is None,
@@ -131,7 +145,8 @@ def _defaults_of(error: VibeError) -> dict[str, Any]:
         return {"what": text, "method": "", "url": "", "attempts": 1}
     if isinstance(error, errors.WaitTimeoutError):
         return {"status": None, "elapsed": 0.0, "last_seen_at": None, "failures": 0}
-    return {"code": None, "message": text, "method": "", "url": "", "retry_after": None}
+    fields = {"code": None, "message": text, "method": "", "url": "", "retry_after": None}
+    return fields | {"problems": (text,), "newer_request_id": ""}
 
 
 def _fields_of(document: dict[str, Any]) -> dict[str, Any]:

@@ -34,18 +34,11 @@ CREATE TABLE plan (
 CREATE TABLE items (
     place INTEGER PRIMARY KEY,
     feature TEXT NOT NULL, name TEXT, config TEXT,
-    state TEXT NOT NULL, ref TEXT, outcome TEXT, error TEXT, finished_at TEXT
-);
-CREATE TABLE intents (
-    id TEXT PRIMARY KEY, place INTEGER NOT NULL, document TEXT NOT NULL, state TEXT NOT NULL,
-    ref TEXT, error TEXT
+    state TEXT NOT NULL, intent TEXT, generation TEXT, ref TEXT, outcome TEXT, error TEXT
 );
 CREATE TABLE attempts (
     place INTEGER NOT NULL, attempt INTEGER NOT NULL, outcome TEXT NOT NULL,
     PRIMARY KEY (place, attempt)
-);
-CREATE TABLE decisions (
-    place INTEGER NOT NULL, decision TEXT NOT NULL, decided_at TEXT NOT NULL
 );
 """
 
@@ -61,6 +54,8 @@ class Row:
     error: str | None = None
     intent: Intent | None = None
     """The one that is open."""
+    generation: str | None = None
+    """The generation of a run's missing tests, where this batch dispatched one."""
     earlier: list[str] = field(factory=list[str])
 
 
@@ -128,15 +123,13 @@ def _read_plan(connection: sqlite3.Connection, contents: Contents) -> None:
 
 
 def _read_rows(connection: sqlite3.Connection, rows: list[Row]) -> None:
-    for feature, name, config, state, ref, outcome, error in connection.execute(
-        "SELECT feature, name, config, state, ref, outcome, error FROM items ORDER BY place"
+    for feature, name, config, state, intent, generation, ref, outcome, error in connection.execute(
+        "SELECT feature, name, config, state, intent, generation, ref, outcome, error "
+        "FROM items ORDER BY place"
     ):
         job = Job(json.loads(feature), name, config)
-        rows.append(Row(job, ItemState(state), ref, outcome, error))
-    for place, document in connection.execute(
-        "SELECT place, document FROM intents WHERE state = 'open' ORDER BY rowid"
-    ):
-        rows[place].intent = Intent.from_json(document)
+        open_one = None if intent is None else Intent.from_json(intent)
+        rows.append(Row(job, ItemState(state), ref, outcome, error, open_one, generation))
     for place, outcome in connection.execute(
         "SELECT place, outcome FROM attempts ORDER BY place, attempt"
     ):

@@ -225,18 +225,20 @@ class OperationState(ABC, Generic[SnapshotT]):
         return Change.UPDATE if is_other else None
 
     def timed_out(self, *, elapsed: float) -> WaitTimeoutError:
-        """Return the error of a wait that stops before the end.
+        """Return the error of a wait that stops before the end, caused by the last failed poll.
 
         Args:
             elapsed: Seconds since the wait began.
         """
-        return WaitTimeoutError(
+        error = WaitTimeoutError(
             ref=self.ref,
             status=self.status,
             elapsed=elapsed,
             last_seen_at=self.observed_at,
             failures=self.failures,
         )
+        error.__cause__ = self.last_failure
+        return error
 
     def see_listed(self, *, now: float, at: datetime) -> None:
         """Take in that a list shows it as going on."""

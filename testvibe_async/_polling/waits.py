@@ -61,9 +61,8 @@ async def wait_until_finished(
             error = await completion
     except TimeoutError:
         await poller.poll_last([polled])
-        if polled.state.is_finished:
-            return
-        raise polled.state.timed_out(elapsed=loop.time() - started) from polled.state.last_failure
+        is_over = polled.state.is_finished
+        error = None if is_over else polled.state.timed_out(elapsed=loop.time() - started)
     finally:
         polled.discard(listener)
     if error is not None:

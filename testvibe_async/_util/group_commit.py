@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from testvibe_async._util.waiting import wait_uncancelled
+
 __all__ = ["GroupCommit"]
 
 T = TypeVar("T")
@@ -56,14 +58,19 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         self._add(work, None)
 
     async def aclose(self) -> None:
-        """Write what waits, and end the thread. A second time does nothing."""
+        """Write what waits, and end the thread, even if cancelled. A second time does nothing."""
         self._is_closed = True
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            await asyncio.get_running_loop().run_in_executor(executor, self._disconnect)
-            executor.shutdown()
+        try:
+            if self._writing is not None:
+                await wait_uncancelled([self._writing])
+        finally:
+            executor, self._executor = self._executor, None
+            if executor is not None:
+                loop = asyncio.get_running_loop()
+                disconnected = loop.run_in_executor(executor, self._disconnect)
+                await wait_uncancelled([disconnected])
+                executor.shutdown()
+                disconnected.result()
 
     @abstractmethod
     def _commit(self, works: list[Callable[[ConnectionT], Any]]) -> list[Any]:

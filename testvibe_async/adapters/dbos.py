@@ -280,11 +280,13 @@ class DurableBatch:
                 yield self
             finally:
                 del _bound[self.id]
-                await worker.aclose()
-                beating.cancel()
-                await asyncio.wait([beating])
-                with suppress(StoreError):
-                    await Workers(store).forget([executor])
+                try:
+                    await worker.aclose()
+                finally:
+                    beating.cancel()
+                    await asyncio.wait([beating])
+                    with suppress(StoreError):
+                        await Workers(store).forget([executor])
 
     async def plan(self) -> Plan:
         """Return what the batch is to do: its server, its project, its site and its options.

@@ -15,11 +15,13 @@ from testvibe_async._journal import ItemState
 from testvibe_async.adapters.tables import UNAVAILABLE
 from testvibe_async.errors import (
     ClientClosedError,
+    DispatchUnknownError,
     NotSentError,
     RecorderError,
     VibeError,
 )
 from testvibe_async.events import logger
+from testvibe_async.intents import Intent
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from testvibe_async._journal import Plan
     from testvibe_async.adapters.store import Claim, Store
     from testvibe_async.client import Client
-    from testvibe_async.intents import Intent
     from testvibe_async.models import Generation, Run
     from testvibe_async.operations import GenerationOperation, RunOperation
     from testvibe_async.refs import Ref
@@ -140,13 +141,18 @@ class BatchWorker:
         if found.state is ItemState.INTENDED:
             assert found.intent is not None
             return await self._reconciled(found.intent)
-        return await self._project.run_feature(
-            claim.job.feature,
-            config=claim.job.config,
-            site_url=self._plan.site_url,
-            on_conflict=self._plan.options.get("on_conflict", "raise"),
-            recorder=_Recorder(self, claim.place, holder),
-        )
+        try:
+            return await self._project.run_feature(
+                claim.job.feature,
+                config=claim.job.config,
+                site_url=self._plan.site_url,
+                on_conflict=self._plan.options.get("on_conflict", "raise"),
+                recorder=_Recorder(self, claim.place, holder),
+            )
+        except DispatchUnknownError as error:
+            if isinstance(error.intent, Intent):
+                self._open.discard(error.intent.id)  # Nothing more comes of it.
+            raise
 
     async def _reconciled(self, intent: Intent) -> RunOperation | GenerationOperation | None:
         known = await surely(self._store.refs)
