@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from testvibe_async.refs import GenerationRef, Ref
 
-__all__ = ["ClientParts", "GenerationOperation", "Operation", "RunOperation", "operation_of"]
+__all__ = ["GenerationOperation", "Operation", "RunOperation"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 from testvibe_async._batch import Resumption
 from testvibe_async._config import require_count, require_timeout
@@ -32,17 +32,15 @@ from testvibe_async.refs import RunRef
 if TYPE_CHECKING:
     import os
     from collections.abc import (
-        AsyncIterable,
         Awaitable,
         Callable,
         Collection,
-        Iterable,
         Mapping,
         Sequence,
     )
     from pathlib import Path
 
-    from testvibe_async._dispatch import Dispatcher, Job
+    from testvibe_async._dispatch import Dispatcher, Features, Job
     from testvibe_async._http import Submission
     from testvibe_async._journal import PlannedJobs
     from testvibe_async._wire import Endpoint
@@ -63,8 +61,6 @@ if TYPE_CHECKING:
 __all__ = ["Project"]
 
 T = TypeVar("T")
-
-Features: TypeAlias = "Iterable[int | str | Feature] | AsyncIterable[int | str | Feature]"
 
 
 class Project:
@@ -249,8 +245,9 @@ class Project:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
 
         Args:
-            features: Names, ids or `Feature`s; None for all that are generated. A generator, also
-                an asynchronous one, is read only as far as there is room for more runs. A feature
+            features: Names, ids or `Feature`s; None for all that are generated. An item of an
+                earlier batch is run again with its own configuration. A generator, also an
+                asynchronous one, is read only as far as there is room for more runs. A feature
                 that is named twice, also in another case or by its id, is run once, and a warning
                 says so.
             config: As in `run_feature`, for each; with several, each feature runs with each.
@@ -349,7 +346,7 @@ class Project:
 
         return self._batch(
             "generation",
-            self._jobs(features, [None], default=lambda feature: feature.needs_tests),
+            self._jobs(features, None, default=lambda feature: feature.needs_tests),
             dispatch,
             journal=journal,
             site_url=site_url,
@@ -414,7 +411,7 @@ class Project:
     def _jobs(
         self,
         features: Features | None,
-        configs: Sequence[str | None],
+        configs: Sequence[str | None] | None,
         *,
         default: Callable[[Feature], bool],
     ) -> JobSource:
