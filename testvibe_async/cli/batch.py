@@ -244,12 +244,14 @@ async def decide(  # noqa: PLR0913 - each by name
 @app.command
 async def report(
     name: str, *, files: Files = NO_FILES, db: Database = None, common: Common = COMMON
-) -> None:
+) -> ExitCode:
     """Report on a batch, also while it goes on, without asking the service.
 
     For example:
 
         testvibe-async batch report nightly --report junit.xml --report report.html
+
+    The exit codes are those of run --wait.
 
     Args:
         name: The name of the batch.
@@ -259,9 +261,11 @@ async def report(
     """
     files.check()
     found, leaving = await _batch(name, db).status(), Leaving(files, common.output)
-    await asyncio.to_thread(leaving.write, _ending(found, common))
+    ending = _ending(found, common)
+    await asyncio.to_thread(leaving.write, ending)
     _say(name, found, common)
     leaving.note_paths()
+    return ending.exit_code
 
 
 def _batch(name: str, db: str | None) -> DurableBatch:

@@ -91,6 +91,9 @@ class Connection:
     project_id: str | None = None
     """The project in force."""
 
+    project_name: str | None = None
+    """What it was called, where that was no id."""
+
     @property
     def project(self) -> Project:
         """The project in force.
@@ -146,6 +149,7 @@ async def connected(
     client = Client(common.server, project=common.project, allow_http=common.allow_http, **options)
     async with client:
         project = None if found.project is None else found.project.value
-        if project is not None and not is_project_id(project):
-            project = await choose_project(client, project)
-        yield Connection(client=client, output=common.output, project_id=project)
+        name = None if project is None or is_project_id(project) else project
+        if name is not None:
+            project = await choose_project(client, name)
+        yield Connection(client=client, output=common.output, project_id=project, project_name=name)

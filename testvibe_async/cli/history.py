@@ -17,17 +17,18 @@ from rich.text import Text
 
 from testvibe_async import Run
 from testvibe_async._util import escape
+from testvibe_async.cli.batches import last_batches, place_of
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.ending import seconds_of
 from testvibe_async.cli.jobs import item_name
-from testvibe_async.cli.journals import KEPT, last_batches
+from testvibe_async.cli.journals import KEPT
 from testvibe_async.cli.words import duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from testvibe_async.cli.batches import Batch
     from testvibe_async.cli.jobs import Item
-    from testvibe_async.cli.journals import Batch
 
 __all__ = ["history", "sparkline"]
 
@@ -78,7 +79,7 @@ async def history(
     days: PositiveInt | None = None,
     common: Common = COMMON,
 ) -> None:
-    """Show the last batches of runs, what was flaky, and what changed with the last one.
+    """Show the last batches of a project's runs, what was flaky, and what changed with the last.
 
     For example:
 
@@ -92,7 +93,8 @@ async def history(
         common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else KEPT)
-    batches = (await last_batches(most, kind="run"))[::-1]
+    place = place_of(common)
+    batches = (await last_batches(most, place, kind="run"))[::-1]
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
         batches = [each for each in batches if each.created_at >= oldest]
@@ -107,7 +109,7 @@ async def history(
     )
     if not batches:
         when = "" if days is None else f" of the last {plural(days, 'day')}"
-        output.note(f"There is no journal of a batch of runs{when} yet.")
+        output.note(f"There is no journal of a batch of runs{when}{place} yet.")
         return
     columns: dict[str, Callable[[Batch], float]] = {
         "Runs": lambda batch: len(batch.items),

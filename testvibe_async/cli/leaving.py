@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import Run, VibeError
 from testvibe_async.cli.ci import FeatureFiles, failure_commands, is_github, summary_path
-from testvibe_async.cli.journals import resume_command
 from testvibe_async.cli.words import NAME, plural, reason
 
 if TYPE_CHECKING:
@@ -56,11 +55,6 @@ class Leaving:
         """The file of the batch's journal; None without one."""
         self.fetched: dict[int, list[Path]] = {}
         """The files of each run, by its id, as far as they are there."""
-
-    @property
-    def resume(self) -> str | None:
-        """The command that goes on with the batch; None without a journal."""
-        return None if self.journal is None else resume_command(self.journal)
 
     def fetch(self, item: Item, client: Client) -> None:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""

@@ -13,11 +13,12 @@ from attrs import evolve
 from cyclopts import Parameter
 
 from testvibe_async import ConfigError, GenerationRef, RunRef
+from testvibe_async.cli.batches import last_batches, place_of, read_batch, unfinished_path
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.ending import Ending, say_report, seconds_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import in_order
-from testvibe_async.cli.journals import last_batches, opened, read_batch, unfinished_path
+from testvibe_async.cli.journals import opened
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.options import NO_FILES, Files, GenerateOptions, RunOptions, Seconds
 from testvibe_async.cli.watch import watching
@@ -60,7 +61,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     The exit codes are those of run --wait.
 
     Args:
-        file: The journal of the batch; the last one that is not over where it is left out.
+        file: The journal of the batch; the last one of this project that is not over where it is
+            left out.
         unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
@@ -70,7 +72,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     """
     if feature is not None and not unknown:
         raise ConfigError("--feature means nothing without --unknown: add --unknown")
-    path = file or await unfinished_path()
+    path = file or await unfinished_path(place_of(common))
     async with opened(path) as journal:
         assert journal.plan is not None
         common = evolve(common, server=journal.plan.server, project=journal.plan.project)
@@ -131,16 +133,19 @@ async def report(
         testvibe-async report
         testvibe-async report --report junit.xml --report report.html
 
+    The exit codes are those of run --wait.
+
     Args:
-        file: The journal of the batch; that of the last one where it is left out.
+        file: The journal of the batch; that of the last one of this project where it is left out.
         files: What to leave.
         common: The options of every command.
     """
     files.check()
     if file is None:
-        batches = await last_batches(1)
+        place = place_of(common)
+        batches = await last_batches(1, place)
         if not batches:
-            raise ConfigError("there is no journal of a batch yet")
+            raise ConfigError(f"there is no journal of a batch{place} yet")
         batch = batches[0]
     elif str(file).isdecimal():
         raise ConfigError(f"{file} is the id of a run: {NAME} open {file} shows its own report")
@@ -153,4 +158,4 @@ async def report(
     leaving.write(ending)
     say_report(ending, common)
     leaving.note_paths()
-    return ExitCode.PASSED
+    return ending.exit_code

@@ -14,25 +14,24 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import BatchItem, ConfigError, RunRef
+from testvibe_async.cli.batches import last_batches, read_batch
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.completers import FeatureName, complete_configs
+from testvibe_async.cli.ending import Ending, resume_command
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import choose, in_order, jobs_of
-from testvibe_async.cli.journals import (
-    NO_OPTIONS,
-    JournalOptions,
-    last_command,
-    read_batch,
-    to_run_again,
-)
+from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions, tell_of_cut_off
 from testvibe_async.cli.names import check_configs
 from testvibe_async.cli.options import NO_FILES, Files, RunOptions, Seconds, refuse_without
+from testvibe_async.cli.output import warn
 from testvibe_async.cli.watch import watching
+from testvibe_async.cli.words import clock_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async import Feature
+    from testvibe_async.cli.batches import Batch
     from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.watch import Watch
 
@@ -47,8 +46,18 @@ class _Choice:
     """What a command is to run."""
 
     jobs: list[Item]
-    groups: list[tuple[Sequence[int | str | Feature], Sequence[str | None]]]
-    """Features that each run with the same configurations: a batch for each."""
+    features: Sequence[str | Feature | Item] = ()
+    """What to run with the configurations that were typed; an item has its own."""
+
+    configs: Sequence[str | None] = (None,)
+    site_url: str | None = None
+    """The site of the earlier batch."""
+
+    before: ExitCode = ExitCode.PASSED
+    """The exit code that what the earlier batch left calls for."""
+
+    why_nothing: str = "Nothing failed in the last batch."
+    """Why there is nothing to run, where there is not."""
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
@@ -105,7 +114,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         stop_on_failure: Dispatch no more once one did not pass.
         attempts: How often a feature may run: one that failed runs again, and is flaky where a
             later run passed; 1 where it is left out.
-        failed: Run again what failed, or could not be started, in the last batch of runs.
+        failed: Run again what failed, or could not be started, in the last batch of runs of this
+            project, on the same site. What that batch left open still decides the exit code.
         from_: The journal of another batch that --failed is about.
         journal: The journal.
         files: What to leave.
@@ -129,12 +139,12 @@ async def run(  # noqa: PLR0913 - each an option of its own
     async with watching(common, files=files, has_events=common.json_lines) as watch:
         project = watch.project
         if failed:
-            choice = await _failed(from_)
+            choice = await _failed(watch, from_)
         else:
             choice = await _chosen(watch, features, is_all=all_, configs=config or (None,))
-        jobs = choice.jobs
+        jobs, site_url = choice.jobs, site_url or choice.site_url
         if not jobs:
-            return watch.say_nothing("Nothing failed in the last batch.")
+            return watch.say_nothing(choice.why_nothing, before=choice.before)
         watch.board.expect(jobs, RunRef)
         if not wait:
             if on_conflict == "generate":
@@ -151,19 +161,17 @@ async def run(  # noqa: PLR0913 - each an option of its own
             stop_on_failure=stop_on_failure,
             attempts=attempts or 1,
         )
-        items: list[Item] = []
-        for number, (chosen, configs) in enumerate(choice.groups, 1):
-            async with watch.journal(journal, options, number=number) as opened:
-                batch = project.run_features(
-                    chosen,
-                    config=configs,
-                    site_url=site_url,
-                    timeout=timeout,
-                    journal=opened,
-                    **options,
-                )
-                items += await watch.collect(batch)
-        return await watch.conclude(in_order(items, jobs))
+        async with watch.journal(journal, options) as opened:
+            batch = project.run_features(
+                choice.features,
+                config=choice.configs,
+                site_url=site_url,
+                timeout=timeout,
+                journal=opened,
+                **options,
+            )
+            items = await watch.collect(batch)
+        return await watch.conclude(in_order(items, jobs), before=choice.before)
     return ExitCode.INTERRUPTED
 
 
@@ -185,27 +193,59 @@ async def _chosen(
         raise ConfigError("no feature has tests to run: generate some first")
     if named := [config for config in configs if config is not None]:
         await check_configs(watch.project, named)
-    return _Choice(jobs_of(chosen, configs), [(chosen, configs)])
+    return _Choice(jobs_of(chosen, configs), chosen, configs)
 
 
-async def _failed(file: Path | None) -> _Choice:
-    """Return what failed in the last batch of runs, or in that of a file.
+async def _failed(watch: Watch, file: Path | None) -> _Choice:
+    """Return what failed in the last batch of runs of this project, or in that of a file.
 
     Raises:
         ConfigError: There is no such batch.
     """
-    batches = [await read_batch(file)] if file else await last_command()
-    if not batches:
-        raise ConfigError("there is no batch of runs yet whose failures could run again")
-    items = [item for batch in batches for item in to_run_again(batch)]
-    configs: dict[int | str, list[str | None]] = {}
-    for item in items:
-        configs.setdefault(item.feature, []).append(item.config)
-    groups: dict[tuple[str | None, ...], list[int | str]] = {}
-    for feature, chosen in configs.items():
-        groups.setdefault(tuple(chosen), []).append(feature)
+    await tell_of_cut_off(watch.place)
+    batch = await _last_batch(watch, file)
     jobs: list[Item] = [
         BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
-        for item in items
+        for item in batch.failed
     ]
-    return _Choice(jobs, [(features, chosen) for chosen, features in groups.items()])
+    unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
+    left = Ending(items=batch.left, seconds=0, before=unread)
+    if not left.exit_code:
+        return _Choice(jobs, jobs, site_url=batch.site_url)
+    what = left.counts if left.items else "features that were not read"
+    go_on = f": go on with it by {resume_command(batch.path, watch.common.place)}"
+    said = (
+        f"The batch of {clock_time(batch.created_at)} left {what}{'' if batch.is_over else go_on}"
+    )
+    if jobs:
+        warn(said)
+    return _Choice(
+        jobs,
+        jobs,
+        site_url=batch.site_url,
+        before=left.exit_code,
+        why_nothing=f"Nothing failed in the last batch. {said}",
+    )
+
+
+async def _last_batch(watch: Watch, file: Path | None) -> Batch:
+    """Return the last batch of runs of the project in force, or that of a file.
+
+    Raises:
+        ConfigError: There is none, or it is another project's.
+    """
+    place = watch.place
+    if file is None:
+        batches = await last_batches(1, place, kind="run")
+        if not batches:
+            raise ConfigError(
+                f"there is no batch of runs{place} yet whose failures could run again"
+            )
+        return batches[0]
+    batch = await read_batch(file)
+    if not place.has(batch):
+        raise ConfigError(
+            f"the batch in {file} is of project {batch.project} at {batch.server}, not{place}: "
+            "name them by --server and --project"
+        )
+    return batch

@@ -13,9 +13,10 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from attrs import field, frozen
+from attrs import frozen
 
 from testvibe_async import GenerationRef, Verdict, VibeError
+from testvibe_async.cli.batches import Place
 from testvibe_async.cli.board import Board, following_logs, live_table
 from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.common import Common, Connection, connected
@@ -30,7 +31,7 @@ from testvibe_async.cli.ending import (
 )
 from testvibe_async.cli.exits import ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all
-from testvibe_async.cli.journals import JournalOptions, kept, new_command, tell_of_cut_off
+from testvibe_async.cli.journals import JournalOptions, kept, tell_of_cut_off
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.lines import events as each_event
 from testvibe_async.cli.lines import lines
@@ -70,9 +71,6 @@ class Watch:
     connection: Connection
     common: Common
     leaving: Leaving
-    name: str = field(factory=new_command)
-    """What tells this command from all others."""
-
     has_events: bool = False
     """Whether `--json` is a line for each change; else it is one document at the end."""
 
@@ -81,18 +79,29 @@ class Watch:
         """The project that the command is about."""
         return self.connection.project
 
+    @property
+    def place(self) -> Place:
+        """The service and the project that the command is about."""
+        return Place(self.connection.client.server, self.project.id)
+
     async def dispatch(
         self, jobs: Sequence[Item], start: Callable[[Item], Awaitable[Operation[Any]]]
     ) -> ExitCode:
         """Dispatch an operation for each job without waiting for any, and print them."""
-        await tell_of_cut_off()
+        await tell_of_cut_off(self.place)
         items = await dispatch_all(jobs, start)
         hints = await suggestions(self.project, items)
         return say_dispatched(items, self.board, self.common, hints=hints).exit_code
 
-    def say_nothing(self, why: str) -> ExitCode:
-        """Say in one line that there is nothing to do; with `--json` print an empty document."""
-        return say_nothing(why, self.board, self.common, events=self.has_events)
+    def say_nothing(self, why: str, *, before: ExitCode = ExitCode.PASSED) -> ExitCode:
+        """Say in one line that there is nothing to do; with `--json` print an empty document.
+
+        Args:
+            why: The line.
+            before: The exit code that what an earlier batch left calls for.
+        """
+        ending = Ending(items=(), seconds=self.board.elapsed, before=before)
+        return say_nothing(why, ending, self.board, self.common, events=self.has_events)
 
     async def collect(
         self, completions: AbstractAsyncContextManager[AsyncIterator[Item]]
@@ -123,23 +132,33 @@ class Watch:
 
     @asynccontextmanager
     async def journal(
-        self, options: JournalOptions, typed: Mapping[str, Any], *, number: int = 1
+        self, options: JournalOptions, typed: Mapping[str, Any]
     ) -> AsyncGenerator[Journal | None]:
         """Open the journal of a new batch; None where there is to be none.
 
         Args:
             options: What was asked for.
             typed: The batch's own options, which it keeps for `resume`.
-            number: The number of the batch, where the command has several.
         """
         note = self.connection.output.note
-        typed = {"batch": typed, "files": self.leaving.files.kept}
-        async with kept(options, note, typed=typed, command=self.name, number=number) as journal:
+        typed = {
+            "batch": typed,
+            "files": self.leaving.files.kept,
+            "project": self.connection.project_name,
+        }
+        async with kept(options, note, typed=typed, here=self.place) as journal:
             self.leaving.journal = None if journal is None else journal.path
             yield journal
 
-    async def conclude(self, items: Sequence[Item]) -> ExitCode:
-        """Write the reports, print the results of operations, and return the exit code."""
+    async def conclude(
+        self, items: Sequence[Item], *, before: ExitCode = ExitCode.PASSED
+    ) -> ExitCode:
+        """Write the reports, print the results of operations, and return the exit code.
+
+        Args:
+            items: The results.
+            before: The exit code that what an earlier batch left calls for.
+        """
         seconds = self.board.elapsed
         logs = await _logs_of_failures(items, self.connection.client)
         ending = Ending(
@@ -147,7 +166,8 @@ class Watch:
             seconds=seconds,
             place=self.common.place,
             logs=logs,
-            resume=self.leaving.resume,
+            before=before,
+            journal=self.leaving.journal,
             hints=await suggestions(self.project, items) if self.connection.project_id else (),
         )
         try:
@@ -228,7 +248,7 @@ def _in_flight_named(
             seconds=board.elapsed,
             place=common.place,
             stopped_by=stop.exit_code,
-            resume=leaving.resume,
+            journal=leaving.journal,
         )
         with suppress(OSError):  # What is in flight has to be named in any case.
             if ending.items:
@@ -239,7 +259,7 @@ def _in_flight_named(
                 leaving.note_paths()
                 leaving.note_artifacts()
         say_unanswered(board)
-        say_unfinished(ending.unfinished, common, resume=ending.resume)
+        say_unfinished(ending, common)
         raise
 
 

@@ -10,7 +10,7 @@ The door of this room. What is decided where:
 
 from __future__ import annotations
 
-from testvibe_async.cli.ending.commands import wait_command
+from testvibe_async.cli.ending.commands import resume_command, wait_command
 from testvibe_async.cli.ending.ending import Ending, seconds_of
 from testvibe_async.cli.ending.failures import failures_text
 from testvibe_async.cli.ending.say import (
@@ -28,6 +28,7 @@ __all__ = [
     "Ending",
     "failures_text",
     "named_in_flight",
+    "resume_command",
     "say_dispatched",
     "say_ended",
     "say_nothing",

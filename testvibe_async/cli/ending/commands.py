@@ -10,17 +10,19 @@ import shlex
 from typing import TYPE_CHECKING
 
 from testvibe_async import Run, RunRef, Verdict
+from testvibe_async.cli.batches import folder
 from testvibe_async.cli.words import NAME, unless_default
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from testvibe_async import DispatchUnknownError, Ref
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.jobs import Item
 
-__all__ = ["check_command", "rerun_commands", "wait_command"]
+__all__ = ["check_command", "rerun_commands", "resume_command", "wait_command"]
 
 
 def wait_command(refs: Sequence[Ref], common: Common) -> str:
@@ -58,8 +60,19 @@ def check_command(error: DispatchUnknownError, place: Sequence[str]) -> str:
     return shlex.join([NAME, *words, *options, *place])
 
 
+def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
+    """Return the command that goes on with a batch.
+
+    Args:
+        journal: Its journal.
+        place: The options that name the service and the project.
+    """
+    file = [] if journal.parent == folder() else [str(journal)]
+    return shlex.join([NAME, "resume", *file, *place])
+
+
 def rerun_commands(
-    items: Sequence[Item], *, place: Sequence[str] = (), has_journal: bool = False
+    items: Sequence[Item], *, place: Sequence[str] = (), journal: Path | None = None
 ) -> list[str]:
     """Return the commands that run again what failed: one for all features of equal configurations.
 
@@ -68,15 +81,16 @@ def rerun_commands(
     Args:
         items: The results.
         place: The options that name the service and the project.
-        has_journal: Whether the batch has one.
+        journal: The batch's journal; None without one.
     """
     failed = [
         (item, item.outcome)
         for item in items
         if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run)
     ]
-    if has_journal and failed:
-        return [shlex.join([NAME, "run", "--failed", "--wait"])]
+    if journal is not None and failed:
+        file = [] if journal.parent == folder() else ["--from", str(journal)]
+        return [shlex.join([NAME, "run", "--failed", "--wait", *file, *place])]
     configs: dict[str, list[str]] = {}
     for item, run in failed:
         config = unless_default(item.config or run.config) or DEFAULT_CONFIG

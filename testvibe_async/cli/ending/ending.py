@@ -22,12 +22,13 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.ending.commands import check_command
+from testvibe_async.cli.ending.commands import check_command, resume_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of
 from testvibe_async.cli.words import UNSEEN, counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from testvibe_async import GenerationLog, VibeError
     from testvibe_async.cli.jobs import Item
@@ -78,8 +79,11 @@ class Ending:
     stopped_by: ExitCode | None = None
     """The exit code for the signal that stopped the command; None where none did."""
 
-    resume: str | None = None
-    """The command that goes on with the batch; None without a journal."""
+    journal: Path | None = None
+    """The batch's journal; None without one."""
+
+    before: ExitCode = ExitCode.PASSED
+    """The exit code that what an earlier batch left calls for."""
 
     hints: Sequence[str] = ()
     """What names may have meant that the service does not know."""
@@ -104,11 +108,16 @@ class Ending:
         return [run.run_id for run in failed if isinstance(run, Run)]
 
     @property
+    def resume(self) -> str | None:
+        """The command that goes on with the batch; None without a journal."""
+        return None if self.journal is None else resume_command(self.journal, self.place)
+
+    @property
     def exit_code(self) -> ExitCode:
         """The command's exit code."""
         if self.stopped_by is not None:
             return self.stopped_by
-        codes = {_exit_code(item) for item in self.items}
+        codes = {self.before, *map(_exit_code, self.items)}
         if not self.is_waited_for:
             codes.discard(ExitCode.IN_FLIGHT)
         usual = ExitCode.IN_FLIGHT if self.summary.skipped else ExitCode.PASSED

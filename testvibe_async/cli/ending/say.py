@@ -74,11 +74,12 @@ def say_dispatched(
     return ending
 
 
-def say_nothing(why: str, board: Board, common: Common, *, events: bool = False) -> ExitCode:
-    """Print why there is nothing to do."""
-    ending = Ending(items=(), seconds=board.elapsed)
+def say_nothing(
+    why: str, ending: Ending, board: Board, common: Common, *, events: bool = False
+) -> ExitCode:
+    """Print why there is nothing to do, and return the exit code."""
     _say_document(ending, common.output, events=events)
-    common.output.note(why)
+    warn(why) if ending.exit_code else common.output.note(why)
     board.is_reported = True
     return ending.exit_code
 
@@ -95,27 +96,20 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
     gap = "" if output.is_quiet else "\n"
     output.details(lambda width: _after(gap, failures_text(ending, width=width)))
     _say_flaky(ending, output)
-    commands = rerun_commands(
-        ending.items, place=ending.place, has_journal=ending.resume is not None
-    )
+    commands = rerun_commands(ending.items, place=ending.place, journal=ending.journal)
     if commands:
         lines = "\n".join(f"  {command}" for command in commands)
         which = "it" if len(ending.failed_runs) == 1 else "one"
         output.say(f"\nMore of {which}: {NAME} runs diagnose {ending.failed_runs[0]}")
         output.say(f"Run what failed again with:\n{lines}")
     output.say(f"\n{ending.line}")
-    say_unfinished(ending.unfinished, common, resume=ending.resume)
+    say_unfinished(ending, common)
     board.is_reported = True
 
 
-def say_unfinished(items: Sequence[Item], common: Common, *, resume: str | None = None) -> None:
-    """Name operations that are not seen to be over, with the command that waits for them.
-
-    Args:
-        items: The operations.
-        common: The options of the command.
-        resume: The command that goes on with the whole batch; None without a journal.
-    """
+def say_unfinished(ending: Ending, common: Common) -> None:
+    """Name operations that are not seen to be over, with the command that waits for them."""
+    items = ending.unfinished
     refs = [item.ref for item in items if item.ref]
     if not refs:
         return
@@ -126,8 +120,8 @@ def say_unfinished(items: Sequence[Item], common: Common, *, resume: str | None 
     if unseen:
         warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{_named(unseen)}")
     warn(_how_to_wait(refs, common))
-    if resume is not None:
-        warn(f"Or go on with the whole batch, on this machine:\n  {resume}")
+    if ending.resume is not None:
+        warn(f"Or go on with the whole batch, on this machine:\n  {ending.resume}")
 
 
 def _named(items: Sequence[Item]) -> str:
