@@ -76,7 +76,7 @@ def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
     assert "<testsuite" in report.read_text(encoding="utf-8")
     page = tmp_path / "report.html"
     (output, _), code = batch("report", "nightly", "--report", str(page), "--json")
-    assert code == 0
+    assert code == 1
     assert json.loads(output)["isOver"] is True
     assert page.exists()
     (output, _), code = batch("status", "nightly", "--watch")
