@@ -47,8 +47,6 @@ from testvibe_async import (
     RunRef,
     RunStatus,
     RunSummary,
-    Section,
-    SectionLog,
     Transition,
     VibeError,
     WaitTimeoutError,
@@ -60,6 +58,7 @@ from testvibe_async import (
 from testvibe_async import Config as RunConfig
 from testvibe_async._util.serialization import serialize, wire_name
 from testvibe_async._wire.convert import read
+from testvibe_async.models import Section, SectionLog
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
