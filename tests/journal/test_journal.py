@@ -551,7 +551,7 @@ class TestFiles:
     async def test_two_at_once(self, path: Path) -> None:
         """One process at a time has it, and it is free once that closes it."""
         async with Journal(path):
-            with pytest.raises(ConfigError, match="in use by another process"):
+            with pytest.raises(ConfigError, match="in use, here or by another process"):
                 async with Journal(path):
                     pass
         async with Journal(path):
