@@ -402,3 +402,15 @@ async def test_an_operation_that_can_not_be_polled_is_one_item(
         (item,) = await client.project().run_features(journal=journal)
     assert isinstance(item.error, ConfigError)
     assert item.ref is not None
+
+
+async def test_answers_that_do_not_come_are_waited_for_some_seconds_only() -> None:
+    """A dispatch that hangs at the timeout is unknown 10 s later, not once its request gave up."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.hang())
+        emulator.fail("list_runs", Fault.hang())
+        began = now()
+        features = ["Checkout", "Returns"]
+        items = await client.project(emulator.project_id).run_features(features, timeout=5)
+        assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
+        assert now() - began == pytest.approx(15, abs=0.5)

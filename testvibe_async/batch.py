@@ -517,6 +517,14 @@ class Batch(Generic[SnapshotT]):
         for polled in operations:
             if polled in self._waited:
                 self._stop_waiting_for(polled)
+        until = asyncio.get_running_loop().time() + CLOSE_SECONDS
+        sent = [
+            task for task, submission in self._records.submissions.values() if submission.is_sent
+        ]
+        await wait_uncancelled(sent, until=until)
+        for task, submission in self._records.submissions.values():
+            if submission.is_sent:
+                task.cancel()  # Its item is unknown then; an answer that comes late still counts.
 
     def _stop_waiting_for(self, polled: PolledOperation[Any]) -> None:
         polled.discard(self._listener)

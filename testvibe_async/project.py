@@ -256,7 +256,8 @@ class Project:
             on_conflict: As in `run_feature`, for each.
             timeout: Seconds after which nothing more is dispatched or waited for, above 0; None for
                 as long as it takes. What is in flight then goes on at the service. Only the answers
-                to dispatches that were sent are waited for longer, so that no id is lost.
+                to dispatches that were sent are waited for up to 10 s longer, so that no id is
+                lost.
             stop_on_failure: Whether to dispatch no more once one did not succeed. The batch still
                 waits for what is in flight.
             attempts: How often a feature may run in total, 1 or more. Only a run that failed is
