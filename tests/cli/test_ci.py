@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,6 @@ from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from tests.cli.conftest import Call
 
@@ -59,6 +59,19 @@ def test_each_failure_is_an_annotation_beside_its_scenario(tmp_path: Path) -> No
         f"::error file={path},line=5,title=Returns%3A Sends it back::{ERROR}",
         f"::error file={path},line=3,title=Returns%3A Unknown::no error given",
     ]
+
+
+def test_annotation_is_relative_to_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub finds the file wherever in the repository the command runs."""
+    folder = tmp_path / "repository" / "web" / "features"
+    folder.mkdir(parents=True)
+    (folder / "returns.feature").write_text(GHERKIN, encoding="utf-8")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "repository"))
+    monkeypatch.chdir(folder.parent)
+    (line,) = annotated(failed(), folder=Path("features"))
+    assert line.startswith("::error file=web/features/returns.feature,line=3,")
 
 
 def test_what_could_not_run_is_annotated_too() -> None:
@@ -112,6 +125,10 @@ def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
 def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
@@ -127,6 +144,23 @@ async def test_job_of_github(on_github: Path, call: Call) -> None:
     summary = text_of(on_github)
     assert summary.startswith("# Before\n## TestVibe\n")
     assert summary.count("## TestVibe") == 1
+
+
+async def test_summary_that_can_not_be_written(on_github: Path, call: Call) -> None:
+    """A line says so once; the command goes on, and ends as the runs did."""
+    make_folder(on_github)
+    ended = await call("run", "Checkout", "--wait")
+    assert ended.code == 0
+    said = f"The summary of the step can't be written: {on_github}: Is a directory\n"
+    assert ended.errors == said
+
+
+async def test_features_of_a_folder_that_is_not_there(on_github: Path, call: Call) -> None:
+    """A folder for annotations that is not there is refused before anything is dispatched."""
+    assert on_github
+    ended = await call("run", "Checkout", "--wait", "--features-dir", "nosuch")
+    assert (ended.code, ended.output) == (2, "")
+    assert ended.errors == "testvibe-async: --features-dir nosuch is no folder\n"
 
 
 async def test_json_stays_json_in_a_job(on_github: Path, call: Call) -> None:

@@ -62,6 +62,10 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.suffix for path in folder.glob("*"))
 
 
+def names_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def contents_of(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in folder.iterdir()]
 
@@ -141,6 +145,25 @@ async def test_resume_goes_on_as_it_was_typed_at_first(
     assert ended.output.endswith(": 1 passed, 1 failed\n")
     assert "# Nightly" in (here / "a.md").read_text(encoding="utf-8")
     assert sorted(path.name for path in (here / "failed").iterdir()) == ["run-214", "run-216"]
+
+
+async def test_resume_on_another_machine_leaves_its_files_here(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the folder is not there that it was typed in, paths are relative to this one."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    monkeypatch.chdir(first)
+    (first / "features").mkdir()
+    left = ("--report", "out/a.md", "--artifacts", "failed", "--features-dir", "features")
+    await interrupted(call, "run", "Returns", "--wait", *left, at=10)
+    monkeypatch.chdir(second)
+    first.rename(tmp_path / "gone")
+    ended = await call("resume")
+    assert ended.code == 1, ended.errors
+    assert names_of(second) == ["failed", "out"]
+    assert not first.exists()
 
 
 async def test_options_of_resume_come_first(call: Call, tmp_path: Path) -> None:

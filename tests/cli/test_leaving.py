@@ -100,6 +100,37 @@ async def test_report_in_an_outage_has_errors(
     assert cases_in(report) == {"Checkout": "error"}
 
 
+@pytest.mark.parametrize("fault", [Fault.status(401), Fault.status(503), Fault.hang()])
+async def test_report_where_the_features_could_not_be_listed(
+    fault: Fault, emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report of before is replaced, and GitHub is told, where not even the list was to be had."""
+    report, summary = tmp_path / "junit.xml", tmp_path / "summary"
+    await call("run", "Checkout", "--wait", "--report", str(report))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    emulator.fail("list_features", fault)
+    ended = await call("run", "--all", "--wait", "--timeout", "60", "--report", str(report))
+    assert ended.code in {3, 5}
+    assert cases_in(report) == {"The batch": "error"}
+    assert ended.output.startswith("::error title=The batch::")
+    assert "The batch" in summary.read_text(encoding="utf-8")
+    assert f"Report: {report}\n" in ended.errors
+
+
+async def test_report_of_what_was_stopped_before_it_began(
+    emulator: Emulator, call: Call, tmp_path: Path
+) -> None:
+    """Stopped while it asks for the features, it leaves no report of an earlier success."""
+    report = tmp_path / "junit.xml"
+    await call("run", "Checkout", "--wait", "--report", str(report))
+    emulator.fail("list_features", Fault.hang())
+    asyncio.get_running_loop().call_later(3, signal.raise_signal, signal.SIGINT)
+    ended = await call("run", "--all", "--wait", "--report", str(report))
+    assert ended.code == 130
+    assert cases_in(report) == {"The batch": "skipped"}
+
+
 async def test_reports_are_there_before_the_artifacts(
     emulator: Emulator, call: Call, tmp_path: Path
 ) -> None:

@@ -129,7 +129,7 @@ async def work(
         await asyncio.to_thread(leaving.write, ending)
         _say(name, found, common)
         leaving.note_paths()
-        await leaving.finish(ending)
+        await leaving.finish(ending, timeout=None)
     return ending.exit_code
 
 

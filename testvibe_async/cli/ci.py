@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,11 +91,19 @@ def _error(item: Item, test: str | None, message: str, place: tuple[Path, int] |
     title = f"{item_name(item)}: {test}" if test else item_name(item)
     lines = [escape(line).rstrip() for line in message.splitlines()]
     text = "\n".join([line for line in lines if line][:MESSAGE_LINES])
-    where = {"file": place[0].as_posix(), "line": str(place[1])} if place else {}
+    where = {"file": _in_workspace(place[0]), "line": str(place[1])} if place else {}
     properties = ",".join(
         f"{name}={_property(escape(value))}" for name, value in ({**where, "title": title}).items()
     )
     return f"::error {properties}::{_data(text)}"
+
+
+def _in_workspace(path: Path) -> str:
+    """Return a path as GitHub takes it: relative to the repository, wherever the command runs."""
+    with suppress(ValueError):
+        workspace = Path(os.environ.get("GITHUB_WORKSPACE") or "").resolve()
+        path = path.resolve().relative_to(workspace)
+    return path.as_posix()
 
 
 def _data(text: str) -> str:

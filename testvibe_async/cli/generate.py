@@ -69,7 +69,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         on_conflict: What to do with a feature that is generating: refuse it, join that generation,
             or wait for its end and then generate it once more, which costs again.
         site_url: The site to explore, in place of the project's own.
-        timeout: Seconds to wait. What is in flight then goes on at the service.
+        timeout: Seconds for all of it, lists too. What is in flight then goes on at the service.
+            Answers to what was sent, and files, are waited for up to 30 s longer.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
         yes: Don't ask. Else it asks before --all, or a glob that matches several features.
         journal: The journal.
@@ -78,15 +79,16 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     if not watch:
         limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
         refuse_without("--watch", limits | {"--journal": journal.journal})
-    async with watching(common, has_events=watch) as watched:
+    async with watching(common, timeout=timeout, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
         notes: list[str] = []
-        chosen = await choose(
-            project,
-            features,
-            everything=attrgetter("needs_tests") if all_ else None,
-            note=notes.append,
-        )
+        async with watched.limit.asking("the list of features"):
+            chosen = await choose(
+                project,
+                features,
+                everything=attrgetter("needs_tests") if all_ else None,
+                note=notes.append,
+            )
         if not chosen:
             why = " ".join(["Nothing to generate.", *notes])
             return watched.say_nothing(why if notes else "Nothing to generate: all have tests.")
@@ -112,7 +114,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         )
         async with watched.journal(journal, options) as opened:
             batch = project.generate_features(
-                chosen, site_url=site_url, timeout=timeout, journal=opened, **options
+                chosen, site_url=site_url, timeout=watched.limit.left, journal=opened, **options
             )
             items = await watched.collect(batch)
         return await watched.conclude(in_order(items, jobs))

@@ -23,7 +23,7 @@ Run the tests of features: names, ids, or globs such as 'Log*'.
   -c, --config NAME   the run configuration; several: each feature with each
       --site-url URL  the site to test, in place of the project's own
       --attempts N    run what failed again; what then passes is flaky
-      --timeout SECONDS  stop waiting then; the runs go on at the service
+      --timeout SECONDS  stop then, 30 s later at most; the runs go on
   -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
   -p, --project NAME  the project; else that of this repository
@@ -47,7 +47,7 @@ Generate the tests of features. Each generation takes minutes and costs credits.
   -y, --yes           don't ask; else it asks before --all and globs
       --on-conflict HOW  what is generating already: raise, attach or wait
       --site-url URL  the site to explore, in place of the project's own
-      --timeout SECONDS  stop waiting then; the generations go on
+      --timeout SECONDS  stop then, 30 s later at most; the generations go on
   -p, --project NAME  the project; else that of this repository
   -j, --json          JSON for programs; with --watch each change as it comes
 
@@ -66,7 +66,7 @@ of a run, the name of a feature, or a ref as other commands print it.
   testvibe-async wait --file runs.json
 
   -f, --file FILE     a file with refs, within any JSON; - for standard input
-      --timeout SECONDS  stop waiting then; the operations go on
+      --timeout SECONDS  stop then, 30 s later at most; the operations go on
   -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
   -j, --json          JSON for programs; --json=lines: each change as it comes
@@ -89,7 +89,7 @@ The options of the command that began it hold on, --attempts and --report too.
 
       --unknown WHAT  of what may have been dispatched: resend, adopt ID or drop
       --feature NAME  what --unknown is for; else all of it
-      --timeout SECONDS  stop waiting then; the operations go on
+      --timeout SECONDS  stop then, 30 s later at most; the operations go on
   -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
 

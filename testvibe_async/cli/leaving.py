@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import Run, VibeError
 from testvibe_async.cli.ci import FeatureFiles, failure_commands, is_github, summary_path
+from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, plural, reason
 
 if TYPE_CHECKING:
@@ -94,10 +95,13 @@ class Leaving:
             return
         from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `_write`
 
-        with suppress(OSError), path.open("a", encoding="utf-8") as file:
-            room = SUMMARY_BYTES - file.tell()
-            file.write(to_markdown(ending.items, max_bytes=max(room, 0), **self._options(ending)))
-            self._is_summarized = True
+        self._is_summarized = True
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                room = max(SUMMARY_BYTES - file.tell(), 0)
+                file.write(to_markdown(ending.items, max_bytes=room, **self._options(ending)))
+        except OSError as error:
+            warn(f"The summary of the step can't be written: {path}: {error.strerror}")
 
     def note_paths(self) -> None:
         """Say where the files are."""
@@ -113,8 +117,12 @@ class Leaving:
                 f"Artifacts of {plural(left, 'run')} are not there yet: {NAME} runs download ID DIR"
             )
 
-    async def finish(self, ending: Ending) -> None:
+    async def finish(self, ending: Ending, *, timeout: float | None) -> None:
         """Wait for the artifacts, and write the reports again where there are any.
+
+        Args:
+            ending: The results.
+            timeout: Seconds to wait; None for as long as it takes.
 
         Raises:
             OSError: A report can't be written.
@@ -122,7 +130,9 @@ class Leaving:
         if not self._tasks:
             return
         try:
-            await asyncio.gather(*self._tasks)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await asyncio.gather(*self._tasks)
         finally:
             self.stop()
         self.note_artifacts()

@@ -104,35 +104,43 @@ class Files:
 
     @property
     def kept(self) -> dict[str, object]:
-        """The values as JSON, as a journal keeps them: true in any folder."""
-        paths = {"artifacts": self.artifacts, "features_dir": self.features_dir}
+        """The values as JSON, as a journal keeps them, with the folder that they were typed in."""
         return {
-            "report": [f"{form}:{path.absolute()}" for form, path in self.targets],
+            "folder": str(Path.cwd()),
+            "report": [f"{form}:{path}" for form, path in self.targets],
             "title": self.title,
-            **{
-                name: None if path is None else str(path.absolute()) for name, path in paths.items()
-            },
+            "artifacts": None if self.artifacts is None else str(self.artifacts),
+            "features_dir": None if self.features_dir is None else str(self.features_dir),
         }
 
     def or_kept(self, kept: Mapping[str, Any]) -> Files:
-        """Return these values, and those that a journal keeps where none was given."""
+        """Return these values, and those that a journal keeps where none was given.
 
-        def path(name: str) -> Path | None:
-            return None if kept.get(name) is None else Path(kept[name])
-
+        Paths are relative to the folder that they were typed in; where that is not there, as on
+        another machine, to this one.
+        """
+        typed_in = Path(kept.get("folder") or "")
+        base = typed_in if typed_in.is_dir() else Path()
+        # Without its prefix, which is the format, and which is there in any case.
+        reports = (each.partition(":") for each in kept.get("report", ()))
+        artifacts, features = kept.get("artifacts"), kept.get("features_dir")
         return Files(
-            report=self.report or tuple(kept.get("report", ())),
-            artifacts=self.artifacts or path("artifacts"),
+            report=self.report or tuple(f"{form}:{base / path}" for form, _, path in reports),
+            artifacts=self.artifacts or (base / artifacts if artifacts else None),
             title=self.title or kept.get("title"),
-            features_dir=self.features_dir or path("features_dir"),
+            features_dir=self.features_dir
+            or (base / features if features and (base / features).is_dir() else None),
         )
 
     def check(self) -> None:
         """Refuse reports that could not be written, before anything is dispatched.
 
         Raises:
-            ConfigError: There is one of no known format, or in a folder that can't be written to.
+            ConfigError: There is one of no known format, or in a folder that can't be written to,
+                or the features' files are nowhere.
         """
+        if self.features_dir is not None and not self.features_dir.is_dir():
+            raise ConfigError(f"--features-dir {self.features_dir} is no folder")
         if self.report:
             for _, path in self.targets:
                 _require_writable(path)

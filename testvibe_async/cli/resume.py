@@ -66,7 +66,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
-        timeout: Seconds to wait. What is in flight then goes on at the service.
+        timeout: Seconds for all of it, lists too. What is in flight then goes on at the service.
+            Answers to what was sent, and files, are waited for up to 30 s longer.
         files: What to leave.
         common: The options of every command.
     """
@@ -81,13 +82,17 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         files = files.or_kept(journal.plan.options.get("files", {}))
         files.check()
         async with watching(
-            common, files=files, has_events=common.json_lines, journal=journal.path
+            common,
+            files=files,
+            timeout=timeout,
+            has_events=common.json_lines,
+            journal=journal.path,
         ) as watch:
-            return await _go_on(watch, journal, timeout=timeout)
+            return await _go_on(watch, journal)
     return ExitCode.INTERRUPTED
 
 
-async def _go_on(watch: Watch, journal: Journal, *, timeout: float | None) -> ExitCode:
+async def _go_on(watch: Watch, journal: Journal) -> ExitCode:
     """Run the rest of a batch to its end, with the options that it began with."""
     plan, jobs = journal.plan, journal.items
     assert plan is not None
@@ -98,7 +103,7 @@ async def _go_on(watch: Watch, journal: Journal, *, timeout: float | None) -> Ex
     typed = plan.options.get("batch", {})
     options: dict[str, Any] = {name: typed[name] for name in known if name in typed}
     batch: AbstractAsyncContextManager[Any] = start(
-        None, site_url=plan.site_url, journal=journal, timeout=timeout, **options
+        None, site_url=plan.site_url, journal=journal, timeout=watch.limit.left, **options
     )
     return await watch.conclude(in_order(await watch.collect(batch), jobs))
 

@@ -109,7 +109,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         site_url: The site to test, in place of the project's own.
         on_conflict: What to do with a feature that has no tests: refuse it, or generate them
             first, which takes minutes and costs credits.
-        timeout: Seconds to wait. What is in flight then goes on at the service.
+        timeout: Seconds for all of it, lists too. What is in flight then goes on at the service.
+            Answers to what was sent, and files, are waited for up to 30 s longer.
         max_in_flight: How many runs are in flight at any time; 100 where it is left out.
         stop_on_failure: Dispatch no more once one did not pass.
         attempts: How often a feature may run: one that failed runs again, and is flaky where a
@@ -136,12 +137,15 @@ async def run(  # noqa: PLR0913 - each an option of its own
     if not failed:
         refuse_without("--failed", {"--from": from_})
     files.check()
-    async with watching(common, files=files, has_events=common.json_lines) as watch:
+    async with watching(
+        common, files=files, timeout=timeout, has_events=common.json_lines
+    ) as watch:
         project = watch.project
         if failed:
             choice = await _failed(watch, from_)
         else:
-            choice = await _chosen(watch, features, is_all=all_, configs=config or (None,))
+            async with watch.limit.asking("the lists of features and configurations"):
+                choice = await _chosen(watch, features, is_all=all_, configs=config or (None,))
         jobs, site_url = choice.jobs, site_url or choice.site_url
         if not jobs:
             return watch.say_nothing(choice.why_nothing, before=choice.before)
@@ -166,7 +170,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
                 choice.features,
                 config=choice.configs,
                 site_url=site_url,
-                timeout=timeout,
+                timeout=watch.limit.left,
                 journal=opened,
                 **options,
             )

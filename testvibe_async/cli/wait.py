@@ -54,7 +54,8 @@ async def wait(
     Args:
         operations: Ids of runs, names of features, or refs as JSON.
         file: A file with refs; - for standard input.
-        timeout: Seconds to wait. What is in flight then goes on at the service.
+        timeout: Seconds for all of it, lists too. What is in flight then goes on at the service.
+            Answers to what was sent, and files, are waited for up to 30 s longer.
         files: What to leave.
         common: The options of every command.
     """
@@ -88,11 +89,15 @@ async def wait_for(
         files: The files to write.
         common: The options of the command.
     """
-    async with watching(common, files=files, has_events=common.json_lines) as watch:
+    async with watching(
+        common, files=files, timeout=timeout, has_events=common.json_lines
+    ) as watch:
         client = watch.connection.client
+        async with watch.limit.asking("what is in flight"):
+            named = await refs_in(watch.connection)
         # One of another server is refused before any is waited for.
-        refs = [client.attach(ref).ref for ref in await refs_in(watch.connection)]
-        completions = completions_of(client, refs, timeout=timeout)
+        refs = [client.attach(ref).ref for ref in named]
+        completions = completions_of(client, refs, timeout=watch.limit.left)
         for ref in refs:
             watch.board.follow(ref)
         items = await watch.collect(aclosing(completions))

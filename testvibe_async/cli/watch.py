@@ -8,18 +8,18 @@ decided in `ending`.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from attrs import frozen
+from attrs import evolve, frozen
 
-from testvibe_async import GenerationRef, Verdict, VibeError
+from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
 from testvibe_async.cli.batches import Place
 from testvibe_async.cli.board import Board, following_logs, live_table
 from testvibe_async.cli.ci import grouped
-from testvibe_async.cli.common import Common, Connection, connected
+from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.ending import (
     Ending,
     say_dispatched,
@@ -33,6 +33,7 @@ from testvibe_async.cli.exits import ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all
 from testvibe_async.cli.journals import JournalOptions, kept, tell_of_cut_off
 from testvibe_async.cli.leaving import Leaving
+from testvibe_async.cli.limit import TimeLimit
 from testvibe_async.cli.lines import events as each_event
 from testvibe_async.cli.lines import lines
 from testvibe_async.cli.names import suggestions
@@ -71,6 +72,9 @@ class Watch:
     connection: Connection
     common: Common
     leaving: Leaving
+    limit: TimeLimit
+    """The time that it may take."""
+
     has_events: bool = False
     """Whether `--json` is a line for each change; else it is one document at the end."""
 
@@ -160,7 +164,10 @@ class Watch:
             before: The exit code that what an earlier batch left calls for.
         """
         seconds = self.board.elapsed
-        logs = await _logs_of_failures(items, self.connection.client)
+        hints: list[str] = []
+        if self.connection.project_id is not None:
+            hints = await self.limit.last(suggestions(self.project, items), hints)
+        logs = await self.limit.last(_logs_of_failures(items, self.connection.client), {})
         ending = Ending(
             items=items,
             seconds=seconds,
@@ -168,7 +175,7 @@ class Watch:
             logs=logs,
             before=before,
             journal=self.leaving.journal,
-            hints=await suggestions(self.project, items) if self.connection.project_id else (),
+            hints=hints,
         )
         try:
             await asyncio.to_thread(self.leaving.write, ending)
@@ -176,7 +183,7 @@ class Watch:
             say_ended(ending, self.board, self.common, events=self.has_events)
         self.leaving.annotate(ending)
         self.leaving.note_paths()
-        await self.leaving.finish(ending)
+        await self.leaving.finish(ending, timeout=self.limit.ending)
         return ending.exit_code
 
 
@@ -185,6 +192,7 @@ async def watching(
     common: Common,
     *,
     files: Files = NO_FILES,
+    timeout: float | None = None,
     has_events: bool = False,
     journal: Path | None = None,
 ) -> AsyncGenerator[Watch]:
@@ -195,6 +203,7 @@ async def watching(
     Args:
         common: The options of the command.
         files: What to leave.
+        timeout: Seconds that the command may take; None for as long as it takes.
         has_events: Whether `--json` is a line for each change.
         journal: The file of the batch that is gone on with; None for none, or a new one.
     """
@@ -207,12 +216,18 @@ async def watching(
         interruptible() as stop,
         _in_flight_named(board, common, leaving, stop=stop, has_events=has_events),
     ):
-        async with connected(common, hooks=board.hooks) as connection:
+        server = require_settings(common).server
+        assert server is not None
+        limit = TimeLimit(timeout, server=server.value, note=common.output.note)
+        async with AsyncExitStack() as stack:
+            async with limit.asking("the list of projects"):
+                connection = await stack.enter_async_context(connected(common, hooks=board.hooks))
             yield Watch(
                 board=board,
                 connection=connection,
                 common=common,
                 leaving=leaving,
+                limit=limit,
                 has_events=has_events,
             )
 
@@ -250,9 +265,12 @@ def _in_flight_named(
             stopped_by=stop.exit_code,
             journal=leaving.journal,
         )
+        known = ending if ending.items else evolve(ending, items=[_never_begun(error)])
         with suppress(OSError):  # What is in flight has to be named in any case.
-            if ending.items:
-                leaving.write(ending)
+            leaving.write(known)
+        if isinstance(error, VibeError):
+            leaving.annotate(known)
+            leaving.note_paths()
         if isinstance(error, asyncio.CancelledError):
             say_stopped(ending, common, events=has_events)
             if ending.items:
@@ -261,6 +279,14 @@ def _in_flight_named(
         say_unanswered(board)
         say_unfinished(ending, common)
         raise
+
+
+def _never_begun(error: BaseException) -> Item:
+    """Return the item of reports on a command that ended before it knew what there was to do.
+
+    Without it the reports of an earlier job would stay, and may well be those of a success.
+    """
+    return BatchItem(feature="The batch", error=error if isinstance(error, VibeError) else None)
 
 
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:
