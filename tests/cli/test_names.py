@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async.cli.names import did_you_mean
+from testvibe_async._names import did_you_mean
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -78,6 +79,14 @@ async def test_misspelt_configuration(emulator: Emulator, call: Call) -> None:
     )
     assert not emulator.runs
     assert (await call("run", "Checkout", "-c", "mobile", "-c", "Default")).code == 0
+
+
+async def test_configuration_in_other_letters(emulator: Emulator, call: Call) -> None:
+    """It is the one that the service lists, under that name, and runs once."""
+    ended = await call("run", "Checkout", "--wait", "-c", "mobile", "-c", "MOBILE", "--json")
+    (item,) = json.loads(ended.output)["items"]
+    assert item["config"] == "Mobile"
+    assert [run.config for run in emulator.runs.values()] == ["Mobile"]
 
 
 async def test_configuration_that_no_list_knows(emulator: Emulator, call: Call) -> None:

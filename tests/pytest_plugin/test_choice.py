@@ -101,6 +101,22 @@ def test_a_node_id_asks_for_features_by_itself(inner: Inner, service: Emulator) 
     assert service.count("run_feature") == 1
 
 
+def test_a_configuration_that_no_option_names(inner: Inner, service: Emulator) -> None:
+    """A node id with one is no feature, and the one that may have been meant is asked for."""
+    result = inner("testvibe::Checkout[Moblie]")
+
+    result.stdout.fnmatch_lines(
+        ["no feature is 'testvibe::Checkout[[]Moblie[]]': did you mean 'testvibe::Checkout'?; *"]
+    )
+    assert not service.runs
+
+
+def test_the_collector_means_all_features(inner: Inner, service: Emulator) -> None:
+    """The beginning of the node ids alone selects all features, without --testvibe."""
+    inner("testvibe::", "--testvibe-poll-interval=0.02").assert_outcomes(passed=2, failed=2)
+    assert service.count("run_feature") == 3
+
+
 def test_names_with_brackets_are_names(inner: Inner, service: Emulator) -> None:
     """A node id is the same in every session, for any name, so that --lf finds it again."""
     service.add_feature("Login v1.2 [beta]")
@@ -156,12 +172,12 @@ class TestWithoutLists:
 
     def test_node_ids_are_run_without_the_list(self, inner: Inner, service: Emulator) -> None:
         """If all features are given by node ids, the list is not requested."""
-        configs = ("--testvibe-config=Mobile", "--testvibe-config=Tablet")
-        result = inner.features("-v", *configs, "testvibe::Login[Tablet]", "--testvibe-select=C*")
+        configs = ("--testvibe-config=Mobile", "--testvibe-config=Firefox")
+        result = inner.features("-v", *configs, "testvibe::Login[Firefox]", "--testvibe-select=C*")
 
         result.assert_outcomes(passed=1)
         assert [(run.feature_name, run.config) for run in service.runs.values()] == [
-            ("Login", "Tablet")
+            ("Login", "Firefox")
         ]
         assert service.count("list_features") == 0
 
@@ -191,8 +207,8 @@ class TestWithoutLists:
     [
         (["--testvibe-select=Chek*"], "--testvibe-select 'Chek*' means none of * 3 features"),
         (
-            ["--testvibe-config=Mobile", "testvibe::Checkout[Tablet]"],
-            "no feature is 'testvibe::Checkout[[]Tablet[]]'; *--collect-only*",
+            ["--testvibe-config=Mobile", "testvibe::Checkout[Firefox]"],
+            "no feature is 'testvibe::Checkout[[]Firefox[]]': did you *; *--collect-only*",
         ),
     ],
 )
@@ -242,14 +258,14 @@ class TestMarks:
             """
         )
         result = inner.features(
-            "-rs", "--testvibe-config=Mobile", "--testvibe-config=Desktop", "-k", "not Returns"
+            "-rs", "--testvibe-config=Mobile", "--testvibe-config=Firefox", "-k", "not Returns"
         )
 
         result.assert_outcomes(passed=1, skipped=3)
         result.stdout.fnmatch_lines_random(
             ["SKIPPED [[]2[]] testvibe: the shop is closed", "SKIPPED [[]1[]] testvibe: no phone"]
         )
-        assert [run.config for run in service.runs.values()] == ["Desktop"]
+        assert [run.config for run in service.runs.values()] == ["Firefox"]
 
     def test_some_are_expected_to_fail(self, inner: Inner, service: Emulator) -> None:
         """They run, and neither their failure nor that of their tests fails the session."""

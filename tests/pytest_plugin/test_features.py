@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
 
 from tests.pytest_plugin.conftest import ENDLESS, SHOP
+from testvibe_async import batch
+from testvibe_async._dispatch import dispatcher
 from testvibe_async.testing import Fault, Outcome
 
 if TYPE_CHECKING:
@@ -135,13 +138,13 @@ def test_a_run_may_fail_without_a_test_that_did(inner: Inner, service: Emulator)
 def test_each_configuration_is_an_item_of_its_own(inner: Inner, service: Emulator) -> None:
     """Each feature runs with each configuration, which is part of the item's node id."""
     result = inner.features(
-        "-v", "--testvibe-config=Mobile", "--testvibe-config=Desktop", "--testvibe-select=Login"
+        "-v", "--testvibe-config=Mobile", "--testvibe-config=Firefox", "--testvibe-select=Login"
     )
 
     result.stdout.fnmatch_lines_random(
-        ["testvibe::Login[[]Mobile[]] PASSED *", "testvibe::Login[[]Desktop[]] PASSED *"]
+        ["testvibe::Login[[]Mobile[]] PASSED *", "testvibe::Login[[]Firefox[]] PASSED *"]
     )
-    assert {run.config for run in service.runs.values()} == {"Mobile", "Desktop"}
+    assert {run.config for run in service.runs.values()} == {"Mobile", "Firefox"}
 
 
 def test_the_site_can_be_chosen(inner: Inner, service: Emulator) -> None:
@@ -269,6 +272,52 @@ class TestUnobserved:
             ]
         )
         assert len(service.active_runs()) == 1
+
+    def test_what_was_not_seen_is_not_said_to_go_on(self, inner: Inner, service: Emulator) -> None:
+        """Where polls fail at the time-out, the item says since when the run was not seen."""
+
+        def fail_later(document: Any) -> Any:
+            for operation in ("get_run", "list_runs"):
+                service.fail(operation, Fault.status(503))
+            return document
+
+        service.fail("get_run", Fault.edit(fail_later), times=1)
+        service.fail("list_runs", Fault.edit(fail_later), times=1)
+        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=1")
+
+        (run_id,) = service.runs
+        result.stdout.fnmatch_lines([f"run {run_id}: not seen since * UTC*, and nothing was *"])
+        result.stdout.no_fnmatch_line("*is still*")
+
+    def test_a_dispatch_that_hangs_is_given_up(
+        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Some seconds after the time-out nobody knows of a dispatch that was not answered."""
+        for module in (batch, dispatcher):
+            monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
+        service.fail("run_feature", Fault.hang())
+        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.3")
+
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["the batch ended before its answer came*"])
+
+    @pytest.mark.parametrize("project", [None, "Acme Shop"])
+    def test_a_list_that_hangs_is_given_up(
+        self,
+        inner: Inner,
+        service: Emulator,
+        monkeypatch: pytest.MonkeyPatch,
+        project: str | None,
+    ) -> None:
+        """So is a list that is not answered, in the same time."""
+        if project is not None:
+            monkeypatch.setenv("TESTVIBE_PROJECT", project)
+        service.fail("*", Fault.hang())
+        result = inner.features("--testvibe-timeout=0.3")
+
+        assert result.ret != pytest.ExitCode.OK
+        said = "\n".join([*result.outlines, *result.errlines])
+        assert re.search("the list of [a-z]+ did not come within 0.3 s", said)
 
     def test_what_does_not_exist_fails(self, inner: Inner, service: Emulator) -> None:
         """An unknown name fails its item with the service's answer."""

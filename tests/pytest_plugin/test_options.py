@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testvibe_async.testing import Fault
+
 if TYPE_CHECKING:
     from tests.pytest_plugin.conftest import Inner
     from testvibe_async.testing import Emulator
@@ -116,6 +118,62 @@ def test_wrong_settings_are_reported(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
     assert service.requests == []
+
+
+def test_a_project_is_found_by_its_name(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name will do for the session's project and for a marker's; it is looked up once."""
+    monkeypatch.setenv("TESTVIBE_PROJECT", "acme shop")
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login", project="Acme Shop", config="Mobile")
+        def test_it(testvibe_run):
+            assert testvibe_run.is_success
+        """
+    )
+    result = inner.features("--testvibe-select=Login")
+
+    result.assert_outcomes(passed=2, failed=0)
+    assert {run.config for run in service.runs.values()} == {"Default", "Mobile"}
+
+
+def test_a_project_that_is_not_there_is_reported(inner: Inner, service: Emulator) -> None:
+    """The name that may have been meant is asked for, also by a test with a marker alone."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login", project="Acme Shopp")
+        def test_it(testvibe_run):
+            pass
+        """
+    )
+    said = "*there is no project 'Acme Shopp': did you mean 'Acme Shop'?"
+    inner("--testvibe", "--testvibe-project=Acme Shopp").stdout.fnmatch_lines([said])
+    inner().stderr.fnmatch_lines([said])
+    assert not service.runs
+
+
+def test_a_configuration_is_one_that_is_listed(inner: Inner, service: Emulator) -> None:
+    """One that the service does not list is refused; one in other letters is the one it lists."""
+    wrong = inner.features("--testvibe-config=Moblie")
+    right = inner.features("-v", "--testvibe-config=mobile", "--testvibe-select=Login")
+
+    wrong.assert_outcomes(errors=1)
+    wrong.stdout.fnmatch_lines(["there is no configuration 'Moblie': did you mean 'Mobile'?"])
+    right.stdout.fnmatch_lines(["testvibe::Login[[]Mobile[]] PASSED *"])
+    assert [run.config for run in service.runs.values()] == ["Mobile"]
+
+
+def test_a_service_without_configurations_takes_any(inner: Inner, service: Emulator) -> None:
+    """Where the service lists none, a configuration is left to it."""
+    service.fail("list_configs", Fault.status(404))
+    inner.features("-v", "--testvibe-config=Moblie", "--testvibe-select=Login").assert_outcomes(
+        passed=1
+    )
 
 
 def test_help_and_markers_describe_all(inner: Inner) -> None:

@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
-from testvibe_async.cli.names import choose_project, is_project_id
+from testvibe_async._names import choose_project, is_project_id
 from testvibe_async.cli.output import Output
 
 if TYPE_CHECKING:

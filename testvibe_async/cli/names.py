@@ -1,4 +1,4 @@
-"""What a person meant by a name: of a feature, a configuration, a project, or an operation.
+"""What a person meant by a name: of a feature, a configuration, or an operation.
 
 It decides what to suggest where there is no such thing, and asks the service for a list only where
 a name needs it. A service without that list is no obstacle: names then stay as they were typed.
@@ -6,9 +6,7 @@ a name needs it. A service without that list is no obstacle: names then stay as 
 
 from __future__ import annotations
 
-import re
 from contextlib import asynccontextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
 from testvibe_async import (
@@ -19,27 +17,22 @@ from testvibe_async import (
     RunRef,
     TransportError,
 )
+from testvibe_async._names import chosen_configs, did_you_mean
 from testvibe_async._util import escape
 from testvibe_async.cli import cache
-from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
 
-    from testvibe_async import Client, Project, ProjectInfo, Ref
+    from testvibe_async import Project, Ref
     from testvibe_async.cli.jobs import Item
 
 __all__ = [
     "check_configs",
-    "choose_project",
-    "did_you_mean",
-    "is_project_id",
     "operations_of",
     "suggesting",
     "suggestions",
 ]
-
-_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
 class HasProject(Protocol):
@@ -52,18 +45,7 @@ class HasProject(Protocol):
 
 
 SHOWN_NAMES = 5
-"""How many names are given where none is similar."""
-
-
-def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Return a question with the most similar name, else the first names; empty without any."""
-    by_word = {name.casefold(): name for name in names if name}
-    similar = get_close_matches(word.casefold(), by_word, n=1)
-    if similar:
-        return f"did you mean {escape(by_word[similar[0]])!r}?"
-    some = [escape(name) for name in by_word.values()][:SHOWN_NAMES]
-    more = f" and {len(by_word) - len(some)} more" if len(by_word) > len(some) else ""
-    return f"there are {', '.join(some)}{more}" if some else ""
+"""For how many unknown names there is a suggestion."""
 
 
 @asynccontextmanager
@@ -98,8 +80,8 @@ async def _suggestion(project: Project, feature: str) -> str:
     return did_you_mean(feature, names)
 
 
-async def check_configs(project: Project, configs: Sequence[str]) -> None:
-    """Refuse configurations that the service does not list, where it lists them.
+async def check_configs(project: Project, configs: Sequence[str]) -> Sequence[str]:
+    """Return configurations as the service spells them; as they are where it lists none.
 
     Raises:
         ConfigError: There is no such configuration.
@@ -107,52 +89,9 @@ async def check_configs(project: Project, configs: Sequence[str]) -> None:
     try:
         listing = await project.list_configs()
     except (ResponseError, TransportError):
-        return
-    names = [each.name for each in listing if each.name]
-    cache.keep(project.id, configs=names)
-    known = {name.casefold() for name in [*names, DEFAULT_CONFIG]}
-    for config in configs:
-        if config.casefold() not in known and listing.is_complete and names:
-            raise ConfigError(
-                f"there is no configuration {config!r}: {did_you_mean(config, names)}"
-            )
-
-
-def is_project_id(text: str) -> bool:
-    """Return whether a text looks like the id of a project, and not like its name."""
-    return _ID.fullmatch(text) is not None
-
-
-async def choose_project(client: Client, wanted: str) -> str:
-    """Return the id of the project that a text names; the text itself without a list.
-
-    Raises:
-        ConfigError: There is none of that name, or there are several.
-    """
-    try:
-        projects = await client.list_projects()
-    except ResponseError:
-        return wanted
-    return chosen_project(wanted, projects).id
-
-
-def chosen_project(wanted: str, projects: Sequence[ProjectInfo]) -> ProjectInfo:
-    """Return the project of an id or a name; an id takes precedence.
-
-    Raises:
-        ConfigError: There is none, or there are several.
-    """
-    word = wanted.casefold()
-    found = [each for each in projects if each.id.casefold() == word] or [
-        each for each in projects if (each.name or "").casefold() == word
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = ", ".join(f"{each.name} ({each.id})" for each in found)
-        raise ConfigError(f"{len(found)} projects are called {wanted!r}, choose by id: {listed}")
-    suggestion = did_you_mean(wanted, [each.name or each.id for each in projects])
-    raise ConfigError(f"there is no project {wanted!r}: {suggestion or 'your key may see none'}")
+        return configs
+    cache.keep(project.id, configs=[each.name for each in listing if each.name])
+    return chosen_configs(configs, listing)
 
 
 async def operations_of(connection: HasProject, word: str, *, server: str) -> list[Ref]:

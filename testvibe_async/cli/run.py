@@ -196,7 +196,7 @@ async def _chosen(
     if not chosen:
         raise ConfigError("no feature has tests to run: generate some first")
     if named := [config for config in configs if config is not None]:
-        await check_configs(watch.project, named)
+        configs = await check_configs(watch.project, named)
     return _Choice(jobs_of(chosen, configs), chosen, configs)
 
 

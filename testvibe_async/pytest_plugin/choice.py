@@ -12,13 +12,14 @@ import pytest
 from attrs import frozen
 
 from testvibe_async import IncompleteListError, NotFoundError
+from testvibe_async._names import did_you_mean
 from testvibe_async.pytest_plugin.declaration import ROOT
 from testvibe_async.pytest_plugin.matching import is_exact, matches, read_rules, reason_for
 from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.reports import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from testvibe_async import Feature, Listing
     from testvibe_async.pytest_plugin.options import Options
@@ -47,7 +48,7 @@ class Choice:
 class Chooser:
     """The selection by the options and by pytest's arguments."""
 
-    def __init__(self, options: Options, node_ids: Iterable[str]) -> None:
+    def __init__(self, options: Options, node_ids: Collection[str]) -> None:
         """Read the rules.
 
         Args:
@@ -59,32 +60,42 @@ class Chooser:
             pytest.UsageError: A rule has no reason.
         """
         self._options = options
-        self._node_ids = list(dict.fromkeys(node_ids))
+        # The node id of the collector means all features.
+        self._node_ids = [] if f"{ROOT}::" in node_ids else list(dict.fromkeys(node_ids))
+        self._configs = options.configs
         self._ids: dict[str, int] = {}
         self._skips = read_rules("testvibe_skip", options.skip)
         self._xfails = read_rules("testvibe_xfail", options.xfail)
 
-    def choose(self, list_features: Callable[[], Listing[Feature]]) -> list[Choice]:
+    def choose(
+        self,
+        list_features: Callable[[], Listing[Feature]],
+        spelled: Callable[[Sequence[str]], Sequence[str]] = lambda configs: configs,
+    ) -> list[Choice]:
         """Return the features to collect, in the order of the patterns, else in the service's.
 
         Args:
             list_features: Asks the service for its features.
+            spelled: Asks the service for its configurations, and returns those of the options as it
+                spells them.
 
         Raises:
             pytest.Collector.CollectError: A pattern or a node id matches no feature.
-            VibeError: The service could not be asked.
+            VibeError: The service could not be asked, or has no such configuration.
         """
+        self._configs = tuple(spelled(self._options.configs))
         choices = [
             self._choice(name, config, is_named=is_named)
             for name, is_named in self._names(list_features).items()
-            for config in self._options.configs or (None,)
+            for config in self._configs or (None,)
         ]
         return self._of_node_ids(choices) if self._node_ids else choices
 
     def _names(self, list_features: Callable[[], Listing[Feature]]) -> dict[str, bool]:
         """Return the names of the features; the value is True if the options give that name."""
         names = [self._name_in(node_id) for node_id in self._node_ids]
-        if names and not any(map(_is_ambiguous, names)):
+        # A bracket at the end may be part of a name, or have a configuration that no option names.
+        if names and not any(_is_ambiguous(name) or name.endswith("]") for name in names):
             return dict.fromkeys(names, True)
         select = () if names else self._options.select
         if select and all(map(is_exact, select)):
@@ -101,7 +112,7 @@ class Chooser:
 
     def _name_in(self, node_id: str) -> str:
         name = node_id.removeprefix(f"{ROOT}::")
-        suffixes = [f"[{config}]" for config in self._options.configs]
+        suffixes = [f"[{config}]" for config in self._configs]
         return name.removesuffix(next((each for each in suffixes if name.endswith(each)), ""))
 
     def _choice(self, feature: str, config: str | None, *, is_named: bool) -> Choice:
@@ -121,8 +132,10 @@ class Chooser:
     def _of_node_ids(self, choices: Iterable[Choice]) -> list[Choice]:
         by_id = {f"{ROOT}::{choice.name}": choice for choice in choices}
         if missing := [node_id for node_id in self._node_ids if node_id not in by_id]:
+            meant = did_you_mean(missing[0], by_id)
             raise CollectError(
-                f"no feature is {missing[0]!r}; pytest --testvibe --collect-only -q lists them"
+                f"no feature is {missing[0]!r}{meant and f': {meant}'}; "
+                "pytest --testvibe --collect-only -q lists them"
             )
         return [by_id[node_id] for node_id in self._node_ids]
 

@@ -43,7 +43,7 @@ _SWITCHES = (
 )
 
 _VALUES: tuple[tuple[str, str, Literal["string", "int", "float", "linelist"], str], ...] = (
-    ("project", "ID", "string", "the project's id (else TESTVIBE_PROJECT)"),
+    ("project", "ID", "string", "the project's id or name (else TESTVIBE_PROJECT)"),
     ("select", "GLOB", "linelist", "only features with such a name, as 'Check*'; repeatable"),
     ("config", "NAME", "linelist", "run each feature with this run configuration; repeatable"),
     ("site-url", "URL", "string", "the site to test (else the project's own)"),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from textwrap import indent
 from typing import TYPE_CHECKING, Literal
 
-from testvibe_async import ResponseError, RunStatus, TransportError
+from testvibe_async import ResponseError, RunStatus, TransportError, WaitTimeoutError
 from testvibe_async._util import clean
-from testvibe_async.reports import cut, one_line, tail
+from testvibe_async.reports import cut, one_line, tail, why
 
 if TYPE_CHECKING:
     from testvibe_async import CaseResult, Run
@@ -74,6 +74,8 @@ def describe_error(error: BaseException) -> str:
         lines = [f"{error.status} {error.message}", f"to {error.method} {error.url}"]
     if isinstance(error, TransportError):
         lines = [error.what, f"on {error.method} {error.url}"]
+    if isinstance(error, WaitTimeoutError) and error.failures:
+        lines = [f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"]
     cause = error.__cause__
     while cause is not None:
         lines.append(f"because: {cause}")

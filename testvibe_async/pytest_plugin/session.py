@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async import ConfigError, VibeError
+from testvibe_async import VibeError
 from testvibe_async.pytest_plugin.choice import Chooser
 from testvibe_async.pytest_plugin.declaration import ROOT
 from testvibe_async.pytest_plugin.features import (
@@ -32,7 +32,7 @@ from testvibe_async.pytest_plugin.suite import Suite
 from testvibe_async.pytest_plugin.workers import Controller, is_worker, queued_items
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Collection, Generator, Iterable
 
     from testvibe_async import Run
     from testvibe_async.pytest_plugin.choice import Choice
@@ -67,7 +67,7 @@ class FeatureSession:
             config.pluginmanager.register(config.stash[_KEY], "testvibe-session")
         return config.stash[_KEY]
 
-    def enable_collection(self, node_ids: Iterable[str]) -> None:
+    def enable_collection(self, node_ids: Collection[str]) -> None:
         """Let features be collected: those of the options, or only those of these node ids.
 
         Raises:
@@ -96,7 +96,7 @@ class FeatureSession:
     def choose(self) -> list[Choice]:
         """Return the features to collect. Raises as `Chooser.choose` does."""
         assert self._chooser is not None
-        return self._chooser.choose(self.suite.list_features)
+        return self._chooser.choose(self.suite.list_features, self.suite.spelled)
 
     def wait_for(self, item: pytest.Item, request: RunRequest) -> FinishedRun:
         """Wait for an item's run; an item that asks again, to rerun a failure, gets a new one.
@@ -130,7 +130,7 @@ class FeatureSession:
     def pytest_sessionstart(self) -> None:
         """Report missing settings now, before tests are collected."""
         with _told_as_usage():
-            self.suite.project()
+            self.suite.named_project()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -276,7 +276,7 @@ def _told_as_usage() -> Generator[None]:
     """Report wrong settings as pytest reports wrong options."""
     try:
         yield
-    except ConfigError as error:
+    except VibeError as error:
         raise pytest.UsageError(f"testvibe: {error}") from error
 
 

@@ -11,7 +11,7 @@ import re
 import time
 from contextlib import ExitStack, nullcontext
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio.from_thread import start_blocking_portal
@@ -22,6 +22,7 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     Hooks,
+    OutcomeUnknownError,
     Phase,
     ResponseError,
     RunRef,
@@ -29,10 +30,11 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
+from testvibe_async._names import choose_project, chosen_configs, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from concurrent.futures import Future
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FinishedRun", "RunRequest", "Suite"]
 
+T = TypeVar("T")
+
 
 @frozen
 class RunRequest:
@@ -63,7 +67,7 @@ class RunRequest:
     config: str | None = None
     site_url: str | None = None
     project: str | None = None
-    """The project's id; None for the session's."""
+    """The project's id or name; None for the session's."""
 
     feature_id: int | None = None
     """The feature's id, if the service would read its name as another id."""
@@ -114,24 +118,42 @@ class Suite:
         """Whether a wait for the next run to finish was given up, and none finished since."""
 
         self._in_flight: dict[tuple[object, ...], Ref] = {}
+        self._project_ids: dict[str, str] = {}
+        """The ids of the projects that are called by a name."""
 
     def __str__(self) -> str:
         """Name the service and the project."""
-        return f"project {self.project().id} of {self._client.server}"
+        return f"project {self.named_project().id} of {self._client.server}"
 
     @property
     def in_flight(self) -> list[Ref]:
         """The operations that were dispatched and are not known to be finished."""
         return list(self._in_flight.values())
 
-    def project(self, project_id: str | None = None) -> Project:
-        """Return a project, by default the session's.
+    def project(self, project: str | None = None) -> Project:
+        """Return a project, by default the session's. A name is looked up, once.
+
+        Raises:
+            ConfigError: The session has none, or there is none of that name.
+            VibeError: The name could not be looked up.
+        """
+        found = self.named_project(project)
+        if is_project_id(found.id):
+            return found
+        if found.id not in self._project_ids:
+            self._project_ids[found.id] = self._ask(
+                "the list of projects", lambda: choose_project(self._client, found.id)
+            )
+        return self._client.project(self._project_ids[found.id])
+
+    def named_project(self, project: str | None = None) -> Project:
+        """Return a project by what it is called, without I/O.
 
         Raises:
             ConfigError: The session has none.
         """
         try:
-            return self._client.project(project_id)
+            return self._client.project(project)
         except ConfigError:
             raise ConfigError(
                 "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
@@ -139,7 +161,37 @@ class Suite:
 
     def list_features(self) -> Listing[Feature]:
         """Return the project's features; raises as `Project.list_features` does."""
-        return self._thread().call(self.project().list_features)
+        return self._ask("the list of features", self.project().list_features)
+
+    def spelled(self, configs: Sequence[str]) -> Sequence[str]:
+        """Return configurations as the service spells them; as they are where it lists none.
+
+        Raises:
+            ConfigError: There is no such configuration.
+        """
+        if not configs:
+            return ()
+        try:
+            listing = self._ask("the list of configurations", self.project().list_configs)
+        except (ResponseError, TransportError):
+            return configs
+        return chosen_configs(configs, listing)
+
+    def _ask(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Ask the service for something, for as long as a feature is waited for.
+
+        Raises:
+            TransportError: It did not come in time.
+        """
+        return self._thread().call(self._in_time, what, call)
+
+    async def _in_time(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            with anyio.fail_after(self._options.timeout):
+                return await call()
+        except TimeoutError as error:
+            what = f"{what} did not come within {self._options.timeout:g} s"
+            raise OutcomeUnknownError(what, method="GET", url=self._client.server) from error
 
     def start(self, requests: Iterable[RunRequest]) -> None:
         """Dispatch runs, except those that already were, and return at once.

@@ -1,0 +1,101 @@
+"""What people mean by the names of projects and configurations, and what to suggest for others.
+
+For the command line and the pytest plugin, which both read names from people. It asks the service
+for nothing but the projects that a name needs.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from testvibe_async._util import escape
+from testvibe_async.errors import ConfigError, ResponseError
+from testvibe_async.models import DEFAULT_CONFIG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from testvibe_async.client import Client
+    from testvibe_async.models import Config, Listing, ProjectInfo
+
+__all__ = [
+    "choose_project",
+    "chosen_configs",
+    "chosen_project",
+    "did_you_mean",
+    "is_project_id",
+]
+
+_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+
+SHOWN_NAMES = 5
+"""How many names are given where none is similar."""
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return a question with the most similar name, else the first names; empty without any."""
+    by_word = {name.casefold(): name for name in names if name}
+    similar = get_close_matches(word.casefold(), by_word, n=1)
+    if similar:
+        return f"did you mean {escape(by_word[similar[0]])!r}?"
+    some = [escape(name) for name in by_word.values()][:SHOWN_NAMES]
+    more = f" and {len(by_word) - len(some)} more" if len(by_word) > len(some) else ""
+    return f"there are {', '.join(some)}{more}" if some else ""
+
+
+def is_project_id(text: str) -> bool:
+    """Return whether a text looks like the id of a project, and not like its name."""
+    return _ID.fullmatch(text) is not None
+
+
+async def choose_project(client: Client, wanted: str) -> str:
+    """Return the id of the project that a text names; the text itself without a list.
+
+    Raises:
+        ConfigError: There is none of that name, or there are several.
+    """
+    try:
+        projects = await client.list_projects()
+    except ResponseError:
+        return wanted
+    return chosen_project(wanted, projects).id
+
+
+def chosen_project(wanted: str, projects: Sequence[ProjectInfo]) -> ProjectInfo:
+    """Return the project of an id or a name; an id takes precedence.
+
+    Raises:
+        ConfigError: There is none, or there are several.
+    """
+    word = wanted.casefold()
+    found = [each for each in projects if each.id.casefold() == word] or [
+        each for each in projects if (each.name or "").casefold() == word
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(f"{each.name} ({each.id})" for each in found)
+        raise ConfigError(f"{len(found)} projects are called {wanted!r}, choose by id: {listed}")
+    suggestion = did_you_mean(wanted, [each.name or each.id for each in projects])
+    raise ConfigError(f"there is no project {wanted!r}: {suggestion or 'your key may see none'}")
+
+
+def chosen_configs(wanted: Iterable[str], listing: Listing[Config]) -> list[str]:
+    """Return configurations as the service spells them, each once.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    names = [each.name for each in listing if each.name]
+    spelled = {name.casefold(): name for name in [DEFAULT_CONFIG, *names]}
+    chosen: dict[str, None] = {}
+    for config in wanted:
+        known = spelled.get(config.casefold())
+        if known is None and listing.is_complete and names:
+            raise ConfigError(
+                f"there is no configuration {config!r}: {did_you_mean(config, names)}"
+            )
+        chosen[known or config] = None
+    return list(chosen)
