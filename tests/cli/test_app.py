@@ -371,3 +371,12 @@ def test_a_stream_that_is_closed_is_no_defect(
     command = f"{sys.executable} -m testvibe_async.cli {arguments} {closed}"
     process = subprocess.run(command, shell=True, check=False)  # noqa: S602 - our own command
     assert process.returncode == code
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_options_of_every_command_may_stand_before_it(call: Call) -> None:
+    """As with many programs, the project and the like may be named before the command."""
+    ended = await call("--no-color", "-p", "nosuch", "features", "list")
+    assert "there is no project 'nosuch'" in ended.errors
+    ended = await call("-p", "Acme Shop", "features")
+    assert (ended.code, "Checkout" in ended.output) == (0, True)

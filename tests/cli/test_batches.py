@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import use
 from tests.cli.test_journals import SCENARIO
+from testvibe_async import Journal
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -235,6 +236,32 @@ async def test_cut_off_batch_is_told_by_failed(call: Call, batches: Path) -> Non
     assert ended.code == 4
     assert "was cut off, with 0 of 1 operation over. Go on with it: testv" in ended.errors
     assert "left 1 in flight: go on with it by testvibe-async resume" in ended.errors
+
+
+async def test_journal_without_what_belongs_to_it(call: Call, tmp_path: Path) -> None:
+    """A journal that was copied after a crash without its second file is not said to be empty."""
+    path = tmp_path / "b.journal"
+    async with Journal(path):
+        pass
+    for command in ("resume", "report"):
+        ended = await call(command, str(path))
+        assert ended.code == 2
+        assert "the file b.journal-wal is missing, which a crash leaves beside it" in ended.errors
+
+
+async def test_flaky_that_fails_still_does_afterwards(emulator: Emulator, call: Call) -> None:
+    """`--fail-on-flaky` holds for `report` of the batch too; without it flaky is a success."""
+
+    def fail_first() -> None:
+        (run,) = emulator.active_runs()
+        emulator.finish_run(run.id, "failed")
+
+    for words, code in (((), 0), (("--fail-on-flaky",), 1)):
+        asyncio.get_running_loop().call_later(5, fail_first)
+        ended = await call("run", "Checkout", "--wait", "--attempts", "2", *words)
+        assert (ended.code, (await call("report")).code) == (code, code)
+        counts = [line.split()[2] for line in ended.output.splitlines() if "Checkout" in line]
+        assert counts[:6] == ["0/1", "0/1", "1/1", "1/2", "1/2", "2/2"]
 
 
 async def test_report_exits_as_the_batch_did(call: Call) -> None:

@@ -93,6 +93,20 @@ def test_nothing_from_a_test_is_a_command() -> None:
     assert "," not in line.partition("::error ")[2].partition("::")[0]
 
 
+def test_flaky_is_a_warning(tmp_path: Path) -> None:
+    """What passed after a failure is told beside the scenario that failed, and is no error."""
+    (tmp_path / "returns.feature").write_text(GHERKIN, encoding="utf-8")
+    test = CaseResult("Sends it back", "failed", error="Error")
+    run = Run(214, RunStatus.FAILED, 12, "Returns", tests=(test,))
+    passed = Run(215, RunStatus.PASSED, 12, "Returns")
+    item: BatchItem[Run | Generation]
+    item = BatchItem(feature="Returns", outcome=passed, earlier=(run,))
+    (line,) = annotated(item, folder=tmp_path)
+    place, _, text = line.removeprefix("::warning ").partition("::")
+    assert place == f"file={tmp_path / 'returns.feature'},line=5,title=Returns%3A Sends it back"
+    assert text == "flaky: it failed, and passed when it ran again"
+
+
 def test_annotations_are_bounded() -> None:
     """Hundreds of failures become as many as GitHub shows, and a number."""
     tests = [CaseResult(f"T{n}", "failed") for n in range(ci.MOST_ANNOTATIONS + 7)]
@@ -139,7 +153,7 @@ async def test_job_of_github(on_github: Path, call: Call) -> None:
     ended = await call("run", "Returns", "Checkout", "--wait")
     lines = ended.output.splitlines()
     errors = [line for line in lines if line.startswith("::error title=Returns%3A ")]
-    assert lines[0] == "::group::2 operations"
+    assert lines[0] == "::group::2 runs"
     assert lines.index("::endgroup::") < lines.index(errors[0])
     summary = text_of(on_github)
     assert summary.startswith("# Before\n## TestVibe\n")

@@ -51,6 +51,19 @@ async def test_list_that_hangs(emulator: Emulator, call: Call, command: str) -> 
     assert " did not come within 8.0 s" in last
 
 
+@pytest.mark.parametrize(
+    ("typed", "seconds"), [("1m", 60), ("0.5m", None), ("1m30s", 90), ("40s", 40), ("40", 40)]
+)
+async def test_times_have_units(typed: str, seconds: float | None, call: Call) -> None:
+    """A time is seconds, or hours, minutes and seconds; anything else is refused in a sentence."""
+    ended, took = await timed(call, "run", "Wishlist", "--wait", "--timeout", typed)
+    if seconds is None:
+        assert ended.code == 2
+        assert f"'{typed}' is no time such as 90, 20m or 1h30m" in ended.errors
+    else:
+        assert took == pytest.approx(seconds, abs=1.5)
+
+
 async def test_project_whose_name_is_not_found_out(
     emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -441,7 +441,7 @@ async def test_refused_dispatch_decides_the_exit_code(
     emulator.fail("run_feature", fault)
     ended = await call("run", "Checkout", "--wait")
     assert ended.code == code
-    assert ended.output.endswith(f"s: {counts}\n")
+    assert ended.output.endswith(f": {counts}\n")
 
 
 def fail_first_run(emulator: Emulator, feature: str) -> None:
@@ -464,7 +464,7 @@ async def test_what_passes_at_last_is_flaky(emulator: Emulator, call: Call) -> N
     first, second = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
     said = "Flaky, passed after a failure:\n  Checkout: run {} failed, run {} passed\n"
     assert said.format(first, second) in ended.output
-    assert re.search(rf" 2/2  run {second} +flaky +Checkout: .*, attempt 2\n", ended.output)
+    assert re.search(rf" 3/3  run {second} +flaky +Checkout: .*, attempt 2\n", ended.output)
 
 
 async def test_what_is_flaky_is_in_the_document(emulator: Emulator, call: Call) -> None:
@@ -507,7 +507,7 @@ async def test_dispatch_that_nobody_knows_of(emulator: Emulator, call: Call) -> 
     ended = await call(*command)
 
     assert ended.code == 5
-    assert ended.output.endswith("s: 1 unknown\n")
+    assert ended.output.endswith(": 1 unknown\n")
     check = "testvibe-async runs list --feature 'Login Functionality' --project "
     assert (
         ended.output.count(
@@ -728,6 +728,7 @@ def test_sigterm_ends_in_order(slow_service: Service) -> None:
         _, errors = process.communicate()
     assert process.returncode == 143
     assert "Wait for it with:\n  testvibe-async wait 2" in errors
+    assert "Ctrl-C" not in errors
 
 
 def test_run_in_a_pipe(service: Service) -> None:

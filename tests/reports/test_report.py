@@ -67,7 +67,7 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
             Kind.RUN,
             Verdict.SUCCEEDED,
             "passed",
-            "1 of 2 tests passed",
+            "1 of 2 tests passed, 1 skipped",
         ),
         (run_item(PASSED, FAILED), Kind.RUN, Verdict.FAILED, "failed", "1 of 2 tests failed"),
         (run_item(), Kind.RUN, Verdict.SUCCEEDED, "passed", "the service reports no tests"),

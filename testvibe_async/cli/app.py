@@ -115,7 +115,8 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 
 def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
-    arguments = _as_meant(list(arguments))
+    before, typed = _options_before(list(arguments))
+    arguments = [*_as_meant(typed), *before]
     words = set(arguments)
     if words & {"--help", "-h"} and arguments[0] in SCREENS:
         return lambda: Output().text(SCREENS[arguments[0]])
@@ -136,6 +137,19 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
     result.verbose = common.verbose if common is not None else 0
     log_to_standard_error(result.verbose)
     return lambda: command(*bound.args, **bound.kwargs)
+
+
+def _options_before(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split off the options of every command that were typed before the command."""
+    match arguments:
+        case ["-p" | "--project" | "--server" as option, value, *rest] if rest:
+            before, command = _options_before(rest)
+            return [option, value, *before], command
+        case ["--allow-http" | "-v" | "-vv" | "--no-color" as flag, *rest] if rest:
+            before, command = _options_before(rest)
+            return [flag, *before], command
+        case _:
+            return [], arguments
 
 
 def _as_meant(arguments: list[str]) -> list[str]:  # noqa: C901, PLR0911 - a case for each

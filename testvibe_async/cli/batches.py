@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 from attrs import evolve, frozen
 
-from testvibe_async import ConfigError, Journal, Verdict
+from testvibe_async import ConfigError, Verdict
 from testvibe_async._config import find_settings
 from testvibe_async.cli.words import NAME
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from testvibe_async import Journal
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.jobs import Item
 
@@ -58,6 +59,9 @@ class Batch:
     """What the project was called, where that was no id."""
 
     site_url: str | None
+    fails_on_flaky: bool
+    """Whether its command was to fail where something was flaky."""
+
     created_at: datetime
     items: Sequence[Item]
     is_over: bool
@@ -122,6 +126,9 @@ async def read_batch(path: Path) -> Batch:
     Raises:
         ConfigError: It is none, holds no batch, or is in use.
     """
+    # It brings the event loop, which `settings`, that names the folder, does without.
+    from testvibe_async import Journal  # noqa: PLC0415
+
     require_existing(path)
     async with Journal(path) as journal:
         require_batch(journal)
@@ -136,6 +143,7 @@ async def read_batch(path: Path) -> Batch:
             project=journal.plan.project,
             project_name=journal.plan.options.get("project"),
             site_url=journal.plan.site_url,
+            fails_on_flaky=bool(journal.plan.options.get("files", {}).get("fail_on_flaky")),
             created_at=journal.created_at,
             items=items,
             is_over=journal.is_over,

@@ -10,7 +10,7 @@ import os
 import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from testvibe_async import Run, Verdict
 from testvibe_async._util import escape
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureFiles", "failure_commands", "grouped", "is_github", "summary_path"]
 
-MOST_ANNOTATIONS = 50
-"""How many failures are annotated; GitHub itself shows 10 of a step, and 50 of a job."""
+MOST_ANNOTATIONS = 10
+"""How many failures are annotated: GitHub shows no more of a step."""
 
 MESSAGE_LINES = 12
 """How much of an error an annotation has."""
@@ -74,20 +74,40 @@ def failure_commands(ending: Ending, files: FeatureFiles) -> list[str]:
     more = len(found) - MOST_ANNOTATIONS
     if more > 0:
         found[MOST_ANNOTATIONS:] = [f"::notice::{plural(more, 'failure')} more: see the log"]
-    return found
+    flaky = [each for item in ending.items if item.is_flaky for each in _flaky(item, files)]
+    return [*found, *flaky[:MOST_ANNOTATIONS]]
+
+
+def _flaky(item: Item, files: FeatureFiles) -> Iterator[str]:
+    """Yield a warning on what passed after a failure."""
+    run = item.earlier[-1]
+    tests = run.failures if isinstance(run, Run) else ()
+    name = tests[0].name if tests else None
+    message = "flaky: it failed, and passed when it ran again"
+    place = files.place(item.feature_name, name)
+    yield _annotation("warning", item, message, test=name, place=place)
 
 
 def _annotations_of(item: Item, files: FeatureFiles) -> Iterator[str]:
     if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run) and item.outcome.failures:
         for test in item.outcome.failures:
             message = test.error or "no error given"
-            yield _error(item, test.name, message, files.place(item.feature_name, test.name))
+            place = files.place(item.feature_name, test.name)
+            yield _annotation("error", item, message, test=test.name, place=place)
     elif item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen:
         message = reason(item.error) if item.error else f"{item.outcome and item.outcome.status}"
-        yield _error(item, None, message, files.place(item.feature_name))
+        place = files.place(item.feature_name)
+        yield _annotation("error", item, message, test=None, place=place)
 
 
-def _error(item: Item, test: str | None, message: str, place: tuple[Path, int] | None) -> str:
+def _annotation(
+    kind: Literal["error", "warning"],
+    item: Item,
+    message: str,
+    *,
+    test: str | None,
+    place: tuple[Path, int] | None,
+) -> str:
     title = f"{item_name(item)}: {test}" if test else item_name(item)
     lines = [escape(line).rstrip() for line in message.splitlines()]
     text = "\n".join([line for line in lines if line][:MESSAGE_LINES])
@@ -95,7 +115,7 @@ def _error(item: Item, test: str | None, message: str, place: tuple[Path, int] |
     properties = ",".join(
         f"{name}={_property(escape(value))}" for name, value in ({**where, "title": title}).items()
     )
-    return f"::error {properties}::{_data(text)}"
+    return f"::{kind} {properties}::{_data(text)}"
 
 
 def _in_workspace(path: Path) -> str:

@@ -69,8 +69,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         on_conflict: What to do with a feature that is generating: refuse it, join that generation,
             or wait for its end and then generate it once more, which costs again.
         site_url: The site to explore, in place of the project's own.
-        timeout: Seconds for all of it, lists too. What is in flight then goes on at the service.
-            Answers to what was sent, and files, are waited for up to 30 s longer.
+        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
+            at the service. Answers and files are waited for up to 30 s longer.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
         yes: Don't ask. Else it asks before --all, or a glob that matches several features.
         journal: The journal.

@@ -7,6 +7,7 @@ service.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from testvibe_async import Run
 from testvibe_async._util import escape
-from testvibe_async.cli.batches import last_batches, place_of
+from testvibe_async.cli.batches import last_batches, place_of, read_batch
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.ending import seconds_of
 from testvibe_async.cli.jobs import item_name
@@ -74,7 +75,7 @@ class Flaky:
 
 
 async def history(
-    *,
+    *journals: Path,
     limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
     days: PositiveInt | None = None,
     common: Common = COMMON,
@@ -86,15 +87,22 @@ async def history(
         testvibe-async history
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
+        testvibe-async history *.journal
 
     Args:
+        journals: The journals of the batches, as --journal keeps them; else those that are kept
+            unasked.
         limit: How many batches at most; 10 where both are left out.
         days: Only those of the last so many days.
         common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else KEPT)
     place = place_of(common)
-    batches = (await last_batches(most, place, kind="run"))[::-1]
+    if journals:
+        read = [await read_batch(path) for path in journals]
+        batches = sorted(read, key=lambda each: each.created_at)[-most:]
+    else:
+        batches = (await last_batches(most, place, kind="run"))[::-1]
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
         batches = [each for each in batches if each.created_at >= oldest]

@@ -7,6 +7,7 @@ the progress of a download is shown. What a report contains is decided in `testv
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
@@ -21,8 +22,9 @@ from testvibe_async import ConfigError
 from testvibe_async._util import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
+    from cyclopts import Token
     from rich.console import Console
     from rich.progress import TaskID
 
@@ -57,17 +59,33 @@ class RunOptions(TypedDict):
     attempts: int
 
 
-Seconds = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
+def _seconds(_type: object, tokens: Sequence[Token]) -> float:
+    """Return a time in seconds: `90`, `90s`, `5m` or `1h30m`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = tokens[0].value.strip().lower()
+    found = _TIME.fullmatch(text)
+    if not text or found is None:
+        raise ValueError(f"{text!r} is no time such as 90, 20m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+Seconds = Annotated[float, Parameter(validator=Number(gt=0, lt=inf), converter=_seconds)]
 """The type of an option that is a time."""
 
 SEVERAL = Parameter(negative=(), show_default=False)
 """How an option is shown that may be repeated."""
 
 
-@Parameter(name="*", group=Group("Files to leave", sort_key=0))
+@Parameter(name="*", group=Group("What to leave", sort_key=0))
 @frozen(kw_only=True)
 class Files:
-    """The options that name files to write at the end."""
+    """The options that name files to write at the end, and how to exit."""
 
     report: Annotated[
         tuple[str, ...], Parameter(name=("--report", "-r"), negative=(), show_default=False)
@@ -80,6 +98,9 @@ class Files:
 
     title: str | None = None
     """What the reports are called."""
+
+    fail_on_flaky: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Exit with 1 where something was flaky, too."""
 
     features_dir: Path | None = None
     """Where the .feature files are, so that GitHub shows failures beside them."""
@@ -99,6 +120,7 @@ class Files:
             "--report": self.report,
             "--artifacts": self.artifacts,
             "--title": self.title,
+            "--fail-on-flaky": self.fail_on_flaky,
             "--features-dir": self.features_dir,
         }
 
@@ -109,6 +131,7 @@ class Files:
             "folder": str(Path.cwd()),
             "report": [f"{form}:{path}" for form, path in self.targets],
             "title": self.title,
+            "fail_on_flaky": self.fail_on_flaky,
             "artifacts": None if self.artifacts is None else str(self.artifacts),
             "features_dir": None if self.features_dir is None else str(self.features_dir),
         }
@@ -128,6 +151,7 @@ class Files:
             report=self.report or tuple(f"{form}:{base / path}" for form, _, path in reports),
             artifacts=self.artifacts or (base / artifacts if artifacts else None),
             title=self.title or kept.get("title"),
+            fail_on_flaky=self.fail_on_flaky or bool(kept.get("fail_on_flaky")),
             features_dir=self.features_dir
             or (base / features if features and (base / features).is_dir() else None),
         )

@@ -66,8 +66,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
-        timeout: Seconds for all of it, lists too. What is in flight then goes on at the service.
-            Answers to what was sent, and files, are waited for up to 30 s longer.
+        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
+            at the service. Answers and files are waited for up to 30 s longer.
         files: What to leave.
         common: The options of every command.
     """
@@ -158,7 +158,12 @@ async def report(
         raise ConfigError(f"{file} is no journal: to write it, {NAME} report --report {file}")
     else:
         batch = await read_batch(file)
-    ending = Ending(items=batch.items, seconds=seconds_of(batch.items), place=common.place)
+    ending = Ending(
+        items=batch.items,
+        seconds=seconds_of(batch.items),
+        place=common.place,
+        fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
+    )
     leaving = Leaving(files, common.output)
     leaving.write(ending)
     say_report(ending, common)

@@ -109,8 +109,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         site_url: The site to test, in place of the project's own.
         on_conflict: What to do with a feature that has no tests: refuse it, or generate them
             first, which takes minutes and costs credits.
-        timeout: Seconds for all of it, lists too. What is in flight then goes on at the service.
-            Answers to what was sent, and files, are waited for up to 30 s longer.
+        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
+            at the service. Answers and files are waited for up to 30 s longer.
         max_in_flight: How many runs are in flight at any time; 100 where it is left out.
         stop_on_failure: Dispatch no more once one did not pass.
         attempts: How often a feature may run: one that failed runs again, and is flaky where a

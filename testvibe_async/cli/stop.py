@@ -59,6 +59,12 @@ class Stop:
         self._before = {each: signal.getsignal(each) for each in (signal.SIGINT, *ENDING)}
 
     @property
+    def name(self) -> str:
+        """What people call the first signal."""
+        first = self.signal or signal.SIGINT
+        return "Ctrl-C" if first is signal.SIGINT else first.name
+
+    @property
     def exit_code(self) -> ExitCode | None:
         """The exit code of a command that a signal stopped; None where none came."""
         match self.signal:

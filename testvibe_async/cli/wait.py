@@ -54,8 +54,8 @@ async def wait(
     Args:
         operations: Ids of runs, names of features, or refs as JSON.
         file: A file with refs; - for standard input.
-        timeout: Seconds for all of it, lists too. What is in flight then goes on at the service.
-            Answers to what was sent, and files, are waited for up to 30 s longer.
+        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
+            at the service. Answers and files are waited for up to 30 s longer.
         files: What to leave.
         common: The options of every command.
     """

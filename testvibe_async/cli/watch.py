@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch", "shown", "watching"]
 
-STOPPING = "Stopping: dispatches under way end first. Ctrl-C again ends at once."
+STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
 
 
 @frozen(kw_only=True)
@@ -74,6 +74,9 @@ class Watch:
     leaving: Leaving
     limit: TimeLimit
     """The time that it may take."""
+
+    stop: Stop
+    """What stops it."""
 
     has_events: bool = False
     """Whether `--json` is a line for each change; else it is one document at the end."""
@@ -119,7 +122,7 @@ class Watch:
         client = self.connection.client
         output = self.connection.output
         with (
-            grouped(plural(self.board.state.total, "operation"), output),
+            grouped(plural(self.board.state.total, self.board.noun), output),
             shown(self.board, output, events=self.has_events),
         ):
             async with following_logs(self.board, client), completions as completed:
@@ -130,7 +133,7 @@ class Watch:
                         items.append(self.board.as_seen(item))
                 except asyncio.CancelledError:
                     if self.board.state.waiting and not _has_failed_to_show():
-                        warn(STOPPING)
+                        warn(STOPPING.format(signal=self.stop.name))
                     raise
         return items
 
@@ -174,6 +177,7 @@ class Watch:
             place=self.common.place,
             logs=logs,
             before=before,
+            fails_on_flaky=self.leaving.files.fail_on_flaky,
             journal=self.leaving.journal,
             hints=hints,
         )
@@ -228,6 +232,7 @@ async def watching(
                 common=common,
                 leaving=leaving,
                 limit=limit,
+                stop=stop,
                 has_events=has_events,
             )
 

@@ -129,7 +129,10 @@ def _run_reason(run: Run) -> str:
         return f"{failed} of {tests} failed"
     if not run.is_success:
         return "it did not pass, and none of its tests says why"
-    return f"{tests} passed" if passed == total else f"{passed} of {tests} passed"
+    if passed == total:
+        return f"{tests} passed"
+    skipped = count[CaseStatus.SKIPPED]
+    return f"{passed} of {tests} passed" + (f", {skipped} skipped" if skipped else "")
 
 
 def _generation_reason(generation: Generation, log: GenerationLog | None) -> str:

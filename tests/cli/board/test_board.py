@@ -246,11 +246,11 @@ def test_an_attempt_takes_the_row_of_the_one_that_failed(board: Board) -> None:
     assert board.state.ended == 1
     dispatch(board, 2)
     assert (only_row(board).result, only_row(board).word) == ("attempt 2", "queued")
-    assert (board.state.ended, board.state.total, board.state.waiting) == (0, 1, 0)
+    assert (board.state.ended, board.state.total, board.state.waiting) == (1, 2, 0)
     board.update(run_ref(2), change(Phase.FINISHED, "passed", PASSED_AGAIN))
 
     assert (only_row(board).word, only_row(board).is_bad) == ("flaky", False)
-    assert (board.state.ended, board.items[0].is_flaky) == (1, True)
+    assert (board.state.ended, board.items[0].is_flaky) == (2, True)
     assert counts(board.rows) == "1 flaky"
 
 
@@ -259,7 +259,7 @@ def test_an_attempt_after_one_of_an_earlier_command(board: Board) -> None:
     board.expect([item(ref=run_ref(1), config="Mobile")], RunRef)
     board.update(run_ref(1), change(Phase.FINISHED, "failed", failed(1)))
     dispatch(board, 2, config="Mobile")
-    assert (only_row(board).result, board.state.total) == ("attempt 2", 1)
+    assert (only_row(board).result, board.state.total) == ("attempt 2", 2)
 
 
 def test_other_dispatches_of_a_feature_are_no_attempts(board: Board) -> None:
@@ -284,7 +284,7 @@ def test_an_attempt_that_could_not_be_dispatched(board: Board) -> None:
 
     row = only_row(board)
     assert (row.word, row.is_bad, row.earlier) == ("unknown", True, (failed(1),))
-    assert board.state.ended == 1
+    assert (board.state.ended, board.state.total) == (2, 2)
     assert board.items[0].verdict is Verdict.UNKNOWN
     assert counts(board.rows) == "1 unknown"
 

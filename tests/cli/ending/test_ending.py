@@ -126,9 +126,11 @@ def test_line_adds_it_all_up() -> None:
     assert ending().counts == "nothing to do"
 
 
-def lost(feature: str = "Checkout", what: str = "run") -> DispatchUnknownError:
+def lost(feature: str = "Checkout", what: str = "run", **fields: Any) -> DispatchUnknownError:
     url = f"http://s/api/v1/ops/projects/p/features/x/{what}"
-    return DispatchUnknownError("lost", method="POST", url=url, project="p", feature=feature)
+    return DispatchUnknownError(
+        "lost", method="POST", url=url, project="p", feature=feature, **fields
+    )
 
 
 def test_flaky_is_a_success_of_its_own() -> None:
@@ -139,6 +141,26 @@ def test_flaky_is_a_success_of_its_own() -> None:
     assert flaky(ending(again, PASSED)) == "  Checkout: run 214 failed, run 214 passed"
     assert not failures_text(ending(again), width=None)
     assert flaky(ending(PASSED, ran("failed", earlier=(FAILED.outcome,)))) == ""
+
+
+def test_flaky_may_fail() -> None:
+    """Where that was asked for, what is flaky has the exit code of a failure."""
+    again = ran("passed", earlier=(FAILED.outcome,))
+    assert ending(again, fails_on_flaky=True).exit_code == 1
+    assert ending(PASSED, fails_on_flaky=True).exit_code == 0
+
+
+def test_time_that_is_not_known_is_not_told() -> None:
+    """A batch of which no time is known took no 0 seconds."""
+    assert Ending(items=[PASSED], seconds=0.0).line == "1: 1 passed"
+
+
+def test_hints_are_in_the_document() -> None:
+    """What names may have meant is there for programs too, where there is something."""
+    assert ending(PASSED, hints=["a: did you mean 'b'?"]).document["hints"] == [
+        "a: did you mean 'b'?"
+    ]
+    assert "hints" not in ending(PASSED).document
 
 
 def test_unknown_is_no_error() -> None:

@@ -21,6 +21,7 @@ from tests.cli.ending.test_ending import (
     unsent,
 )
 from tests.cli.test_details import LONG, PASSES, lines_of, run
+from tests.cli.test_refs import RUNS
 from testvibe_async import (
     BatchItem,
     CaseResult,
@@ -128,6 +129,20 @@ def test_unknown_names_the_commands_that_show_it() -> None:
     ]
     many = ending(*(item(str(number), error=lost(str(number))) for number in range(7)))
     assert str(failures_text(many, width=None)).endswith("--feature 4\n  and 2 more")
+
+
+def test_each_unknown_has_its_own_reason() -> None:
+    """What may be one run is not said to be that of another feature."""
+    items = [
+        item(name, error=lost(name, reason="ambiguous", candidates=(ref,)))
+        for name, ref in (("a", RUNS[1]), ("b", RUNS[2]))
+    ]
+    lines = str(failures_text(ending(*items), width=None)).splitlines()
+    assert (lines[0], lines[2]) == ("a", "b")
+    assert lines[1].startswith("  unknown: ")
+    assert lines[1].endswith("; it may be run 1")
+    assert lines[3].endswith("; it may be run 2")
+    assert lines[4].startswith("Before you start it again")
 
 
 def test_story_has_failed_tests_then_errors() -> None:

@@ -66,13 +66,16 @@ class BoardState:
 
     now: float
 
+    repeated: int = 0
+    """How many ran again after a failure: each attempt counts, so that the count never falls."""
+
     outage: Outage | None = None
     """The outage that goes on; None where the service answers."""
 
     @property
     def waiting(self) -> int:
         """How many are still to be dispatched."""
-        return self.total - len(self.rows)
+        return self.total - self.repeated - len(self.rows)
 
     def at_end(self, unseen: Collection[Ref]) -> BoardState:
         """Return the state that is left at the end, when nothing is tried again.
@@ -109,7 +112,7 @@ class Board:
         self._jobs: Sequence[Item] = ()
         self._dispatched: set[object] = set()
         """The jobs of all operations that were dispatched."""
-        self._expected = self._preliminary = self._ended = 0
+        self._expected = self._preliminary = self._repeated = self._ended = 0
         self._kind: type[Ref] | None = None
         self.is_reported = False
         """Whether the command has printed its result."""
@@ -131,6 +134,12 @@ class Board:
             on_pause=lambda _: self.contact.pause(),
             on_resume=lambda _: self.contact.resume(),
         )
+
+    @property
+    def noun(self) -> str:
+        """What there will be, such as `run`."""
+        nouns: dict[type[Ref] | None, str] = {RunRef: "run", GenerationRef: "generation"}
+        return nouns.get(self._kind, "operation")
 
     @property
     def rows(self) -> list[Row]:
@@ -183,10 +192,11 @@ class Board:
         """All operations now."""
         return BoardState(
             rows=self.rows,
-            total=max(self._expected + self._preliminary, len(self._rows)),
+            total=max(self._expected + self._preliminary, len(self._rows)) + self._repeated,
             ended=self._ended,
             started=self._started,
             now=self._clock(),
+            repeated=self._repeated,
             outage=self.outage,
         )
 
@@ -336,7 +346,7 @@ class Board:
         if job[1] is None or before is None or not isinstance(run, Run) or run.is_success:
             return ()
         del self._rows[key], self._latest[job]
-        self._ended -= 1
+        self._repeated += 1
         return (*before.earlier, run)
 
     def _on_dispatched(self, event: Dispatched) -> None:

@@ -141,7 +141,9 @@ def _run_result(run: Run) -> str:
     if run.summary.failed:
         return f"{run.summary.failed} of {plural(run.summary.total, 'test')} failed"
     if run.summary.passed < run.summary.total:
-        return f"{run.summary.passed} of {plural(run.summary.total, 'test')} passed"
+        skipped = sum(test.status == "skipped" for test in run.tests)
+        more = f", {skipped} skipped" if skipped else ""
+        return f"{run.summary.passed} of {plural(run.summary.total, 'test')} passed{more}"
     return f"{plural(run.summary.total, 'test')} passed"
 
 

@@ -68,7 +68,7 @@ class Ending:
     """One for each operation."""
 
     seconds: float
-    """How long it took."""
+    """How long it took; 0 where that is not known."""
 
     is_waited_for: bool = True
     """Whether the command waited; else operations in flight are no reason for an exit code."""
@@ -81,6 +81,9 @@ class Ending:
 
     journal: Path | None = None
     """The batch's journal; None without one."""
+
+    fails_on_flaky: bool = False
+    """Whether what is flaky counts as failed for the exit code."""
 
     before: ExitCode = ExitCode.PASSED
     """The exit code that what an earlier batch left calls for."""
@@ -118,6 +121,8 @@ class Ending:
         if self.stopped_by is not None:
             return self.stopped_by
         codes = {self.before, *map(_exit_code, self.items)}
+        if self.fails_on_flaky and self.summary.flaky:
+            codes.add(ExitCode.FAILED)
         if not self.is_waited_for:
             codes.discard(ExitCode.IN_FLIGHT)
         usual = ExitCode.IN_FLIGHT if self.summary.skipped else ExitCode.PASSED
@@ -133,7 +138,8 @@ class Ending:
     @property
     def line(self) -> str:
         """All of it in a line, such as `20 in 1:35: 18 passed, 2 failed`."""
-        return f"{len(self.items)} in {duration(self.seconds)}: {self.counts}"
+        took = f" in {duration(self.seconds)}" if self.seconds else ""
+        return f"{len(self.items)}{took}: {self.counts}"
 
     @property
     def document(self) -> dict[str, Any]:
@@ -143,6 +149,7 @@ class Ending:
             "seconds": round(self.seconds, 3),
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
+            **({"hints": list(self.hints)} if self.hints else {}),
         }
 
     @property

@@ -145,12 +145,17 @@ def _unknown(ending: Ending) -> list[Text]:
     decide = ""
     if ending.resume is not None:
         decide = f"\nand then, for what it was: {ending.resume} --unknown resend, drop, or adopt ID"
+    by_reason: dict[str, list[Item]] = {}
+    for item, error in unknown:
+        by_reason.setdefault(reason(error), []).append(item)
     return [
         Text.assemble(
-            (_names([item for item, _ in unknown]), "bold"),
-            ("\n  unknown: ", "magenta"),
-            reason(unknown[0][1]),
-            "\nBefore you start it again, see whether it did with:\n",
+            *(
+                part
+                for why, those in by_reason.items()
+                for part in ((_names(those), "bold"), ("\n  unknown: ", "magenta"), why, "\n")
+            ),
+            "Before you start it again, see whether it did with:\n",
             "\n".join(lines),
             decide,
         )
