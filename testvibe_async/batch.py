@@ -171,7 +171,7 @@ class Batch(Generic[SnapshotT]):
         transitions: ManyTransitions[Operation[SnapshotT], SnapshotT]
         transitions = ManyTransitions(self._poller, raises=False)
         for _, operation in sorted(self._records.operations.items()):
-            transitions.add(self._poller.operation(operation.ref), operation)
+            transitions.add(self._poller.known.operation(operation.ref), operation)
         self._followers.add(transitions)
         self._finish_followers()
         return transitions
@@ -491,7 +491,7 @@ class Batch(Generic[SnapshotT]):
     def _wait_for_end(self, place: int, operation: Operation[SnapshotT]) -> None:
         """Have the poller notify of the end of what was dispatched, if that is not over."""
         self._records.operations[place] = operation
-        polled = self._poller.operation(operation.ref)
+        polled = self._poller.known.operation(operation.ref)
         for follower in list(self._followers):
             follower.add(polled, operation)
         if operation.done:
