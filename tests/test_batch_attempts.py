@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.batches import client_tasks
 from tests.conftest import client_of
-from testvibe_async import ConfigError, Hooks, RunRef, Verdict
+from testvibe_async import BatchSummary, ConfigError, Hooks, RunRef, Verdict
 from testvibe_async.testing import Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -156,3 +156,17 @@ async def test_what_failed_before_its_next_attempt_was_withdrawn_is_a_failure(
     assert emulator.count("run_feature") > 1
     assert (item.verdict, item.earlier) == (Verdict.FAILED, ())
     assert item.ref is not None
+
+
+async def test_each_flaky_feature_is_counted(emulator: Emulator, project: Project) -> None:
+    """While the batch is open, too; and so is what was skipped."""
+
+    def fail(document: Any) -> Any:
+        emulator.finish_run(document["runId"], "failed")
+        return document
+
+    emulator.fail("run_feature", Fault.edit(fail), times=2)
+    async with project.run_features(["Checkout", "Wishlist"], attempts=2) as batch:
+        items = [item async for item in batch]
+        assert batch.summary == BatchSummary.of(items)
+        assert batch.summary.flaky == 2
