@@ -414,3 +414,15 @@ async def test_answers_that_do_not_come_are_waited_for_some_seconds_only() -> No
         items = await client.project(emulator.project_id).run_features(features, timeout=5)
         assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
         assert now() - began == pytest.approx(15, abs=0.5)
+
+
+async def test_what_is_skipped_is_counted_while_the_batch_goes_on(
+    emulator: Emulator, project: Project
+) -> None:
+    """After a failure the rest is skipped at once, and the summary says so."""
+    emulator.fail("run_feature", Fault.status(404), times=1)
+    names = ["Checkout", "Returns", "Wishlist"]
+    async with project.run_features(names, max_in_flight=1, stop_on_failure=True) as batch:
+        await anext(batch)
+        assert (batch.summary.errors, batch.summary.skipped) == (1, 2)
+        assert batch.summary == BatchSummary.of(batch.items)

@@ -387,7 +387,7 @@ async def test_a_dropped_operation_is_forgotten(
     for _ in range(50):
         await (await project.run_feature("Checkout"))
 
-    assert len(client._poller._operations) <= 1
+    assert len(client._poller.known._operations) <= 1
 
 
 async def test_a_closed_client_leaves_no_timer(emulator: Emulator) -> None:
