@@ -132,7 +132,7 @@ async def test_key_without_access(status: int, emulator: Emulator, call: Call) -
         emulator.fail(operation, Fault.status(status))
     ended = await call("wait", *refs)
     assert ended.code == 3
-    assert ended.output.endswith("s: 2 errors\n")
+    assert ended.output.endswith(": 2 errors\n")
 
 
 async def test_error_of_no_operation_ends_the_wait() -> None:

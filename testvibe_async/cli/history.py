@@ -87,7 +87,6 @@ async def history(
         testvibe-async history
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
-        testvibe-async history *.journal
 
     Args:
         journals: The journals of the batches, as --journal keeps them; else those that are kept
