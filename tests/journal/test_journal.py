@@ -807,7 +807,7 @@ async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, clie
     """An open intent without an error is an unknown dispatch, with its intent and what to do."""
     emulator.fail("run_feature", Fault.hang())
     async with Journal(path) as journal:
-        with patch.object(Rows, "note_end", lambda *_: None):
+        with patch.object(Rows, "note_end"):
             await client.project().run_features(["Checkout"], journal=journal, timeout=1)
     async with Journal(path) as journal:
         (intent,) = journal.open_intents
