@@ -10,6 +10,7 @@ import attrs
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from testvibe_async import RunRef
 from testvibe_async.cli.refs import read_refs
 from testvibe_async.pytest_plugin import clients, session
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -110,7 +111,10 @@ def refs_told(lines: Iterable[str], directory: Path = Path()) -> list[Ref]:
     words = shlex.split(command)[2:]
     if words[0] == "--file":
         return read_refs([], {"file": (directory / words[1]).read_text()})
-    return read_refs(words)
+    if "--project" not in words:
+        return read_refs(words)
+    *ids, _, project, _, server = words
+    return [RunRef(server=server, project=project, run_id=int(each)) for each in ids]
 
 
 @attrs.frozen

@@ -268,7 +268,7 @@ class TestUnobserved:
                 f"run {run_id} is still * after * s of waiting; nothing was cancelled*",
                 "=* TestVibe operations that go on =*",
                 "Nothing was cancelled: this goes on at the service. To wait for it:",
-                f'  testvibe-async wait \'{{"testvibe": "run", *"run_id": {run_id}*}}\'',
+                f"  testvibe-async wait {run_id} --project {service.project_id} --server *",
             ]
         )
         assert len(service.active_runs()) == 1

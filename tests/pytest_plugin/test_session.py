@@ -199,7 +199,7 @@ class TestStopping:
         (going_on,) = service.active_runs()
         result.stdout.fnmatch_lines(
             [
-                f"  testvibe-async wait '*\"run_id\": {going_on.id}*'",
+                f"  testvibe-async wait {going_on.id} --project *",
                 "!* KeyboardInterrupt !*",
             ]
         )

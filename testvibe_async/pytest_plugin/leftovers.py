@@ -6,6 +6,7 @@ JSON of their refs. It never waits for an operation, and cancels none.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -73,7 +74,7 @@ class Leftovers:
 
     def _advice(self, config: pytest.Config) -> list[str]:
         path = _write(self._refs, config) if len(self._refs) > REFS_IN_A_COMMAND else None
-        words = self._refs if path is None else ["--file", path]
+        words = _words(self._refs) if path is None else ["--file", path]
         number = len(self._refs)
         what, them = ("this goes", "it") if number == 1 else (f"these {number} go", "them")
         lines = [
@@ -83,6 +84,20 @@ class Leftovers:
         if option_value(config, "testvibe_journal"):
             lines.append(f"pytest goes on with {them} if it is run again with the same journal.")
         return lines
+
+
+def _words(refs: list[str]) -> list[str]:
+    """Return the ids of runs, and the options that name their project.
+
+    Generations, and what is of several projects, are named by their refs.
+    """
+    documents: list[dict[str, Any]] = [json.loads(ref) for ref in refs]
+    places = {(each["server"], each["project"]) for each in documents}
+    if len(places) > 1 or any(each["testvibe"] != "run" for each in documents):
+        return refs
+    ((server, project),) = places
+    ids = [str(each["run_id"]) for each in documents]
+    return [*ids, "--project", project, "--server", server]
 
 
 def _write(refs: Iterable[str], config: pytest.Config) -> str | None:
