@@ -181,7 +181,9 @@ async def test_every_tool_returns_what_it_declares(mode: Mode) -> None:
         assert await result_of(mcp, "cancel_generation", feature="Login") == {"ok": True}
         over = await result_of(mcp, "wait_for_generation", feature="Login")
         assert (over["featureStatus"], over["inFlight"]) == ("cancelled", False)
-        both = await result_of(mcp, "generate_and_run", feature="Login", timeoutSeconds=170)
+        both = await result_of(
+            mcp, "generate_and_run", feature="Login", again=True, timeoutSeconds=170
+        )
         while both["inFlight"] and both["run"] is None:
             request = both["generation"]["requestId"]
             both = await result_of(mcp, "generate_and_run", feature="Login", requestId=request)

@@ -91,15 +91,19 @@ def say_rows(listing: Listing[Any], noun: str) -> str:
     return f"{counted(len(listing), noun)}.{f' {missing.message}.' if missing else ''}"
 
 
-def answer_of_wait(line: str, snapshot: Document, *, note: str | None) -> CallToolResult:
+def answer_of_wait(
+    line: str, snapshot: Document, *, note: str | None, in_flight: bool | None = None
+) -> CallToolResult:
     """Return the result of a wait.
 
     Args:
         line: How the operation stands, for a human.
         snapshot: The document last seen.
-        note: What to do next, where the operation goes on; None where it is finished.
+        note: What to do next; None where there is nothing to add.
+        in_flight: Whether the operation goes on; None where a note says so.
     """
-    content = {**snapshot, "inFlight": note is not None, "note": note}
+    goes_on = note is not None if in_flight is None else in_flight
+    content = {**snapshot, "inFlight": goes_on, "note": note}
     return answer(f"{line} {note or ''}".rstrip(), content)
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "SiteUrl",
     "StatusName",
     "TimeoutSeconds",
+    "explained",
     "tool",
 ]
 
@@ -156,11 +157,15 @@ def _explaining(function: ToolFunction) -> ToolFunction:
         try:
             result = await function(ctx, **arguments)
         except VibeError as error:
-            meant = await _meant(ctx, error, arguments)
-            raise ToolError(explain(error, function.__name__) + meant) from error
+            raise ToolError(await explained(ctx, error, function.__name__, arguments)) from error
         return fitted_answer(result, session_of(ctx).limits.max_output)
 
     return call
+
+
+async def explained(ctx: Ctx, error: VibeError, tool: str, arguments: dict[str, Any]) -> str:
+    """Say what happened to a tool's call, what to do next, and which name was perhaps meant."""
+    return explain(error, tool) + await _meant(ctx, error, arguments)
 
 
 async def _meant(ctx: Ctx, error: VibeError, arguments: dict[str, Any]) -> str:
