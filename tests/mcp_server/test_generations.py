@@ -271,3 +271,43 @@ async def test_what_goes_on_is_told_while_features_can_t_be_read(emulator: Emula
         assert "try again later" in text
         rule.remove()
     assert emulator.count("generate_feature") == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [{"features": ["Login Functionality"]}, {"all": True}, {"features": ["Gift cards"]}],
+    ids=str,
+)
+async def test_what_was_generated_since_is_run(call: dict[str, Any], tmp_path: Path) -> None:
+    """A result from before a generation is not told again, also after a restart."""
+    scenario = Scenario(failing_runs=0, failing_generations=0)
+    async with Emulator(scenario=scenario) as emulator:
+        emulator.add_feature("Gift cards", status="draft")
+        call = {**call, "timeoutSeconds": 170}
+        feature = "Gift cards" if call.get("all") else (call.get("features") or [""])[0]
+        for generates in (True, False):
+            server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+            async with McpClient(server) as mcp:
+                await mcp.call_tool("run_features", call)
+                before = emulator.count("run_feature")
+                await mcp.call_tool("run_features", call)
+                if feature != "Gift cards" or not generates:
+                    assert emulator.count("run_feature") == before
+                if generates:
+                    await result_of(mcp, "generate_feature", feature=feature, again=True)
+                    await asyncio.sleep(500)
+        assert emulator.runs[max(emulator.runs)].created_at > 400
+
+
+async def test_a_run_from_before_a_generation_is_not_told_again() -> None:
+    """The same holds for run_feature; without a generation the earlier run is told."""
+    scenario = Scenario(failing_runs=0, failing_generations=0)
+    async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
+        first = await result_of(mcp, "run_feature", feature="Checkout")
+        await asyncio.sleep(100)
+        assert (await result_of(mcp, "run_feature", feature="Checkout"))["runId"] == first["runId"]
+        await result_of(mcp, "generate_feature", feature="Checkout", again=True)
+        await asyncio.sleep(500)
+        anew = await result_of(mcp, "run_feature", feature="Checkout")
+    assert anew["runId"] != first["runId"]
+    assert "note" not in anew

@@ -257,7 +257,6 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     assert digest["summary"] == {
         "total": 4,
         "succeeded": 3,
-        "flaky": 0,
         "failed": 0,
         "errors": 1,
         "unknown": 0,
@@ -442,3 +441,61 @@ async def test_a_failed_generation_is_not_run(emulator: Emulator) -> None:
     assert content_of(result)["inFlight"] is False
     assert "get_generation_log says why" in text_of(result)
     assert emulator.count("run_feature") == 0
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("run_features", {"features": ["Checkout", "Wishlist"]}),
+        ("wait_for_run", {"runId": 214}),
+        ("wait_for_runs", {"runIds": [214]}),
+    ],
+    ids=str,
+)
+async def test_what_can_t_be_seen_is_said_to_be_so(
+    emulator: Emulator, tool: str, arguments: dict[str, Any]
+) -> None:
+    """A wait that times out during an outage says that nothing was seen, and since when."""
+    async with connected(emulator) as mcp:
+        if tool != "run_features":
+            await result_of(mcp, "run_feature", feature="Checkout")
+        call = asyncio.create_task(result_of(mcp, tool, **arguments, timeoutSeconds=5))
+        assert "nothing was seen" not in (await call)["note"]
+        rules = [emulator.fail(each, Fault.status(503)) for each in ("get_run", "list_runs")]
+        answer = await result_of(mcp, tool, **arguments, timeoutSeconds=30)
+        assert answer["inFlight"] is True
+        assert "nothing was seen of it for 10 s, so it may be over by now" in answer["note"]
+        for rule in rules:
+            rule.remove()
+
+
+async def test_what_was_refused_alone_is_an_error(emulator: Emulator) -> None:
+    """Where nothing ran, the answer is an error; where something did, it is not."""
+    async with connected(emulator) as mcp:
+        answer = await mcp.call_tool("run_features", {"features": ["Nope", "Nor this"]})
+        assert answer.is_error
+        assert "has no feature" in str(answer.structured_content)
+        emulator.add_feature("Nope")
+        content = await result_of(
+            mcp, "run_features", features=["Nope", "Nor this"], timeoutSeconds=170
+        )
+        assert content["summary"]["succeeded"] == 1
+
+
+async def test_what_was_refused_is_said_to_stay_refused(emulator: Emulator) -> None:
+    """A refusal is told again, with how to try it again; that of a key is tried again."""
+    call: dict[str, Any] = {"features": ["Checkout", "Nope", "Wishlist"], "timeoutSeconds": 170}
+    number = emulator.features["Wishlist"].id
+    rule = emulator.fail(
+        "run_feature",
+        Fault.status(403),
+        when=lambda request: request.path.endswith(("/Wishlist/run", f"/{number}/run")),
+    )
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, "run_features", **call)
+        assert (first["summary"]["errors"], first["summary"]["succeeded"]) == (2, 1)
+        rule.remove()
+        emulator.add_feature("Nope")
+        again = await result_of(mcp, "run_features", **call)
+    assert (again["summary"]["errors"], again["summary"]["succeeded"]) == (1, 2)
+    assert "call run_features with those alone" in again["note"]

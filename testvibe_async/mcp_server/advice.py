@@ -45,7 +45,14 @@ if TYPE_CHECKING:
 
     Advice: TypeAlias = str | Callable[[VibeError, str], str]
 
-__all__ = ["NO_PROJECT", "explain", "explain_arguments", "not_configured", "similar_names"]
+__all__ = [
+    "NO_PROJECT",
+    "explain",
+    "explain_arguments",
+    "not_configured",
+    "similar_names",
+    "without_addresses",
+]
 
 NO_PROJECT = (
     "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
@@ -101,6 +108,9 @@ def _what(error: VibeError) -> str:
         return (
             f"{error.message.rstrip('.')} ({error.status}{f' {error.code}' if error.code else ''})"
         )
+    sqlite = getattr(error.__cause__, "sqlite_errorname", "")
+    if isinstance(error, ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "Another program has what this call began in hand, so call again later"
     return error.what if isinstance(error, TransportError) else str(error)
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from testvibe_async.mcp_server.works import Work
 
 __all__ = [
+    "ELSEWHERE",
     "LOOK_SECONDS",
     "BatchOfOne",
     "Dispatched",
@@ -67,6 +68,7 @@ LOOK_SECONDS = 0.05
 """How long a dispatch may go unseen: a batch tells of what ended, not of what it dispatched."""
 
 ELSEWHERE = "another server of this user has the same in hand, and this one waits for it"
+"""How a work stands that can't begin, since another server has its journal."""
 
 
 class NothingBeganError(ToolError):

@@ -67,8 +67,8 @@ class Work(Generic[T]):
         """
         self._followed = other
         while not other.task.done():
-            await other.change(None)
             self.tell(other.line)
+            await other.change(None)
         self.is_resumed = other.is_resumed
         other.task.result()
 
