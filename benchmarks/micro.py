@@ -202,7 +202,7 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
         kept: list[object] = [listener := SilentListener()]
         for run in range(IN_FLIGHT):
             ref = RunRef(server=REF.server, project=PROJECT, run_id=run)
-            kept.append(polled := client._poller.operation(ref, is_dispatched=True))
+            kept.append(polled := client._poller.known.operation(ref, is_dispatched=True))
             client._poller.listen(polled, listener)
         return client, kept
 

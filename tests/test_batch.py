@@ -23,10 +23,12 @@ from testvibe_async import (
     Hooks,
     NotFoundError,
     NotSentError,
+    RateLimitedError,
+    RetryPolicy,
     Run,
     Verdict,
 )
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from testvibe_async import Project
@@ -359,3 +361,26 @@ async def test_without_a_list_names_and_ids_are_taken_as_they_are(
     emulator.fail("list_features", Fault.status(404))
     items = await project.run_features(["Checkout", feature.id])
     assert len(items) == len(emulator.runs) == 2
+
+
+async def test_a_slow_service_is_waited_for() -> None:
+    """What is refused as one too many is sent again: each feature runs, and once."""
+    slow = Scenario(dialect=Dialect(rate_limit=1))
+    async with Emulator(shop=False, scenario=slow) as emulator, client_of(emulator) as client:
+        for number in range(20):
+            emulator.add_feature(f"Feature {number}")
+        items = await client.project().run_features()
+
+        assert {item.verdict for item in items} <= {Verdict.SUCCEEDED, Verdict.FAILED}
+        assert len(emulator.runs) == 20
+
+
+async def test_a_service_that_takes_nothing_is_given_up(emulator: Emulator) -> None:
+    """After five minutes the refusal is the item's error, also where nothing is retried."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=10))
+    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+        (item,) = await client.project().run_features(["Checkout"])
+
+    assert isinstance(item.error, RateLimitedError)
+    assert 300 < now() < 400
+    assert emulator.count("run_feature") < 50

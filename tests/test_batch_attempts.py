@@ -144,3 +144,15 @@ async def test_no_attempt_follows_an_end_that_nobody_can_read(
     )
     (item,) = await project.run_features(["Checkout"], attempts=3)
     assert (item.verdict, len(item.runs), len(emulator.runs)) == (Verdict.ERROR, 1, 1)
+
+
+async def test_what_failed_before_its_next_attempt_was_withdrawn_is_a_failure(
+    emulator: Emulator, project: Project
+) -> None:
+    """Also where that attempt was about to be sent when the time was up."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=30), skip=1)
+    (item,) = await project.run_features(["Returns"], attempts=2, timeout=20)
+
+    assert emulator.count("run_feature") > 1
+    assert (item.verdict, item.earlier) == (Verdict.FAILED, ())
+    assert item.ref is not None

@@ -16,8 +16,10 @@ from testvibe_async import (
     Batch,
     BatchItem,
     BatchSummary,
+    ConfigError,
     GenerationInProgressError,
     GenerationRef,
+    Journal,
     Run,
     RunRef,
     Verdict,
@@ -26,7 +28,9 @@ from testvibe_async import (
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from testvibe_async import Project
+    from pathlib import Path
+
+    from testvibe_async import Intent, Project, Ref, VibeError
 
 
 @pytest.fixture
@@ -348,3 +352,53 @@ async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
     assert 50 < len(in_flight) < 150
     assert over == []
     assert cost < (70 if lists else 160)
+
+
+class SlowRecorder:
+    """A recorder that takes its time to note a ref."""
+
+    async def intended(self, intent: Intent) -> None: ...
+
+    async def dispatched(self, intent: Intent, ref: Ref) -> None:  # noqa: ARG002
+        await asyncio.sleep(3)
+
+    async def not_dispatched(self, intent: Intent, error: VibeError) -> None: ...
+
+
+async def test_a_run_whose_ref_is_being_recorded_is_waited_for(emulator: Emulator) -> None:
+    """With `stop_on_failure` too: it is dispatched, so it is in flight."""
+    emulator.fail("run_feature", Fault.status(404), when=lambda request: "Returns" in request.path)
+    async with client_of(emulator, recorder=SlowRecorder()) as client:
+        items = await client.project().run_features(["Checkout", "Returns"], stop_on_failure=True)
+
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.ERROR]
+
+
+async def test_the_summary_is_that_of_the_items_at_any_moment(
+    emulator: Emulator, project: Project
+) -> None:
+    """Also while a dispatch was sent and has no answer."""
+    emulator.fail("run_feature", Fault.delay(5), times=2)
+    async with project.run_features(["Checkout", "Returns", "Wishlist"], max_in_flight=2) as batch:
+        await asyncio.sleep(1)
+        assert batch.summary == BatchSummary.of(batch.items)
+        assert batch.summary.unknown == 2
+
+
+async def test_an_operation_that_can_not_be_polled_is_one_item(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Where a poll plan fails, in a batch that goes on with a journal too."""
+
+    def fails(*_: object) -> float:
+        raise ZeroDivisionError
+
+    async with client_of(emulator) as client, Journal(tmp_path / "a") as journal:
+        await client.project().run_features(["Checkout"], journal=journal, timeout=1)
+    async with (
+        client_of(emulator, poll_plan=fails) as client,
+        Journal(tmp_path / "a") as journal,
+    ):
+        (item,) = await client.project().run_features(journal=journal)
+    assert isinstance(item.error, ConfigError)
+    assert item.ref is not None

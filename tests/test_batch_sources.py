@@ -242,3 +242,14 @@ async def test_names_that_are_known_from_rows_need_no_list(
     )
     assert [item.feature for item in items][:3] == [checkout.id, wishlist.id, "Returns"]
     assert emulator.count("list_features") == 2
+
+
+async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
+    """Each with its own configuration, whatever the others have, and once."""
+    first = await project.run_features(["Checkout", "Login Functionality"], config=[None, "Mobile"])
+    again = [first[0], first[3], first[3]]
+    items = await project.run_features(again)
+    assert [(each.feature_name, each.config) for each in items] == [
+        ("Checkout", None),
+        ("Login Functionality", "Mobile"),
+    ]

@@ -113,6 +113,16 @@ class TestChanges:
             assert [change async for change in batch.changes()] == []
         assert verdicts(batch) == [Verdict.ERROR] * 4
 
+    async def test_what_can_not_be_observed_is_an_item(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """An outage raises nothing here: the items say what could not be seen."""
+        emulator.fail("get_run", Fault.status(404))
+        async with project.run_features(NAMES[:2]) as batch:
+            changes = [change async for _, change in batch.changes()]
+        assert {change.phase for change in changes} <= {Phase.QUEUED, Phase.ACTIVE}
+        assert verdicts(batch) == [Verdict.ERROR] * 2
+
     async def test_a_batch_that_was_not_opened_has_none(self, project: Project) -> None:
         """Without `async with` nothing would ever change."""
         with pytest.raises(ConfigError, match="async with"):

@@ -19,7 +19,6 @@ from testvibe_async import (
     ConfigError,
     Dispatched,
     DispatchUnknown,
-    Event,
     Feature,
     Hooks,
     ListPollingSuspended,
@@ -39,6 +38,7 @@ from testvibe_async import (
     Transition,
 )
 from testvibe_async import events as events_module
+from testvibe_async.events import Event
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:

@@ -31,12 +31,11 @@ from testvibe_async import (
     RunFailedError,
     RunStatus,
     RunSummary,
-    Section,
-    SectionLog,
     Transition,
     UndocumentedStatusError,
 )
 from testvibe_async import Config as RunConfig
+from testvibe_async.models import Section, SectionLog
 
 AT = datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC)
 PASSED = Run(214, RunStatus.PASSED, feature_name="Login", started_at=AT, finished_at=AT)

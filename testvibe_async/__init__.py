@@ -11,7 +11,6 @@ from testvibe_async._util import __version__ as __version__
 
 if typing.TYPE_CHECKING:
     from testvibe_async._http import RetryPolicy as RetryPolicy
-    from testvibe_async._polling import PollPlan as PollPlan
     from testvibe_async.batch import *
     from testvibe_async.client import *
     from testvibe_async.errors import *
@@ -63,8 +62,6 @@ _PUBLIC = {
         "RunFailedError",
         "RunStatus",
         "RunSummary",
-        "Section",
-        "SectionLog",
         "Transition",
         "UndocumentedStatusError",
     ],
@@ -113,7 +110,6 @@ _PUBLIC = {
     "events": [
         "DispatchUnknown",
         "Dispatched",
-        "Event",
         "Hooks",
         "ListPollingSuspended",
         "PollFailed",
@@ -125,9 +121,6 @@ _PUBLIC = {
     ],
     "_http": [
         "RetryPolicy",
-    ],
-    "_polling": [
-        "PollPlan",
     ],
 }
 """The public names, once each, by the module that defines them."""

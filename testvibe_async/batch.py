@@ -160,7 +160,8 @@ class Batch(Generic[SnapshotT]):
         """Iterate over the transitions of the batch's operations, each with its operation.
 
         Open the batch with `async with` first. It ends when the batch has nothing more in flight
-        or to dispatch; `items` then has the results. See `Client.changes`.
+        or to dispatch; `items` then has the results, and why one could not be observed: unlike
+        `Client.changes` this raises nothing of its operations.
 
         Raises:
             ConfigError: The batch was not opened with `async with`.
@@ -168,9 +169,9 @@ class Batch(Generic[SnapshotT]):
         if not self._is_open:
             raise ConfigError("open the batch with 'async with' before you follow its changes")
         transitions: ManyTransitions[Operation[SnapshotT], SnapshotT]
-        transitions = ManyTransitions(self._poller)
+        transitions = ManyTransitions(self._poller, raises=False)
         for _, operation in sorted(self._records.operations.items()):
-            transitions.add(self._poller.operation(operation.ref), operation)
+            transitions.add(self._poller.known.operation(operation.ref), operation)
         self._followers.add(transitions)
         self._finish_followers()
         return transitions
@@ -490,7 +491,7 @@ class Batch(Generic[SnapshotT]):
     def _wait_for_end(self, place: int, operation: Operation[SnapshotT]) -> None:
         """Have the poller notify of the end of what was dispatched, if that is not over."""
         self._records.operations[place] = operation
-        polled = self._poller.operation(operation.ref)
+        polled = self._poller.known.operation(operation.ref)
         for follower in list(self._followers):
             follower.add(polled, operation)
         if operation.done:

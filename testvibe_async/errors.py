@@ -33,10 +33,11 @@
        ├─ GenerationCancelledError
        └─ UndocumentedStatusError       over, and neither success nor failure
 
-Three failures are never confused: the operation failed (`OutcomeError`, and only when asked for),
-it could not be observed (`ObservationError`, `UnauthorizedError`, `ForbiddenError`), and the caller
-stopped waiting (`WaitTimeoutError`, `ClientClosedError`). All but the first leave the operation as
-it was, and carry the `ref` to pick it up again.
+Four failures are never confused: the operation failed (`OutcomeError`, and only when asked for), it
+could not be observed (`ObservationError`, `UnauthorizedError`, `ForbiddenError`), the caller
+stopped waiting (`WaitTimeoutError`, `ClientClosedError`), and nobody knows whether it began
+(`DispatchUnknownError`). All but the first leave the operation as it was, and the two in between
+carry the `ref` to pick it up again.
 
 Every error pickles and copies, and none holds the API key.
 """

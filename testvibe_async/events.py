@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DispatchUnknown",
     "Dispatched",
-    "Event",
     "Hooks",
     "ListPollingSuspended",
     "Paused",

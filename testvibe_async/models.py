@@ -44,8 +44,6 @@ __all__ = [
     "RunFailedError",
     "RunStatus",
     "RunSummary",
-    "Section",
-    "SectionLog",
     "Transition",
     "UndocumentedStatusError",
 ]

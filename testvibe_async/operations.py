@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from testvibe_async.refs import GenerationRef, Ref
 
-__all__ = ["ClientParts", "GenerationOperation", "Operation", "RunOperation", "operation_of"]
+__all__ = ["GenerationOperation", "Operation", "RunOperation"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
@@ -91,7 +91,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         previous_id: str | None = None,
     ) -> None:
         self._ref = ref
-        self._polled: PolledOperation[SnapshotT_co] = parts.poller.operation(
+        self._polled: PolledOperation[SnapshotT_co] = parts.poller.known.operation(
             ref, is_dispatched=is_dispatched, previous_id=previous_id
         )
         self._parts = parts

@@ -13,6 +13,7 @@ from testvibe_async import (
     Client,
     ConfigError,
     DispatchUnknownError,
+    FeatureNotGeneratedError,
     NotFoundError,
     NotSentError,
     RunRef,
@@ -382,3 +383,33 @@ async def test_adopting_several(stored: Stored, client: Client, emulator: Emulat
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
     with pytest.raises(ConfigError, match="2 are unknown: name the feature"):
         await stored.turns.decide(ref, None)
+
+
+async def test_a_generation_that_failed_is_not_paid_for_again(
+    stored: Stored, client: Client, emulator: Emulator
+) -> None:
+    """Whichever process goes on: the generation of missing tests is the feature's own."""
+    emulator.add_feature("Doomed", status="draft")
+    await stored.submit("Doomed", on_conflict="generate")
+    first = stored.worker(client)
+    task = asyncio.create_task(first.perform(0, 0))
+    await asyncio.sleep(10)
+    await first.aclose()
+    assert task.cancelled()
+    emulator.finish_generation(next(iter(emulator.generations)), "failed")
+    async with client_of(emulator) as other:
+        await stored.worker(other).perform(0, 0)
+    assert len(emulator.generations) == 1
+    (item,) = await stored.items()
+    assert isinstance(item.error, FeatureNotGeneratedError)
+
+
+async def test_what_is_refused_as_one_too_many_is_sent_again(
+    stored: Stored, emulator: Emulator
+) -> None:
+    """A service that takes no more at the moment is waited for, as one that is away."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=5), times=10)
+    await stored.submit("Checkout")
+    async with client_of(emulator) as client:
+        await stored.worker(client).perform(0, 0)
+    assert await stored.verdicts() == ["succeeded"]

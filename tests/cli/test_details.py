@@ -17,10 +17,9 @@ from testvibe_async import (
     Run,
     RunStatus,
     RunSummary,
-    Section,
-    SectionLog,
 )
 from testvibe_async.cli import details
+from testvibe_async.models import Section, SectionLog
 
 HOSTILE = "[red]x[/red] \x1b]0;owned\x07\x9b2J\r\nnext \u202eflip \ud800"
 ESCAPED = "[red]x[/red] \\x1b]0;owned\\x07\\x9b2J"

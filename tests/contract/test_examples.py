@@ -29,13 +29,11 @@ from testvibe_async import (
     Run,
     RunStatus,
     RunSummary,
-    Section,
-    SectionLog,
     UnauthorizedError,
 )
 from testvibe_async._wire import openapi_document, read
 from testvibe_async._wire.endpoints import ENDPOINTS
-from testvibe_async.models import DispatchedGeneration, DispatchedRun
+from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
 from testvibe_async.testing import Outcome, Scenario
 
 if TYPE_CHECKING:

@@ -25,14 +25,12 @@ from testvibe_async import (
     Run,
     RunStatus,
     RunSummary,
-    Section,
-    SectionLog,
 )
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire import openapi_document
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect
 from testvibe_async.errors import ConflictError
-from testvibe_async.models import DispatchedGeneration, DispatchedRun
+from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -226,9 +226,9 @@ TABLE: Mapping[str, row] = {
         tools_all=warns(r"Paused seconds=1"),
     ),
     "rate-limit-403-code": row(
-        batch=fails(r"403 rate_limited: At most 5 requests a second are served"),
-        run_all=fails(r"At most 5 requests a second are served", 5),
-        tools_all=fails(r"At most 5 .*403 rate_limited.* Try again in 60 s"),
+        batch=warns(r"Paused seconds=1"),
+        run_all=warns(r"the service asked for a pause: nothing sent for 1 s"),
+        tools_all=warns(r"Paused seconds=1"),
     ),
     # The web server before the service.
     "json-body-required": row(),

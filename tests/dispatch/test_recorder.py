@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
+from unittest.mock import patch
 
 import pytest
 
@@ -20,8 +22,11 @@ from testvibe_async import (
     RecorderError,
     Ref,
     RetryPolicy,
+    RunRef,
     VibeError,
 )
+from testvibe_async._dispatch import dispatcher
+from testvibe_async.events import logger
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -295,3 +300,53 @@ async def test_what_a_cancelled_caller_cuts_off_is_noted_all_the_same(
         await asyncio.gather(dispatching, return_exceptions=True)
         await asyncio.sleep(10)
     assert notes.steps == ["intended", "not_dispatched"]
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_an_early_end_while_the_ref_is_recorded(
+    client: Client, notes: Notes, emulator: Emulator, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was dispatched is recorded to the end, and its ref is not lost to a caller that left."""
+    notes.seconds = {"dispatched": 3}
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    if end == "cancelled":
+        caller.cancel()
+    else:
+        await client.aclose()
+    with suppress(asyncio.CancelledError):
+        assert (await caller).run_id in emulator.runs
+    await asyncio.sleep(5)
+    assert notes.steps == ["intended", "dispatched"]
+    assert ("started an operation" in caplog.text) is (end == "cancelled")
+
+
+async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(
+    client: Client, notes: Notes, emulator: Emulator
+) -> None:
+    """After the 10 s of a close the caller gets the ref with the error."""
+    notes.seconds = {"dispatched": 9.9}
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(0.1)
+    with patch.object(dispatcher, "CLOSE_SECONDS", 1.0):
+        await client.aclose()
+    with pytest.raises(ClientClosedError) as caught:
+        await caller
+    assert isinstance(caught.value.ref, RunRef)
+    assert caught.value.ref.run_id in emulator.runs
+
+
+async def test_a_log_that_fails_loses_no_ref(
+    client: Client, notes: Notes, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder and the hook have it before anything is logged."""
+
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    emulator.fail("run_feature", Fault.edit(lambda answer: {**answer, "featureId": 99}))
+    monkeypatch.setattr(logger, "warning", fail)
+    checkout = emulator.features["Checkout"].id
+    with pytest.raises(ValueError):  # noqa: PT011 - it is ours
+        await client.project().run_feature(checkout)
+    assert notes.steps == ["intended", "dispatched"]

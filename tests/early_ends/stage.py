@@ -29,8 +29,9 @@ from testvibe_async import (
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
 
 if TYPE_CHECKING:
-    from testvibe_async import Batch, Client, Event, Ref
+    from testvibe_async import Batch, Client, Ref
     from testvibe_async.errors import OperationRef
+    from testvibe_async.events import Event
 
 __all__ = ["END_SECONDS", "Said", "Scene", "Stage"]
 

@@ -25,7 +25,9 @@ from testvibe_async import (
     RetryPolicy,
     ServerError,
 )
+from testvibe_async._http import session as http_session
 from testvibe_async._http.response_body import LARGE_BYTES, Bodies, TooLargeError
+from testvibe_async._wire import Endpoints
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.testing import Emulator, Fault
 
@@ -289,3 +291,25 @@ async def test_a_large_error_makes_room_for_the_next(emulator: Emulator) -> None
         for _ in range(3):
             with pytest.raises(ServerError):
                 await asyncio.create_task(client.list_projects())
+
+
+async def test_a_large_answer_whose_reader_is_cancelled_makes_room_for_the_next(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also between its last byte and its decoding, while the key is looked for in it."""
+    emulator.fail("list_projects", Fault.body(BIG_LIST))
+    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                patch.setattr(http_session, "offload", _never)
+                request = Endpoints.LIST_PROJECTS.request()
+                reader = asyncio.create_task(client._transport.fetch(request))
+                await asyncio.sleep(1)
+                reader.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await reader
+        assert await client.list_projects() == []
+
+
+async def _never(*_: object) -> None:
+    await asyncio.Event().wait()

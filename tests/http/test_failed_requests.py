@@ -37,7 +37,7 @@ from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
-    from testvibe_async import Event
+    from testvibe_async.events import Event
     from testvibe_async.testing import Emulator
 
 

@@ -16,7 +16,7 @@ from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testvibe_async import Event
+    from testvibe_async.events import Event
 
 SCENARIO = Scenario(run_queue=0, run_duration=(0.6, 2))
 RUNS = 150

@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from attrs import evolve
@@ -20,15 +22,21 @@ from testvibe_async import (
     Client,
     ConfigError,
     DispatchUnknownError,
+    FeatureNotGeneratedError,
     Generation,
+    GenerationRef,
     Journal,
     NotFoundError,
     ObservationError,
     RecorderError,
+    Run,
     RunRef,
     Verdict,
     WaitTimeoutError,
 )
+from testvibe_async._dispatch import Job
+from testvibe_async._journal import Plan, Rows, read_contents
+from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -36,12 +44,17 @@ if TYPE_CHECKING:
 
     from testvibe_async import Project
 
+OUTCOMES = {
+    "Returns": Outcome(run_status="failed"),
+    "Doomed": Outcome(generation_status="failed"),
+}
+
 FEATURES = ["Checkout", "Returns", "Wishlist"]
 
 
 @pytest.fixture
 def scenario() -> Scenario:
-    return evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
+    return evolve(STEADY, outcomes=OUTCOMES)
 
 
 @pytest.fixture
@@ -538,7 +551,7 @@ class TestFiles:
     async def test_two_at_once(self, path: Path) -> None:
         """One process at a time has it, and it is free once that closes it."""
         async with Journal(path):
-            with pytest.raises(ConfigError, match="in use by another process"):
+            with pytest.raises(ConfigError, match="in use, here or by another process"):
                 async with Journal(path):
                     pass
         async with Journal(path):
@@ -662,3 +675,100 @@ async def test_verdicts_of_a_journal_alone(path: Path, project: Project) -> None
         ]
         assert json.loads(json.dumps([item.to_dict() for item in journal.items]))
         assert repr(journal) == f"<Journal {path}>"
+
+
+async def test_a_generation_that_failed_is_not_paid_for_again(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """The generation of a run's missing tests is the feature's own, however often it goes on."""
+    emulator.add_feature("Doomed", status="draft")
+    for timeout in (30, 100, 100):
+        async with Journal(path) as journal:
+            batch = client.project().run_features(
+                ["Doomed"], journal=journal, on_conflict="generate", timeout=timeout
+            )
+            (item,) = await batch
+            await asyncio.sleep(1000)
+            assert isinstance(journal.items[0].ref, GenerationRef)
+    assert isinstance(item.error, FeatureNotGeneratedError)
+    assert len(emulator.generations) == 1
+
+
+async def test_nothing_that_is_being_sent_is_decided(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """A decision is for what is unknown: the answer of a dispatch under way may still come."""
+    emulator.fail("run_feature", Fault.delay(5), times=1)
+    async with (
+        Journal(path) as journal,
+        client.project().run_features(["Checkout"], journal=journal) as batch,
+    ):
+        await asyncio.sleep(1)
+        assert verdicts(batch.items) == ["unknown"]
+        with pytest.raises(ConfigError, match="nothing is unknown"):
+            await journal.decide("resend")
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+async def test_what_was_refused_for_a_while_is_dispatched_later(
+    path: Path, emulator: Emulator, client: Client, status: int
+) -> None:
+    """A key that is refused, or a request too many, says nothing of the feature."""
+    rule = emulator.fail("run_feature", Fault.status(status))
+    async with Journal(path) as journal:
+        batch = client.project().run_features(["Checkout"], journal=journal, timeout=1000)
+        assert verdicts(await batch) == ["error"]
+        assert not journal.is_over
+    rule.remove()
+    async with Journal(path) as journal:
+        assert verdicts(await client.project().run_features(journal=journal)) == ["succeeded"]
+
+
+async def test_a_wrong_argument_leaves_a_journal_unused(path: Path, project: Project) -> None:
+    """What refuses the call has written no plan."""
+    async with Journal(path) as journal:
+        with pytest.raises(ConfigError):
+            project.run_features(["Checkout"], journal=journal, attempts=0)
+        assert journal.plan is None
+        assert verdicts(await project.run_features(["Checkout"], journal=journal)) == ["succeeded"]
+
+
+async def test_a_cancelled_close_lets_the_file_go(
+    path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same process can open it again."""
+    commit = SqliteFile._commit
+
+    def commit_slowly(self: SqliteFile, works: list[Any]) -> list[Any]:
+        time.sleep(0.05)
+        return commit(self, works)
+
+    journal = await Journal(path).__aenter__()
+    await project.run_features(["Checkout"], journal=journal)
+    monkeypatch.setattr(SqliteFile, "_commit", commit_slowly)
+    journal._rows.note_end(0, journal.items[0])
+    closing = asyncio.ensure_future(journal.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    async with Journal(path) as journal:
+        assert journal.is_over
+
+
+async def test_each_commit_has_what_was_true_when_it_was_noted(path: Path) -> None:
+    """A later change is not in an earlier commit, between which a crash may come."""
+    works: list[Any] = []
+    plan = Plan(kind="run", server="https://h", project="p")
+    connection = sqlite3.connect(path)
+    contents = read_contents(connection)
+    file = SimpleNamespace(write_soon=works.append, write=works.append)
+    rows = Rows(cast("Any", file), path, contents)
+    rows.begin(plan)
+    rows.add(0, Job("Checkout"))
+    rows.note_attempt(0, 1, Run(1, "failed"))
+    rows.decide(0, "drop")
+    for work in works[:-1]:
+        work(connection)
+    assert connection.execute("SELECT state FROM items").fetchall() == [("planned",)]
+    connection.close()

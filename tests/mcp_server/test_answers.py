@@ -13,9 +13,9 @@ from testvibe_async import (
     Run,
     RunStatus,
     RunSummary,
-    Section,
 )
 from testvibe_async.mcp_server.answers import rows, say_generation, say_run
+from testvibe_async.models import Section
 
 AT = datetime(2026, 6, 10, tzinfo=UTC)
 

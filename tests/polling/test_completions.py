@@ -59,7 +59,7 @@ class TestMany:
 
         assert outcome is not None
         assert outcome.run_id == refs[1].run_id
-        assert [client._poller.knows(ref) for ref in refs] == [True, False, True]
+        assert [ref in client._poller.known for ref in refs] == [True, False, True]
 
     @pytest.mark.parametrize("method", [Client.finished, Client.changes])
     async def test_closing_before_the_wait_for_many_has_begun(

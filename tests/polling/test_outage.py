@@ -174,6 +174,8 @@ async def test_waits_end_after_max_outage() -> None:
     assert all(isinstance(each, ObservationError) for each in results)
     assert len({id(each) for each in results}) == len(results)
     assert all("nothing but failures for 6" in str(each) for each in results)
+    others = [each for each in results if "of another operation's poll" in str(each)]
+    assert others, "one is polled for all"
 
 
 async def test_a_few_failures_are_no_outage() -> None:

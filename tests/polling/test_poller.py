@@ -24,7 +24,6 @@ from testvibe_async import (
     Operation,
     Phase,
     PollFailed,
-    PollPlan,
     Ref,
     Run,
     StatusChanged,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from testvibe_async import Client, Project
+    from testvibe_async._polling import PollPlan
 
 
 SCENARIO = Scenario(run_queue=(5, 5), run_duration=(25, 25), failing_runs=0)
@@ -387,7 +387,7 @@ async def test_a_dropped_operation_is_forgotten(
     for _ in range(50):
         await (await project.run_feature("Checkout"))
 
-    assert len(client._poller._operations) <= 1
+    assert len(client._poller.known._operations) <= 1
 
 
 async def test_a_closed_client_leaves_no_timer(emulator: Emulator) -> None:

@@ -185,7 +185,7 @@ async def test_a_journal_that_is_in_use_is_waited_for(tmp_path: Path) -> None:
     """A worker that asks for a run of another worker's goes on once that has ended."""
     journals = Journals(tmp_path)
     async with journals.open("a run", timeout=1):
-        with pytest.raises(ConfigError, match="is in use by another process"):
+        with pytest.raises(ConfigError, match="is in use, here or by another process"):
             async with journals.open("a run", timeout=1):
                 pass  # pragma: no cover - it is not opened
         async with journals.open("another run", timeout=1):

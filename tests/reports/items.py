@@ -21,10 +21,9 @@ from testvibe_async import (
     Run,
     RunRef,
     RunStatus,
-    Section,
-    SectionLog,
     WaitTimeoutError,
 )
+from testvibe_async.models import Section, SectionLog
 
 Item = BatchItem[Run | Generation]
 

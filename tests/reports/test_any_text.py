@@ -24,9 +24,8 @@ from testvibe_async import (
     ObservationError,
     Run,
     RunStatus,
-    Section,
-    SectionLog,
 )
+from testvibe_async.models import Section, SectionLog
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.reports.report import Report
 

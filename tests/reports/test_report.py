@@ -35,9 +35,9 @@ from testvibe_async import (
     GenerationLog,
     RunRef,
     RunStatus,
-    Section,
     Verdict,
 )
+from testvibe_async.models import Section
 from testvibe_async.reports import ReportOptions
 from testvibe_async.reports.cases import CaseStatus
 from testvibe_async.reports.entries import Entry, Kind

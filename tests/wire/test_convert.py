@@ -27,13 +27,11 @@ from testvibe_async import (
     Run,
     RunStatus,
     RunSummary,
-    Section,
-    SectionLog,
 )
 from testvibe_async._util.serialization import serialize, wire_name
 from testvibe_async._wire.convert import read
 from testvibe_async._wire.json import UnreadableError
-from testvibe_async.models import DispatchedGeneration, DispatchedRun
+from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
 
 SHAPES = [
     Artifact,

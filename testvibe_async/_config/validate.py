@@ -22,6 +22,7 @@ __all__ = [
     "masked",
     "require_age",
     "require_api_key",
+    "require_choice",
     "require_count",
     "require_encrypted",
     "require_kind",
@@ -247,3 +248,13 @@ def require_count(name: str, value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be a whole number from 1, not {value!r}")
     return value
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a word that is none of the choices.
+
+    Raises:
+        ConfigError: It is another one.
+    """
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")

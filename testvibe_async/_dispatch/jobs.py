@@ -7,23 +7,31 @@ are read. It never dispatches.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async._util import id_in, plain
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
 from testvibe_async.events import logger
 from testvibe_async.models import Feature
+from testvibe_async.outcomes import BatchItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from testvibe_async.models import Listing
 
-__all__ = ["Job", "JobSource", "select_features"]
+__all__ = ["Features", "Job", "JobSource", "Named", "select_features"]
+
+Named: TypeAlias = int | str | Feature
+"""What a feature is called: its id, its name, or as it was listed."""
+
+Features: TypeAlias = "Iterable[Named | BatchItem[Any]] | AsyncIterable[Named | BatchItem[Any]]"
+"""Those of a batch; the item of an earlier batch has its configuration, too."""
 
 
 @frozen
@@ -42,8 +50,8 @@ class JobSource:
 
     def __init__(
         self,
-        features: Iterable[int | str | Feature] | AsyncIterable[int | str | Feature] | None,
-        configs: Sequence[str | None],
+        features: Features | None,
+        configs: Sequence[str | None] | None,
         *,
         list_features: Callable[[], Awaitable[Listing[Feature]]],
         default: Callable[[Feature], bool],
@@ -51,8 +59,10 @@ class JobSource:
         """Make it; nothing is read yet, except that a collection is copied.
 
         Args:
-            features: Names, ids or `Feature`s; None for those of the project that `default` takes.
-            configs: Each feature makes one job for each.
+            features: Names, ids, `Feature`s or items of an earlier batch; None for those of the
+                project that `default` takes.
+            configs: Each feature makes one job for each, and an item one with its own; None where
+                there are none, in a batch of generations.
             list_features: Lists the project's features.
             default: Selects the features where none are named.
         """
@@ -78,12 +88,21 @@ class JobSource:
             return await anext(self._reader, None)
 
     async def _jobs(self) -> AsyncIterator[Job]:
-        async for feature in self._chosen():
-            if await self._distinct.is_new(feature):
-                for config in self._configs:
-                    yield _job(feature, config)
+        async for chosen in self._chosen():
+            if isinstance(chosen, BatchItem):
+                feature: Named = chosen.feature
+                configs: Sequence[str | None] = [chosen.config if self._configs else None]
+            else:
+                feature, configs = chosen, self._configs or [None]
+            new = [config for config in configs if await self._distinct.is_new(feature, config)]
+            if len(new) < len(configs):
+                name = plain(str(feature.name)) if isinstance(feature, Feature) else feature
+                logger.warning("feature %r was asked for twice, and is dispatched once", name)
+            for config in new:
+                job = _job(feature, config)
+                yield evolve(job, name=job.name or getattr(chosen, "name", None))
 
-    async def _chosen(self) -> AsyncIterator[int | str | Feature]:
+    async def _chosen(self) -> AsyncIterator[Named | BatchItem[Any]]:
         if self._features is None:
             for row in select_features(await self._list_features(), self._default):
                 yield row
@@ -134,12 +153,13 @@ class _Distinct:
         self._list_features = list_features
         self._is_listed = False
         self._ids_by_name: dict[str, int] = {}
-        self._ids: set[int] = set()
-        self._bare_names: set[str] = set()
-        """The names whose id is not known."""
+        self._ids: defaultdict[int, set[str | None]] = defaultdict(set)
+        """The configurations with which each feature was named."""
+        self._bare_names: defaultdict[str, set[str | None]] = defaultdict(set)
+        """The same for the names whose id is not known."""
 
-    async def is_new(self, feature: int | str | Feature) -> bool:
-        """Take note of a feature; False, and a warning, where it was named before."""
+    async def is_new(self, feature: Named, config: str | None) -> bool:
+        """Take note of a feature with a configuration; False where it was named before."""
         name, number = _identity(feature)
         if name is not None and number is not None:
             self._learn(name, number)
@@ -147,17 +167,15 @@ class _Distinct:
             number = await self._id_of(name)
         elif self._bare_names:
             await self._list()
-        if number in self._ids or name in self._bare_names:
-            logger.warning(
-                "feature %r was asked for twice, and is dispatched once",
-                plain(str(feature.name)) if isinstance(feature, Feature) else feature,
-            )
-            return False
         if number is not None:
-            self._ids.add(number)
+            named = self._ids[number]
         elif name is not None:
-            self._bare_names.add(name)
-        return True
+            named = self._bare_names[name]
+        else:
+            return True
+        is_new = config not in named
+        named.add(config)
+        return is_new
 
     async def _id_of(self, name: str) -> int | None:
         """Return the id of a feature, if it is known or matters: an id was named that may be it."""
@@ -177,12 +195,10 @@ class _Distinct:
 
     def _learn(self, name: str, number: int) -> None:
         self._ids_by_name[name] = number
-        if name in self._bare_names:
-            self._bare_names.remove(name)
-            self._ids.add(number)
+        self._ids[number] |= self._bare_names.pop(name, set())
 
 
-def _identity(feature: int | str | Feature) -> tuple[str | None, int | None]:
+def _identity(feature: Named) -> tuple[str | None, int | None]:
     """Return a feature's folded name and its id, as far as they are said.
 
     What is neither has none, and is left to the dispatch to refuse.
@@ -195,7 +211,7 @@ def _identity(feature: int | str | Feature) -> tuple[str | None, int | None]:
     return None, feature if type(feature) is int else None
 
 
-def _job(feature: int | str | Feature, config: str | None) -> Job:
+def _job(feature: Named, config: str | None) -> Job:
     if isinstance(feature, Feature):
         return Job(feature.id, feature.name, config)
     return Job(feature, feature if isinstance(feature, str) else None, config)

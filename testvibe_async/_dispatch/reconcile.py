@@ -260,7 +260,7 @@ class Reconciler:
         refs = tuple(
             ref
             for ref in dict.fromkeys((*before.candidates, *shown))
-            if not self._poller.knows(ref) and _id_of(ref) not in own_ids
+            if ref not in self._poller.known and _id_of(ref) not in own_ids
         )
         now = datetime.now(UTC)
         if not refs:

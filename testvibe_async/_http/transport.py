@@ -59,7 +59,7 @@ __all__ = ["Transport"]
 
 T = TypeVar("T")
 
-_WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "LogSection": "Section"}
+_WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "SectionLog": "Section"}
 """What a person calls a model whose class has another name."""
 
 MAX_WARNINGS = 100

@@ -39,8 +39,8 @@ class PlannedJobs:
         job = await self._source.read()
         if place < len(self._planned) and (job is None or _differs(job, self._planned[place])):
             raise ConfigError(
-                f"the journal {self.rows.path} has a batch of other features: go on with it "
-                "without naming any, or take another file"
+                f"the journal {self.rows.path} has a batch of other features, or of these in "
+                "another order: go on with it without naming any, or take another file"
             )
         if self._is_whole and job is not None and place >= len(self._planned):
             raise ConfigError(

@@ -73,8 +73,8 @@ def restored(  # noqa: PLR0913 - the columns, each by name
     outcome: str | None,
     error: str | None,
     intent: Intent | None,
+    generation: str | None,
     earlier: Iterable[str],
-    generation: str | None = None,
 ) -> Restored:
     """Read where a feature stands; the texts are JSON."""
     return Restored(

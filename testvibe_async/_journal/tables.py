@@ -141,8 +141,8 @@ class _ForeignFileError(sqlite3.DatabaseError):
 
 
 _PROBLEMS = {
-    "SQLITE_BUSY": "is in use by another process: wait for its end, or stop it",
-    "SQLITE_LOCKED": "is in use by another process: wait for its end, or stop it",
+    "SQLITE_BUSY": "is in use, here or by another process: wait for its end",
+    "SQLITE_LOCKED": "is in use, here or by another process: wait for its end",
     "SQLITE_CANTOPEN": "can't be opened: is there such a folder, and may it be written?",
     "SQLITE_READONLY": "can't be written: make it writable, or take another file",
     "SQLITE_FULL": "could not be written: make room on its disk, and go on with it",

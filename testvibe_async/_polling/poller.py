@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter, deque
+from collections import deque
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from attrs import frozen
 
-from testvibe_async._http import refused_seconds
 from testvibe_async._polling import traces
+from testvibe_async._polling.due import next_due
+from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.last_poll import LastPoll
 from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.outage import Outage
-from testvibe_async._polling.plan import PollPlan, outage_interval
 from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.shared_poll import SharedPolls
-from testvibe_async._polling.state import GRACE_SECONDS, new_state
 from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import (
     ClientClosedError,
@@ -43,18 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
+    from testvibe_async._polling.plan import PollPlan
     from testvibe_async._telemetry import Trace
     from testvibe_async.errors import VibeError
     from testvibe_async.models import Generation, Run
     from testvibe_async.refs import Ref
 
 __all__ = ["Poller"]
-
-CLOCK_SKEW_SECONDS = 60.0
-"""How far ahead the clock of the machine that dispatched an operation may be."""
-
-MAX_INTERVAL = 1e9
-"""Seconds: the most that a plan's interval counts for, so that it can be counted in ticks."""
 
 OPERATIONS_A_TURN = 1000
 """How many operations are rescheduled before other tasks get to run."""
@@ -121,10 +114,8 @@ class Poller:
         # Clients that start together must not poll together from then on.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
-        # Handles hold their operation, so it lives as long as any handle on it does.
-        self._operations: WeakValueDictionary[tuple[object, ...], PolledOperation[Any]] = (
-            WeakValueDictionary()
-        )
+        self.known: KnownOperations = KnownOperations()
+        """The operations that somebody holds a handle on."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
         self._lists: dict[tuple[str, str], ListPolling] = {}
@@ -146,50 +137,15 @@ class Poller:
             max_concurrent=max_concurrent_polls,
             context=self._context,
         )
-        telemetry().watch_in_flight(self.in_flight)
-
-    def in_flight(self) -> Counter[str]:
-        """Count the operations that are known and not over, by kind; none once it is closed.
-
-        It may be called in another thread: the references are copied in one step.
-        """
-        operations = [] if self._transport.is_closed else self._operations.valuerefs()
-        found = (weak() for weak in operations)
-        return Counter(
-            polled.ref.kind
-            for polled in found
-            if polled is not None and polled.state.is_known and not polled.state.is_finished
-        )
-
-    def operation(
-        self, ref: Ref, *, is_dispatched: bool = False, previous_id: str | None = None
-    ) -> PolledOperation[Any]:
-        """Return what this client has of an operation, made at first use.
-
-        Args:
-            ref: The operation's name.
-            is_dispatched: Whether it was just dispatched, and so is in flight.
-            previous_id: The `requestId` of the feature's generation before it, if it is known.
-        """
-        polled = self._operations.get(ref.key)
-        if polled is None:
-            began = asyncio.get_running_loop().time() - _age(ref)
-            answered_at = datetime.now(UTC) if is_dispatched else None
-            state = new_state(ref, began=began, answered_at=answered_at, previous_id=previous_id)
-            polled = self._operations[ref.key] = PolledOperation(state)
-        return polled
+        telemetry().watch_in_flight(self.known.in_flight)
 
     def follow(self, ref: Ref, trace: Trace | None) -> None:
         """Let the span of a dispatch go on until its operation ends."""
-        traces.follow(self.operation(ref), trace)
-
-    def knows(self, ref: Ref) -> bool:
-        """Say whether somebody holds a handle on the operation."""
-        return ref.key in self._operations
+        traces.follow(self.known.operation(ref), trace)
 
     def accept(self, ref: Ref, snapshot: Run | Generation) -> None:
         """Take in a snapshot that another call brought, unless more is known."""
-        polled, now = self.operation(ref), asyncio.get_running_loop().time()
+        polled, now = self.known.operation(ref), asyncio.get_running_loop().time()
         change = polled.state.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
         self._reader.publish(polled, change, by_poll=False)
 
@@ -254,7 +210,15 @@ class Poller:
 
     def _plan_poll(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll."""
-        if self._schedule.add(polled, list_polling, self._due(polled)):
+        due = next_due(
+            polled,
+            now=asyncio.get_running_loop().time(),
+            plan=self._plan,
+            interval=self._interval,
+            tick_seconds=self._schedule.tick_seconds,
+            outage=self._outage,
+        )
+        if self._schedule.add(polled, list_polling, due):
             self._set_timer()
 
     def _list_of(self, polled: PolledOperation[Any]) -> ListPolling:
@@ -270,34 +234,6 @@ class Poller:
                 run_ids=self.run_ids,
             )
         return found
-
-    def _due(self, polled: PolledOperation[Any]) -> float:
-        """Return when to poll next, by the loop's clock."""
-        now, state = asyncio.get_running_loop().time(), polled.state
-        planned = self._plan(polled.ref.kind, now - state.began, state.snapshot)
-        if state.is_doubtful:  # The next answer decides: it is asked for as soon as a run's.
-            planned = min(planned, self._interval)
-        tick_seconds = self._schedule.tick_seconds
-        interval = min(max(tick_seconds, planned), MAX_INTERVAL)
-        if polled.polled_at is None:
-            # What was just dispatched is still in flight after less than an interval. The tick
-            # makes up for rounding down to one.
-            return max(now, state.began + interval + tick_seconds) if state.is_known else now
-        return max(now, polled.polled_at + self._backed_off(polled, interval))
-
-    def _backed_off(self, polled: PolledOperation[Any], interval: float) -> float:
-        """Return an interval that grows with failures, but not beyond the end of a 404's grace."""
-        state = polled.state
-        # During an outage the others' polls stand in for most of this one's.
-        if not state.failures or self._outage.has_lasted_since(state.failing_since):
-            return interval
-        if (seconds := refused_seconds(state.last_failure)) is not None:
-            # A tick more, as instants are rounded down to one.
-            return max(interval, seconds + self._schedule.tick_seconds)
-        longer = outage_interval(interval, state.failures)
-        if state.missing_since is None or polled.polled_at is None:
-            return longer
-        return min(longer, max(interval, state.missing_since + GRACE_SECONDS - polled.polled_at))
 
     def _set_timer(self) -> None:
         """Have `_tick` called at the earliest tick in which anything is due."""
@@ -542,7 +478,7 @@ class Poller:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             # Also those that are not scheduled: their poll may have been in the cancelled workers.
-            operations = [polled for weak in self._operations.valuerefs() if (polled := weak())]
+            operations = self.known.close()
             for polled in operations:
                 self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
             for polled in operations:
@@ -556,18 +492,6 @@ def _operations_of(
     for job in jobs:
         operations.extend([job] if isinstance(job, PolledOperation) else job.operations)
     return operations
-
-
-def _age(ref: Ref) -> float:
-    """Return the seconds since a dispatch.
-
-    Less than the clocks of two machines may differ by counts as 0: an operation must not be taken
-    for old because the clock of the machine that dispatched it is behind.
-    """
-    if ref.dispatched_at is None:
-        return 0.0
-    age = (datetime.now(UTC) - ref.dispatched_at).total_seconds()
-    return age if age >= CLOCK_SKEW_SECONDS else 0.0
 
 
 def _is_cancelled() -> bool:

@@ -161,7 +161,9 @@ class Reader:
         now = asyncio.get_running_loop().time()
         if not is_shared:
             traces.note_failure(polled, error)
-        final = polled.state.note_failure(error, now=now, max_outage=self._max_outage)
+        final = polled.state.note_failure(
+            error, now=now, max_outage=self._max_outage, is_shared=is_shared
+        )
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:
             self.end_waits(polled, final)

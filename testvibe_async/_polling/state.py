@@ -259,7 +259,12 @@ class OperationState(ABC, Generic[SnapshotT]):
         self.failing_since = self.missing_since = self.last_failure = None
 
     def note_failure(
-        self, error: VibeError, *, now: float, max_outage: float | None
+        self,
+        error: VibeError,
+        *,
+        now: float,
+        max_outage: float | None,
+        is_shared: bool = False,
     ) -> VibeError | None:
         """Take in a failed poll.
 
@@ -268,6 +273,7 @@ class OperationState(ABC, Generic[SnapshotT]):
             now: The loop's clock.
             max_outage: After how many seconds of failures alone the waits end; None for a poll by
                 hand, which does not slow the waits down.
+            is_shared: Whether another operation was polled, for this one too.
 
         Returns:
             The error that the waits must raise; None where the failure is tolerated, and another
@@ -291,7 +297,8 @@ class OperationState(ABC, Generic[SnapshotT]):
             is_repeated = self.equal_failures >= MAX_EQUAL_ANSWERS
             is_tolerated = max_outage is not None and outage < max_outage and not is_repeated
             if max_outage is not None:
-                preface = f"nothing but failures for {outage:.0f} s, the last: "
+                whose = ", of another operation's poll" if is_shared else ""
+                preface = f"nothing but failures for {outage:.0f} s, the last{whose}: "
                 if is_repeated:
                     preface = f"the same answer {self.equal_failures} times: "
                 failure = self._failure(error, preface)

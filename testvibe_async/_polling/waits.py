@@ -278,17 +278,23 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
     See `Client.changes` and `Batch.changes`. Operations may be added meanwhile.
     """
 
-    __slots__ = ("__weakref__", "_followed", "_is_complete", "_new", "_poller")
+    __slots__ = ("__weakref__", "_followed", "_is_complete", "_new", "_poller", "_raises")
 
     def __init__(
-        self, poller: Poller, waited: Iterable[tuple[PolledOperation[Any], ItemT_co]] = ()
+        self,
+        poller: Poller,
+        waited: Iterable[tuple[PolledOperation[Any], ItemT_co]] = (),
+        *,
+        raises: bool = True,
     ) -> None:
         """Make it; nothing is polled yet.
 
         Args:
             poller: Polls the operations.
             waited: Operations to begin with, and what to return with each of their transitions.
+            raises: Whether to raise, at the end, why operations could not be observed.
         """
+        self._raises = raises
         self._poller = poller
         self._new = iter(waited)
         self._followed: _Followed[ItemT_co, SnapshotT_co] | None = _Followed()
@@ -341,7 +347,7 @@ class ManyTransitions(Generic[ItemT_co, SnapshotT_co]):
         except BaseException:
             del self  # See `Transitions.__anext__`.
             raise
-        if followed is not None and followed.errors:
+        if self._raises and followed is not None and followed.errors:
             raise followed.errors.popleft()
         raise StopAsyncIteration
 

@@ -6,7 +6,7 @@ contract as a document.
 
 from testvibe_async._util.serialization import serialize
 from testvibe_async._wire.contract import openapi_document
-from testvibe_async._wire.convert import EXTRA, UnreadableField, read
+from testvibe_async._wire.convert import read
 from testvibe_async._wire.endpoints import (
     Endpoint,
     Endpoints,
@@ -15,6 +15,7 @@ from testvibe_async._wire.endpoints import (
     endpoint_overrides,
 )
 from testvibe_async._wire.json import UnreadableError, envelope_in, read_rows
+from testvibe_async._wire.leftovers import EXTRA, UnreadableField
 from testvibe_async._wire.paging import next_page
 from testvibe_async._wire.protocol import (
     MAX_ERROR_BYTES,

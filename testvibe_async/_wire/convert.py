@@ -10,8 +10,6 @@ envelope. It knows no operation and does no I/O.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from contextvars import ContextVar
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -27,7 +25,7 @@ from typing import (
     get_type_hints,
 )
 
-from attrs import NOTHING, evolve, field, fields, frozen, has
+from attrs import NOTHING, evolve, fields, has
 from cattrs import Converter, transform_error
 from cattrs.errors import (
     BaseValidationError,
@@ -46,6 +44,14 @@ from testvibe_async._wire.json import (
     mapping,
     parse,
     rows_of,
+)
+from testvibe_async._wire.leftovers import (
+    EXTRA,
+    MAX_EXTRA_BYTES,
+    Leftovers,
+    UnreadableField,
+    leftovers,
+    size_of,
 )
 from testvibe_async._wire.scalars import (
     read_id_text,
@@ -73,22 +79,10 @@ from testvibe_async.models import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["EXTRA", "UnreadableField", "read"]
-
-EXTRA = "extra"
-"""The field that takes in what has no field of its own."""
+__all__ = ["read"]
 
 MAX_FAULTS = 10
 """How many unreadable members of one list are reported."""
-
-MAX_DEPTH = 64
-"""How deep unknown fields may be nested: JSON that is deeper can be read and not written."""
-
-MAX_EXTRA_BYTES = 64 * 1024
-"""How much of an answer's unknown and unreadable fields is kept, in all values of it together."""
-
-VALUE_BYTES = 16
-"""What a value counts for beside its text."""
 
 MANY_TESTS = 1_000_000
 """From this many tests on a summary is not shared: equal ones are rare, hostile ones huge."""
@@ -114,40 +108,6 @@ DISPATCHED_IN = {DispatchedRun: {"run"}, DispatchedGeneration: {"generation", "r
 """The members in which an `id` is that of the operation that was dispatched."""
 
 
-@frozen
-class UnreadableField:
-    """A field that could not be read, and was left out."""
-
-    model: str
-    """The model that it is a field of, such as `CaseResult`."""
-
-    name: str
-    """Its name on the wire, such as `durationMs`."""
-
-    problem: str = field(eq=False)
-    """What was wrong with it."""
-
-
-class _Noted:
-    """The fields of one answer that were left out."""
-
-    def __init__(self, fields: list[UnreadableField]) -> None:
-        self.fields = fields
-        self.names: defaultdict[type[Any], set[str]] = defaultdict(set)
-        """By model, their names on the wire."""
-        self.spare_bytes = MAX_EXTRA_BYTES
-        """How much more may be kept of what has no field, or can't be read."""
-
-    def add(self, model: type[Any], name: str, problem: str) -> None:
-        """Note a field, once: each of very many rows may have it."""
-        if name not in self.names[model]:
-            self.names[model].add(name)
-            self.fields.append(UnreadableField(model.__name__, name, problem))
-
-
-_noted: ContextVar[_Noted] = ContextVar("the fields of an answer that were left out")
-
-
 def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | None = None) -> T:
     """Make a value out of a JSON document.
 
@@ -166,13 +126,13 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
         document = Rows(body)
     else:
         document = None if is_optional and not body.strip() else parse(body)
-    token = _noted.set(_Noted([] if unreadable is None else unreadable))
+    token = leftovers.set(Leftovers([] if unreadable is None else unreadable))
     try:
         return _converter.structure(document, shape)
     except (BaseValidationError, TypeError, ValueError) as error:
         raise UnreadableError(*_problems(error)) from error
     finally:
-        _noted.reset(token)
+        leftovers.reset(token)
 
 
 def _problems(error: Exception) -> list[str]:
@@ -238,7 +198,7 @@ def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
         unreadable = _problems(_of_list(faults, shape)) if faults else ()
         around = value.envelope if isinstance(value, Rows) else envelope_of(value)
         # Where the next page is may be in what would be dropped.
-        if _size(around, MAX_EXTRA_BYTES) is None:
+        if size_of(around, MAX_EXTRA_BYTES) is None:
             most = f"{MAX_EXTRA_BYTES // 1024} KiB"
             raise TypeError(f"expected a list, got an object with more than {most} beside it")
         return Listing(rows, unreadable=unreadable, extra=around)
@@ -325,10 +285,11 @@ def _model_hook(model: type[Any]) -> Hook:
             there = {name: member for name, member in members.items() if member is not None}
         unreadable: set[str] = set()
         # What could not be read in one row is most likely wrong in all, and errors are slow.
-        if noted := _noted.get().names:
+        noted = leftovers.get()
+        if noted.names:
             unreadable = {
                 name
-                for name in noted.get(model, ())
+                for name in noted.names.get(model, ())
                 if name in there and not _can_read(there[name], hooks.get(name))
             }
         if unreadable:
@@ -344,7 +305,7 @@ def _model_hook(model: type[Any]) -> Hook:
         kept = {
             name: member
             for name, member in members.items()
-            if (name in unreadable or name not in known) and _is_kept(name, member, model)
+            if (name in unreadable or name not in known) and noted.keep(model, name, member)
         }
         return evolve(instance, extra=kept)
 
@@ -375,7 +336,7 @@ def _leave_out(error: ClassValidationError, model: type[Any], optional: set[str]
         raise _of_model(others, model)
     for fault, note in faults:
         problem = _problems(_of_model([fault], model))[0]
-        _noted.get().add(model, wire_name(note.name), problem)
+        leftovers.get().add(model, wire_name(note.name), problem)
     return {wire_name(note.name) for _, note in faults}
 
 
@@ -391,54 +352,6 @@ def _can_read(value: object, hook: Hook | None) -> bool:
         except (BaseValidationError, TypeError, ValueError):
             return False
     return True
-
-
-def _is_kept(name: str, value: object, model: type[Any]) -> bool:
-    """Say whether a field goes to `extra`; note it where it is too large or too deep for that."""
-    noted = _noted.get()
-    try:
-        size = _size({name: value}, noted.spare_bytes)
-    except RecursionError:
-        noted.add(model, name, f"nested deeper than {MAX_DEPTH} times")
-        return False
-    if size is None:
-        what = f"only {MAX_EXTRA_BYTES // 1024} KiB of an answer's other fields are kept"
-        noted.add(model, EXTRA, what)
-        return False
-    noted.spare_bytes -= size
-    return True
-
-
-def _size(value: object, most: int) -> int | None:
-    """Return about how many bytes a JSON value takes; None where it is more than so many.
-
-    Raises:
-        RecursionError: It is nested deeper than `MAX_DEPTH`.
-    """
-    size, layer = 0, [value]
-    for _ in range(MAX_DEPTH + 1):
-        inner: list[object] = []
-        for each in layer:
-            size += VALUE_BYTES
-            match each:
-                case str():
-                    size += len(each) if each.isascii() else 4 * len(each)
-                case int():
-                    size += each.bit_length() // 8
-                case dict() | list():
-                    members = cast("dict[str, object] | list[object]", each)
-                    if VALUE_BYTES * len(members) > most:
-                        return None
-                    inner += members
-                    inner += members.values() if isinstance(members, dict) else ()
-                case _:
-                    pass
-            if size > most:
-                return None
-        if not inner:
-            return size
-        layer = inner
-    raise RecursionError
 
 
 def _dispatched_hook(shape: type[Any]) -> Hook:

@@ -32,8 +32,8 @@ from testvibe_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from testvibe_async._wire.convert import UnreadableField
     from testvibe_async._wire.endpoints import Request
+    from testvibe_async._wire.leftovers import UnreadableField
 
 __all__ = [
     "MAX_ERROR_BYTES",

@@ -37,12 +37,12 @@ from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async._dispatch import Job, RunConflict
+    from testvibe_async._dispatch import Features, Job, RunConflict
     from testvibe_async.adapters.store import Enqueue
     from testvibe_async.client import Client
-    from testvibe_async.models import Feature, Run
+    from testvibe_async.models import Run
 
 __all__ = ["BatchStatus", "DurableBatch"]
 
@@ -141,7 +141,7 @@ class DurableBatch:
     async def submit(  # noqa: PLR0913 - each by name, and each with a default
         self,
         client: Client,
-        features: Iterable[int | str | Feature] | AsyncIterable[int | str | Feature] | None = None,
+        features: Features | None = None,
         *,
         project: str | None = None,
         config: str | Sequence[str | None] | None = None,

@@ -238,18 +238,22 @@ class Store(GroupCommit[sa.Connection]):
         """
         # The generation of a run's missing tests is no end of it: the run is still to be sent.
         is_dispatched = result is not None and result.kind == "run"
+        values: dict[str, Any] = {}
+        if result is not None and is_dispatched:
+            values = {"ref": result.to_json(), "dispatched_at": self.now}
+        elif result is not None:
+            values = {"generation": result.to_json()}
         statement = (
             ITEMS.update()
             .where(self._mine, ITEMS.c.intent_id == intent.id)
             .values(
                 state=ItemState.DISPATCHED if is_dispatched else ItemState.PLANNED,
-                ref=result.to_json() if result is not None and is_dispatched else None,
                 intent_id=None,
                 intent=None,
                 error=None,
                 is_absent=0,
                 noted_at=self.now,
-                **({"dispatched_at": self.now} if is_dispatched else {}),
+                **{"ref": None} | values,
             )
         )
         return await self.changes(statement)
@@ -382,5 +386,6 @@ def _restored(row: Any) -> Restored:  # noqa: ANN401 - a row of the items
         outcome=row.outcome,
         error=row.error,
         intent=None if row.intent is None else Intent.from_json(row.intent),
+        generation=row.generation,
         earlier=json.loads(row.earlier),
     )

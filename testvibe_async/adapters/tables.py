@@ -66,6 +66,7 @@ ITEMS = sa.Table(
     sa.Column("holder", sa.Text),
     sa.Column("intent_id", sa.Text),
     sa.Column("intent", sa.Text),
+    sa.Column("generation", sa.Text),
     sa.Column("ref", sa.Text),
     sa.Column("outcome", sa.Text),
     sa.Column("error", sa.Text),

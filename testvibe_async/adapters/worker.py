@@ -8,6 +8,7 @@ When and where a feature is worked on is the engine's business.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import uuid4
 
@@ -17,6 +18,8 @@ from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
     NotSentError,
+    OperationSupersededError,
+    RateLimitedError,
     RecorderError,
     VibeError,
 )
@@ -141,12 +144,18 @@ class BatchWorker:
         if found.state is ItemState.INTENDED:
             assert found.intent is not None
             return await self._reconciled(found.intent)
+        on_conflict = self._plan.options.get("on_conflict", "raise")
+        if found.generation is not None:
+            # It was dispatched for this run: whatever became of it, none is to follow.
+            on_conflict = "raise"
+            with suppress(OperationSupersededError):
+                await self._client.attach(found.generation)
         try:
             return await self._project.run_feature(
                 claim.job.feature,
                 config=claim.job.config,
                 site_url=self._plan.site_url,
-                on_conflict=self._plan.options.get("on_conflict", "raise"),
+                on_conflict=on_conflict,
                 recorder=_Recorder(self, claim.place, holder),
             )
         except DispatchUnknownError as error:
@@ -205,7 +214,7 @@ class _Feature:
                 outcome = await operation.wait()
             except ClientClosedError:
                 raise
-            except NotSentError as error:
+            except (NotSentError, RateLimitedError) as error:
                 if await self._is_tried_again(error):
                     continue
             except VibeError as error:
@@ -217,8 +226,8 @@ class _Feature:
                     continue
             return
 
-    async def _is_tried_again(self, error: NotSentError) -> bool:
-        """Say whether to try again what was not sent, after a pause; else note why it ends."""
+    async def _is_tried_again(self, error: NotSentError | RateLimitedError) -> bool:
+        """Say whether to try again what had no effect, after a pause; else note why it ends."""
         if isinstance(error, RecorderError) and isinstance(error.__cause__, ClaimLostError):
             return False
         return await self._pause() or not await self._end(error=error)

@@ -17,14 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from testvibe_async import (
-        CaseResult,
-        Diagnosis,
-        Generation,
-        GenerationLog,
-        Run,
-        SectionLog,
-    )
+    from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, Run
+    from testvibe_async.models import SectionLog
 
 __all__ = [
     "Line",

@@ -46,7 +46,7 @@ from testvibe_async.cli.words import NAME, error_sentence, event_sentence
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from testvibe_async import Event
+    from testvibe_async.events import Event
 
 __all__ = [
     "ENDING",

@@ -26,7 +26,7 @@ from testvibe_async.models import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from testvibe_async import Event
+    from testvibe_async.events import Event
 
 __all__ = [
     "NAME",

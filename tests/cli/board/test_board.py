@@ -31,8 +31,9 @@ from testvibe_async.cli.board import Board
 from testvibe_async.cli.board.table import counts
 
 if TYPE_CHECKING:
-    from testvibe_async import Event, Ref
+    from testvibe_async import Ref
     from testvibe_async.cli.board import Row
+    from testvibe_async.events import Event
 
 
 RUN = RunRef(server="http://s", project="p", run_id=214, feature_id=12)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.board.test_table import ACTIVE, row
-from testvibe_async import Generation, Run, RunStatus, RunSummary, Section
+from testvibe_async import Generation, Run, RunStatus, RunSummary
+from testvibe_async.models import Section
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ from testvibe_async import (
     GenerationLog,
     Run,
     RunStatus,
-    SectionLog,
 )
 from testvibe_async.cli.ending import Ending, failures_text
+from testvibe_async.models import SectionLog
 
 
 def shown(*runs: Run, width: int | None = None, **values: Any) -> list[str]:

@@ -90,7 +90,7 @@ class Fault:
 
     @classmethod
     def delay(cls, seconds: float) -> Fault:
-        """Act and answer as usual, but later.
+        """Act and answer as usual, but later: both, after the delay.
 
         Args:
             seconds: Seconds of the event loop, at any speed of the emulator.

@@ -1,0 +1,83 @@
+"""The operations of a client: one object each, for as long as somebody holds a handle on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from testvibe_async._polling.polled import PolledOperation
+from testvibe_async._polling.state import new_state
+
+if TYPE_CHECKING:
+    from testvibe_async.refs import Ref
+
+__all__ = ["KnownOperations"]
+
+CLOCK_SKEW_SECONDS = 60.0
+"""How far ahead the clock of the machine that dispatched an operation may be."""
+
+
+class KnownOperations:
+    """What a client knows of each operation, by its key."""
+
+    def __init__(self) -> None:
+        # Handles hold their operation, so it lives as long as any handle on it does.
+        self._operations: WeakValueDictionary[tuple[object, ...], PolledOperation[Any]] = (
+            WeakValueDictionary()
+        )
+        self._is_closed = False
+
+    def operation(
+        self, ref: Ref, *, is_dispatched: bool = False, previous_id: str | None = None
+    ) -> PolledOperation[Any]:
+        """Return what this client has of an operation, made at first use.
+
+        Args:
+            ref: The operation's name.
+            is_dispatched: Whether it was just dispatched, and so is in flight.
+            previous_id: The `requestId` of the feature's generation before it, if it is known.
+        """
+        polled = self._operations.get(ref.key)
+        if polled is None:
+            began = asyncio.get_running_loop().time() - _age(ref)
+            answered_at = datetime.now(UTC) if is_dispatched else None
+            state = new_state(ref, began=began, answered_at=answered_at, previous_id=previous_id)
+            polled = self._operations[ref.key] = PolledOperation(state)
+        return polled
+
+    def __contains__(self, ref: Ref) -> bool:
+        """Say whether somebody holds a handle on the operation."""
+        return ref.key in self._operations
+
+    def in_flight(self) -> Counter[str]:
+        """Count the operations that are known and not over, by kind; none once it is closed.
+
+        It may be called in another thread: the references are copied in one step.
+        """
+        operations = [] if self._is_closed else self._operations.valuerefs()
+        found = (weak() for weak in operations)
+        return Counter(
+            polled.ref.kind
+            for polled in found
+            if polled is not None and polled.state.is_known and not polled.state.is_finished
+        )
+
+    def close(self) -> list[PolledOperation[Any]]:
+        """Count none any more, and return all that there are."""
+        self._is_closed = True
+        return [polled for weak in self._operations.valuerefs() if (polled := weak()) is not None]
+
+
+def _age(ref: Ref) -> float:
+    """Return the seconds since a dispatch.
+
+    Less than the clocks of two machines may differ by counts as 0: an operation must not be taken
+    for old because the clock of the machine that dispatched it is behind.
+    """
+    if ref.dispatched_at is None:
+        return 0.0
+    age = (datetime.now(UTC) - ref.dispatched_at).total_seconds()
+    return age if age >= CLOCK_SKEW_SECONDS else 0.0

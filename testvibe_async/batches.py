@@ -1,0 +1,248 @@
+"""Many features of a project at once: `run_features` and `generate_features`.
+
+Decides what a batch is of, and how it goes on with its journal; the batch itself decides the rest.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from testvibe_async._batch import Resumption
+from testvibe_async._config import require_choice, require_count, require_timeout
+from testvibe_async._dispatch import (
+    GenerateConflict,
+    GenerationDispatch,
+    JobSource,
+    RunConflict,
+    RunDispatch,
+)
+from testvibe_async._journal import Plan
+from testvibe_async.batch import Batch
+from testvibe_async.errors import ConfigError
+from testvibe_async.operations import operation_of
+from testvibe_async.refs import RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from testvibe_async._dispatch import Dispatcher, Features, Job, Starter
+    from testvibe_async._http import Submission
+    from testvibe_async._journal import PlannedJobs
+    from testvibe_async.intents import Intent, Recorder
+    from testvibe_async.journal import Journal
+    from testvibe_async.models import Feature, Generation, Listing, Run
+    from testvibe_async.operations import (
+        ClientParts,
+        GenerationOperation,
+        Operation,
+        RunOperation,
+    )
+    from testvibe_async.refs import Ref
+
+__all__ = ["Batches"]
+
+
+class Batches(ABC):
+    """What a project can do with many of its features at once."""
+
+    id: str
+    _parts: ClientParts
+    _dispatcher: Dispatcher
+    _starter: Starter
+
+    @abstractmethod
+    async def list_features(self) -> Listing[Feature]:
+        """List the project's features."""
+
+    def run_features(  # noqa: PLR0913 - each by name, and each with a default
+        self,
+        features: Features | None = None,
+        *,
+        config: str | Sequence[str | None] | None = None,
+        site_url: str | None = None,
+        max_in_flight: int = 100,
+        on_conflict: RunConflict = "raise",
+        timeout: float | None = None,
+        stop_on_failure: bool = False,
+        attempts: int = 1,
+        journal: Journal | None = None,
+    ) -> Batch[Run]:
+        """Run many features at once. Await it, or open it with `async with` and iterate over it.
+
+        Args:
+            features: Names, ids or `Feature`s; None for all that are generated. An item of an
+                earlier batch is run again with its own configuration. A generator, also an
+                asynchronous one, is read only as far as there is room for more runs. A feature
+                that is named twice, also in another case or by its id, is run once, and a warning
+                says so.
+            config: As in `run_feature`, for each; with several, each feature runs with each.
+            site_url: As in `run_feature`, for each.
+            max_in_flight: How many runs are dispatched and not over at any time, 1 or more.
+            on_conflict: As in `run_feature`, for each.
+            timeout: Seconds after which nothing more is dispatched or waited for, above 0; None for
+                as long as it takes. What is in flight then goes on at the service. Only the answers
+                to dispatches that were sent are waited for longer, so that no id is lost.
+            stop_on_failure: Whether to dispatch no more once one did not succeed. The batch still
+                waits for what is in flight.
+            attempts: How often a feature may run in total, 1 or more. Only a run that failed is
+                followed by another; the item has all of them, and `is_flaky` where a later one
+                passed.
+            journal: An open journal that the batch is kept in, and that a batch of an earlier
+                process is gone on with: what was dispatched is attached to, what was intended is
+                reconciled, and the rest is dispatched. Name the same features, or none. None for no
+                journal.
+
+        Returns:
+            A batch of one item for each feature and configuration. One that can't start is an item
+            with its error.
+        """
+        require_choice("on_conflict", on_conflict, get_args(RunConflict))
+        configs = [config] if config is None or isinstance(config, str) else list(config)
+        if not configs:
+            raise ConfigError(
+                "config names no configuration: pass one, several, or None for the default"
+            )
+
+        async def dispatch(
+            job: Job, deadline: float | None, submission: Submission, recorder: Recorder | None
+        ) -> RunOperation:
+            run = RunDispatch(
+                project=self.id,
+                feature=job.feature,
+                config=job.config,
+                site_url=site_url,
+                submission=submission,
+                recorder=recorder,
+            )
+            return await self._starter.run(run, on_conflict=on_conflict, deadline=deadline)
+
+        return self._batch(
+            "run",
+            self._jobs(features, configs, default=lambda feature: feature.has_tests),
+            dispatch,
+            journal=journal,
+            site_url=site_url,
+            max_in_flight=max_in_flight,
+            timeout=timeout,
+            stop_on_failure=stop_on_failure,
+            attempts=attempts,
+        )
+
+    def generate_features(  # noqa: PLR0913 - each by name, and each with a default
+        self,
+        features: Features | None = None,
+        *,
+        site_url: str | None = None,
+        max_in_flight: int = 10,
+        on_conflict: GenerateConflict = "raise",
+        timeout: float | None = None,
+        stop_on_failure: bool = False,
+        journal: Journal | None = None,
+    ) -> Batch[Generation]:
+        """Generate the tests of many features at once. Each costs credits.
+
+        Args:
+            features: As in `run_features`; None for all that have no tests and are no suggestions.
+            site_url: As in `generate_feature`, for each.
+            max_in_flight: How many generations are dispatched and not over at any time, 1 or more.
+            on_conflict: As in `generate_feature`, for each.
+            timeout: As in `run_features`.
+            stop_on_failure: As in `run_features`.
+            journal: As in `run_features`.
+
+        Returns:
+            A batch of one item for each feature. One that can't start is an item with its error.
+        """
+        require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
+
+        async def dispatch(
+            job: Job, deadline: float | None, submission: Submission, recorder: Recorder | None
+        ) -> GenerationOperation:
+            generation = GenerationDispatch(
+                project=self.id,
+                feature=job.feature,
+                site_url=site_url,
+                submission=submission,
+                recorder=recorder,
+            )
+            return await self._starter.generate(
+                generation, on_conflict=on_conflict, deadline=deadline
+            )
+
+        return self._batch(
+            "generation",
+            self._jobs(features, None, default=lambda feature: feature.needs_tests),
+            dispatch,
+            journal=journal,
+            site_url=site_url,
+            max_in_flight=max_in_flight,
+            timeout=timeout,
+            stop_on_failure=stop_on_failure,
+        )
+
+    def _batch(  # noqa: PLR0913 - each by name
+        self,
+        kind: Literal["run", "generation"],
+        source: JobSource,
+        dispatch: Callable[
+            [Job, float | None, Submission, Recorder | None], Awaitable[Operation[Any]]
+        ],
+        *,
+        journal: Journal | None,
+        site_url: str | None,
+        max_in_flight: int,
+        timeout: float | None,
+        stop_on_failure: bool,
+        attempts: int = 1,
+    ) -> Batch[Any]:
+        """Make a batch; its journal is begun once no argument can be refused any more."""
+        limits: dict[str, Any] = {
+            "max_in_flight": require_count("max_in_flight", max_in_flight),
+            "timeout": require_timeout(timeout),
+            "attempts": require_count("attempts", attempts),
+        }
+        jobs: JobSource | PlannedJobs = source
+        resumption = None
+        if journal is not None:
+            plan = Plan(
+                kind=kind, server=self._parts.transport.server, project=self.id, site_url=site_url
+            )
+            jobs = planned = journal.begin(plan, source)
+            resumption = Resumption(planned.rows, self._reconciler_of(journal))
+        return Batch(
+            jobs,
+            dispatch,
+            kind=kind,
+            attach=self._attach,
+            poller=self._parts.poller,
+            stop_on_failure=stop_on_failure,
+            resumption=resumption,
+            **limits,
+        )
+
+    def _attach(self, ref: Ref) -> Operation[Any]:
+        return operation_of(ref, self._parts)
+
+    def _reconciler_of(
+        self, journal: Journal
+    ) -> Callable[[Intent], Awaitable[Operation[Any] | None]]:
+        """Return what finds out about a journal's intents: nothing of another one is theirs."""
+        known = [*journal.refs, *journal.open_intents]
+        for ref in journal.refs:
+            if isinstance(ref, RunRef):
+                self._parts.poller.run_ids.note(self.id, ref.run_id)
+        return partial(self._dispatcher.reconcile, known=known)
+
+    def _jobs(
+        self,
+        features: Features | None,
+        configs: Sequence[str | None] | None,
+        *,
+        default: Callable[[Feature], bool],
+    ) -> JobSource:
+        """Return the jobs of a batch; `default` selects the features where none are named."""
+        if isinstance(features, str):
+            raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
+        return JobSource(features, configs, list_features=self.list_features, default=default)
