@@ -135,3 +135,30 @@ async def test_what_goes_on_after_a_restart_is_not_counted(
                 )
             assert both["inFlight"] is in_flight
     assert emulator.count("generate_feature") == 1
+
+
+async def instructions(**options: Any) -> str:
+    async with McpClient(make_server(**options)) as mcp:
+        return str(mcp.instructions)
+
+
+async def test_the_instructions_say_what_there_is() -> None:
+    """They name no tool that is not offered, the limit on generations, and how long is told."""
+    assert "10 minutes" in await instructions()
+    reading = await instructions(read_only=True, max_generations=3)
+    assert "run_feature" not in reading
+    assert "starts neither runs nor generations" in reading
+    assert "--max-generations" not in reading
+    assert "start 3 generations at most" in await instructions(max_generations=3)
+
+
+async def test_a_tool_that_is_not_offered_is_explained(emulator: Emulator) -> None:
+    """An unknown tool says which was perhaps meant, and why others are not there."""
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "get_features")
+        assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")
+    async with McpClient(make_server(lambda: client_of(emulator), read_only=True)) as mcp:
+        text = await refused(mcp, "generate_feature", feature="Checkout")
+        assert "only reads (--read-only): tell the user" in text
+    async with McpClient(make_server(lambda: client_of(emulator), tools=["get_run"])) as mcp:
+        assert "offers some tools only" in await refused(mcp, "run_feature", feature="Checkout")

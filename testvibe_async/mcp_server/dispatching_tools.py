@@ -59,6 +59,7 @@ from testvibe_async.mcp_server.toolkit import (
     ProjectId,
     SiteUrl,
     TimeoutSeconds,
+    check_config,
     tool,
 )
 from testvibe_async.mcp_server.waits import PATIENCE, Progress, unseen, wait_for_work
@@ -91,6 +92,7 @@ async def run_feature(  # noqa: PLR0913 - the arguments of the tool
     Refused where the feature's status is not `generated`.
     """
     home = session_of(ctx).project(project)
+    await check_config(ctx, home, config)
     key = key_of(ctx, "run", home, feature.casefold(), config, siteUrl)
 
     def begin(journal: Journal) -> Batch[Run]:
@@ -216,6 +218,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     if features is not None:
         names = sorted({name.casefold(): name for name in features}.values(), key=str.casefold)
     folded = names and [name.casefold() for name in names]
+    await check_config(ctx, home, config)
     key = key_of(ctx, "runs", home, folded, config, siteUrl, attempts)
 
     async def play(work: Work[_Many]) -> None:
@@ -290,6 +293,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     """
     require_agreed(agreed)
     session = session_of(ctx)
+    await check_config(ctx, target.home, config)
     key = key_of(ctx, "generate_and_run", target.home, target.feature_id, config, siteUrl)
 
     def run(journal: Journal) -> Batch[Run]:

@@ -75,6 +75,8 @@ class Session:
         """What calls began."""
         self.journals: Journals = Journals(self.limits.state_folder)
         """What outlives this server of that."""
+        self.configs: dict[str, list[str]] = {}
+        """By project, the names of the run configurations that a call has listed."""
         self._generations_started = 0
         self._runs: dict[object, RunRef] = {}
         self._generations: dict[tuple[str, str], GenerationRef] = {}

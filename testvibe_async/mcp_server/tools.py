@@ -305,7 +305,10 @@ async def list_configs(
     ctx: Ctx, *, limit: PageSize = None, cursor: Cursor = None, project: ProjectId = None
 ) -> CallToolResult:
     """List the run configurations that run_feature and run_features take as `config`."""
-    configs = await session_of(ctx).project(project).list_configs()
+    home = session_of(ctx).project(project)
+    configs = await home.list_configs()
+    if configs.is_complete:
+        session_of(ctx).configs[home.id] = [each.name for each in configs]
     return _page(ctx, configs, "config", rows(configs), limit=limit, cursor=cursor)
 
 
