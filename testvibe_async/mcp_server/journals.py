@@ -142,7 +142,7 @@ class _Place:
             raise ConfigError(f"what was begun can't be written down: {error}") from error
         try:
             connection.execute("BEGIN EXCLUSIVE")
-            path.touch()
+            os.utime(path)  # Not `touch`: closing the file would end the lock on it.
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise ConfigError(f"what was begun can't be written down: {error}") from error
