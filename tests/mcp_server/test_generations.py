@@ -311,3 +311,53 @@ async def test_a_run_from_before_a_generation_is_not_told_again() -> None:
         anew = await result_of(mcp, "run_feature", feature="Checkout")
     assert anew["runId"] != first["runId"]
     assert "note" not in anew
+
+
+async def test_again_looks_as_long_as_nobody_was_told(emulator: Emulator) -> None:
+    """`again` sends what nobody knows only once an answer has said so, each time anew."""
+    emulator.fail("generate_feature", Fault.status(503), times=2)
+    call = {"feature": "Returns", "again": True}
+    async with connected(emulator) as mcp:
+        await given_up(mcp, "generate_feature", feature="Returns")
+        await asyncio.sleep(60)
+        await refused_in_the_end(mcp, "generate_feature", **call)
+        assert emulator.count("generate_feature") == 1
+        await given_up(mcp, "generate_feature", **call)
+        await asyncio.sleep(120)
+        assert emulator.count("generate_feature") == 2
+        await refused_in_the_end(mcp, "generate_feature", **call)
+        assert emulator.count("generate_feature") == 2
+        while emulator.count("generate_feature") == 2:
+            await result_of(mcp, "generate_feature", **call)
+    assert len(emulator.generations) == 1
+
+
+async def test_what_was_paid_for_is_kept_until_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generation whose end no answer has told is told an hour later, too."""
+    quick = Outcome(generation_duration=60, generation_status="failed")
+    async with (
+        Emulator(scenario=Scenario(outcomes={"Draft": quick})) as emulator,
+        connected(emulator) as mcp,
+    ):
+        emulator.add_feature("Draft", status="draft")
+        await given_up(mcp, "generate_and_run", feature="Draft")
+        await asyncio.sleep(100)
+        pass_time(monkeypatch, 7_200)
+        told = await result_of(mcp, "generate_and_run", feature="Draft")
+        assert told["generation"]["featureStatus"] == "failed"
+        assert emulator.count("generate_feature") == 1
+        pass_time(monkeypatch, 14_400)
+        await result_of(mcp, "generate_and_run", feature="Draft")
+    assert emulator.count("generate_feature") == 2
+
+
+async def test_a_run_that_is_proved_to_be_lost_is_started() -> None:
+    """A run that provably did not begin is begun by the next call, which says so."""
+    async with Emulator() as emulator, connected(emulator, timeout=5.0) as mcp:
+        emulator.fail("run_feature", Fault.status(503), times=1)
+        await refused(mcp, "run_feature", feature="Checkout")
+        await asyncio.sleep(120)
+        await result_of(mcp, "run_feature", feature="Login Functionality")
+        answer = await mcp.call_tool("run_feature", {"feature": "Checkout"})
+    assert "Checkout was started" in text_of(answer)
+    assert emulator.count("run_feature") == 3

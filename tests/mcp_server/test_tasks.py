@@ -261,6 +261,20 @@ async def test_the_end_is_told_after_ten_minutes_too(
     assert emulator.count("run_feature") == 2
 
 
+async def test_a_late_look_runs_nothing_again(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at a generation and its run an hour later tells of that run."""
+    without_tests(emulator)
+    async with connected(emulator, tmp_path) as mcp:
+        task = (await create(mcp, "generate_and_run", feature="Checkout"))["taskId"]
+        await ended(mcp, task)
+        later = datetime.now(UTC).timestamp() + 3_600
+        monkeypatch.setattr("testvibe_async.mcp_server.journals.time.time", lambda: later)
+        assert (await ask(mcp, "tasks/get", task))["status"] == "completed"
+    assert emulator.count("run_feature") == 1
+
+
 async def test_what_began_anew_is_a_task_of_its_own(emulator: Emulator) -> None:
     """`again` holds for the call that has it, and not for looks at its task."""
     async with connected(emulator) as mcp:
