@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.batches import client_tasks
 from tests.conftest import client_of
-from testvibe_async import ConfigError, Hooks, RunRef, Verdict
+from testvibe_async import (
+    BatchSummary,
+    ConfigError,
+    Hooks,
+    Journal,
+    RetryPolicy,
+    RunRef,
+    Verdict,
+)
 from testvibe_async.testing import Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from testvibe_async import Project
     from testvibe_async.testing import Emulator
 
@@ -146,13 +156,36 @@ async def test_no_attempt_follows_an_end_that_nobody_can_read(
     assert (item.verdict, len(item.runs), len(emulator.runs)) == (Verdict.ERROR, 1, 1)
 
 
+@pytest.mark.parametrize("tries", [1, 4])
 async def test_what_failed_before_its_next_attempt_was_withdrawn_is_a_failure(
-    emulator: Emulator, project: Project
+    emulator: Emulator, tmp_path: Path, tries: int
 ) -> None:
-    """Also where that attempt was about to be sent when the time was up."""
-    emulator.fail("run_feature", Fault.status(429, retry_after=30), skip=1)
-    (item,) = await project.run_features(["Returns"], attempts=2, timeout=20)
+    """Also where that attempt was about to be sent, or refused, when the time was up."""
+    rule = emulator.fail("run_feature", Fault.status(429, retry_after=7), skip=1)
+    async with client_of(emulator, retry=RetryPolicy(attempts=tries)) as client:
+        async with Journal(tmp_path / "a") as journal:
+            (item,) = await client.project().run_features(
+                ["Returns"], attempts=2, timeout=20, journal=journal
+            )
+        rule.remove()
+        async with Journal(tmp_path / "a") as journal:
+            (again,) = await client.project().run_features(attempts=2, journal=journal)
 
-    assert emulator.count("run_feature") > 1
+    assert (len(again.earlier), again.verdict) == (1, Verdict.FAILED)
+    assert rule.hits > 1
     assert (item.verdict, item.earlier) == (Verdict.FAILED, ())
     assert item.ref is not None
+
+
+async def test_each_flaky_feature_is_counted(emulator: Emulator, project: Project) -> None:
+    """While the batch is open, too; and so is what was skipped."""
+
+    def fail(document: Any) -> Any:
+        emulator.finish_run(document["runId"], "failed")
+        return document
+
+    emulator.fail("run_feature", Fault.edit(fail), times=2)
+    async with project.run_features(["Checkout", "Wishlist"], attempts=2) as batch:
+        items = [item async for item in batch]
+        assert batch.summary == BatchSummary.of(items)
+        assert batch.summary.flaky == 2

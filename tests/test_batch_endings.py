@@ -402,3 +402,15 @@ async def test_an_operation_that_can_not_be_polled_is_one_item(
         (item,) = await client.project().run_features(journal=journal)
     assert isinstance(item.error, ConfigError)
     assert item.ref is not None
+
+
+async def test_what_is_skipped_is_counted_while_the_batch_goes_on(
+    emulator: Emulator, project: Project
+) -> None:
+    """After a failure the rest is skipped at once, and the summary says so."""
+    emulator.fail("run_feature", Fault.status(404), times=1)
+    names = ["Checkout", "Returns", "Wishlist"]
+    async with project.run_features(names, max_in_flight=1, stop_on_failure=True) as batch:
+        await anext(batch)
+        assert (batch.summary.errors, batch.summary.skipped) == (1, 2)
+        assert batch.summary == BatchSummary.of(batch.items)

@@ -253,3 +253,12 @@ async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
         ("Checkout", None),
         ("Login Functionality", "Mobile"),
     ]
+
+
+async def test_a_listed_feature_runs_with_each_configuration(project: Project) -> None:
+    """A `Feature` is run by its id, with the configuration that was asked for."""
+    feature = await project.get_feature("Checkout")
+    (item,) = await project.run_features([feature], config="Mobile")
+    assert (item.feature, item.name, item.config) == (feature.id, "Checkout", "Mobile")
+    assert item.run is not None
+    assert item.run.config == "Mobile"

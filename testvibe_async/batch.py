@@ -410,6 +410,7 @@ class Batch(Generic[SnapshotT]):
             self._dispatching -= 1
 
     async def _dispatch_one(self, place: int) -> None:
+        """Dispatch one, again where its last attempt failed."""
         failed = self._records.operations.pop(place, None)
         if failed is not None and failed.outcome is not None:
             earlier = self._records.earlier[place]
@@ -419,39 +420,39 @@ class Batch(Generic[SnapshotT]):
         try:
             operation = await self._start(place)
         except RateLimitedError as error:
-            if not self._is_sent_again(place):
+            if self._is_given_up(place):
                 self._end(place, error)
+                return
+            self._take_back(place, failed)
+            self._queue.waiting.appendleft(place)
+            self._queue.room.release()
         except VibeError as error:
             self._end(place, error)
         else:
             if operation is not None:
                 self._wait_for_end(place, operation)
             elif failed is not None:
-                self._leave_failed(place, failed)
+                self._take_back(place, failed)
+                self._queue.room.release()
+                # The journal may go on with the next attempt, so it notes no end.
+                self._finish_with(place, self._records.new_item(place, None))
             else:
                 self._end(place)
 
-    def _is_sent_again(self, place: int) -> bool:
-        """Have one that was refused as one too many sent again, unless that went on for long.
+    def _take_back(self, place: int, failed: Operation[SnapshotT] | None) -> None:
+        """Take an attempt that failed for the last one, as no other was dispatched."""
+        if failed is not None:
+            self._records.operations[place] = failed
+            self._records.earlier[place].pop()
+
+    def _is_given_up(self, place: int) -> bool:
+        """Say whether one was refused as one too many for so long that it is not sent again.
 
         The client sends no faster than the service takes it, but many wait for the same room.
         """
         now = asyncio.get_running_loop().time()
-        if (
-            self._queue.is_stopped
-            or now - self._refused_at.setdefault(place, now) > REFUSED_SECONDS
-        ):
-            return False
-        self._queue.waiting.appendleft(place)
-        self._queue.room.release()
-        return True
-
-    def _leave_failed(self, place: int, failed: Operation[SnapshotT]) -> None:
-        """Finish one whose next attempt was withdrawn: it failed. Its journal may go on with it."""
-        self._records.operations[place] = failed
-        self._records.earlier[place].pop()
-        self._queue.room.release()
-        self._finish_with(place, self._records.new_item(place, None))
+        refused_for = now - self._refused_at.setdefault(place, now)
+        return self._queue.is_stopped or refused_for > REFUSED_SECONDS
 
     async def _start(self, place: int) -> Operation[SnapshotT] | None:
         """Dispatch one; None where it was withdrawn before it was sent.

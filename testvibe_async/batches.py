@@ -232,7 +232,7 @@ class Batches(ABC):
         known = [*journal.refs, *journal.open_intents]
         for ref in journal.refs:
             if isinstance(ref, RunRef):
-                self._parts.poller.run_ids.note(self.id, ref.run_id)
+                self._parts.run_ids.note(self.id, ref.run_id)
         return partial(self._dispatcher.reconcile, known=known)
 
     def _jobs(

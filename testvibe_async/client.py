@@ -30,7 +30,7 @@ from testvibe_async._config import (
 )
 from testvibe_async._dispatch import Dispatcher
 from testvibe_async._http import RetryPolicy, Transport
-from testvibe_async._polling import Poller, PollPlan, checked_plan, standard_poll_plan
+from testvibe_async._polling import Poller, PollPlan, RunIds, checked_plan, standard_poll_plan
 from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
@@ -144,6 +144,7 @@ class Client(Gathering):
             hooks=hooks,
         )
         poll_interval = require_seconds("poll_interval", poll_interval)
+        run_ids = RunIds()
         self._poller = Poller(
             self._transport,
             interval=poll_interval,
@@ -152,6 +153,7 @@ class Client(Gathering):
             else checked_plan(poll_plan),
             max_outage=require_seconds("max_outage", max_outage),
             max_concurrent_polls=max_connections,
+            run_ids=run_ids,
             hooks=hooks,
         )
         downloader = Downloader(
@@ -161,7 +163,7 @@ class Client(Gathering):
             max_connections=max_connections,
             hooks=hooks,
         )
-        self._parts = ClientParts(self._transport, self._poller, downloader)
+        self._parts = ClientParts(self._transport, self._poller, downloader, run_ids)
         self._dispatcher = Dispatcher(self._parts, hooks, recorder)
 
     def __repr__(self) -> str:

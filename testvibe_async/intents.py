@@ -106,7 +106,7 @@ class Intent(Serializable):
         """Read an intent that `to_json` wrote.
 
         Raises:
-            ConfigError: It is no intent, or of a newer version.
+            ConfigError: It is no intent, or of another version.
         """
         document = read_stored(text, "an intent of a dispatch")
         if document.get("testvibe") != "intent":

@@ -218,7 +218,7 @@ class Feature(Serializable):
 
     @property
     def has_undocumented_status(self) -> bool:
-        """Whether its status is a word of which nobody knows what it means.
+        """Whether its status is an undocumented word.
 
         A feature that was never generated has none, or `draft`, which is assumed.
         """

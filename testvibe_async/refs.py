@@ -100,7 +100,7 @@ class Ref(Serializable, ABC):
             text: What `to_json` returned. `Ref.from_json` takes either kind of ref.
 
         Raises:
-            ConfigError: It is no ref, or of a newer version, or of another kind than asked for.
+            ConfigError: It is no ref, or of another version, or of another kind than asked for.
         """
         ref = _read(text)
         if not isinstance(ref, cls):

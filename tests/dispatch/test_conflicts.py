@@ -117,6 +117,21 @@ class TestConflicts:
             operation.request_id,
         ]
 
+    async def test_as_many_are_waited_for_as_come_before(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
+        async with client_of(emulator) as rival:
+            theirs = await rival.project().generate_feature("Draft")
+            own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
+            for _ in range(4):
+                await asyncio.sleep(10)
+                emulator.finish_generation(theirs.request_id)
+                theirs = await rival.project().generate_feature("Draft")
+            operation = await own
+        assert list(emulator.generations)[-1] == operation.request_id
+        assert len(emulator.generations) == 6
+
     async def test_one_that_ended_meanwhile_is_no_conflict(
         self, emulator: Emulator, project: Project
     ) -> None:

@@ -63,6 +63,18 @@ async def client(emulator: Emulator) -> AsyncGenerator[Client]:
         yield client
 
 
+async def test_an_intent_names_the_generation_before_it(emulator: Emulator) -> None:
+    """One that was read just now; what is older may not be the latest any more."""
+    async with client_of(emulator) as other:
+        before = await other.project().generate_feature("Draft")
+        emulator.finish_generation(before.request_id)
+    intent = await intend(emulator, "generation")
+    assert (intent.is_previous_known, intent.previous_id) == (True, before.request_id)
+    emulator.fail("get_generation_status", Fault.status(404))
+    intent = await intend(emulator, "generation")
+    assert (intent.is_previous_known, intent.previous_id) == (False, None)
+
+
 @pytest.mark.parametrize("kind", ["run", "generation"])
 async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str) -> None:
     """The operation that it started is returned, as adopted, and its outcome can be awaited."""

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import patch
 
 import pytest
 from attrs import evolve
@@ -772,3 +773,46 @@ async def test_each_commit_has_what_was_true_when_it_was_noted(path: Path) -> No
         work(connection)
     assert connection.execute("SELECT state FROM items").fetchall() == [("planned",)]
     connection.close()
+
+
+@pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
+async def test_why_a_dispatch_is_unknown_is_kept(
+    path: Path, emulator: Emulator, client: Client, reason: str
+) -> None:
+    """The reason, the candidates, the intent and the time of the last poll are read back."""
+    emulator.fail("run_feature", Fault.lost() if reason == "ambiguous" else Fault.reset())
+    if reason == "unseen":
+        emulator.fail("list_runs", Fault.status(500))
+    async with Journal(path) as journal:
+        batch = client.project().run_features(["Checkout"], journal=journal)
+        if reason == "ambiguous":
+            async with client_of(emulator) as other:
+                items, _ = await asyncio.gather(batch, other.project().run_features(["Checkout"]))
+        else:
+            items = await batch
+        (intent,) = journal.open_intents
+    error = items[0].error
+    assert isinstance(error, DispatchUnknownError)
+    assert error.reason == reason
+    async with Journal(path) as journal:
+        kept = journal.items[0].error
+        assert isinstance(kept, DispatchUnknownError)
+        assert (kept.reason, kept.candidates) == (error.reason, error.candidates)
+        assert kept.polled_at == error.polled_at
+        assert kept.intent == intent
+        assert str(kept) == str(error)
+
+
+async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, client: Client) -> None:
+    """An open intent without an error is an unknown dispatch, with its intent and what to do."""
+    emulator.fail("run_feature", Fault.hang())
+    async with Journal(path) as journal:
+        with patch.object(Rows, "note_end"):
+            await client.project().run_features(["Checkout"], journal=journal, timeout=1)
+    async with Journal(path) as journal:
+        (intent,) = journal.open_intents
+        error = journal.items[0].error
+    assert isinstance(error, DispatchUnknownError)
+    assert error.intent == intent
+    assert "the process ended before the answer came; it may have taken effect" in str(error)
+    assert "so go on with the batch, which looks for it" in str(error)

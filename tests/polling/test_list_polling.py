@@ -65,7 +65,7 @@ async def test_a_list_is_given_2_ms_for_each_of_many(
     ]
     operations = [client.attach(ref) for ref in refs]
     polling = ListPolling(
-        client._transport, refs[0], interval=1.0, hooks=Hooks(), run_ids=client._poller.run_ids
+        client._transport, refs[0], interval=1.0, hooks=Hooks(), run_ids=client._parts.run_ids
     )
     emulator.fail("list_runs", Fault.delay(seconds))
 

@@ -50,7 +50,7 @@ class Reconciliation:
         self._resumption = resumption
         self._may_dispatch = may_dispatch
         self._open: set[int] = set()
-        """Those of which nobody can say yet whether they began."""
+        """The dispatches that are not reconciled yet."""
         self._dispatched = 0
         """How many were dispatched since."""
         self._progress = asyncio.Event()
@@ -58,7 +58,7 @@ class Reconciliation:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is any of which nobody can say yet whether it began."""
+        """Whether any dispatch is not reconciled yet."""
         return bool(self._open)
 
     def begin(self, place: int) -> None:

@@ -148,7 +148,7 @@ class Dispatcher:
         self, dispatch: Dispatch[OperationT], trace: Trace | None, *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
         """Send a dispatch, reconcile it if need be, and make the handle of its operation."""
-        await dispatch.prepare(self._transport, self._parts.poller.run_ids)
+        await dispatch.prepare(self._transport, self._parts.run_ids)
         try:
             ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
         except DispatchUnknownError as error:
@@ -164,7 +164,7 @@ class Dispatcher:
             return error
         self._reconciler.remember(ref)
         if isinstance(ref, RunRef):
-            self._parts.poller.run_ids.note(ref.project, ref.run_id)
+            self._parts.run_ids.note(ref.project, ref.run_id)
         dispatch.submission.mark_dispatched(ref)
         operation = dispatch.operation_class(
             ref,

@@ -30,7 +30,7 @@ class Recording:
 
     def __init__(self, parts: ClientParts, recorder: Recorder | None) -> None:
         self._transport = parts.transport
-        self._run_ids = parts.poller.run_ids
+        self._run_ids = parts.run_ids
         self._recorder = recorder
 
     async def begin(self, dispatch: Dispatch[Any]) -> None:

@@ -127,7 +127,7 @@ class RequestBody(aiohttp.BytesPayload):
         """Say whether the service may have seen the request, after the session raised an error.
 
         A body that aiohttp took and did not write was not sent. One that was not even taken is
-        proof of nothing where the error tells of a connection: something in place of aiohttp, such
+        proof of nothing where the error names a connection: something in place of aiohttp, such
         as a mock, may have sent another.
         """
         if self.is_written or self._is_taken:

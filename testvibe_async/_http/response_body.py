@@ -68,7 +68,7 @@ class Bodies:
         """Read a body to its end. Call `let_go` when it is decoded, in the same task.
 
         Args:
-            content: The body, of which nothing was read.
+            content: The body, not read yet.
             headers: The answer's headers.
             most: The most bytes that it may have, on the wire and unpacked.
             timeout: Seconds that it may wait for others; None for as long as it takes.
@@ -126,7 +126,7 @@ def _require_at_most(most: int, size: int) -> None:
 
 
 class _Gzip:
-    """Unpacks gzip, of which there may be several members."""
+    """Unpacks gzip, of one member or several."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)

@@ -152,7 +152,7 @@ class Rows:
         """Note the outcome of an attempt that is followed by another."""
         row = self._rows[place]
         text = json.dumps(outcome.to_dict())
-        row.earlier.append(text)
+        row.earlier[attempt - 1 :] = [text]  # It may be noted twice, if its next one is put off.
         row.state, row.ref = ItemState.PLANNED, None
 
         def write(connection: sqlite3.Connection) -> None:

@@ -214,7 +214,7 @@ class ListPolling:
         return is_well_known and (self._kind.shows_all or not polled.is_followed)
 
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
-        """Ask the list about operations, some of which it may not show.
+        """Ask the list about operations; it may not show all.
 
         None where there was no list to show anything: it is suspended then.
         """

@@ -1,8 +1,8 @@
 """What the poller keeps of one operation: its state, who listens, and when it is polled next.
 
-`poller`, `schedule` and `reader` write what it needs for scheduling; a wait takes its own listener
-away. It decides one thing: an answer that equals the last one is not decoded again, since most
-polls of a long operation bring the same bytes.
+`poller`, `schedule` and `reader` write what it needs for scheduling, `traces` its span; a wait
+takes its own listener away. It decides one thing: an answer that equals the last one is not decoded
+again, since most polls of a long operation bring the same bytes.
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.outage import Outage
 from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
 from testvibe_async._polling.reader import Reader
-from testvibe_async._polling.run_ids import RunIds
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.shared_poll import SharedPolls
 from testvibe_async._telemetry import telemetry
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._http import Transport
     from testvibe_async._polling.plan import PollPlan
+    from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._telemetry import Trace
     from testvibe_async.errors import VibeError
     from testvibe_async.models import Generation, Run
@@ -91,6 +91,7 @@ class Poller:
         plan: PollPlan,
         max_outage: float,
         max_concurrent_polls: int,
+        run_ids: RunIds,
         hooks: Hooks,
     ) -> None:
         """Make it; no I/O is done.
@@ -101,6 +102,7 @@ class Poller:
             plan: Gives the seconds to each next poll.
             max_outage: After how many seconds of failures alone a wait ends with an error.
             max_concurrent_polls: How many requests of it may be under way at once.
+            run_ids: Takes in the run ids that polls show.
             hooks: Notified of transitions and of failures.
         """
         self._transport = transport
@@ -108,9 +110,8 @@ class Poller:
         self._plan = plan
         self._max_concurrent_polls = max_concurrent_polls
         self._hooks = hooks
-        self.run_ids: RunIds = RunIds()
-        """The highest run id that was seen of each project."""
-        self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=self.run_ids)
+        self._run_ids = run_ids
+        self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=run_ids)
         # Clients that start together must not poll together from then on.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
@@ -231,7 +232,7 @@ class Poller:
                 polled.ref,
                 interval=self._interval,
                 hooks=self._hooks,
-                run_ids=self.run_ids,
+                run_ids=self._run_ids,
             )
         return found
 

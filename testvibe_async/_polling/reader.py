@@ -169,7 +169,7 @@ class Reader:
             self.end_waits(polled, final)
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
-        """End the waits if the status is one of which nobody knows whether it is an end."""
+        """End the waits if the status is one that may or may not be an end."""
         if (error := polled.state.note_status()) is not None:
             self._hooks.emit(PollFailed(polled.ref, error, is_final=True))
             self.end_waits(polled, error)

@@ -444,7 +444,7 @@ class GenerationState(OperationState[Generation]):
 
 
 def _is_undocumented(snapshot: Run | Generation) -> bool:
-    """Say whether a snapshot has a status of which nobody knows whether it is an end."""
+    """Say whether a snapshot has a status that may or may not be an end."""
     if snapshot.is_finished or isinstance(snapshot.status, RunStatus | FeatureStatus):
         return False
     return snapshot.status is not None and snapshot.status.casefold() not in GOING_ON

@@ -1,4 +1,4 @@
-"""What the rest of the package tells of itself: traces of operations and batches, and counts.
+"""What the rest of the package records of itself: traces of operations and batches, and counts.
 
 It decides nothing, and no failure of it may reach those who call it.
 """

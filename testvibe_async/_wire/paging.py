@@ -1,6 +1,6 @@
 """Where the next page of a list is. Pure.
 
-The documentation tells of no pages. Decides by the usual marks of other services whether a list is
+The documentation names no pages. Decides by the usual marks of other services whether a list is
 only a part, and how the next part is asked for: on the same server and route, or not at all.
 """
 

@@ -40,7 +40,7 @@ WORDS = {
     *("trace", "screenshot", "video", "report"),
     *("template", "stored"),
 }
-"""The service's words, of which some are assumed. They are found in any case."""
+"""The service's words, documented and assumed. They are found in any case."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
