@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "ask_to_generate", "generation_of", "seen_to_be_dispatched", "target_of"]
 
-READ_SECONDS = 20.0
+READ_SECONDS = 10.0
 """How long a feature may take to be read."""
 
 

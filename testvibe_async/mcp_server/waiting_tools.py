@@ -1,9 +1,9 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
 """The tools that wait: the service's own two, and three that combine its operations.
 
-Each returns within its `timeoutSeconds`. A timeout is an ordinary answer, which says how the
-operation stands and which call goes on from there. It never cancels anything, and no tool repeats
-what costs credits. The docstrings are what a model reads.
+Each returns after its `timeoutSeconds`, and 2 s later where nothing can be seen. A timeout is an
+ordinary answer, which says how the operation stands and which call goes on from there. It never
+cancels anything, and no tool repeats what costs credits. The docstrings are what a model reads.
 """
 
 from typing import Annotated, TypeVar
