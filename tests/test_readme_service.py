@@ -113,14 +113,18 @@ async def event(response: aiohttp.ClientResponse) -> dict[str, Any]:
 async def test_a_run_is_started_and_its_status_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is dispatched once, its status page shows its end, and an unknown one is not found."""
     async with shop(monkeypatch) as emulator, example() as http:
+        emulator.add_feature("Draft", status="draft")
         run_id = await start(http, "Checkout")
         run = await finished(http, run_id)
         async with http.get("/runs/999999") as unknown:
             assert unknown.status == 404
+        async with http.post("/runs/Draft") as refused:
+            assert refused.status == 409
+            assert (await refused.json())["type"] == "FeatureNotGeneratedError"
 
     assert run["status"] == "passed"
     assert run["summary"]["failed"] == 0
-    assert emulator.count("run_feature") == 1
+    assert emulator.count("run_feature", feature="Checkout") == 1
 
 
 @on_real_time
