@@ -383,6 +383,10 @@ async def test_the_summary_is_that_of_the_items_at_any_moment(
         await asyncio.sleep(1)
         assert batch.summary == BatchSummary.of(batch.items)
         assert batch.summary.unknown == 2
+        assert [item.is_waiting for item in batch.items] == [False, False, True]
+        await asyncio.sleep(6)
+        assert [item.is_waiting for item in batch.items] == [False, False, True]
+        assert batch.summary.in_flight == 2
 
 
 async def test_an_operation_that_can_not_be_polled_is_one_item(

@@ -68,6 +68,10 @@ async def test_a_dispatch_without_an_answer_is_unknown(
 
     (item,) = batch.items
     assert "the batch ended before its answer came" in str(item.error)
+    await asyncio.sleep(20)
+    (item,) = batch.items
+    assert (item.verdict, item.error) == (Verdict.IN_FLIGHT, None)
+    assert item.ref is not None
 
 
 class TestChanges:

@@ -83,6 +83,7 @@ async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str
     assert operation is not None
     assert operation.adopted
     assert operation.ref.key[-1] in {*emulator.runs, *emulator.generations}
+    assert getattr(operation._polled.state, "previous_id", None) == intent.previous_id
     assert (await operation).is_success
 
 

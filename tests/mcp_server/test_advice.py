@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from tests.mcp_server.connection import connected, refused
+from tests.mcp_server.connection import connected, refused, result_of
 from testvibe_async import (
     ClientClosedError,
     ConfigError,
@@ -52,9 +52,13 @@ def lost(kind: str) -> VibeError:
     )
 
 
+def paid() -> VibeError:
+    return ResponseError("pay.", status=402, code="x", method="POST", url=URL)
+
+
 CASES: list[tuple[VibeError, str, str]] = [
     (lost("run"), "run_feature", "check list_runs of feature 'Login'"),
-    (lost("generate"), "generate_feature", "check get_generation_status of feature 'Login'"),
+    (lost("generate"), "generate_feature", "Check get_generation_status of feature 'Login'"),
     (OutcomeUnknownError("reset", method="GET", url=URL), "get_run", "Nothing was changed"),
     (OutcomeUnknownError("reset", method="PUT", url=URL), "write_file", "read it back"),
     (NotSentError("refused", method="GET", url=URL), "get_run", "TESTVIBE_SERVER"),
@@ -62,11 +66,14 @@ CASES: list[tuple[VibeError, str, str]] = [
     (answered(FeatureNotGeneratedError), "run_feature", "Call generate_feature first"),
     (answered(FeatureBusyError), "delete_feature", "wait_for_generation"),
     (answered(ConflictError), "cancel_generation", "get_generation_status"),
+    (answered(ConflictError), "create_feature", "update_feature changes it"),
+    (answered(ResponseError), "generate_feature", "The same call will bring the same"),
+    (paid(), "generate_and_run", "There are no credits left"),
     (answered(NotFoundError), "get_feature", "list_features shows"),
     (answered(NotFoundError), "diagnose_run", "list_runs shows"),
     (answered(NotFoundError), "read_file", "list_files shows"),
     (answered(NotFoundError), "get_project", "list_projects shows what there is."),
-    (answered(NotFoundError), "list_runs", "list_projects shows which projects"),
+    (answered(NotFoundError), "list_runs", "list_features shows what there is"),
     (answered(UnauthorizedError), "get_run", "set TESTVIBE_API_KEY"),
     (answered(ForbiddenError), "generate_feature", "credits"),
     (answered(InvalidRequestError), "write_file", "Correct the arguments"),
@@ -142,7 +149,7 @@ def test_each_fault_of_the_arguments_is_a_sentence() -> None:
         Arguments.model_validate({"confg": "", "zzz": 1, "run_id": 0, "names": ["a", 2]})
     text = explain_arguments(caught.value.errors(), "run", ["feature", "config", "run_id", "names"])
     assert text == (
-        "run needs the argument feature. "
+        "run needs the argument feature. list_features shows their names and ids. "
         "The argument run_id is wrong: input should be greater than or equal to 1. "
         "The argument names[1] is wrong: input should be a valid string. "
         "run has no argument 'confg': did you mean config? "
@@ -164,3 +171,51 @@ async def test_a_feature_of_a_similar_name_is_proposed(emulator: Emulator) -> No
         assert emulator.count("list_features") == asked
         emulator.fail("list_features", Fault.status(503))
         assert "list_features shows" in await refused(mcp, "get_feature", feature="login")
+
+
+async def test_a_wrong_name_leads_to_the_list_that_has_the_right_one(emulator: Emulator) -> None:
+    """Runs of an unknown feature, digits, run ids and projects each name the list to look in."""
+    emulator.add_feature("123")
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "list_runs", feature="Chekout")
+        assert "list_features shows" in text
+        assert text.endswith("Did you mean 'Checkout'?")
+        text = await refused(mcp, "get_feature", feature="123")
+        assert "a feature whose name is digits is reached by its id alone" in text
+        assert "list_runs shows the ids" in await refused(mcp, "get_run", runId="latest")
+        assert "list_features shows" in await refused(mcp, "get_feature")
+        text = await refused(mcp, "create_feature", name="Checkout", gherkin="Feature: Checkout")
+        assert "get_feature shows the one that is there" in text
+
+
+async def test_a_project_is_named_too(emulator: Emulator) -> None:
+    """A project is found by its name in any case; another name leads to the list."""
+    other = emulator.add_project("Other Shop")
+    emulator.add_feature("Elsewhere", project=other)
+    async with connected(emulator) as mcp:
+        found = await result_of(mcp, "list_features", project="other shop")
+        assert [each["name"] for each in found["features"]] == ["Elsewhere"]
+        text = await refused(mcp, "generate_feature", feature="Elsewhere", project="Othr Shop")
+        assert "There is no project 'Othr Shop': list_projects shows them." in text
+        assert text.endswith("Did you mean 'Other Shop'?")
+        emulator.fail("list_projects", Fault.status(404))
+        assert "404" in await refused(mcp, "list_features", project="Other Shop")
+    assert emulator.count("generate_feature") == 0
+
+
+@pytest.mark.parametrize("tool", ["run_feature", "run_features", "generate_and_run"])
+async def test_a_configuration_that_is_not_there_is_refused(emulator: Emulator, tool: str) -> None:
+    """Once a call has listed the configurations, a run with another one is not dispatched."""
+    call: dict[str, Any] = {"features": ["Checkout"]}
+    if tool != "run_features":
+        call = {"feature": "Checkout", **({} if tool == "run_feature" else {"again": True})}
+    async with connected(emulator) as mcp:
+        await result_of(mcp, "list_configs")
+        text = await refused(mcp, tool, **call, config="Firefux")
+        assert "Nothing was started: there is no configuration 'Firefux'" in text
+        assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
+        text = await refused(mcp, tool, **call, siteUrl="not a url")
+        assert "siteUrl is wrong" in text
+        path = "Configurations/Firefux.config.js"
+        await result_of(mcp, "write_file", path=path, content="module.exports = {};")
+        await result_of(mcp, tool, **call, config="Firefux")

@@ -94,7 +94,7 @@ async def test_a_log_is_read_section_by_section() -> None:
     """A generation's log shows each section's conclusion and reason before its lines."""
     scenario = Scenario(outcomes={"Checkout": Outcome(generation_status="failed")})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        started = await result_of(mcp, "generate_feature", feature="Checkout")
+        started = await result_of(mcp, "generate_feature", feature="Checkout", again=True)
         emulator.finish_generation(started["requestId"], "failed")
         log = await result_of(mcp, "get_generation_log", feature="Checkout")
         text = text_of(await mcp.read_resource("testvibe://features/checkout/generation/log"))
@@ -180,7 +180,7 @@ async def test_a_failed_run_is_handed_over_with_its_diagnosis() -> None:
 async def test_a_failed_generation_is_handed_over_with_its_log(emulator: Emulator) -> None:
     """The prompt holds the log and the Gherkin, and asks for consent before credits are spent."""
     async with connected(emulator) as mcp:
-        started = await result_of(mcp, "generate_feature", feature="Checkout")
+        started = await result_of(mcp, "generate_feature", feature="Checkout", again=True)
         emulator.finish_generation(started["requestId"], "failed")
         prompt = await mcp.get_prompt("diagnose_failed_generation", {"feature": "checkout"})
     words = words_of(prompt)

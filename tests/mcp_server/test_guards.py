@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult
 
 from tests.conftest import client_of
-from tests.mcp_server.connection import Mode, connected, refused, result_of
+from tests.mcp_server.connection import Mode, connected, refused, result_of, without_tests
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server
 
@@ -56,6 +56,7 @@ def test_wrong_choices_are_refused(options: dict[str, Any], said: str) -> None:
 
 async def test_generations_are_counted(emulator: Emulator) -> None:
     """No more generations are started than allowed, by no tool; one that goes on costs none."""
+    without_tests(emulator)
     server = make_server(lambda: client_of(emulator), max_generations=2)
     async with McpClient(server) as mcp:
         for _ in range(2):
@@ -87,6 +88,7 @@ async def test_the_user_is_asked_before_credits_are_spent(
     emulator: Emulator, mode: Mode, tool: str, action: str, *, generate: bool
 ) -> None:
     """A client that can ask its user does, once, and nothing starts without consent."""
+    without_tests(emulator, tool)
     asked: list[str] = []
     server = make_server(lambda: client_of(emulator))
     callback = answering(action, asked, generate=generate)
@@ -120,6 +122,7 @@ async def test_what_goes_on_after_a_restart_is_not_counted(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     """A server that may start no generation goes on with the one that another began."""
+    without_tests(emulator)
     for most, in_flight in ((1, True), (0, False)):
         server = make_server(
             lambda: client_of(emulator), max_generations=most, state_folder=tmp_path
@@ -132,3 +135,30 @@ async def test_what_goes_on_after_a_restart_is_not_counted(
                 )
             assert both["inFlight"] is in_flight
     assert emulator.count("generate_feature") == 1
+
+
+async def instructions(**options: Any) -> str:
+    async with McpClient(make_server(**options)) as mcp:
+        return str(mcp.instructions)
+
+
+async def test_the_instructions_say_what_there_is() -> None:
+    """They name no tool that is not offered, the limit on generations, and how long is told."""
+    assert "10 minutes" in await instructions()
+    reading = await instructions(read_only=True, max_generations=3)
+    assert "run_feature" not in reading
+    assert "starts neither runs nor generations" in reading
+    assert "--max-generations" not in reading
+    assert "start 3 generations at most" in await instructions(max_generations=3)
+
+
+async def test_a_tool_that_is_not_offered_is_explained(emulator: Emulator) -> None:
+    """An unknown tool says which was perhaps meant, and why others are not there."""
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "get_features")
+        assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")
+    async with McpClient(make_server(lambda: client_of(emulator), read_only=True)) as mcp:
+        text = await refused(mcp, "generate_feature", feature="Checkout")
+        assert "only reads (--read-only): tell the user" in text
+    async with McpClient(make_server(lambda: client_of(emulator), tools=["get_run"])) as mcp:
+        assert "offers some tools only" in await refused(mcp, "run_feature", feature="Checkout")

@@ -330,3 +330,31 @@ def test_without_configuration_it_starts_and_says_what_to_set() -> None:
         result = receive(process)["result"]
     assert result["isError"] is True
     assert "Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in result["content"][0]["text"]
+
+
+def test_a_server_takes_over_from_one_that_was_killed(emulator_of_long_runs: Emulator) -> None:
+    """Two processes make the same call once; the one that waits goes on when the other dies."""
+    arguments: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 3}
+    with raw(emulator_of_long_runs) as first, raw(emulator_of_long_runs) as second:
+        for process in (first, second):
+            begin(process)
+        for process in (first, second):
+            call(process, 1, "run_features", **arguments)
+        notes = [result(process, 1)["note"] for process in (first, second)]
+        waits = ["another server of this user has the same in hand" in note for note in notes]
+        assert sorted(waits) == [False, True]
+        holder, other = (second, first) if waits[0] else (first, second)
+        holder.kill()
+        holder.wait()
+        call(other, 2, "run_features", **arguments)
+        assert result(other, 2)["summary"]["inFlight"] == 1
+    assert emulator_of_long_runs.count("run_feature") == 1
+
+
+def result(process: Started, number: int) -> dict[str, Any]:
+    """Return the content of a call's result, which must not be an error, after its progress."""
+    while (message := receive(process)).get("id") != number:
+        assert "method" in message
+    assert not message["result"]["isError"], message
+    content: dict[str, Any] = message["result"]["structuredContent"]
+    return content

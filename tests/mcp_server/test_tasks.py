@@ -19,7 +19,13 @@ from pydantic import ConfigDict
 
 from tests.cli.process import environment
 from tests.conftest import client_of
-from tests.mcp_server.connection import connected_by_http, content_of, on_real_time, texts_of
+from tests.mcp_server.connection import (
+    connected_by_http,
+    content_of,
+    on_real_time,
+    texts_of,
+    without_tests,
+)
 from tests.mcp_server.test_http import TOKEN, served
 from tests.mcp_server.test_stdio import COMMAND, raw, receive, send, service
 from testvibe_async.mcp_server import make_server
@@ -137,12 +143,13 @@ async def begin(mcp: McpClient, tool: str) -> None:
     if tool in {"wait_for_run", "wait_for_runs"}:
         content_of(await mcp.call_tool("run_feature", {"feature": "Checkout"}))
     if tool == "wait_for_generation":
-        content_of(await mcp.call_tool("generate_feature", {"feature": "Checkout"}))
+        content_of(await mcp.call_tool("generate_feature", {"feature": "Checkout", "again": True}))
 
 
 @pytest.mark.parametrize("tool", CALLS)
 async def test_a_call_that_waits_is_a_task(emulator: Emulator, tool: str) -> None:
     """A call that has to wait is answered with a task, whose result is that of the call."""
+    without_tests(emulator, tool)
     async with connected(emulator) as mcp:
         await begin(mcp, tool)
         before = asyncio.get_running_loop().time()
@@ -208,6 +215,7 @@ async def test_without_the_option_there_are_no_tasks(emulator: Emulator) -> None
 @pytest.mark.parametrize("tool", CALLS)
 async def test_a_task_survives_a_restart(emulator: Emulator, tmp_path: Path, tool: str) -> None:
     """Another server with the same folder goes on with a task, and starts nothing."""
+    without_tests(emulator, tool)
     async with connected(emulator, tmp_path) as mcp:
         await begin(mcp, tool)
         task = (await create(mcp, tool, **CALLS[tool]))["taskId"]
@@ -253,6 +261,20 @@ async def test_the_end_is_told_after_ten_minutes_too(
     assert emulator.count("run_feature") == 2
 
 
+async def test_a_late_look_runs_nothing_again(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at a generation and its run an hour later tells of that run."""
+    without_tests(emulator)
+    async with connected(emulator, tmp_path) as mcp:
+        task = (await create(mcp, "generate_and_run", feature="Checkout"))["taskId"]
+        await ended(mcp, task)
+        later = datetime.now(UTC).timestamp() + 3_600
+        monkeypatch.setattr("testvibe_async.mcp_server.journals.time.time", lambda: later)
+        assert (await ask(mcp, "tasks/get", task))["status"] == "completed"
+    assert emulator.count("run_feature") == 1
+
+
 async def test_what_began_anew_is_a_task_of_its_own(emulator: Emulator) -> None:
     """`again` holds for the call that has it, and not for looks at its task."""
     async with connected(emulator) as mcp:
@@ -278,6 +300,7 @@ async def test_what_nobody_knows_is_not_sent_again_by_a_look(emulator: Emulator)
 @pytest.mark.parametrize("tool", ["wait_for_generation", "generate_and_run"])
 async def test_a_generation_can_be_cancelled(emulator: Emulator, tool: str) -> None:
     """To cancel the task is to cancel the generation; the task is cancelled then."""
+    without_tests(emulator, tool)
     async with connected(emulator) as mcp:
         await begin(mcp, tool)
         task = (await create(mcp, tool, feature="Checkout"))["taskId"]

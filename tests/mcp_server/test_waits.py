@@ -18,6 +18,7 @@ from tests.mcp_server.connection import (
     refused,
     result_of,
     text_of,
+    without_tests,
 )
 from testvibe_async.cli.mcp import mcp as command
 from testvibe_async.mcp_server import make_server
@@ -78,6 +79,7 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
 
 async def test_the_default_timeout_is_two_minutes(emulator: Emulator) -> None:
     """A wait without a timeout argument returns after 120 s."""
+    without_tests(emulator)
     async with connected(emulator) as mcp:
         await result_of(mcp, "generate_feature", feature="Checkout")
         began = now()
@@ -102,6 +104,7 @@ async def test_progress_reports_each_transition(emulator: Emulator, mode: Mode) 
 
 async def test_progress_reports_each_section(emulator: Emulator) -> None:
     """A wait for a generation reports each section that starts and ends."""
+    without_tests(emulator)
     listener = Listener()
     async with connected(emulator) as mcp:
         await result_of(mcp, "generate_feature", feature="Checkout")
@@ -177,6 +180,7 @@ async def test_waits_poll_every_three_seconds_at_any_age(
     emulator: Emulator, served: list[MCPServer[Any]], place: int
 ) -> None:
     """A generation is polled every 3 s as long as it takes, as the service's own tools do."""
+    without_tests(emulator)
     async with McpClient(served[place]) as mcp:
         await result_of(mcp, "generate_feature", feature="Checkout")
         for _ in range(3):
@@ -216,6 +220,7 @@ async def test_a_feature_never_generated_is_not_waited_for(emulator: Emulator) -
 
 async def test_a_wait_follows_a_newer_generation(emulator: Emulator) -> None:
     """A wait goes on with the latest generation where a newer one replaces it."""
+    without_tests(emulator)
     async with connected(emulator) as mcp:
         first = await result_of(mcp, "generate_feature", feature="Checkout")
         waiting = asyncio.create_task(
@@ -252,7 +257,6 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
     assert digest["summary"] == {
         "total": 4,
         "succeeded": 3,
-        "flaky": 0,
         "failed": 0,
         "errors": 1,
         "unknown": 0,
@@ -385,6 +389,7 @@ async def test_waits_for_many_are_refused_as_one(emulator: Emulator) -> None:
 
 async def test_generating_and_running_is_picked_up_without_paying_twice(emulator: Emulator) -> None:
     """The same call goes on with what it began, also long after that is over."""
+    without_tests(emulator)
     async with connected(emulator) as mcp:
         first = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
         assert (first["inFlight"], first["run"]) == (True, None)
@@ -402,6 +407,7 @@ async def test_generating_and_running_is_picked_up_without_paying_twice(emulator
 
 async def test_generating_and_running_joins_what_is_in_flight(emulator: Emulator) -> None:
     """A call joins a generation in flight that another tool started."""
+    without_tests(emulator)
     async with connected(emulator) as mcp:
         started = await result_of(mcp, "generate_feature", feature="Checkout")
         both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
@@ -411,6 +417,7 @@ async def test_generating_and_running_joins_what_is_in_flight(emulator: Emulator
 
 async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None:
     """The result has the requestId even if no poll succeeded."""
+    without_tests(emulator)
     async with connected(emulator) as mcp:
         await mcp.list_tools()
         emulator.fail("get_generation_status", Fault.status(503), skip=1)
@@ -424,6 +431,7 @@ async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None
 
 async def test_a_failed_generation_is_not_run(emulator: Emulator) -> None:
     """A failed generation is not followed by a run, and the result names the log."""
+    without_tests(emulator)
     async with connected(emulator) as mcp:
         first = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
         request = first["generation"]["requestId"]
@@ -433,3 +441,61 @@ async def test_a_failed_generation_is_not_run(emulator: Emulator) -> None:
     assert content_of(result)["inFlight"] is False
     assert "get_generation_log says why" in text_of(result)
     assert emulator.count("run_feature") == 0
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("run_features", {"features": ["Checkout", "Wishlist"]}),
+        ("wait_for_run", {"runId": 214}),
+        ("wait_for_runs", {"runIds": [214]}),
+    ],
+    ids=str,
+)
+async def test_what_can_t_be_seen_is_said_to_be_so(
+    emulator: Emulator, tool: str, arguments: dict[str, Any]
+) -> None:
+    """A wait that times out during an outage says that nothing was seen, and since when."""
+    async with connected(emulator) as mcp:
+        if tool != "run_features":
+            await result_of(mcp, "run_feature", feature="Checkout")
+        call = asyncio.create_task(result_of(mcp, tool, **arguments, timeoutSeconds=5))
+        assert "nothing was seen" not in (await call)["note"]
+        rules = [emulator.fail(each, Fault.status(503)) for each in ("get_run", "list_runs")]
+        answer = await result_of(mcp, tool, **arguments, timeoutSeconds=30)
+        assert answer["inFlight"] is True
+        assert "nothing was seen of it for 10 s, so it may be over by now" in answer["note"]
+        for rule in rules:
+            rule.remove()
+
+
+async def test_what_was_refused_alone_is_an_error(emulator: Emulator) -> None:
+    """Where nothing ran, the answer is an error; where something did, it is not."""
+    async with connected(emulator) as mcp:
+        answer = await mcp.call_tool("run_features", {"features": ["Nope", "Nor this"]})
+        assert answer.is_error
+        assert "has no feature" in str(answer.structured_content)
+        emulator.add_feature("Nope")
+        content = await result_of(
+            mcp, "run_features", features=["Nope", "Nor this"], timeoutSeconds=170
+        )
+        assert content["summary"]["succeeded"] == 1
+
+
+async def test_what_was_refused_is_said_to_stay_refused(emulator: Emulator) -> None:
+    """A refusal is told again, with how to try it again; that of a key is tried again."""
+    call: dict[str, Any] = {"features": ["Checkout", "Nope", "Wishlist"], "timeoutSeconds": 170}
+    number = emulator.features["Wishlist"].id
+    rule = emulator.fail(
+        "run_feature",
+        Fault.status(403),
+        when=lambda request: request.path.endswith(("/Wishlist/run", f"/{number}/run")),
+    )
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, "run_features", **call)
+        assert (first["summary"]["errors"], first["summary"]["succeeded"]) == (2, 1)
+        rule.remove()
+        emulator.add_feature("Nope")
+        again = await result_of(mcp, "run_features", **call)
+    assert (again["summary"]["errors"], again["summary"]["succeeded"]) == (1, 2)
+    assert "call run_features with those alone" in again["note"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
 from testvibe_async import (
@@ -20,6 +21,7 @@ from testvibe_async import (
     ForbiddenError,
     GenerationInProgressError,
     IncompleteListError,
+    Intent,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -45,7 +47,15 @@ if TYPE_CHECKING:
 
     Advice: TypeAlias = str | Callable[[VibeError, str], str]
 
-__all__ = ["NO_PROJECT", "explain", "explain_arguments", "not_configured", "similar_names"]
+__all__ = [
+    "DIGITS",
+    "NO_PROJECT",
+    "explain",
+    "explain_arguments",
+    "not_configured",
+    "similar_names",
+    "without_addresses",
+]
 
 NO_PROJECT = (
     "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
@@ -72,6 +82,17 @@ _LISTS = {
     "get_project": "list_projects",
 }
 """By tool, the list to look a wrong name up in; `list_features` for all other tools."""
+
+
+_SHOWN_BY = {
+    "feature": " list_features shows their names and ids.",
+    "path": " list_files shows the paths.",
+    "runId": " list_runs shows the ids.",
+    "runIds": " list_runs shows the ids.",
+}
+"""By argument, what shows its values."""
+
+DIGITS = " Digits are an id: a feature whose name is digits is reached by its id alone."
 
 
 def not_configured(error: ConfigError) -> str:
@@ -101,6 +122,9 @@ def _what(error: VibeError) -> str:
         return (
             f"{error.message.rstrip('.')} ({error.status}{f' {error.code}' if error.code else ''})"
         )
+    sqlite = getattr(error.__cause__, "sqlite_errorname", "")
+    if isinstance(error, ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "Another program has what this call began in hand, so call again later"
     return error.what if isinstance(error, TransportError) else str(error)
 
 
@@ -138,21 +162,24 @@ def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
         ]
         right = f"did you mean {similar[0]}?" if similar else f"it has {', '.join(names)}."
         return f"{tool} has no argument {name!r}: {right}"
+    shown = _SHOWN_BY.get(str(name), "")
     if fault["type"] == "missing":
-        where = " list_runs shows the ids." if name == "runId" else ""
-        return f"{tool} needs the argument {name}.{where}"
+        return f"{tool} needs the argument {name}.{shown}"
     where = "".join([str(name), *(f"[{place}]" for place in places)])
-    return f"The argument {where} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}."
+    shown = shown if name in {"runId", "runIds"} else ""
+    return f"The argument {where} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}.{shown}"
 
 
 def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
     assert isinstance(error, DispatchUnknownError)
     feature = f"feature {str(error.feature)!r}"
-    if error.url.endswith("/generate"):
+    kind = error.intent.kind if isinstance(error.intent, Intent) else None
+    if kind == "generation" or error.url.endswith("/generate"):
         return (
             "It may have started, and was not sent again, for that could cost the credits twice. "
-            f"Before you try again, check get_generation_status of {feature}: if a new "
-            "generation is there, wait for that one with wait_for_generation."
+            f"Check get_generation_status of {feature}: if a new generation is there, wait for "
+            "that one with wait_for_generation. The same call looks for it again; `again: true` "
+            "starts another."
         )
     return (
         "It may have started, and was not sent again. Before you try again, check list_runs of "
@@ -165,11 +192,23 @@ def _if_not_found(error: VibeError, tool: str) -> str:
     lists = _LISTS.get(tool, "list_features")
     if isinstance(error, ResponseError) and error.url.endswith("/features"):
         return "list_projects shows which projects there are; run_features takes names."
-    if tool.startswith("list_"):
+    if tool.startswith("list_") and tool != "list_runs":
         return "list_projects shows which projects there are."
     other = "" if lists == "list_projects" else ", and list_projects which projects"
     part = " (`name` finds a part of a name)" if lists == "list_features" else ""
     return f"{lists} shows what there is{part}{other}."
+
+
+def _if_conflict(_error: VibeError, tool: str) -> str:
+    if tool == "create_feature":
+        return "get_feature shows the one that is there, and update_feature changes it."
+    return "get_generation_status shows how the feature stands."
+
+
+def _if_refused(error: VibeError, _tool: str) -> str:
+    if isinstance(error, ResponseError) and error.status == HTTPStatus.PAYMENT_REQUIRED:
+        return "There are no credits left, or the account may not do this: tell the user."
+    return "The same call will bring the same: tell the user what the service said."
 
 
 def _if_rate_limited(error: VibeError, _tool: str) -> str:
@@ -188,8 +227,8 @@ _ADVICE: dict[type[VibeError], Advice] = {
     OutcomeUnknownError: _if_outcome_unknown,
     NotSentError: "Nothing was sent. Check TESTVIBE_SERVER and the network, then try again.",
     GenerationInProgressError: (
-        "Nothing was started. Wait for the one in flight with wait_for_generation, or stop it "
-        "with cancel_generation."
+        "Nothing was started. Wait for the one in flight with wait_for_generation, then "
+        "run_feature runs its tests; or stop it with cancel_generation."
     ),
     FeatureNotGeneratedError: (
         "Nothing was started. Call generate_feature first (it costs credits), and "
@@ -199,7 +238,7 @@ _ADVICE: dict[type[VibeError], Advice] = {
         "Nothing was changed. Wait with wait_for_generation, or stop the generation with "
         "cancel_generation, then try again."
     ),
-    ConflictError: "get_generation_status shows how the feature stands.",
+    ConflictError: _if_conflict,
     NotFoundError: _if_not_found,
     UnauthorizedError: (
         "The key was refused: set TESTVIBE_API_KEY in the `env` of this server's configuration to "
@@ -217,6 +256,7 @@ _ADVICE: dict[type[VibeError], Advice] = {
     OperationSupersededError: "Wait for the newer one with wait_for_generation.",
     ObservationError: "It may well go on: call the same tool again later.",
     ClientClosedError: "This server is ending; what was dispatched goes on at the service.",
+    ResponseError: _if_refused,
     ConfigError: "",
 }
 """By class of error; subclasses stand before their base classes, since the first match counts."""

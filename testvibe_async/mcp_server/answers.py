@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mcp.types import Annotations, CallToolResult, TextContent
 
-from testvibe_async import BatchItem, BatchSummary, Generation, Listing, Run, RunRef, Verdict
+from testvibe_async import (
+    BatchItem,
+    BatchSummary,
+    Generation,
+    Listing,
+    ResponseError,
+    Run,
+    RunRef,
+    Verdict,
+)
 from testvibe_async._util import clean
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
@@ -34,9 +43,9 @@ __all__ = [
     "document_of_run",
     "encodable",
     "fitted_answer",
+    "missing_of",
     "rows",
     "say_generation",
-    "say_rows",
     "say_run",
 ]
 
@@ -45,6 +54,9 @@ MAX_ERROR_CHARACTERS = 300
 
 MAX_FAILURES = 5
 """How many tests that failed are listed of a run in a digest of many."""
+
+_MAY_PASS = {401, 403, 429}
+"""Refusals of the key, or of a request too many: a journal keeps what they were as planned."""
 
 STILL_IN_FLIGHT = "Still in flight, nothing was cancelled:"
 
@@ -69,7 +81,10 @@ def fitted_answer(result: CallToolResult, max_output: int) -> CallToolResult:
     room = max_output - len(line.text[:ROOM])
     if len(text.text) <= room and len(line.text) <= ROOM:
         return result
-    return answer(line.text[:ROOM], fitted(cast("Document", result.structured_content), room))
+    document = cast("Document", result.structured_content)
+    shorter = answer(line.text[:ROOM], fitted(document, room))
+    shorter.is_error = result.is_error
+    return shorter
 
 
 def encodable(text: str) -> str:
@@ -78,28 +93,32 @@ def encodable(text: str) -> str:
 
 
 def rows(values: Iterable[AttrsInstance]) -> list[Document]:
-    """Return the rows of a list, without nulls, to keep them short."""
+    """Return the rows of a list, without nulls and empty lists, to keep them short."""
     return [
-        {field: member for field, member in serialize(value).items() if member is not None}
+        {field: member for field, member in serialize(value).items() if member not in (None, [])}
         for value in values
     ]
 
 
-def say_rows(listing: Listing[Any], noun: str) -> str:
-    """Say how many rows there are, and that some are missing where some are."""
+def missing_of(listing: Listing[Any]) -> str:
+    """Say that rows of a list are missing, where some are."""
     missing = listing.incomplete
-    return f"{counted(len(listing), noun)}.{f' {missing.message}.' if missing else ''}"
+    return f" {missing.message}." if missing else ""
 
 
-def answer_of_wait(line: str, snapshot: Document, *, note: str | None) -> CallToolResult:
+def answer_of_wait(
+    line: str, snapshot: Document, *, note: str | None, in_flight: bool | None = None
+) -> CallToolResult:
     """Return the result of a wait.
 
     Args:
         line: How the operation stands, for a human.
         snapshot: The document last seen.
-        note: What to do next, where the operation goes on; None where it is finished.
+        note: What to do next; None where there is nothing to add.
+        in_flight: Whether the operation goes on; None where a note says so.
     """
-    content = {**snapshot, "inFlight": note is not None, "note": note}
+    goes_on = note is not None if in_flight is None else in_flight
+    content = {**snapshot, "inFlight": goes_on, "note": note}
     return answer(f"{line} {note or ''}".rstrip(), content)
 
 
@@ -165,6 +184,7 @@ def digest(  # noqa: PLR0913 - each by name
     told: str | None = None,
     begun_at: str | None = None,
     is_over: bool = True,
+    attempts: int = 1,
 ) -> CallToolResult:
     """Return the result that summarizes many runs: lists what did not succeed, counts the rest.
 
@@ -175,6 +195,7 @@ def digest(  # noqa: PLR0913 - each by name
         told: What to add to the note.
         begun_at: When they were begun; None where another tool did that.
         is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
+        attempts: How often what failed may run; only then can a run be flaky.
     """
     summary = BatchSummary.of(items)
     counts = {
@@ -187,7 +208,12 @@ def digest(  # noqa: PLR0913 - each by name
         "inFlight": summary.in_flight,
         "notDispatched": summary.skipped + summary.waiting,
     }
-    note = _note_of(items, again, is_over=is_over) or told
+    if attempts == 1:
+        del counts["flaky"]
+    steps = _note_of(items, again, is_over=is_over)
+    if told and is_over and any(map(_is_refused_for_good, items)):
+        told += " What was refused is not tried again by it: call run_features with those alone."
+    note = " ".join(each for each in (steps, told) if each) or None
     listed_items = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
     listed = page(
         "runs",
@@ -197,14 +223,30 @@ def digest(  # noqa: PLR0913 - each by name
         max_output=max_output - len(note or ""),
     )
     if left_out := len(listed_items) - len(listed["runs"]):
-        listed["leftOut"] = f"{left_out} more runs; list_runs shows them."
+        listed["leftOut"] = (
+            f"{counted(left_out, 'more row')}: list_runs shows those that ran, and a call with "
+            "fewer features the others."
+        )
     del listed["total"]
     listed.pop("nextCursor", None)
     goes_on = bool(not is_over or summary.in_flight or counts["notDispatched"])
     content: Document = {"summary": counts, **listed, "inFlight": goes_on, "note": note}
     if begun_at is not None:
         content["begunAt"] = begun_at
-    return answer(f"{summary}. {note or ''}".rstrip(), content)
+    result = answer(f"{summary}. {note or ''}".rstrip(), content)
+    result.is_error = bool(items) and all(map(_is_refused, items))
+    return result
+
+
+def _is_refused(item: BatchItem[Run]) -> bool:
+    """Whether a run was refused, so that there is none."""
+    return item.verdict is Verdict.ERROR and item.ref is None
+
+
+def _is_refused_for_good(item: BatchItem[Run]) -> bool:
+    """Whether the same call does not try a run again, since the refusal says something of it."""
+    is_for_good = isinstance(item.error, ResponseError) and item.error.status not in _MAY_PASS
+    return is_for_good and _is_refused(item)
 
 
 def _urgency(item: BatchItem[Run]) -> int:

@@ -1,20 +1,18 @@
 """A person's consent before credits are spent, where the client can ask for it.
 
-Decides when the user is asked: before a generation that a call would start, never for one that it
-goes on with. A client that can't ask decides by the tool's hints and its description. It never
-decides how many generations there may be; `Limits` does.
+Decides how the user is asked; `generations` decides when: before a generation that a call would
+start, never for one that it goes on with. A client that can't ask decides by the tool's hints and
+its description. It never decides how many generations there may be; `Limits` does.
 """
 
-from typing import Annotated
-
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
-from mcp.server.mcpserver import Elicit, Resolve
+from mcp.server.mcpserver import Elicit
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
 from testvibe_async.mcp_server.session import Ctx
 
-__all__ = ["Agreed", "Consent", "ask_for_credits", "require_agreed"]
+__all__ = ["Consent", "ask_for_credits", "require_agreed"]
 
 
 class Consent(BaseModel):
@@ -31,9 +29,6 @@ async def ask_for_credits(ctx: Ctx, feature: str) -> Consent | Elicit[Consent]:
     return Elicit(
         f"Generate the tests of {feature[:100]!r}? It costs credits of the account.", Consent
     )
-
-
-Agreed = Annotated[ElicitationResult[Consent], Resolve(ask_for_credits)]
 
 
 def require_agreed(agreed: ElicitationResult[Consent]) -> None:

@@ -13,16 +13,22 @@ from typing import Any, TypeAlias
 from mcp.server.mcpserver import Context, MCPServer, ResourceSecurity
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.shared.exceptions import MCPError
-from mcp.types import INTERNAL_ERROR, INVALID_PARAMS, GetPromptResult, InputRequiredResult
+from mcp.types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+)
 
 from testvibe_async import GenerationLog, NotFoundError, VibeError
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import explain
+from testvibe_async.mcp_server.advice import explain, similar_names
 from testvibe_async.mcp_server.answers import document_of_run, encodable
 from testvibe_async.mcp_server.budget import ROOM, fitted, lines_of, text_of
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
-__all__ = ["PromptServer", "add_prompts", "add_resources"]
+__all__ = ["ExplainingServer", "add_prompts", "add_resources"]
 
 Reader: TypeAlias = Callable[..., Awaitable[str]]
 ErrorFactory: TypeAlias = Callable[[str, Exception], Exception]
@@ -121,8 +127,28 @@ def _lines_of(log: GenerationLog) -> str:
     return "\n".join(lines) or "There is no log: the feature was never generated."
 
 
-class PromptServer(MCPServer[Session]):
-    """A server that says which arguments a prompt lacks; the SDK answers with an internal error."""
+class ExplainingServer(MCPServer[Session]):
+    """A server that says why there is no such tool, and which arguments a prompt lacks."""
+
+    missing: str = ""
+    """Why a tool that exists may not be offered."""
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        context: Context[Session, Any] | None = None,
+    ) -> CallToolResult | InputRequiredResult:
+        """Check the tool's name, and call it.
+
+        Raises:
+            ToolError: There is no such tool, or it failed.
+        """
+        names = [tool.name for tool in await self.list_tools()]
+        if name not in names:
+            meant = similar_names(name, names)
+            raise ToolError(f"There is no tool {name[:100]!r}.{meant}{self.missing}")
+        return await super().call_tool(name, arguments, context)
 
     async def get_prompt(
         self,

@@ -1,16 +1,16 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
 """The tools that start runs and generations, one or many.
 
-A call with the same arguments as an earlier one goes on with what that began, and starts nothing
-twice; `dispatches` says when. A timeout is an ordinary answer, and cancels nothing. The docstrings
-are what a model reads.
+A call that means the same as an earlier one goes on with what that began, and starts nothing twice;
+`dispatches` and `generations` say when. A timeout is an ordinary answer, and cancels nothing. The
+docstrings are what a model reads.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from attrs import define, field
 from mcp.server.elicitation import ElicitationResult
-from mcp.server.mcpserver import Elicit, Resolve
+from mcp.server.mcpserver import Resolve
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
@@ -28,17 +28,28 @@ from testvibe_async.mcp_server.answers import (
 )
 from testvibe_async.mcp_server.consent import Consent, require_agreed
 from testvibe_async.mcp_server.dispatches import (
+    ELSEWHERE,
     BatchOfOne,
     Dispatched,
-    ask_unless_begun,
     dispatched_once,
     ids_of,
+    keeping_run,
+    keeping_runs,
     key_of,
     named,
     note_of,
+    noted_as_told,
     opened,
     text_of,
 )
+from testvibe_async.mcp_server.generations import (
+    Target,
+    ask_to_generate,
+    generation_of,
+    seen_to_be_dispatched,
+    target_of,
+)
+from testvibe_async.mcp_server.journals import GENERATION, KEPT, Key
 from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -48,17 +59,20 @@ from testvibe_async.mcp_server.toolkit import (
     ProjectId,
     SiteUrl,
     TimeoutSeconds,
+    check_config,
     tool,
 )
-from testvibe_async.mcp_server.waits import PATIENCE, Progress, wait_for_work
+from testvibe_async.mcp_server.waits import PATIENCE, Progress, unseen, wait_for_work
 from testvibe_async.mcp_server.works import Work
 
 __all__ = ["DISPATCHING_TOOLS"]
 
-SnapshotT = TypeVar("SnapshotT", Run, Generation)
-
 Again = Annotated[
-    bool, Field(description="Begin anew what has ended; else its result is told again.")
+    bool,
+    Field(
+        description="Begin anew what has ended and was told; else its result is told again, for "
+        "10 minutes after its end or the last answer."
+    ),
 ]
 
 
@@ -78,35 +92,19 @@ async def run_feature(  # noqa: PLR0913 - the arguments of the tool
     Refused where the feature's status is not `generated`.
     """
     home = session_of(ctx).project(project)
-    key = key_of(ctx, "run_feature", home, feature.casefold(), config, siteUrl)
+    await check_config(ctx, home, config)
+    key = key_of(ctx, "run", home, feature.casefold(), config, siteUrl)
 
     def begin(journal: Journal) -> Batch[Run]:
         return home.run_features(
             named(journal, feature), config=config, site_url=siteUrl, journal=journal
         )
 
-    found = await dispatched_once(ctx, key, begin, again=again)
+    keeping = keeping_run(ctx, home)
+    found = await dispatched_once(ctx, key, begin, again=again, keeping=keeping)
     if isinstance(found.ref, RunRef):
         session_of(ctx).remember_run(found.ref)
-    return await _answer_of_dispatch(ctx, found, "run_feature", feature)
-
-
-async def _ask_to_generate(
-    ctx: Ctx,
-    feature: str,
-    siteUrl: str | None,
-    again: bool,  # noqa: FBT001 - the arguments of the tool
-    project: str | None,
-) -> Consent | Elicit[Consent]:
-    key = _key_of_generation(ctx, feature, siteUrl, project)
-    return await ask_unless_begun(ctx, key, feature, again=again)
-
-
-def _key_of_generation(
-    ctx: Ctx, feature: str, siteUrl: str | None, project: str | None
-) -> tuple[object, ...]:
-    home = session_of(ctx).project(project)
-    return key_of(ctx, "generate_feature", home, feature.casefold(), siteUrl)
+    return await _answer_of_dispatch(ctx, key, found, tool="run_feature", feature=feature)
 
 
 @tool(REGENERATES)
@@ -116,48 +114,62 @@ async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
     feature: FeatureName,
     siteUrl: SiteUrl = None,
     again: Again = False,
-    project: ProjectId = None,
-    agreed: Annotated[ElicitationResult[Consent], Resolve(_ask_to_generate)],
+    project: ProjectId = None,  # noqa: ARG001 - `target` has it
+    target: Annotated[Target, Resolve(target_of)],
+    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
 ) -> CallToolResult:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
-    Then call wait_for_generation. To generate anew, such as after update_feature, pass
-    `again: true`; never because a wait timed out. Refused while the feature is generating.
+    Then call wait_for_generation. Where there are tests already, it needs `again: true`, such as
+    after update_feature; never because a wait timed out. Refused while the feature is generating.
     """
     require_agreed(agreed)
     session = session_of(ctx)
-    home = session.project(project)
-
-    def begin(journal: Journal) -> Batch[Generation]:
-        if not journal.items:
-            session.count_generation()
-        return home.generate_features(named(journal, feature), site_url=siteUrl, journal=journal)
-
-    key = _key_of_generation(ctx, feature, siteUrl, project)
-    found = await dispatched_once(ctx, key, begin, again=again)
-    if isinstance(found.ref, GenerationRef):
-        session.remember_generation(feature, found.ref)
-    return await _answer_of_dispatch(ctx, found, "generate_feature", feature)
+    is_joined = session.works.has(target.key)
+    work = generation_of(ctx, target, siteUrl, again=again)
+    with noted_as_told(ctx, target.key):
+        await seen_to_be_dispatched(ctx, work)
+    ref = work.state.ref
+    if isinstance(ref, GenerationRef):
+        session.remember_generation(feature, ref)
+    found = Dispatched(
+        ref=ref,
+        begun_at=work.begun_at,
+        is_new=not (is_joined or work.is_resumed),
+        line=work.line,
+        outcome=work.state.outcome,
+    )
+    return await _answer_of_dispatch(
+        ctx, target.key, found, tool="generate_feature", feature=target.name
+    )
 
 
 async def _answer_of_dispatch(
-    ctx: Ctx, found: Dispatched, tool: str, feature: str
+    ctx: Ctx, key: Key, found: Dispatched, *, tool: str, feature: str
 ) -> CallToolResult:
     """Say what was dispatched, or how that stands which an earlier call dispatched."""
     ref = found.ref
     if ref is None:
         note = f"{STILL_IN_FLIGHT} call {tool} again with the same arguments."
-        return answer_of_wait(f"{feature} is not dispatched yet.", {}, note=note)
-    content = {**ids_of(ref), "begunAt": text_of(found.begun_at)}
+        line = f"{feature} is not dispatched by this call yet ({found.line})."
+        if key[0] == GENERATION and found.line == ELSEWHERE:
+            note += " wait_for_generation waits for what the other one began."
+        return answer_of_wait(line, {}, note=note)
+    begun_at = ref.dispatched_at or found.begun_at
+    content = {**ids_of(ref), "begunAt": text_of(begun_at)}
     wait = f"wait_for_{ref.kind} waits for it."
     if found.is_new:
+        session_of(ctx).journals.note_told(key)
         return answer(f"{_what(ref, feature)} was started. {wait}", content)
-    operation = session_of(ctx).client.attach(ref)
-    seen = await operation.poll()
-    note = f"Nothing was started: your earlier call did at {found.begun_at:%H:%M:%S} UTC. "
-    note += "To begin anew pass `again: true`." if operation.done else f"It goes on: {wait}"
+    seen = found.outcome or await session_of(ctx).client.attach(ref).poll()
+    note = f"Nothing was started: your earlier call did at {begun_at:%H:%M:%S} UTC. "
+    if seen.is_finished:
+        session_of(ctx).journals.note_told(key)
+        note += "To begin anew pass `again: true`."
+    else:
+        note += f"It goes on: {wait}"
     line = say_run(seen) if isinstance(seen, Run) else say_generation(seen)
-    return answer(f"{note} {line}", {**content, "status": operation.status, "note": note})
+    return answer(f"{note} {line}", {**content, "status": seen.status, "note": note})
 
 
 def _what(ref: OperationRef, feature: str) -> str:
@@ -179,7 +191,12 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
     attempts: Annotated[
-        int, Field(ge=1, le=5, description="How often what failed may run in total.")
+        int,
+        Field(
+            ge=1,
+            le=5,
+            description="How often what failed may run in total; above 1 it shows flaky.",
+        ),
     ] = 1,
     again: Again = False,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
@@ -201,11 +218,13 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     if features is not None:
         names = sorted({name.casefold(): name for name in features}.values(), key=str.casefold)
     folded = names and [name.casefold() for name in names]
-    key = key_of(ctx, "run_features", home, folded, config, siteUrl, attempts)
+    await check_config(ctx, home, config)
+    key = key_of(ctx, "runs", home, folded, config, siteUrl, attempts)
 
     async def play(work: Work[_Many]) -> None:
-        async with opened(ctx, key, again=again) as journal:
-            work.note(journal)
+        keeping = keeping_runs(ctx, home, is_all=all)
+        async with opened(ctx, key, work, again=again, keeping=keeping) as journal:
+            work.journal, work.is_resumed = journal, bool(journal.items)
             work.state.batch = batch = home.run_features(
                 None if journal.is_complete else names,  # What is whole has the names itself.
                 config=config,
@@ -220,13 +239,20 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
 
     work = session.works.join(key, _Many, play)
     await wait_for_work(work, Progress(ctx), timeoutSeconds)
+    if work.task.done():
+        session.journals.note_told(key)
+    batch = work.state.batch
+    told = note_of(ctx, work, again=again) if batch else work.line
+    if batch is not None and not work.task.done():
+        told = (await unseen(ctx, batch.in_flight)).strip() or None
     return digest(
-        work.state.batch.items if work.state.batch else [],
+        batch.items if batch else [],
         max_output=session.limits.max_output,
         again="run_features",
-        told=note_of(ctx, work),
+        told=told,
         begun_at=text_of(work.begun_at),
         is_over=work.task.done(),
+        attempts=attempts,
     )
 
 
@@ -243,25 +269,8 @@ class _Sequence:
 
     generation: BatchOfOne[Generation] = field(factory=BatchOfOne[Generation])
     run: BatchOfOne[Run] = field(factory=BatchOfOne[Run])
-
-
-def _key_of_sequence(
-    ctx: Ctx, feature: str, config: str | None, siteUrl: str | None, project: str | None
-) -> tuple[object, ...]:
-    home = session_of(ctx).project(project)
-    return key_of(ctx, "generate_and_run", home, feature.casefold(), config, siteUrl)
-
-
-async def _ask_to_generate_and_run(  # noqa: PLR0913, PLR0917 - the arguments of the tool
-    ctx: Ctx,
-    feature: str,
-    config: str | None,
-    siteUrl: str | None,
-    again: bool,  # noqa: FBT001 - the same
-    project: str | None,
-) -> Consent | Elicit[Consent]:
-    key = _key_of_sequence(ctx, feature, config, siteUrl, project)
-    return await ask_unless_begun(ctx, key, feature, again=again)
+    is_resumed: bool = False
+    """Whether an earlier call began the generation."""
 
 
 @tool(REGENERATES)
@@ -273,43 +282,49 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     siteUrl: SiteUrl = None,
     again: Again = False,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
-    project: ProjectId = None,
-    agreed: Annotated[ElicitationResult[Consent], Resolve(_ask_to_generate_and_run)],
+    project: ProjectId = None,  # noqa: ARG001 - `target` has it
+    target: Annotated[Target, Resolve(target_of)],
+    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
 ) -> CallToolResult:
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
-    If `inFlight`, call this again with the same arguments: it goes on and starts nothing twice.
+    If `inFlight`, call this again with the same arguments: it goes on and starts nothing twice. So
+    it does with what generate_feature began. Other tests that are there need `again: true`.
     """
     require_agreed(agreed)
     session = session_of(ctx)
-    home = session.project(project)
-
-    def generate(journal: Journal) -> Batch[Generation]:
-        if not journal.items:
-            session.count_generation()
-        return home.generate_features(
-            named(journal, feature), site_url=siteUrl, on_conflict="attach", journal=journal
-        )
+    await check_config(ctx, target.home, config)
+    key = key_of(ctx, "generate_and_run", target.home, target.feature_id, config, siteUrl)
 
     def run(journal: Journal) -> Batch[Run]:
-        return home.run_features(
-            named(journal, feature), config=config, site_url=siteUrl, journal=journal
+        return target.home.run_features(
+            named(journal, target.feature_id), config=config, site_url=siteUrl, journal=journal
         )
 
-    key = _key_of_sequence(ctx, feature, config, siteUrl, project)
-
     async def play(work: Work[_Sequence]) -> None:
-        state = work.state
-        async with opened(ctx, key, again=again) as journal:
-            work.note(journal)
-            generated = await state.generation.play(work, journal, generate)
-        if generated.is_success:
-            async with session.journals.open((*key, "run", generated.request_id)) as journal:
-                await state.run.play(work, journal, run)
+        generation = generation_of(ctx, target, siteUrl, again=again)
+        work.state.generation = generation.state
+        await work.follow(generation)
+        outcome = generation.state.outcome
+        if outcome is None or not outcome.is_success:
+            return
+        run_key = (*key, outcome.request_id)
+        async with session.journals.open(run_key, keeping=KEPT) as journal:
+            work.is_resumed, work.state.is_resumed = bool(journal.items), generation.is_resumed
+            await work.state.run.play(work, journal, run)
 
     work = session.works.join(key, _Sequence, play)
-    await wait_for_work(work, Progress(ctx), timeoutSeconds)
-    return _answer_of_sequence(work, feature, told=note_of(ctx, work))
+    with noted_as_told(ctx, target.key):
+        await wait_for_work(work, Progress(ctx), timeoutSeconds)
+    ref = work.state.generation.ref
+    if isinstance(ref, GenerationRef):
+        session.remember_generation(feature, ref)
+    if work.task.done():
+        session.journals.note_told(target.key)
+    told = note_of(ctx, work, again=again)
+    if not work.task.done():
+        told = await unseen(ctx, [work.state.run.ref or ref])
+    return _answer_of_sequence(work, target.name, told=told)
 
 
 def _answer_of_sequence(work: Work[_Sequence], feature: str, *, told: str | None) -> CallToolResult:
@@ -320,14 +335,18 @@ def _answer_of_sequence(work: Work[_Sequence], feature: str, *, told: str | None
         "begunAt": text_of(work.begun_at),
     }
     line = f"The generation of {feature} was begun, and not seen yet."
+    if generation.ref is None:
+        line = f"The generation of {feature} is not dispatched yet ({work.line})."
     if generation.snapshot:
         line = say_generation(generation.snapshot)
     if run.snapshot:
         line = say_run(run.snapshot)
     if not work.task.done():
         again = f"{STILL_IN_FLIGHT} call generate_and_run again with the same arguments."
-        return answer_of_wait(line, content, note=again)
-    return answer_of_wait(f"{line} {told or ''}".rstrip(), content, note=None)
+        return answer_of_wait(line, content, note=f"{again}{told or ''}")
+    if told is None and work.state.is_resumed:
+        told = f"Its tests were generated by your call at {work.begun_at:%H:%M:%S} UTC."
+    return answer_of_wait(line, content, note=told, in_flight=False)
 
 
 DISPATCHING_TOOLS: list[Tool] = [generate_feature, run_feature, run_features, generate_and_run]

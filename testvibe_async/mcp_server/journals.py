@@ -1,37 +1,69 @@
 """The journals of what calls began, in files that outlive this server.
 
 Decides which file belongs to a call, when it is of no use any more, and whether a call goes on with
-it or begins anew. A server without a folder has one for as long as it runs.
+it or begins anew. Servers of one user share the folder: while one has what a call began in hand,
+the others wait. A server without a folder has one for as long as it runs.
+
+Beside a journal `x.sqlite` there may be `x.told`, written when an answer has told of it;
+`x.begun`, written when a generation is about to be sent; and `x.lock`, which its server holds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
 import secrets
+import sqlite3
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from attrs import frozen
 from mcp.server.mcpserver.exceptions import ToolError
 
-from testvibe_async import ConfigError, Journal
+from testvibe_async import (
+    ConfigError,
+    Journal,
+    OperationNotFoundError,
+    OperationSupersededError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-    from datetime import datetime
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
 
-__all__ = ["MAX_SECONDS", "REMEMBERED_SECONDS", "Journals", "ReplacedError"]
+__all__ = [
+    "GENERATION",
+    "KEPT",
+    "MAX_SECONDS",
+    "REMEMBERED_SECONDS",
+    "Journals",
+    "Keeping",
+    "Key",
+    "ReplacedError",
+    "has_begun",
+]
 
 REMEMBERED_SECONDS = 600.0
-"""How long what has ended is told again to the same call."""
+"""How long what has ended is told again to the same call, after its end and after each answer."""
 
 MAX_SECONDS = 30 * 86_400
 """The age at which a journal is deleted that no call goes on with."""
 
 KEY_BYTES = 32
+
+LOCK_SECONDS = 0.2
+"""How often it is tried to take over from another server, at most twice as long."""
+
+GENERATION = "generation"
+"""The first word of the key of a generation."""
+
+Key: TypeAlias = tuple[object, ...]
+"""What is begun: a word, the server, the project and more. Its `repr` is the same everywhere."""
 
 
 class ReplacedError(ToolError):
@@ -39,6 +71,97 @@ class ReplacedError(ToolError):
 
     def __init__(self) -> None:
         super().__init__("it is kept no more: it ended long ago, or the same was begun anew since")
+
+
+async def _ended_at(journal: Journal) -> datetime | None:
+    """Return when a batch ended by its journal; None while it goes on."""
+    goes_on = any(item.is_unfinished or item.is_waiting for item in journal.items)
+    return None if goes_on or not journal.is_complete else datetime.fromtimestamp(0, UTC)
+
+
+def _never(_journal: Journal) -> bool:
+    return False
+
+
+@frozen(kw_only=True)
+class Keeping:
+    """When what was begun is of no use any more."""
+
+    ended_at: Callable[[Journal], Awaitable[datetime | None]] = _ended_at
+    """Returns when it ended, so far as that is later than the file; None while it goes on."""
+
+    is_stale: Callable[[Journal], bool] = _never
+    """Says whether what has ended would end otherwise today."""
+
+    is_paid: bool = False
+    """Whether it cost credits: then it is kept until an answer has told of it."""
+
+
+async def _never_ended(_journal: Journal) -> datetime | None:
+    return None
+
+
+_KEEPING = Keeping()
+
+KEPT = Keeping(ended_at=_never_ended)
+"""It is of use for as long as anybody asks for it."""
+
+
+@frozen
+class _Place:
+    """The files of a journal."""
+
+    path: Path
+
+    @property
+    def told(self) -> Path:
+        return self.path.with_suffix(".told")
+
+    @property
+    def begun(self) -> Path:
+        return self.path.with_suffix(".begun")
+
+    @property
+    def age(self) -> float:
+        """The seconds since something was written, or told."""
+        return min(_age_of(each) for each in (self.path, self.told) if each.exists())
+
+    def delete(self) -> None:
+        """Delete them, except for the lock: somebody may wait for it."""
+        names = (self.path.name, f"{self.path.name}-wal", f"{self.path.name}-shm")
+        for each in (self.told, self.begun, *map(self.path.with_name, names)):
+            each.unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self) -> Generator[bool]:
+        """Keep other servers out; yields whether that was possible. A death ends it, too."""
+        path = self.path.with_suffix(".lock")
+        try:
+            connection = sqlite3.connect(path, timeout=0.0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise ConfigError(f"what was begun can't be written down: {error}") from error
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+            os.utime(path)  # Not `touch`: closing the file would end the lock on it.
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise ConfigError(f"what was begun can't be written down: {error}") from error
+            yield False
+        else:
+            yield True
+        finally:
+            connection.close()
+
+    @asynccontextmanager
+    async def held(self, on_wait: Callable[[], object]) -> AsyncGenerator[None]:
+        """Keep other servers out, once they let go."""
+        while True:
+            with self.lock() as is_held:
+                if is_held:
+                    yield
+                    return
+            on_wait()
+            await asyncio.sleep(LOCK_SECONDS * (1 + random.random()))  # noqa: S311 - a delay
 
 
 class Journals:
@@ -56,56 +179,96 @@ class Journals:
     @asynccontextmanager
     async def open(
         self,
-        key: object,
+        key: Key,
         *,
         again: bool = False,
         begun_at: datetime | None = None,
-        has_ended: Callable[[Journal], Awaitable[bool]] | None = None,
+        keeping: Keeping = _KEEPING,
+        on_wait: Callable[[], object] = lambda: None,
     ) -> AsyncGenerator[Journal]:
         """Open the journal of a call, to go on with what an earlier call began.
 
         One in which nothing began is deleted at the end.
 
         Args:
-            key: The tool and its arguments; its `repr` is the same in every process.
-            again: Whether to begin anew what has ended, and what nobody knows about.
+            key: What is begun.
+            again: Whether to begin anew what has ended, and what nobody knows about. What no answer
+                has told yet is told first: the call that began it may be this one.
             begun_at: When it was begun, to go on with that and to begin nothing; None to begin what
                 was not begun, or ended long ago.
-            has_ended: Says whether what was begun has ended; None to go by the journal.
+            keeping: When it is of no use any more.
+            on_wait: Called while another server has it in hand.
 
         Raises:
-            ConfigError: There can't be one, or another server has the same call in hand.
-            ReplacedError: Nothing was begun at `begun_at` that is kept.
+            ConfigError: There can't be one.
+            ReplacedError: Nothing was begun at `begun_at` that is kept, or what was begun is over
+                and another has taken its place.
         """
-        path = self._path_of(key)
-        if begun_at is None and path.exists() and (again or _age_of(path) > REMEMBERED_SECONDS):
-            await _forget_ended(path, has_ended or _is_over)
-        elif begun_at is not None and not path.exists():
-            raise ReplacedError
-        journal = Journal(path)
-        try:
-            async with journal:
-                if begun_at not in {None, journal.created_at}:
-                    raise ReplacedError
-                if again:
-                    with suppress(ConfigError):  # Nothing is unknown.
-                        await journal.decide("resend")
-                yield journal
-        finally:
-            if not _has_begun(journal):
-                _delete(path)
+        place = self._place_of(key)
+        async with place.held(on_wait):
+            if begun_at is None:
+                await _forget(place, keeping, again=again)
+            elif not place.path.exists():
+                raise ReplacedError
+            is_of_use, journal = True, Journal(place.path)
+            try:
+                async with journal:
+                    if begun_at not in {None, journal.created_at}:
+                        raise ReplacedError
+                    try:
+                        yield journal
+                    except (OperationSupersededError, OperationNotFoundError):
+                        is_of_use = False
+                        raise
+                    finally:
+                        is_of_use = is_of_use and has_begun(journal)
+            finally:
+                if not is_of_use:
+                    place.delete()
 
-    async def goes_on(self, key: object, *, again: bool) -> bool:
-        """Whether a call would begin nothing, since it goes on with what an earlier one began.
+    def note_begun(self, key: Key) -> None:
+        """Note that a generation is about to be sent, of which no answer has told."""
+        place = self._place_of(key)
+        place.told.unlink(missing_ok=True)
+        place.begun.touch()
+
+    def note_told(self, key: Key) -> None:
+        """Note that an answer has told of what was begun."""
+        place = self._place_of(key)
+        if place.path.exists():
+            place.told.touch()
+
+    def is_told(self, key: Key) -> bool:
+        """Whether an answer has told of what was begun."""
+        return self._place_of(key).told.exists()
+
+    def has_generated(
+        self, server: str, project: str, features: Collection[int] | None, *, since: datetime
+    ) -> bool:
+        """Whether a generation was begun of one of some features, or of any, since an instant."""
+        numbers = ["*"] if features is None else features
+        begun = [
+            each
+            for number in numbers
+            for each in self._made_folder().glob(f"{_prefix(server, project)}{number}.begun")
+        ]
+        return any(each.stat().st_mtime > since.timestamp() for each in begun)
+
+    async def goes_on(self, key: Key, *, again: bool) -> bool:
+        """Whether a call for a generation would begin none, since one is known that is to be told.
 
         Raises:
             ConfigError: As `open` does.
         """
-        path = self._path_of(key)
-        if not path.exists() or (again or _age_of(path) > REMEMBERED_SECONDS):
+        place = self._place_of(key)
+        if not place.path.exists():
             return False
-        async with Journal(path) as journal:
-            return _has_begun(journal)
+        is_told = place.told.exists()
+        with place.lock() as is_held:
+            if not is_held or (is_told and (again or place.age > REMEMBERED_SECONDS)):
+                return False
+            async with Journal(place.path) as journal:
+                return has_begun(journal)
 
     def secret(self) -> bytes:
         """Return the secret of this folder's servers, which is made where there is none.
@@ -121,13 +284,16 @@ class Journals:
         except OSError as error:
             raise ConfigError(f"the secret of task ids can't be kept: {error}") from error
 
-    def _path_of(self, key: object) -> Path:
+    def _place_of(self, key: Key) -> _Place:
         try:
             folder = self._made_folder()
             _delete_old(folder)
         except OSError as error:
             raise ConfigError(f"what was begun can't be written down: {error}") from error
-        return folder / f"{sha256(repr(key).encode()).hexdigest()[:32]}.sqlite"
+        if key[0] == GENERATION:
+            _, server, project, feature_id = key
+            return _Place(folder / f"{_prefix(server, project)}{feature_id}.sqlite")
+        return _Place(folder / f"{_digest(*key)}.sqlite")
 
     def _made_folder(self) -> Path:
         if self._folder is not None:
@@ -142,26 +308,51 @@ class Journals:
             self._temporary.cleanup()
 
 
+def has_begun(journal: Journal) -> bool:
+    """Whether anything was dispatched, or may have been."""
+    return bool(journal.refs or journal.open_intents or any(item.earlier for item in journal.items))
+
+
+async def _forget(place: _Place, keeping: Keeping, *, again: bool) -> None:
+    """Delete a journal that is of no use any more, if there is one."""
+    if not place.path.exists():
+        return
+    is_told, age = place.told.exists(), place.age
+    async with Journal(place.path) as journal:
+        is_of_use = has_begun(journal) and not await _is_over(
+            journal, keeping, again=again, is_told=is_told, age=age
+        )
+    if not is_of_use:
+        place.delete()
+
+
+async def _is_over(
+    journal: Journal, keeping: Keeping, *, again: bool, is_told: bool, age: float
+) -> bool:
+    """Whether what was begun is not to be gone on with."""
+    is_wanted_anew = again and is_told
+    if journal.open_intents and (keeping.is_paid or not is_wanted_anew):
+        return False
+    if is_wanted_anew or keeping.is_stale(journal):
+        return await keeping.ended_at(journal) is not None
+    if age <= REMEMBERED_SECONDS or (keeping.is_paid and not is_told):
+        return False
+    ended_at = await keeping.ended_at(journal)
+    return ended_at is not None and time.time() - ended_at.timestamp() > REMEMBERED_SECONDS
+
+
+def _prefix(server: object, project: object) -> str:
+    """Return how the names of the generations' files of a project begin."""
+    return f"{GENERATION}-{_digest(server, project)}-"
+
+
+def _digest(*parts: object) -> str:
+    return sha256(repr(parts).encode()).hexdigest()[:32]
+
+
 def _age_of(path: Path) -> float:
     """Return the seconds since something was written."""
     return time.time() - path.stat().st_mtime
-
-
-async def _forget_ended(path: Path, has_ended: Callable[[Journal], Awaitable[bool]]) -> None:
-    """Delete a journal if what was begun has ended."""
-    async with Journal(path) as journal:
-        is_of_use = not await has_ended(journal)
-    if not is_of_use:
-        _delete(path)
-
-
-async def _is_over(journal: Journal) -> bool:
-    return journal.is_over
-
-
-def _has_begun(journal: Journal) -> bool:
-    """Whether anything was dispatched, or may have been."""
-    return bool(journal.refs or journal.open_intents or any(item.earlier for item in journal.items))
 
 
 def _write_secret(path: Path) -> None:
@@ -175,11 +366,7 @@ def _write_secret(path: Path) -> None:
 
 
 def _delete_old(folder: Path) -> None:
-    for path in folder.glob("*.sqlite"):
+    for path in (*folder.glob("*.sqlite"), *folder.glob("*.lock")):
         if _age_of(path) > MAX_SECONDS:
-            _delete(path)
-
-
-def _delete(path: Path) -> None:
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(name).unlink(missing_ok=True)
+            _Place(path).delete()
+            path.unlink(missing_ok=True)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import Client, ConfigError, __version__
 from testvibe_async.mcp_server.budget import MAX_OUTPUT
-from testvibe_async.mcp_server.context import PromptServer, add_prompts, add_resources
+from testvibe_async.mcp_server.context import ExplainingServer, add_prompts, add_resources
 from testvibe_async.mcp_server.dispatching_tools import DISPATCHING_TOOLS
 from testvibe_async.mcp_server.session import Limits, Session, every_three_seconds, open_session
 from testvibe_async.mcp_server.tasks import Tasks
 from testvibe_async.mcp_server.tools import TOOLS
 from testvibe_async.mcp_server.waiting_tools import WAITING_TOOLS
+from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,16 +30,22 @@ __all__ = ["make_server"]
 MIN_OUTPUT = 2_000
 """Length of an answer that holds the least that each tool has to say."""
 
-INSTRUCTIONS = """
+READING = """
 TestVibe turns features, written in Gherkin, into Playwright tests, and runs them.
+A failed test is an answer, not an error: diagnose_run says why a run failed, get_generation_log
+why a generation did. Lists have `nextCursor` where there is more, long files `nextOffset`.
+Where `inFlight` is true nothing failed and nothing was cancelled: call the same tool again with the
+same arguments.
+"""
+
+DISPATCHING = """
 One feature: run_feature, then wait_for_run. Several: run_features, which also waits.
 A generation (generate_feature, then wait_for_generation; or generate_and_run) takes minutes and
 costs credits: ask the user before you start one.
-Where `inFlight` is true nothing failed and nothing was cancelled: call the same tool again with the
-same arguments. Never start a run or a generation anew because of it. To run again what has ended,
-such as after a fix, pass `again: true`; without it you are told of the earlier run.
-A failed test is an answer, not an error: diagnose_run says why a run failed, get_generation_log
-why a generation did. Lists have `nextCursor` where there is more, long files `nextOffset`.
+Never start a run or a generation anew because of `inFlight`. The same call tells what it began for
+10 minutes after its end, or after the last answer. To begin anew, such as after a fix, pass
+`again: true`; where a feature has tests, a generation always needs it. A result that no answer has
+told yet is told first, with `again: true` as well.
 """
 
 
@@ -81,10 +88,10 @@ def make_server(  # noqa: PLR0913 - independent options
     )
     make = make_client or (lambda: Client(poll_plan=every_three_seconds))
     offered = _offered(read_only=read_only, tools=tools, exclude_tools=exclude_tools)
-    server = PromptServer(
+    server = ExplainingServer(
         "testvibe",
         title="TestVibe",
-        instructions=INSTRUCTIONS.strip(),
+        instructions=_instructions({tool.name for tool in offered}, max_generations),
         version=__version__,
         tools=offered,
         extensions=[Tasks(offered)] if tasks else (),
@@ -92,9 +99,25 @@ def make_server(  # noqa: PLR0913 - independent options
         subscriptions=False,
         log_level="WARNING",
     )
+    if read_only or tools is not None or exclude_tools:
+        chosen = "only reads (--read-only)" if read_only else "offers some tools only"
+        server.missing = f" This server {chosen}: tell the user if you need another."
     add_resources(server)
     add_prompts(server)
     return server
+
+
+def _instructions(offered: set[str], max_generations: int | None) -> str:
+    """Return what a model reads first, of what there is."""
+    parts = [READING]
+    if offered & {tool.name for tool in DISPATCHING_TOOLS}:
+        parts.append(DISPATCHING)
+    else:
+        parts.append("This server starts neither runs nor generations.\n")
+    if max_generations is not None and offered & {"generate_feature", "generate_and_run"}:
+        most = counted(max_generations, "generation")
+        parts.append(f"It may start {most} at most while it runs (--max-generations).\n")
+    return "".join(parts).strip()
 
 
 def _offered(

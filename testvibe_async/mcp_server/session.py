@@ -6,7 +6,7 @@ has no client; it starts all the same, so that its tools can say what to set.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime  # noqa: TC003 - pydantic reads the annotation
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,9 +19,10 @@ from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured
 from testvibe_async.mcp_server.budget import MAX_OUTPUT
 from testvibe_async.mcp_server.journals import Journals
 from testvibe_async.mcp_server.works import Works
+from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Generator
     from pathlib import Path
 
     from mcp.server.context import ServerRequestContext
@@ -74,6 +75,8 @@ class Session:
         """What calls began."""
         self.journals: Journals = Journals(self.limits.state_folder)
         """What outlives this server of that."""
+        self.configs: dict[str, list[str]] = {}
+        """By project, the names of the run configurations that a call has listed."""
         self._generations_started = 0
         self._runs: dict[object, RunRef] = {}
         self._generations: dict[tuple[str, str], GenerationRef] = {}
@@ -95,8 +98,12 @@ class Session:
         ref = self._generations.get((project.id, feature.casefold()))
         return None if ref is None else self.client.attach(ref)
 
-    def count_generation(self) -> None:
-        """Take one of the generations that may be started.
+    @contextmanager
+    def generation_allowed(self, has_begun: Callable[[], bool]) -> Generator[None]:
+        """Take one of the generations that may be started, and give it back if none was.
+
+        Args:
+            has_begun: Says at the end whether one was started, or may have been.
 
         Raises:
             ToolError: There is none left.
@@ -104,10 +111,15 @@ class Session:
         allowed = self.limits.max_generations
         if allowed is not None and self._generations_started >= allowed:
             raise ToolError(
-                f"Nothing was started: this server may start {allowed} generations (its option "
-                "--max-generations), and has. Tell the user; what was generated can be run."
+                f"Nothing was started: this server may start {counted(allowed, 'generation')} (its "
+                "option --max-generations), and has. Tell the user; what was generated can be run."
             )
         self._generations_started += 1
+        try:
+            yield
+        finally:
+            if not has_begun():
+                self._generations_started -= 1
 
     @property
     def client(self) -> Client:

@@ -39,6 +39,7 @@ from testvibe_async import (
 )
 from testvibe_async.mcp_server.advice import explain
 from testvibe_async.mcp_server.answers import STILL_IN_FLIGHT
+from testvibe_async.mcp_server.dispatches import text_of
 from testvibe_async.mcp_server.journals import MAX_SECONDS, ReplacedError
 from testvibe_async.mcp_server.session import LookContext, Session
 from testvibe_async.mcp_server.task_ids import (
@@ -244,7 +245,7 @@ class Tasks(Extension):
                 return CallToolResult(content=[text], is_error=True)
             raise MCPError(INTERNAL_ERROR, str(error)) from error
         begun_at = _content_of(result).get("begunAt")
-        if task.begun_at is not None and begun_at != task.begun_at.isoformat():
+        if task.begun_at is not None and begun_at != text_of(task.begun_at):
             raise MCPError(INVALID_PARAMS, f"There is no such task: {ReplacedError()}.")
         return result
 

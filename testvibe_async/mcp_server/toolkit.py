@@ -4,6 +4,7 @@ Decides how arguments are checked and how errors reach the model. It decides not
 tools; those are in `tools` and `waiting_tools`.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import wraps
@@ -16,10 +17,15 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
-from testvibe_async import NotFoundError, VibeError
-from testvibe_async.mcp_server.advice import explain, explain_arguments, similar_names
+from testvibe_async import InvalidRequestError, NotFoundError, Project, VibeError
+from testvibe_async.mcp_server.advice import (
+    DIGITS,
+    explain,
+    explain_arguments,
+    similar_names,
+)
 from testvibe_async.mcp_server.answers import fitted_answer
-from testvibe_async.mcp_server.session import Ctx, session_of
+from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
 __all__ = [
     "ADDS",
@@ -38,6 +44,8 @@ __all__ = [
     "SiteUrl",
     "StatusName",
     "TimeoutSeconds",
+    "check_config",
+    "explained",
     "tool",
 ]
 
@@ -48,14 +56,15 @@ FeatureName: TypeAlias = Annotated[
     ),
 ]
 ProjectId: TypeAlias = Annotated[
-    str | None, Field(description="Another project's id; usually left out.")
+    str | None, Field(description="Another project, by id or name; usually left out.")
 ]
 RunId: TypeAlias = Annotated[int, Field(ge=1, description="From run_feature or list_runs.")]
 ConfigName: TypeAlias = Annotated[
     str | None, Field(description="Run configuration, from list_configs.")
 ]
 SiteUrl: TypeAlias = Annotated[
-    str | None, Field(description="Site to test instead of the project's own.")
+    str | None,
+    Field(pattern=r"^https?://\S+$", description="Site to test instead of the project's own."),
 ]
 TimeoutSeconds: TypeAlias = Annotated[
     int, Field(ge=1, le=170, description="A timeout cancels nothing: call again.")
@@ -86,6 +95,8 @@ REGENERATES = ToolAnnotations(
     read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
 )
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
+
+_GUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
 
@@ -133,7 +144,28 @@ class _Tool(Tool):
             raise ToolError(
                 explain_arguments(faults, self.name, list(self.parameters["properties"]))
             ) from error
+        if (project := arguments.get("project")) is not None:
+            arguments = {**arguments, "project": await _project_id(session_of(context), project)}
         return await super().run(arguments, context, convert_result)
+
+
+async def _project_id(session: Session, project: str) -> str:
+    """Return the id of a project that is named, where the service lists its projects.
+
+    Raises:
+        ToolError: The list has no such project.
+    """
+    if _GUID.fullmatch(project):
+        return project
+    try:
+        projects = await session.client.list_projects()
+    except VibeError:
+        return project  # It may be an id of another form.
+    for each in projects:
+        if project.casefold() in {each.id.casefold(), (each.name or "").casefold()}:
+            return each.id
+    meant = similar_names(project, [each.name or "" for each in projects])
+    raise ToolError(f"There is no project {project[:100]!r}: list_projects shows them.{meant}")
 
 
 def _untitled(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -156,18 +188,45 @@ def _explaining(function: ToolFunction) -> ToolFunction:
         try:
             result = await function(ctx, **arguments)
         except VibeError as error:
-            meant = await _meant(ctx, error, arguments)
-            raise ToolError(explain(error, function.__name__) + meant) from error
+            raise ToolError(await explained(ctx, error, function.__name__, arguments)) from error
         return fitted_answer(result, session_of(ctx).limits.max_output)
 
     return call
 
 
+async def check_config(ctx: Ctx, project: Project, config: str | None) -> None:
+    """Check that there is a configuration, where a call has listed them.
+
+    Raises:
+        ToolError: There is none of that name.
+    """
+    session = session_of(ctx)
+    known = session.configs.get(project.id)
+    if config is None or known is None or config in known:
+        return
+    with suppress(VibeError):  # It may be new.
+        known = session.configs[project.id] = [each.name for each in await project.list_configs()]
+    if config not in known:
+        raise ToolError(
+            f"Nothing was started: there is no configuration {config[:100]!r}, list_configs shows "
+            f"them.{similar_names(config, known)}"
+        )
+
+
+async def explained(ctx: Ctx, error: VibeError, tool: str, arguments: dict[str, Any]) -> str:
+    """Say what happened to a tool's call, what to do next, and which name was perhaps meant."""
+    return explain(error, tool) + await _meant(ctx, error, arguments)
+
+
 async def _meant(ctx: Ctx, error: VibeError, arguments: dict[str, Any]) -> str:
     """Say which feature was perhaps meant, where there is none of that name: a list tells."""
     feature = arguments.get("feature")
-    if not isinstance(error, NotFoundError) or feature is None or feature.isdecimal():
+    if isinstance(error, InvalidRequestError) and arguments.get("config"):
+        return " list_configs shows the configurations."
+    if not isinstance(error, NotFoundError) or feature is None:
         return ""
+    if feature.isdecimal():
+        return DIGITS
     with suppress(VibeError):
         features = await session_of(ctx).project(arguments.get("project")).list_features()
         return similar_names(feature, [each.name or "" for each in features])

@@ -16,9 +16,9 @@ from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import (
     answer,
     document_of_run,
+    missing_of,
     rows,
     say_generation,
-    say_rows,
     say_run,
 )
 from testvibe_async.mcp_server.budget import ROOM, Document, lines_of, page, start_of
@@ -82,11 +82,7 @@ async def list_features(  # noqa: PLR0913 - the arguments of the tool
     features = await session_of(ctx).project(project).list_features()
     found = [row for row in rows(features) if _has(row, name) and _is(row, status)]
     if status and not found:
-        known = sorted({str(feature.status) for feature in features})
-        return answer(
-            f"None of {counted(len(features), 'feature')} is {status!r}.",
-            {"features": [], "total": 0, "statuses": known},
-        )
+        return _none_is(status, features, "feature")
     return _page(ctx, features, "feature", found, limit=limit, cursor=cursor)
 
 
@@ -193,7 +189,9 @@ async def list_runs(  # noqa: PLR0913 - the arguments of the tool
     ctx: Ctx,
     *,
     feature: Annotated[FeatureName | None, Field(description="Only of this feature.")] = None,
-    status: StatusName = None,
+    status: Annotated[
+        str | None, Field(description="Only with this status, such as passed, failed, running.")
+    ] = None,
     limit: PageSize = 50,
     cursor: Cursor = None,
     project: ProjectId = None,
@@ -204,6 +202,8 @@ async def list_runs(  # noqa: PLR0913 - the arguments of the tool
     number = SEARCHED_RUNS if status else start + (limit or SEARCHED_RUNS) + 1
     runs = await home.list_runs(feature=feature, limit=number)
     found = [row for row in rows(runs) if _is(row, status)]
+    if status and not found:
+        return _none_is(status, runs, "run")
     return _page(ctx, runs, "run", found, limit=limit, cursor=cursor, is_total=len(runs) < number)
 
 
@@ -305,7 +305,10 @@ async def list_configs(
     ctx: Ctx, *, limit: PageSize = None, cursor: Cursor = None, project: ProjectId = None
 ) -> CallToolResult:
     """List the run configurations that run_feature and run_features take as `config`."""
-    configs = await session_of(ctx).project(project).list_configs()
+    home = session_of(ctx).project(project)
+    configs = await home.list_configs()
+    if configs.is_complete:
+        session_of(ctx).configs[home.id] = [each.name for each in configs]
     return _page(ctx, configs, "config", rows(configs), limit=limit, cursor=cursor)
 
 
@@ -315,6 +318,15 @@ def _has(row: Document, part: str | None, member: str = "name") -> bool:
 
 def _is(row: Document, status: str | None) -> bool:
     return status is None or str(row.get("status", "")).casefold() == status.casefold()
+
+
+def _none_is(status: str, listing: Listing[Any], noun: str) -> CallToolResult:
+    """Answer that no row of a list has a status, with the statuses that there are."""
+    known = sorted({str(row.status) for row in listing})
+    return answer(
+        f"None of {counted(len(listing), noun)} is {status!r}.",
+        {f"{noun}s": [], "total": 0, "statuses": known},
+    )
 
 
 def _page(  # noqa: PLR0913 - what a list tool knows
@@ -342,10 +354,21 @@ def _page(  # noqa: PLR0913 - what a list tool knows
     content = page(f"{noun}s", found, cursor=cursor, limit=limit, max_output=room)
     if not is_total:
         del content["total"]
-    shown, line = len(content[f"{noun}s"]), say_rows(listing, noun)
-    if shown < len(listing):
-        line = f"{shown} of {line if is_total else 'the newest runs.'}"
-    return answer(line, content)
+    return answer(_line_of(listing, noun, found, content), content)
+
+
+def _line_of(listing: Listing[Any], noun: str, found: list[Document], content: Document) -> str:
+    """Say how many rows there are, how many of them are shown, and where there are more."""
+    shown = len(content[f"{noun}s"])
+    every = counted(len(found), noun)
+    if "total" not in content:
+        every = f"the newest {noun}s"
+    elif len(found) < len(listing):
+        every += f" that match, of {len(listing):,}"
+    line = every if shown == len(found) and "total" in content else f"{shown:,} of {every}"
+    if "nextCursor" in content:
+        line += "; more: nextCursor"
+    return f"{line}.{missing_of(listing)}"
 
 
 def _cut_log(section: Document, *, offset: int, lines: int | None, room: int) -> None:

@@ -1,9 +1,9 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
 """The tools that wait: the service's own two, and three that combine its operations.
 
-Each returns within its `timeoutSeconds`. A timeout is an ordinary answer, which says how the
-operation stands and which call goes on from there. It never cancels anything, and no tool repeats
-what costs credits. The docstrings are what a model reads.
+Each returns after its `timeoutSeconds`, and 2 s later where nothing can be seen. A timeout is an
+ordinary answer, which says how the operation stands and which call goes on from there. It never
+cancels anything, and no tool repeats what costs credits. The docstrings are what a model reads.
 """
 
 from typing import Annotated, TypeVar
@@ -16,6 +16,7 @@ from testvibe_async import (
     Generation,
     Run,
     RunOperation,
+    Verdict,
 )
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import (
@@ -36,20 +37,17 @@ from testvibe_async.mcp_server.toolkit import (
     tool,
 )
 from testvibe_async.mcp_server.waits import (
+    PATIENCE,
     Progress,
     follow,
     latest_generation,
+    unseen,
     wait_for_all,
 )
 
 __all__ = ["WAITING_TOOLS"]
 
 SnapshotT = TypeVar("SnapshotT", Run, Generation)
-
-PATIENCE = 45
-"""How long our own tools wait in seconds: many clients give up after a minute."""
-
-Again = Annotated[bool, Field(description="Not the result of the last 10 minutes: begin anew.")]
 
 
 @tool(READS)
@@ -60,7 +58,10 @@ async def wait_for_run(
     session = session_of(ctx)
     operation = session.run(session.project(project), runId)
     is_finished = await follow(operation, Progress(ctx), timeoutSeconds)
-    note = None if is_finished else f"{STILL_IN_FLIGHT} call wait_for_run again with runId {runId}."
+    note = None
+    if not is_finished:
+        note = f"{STILL_IN_FLIGHT} call wait_for_run again with runId {runId}."
+        note += await unseen(ctx, [operation.ref])
     return answer_of_wait(_say(operation), _document_of(operation), note=note)
 
 
@@ -84,7 +85,7 @@ async def wait_for_generation(
     home = session_of(ctx).project(project)
     latest, running = await latest_generation(ctx, home, feature, seconds=timeoutSeconds)
     again = f"{STILL_IN_FLIGHT} call wait_for_generation again with feature {feature!r}."
-    note = None if running is None else again
+    note = None if running is None else again + await unseen(ctx, [running.ref])
     return answer_of_wait(say_generation(latest), serialize(latest), note=note)
 
 
@@ -101,7 +102,9 @@ async def wait_for_runs(
     home = session.project(project)
     operations = [session.run(home, run_id) for run_id in dict.fromkeys(runIds)]
     items = await wait_for_all(ctx, operations, seconds=timeoutSeconds)
-    return digest(items, max_output=session.limits.max_output)
+    in_flight = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
+    told = await unseen(ctx, in_flight)
+    return digest(items, max_output=session.limits.max_output, told=told.strip() or None)
 
 
 WAITING_TOOLS: list[Tool] = [wait_for_generation, wait_for_run, wait_for_runs]

@@ -18,15 +18,19 @@ from testvibe_async import (
     Generation,
     NotFoundError,
     ObservationError,
+    OperationNotFoundError,
     OperationSupersededError,
     Run,
+    VibeError,
     WaitTimeoutError,
 )
+from testvibe_async._util import clean
+from testvibe_async.mcp_server.advice import without_addresses
 from testvibe_async.mcp_server.answers import say_run
-from testvibe_async.mcp_server.session import session_of
+from testvibe_async.mcp_server.session import LookContext, session_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from testvibe_async import (
         GenerationOperation,
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
         Project,
         RunOperation,
         Transition,
-        VibeError,
     )
     from testvibe_async.errors import OperationRef
     from testvibe_async.gathering import Finished
@@ -47,6 +50,7 @@ __all__ = [
     "follow",
     "latest_generation",
     "message_of",
+    "unseen",
     "wait_for_all",
     "wait_for_work",
 ]
@@ -54,6 +58,12 @@ __all__ = [
 
 PATIENCE = 45
 """How long our own tools wait in seconds: many clients give up after a minute."""
+
+SEEN_SECONDS = 10.0
+"""How long ago an operation in flight was seen, at most: three polls, and a slow answer."""
+
+LAST_SECONDS = 2.0
+"""How long a wait that is over looks once more, where nothing was seen for long."""
 
 PROGRESS_SECONDS = 10.0
 """How long a call that waits says nothing at most."""
@@ -143,6 +153,28 @@ async def wait_for_work(work: Work[Any], progress: Progress, seconds: float) -> 
             await work.change(left)
     if work.task.done():
         work.task.result()
+
+
+async def unseen(ctx: Ctx, refs: Iterable[OperationRef | None]) -> str:
+    """Say that the first of some operations can't be seen, where it was not for some seconds.
+
+    So a wait that times out during an outage does not sound as if all went well.
+    """
+    ref = next((each for each in refs if each is not None), None)
+    if ref is None or isinstance(ctx, LookContext):
+        return ""
+    try:
+        async with asyncio.timeout(LAST_SECONDS):
+            await session_of(ctx).client.attach(ref).poll(max_age=SEEN_SECONDS)
+    except (OperationNotFoundError, OperationSupersededError):
+        return ""  # The next call says so.
+    except TimeoutError:
+        why = "no answer"
+    except VibeError as error:
+        why = without_addresses(clean(str(error)))[:200].rstrip(". ")
+    else:
+        return ""
+    return f" But nothing was seen of it for {SEEN_SECONDS:g} s, so it may be over by now ({why})."
 
 
 async def latest_generation(

@@ -36,30 +36,44 @@ class Work(Generic[T]):
         """Whether a later call has joined it."""
         self.is_resumed: bool = False
         """Whether an earlier call began it that has ended, or whose server has."""
-        self._journal: Journal | None = None
+        self.journal: Journal | None = None
+        """Its journal, once it is open."""
+        self._followed: Work[Any] | None = None
+        """Another one that is a part of it, and its beginning."""
         self.line: str = "begun"
         """How it stands."""
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] = asyncio.create_task(play(self))
 
-    def note(self, journal: Journal) -> None:
-        """Note its journal; one with features was begun by an earlier call."""
-        self.is_resumed = bool(journal.items)
-        self._journal = journal
-
     @property
     def begun_at(self) -> datetime | None:
-        """When it began, which is its name among those with the same arguments."""
-        return None if self._journal is None else self._journal.created_at
+        """When it began, which is its name among those with the same key."""
+        journal = self._followed.journal if self._followed else self.journal
+        return None if journal is None else journal.created_at
 
     def tell(self, line: str) -> None:
         """Say how it stands, to all calls that wait for it."""
+        if line == self.line:
+            return
         self.line = line
         self._changed.set_result(None)
         self._changed = asyncio.get_running_loop().create_future()
 
-    async def change(self, seconds: float) -> None:
-        """Wait until it changes or ends, for so many seconds at most."""
+    async def follow(self, other: Work[Any]) -> None:
+        """Wait until another work is over, and tell of its changes as of one's own.
+
+        Raises:
+            Exception: The other one failed.
+        """
+        self._followed = other
+        while not other.task.done():
+            self.tell(other.line)
+            await other.change(None)
+        self.is_resumed = other.is_resumed
+        other.task.result()
+
+    async def change(self, seconds: float | None) -> None:
+        """Wait until it changes or ends, for so many seconds at most; None for any number."""
         await asyncio.wait(
             {self.task, self._changed},
             timeout=seconds,
@@ -74,8 +88,12 @@ class Works:
         self._works: dict[str, Work[Any]] = {}
 
     def has(self, key: object) -> bool:
-        """Whether something with the same arguments goes on."""
+        """Whether something of that name goes on."""
         return repr(key) in self._works
+
+    def get(self, key: object) -> Work[Any] | None:
+        """Return what goes on of that name; None for nothing."""
+        return self._works.get(repr(key))
 
     def join(
         self,
@@ -86,7 +104,7 @@ class Works:
         """Go on with what was begun, else begin it.
 
         Args:
-            key: The tool and its arguments; its `repr` tells it from others.
+            key: What is begun; its `repr` tells it from others.
             state: Makes the state of something new.
             play: See `Work`.
         """
