@@ -15,17 +15,8 @@ import subprocess
 import sys
 from argparse import ArgumentParser
 from collections import defaultdict
-from fnmatch import fnmatch
 
-PACKAGES = {
-    "_wire": "testvibe_async._wire.*",
-    "_http": "testvibe_async._http.*",
-    "_polling": "testvibe_async._polling.*",
-    "_dispatch": "testvibe_async._dispatch.*",
-    "batch, _batch": "testvibe_async.[_b]*batch.*",
-    "journal, _journal": "testvibe_async.[_j]*journal.*",
-}
-"""The names of the mutants of each package."""
+PACKAGES = ("_wire", "_http", "_polling", "_dispatch", "_batch", "batch", "_journal", "journal")
 
 CAUGHT = {"killed", "timeout", "segfault", "caught by type check"}
 
@@ -44,9 +35,9 @@ def results() -> dict[str, dict[str, str]]:
     found: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for line in mutmut("results", "--all", "true").splitlines():
         name, _, status = line.strip().rpartition(": ")
-        for package, pattern in PACKAGES.items():
-            if fnmatch(name, pattern):
-                found[package][name] = status
+        package = name.split(".")[1] if name else ""
+        if package in PACKAGES:
+            found[package][name] = status
     return found
 
 

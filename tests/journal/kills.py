@@ -71,7 +71,7 @@ async def kill_at_an_intent(
     emulator: Emulator, journal: Path, *, after: int, delay: float, **options: Any
 ) -> None:
     """Run a worker, and kill it a moment after it has announced so many intents."""
-    with _started(emulator, journal, announces=True, **options) as process:
+    with _started(emulator, journal, announces=after + 3, **options) as process:
         assert process.stdout is not None
         for _ in range(after):
             if not await asyncio.to_thread(process.stdout.readline):

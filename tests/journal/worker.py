@@ -99,8 +99,8 @@ async def work(options: dict[str, Any]) -> list[BatchItem[Any]]:
     ):
         if options.get("step"):
             crash_at(options["step"], journal)
-        if options.get("announces"):
-            _announce_intents()
+        if "announces" in options:
+            _announce_intents(options["announces"])
         project = client.project()
         many = project.run_features if options["kind"] == "run" else project.generate_features
         batch: Any = many(
@@ -112,11 +112,19 @@ async def work(options: dict[str, Any]) -> list[BatchItem[Any]]:
         return items
 
 
-def _announce_intents() -> None:
-    """Print a line when an intent is open, for the one who aims at it."""
+def _announce_intents(most: int) -> None:
+    """Print a line when an intent is open, for the one who aims at it; open so many at the most.
+
+    However late the aim is, something is left to dispatch: a later run shows that nothing began.
+    """
     intended = RowRecorder.intended
+    opened = 0
 
     async def intend(self: RowRecorder, intent: Intent) -> None:
+        nonlocal opened
+        opened += 1
+        if opened > most:
+            await asyncio.sleep(60)
         await intended(self, intent)
         print("intent", flush=True)
 
