@@ -215,7 +215,9 @@ TABLE: list[Cell | Impossible] = [
     Cell(WAIT, ANY & ~BODY & ~CTRL_C_TWICE, OVER, raises=None, verdict=SUCCEEDED, ref=NOW),
 
     Cell(BATCH, TIME_OUT, NOT_SENT, raises=None, verdict=SKIPPED, ref=NEVER),
-    Cell(BATCH, TIME_OUT, LATE | LOST | TOO_LATE, raises=None, verdict=IN_FLIGHT, ref=NOW),
+    Cell(BATCH, TIME_OUT, LATE | LOST, raises=None, verdict=IN_FLIGHT, ref=NOW),
+    Cell(BATCH, TIME_OUT, TOO_LATE, raises=None, verdict=UNKNOWN, later=IN_FLIGHT,
+         ref=LATER, log=REF_LINE),
     Cell(BATCH, TIME_OUT, SILENT, raises=None, verdict=UNKNOWN, ref=NEVER, log=UNKNOWN_LINE),
     Cell(BATCH, TIME_OUT, ANSWERED, raises=None, verdict=IN_FLIGHT, ref=NOW),
     Cell(BATCH, TIME_OUT, ENDED | OVER, raises=None, verdict=SUCCEEDED, ref=NOW),
