@@ -61,8 +61,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Have one worker more than processors: some tests wait for processes, on real time."""
-    return (os.cpu_count() or 1) + 1
+    """Have two workers for each processor: some tests wait for processes, on real time."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], VirtualTimeLoop]]:
