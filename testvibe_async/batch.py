@@ -420,24 +420,39 @@ class Batch(Generic[SnapshotT]):
         try:
             operation = await self._start(place)
         except RateLimitedError as error:
-            if self._is_given_up(place):
-                self._end(place, error)
-                return
-            self._take_back(place, failed)
-            self._queue.waiting.appendleft(place)
-            self._queue.room.release()
+            self._put_off(place, failed, error)
         except VibeError as error:
             self._end(place, error)
         else:
-            if operation is not None:
-                self._wait_for_end(place, operation)
-            elif failed is not None:
-                self._take_back(place, failed)
-                self._queue.room.release()
-                # The journal may go on with the next attempt, so it notes no end.
-                self._finish_with(place, self._records.new_item(place, None))
-            else:
-                self._end(place)
+            self._note_started(place, operation, failed)
+
+    def _put_off(
+        self, place: int, failed: Operation[SnapshotT] | None, error: RateLimitedError
+    ) -> None:
+        """Have one sent again that was refused as one too many, unless that lasts for long."""
+        if self._is_given_up(place):
+            self._end(place, error)
+            return
+        self._take_back(place, failed)
+        self._queue.waiting.appendleft(place)
+        self._queue.room.release()
+
+    def _note_started(
+        self,
+        place: int,
+        operation: Operation[SnapshotT] | None,
+        failed: Operation[SnapshotT] | None,
+    ) -> None:
+        """Wait for what was dispatched; where that was withdrawn, the last attempt counts."""
+        if operation is not None:
+            self._wait_for_end(place, operation)
+        elif failed is not None:
+            self._take_back(place, failed)
+            self._queue.room.release()
+            # The journal may go on with the next attempt, so it notes no end.
+            self._finish_with(place, self._records.new_item(place, None))
+        else:
+            self._end(place)
 
     def _take_back(self, place: int, failed: Operation[SnapshotT] | None) -> None:
         """Take an attempt that failed for the last one, as no other was dispatched."""
