@@ -190,3 +190,15 @@ async def test_each_flaky_feature_is_counted(emulator: Emulator, project: Projec
         items = [item async for item in batch]
         assert batch.summary == BatchSummary.of(items)
         assert (batch.summary.flaky, batch.summary.failed) == (2, 1)
+
+
+async def test_what_failed_and_is_refused_from_then_on_is_a_failure(
+    emulator: Emulator, project: Project
+) -> None:
+    """After five minutes of refusals the attempt that failed is what is known of it."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=20), skip=1)
+    (item,) = await project.run_features(["Returns"], attempts=2)
+
+    assert (item.verdict, item.earlier, item.error) == (Verdict.FAILED, (), None)
+    assert item.run is not None
+    assert item.run.status == "failed"

@@ -430,12 +430,14 @@ class Batch(Generic[SnapshotT]):
         self, place: int, failed: Operation[SnapshotT] | None, error: RateLimitedError
     ) -> None:
         """Have one sent again that was refused as one too many, unless that lasts for long."""
-        if self._is_given_up(place):
+        if not self._is_given_up(place):
+            self._take_back(place, failed)
+            self._queue.waiting.appendleft(place)
+            self._queue.room.release()
+        elif failed is not None:
+            self._leave_failed(place, failed)
+        else:
             self._end(place, error)
-            return
-        self._take_back(place, failed)
-        self._queue.waiting.appendleft(place)
-        self._queue.room.release()
 
     def _note_started(
         self,
@@ -447,12 +449,15 @@ class Batch(Generic[SnapshotT]):
         if operation is not None:
             self._wait_for_end(place, operation)
         elif failed is not None:
-            self._take_back(place, failed)
-            self._queue.room.release()
-            # The journal may go on with the next attempt, so it notes no end.
-            self._finish_with(place, self._records.new_item(place, None))
+            self._leave_failed(place, failed)
         else:
             self._end(place)
+
+    def _leave_failed(self, place: int, failed: Operation[SnapshotT]) -> None:
+        """Finish one whose next attempt was not dispatched: it failed, and its journal goes on."""
+        self._take_back(place, failed)
+        self._queue.room.release()
+        self._finish_with(place, self._records.new_item(place, None))
 
     def _take_back(self, place: int, failed: Operation[SnapshotT] | None) -> None:
         """Take an attempt that failed for the last one, as no other was dispatched."""
