@@ -413,7 +413,7 @@ class TestKeptOutcomes:
         self, emulator: Emulator, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A large outcome takes the place of many small ones, and one too large is not kept."""
-        monkeypatch.setattr("testvibe_async._polling.finished.MAX_BYTES", 100_000)
+        monkeypatch.setattr("testvibe_async._polling.finished.MAX_BYTES", 10_000)
         small = await project.run_feature("Checkout")
         await small
         ref = small.ref
@@ -421,7 +421,7 @@ class TestKeptOutcomes:
         gc.collect()
         assert client.attach(ref).done
 
-        emulator.fail("get_run", Fault.edit(lambda run: run | {"log": "x" * 200_000}))
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"log": "x" * 20_000}))
         large = await project.run_feature("Checkout")
         await large
         large_ref = large.ref
