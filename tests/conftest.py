@@ -35,7 +35,11 @@ settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hold all that is sent to the emulator, and all that it answers, against the contract."""
+    """Hold all that is sent to the emulator, and all that it answers, against the contract.
+
+    While tests are collected, nothing becomes garbage.
+    """
+    gc.disable()
     config.pluginmanager.register(Recorder())
 
 
@@ -56,6 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Keep what is imported by now out of each collection of garbage that follows."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
