@@ -325,7 +325,7 @@ class TestOpenIntents:
             batch = client.project().run_features(journal=journal)
             async with batch:
                 await asyncio.sleep(1)
-                for task in batch._reconcilers.values():
+                for task in batch._scheduler._reconcilers.values():
                     task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await anext(batch)

@@ -1,11 +1,9 @@
-"""The parts of a batch: its features that wait, what a crash left open, and what is known of each.
+"""How a batch dispatches its features: what waits, what is in flight, and what is known of each.
 
-For `batch` alone: a `JobQueue` gives what is to be dispatched next, a `Reconciliation` finds out
-what became of the dispatches that a crash left open, and `Records` makes the items.
+For `batch` alone: a `Scheduler` does all of this, with a `Resumption` where there is a journal.
 """
 
-from testvibe_async._batch.job_queue import JobQueue
-from testvibe_async._batch.reconciliation import Reconciliation, Resumption
-from testvibe_async._batch.records import Records
+from testvibe_async._batch.reconciliation import Resumption
+from testvibe_async._batch.scheduler import Scheduler
 
-__all__ = ["JobQueue", "Reconciliation", "Records", "Resumption"]
+__all__ = ["Resumption", "Scheduler"]

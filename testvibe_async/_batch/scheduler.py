@@ -1,0 +1,462 @@
+"""Which feature of a batch is dispatched next, and what follows its end.
+
+It dispatches with a few tasks, keeps the batch's journal, and makes an item of each feature. What
+is in flight is waited for in `in_flight`; the caller of a batch sees `batch`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast
+
+from attrs import evolve
+
+from testvibe_async._batch.in_flight import InFlight
+from testvibe_async._batch.job_queue import JobQueue
+from testvibe_async._batch.reconciliation import Reconciliation
+from testvibe_async._batch.records import Records
+from testvibe_async._batch.tasks import Tasks
+from testvibe_async._http import SendState, Submission
+from testvibe_async._journal import ItemState, RowRecorder
+from testvibe_async._polling import Mailbox
+from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async.errors import NotSentError, RateLimitedError, VibeError, WaitTimeoutError
+from testvibe_async.models import Generation, Run
+from testvibe_async.outcomes import BatchItem, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
+
+    from testvibe_async._batch.reconciliation import Resumption
+    from testvibe_async._dispatch import Job, JobSource
+    from testvibe_async._journal import PlannedJobs, Restored
+    from testvibe_async._polling import ManyTransitions, Poller
+    from testvibe_async.intents import Intent, Recorder
+    from testvibe_async.operations import Operation
+    from testvibe_async.refs import Ref
+
+__all__ = ["Scheduler"]
+
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+CLOSE_SECONDS = 10.0
+"""How long a batch that ends early waits for the answers to dispatches under way."""
+
+RESTORED_A_TURN = 100
+"""How many features are read, and restored, before other tasks get to run."""
+
+REFUSED_SECONDS = 300.0
+"""For how long a feature is sent again that the service refuses as one too many."""
+
+DISPATCHES_AT_ONCE = 32
+"""How many dispatches of a batch may be under way at once."""
+
+
+class Scheduler(Generic[SnapshotT]):
+    """Dispatches the features of a batch as others end, and makes the item of each."""
+
+    def __init__(  # noqa: PLR0913 - each by name
+        self,
+        source: JobSource | PlannedJobs,
+        dispatch: Callable[
+            [Job, float | None, Submission, Recorder | None], Awaitable[Operation[SnapshotT]]
+        ],
+        *,
+        kind: Literal["run", "generation"],
+        attach: Callable[[Ref], Operation[SnapshotT]],
+        poller: Poller,
+        max_in_flight: int,
+        stop_on_failure: bool,
+        attempts: int,
+        resumption: Resumption | None,
+    ) -> None:
+        """Make it; nothing is read or dispatched yet.
+
+        Args:
+            source: What has the features.
+            dispatch: Dispatches one.
+            kind: What it dispatches.
+            attach: Makes the operation of a ref.
+            poller: Polls what is in flight.
+            max_in_flight: How many may be in flight at once.
+            stop_on_failure: Whether nothing more is dispatched once one did not succeed.
+            attempts: How often a feature may run in total.
+            resumption: How it goes on with a journal; None for no journal.
+        """
+        self.records: Records[SnapshotT] = Records()
+        self.items: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
+        """The place and item of each feature as it completes. It is woken when a task ends."""
+        self.in_flight: InFlight[SnapshotT] = InFlight(poller, self.records, self._end)
+        self.is_closed: bool = False
+        self._reconciliation = Reconciliation(resumption, may_dispatch=self._may_dispatch)
+        self._queue = JobQueue(
+            source,
+            self._take_in,
+            max_in_flight=max_in_flight,
+            reconciliation=self._reconciliation,
+        )
+        self._tasks = Tasks(is_stopped=lambda: self._queue.is_stopped, ended=self.items.wake)
+        self._dispatch = dispatch
+        self._kind = kind
+        self._attach = attach
+        self._stop_on_failure = stop_on_failure
+        self._attempts = attempts
+        self._rows = None if resumption is None else resumption.rows
+        self._task_count = min(max_in_flight, DISPATCHES_AT_ONCE)
+        self._dispatching = 0
+        """How many tasks dispatch."""
+        self._reconcilers: dict[int, asyncio.Task[None]] = {}
+        """The tasks that reconcile, until they know what became of a dispatch."""
+        self._refused_at: dict[int, float] = {}
+        """When a feature was first refused as one too many."""
+        self._began = 0.0
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing more is dispatched."""
+        return self._queue.is_stopped
+
+    @property
+    def is_read(self) -> bool:
+        """Whether no more features are to come."""
+        return self._queue.is_read
+
+    async def start(self, context: Context, *, timeout: float | None) -> None:
+        """Start to dispatch. All features are read first, unless they are a generator's.
+
+        Args:
+            context: What its tasks run in.
+            timeout: Seconds after which nothing more is dispatched or waited for; None for never.
+
+        Raises:
+            WaitTimeoutError: The time-out came before the features were listed.
+        """
+        loop = asyncio.get_running_loop()
+        self._tasks.context = context
+        self._began = loop.time()
+        if timeout is not None:
+            self._deadline = self._began + timeout
+        if not self._queue.is_lazy:
+            await self._read_all()
+            self._task_count = min(self._task_count, len(self.records.jobs))
+        if self._deadline is not None:
+            self._timer = loop.call_at(self._deadline, self._time_out)
+        for _ in range(self._task_count):
+            self._start_dispatching()
+
+    async def _read_all(self) -> None:
+        """Read all features, so that it is known how many there are.
+
+        Raises:
+            WaitTimeoutError: The time-out came before.
+        """
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                while not self._queue.is_read:
+                    await self._queue.read()
+                    if len(self.records.jobs) % RESTORED_A_TURN == 0:
+                        await asyncio.sleep(0)
+        except TimeoutError:
+            what = "the project's features were not listed"
+            elapsed = asyncio.get_running_loop().time() - self._began
+            raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
+
+    def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
+        """Iterate over the transitions of all operations, with those that are to come."""
+        transitions = self.in_flight.changes()
+        self._finish_changes()
+        return transitions
+
+    def raise_failure(self) -> None:
+        """Raise what a task has raised that was to read or to dispatch, if one has."""
+        self._tasks.raise_failure()
+
+    def stop(self, *, is_timed_out: bool = False) -> None:
+        """Dispatch no more: withdraw what was not sent, and free the tasks that wait for a place.
+
+        Args:
+            is_timed_out: Whether the reason is the time-out. A dispatch that waits for a generation
+                is then left alone: it has the same deadline, and ends with an error of its own.
+        """
+        self._queue.stop()
+        self._reconciliation.note_progress()
+        while self._reconcilers:
+            place, reconciler = self._reconcilers.popitem()
+            reconciler.cancel()
+            assert self._rows is not None
+            what = "the batch ended before it was reconciled"
+            self._finish(place, self._rows.unknown(place, what))
+        for task, submission in self.records.submissions.values():
+            submission.is_withdrawn = True
+            is_pending = submission.state is SendState.PENDING
+            if is_pending or (submission.state is not SendState.SENT and not is_timed_out):
+                task.cancel()
+        while self._queue.waiting:
+            self._finish(self._queue.waiting.popleft(), error=None)
+        # Each task waits for room at most once, and must wake to see that nothing waits any more.
+        for _ in range(len(self._tasks)):
+            self._queue.room.release()
+
+    async def close(self) -> None:
+        """Wait up to 10 s for the answers to dispatches under way, and for nothing else any more.
+
+        It is to be stopped before. Cancels nothing at the service. A cancellation is delivered
+        after that.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            await self._tasks.end(within_seconds=CLOSE_SECONDS)
+        finally:
+            self.is_closed = True
+            self.in_flight.close()
+            self.items.wake()
+
+    def _time_out(self) -> None:
+        """Dispatch no more, and see once more what is in flight before it is given up."""
+        self.stop(is_timed_out=True)
+        self._tasks.start(self._give_up())
+
+    async def _give_up(self) -> None:
+        await self.in_flight.give_up(since=self._began)
+        until = asyncio.get_running_loop().time() + CLOSE_SECONDS
+        sent = [
+            task for task, submission in self.records.submissions.values() if submission.is_sent
+        ]
+        await wait_uncancelled(sent, until=until)
+        for task, submission in self.records.submissions.values():
+            if submission.is_sent:
+                task.cancel()  # Its item is unknown then; an answer that comes late still counts.
+
+    def _take_in(self, job: Job | None) -> None:
+        """Take in what was read from the source; None for its end."""
+        if job is None:
+            self._finish_changes()
+            return
+        place = len(self.records.jobs)
+        self.records.jobs.append(job)
+        restored = None if self._rows is None else self._rows.restore(place)
+        if restored is not None and self._restore(place, restored):
+            return
+        if self._queue.is_stopped:
+            self._finish(place, error=None)
+        else:
+            self._queue.waiting.append(place)
+
+    def _restore(self, place: int, restored: Restored) -> bool:
+        """Go on with one where its journal left it; False where it is still to be dispatched."""
+        self.records.earlier[place].extend(cast("list[SnapshotT]", restored.earlier))
+        if restored.generation is not None:
+            self.records.generations[place] = restored.generation
+        if restored.state is ItemState.PLANNED:
+            return False
+        if restored.state is ItemState.DISPATCHED:
+            assert restored.ref is not None
+            self._tasks.start(self._go_on(place, self._attach(restored.ref)))
+        elif restored.state is ItemState.INTENDED:
+            assert restored.intent is not None
+            self._reconciliation.begin(place)
+            self._reconcilers[place] = self._tasks.start(self._reconcile(place, restored.intent))
+        else:
+            item = self.records.new_item(place, restored.error)
+            outcome = cast("SnapshotT | None", restored.outcome)
+            self._finish_with(place, evolve(item, ref=restored.ref, outcome=outcome))
+        return True
+
+    async def _go_on(self, place: int, operation: Operation[SnapshotT]) -> None:
+        """Wait for what an earlier process dispatched."""
+        await self._queue.room.acquire()
+        self.in_flight.add(place, operation)
+
+    async def _reconcile(self, place: int, intent: Intent) -> None:
+        """Find out what became of a dispatch that a crash left open, and go on with it."""
+        assert self._rows is not None
+        try:
+            operation = await self._reconciliation.operation(place, intent)
+        except VibeError as error:
+            self._reconcilers.pop(place, None)
+            await self._queue.room.acquire()  # `_end` gives it back.
+            self._end(place, error)
+            return
+        except asyncio.CancelledError:
+            if place in self._reconcilers:  # Else the batch was stopped, and has said so.
+                raise
+            return
+        self._reconcilers.pop(place, None)
+        if operation is None:
+            self._rows.note_nothing(place, intent)
+            self._requeue(place)
+            return
+        self._rows.note_result(place, intent, operation.ref)
+        if operation.ref.kind == self._kind:
+            await self._go_on(place, operation)
+        else:
+            # A generation of a run's tests: the run is still to be dispatched, and waits for it.
+            self.records.generations[place] = operation.ref
+            self._requeue(place)
+
+    def _may_dispatch(self) -> bool:
+        """Say whether another feature may still be dispatched."""
+        queue = self._queue
+        is_under_way = queue.waiting or self.records.submissions or self._reconciliation.is_open
+        return not queue.is_stopped and (not queue.is_read or bool(is_under_way))
+
+    def _start_dispatching(self) -> None:
+        self._dispatching += 1
+        self._tasks.start(self._keep_dispatching())
+
+    async def _keep_dispatching(self) -> None:
+        """Dispatch what waits, whenever fewer than `max_in_flight` are in flight."""
+        try:
+            while (place := await self._queue.next()) is not None:
+                await self._dispatch_one(place)
+        finally:
+            self._dispatching -= 1
+
+    async def _dispatch_one(self, place: int) -> None:
+        """Dispatch one, again where its last attempt failed."""
+        failed = self.records.operations.pop(place, None)
+        if failed is not None and failed.outcome is not None:
+            earlier = self.records.earlier[place]
+            earlier.append(failed.outcome)
+            if self._rows is not None:
+                self._rows.note_attempt(place, len(earlier), failed.outcome)
+        try:
+            operation = await self._start(place)
+        except RateLimitedError as error:
+            self._put_off(place, failed, error)
+        except VibeError as error:
+            self._end(place, error)
+        else:
+            self._note_started(place, operation, failed)
+
+    def _put_off(
+        self, place: int, failed: Operation[SnapshotT] | None, error: RateLimitedError
+    ) -> None:
+        """Have one sent again that was refused as one too many, unless that lasts for long."""
+        if not self._is_given_up(place):
+            self._take_back(place, failed)
+            self._queue.waiting.appendleft(place)
+            self._queue.room.release()
+        elif failed is not None:
+            self._leave_failed(place, failed)
+        else:
+            self._end(place, error)
+
+    def _note_started(
+        self,
+        place: int,
+        operation: Operation[SnapshotT] | None,
+        failed: Operation[SnapshotT] | None,
+    ) -> None:
+        """Wait for what was dispatched; where that was withdrawn, the last attempt counts."""
+        if operation is not None:
+            self.in_flight.add(place, operation)
+        elif failed is not None:
+            self._leave_failed(place, failed)
+        else:
+            self._end(place)
+
+    def _leave_failed(self, place: int, failed: Operation[SnapshotT]) -> None:
+        """Finish one whose next attempt was not dispatched: it failed, and its journal goes on."""
+        self._take_back(place, failed)
+        self._queue.room.release()
+        self._finish_with(place, self.records.new_item(place, None))
+
+    def _take_back(self, place: int, failed: Operation[SnapshotT] | None) -> None:
+        """Take an attempt that failed for the last one, as no other was dispatched."""
+        if failed is not None:
+            self.records.operations[place] = failed
+            self.records.earlier[place].pop()
+
+    def _is_given_up(self, place: int) -> bool:
+        """Say whether one was refused as one too many for so long that it is not sent again.
+
+        The client sends no faster than the service takes it, but many wait for the same room.
+        """
+        now = asyncio.get_running_loop().time()
+        refused_for = now - self._refused_at.setdefault(place, now)
+        return self._queue.is_stopped or refused_for > REFUSED_SECONDS
+
+    async def _start(self, place: int) -> Operation[SnapshotT] | None:
+        """Dispatch one; None where it was withdrawn before it was sent.
+
+        Raises:
+            DispatchUnknownError: The batch ended before the answer came.
+        """
+        task, submission = asyncio.current_task(), Submission()
+        assert task is not None
+        submission.ref = self.records.generations.get(place)
+        self.records.submissions[place] = task, submission
+        try:
+            recorder = None if self._rows is None else RowRecorder(self._rows, place)
+            job = self.records.jobs[place]
+            operation = await self._dispatch(job, self._deadline, submission, recorder)
+        except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
+            if submission.ref is not None and submission.ref.kind == self._kind:
+                # It was withdrawn while its recorder noted it.
+                self._reconciliation.note_dispatched()
+                return self._attach(submission.ref)
+            if submission.ref is not None:
+                self.records.generations[place] = submission.ref
+            if isinstance(error, WaitTimeoutError) or not submission.is_withdrawn:
+                raise
+            if submission.is_sent:
+                self.records.unanswered[place] = submission
+                what = "the batch ended before its answer came"
+                raise submission.unknown_error(what) from None
+            return None
+        else:
+            self._reconciliation.note_dispatched()
+            return operation
+        finally:
+            del self.records.submissions[place]
+            self._reconciliation.note_progress()
+
+    def _end(self, place: int, error: VibeError | None = None) -> None:
+        """Finish one, or run it again, and make room for the next."""
+        self._queue.room.release()
+        if error is None and self._runs_again(place):
+            return
+        verdict = self._finish(place, error)
+        if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}:
+            self.stop()
+
+    def _runs_again(self, place: int) -> bool:
+        """Plan another attempt for an operation that failed, if there is to be one."""
+        operation = self.records.operations.get(place)
+        outcome = None if operation is None else operation.outcome
+        is_last = len(self.records.earlier[place]) + 1 >= self._attempts
+        if outcome is None or not outcome.is_failure or is_last or self._queue.is_stopped:
+            return False
+        self._requeue(place)  # With its outcome, until the next attempt starts.
+        return True
+
+    def _requeue(self, place: int) -> None:
+        """Have one dispatched, or dispatched again."""
+        self._queue.waiting.append(place)
+        # The tasks end when nothing waits, so there may be none any more.
+        if self._dispatching < self._task_count:
+            self._start_dispatching()
+
+    def _finish(self, place: int, error: VibeError | None) -> Verdict:
+        """Make the item of one, for good."""
+        item = self.records.new_item(place, error)
+        if self._rows is not None:
+            self._rows.note_end(place, item)
+        return self._finish_with(place, item)
+
+    def _finish_with(self, place: int, item: BatchItem[SnapshotT]) -> Verdict:
+        self.records.finish(place, item)
+        self.items.put((place, item))
+        self._finish_changes()
+        return item.verdict
+
+    def _finish_changes(self) -> None:
+        """End the iterations over changes, once no operation is to come."""
+        is_over = self.is_read and len(self.records.finished) == len(self.records.jobs)
+        if self.is_closed or is_over:
+            self.in_flight.finish_changes()
