@@ -249,7 +249,7 @@ def test_a_dead_worker_is_not_shown(tmp_path: Path) -> None:
         async with Emulator() as emulator, client_of(emulator) as client:
             batch = DurableBatch(path, id="nightly")
             await batch.submit(client, ["Checkout"])
-            async with aclosing(Store(batch._url, "nightly")) as store:
+            async with aclosing(Store(batch._database.url, "nightly")) as store:
                 await Workers(store).beat("one")
                 assert (await batch.status()).workers == ["one"]
                 ended = WORKERS.update().values(pid=2**22 + 1)

@@ -14,21 +14,18 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 from uuid import uuid4
 
-import sqlalchemy as sa
 from attrs import evolve, frozen
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
-from sqlalchemy import exc
 
 from testvibe_async._config import require_kind
 from testvibe_async._dispatch import JobSource
 from testvibe_async._journal import ItemState, Plan, item_of
+from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.heartbeat import BEAT_SECONDS, Heartbeat
-from testvibe_async.adapters.store import Store
-from testvibe_async.adapters.tables import UNAVAILABLE, StoreError
+from testvibe_async.adapters.tables import StoreError
 from testvibe_async.adapters.turns import Turns
 from testvibe_async.adapters.worker import BatchWorker, surely
 from testvibe_async.adapters.workers import DEAD_SECONDS, Workers
@@ -39,8 +36,10 @@ from testvibe_async.refs import Ref
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    import sqlalchemy as sa
+
     from testvibe_async._dispatch import Features, Job, RunConflict
-    from testvibe_async.adapters.store import Enqueue
+    from testvibe_async.adapters.store import Enqueue, Store
     from testvibe_async.client import Client
     from testvibe_async.models import Run
 
@@ -129,14 +128,14 @@ class DurableBatch:
         """The batch's own name."""
         if not id:
             raise ConfigError("the id of a batch must not be empty")
-        self._url = _database(url)
+        self._database = Database(url)
         self._application = application
         self._version = application_version
         self._queue = f"testvibe {id}"
 
     def __repr__(self) -> str:
         """Return the batch and its database, without a password."""
-        return f"<DurableBatch {self.id!r} in {self._name}>"
+        return f"<DurableBatch {self.id!r} in {self._database.name}>"
 
     async def submit(  # noqa: PLR0913 - each by name, and each with a default
         self,
@@ -197,8 +196,8 @@ class DurableBatch:
             site_url=site_url,
             options={"on_conflict": on_conflict, "attempts": attempts},
         )
-        async with self._store() as store:
-            await asyncio.to_thread(DBOS.migrate, self._address)
+        async with self._database.store(self.id) as store:
+            await asyncio.to_thread(DBOS.migrate, self._database.address)
             await store.create_tables()
             async with self._engine(store) as engine:
                 await asyncio.to_thread(
@@ -221,13 +220,13 @@ class DurableBatch:
         if _is_running():
             raise ConfigError("this process runs DBOS already: use bind(client) in place of work")
         executor = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        async with self._store() as store:
+        async with self._database.store(self.id) as store:
             await self._plan(store, client)
             await Workers(store).beat(executor)
             DBOS(
                 config=DBOSConfig(
                     name=self._application,
-                    system_database_url=self._address,
+                    system_database_url=self._database.address,
                     application_version=self._version,
                     executor_id=executor,
                     serializer=DBOSPortableJSONSerializer(),
@@ -264,11 +263,11 @@ class DurableBatch:
             ConfigError: There is no such batch, or it is of another server.
         """
         executor = DBOS.executor_id
-        if executor == "local" and not self._is_file:
+        if executor == "local" and not self._database.is_file:
             raise ConfigError(
                 "give the DBOS of each process an executor_id of its own: 'local' is that of all"
             )
-        async with self._store() as store, self._engine(store) as engine:
+        async with self._database.store(self.id) as store, self._engine(store) as engine:
             worker = BatchWorker(client, store, await self._plan(store, client))
             await Workers(store).beat(executor)
             heartbeat = Heartbeat(
@@ -294,7 +293,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._store() as store:
+        async with self._database.store(self.id) as store:
             return await self._plan(store)
 
     async def status(self) -> BatchStatus:
@@ -303,7 +302,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._store() as store:
+        async with self._database.store(self.id) as store:
             await self._plan(store)
             rows, is_cancelled = await store.rows()
             workers = await Workers(store).read()
@@ -327,7 +326,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._store() as store:
+        async with self._database.store(self.id) as store:
             await self._plan(store)
             await store.set_cancelled(is_cancelled=True)
 
@@ -342,7 +341,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._store() as store, self._engine(store) as engine:
+        async with self._database.store(self.id) as store, self._engine(store) as engine:
             await self._plan(store)
             await store.set_cancelled(is_cancelled=False)
             return await self._turns(store, engine).enqueue_failed()
@@ -359,15 +358,16 @@ class DurableBatch:
         """
         if decision not in {"resend", "drop"} and not isinstance(decision, Ref):
             raise ConfigError(f"decide takes 'resend', 'drop' or a ref, not {decision!r}")
-        async with self._store() as store, self._engine(store) as engine:
+        async with self._database.store(self.id) as store, self._engine(store) as engine:
             await self._plan(store)
             return await self._turns(store, engine).decide(decision, feature)
 
     async def _plan(self, store: Store, client: Client | None = None) -> Plan:
-        is_there = not self._is_file or Path(self._name).exists()  # noqa: ASYNC240 - quick
-        plan = await store.plan() if is_there else None
+        plan = await store.plan() if self._database.is_there else None
         if plan is None:
-            raise ConfigError(f"there is no batch {self.id!r} in {self._name}: submit it first")
+            raise ConfigError(
+                f"there is no batch {self.id!r} in {self._database.name}: submit it first"
+            )
         if client is not None and client.server != plan.server:
             raise ConfigError(
                 f"batch {self.id!r} is for {plan.server}, and this client's server is "
@@ -394,21 +394,6 @@ class DurableBatch:
         return enqueue
 
     @asynccontextmanager
-    async def _store(self) -> AsyncGenerator[Store]:
-        """Open the store.
-
-        Raises:
-            ConfigError: The database can't be reached.
-        """
-        store = Store(self._url, self.id)
-        try:
-            yield store
-        except UNAVAILABLE as error:
-            raise ConfigError(f"the database {self._name} can't be used: {error.orig}") from error
-        finally:
-            await store.aclose()
-
-    @asynccontextmanager
     async def _engine(self, store: Store) -> AsyncGenerator[DBOSClient]:
         """Open what enqueues workflows in the store's transactions."""
         engine = DBOSClient(
@@ -421,35 +406,6 @@ class DurableBatch:
             yield engine
         finally:
             await asyncio.to_thread(engine.destroy)
-
-    @property
-    def _is_file(self) -> bool:
-        return self._url.get_backend_name() == "sqlite"
-
-    @property
-    def _name(self) -> str:
-        """The database, without a password."""
-        if self._is_file:
-            return str(self._url.database)
-        return self._url.render_as_string(hide_password=True)
-
-    @property
-    def _address(self) -> str:
-        return self._url.render_as_string(hide_password=False)
-
-
-def _database(url: str | os.PathLike[str]) -> sa.URL:
-    """Return a database's URL, as SQLAlchemy names it."""
-    text = os.fspath(url)
-    if "://" not in text:
-        return sa.URL.create("sqlite", database=str(Path(text).absolute()))
-    try:
-        found = sa.make_url(text)
-    except exc.ArgumentError:
-        found = None
-    if found is not None and found.get_backend_name() in {"postgresql", "postgres"}:
-        return found.set(drivername="postgresql+psycopg")
-    raise ConfigError("a batch is kept in a SQLite file or in postgresql://…; this is neither")
 
 
 def _is_running() -> bool:
