@@ -69,22 +69,20 @@ TESTS = """
         with_client(lambda client, _: client.request("GET", "/projects", query=query))
 """
 
-NO_OTHERS = [word for name in ("schemathesis", "asyncio") for word in ("-p", f"no:{name}")]
-
-
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Return a pytest inside pytest that records."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_inner=TESTS)
     return pytester
 
 
-@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["here", "xdist"])
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n1")], ids=["here", "xdist"])
 def test_a_violation_fails_the_session(inner: pytest.Pytester, workers: tuple[str, ...]) -> None:
     """Tests that pass fail as a whole; the operation, the place and the test are named."""
-    result = inner.runpytest_subprocess(*NO_OTHERS, *workers, "-k", "wrong or forged")
+    result = inner.runpytest_subprocess(*workers, "-k", "wrong or forged")
 
     result.assert_outcomes(passed=5)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -103,7 +101,7 @@ def test_what_is_forged_refused_or_custom_fails_nothing(inner: pytest.Pytester) 
 
     Nor is one by `Client.request`.
     """
-    result = inner.runpytest_subprocess(*NO_OTHERS, "-k", "body or field or refused or custom")
+    result = inner.runpytest_subprocess("-k", "body or field or refused or custom")
 
     result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.OK
