@@ -69,6 +69,7 @@ TESTS = """
         with_client(lambda client, _: client.request("GET", "/projects", query=query))
 """
 
+
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Return a pytest inside pytest that records."""
