@@ -14,13 +14,13 @@ import pytest
 from attrs import evolve
 
 from tests.simulation.search import BrokenScheduleError, search
+from testvibe_async._batch import Scheduler
 from testvibe_async._dispatch import dispatcher, reconcile
 from testvibe_async._dispatch import search as dispatch_search
 from testvibe_async._http import Transport, retry, submission, throttle
 from testvibe_async._http.session import HttpSession
 from testvibe_async._polling import Poller, list_polling, polled, reader, shared_poll, state
 from testvibe_async._polling.waits import wait_until_finished
-from testvibe_async.batch import Batch
 from testvibe_async.errors import (
     ClientClosedError,
     NotSentError,
@@ -209,6 +209,8 @@ def _absence_is_taken_for_the_end(patch: pytest.MonkeyPatch) -> None:
         for each in () if listed is None else listed.to_read:
             if each.state.snapshot is not None:
                 each.state.phase = Phase.FINISHED
+                for listener in each.release():
+                    listener.observed(each, is_transition=True)
         return listed
 
     patch.setattr(list_polling.ListPolling, "poll", poll_and_end)
@@ -246,49 +248,79 @@ def _earlier_generation_supersedes(patch: pytest.MonkeyPatch) -> None:
 
 def _what_passed_runs_again(patch: pytest.MonkeyPatch) -> None:
     def runs_again(self: Any, place: int) -> bool:
-        operation = self._operations.get(place)
-        if operation is None or operation.outcome is None or self._earlier[place]:
+        operation = self.records.operations.get(place)
+        if operation is None or operation.outcome is None or self.records.earlier[place]:
             return False
-        self._waiting.append(place)
-        self._start_dispatching()
+        self._requeue(place)
         return True
 
-    patch.setattr(Batch, "_runs_again", runs_again)
+    patch.setattr(Scheduler, "_runs_again", runs_again)
 
 
-CANARIES: dict[str, Mutate] = {
-    "an unknown dispatch is sent again": _unknown_dispatch_is_repeated,
-    "the session sends a POST again": _post_is_retried_in_the_session,
-    "a lost answer is called not sent": _lost_answer_is_called_not_sent,
-    "a POST under way is cancelled with its caller": _post_under_way_is_cancelled,
-    "the first of several candidates is adopted": _first_candidate_is_adopted,
-    "a list that was cut is taken as whole": _cut_list_is_taken_as_whole,
-    "the generation before is adopted": _earlier_generation_is_adopted,
-    "Retry-After is ignored for a dispatch": _retry_after_is_ignored,
-    "a slot is lost with each error": _slot_is_lost_with_an_error,
-    "a close ends no wait": _close_ends_no_wait,
-    "a closed client goes on": _closed_client_goes_on,
-    "a cancelled waiter ends the poller": _cancelled_waiter_ends_the_poller,
-    "a cancelled poll cancels who shares it": _cancelled_poll_cancels_those_who_share_it,
-    "a time-out is taken for the end": _time_out_is_taken_for_the_end,
-    "one listener alone is woken": _only_one_listener_is_woken,
-    "absence from a list is taken for the end": _absence_is_taken_for_the_end,
-    "a stale answer replaces a newer one": _stale_answer_replaces_a_newer_one,
-    "a 404 within its grace is final": _not_found_is_final_at_once,
-    "a failed poll ends the waits": _one_failed_poll_ends_the_waits,
-    "a generation before supersedes": _earlier_generation_supersedes,
-    "what passed runs again": _what_passed_runs_again,
+CANARIES: dict[str, tuple[Mutate, str]] = {
+    "an unknown dispatch is sent again": (_unknown_dispatch_is_repeated, "took effect as"),
+    "the session sends a POST again": (_post_is_retried_in_the_session, "took effect as"),
+    "a lost answer is called not sent": (_lost_answer_is_called_not_sent, "took effect as"),
+    "a POST under way is cancelled with its caller": (
+        _post_under_way_is_cancelled,
+        "its item says error",
+    ),
+    "the first of several candidates is adopted": (_first_candidate_is_adopted, "showed its own"),
+    "a list that was cut is taken as whole": (
+        _cut_list_is_taken_as_whole,
+        "from a list that was cut",
+    ),
+    "the generation before is adopted": (
+        _earlier_generation_is_adopted,
+        "which nobody began in this world",
+    ),
+    "Retry-After is ignored for a dispatch": (
+        _retry_after_is_ignored,
+        "before its Retry-After is over",
+    ),
+    "a slot is lost with each error": (
+        _slot_is_lost_with_an_error,
+        "slots of the throttle are still held",
+    ),
+    "a close ends no wait": (_close_ends_no_wait, "still waiting"),
+    "a closed client goes on": (_closed_client_goes_on, "the poller has a timer"),
+    "a cancelled waiter ends the poller": (_cancelled_waiter_ends_the_poller, "given up too soon"),
+    "a cancelled poll cancels who shares it": (
+        _cancelled_poll_cancels_those_who_share_it,
+        "was cancelled, and nobody asked for it",
+    ),
+    "a time-out is taken for the end": (_time_out_is_taken_for_the_end, "a wait ended, and it is"),
+    "one listener alone is woken": (_only_one_listener_is_woken, "still waiting"),
+    "absence from a list is taken for the end": (
+        _absence_is_taken_for_the_end,
+        "a wait ended, and it is",
+    ),
+    "a stale answer replaces a newer one": (_stale_answer_replaces_a_newer_one, "went back to"),
+    "a 404 within its grace is final": (_not_found_is_final_at_once, "404 not_found"),
+    "a failed poll ends the waits": (_one_failed_poll_ends_the_waits, "given up too soon"),
+    "a generation before supersedes": (
+        _earlier_generation_supersedes,
+        "took its place, and nothing did",
+    ),
+    "what passed runs again": (_what_passed_runs_again, "took effect as"),
 }
-"""By what each does wrong."""
+"""By what each does wrong: the mutant, and what the invariant says that it has to break."""
 
 
 def schedules_until_caught(name: str) -> int | None:
-    """Return after how many schedules a mutant is caught; None where that is too late."""
+    """Return after how many schedules a mutant is caught; None where that is too late.
+
+    Raises:
+        AssertionError: It breaks something else than it is there for: it is no such mutant.
+    """
     others: dict[str, int] = OTHER_SEEDS if sys.version_info >= (3, 12) else {}
+    mutate, broken = CANARIES[name]
     with pytest.MonkeyPatch.context() as patch:
-        CANARIES[name](patch)
+        mutate(patch)
         try:
             search(SCHEDULES, seed=others.get(name, SEED), shrinks=False)
         except BrokenScheduleError as error:
+            if broken not in str(error):
+                raise AssertionError(f"caught by something else than {broken!r}") from error
             return error.number + 1
     return None
