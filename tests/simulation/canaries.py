@@ -293,7 +293,7 @@ CANARIES: dict[str, tuple[Mutate, str]] = {
     "one listener alone is woken": (_only_one_listener_is_woken, "still waiting"),
     "absence from a list is taken for the end": (
         _absence_is_taken_for_the_end,
-        "a wait ended, and it is",
+        "is said to be running",
     ),
     "a stale answer replaces a newer one": (_stale_answer_replaces_a_newer_one, "went back to"),
     "a 404 within its grace is final": (_not_found_is_final_at_once, "404 not_found"),
