@@ -15,7 +15,6 @@ from testvibe_async._batch import Scheduler
 from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Generation, Run
-from testvibe_async.outcomes import BatchItem, BatchSummary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from testvibe_async._telemetry import Trace
     from testvibe_async.intents import Recorder
     from testvibe_async.operations import Operation
+    from testvibe_async.outcomes import BatchItem, BatchSummary
     from testvibe_async.refs import Ref
 
 __all__ = ["Batch"]
@@ -105,7 +105,7 @@ class Batch(Generic[SnapshotT]):
         Also while the batch goes on, and after it was left, cancelled or out of time. A dispatch
         without an answer is `unknown`; once the answer comes, its item has the ref.
         """
-        return self._records.items(is_stopped=self._scheduler.is_stopped)
+        return self._scheduler.items()
 
     def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
         """Iterate over the transitions of the batch's operations, each with its operation.
@@ -124,9 +124,7 @@ class Batch(Generic[SnapshotT]):
     @property
     def summary(self) -> BatchSummary:
         """How many features have which verdict, at this moment."""
-        if self._scheduler.is_closed:
-            return BatchSummary.of(self.items)
-        return self._records.summary(len(self._scheduler.in_flight))
+        return self._scheduler.summary()
 
     def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT]]]:
         """Run all of it and return the items in the order asked."""
@@ -166,7 +164,6 @@ class Batch(Generic[SnapshotT]):
 
         Dispatches that are under way get up to 10 s to end, so that `refs` is complete.
         """
-        self._scheduler.stop()
         self._is_left = True
         try:
             await self._scheduler.close()
@@ -203,9 +200,9 @@ class Batch(Generic[SnapshotT]):
         while not self._is_left and not (
             scheduler.is_read and self._taken == len(self._records.jobs)
         ):
-            if (found := scheduler.items.take()) is not None:
+            if (found := scheduler.completed.take()) is not None:
                 self._taken += 1
                 return found
             scheduler.raise_failure()
-            await scheduler.items.arrival()
+            await scheduler.completed.arrival()
         return None

@@ -5,7 +5,6 @@ The poller notifies it of each end: it waits with no task. It dispatches nothing
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -32,26 +31,31 @@ class InFlight(Generic[SnapshotT]):
         self,
         poller: Poller,
         records: Records[SnapshotT],
-        end: Callable[[int, VibeError | None], None],
+        *,
+        on_end: Callable[[int, VibeError | None], None],
+        elapsed: Callable[[], float],
     ) -> None:
         """Make it; nothing is polled yet.
 
         Args:
             poller: Polls the operations.
             records: Where each operation is kept.
-            end: Called with the place of each that is over, and why if it can't be observed.
+            on_end: Called with the place of each that is waited for no more, and why its outcome is
+                not known. `add` may call it at once.
+            elapsed: Returns how many seconds ago the batch began.
         """
         self._poller = poller
         self._records = records
-        self._end = end
+        self._on_end = on_end
+        self._elapsed = elapsed
         self._listener = CompletionListener(self._complete)
         self._places: dict[PolledOperation[Any], list[int]] = {}
         """One place each, or several that joined the same generation."""
         self._followers: WeakSet[ManyTransitions[Operation[SnapshotT], SnapshotT]] = WeakSet()
-        self._given_up_since: float | None = None
-        """When the batch began, once its time is over."""
+        self._is_timed_out = False
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """How many features they are of."""
         return sum(map(len, self._places.values()))
 
@@ -62,47 +66,44 @@ class InFlight(Generic[SnapshotT]):
         for follower in list(self._followers):
             follower.add(polled, operation)
         if operation.done:
-            self._end(place, None)
+            self._on_end(place, None)
             return
         try:
             self._poller.listen(polled, self._listener)
         except VibeError as error:
-            self._end(place, error)
+            self._on_end(place, error)
             return
         self._places.setdefault(polled, []).append(place)
-        if self._given_up_since is not None:
-            self._give_up(polled, since=self._given_up_since)
+        if self._is_timed_out:
+            self._give_up(polled)
 
     def _complete(self, polled: PolledOperation[Any], error: VibeError | None) -> None:
         """Take an operation that is over, or can't be observed, from the poller."""
         for place in self._places.pop(polled):
-            self._end(place, error)
+            self._on_end(place, error)
 
-    async def give_up(self, *, since: float) -> None:
-        """See all of them once more, and wait for none any more, nor for what is added later.
+    def time_out(self) -> list[PolledOperation[Any]]:
+        """Wait for nothing that is added from now on, and return what was added before."""
+        self._is_timed_out = True
+        return list(self._places)
 
-        Args:
-            since: When the batch began, by the loop's clock.
-        """
-        self._given_up_since = since
-        operations = list(self._places)
+    async def give_up(self, operations: list[PolledOperation[Any]]) -> None:
+        """Poll operations once more, and wait for them no longer."""
         await self._poller.poll_last(operations)
         for polled in operations:
             if polled in self._places:
-                self._give_up(polled, since=since)
+                self._give_up(polled)
 
-    def _give_up(self, polled: PolledOperation[Any], *, since: float) -> None:
+    def _give_up(self, polled: PolledOperation[Any]) -> None:
         polled.discard(self._listener)
-        elapsed = asyncio.get_running_loop().time() - since
         for place in self._places.pop(polled):
-            self._end(place, polled.state.timed_out(elapsed=elapsed))
+            self._on_end(place, polled.state.timed_out(elapsed=self._elapsed()))
 
     def close(self) -> None:
         """Wait for none any more. They stay as they were last seen."""
         for polled in self._places:
             polled.discard(self._listener)
         self._places.clear()
-        self.finish_changes()
 
     def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
         """Iterate over the transitions of all that is dispatched, until `finish_changes`."""

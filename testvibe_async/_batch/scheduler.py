@@ -7,7 +7,7 @@ is in flight is waited for in `in_flight`; the caller of a batch sees `batch`.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from attrs import evolve
 
@@ -15,14 +15,13 @@ from testvibe_async._batch.in_flight import InFlight
 from testvibe_async._batch.job_queue import JobQueue
 from testvibe_async._batch.reconciliation import Reconciliation
 from testvibe_async._batch.records import Records
+from testvibe_async._batch.sending import Sending
 from testvibe_async._batch.tasks import Tasks
-from testvibe_async._http import SendState, Submission
-from testvibe_async._journal import ItemState, RowRecorder
+from testvibe_async._journal import ItemState
 from testvibe_async._polling import Mailbox
-from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async.errors import NotSentError, RateLimitedError, VibeError, WaitTimeoutError
+from testvibe_async.errors import RateLimitedError, VibeError, WaitTimeoutError
 from testvibe_async.models import Generation, Run
-from testvibe_async.outcomes import BatchItem, Verdict
+from testvibe_async.outcomes import BatchItem, BatchSummary, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
 
     from testvibe_async._batch.reconciliation import Resumption
     from testvibe_async._dispatch import Job, JobSource
+    from testvibe_async._http import Submission
     from testvibe_async._journal import PlannedJobs, Restored
-    from testvibe_async._polling import ManyTransitions, Poller
+    from testvibe_async._polling import ManyTransitions, PolledOperation, Poller
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
@@ -85,10 +85,9 @@ class Scheduler(Generic[SnapshotT]):
             resumption: How it goes on with a journal; None for no journal.
         """
         self.records: Records[SnapshotT] = Records()
-        self.items: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
-        """The place and item of each feature as it completes. It is woken when a task ends."""
-        self.in_flight: InFlight[SnapshotT] = InFlight(poller, self.records, self._end)
-        self.is_closed: bool = False
+        self.completed: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
+        """The place and item of each as it completes. It is woken when a task ends, and at the
+        close."""
         self._reconciliation = Reconciliation(resumption, may_dispatch=self._may_dispatch)
         self._queue = JobQueue(
             source,
@@ -96,13 +95,23 @@ class Scheduler(Generic[SnapshotT]):
             max_in_flight=max_in_flight,
             reconciliation=self._reconciliation,
         )
-        self._tasks = Tasks(is_stopped=lambda: self._queue.is_stopped, ended=self.items.wake)
-        self._dispatch = dispatch
+        self._tasks = Tasks(is_stopped=lambda: self._queue.is_stopped, ended=self.completed.wake)
+        self._rows = None if resumption is None else resumption.rows
+        self._in_flight: InFlight[SnapshotT] = InFlight(
+            poller, self.records, on_end=self._end, elapsed=self._elapsed
+        )
+        self._sending = Sending(
+            dispatch,
+            kind=kind,
+            attach=attach,
+            records=self.records,
+            reconciliation=self._reconciliation,
+            rows=self._rows,
+        )
         self._kind = kind
         self._attach = attach
         self._stop_on_failure = stop_on_failure
         self._attempts = attempts
-        self._rows = None if resumption is None else resumption.rows
         self._task_count = min(max_in_flight, DISPATCHES_AT_ONCE)
         self._dispatching = 0
         """How many tasks dispatch."""
@@ -113,11 +122,7 @@ class Scheduler(Generic[SnapshotT]):
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether nothing more is dispatched."""
-        return self._queue.is_stopped
+        self._is_closed = False
 
     @property
     def is_read(self) -> bool:
@@ -161,21 +166,34 @@ class Scheduler(Generic[SnapshotT]):
                         await asyncio.sleep(0)
         except TimeoutError:
             what = "the project's features were not listed"
-            elapsed = asyncio.get_running_loop().time() - self._began
-            raise WaitTimeoutError(what, ref=None, status=None, elapsed=elapsed) from None
+            raise WaitTimeoutError(what, ref=None, status=None, elapsed=self._elapsed()) from None
+
+    def _elapsed(self) -> float:
+        """Return how many seconds ago it began."""
+        return asyncio.get_running_loop().time() - self._began
+
+    def summary(self) -> BatchSummary:
+        """Count the verdicts at this moment."""
+        if self._is_closed:
+            return BatchSummary.of(self.items())
+        return self.records.summary(self._in_flight.count)
+
+    def items(self) -> list[BatchItem[SnapshotT]]:
+        """Return what is known of each feature at this moment, in the order asked."""
+        return self.records.items(is_stopped=self._queue.is_stopped)
 
     def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
         """Iterate over the transitions of all operations, with those that are to come."""
-        transitions = self.in_flight.changes()
+        transitions = self._in_flight.changes()
         self._finish_changes()
         return transitions
 
     def raise_failure(self) -> None:
-        """Raise what a task has raised that was to read or to dispatch, if one has."""
+        """Raise why the first task failed that did: its error, or somebody else's cancellation."""
         self._tasks.raise_failure()
 
-    def stop(self, *, is_timed_out: bool = False) -> None:
-        """Dispatch no more: withdraw what was not sent, and free the tasks that wait for a place.
+    def _stop(self, *, is_timed_out: bool = False) -> None:
+        """Dispatch no more: withdraw what was not sent, and free the tasks that wait for room.
 
         Args:
             is_timed_out: Whether the reason is the time-out. A dispatch that waits for a generation
@@ -189,47 +207,39 @@ class Scheduler(Generic[SnapshotT]):
             assert self._rows is not None
             what = "the batch ended before it was reconciled"
             self._finish(place, self._rows.unknown(place, what))
-        for task, submission in self.records.submissions.values():
-            submission.is_withdrawn = True
-            is_pending = submission.state is SendState.PENDING
-            if is_pending or (submission.state is not SendState.SENT and not is_timed_out):
-                task.cancel()
+        self._sending.withdraw(is_timed_out=is_timed_out)
         while self._queue.waiting:
             self._finish(self._queue.waiting.popleft(), error=None)
         # Each task waits for room at most once, and must wake to see that nothing waits any more.
-        for _ in range(len(self._tasks)):
+        for _ in range(self._tasks.count):
             self._queue.room.release()
 
     async def close(self) -> None:
-        """Wait up to 10 s for the answers to dispatches under way, and for nothing else any more.
+        """Dispatch no more, and wait for nothing any more. Cancels nothing at the service.
 
-        It is to be stopped before. Cancels nothing at the service. A cancellation is delivered
+        Dispatches that are under way get up to 10 s for their answers. A cancellation is delivered
         after that.
         """
         if self._timer is not None:
             self._timer.cancel()
+        self._stop()
         try:
-            await self._tasks.end(within_seconds=CLOSE_SECONDS)
+            await self._tasks.close(within_seconds=CLOSE_SECONDS)
         finally:
-            self.is_closed = True
-            self.in_flight.close()
-            self.items.wake()
+            self._is_closed = True
+            self._in_flight.close()
+            self.completed.wake()
+            self._finish_changes()
 
     def _time_out(self) -> None:
         """Dispatch no more, and see once more what is in flight before it is given up."""
-        self.stop(is_timed_out=True)
-        self._tasks.start(self._give_up())
+        operations = self._in_flight.time_out()
+        self._stop(is_timed_out=True)
+        self._tasks.start(self._give_up(operations))
 
-    async def _give_up(self) -> None:
-        await self.in_flight.give_up(since=self._began)
-        until = asyncio.get_running_loop().time() + CLOSE_SECONDS
-        sent = [
-            task for task, submission in self.records.submissions.values() if submission.is_sent
-        ]
-        await wait_uncancelled(sent, until=until)
-        for task, submission in self.records.submissions.values():
-            if submission.is_sent:
-                task.cancel()  # Its item is unknown then; an answer that comes late still counts.
+    async def _give_up(self, operations: list[PolledOperation[Any]]) -> None:
+        await self._in_flight.give_up(operations)
+        await self._sending.give_up(within_seconds=CLOSE_SECONDS)
 
     def _take_in(self, job: Job | None) -> None:
         """Take in what was read from the source; None for its end."""
@@ -269,7 +279,7 @@ class Scheduler(Generic[SnapshotT]):
     async def _go_on(self, place: int, operation: Operation[SnapshotT]) -> None:
         """Wait for what an earlier process dispatched."""
         await self._queue.room.acquire()
-        self.in_flight.add(place, operation)
+        self._in_flight.add(place, operation)
 
     async def _reconcile(self, place: int, intent: Intent) -> None:
         """Find out what became of a dispatch that a crash left open, and go on with it."""
@@ -325,7 +335,7 @@ class Scheduler(Generic[SnapshotT]):
             if self._rows is not None:
                 self._rows.note_attempt(place, len(earlier), failed.outcome)
         try:
-            operation = await self._start(place)
+            operation = await self._sending.dispatch(place, deadline=self._deadline)
         except RateLimitedError as error:
             self._put_off(place, failed, error)
         except VibeError as error:
@@ -353,8 +363,9 @@ class Scheduler(Generic[SnapshotT]):
         failed: Operation[SnapshotT] | None,
     ) -> None:
         """Wait for what was dispatched; where that was withdrawn, the last attempt counts."""
+        self._refused_at.pop(place, None)
         if operation is not None:
-            self.in_flight.add(place, operation)
+            self._in_flight.add(place, operation)
         elif failed is not None:
             self._leave_failed(place, failed)
         else:
@@ -381,41 +392,6 @@ class Scheduler(Generic[SnapshotT]):
         refused_for = now - self._refused_at.setdefault(place, now)
         return self._queue.is_stopped or refused_for > REFUSED_SECONDS
 
-    async def _start(self, place: int) -> Operation[SnapshotT] | None:
-        """Dispatch one; None where it was withdrawn before it was sent.
-
-        Raises:
-            DispatchUnknownError: The batch ended before the answer came.
-        """
-        task, submission = asyncio.current_task(), Submission()
-        assert task is not None
-        submission.ref = self.records.generations.get(place)
-        self.records.submissions[place] = task, submission
-        try:
-            recorder = None if self._rows is None else RowRecorder(self._rows, place)
-            job = self.records.jobs[place]
-            operation = await self._dispatch(job, self._deadline, submission, recorder)
-        except (asyncio.CancelledError, NotSentError, WaitTimeoutError) as error:
-            if submission.ref is not None and submission.ref.kind == self._kind:
-                # It was withdrawn while its recorder noted it.
-                self._reconciliation.note_dispatched()
-                return self._attach(submission.ref)
-            if submission.ref is not None:
-                self.records.generations[place] = submission.ref
-            if isinstance(error, WaitTimeoutError) or not submission.is_withdrawn:
-                raise
-            if submission.is_sent:
-                self.records.unanswered[place] = submission
-                what = "the batch ended before its answer came"
-                raise submission.unknown_error(what) from None
-            return None
-        else:
-            self._reconciliation.note_dispatched()
-            return operation
-        finally:
-            del self.records.submissions[place]
-            self._reconciliation.note_progress()
-
     def _end(self, place: int, error: VibeError | None = None) -> None:
         """Finish one, or run it again, and make room for the next."""
         self._queue.room.release()
@@ -423,7 +399,7 @@ class Scheduler(Generic[SnapshotT]):
             return
         verdict = self._finish(place, error)
         if self._stop_on_failure and verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}:
-            self.stop()
+            self._stop()
 
     def _runs_again(self, place: int) -> bool:
         """Plan another attempt for an operation that failed, if there is to be one."""
@@ -451,12 +427,12 @@ class Scheduler(Generic[SnapshotT]):
 
     def _finish_with(self, place: int, item: BatchItem[SnapshotT]) -> Verdict:
         self.records.finish(place, item)
-        self.items.put((place, item))
+        self.completed.put((place, item))
         self._finish_changes()
         return item.verdict
 
     def _finish_changes(self) -> None:
         """End the iterations over changes, once no operation is to come."""
         is_over = self.is_read and len(self.records.finished) == len(self.records.jobs)
-        if self.is_closed or is_over:
-            self.in_flight.finish_changes()
+        if self._is_closed or is_over:
+            self._in_flight.finish_changes()

@@ -1,4 +1,4 @@
-"""The tasks of a batch, and the first that failed."""
+"""The tasks of a batch, and the first that failed. It decides nothing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Tasks:
         """Make it; there are none yet.
 
         Args:
-            is_stopped: Says whether the batch cancels its tasks: a cancellation by somebody else
-                fails it.
+            is_stopped: Says whether the batch is stopped, and may cancel its tasks: before that, a
+                cancellation is somebody else's, and fails it.
             ended: Called after each.
         """
         self.context: Context = Context()
@@ -32,7 +32,8 @@ class Tasks:
         self._running: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Task[None] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """How many run."""
         return len(self._running)
 
@@ -55,7 +56,7 @@ class Tasks:
         if self._failed is not None:
             self._failed.result()
 
-    async def end(self, *, within_seconds: float) -> None:
+    async def close(self, *, within_seconds: float) -> None:
         """Wait for all of them, then cancel what still runs, and wait for that.
 
         A cancellation is delivered after that.
