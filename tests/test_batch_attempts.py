@@ -19,13 +19,12 @@ from testvibe_async import (
     RunRef,
     Verdict,
 )
-from testvibe_async.testing import Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Project
-    from testvibe_async.testing import Emulator
 
 
 @pytest.fixture
@@ -202,3 +201,17 @@ async def test_what_failed_and_is_refused_from_then_on_is_a_failure(
     assert (item.verdict, item.earlier, item.error) == (Verdict.FAILED, (), None)
     assert item.run is not None
     assert item.run.status == "failed"
+
+
+async def test_an_attempt_has_five_minutes_of_its_own() -> None:
+    """That the first attempt was refused once, long ago, does not give up the second."""
+    slow = Scenario(outcomes={"Returns": Outcome(run_duration=400, run_status="failed")})
+    async with Emulator(scenario=slow) as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.status(429), times=1)
+        async with client.project().run_features(["Returns"], attempts=2) as batch:
+            await asyncio.sleep(100)
+            emulator.fail("run_feature", Fault.status(429), times=1)
+            (item,) = [item async for item in batch]
+
+        assert len(item.earlier) == 1
+        assert emulator.count("run_feature") == 4

@@ -642,6 +642,21 @@ async def test_a_lazy_source(path: Path, project: Project, emulator: Emulator) -
     assert emulator.count("run_feature") == 3
 
 
+async def test_what_waits_for_room_at_the_time_out(
+    path: Path, client: Client, emulator: Emulator
+) -> None:
+    """What is in flight beyond the limit is not looked at then, but said to be in flight."""
+    async with Journal(path) as journal:
+        await client.project().run_features(FEATURES, journal=journal, timeout=1)
+    before = emulator.count("get_run")
+    async with Journal(path) as journal, client_of(emulator) as other:
+        items = await other.project().run_features(journal=journal, max_in_flight=1, timeout=5)
+    assert [item.verdict for item in items] == [Verdict.IN_FLIGHT] * 3
+    errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
+    assert [error.status for error in errors].count(None) == 2
+    assert emulator.count("get_run") - before <= 4
+
+
 async def test_features_that_nobody_named(path: Path, client: Client, emulator: Emulator) -> None:
     """The list is read once: what it had is the plan."""
     async with Journal(path) as journal:
