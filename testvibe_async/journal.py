@@ -91,6 +91,7 @@ class Journal:
             raise ConfigError(f"the journal {self.path} {problem(error)}") from error
         self._rows = Rows(self._file, self.path, contents)
         self._is_open = True
+        self._is_used = False
         return self
 
     async def __aexit__(self, *_exception: object) -> None:

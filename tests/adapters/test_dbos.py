@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from dbos import DBOS, DBOSPortableJSONSerializer
+from sqlalchemy.exc import OperationalError
 
 from tests.adapters.kills import batch_of, many_machines, one_machine, postgresql, zombie
 from tests.conftest import client_of
@@ -111,9 +112,15 @@ def test_an_application_that_has_dbos(tmp_path: Path) -> None:
                 with pytest.raises(ConfigError, match="use bind"):
                     await batch.work(client)
                 async with batch.bind(client):
+                    with pytest.raises(ConfigError, match="bound in this process already"):
+                        async with DurableBatch(path, id="nightly").bind(client):
+                            pass
                     while not (status := await batch.status()).is_over:
                         assert set(status.workers) <= {"local"}  # none where it is late
                         await asyncio.sleep(0.2)
+                with pytest.raises(OperationalError, match="of the application"):
+                    async with batch.bind(client):
+                        raise OperationalError("SELECT 1", {}, Exception("of the application"))
             finally:
                 await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=0)
             assert [str(item.verdict) for item in status.items] == ["succeeded"] * 2

@@ -102,7 +102,7 @@ class Case:
 async def finished_run(tmp_path: Path, **options: Any) -> AsyncGenerator[Case]:
     """Run a feature, with one test that fails, to its end."""
     async with (
-        Emulator(shop=False) as emulator,
+        Emulator(shop=False, scenario=options.pop("scenario", None)) as emulator,
         client_of(emulator, **{"retry": AT_ONCE} | options) as client,
     ):
         emulator.add_feature("F", "Feature: F\n  Scenario: Locked out\n")

@@ -24,12 +24,13 @@ from testvibe_async import (
     ResponseError,
 )
 from testvibe_async._artifacts.host import ArtifactHost
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import DownloadProgress
+    from testvibe_async.testing.emulator.dialect import Paging
 
 
 @pytest.mark.parametrize(
@@ -181,3 +182,13 @@ async def test_a_refusal_of_new_links_is_raised(tmp_path: Path) -> None:
         with pytest.raises(NotFoundError) as caught:
             await case.download()
         assert caught.value.url.startswith(case.emulator.url)
+
+
+@pytest.mark.parametrize("paging", ["link", "cursor"])
+@on_real_time
+async def test_a_list_of_pages_is_downloaded_whole(tmp_path: Path, paging: Paging) -> None:
+    """Where the service lists artifacts by pages, those of all pages are downloaded."""
+    pages = Scenario(dialect=Dialect(paging=paging, page_size=1))
+    async with finished_run(tmp_path, scenario=pages) as case:
+        found = await case.download()
+        assert len(found) == downloads(case) == 3

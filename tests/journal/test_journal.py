@@ -504,6 +504,13 @@ class TestOtherPlans:
             with pytest.raises(ConfigError, match="open it anew"):
                 project.run_features(journal=journal)
 
+    async def test_one_that_is_opened_anew(self, planned: Path, project: Project) -> None:
+        """The same journal, closed and opened anew, goes on with its batch."""
+        journal = Journal(planned)
+        for _ in range(2):
+            async with journal:
+                await project.run_features(journal=journal, timeout=1)
+
     async def test_one_that_is_not_open(self, path: Path, project: Project) -> None:
         """It must be open, and is opened once."""
         journal = Journal(path)

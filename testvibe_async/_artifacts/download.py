@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from http import HTTPStatus
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +21,10 @@ from testvibe_async._artifacts.part_file import in_thread, part_file
 from testvibe_async._artifacts.paths import safe_paths
 from testvibe_async._artifacts.transfer import REFUSALS, Transfer
 from testvibe_async._config import require_count
-from testvibe_async._util.waiting import offload
-from testvibe_async._wire import Endpoints, decode, malformed
+from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     ConfigError,
+    MalformedResponseError,
     ResponseError,
     TransportError,
 )
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._artifacts.host import ArtifactHost
     from testvibe_async._http import Transport
-    from testvibe_async._wire import Request, Response
+    from testvibe_async._wire import Request
     from testvibe_async.models import Artifact, Listing
 
 __all__ = ["download_artifacts"]
@@ -105,15 +106,12 @@ class _Links:
         self._host = host
         self._request = request
         self._transport = transport
-        self._response: Response | None = None
         self._artifacts: dict[tuple[str, int], Artifact] = {}
         self._lock = anyio.Lock()
 
     async def read(self) -> list[_File]:
         """Ask the service which artifacts there are. Their names depend on the whole list."""
-        response = await self._transport.fetch(self._request)
-        artifacts = await offload(len(response.body), decode, self._request, response)
-        self._response = response
+        artifacts = await self._transport.call(self._request)
         counter = Counter[str]()
         files: list[_File] = []
         paths = [artifact.path for artifact in artifacts]
@@ -137,9 +135,12 @@ class _Links:
         try:
             return self._host.target(artifact.url)
         except ValueError as error:
-            assert self._response is not None
-            problem = f"{error}, at {artifact.path[:200]!r}"
-            raise malformed(self._request, self._response, problem) from error
+            raise MalformedResponseError(
+                (f"{error}, at {artifact.path[:200]!r}",),
+                status=HTTPStatus.OK,
+                method=self._request.method,
+                url=self._request.url(self._transport.server),
+            ) from error
 
     async def renew(self, file: _File, refused: Artifact) -> None:
         """Fetch the links again, unless another download did since this one was taken."""

@@ -17,8 +17,7 @@ from uuid import uuid4
 from attrs import define, evolve, field
 
 from testvibe_async._http import Submission
-from testvibe_async._util.waiting import offload
-from testvibe_async._wire import Endpoints, decode
+from testvibe_async._wire import Endpoints
 from testvibe_async.errors import ResponseError, TransportError
 from testvibe_async.intents import Intent, Recorder
 from testvibe_async.models import Generation
@@ -158,8 +157,7 @@ class RunDispatch(Dispatch[RunOperation]):
             request = evolve(request, timeout=LATEST_RUN_SECONDS)
             # Without it a lost answer may stay unknown, which is no reason to dispatch nothing.
             with suppress(TransportError, ResponseError):
-                response = await transport.fetch(request, retries=False)
-                rows = await offload(len(response.body), decode, request, response)
+                rows = await transport.call_page(request, retries=False)
                 ids = [row.run_id for row in rows]
                 run_ids.note(self.project, max(ids, default=0))
 

@@ -68,7 +68,8 @@ class Starter:
             deadline: When to stop waiting for the one in flight, by the loop's clock.
 
         Raises:
-            WaitTimeoutError: The deadline came; nothing was dispatched.
+            GenerationInProgressError: Another one is in flight, also at the deadline.
+            WaitTimeoutError: The deadline came while that was waited for; nothing was dispatched.
         """
         unseen = 0
         while True:
@@ -80,7 +81,9 @@ class Starter:
                     conflict.ref = running.ref
                 # A generation that this client saw finish is no reason for the 409 either.
                 unseen = unseen + 1 if running is None or running.done else 0
-                if on_conflict == "raise" or unseen == MAX_UNSEEN_CONFLICTS:
+                left = _seconds_to(deadline)
+                is_too_late = left is not None and left <= 0
+                if on_conflict == "raise" or unseen == MAX_UNSEEN_CONFLICTS or is_too_late:
                     raise
             # The service may be slower to free the feature than to show that the generation is
             # over.

@@ -24,14 +24,14 @@ class ServiceClock:
         self._answered = 0.0
 
     def sample(self, date: str, *, sent: float, answered: float) -> None:
-        """Keep the `Date` header of an answer, unless the answer was slow.
+        """Keep the `Date` header of an answer, unless it has none or was slow.
 
         Args:
             date: The header; empty where there is none. It is parsed only when it is needed.
             sent: When the request was sent, by the loop's clock.
             answered: When the answer had come, by the loop's clock.
         """
-        if answered - sent <= MAX_SAMPLE_SECONDS:
+        if date and answered - sent <= MAX_SAMPLE_SECONDS:
             self._date, self._answered = date, answered
 
     def at(self, instant: float) -> datetime | None:

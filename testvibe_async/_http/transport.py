@@ -162,24 +162,34 @@ class Transport:
             await self._complete(value, request, response)
         return value
 
-    async def call_page(self, request: Request[Listing[T]]) -> Listing[T]:
+    async def call_page(self, request: Request[Listing[T]], *, retries: bool = True) -> Listing[T]:
         """Send a request for a list, and return its first page alone.
+
+        Args:
+            request: What to ask.
+            retries: Whether to try again where the policy says so.
 
         Raises:
             ResponseError: The answer is an error, or unreadable.
         """
-        response, page = await self._read(request)
+        response, page = await self._read(request, retries=retries)
         if page.unreadable or next_page(request, response, page.extra, rows=len(page)):
             page.incomplete = incomplete(request, response, "one page is not all of it")
         return page
 
     async def _read(
-        self, request: Request[T], *, submission: Submission | None = None
+        self,
+        request: Request[T],
+        *,
+        retries: bool = True,
+        submission: Submission | None = None,
     ) -> tuple[Response, T]:
         """Send a request and decode the answer."""
         unreadable: list[UnreadableField] = []
         try:
-            response = await self.fetch(request, submission=submission, keeps_place=True)
+            response = await self.fetch(
+                request, retries=retries, submission=submission, keeps_place=True
+            )
             require_uncached(request, response)
             size = len(response.body)
             value = await offload(size, decode, request, response, unreadable=unreadable)

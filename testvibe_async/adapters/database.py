@@ -1,4 +1,7 @@
-"""Which database a batch is kept in: a SQLite file, or PostgreSQL."""
+"""Which database a batch is kept in: a SQLite file, or PostgreSQL.
+
+Decides what a URL means, and how it is called in messages. It reads and writes nothing itself.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,8 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     @property
-    def is_there(self) -> bool:
-        """Whether it may be opened: asking a SQLite file that is not there would make it."""
+    def may_have_batches(self) -> bool:
+        """False for a SQLite file that does not exist: reading it would make it."""
         return not self.is_file or Path(str(self.url.database)).exists()
 
     @property
@@ -57,14 +60,18 @@ class Database:
         """The whole URL, with the password, for DBOS."""
         return self.url.render_as_string(hide_password=False)
 
+    def open(self, batch: str) -> Store:
+        """Return the store of a batch, which the caller closes. No I/O is done yet."""
+        return Store(self.url, batch)
+
     @asynccontextmanager
     async def store(self, batch: str) -> AsyncGenerator[Store]:
         """Open the store of a batch.
 
         Raises:
-            ConfigError: The database can't be reached.
+            ConfigError: The database can't be used, at the beginning or later.
         """
-        store = Store(self.url, batch)
+        store = self.open(batch)
         try:
             yield store
         except UNAVAILABLE as error:

@@ -12,7 +12,7 @@ import asyncio
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Self
 from uuid import uuid4
@@ -260,16 +260,21 @@ class DurableBatch:
             client: The client that sends all; keep it open.
 
         Raises:
-            ConfigError: There is no such batch, or it is of another server.
+            ConfigError: There is no such batch, it is of another server, or bound here already.
         """
         executor = DBOS.executor_id
         if executor == "local" and not self._database.is_file:
             raise ConfigError(
                 "give the DBOS of each process an executor_id of its own: 'local' is that of all"
             )
-        async with self._database.store(self.id) as store, self._engine(store) as engine:
-            worker = BatchWorker(client, store, await self._plan(store, client))
+        if self.id in _bound:
+            raise ConfigError(f"batch {self.id!r} is bound in this process already")
+        async with self._database.store(self.id) as store:
+            plan = await self._plan(store, client)
             await Workers(store).beat(executor)
+        # What the body raises is the application's own, also of a database.
+        async with aclosing(self._database.open(self.id)) as store, self._engine(store) as engine:
+            worker = BatchWorker(client, store, plan)
             heartbeat = Heartbeat(
                 store, engine, self._turns(store, engine), queue=self._queue, executor=executor
             )
@@ -278,7 +283,7 @@ class DurableBatch:
             try:
                 yield self
             finally:
-                del _bound[self.id]
+                _bound.pop(self.id, None)
                 try:
                     await worker.aclose()
                 finally:
@@ -363,7 +368,7 @@ class DurableBatch:
             return await self._turns(store, engine).decide(decision, feature)
 
     async def _plan(self, store: Store, client: Client | None = None) -> Plan:
-        plan = await store.plan() if self._database.is_there else None
+        plan = await store.plan() if self._database.may_have_batches else None
         if plan is None:
             raise ConfigError(
                 f"there is no batch {self.id!r} in {self._database.name}: submit it first"
