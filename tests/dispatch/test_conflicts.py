@@ -157,7 +157,7 @@ class TestConflicts:
     async def test_nothing_is_dispatched_after_the_deadline(self, emulator: Emulator) -> None:
         """A 409 whose generation can't be seen until the deadline is raised as it is."""
         emulator.fail("generate_feature", Fault.status(409), times=1)
-        emulator.fail("get_generation_status", Fault.hang())
+        emulator.fail("get_generation_status", Fault.hang(), skip=1)
         async with client_of(emulator) as client:
             project = client.project()
             dispatch = GenerationDispatch(project=project.id, feature="Draft")
