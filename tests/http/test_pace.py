@@ -239,6 +239,16 @@ class TestPauses:
         assert pace.earliest_start(60.0) == 60.0
         assert pace.is_free
 
+    def test_a_few_refusals_hold_the_rate(self) -> None:
+        """They are what a limit that is used in full costs: the rate grows no further at once."""
+        pace = self.paused()
+        pace.start(7.0)
+        pace.accept(7.0)
+        assert [pace.accept(20.0) for _ in range(9)] == [False] * 9
+        assert pace.refuse(20.0, retry_after=1.0) is None
+        pace.earliest_start(25.0)
+        assert not pace.is_free
+
     @staticmethod
     def paused() -> Pace:
         """Return a pace that is paused from 0 to 7 s."""

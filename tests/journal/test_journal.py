@@ -41,6 +41,7 @@ from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from testvibe_async import Project
@@ -297,6 +298,29 @@ class TestOpenIntents:
             items = await client.project().run_features(journal=journal, max_in_flight=6)
         assert "unknown" not in verdicts(items)
         assert len(emulator.runs) == 12
+
+    async def test_one_that_comes_late_shows_the_time_too(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """What was not seen to begin is asked for again once the next one was dispatched."""
+
+        async def late() -> AsyncGenerator[str]:
+            yield FEATURES[0]
+            await asyncio.sleep(300)
+            yield FEATURES[1]
+
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        gone = emulator.fail("list_runs", Fault.status(404), skip=1)
+        async with Journal(path) as journal, client_of(emulator) as first:
+            items = await first.project().run_features(
+                late(), journal=journal, stop_on_failure=True
+            )
+            assert verdicts(items) == ["unknown"]
+        gone.remove()
+        async with Journal(path) as journal:
+            items = await client.project().run_features(late(), journal=journal)
+        assert verdicts(items) == ["succeeded", "failed"]
+        assert len(emulator.runs) == 2
 
     async def test_what_nobody_can_say_stays_unknown(
         self, path: Path, emulator: Emulator, client: Client
