@@ -24,6 +24,7 @@ from tests.reports.items import (
     run_ref,
     skipped_item,
     unseen_item,
+    waiting_item,
 )
 from testvibe_async import (
     BatchItem,
@@ -150,6 +151,13 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
             "skipped",
             "it was never dispatched: the batch was stopped before",
         ),
+        (
+            waiting_item(),
+            Kind.DISPATCH,
+            Verdict.WAITING,
+            "waiting",
+            "it is not dispatched yet: the batch goes on",
+        ),
     ],
 )
 def test_an_item_in_words(
@@ -225,6 +233,7 @@ def test_what_is_no_duration(duration_ms: float | None) -> None:
         (refused_item(), "dispatch", CaseStatus.ERROR),
         (in_flight_item(), "run", CaseStatus.PENDING),
         (skipped_item(), "dispatch", CaseStatus.SKIPPED),
+        (waiting_item(), "dispatch", CaseStatus.PENDING),
     ],
 )
 def test_an_item_without_tests_is_one(item: Item, name: str, status: CaseStatus) -> None:
@@ -331,6 +340,7 @@ def test_files_and_logs_find_their_items() -> None:
         ([run_item(PASSED)], "It succeeded"),
         ([run_item(PASSED)] * 2, "All 2 succeeded"),
         ([in_flight_item(), run_item(PASSED)], "1 of 2 in flight"),
+        ([waiting_item(), in_flight_item()], "1 of 2 in flight, 1 waiting"),
         (every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
     ],
 )

@@ -35,7 +35,7 @@ class CaseStatus(StrEnum):
     """The operation may have been dispatched, and nobody can say."""
 
     PENDING = "pending"
-    """The operation is in flight."""
+    """The operation is in flight, or is to be dispatched yet."""
 
     SKIPPED = "skipped"
 
