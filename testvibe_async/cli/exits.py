@@ -41,7 +41,7 @@ from testvibe_async import (
 from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.usage import usage_sentence
-from testvibe_async.cli.words import NAME, error_sentence, event_sentence
+from testvibe_async.cli.words import NAME, error_sentence, event_sentence, reason
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -166,7 +166,7 @@ def reporting() -> Generator[CommandResult]:
         raise  # `main` knows which packages an extra brings.
     except OSError as error:
         result.code = ExitCode.USAGE
-        _report(f"{error.filename or 'this machine'}: {error.strerror or error}", result)
+        _report(reason(error), result)
     except Exception as error:  # noqa: BLE001 - the last resort
         result.code = ExitCode.DEFECT
         more = "" if result.verbose > 1 else "; -vv shows where"
