@@ -66,9 +66,6 @@ ENDING: tuple[signal.Signals, ...] = tuple(
 )
 """The signals, beside that of Ctrl-C, that end a command in order; Windows has not all."""
 
-_TOLD_AT_THE_END = {"dispatcher", "jobs", "reconcile"}
-"""The modules whose warnings are on dispatches and choices, which a command tells of itself."""
-
 
 class ExitCode(IntEnum):
     """How a command ended."""
@@ -212,7 +209,7 @@ def told_otherwise(verbose: int) -> Generator[None]:
 
 
 def _is_told_nowhere_else(record: logging.LogRecord) -> bool:
-    return _event_of(record) is None and record.module not in _TOLD_AT_THE_END
+    return _event_of(record) is None and not getattr(record, "testvibe_told", False)
 
 
 def _event_of(record: logging.LogRecord) -> Event | None:
