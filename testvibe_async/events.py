@@ -312,8 +312,7 @@ class _Line:
 
     def __str__(self) -> str:
         event = self.event
-        names = [name for name, each in fields_dict(type(event)).items() if each.repr]
-        values = (f"{name}={_shown(getattr(event, name))}" for name in names)
+        values = (f"{name}={_shown(getattr(event, name))}" for name in fields_dict(type(event)))
         return escape(f"{type(event).__name__} {' '.join(values)}")
 
 

@@ -1,7 +1,7 @@
 """Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page.
 
 For other packages: `write_report` chooses the format by the file's ending, each `to_…` function
-returns one format as text, and other rooms word names, counts and durations with the text helpers.
+returns one format as text, and other rooms word names and counts with the text helpers.
 
 What a report says is decided once for all formats: `text` (how texts, counts and durations look),
 `cases` (how a test ended), `reasons` (why an item ended as it did), `entries` (one item: its tests,
@@ -20,13 +20,12 @@ from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 from testvibe_async.reports.reasons import why
 from testvibe_async.reports.report import ReportOptions
-from testvibe_async.reports.text import counted, cut, duration, essence, one_line, tail
+from testvibe_async.reports.text import counted, cut, essence, one_line, tail
 
 __all__ = [
     "ReportOptions",
     "counted",
     "cut",
-    "duration",
     "essence",
     "one_line",
     "report_target",
