@@ -39,6 +39,7 @@ from testvibe_async import (
     Verdict,
 )
 from testvibe_async.models import Section
+from testvibe_async.pytest_plugin.report import verdict_of
 from testvibe_async.reports import ReportOptions
 from testvibe_async.reports.cases import CaseStatus
 from testvibe_async.reports.entries import Entry, Kind
@@ -208,15 +209,20 @@ def test_the_tests_of_a_run() -> None:
         ("flaky", None, CaseStatus.OTHER),
         (None, None, CaseStatus.OTHER),
         ("error", "no browser", CaseStatus.FAILED),
+        ("skipped", "no browser", CaseStatus.FAILED),
+        ("passed", "no browser", CaseStatus.PASSED),
+        ("", "", CaseStatus.OTHER),
     ],
 )
 def test_statuses_that_are_not_documented(
     status: str | None, error: str | None, expected: CaseStatus
 ) -> None:
-    """A test with an undocumented status failed if it has an error."""
+    """A test with an undocumented status failed if it has an error, in reports and for pytest."""
     test = CaseResult("x", status, error=error)
 
     assert entry_of(run_item(test, status=RunStatus.PASSED)).cases[0].status is expected
+    is_plain = expected in {CaseStatus.PASSED, CaseStatus.FAILED}
+    assert verdict_of(test) == (expected if is_plain else "skipped")
 
 
 @pytest.mark.parametrize("duration_ms", [None, float("nan"), float("inf"), -1.0])
