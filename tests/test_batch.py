@@ -342,6 +342,7 @@ async def test_a_feature_that_is_named_twice_runs_once(
     assert len(emulator.runs) == 4
     texts = [record.getMessage() for record in caplog.records]
     assert len(texts) == 4
+    assert all(getattr(record, "testvibe_told", False) for record in caplog.records)
     assert texts[0] == "feature 'CHECKOUT' was asked for twice, and is dispatched once"
     assert emulator.count("list_features") == before + 1
 

@@ -42,6 +42,12 @@ logger: logging.Logger = logging.getLogger("testvibe_async")
 # https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library
 logger.addHandler(logging.NullHandler())
 
+told_logger: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
+    logger, {"testvibe_told": True}
+)
+"""The same, for warnings of which the results of the caller tell too: their records say so, so that
+the command line does not print them as well."""
+
 
 @frozen
 class Event:
@@ -306,8 +312,7 @@ class _Line:
 
     def __str__(self) -> str:
         event = self.event
-        names = [name for name, each in fields_dict(type(event)).items() if each.repr]
-        values = (f"{name}={_shown(getattr(event, name))}" for name in names)
+        values = (f"{name}={_shown(getattr(event, name))}" for name in fields_dict(type(event)))
         return escape(f"{type(event).__name__} {' '.join(values)}")
 
 

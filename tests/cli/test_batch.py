@@ -68,6 +68,10 @@ def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
     assert (output, code) == ("Batch nightly was stored before.\n", 0)
     (output, _), _ = batch("status", "nightly")
     assert output == "Batch nightly, going on, 0 workers: 2 waiting\n"
+    early = tmp_path / "early.md"
+    (output, errors), code = batch("report", "nightly", "--report", str(early))
+    assert code == 4, errors
+    assert "2 of 2 waiting" in early.read_text(encoding="utf-8")
     report = tmp_path / "junit.xml"
     (output, errors), code = batch("work", "nightly", "--report", str(report))
     assert code == 1, errors

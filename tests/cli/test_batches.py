@@ -228,6 +228,19 @@ async def test_cut_off_batch_of_another_server_is_named_with_it(
         assert ended.errors.split("Go on with it: ")[1].startswith(hint)
 
 
+async def test_which_journal_is_in_use_is_no_matter_of_words(
+    call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal that is in use stays at work; one that is damaged does not, whatever its folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(machine / "in use"))
+    folder = machine / "in use" / "testvibe-async" / "batches"
+    folder.mkdir(parents=True)
+    (folder / "damaged.running").write_bytes(b"no database" * 100)
+    async with Journal(folder / "mine.running"):
+        await call("run", "Checkout", "--wait", "--journal", "other.journal")
+        assert {"damaged.journal", "mine.running"} <= set(names_in(folder))
+
+
 async def test_cut_off_batch_is_told_by_failed(call: Call, batches: Path) -> None:
     """After a crash `run --failed` says what `run` says, and how many are not over."""
     await interrupted(call, "run", "Wishlist", "--wait", at=10)

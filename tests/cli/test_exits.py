@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,7 +35,16 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.cli.exits import ExitCode, exit_code_of
+from testvibe_async.cli.exits import (
+    ExitCode,
+    exit_code_of,
+    log_to_standard_error,
+    told_otherwise,
+)
+from testvibe_async.events import logger, told_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 REF = RunRef(server="https://h.example", project="p", run_id=214)
 ANSWER: dict[str, Any] = {"method": "GET", "url": "https://h.example"}
@@ -79,6 +89,37 @@ def test_every_error_has_a_code() -> None:
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, VibeError) and kind is not VibeError:
             assert exit_code_of(kind.__new__(kind)) is not ExitCode.DEFECT, kind
+
+
+@pytest.mark.usefixtures("_logging")
+def test_what_is_told_at_the_end_is_no_line_of_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Which warnings are told elsewhere is said where they are logged, not by a module's name."""
+    with told_otherwise(verbose=0):
+        for module in ("jobs", "dispatcher", "reconcile", "any"):
+            logger.handle(
+                logger.makeRecord(
+                    logger.name, logging.WARNING, f"/{module}.py", 1, module, (), None
+                )
+            )
+        told_logger.warning("of a dispatch")
+    told_logger.warning("after the end")
+    assert capsys.readouterr().err.split("\n") == [
+        *(f"testvibe-async: {module}" for module in ("jobs", "dispatcher", "reconcile", "any")),
+        "testvibe-async: after the end",
+        "",
+    ]
+
+
+@pytest.fixture
+def _logging() -> Generator[None]:
+    """The log on standard error, as a command sets it up."""
+    level, handlers = logger.level, list(logger.handlers)
+    log_to_standard_error(0)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 def test_the_codes_are_those_that_scripts_know() -> None:

@@ -190,6 +190,27 @@ async def test_artifacts_are_fetched_while_the_batch_goes_on(
     assert f"Artifacts: {folder} (" in ended.errors
 
 
+async def test_artifacts_that_cannot_be_written_are_noted(
+    emulator: Emulator, call: Call, tmp_path: Path
+) -> None:
+    """A disk that takes no file of a run keeps neither the others, the report nor the exit code."""
+    report, folder = tmp_path / "a.html", tmp_path / "files"
+
+    def block() -> None:
+        folder.mkdir()
+        (folder / f"run-{min(emulator.runs)}").write_bytes(b"")
+
+    asyncio.get_running_loop().call_later(8, block)
+    ended = await call(
+        *("run", "Returns", "--config", "Default", "--config", "Mobile", "--wait"),
+        *("--report", str(report), "--artifacts", str(folder)),
+    )
+    blocked, other = sorted(emulator.runs)
+    assert ended.code == 1
+    assert f"artifacts of run {blocked}: {folder / f'run-{blocked}'}: File exists\n" in ended.errors
+    assert f"files/run-{other}/" in report.read_text(encoding="utf-8")
+
+
 async def test_format_is_said_where_the_name_does_not(call: Call, tmp_path: Path) -> None:
     """`md:PATH` writes Markdown to a file without an ending."""
     path = tmp_path / "summary"

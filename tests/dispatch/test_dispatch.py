@@ -216,3 +216,4 @@ async def test_another_feature_than_asked_for_is_said(
         record.getMessage()
     )
     assert operation.ref.to_json() in record.getMessage()
+    assert getattr(record, "testvibe_told", False)

@@ -21,6 +21,7 @@ from testvibe_async import (
     Run,
     RunRef,
     RunStatus,
+    Verdict,
     WaitTimeoutError,
 )
 from testvibe_async.models import Section, SectionLog
@@ -146,6 +147,16 @@ def flaky_item(**fields: Any) -> Item:
 
 def skipped_item() -> Item:
     return BatchItem(feature="Newsletter")
+
+
+def waiting_item() -> Item:
+    return BatchItem(feature="Newsletter", is_waiting=True)
+
+
+def item_of(verdict: Verdict) -> Item:
+    """Return an item that has a verdict."""
+    items = {item.verdict: item for item in (*every_kind(), unknown_item(), waiting_item())}
+    return items[verdict]
 
 
 def every_kind() -> list[Item]:

@@ -23,6 +23,7 @@ from tests.reports.items import (
     run_item,
     skipped_item,
     unseen_item,
+    waiting_item,
 )
 from testvibe_async import CaseResult, __version__
 from testvibe_async.reports import to_ctrf
@@ -82,6 +83,7 @@ def test_a_failed_test() -> None:
         (unseen_item(), "failed", "error"),
         (in_flight_item(), "pending", "in flight"),
         (skipped_item(), "skipped", "skipped"),
+        (waiting_item(), "pending", "waiting"),
     ],
 )
 def test_statuses(item: Item, status: str, raw: str) -> None:

@@ -29,6 +29,7 @@ from tests.reports.items import (
     skipped_item,
     unknown_item,
     unseen_item,
+    waiting_item,
 )
 from testvibe_async import CaseResult, RunStatus
 from testvibe_async.reports import to_junit
@@ -119,6 +120,7 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
             None,
             "it was never dispatched: the batch was stopped before",
         ),
+        (waiting_item(), Skipped, None, "it is not dispatched yet: the batch goes on"),
         (
             generation_item(),
             Failure,

@@ -24,6 +24,7 @@ from tests.reports.items import (
     refused_item,
     run_item,
     unknown_item,
+    waiting_item,
 )
 from tests.reports.parsed import Node, parsed
 from testvibe_async import BatchItem, CaseResult, Verdict, WaitTimeoutError
@@ -318,7 +319,7 @@ def test_the_page_has_what_the_script_uses() -> None:
 
 def test_every_class_of_the_page_is_in_its_style() -> None:
     """Each class of the page is in its style."""
-    items = [*every_kind(), flaky_item(), unknown_item()]
+    items = [*every_kind(), flaky_item(), unknown_item(), waiting_item()]
     page = page_of(*items, artifacts={214: [Path("a.zip")]})
     style = page.all("style")[0].text
     used = {c for node in page for c in (node.attributes.get("class") or "").split()}

@@ -24,6 +24,7 @@ from tests.reports.items import (
     run_ref,
     skipped_item,
     unseen_item,
+    waiting_item,
 )
 from testvibe_async import (
     BatchItem,
@@ -38,6 +39,7 @@ from testvibe_async import (
     Verdict,
 )
 from testvibe_async.models import Section
+from testvibe_async.pytest_plugin.report import verdict_of
 from testvibe_async.reports import ReportOptions
 from testvibe_async.reports.cases import CaseStatus
 from testvibe_async.reports.entries import Entry, Kind
@@ -150,6 +152,13 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
             "skipped",
             "it was never dispatched: the batch was stopped before",
         ),
+        (
+            waiting_item(),
+            Kind.DISPATCH,
+            Verdict.WAITING,
+            "waiting",
+            "it is not dispatched yet: the batch goes on",
+        ),
     ],
 )
 def test_an_item_in_words(
@@ -200,15 +209,20 @@ def test_the_tests_of_a_run() -> None:
         ("flaky", None, CaseStatus.OTHER),
         (None, None, CaseStatus.OTHER),
         ("error", "no browser", CaseStatus.FAILED),
+        ("skipped", "no browser", CaseStatus.FAILED),
+        ("passed", "no browser", CaseStatus.PASSED),
+        ("", "", CaseStatus.OTHER),
     ],
 )
 def test_statuses_that_are_not_documented(
     status: str | None, error: str | None, expected: CaseStatus
 ) -> None:
-    """A test with an undocumented status failed if it has an error."""
+    """A test with an undocumented status failed if it has an error, in reports and for pytest."""
     test = CaseResult("x", status, error=error)
 
     assert entry_of(run_item(test, status=RunStatus.PASSED)).cases[0].status is expected
+    is_plain = expected in {CaseStatus.PASSED, CaseStatus.FAILED}
+    assert verdict_of(test) == (expected if is_plain else "skipped")
 
 
 @pytest.mark.parametrize("duration_ms", [None, float("nan"), float("inf"), -1.0])
@@ -225,6 +239,7 @@ def test_what_is_no_duration(duration_ms: float | None) -> None:
         (refused_item(), "dispatch", CaseStatus.ERROR),
         (in_flight_item(), "run", CaseStatus.PENDING),
         (skipped_item(), "dispatch", CaseStatus.SKIPPED),
+        (waiting_item(), "dispatch", CaseStatus.PENDING),
     ],
 )
 def test_an_item_without_tests_is_one(item: Item, name: str, status: CaseStatus) -> None:
@@ -331,6 +346,7 @@ def test_files_and_logs_find_their_items() -> None:
         ([run_item(PASSED)], "It succeeded"),
         ([run_item(PASSED)] * 2, "All 2 succeeded"),
         ([in_flight_item(), run_item(PASSED)], "1 of 2 in flight"),
+        ([waiting_item(), in_flight_item()], "1 of 2 in flight, 1 waiting"),
         (every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
     ],
 )

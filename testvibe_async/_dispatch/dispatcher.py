@@ -28,7 +28,7 @@ from testvibe_async.errors import (
     ResponseError,
     VibeError,
 )
-from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, logger
+from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, told_logger
 from testvibe_async.operations import operation_of
 from testvibe_async.refs import RunRef
 
@@ -300,17 +300,17 @@ def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> No
     if task.cancelled():
         return
     if isinstance(error := task.exception(), Exception):
-        logger.warning("a dispatch whose caller was cancelled failed: %s", error)
+        told_logger.warning("a dispatch whose caller was cancelled failed: %s", error)
     elif error is None and not isinstance(result := task.result(), DispatchUnknownError):
         text = escape(result.ref.to_json())
-        logger.warning("a dispatch whose caller was cancelled started an operation: %s", text)
+        told_logger.warning("a dispatch whose caller was cancelled started an operation: %s", text)
 
 
 def _log_other_feature(dispatch: Dispatch[Any], ref: Ref) -> None:
     """Say that the service started another feature than was asked for; the ref is what it said."""
     feature_id = getattr(ref, "feature_id", None)
     if isinstance(dispatch.feature, int) and feature_id not in {None, dispatch.feature}:
-        logger.warning(
+        told_logger.warning(
             "asked for feature %s, the service answered with feature %s: %s",
             dispatch.feature,
             feature_id,

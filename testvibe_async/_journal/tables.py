@@ -12,6 +12,7 @@ from datetime import datetime
 from attrs import define, field
 
 from testvibe_async._dispatch import Job
+from testvibe_async._journal.files import IN_USE
 from testvibe_async._journal.plan import Plan
 from testvibe_async._journal.stored import ItemState
 from testvibe_async.errors import ConfigError
@@ -141,8 +142,7 @@ class _ForeignFileError(sqlite3.DatabaseError):
 
 
 _PROBLEMS = {
-    "SQLITE_BUSY": "is in use, here or by another process: wait for its end",
-    "SQLITE_LOCKED": "is in use, here or by another process: wait for its end",
+    **dict.fromkeys(IN_USE, "is in use, here or by another process: wait for its end"),
     "SQLITE_CANTOPEN": "can't be opened: is there such a folder, and may it be written?",
     "SQLITE_READONLY": "can't be written: make it writable, or take another file",
     "SQLITE_FULL": "could not be written: make room on its disk, and go on with it",

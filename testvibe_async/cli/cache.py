@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import platformdirs
 
+from testvibe_async.cli.words import NAME
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -20,8 +22,6 @@ __all__ = ["keep", "names"]
 
 MOST_NAMES = 2000
 """How many names of a kind are kept."""
-
-_NAME = "testvibe-async"
 
 
 def keep(project: str, **kinds: Iterable[object]) -> None:
@@ -43,7 +43,7 @@ def names(project: str | None, kind: str) -> list[str]:
 
 
 def _path() -> Path:
-    return platformdirs.user_cache_path(_NAME) / "names.json"
+    return platformdirs.user_cache_path(NAME) / "names.json"
 
 
 def _read() -> dict[str, dict[str, list[str]]]:

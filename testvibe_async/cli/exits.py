@@ -41,7 +41,7 @@ from testvibe_async import (
 from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.usage import usage_sentence
-from testvibe_async.cli.words import NAME, error_sentence, event_sentence
+from testvibe_async.cli.words import NAME, error_sentence, event_sentence, reason
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -65,9 +65,6 @@ ENDING: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
 """The signals, beside that of Ctrl-C, that end a command in order; Windows has not all."""
-
-_TOLD_AT_THE_END = {"dispatcher", "jobs", "reconcile"}
-"""The modules whose warnings are on dispatches and choices, which a command tells of itself."""
 
 
 class ExitCode(IntEnum):
@@ -166,7 +163,7 @@ def reporting() -> Generator[CommandResult]:
         raise  # `main` knows which packages an extra brings.
     except OSError as error:
         result.code = ExitCode.USAGE
-        _report(f"{error.filename or 'this machine'}: {error.strerror or error}", result)
+        _report(reason(error), result)
     except Exception as error:  # noqa: BLE001 - the last resort
         result.code = ExitCode.DEFECT
         more = "" if result.verbose > 1 else "; -vv shows where"
@@ -212,7 +209,7 @@ def told_otherwise(verbose: int) -> Generator[None]:
 
 
 def _is_told_nowhere_else(record: logging.LogRecord) -> bool:
-    return _event_of(record) is None and record.module not in _TOLD_AT_THE_END
+    return _event_of(record) is None and not getattr(record, "testvibe_told", False)
 
 
 def _event_of(record: logging.LogRecord) -> Event | None:

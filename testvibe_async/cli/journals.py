@@ -18,6 +18,7 @@ from attrs import frozen
 from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError, Journal
+from testvibe_async._journal import files_of, is_in_use
 from testvibe_async.cli.batches import (
     AT_WORK,
     ENDED,
@@ -32,7 +33,7 @@ from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, clock_time, plural
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from testvibe_async.cli.batches import Place
 
@@ -108,7 +109,7 @@ async def kept(
     path = _new_path(AT_WORK)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_old(path.parent)
+        _remove_old()
         journal = await Journal(path, options=typed).__aenter__()
     except (ConfigError, OSError) as error:
         note(f"No journal is kept, so a crash would lose this batch: {error}")
@@ -149,7 +150,7 @@ async def tell_of_cut_off(here: Place) -> None:
         try:
             batch = await read_batch(path)
         except ConfigError as error:
-            if "in use" not in str(error):
+            if not is_in_use(error):
                 _rename(path, path.with_suffix(ENDED))
             continue
         _rename(path, path.with_suffix(ENDED))
@@ -185,18 +186,11 @@ def _new_path(ending: str) -> Path:
     return folder() / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.{os.getpid()}{ending}"
 
 
-def _remove_old(place: Path) -> None:
+def _remove_old() -> None:
     """Remove the journals that are too many or too old; none whose command is at work."""
     oldest = (datetime.now(UTC) - KEPT_FOR).timestamp()
     for number, path in enumerate(paths(ENDED)):
         with suppress(OSError):
             if number >= KEPT - 1 or path.stat().st_mtime < oldest:
-                for each in _files_of(place, path):
+                for each in files_of(path):
                     each.unlink(missing_ok=True)
-
-
-def _files_of(place: Path, path: Path) -> Iterator[Path]:
-    """Yield the files of a journal: SQLite may have left two beside it."""
-    yield path
-    for more in ("-wal", "-shm"):
-        yield place / f"{path.name}{more}"

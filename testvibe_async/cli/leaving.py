@@ -151,7 +151,7 @@ class Leaving:
         async with self._slots:
             try:
                 found = await client.project(project).download_artifacts(run_id, folder)
-            except VibeError as error:
+            except (VibeError, OSError) as error:
                 self._output.note(f"artifacts of run {run_id}: {reason(error)}")
             else:
                 self.fetched[run_id] = found

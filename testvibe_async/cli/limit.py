@@ -17,7 +17,7 @@ from testvibe_async.cli.words import duration
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-__all__ = ["ENDING_SECONDS", "TimeLimit"]
+__all__ = ["TimeLimit"]
 
 QUIET_SECONDS = 5.0
 """After how long a step that has no answer is told."""

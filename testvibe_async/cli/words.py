@@ -77,8 +77,10 @@ def unless_default(config: str | None) -> str | None:
     return None if config == DEFAULT_CONFIG else config
 
 
-def reason(error: VibeError) -> str:
+def reason(error: VibeError | OSError) -> str:
     """Return why something went wrong, in few words, without an address."""
+    if isinstance(error, OSError):
+        return escape(f"{error.filename or 'this machine'}: {error.strerror or error}")
     # Its import is needed only where something went wrong.
     from testvibe_async.reports import why  # noqa: PLC0415
 

@@ -1,7 +1,8 @@
 """A schedule for pytest-xdist's workers that keeps features together.
 
 It decides which worker gets the features; all other tests are shared as usual. Only the controller
-imports it, and only in a session with pytest-xdist and features.
+imports it, and only in a session with pytest-xdist and features. The module is private because its
+base class has no types: public ones are all typed.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from testvibe_async import ConfigError, Journal
+from testvibe_async._journal import files_of, is_in_use
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -67,21 +68,15 @@ class Journals:
             try:
                 return await journal.__aenter__()
             except ConfigError as error:
-                if not _is_in_use(error) or anyio.current_time() > deadline:
+                if not is_in_use(error) or anyio.current_time() > deadline:
                     raise
             await anyio.sleep(RETRY_SECONDS)
 
     def discard(self, *identity: object) -> None:
         """Remove a run's journal, so that the next session dispatches it again."""
-        path = self._path(identity)
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        for path in files_of(self._path(identity)):
+            path.unlink(missing_ok=True)
 
     def _path(self, identity: tuple[object, ...]) -> Path:
         digest = sha256(json.dumps(identity).encode()).hexdigest()
         return self._directory / f"{digest[:32]}.sqlite"
-
-
-def _is_in_use(error: ConfigError) -> bool:
-    name = getattr(error.__cause__, "sqlite_errorname", "")
-    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))

@@ -10,9 +10,9 @@ from __future__ import annotations
 from textwrap import indent
 from typing import TYPE_CHECKING, Literal
 
-from testvibe_async import ResponseError, RunStatus, TransportError, WaitTimeoutError
+from testvibe_async import ResponseError, TransportError, WaitTimeoutError
 from testvibe_async._util import clean
-from testvibe_async.reports import cut, one_line, tail, why
+from testvibe_async.reports import CaseStatus, cut, one_line, status_of, tail, why
 
 if TYPE_CHECKING:
     from testvibe_async import CaseResult, Run
@@ -28,9 +28,13 @@ Verdict = Literal["passed", "failed", "skipped"]
 
 def verdict_of(case: CaseResult) -> Verdict:
     """Return pytest's verdict on one test of a run."""
-    if case.status == RunStatus.PASSED:
-        return "passed"
-    return "failed" if case.status == RunStatus.FAILED or case.error else "skipped"
+    match status_of(case):
+        case CaseStatus.PASSED:
+            return "passed"
+        case CaseStatus.FAILED:
+            return "failed"
+        case _:
+            return "skipped"
 
 
 def describe_case(case: CaseResult) -> str:

@@ -1,7 +1,8 @@
 """Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page.
 
 For other packages: `write_report` chooses the format by the file's ending, each `to_…` function
-returns one format as text, and other rooms word names, counts and durations with the text helpers.
+returns one format as text, `status_of` says how a test ended, and other rooms word names and counts
+with the text helpers.
 
 What a report says is decided once for all formats: `text` (how texts, counts and durations look),
 `cases` (how a test ended), `reasons` (why an item ended as it did), `entries` (one item: its tests,
@@ -13,6 +14,7 @@ to the disk.
 
 from __future__ import annotations
 
+from testvibe_async.reports.cases import CaseStatus, status_of
 from testvibe_async.reports.ctrf import to_ctrf
 from testvibe_async.reports.files import report_target, write_report
 from testvibe_async.reports.junit import to_junit
@@ -20,16 +22,17 @@ from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 from testvibe_async.reports.reasons import why
 from testvibe_async.reports.report import ReportOptions
-from testvibe_async.reports.text import counted, cut, duration, essence, one_line, tail
+from testvibe_async.reports.text import counted, cut, essence, one_line, tail
 
 __all__ = [
+    "CaseStatus",
     "ReportOptions",
     "counted",
     "cut",
-    "duration",
     "essence",
     "one_line",
     "report_target",
+    "status_of",
     "tail",
     "to_ctrf",
     "to_html",

@@ -44,9 +44,9 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return a CTRF document, for tools that read test results as JSON.
 
     An operation that could not be dispatched or observed has the status `failed`, with `error` as
-    its raw status, or `unknown` where it may have been dispatched; one in flight is `pending`. A
-    test that passed after it failed is `flaky`. Tests have a duration alone, operations also a
-    start and an end.
+    its raw status, or `unknown` where it may have been dispatched; one in flight, or not dispatched
+    yet, is `pending`. A test that passed after it failed is `flaky`. Tests have a duration alone,
+    operations also a start and an end.
 
     Args:
         items: The items of a batch, from `run_features` or `generate_features`.

@@ -216,6 +216,7 @@ _CASE_STATUSES = {
     Verdict.ERROR: CaseStatus.ERROR,
     Verdict.UNKNOWN: CaseStatus.UNKNOWN,
     Verdict.IN_FLIGHT: CaseStatus.PENDING,
+    Verdict.WAITING: CaseStatus.PENDING,
     Verdict.SKIPPED: CaseStatus.SKIPPED,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from testvibe_async.reports.entries import Item
-    from testvibe_async.reports.report import Report, ReportOptions
+    from testvibe_async.reports.report import ReportOptions
 
 __all__ = ["report_target", "write_report"]
 
@@ -91,17 +92,11 @@ def write_report(
     """
     path = Path(path)
     render = _FORMATS[form or _format_of(path)]
-    if render is to_html and "artifacts" in options:
-        options["artifacts"] = _relative(options["artifacts"], path.parent)
     if render is to_html:
-        _replace(path, to_html(items, images=lambda report: _images(report, path), **options))
-    else:
-        _replace(path, render(items, **options))
+        render = partial(to_html, images=lambda report: read_images(report.by_urgency, path.parent))
+        options["artifacts"] = _relative(options.get("artifacts", {}), path.parent)
+    _replace(path, render(items, **options))
     return path
-
-
-def _images(report: Report, path: Path) -> dict[Path, bytes]:
-    return read_images(report.by_urgency, path.parent)
 
 
 def _relative(artifacts: Mapping[int, Sequence[Path]], folder: Path) -> dict[int, list[Path]]:

@@ -41,7 +41,7 @@ def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
 
     Each item is a suite, and each test of its run a case. An item without tests is one case. An
     operation that could not be dispatched or observed, or may have been dispatched, is an `error`;
-    one that is in flight or was never dispatched is `skipped`, with the reason. Times are UTC.
+    one that is in flight, or was not dispatched, is `skipped`, with the reason. Times are UTC.
 
     A test that passed after it failed is counted as passed, and has a `flakyFailure` for each
     failure. One that failed in several attempts has its first failure as `failure`, and a

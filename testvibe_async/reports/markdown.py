@@ -41,6 +41,7 @@ _MARKS = {
     Verdict.ERROR: "⚠️",
     Verdict.UNKNOWN: "❓",
     Verdict.IN_FLIGHT: "⏳",
+    Verdict.WAITING: "⏭️",
     Verdict.SKIPPED: "⏭️",
 }
 

@@ -44,9 +44,8 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
         log: The log of a generation, which says more than its status; None where there is none.
     """
     match item.verdict, item.outcome:
-        case Verdict.SKIPPED, _:
-            what = "this attempt" if item.earlier else "it"
-            return f"{what} was never dispatched: the batch was stopped before"
+        case Verdict.SKIPPED | Verdict.WAITING, _:
+            return _not_dispatched(item)
         case Verdict.UNKNOWN, _:
             return _UNKNOWN
         case Verdict.ERROR, Run() | Generation() as outcome:
@@ -57,6 +56,13 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
             return _generation_reason(generation, log)
         case _:
             return one_line(why(item.error))
+
+
+def _not_dispatched(item: BatchItem[Run | Generation]) -> str:
+    what = "this attempt" if item.earlier else "it"
+    if item.verdict is Verdict.WAITING:
+        return f"{what} is not dispatched yet: the batch goes on"
+    return f"{what} was never dispatched: the batch was stopped before"
 
 
 def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a case for each error

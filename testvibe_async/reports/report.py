@@ -31,6 +31,7 @@ _URGENCY = (
     Verdict.ERROR,
     Verdict.UNKNOWN,
     Verdict.IN_FLIGHT,
+    Verdict.WAITING,
     Verdict.SKIPPED,
     Verdict.SUCCEEDED,
 )
@@ -40,6 +41,7 @@ _PHRASES = {
     Verdict.ERROR: "in error",
     Verdict.UNKNOWN: "unknown",
     Verdict.IN_FLIGHT: "in flight",
+    Verdict.WAITING: "waiting",
     Verdict.SKIPPED: "skipped",
 }
 

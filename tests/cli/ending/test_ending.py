@@ -90,6 +90,8 @@ PASSED, FAILED = ran("passed"), ran("failed", CASE)
         ([item(error=VibeError("unheard of")), item(error=unsent())], 70),
         ([FAILED, item()], 1),
         ([PASSED, item()], 4),
+        ([item(is_waiting=True)], 4),
+        ([FAILED, item(is_waiting=True)], 4),
     ],
 )
 def test_exit_code_is_of_what_is_known_least(items: list[Item], code: ExitCode) -> None:
@@ -100,12 +102,24 @@ def test_exit_code_is_of_what_is_known_least(items: list[Item], code: ExitCode) 
 
 @pytest.mark.parametrize(
     ("items", "code"),
-    [([item(ref=RUN)], 0), ([item(ref=RUN), item(error=refused())], 3)],
+    [
+        ([item(ref=RUN)], 0),
+        ([item(ref=RUN), item(error=refused())], 3),
+        ([item(ref=RUN), item()], 4),
+        ([item(ref=RUN), item(is_waiting=True)], 4),
+    ],
 )
 def test_exit_code_without_waiting(items: list[Item], code: ExitCode) -> None:
-    """Operations in flight do not change the exit code of a command that does not wait."""
+    """A command that does not wait has done its part for what is dispatched, and for that alone."""
     assert ending(*items, is_waited_for=False).exit_code == code
     assert ending(*items).exit_code in {3, 4}
+
+
+def test_what_was_skipped_is_no_reason_beside_a_failure() -> None:
+    """A batch that was left is over, so a failure counts; one that goes on is not, so it waits."""
+    assert ending(FAILED, item()).exit_code == 1
+    assert ending(FAILED, item(is_waiting=True)).exit_code == 4
+    assert ending(FAILED, item(is_waiting=True)).counts == "1 failed, 1 waiting"
 
 
 def test_line_adds_it_all_up() -> None:

@@ -19,7 +19,6 @@ from testvibe_async.cli.board.contact import Outage
 from testvibe_async.cli.board.live import live_table
 from testvibe_async.cli.board.log_tail import following_logs
 from testvibe_async.cli.board.row import Row
-from testvibe_async.cli.board.suspensions import Suspension
 from testvibe_async.cli.board.table import STYLES, table_of
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "Notice",
     "Outage",
     "Row",
-    "Suspension",
     "each_change",
     "following_logs",
     "live_table",

@@ -1,8 +1,8 @@
 """The requests: few, one after the other, each with a time-out. All I/O with the service is here.
 
-It sends what reads, and through `dispatch` one run, once. It sees answers of every status, which
-the client of the package turns into errors: what a service refuses is to be examined, too. Where a
-rate is limited it waits as it is told to, and notes that.
+It sends what reads, and through `dispatch_run` one run, once. It sees answers of every status,
+which the client of the package turns into errors: what a service refuses is to be examined, too.
+Where a rate is limited it waits as it is told to, and notes that.
 """
 
 from __future__ import annotations

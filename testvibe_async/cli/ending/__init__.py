@@ -10,7 +10,7 @@ The door of this room. What is decided where:
 
 from __future__ import annotations
 
-from testvibe_async.cli.ending.commands import resume_command, wait_command
+from testvibe_async.cli.ending.commands import resume_command
 from testvibe_async.cli.ending.ending import Ending, seconds_of
 from testvibe_async.cli.ending.failures import failures_text
 from testvibe_async.cli.ending.say import (
@@ -37,5 +37,4 @@ __all__ = [
     "say_unanswered",
     "say_unfinished",
     "seconds_of",
-    "wait_command",
 ]

@@ -55,6 +55,7 @@ _ORDER = (
     "unknown",
     UNSEEN,
     "in flight",
+    "waiting",
     "skipped",
 )
 """The known words for an item's result, in the order in which they are counted."""
@@ -125,7 +126,9 @@ class Ending:
             codes.add(ExitCode.FAILED)
         if not self.is_waited_for:
             codes.discard(ExitCode.IN_FLIGHT)
-        usual = ExitCode.IN_FLIGHT if self.summary.skipped else ExitCode.PASSED
+        # What a command did not dispatch is missing also where it was not to wait.
+        is_missing = self.summary.skipped or self.summary.waiting
+        usual = ExitCode.IN_FLIGHT if is_missing else ExitCode.PASSED
         return next((code for code in _PRECEDENCE if code in codes), usual)
 
     @property
@@ -195,11 +198,11 @@ def _exit_code(item: Item) -> ExitCode:
     if item.is_unseen:
         return ExitCode.UNREACHABLE
     match item.verdict:
-        case Verdict.SUCCEEDED | Verdict.SKIPPED | Verdict.WAITING:
+        case Verdict.SUCCEEDED | Verdict.SKIPPED:
             return ExitCode.PASSED
         case Verdict.FAILED:
             return ExitCode.FAILED
-        case Verdict.IN_FLIGHT:
+        case Verdict.IN_FLIGHT | Verdict.WAITING:
             return ExitCode.IN_FLIGHT
         case Verdict.ERROR | Verdict.UNKNOWN:
             return exit_code_of(error_of(item))
