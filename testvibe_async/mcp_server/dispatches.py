@@ -161,7 +161,7 @@ def keeping_run(ctx: Ctx, project: Project) -> Keeping:
     )
 
 
-def _is_stale(ctx: Ctx, project: Project, journal: Journal, *, is_all: bool) -> bool:
+async def _is_stale(ctx: Ctx, project: Project, journal: Journal, *, is_all: bool) -> bool:
     """Whether tests of its features were generated since, or may have been."""
     session = session_of(ctx)
     refs = [item.ref for item in journal.items]
@@ -169,7 +169,7 @@ def _is_stale(ctx: Ctx, project: Project, journal: Journal, *, is_all: bool) -> 
     known = {each for each in ids if each is not None}
     is_whole = len(known) == len(ids) and all(isinstance(ref, RunRef) for ref in refs)
     assert journal.created_at is not None
-    return session.journals.has_generated(
+    return await session.journals.has_generated(
         session.client.server,
         project.id,
         known if is_whole and not is_all else None,
