@@ -1,7 +1,7 @@
 """What people mean by the names of projects and configurations, and what to suggest for others.
 
-For the command line and the pytest plugin, which both read names from people. It asks the service
-for nothing but the projects that a name needs.
+For every front end: the command line, the pytest plugin and the MCP server read names from people
+and models. It asks the service for nothing but the projects that a name needs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from testvibe_async.models import Config, Listing, ProjectInfo
 
 __all__ = [
+    "GUID",
     "choose_project",
     "chosen_configs",
     "chosen_project",
@@ -28,18 +29,26 @@ __all__ = [
     "is_project_id",
 ]
 
-_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+GUID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)
+"""The form of a project's id."""
+
+MAX_NAMES = 3
+"""How many names are asked for that have a word in them."""
 
 SHOWN_NAMES = 5
 """How many names are given where none is similar."""
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Return a question with the most similar name, else the first names; empty without any."""
-    by_word = {name.casefold(): name for name in names if name}
-    similar = get_close_matches(word.casefold(), by_word, n=1)
+    """Return a question with the names that have a word in them, or with the most similar one.
+
+    Without such a name return the first ones; nothing where there are none.
+    """
+    word, by_word = word.casefold(), {name.casefold(): name for name in names if name}
+    similar = [name for name in by_word if word and word in name][:MAX_NAMES]
+    similar = similar or get_close_matches(word, by_word, n=1)
     if similar:
-        return f"did you mean {escape(by_word[similar[0]])!r}?"
+        return f"did you mean {' or '.join(repr(escape(by_word[name])) for name in similar)}?"
     some = [escape(name) for name in by_word.values()][:SHOWN_NAMES]
     more = f" and {len(by_word) - len(some)} more" if len(by_word) > len(some) else ""
     return f"there are {', '.join(some)}{more}" if some else ""
@@ -47,7 +56,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 def is_project_id(text: str) -> bool:
     """Return whether a text looks like the id of a project, and not like its name."""
-    return _ID.fullmatch(text) is not None
+    return GUID.fullmatch(text) is not None
 
 
 async def choose_project(client: Client, wanted: str) -> str:

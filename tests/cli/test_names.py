@@ -29,7 +29,11 @@ def _signed_in(request: pytest.FixtureRequest) -> None:
 
 
 def test_the_most_similar_name_is_asked_for() -> None:
-    """Case does not matter; without a similar name the first ones are given, escaped."""
+    """Case does not matter; a part of names finds them; else the first are given, escaped."""
+    assert did_you_mean("check", ["Checkout", "a check", "Sth"]) == (
+        "did you mean 'Checkout' or 'a check'?"
+    )
+    assert did_you_mean("", ["A"]) == "there are A"
     assert did_you_mean("chekout", ["Returns", "Checkout"]) == "did you mean 'Checkout'?"
     assert did_you_mean("x", ["A", "B"]) == "there are A, B"
     assert did_you_mean("x", "ABCDEFG") == "there are A, B, C, D, E and 2 more"

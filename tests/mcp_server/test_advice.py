@@ -165,7 +165,9 @@ async def test_a_feature_of_a_similar_name_is_proposed(emulator: Emulator) -> No
             text = await refused(mcp, tool, feature="login")
             assert text.endswith("Did you mean 'Login Functionality' or 'Login with SSO'?")
         assert "Did you mean 'Checkout'?" in await refused(mcp, "get_feature", feature="Chekout")
-        assert "Did you mean" not in await refused(mcp, "get_feature", feature="Nothing like it")
+        text = await refused(mcp, "get_feature", feature="Nothing like it")
+        assert "There are Abandoned cart reminder, " in text
+        assert text.endswith(" more.")
         asked = emulator.count("list_features")
         await refused(mcp, "get_feature", feature="9999")
         assert emulator.count("list_features") == asked
@@ -196,11 +198,33 @@ async def test_a_project_is_named_too(emulator: Emulator) -> None:
         found = await result_of(mcp, "list_features", project="other shop")
         assert [each["name"] for each in found["features"]] == ["Elsewhere"]
         text = await refused(mcp, "generate_feature", feature="Elsewhere", project="Othr Shop")
-        assert "There is no project 'Othr Shop': list_projects shows them." in text
-        assert text.endswith("Did you mean 'Other Shop'?")
+        assert text == (
+            "Nothing was done: there is no project 'Othr Shop': did you mean 'Other Shop'? "
+            "list_projects shows the names and ids."
+        )
         emulator.fail("list_projects", Fault.status(404))
         assert "404" in await refused(mcp, "list_features", project="Other Shop")
     assert emulator.count("generate_feature") == 0
+
+
+async def test_of_two_projects_of_a_name_none_is_chosen(emulator: Emulator) -> None:
+    """A name that two projects have is refused with their ids, and an id precedes any name."""
+    twins = (
+        emulator.add_project("Twin"),
+        emulator.add_project("twin"),
+        emulator.add_project("twin-3"),
+    )
+    by_id = emulator.add_project("Other", project_id="twin-3")
+    for project in (*twins, by_id):
+        emulator.add_feature("Elsewhere", project=project, status="draft")
+    emulator.add_feature("Only here", project=by_id)
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "generate_feature", feature="Elsewhere", project="Twin")
+        assert text.startswith("Nothing was done: 2 projects are called 'Twin', choose by id: ")
+        assert [each.id in text for each in twins] == [True, True, False]
+        assert emulator.count("generate_feature") == 0
+        found = await result_of(mcp, "list_features", project="TWIN-3")
+        assert [each["name"] for each in found["features"]] == ["Elsewhere", "Only here"]
 
 
 @pytest.mark.parametrize("tool", ["run_feature", "run_features", "generate_and_run"])

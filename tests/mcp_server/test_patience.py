@@ -296,6 +296,28 @@ async def test_a_dispatch_is_told_after_a_restart(
     assert emulator.count(tool) == 1
 
 
+@pytest.mark.parametrize("tool", ["run_feature", "generate_feature"])
+async def test_a_dispatch_is_told_once_it_is_made(
+    emulator: Emulator, tmp_path: Path, tool: str
+) -> None:
+    """The call ends with the service's answer, and after a restart, even if nothing is seen."""
+    without_tests(emulator, tool)
+    for is_first in (True, False):
+        server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "state")
+        async with McpClient(server) as mcp:
+            await mcp.list_tools()
+            began = now()
+            if is_first:
+                await result_of(mcp, tool, feature="Checkout")
+                assert now() == began
+                continue
+            for operation in ("get_run", "list_runs", "get_generation_status", "list_features"):
+                emulator.fail(operation, Fault.status(503))
+            assert "503" in await refused(mcp, tool, feature="Checkout")
+            assert now() - began < 10
+    assert emulator.count(tool) == 1
+
+
 async def test_old_journals_are_deleted(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

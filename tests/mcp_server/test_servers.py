@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +17,7 @@ from tests.mcp_server.connection import content_of, refused, result_of, text_of,
 from testvibe_async.mcp_server import make_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, Iterator
 
     from testvibe_async.testing import Emulator
 
@@ -65,6 +66,52 @@ async def test_a_server_that_waits_for_another_says_so(emulator: Emulator, tmp_p
             assert "another server of this user has the same in hand" in text_of(answer)
             assert f"call {tool} again with the same arguments" in text_of(answer)
     assert emulator.count("generate_feature") == 1
+
+
+async def test_a_file_that_another_server_deletes_fails_no_call(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may be gone once the folder was read; it is cleaned up at the start alone."""
+    read: list[str] = []
+    glob = Path.glob
+
+    def glob_with_one_that_is_gone(folder: Path, pattern: str) -> Iterator[Path]:
+        read.append(pattern)
+        yield folder / pattern.replace("*", "gone")
+        yield from glob(folder, pattern)
+
+    monkeypatch.setattr(Path, "glob", glob_with_one_that_is_gone)
+    server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+    async with McpClient(server) as mcp:
+        at_start = list(read)
+        for _ in range(2):
+            digest = await result_of(mcp, "run_features", all=True, timeoutSeconds=170)
+            assert digest["summary"]["errors"] == 0
+    assert at_start == ["*.sqlite", "*.lock"]
+    later = read[len(at_start) :]
+    assert later
+    assert all(each.endswith(".begun") for each in later)
+
+
+async def test_a_lock_that_another_server_deletes_is_made_anew(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is deleted while it is locked locks nothing, so the call locks it again."""
+    deleted: list[Path] = []
+    utime = os.utime
+
+    def delete_first(path: Path, *times: Any) -> None:
+        if not deleted:
+            deleted.append(path)
+            path.unlink()
+        utime(path, *times)
+
+    monkeypatch.setattr(os, "utime", delete_first)
+    server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+    async with McpClient(server) as mcp:
+        await result_of(mcp, "run_feature", feature="Checkout")
+    assert [path.suffix for path in deleted] == [".lock"]
+    assert emulator.count("run_feature") == 1
 
 
 def locked_journal(folder: Path) -> sqlite3.Connection:

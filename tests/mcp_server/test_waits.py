@@ -469,6 +469,20 @@ async def test_what_can_t_be_seen_is_said_to_be_so(
             rule.remove()
 
 
+async def test_a_thousand_runs_that_can_t_be_seen(emulator: Emulator) -> None:
+    """Each says that it was not seen, however many they are; one more is refused."""
+    for operation in ("get_run", "list_runs"):
+        emulator.fail(operation, Fault.status(503))
+    async with connected(emulator) as mcp:
+        arguments: dict[str, Any] = {"runIds": list(range(1, 1_001)), "timeoutSeconds": 5}
+        digest = await result_of(mcp, "wait_for_runs", **arguments)
+        arguments["runIds"].append(1_001)
+        assert "at most 1000 items" in await refused(mcp, "wait_for_runs", **arguments)
+    assert digest["summary"]["inFlight"] == 1_000
+    assert digest["runs"][0]["verdict"] == "in flight"
+    assert "(it was never seen, and " in digest["runs"][0]["error"]
+
+
 async def test_what_was_refused_alone_is_an_error(emulator: Emulator) -> None:
     """Where nothing ran, the answer is an error; where something did, it is not."""
     async with connected(emulator) as mcp:

@@ -36,6 +36,7 @@ from testvibe_async import (
     TransportError,
     UnauthorizedError,
 )
+from testvibe_async._names import GUID, did_you_mean
 from testvibe_async._util import clean
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ __all__ = [
     "explain",
     "explain_arguments",
     "not_configured",
-    "similar_names",
+    "suggestion",
     "without_addresses",
+    "wrong_project",
 ]
 
 NO_PROJECT = (
@@ -66,11 +68,10 @@ NO_PROJECT = (
 MAX_CHARACTERS = 1_000
 """Length of what happened, in an error."""
 
-MAX_NAMES = 3
-"""How many similar names are told."""
+NAME_CHARACTERS = 100
+"""How much of each name is suggested."""
 
 _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
-_GUID = re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 _LISTS = {
     "get_run": "list_runs",
@@ -104,6 +105,12 @@ def not_configured(error: ConfigError) -> str:
     )
 
 
+def wrong_project(error: ConfigError) -> str:
+    """Say which project to name instead; ids stay, since the model has to choose by them."""
+    text = clean(str(error))[:MAX_CHARACTERS]
+    return f"Nothing was done: {_ended(text)} list_projects shows the names and ids."
+
+
 def explain(error: VibeError, tool: str) -> str:
     """Say what happened to a tool's call, and what to do next.
 
@@ -130,16 +137,17 @@ def _what(error: VibeError) -> str:
 
 def without_addresses(text: str) -> str:
     """Leave addresses and GUIDs out of a text: a model can do nothing with them."""
-    return _GUID.sub("…", _ADDRESS.sub("the service", text))
+    return GUID.sub("…", _ADDRESS.sub("the service", text))
 
 
-def similar_names(name: str, names: Iterable[str]) -> str:
-    """Say which names were perhaps meant; nothing where none is similar."""
-    part, every = name.casefold(), {each.casefold(): each for each in names}
-    found = [folded for folded in every if part in folded]
-    found = found or get_close_matches(part, every, n=MAX_NAMES)
-    meant = " or ".join(repr(clean(every[folded][:100])) for folded in found[:MAX_NAMES])
-    return f" Did you mean {meant}?" if meant else ""
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """Return `did_you_mean` as a sentence to add to others."""
+    text = did_you_mean(name, [each[:NAME_CHARACTERS] for each in names])
+    return f" {text[0].upper()}{_ended(text[1:])}" if text else ""
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("?") else f"{text}."
 
 
 def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence[str]) -> str:

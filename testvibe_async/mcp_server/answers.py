@@ -19,11 +19,11 @@ from testvibe_async import (
     BatchSummary,
     Generation,
     Listing,
-    ResponseError,
     Run,
     RunRef,
     Verdict,
 )
+from testvibe_async._journal import is_refusal
 from testvibe_async._util import clean
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
@@ -54,9 +54,6 @@ MAX_ERROR_CHARACTERS = 300
 
 MAX_FAILURES = 5
 """How many tests that failed are listed of a run in a digest of many."""
-
-_MAY_PASS = {401, 403, 429}
-"""Refusals of the key, or of a request too many: a journal keeps what they were as planned."""
 
 STILL_IN_FLIGHT = "Still in flight, nothing was cancelled:"
 
@@ -244,9 +241,8 @@ def _is_refused(item: BatchItem[Run]) -> bool:
 
 
 def _is_refused_for_good(item: BatchItem[Run]) -> bool:
-    """Whether the same call does not try a run again, since the refusal says something of it."""
-    is_for_good = isinstance(item.error, ResponseError) and item.error.status not in _MAY_PASS
-    return is_for_good and _is_refused(item)
+    """Whether the same call does not try a run again, since its journal keeps the refusal."""
+    return is_refusal(item.error) and _is_refused(item)
 
 
 def _urgency(item: BatchItem[Run]) -> int:
@@ -263,7 +259,9 @@ def _row(item: BatchItem[Run]) -> Document:
         run = serialize(item.outcome)
         row |= {"status": run["status"], "summary": run["summary"]}
         row |= _failures_of(item.outcome)
-    elif item.verdict in {Verdict.ERROR, Verdict.UNKNOWN} and item.error is not None:
+    elif item.error is not None and (
+        item.verdict in {Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen
+    ):
         row["error"] = explain(item.error, "run_features")
     if item.earlier:
         row["flaky"] = item.is_flaky

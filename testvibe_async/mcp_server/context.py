@@ -23,7 +23,7 @@ from mcp.types import (
 
 from testvibe_async import GenerationLog, NotFoundError, VibeError
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import explain, similar_names
+from testvibe_async.mcp_server.advice import explain, suggestion
 from testvibe_async.mcp_server.answers import document_of_run, encodable
 from testvibe_async.mcp_server.budget import ROOM, fitted, lines_of, text_of
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
@@ -146,7 +146,7 @@ class ExplainingServer(MCPServer[Session]):
         """
         names = [tool.name for tool in await self.list_tools()]
         if name not in names:
-            meant = similar_names(name, names)
+            meant = suggestion(name, names)
             raise ToolError(f"There is no tool {name[:100]!r}.{meant}{self.missing}")
         return await super().call_tool(name, arguments, context)
 

@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ELSEWHERE",
-    "LOOK_SECONDS",
     "BatchOfOne",
-    "Dispatched",
+    "BegunOperation",
     "NothingBeganError",
     "dispatched_once",
     "ids_of",
@@ -59,13 +58,9 @@ __all__ = [
     "opened",
     "reconciled",
     "seen_to_end",
-    "text_of",
 ]
 
 SnapshotT = TypeVar("SnapshotT", Run, Generation)
-
-LOOK_SECONDS = 0.05
-"""How long a dispatch may go unseen: a batch tells of what ended, not of what it dispatched."""
 
 ELSEWHERE = "another server of this user has the same in hand, and this one waits for it"
 """How a work stands that can't begin, since another server has its journal."""
@@ -161,7 +156,7 @@ def keeping_run(ctx: Ctx, project: Project) -> Keeping:
     )
 
 
-def _is_stale(ctx: Ctx, project: Project, journal: Journal, *, is_all: bool) -> bool:
+async def _is_stale(ctx: Ctx, project: Project, journal: Journal, *, is_all: bool) -> bool:
     """Whether tests of its features were generated since, or may have been."""
     session = session_of(ctx)
     refs = [item.ref for item in journal.items]
@@ -169,7 +164,7 @@ def _is_stale(ctx: Ctx, project: Project, journal: Journal, *, is_all: bool) -> 
     known = {each for each in ids if each is not None}
     is_whole = len(known) == len(ids) and all(isinstance(ref, RunRef) for ref in refs)
     assert journal.created_at is not None
-    return session.journals.has_generated(
+    return await session.journals.has_generated(
         session.client.server,
         project.id,
         known if is_whole and not is_all else None,
@@ -178,7 +173,7 @@ def _is_stale(ctx: Ctx, project: Project, journal: Journal, *, is_all: bool) -> 
 
 
 @frozen
-class Dispatched:
+class BegunOperation:
     """What a call dispatched, or an earlier call with the same arguments."""
 
     ref: OperationRef | None
@@ -202,7 +197,7 @@ async def dispatched_once(
     *,
     again: bool,
     keeping: Keeping,
-) -> Dispatched:
+) -> BegunOperation:
     """Begin a batch of one run, and leave it once that is dispatched.
 
     Args:
@@ -234,7 +229,7 @@ async def dispatched_once(
     if work.task.done():
         with noted_as_told(ctx, key):
             work.task.result()
-    return Dispatched(
+    return BegunOperation(
         ref=next(iter(work.state), None),
         begun_at=work.begun_at,
         is_new=not (is_joined or work.is_resumed),
@@ -244,14 +239,22 @@ async def dispatched_once(
 
 async def _dispatch(batch: Batch[Any]) -> None:
     """Run a batch of one feature until that is dispatched: who wants its outcome waits for it."""
+
+    async def first_change() -> None:
+        async for _ in batch.changes():
+            return
+
     async with batch:
-        item = asyncio.create_task(anext(batch))
-        while not (item.done() or batch.refs):
-            await asyncio.wait({item}, timeout=LOOK_SECONDS)
-        if not item.done():
-            item.cancel()
+        # The batch's item too: `changes` does not end where something else than its feature fails.
+        waits = [asyncio.create_task(anext(batch)), asyncio.create_task(first_change())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.wait(waits)
         with suppress(asyncio.CancelledError):
-            await item
+            waits[0].result()
     if (error := batch.items[0].error) is not None and not batch.refs:
         raise error
 
@@ -267,11 +270,6 @@ def ids_of(ref: OperationRef) -> Document:
 def named(journal: Journal, feature: int | str) -> list[int | str]:
     """Name the feature as the journal does, which an earlier call may have spelt otherwise."""
     return [item.feature for item in journal.items] or [feature]
-
-
-def text_of(begun_at: datetime | None) -> str | None:
-    """Return when something began, as answers name it, to the microsecond: it is a name, too."""
-    return None if begun_at is None else begun_at.isoformat().replace("+00:00", "Z")
 
 
 def note_of(ctx: Ctx, work: Work[Any], *, again: bool) -> str | None:
@@ -322,6 +320,8 @@ class BatchOfOne(Generic[SnapshotT]):
             VibeError: It could not be dispatched or observed.
         """
         self.journal = journal
+        if self.ref is not None:
+            work.tell(f"{self.ref}: not seen yet")
         async with begin(journal) as batch:
             async for operation, transition in batch.changes():
                 self.operation = operation

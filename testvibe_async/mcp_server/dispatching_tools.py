@@ -17,6 +17,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from testvibe_async import Batch, Generation, GenerationRef, Journal, Run, RunRef
+from testvibe_async._wire import serialize
 from testvibe_async.errors import OperationRef
 from testvibe_async.mcp_server.answers import (
     STILL_IN_FLIGHT,
@@ -30,7 +31,7 @@ from testvibe_async.mcp_server.consent import Consent, require_agreed
 from testvibe_async.mcp_server.dispatches import (
     ELSEWHERE,
     BatchOfOne,
-    Dispatched,
+    BegunOperation,
     dispatched_once,
     ids_of,
     keeping_run,
@@ -40,7 +41,6 @@ from testvibe_async.mcp_server.dispatches import (
     note_of,
     noted_as_told,
     opened,
-    text_of,
 )
 from testvibe_async.mcp_server.generations import (
     Target,
@@ -132,7 +132,7 @@ async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
     ref = work.state.ref
     if isinstance(ref, GenerationRef):
         session.remember_generation(feature, ref)
-    found = Dispatched(
+    found = BegunOperation(
         ref=ref,
         begun_at=work.begun_at,
         is_new=not (is_joined or work.is_resumed),
@@ -145,7 +145,7 @@ async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
 
 
 async def _answer_of_dispatch(
-    ctx: Ctx, key: Key, found: Dispatched, *, tool: str, feature: str
+    ctx: Ctx, key: Key, found: BegunOperation, *, tool: str, feature: str
 ) -> CallToolResult:
     """Say what was dispatched, or how that stands which an earlier call dispatched."""
     ref = found.ref
@@ -156,7 +156,7 @@ async def _answer_of_dispatch(
             note += " wait_for_generation waits for what the other one began."
         return answer_of_wait(line, {}, note=note)
     begun_at = ref.dispatched_at or found.begun_at
-    content = {**ids_of(ref), "begunAt": text_of(begun_at)}
+    content = {**ids_of(ref), "begunAt": serialize(begun_at)}
     wait = f"wait_for_{ref.kind} waits for it."
     if found.is_new:
         session_of(ctx).journals.note_told(key)
@@ -250,7 +250,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         max_output=session.limits.max_output,
         again="run_features",
         told=told,
-        begun_at=text_of(work.begun_at),
+        begun_at=serialize(work.begun_at),
         is_over=work.task.done(),
         attempts=attempts,
     )
@@ -332,7 +332,7 @@ def _answer_of_sequence(work: Work[_Sequence], feature: str, *, told: str | None
     content = {
         "generation": generation.document,
         "run": run.document,
-        "begunAt": text_of(work.begun_at),
+        "begunAt": serialize(work.begun_at),
     }
     line = f"The generation of {feature} was begun, and not seen yet."
     if generation.ref is None:

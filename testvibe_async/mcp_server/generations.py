@@ -28,7 +28,6 @@ from testvibe_async import (
 )
 from testvibe_async.mcp_server.consent import Consent, ask_for_credits
 from testvibe_async.mcp_server.dispatches import (
-    LOOK_SECONDS,
     BatchOfOne,
     NothingBeganError,
     key_of,
@@ -100,21 +99,29 @@ async def target_of(
         arguments = {"feature": feature, "project": project}
         raise ToolError(await explained(ctx, error, "generate_feature", arguments)) from error
     target = _target(ctx, home, found.id, found.name or feature, has_tests=found.has_tests)
-    if again:
-        await _see_end(ctx, target)
+    await _see_end(ctx, target, polls=again)
     return target
 
 
-async def _see_end(ctx: Ctx, target: Target) -> None:
-    """End the work for a generation that has ended, though no poll has seen that yet."""
+async def _see_end(ctx: Ctx, target: Target, *, polls: bool) -> None:
+    """Let the work for a generation end that has ended.
+
+    Args:
+        ctx: The call.
+        target: The feature.
+        polls: Whether to ask the service, where no poll has seen that yet.
+    """
     session = session_of(ctx)
     work = session.works.get(target.key)
     ref = None if work is None else cast("BatchOfOne[Generation]", work.state).ref
     if work is None or ref is None:
         return
-    with suppress(VibeError):
-        if (await session.client.attach(ref).poll()).is_finished:
-            await asyncio.wait({work.task}, timeout=READ_SECONDS)
+    operation = session.client.attach(ref)
+    if polls:
+        with suppress(VibeError):
+            await operation.poll()
+    if operation.done:
+        await asyncio.wait({work.task}, timeout=READ_SECONDS)
 
 
 def _target(
@@ -230,6 +237,6 @@ async def seen_to_be_dispatched(ctx: Ctx, work: Work[BatchOfOne[Generation]]) ->
     deadline = loop.time() + PATIENCE
     async with Progress(ctx).repeated():
         while not work.task.done() and work.state.ref is None and loop.time() < deadline:
-            await work.change(LOOK_SECONDS)
+            await work.change(deadline - loop.time())
     if work.task.done() and work.state.ref is None:
         work.task.result()

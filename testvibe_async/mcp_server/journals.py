@@ -40,7 +40,6 @@ __all__ = [
     "GENERATION",
     "KEPT",
     "MAX_SECONDS",
-    "REMEMBERED_SECONDS",
     "Journals",
     "Keeping",
     "Key",
@@ -79,7 +78,7 @@ async def _ended_at(journal: Journal) -> datetime | None:
     return None if goes_on or not journal.is_complete else datetime.fromtimestamp(0, UTC)
 
 
-def _never(_journal: Journal) -> bool:
+async def _never(_journal: Journal) -> bool:
     return False
 
 
@@ -90,7 +89,7 @@ class Keeping:
     ended_at: Callable[[Journal], Awaitable[datetime | None]] = _ended_at
     """Returns when it ended, so far as that is later than the file; None while it goes on."""
 
-    is_stale: Callable[[Journal], bool] = _never
+    is_stale: Callable[[Journal], Awaitable[bool]] = _never
     """Says whether what has ended would end otherwise today."""
 
     is_paid: bool = False
@@ -124,7 +123,7 @@ class _Place:
     @property
     def age(self) -> float:
         """The seconds since something was written, or told."""
-        return min(_age_of(each) for each in (self.path, self.told) if each.exists())
+        return min(map(_age_of, (self.path, self.told)))
 
     def delete(self) -> None:
         """Delete them, except for the lock: somebody may wait for it."""
@@ -143,6 +142,8 @@ class _Place:
         try:
             connection.execute("BEGIN EXCLUSIVE")
             os.utime(path)  # Not `touch`: closing the file would end the lock on it.
+        except FileNotFoundError:  # Another server's clean-up was quicker, so this locks nothing.
+            yield False
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise ConfigError(f"what was begun can't be written down: {error}") from error
@@ -242,17 +243,21 @@ class Journals:
         """Whether an answer has told of what was begun."""
         return self._place_of(key).told.exists()
 
-    def has_generated(
+    async def has_generated(
         self, server: str, project: str, features: Collection[int] | None, *, since: datetime
     ) -> bool:
         """Whether a generation was begun of one of some features, or of any, since an instant."""
-        numbers = ["*"] if features is None else features
-        begun = [
-            each
-            for number in numbers
-            for each in self._made_folder().glob(f"{_prefix(server, project)}{number}.begun")
-        ]
-        return any(each.stat().st_mtime > since.timestamp() for each in begun)
+        folder, prefix = self._made_folder(), _prefix(server, project)
+
+        def any_since() -> bool:
+            begun = (
+                folder.glob(f"{prefix}*.begun")
+                if features is None
+                else [folder / f"{prefix}{number}.begun" for number in features]
+            )
+            return any(_written_at(each) > since.timestamp() for each in begun)
+
+        return await asyncio.to_thread(any_since)
 
     async def goes_on(self, key: Key, *, again: bool) -> bool:
         """Whether a call for a generation would begin none, since one is known that is to be told.
@@ -287,7 +292,6 @@ class Journals:
     def _place_of(self, key: Key) -> _Place:
         try:
             folder = self._made_folder()
-            _delete_old(folder)
         except OSError as error:
             raise ConfigError(f"what was begun can't be written down: {error}") from error
         if key[0] == GENERATION:
@@ -301,6 +305,12 @@ class Journals:
             return self._folder
         self._temporary = self._temporary or TemporaryDirectory(prefix="testvibe-async-mcp-")
         return Path(self._temporary.name)
+
+    async def delete_old(self) -> None:
+        """Delete what no call goes on with any more: once, before any call begins something."""
+        if self._folder is not None:
+            with suppress(OSError):  # It must not keep a server from starting.
+                await asyncio.to_thread(_delete_old, self._folder)
 
     def close(self) -> None:
         """Delete the temporary folder."""
@@ -333,7 +343,7 @@ async def _is_over(
     is_wanted_anew = again and is_told
     if journal.open_intents and (keeping.is_paid or not is_wanted_anew):
         return False
-    if is_wanted_anew or keeping.is_stale(journal):
+    if is_wanted_anew or await keeping.is_stale(journal):
         return await keeping.ended_at(journal) is not None
     if age <= REMEMBERED_SECONDS or (keeping.is_paid and not is_told):
         return False
@@ -352,7 +362,18 @@ def _digest(*parts: object) -> str:
 
 def _age_of(path: Path) -> float:
     """Return the seconds since something was written."""
-    return time.time() - path.stat().st_mtime
+    return time.time() - _written_at(path)
+
+
+def _written_at(path: Path) -> float:
+    """Return when a file was written, in seconds since 1970; 0 where it is gone.
+
+    Another server of this user may delete it at any moment.
+    """
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _write_secret(path: Path) -> None:
@@ -366,7 +387,9 @@ def _write_secret(path: Path) -> None:
 
 
 def _delete_old(folder: Path) -> None:
+    """Delete the old files of a folder, so far as that is possible."""
     for path in (*folder.glob("*.sqlite"), *folder.glob("*.lock")):
-        if _age_of(path) > MAX_SECONDS:
-            _Place(path).delete()
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if _age_of(path) > MAX_SECONDS:
+                _Place(path).delete()
+                path.unlink(missing_ok=True)

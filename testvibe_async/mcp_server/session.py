@@ -67,9 +67,9 @@ class Limits:
 class Session:
     """The client of a server, or the error that says why there is none."""
 
-    def __init__(self, client: Client | ConfigError, limits: Limits | None = None) -> None:
+    def __init__(self, client: Client | ConfigError, limits: Limits) -> None:
         self._client = client
-        self.limits: Limits = limits or Limits()
+        self.limits: Limits = limits
         """What a call may cost."""
         self.works: Works = Works()
         """What calls began."""
@@ -195,7 +195,7 @@ def session_of(ctx: Ctx) -> Session:
 
 @asynccontextmanager
 async def open_session(
-    make_client: Callable[[], Client], limits: Limits | None = None
+    make_client: Callable[[], Client], limits: Limits
 ) -> AsyncGenerator[Session]:
     """Open the client for as long as the server runs. Closing it cancels nothing at the service."""
     try:
@@ -205,6 +205,7 @@ async def open_session(
         return
     async with client:
         session = Session(client, limits)
+        await session.journals.delete_old()
         try:
             yield session
         finally:

@@ -37,9 +37,9 @@ from testvibe_async import (
     OperationSupersededError,
     VibeError,
 )
+from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
 from testvibe_async.mcp_server.answers import STILL_IN_FLIGHT
-from testvibe_async.mcp_server.dispatches import text_of
 from testvibe_async.mcp_server.journals import MAX_SECONDS, ReplacedError
 from testvibe_async.mcp_server.session import LookContext, Session
 from testvibe_async.mcp_server.task_ids import (
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.mcp_server.budget import Document
 
-__all__ = ["IDENTIFIER", "Tasks"]
+__all__ = ["Tasks"]
 
 IDENTIFIER = "io.modelcontextprotocol/tasks"
 
@@ -245,7 +245,7 @@ class Tasks(Extension):
                 return CallToolResult(content=[text], is_error=True)
             raise MCPError(INTERNAL_ERROR, str(error)) from error
         begun_at = _content_of(result).get("begunAt")
-        if task.begun_at is not None and begun_at != text_of(task.begun_at):
+        if task.begun_at is not None and begun_at != serialize(task.begun_at):
             raise MCPError(INVALID_PARAMS, f"There is no such task: {ReplacedError()}.")
         return result
 
@@ -303,8 +303,8 @@ def _document_of(task_id: str, task: Task, result: CallToolResult) -> Document:
         "taskId": task_id,
         "status": "working",
         "statusMessage": line.partition(STILL_IN_FLIGHT)[0].strip(),
-        "createdAt": _instant(task.created_at),
-        "lastUpdatedAt": _instant(datetime.now(UTC)),
+        "createdAt": serialize(task.created_at),
+        "lastUpdatedAt": serialize(datetime.now(UTC)),
         "ttlMs": MAX_SECONDS * 1_000,
         "pollIntervalMs": POLL_MILLISECONDS,
     }
@@ -314,7 +314,3 @@ def _document_of(task_id: str, task: Task, result: CallToolResult) -> Document:
         return document | {"status": "cancelled"}
     whole = result.model_dump(by_alias=True, mode="json", exclude_none=True)
     return document | {"status": "completed", "result": whole}
-
-
-def _instant(instant: datetime) -> str:
-    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,10 +1,9 @@
 """The decorator that makes a tool of a function, and the arguments that tools share.
 
 Decides how arguments are checked and how errors reach the model. It decides nothing about single
-tools; those are in `tools` and `waiting_tools`.
+tools; those are in `tools`, `dispatching_tools` and `waiting_tools`.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import wraps
@@ -17,12 +16,14 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
-from testvibe_async import InvalidRequestError, NotFoundError, Project, VibeError
+from testvibe_async import ConfigError, InvalidRequestError, NotFoundError, Project, VibeError
+from testvibe_async._names import choose_project, is_project_id
 from testvibe_async.mcp_server.advice import (
     DIGITS,
     explain,
     explain_arguments,
-    similar_names,
+    suggestion,
+    wrong_project,
 )
 from testvibe_async.mcp_server.answers import fitted_answer
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
@@ -96,8 +97,6 @@ REGENERATES = ToolAnnotations(
 )
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
 
-_GUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
 ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
 
 
@@ -153,19 +152,16 @@ async def _project_id(session: Session, project: str) -> str:
     """Return the id of a project that is named, where the service lists its projects.
 
     Raises:
-        ToolError: The list has no such project.
+        ToolError: The list has no such project, or several of that name.
     """
-    if _GUID.fullmatch(project):
+    if is_project_id(project):
         return project
     try:
-        projects = await session.client.list_projects()
+        return await choose_project(session.client, project)
+    except ConfigError as error:
+        raise ToolError(wrong_project(error)) from error
     except VibeError:
-        return project  # It may be an id of another form.
-    for each in projects:
-        if project.casefold() in {each.id.casefold(), (each.name or "").casefold()}:
-            return each.id
-    meant = similar_names(project, [each.name or "" for each in projects])
-    raise ToolError(f"There is no project {project[:100]!r}: list_projects shows them.{meant}")
+        return project  # The tool's own call says what is wrong.
 
 
 def _untitled(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +205,7 @@ async def check_config(ctx: Ctx, project: Project, config: str | None) -> None:
     if config not in known:
         raise ToolError(
             f"Nothing was started: there is no configuration {config[:100]!r}, list_configs shows "
-            f"them.{similar_names(config, known)}"
+            f"them.{suggestion(config, known)}"
         )
 
 
@@ -229,5 +225,5 @@ async def _meant(ctx: Ctx, error: VibeError, arguments: dict[str, Any]) -> str:
         return DIGITS
     with suppress(VibeError):
         features = await session_of(ctx).project(arguments.get("project")).list_features()
-        return similar_names(feature, [each.name or "" for each in features])
+        return suggestion(feature, [each.name or "" for each in features])
     return ""

@@ -1,5 +1,5 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
-"""The tools that wait: the service's own two, and three that combine its operations.
+"""The tools that wait for what was dispatched before: the service's own two, and one for many runs.
 
 Each returns after its `timeoutSeconds`, and 2 s later where nothing can be seen. A timeout is an
 ordinary answer, which says how the operation stands and which call goes on from there. It never
@@ -47,6 +47,9 @@ from testvibe_async.mcp_server.waits import (
 
 __all__ = ["WAITING_TOOLS"]
 
+MAX_RUNS = 1_000
+"""How many runs one call may wait for."""
+
 SnapshotT = TypeVar("SnapshotT", Run, Generation)
 
 
@@ -93,7 +96,9 @@ async def wait_for_generation(
 async def wait_for_runs(
     ctx: Ctx,
     *,
-    runIds: Annotated[list[RunId], Field(min_length=1, description="The ids.")],
+    runIds: Annotated[
+        list[RunId], Field(min_length=1, max_length=MAX_RUNS, description="The ids.")
+    ],
     timeoutSeconds: TimeoutSeconds = PATIENCE,
     project: ProjectId = None,
 ) -> CallToolResult:

@@ -233,31 +233,31 @@ async def wait_for_all(
     async with progress.repeated(), aclosing(finished) as completions:
         while (line := await _next_line(completions, errors)) is not None:
             await progress.report(line, total=len(operations))
-    return [_item(operation, errors.get(operation.ref), seconds) for operation in operations]
+    return [_item(operation, errors.get(operation.ref)) for operation in operations]
 
 
 async def _next_line(
     completions: Finished[RunOperation], errors: dict[OperationRef | None, VibeError]
 ) -> str | None:
     """Return a line on the next run that finished or can't be observed; None after the last."""
-    try:
-        operation = await anext(completions)
-    except StopAsyncIteration:
-        return None
-    except WaitTimeoutError:
-        return await _next_line(completions, errors)  # The item says that it goes on.
-    except (ObservationError, ClientClosedError) as error:
-        errors[error.ref] = error
-        return str(error)
-    assert operation.outcome is not None
-    return say_run(operation.outcome)
+    while True:
+        try:
+            operation = await anext(completions)
+        except StopAsyncIteration:
+            return None
+        except WaitTimeoutError as error:
+            errors[error.ref] = error  # The item says that it goes on.
+        except (ObservationError, ClientClosedError) as error:
+            errors[error.ref] = error
+            return str(error)
+        else:
+            assert operation.outcome is not None
+            return say_run(operation.outcome)
 
 
-def _item(operation: RunOperation, error: VibeError | None, seconds: float) -> BatchItem[Run]:
+def _item(operation: RunOperation, error: VibeError | None) -> BatchItem[Run]:
     snapshot = operation.snapshot
     feature = (snapshot.feature_name or snapshot.feature_id) if snapshot else None
-    if error is None and not operation.done:
-        error = WaitTimeoutError(ref=operation.ref, status=operation.status, elapsed=seconds)
     return BatchItem(
         feature=feature or f"unknown (run {operation.run_id})",
         ref=operation.ref,
