@@ -16,7 +16,7 @@ import pytest
 from attrs import fields_dict
 
 from tests.conftest import client_of
-from testvibe_async import Client, Hooks, Operation
+from testvibe_async import Batch, Client, Hooks, Journal, Operation
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli.app import NAMES, app
 from testvibe_async.testing import Emulator
@@ -96,14 +96,18 @@ async def test_a_fragment_runs(
             await result
 
 
-@pytest.mark.parametrize("described", [Client, Operation])
-async def test_the_example_of_a_class_runs(described: type, emulator: Emulator) -> None:
+@pytest.mark.parametrize("described", [Client, Operation, Batch, Journal])
+async def test_the_example_of_a_class_runs(
+    described: type, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What `help` shows of the classes that a newcomer meets first runs as it stands."""
+    monkeypatch.chdir(tmp_path)
     documented = inspect.getdoc(described) or ""
-    (example,) = re.findall(r"For example:\n\n((?: {4}.*\n|\n)+)", documented)
+    (example,) = re.findall(r"For example.*:\n\n((?: {4}.*\n|\n)+)", documented)
     compiled = compile(dedent(example), described.__name__, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     async with client_of(emulator) as client:
-        await eval(compiled, {"Client": Client, "project": client.project()})  # noqa: S307 - our own
+        names = {"Client": Client, "Journal": Journal, "project": client.project()}
+        await eval(compiled, names)  # noqa: S307 - our own
 
 
 @pytest.mark.parametrize("place", TESTS)

@@ -38,13 +38,20 @@ SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 class Batch(Generic[SnapshotT]):
     """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
 
-    Await it for all items, in the order asked. Or open it with `async with` and iterate over it for
-    each item as it completes. Leaving early dispatches no more; what is dispatched goes on at the
-    service, and `in_flight` names it. A feature that can't start is an item with its error.
+    For example:
 
-    At the time-out all that is left comes at once: what goes on as items with a `WaitTimeoutError`,
-    what was not dispatched as items without ref, outcome and error. What was not read from a
-    generator by then is no item.
+        async with project.run_features(["Checkout", "Returns"], timeout=600) as batch:
+            async for item in batch:  # as they finish
+                print(item.feature, item.verdict)
+        print(batch.summary, batch.in_flight)
+
+    Await it for all items, in the order asked. Or open it with `async with` and iterate over it for
+    each item as it completes. A feature that can't start is an item with its error. Leaving early
+    dispatches no more; what is dispatched keeps running at the service, and `in_flight` names it.
+
+    At the time-out it yields an item for each feature that is left: with a `WaitTimeoutError` for
+    an operation in flight, without ref, outcome and error for what was not dispatched. Features
+    that were not read from a generator by then have no item.
     """
 
     def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
@@ -95,7 +102,7 @@ class Batch(Generic[SnapshotT]):
 
     @property
     def in_flight(self) -> list[Ref]:
-        """The refs of what is dispatched and not over, as last seen."""
+        """The refs of what is dispatched and unfinished, as last seen."""
         return self._records.refs(lambda operation: not operation.done)
 
     @property
@@ -143,6 +150,8 @@ class Batch(Generic[SnapshotT]):
         Raises:
             ConfigError: It was opened before. A batch runs once.
             WaitTimeoutError: The time-out came before the features were listed.
+            IncompleteListError, EndpointNotFoundError, UnauthorizedError: They can't be listed, as
+                `list_features` raises.
         """
         if self._is_open:
             raise ConfigError(
@@ -188,7 +197,13 @@ class Batch(Generic[SnapshotT]):
         return self
 
     async def __anext__(self) -> BatchItem[SnapshotT]:
-        """Wait for the next item."""
+        """Wait for the next item.
+
+        Raises:
+            StopAsyncIteration: There is no other, or the batch was left.
+            Exception: What the caller's generator of features raised. What a feature's dispatch or
+                wait raised is in its item.
+        """
         found = await self._next()
         if found is None:
             raise StopAsyncIteration

@@ -71,33 +71,45 @@ class Batches(ABC):
     ) -> Batch[Run]:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
 
+        It is a plain function: nothing is sent before the batch is awaited or opened. A batch runs
+        once.
+
         Args:
             features: Names, ids or `Feature`s; None for all that are generated. An item of an
                 earlier batch is run again with its own configuration. A generator, also an
                 asynchronous one, is read only as far as there is room for more runs. A feature
                 that is named twice, also in another case or by its id, is run once, and a warning
                 says so.
-            config: As in `run_feature`, for each; with several, each feature runs with each.
-            site_url: As in `run_feature`, for each.
-            max_in_flight: How many runs are dispatched and not over at any time, 1 or more.
-            on_conflict: As in `run_feature`, for each.
+            config: The run configuration; None for the service's `Default`. With several, each
+                feature runs with each.
+            site_url: The site to test; None for the project's own.
+            max_in_flight: How many runs are dispatched and unfinished at any time, 1 or more.
+            on_conflict: What to do with a feature that has no tests: `raise` makes it an item with
+                its error; `generate` generates them first, which costs credits.
             timeout: Seconds after which nothing more is dispatched or waited for, above 0; None for
-                as long as it takes. What is in flight then goes on at the service. Only the answers
-                to dispatches that were sent are waited for up to 10 s longer, so that no id is
-                lost.
+                as long as it takes. What is in flight then keeps running at the service. Only the
+                answers to dispatches that were sent are waited for up to 10 s longer, so that no id
+                is lost.
             stop_on_failure: Whether to dispatch no more once one did not succeed. The batch still
                 waits for what is in flight.
             attempts: How often a feature may run in total, 1 or more. Only a run that failed is
                 followed by another; the item has all of them, and `is_flaky` where a later one
                 passed.
-            journal: An open journal that the batch is kept in, and that a batch of an earlier
-                process is gone on with: what was dispatched is attached to, what was intended is
-                reconciled, and the rest is dispatched. Name the same features, or none. None for no
-                journal.
+            journal: An open journal that stores the batch; None for none. If it has a batch
+                already, that one resumes: what was dispatched is attached to, what may have been is
+                reconciled, and the rest is dispatched. Then name the same features, or none.
 
         Returns:
             A batch of one item for each feature and configuration. One that can't start is an item
             with its error.
+
+        Raises:
+            ConfigError: An argument is wrong, or the journal can't be used for this batch.
+
+            When the batch is awaited or opened, and the features must be listed first:
+            `WaitTimeoutError`, `IncompleteListError` where rows are missing,
+            `EndpointNotFoundError` where the service has no list, `UnauthorizedError` and others of
+            `list_features`.
         """
         require_choice("on_conflict", on_conflict, get_args(RunConflict))
         configs = [config] if config is None or isinstance(config, str) else list(config)
@@ -146,15 +158,20 @@ class Batches(ABC):
 
         Args:
             features: As in `run_features`; None for all that have no tests and are no suggestions.
-            site_url: As in `generate_feature`, for each.
-            max_in_flight: How many generations are dispatched and not over at any time, 1 or more.
-            on_conflict: As in `generate_feature`, for each.
+            site_url: The site to explore; None for the project's own.
+            max_in_flight: How many generations are dispatched and unfinished at any time, 1 or
+                more.
+            on_conflict: What to do where one is in flight: `raise` makes an item with its error,
+                `attach` joins it, `wait` waits for its end and then dispatches.
             timeout: As in `run_features`.
             stop_on_failure: As in `run_features`.
             journal: As in `run_features`.
 
         Returns:
             A batch of one item for each feature. One that can't start is an item with its error.
+
+        Raises:
+            ConfigError: As `run_features` raises, with what the batch raises later.
         """
         require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
 

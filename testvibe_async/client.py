@@ -72,8 +72,10 @@ class Client(Gathering):
     `finished`, `gather` and `changes` wait for many operations in one task. Whatever goes wrong at
     the service or on the way is a `VibeError`; a failed run is none, but an outcome.
 
-    Use it as an async context manager, or call `aclose`. Making one does no I/O. Opening and
-    closing may happen in different tasks.
+    Use it as an async context manager, or call `aclose`. Making one sends nothing; it reads the
+    settings files where arguments and variables leave something open. Opening and closing may
+    happen in different tasks, but it is not thread-safe. Cancelling a wait, or closing the client,
+    cancels nothing at the service.
     """
 
     def __init__(  # noqa: PLR0913 - each by name
@@ -99,12 +101,13 @@ class Client(Gathering):
 
         Args:
             server: The service's scheme and host, and the path that it is below if there is one;
-                None for `TESTVIBE_SERVER`, else the repository's or the user's settings file. The
-                next two have the same sources.
-            api_key: A key, such as `tvb_…`; None for `TESTVIBE_API_KEY`.
-            project: The id of the default project; None for `TESTVIBE_PROJECT`.
-            poll_interval: Seconds between two polls of a run. A generation's grow with its age, up
-                to 10/3 of it.
+                None for `TESTVIBE_SERVER`, else the repository's or the user's settings file.
+            api_key: A key, such as `tvb_…`; None for `TESTVIBE_API_KEY`, else the user's settings
+                file, which has one for each server.
+            project: The id of the default project, not its name; None for `TESTVIBE_PROJECT`, else
+                the repository's settings file.
+            poll_interval: Seconds between two polls of a run. Those of a generation grow with its
+                age, to 10/3 of this: from 3 s to 10 s by default.
             poll_plan: A function of an operation's kind, age and last snapshot that returns the
                 seconds to its next poll, at least a tenth of `poll_interval`; None for the plan
                 that `poll_interval` describes.
@@ -115,7 +118,7 @@ class Client(Gathering):
             max_connections: How many requests are under way at once, 1 or more.
             rate_limit: How many requests may start in a second; None for any number.
             hooks: Functions to call on events.
-            recorder: Stores what is about to be dispatched; None for nobody. See `Recorder`.
+            recorder: Stores each dispatch before it is sent; None to store none. See `Recorder`.
             session: An aiohttp session to use; it is not closed. None for one of our own.
             endpoints: Other routes of operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`; None for those of the settings
@@ -123,7 +126,7 @@ class Client(Gathering):
             allow_http: Whether the key may be sent unencrypted to other hosts than this one.
 
         Raises:
-            ConfigError: Something is missing or wrong. Nothing was sent.
+            ConfigError: Something is missing or wrong.
         """
         settings = load_settings(
             server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
@@ -229,7 +232,11 @@ class Client(Gathering):
         return await self._transport.call(Endpoints.LIST_PROJECTS.request())
 
     async def get_project(self, project_id: str) -> ProjectInfo:
-        """Read one project. Assumed, not documented."""
+        """Read one project. The service does not document this call.
+
+        Raises:
+            EndpointNotFoundError: The service has no such call.
+        """
         return await self._transport.call(Endpoints.GET_PROJECT.request(project=project_id))
 
     @overload
@@ -244,7 +251,7 @@ class Client(Gathering):
         Does no I/O, but needs the event loop to run.
 
         Args:
-            ref: Its name: an operation's or an error's `ref`, or `Ref.from_json(text)`.
+            ref: An operation's or an error's `ref`, or `Ref.from_json(text)`.
 
         Raises:
             ConfigError: It is not a ref, or of another server, or the client belongs to another
@@ -281,7 +288,7 @@ class Client(Gathering):
             were created later, and none of this dispatch.
 
         Raises:
-            DispatchUnknownError: Nobody can say; `reason` says why.
+            DispatchUnknownError: It can't be determined; `reason` says why.
             ConfigError: It is not an intent, or of another server.
             ClientClosedError: The client is closed.
         """

@@ -1,7 +1,8 @@
 """Every exception that this package raises.
 
     VibeError                           .ref: the operation concerned, where there is one
-    ├─ ConfigError                      nothing was sent; fix the arguments or the environment
+    ├─ ConfigError                      a wrong argument, setting, file or call; a call that
+    │                                   dispatches has sent nothing
     ├─ TransportError                   .method .url .attempts
     │  ├─ NotSentError                  DNS, refused: the service never saw it
     │  │  └─ RecorderError              the intent of a dispatch could not be stored
@@ -11,22 +12,23 @@
     ├─ ResponseError                    .status .code .message .method .url .retry_after
     │  ├─ InvalidRequestError           400
     │  ├─ UnauthorizedError             401
-    │  ├─ ForbiddenError                403
+    │  ├─ ForbiddenError                403, unless it limits a rate
     │  ├─ NotFoundError                 404
     │  │  └─ EndpointNotFoundError      .operation .route: an assumed route that is not there
     │  ├─ ConflictError                 409
     │  │  ├─ GenerationInProgressError  from generate_feature; .ref: the one in flight, if known
     │  │  ├─ FeatureNotGeneratedError   from run_feature
     │  │  └─ FeatureBusyError           from update_feature, delete_feature
-    │  ├─ RateLimitedError              429
+    │  ├─ RateLimitedError              429, or a 403 that limits a rate
     │  ├─ ServerError                   5xx
     │  ├─ MalformedResponseError        .problems: what was wrong, and where in the document
     │  └─ IncompleteListError           .operation: rows are missing that are needed
-    ├─ WaitTimeoutError                 .status .elapsed: we stopped waiting, the operation goes on
+    ├─ WaitTimeoutError                 .status .elapsed: we stopped waiting, the operation keeps
+    │                                   running
     ├─ ObservationError                 we can't see the operation; a later wait polls again
     │  ├─ OperationNotFoundError        the service says that it knows no such operation
     │  └─ OperationSupersededError      .newer_request_id: another generation took its place
-    ├─ ClientClosedError                the client was closed; the operation goes on
+    ├─ ClientClosedError                the client was closed; the operation keeps running
     └─ OutcomeError                     .outcome; raised by `raise_for_status()` alone
        ├─ RunFailedError                these five stand in `models`, beside what they carry
        ├─ GenerationFailedError
@@ -35,7 +37,7 @@
 
 Four failures are never confused: the operation failed (`OutcomeError`, and only when asked for), it
 could not be observed (`ObservationError`, `UnauthorizedError`, `ForbiddenError`), the caller
-stopped waiting (`WaitTimeoutError`, `ClientClosedError`), and nobody knows whether it began
+stopped waiting (`WaitTimeoutError`, `ClientClosedError`), and it is unknown whether it started
 (`DispatchUnknownError`). All but the first leave the operation as it was, and the two in between
 carry the `ref` to pick it up again.
 
@@ -83,7 +85,7 @@ __all__ = [
 
 
 class OperationRef(Protocol):
-    """The name of an operation, as an error carries it: a `RunRef` or a `GenerationRef`.
+    """A reference to an operation, as an error carries it: a `RunRef` or a `GenerationRef`.
 
     Pass it to `client.attach`, or store what `to_json` returns.
     """
@@ -149,7 +151,11 @@ def _rebuild(kind: type[VibeError], args: tuple[object, ...], state: dict[str, A
 
 
 class ConfigError(VibeError, ValueError):
-    """An argument, a variable or a use is wrong. Nothing was sent."""
+    """An argument, a setting, a file or a call is wrong.
+
+    A call that dispatches has sent nothing. Of what was dispatched before, it is raised by a wait
+    whose poll plan fails, and by a journal that can't be written.
+    """
 
 
 class TransportError(VibeError):
@@ -189,7 +195,7 @@ class RecorderError(NotSentError):
 
 
 UnknownReason = Literal["absent", "ambiguous", "unseen"]
-"""Why nobody knows what became of a dispatch; see `DispatchUnknownError.reason`."""
+"""Why the effect of a dispatch is unknown; see `DispatchUnknownError.reason`."""
 
 
 class StoredIntent(Protocol):
@@ -229,7 +235,7 @@ class DispatchUnknownError(OutcomeUnknownError):
         self.feature = feature
         """The feature as it was asked for: an id or a name."""
         self.reason: UnknownReason = reason
-        """Why nobody knows.
+        """Why it is unknown.
 
         `absent`: all that could show its operation was polled, and did not; most likely nothing
         began. `ambiguous`: `candidates` may be it. `unseen`: it could not be polled for, and the
@@ -294,7 +300,7 @@ class UnauthorizedError(ResponseError):
 
 
 class ForbiddenError(ResponseError):
-    """403: the API key may not do this."""
+    """403: the API key may not do this. A 403 that limits a rate is a `RateLimitedError`."""
 
 
 class NotFoundError(ResponseError):
@@ -331,7 +337,9 @@ class FeatureBusyError(ConflictError):
 
 
 class RateLimitedError(ResponseError):
-    """429, or a 403 that says so: too many requests.
+    """429, or a 403 that limits a rate: too many requests.
+
+    A 403 does where it has `Retry-After`, or a code such as `rate_limited`.
 
     `retry_after` says how long to wait, where the service does.
     """
@@ -415,7 +423,7 @@ def _last_seen(at: datetime | None, failures: int) -> str:
 
 
 class ObservationError(VibeError):
-    """The operation could not be observed; it may well go on. A later wait polls again."""
+    """The operation could not be observed; it may well be running. A later wait polls again."""
 
     def __init__(self, what: str, *, ref: OperationRef) -> None:
         super().__init__(f"{ref} could not be observed: {what}")
@@ -436,7 +444,7 @@ class OperationSupersededError(ObservationError):
 
 
 class ClientClosedError(VibeError):
-    """The client is closed. What was dispatched goes on; attach its `ref` with another client."""
+    """The client is closed. What was dispatched keeps running; attach `ref` with another client."""
 
     def __init__(self, *, ref: OperationRef | None = None) -> None:
         about = f"; {ref} goes on, attach it with another client" if ref else ""

@@ -44,8 +44,16 @@ __all__ = ["Journal"]
 class Journal:
     """One batch, in a file that outlives the process: `run_features(…, journal=journal)`.
 
-    Open it with `async with`. An existing file is resumed, and a missing one created. One process
-    at a time has it. It holds names, configurations, sites, ids and outcomes, and no key.
+    For example, also after a crash, when it resumes:
+
+        async with Journal("nightly.journal") as journal:
+            items = await project.run_features(["Checkout", "Returns"], journal=journal)
+            print([item.verdict for item in items], journal.is_over)
+
+    Open it with `async with`. An existing file is resumed, and a missing one created. One open
+    journal takes one batch, and one process has the file: another gets a `ConfigError`. While it is
+    open, and after a crash, keep the second file, `-wal` at its end, with it. It holds names,
+    configurations, sites, ids and outcomes, and no key.
     """
 
     def __init__(
@@ -55,19 +63,19 @@ class Journal:
 
         Args:
             path: The file. Its folder must exist.
-            options: What you want to know after a crash, as any JSON: a new file keeps it as
-                `plan.options`. None for nothing.
+            options: What you want to know after a crash, a JSON object: a new file keeps it as
+                `plan.options`. None for an empty one.
 
         Raises:
-            ConfigError: The options are no JSON.
+            ConfigError: The options are no JSON object.
         """
         self.path: Path = Path(path)
         """The file."""
-        self._options = dict(options or {})
         try:
+            self._options = dict(options or {})
             json.dumps(self._options)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"the options of a journal must be JSON: {error}") from error
+            raise ConfigError(f"the options of a journal must be a JSON object: {error}") from error
         self._file = SqliteFile(self.path, telemetry().commit)
         self._rows = Rows(self._file, self.path, Contents())
         self._is_open = False
@@ -114,7 +122,7 @@ class Journal:
 
     @property
     def plan(self) -> Plan | None:
-        """What its batch is to do; None in a new file."""
+        """What its batch is to do, with `options`; None in a new file."""
         return self._rows.plan
 
     @property
@@ -190,7 +198,7 @@ class Journal:
         return [jobs[place].feature for place in places]
 
     def begin(self, plan: Plan, source: JobSource) -> PlannedJobs:
-        """Begin the batch of a plan, or go on with it; return its jobs.
+        """Begin the batch of a plan, or resume it; return its jobs. For `run_features` alone.
 
         Raises:
             ConfigError: It is not open, was used, or holds another plan.
@@ -216,7 +224,7 @@ class Journal:
 
     @property
     def open_intents(self) -> list[Intent]:
-        """The dispatches that nobody saw an answer to."""
+        """The dispatches that have no answer yet."""
         return self._rows.open_intents
 
 

@@ -77,8 +77,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
     It is polled only while something waits for it or iterates over it, and all that do share the
     polls. Get one from a dispatch, from `client.attach(ref)`, or from
     `project.run_operation(run_id)`. It need not be closed, and closing the client cancels nothing.
-    `adopted` says whether it was found rather than dispatched: in flight already, or by reconciling
-    a lost answer.
+    Cancelling a wait cancels nothing at the service either. It is not made directly.
     """
 
     __slots__ = ("_parts", "_polled", "_ref", "adopted")
@@ -116,7 +115,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
     @property
     @abstractmethod
     def ref(self) -> Ref:
-        """Its name, to store and to attach to again."""
+        """A serializable reference to it, for `Client.attach`."""
 
     @property
     def project(self) -> str:
@@ -150,7 +149,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
     @property
     def done(self) -> bool:
-        """Whether it is over, as last seen."""
+        """Whether it has finished, as last seen: a property, unlike `asyncio.Future.done()`."""
         return self._polled.state.is_finished
 
     @property
@@ -163,10 +162,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
         return self.wait().__await__()
 
     async def wait(self, *, timeout: float | None = None) -> SnapshotT_co:
-        """Wait until it is over and return the outcome, good or bad.
+        """Wait until it has finished and return the outcome, good or bad.
 
-        Polls while it waits, together with all other waits of the client. Once it is over this
-        costs no I/O.
+        Polls while it waits, together with all other waits of the client. Once it has finished
+        this costs no I/O.
 
         Args:
             timeout: Seconds to wait; None to wait as long as it takes. At the time-out it is polled
@@ -176,7 +175,9 @@ class Operation(ABC, Generic[SnapshotT_co]):
             ConfigError: The time-out is not a finite number, or the poll plan fails.
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
             ObservationError: It could not be observed for `max_outage`, or at all. Wait again to
-                continue. `OperationNotFoundError` and `OperationSupersededError` are two of these.
+                continue.
+            OperationNotFoundError, OperationSupersededError: The same, but final: the service does
+                not know it, or shows a later generation in its place.
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """
@@ -231,7 +232,7 @@ class RunOperation(Operation[Run]):
 
     @property
     def ref(self) -> RunRef:
-        """Its name, to store and to attach to again."""
+        """A serializable reference to it, for `Client.attach`."""
         return self._ref
 
     @property
@@ -288,7 +289,7 @@ class GenerationOperation(Operation[Generation]):
 
     @property
     def ref(self) -> GenerationRef:
-        """Its name, to store and to attach to again."""
+        """A serializable reference to it, for `Client.attach`."""
         return self._ref
 
     @property

@@ -624,10 +624,11 @@ class TestFiles:
             await journal.aclose()
         await journal.aclose()
 
-    async def test_options_that_are_no_json(self, path: Path) -> None:
+    @pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])
+    async def test_options_that_are_no_json_object(self, path: Path, options: Any) -> None:
         """They are refused before there is a file."""
-        with pytest.raises(ConfigError, match="options of a journal must be JSON"):
-            Journal(path, options={"features": {"Checkout"}})
+        with pytest.raises(ConfigError, match="options of a journal must be a JSON object"):
+            Journal(path, options=options)
         assert not path.exists()
 
     async def test_a_decision_on_a_full_disk(self, path: Path, emulator: Emulator) -> None:

@@ -40,10 +40,11 @@ _seconds: list[Callable[[Any, Any, Any], Any]] = [
 class RetryPolicy:
     """How calls that failed on the way are retried.
 
-    Reads are retried after a lost connection, a time-out, a 429 or a 5xx. All other calls only
-    where the service provably did not act: it could not be reached, or it answered 429 with
-    `Retry-After`. The retries of reads draw on a budget: while a service is out, and nothing
-    succeeds, 35 of all calls of a client are retried, and then each is tried once.
+    Reads are retried after a lost connection, a time-out, a rate limit or a 5xx. All other calls
+    only where the service provably did not act: it could not be reached, or it answered with a rate
+    limit and `Retry-After`. A rate limit is a 429, or a 403 that says so. The retries of reads draw
+    on a budget: while a service is out, and nothing succeeds, 35 of all calls of a client are
+    retried, and then each is tried once.
     """
 
     attempts: int = field(default=4, validator=[instance_of(int), ge(1)])
