@@ -262,3 +262,18 @@ async def test_a_listed_feature_runs_with_each_configuration(project: Project) -
     assert (item.feature, item.name, item.config) == (feature.id, "Checkout", "Mobile")
     assert item.run is not None
     assert item.run.config == "Mobile"
+
+
+async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:
+    """What was dispatched before is followed to its end; the items raise what went wrong."""
+
+    def names() -> Generator[str]:
+        yield "Checkout"
+        raise RuntimeError("no more names")
+
+    async with project.run_features(names()) as batch:
+        seen = [transition.status async for _, transition in batch.changes()]
+        assert str(seen[-1]) in {"passed", "failed"}
+        with pytest.raises(RuntimeError, match="no more names"):
+            async for _ in batch:
+                pass

@@ -220,4 +220,6 @@ class Batch(Generic[SnapshotT]):
                 return found
             scheduler.raise_failure()
             await scheduler.completed.arrival()
+        if not self._is_left:
+            scheduler.raise_failure()  # A source that has failed has no more, but did not end.
         return None

@@ -26,7 +26,7 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async._dispatch import dispatcher
-from testvibe_async.events import logger
+from testvibe_async.events import told_logger
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ async def test_a_log_that_fails_loses_no_ref(
         raise ValueError
 
     emulator.fail("run_feature", Fault.edit(lambda answer: {**answer, "featureId": 99}))
-    monkeypatch.setattr(logger, "warning", fail)
+    monkeypatch.setattr(told_logger, "warning", fail)
     checkout = emulator.features["Checkout"].id
     with pytest.raises(ValueError):  # noqa: PT011 - it is ours
         await client.project().run_feature(checkout)

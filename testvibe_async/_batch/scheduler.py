@@ -95,7 +95,7 @@ class Scheduler(Generic[SnapshotT]):
             max_in_flight=max_in_flight,
             reconciliation=self._reconciliation,
         )
-        self._tasks = Tasks(is_stopped=lambda: self._queue.is_stopped, ended=self.completed.wake)
+        self._tasks = Tasks(is_stopped=lambda: self._queue.is_stopped, ended=self._note_task_ended)
         self._rows = None if resumption is None else resumption.rows
         self._in_flight: InFlight[SnapshotT] = InFlight(
             poller, self.records, on_end=self._end, elapsed=self._elapsed
@@ -431,8 +431,12 @@ class Scheduler(Generic[SnapshotT]):
         self._finish_changes()
         return item.verdict
 
+    def _note_task_ended(self) -> None:
+        self.completed.wake()
+        self._finish_changes()
+
     def _finish_changes(self) -> None:
         """End the iterations over changes, once no operation is to come."""
         is_over = self.is_read and len(self.records.finished) == len(self.records.jobs)
-        if self._is_closed or is_over:
+        if self._is_closed or is_over or self._tasks.is_failure:
             self._in_flight.finish_changes()

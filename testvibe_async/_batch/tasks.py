@@ -51,6 +51,11 @@ class Tasks:
             self._failed = task
         self._ended()
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether one has failed, and none runs any more."""
+        return self._failed is not None and not self._running
+
     def raise_failure(self) -> None:
         """Raise what the first that failed has raised, if one has."""
         if self._failed is not None:
