@@ -1,6 +1,6 @@
 """The host of the artifacts: it serves them by signed links, and must never see the key.
 
-The second importer of aiohttp. It has a session of its own, which knows neither the key nor the
+It has a session of its own, which knows neither the key nor the
 headers, cookies and proxies of a session that was passed in, and follows no redirect. A link's
 query is a secret: it is in no error, event or log.
 """
