@@ -7,25 +7,20 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import asdict
 
-from testvibe_async._batch import Scheduler
 from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Generation, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Generator
 
-    from testvibe_async._batch import Resumption
-    from testvibe_async._dispatch import Job, JobSource
-    from testvibe_async._http import Submission
-    from testvibe_async._journal import PlannedJobs
-    from testvibe_async._polling import ManyTransitions, Poller
+    from testvibe_async._batch import Scheduler
+    from testvibe_async._polling import ManyTransitions
     from testvibe_async._telemetry import Trace
-    from testvibe_async.intents import Recorder
     from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem, BatchSummary
     from testvibe_async.refs import Ref
@@ -54,36 +49,9 @@ class Batch(Generic[SnapshotT]):
     that were not read from a generator by then have no item.
     """
 
-    def __init__(  # noqa: PLR0913 - what `Project` knows of a batch, each by name
-        self,
-        source: JobSource | PlannedJobs,
-        dispatch: Callable[
-            [Job, float | None, Submission, Recorder | None], Awaitable[Operation[SnapshotT]]
-        ],
-        *,
-        kind: Literal["run", "generation"],
-        attach: Callable[[Ref], Operation[SnapshotT]],
-        poller: Poller,
-        max_in_flight: int,
-        timeout: float | None,
-        stop_on_failure: bool,
-        attempts: int = 1,
-        resumption: Resumption | None = None,
-    ) -> None:
-        self._scheduler: Scheduler[SnapshotT] = Scheduler(
-            source,
-            dispatch,
-            kind=kind,
-            attach=attach,
-            poller=poller,
-            max_in_flight=max_in_flight,
-            stop_on_failure=stop_on_failure,
-            attempts=attempts,
-            resumption=resumption,
-        )
-        self._records = self._scheduler.records
-        self._timeout = timeout
-        self._attempts = attempts
+    def __init__(self, scheduler: Scheduler[SnapshotT]) -> None:
+        self._scheduler = scheduler
+        self._records = scheduler.records
         self._trace: Trace | None = None
         self._is_open = False
         self._is_left = False
@@ -158,10 +126,12 @@ class Batch(Generic[SnapshotT]):
                 "this batch was opened before: make another, or keep the items of this one"
             )
         self._is_open = True
-        self._trace = telemetry().trace("testvibe batch", {"testvibe.attempts": self._attempts})
+        self._trace = telemetry().trace(
+            "testvibe batch", {"testvibe.attempts": self._scheduler.attempts}
+        )
         try:
             with nullcontext() if self._trace is None else self._trace.use():
-                await self._scheduler.start(copy_context(), timeout=self._timeout)
+                await self._scheduler.start(copy_context())
         except BaseException as error:
             # What an earlier process dispatched may be waited for already.
             await self.__aexit__(type(error), error)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from testvibe_async._batch import Resumption
+from testvibe_async._batch import Resumption, Scheduler
 from testvibe_async._config import require_choice, require_count, require_timeout
 from testvibe_async._dispatch import (
     GenerateConflict,
@@ -229,7 +229,7 @@ class Batches(ABC):
             )
             jobs = planned = journal.begin(plan, source)
             resumption = Resumption(planned.rows, self._reconciler_of(journal))
-        return Batch(
+        scheduler: Scheduler[Any] = Scheduler(
             jobs,
             dispatch,
             kind=kind,
@@ -239,6 +239,7 @@ class Batches(ABC):
             resumption=resumption,
             **limits,
         )
+        return Batch(scheduler)
 
     def _attach(self, ref: Ref) -> Operation[Any]:
         return operation_of(ref, self._parts)

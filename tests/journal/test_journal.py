@@ -462,6 +462,8 @@ class TestOpenIntents:
             with pytest.raises(ConfigError, match="3 are unknown"):
                 await journal.decide(ref)
             await journal.decide(ref, feature="Checkout")
+            with pytest.raises(ConfigError, match="2 are unknown"):
+                await journal.decide(ref)
             with pytest.raises(ConfigError, match="nothing of feature 'Gift card' is unknown"):
                 await journal.decide("drop", feature="Gift card")
         async with Journal(path) as journal:

@@ -67,6 +67,7 @@ class Scheduler(Generic[SnapshotT]):
         attach: Callable[[Ref], Operation[SnapshotT]],
         poller: Poller,
         max_in_flight: int,
+        timeout: float | None,
         stop_on_failure: bool,
         attempts: int,
         resumption: Resumption | None,
@@ -80,6 +81,7 @@ class Scheduler(Generic[SnapshotT]):
             attach: Makes the operation of a ref.
             poller: Polls what is in flight.
             max_in_flight: How many may be in flight at once.
+            timeout: Seconds after which nothing more is dispatched or waited for; None for never.
             stop_on_failure: Whether nothing more is dispatched once one did not succeed.
             attempts: How often a feature may run in total.
             resumption: How it goes on with a journal; None for no journal.
@@ -111,7 +113,9 @@ class Scheduler(Generic[SnapshotT]):
         self._kind = kind
         self._attach = attach
         self._stop_on_failure = stop_on_failure
-        self._attempts = attempts
+        self.attempts: int = attempts
+        """How often a feature may run in total."""
+        self._timeout = timeout
         self._task_count = min(max_in_flight, DISPATCHES_AT_ONCE)
         self._dispatching = 0
         """How many tasks dispatch."""
@@ -129,12 +133,11 @@ class Scheduler(Generic[SnapshotT]):
         """Whether no more features are to come."""
         return self._queue.is_read
 
-    async def start(self, context: Context, *, timeout: float | None) -> None:
+    async def start(self, context: Context) -> None:
         """Start to dispatch. All features are read first, unless they are a generator's.
 
         Args:
             context: What its tasks run in.
-            timeout: Seconds after which nothing more is dispatched or waited for; None for never.
 
         Raises:
             WaitTimeoutError: The time-out came before the features were listed.
@@ -142,8 +145,8 @@ class Scheduler(Generic[SnapshotT]):
         loop = asyncio.get_running_loop()
         self._tasks.context = context
         self._began = loop.time()
-        if timeout is not None:
-            self._deadline = self._began + timeout
+        if self._timeout is not None:
+            self._deadline = self._began + self._timeout
         if not self._queue.is_lazy:
             await self._read_all()
             self._task_count = min(self._task_count, len(self.records.jobs))
@@ -405,7 +408,7 @@ class Scheduler(Generic[SnapshotT]):
         """Plan another attempt for an operation that failed, if there is to be one."""
         operation = self.records.operations.get(place)
         outcome = None if operation is None else operation.outcome
-        is_last = len(self.records.earlier[place]) + 1 >= self._attempts
+        is_last = len(self.records.earlier[place]) + 1 >= self.attempts
         if outcome is None or not outcome.is_failure or is_last or self._queue.is_stopped:
             return False
         self._requeue(place)  # With its outcome, until the next attempt starts.
