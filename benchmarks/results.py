@@ -1,8 +1,8 @@
 """The results of the benchmarks: one JSON file for each in `results/`, and Markdown tables of them.
 
 The commands write them, `report` reads them. A quick run has its own file, so that it never
-replaces a full one. Each has the counters of the code that it was taken with, which show whether
-the code has changed since.
+replaces a full one. Each full one has the counters of the code that it was taken with, which
+show whether the cost of an operation has changed since.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def is_quick_asked(description: str | None) -> bool:
 def write(benchmark: str, content: Document, *, is_quick: bool) -> Document:
     """Write a benchmark's result to its file, report the path, and return the whole document."""
     command = f"python -m benchmarks.{benchmark}" + (" --quick" if is_quick else "")
+    counters = {} if is_quick else {"counters": count("counters")}
     origin = {"benchmark": benchmark, "command": command, **describe()}
-    document = {**origin, "counters": count("counters"), **content}
+    document = {**origin, **counters, **content}
     path = _path(benchmark, is_quick=is_quick)
     path.write_text(json.dumps(document, indent=1) + "\n")
     progress(f"\nWritten to {path}")
