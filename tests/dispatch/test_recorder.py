@@ -173,7 +173,7 @@ async def test_a_recorder_that_takes_too_long(
 ) -> None:
     """What is recorded after more than 5 s is not sent: another may have taken it over."""
     notes.seconds = {"intended": 5.1}
-    with pytest.raises(RecorderError, match=r"only after 5\.1 s"):
+    with pytest.raises(RecorderError, match="within 5 s"):
         await client.project().run_feature("Checkout")
     assert emulator.count("run_feature") == 0
     assert notes.steps == ["intended", "not_dispatched"]
