@@ -5,7 +5,7 @@ a rate. One alone delays its own request and nobody else. A share of refusals pa
 probe goes out after the pause, and when it is accepted the rate goes on from the last one that went
 well. From there it grows along a cubic curve, as in CUBIC (RFC 9438): flat around that rate, ever
 faster beyond it, until nothing limits it. The constants were found by simulation, see
-`tests/http/test_pace.py`.
+`tests/rooms/http/test_pace.py`.
 """
 
 from __future__ import annotations
