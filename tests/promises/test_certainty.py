@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.timing import STEADY, now
+from tests.support.timing import STEADY, now
 from testvibe_async import DispatchUnknownError, Intent, Journal, Verdict
 from testvibe_async.testing import Emulator, Fault, Scenario
 
