@@ -18,7 +18,16 @@ BENCHMARKS = sorted(
     for path in (ROOT / "benchmarks" / "results").glob("*.json")
     if not path.stem.endswith("-quick")
 )
-STALE = {"durable", "hostile", "micro", "outages", "peers", "throttled"}
+STALE = {
+    "durable",
+    "hostile",
+    "micro",
+    "outages",
+    "peers",
+    "scale",
+    "throttled",
+    "traced",
+}
 """Measured with code that cost something else. Measure them again, and remove them here."""
 
 TOLERANCE = 0.05
