@@ -1,4 +1,4 @@
-"""What one operation costs, counted and not timed: `python -m benchmarks.counters [--trace]`.
+"""What one operation costs, counted and not timed: `python -m benchmarks.counters`.
 
 The contenders of `peers` run 20 and then 60 operations of 1 to 5 s, polled every second, on a
 service in memory and on virtual time. Each figure is the difference between both, divided by 40, so
@@ -14,8 +14,11 @@ when the benchmark ran: a test compares all of them with those of the present co
 - Requests: the dispatch, the polls by id, and a share of the lists.
 
 The published figures are those of Python 3.11; later versions inline comprehensions. OpenTelemetry
-is not used. `--trace` lists the functions of this package that one operation enters, in order,
-after the same operation has filled all caches, on a service without lists. It writes no file.
+is not used.
+
+`--calls` shows how often each function of this package is called. `--trace` lists the functions
+that one operation enters, in order, after the same operation has filled all caches, on a service
+without lists. Neither writes a file.
 """
 
 from __future__ import annotations
@@ -63,16 +66,25 @@ def _walk_lines(title: str, walk: list[tuple[str, int, str]]) -> list[str]:
     return [*lines, ""]
 
 
+def _call_lines(title: str, calls: list[tuple[tuple[str, int, str], float]]) -> list[str]:
+    most_first = sorted(calls, key=itemgetter(1), reverse=True)
+    rows = [f"{number:8.2f} {file}:{line} {name}" for (file, line, name), number in most_first]
+    return [f"{title}: {sum(number for _, number in calls):,.0f} calls", "", *rows, ""]
+
+
 def main() -> None:
-    """Count, or trace."""
+    """Count, or show what was counted in detail."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trace", action="store_true", help="list the functions that are entered")
-    if parser.parse_args().trace:
-        walks: dict[str, Any] = count("walks")
-        lines = [line for title, walk in walks.items() for line in _walk_lines(title, walk)]
-        sys.stdout.write("\n".join(lines))
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--calls", action="store_true", help="show the calls of each function")
+    way.add_argument("--trace", action="store_true", help="list the functions that are entered")
+    options = parser.parse_args()
+    if options.calls or options.trace:
+        what, show = ("calls", _call_lines) if options.calls else ("walks", _walk_lines)
+        found: dict[str, Any] = count(what)
+        sys.stdout.write("\n".join(line for each in found.items() for line in show(*each)))
         return
     sys.stdout.write(f"{counters_table(write('counters', {}, is_quick=False))}\n")
 

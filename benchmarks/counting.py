@@ -1,7 +1,7 @@
-"""The process that counts: `python -m benchmarks.counting counters|walks`, started by `counters`.
+"""The process that counts: `python -m benchmarks.counting counters|calls|walks`.
 
-It prints JSON. It is a process of its own so that nothing has been called, cached or patched
-before. OpenTelemetry counts as not installed, as after `pip install testvibe-async`.
+It prints JSON for `counters`. It is a process of its own so that nothing has been called, cached or
+patched before. OpenTelemetry counts as not installed, as after `pip install testvibe-async`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import json
 import random
 import sys
 import tracemalloc
+from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 T = TypeVar("T")
+Function: TypeAlias = tuple[str, int, str]
+"""Its file, line and qualified name."""
 
 INTERVAL = 1.0
 SIZES = (20, 60)
@@ -76,16 +79,42 @@ def _counters() -> dict[str, dict[str, float]]:
 
 def _cost(way: Way) -> dict[str, float]:
     few, many = SIZES
-    _calls(way, 1)
-    calls = zip(_calls(way, few), _calls(way, many), strict=True)
-    own, every, requests = ((after - before) / (many - few) for before, after in calls)
+    calls, requests = _calls(way)
     # Last, so that the caches are full.
     held = (_held_bytes(way, many) - _held_bytes(way, few)) / (many - few)
-    return {"own_calls": own, "calls": every, "held_bytes": held, "requests": requests}
+    return {
+        "own_calls": sum(number for (file, *_), number in calls.items() if _is_own(file)),
+        "calls": sum(calls.values()),
+        "held_bytes": held,
+        "requests": requests,
+    }
 
 
-def _calls(way: Way, operations: int) -> tuple[int, int, int]:
-    """Return our own calls, all calls of Python functions, and the requests."""
+def _own_calls() -> dict[str, list[tuple[Function, float]]]:
+    """Return how often one operation calls each function of this package, for each way."""
+    return {
+        title: [
+            ((file.removeprefix(PACKAGE), line, name), number)
+            for (file, line, name), number in _calls(way)[0].items()
+            if _is_own(file) and number
+        ]
+        for title, way in WAYS.items()
+    }
+
+
+def _calls(way: Way) -> tuple[dict[Function, float], float]:
+    """Return how often one operation calls each Python function, and its requests."""
+    few, many = SIZES
+    _profile(way, 1)
+    before, requests_before = _profile(way, few)
+    after, requests = _profile(way, many)
+    number = many - few
+    calls = {function: (after[function] - before[function]) / number for function in after}
+    return calls, (requests - requests_before) / number
+
+
+def _profile(way: Way, operations: int) -> tuple[Counter[Function], int]:
+    """Return all calls of Python functions, and the requests."""
     service = InMemoryService(has_lists=way.has_lists)
 
     async def work() -> None:
@@ -94,10 +123,11 @@ def _calls(way: Way, operations: int) -> tuple[int, int, int]:
 
     with cProfile.Profile(builtins=False) as profile:
         _run(service, work())
-    calls = [(_file(entry.code), entry.callcount) for entry in profile.getstats()]
-    own = sum(number for file, number in calls if _is_own(file))
-    every = sum(number for file, number in calls if not file.startswith(HARNESS))
-    return own, every, service.requests
+    calls = Counter[Function]()
+    for entry in profile.getstats():
+        if not isinstance(entry.code, str) and not entry.code.co_filename.startswith(HARNESS):
+            calls[_function(entry.code)] += entry.callcount
+    return calls, service.requests
 
 
 def _held_bytes(way: Way, operations: int) -> int:
@@ -133,8 +163,8 @@ def _ignore(_run: int, _status: str) -> None:
     """Take an outcome."""
 
 
-def _walks() -> dict[str, list[tuple[str, int, str]]]:
-    """Return the functions that one operation enters: file, line and name, in order of entry."""
+def _walks() -> dict[str, list[Function]]:
+    """Return the functions of this package that one operation enters, in order."""
     return {
         'await (await project.run_feature("x"))': _walk(_run_one),
         'await project.run_features(["x"], journal=journal)': _walk(_run_batch),
@@ -149,15 +179,14 @@ async def _run_batch(client: Client, journal: Journal) -> None:
     await client.project().run_features(["x"], journal=journal)
 
 
-def _walk(run: Callable[[Client, Journal], Awaitable[None]]) -> list[tuple[str, int, str]]:
+def _walk(run: Callable[[Client, Journal], Awaitable[None]]) -> list[Function]:
     service = InMemoryService(has_lists=False, durations=(WALKED_SECONDS,))
-    entered: dict[tuple[str, int, str], None] = {}
+    entered: dict[Function, None] = {}
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
-        code = frame.f_code
-        if event == "call" and _is_own(code.co_filename):
-            file = code.co_filename.removeprefix(PACKAGE)
-            entered.setdefault((file, code.co_firstlineno, code.co_qualname))
+        file, line, name = _function(frame.f_code)
+        if event == "call" and _is_own(file):
+            entered.setdefault((file.removeprefix(PACKAGE), line, name))
 
     async def work(folder: Path) -> None:
         async with Client(service.url, api_key=service.api_key, project=service.project) as client:
@@ -192,10 +221,11 @@ def _is_own(file: str) -> bool:
     return file.startswith(PACKAGE) and not file.startswith(HARNESS)
 
 
-def _file(code: CodeType | str) -> str:
-    return code if isinstance(code, str) else code.co_filename
+def _function(code: CodeType) -> Function:
+    return code.co_filename, code.co_firstlineno, code.co_qualname
 
 
 if __name__ == "__main__":
     sys.modules["opentelemetry"] = None  # type: ignore[assignment]  # before a client looks for it
-    print(json.dumps({"counters": _counters, "walks": _walks}[sys.argv[1]]()))  # noqa: T201
+    what = {"counters": _counters, "calls": _own_calls, "walks": _walks}[sys.argv[1]]
+    print(json.dumps(what()))  # noqa: T201

@@ -49,7 +49,7 @@ def write(benchmark: str, content: Document, *, is_quick: bool) -> Document:
 
 
 def count(what: str) -> Any:  # noqa: ANN401 - JSON
-    """Return what a process of `counting` has counted: `counters` or `walks`."""
+    """Return what a process of `counting` has counted: `counters`, `calls` or `walks`."""
     command = [sys.executable, "-m", "benchmarks.counting", what]
     # asyncio's debug mode makes calls of its own, and what traces each line allocates.
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COVERAGE_"))}
