@@ -23,12 +23,11 @@ from testvibe_async import (
     Dispatched,
     DispatchUnknownError,
     Hooks,
-    NotFoundError,
     RateLimitedError,
     RetryPolicy,
     RunRef,
 )
-from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, Run
@@ -298,23 +297,6 @@ class TestTasks:
 
 
 class TestLeftOpen:
-    def test_a_client_left_open_warns(self) -> None:
-        """A client that was used and never closed is a ResourceWarning that names the cure."""
-
-        async def left_open() -> None:
-            async with Emulator() as emulator:
-                clients = [client_of(emulator)]
-                with pytest.raises(NotFoundError):
-                    await clients[0].get_project("nowhere")
-                session = clients[0]._transport._http._session
-                assert session is not None
-                with pytest.warns(ResourceWarning, match="was not closed: use 'async with'"):
-                    drop(clients)
-                await session.close()
-
-        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            runner.run(left_open())
-
     def test_a_client_that_did_nothing_is_silent(self) -> None:
         """A client that was made and dropped holds nothing, and warns of nothing."""
         with warnings.catch_warnings():
