@@ -92,13 +92,18 @@ class Pace:
             return max(now, self._paused_until, self._probe_until)
         return now if self._is_unlimited(now) else max(now, self._next_start)
 
-    def start(self, now: float) -> None:
-        """Note that a request starts."""
+    def start(self, now: float) -> bool:
+        """Note that a request starts; return whether it is the probe after a pause."""
         if self._is_probing:
             self._probe_until = now + PROBE_SECONDS
         elif self._good_rate != inf:
             # A rate that was not used is not made up for by a burst.
             self._next_start = max(self._next_start, now) + 1 / self._rate(now)
+        return self._is_probing
+
+    def abandon_probe(self) -> None:
+        """Let another probe go out: the last one ended without an answer."""
+        self._probe_until = -inf
 
     def accept(self, now: float) -> bool:
         """Note an answer that is no refusal; say whether it ends a pause.

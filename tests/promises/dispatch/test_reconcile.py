@@ -208,7 +208,7 @@ def test_the_time_is_of_the_wall(emulator: Emulator) -> None:
         intended_at=datetime.now(UTC),
         timeout=30.0,
     )
-    assert intent.lapses_after == timedelta(seconds=35)
+    assert intent.expires_after == timedelta(seconds=35)
 
 
 async def test_an_intent_that_is_open_elsewhere_may_be_of_it(

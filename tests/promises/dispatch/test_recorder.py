@@ -170,19 +170,10 @@ async def test_a_recorder_that_takes_too_long(
 ) -> None:
     """What is recorded after more than 5 s is not sent: another may have taken it over."""
     notes.seconds = {"intended": 5.1}
-    with pytest.raises(RecorderError, match=r"only after 5\.1 s"):
+    with pytest.raises(RecorderError, match="within 5 s"):
         await client.project().run_feature("Checkout")
     assert emulator.count("run_feature") == 0
-    assert notes.steps == ["intended", "not_dispatched"]
-
-
-async def test_a_recorder_that_hangs(client: Client, notes: Notes, emulator: Emulator) -> None:
-    """A recorder that never answers ends with the request's time-out, and nothing is sent."""
-    notes.seconds = {"intended": 1e6}
-    with pytest.raises(NotSentError):
-        await client.project().run_feature("Checkout")
-    assert emulator.count("run_feature") == 0
-    assert set(notes.steps) == {"not_dispatched"}
+    assert notes.steps == ["not_dispatched"]
 
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
