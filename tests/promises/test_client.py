@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import subprocess
-import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -457,38 +455,3 @@ async def test_what_is_no_operation_is_refused(client: Client) -> None:
     with pytest.raises(ConfigError, match="is no operation: is there an await missing"):
         await client.gather(dispatch)  # type: ignore[call-overload]
     dispatch.close()
-
-
-LEAVES_ITS_LOOP = """
-import asyncio, sys
-from testvibe_async import Client
-
-client = Client(sys.argv[1], api_key=sys.argv[2], project=sys.argv[3])
-
-async def leave_behind():
-    left = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(0.2)
-    return left
-
-loop = asyncio.new_event_loop()
-left = loop.run_until_complete(leave_behind())
-loop.close()
-asyncio.run(asyncio.wait_for(client.aclose(), 5))
-print("closed", left.done())
-"""
-
-
-def test_a_client_whose_loop_was_closed_can_be_closed_in_another(
-    testvibe_emulator: Emulator,
-) -> None:
-    """A dispatch that a closed loop left behind is not waited for: nothing can end it there."""
-    testvibe_emulator.fail("run_feature", Fault.hang())
-    service = testvibe_emulator.url, testvibe_emulator.api_key, testvibe_emulator.project_id
-    ended = subprocess.run(  # noqa: S603 - a process of its own, for what it leaves open
-        [sys.executable, "-c", LEAVES_ITS_LOOP, *service],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stdout == "closed False\n", ended.stderr
