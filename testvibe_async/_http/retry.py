@@ -44,10 +44,10 @@ class RetryPolicy:
     """How calls that failed on the way are retried.
 
     Reads are retried after a lost connection, a time-out, a rate limit or a 5xx. All other calls
-    only where the service provably did not act: it could not be reached, or it refused for the
-    rate: a 429, or a 403 that says so. A batch repeats what is refused for the rate for up to five
-    minutes a feature, at first after about a second and at last after half a minute, unless
-    `Retry-After` says when. The retries of reads draw
+    only where the service provably did not act: it could not be reached, or it answered with a rate
+    limit and `Retry-After`. A rate limit is a 429, or a 403 that says so. A batch repeats, for up
+    to five minutes, a dispatch that is refused for the rate: when `Retry-After` says, or else at
+    first after about a second and at last after about half a minute. The retries of reads draw
     on a budget: while a service is out, and nothing succeeds, 35 of all calls of a client are
     retried, and then each is tried once.
     """
@@ -96,8 +96,8 @@ def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) ->
     if isinstance(error, NotSentError):
         # What its recorder refuses once must not be sent: another may have taken the work over.
         return not isinstance(error, RecorderError)
-    if isinstance(error, RateLimitedError):  # A refusal had no effect, so it may be repeated.
-        return True
+    if isinstance(error, RateLimitedError):
+        return is_repeatable or error.retry_after is not None
     return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)
 
 
