@@ -60,6 +60,8 @@ NAMES = [
     "Operation",
     "OperationNotFoundError",
     "OperationSupersededError",
+    "OutageEnded",
+    "OutageStarted",
     "OutcomeError",
     "OutcomeUnknownError",
     "Paused",

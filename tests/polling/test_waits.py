@@ -18,6 +18,7 @@ from testvibe_async import (
     ServerError,
     WaitTimeoutError,
 )
+from testvibe_async._http import Outlook
 from testvibe_async._polling.reader import Reader
 from testvibe_async.testing import Emulator, Fault
 
@@ -176,7 +177,7 @@ class TestTimeouts:
         for operation in operations:
             await operation.poll()
             error = OutcomeUnknownError("lost", method="GET", url="https://testvibe.example")
-            operation._polled.state.note_failure(error, now=now(), max_outage=300)
+            operation._polled.state.note_failure(error, Outlook.AWAY, now=now(), max_outage=300)
         results = await asyncio.gather(
             *(operation.wait(timeout=0.5) for operation in operations), return_exceptions=True
         )

@@ -16,9 +16,11 @@ from attrs import evolve
 from testvibe_async._http.clock import ServiceClock
 from testvibe_async._http.pages import read_pages
 from testvibe_async._http.retry import (
+    Outlook,
     RetryBudget,
     RetryPolicy,
     is_throttled,
+    outlook_after,
     refused_seconds,
     retry_delay,
 )
@@ -97,6 +99,8 @@ class Transport:
         self._hooks = hooks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
+        self.answered: set[str] = set()
+        """The names of the calls that were answered well: those who decode an answer add to it."""
         self._warned: set[str] = set()
         """What was logged about answers, and is not again."""
 
@@ -195,8 +199,13 @@ class Transport:
             value = await offload(size, decode, request, response, unreadable=unreadable)
         finally:
             self._http.let_go()
+        self.answered.add(request.endpoint.name)
         self.warn_of(unreadable)
         return response, value
+
+    def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
+        """Return what another try of a read may bring, after one that failed."""
+        return outlook_after(error, has_answered=request.endpoint.name in self.answered)
 
     def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
         """Log the fields of an answer that could not be read, each once a client."""

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from testvibe_async._http import is_throttled, refused_seconds
-from testvibe_async._polling.outage import is_outage
+from testvibe_async._http import Outlook, outlook_after, refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
@@ -35,9 +34,7 @@ from testvibe_async._wire import (
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
-    RateLimitedError,
     ResponseError,
-    ServerError,
     TransportError,
 )
 from testvibe_async.events import Hooks, ListPollingSuspended
@@ -210,7 +207,7 @@ class ListPolling:
         them.
         """
         state = polled.state
-        is_well_known = state.is_known and (not state.failures or is_outage(state.last_failure))
+        is_well_known = state.is_known and (not state.failures or _is_away(state.last_failure))
         return is_well_known and (self._kind.shows_all or not polled.is_followed)
 
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
@@ -226,20 +223,20 @@ class ListPolling:
             following = await self._read_page(request, wanted, rows)
             while isinstance(following, Request) and rows.pages < PAGES_A_POLL:
                 following = await self._read_page(following, wanted, rows)
-        except (TransportError, ServerError, RateLimitedError) as error:
+        except (TransportError, ResponseError) as error:
             telemetry().poll("list", type(error).__name__)
-            if self._waits_out(error):
+            outlook = self._transport.outlook_after(error, request)
+            if self._waits_out(error, outlook):
                 return Listed(operations, (), (), is_refused=True)
-            self.suspend(TROUBLE_SECONDS, error)
-            return None
-        except ResponseError as error:
-            telemetry().poll("list", type(error).__name__)
-            self.suspend(UNUSABLE_SECONDS, error)
+            passes = outlook in {Outlook.AWAY, Outlook.BUSY}
+            self.suspend(TROUBLE_SECONDS if passes else UNUSABLE_SECONDS, error)
+            self._is_in_trouble = outlook is Outlook.AWAY
             return None
         except (ClientClosedError, ConfigError):
             # Each read by id says so to the operation's own waits.
             return None
         telemetry().poll("list", "answered")
+        self._transport.answered.add(request.endpoint.name)
         self._refusals = 0
         rows.missing.extend(wanted.values())
         if self._kind is _RUNS and rows.highest >= 0:
@@ -250,13 +247,13 @@ class ListPolling:
         checks, going_on = self._checks(rows.going_on)
         return Listed(going_on, [*rows.changed, *rows.missing, *checks], rows.started)
 
-    def _waits_out(self, error: VibeError) -> bool:
+    def _waits_out(self, error: VibeError, outlook: Outlook) -> bool:
         """Say whether to ask the list again an interval after a refusal for too many requests.
 
         To read all by their ids instead would be many requests right after one too many.
         """
         seconds = refused_seconds(error) or 0.0
-        self._refusals = self._refusals + 1 if is_throttled(error) else 0
+        self._refusals = self._refusals + 1 if outlook is Outlook.BUSY else 0
         return 0 < self._refusals < MAX_REFUSALS and seconds <= 2 * self._interval
 
     def _request(self, limit: int, *, timeout: float) -> Request[Any]:
@@ -369,7 +366,7 @@ class ListPolling:
     def suspend(self, seconds: float, error: VibeError | None = None) -> None:
         """Leave the list alone for a while; reads by id take its place."""
         self._suspended_until = asyncio.get_running_loop().time() + seconds
-        self._is_in_trouble = is_outage(error)
+        self._is_in_trouble = False
         name = self._kind.endpoint.name
         self._hooks.emit(ListPollingSuspended(name, self._project, seconds=seconds, error=error))
 
@@ -387,6 +384,11 @@ def _wanted(
             wanted[each.state.list_id] = later
             rows.missing.append(earlier)
     return wanted
+
+
+def _is_away(error: VibeError | None) -> bool:
+    """Say whether a poll failed because the service was away, and not the operation."""
+    return error is not None and outlook_after(error, has_answered=True) is Outlook.AWAY
 
 
 def _number(value: object) -> int:
