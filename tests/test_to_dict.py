@@ -102,7 +102,8 @@ plain_values: dict[type[Any], st.SearchStrategy[Any]] = {
     int: st.integers(-(2**63), 2**63),
     float: st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
-    datetime: st.datetimes().map(lambda at: f"{at.isoformat()}Z"),
+    # The first year stands for no time.
+    datetime: st.datetimes(datetime(2, 1, 1)).map(lambda at: f"{at.isoformat()}Z"),  # noqa: DTZ001
 }
 
 
@@ -188,10 +189,17 @@ def test_every_model_is_tested() -> None:
 @settings(max_examples=40)  # of each model
 @given(data=st.data())
 def test_it_is_what_the_service_sent(model: Any, data: st.DataObject) -> None:
-    """A document that is read and made a dict is the same, without nulls and empty lists."""
+    """A document that is read and made a dict is the same, without nulls and empty lists.
+
+    A null end alone stays where it decides whether a run is in flight.
+    """
     document = data.draw(documents_of(model))
     made = read(encode(document), model).to_dict()
-    assert text_of(made) == text_of(without_nothing(document))
+    expected = without_nothing(document)
+    is_known = model is not Run or document["status"].casefold() in {*RunStatus}
+    if not is_known and document.get("finishedUtc", ...) is None:
+        expected = {**expected, "finishedUtc": None}
+    assert text_of(made) == text_of(expected)
     assert is_plain(made)
 
 

@@ -27,7 +27,7 @@ from testvibe_async._http.retry import (
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._telemetry import telemetry
-from testvibe_async._util import escape
+from testvibe_async._util import escape, plain
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
     EXTRA,
@@ -213,6 +213,15 @@ class Transport:
             what = f"{_WORDS.get(field.model, field.model)}.{field.name}"
             fate = "is cut" if field.name == EXTRA else "can't be read and is left out"
             self._warn_once(what, f"{what} {fate}: {field.problem}")
+
+    def warn_of_status(self, kind: str, status: str | None) -> None:
+        """Log a status that is not documented and taken for one in flight, each once a client."""
+        word = plain(status or "")
+        self._warn_once(
+            f"{kind} {word}",
+            f"the status {word!r} of a {kind} is not documented; the service names no end, so it "
+            "is taken for in flight",
+        )
 
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned and len(self._warned) < MAX_WARNINGS:

@@ -28,8 +28,10 @@ from testvibe_async._wire import (
     envelope_in,
     malformed,
     next_page,
+    read_instant,
     read_integer,
     read_rows,
+    says_in_flight,
 )
 from testvibe_async.errors import (
     ClientClosedError,
@@ -300,9 +302,13 @@ class ListPolling:
 
     def _sort(self, polled: PolledOperation[Any], members: dict[str, object], rows: _Rows) -> None:
         """Put an operation where its row says that it belongs."""
-        is_started = polled.state.phase is Phase.QUEUED and members.get("startedUtc") is not None
+        started = members.get("startedUtc")
+        is_started = (
+            polled.state.phase is Phase.QUEUED and started is not None and _is_time(started)
+        )
         status = str(members.get("status")).casefold()
-        if status != self._kind.in_flight or (is_started and polled.is_followed):
+        is_in_flight = status == self._kind.in_flight or says_in_flight(status)
+        if not is_in_flight or (is_started and polled.is_followed):
             rows.changed.append(polled)
             return
         rows.going_on.append(polled)
@@ -389,6 +395,14 @@ def _wanted(
 def _is_away(error: VibeError | None) -> bool:
     """Say whether a poll failed because the service was away, and not the operation."""
     return error is not None and outlook_after(error, has_answered=True) is Outlook.AWAY
+
+
+def _is_time(value: object) -> bool:
+    """Say whether a member of a row holds a time, also where it can't be read."""
+    try:
+        return read_instant(value) is not None
+    except TypeError:
+        return True
 
 
 def _number(value: object) -> int:

@@ -94,6 +94,8 @@ class Reader:
             # Also after a failure: the interval counts from the end of the last try.
             polled.polled_at = polled.read_at = loop.time()
         self._transport.answered.add(request.endpoint.name)
+        if polled.state.is_assumed:
+            self._transport.warn_of_status(polled.ref.kind, polled.state.status)
         if isinstance(snapshot, Run):
             self._run_ids.note(polled.ref.project, snapshot.run_id)
         if change is not None and polled.state.is_finished:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from testvibe_async._http import Outlook
 from testvibe_async._util import plain
-from testvibe_async._wire import UnreadableError
+from testvibe_async._wire import UnreadableError, says_in_flight
 from testvibe_async.errors import (
     ForbiddenError,
     NotFoundError,
@@ -50,9 +50,6 @@ MAX_EQUAL_ANSWERS = 3
 MAX_REFUSALS = 2
 """How often in a row the service refuses the key before the waits end."""
 
-GOING_ON = {"queued", "pending", "in_progress"}
-"""Words that are not documented as a status, and say that it is not over."""
-
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 
@@ -81,6 +78,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         "equal_failures",
         "failing_since",
         "failures",
+        "is_assumed",
         "last_failure",
         "missing_until",
         "observed_at",
@@ -118,6 +116,8 @@ class OperationState(ABC, Generic[SnapshotT]):
         """How many of them, the last ones, were the same."""
         self.undocumented: int = 0
         """How many answers in a row had a status that is not documented, and no end."""
+        self.is_assumed: bool = False
+        """Whether its status is not documented, and taken for one in flight."""
         self.failing_since: float | None = None
         self.missing_until: float | None = None
         """Until when a 404 means that the service does not know it yet; None after no 404."""
@@ -200,7 +200,9 @@ class OperationState(ABC, Generic[SnapshotT]):
             return None
         self._note_answer(sequence)
         self.observed_at, self.seen_at = at, now
-        self.undocumented = self.undocumented + 1 if _is_undocumented(snapshot) else 0
+        doubt = _doubt(snapshot)
+        self.undocumented = self.undocumented + 1 if doubt is _Doubt.IS_OVER else 0
+        self.is_assumed = doubt is _Doubt.NOTHING
         return None if snapshot is self.snapshot else self._replace(snapshot)
 
     def _note_answer(self, sequence: int) -> None:
@@ -451,11 +453,26 @@ class GenerationState(OperationState[Generation]):
         return snapshot.updated_at - last
 
 
-def _is_undocumented(snapshot: Run | Generation) -> bool:
-    """Say whether a snapshot has a status that may or may not be an end."""
-    if snapshot.is_finished or isinstance(snapshot.status, RunStatus | FeatureStatus):
-        return False
-    return snapshot.status is not None and snapshot.status.casefold() not in GOING_ON
+class _Doubt(Enum):
+    """What a status that is not documented leaves open."""
+
+    IS_OVER = auto()
+    """Whether it is an end."""
+
+    NOTHING = auto()
+    """Nothing: the service says elsewhere that it is no end."""
+
+
+def _doubt(snapshot: Run | Generation) -> _Doubt | None:
+    """Return what a status leaves open; None where it is documented, or can mean one thing only."""
+    status = snapshot.status
+    if snapshot.is_finished or status is None or isinstance(status, RunStatus | FeatureStatus):
+        return None
+    if says_in_flight(status):
+        return None
+    if isinstance(snapshot, Run):
+        return _Doubt.NOTHING if "finishedUtc" in snapshot.extra else _Doubt.IS_OVER
+    return _Doubt.NOTHING if says_in_flight(snapshot.overall_status or "") else _Doubt.IS_OVER
 
 
 _MAY_PASS = {Outlook.AWAY, Outlook.BUSY, Outlook.SAME}
