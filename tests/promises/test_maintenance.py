@@ -25,6 +25,7 @@ from testvibe_async import (
     Run,
     RunOperation,
     ServerError,
+    StatusChanged,
     UnauthorizedError,
 )
 from testvibe_async.testing import Fault
@@ -252,3 +253,24 @@ async def test_the_end_says_what_came_last(emulator: Emulator) -> None:
         with pytest.raises(ObservationError) as caught:
             await operation
     assert isinstance(caught.value.__cause__, ServerError)
+
+
+@pytest.mark.parametrize("retry_after", [None, 1, 2])
+async def test_a_list_that_fails_delays_no_end(emulator: Emulator, retry_after: int | None) -> None:
+    """What it would have shown is polled by id at the next tick."""
+    ended: list[float] = []
+
+    def note(event: StatusChanged) -> None:
+        if event.transition.phase == "finished":
+            ended.append(now())
+
+    hooks = Hooks(on_transition=note)
+    async with client_of(emulator, poll_interval=1, hooks=hooks) as client:
+        project = client.project()
+        operations = [await project.run_feature("Checkout") for _ in range(100)]
+        emulator.fail(
+            "list_runs", Fault.status(503, retry_after=retry_after), when=lambda _: now() > 27
+        )
+        await client.gather(*operations)
+    assert len(ended) == 100
+    assert max(ended) < 32

@@ -36,6 +36,7 @@ from testvibe_async._wire import (
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
+    RateLimitedError,
     ResponseError,
     TransportError,
 )
@@ -228,7 +229,7 @@ class ListPolling:
         except (TransportError, ResponseError) as error:
             telemetry().poll("list", type(error).__name__)
             outlook = self._transport.outlook_after(error, request)
-            if self._waits_out(error, outlook):
+            if self._waits_out(error):
                 return Listed(operations, (), (), is_refused=True)
             passes = outlook in {Outlook.AWAY, Outlook.BUSY}
             self.suspend(TROUBLE_SECONDS if passes else UNUSABLE_SECONDS, error)
@@ -249,13 +250,14 @@ class ListPolling:
         checks, going_on = self._checks(rows.going_on)
         return Listed(going_on, [*rows.changed, *rows.missing, *checks], rows.started)
 
-    def _waits_out(self, error: VibeError, outlook: Outlook) -> bool:
+    def _waits_out(self, error: VibeError) -> bool:
         """Say whether to ask the list again an interval after a refusal for too many requests.
 
-        To read all by their ids instead would be many requests right after one too many.
+        To read all by their ids instead would be many requests right after one too many. A 503 with
+        `Retry-After` may be the list's alone: reads by id show that, and delay nothing.
         """
         seconds = refused_seconds(error) or 0.0
-        self._refusals = self._refusals + 1 if outlook is Outlook.BUSY else 0
+        self._refusals = self._refusals + 1 if isinstance(error, RateLimitedError) else 0
         return 0 < self._refusals < MAX_REFUSALS and seconds <= 2 * self._interval
 
     def _request(self, limit: int, *, timeout: float) -> Request[Any]:
