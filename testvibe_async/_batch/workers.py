@@ -496,6 +496,10 @@ class Workers(Generic[SnapshotT]):
         try:
             await self._tasks.close(within_seconds=within_seconds)
         finally:
+            for entry in self.entries:
+                # Somebody else has cancelled its task, or closed the client, before it was sent.
+                if entry.final is None and entry.state is EntryState.PLANNED and not entry.is_sent:
+                    self._end(entry, None)
             self.completed.wake()
             self._finish_changes()
 

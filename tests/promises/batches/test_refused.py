@@ -38,17 +38,6 @@ class TestRates:
         assert isinstance(item.error, RateLimitedError)
         assert 5 < emulator.count("run_feature") < 25
 
-    async def test_a_call_is_repeated_as_its_policy_says(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A single dispatch that is refused for the rate is repeated, with or without a time."""
-        emulator.fail("run_feature", Fault.status(429), times=2)
-        assert (await (await project.run_feature("Checkout"))).is_success
-        emulator.fail("run_feature", Fault.status(429))
-        with pytest.raises(RateLimitedError):
-            await project.run_feature("Checkout")
-        assert emulator.count("run_feature") == 3 + 4
-
 
 class TestKeys:
     async def test_a_wrong_key_is_asked_with_a_few_times(self, emulator: Emulator) -> None:

@@ -7,10 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import pytest
 from attrs import evolve
@@ -20,7 +17,6 @@ from tests.support.timing import STEADY, now
 from testvibe_async import (
     BatchItem,
     Client,
-    ClientClosedError,
     ConfigError,
     DispatchUnknownError,
     FeatureNotGeneratedError,
@@ -30,7 +26,6 @@ from testvibe_async import (
     Journal,
     NotFoundError,
     ObservationError,
-    RecorderError,
     RunRef,
     Verdict,
     WaitTimeoutError,
@@ -213,22 +208,6 @@ async def test_generations(path: Path, emulator: Emulator, client: Client) -> No
     assert emulator.count("generate_feature") == 1
 
 
-async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
-    """What a batch notes after its journal was closed is dropped, and the file is free."""
-    async with client_of(emulator) as client:
-        journal = await Journal(path).__aenter__()
-        async with client.project().run_features(FEATURES, journal=journal) as batch:
-            await asyncio.sleep(10)
-            await journal.aclose()
-            await client.aclose()
-            with pytest.raises(ClientClosedError):
-                await anext(batch)
-            with pytest.raises(ValueError, match="it is closed"):
-                await journal.commit()
-    async with Journal(path) as journal:
-        assert verdicts(journal.items) == ["in flight"] * 3
-
-
 class TestOpenIntents:
     async def _cut_off(self, path: Path, emulator: Emulator, **options: Any) -> None:
         """Leave intents open, as a crash does: the answers are lost and nothing is found."""
@@ -338,23 +317,6 @@ class TestOpenIntents:
             assert isinstance(error, DispatchUnknownError)
             assert error.intent is not None
         assert emulator.count("run_feature") == 3
-
-    async def test_a_shutdown_leaves_them_open(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """Tasks that are cancelled from outside end the batch, and the intents stay open."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        await self._cut_off(path, emulator)
-        async with Journal(path) as journal:
-            batch = client.project().run_features(journal=journal)
-            async with batch:
-                await asyncio.sleep(1)
-                for task in asyncio.all_tasks():
-                    if task.get_name() == "testvibe_async batch":
-                        task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await anext(batch)
-            assert len(journal.open_intents) == 3
 
     async def test_a_time_out_ends_it(self, path: Path, emulator: Emulator, client: Client) -> None:
         """A batch that is out of time gives up looking, and the next one looks again."""
@@ -615,38 +577,12 @@ class TestFiles:
                 pass
         assert emulator.count("run_feature") == 3
 
-    async def test_a_full_disk(self, path: Path, project: Project, emulator: Emulator) -> None:
-        """A disk that fills up dispatches nothing more, and says so in each item and at the end."""
-        journal = Journal(path)
-        await journal.__aenter__()
-        await journal._file.write(lambda each: each.execute("PRAGMA max_page_count = 1"))
-        items = await project.run_features(["x" * 20_000], journal=journal)
-        assert isinstance(items[0].error, RecorderError)
-        assert emulator.count("run_feature") == 0
-        with pytest.raises(ConfigError, match="make room on its disk"):
-            await journal.aclose()
-        await journal.aclose()
-
     @pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])
     async def test_options_that_are_no_json_object(self, path: Path, options: Any) -> None:
         """They are refused before there is a file."""
         with pytest.raises(ConfigError, match="options of a journal must be a JSON object"):
             Journal(path, options=options)
         assert not path.exists()
-
-    async def test_a_decision_on_a_full_disk(self, path: Path, emulator: Emulator) -> None:
-        """It is refused in a sentence."""
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        emulator.fail("list_runs", Fault.status(404))
-        async with Journal(path) as journal, client_of(emulator) as client:
-            await client.project().run_features(["Checkout"], journal=journal)
-        journal = Journal(path)
-        await journal.__aenter__()
-        await journal._file.write(lambda each: each.execute("PRAGMA query_only = 1"))
-        with pytest.raises(ConfigError, match="can't be written"):
-            await journal.decide("drop")
-        with suppress(ConfigError):
-            await journal.aclose()
 
     async def test_a_damaged_row(self, path: Path, project: Project) -> None:
         """A row that can't be read is one sentence too."""
@@ -784,44 +720,6 @@ async def test_a_wrong_argument_leaves_a_journal_unused(path: Path, project: Pro
         assert verdicts(await project.run_features(["Checkout"], journal=journal)) == ["succeeded"]
 
 
-async def test_a_cancelled_close_lets_the_file_go(
-    path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same process can open it again."""
-    journal = await Journal(path).__aenter__()
-    await project.run_features(["Checkout"], journal=journal)
-    dumps = json.dumps
-
-    def dump_slowly(*args: Any, **options: Any) -> str:
-        time.sleep(0.01)
-        return dumps(*args, **options)
-
-    monkeypatch.setattr(json, "dumps", dump_slowly)
-    journal.save(journal.entries[0])
-    closing = asyncio.ensure_future(journal.aclose())
-    await asyncio.sleep(0)
-    closing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await closing
-    async with Journal(path) as journal:
-        assert journal.is_over
-
-
-async def test_each_commit_has_what_was_true_when_it_was_noted(
-    path: Path, emulator: Emulator, project: Project
-) -> None:
-    """A later change is not in an earlier commit, between which a crash may come."""
-    emulator.fail("run_feature", Fault.hang())
-    async with Journal(path) as journal:
-        await project.run_features(["Checkout"], journal=journal, timeout=1)
-        (entry,) = journal.entries
-        journal.save(entry)
-        entry.decide("drop")
-        await journal.commit()
-    async with Journal(path) as journal:
-        assert len(journal.open_intents) == 1
-
-
 @pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
 async def test_why_a_dispatch_is_unknown_is_kept(
     path: Path, emulator: Emulator, client: Client, reason: str
@@ -848,24 +746,3 @@ async def test_why_a_dispatch_is_unknown_is_kept(
         assert kept.polled_at == error.polled_at
         assert kept.intent == intent
         assert str(kept) == str(error)
-
-
-async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, client: Client) -> None:
-    """An open intent without an error is an unknown dispatch, with its intent and what to do."""
-    emulator.fail("run_feature", Fault.hang())
-    async with Journal(path) as journal:
-        save = journal.save
-
-        def save_no_end(entry: Any) -> None:
-            if entry.final is None:
-                save(entry)
-
-        with patch.object(journal, "save", save_no_end):
-            await client.project().run_features(["Checkout"], journal=journal, timeout=1)
-    async with Journal(path) as journal:
-        (intent,) = journal.open_intents
-        error = journal.items[0].error
-    assert isinstance(error, DispatchUnknownError)
-    assert error.intent == intent
-    assert "the process ended before the answer came; it may have taken effect" in str(error)
-    assert "resume the batch, which looks for it" in str(error)

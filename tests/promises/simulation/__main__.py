@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.promises.simulation.canaries import CANARIES, schedules_until_caught
 from tests.promises.simulation.search import BrokenScheduleError, replay, search
 from tests.promises.simulation.sometimes import never_seen, table
 
@@ -22,14 +21,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of all schedules; 1 by default")
     parser.add_argument("--first", type=int, default=0, help="the number of the first")
     parser.add_argument("--replay", metavar="TOKEN", help="play one schedule of a report again")
-    parser.add_argument("--canaries", action="store_true", help="let it catch planted mutants")
     options = parser.parse_args()
     if options.replay is not None:
         broken = replay(options.replay)
         print(broken or "This schedule breaks nothing.")  # noqa: T201
         return 1 if broken else 0
-    if options.canaries:
-        return print_canaries()
     try:
         result = search(options.schedules, seed=options.seed, first=options.first)
     except BrokenScheduleError as error:
@@ -43,14 +39,6 @@ def main() -> int:
     if missed:
         print(f"\nnever seen, though it has to be: {', '.join(missed)}")  # noqa: T201
     return 1 if missed else 0
-
-
-def print_canaries() -> int:
-    """Print after how many schedules each mutant is caught; return 1 where one is not."""
-    caught = {name: schedules_until_caught(name) for name in CANARIES}
-    for name, schedules in caught.items():
-        print(f"{schedules or 'never':>5}  {name}")  # noqa: T201
-    return 0 if all(caught.values()) else 1
 
 
 if __name__ == "__main__":

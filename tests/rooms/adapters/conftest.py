@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 from attrs import define, evolve, field
-from testvibe_async._batch import Plan
 
 from tests.support.timing import STEADY
+from testvibe_async._batch import Plan
 from testvibe_async._dispatch import Job
 from testvibe_async.adapters.store import Store
 from testvibe_async.adapters.turns import Turns

@@ -65,16 +65,6 @@ def test_a_failure_describes_the_run(inner: Inner, service: Emulator) -> None:
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_reports_are_not_captured(inner: Inner, service: Emulator) -> None:
-    """The terminal's lines about a run's tests are not captured as output of the test."""
-    result = inner.bare("--testvibe", "-v")
-
-    result.assert_outcomes(passed=2, failed=2)
-    result.stdout.fnmatch_lines_random(["testvibe::Returns SUBFAILED[[]Returns works[]] *"])
-    result.stdout.no_fnmatch_line("*Captured*")
-    assert len(service.runs) == 3
-
-
 def test_the_tests_in_a_run_are_subtests(inner: Inner, service: Emulator) -> None:
     """Each test of a run is reported as a subtest of the feature."""
     service.add_feature(

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.promises.polling.troubled_network import (
+from tests.rooms.polling.troubled_network import (
     A_MOMENT,
     CONNECTIONS,
     LIST_TROUBLES,

@@ -1,6 +1,7 @@
 """Mutants of the client, each of which the simulation has to catch: a test of the checker.
 
 Each breaks one promise in a way that a client somewhere has broken it, by a patch of one function.
+`python -m tests.rooms.simulation.canaries` prints after how many schedules each is caught.
 """
 
 from __future__ import annotations
@@ -328,3 +329,15 @@ def schedules_until_caught(name: str) -> int | None:
                 raise AssertionError(f"caught by something else than {broken!r}") from error
             return error.number + 1
     return None
+
+
+def main() -> int:
+    """Print after how many schedules each mutant is caught; return 1 where one is not."""
+    caught = {name: schedules_until_caught(name) for name in CANARIES}
+    for name, schedules in caught.items():
+        print(f"{schedules or 'never':>5}  {name}")  # noqa: T201
+    return 0 if all(caught.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

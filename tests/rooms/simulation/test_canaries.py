@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.promises.simulation.canaries import CANARIES, schedules_until_caught
 from tests.promises.simulation.search import BrokenScheduleError, replay, search
+from tests.rooms.simulation.canaries import CANARIES, schedules_until_caught
 
 if TYPE_CHECKING:
     from collections.abc import Callable
