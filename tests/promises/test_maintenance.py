@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import client_of
-from tests.timing import STEADY, now
+from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
     ForbiddenError,

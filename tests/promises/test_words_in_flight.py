@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from tests.timing import STEADY, now
+from tests.support.timing import STEADY, now
 from testvibe_async import Generation, Hooks, ObservationError, Operation, StatusChanged
 from testvibe_async.testing import Fault
 
