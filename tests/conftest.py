@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
 
+from tests.support.amounts import amount
 from tests.support.recorder import Recorder
 from tests.support.systems import left_out, missing
 from testvibe_async import Client
@@ -29,7 +30,11 @@ KEY = "tvb_" + "k" * 43
 # The same examples in each session, however slow the machine is; other ones are found by
 # --hypothesis-profile=default.
 settings.register_profile(
-    "same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "same",
+    derandomize=True,
+    deadline=None,
+    max_examples=amount(100, few=25),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("same")
 
