@@ -178,6 +178,10 @@ class Poller:
         finally:
             self._holds -= 1
 
+    def bind(self) -> None:
+        """Bind to the running event loop at first use; see `Transport.bind`."""
+        self._transport.bind()
+
     def _check_usable(self, polled: PolledOperation[Any]) -> None:
         try:
             self._transport.bind()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from contextlib import suppress
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
@@ -16,15 +14,12 @@ from tests.conftest import client_of
 from tests.promises.journal.test_journal import FEATURES, verdicts
 from testvibe_async import (
     Client,
+    ClientClosedError,
     ConfigError,
     DispatchUnknownError,
     Journal,
     RecorderError,
-    Run,
 )
-from testvibe_async._dispatch import Job
-from testvibe_async._journal import Plan, Rows, read_contents
-from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -41,9 +36,10 @@ async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
             await asyncio.sleep(10)
             await journal.aclose()
             await client.aclose()
-            assert [item async for item in batch]
+            with pytest.raises(ClientClosedError):
+                await anext(batch)
             with pytest.raises(ValueError, match="it is closed"):
-                await journal._file.write(lambda _: None)
+                await journal.commit()
     async with Journal(path) as journal:
         assert verdicts(journal.items) == ["in flight"] * 3
 
@@ -52,16 +48,16 @@ async def test_a_cancelled_close_lets_the_file_go(
     path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same process can open it again."""
-    commit = SqliteFile._commit
-
-    def commit_slowly(self: SqliteFile, works: list[Any]) -> list[Any]:
-        time.sleep(0.05)
-        return commit(self, works)
-
     journal = await Journal(path).__aenter__()
     await project.run_features(["Checkout"], journal=journal)
-    monkeypatch.setattr(SqliteFile, "_commit", commit_slowly)
-    journal._rows.note_end(0, journal.items[0])
+    commit = journal._file._commit
+
+    def commit_slowly(works: list[Any]) -> list[Any]:
+        time.sleep(0.05)
+        return commit(works)
+
+    monkeypatch.setattr(journal._file, "_commit", commit_slowly)
+    journal.save(journal.entries[0])
     closing = asyncio.ensure_future(journal.aclose())
     await asyncio.sleep(0)
     closing.cancel()
@@ -71,29 +67,32 @@ async def test_a_cancelled_close_lets_the_file_go(
         assert journal.is_over
 
 
-async def test_each_commit_has_what_was_true_when_it_was_noted(path: Path) -> None:
+async def test_each_commit_has_what_was_true_when_it_was_noted(
+    path: Path, emulator: Emulator, project: Project
+) -> None:
     """A later change is not in an earlier commit, between which a crash may come."""
-    works: list[Any] = []
-    plan = Plan(kind="run", server="https://h", project="p")
-    connection = sqlite3.connect(path)
-    contents = read_contents(connection)
-    file = SimpleNamespace(write_soon=works.append, write=works.append)
-    rows = Rows(cast("Any", file), path, contents)
-    rows.begin(plan)
-    rows.add(0, Job("Checkout"))
-    rows.note_attempt(0, 1, Run(1, "failed"))
-    rows.decide(0, "drop")
-    for work in works[:-1]:
-        work(connection)
-    assert connection.execute("SELECT state FROM items").fetchall() == [("planned",)]
-    connection.close()
+    emulator.fail("run_feature", Fault.hang())
+    async with Journal(path) as journal:
+        await project.run_features(["Checkout"], journal=journal, timeout=1)
+        (entry,) = journal.entries
+        journal.save(entry)
+        entry.decide("drop")
+        await journal.commit()
+    async with Journal(path) as journal:
+        assert len(journal.open_intents) == 1
 
 
 async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, client: Client) -> None:
     """An open intent without an error is an unknown dispatch, with its intent and what to do."""
     emulator.fail("run_feature", Fault.hang())
     async with Journal(path) as journal:
-        with patch.object(Rows, "note_end"):
+        save = journal.save
+
+        def save_no_end(entry: Any) -> None:
+            if entry.final is None:
+                save(entry)
+
+        with patch.object(journal, "save", save_no_end):
             await client.project().run_features(["Checkout"], journal=journal, timeout=1)
     async with Journal(path) as journal:
         (intent,) = journal.open_intents
@@ -101,7 +100,7 @@ async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, clie
     assert isinstance(error, DispatchUnknownError)
     assert error.intent == intent
     assert "the process ended before the answer came; it may have taken effect" in str(error)
-    assert "so go on with the batch, which looks for it" in str(error)
+    assert "resume the batch, which looks for it" in str(error)
 
 
 class TestOpenIntents:
@@ -119,8 +118,9 @@ class TestOpenIntents:
             batch = client.project().run_features(journal=journal)
             async with batch:
                 await asyncio.sleep(1)
-                for task in batch._scheduler._reconcilers.values():
-                    task.cancel()
+                for task in asyncio.all_tasks():
+                    if task.get_name() == "testvibe_async batch":
+                        task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await anext(batch)
             assert len(journal.open_intents) == 3

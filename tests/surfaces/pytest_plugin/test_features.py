@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from tests.support.inner_pytest import ENDLESS, SHOP
-from testvibe_async._batch import scheduler
+from testvibe_async._batch import workers
 from testvibe_async._dispatch import dispatcher
 from testvibe_async.testing import Fault, Outcome
 
@@ -283,7 +283,7 @@ class TestUnobserved:
         self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Some seconds after the time-out nobody knows of a dispatch that was not answered."""
-        for module in (scheduler, dispatcher):
+        for module in (workers, dispatcher):
             monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
         service.fail("run_feature", Fault.hang())
         result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.3")
