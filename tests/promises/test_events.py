@@ -21,6 +21,8 @@ from testvibe_async import (
     Hooks,
     ListPollingSuspended,
     NotSentError,
+    OutageEnded,
+    OutageStarted,
     Paused,
     Phase,
     PollFailed,
@@ -104,6 +106,18 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         "on_resume",
         logging.INFO,
         "Resumed server=https://testvibe.example",
+    ),
+    (
+        OutageStarted("https://testvibe.example", ERROR),
+        "on_outage_started",
+        logging.WARNING,
+        f"OutageStarted server=https://testvibe.example error={ERROR}",
+    ),
+    (
+        OutageEnded("https://testvibe.example", 12.0),
+        "on_outage_ended",
+        logging.INFO,
+        "OutageEnded server=https://testvibe.example seconds=12.0",
     ),
 ]
 IDS = [type(event).__name__ for event, *_ in EVENTS]

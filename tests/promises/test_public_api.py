@@ -57,6 +57,8 @@ NAMES = [
     "Operation",
     "OperationNotFoundError",
     "OperationSupersededError",
+    "OutageEnded",
+    "OutageStarted",
     "OutcomeError",
     "OutcomeUnknownError",
     "Paused",

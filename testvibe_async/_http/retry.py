@@ -1,13 +1,16 @@
-"""When a call is tried again, and what is a refusal of its rate. Pure: no clock and no I/O."""
+"""What a failure means for the next try, and when that is. Pure: no clock and no I/O."""
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from attrs.validators import ge, instance_of, lt
 
 from testvibe_async.errors import (
+    ForbiddenError,
+    NotFoundError,
     NotSentError,
     OutcomeUnknownError,
     RateLimitedError,
@@ -15,12 +18,21 @@ from testvibe_async.errors import (
     ResponseError,
     ServerError,
     TransportError,
+    UnauthorizedError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RetryBudget", "RetryPolicy", "is_throttled", "refused_seconds", "retry_delay"]
+__all__ = [
+    "Outlook",
+    "RetryBudget",
+    "RetryPolicy",
+    "is_throttled",
+    "outlook_after",
+    "refused_seconds",
+    "retry_delay",
+]
 
 MAX_TOKENS = 500
 FAILED_COST = 14
@@ -99,6 +111,50 @@ def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) ->
     if isinstance(error, RateLimitedError):
         return is_repeatable or error.retry_after is not None
     return is_repeatable and isinstance(error, OutcomeUnknownError | ServerError)
+
+
+class Outlook(Enum):
+    """What another try of a read may bring, after one that failed."""
+
+    AWAY = auto()
+    """An answer, later: the service is down, under maintenance or not reachable."""
+
+    BUSY = auto()
+    """An answer, later: the service limits the rate."""
+
+    REFUSED = auto()
+    """The service refuses the key, which one more try confirms."""
+
+    MISSING = auto()
+    """The service does not know what was asked for, or not yet."""
+
+    SAME = auto()
+    """Most likely the same again: an answer that can't be read, or is not the service's."""
+
+    FINAL = auto()
+    """The same again, for certain: no answer is the reason."""
+
+
+def outlook_after(error: Exception, *, has_answered: bool) -> Outlook:
+    """Return what another try of a read may bring.
+
+    Args:
+        error: What came of the last one.
+        has_answered: Whether this client has had a good answer from the same route. Then what is
+            not the service's own, such as a page, a redirect or an error without its `code`, stands
+            in its place for a while; else the address is most likely not the service's.
+    """
+    if is_throttled(error):
+        return Outlook.BUSY
+    if isinstance(error, TransportError | ServerError):
+        return Outlook.AWAY
+    if not isinstance(error, ResponseError):
+        return Outlook.FINAL
+    if not error.is_from_service:
+        return Outlook.AWAY if has_answered else Outlook.SAME
+    if isinstance(error, UnauthorizedError | ForbiddenError):
+        return Outlook.REFUSED
+    return Outlook.MISSING if isinstance(error, NotFoundError) else Outlook.SAME
 
 
 class RetryBudget:

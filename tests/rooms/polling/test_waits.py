@@ -15,6 +15,7 @@ from testvibe_async import (
     OutcomeUnknownError,
     WaitTimeoutError,
 )
+from testvibe_async._http import Outlook
 from testvibe_async._polling.reader import Reader
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class TestTimeouts:
         for operation in operations:
             await operation.poll()
             error = OutcomeUnknownError("lost", method="GET", url="https://testvibe.example")
-            operation._polled.state.note_failure(error, now=now(), max_outage=300)
+            operation._polled.state.note_failure(error, Outlook.AWAY, now=now(), max_outage=300)
         results = await asyncio.gather(
             *(operation.wait(timeout=0.5) for operation in operations), return_exceptions=True
         )

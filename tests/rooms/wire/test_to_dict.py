@@ -30,7 +30,8 @@ plain_values: dict[type[Any], st.SearchStrategy[Any]] = {
     int: st.integers(-(2**63), 2**63),
     float: st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
-    datetime: st.datetimes().map(lambda at: f"{at.isoformat()}Z"),
+    # The first year stands for no time.
+    datetime: st.datetimes(datetime(2, 1, 1)).map(lambda at: f"{at.isoformat()}Z"),  # noqa: DTZ001
 }
 
 
