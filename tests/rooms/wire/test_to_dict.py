@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.promises.test_to_dict import MODELS, UNKNOWN, VALUES, is_plain
 from tests.rooms.wire.documents import encode, json_values
+from tests.support.amounts import amount
 from testvibe_async import (
     Run,
     RunSummary,
@@ -86,7 +87,7 @@ def text_of(document: Any) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@settings(max_examples=40)  # of each model
+@settings(max_examples=amount(40, few=10))  # of each model
 @given(data=st.data())
 def test_it_is_what_the_service_sent(model: Any, data: st.DataObject) -> None:
     """A document that is read and made a dict is the same, without nulls and empty lists."""
@@ -97,7 +98,7 @@ def test_it_is_what_the_service_sent(model: Any, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@settings(max_examples=40)  # of each model
+@settings(max_examples=amount(40, few=10))  # of each model
 @given(data=st.data())
 def test_it_is_read_as_the_same_value(model: Any, data: st.DataObject) -> None:
     """What `to_dict` returns is read into an equal value, unknown fields included."""
