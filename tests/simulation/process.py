@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests.simulation.ledger import CALLER, CALLER_HEADER, TASK_HEADER
+from tests.simulation.ledger import CALLER, CALLER_HEADER, REQUEST_HEADER, TASK_HEADER
 from tests.simulation.network import InMemoryConnector
 from tests.simulation.service import EPOCH
 from testvibe_async import Client, Dispatched, DispatchUnknown, Hooks, RetryPolicy, StatusChanged
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.simulation.ledger import Ledger
     from tests.simulation.plan import Plan
-    from testvibe_async import Ref
+    from testvibe_async import Recorder, Ref
     from testvibe_async._http.session import HttpSession
     from testvibe_async._wire import Request, Response
     from testvibe_async.testing import Emulator
@@ -48,7 +48,15 @@ _SKEW: ContextVar[float] = ContextVar("SKEW", default=0.0)
 class Process:
     """A client in use."""
 
-    def __init__(self, emulator: Emulator, plan: Plan, ledger: Ledger, seen: Counter[str]) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        plan: Plan,
+        ledger: Ledger,
+        seen: Counter[str],
+        *,
+        recorder: Recorder | None = None,
+    ) -> None:
         _SKEW.set(plan.skew)
         self.plan = plan
         self.ledger = ledger
@@ -63,6 +71,8 @@ class Process:
         """What the `on_transition` hook was told."""
         self._tasks: dict[asyncio.Task[Any], int] = {}
         """The tasks that sent anything, each with its number."""
+        self.is_killed = False
+        """Whether nothing may leave it any more, and nothing that it says counts."""
         self.closed_at: float | None = None
         """When the close of the client had ended."""
         self.session = aiohttp.ClientSession(
@@ -86,11 +96,14 @@ class Process:
                 on_pause=lambda _: self.seen.update(["a throttle pause"]),
             ),
             session=self.session,
+            recorder=recorder,
             allow_http=True,
         )
         self._note_lists(self.client._transport._http)
 
     def _note_dispatched(self, event: Dispatched) -> None:
+        if self.is_killed:
+            return
         self.dispatched[CALLER.get()].append(event)
         self.told_at[event.ref] = asyncio.get_running_loop().time()
 
@@ -108,10 +121,23 @@ class Process:
         ) -> None:
             request.headers[CALLER_HEADER] = str(CALLER.get())
             request.headers[TASK_HEADER] = self._task()
+            request.headers[REQUEST_HEADER] = self.ledger.new_request()
+            if self.is_killed:
+                await asyncio.Event().wait()  # until the world lets it go
             if self.closed_at is not None:
                 self.ledger.late.append(f"{request.method} {request.url.path}")
 
+        async def end(
+            _session: aiohttp.ClientSession,
+            _context: SimpleNamespace,
+            request: aiohttp.TraceRequestEndParams,
+        ) -> None:
+            if request.response.status == 202 and not self.is_killed:
+                number = request.headers[REQUEST_HEADER]
+                self.ledger.accepted_at[number] = asyncio.get_running_loop().time()
+
         tracing.on_request_start.append(begin)
+        tracing.on_request_end.append(end)
         return tracing
 
     def _task(self) -> str:
