@@ -266,7 +266,13 @@ def _is_unknown_for_a_reason(world: World, caller: Caller, error: DispatchUnknow
     world.seen[f"unknown: {error.reason}"] += 1
     if lost:
         world.seen[f"unknown: {error.reason}, and it took effect"] += 1
-    assert (error.polled_at is None) == (error.reason == "unseen"), f"{intent}: {error!r}"
+    if error.reason == "accepted":
+        is_accepted = any(
+            post.number in world.ledger.accepted_at for post in world.ledger.of(intent)
+        )
+        assert is_accepted, f"{intent} is said to be accepted, and no answer said so: {error!r}"
+    else:
+        assert (error.polled_at is None) == (error.reason == "unseen"), f"{intent}: {error!r}"
     assert bool(error.candidates) == (error.reason == "ambiguous"), f"{intent}: {error!r}"
     names = {_id(ref) for ref in error.candidates}
     assert names <= world.ledger.served.keys(), f"{intent}: {names} were never shown"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.promises.simulation.plan import Plan
     from testvibe_async import Batch, BatchItem, Intent, Ref
 
-__all__ = ["Life", "RestartPlan", "Restarts", "play_restarts"]
+__all__ = ["Life", "RestartPlan", "Restarts", "copy_of_the_disk", "play_restarts"]
 
 Work: TypeAlias = Literal["runs", "generations", "runs, and their tests first"]
 End: TypeAlias = Literal["kill", "time-out", "close"]
@@ -173,9 +173,7 @@ class Restarts:
         self.killed_at.append(asyncio.get_running_loop().time())
         self._copies += 1
         copy = self._folder / f"{self._copies}.journal"
-        for suffix in ("", "-wal"):
-            if (file := Path(f"{path}{suffix}")).exists():
-                shutil.copy(file, f"{copy}{suffix}")
+        copy_of_the_disk(path, copy)
         return copy
 
     def _batch(self, process: Process, journal: Journal, life: Life) -> Batch[Any]:
@@ -231,6 +229,13 @@ class _Recorder:
 
     async def not_dispatched(self, intent: Intent, error: VibeError) -> None:
         pass
+
+
+def copy_of_the_disk(path: Path, to: Path) -> None:
+    """Copy what the next process finds of a journal."""
+    for suffix in ("", "-wal"):
+        if (file := Path(f"{path}{suffix}")).exists():
+            shutil.copy(file, f"{to}{suffix}")
 
 
 async def play_restarts() -> Counter[str]:

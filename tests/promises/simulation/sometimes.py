@@ -31,6 +31,7 @@ SOMETIMES = (
     "an unknown dispatch that did nothing",
     "an unknown dispatch that took effect",
     "unknown: absent",
+    "unknown: accepted",
     "unknown: ambiguous",
     "unknown: unseen",
 )

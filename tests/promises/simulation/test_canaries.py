@@ -1,4 +1,7 @@
-"""The simulation catches clients that break their promises: a test of the checker."""
+"""The simulation catches clients that break their promises: a test of the checker.
+
+One seed is tried with the other tests, and all of them where more schedules are asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.promises.simulation.canaries import CANARIES, schedules_until_caught
+from tests.promises.simulation.canaries import CANARIES, SEEDS, schedules_until_caught
 from tests.promises.simulation.search import BrokenScheduleError, replay, search
+from tests.promises.simulation.test_simulation import ENOUGH, SCHEDULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,10 +20,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.mark.parametrize("seed", SEEDS if SCHEDULES > ENOUGH else SEEDS[:1])
 @pytest.mark.parametrize("name", CANARIES)
-def test_a_mutant_is_caught(name: str, record_property: Callable[[str, object], None]) -> None:
-    """Each planted mutant breaks the invariant that it is there for, within 100 schedules."""
-    schedules = schedules_until_caught(name)
+def test_a_mutant_is_caught(
+    name: str, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Each planted mutant breaks the invariant that it is there for, with each seed."""
+    schedules = schedules_until_caught(name, seed)
 
     assert schedules is not None
     record_property("schedules", schedules)
@@ -28,8 +35,7 @@ def test_a_mutant_is_caught(name: str, record_property: Callable[[str, object], 
 
 def test_a_broken_schedule_is_a_bug_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report has the seed, the commit and the schedule made simple, and can be replayed."""
-    mutate, _ = CANARIES["a slot is lost with each error"]
-    mutate(monkeypatch)
+    CANARIES["a slot is lost with each error"].mutate(monkeypatch)
 
     with pytest.raises(BrokenScheduleError) as caught:
         search(100, seed=1)
