@@ -60,7 +60,6 @@ Mutate: TypeAlias = "Callable[[pytest.MonkeyPatch], None]"
 SCHEDULES = 400
 """Within how many schedules each has to be caught, with each seed."""
 SEEDS = (1, 2, 3)
-RETRY_AFTER = "Retry-After"
 
 INSIDE = {
     "send": "testvibe_async._http.session.HttpSession.send",
@@ -238,16 +237,12 @@ def _cut_list_is_taken_as_whole(patch: pytest.MonkeyPatch) -> None:
 
 
 def _retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    request: Any = aiohttp.ClientSession._request
+    def without_it(response: aiohttp.ClientResponse) -> CIMultiDictProxy[str]:
+        headers = CIMultiDict(response._headers)
+        headers.popall("Retry-After", None)
+        return CIMultiDictProxy(headers)
 
-    async def without_it(self: Any, *args: Any, **kwargs: Any) -> Any:
-        response = await request(self, *args, **kwargs)
-        headers = CIMultiDict(response.headers)
-        headers.popall(RETRY_AFTER, None)
-        response._headers = CIMultiDictProxy(headers)
-        return response
-
-    patch.setattr(aiohttp.ClientSession, "_request", without_it)
+    patch.setattr(aiohttp.ClientResponse, "headers", property(without_it))
 
 
 def _slot_is_lost_with_an_error(patch: pytest.MonkeyPatch) -> None:
@@ -285,11 +280,11 @@ def _closed_client_goes_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Client, "aclose", leave_all)
 
 
-def _cancelled_waiter_ends_the_poller(patch: pytest.MonkeyPatch) -> None:
+def _waiter_that_leaves_ends_the_poller(patch: pytest.MonkeyPatch) -> None:
     async def wait_and_end(wait: Any, operation: Any, *, timeout: float | None) -> Any:
         try:
             return await wait(operation, timeout=timeout)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, WaitTimeoutError):
             _cancel_tasks("testvibe_async poller")
             raise
 
@@ -571,8 +566,8 @@ CANARIES: dict[str, Canary] = {
         _closed_client_goes_on,
         "the poller (has a timer|still works)|tasks go on|sent after the close",
     ),
-    "a cancelled waiter ends the poller": Canary(
-        _cancelled_waiter_ends_the_poller, "given up too soon"
+    "a waiter that leaves ends the poller": Canary(
+        _waiter_that_leaves_ends_the_poller, "given up too soon"
     ),
     "a cancelled poll cancels who shares it": Canary(
         _cancelled_poll_cancels_those_who_share_it, "was cancelled, and nobody asked for it"
