@@ -36,8 +36,6 @@ ELSEWHERE = {"adapters", "cli", "mcp_server", "pytest_plugin", "reports", "runne
 """What is no part of the core, or is tested in processes of its own."""
 
 TESTS = ("tests/promises",)
-IGNORED = ("tests/promises/simulation/test_canaries.py",)
-"""Tests of the tests, which say nothing of the core and take long."""
 
 CAUGHT = {"killed", "timeout", "segfault"}
 
@@ -243,7 +241,7 @@ def print_lines(tests: Sequence[str], *, count: int, seed: int) -> None:
 def failing_test(folder: Path, tests: Sequence[str]) -> str | None:
     """Return the first test that fails in a copy of the project; None where all pass."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0"]
-    command += ["-p", "no:randomly", *(f"--ignore={each}" for each in IGNORED), *tests]
+    command += ["-p", "no:randomly", *tests]
     try:
         ended = subprocess.run(  # noqa: S603 - ours
             command,

@@ -16,16 +16,18 @@ from attrs import evolve
 from testvibe_async._http.clock import ServiceClock
 from testvibe_async._http.pages import read_pages
 from testvibe_async._http.retry import (
+    Outlook,
     RetryBudget,
     RetryPolicy,
     is_throttled,
+    outlook_after,
     refused_seconds,
     retry_delay,
 )
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._telemetry import telemetry
-from testvibe_async._util import escape
+from testvibe_async._util import escape, plain
 from testvibe_async._util.waiting import offload
 from testvibe_async._wire import (
     EXTRA,
@@ -97,6 +99,8 @@ class Transport:
         self._hooks = hooks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
+        self.answered: set[str] = set()
+        """The names of the calls that were answered well: those who decode an answer add to it."""
         self._warned: set[str] = set()
         """What was logged about answers, and is not again."""
 
@@ -195,8 +199,13 @@ class Transport:
             value = await offload(size, decode, request, response, unreadable=unreadable)
         finally:
             self._http.let_go()
+        self.answered.add(request.endpoint.name)
         self.warn_of(unreadable)
         return response, value
+
+    def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
+        """Return what another try of a read may bring, after one that failed."""
+        return outlook_after(error, has_answered=request.endpoint.name in self.answered)
 
     def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
         """Log the fields of an answer that could not be read, each once a client."""
@@ -204,6 +213,15 @@ class Transport:
             what = f"{_WORDS.get(field.model, field.model)}.{field.name}"
             fate = "is cut" if field.name == EXTRA else "can't be read and is left out"
             self._warn_once(what, f"{what} {fate}: {field.problem}")
+
+    def warn_of_status(self, kind: str, status: str | None) -> None:
+        """Log a status that is not documented and taken for one in flight, each once a client."""
+        word = plain(status or "")
+        self._warn_once(
+            f"{kind} {word}",
+            f"the status {word!r} of a {kind} is not documented; the service names no end, so it "
+            "is taken for in flight",
+        )
 
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned and len(self._warned) < MAX_WARNINGS:
@@ -255,14 +273,9 @@ class Transport:
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
-                delay = retry_delay(
-                    error,
-                    attempt,
-                    policy=self._retry if retries else self._single_try,
-                    is_repeatable=request.is_repeatable,
-                    random=random.random,
-                )
-                if delay is None or (submission is not None and submission.is_withdrawn):
+                policy = self._retry if retries else self._single_try
+                delay = _delay(error, attempt, request, policy, submission)
+                if delay is None:
                     raise
                 if request.is_repeatable:
                     # What must not be lost is retried in any case; its number is limited anyway.
@@ -401,6 +414,26 @@ class Transport:
     async def aclose(self) -> None:
         """Close the session, unless it was passed in."""
         await self._http.aclose()
+
+
+def _delay(
+    error: TransportError | ResponseError,
+    attempt: int,
+    request: Request[Any],
+    policy: RetryPolicy,
+    submission: Submission | None,
+) -> float | None:
+    """Return the seconds to another attempt; None where there must be none."""
+    if submission is not None and submission.is_withdrawn:
+        return None
+    return retry_delay(
+        error,
+        attempt,
+        policy=policy,
+        is_repeatable=request.is_repeatable,
+        random=random.random,
+        patience_left=None if submission is None else submission.patience_left,
+    )
 
 
 def _is_listing(value: object) -> TypeGuard[Listing[Any]]:

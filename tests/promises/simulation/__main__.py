@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from tests.promises.simulation import promised
-from tests.promises.simulation.canaries import CANARIES, SEEDS, schedules_until_caught
 from tests.promises.simulation.restarts import play_restarts
 from tests.promises.simulation.search import BrokenScheduleError, replay, search
 from tests.promises.simulation.sometimes import (
@@ -36,7 +35,6 @@ def main() -> int:
         "--world", choices=WORLDS, default="play", help="play, or play_restarts: a batch's restarts"
     )
     parser.add_argument("--held", action="store_true", help="hold it to all promises")
-    parser.add_argument("--canaries", action="store_true", help="let it catch planted mutants")
     options = parser.parse_args()
     if options.held:
         promised.HELD = frozenset(promised.Promise)
@@ -45,8 +43,6 @@ def main() -> int:
         broken = replay(options.replay, world)
         print(broken or "This schedule breaks nothing.")  # noqa: T201
         return 1 if broken else 0
-    if options.canaries:
-        return print_canaries()
     try:
         result = search(options.schedules, seed=options.seed, first=options.first, play=world)
     except BrokenScheduleError as error:
@@ -61,17 +57,6 @@ def main() -> int:
     if missed:
         print(f"\nnever seen, though it has to be: {', '.join(missed)}")  # noqa: T201
     return 1 if missed else 0
-
-
-def print_canaries() -> int:
-    """Print after how many schedules, by seed, each mutant is caught; return 1 where one is not."""
-    is_missed = False
-    for name in CANARIES:
-        caught = [schedules_until_caught(name, seed) for seed in SEEDS]
-        is_missed |= None in caught
-        said = ", ".join(f"{schedules or 'never':>5}" for schedules in caught)
-        print(f"{said}  {name}", flush=True)  # noqa: T201
-    return 1 if is_missed else 0
 
 
 if __name__ == "__main__":

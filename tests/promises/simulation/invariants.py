@@ -12,6 +12,7 @@ from tests.promises.simulation.ledger import Intent
 from tests.promises.simulation.process import MAX_OUTAGE
 from tests.promises.simulation.promised import Promise, expect
 from tests.promises.simulation.service import EPOCH
+from tests.support.seams import assert_released
 from testvibe_async import (
     BatchItem,
     ClientClosedError,
@@ -62,16 +63,7 @@ def none_hangs(waiting: Collection[asyncio.Task[None]]) -> None:
 
 def all_released(process: Process) -> None:
     """Expect a closed client to hold nothing any more."""
-    transport, poller = process.client._transport, process.client._poller
-    throttle = transport._throttle
-    # The close lets those through who wait for a slot: they give back what they did not take.
-    held = process.plan.max_connections - throttle._free
-    assert held <= 0, f"{held} slots of the throttle are still held"
-    assert all(slot.done() for queue in throttle._queues for slot in queue), "a slot is waited for"
-    assert not poller._workers, "the poller still works"
-    assert poller._timer is None or poller._timer.cancelled(), "the poller has a timer"
-    ours = [task for task in asyncio.all_tasks() if task.get_name().startswith("testvibe_async")]
-    assert not ours, f"tasks go on: {ours}"
+    assert_released(process.client, process.plan.max_connections)
     connector: Any = process.session.connector
     assert not connector._acquired, "a connection is still in use"
 

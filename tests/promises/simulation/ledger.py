@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import define, field, frozen
 
 if TYPE_CHECKING:
+    from testvibe_async.testing import RecordedRequest
     from testvibe_async.testing.emulator.answers import Answer
-    from testvibe_async.testing.emulator.requests import RecordedRequest
 
 __all__ = ["CALLER", "CALLER_HEADER", "REQUEST_HEADER", "Id", "Intent", "Ledger", "Post"]
 

@@ -21,6 +21,7 @@ import aiohttp
 from tests.promises.simulation.ledger import CALLER, CALLER_HEADER, REQUEST_HEADER, TASK_HEADER
 from tests.promises.simulation.network import InMemoryConnector
 from tests.promises.simulation.service import EPOCH
+from tests.support.seams import watch_answers
 from testvibe_async import Client, Dispatched, DispatchUnknown, Hooks, RetryPolicy, StatusChanged
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from tests.promises.simulation.ledger import Ledger
     from tests.promises.simulation.plan import Plan
     from testvibe_async import Recorder, Ref
-    from testvibe_async._http.session import HttpSession
-    from testvibe_async._wire import Request, Response
     from testvibe_async.testing import Emulator
 
 __all__ = ["MAX_OUTAGE", "Process", "local_clocks"]
@@ -99,7 +98,7 @@ class Process:
             recorder=recorder,
             allow_http=True,
         )
-        self._note_lists(self.client._transport._http)
+        watch_answers(self.client, self._note_list)
 
     def _note_dispatched(self, event: Dispatched) -> None:
         if self.is_killed:
@@ -146,18 +145,11 @@ class Process:
         assert task is not None
         return str(self._tasks.setdefault(task, len(self._tasks)))
 
-    def _note_lists(self, http: HttpSession) -> None:
-        """Note the lists of runs as the client reads them."""
-        send = http.send
-
-        async def send_and_note(request: Request[Any], **options: Any) -> Response:
-            response = await send(request, **options)
-            if request.endpoint.name == "list_runs" and response.status == 200:
-                now = asyncio.get_running_loop().time()
-                self.ledger.note_list(json.loads(response.body), task=self._task(), at=now)
-            return response
-
-        http.send = send_and_note  # type: ignore[method-assign]
+    def _note_list(self, operation: str, status: int, body: bytes) -> None:
+        """Note a list of runs as the client reads it."""
+        if operation == "list_runs" and status == 200:
+            now = asyncio.get_running_loop().time()
+            self.ledger.note_list(json.loads(body), task=self._task(), at=now)
 
     async def close(self) -> None:
         """Close the client, as a program does that ends well; a second time does nothing."""

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from tests.promises.simulation.ledger import Ledger
     from tests.promises.simulation.plan import Plan
+    from testvibe_async.testing import RecordedRequest
     from testvibe_async.testing.emulator.feature import Feature
     from testvibe_async.testing.emulator.generation import Generation
     from testvibe_async.testing.emulator.origin import Exchange, Site
-    from testvibe_async.testing.emulator.requests import RecordedRequest
 
 __all__ = [
     "BROKEN",

@@ -151,3 +151,17 @@ def test_the_plot_shows_what_was_measured() -> None:
         shown += [format(row["medians"][name], form) for row in rows]
     titles = {"requests per run", "CPU, ms per run", "memory, KiB per run"}
     assert [text for text in texts if text not in titles] == shown
+
+
+INNER = re.compile(r"testvibe_async\._[a-z]|testvibe_async\.[a-z]\w*\.[a-z_]")
+"""A room, or a module inside a surface: in an import, or in what a test replaces."""
+
+PROMISES = sorted((ROOT / "tests/promises").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", PROMISES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_promises_are_tested_from_outside(path: Path) -> None:
+    """What forms the contract reaches public names alone; `tests.support.seams` has the rest."""
+    named = INNER.findall(path.read_text(encoding="utf-8"))
+    made_of_the_emulator = path.parent.name == "simulation"
+    assert {each for each in named if not made_of_the_emulator or "testing" not in each} == set()

@@ -354,18 +354,6 @@ class TestTimeLimits:
         result.assert_outcomes(passed=1)
         assert len(service.runs) == 1
 
-    def test_pytest_timeout_reaches_a_feature(self, inner: Inner, service: Emulator) -> None:
-        """Each feature fails after the time that pytest-timeout gives it; their runs are listed."""
-        pytest.importorskip("pytest_timeout")
-        result = inner.bare("-p", "pytest_timeout", "--timeout=0.3", "--testvibe")
-
-        result.assert_outcomes(failed=3)
-        result.stdout.fnmatch_lines_random(
-            [f"FAILED testvibe::{name} - Failed: Timeout *" for name in FEATURES]
-        )
-        told = refs_told(result.outlines, inner.pytester.path)
-        assert {ref.key[-1] for ref in told} == set(service.runs)
-
     def test_once_a_wait_was_in_vain_none_follows(
         self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -389,24 +377,6 @@ class TestTimeLimits:
         runs.close()
         first, *others, last = map(bool, waits)
         assert (first, any(others), last) == (True, False, True)
-
-    def test_a_marker_sets_the_limit(self, inner: Inner, service: Emulator) -> None:
-        """So does `@pytest.mark.timeout`, as a hook may add it to a feature."""
-        pytest.importorskip("pytest_timeout")
-        inner.pytester.makeconftest(
-            """
-            import pytest
-
-            def pytest_collection_modifyitems(items):
-                for item in items:
-                    item.add_marker(pytest.mark.timeout(0.3))
-            """
-        )
-        result = inner.bare("-p", "pytest_timeout", "--testvibe", "--testvibe-select=Login")
-
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Login - Failed: Timeout *"])
-        assert len(service.runs) == 1
 
 
 class TestRoutes:
