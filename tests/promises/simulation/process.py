@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests.promises.simulation.ledger import CALLER, CALLER_HEADER, TASK_HEADER
+from tests.promises.simulation.ledger import CALLER, CALLER_HEADER, REQUEST_HEADER, TASK_HEADER
 from tests.promises.simulation.network import InMemoryConnector
 from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.promises.simulation.ledger import Ledger
     from tests.promises.simulation.plan import Plan
-    from testvibe_async import Ref
+    from testvibe_async import Recorder, Ref
     from testvibe_async.testing import Emulator
 
 __all__ = ["MAX_OUTAGE", "Process", "local_clocks"]
@@ -47,7 +47,15 @@ _SKEW: ContextVar[float] = ContextVar("SKEW", default=0.0)
 class Process:
     """A client in use."""
 
-    def __init__(self, emulator: Emulator, plan: Plan, ledger: Ledger, seen: Counter[str]) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        plan: Plan,
+        ledger: Ledger,
+        seen: Counter[str],
+        *,
+        recorder: Recorder | None = None,
+    ) -> None:
         _SKEW.set(plan.skew)
         self.plan = plan
         self.ledger = ledger
@@ -62,6 +70,8 @@ class Process:
         """What the `on_transition` hook was told."""
         self._tasks: dict[asyncio.Task[Any], int] = {}
         """The tasks that sent anything, each with its number."""
+        self.is_killed = False
+        """Whether nothing may leave it any more, and nothing that it says counts."""
         self.closed_at: float | None = None
         """When the close of the client had ended."""
         self.session = aiohttp.ClientSession(
@@ -85,11 +95,14 @@ class Process:
                 on_pause=lambda _: self.seen.update(["a throttle pause"]),
             ),
             session=self.session,
+            recorder=recorder,
             allow_http=True,
         )
         watch_answers(self.client, self._note_list)
 
     def _note_dispatched(self, event: Dispatched) -> None:
+        if self.is_killed:
+            return
         self.dispatched[CALLER.get()].append(event)
         self.told_at[event.ref] = asyncio.get_running_loop().time()
 
@@ -107,10 +120,23 @@ class Process:
         ) -> None:
             request.headers[CALLER_HEADER] = str(CALLER.get())
             request.headers[TASK_HEADER] = self._task()
+            request.headers[REQUEST_HEADER] = self.ledger.new_request()
+            if self.is_killed:
+                await asyncio.Event().wait()  # until the world lets it go
             if self.closed_at is not None:
                 self.ledger.late.append(f"{request.method} {request.url.path}")
 
+        async def end(
+            _session: aiohttp.ClientSession,
+            _context: SimpleNamespace,
+            request: aiohttp.TraceRequestEndParams,
+        ) -> None:
+            if request.response.status == 202 and not self.is_killed:
+                number = request.headers[REQUEST_HEADER]
+                self.ledger.accepted_at[number] = asyncio.get_running_loop().time()
+
         tracing.on_request_start.append(begin)
+        tracing.on_request_end.append(end)
         return tracing
 
     def _task(self) -> str:

@@ -1,4 +1,7 @@
-"""The simulation catches clients that break their promises: a test of the checker."""
+"""The simulation catches clients that break their promises: a test of the checker.
+
+One seed is tried with the other tests, and all of them where more schedules are asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ import re
 import pytest
 
 from tests.promises.simulation.search import BrokenScheduleError, replay, search
-from tests.rooms.simulation.canaries import CANARIES, schedules_until_caught
+from tests.promises.simulation.test_simulation import ENOUGH, SCHEDULES
+from tests.rooms.simulation.canaries import CANARIES, SEEDS, schedules_until_caught
 
 pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.mark.parametrize("seed", SEEDS if SCHEDULES > ENOUGH else SEEDS[:1])
 @pytest.mark.parametrize("name", CANARIES)
-def test_a_mutant_is_caught(name: str) -> None:
-    """Each planted mutant breaks the invariant that it is there for, within 100 schedules."""
-    schedules = schedules_until_caught(name)
+def test_a_mutant_is_caught(name: str, seed: int) -> None:
+    """Each planted mutant breaks the invariant that it is there for, with each seed."""
+    schedules = schedules_until_caught(name, seed)
 
     assert schedules is not None
     print(f"caught after {schedules} schedules: {name}")  # noqa: T201
@@ -23,8 +28,7 @@ def test_a_mutant_is_caught(name: str) -> None:
 
 def test_a_broken_schedule_is_a_bug_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report has the seed, the commit and the schedule made simple, and can be replayed."""
-    mutate, _ = CANARIES["a slot is lost with each error"]
-    mutate(monkeypatch)
+    CANARIES["a slot is lost with each error"].mutate(monkeypatch)
 
     with pytest.raises(BrokenScheduleError) as caught:
         search(100, seed=1)
