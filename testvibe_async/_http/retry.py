@@ -42,6 +42,9 @@ MAX_TOKENS = 500
 FAILED_COST = 14
 THROTTLED_COST = 5
 
+MAX_REFUSED_DELAY = 30.0
+"""The longest delay in seconds of a batch's dispatch that was refused without `Retry-After`."""
+
 MAX_PAUSE = 120.0
 """The longest pause in seconds, even if `Retry-After` asks for a longer one."""
 
@@ -67,7 +70,9 @@ class RetryPolicy:
 
     Reads are retried after a lost connection, a time-out, a rate limit or a 5xx. All other calls
     only where the service provably did not act: it could not be reached, or it answered with a rate
-    limit and `Retry-After`. A rate limit is a 429, or a 403 that says so. The retries of reads draw
+    limit and `Retry-After`. A rate limit is a 429, or a 403 that says so. A batch repeats, for up
+    to five minutes, a dispatch that is refused for the rate: when `Retry-After` says, or else at
+    first after about a second and at last after about half a minute. The retries of reads draw
     on a budget: while a service is out, and nothing succeeds, 35 of all calls of a client are
     retried, and then each is tried once.
     """
@@ -82,13 +87,14 @@ class RetryPolicy:
     """The longest delay in seconds, except where the service asks for a longer one."""
 
 
-def retry_delay(
+def retry_delay(  # noqa: PLR0913 - each by name
     error: TransportError | ResponseError,
     attempt: int,
     *,
     policy: RetryPolicy,
     is_repeatable: bool,
     random: Callable[[], float],
+    patience_left: float | None = None,
 ) -> float | None:
     """Return the seconds to wait before another attempt, or None where it must not be made.
 
@@ -98,7 +104,13 @@ def retry_delay(
         policy: How often, and how fast.
         is_repeatable: Whether the service may see the request twice without harm.
         random: Draws a number from 0 to 1.
+        patience_left: Seconds for which a refusal for the rate is still answered by another
+            attempt, however many there were; None for a call, whose attempts count.
     """
+    if isinstance(error, RateLimitedError) and patience_left is not None and patience_left >= 0:
+        longest = min(MAX_REFUSED_DELAY, 2.0 ** min(attempt - 1, 16))
+        seconds = refused_seconds(error)
+        return longest * (1 + random()) / 2 if seconds is None else seconds
     if attempt >= policy.attempts or not _may_retry(error, is_repeatable=is_repeatable):
         return None
     longest = min(policy.max_delay, policy.base_delay * 2.0 ** min(attempt - 1, 64))

@@ -330,14 +330,9 @@ class Transport:
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
-                delay = retry_delay(
-                    error,
-                    attempt,
-                    policy=self._retry if retries else self._single_try,
-                    is_repeatable=request.is_repeatable,
-                    random=random.random,
-                )
-                if delay is None or (submission is not None and submission.is_withdrawn):
+                policy = self._retry if retries else self._single_try
+                delay = _delay(error, attempt, request, policy, submission)
+                if delay is None:
                     raise
                 if request.is_repeatable:
                     # What must not be lost is retried in any case; its number is limited anyway.
@@ -380,6 +375,9 @@ class Transport:
             # The session was closed below the request: the lost connection is not the reason.
             if self.is_closed:
                 raise ClientClosedError from error
+            raise
+        except asyncio.CancelledError:
+            self._throttle.abandon()
             raise
         else:
             self._note_answer(None)
@@ -473,6 +471,26 @@ class Transport:
     async def aclose(self) -> None:
         """Close the session, unless it was passed in."""
         await self._http.aclose()
+
+
+def _delay(
+    error: TransportError | ResponseError,
+    attempt: int,
+    request: Request[Any],
+    policy: RetryPolicy,
+    submission: Submission | None,
+) -> float | None:
+    """Return the seconds to another attempt; None where there must be none."""
+    if submission is not None and submission.is_withdrawn:
+        return None
+    return retry_delay(
+        error,
+        attempt,
+        policy=policy,
+        is_repeatable=request.is_repeatable,
+        random=random.random,
+        patience_left=None if submission is None else submission.patience_left,
+    )
 
 
 def _is_listing(value: object) -> TypeGuard[Listing[Any]]:

@@ -30,6 +30,7 @@ from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.shared_poll import SharedPolls
 from testvibe_async._telemetry import telemetry
+from testvibe_async._util.waiting import is_cancelled
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -180,6 +181,10 @@ class Poller:
         finally:
             self._holds -= 1
 
+    def bind(self) -> None:
+        """Bind to the running event loop at first use; see `Transport.bind`."""
+        self._transport.bind()
+
     def _check_usable(self, polled: PolledOperation[Any]) -> None:
         try:
             self._transport.bind()
@@ -203,7 +208,7 @@ class Poller:
         try:
             await self._shared_polls.poll(polled, max_age=max_age)
         except asyncio.CancelledError:
-            if self._transport.is_closed and not _is_cancelled():
+            if self._transport.is_closed and not is_cancelled():
                 raise ClientClosedError(ref=polled.ref) from None
             raise
 
@@ -523,9 +528,3 @@ def _operations_of(
     for job in jobs:
         operations.extend([job] if isinstance(job, PolledOperation) else job.operations)
     return operations
-
-
-def _is_cancelled() -> bool:
-    """Say whether the running task was itself asked to stop, and not what it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

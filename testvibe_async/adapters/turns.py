@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from testvibe_async._journal import ItemState
+from testvibe_async._batch import EntryState
 from testvibe_async.adapters.tables import ENDED, ITEMS, UNKNOWN, UNOBSERVED
 from testvibe_async.errors import ConfigError
 from testvibe_async.refs import Ref
@@ -46,7 +46,7 @@ class Turns:
 
     async def enqueue_failed(self) -> list[int | str]:
         """Enqueue what was not dispatched, is unknown, or could not be observed to its end."""
-        return await self._add(sa.or_(ITEMS.c.state == ItemState.PLANNED, UNKNOWN, UNOBSERVED))
+        return await self._add(sa.or_(ITEMS.c.state == EntryState.PLANNED, UNKNOWN, UNOBSERVED))
 
     async def enqueue_absent(self) -> list[int | str]:
         """Enqueue what nobody knew about, where a later run may now prove that nothing began."""
@@ -68,7 +68,7 @@ class Turns:
         places = [
             row.place
             for row in rows
-            if row.found.state is ItemState.INTENDED
+            if row.found.state is EntryState.INTENDED
             and row.is_ended
             and feature in {None, row.job.feature, row.job.name}
         ]
@@ -81,9 +81,9 @@ class Turns:
             )
         values: dict[str, Any] = {"intent": None, "intent_id": None, "holder": None}
         if isinstance(decision, Ref):
-            values |= {"state": ItemState.DISPATCHED, "ref": decision.to_json()}
+            values |= {"state": EntryState.DISPATCHED, "ref": decision.to_json()}
         else:
-            values["state"] = ItemState.PLANNED if decision == "resend" else ItemState.DROPPED
+            values["state"] = EntryState.PLANNED if decision == "resend" else EntryState.DROPPED
         return await self._add(UNKNOWN, ITEMS.c.place.in_(places), **values)
 
     async def _add(
