@@ -1,4 +1,4 @@
-"""Lists with rows that can't be read: the others are returned, and no list passes for an empty one."""
+"""Lists with rows that can't be read: they are reported, and no list passes for an empty one."""
 
 from __future__ import annotations
 
