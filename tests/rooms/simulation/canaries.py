@@ -109,7 +109,7 @@ def _wrap_dispatches(patch: pytest.MonkeyPatch, mutate: Callable[..., Any]) -> N
 
 def _wrap_waits(patch: pytest.MonkeyPatch, mutate: Callable[..., Any]) -> None:
     """Put a function around `Operation.wait`."""
-    wait = Operation.wait
+    wait: Any = Operation[Any].wait
 
     async def wait_or_not(self: Any, *, timeout: float | None = None) -> Any:
         return await mutate(wait, self, timeout=timeout)
@@ -294,14 +294,18 @@ def _waiter_that_leaves_ends_the_poller(patch: pytest.MonkeyPatch) -> None:
 
 
 def _cancelled_poll_cancels_those_who_share_it(patch: pytest.MonkeyPatch) -> None:
-    poll = Operation.poll
+    poll: Any = Operation[Any].poll
     polls: dict[tuple[object, Operation[Any]], asyncio.Task[Any]] = {}
 
     async def share(self: Operation[Any]) -> Any:
         key = (asyncio.get_running_loop(), self)
         if (task := polls.get(key)) is None:
             task = polls[key] = asyncio.create_task(poll(self))
-            task.add_done_callback(lambda _: polls.pop(key))
+
+            def forget(_: asyncio.Task[Any]) -> None:
+                del polls[key]
+
+            task.add_done_callback(forget)
         return await task
 
     patch.setattr(Operation, "poll", share)
@@ -406,7 +410,11 @@ class _Iteration:
 def _wrap_iterations(patch: pytest.MonkeyPatch, wrapper: type[_Iteration]) -> None:
     for name in ("__aiter__", "updates"):
         original = getattr(Operation, name)
-        patch.setattr(Operation, name, lambda self, _begin=original: wrapper(_begin(self)))
+
+        def begin(self: Any, _original: Any = original) -> _Iteration:
+            return wrapper(_original(self))
+
+        patch.setattr(Operation, name, begin)
 
 
 # What is said of it.
