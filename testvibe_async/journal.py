@@ -16,11 +16,19 @@ from zlib import crc32
 
 from attrs import asdict, evolve
 
-from testvibe_async._batch import Entry, EntryState, Plan, difference, entry_document, read_entry
+from testvibe_async._batch import (
+    Entry,
+    EntryState,
+    Plan,
+    check_named,
+    difference,
+    entry_document,
+    read_entry,
+)
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.sqlite_file import MissingFileError, SqliteFile
 from testvibe_async.errors import ConfigError
-from testvibe_async.refs import Ref, RunRef
+from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     import os
@@ -202,7 +210,7 @@ class Journal:
             what = "nothing" if feature is None else f"nothing of feature {feature!r}"
             raise ConfigError(f"{what} is unknown in the journal {self.path}")
         if isinstance(decision, Ref):
-            self._check_named(decision, found)
+            check_named(decision, found, self.entries)
         for entry in found:
             entry.decide(decision)
             self.save(entry)
@@ -211,28 +219,6 @@ class Journal:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         return [entry.job.feature for entry in found]
-
-    def _check_named(self, ref: Ref, found: list[Entry[Any]]) -> None:
-        """Refuse a ref that can't be the operation of an unknown dispatch.
-
-        Raises:
-            ConfigError: It is of several, of another server, project or kind, or of another entry.
-        """
-        if len(found) > 1:
-            raise ConfigError(
-                f"{ref} is of one dispatch, and {len(found)} are unknown: name the feature"
-            )
-        intent = found[0].intent
-        assert intent is not None
-        for name in ("kind", "server", "project"):
-            if getattr(ref, name) != getattr(intent, name):
-                raise ConfigError(
-                    f"name an operation of the same {name}: {ref} has {getattr(ref, name)}, and "
-                    f"the dispatch {getattr(intent, name)}"
-                )
-        for entry in self.entries:
-            if entry is not found[0] and ref.key in _keys_of(entry, ref):
-                raise ConfigError(f"name another operation: {ref} is that of {entry.job.feature!r}")
 
     def begin(self, plan: Plan) -> Plan:
         """Begin the batch of a plan, or resume one; return its plan. For `run_features` alone.
@@ -326,18 +312,6 @@ def _is_meant(entry: Entry[Any], feature: int | str | None) -> bool:
     if feature is None:
         return entry.named is None  # Else it is decided, and waits to be polled.
     return feature in {entry.job.feature, entry.job.name}
-
-
-def _keys_of(entry: Entry[Any], ref: Ref) -> set[tuple[object, ...]]:
-    """Return the keys of all operations of an entry, at the server and project of a ref."""
-    runs = (
-        RunRef(server=ref.server, project=ref.project, run_id=outcome.run_id)
-        for outcome in entry.outcomes
-        if entry.kind == "run"
-    )
-    return {
-        each.key for each in (entry.ref, entry.named, entry.generation, *runs) if each is not None
-    }
 
 
 def _read(connection: sqlite3.Connection) -> _Contents:

@@ -7,11 +7,12 @@ it, and items, refs and counts are views of it. It decides what its state means,
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from attrs import define, evolve, field
 
 from testvibe_async.errors import (
+    ConfigError,
     DispatchUnknownError,
     ForbiddenError,
     ResponseError,
@@ -21,15 +22,25 @@ from testvibe_async.errors import (
 from testvibe_async.intents import Intent
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem
+from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from testvibe_async._dispatch import Job
     from testvibe_async._http import Submission
     from testvibe_async.errors import VibeError
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Entry", "EntryState", "is_key_refused", "is_refusal", "unknown_error"]
+__all__ = [
+    "Entry",
+    "EntryState",
+    "check_named",
+    "is_key_refused",
+    "is_refusal",
+    "unknown_error",
+]
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
@@ -114,6 +125,15 @@ class Entry(Generic[SnapshotT]):
     def is_undecided(self) -> bool:
         """Whether it is unknown if it was dispatched, and nothing is finding that out."""
         return self.state is EntryState.INTENDED and not self.is_sent and not self.is_carried
+
+    def all_refs(self) -> list[Ref]:
+        """Return all operations of it that are known, earlier attempts among them."""
+        refs = [ref for ref in (self.ref, self.named, self.generation) if ref is not None]
+        if self.ref is not None and isinstance(self.ref, RunRef):
+            server, project = self.ref.server, self.ref.project
+            runs = (outcome for outcome in self.outcomes if isinstance(outcome, Run))
+            refs += [RunRef(server=server, project=project, run_id=run.run_id) for run in runs]
+        return refs
 
     def resume(self) -> None:
         """Begin to carry it, and forget why the last batch did nothing more for it."""
@@ -229,6 +249,34 @@ def is_refusal(error: VibeError | None) -> bool:
 def is_key_refused(error: VibeError | None) -> bool:
     """Return whether the service refused the key: no other feature would fare better."""
     return isinstance(error, UnauthorizedError | ForbiddenError) and error.code is not None
+
+
+def check_named(ref: Ref, found: Sequence[Entry[Any]], entries: Iterable[Entry[Any]]) -> None:
+    """Refuse a ref that can't be the operation of an unknown dispatch.
+
+    Args:
+        ref: What somebody named.
+        found: The entries that it was named for.
+        entries: All entries of the batch.
+
+    Raises:
+        ConfigError: It is for several, of another server, project or kind, or of another entry.
+    """
+    if len(found) > 1:
+        raise ConfigError(
+            f"{ref} is of one dispatch, and {len(found)} are unknown: name the feature"
+        )
+    intent = found[0].intent
+    assert intent is not None
+    for name in ("kind", "server", "project"):
+        if getattr(ref, name) != getattr(intent, name):
+            raise ConfigError(
+                f"name an operation of the same {name}: {ref} has {getattr(ref, name)}, and the "
+                f"dispatch {getattr(intent, name)}"
+            )
+    for entry in entries:
+        if entry.index != found[0].index and ref.key in {each.key for each in entry.all_refs()}:
+            raise ConfigError(f"name another operation: {ref} is that of {entry.job.feature!r}")
 
 
 def unknown_error(job: Job, intent: Intent | None, what: str) -> DispatchUnknownError:

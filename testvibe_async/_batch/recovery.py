@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async._dispatch import may_have_started
 from testvibe_async.errors import DispatchUnknownError, ObservationError
-from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Recovery"]
+__all__ = ["Recovery", "named_operation"]
 
 
 class Recovery:
@@ -73,7 +72,7 @@ class Recovery:
         assert intent is not None
         try:
             if entry.named is not None:
-                return await self._named(entry.named, intent)
+                return await named_operation(self._attach(entry.named), intent)
             try:
                 return await self._reconcile(intent)
             except DispatchUnknownError as error:
@@ -86,39 +85,11 @@ class Recovery:
         finally:
             self._close(entry)
 
-    async def _named(self, ref: Ref, intent: Intent) -> Operation[Any]:
-        """Return the operation that somebody named, once a poll has shown that it can be it."""
-        operation = self._attach(ref)
-        try:
-            await operation.poll()
-        except ObservationError as error:
-            why = f"{ref} could not be observed: {error}"
-        else:
-            snapshot = operation.snapshot
-            if snapshot is not None and may_have_started(intent, snapshot):
-                return operation
-            why = f"{ref} is of another feature or configuration"
-        raise DispatchUnknownError(
-            f"{why}; name another operation for it, or have it sent again",
-            method="POST",
-            url=intent.server,
-            project=intent.project,
-            feature=intent.feature,
-            reason="ambiguous",
-            candidates=(ref,),
-            intent=intent,
-        )
-
     async def _reconcile(self, intent: Intent) -> Operation[Any] | None:
         known: list[object] = []
         for each in self._entries():
-            own = (each.ref, each.named, each.generation, each.intent)
-            known += [value for value in own if value is not None]
-            known += [
-                RunRef(server=intent.server, project=intent.project, run_id=outcome.run_id)
-                for outcome in each.outcomes
-                if each.kind == "run"
-            ]
+            known += each.all_refs()
+            known += [] if each.intent is None else [each.intent]
         return await self._dispatcher.reconcile(intent, known=known)
 
     async def _sees_another_dispatched(self) -> bool:
@@ -146,3 +117,29 @@ class Recovery:
         """Wake what waits for progress."""
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
+
+
+async def named_operation(operation: Operation[Any], intent: Intent) -> Operation[Any]:
+    """Return the operation that somebody named for an intent, if a poll shows that it can be it.
+
+    Raises:
+        DispatchUnknownError: It is of another feature or configuration, or can't be observed.
+    """
+    try:
+        await operation.poll()
+    except ObservationError as error:
+        why = f"{operation.ref} could not be observed: {error}"
+    else:
+        if operation.snapshot is not None and may_have_started(intent, operation.snapshot):
+            return operation
+        why = f"{operation.ref} is of another feature or configuration"
+    raise DispatchUnknownError(
+        f"{why}; name another operation for it, or have it sent again",
+        method="POST",
+        url=intent.server,
+        project=intent.project,
+        feature=intent.feature,
+        reason="ambiguous",
+        candidates=(operation.ref,),
+        intent=intent,
+    )

@@ -9,6 +9,7 @@ from attrs import field, frozen
 from attrs.validators import ge, instance_of, lt
 
 from testvibe_async.errors import (
+    EndpointNotFoundError,
     ForbiddenError,
     NotFoundError,
     NotSentError,
@@ -28,7 +29,10 @@ __all__ = [
     "Outlook",
     "RetryBudget",
     "RetryPolicy",
+    "is_same_failure",
     "is_throttled",
+    "is_tolerated",
+    "outage_interval",
     "outlook_after",
     "refused_seconds",
     "retry_delay",
@@ -43,6 +47,15 @@ MAX_REFUSED_DELAY = 30.0
 
 MAX_PAUSE = 120.0
 """The longest pause in seconds, even if `Retry-After` asks for a longer one."""
+
+MAX_BACKOFF_SECONDS = 30.0
+"""The longest interval between two tries of a read during an outage."""
+
+MAX_EQUAL_ANSWERS = 3
+"""How often the same answer that says nothing is accepted."""
+
+MAX_REFUSALS = 2
+"""How often in a row the service refuses the key until that is final."""
 
 _seconds: list[Callable[[Any, Any, Any], Any]] = [
     instance_of((int, float)),
@@ -150,11 +163,50 @@ def outlook_after(error: Exception, *, has_answered: bool) -> Outlook:
         return Outlook.AWAY
     if not isinstance(error, ResponseError):
         return Outlook.FINAL
-    if not error.is_from_service:
-        return Outlook.AWAY if has_answered else Outlook.SAME
+    if error.is_from_service:
+        return _refusal(error)
+    if has_answered:
+        return Outlook.AWAY
+    return Outlook.MISSING if isinstance(error, EndpointNotFoundError) else Outlook.SAME
+
+
+def _refusal(error: ResponseError) -> Outlook:
+    """Return what another try may bring after the service's own refusal."""
     if isinstance(error, UnauthorizedError | ForbiddenError):
         return Outlook.REFUSED
     return Outlook.MISSING if isinstance(error, NotFoundError) else Outlook.SAME
+
+
+def is_tolerated(
+    outlook: Outlook, *, equal_failures: int, seconds: float, max_outage: float
+) -> bool:
+    """Say whether to try a read again.
+
+    Args:
+        outlook: What that may bring.
+        equal_failures: How many of the last failures were the same.
+        seconds: Time since the first of nothing but failures.
+        max_outage: How long that may last, in seconds.
+    """
+    if outlook is Outlook.REFUSED:
+        return equal_failures < MAX_REFUSALS
+    if outlook is Outlook.SAME:
+        return equal_failures < MAX_EQUAL_ANSWERS and seconds < max_outage
+    return outlook in {Outlook.AWAY, Outlook.BUSY} and seconds < max_outage
+
+
+def is_same_failure(error: Exception, other: Exception | None) -> bool:
+    """Say whether two failures are the same, wherever the requests went."""
+    if type(error) is not type(other):
+        return False
+    if isinstance(error, ResponseError) and isinstance(other, ResponseError):
+        return (error.status, error.message) == (other.status, other.message)
+    return True
+
+
+def outage_interval(interval: float, failures: int) -> float:
+    """Return the seconds to the next try after a number of failures in a row."""
+    return min(interval * 2.0 ** min(failures, 16), max(interval, MAX_BACKOFF_SECONDS))
 
 
 class RetryBudget:

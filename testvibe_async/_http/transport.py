@@ -19,7 +19,10 @@ from testvibe_async._http.retry import (
     Outlook,
     RetryBudget,
     RetryPolicy,
+    is_same_failure,
     is_throttled,
+    is_tolerated,
+    outage_interval,
     outlook_after,
     refused_seconds,
     retry_delay,
@@ -45,7 +48,16 @@ from testvibe_async.errors import (
     ResponseError,
     TransportError,
 )
-from testvibe_async.events import Hooks, Paused, RequestFinished, Resumed, RetryScheduled, logger
+from testvibe_async.events import (
+    Hooks,
+    OutageEnded,
+    OutageStarted,
+    Paused,
+    RequestFinished,
+    Resumed,
+    RetryScheduled,
+    logger,
+)
 from testvibe_async.models import Listing
 
 if TYPE_CHECKING:
@@ -66,6 +78,13 @@ _WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "SectionLog": "Section"
 
 MAX_WARNINGS = 100
 """The most warnings about answers that a client logs: a service could invent fields for ever."""
+
+
+OUTAGE_INTERVAL = 0.5
+"""Seconds to start from between two tries of a call that outlasts an outage."""
+
+ANNOUNCED_FAILURES = 2
+"""At which failure of such a call an outage is announced."""
 
 
 class Transport:
@@ -165,6 +184,44 @@ class Transport:
         if _is_listing(value):
             await self._complete(value, request, response)
         return value
+
+    async def call_through_outage(self, request: Request[T], *, max_outage: float) -> T:
+        """Call a read as often as it takes while the service is away, as the waits are patient.
+
+        Args:
+            request: What to ask.
+            max_outage: After how many seconds of failures alone to raise the last one.
+
+        Raises:
+            TransportError, ResponseError: Another try would not change it, or it lasted too long.
+        """
+        loop = asyncio.get_running_loop()
+        failures = equal_failures = 0
+        since, last = loop.time(), None
+        while True:
+            try:
+                response, value = await self._read(request, retries=False)
+                if _is_listing(value):
+                    await self._complete(value, request, response)
+            except (TransportError, ResponseError) as error:
+                outlook, seconds = self.outlook_after(error, request), loop.time() - since
+                equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
+                failures, last = failures + 1, error
+                if not is_tolerated(
+                    outlook, equal_failures=equal_failures, seconds=seconds, max_outage=max_outage
+                ):
+                    raise
+                if failures == ANNOUNCED_FAILURES:
+                    self._hooks.emit(OutageStarted(self.server, error))
+                jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
+                delay = jitter * outage_interval(OUTAGE_INTERVAL, failures)
+                delay = max(delay, refused_seconds(error) or 0.0)
+                self._hooks.emit(RetryScheduled(request.endpoint.name, error, failures, delay))
+            else:
+                if failures >= ANNOUNCED_FAILURES:
+                    self._hooks.emit(OutageEnded(self.server, loop.time() - since))
+                return value
+            await self.sleep(delay)
 
     async def call_page(self, request: Request[Listing[T]], *, retries: bool = True) -> Listing[T]:
         """Send a request for a list, and return its first page alone.

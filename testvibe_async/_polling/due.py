@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async._http import refused_seconds
-from testvibe_async._polling.plan import outage_interval
+from testvibe_async._http import outage_interval, refused_seconds
 
 if TYPE_CHECKING:
     from testvibe_async._polling.outage import Outage

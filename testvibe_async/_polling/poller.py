@@ -111,6 +111,8 @@ class Poller:
         self._interval = interval
         self._plan = plan
         self._max_concurrent_polls = max_concurrent_polls
+        self.max_outage: float = max_outage
+        """After how many seconds of failures alone a wait ends with an error."""
         self._hooks = hooks
         self._run_ids = run_ids
         self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=run_ids)

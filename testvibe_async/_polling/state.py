@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from testvibe_async._http import Outlook
+from testvibe_async._http import Outlook, is_same_failure, is_tolerated
 from testvibe_async._util import plain
 from testvibe_async._wire import UnreadableError, says_in_flight
 from testvibe_async.errors import (
@@ -23,7 +23,6 @@ from testvibe_async.errors import (
     ObservationError,
     OperationNotFoundError,
     OperationSupersededError,
-    ResponseError,
     UnauthorizedError,
     VibeError,
     WaitTimeoutError,
@@ -44,11 +43,8 @@ UNKNOWN_SECONDS = 60.0
 
 NO_TIME = timedelta()
 
-MAX_EQUAL_ANSWERS = 3
-"""How often the same answer that says nothing is accepted before the waits end."""
-
-MAX_REFUSALS = 2
-"""How often in a row the service refuses the key before the waits end."""
+MAX_UNDOCUMENTED = 3
+"""How many answers in a row may have a status that may or may not be an end."""
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
@@ -277,29 +273,26 @@ class OperationState(ABC, Generic[SnapshotT]):
             The error that the waits must raise; None where the failure is tolerated, and another
             poll follows.
         """
+        # A copy that is behind shows another operation, the same one each time.
+        if isinstance(error.__cause__, OtherOperationError):
+            outlook = Outlook.AWAY
+        self.failing_since = now if self.failing_since is None else self.failing_since
         if max_outage is not None:
-            is_equal = _content(error) == _content(self.last_failure)
+            is_equal = is_same_failure(error, self.last_failure)
             self.equal_failures = self.equal_failures + 1 if is_equal else 1
             self.failures += 1
             self.last_failure = error
-        self.failing_since = now if self.failing_since is None else self.failing_since
         if isinstance(error, NotFoundError) and self._may_appear(now):
             return None
-        outage, preface = now - self.failing_since, ""
-        if max_outage is not None:
-            whose = ", of another operation's poll" if is_shared else ""
-            preface = f"nothing but failures for {outage:.0f} s, the last{whose}: "
-            if outlook is Outlook.REFUSED and self.equal_failures < MAX_REFUSALS:
-                return None
-            # A copy that is behind shows another operation, and the same one each time.
-            is_same = outlook is Outlook.SAME and not isinstance(
-                error.__cause__, OtherOperationError
-            )
-            is_repeated = is_same and self.equal_failures >= MAX_EQUAL_ANSWERS
-            if is_repeated:
-                preface = f"the same answer {self.equal_failures} times: "
-            elif outlook in _MAY_PASS and outage < max_outage:
-                return None
+        if max_outage is None:
+            return self._failure(error, outlook, "")
+        outage, count = now - self.failing_since, self.equal_failures
+        if is_tolerated(outlook, equal_failures=count, seconds=outage, max_outage=max_outage):
+            return None
+        whose = ", of another operation's poll" if is_shared else ""
+        preface = f"nothing but failures for {outage:.0f} s, the last{whose}: "
+        if outlook is Outlook.SAME and outage < max_outage:
+            preface = f"the same answer {count} times: "
         return self._failure(error, outlook, preface)
 
     def _may_appear(self, now: float) -> bool:
@@ -319,7 +312,7 @@ class OperationState(ABC, Generic[SnapshotT]):
 
         A status that is not documented may be an end, and nobody can say; it is not waited out.
         """
-        if self.undocumented < MAX_EQUAL_ANSWERS:
+        if self.undocumented < MAX_UNDOCUMENTED:
             return None
         self.undocumented = 0
         status = plain(self.status or "")
@@ -473,17 +466,6 @@ def _doubt(snapshot: Run | Generation) -> _Doubt | None:
     if isinstance(snapshot, Run):
         return _Doubt.NOTHING if "finishedUtc" in snapshot.extra else _Doubt.IS_OVER
     return _Doubt.NOTHING if says_in_flight(snapshot.overall_status or "") else _Doubt.IS_OVER
-
-
-_MAY_PASS = {Outlook.AWAY, Outlook.BUSY, Outlook.SAME}
-"""What is tolerated until nothing but failures came for `max_outage`."""
-
-
-def _content(error: VibeError | None) -> tuple[object, ...]:
-    """Return what makes two failures the same, wherever the requests went."""
-    if isinstance(error, ResponseError):
-        return type(error), error.status, error.message
-    return (type(error),)
 
 
 def new_state(

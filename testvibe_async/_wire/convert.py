@@ -268,7 +268,7 @@ def _model_hook(model: type[Any]) -> Hook:
         for each in attributes
         if each.default is not NOTHING and (model, each.name) not in DECIDING
     }
-    end = "finishedUtc" if model is Run else None
+    is_run, end = model is Run, "finishedUtc"
     hints = get_type_hints(model)
     overrides = {each.name: _override(model, each.name, hints[each.name]) for each in attributes}
     structure_known = make_dict_structure_fn(
@@ -304,7 +304,8 @@ def _model_hook(model: type[Any]) -> Hook:
             instance = structure_known(there, model)
         # It decides whether a status that is not documented is in flight.
         is_open = (
-            end in members
+            is_run
+            and end in members
             and instance.finished_at is None
             and end not in unreadable
             and not isinstance(instance.status, RunStatus)

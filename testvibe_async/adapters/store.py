@@ -392,5 +392,6 @@ def _restored(row: Any) -> Entry[Run]:  # noqa: ANN401 - a row of the items
     }
     for name in ("intent", "generation", "ref", "error"):
         if (text := getattr(row, name)) is not None:
-            document[name] = json.loads(text)
+            is_named = name == "ref" and row.state == EntryState.INTENDED
+            document["named" if is_named else name] = json.loads(text)
     return read_entry(row.place, document, kind="run")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import uuid4
 
-from testvibe_async._batch import EntryState
+from testvibe_async._batch import EntryState, named_operation
 from testvibe_async.adapters.tables import UNAVAILABLE
 from testvibe_async.errors import (
     ClientClosedError,
@@ -143,7 +143,7 @@ class BatchWorker:
             return self._client.attach(found.ref)
         if found.state is EntryState.INTENDED:
             assert found.intent is not None
-            return await self._reconciled(found.intent)
+            return await self._reconciled(found.intent, named=found.named)
         on_conflict = self._plan.options.get("on_conflict", "raise")
         if found.generation is not None:
             # It was dispatched for this run: whatever became of it, none is to follow.
@@ -163,9 +163,16 @@ class BatchWorker:
                 self._open.discard(error.intent.id)  # Nothing more comes of it.
             raise
 
-    async def _reconciled(self, intent: Intent) -> RunOperation | GenerationOperation | None:
-        known = await surely(self._store.refs)
-        operation = await self._client.reconcile(intent, known=known)
+    async def _reconciled(
+        self, intent: Intent, *, named: Ref | None
+    ) -> RunOperation | GenerationOperation | None:
+        operation: RunOperation | GenerationOperation | None
+        if named is None:
+            known = await surely(self._store.refs)
+            operation = await self._client.reconcile(intent, known=known)
+        else:
+            operation = self._client.attach(named)
+            await named_operation(operation, intent)
         ref = None if operation is None else operation.ref
         if await self.answered(intent, ref) and isinstance(ref, RunRef):
             return operation

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
+from tests.support.amounts import amount
 from tests.support.timing import now
 from testvibe_async import (
     Client,
@@ -180,10 +181,10 @@ class TestMany:
 
         assert {id(operation) async for operation in completions} == set(map(id, operations))
 
-    async def test_a_thousand_runs_at_once(
+    async def test_many_runs_at_once(
         self, emulator: Emulator, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A thousand runs awaited at once all finish, and leave no task and no warning."""
+        """Hundreds of runs awaited at once all finish, and leave no task and no warning."""
         problems: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: problems.append(context)
@@ -192,7 +193,7 @@ class TestMany:
         async with client_of(emulator) as client:
             project = client.project()
             operations = await asyncio.gather(
-                *(project.run_feature("Checkout") for _ in range(1000))
+                *(project.run_feature("Checkout") for _ in range(amount(1000, few=200)))
             )
             runs = await asyncio.gather(*operations)
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """The whole client in a simulated world: no schedule breaks an invariant.
 
-500 schedules are played with the other tests, the same each time, and 150 of a batch that is
-restarted. To play others, and more:
+100 schedules are played with the other tests, 500 where all is tried, the same each time, and some
+of a batch that is restarted. To play others, and more:
 
     TESTVIBE_SCHEDULES=20000 TESTVIBE_SIMULATION_SEED=7 pytest tests/promises/simulation
     python -m tests.promises.simulation --schedules 20000 --seed 7
@@ -18,8 +18,9 @@ import pytest
 from tests.promises.simulation.restarts import play_restarts
 from tests.promises.simulation.search import search
 from tests.promises.simulation.sometimes import SOMETIMES_AFTER_RESTARTS, never_seen, table
+from tests.support.amounts import amount
 
-SCHEDULES = int(os.environ.get("TESTVIBE_SCHEDULES", "500"))
+SCHEDULES = int(os.environ.get("TESTVIBE_SCHEDULES", amount(500, few=100)))
 SEED = int(os.environ.get("TESTVIBE_SIMULATION_SEED", "1"))
 ENOUGH = 500
 """Among so many schedules each state has to be seen."""

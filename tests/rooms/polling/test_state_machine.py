@@ -48,6 +48,7 @@ from tests.rooms.polling.troubled_network import (
     Wire,
     number_of,
 )
+from tests.support.amounts import amount
 from testvibe_async import (
     ClientClosedError,
     DispatchUnknownError,
@@ -598,7 +599,7 @@ def test_whatever_happens_in_whatever_order(
     run_state_machine_as_test(
         Game,
         settings=settings(
-            max_examples=GAMES or 200,
+            max_examples=GAMES or amount(200, few=40),
             stateful_step_count=50,
             derandomize=not GAMES,
             database=None,

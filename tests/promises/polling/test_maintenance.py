@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import client_of
-from tests.timing import STEADY, now
+from tests.support.timing import now
 from testvibe_async import (
     Client,
     ForbiddenError,
@@ -33,7 +33,7 @@ from testvibe_async.testing import Fault
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from testvibe_async.testing import Emulator, Scenario
+    from testvibe_async.testing import Emulator
 
 PAGE = b"<!doctype html><title>We are back soon</title>"
 ANSWERS = {
@@ -49,12 +49,6 @@ ANSWERS = {
 STARTS = 7.0
 """When the service goes away: after polls at 3 s and 6 s that it answers."""
 FEATURES = ["Checkout", "Returns", "Shopping cart"]
-
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every run takes 30 s and passes."""
-    return STEADY
 
 
 async def by_waiting(client: Client) -> list[Run]:

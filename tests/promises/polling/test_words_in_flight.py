@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
-from tests.timing import STEADY, now
+from tests.support.timing import now
 from testvibe_async import Generation, Hooks, ObservationError, Operation, StatusChanged
 from testvibe_async.testing import Fault
 
@@ -16,19 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from testvibe_async import Client, Project
-    from testvibe_async.testing import Emulator, Scenario
+    from testvibe_async.testing import Emulator
 
 DRAFT = "Wishlist"
 WORDS = [
     *("executing", "Executing", "starting", "in progress", "In Progress", "InProgress"),
     *("in-progress", "IN_PROGRESS", "planning", "Queued", "pending"),
 ]
-
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every run takes 30 s and passes; every generation succeeds."""
-    return STEADY
 
 
 def while_in_flight(**members: Any) -> Fault:

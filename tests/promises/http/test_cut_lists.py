@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from testvibe_async import Project
 
-ROWS = [{"id": number, "name": f"Feature {number}", "status": "generated"} for number in range(10)]
-
 
 @asynccontextmanager
 async def project_with(
@@ -31,7 +29,7 @@ async def project_with(
     async def features(request: web.Request) -> web.Response:
         page = int(request.query.get("page", "1"))
         more = {"Link": f'<?page={page + 1}>; rel="next"'} if page < pages else {}
-        rows = [{**row, "id": row["id"] + 10 * page} for row in ROWS]
+        rows = [{"id": 10 * page + row, "name": f"Feature {page}.{row}"} for row in range(10)]
         return web.json_response(rows, status=status, headers={**headers, **more})
 
     app = web.Application()
@@ -48,7 +46,7 @@ async def project_with(
         await runner.cleanup()
 
 
-CUT = {
+CUT: dict[str, tuple[dict[str, str], int]] = {
     "X-Total-Count": ({"X-Total-Count": "29"}, 200),
     "Content-Range": ({"Content-Range": "items 0-9/29"}, 200),
     "206 with a range": ({"Content-Range": "items 0-9/29"}, 206),

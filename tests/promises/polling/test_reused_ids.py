@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.timing import STEADY
+from tests.support.timing import STEADY
 from testvibe_async import Client, Run, RunStatus
 from testvibe_async.testing import Emulator
 
