@@ -10,11 +10,13 @@ need a place inside are in one table, `INSIDE`.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
+from zlib import crc32
 
 import aiohttp
 import pytest
@@ -469,47 +471,58 @@ def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
 # What a restart finds.
 
 
-def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[sqlite3.Connection], Any]) -> None:
-    """Change what a process that was killed leaves on the disk."""
+def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a process that was killed leaves on the disk of each feature."""
     copy = restarts.copy_of_the_disk
 
     def copy_changed(path: Path, to: Path) -> None:
         copy(path, to)
         connection = sqlite3.connect(to)
         with connection:
-            change(connection)
+            for row, text in list(
+                connection.execute("SELECT id, document FROM rows WHERE id >= 0")
+            ):
+                document = json.loads(text)
+                change(document)
+                changed = json.dumps(document)
+                connection.execute(
+                    "UPDATE rows SET document = ?, checksum = ? WHERE id = ?",
+                    (changed, crc32(changed.encode()), row),
+                )
         connection.close()
 
     patch.setattr(restarts, "copy_of_the_disk", copy_changed)
 
 
 def _intents_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
-    def forget(file: sqlite3.Connection) -> None:
-        file.execute("UPDATE items SET state = 'planned', intent = NULL WHERE intent IS NOT NULL")
+    def forget(document: dict[str, Any]) -> None:
+        if document.pop("intent", None) is not None:
+            document["state"] = "planned"
 
     _wrap_crashes(patch, forget)
 
 
 def _refs_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
-    def forget(file: sqlite3.Connection) -> None:
-        file.execute("UPDATE items SET state = 'planned', ref = NULL WHERE state = 'dispatched'")
+    def forget(document: dict[str, Any]) -> None:
+        if document["state"] == "dispatched":
+            del document["ref"]
+            document["state"] = "planned"
 
     _wrap_crashes(patch, forget)
 
 
 def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
-    def forget(file: sqlite3.Connection) -> None:
-        file.execute(
-            "UPDATE items SET intent = json_set(intent, '$.highest_run_id', 0, "
-            "'$.service_at', NULL) WHERE intent IS NOT NULL"
-        )
+    def forget(document: dict[str, Any]) -> None:
+        if document.get("intent") is not None:
+            document["intent"] |= {"highest_run_id": 0, "service_at": None}
 
     _wrap_crashes(patch, forget)
 
 
 def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
-    def refuse(file: sqlite3.Connection) -> None:
-        file.execute("UPDATE items SET state = 'refused', intent = NULL WHERE intent IS NOT NULL")
+    def refuse(document: dict[str, Any]) -> None:
+        if document.pop("intent", None) is not None:
+            document["state"] = "refused"
 
     _wrap_crashes(patch, refuse)
 
@@ -545,7 +558,7 @@ def _found(path: str) -> Any:
 
 CANARIES: dict[str, Canary] = {
     "an unknown dispatch is sent again": Canary(
-        _unknown_dispatch_is_repeated, "took effect as|cost credits"
+        _unknown_dispatch_is_repeated, "took effect as|cost credits|reached the service, and raised"
     ),
     "the session sends a POST again": Canary(
         _post_is_sent_again, "took effect as|cost credits|and nobody knows"
