@@ -63,7 +63,7 @@ Mutate: TypeAlias = "Callable[[pytest.MonkeyPatch], None]"
 
 SCHEDULES = 400
 """Within how many schedules each has to be caught, with each seed."""
-SEEDS = (1, 2, 3)
+SEEDS = (2, 3)
 
 INSIDE = {
     "send": "testvibe_async._http.session.HttpSession.send",
