@@ -610,7 +610,7 @@ CANARIES: dict[str, Canary] = {
         "is said to be (running|generating), and|a wait ended, and it is",
     ),
     "a null is taken for a value": Canary(
-        _null_is_taken_for_a_value, "is documented, and was not read"
+        _null_is_taken_for_a_value, "is documented, and was not read|and nothing showed that"
     ),
     "a stale answer replaces a newer one": Canary(_stale_answer_replaces_a_newer_one, "went back"),
     "a 404 within its grace is final": Canary(_not_found_is_final_at_once, "404 not_found"),
