@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from subprocess import TimeoutExpired
 from threading import Lock
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import pytest
 
@@ -169,7 +169,8 @@ def _end_with_the_server() -> None:
 
     The server lives for as long as the pipe to the tests has a writer, which each child is.
     """
-    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+    inner: Any = forkserver
+    os.close(inner._forkserver._forkserver_alive_fd)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
