@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
     from testvibe_async._config import Settings
-    from testvibe_async._http.submission import Submission
+    from testvibe_async._http.sending import Sending
     from testvibe_async._wire import Endpoint, Request, Response, UnreadableField
 
 __all__ = ["Transport"]
@@ -174,13 +174,13 @@ class Transport:
             return
         raise ClientClosedError
 
-    async def call(self, request: Request[T], *, submission: Submission | None = None) -> T:
+    async def call(self, request: Request[T], *, sending: Sending | None = None) -> T:
         """Send a request and return what its answer holds; see `fetch`.
 
         Raises:
             ResponseError: The answer is an error, or unreadable.
         """
-        response, value = await self._read(request, submission=submission)
+        response, value = await self._read(request, sending=sending)
         if _is_listing(value):
             await self._complete(value, request, response)
         return value
@@ -243,14 +243,12 @@ class Transport:
         request: Request[T],
         *,
         retries: bool = True,
-        submission: Submission | None = None,
+        sending: Sending | None = None,
     ) -> tuple[Response, T]:
         """Send a request and decode the answer."""
         unreadable: list[UnreadableField] = []
         try:
-            response = await self.fetch(
-                request, retries=retries, submission=submission, keeps_place=True
-            )
+            response = await self.fetch(request, retries=retries, sending=sending, keeps_place=True)
             require_uncached(request, response)
             size = len(response.body)
             value = await offload(size, decode, request, response, unreadable=unreadable)
@@ -302,7 +300,7 @@ class Transport:
         request: Request[Any],
         *,
         retries: bool = True,
-        submission: Submission | None = None,
+        sending: Sending | None = None,
         is_poll: bool = False,
         keeps_place: bool = False,
     ) -> Response:
@@ -311,7 +309,7 @@ class Transport:
         Args:
             request: What to ask.
             retries: Whether to try again where the policy says so.
-            submission: Told how far the request has come; once withdrawn it is not sent any more.
+            sending: Told how far the request has come; once withdrawn it is not sent any more.
             is_poll: Whether it is one of the poller's, which queue separately.
             keeps_place: Whether a large answer keeps others waiting until it is decoded.
 
@@ -326,12 +324,12 @@ class Transport:
         attempt, cost = 1, 0
         while True:
             try:
-                response = await self._attempt(request, submission, is_poll=is_poll)
+                response = await self._attempt(request, sending, is_poll=is_poll)
             except (TransportError, ResponseError) as error:
                 if isinstance(error, TransportError):
                     error.attempts = attempt
                 policy = self._retry if retries else self._single_try
-                delay = _delay(error, attempt, request, policy, submission)
+                delay = _delay(error, attempt, request, policy, sending)
                 if delay is None:
                     raise
                 if request.is_repeatable:
@@ -353,21 +351,19 @@ class Transport:
             await self.sleep(delay)
 
     async def _attempt(
-        self, request: Request[Any], submission: Submission | None, *, is_poll: bool
+        self, request: Request[Any], sending: Sending | None, *, is_poll: bool
     ) -> Response:
         """Send a request once, when its slot comes."""
         await self._throttle.acquire(is_poll=is_poll)
         try:
             # The slot may have taken minutes, in which the caller left or the client closed.
-            self.check_wanted(request, submission)
-            response = await self._timed(request, submission)
+            self.check_wanted(request, sending)
+            response = await self._timed(request, sending)
             raise_for_status(request, response)
         except (NotSentError, ResponseError) as error:
             is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
-            if submission is not None and is_refusal:
-                submission.mark_refused()
-                assert submission.refused is not None
-                await submission.refused(error)
+            if sending is not None and is_refusal:
+                await sending.mark_refused(error)
             if isinstance(error, ResponseError):
                 self._note_answer(error)
             raise
@@ -399,20 +395,19 @@ class Transport:
             telemetry().pause(seconds)
             self._hooks.emit(Paused(seconds, error))
 
-    async def _before_writing(self, request: Request[Any], submission: Submission | None) -> None:
+    async def _before_writing(self, request: Request[Any], sending: Sending | None) -> None:
         """Let a request be written that is still wanted, once what must come before it is done.
 
         Raises:
             VibeError: It must not be written.
         """
-        if submission is not None:
-            assert submission.before_writing is not None
-            await submission.before_writing()
-        self.check_wanted(request, submission)
-        if submission is not None:
-            submission.mark_sent(asyncio.get_running_loop().time())
+        if sending is not None:
+            await sending.before_writing()
+        self.check_wanted(request, sending)
+        if sending is not None:
+            sending.mark_written(asyncio.get_running_loop().time())
 
-    def check_wanted(self, request: Request[Any], submission: Submission | None) -> None:
+    def check_wanted(self, request: Request[Any], sending: Sending | None) -> None:
         """Refuse a request that may not be sent any more. Checked at first, and in its slot.
 
         Raises:
@@ -421,26 +416,26 @@ class Transport:
         """
         if self.is_closed:
             raise ClientClosedError
-        if submission is not None and submission.is_withdrawn:
+        if sending is not None and sending.is_withdrawn:
             what = "not sent: it was withdrawn"
             raise NotSentError(what, method=request.method, url=self.url_of(request))
 
-    async def _timed(self, request: Request[Any], submission: Submission | None) -> Response:
+    async def _timed(self, request: Request[Any], sending: Sending | None) -> Response:
         """Send a request, sample the service's clock by it, and emit the event."""
         loop = asyncio.get_running_loop()
         sent, status = loop.time(), None
-        before_writing = partial(self._before_writing, request, submission)
+        before_writing = partial(self._before_writing, request, sending)
         try:
             try:
                 response = await self._http.send(request, before_writing=before_writing)
             except NotSentError:
                 raise
             except (TransportError, ResponseError):
-                if submission is not None:
-                    submission.mark_answered(sent)
+                if sending is not None:
+                    sending.mark_answered(sent)
                 raise
-            if submission is not None:
-                submission.mark_answered(sent)
+            if sending is not None:
+                sending.mark_answered(sent)
             status = response.status
             self.clock.sample(response.headers.get("Date", ""), sent=sent, answered=loop.time())
             return response
@@ -478,10 +473,10 @@ def _delay(
     attempt: int,
     request: Request[Any],
     policy: RetryPolicy,
-    submission: Submission | None,
+    sending: Sending | None,
 ) -> float | None:
     """Return the seconds to another attempt; None where there must be none."""
-    if submission is not None and submission.is_withdrawn:
+    if sending is not None and sending.is_withdrawn:
         return None
     return retry_delay(
         error,
@@ -489,7 +484,7 @@ def _delay(
         policy=policy,
         is_repeatable=request.is_repeatable,
         random=random.random,
-        patience_left=None if submission is None else submission.patience_left,
+        patience_left=None if sending is None else sending.patience_left,
     )
 
 

@@ -244,6 +244,10 @@ async def _run_many(caller: Caller) -> None:
         async with batch:
             async for _ in batch:
                 pass
+    except ClientClosedError as error:
+        caller.process.closing_was_seen()
+        for dispatching in dispatchings:
+            dispatching.result = error
     except VibeError as error:
         # Nothing but the features' list can fail as a whole, and these are named.
         raise AssertionError(f"the batch raised {error!r}") from error

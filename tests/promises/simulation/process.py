@@ -72,6 +72,8 @@ class Process:
         """The tasks that sent anything, each with its number."""
         self.is_killed = False
         """Whether nothing may leave it any more, and nothing that it says counts."""
+        self.is_closing = False
+        """Whether somebody closes the client."""
         self.closed_at: float | None = None
         """When the close of the client had ended."""
         self.session = aiohttp.ClientSession(
@@ -151,8 +153,13 @@ class Process:
             now = asyncio.get_running_loop().time()
             self.ledger.note_list(json.loads(body), task=self._task(), at=now)
 
+    def closing_was_seen(self) -> None:
+        """Note that a caller was refused because the client is closed, or closing."""
+        assert self.is_closing, "nobody closes the client"
+
     async def close(self) -> None:
         """Close the client, as a program does that ends well; a second time does nothing."""
+        self.is_closing = True
         await self.client.aclose()
         if self.closed_at is None:
             self.closed_at = asyncio.get_running_loop().time()

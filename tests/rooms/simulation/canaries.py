@@ -10,11 +10,13 @@ need a place inside are in one table, `INSIDE`.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
+from zlib import crc32
 
 import aiohttp
 import pytest
@@ -461,47 +463,57 @@ def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
 # What a restart finds.
 
 
-def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[sqlite3.Connection], Any]) -> None:
-    """Change what a process that was killed leaves on the disk."""
+def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a process that was killed leaves of each feature on the disk."""
     copy = restarts.copy_of_the_disk
 
     def copy_changed(path: Path, to: Path) -> None:
         copy(path, to)
         connection = sqlite3.connect(to)
         with connection:
-            change(connection)
+            rows = connection.execute("SELECT id, document FROM rows WHERE id >= 0").fetchall()
+            for number, text in rows:
+                document = json.loads(text)
+                change(document)
+                changed = json.dumps(document)
+                values = (changed, crc32(changed.encode()), number)
+                connection.execute(
+                    "UPDATE rows SET document = ?, checksum = ? WHERE id = ?", values
+                )
         connection.close()
 
     patch.setattr(restarts, "copy_of_the_disk", copy_changed)
 
 
 def _intents_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
-    def forget(file: sqlite3.Connection) -> None:
-        file.execute("UPDATE items SET state = 'planned', intent = NULL WHERE intent IS NOT NULL")
+    def forget(entry: dict[str, Any]) -> None:
+        if entry.pop("intent", None):
+            entry["state"] = "planned"
 
     _wrap_crashes(patch, forget)
 
 
 def _refs_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
-    def forget(file: sqlite3.Connection) -> None:
-        file.execute("UPDATE items SET state = 'planned', ref = NULL WHERE state = 'dispatched'")
+    def forget(entry: dict[str, Any]) -> None:
+        if entry["state"] == "dispatched":
+            entry["state"] = "planned"
+            del entry["ref"]
 
     _wrap_crashes(patch, forget)
 
 
 def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
-    def forget(file: sqlite3.Connection) -> None:
-        file.execute(
-            "UPDATE items SET intent = json_set(intent, '$.highest_run_id', 0, "
-            "'$.service_at', NULL) WHERE intent IS NOT NULL"
-        )
+    def forget(entry: dict[str, Any]) -> None:
+        if "intent" in entry:
+            entry["intent"] |= {"highest_run_id": 0, "service_at": None}
 
     _wrap_crashes(patch, forget)
 
 
 def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
-    def refuse(file: sqlite3.Connection) -> None:
-        file.execute("UPDATE items SET state = 'refused', intent = NULL WHERE intent IS NOT NULL")
+    def refuse(entry: dict[str, Any]) -> None:
+        if entry.pop("intent", None):
+            entry["state"] = "refused"
 
     _wrap_crashes(patch, refuse)
 
