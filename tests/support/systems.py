@@ -17,7 +17,6 @@ NEEDS_POSIX = {
     "processes/test_processes.py": "a fork server",
     "surfaces/cli": "commands are shown on POSIX's terminals, and stopped by its signals",
     "surfaces/mcp_server/test_http.py": "the server is stopped by SIGTERM",
-    "surfaces/mcp_server/test_tasks.py": "commands in processes of their own, stopped by signals",
     "surfaces/pytest_plugin/test_journal.py": "sessions are killed by SIGKILL",
     "surfaces/pytest_plugin/test_session.py": "SIGINT is sent to a thread",
     "surfaces/testing/test_emulator_lifecycle.py": "open files are counted in /dev/fd",

@@ -93,7 +93,7 @@ async def test_all_clients_share_one_poller(emulator: Emulator) -> None:
         before = emulator.count()
         await result_of(one, "wait_for_run", runId=run["runId"])
         alone = emulator.count() - before
-        run = await result_of(one, "run_feature", feature="Checkout", again=True)
+        run = await result_of(one, "run_feature", feature="Checkout")
         before = emulator.count()
         await asyncio.gather(
             *(result_of(mcp, "wait_for_run", runId=run["runId"]) for mcp in (one, other))
