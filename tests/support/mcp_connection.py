@@ -86,10 +86,10 @@ async def result_of(mcp: McpClient, tool: str, **arguments: Any) -> dict[str, An
     return content_of(await mcp.call_tool(tool, arguments))
 
 
-async def given_up(mcp: McpClient, tool: str, **arguments: Any) -> None:
-    """Call a tool, and give up after 3 s, as a client does that says so."""
+async def given_up(mcp: McpClient, tool: str, *, seconds: float = 3, **arguments: Any) -> None:
+    """Call a tool, and give up after some seconds, as a client does that says so."""
     call = asyncio.create_task(mcp.call_tool(tool, arguments))
-    await asyncio.sleep(3)
+    await asyncio.sleep(seconds)
     call.cancel()
     await asyncio.wait([call])
 

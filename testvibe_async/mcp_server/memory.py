@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from testvibe_async import ConfigError, Journal
 
@@ -201,43 +201,66 @@ def _delete_old(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-_answered: ContextVar[list[Place]] = ContextVar("answered")
+@define(eq=False)
+class _Call:
+    """A request in flight."""
+
+    number: str
+    answered: list[Place] = field(factory=list[Place])
+    is_cancelled: bool = False
+
+
+_current: ContextVar[_Call] = ContextVar("call")
 
 
 def deliver(place: Place) -> None:
     """Note that the answer to this call delivers a result, if the call is not cancelled."""
-    _answered.get([]).append(place)
+    if (call := _current.get(None)) is not None:
+        call.answered.append(place)
 
 
 class Deliveries:
     """A middleware that notes which results were delivered: at the end of each call, not before.
 
     A client that gave up says so (`notifications/cancelled`), also where its message crosses the
-    answer. Over HTTP it closes the request, and its ids are not unique: there nothing is revoked.
+    answer. Over HTTP other clients have the same numbers, so there a call in flight alone counts as
+    cancelled; most such clients close their request instead, which ends the call.
     """
 
     def __init__(self) -> None:
+        self._in_flight: set[_Call] = set()
         self._delivered: OrderedDict[str, list[Place]] = OrderedDict()
-        """By request, the last ones."""
+        """By the number of the call, the last ones."""
 
     async def __call__(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
         """Handle a message."""
-        if ctx.method == "notifications/cancelled" and ctx.request is None:
-            for place in self._delivered.pop(str((ctx.params or {}).get("requestId")), []):
-                place.delivered.unlink(missing_ok=True)
-        answered: list[Place] = []
-        token = _answered.set(answered)
+        if ctx.method == "notifications/cancelled":
+            self._cancel(str((ctx.params or {}).get("requestId")))
+        call = _Call(str(ctx.request_id))
+        self._in_flight.add(call)
+        token = _current.set(call)
         try:
             result = await call_next(ctx)
         finally:
-            _answered.reset(token)
-        for place in answered:
+            _current.reset(token)
+            self._in_flight.discard(call)
+        if call.answered and not call.is_cancelled:
+            self._note(call, is_unique=ctx.request is None)
+        return result
+
+    def _cancel(self, number: str) -> None:
+        for place in self._delivered.pop(number, []):
+            place.delivered.unlink(missing_ok=True)
+        for call in self._in_flight:
+            call.is_cancelled |= call.number == number
+
+    def _note(self, call: _Call, *, is_unique: bool) -> None:
+        for place in call.answered:
             with suppress(OSError):  # It is delivered once more, then.
                 place.delivered.touch()
-        if answered and ctx.request is None:
-            self._delivered[str(ctx.request_id)] = answered
+        if is_unique:
+            self._delivered[call.number] = call.answered
             if len(self._delivered) > MAX_DELIVERIES:
                 self._delivered.popitem(last=False)
-        return result
