@@ -90,6 +90,7 @@ class Starter:
             if running is None or running.done:
                 await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":
+                dispatch.submission.note(running.ref)
                 return running
             else:
                 with suppress(OperationSupersededError):

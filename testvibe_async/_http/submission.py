@@ -6,6 +6,7 @@ for what happened. The dispatcher and a batch withdraw it.
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,33 @@ class SendState(Enum):
 class Submission:
     """One dispatch, or several in a row for one purpose, such as tests first and then their run."""
 
-    __slots__ = ("before_writing", "is_withdrawn", "ref", "refused", "sent_at", "state", "unknown")
+    __slots__ = (
+        "_began",
+        "_on_ref",
+        "_patience",
+        "before_writing",
+        "is_withdrawn",
+        "ref",
+        "refused",
+        "sent_at",
+        "state",
+        "unknown",
+    )
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, patience: float | None = None, on_ref: Callable[[Ref], object] | None = None
+    ) -> None:
+        """Make it.
+
+        Args:
+            patience: Seconds for which what is refused for its rate is repeated; None to repeat it
+                as often as the retry policy says.
+            on_ref: Called with each operation that was dispatched or joined.
+        """
+        self._patience, self._began = patience, 0.0
+
+        self._on_ref = on_ref
+
         self.state: SendState = SendState.IDLE
         """Changed only by the transitions below."""
 
@@ -47,7 +72,7 @@ class Submission:
         """When it was last sent, by the loop's clock."""
 
         self.ref: Ref | None = None
-        """The operation that was dispatched last."""
+        """The operation that was dispatched or joined last."""
 
         self.unknown: Callable[[str], DispatchUnknownError] | None = None
         """Makes the error that says that nobody knows whether it took effect, and why."""
@@ -69,6 +94,13 @@ class Submission:
         """Whether the service may have seen it, and acted."""
         return self.state is SendState.SENT
 
+    @property
+    def patience_left(self) -> float | None:
+        """The seconds for which a refusal for the rate is repeated still; None for a call."""
+        if self._patience is None:
+            return None
+        return self._began + self._patience - asyncio.get_running_loop().time()
+
     def unknown_error(self, what: str) -> DispatchUnknownError:
         """Return the error for a dispatch that has no answer; `what` says why."""
         assert self.unknown is not None
@@ -77,6 +109,7 @@ class Submission:
     def begin(self) -> None:
         """Start a dispatch: nothing was sent yet."""
         self.state = SendState.PENDING
+        self._began = asyncio.get_running_loop().time()
 
     def mark_sent(self, now: float) -> None:
         """Note that it begins to be written: from now on it may have arrived."""
@@ -96,7 +129,15 @@ class Submission:
 
     def mark_dispatched(self, ref: Ref) -> None:
         """Note the operation that it started."""
-        self.state, self.ref = SendState.DISPATCHED, ref
+        self.state = SendState.DISPATCHED
+        self.note(ref)
+
+    def note(self, ref: Ref) -> None:
+        """Note the operation that serves its purpose: dispatched, or joined."""
+        if ref != self.ref:
+            self.ref = ref
+            if self._on_ref is not None:
+                self._on_ref(ref)
 
     def end(self) -> None:
         """Note that the dispatch is over. If it may have arrived unanswered, it stays `SENT`."""

@@ -42,6 +42,9 @@ MAX_SECONDS = 30 * 86_400
 LOCK_SECONDS = 0.2
 """How often a lock is tried that another server holds, at most twice as long."""
 
+LOCK_TRIES = 5
+"""How often a lock is tried by a call that only looks what is there."""
+
 MAX_DELIVERIES = 1_000
 """How many answers can still be cancelled by a notification that crossed them."""
 
@@ -102,10 +105,12 @@ class Place:
         """Return whether a call started something here, or one of another server may right now."""
         if not self.path.exists():
             return False
-        if (lock := self.lock()) is None:
-            return True
-        with lock:
-            return await self._has_begun()
+        for _ in range(LOCK_TRIES):
+            if (lock := self.lock()) is not None:
+                with lock:
+                    return await self._has_begun()
+            await pause()
+        return True
 
     async def forget_useless(self) -> None:
         """Delete what was delivered, and what never began; its lock must be held."""
