@@ -130,11 +130,12 @@ async def _started(client: Client, place: Place, begin: Begin, permit: Permit) -
     try:
         async with Journal(place.path) as journal:
             try:
-                await _reconcile(client, journal)
-                is_new = not journal.refs
+                is_new = not journal.refs and not await _is_found(client, journal)
                 if is_new:
                     async with permit(journal):
                         await _dispatch(begin(journal))
+                elif not journal.refs:
+                    await _dispatch(begin(journal))  # It polls what was found, and stores it.
                 (ref,) = journal.refs
                 started_at = ref.dispatched_at or journal.created_at
                 assert started_at is not None
@@ -151,16 +152,17 @@ async def _permitted(_journal: Journal) -> AsyncGenerator[None]:
     yield
 
 
-async def _reconcile(client: Client, journal: Journal) -> None:
-    """Find out whether a dispatch whose answer was lost started anything.
+async def _is_found(client: Client, journal: Journal) -> bool:
+    """Return whether a dispatch whose answer was lost started something; else nothing began.
 
     Raises:
         DispatchUnknownError: It is unknown.
     """
     for intent in journal.open_intents:
         operation = await client.reconcile(intent)
-        # Where it is proved that nothing began, this call starts what was asked for.
         await journal.decide("resend" if operation is None else operation.ref)
+        return operation is not None
+    return False
 
 
 async def _dispatch(batch: Batch[Any]) -> None:
