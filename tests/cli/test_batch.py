@@ -59,6 +59,16 @@ def batch(place: dict[str, str]) -> Command:
     return run
 
 
+def test_generations_are_stored_with_a_yes_alone(batch: Command) -> None:
+    """A batch that may generate what is missing is not stored unasked, as workers ask nobody."""
+    words = ("start", "costly", "Checkout with gift card", "--on-conflict", "generate")
+    (output, errors), code = batch(*words)
+    assert (output, code) == ("", 2)
+    assert "--yes" in errors
+    (output, _), code = batch(*words, "--yes")
+    assert (output, code) == ("Batch costly is stored.\n", 0)
+
+
 def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
     """It is stored once, worked on to its end, shown and reported, with one file for all."""
     (output, notes), code = batch("start", "nightly", "Checkout", "Returns")

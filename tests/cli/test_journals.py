@@ -139,14 +139,14 @@ async def test_resume_goes_on_as_it_was_typed_at_first(
     emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The options of the command that began it hold on, its files too, from any folder."""
-    typed = ("--attempts", "2", "--max-in-flight", "1", "--on-conflict", "generate")
+    typed = ("--attempts", "2", "--max-in-flight", "1", "--on-conflict", "generate", "--yes")
     left = ("--report", "a.md", "--title", "Nightly", "--artifacts", "failed")
     names = ("Returns", "Checkout with gift card")
     await interrupted(call, "run", *names, "--wait", *typed, *left, at=10)
     here = Path.cwd()
     (here / "a.md").unlink()
     monkeypatch.chdir(tmp_path)
-    ended = await call("resume")
+    ended = await call("resume", "--yes")
     assert [run.feature_name for run in emulator.runs.values()] == [*names, "Returns"]
     assert emulator.count("generate_feature") == 1
     assert ended.output.endswith(": 1 passed, 1 failed\n")
@@ -188,7 +188,7 @@ async def test_options_of_generations_hold_on(emulator: Emulator, call: Call) ->
     names = ("Returns", "Checkout with gift card")
     typed = ("--on-conflict", "wait", "--max-in-flight", "1")
     await interrupted(call, "generate", *names, "--watch", *typed, at=3)
-    ended = await call("resume")
+    ended = await call("resume", "--yes")
     assert (ended.code, len(emulator.generations)) == (0, 3)
     assert ended.output.endswith(": 2 generated\n")
 

@@ -274,7 +274,8 @@ async def test_max_in_flight_is_kept(emulator: Emulator, call: Call) -> None:
 async def test_generate_first_where_there_are_no_tests(emulator: Emulator, call: Call) -> None:
     """With --on-conflict generate a generation comes first, shown beside the runs."""
     ended = await call(
-        "run", "Checkout with gift card", "Checkout", "--wait", "--on-conflict", "generate"
+        *("run", "Checkout with gift card", "Checkout", "--wait"),
+        *("--on-conflict", "generate", "--yes"),
     )
     assert ended.code == 0
     assert len(emulator.generations) == 1
@@ -285,7 +286,7 @@ async def test_generate_first_where_there_are_no_tests(emulator: Emulator, call:
 
 async def test_generating_first_without_wait_takes_its_time(emulator: Emulator, call: Call) -> None:
     """Without --wait the generation is waited for all the same, and the command says so."""
-    ended = await call("run", "Checkout with gift card", "--on-conflict", "generate")
+    ended = await call("run", "Checkout with gift card", "--on-conflict", "generate", "--yes")
     assert ended.code == 0
     assert ended.errors.startswith("What has no tests is generated first: minutes each.\n")
     assert len(emulator.runs) == 1

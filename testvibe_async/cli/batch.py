@@ -18,6 +18,7 @@ from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.ending import Ending, failures_text, seconds_of
 from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.input import confirm
 from testvibe_async.cli.jobs import choose
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.options import NO_FILES, SEVERAL, Files
@@ -36,6 +37,8 @@ app: App = App(
 Database = Annotated[str | None, Parameter(name="--db")]
 """The type of the option that says where batches are kept."""
 
+_QUESTION = "Generate first what has no tests? Each generation costs credits."
+
 WATCH_SECONDS = 2.0
 """How often a batch that is watched is read."""
 
@@ -49,6 +52,7 @@ async def start(  # noqa: PLR0913 - each an option of its own
     config: Annotated[tuple[str, ...], SEVERAL] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
+    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
     attempts: PositiveInt = 1,
     max_in_flight: PositiveInt = 100,
     common: Common = COMMON,
@@ -69,6 +73,7 @@ async def start(  # noqa: PLR0913 - each an option of its own
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
         on_conflict: What to do with a feature that has no tests, as with run.
+        yes: Allow --on-conflict generate without a question. Each generation costs credits.
         attempts: How often a feature may run, as with run.
         max_in_flight: How many runs each worker has in flight.
         common: The options of every command.
@@ -78,6 +83,8 @@ async def start(  # noqa: PLR0913 - each an option of its own
         chosen = await choose(
             project, features, everything=attrgetter("has_tests") if all_ else None
         )
+        if on_conflict == "generate" and not yes and not await confirm(_QUESTION):
+            raise ConfigError("nothing was stored")
         is_new = await _batch(name, db).submit(
             connection.client,
             chosen,

@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 from testvibe_async import ConfigError, Verdict
 from testvibe_async._config import find_settings
 from testvibe_async.cli.words import NAME
+from testvibe_async.runner import with_limit_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -135,7 +136,7 @@ async def read_batch(path: Path) -> Batch:
         assert journal.plan is not None
         assert journal.created_at is not None
         # What was not dispatched is not going to be, as far as a reader is concerned.
-        items = [evolve(item, is_waiting=False) for item in journal.items]
+        items = [with_limit_named(evolve(item, is_waiting=False)) for item in journal.items]
         return Batch(
             path=path,
             kind=journal.plan.kind,

@@ -42,6 +42,7 @@ from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.usage import usage_sentence
 from testvibe_async.cli.words import NAME, error_sentence, event_sentence, reason
+from testvibe_async.runner import GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -83,7 +84,7 @@ class ExitCode(IntEnum):
     """The service refused: 400, 401, 403, 404, 409. It would refuse the same call again."""
 
     IN_FLIGHT = 4
-    """It stopped waiting; the operation goes on at the service."""
+    """It stopped waiting and the operation goes on at the service, or it did not start all."""
 
     UNREACHABLE = 5
     """The service could not be reached, failed (5xx), was too busy (429) or can't be understood."""
@@ -112,6 +113,7 @@ _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
     (UndocumentedStatusError, ExitCode.UNREACHABLE),
     (OutcomeError, ExitCode.FAILED),
     (WaitTimeoutError, ExitCode.IN_FLIGHT),
+    (GenerationLimitError, ExitCode.IN_FLIGHT),
     (ClientClosedError, ExitCode.IN_FLIGHT),
     (RateLimitedError, ExitCode.UNREACHABLE),
     (ServerError, ExitCode.UNREACHABLE),

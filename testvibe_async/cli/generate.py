@@ -7,7 +7,7 @@ generation, dispatched by any client.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
@@ -16,19 +16,14 @@ from testvibe_async import GenerationRef
 from testvibe_async.cli import details
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
+from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.input import confirm
 from testvibe_async.cli.jobs import choose, in_order, jobs_of, matches_several
 from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import GenerateOptions, Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import plural
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from testvibe_async import Feature
 
 __all__ = ["app", "generate"]
 
@@ -46,7 +41,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     site_url: str | None = None,
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
-    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
+    consent: Consent = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -72,7 +67,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
             at the service. Answers and files are waited for up to 30 s longer.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
-        yes: Don't ask. Else it asks before --all, or a glob that matches several features.
+        consent: What is allowed. Without it, --all and a glob that matches several features ask.
         journal: The journal.
         common: The options of every command.
     """
@@ -95,10 +90,9 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         for note in notes:
             output.note(note)
         are_many = all_ or matches_several(features, chosen)
-        if are_many and not yes and not await confirm(_question(chosen)):
-            output.note("Nothing was generated.")
-            return ExitCode.USAGE
         jobs = jobs_of(chosen)
+        question = f"Generate {plural(len(jobs), 'feature')}? Each costs credits."
+        await consent.allow(watched.generations, len(jobs), question=question if are_many else None)
         watched.board.expect(jobs, GenerationRef)
         if not watch:
             if on_conflict == "wait":
@@ -119,10 +113,6 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             items = await watched.collect(batch)
         return await watched.conclude(in_order(items, jobs))
     return ExitCode.INTERRUPTED
-
-
-def _question(chosen: Sequence[str | Feature]) -> str:
-    return f"Generate {plural(len(chosen), 'feature')}? Each costs credits."
 
 
 @app.command

@@ -45,6 +45,7 @@ Generate the tests of features. Each generation takes minutes and costs credits.
   -w, --watch         wait until all are over, and show how they go
       --all           generate all features that have no tests
   -y, --yes           don't ask; else it asks before --all and globs
+      --max-generations N  dispatch at most N, and don't ask either
       --on-conflict HOW  what is generating already: raise, attach or wait
       --site-url URL  the site to explore, in place of the project's own
       --timeout SECONDS  stop then, 30 s later at most; the generations go on
@@ -89,6 +90,8 @@ The options of the command that began it hold on, --attempts and --report too.
 
       --unknown WHAT  of what may have been dispatched: resend, adopt ID or drop
       --feature NAME  what --unknown is for; else all of it
+  -y, --yes           dispatch the generations that are left; else it asks
+      --max-generations N  dispatch at most N of them; 0 for none
       --timeout SECONDS  stop then, 30 s later at most; the operations go on
   -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots

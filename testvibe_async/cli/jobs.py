@@ -27,6 +27,7 @@ from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
 from testvibe_async.cli import cache
 from testvibe_async.cli.words import unless_default
+from testvibe_async.runner import with_limit_named
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -170,7 +171,7 @@ async def dispatch_all(
             try:
                 return evolve(job, ref=(await dispatch(job)).ref)
             except VibeError as error:
-                return evolve(job, error=error)
+                return with_limit_named(evolve(job, error=error))
 
     return await asyncio.gather(*map(dispatched, jobs))
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, GenerationRef, RunRef
+from testvibe_async import ConfigError, GenerationRef, RunRef, Verdict
+from testvibe_async._journal import is_refusal
 from testvibe_async.cli.batches import last_batches, place_of, read_batch, unfinished_path
 from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.ending import Ending, say_report, seconds_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import in_order
@@ -22,13 +24,14 @@ from testvibe_async.cli.journals import opened
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.options import NO_FILES, Files, GenerateOptions, RunOptions, Seconds
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.words import NAME, clock_time, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from testvibe_async import Journal
+    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.watch import Watch
 
 __all__ = ["report", "resume"]
@@ -43,6 +46,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     ] = (),
     feature: str | None = None,
     timeout: Seconds | None = None,
+    consent: Consent = NO_CONSENT,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -68,6 +72,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         feature: The feature that --unknown is for; all where it is left out.
         timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
             at the service. Answers and files are waited for up to 30 s longer.
+        consent: What may be spent, where generations are left to dispatch. Without it, it asks.
         files: What to leave.
         common: The options of every command.
     """
@@ -88,8 +93,34 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             has_events=common.json_lines,
             journal=journal.path,
         ) as watch:
+            await _allow(watch, journal, consent)
             return await _go_on(watch, journal)
     return ExitCode.INTERRUPTED
+
+
+async def _allow(watch: Watch, journal: Journal, consent: Consent) -> None:
+    """Allow the generations that are left to dispatch, or ask first.
+
+    Raises:
+        ConfigError: They are not allowed.
+    """
+    assert journal.plan is not None
+    assert journal.created_at is not None
+    options = journal.plan.options.get("batch", {})
+    left = [item for item in journal.items if _may_be_dispatched(item)]
+    generates = journal.plan.kind == "generation" or options.get("on_conflict") == "generate"
+    began = clock_time(journal.created_at)
+    question = (
+        f"The batch of {began} may dispatch {plural(len(left), 'generation')}, and each costs "
+        "credits. Resume it?"
+    )
+    await consent.allow(watch.generations, len(left) if generates else 0, question=question)
+
+
+def _may_be_dispatched(item: Item) -> bool:
+    """Return whether an item's operation was not dispatched, as far as its journal knows."""
+    is_started = item.ref is not None or item.outcome is not None
+    return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
 
 
 async def _go_on(watch: Watch, journal: Journal) -> ExitCode:

@@ -17,6 +17,7 @@ from testvibe_async import BatchItem, ConfigError, RunRef
 from testvibe_async.cli.batches import last_batches, read_batch
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.completers import FeatureName, complete_configs
+from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.ending import Ending, resume_command
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.jobs import choose, in_order, jobs_of
@@ -25,7 +26,7 @@ from testvibe_async.cli.names import check_configs
 from testvibe_async.cli.options import NO_FILES, Files, RunOptions, Seconds, refuse_without
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import clock_time
+from testvibe_async.cli.words import clock_time, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +82,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     attempts: PositiveInt | None = None,
     failed: Flag = False,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    consent: Consent = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     files: Files = NO_FILES,
     common: Common = COMMON,
@@ -108,7 +110,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
         on_conflict: What to do with a feature that has no tests: refuse it, or generate them
-            first, which takes minutes and costs credits.
+            first, which takes minutes and costs credits: it asks, or needs --yes or
+            --max-generations.
         timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
             at the service. Answers and files are waited for up to 30 s longer.
         max_in_flight: How many runs are in flight at any time; 100 where it is left out.
@@ -118,6 +121,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         failed: Run again what failed, or could not be started, in the last batch of runs of this
             project, on the same site. What that batch left open still decides the exit code.
         from_: The journal of another batch that --failed is about.
+        consent: What --on-conflict generate may spend.
         journal: The journal.
         files: What to leave.
         common: The options of every command.
@@ -134,6 +138,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         raise ConfigError(
             "--failed takes no names, no --all and no --config: they are in the batch"
         )
+    if on_conflict != "generate":
+        refuse_without("--on-conflict generate", consent.by_option)
     if not failed:
         refuse_without("--failed", {"--from": from_})
     files.check()
@@ -149,6 +155,12 @@ async def run(  # noqa: PLR0913 - each an option of its own
         jobs, site_url = choice.jobs, site_url or choice.site_url
         if not jobs:
             return watch.say_nothing(choice.why_nothing, before=choice.before)
+        if on_conflict == "generate":
+            question = (
+                f"Generate first what has no tests, of {plural(len(jobs), 'feature')}? "
+                "Each generation costs credits."
+            )
+            await consent.allow(watch.generations, len(jobs), question=question)
         watch.board.expect(jobs, RunRef)
         if not wait:
             if on_conflict == "generate":

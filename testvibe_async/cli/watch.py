@@ -41,6 +41,7 @@ from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.stop import Stop, interruptible
 from testvibe_async.cli.words import plural
+from testvibe_async.runner import GenerationLimit, with_limit_named
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -77,6 +78,9 @@ class Watch:
 
     stop: Stop
     """What stops it."""
+
+    generations: GenerationLimit
+    """How many generations it may dispatch: none, until somebody allows some."""
 
     has_events: bool = False
     """Whether `--json` is a line for each change; else it is one document at the end."""
@@ -127,7 +131,8 @@ class Watch:
         ):
             async with following_logs(self.board, client), completions as completed:
                 try:
-                    async for item in completed:
+                    async for each in completed:
+                        item = with_limit_named(each)
                         self.board.record(item)
                         self.leaving.fetch(item, client)
                         items.append(self.board.as_seen(item))
@@ -225,7 +230,10 @@ async def watching(
         limit = TimeLimit(timeout, server=server.value, note=common.output.note)
         async with AsyncExitStack() as stack:
             async with limit.asking("the list of projects"):
-                connection = await stack.enter_async_context(connected(common, hooks=board.hooks))
+                generations = GenerationLimit()
+                connection = await stack.enter_async_context(
+                    connected(common, hooks=board.hooks, recorder=generations)
+                )
             yield Watch(
                 board=board,
                 connection=connection,
@@ -233,6 +241,7 @@ async def watching(
                 leaving=leaving,
                 limit=limit,
                 stop=stop,
+                generations=generations,
                 has_events=has_events,
             )
 

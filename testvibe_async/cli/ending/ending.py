@@ -25,6 +25,7 @@ from testvibe_async._util import escape
 from testvibe_async.cli.ending.commands import check_command, resume_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of
 from testvibe_async.cli.words import UNSEEN, counted, duration
+from testvibe_async.runner import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ _ORDER = (
     "cancelled",
     "error",
     "unknown",
+    LIMITED,
     UNSEEN,
     "in flight",
     "waiting",
@@ -127,7 +129,8 @@ class Ending:
         if not self.is_waited_for:
             codes.discard(ExitCode.IN_FLIGHT)
         # What a command did not dispatch is missing also where it was not to wait.
-        is_missing = self.summary.skipped or self.summary.waiting
+        is_limited = any(isinstance(item.error, GenerationLimitError) for item in self.items)
+        is_missing = self.summary.skipped or self.summary.waiting or is_limited
         usual = ExitCode.IN_FLIGHT if is_missing else ExitCode.PASSED
         return next((code for code in _PRECEDENCE if code in codes), usual)
 
@@ -167,7 +170,7 @@ class Ending:
         document: dict[str, Any] = {
             "feature": item.feature_name,
             "config": item.config,
-            "verdict": UNSEEN if item.is_unseen else str(item.verdict),
+            "verdict": _verdict(item),
             "isFlaky": item.is_flaky,
             "ref": item.ref,
             "outcome": item.outcome,
@@ -223,6 +226,11 @@ def word_of(item: Item) -> str:
     """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
     if item.is_flaky:
         return "flaky"
+    return escape(item.outcome.status or "over") if item.outcome else _verdict(item)
+
+
+def _verdict(item: Item) -> str:
+    """Return the verdict, of which the command line has more than the library."""
     if item.is_unseen:
         return UNSEEN
-    return escape(item.outcome.status or "over") if item.outcome else str(item.verdict)
+    return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)
