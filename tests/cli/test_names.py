@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +49,17 @@ async def test_misspelt_feature(more: list[str], call: Call) -> None:
     assert ended.code == 3
     assert "Chekout: did you mean 'Checkout'?" in ended.output + ended.errors
     assert "run 214" in ended.output
+
+
+@pytest.mark.parametrize("more", [[], ["--wait"]])
+async def test_misspelt_features_with_configurations(more: list[str], call: Call) -> None:
+    """Each name has its own suggestion, and one, however many configurations it is run with."""
+    configs = ("--config", "Default", "--config", "Mobile")
+    ended = await call("run", "Chekout", "Retruns", "Whishlist", *configs, *more)
+    hints = re.findall(
+        r"^(\w+): did you mean '(\w+)'\?$", ended.output + ended.errors, re.MULTILINE
+    )
+    assert hints == [("Chekout", "Checkout"), ("Retruns", "Returns"), ("Whishlist", "Wishlist")]
 
 
 @pytest.mark.parametrize(
