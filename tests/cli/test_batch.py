@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from tests.cli.process import Ended, finished, started
-from testvibe_async.testing import Emulator, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +96,34 @@ def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
     (output, _), code = batch("status", "nightly", "--watch")
     assert "over" in output
     assert code == 1
+
+
+def test_flaky_fails_where_it_is_to(batch: Command, testvibe_emulator: Emulator) -> None:
+    """`--fail-on-flaky` holds for `batch work` and `batch report`; without it flaky passed."""
+
+    def fail_first(found: Any) -> object:  # noqa: ANN401 - a document
+        for run in found if isinstance(found, list) else [found]:
+            if run["runId"] == 214 and run["status"] == "passed":
+                run |= {"status": "failed"}
+        return found
+
+    for operation in ("get_run", "list_runs"):
+        testvibe_emulator.fail(operation, Fault.edit(fail_first))
+    batch("start", "nightly", "Checkout", "--attempts", "2")
+    (output, errors), code = batch("work", "nightly", "--fail-on-flaky")
+    assert "1 flaky" in output
+    assert code == 1, errors
+    for options, expected in (((), 0), (("--fail-on-flaky",), 1)):
+        _, code = batch("report", "nightly", *options)
+        assert code == expected
+
+
+def test_report_of_a_batch_downloads_nothing(batch: Command, tmp_path: Path) -> None:
+    """`batch report` asks no service, so it refuses `--artifacts`."""
+    batch("start", "nightly", "Checkout")
+    (_, errors), code = batch("report", "nightly", "--artifacts", str(tmp_path / "failed"))
+    assert "--artifacts" in errors
+    assert code == 2
 
 
 def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:

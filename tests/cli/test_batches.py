@@ -277,6 +277,32 @@ async def test_flaky_that_fails_still_does_afterwards(emulator: Emulator, call: 
         assert counts[:6] == ["0/1", "0/1", "1/1", "1/2", "1/2", "2/2"]
 
 
+async def test_report_downloads_nothing(call: Call, tmp_path: Path) -> None:
+    """`report` asks no service, so it refuses `--artifacts` in place of ignoring it."""
+    await call("run", "Returns", "--wait")
+    ended = await call("report", "--artifacts", str(tmp_path / "failed"))
+    assert (ended.code, ended.output) == (2, "")
+    assert "--artifacts" in ended.errors
+
+
+async def test_report_annotates_beside_the_features(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a job of GitHub `report` shows failures, and beside the scenarios with --features-dir."""
+    await call("run", "Returns", "--wait")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    (tmp_path / "returns.feature").write_text("Feature: Returns\n", encoding="utf-8")
+    ended = await call("report", "--features-dir", str(tmp_path))
+    assert "::error file=" in ended.output
+    assert "returns.feature" in ended.output
+
+
+async def test_ctrl_c_proposes_to_resume_first(call: Call) -> None:
+    """Where a batch has a journal, `resume` comes before `wait`, which records nothing in it."""
+    ended = await interrupted(call, "run", "Wishlist", "--wait", at=10)
+    assert ended.errors.index("testvibe-async resume") < ended.errors.index("testvibe-async wait")
+
+
 async def test_report_exits_as_the_batch_did(call: Call) -> None:
     """The exit code of `report` is the one that its document has."""
     await call("run", "Returns", "Checkout", "--wait")

@@ -123,9 +123,7 @@ async def test_resume_goes_on_with_what_ctrl_c_left(emulator: Emulator, call: Ca
     names = ("Checkout", "Wishlist", "Returns")
     ended = await interrupted(call, "run", *names, "--wait", "--max-in-flight", "2", at=10)
     assert len(emulator.runs) == 2
-    assert ended.errors.endswith(
-        "Or go on with the whole batch, on this machine:\n  testvibe-async resume\n"
-    )
+    assert "\n  testvibe-async resume\n" in ended.errors
     ended = await call("resume")
     assert ended.code == 1
     assert sorted(run.feature_name for run in emulator.runs.values()) == sorted(names)
@@ -197,7 +195,7 @@ async def test_resume_of_a_file(emulator: Emulator, call: Call, tmp_path: Path) 
     """A journal that was kept in a file is gone on with by its name, with reports."""
     file, report = str(tmp_path / "my batch.journal"), tmp_path / "a.md"
     ended = await interrupted(call, "run", "Wishlist", "--wait", "--journal", file, at=10)
-    assert ended.errors.endswith(f"\n  testvibe-async resume '{file}'\n")
+    assert f"\n  testvibe-async resume '{file}'\n" in ended.errors
     ended = await call("resume", file, "--report", str(report))
     assert (ended.code, len(emulator.runs)) == (0, 1)
     assert "Wishlist" in report.read_text(encoding="utf-8")

@@ -132,9 +132,10 @@ async def work(
         found = await batch.status()
         for item in found.items:
             leaving.fetch(item, connection.client)
-        ending = _ending(found, common)
+        ending = _ending(found, common, files)
         await asyncio.to_thread(leaving.write, ending)
-        _say(name, found, common)
+        _say(name, found, ending, common)
+        leaving.annotate(ending)
         leaving.note_paths()
         await leaving.finish(ending, timeout=None)
     return ending.exit_code
@@ -166,8 +167,9 @@ async def status(
             shown = line
         await asyncio.sleep(WATCH_SECONDS)
         found = await batch.status()
-    _say(name, found, common)
-    return _ending(found, common).exit_code if watch else ExitCode.PASSED
+    ending = _ending(found, common)
+    _say(name, found, ending, common)
+    return ending.exit_code if watch else ExitCode.PASSED
 
 
 @app.command
@@ -185,7 +187,8 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
     """
     batch = _batch(name, db)
     await batch.cancel()
-    _say(name, await batch.status(), common)
+    found = await batch.status()
+    _say(name, found, _ending(found, common), common)
 
 
 @app.command
@@ -266,11 +269,12 @@ async def report(
         db: Where it is kept, as with start.
         common: The options of every command.
     """
-    files.check()
+    files.check(can_download=False)
     found, leaving = await _batch(name, db).status(), Leaving(files, common.output)
-    ending = _ending(found, common)
+    ending = _ending(found, common, files)
     await asyncio.to_thread(leaving.write, ending)
-    _say(name, found, common)
+    _say(name, found, ending, common)
+    leaving.annotate(ending)
     leaving.note_paths()
     return ending.exit_code
 
@@ -296,13 +300,18 @@ def _batch(name: str, db: str | None) -> DurableBatch:
     return DurableBatch(db, id=name)
 
 
-def _ending(found: BatchStatus, common: Common) -> Ending:
-    return Ending(items=found.items, seconds=seconds_of(found.items), place=common.place)
+def _ending(found: BatchStatus, common: Common, files: Files = NO_FILES) -> Ending:
+    return Ending(
+        items=found.items,
+        seconds=seconds_of(found.items),
+        place=common.place,
+        fails_on_flaky=files.fail_on_flaky,
+    )
 
 
-def _say(name: str, found: BatchStatus, common: Common) -> None:
+def _say(name: str, found: BatchStatus, ending: Ending, common: Common) -> None:
     """Print how far a batch has come, and what went wrong."""
-    output, ending = common.output, _ending(found, common)
+    output = common.output
     output.document(
         {
             "batch": name,

@@ -176,7 +176,7 @@ async def report(
         files: What to leave.
         common: The options of every command.
     """
-    files.check()
+    files.check(can_download=False)
     if file is None:
         place = place_of(common)
         batches = await last_batches(1, place)
@@ -198,5 +198,6 @@ async def report(
     leaving = Leaving(files, common.output)
     leaving.write(ending)
     say_report(ending, common)
+    leaving.annotate(ending)
     leaving.note_paths()
     return ending.exit_code

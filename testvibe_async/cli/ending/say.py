@@ -119,9 +119,12 @@ def say_unfinished(ending: Ending, common: Common) -> None:
         warn(f"\nIn flight, and the service goes on:\n{_named(going_on)}")
     if unseen:
         warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{_named(unseen)}")
-    warn(_how_to_wait(refs, common))
-    if ending.resume is not None:
-        warn(f"Or go on with the whole batch, on this machine:\n  {ending.resume}")
+    if ending.resume is None:
+        warn(_how_to_wait(refs, common))
+        return
+    # First, as `wait` records nothing in the batch: its runs would stay in flight there.
+    warn(f"Resume the batch, on this machine, with:\n  {ending.resume}")
+    warn(f"Or only wait, on any machine, with:\n  {wait_command(refs, common)}")
 
 
 def _named(items: Sequence[Item]) -> str:
