@@ -101,7 +101,7 @@ def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
 def test_flaky_fails_where_it_is_to(batch: Command, testvibe_emulator: Emulator) -> None:
     """`--fail-on-flaky` holds for `batch work` and `batch report`; without it flaky passed."""
 
-    def fail_first(found: Any) -> object:  # noqa: ANN401 - a document
+    def fail_first(found: Any) -> object:
         for run in found if isinstance(found, list) else [found]:
             if run["runId"] == 214 and run["status"] == "passed":
                 run |= {"status": "failed"}

@@ -77,13 +77,15 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     async with watching(common, timeout=timeout, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
         notes: list[str] = []
-        async with watched.limit.asking("the list of features"):
-            chosen = await choose(
+        chosen = await watched.limit.ask(
+            "the list of features",
+            lambda: choose(
                 project,
                 features,
                 everything=attrgetter("needs_tests") if all_ else None,
                 note=notes.append,
-            )
+            ),
+        )
         if not chosen:
             why = " ".join(["Nothing to generate.", *notes])
             return watched.say_nothing(why if notes else "Nothing to generate: all have tests.")

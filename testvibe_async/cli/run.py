@@ -150,8 +150,10 @@ async def run(  # noqa: PLR0913 - each an option of its own
         if failed:
             choice = await _failed(watch, from_)
         else:
-            async with watch.limit.asking("the lists of features and configurations"):
-                choice = await _chosen(watch, features, is_all=all_, configs=config or (None,))
+            choice = await watch.limit.ask(
+                "the lists of features and configurations",
+                lambda: _chosen(watch, features, is_all=all_, configs=config or (None,)),
+            )
         jobs, site_url = choice.jobs, site_url or choice.site_url
         if not jobs:
             return watch.say_nothing(choice.why_nothing, before=choice.before)

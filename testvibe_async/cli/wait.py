@@ -93,8 +93,7 @@ async def wait_for(
         common, files=files, timeout=timeout, has_events=common.json_lines
     ) as watch:
         client = watch.connection.client
-        async with watch.limit.asking("what is in flight"):
-            named = await refs_in(watch.connection)
+        named = await watch.limit.ask("what is in flight", lambda: refs_in(watch.connection))
         # One of another server is refused before any is waited for.
         refs = [client.attach(ref).ref for ref in named]
         completions = completions_of(client, refs, timeout=watch.limit.left)

@@ -227,13 +227,20 @@ async def watching(
     ):
         server = require_settings(common).server
         assert server is not None
-        limit = TimeLimit(timeout, server=server.value, note=common.output.note)
+        limit = TimeLimit(
+            timeout,
+            server=server.value,
+            note=common.output.note,
+            has_answered=lambda: board.contact.seen_at is not None,
+        )
+        generations = GenerationLimit()
         async with AsyncExitStack() as stack:
-            async with limit.asking("the list of projects"):
-                generations = GenerationLimit()
-                connection = await stack.enter_async_context(
+            connection = await limit.ask(
+                "the list of projects",
+                lambda: stack.enter_async_context(
                     connected(common, hooks=board.hooks, recorder=generations)
-                )
+                ),
+            )
             yield Watch(
                 board=board,
                 connection=connection,
