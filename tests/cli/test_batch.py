@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)
 
+FIRST = (214, "passed")
+"""The first run at an emulator, and its status."""
+
 FAST = Scenario(
     run_queue=(0, 0),
     run_duration=(0.2, 0.2),
@@ -101,14 +104,11 @@ def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
 def test_flaky_fails_where_it_is_to(batch: Command, testvibe_emulator: Emulator) -> None:
     """`--fail-on-flaky` holds for `batch work` and `batch report`; without it flaky passed."""
 
-    def fail_first(found: Any) -> object:
-        for run in found if isinstance(found, list) else [found]:
-            if run["runId"] == 214 and run["status"] == "passed":
-                run |= {"status": "failed"}
-        return found
+    def fail_first(run: dict[str, Any]) -> object:
+        return run | ({"status": "failed"} if (run["runId"], run["status"]) == FIRST else {})
 
-    for operation in ("get_run", "list_runs"):
-        testvibe_emulator.fail(operation, Fault.edit(fail_first))
+    testvibe_emulator.fail("list_runs", Fault.status(404))
+    testvibe_emulator.fail("get_run", Fault.edit(fail_first))
     batch("start", "nightly", "Checkout", "--attempts", "2")
     (output, errors), code = batch("work", "nightly", "--fail-on-flaky")
     assert "1 flaky" in output

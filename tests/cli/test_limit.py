@@ -115,7 +115,7 @@ async def test_hints_and_files_that_hang(emulator: Emulator, call: Call, tmp_pat
 async def test_service_that_is_busy_at_the_start(
     emulator: Emulator, call: Call, command: str, status: int
 ) -> None:
-    """A list that is refused for a minute is asked for again, as a poll would be, and it is said."""
+    """A list that is refused for a minute is asked for again, and the command says so."""
     rule = emulator.fail("list_features", Fault.status(status))
     asyncio.get_running_loop().call_later(60, rule.remove)
     ended, seconds = await timed(call, *command.split())
@@ -126,7 +126,7 @@ async def test_service_that_is_busy_at_the_start(
 
 
 async def test_service_that_stays_busy_at_the_start(emulator: Emulator, call: Call) -> None:
-    """The patience ends with --timeout, else after five minutes, and the reason is the last error."""
+    """The patience ends with --timeout, else after five minutes, with the last error."""
     emulator.fail("list_features", Fault.status(503))
     for options, expected in ((("--timeout", "40"), 40), ((), 300)):
         ended, seconds = await timed(call, "run", "--all", "--wait", *options)
