@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
 
-from tests.contract.recorder import Recorder
-from tests.systems import left_out, missing
+from tests.support.recorder import Recorder
+from tests.support.systems import left_out, missing
 from testvibe_async import Client
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
 

@@ -22,7 +22,6 @@ from testvibe_async._journal import Plan
 from testvibe_async.batch import Batch
 from testvibe_async.errors import ConfigError
 from testvibe_async.operations import operation_of
-from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -249,9 +248,6 @@ class Batches(ABC):
     ) -> Callable[[Intent], Awaitable[Operation[Any] | None]]:
         """Return what finds out about a journal's intents: nothing of another one is theirs."""
         known = [*journal.refs, *journal.open_intents]
-        for ref in journal.refs:
-            if isinstance(ref, RunRef):
-                self._parts.run_ids.note(self.id, ref.run_id)
         return partial(self._dispatcher.reconcile, known=known)
 
     def _jobs(

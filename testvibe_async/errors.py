@@ -186,6 +186,9 @@ class NotSentError(TransportError):
 class OutcomeUnknownError(TransportError):
     """The answer was lost on the way: the service may have acted."""
 
+    status: int | None = None
+    """The HTTP status of an answer that was cut short; None where none came."""
+
 
 class RecorderError(NotSentError):
     """A dispatch was not sent, because its `Recorder` failed, or took longer than 5 s.
@@ -194,7 +197,7 @@ class RecorderError(NotSentError):
     """
 
 
-UnknownReason = Literal["absent", "ambiguous", "unseen"]
+UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
 """Why the effect of a dispatch is unknown; see `DispatchUnknownError.reason`."""
 
 
@@ -238,8 +241,9 @@ class DispatchUnknownError(OutcomeUnknownError):
         """Why it is unknown.
 
         `absent`: all that could show its operation was polled, and did not; most likely nothing
-        began. `ambiguous`: `candidates` may be it. `unseen`: it could not be polled for, and the
-        text says why.
+        started. `accepted`: the service accepted it, and its id could not be read: it started.
+        `ambiguous`: `candidates` may be it. `unseen`: it could not be polled for, and the text says
+        why.
         """
         self.candidates = candidates
         """The operations that it may have started, where the reason is `ambiguous`."""

@@ -13,13 +13,15 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attrs import evolve
+
 from testvibe_async._dispatch.reconcile import Finding, Reconciler
 from testvibe_async._dispatch.recording import Recording
 from testvibe_async._http import SendState, refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import is_clear_refusal
+from testvibe_async._wire import is_clear_refusal, is_success
 from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
@@ -200,6 +202,8 @@ class Dispatcher:
                         raise
                     lost = error
                 intent = self._recording.intent_of(dispatch)
+                if _is_accepted(lost):
+                    intent = dispatch.intent = evolve(intent, is_accepted=True)
                 finding = await self._reconciler.find(intent)
                 if finding.ref is not None:
                     return finding.ref, True
@@ -212,7 +216,7 @@ class Dispatcher:
                 raise
             why = "the client was closed" if self._is_closing else "its task was cancelled"
             raise self._unknown(dispatch, f"{why} before it could be reconciled") from error
-        if retry_unknown and not submission.is_withdrawn:
+        if retry_unknown and not submission.is_withdrawn and not intent.is_accepted:
             # However the second try fails, the first may have taken effect: that must be said.
             try:
                 await self._transport.sleep(refused_seconds(lost) or 0.0)
@@ -286,6 +290,11 @@ def _is_answer_lost(error: VibeError) -> bool:
     if isinstance(error, ResponseError):
         return not is_clear_refusal(error.status)
     return isinstance(error, OutcomeUnknownError)
+
+
+def _is_accepted(error: VibeError) -> bool:
+    """Say whether a dispatch that failed like this provably started: its answer was a success."""
+    return is_success(getattr(error, "status", None) or 0)
 
 
 def _withdraw(task: asyncio.Task[Any], submission: Submission) -> None:

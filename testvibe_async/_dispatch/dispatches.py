@@ -20,7 +20,7 @@ from testvibe_async._http import Submission
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import ResponseError, TransportError
 from testvibe_async.intents import Intent, Recorder
-from testvibe_async.models import Generation
+from testvibe_async.models import FeatureStatus, Generation
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -133,8 +133,9 @@ class Dispatch(ABC, Generic[OperationT]):
 class RunDispatch(Dispatch[RunOperation]):
     """The dispatch of a run. Its operation is recognized in the list of runs, by its higher id.
 
-    So the highest id must be known before it: the project's latest run is read once a client,
-    unless an answer has shown one.
+    So the highest id must be known before it: each client reads the project's latest run before
+    its first dispatch there. Ids that were stored, or seen while older runs were polled, do not
+    show which run is the latest.
     """
 
     kind: ClassVar[Literal["run", "generation"]] = "run"
@@ -149,17 +150,26 @@ class RunDispatch(Dispatch[RunOperation]):
         return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
 
     async def prepare(self, transport: Transport, run_ids: RunIds) -> None:
-        """Read the project's latest run, at the client's first dispatch there."""
-        async with run_ids.first_use(self.project) as is_first:
-            if not is_first or run_ids.highest(self.project) is not None:
+        """Read the project's latest runs, where it is not known which one is the latest."""
+        loop = asyncio.get_running_loop()
+
+        def is_needed() -> bool:
+            now = loop.time()
+            has_clock = transport.clock.at(now) is not None
+            return run_ids.needs_list(self.project, now=now, has_clock=has_clock)
+
+        if not is_needed():
+            return
+        async with run_ids.locks[self.project]:
+            if not is_needed():  # Another dispatch has read it meanwhile.
                 return
-            request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 1})
+            request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
             request = evolve(request, timeout=LATEST_RUN_SECONDS)
+            rows, now = None, loop.time()
             # Without it a lost answer may stay unknown, which is no reason to dispatch nothing.
             with suppress(TransportError, ResponseError):
                 rows = await transport.call_page(request, retries=False)
-                ids = [row.run_id for row in rows]
-                run_ids.note(self.project, max(ids, default=0))
+            run_ids.note_list(self.project, rows, now=now)
 
     def _seen_before(self, run_ids: RunIds, now: float) -> dict[str, Any]:  # noqa: ARG002
         return {"highest_run_id": run_ids.highest(self.project)}
@@ -212,8 +222,9 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         """Read which generation is the latest.
 
         A feature that was never generated has a status too, without a `requestId`. After a failure,
-        a 404, or an answer without any field of a status it is unknown. If the dispatch is then
-        held up for more than 10 s, such as by a pause, the answer counts as unknown too.
+        a 404, or an answer without any field of a status it is unknown, as it is where a generation
+        is in flight that is not named. If the dispatch is then held up for more than 10 s, such as
+        by a pause, the answer counts as unknown too.
         """
         request = Endpoints.GET_GENERATION_STATUS.request(
             project=self.project, feature=self.feature
@@ -222,7 +233,8 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             latest = await transport.call(evolve(request, is_uncached=True))
         except (TransportError, ResponseError):
             latest = Generation()
-        self.before = None if latest == Generation() else latest
+        is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
+        self.before = None if is_unnamed or latest == Generation() else latest
         self.read_at = asyncio.get_running_loop().time()
 
     def _seen_before(self, run_ids: RunIds, now: float) -> dict[str, Any]:  # noqa: ARG002

@@ -17,7 +17,6 @@ from attrs import evolve, frozen
 
 from testvibe_async._dispatch.search import (
     CLOCK_SLACK,
-    BehindError,
     Search,
     SearchError,
     is_for_its_site,
@@ -104,15 +103,24 @@ class Finding:
             url=request.url(intent.server),
             project=intent.project,
             feature=intent.feature,
-            reason=self.reason,
+            reason=self._reason(intent),
             candidates=self.candidates,
             polled_at=self.polled_at,
             intent=intent,
         )
 
+    def _reason(self, intent: Intent) -> UnknownReason:
+        """Return why it is unknown: of a dispatch that was accepted no absence proves anything."""
+        return "accepted" if intent.is_accepted and not self.candidates else self.reason
+
     def _advice(self, intent: Intent) -> str:
         """Say what was polled, what it showed, and what to do."""
         shown_by = SHOWN_BY[intent.kind]
+        if self._reason(intent) == "accepted":
+            return (
+                f"it was accepted, and so it started: look for it in {shown_by}, and do not "
+                "dispatch it again"
+            )
         if self.reason == "unseen" or self.polled_at is None:
             why = f"it could not be polled for ({self.why}); " if self.why else ""
             return f"{why}it may have taken effect, so look at {shown_by} before dispatching again"
@@ -206,9 +214,10 @@ class Reconciler:
         except TimeoutError:
             return evolve(finding, why=finding.why or f"no answer within {RECONCILE_SECONDS:g} s")
         if until_lapsed and finding.reason == "absent":
-            # What is dispatched after this has a later time for sure, by whatever clock.
-            lapsed_at = intent.intended_at + intent.lapses_after + 2 * CLOCK_SLACK
-            left = lapsed_at - datetime.now(UTC)
+            # What is dispatched after this has a later time for sure, by whatever clock. The clock
+            # that the intent was made by may have been ahead: no dispatch needs longer than this.
+            longest = intent.expires_after + 2 * CLOCK_SLACK
+            left = min(longest, intent.intended_at + longest - datetime.now(UTC))
             await self._transport.sleep(max(0.0, left.total_seconds()))
             finding, _ = await self._find_once(intent, finding, ids, for_proof=True)
         return finding
@@ -231,10 +240,10 @@ class Reconciler:
             # Where there is no such call, or not for this key, another try brings the same.
             may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
             return _unseen(before, str(error)), not may_pass
-        except (TransportError, BehindError) as error:
+        except TransportError as error:
             return _unseen(before, str(error)), False
         except SearchError as error:
-            return _unseen(before, str(error)), True
+            return _unseen(before, str(error)), not error.may_pass
         except ClientClosedError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
@@ -264,7 +273,7 @@ class Reconciler:
         )
         now = datetime.now(UTC)
         if not refs:
-            is_nothing = may_prove and search.is_proof
+            is_nothing = may_prove and search.is_proof and not intent.is_accepted
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Of several nobody can say which is which; the wrong one would report another's outcome.
         candidate = shown.get(refs[0]) if len(refs) == 1 and search.is_certain else None

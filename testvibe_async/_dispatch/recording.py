@@ -9,6 +9,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from testvibe_async._util.waiting import is_cancelled
 from testvibe_async.errors import RecorderError, VibeError
 from testvibe_async.events import logger
 from testvibe_async.intents import INTENT_SECONDS
@@ -47,18 +48,22 @@ class Recording:
         began = loop.time()
         async with dispatch.recording:
             dispatch.is_recorded = True
-            for recorder in recorders:
-                try:
-                    await recorder.intended(intent)
-                except Exception as error:
-                    raise self._error(dispatch, f"could not be recorded: {error!r}") from error
+            try:
+                async with asyncio.timeout(INTENT_SECONDS):
+                    for recorder in recorders:
+                        await recorder.intended(intent)
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled():
+                    raise
+                raise self._error(dispatch, _why_not_recorded(error)) from error
         # The loop's clock stands still while the machine sleeps, and the wall's may be set back.
         waited = (datetime.now(UTC) - intent.intended_at).total_seconds()
         age = max(waited, loop.time() - began)
         if age > INTENT_SECONDS:
-            raise self._error(
-                dispatch, f"was recorded only after {age:.3g} s, {INTENT_SECONDS:g} s are allowed"
+            what = (
+                f"its intent was recorded only after {age:.3g} s, {INTENT_SECONDS:g} s are allowed"
             )
+            raise self._error(dispatch, what)
 
     async def end(self, dispatch: Dispatch[Any], result: Ref | VibeError) -> None:
         """Note what came of the last attempt: its operation, or why nothing began."""
@@ -87,10 +92,19 @@ class Recording:
 
     def _error(self, dispatch: Dispatch[Any], what: str) -> RecorderError:
         return RecorderError(
-            f"not sent: its intent {what}",
+            f"not sent: {what}",
             method=dispatch.request.method,
             url=self._transport.url_of(dispatch.request),
         )
+
+
+def _why_not_recorded(error: BaseException) -> str:
+    """Say what a recorder did in place of storing an intent."""
+    if isinstance(error, TimeoutError):
+        return f"its recorder did not store the intent within {INTENT_SECONDS:g} s"
+    if isinstance(error, asyncio.CancelledError):
+        return "its recorder was cancelled before it had stored the intent"
+    return f"its intent could not be recorded: {error!r}"
 
 
 async def _note(recorder: Recorder, intent: Intent, result: Ref | VibeError) -> None:

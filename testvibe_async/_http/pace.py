@@ -5,7 +5,7 @@ a rate. One alone delays its own request and nobody else. A share of refusals pa
 probe goes out after the pause, and when it is accepted the rate goes on from the last one that went
 well. From there it grows along a cubic curve, as in CUBIC (RFC 9438): flat around that rate, ever
 faster beyond it, until nothing limits it. The constants were found by simulation, see
-`tests/http/test_pace.py`.
+`tests/rooms/http/test_pace.py`.
 """
 
 from __future__ import annotations
@@ -92,13 +92,18 @@ class Pace:
             return max(now, self._paused_until, self._probe_until)
         return now if self._is_unlimited(now) else max(now, self._next_start)
 
-    def start(self, now: float) -> None:
-        """Note that a request starts."""
+    def start(self, now: float) -> bool:
+        """Note that a request starts; return whether it is the probe after a pause."""
         if self._is_probing:
             self._probe_until = now + PROBE_SECONDS
         elif self._good_rate != inf:
             # A rate that was not used is not made up for by a burst.
             self._next_start = max(self._next_start, now) + 1 / self._rate(now)
+        return self._is_probing
+
+    def abandon_probe(self) -> None:
+        """Let another probe go out: the last one ended without an answer."""
+        self._probe_until = -inf
 
     def accept(self, now: float) -> bool:
         """Note an answer that is no refusal; say whether it ends a pause.

@@ -107,6 +107,7 @@ class HttpSession:
         session = self._open_session()
         is_read = method == "GET" and request.body is None
         body = None if is_read else RequestBody(request.body, before_writing)
+        status: int | None = None
         try:
             # A path that is put on a URL costs a third of parsing the whole anew.
             target = self._root.with_path(self._prefix + path, encoded=True)
@@ -121,11 +122,14 @@ class HttpSession:
                 raise_for_status=False,
                 timeout=self._timeout_of(request),
             ) as response:
+                status = response.status
                 return await self._received(request, response, url)
         except VibeError:
             raise
         except Exception as error:  # noqa: BLE001 - a session that was passed in may raise any
             failure = self._failure(error, request, body)
+            if isinstance(failure, OutcomeUnknownError):
+                failure.status = status
             cause = failure.__cause__ or (error if _is_safe_to_show(error) else None)
         finally:
             if body is not None:

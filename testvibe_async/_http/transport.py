@@ -306,6 +306,9 @@ class Transport:
             if self.is_closed:
                 raise ClientClosedError from error
             raise
+        except asyncio.CancelledError:
+            self._throttle.abandon()
+            raise
         else:
             self._note_answer(None)
             return response

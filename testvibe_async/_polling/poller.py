@@ -29,6 +29,7 @@ from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.shared_poll import SharedPolls
 from testvibe_async._telemetry import telemetry
+from testvibe_async._util.waiting import is_cancelled
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
@@ -200,7 +201,7 @@ class Poller:
         try:
             await self._shared_polls.poll(polled, max_age=max_age)
         except asyncio.CancelledError:
-            if self._transport.is_closed and not _is_cancelled():
+            if self._transport.is_closed and not is_cancelled():
                 raise ClientClosedError(ref=polled.ref) from None
             raise
 
@@ -493,9 +494,3 @@ def _operations_of(
     for job in jobs:
         operations.extend([job] if isinstance(job, PolledOperation) else job.operations)
     return operations
-
-
-def _is_cancelled() -> bool:
-    """Say whether the running task was itself asked to stop, and not what it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -11,7 +11,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["offload", "wait_uncancelled"]
+__all__ = ["is_cancelled", "offload", "wait_uncancelled"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +32,12 @@ async def offload(size_bytes: int, read: Callable[P, T], *args: P.args, **kwargs
     if size_bytes < OFFLOAD_BYTES:
         return read(*args, **kwargs)
     return await asyncio.to_thread(read, *args, **kwargs)
+
+
+def is_cancelled() -> bool:
+    """Return whether the running task itself was asked to stop, and not what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def wait_uncancelled(work: Iterable[asyncio.Future[Any]], *, until: float = inf) -> None:
