@@ -73,7 +73,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     """
     if not watch:
         limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
-        refuse_without("--watch", limits | {"--journal": journal.journal})
+        refuse_without("--watch", limits | journal.by_option)
+    journal.check()
     async with watching(common, timeout=timeout, has_events=watch) as watched:
         project, output = watched.project, watched.connection.output
         notes: list[str] = []
@@ -108,7 +109,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         options = GenerateOptions(
             max_in_flight=max_in_flight or GENERATIONS_IN_FLIGHT, on_conflict=on_conflict
         )
-        async with watched.journal(journal, options) as opened:
+        async with watched.journal(journal, "generation", options) as opened:
             batch = project.generate_features(
                 chosen, site_url=site_url, timeout=watched.limit.left, journal=opened, **options
             )

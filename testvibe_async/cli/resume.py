@@ -6,7 +6,6 @@ goes on is decided in `testvibe_async.batch`.
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import evolve
@@ -14,7 +13,7 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError, GenerationRef, RunRef, Verdict
 from testvibe_async._journal import is_refusal
-from testvibe_async.cli.batches import last_batches, place_of, read_batch, unfinished_path
+from testvibe_async.cli.batches import batch_of, place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.ending import Ending, say_report, seconds_of
@@ -38,7 +37,7 @@ __all__ = ["report", "resume"]
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
-    file: Path | None = None,
+    batch: str | None = None,
     /,
     *,
     unknown: Annotated[
@@ -59,14 +58,14 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     For example:
 
         testvibe-async resume
-        testvibe-async resume nightly.journal --report junit.xml
+        testvibe-async resume 12 --report junit.xml
         testvibe-async resume --unknown adopt 214 --feature Checkout
 
     The exit codes are those of run --wait.
 
     Args:
-        file: The journal of the batch; the last one of this project that is not over where it is
-            left out.
+        batch: Its number, its name, or the file of its journal; the last one of this project that
+            is not over where it is left out.
         unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
@@ -78,8 +77,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     """
     if feature is not None and not unknown:
         raise ConfigError("--feature means nothing without --unknown: add --unknown")
-    path = file or await unfinished_path(place_of(common))
-    async with opened(path) as journal:
+    async with opened(batch, place_of(common), common.output) as journal:
         assert journal.plan is not None
         common = evolve(common, server=journal.plan.server, project=journal.plan.project)
         if unknown:
@@ -109,9 +107,9 @@ async def _allow(watch: Watch, journal: Journal, consent: Consent) -> None:
     options = journal.plan.options.get("batch", {})
     left = [item for item in journal.items if _may_be_dispatched(item)]
     generates = journal.plan.kind == "generation" or options.get("on_conflict") == "generate"
-    began = clock_time(journal.created_at)
+    batch, began = stored_batches().word_for(journal.path), clock_time(journal.created_at)
     question = (
-        f"The batch of {began} may dispatch {plural(len(left), 'generation')}, and each costs "
+        f"Batch {batch} of {began} may dispatch {plural(len(left), 'generation')}, and each costs "
         "credits. Resume it?"
     )
     await consent.allow(watch.generations, len(left) if generates else 0, question=question)
@@ -160,42 +158,41 @@ async def _decide(journal: Journal, words: Sequence[str], feature: str | None) -
 
 
 async def report(
-    file: Path | None = None, /, *, files: Files = NO_FILES, common: Common = COMMON
+    batch: str | None = None, /, *, files: Files = NO_FILES, common: Common = COMMON
 ) -> ExitCode:
     """Report on a batch by its journal, without asking the service.
 
     For example:
 
         testvibe-async report
-        testvibe-async report --report junit.xml --report report.html
+        testvibe-async report 12 --report junit.xml --report report.html
 
     The exit codes are those of run --wait.
 
     Args:
-        file: The journal of the batch; that of the last one of this project where it is left out.
+        batch: Its number, its name, or the file of its journal; the last one of this project where
+            it is left out.
         files: What to leave.
         common: The options of every command.
     """
     files.check(can_download=False)
-    if file is None:
-        place = place_of(common)
-        batches = await last_batches(1, place)
-        if not batches:
-            raise ConfigError(f"there is no journal of a batch{place} yet")
-        batch = batches[0]
-    elif str(file).isdecimal():
-        raise ConfigError(f"{file} is the id of a run: {NAME} open {file} shows its own report")
-    elif file.suffix in {".xml", ".json", ".md", ".html"}:
-        raise ConfigError(f"{file} is no journal: to write it, {NAME} report --report {file}")
-    else:
-        batch = await read_batch(file)
+    if batch is not None and batch.endswith((".xml", ".json", ".md", ".html")):
+        raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
+    try:
+        found = await batch_of(batch, place_of(common))
+    except ConfigError as error:
+        if batch is None or not batch.isdecimal() or error.__cause__ is not None:
+            raise
+        raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
     ending = Ending(
-        items=batch.items,
-        seconds=seconds_of(batch.items),
+        items=found.items,
+        seconds=seconds_of(found.items),
         place=common.place,
-        fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
+        journal=found.path,
+        fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
     )
     leaving = Leaving(files, common.output)
+    common.output.say(f"{found.label} of {clock_time(found.created_at)}.")
     leaving.write(ending)
     say_report(ending, common)
     leaving.annotate(ending)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from attrs import evolve, frozen
 
 from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
-from testvibe_async.cli.batches import Place
 from testvibe_async.cli.board import Board, following_logs, live_table
 from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
@@ -41,7 +40,7 @@ from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.stop import Stop, interruptible
 from testvibe_async.cli.words import plural
-from testvibe_async.runner import GenerationLimit, with_limit_named
+from testvibe_async.runner import GenerationLimit, Place, with_limit_named
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -99,7 +98,7 @@ class Watch:
         self, jobs: Sequence[Item], start: Callable[[Item], Awaitable[Operation[Any]]]
     ) -> ExitCode:
         """Dispatch an operation for each job without waiting for any, and print them."""
-        await tell_of_cut_off(self.place)
+        await tell_of_cut_off()
         items = await dispatch_all(jobs, start)
         hints = await suggestions(self.project, items)
         return say_dispatched(items, self.board, self.common, hints=hints).exit_code
@@ -144,21 +143,30 @@ class Watch:
 
     @asynccontextmanager
     async def journal(
-        self, options: JournalOptions, typed: Mapping[str, Any]
+        self,
+        options: JournalOptions,
+        kind: Literal["run", "generation"],
+        typed: Mapping[str, Any],
+        *,
+        parent: int | None = None,
     ) -> AsyncGenerator[Journal | None]:
         """Open the journal of a new batch; None where there is to be none.
 
         Args:
             options: What was asked for.
+            kind: What the batch dispatches.
             typed: The batch's own options, which it keeps for `resume`.
+            parent: The number of the batch whose failures it runs again.
         """
-        note = self.connection.output.note
         typed = {
             "batch": typed,
             "files": self.leaving.files.kept,
             "project": self.connection.project_name,
         }
-        async with kept(options, note, typed=typed, here=self.place) as journal:
+        output = self.connection.output
+        async with kept(
+            options, output, kind=kind, typed=typed, here=self.place, parent=parent
+        ) as journal:
             self.leaving.journal = None if journal is None else journal.path
             yield journal
 

@@ -71,7 +71,7 @@ async def test_watch_shows_each_change(call: Call) -> None:
     assert (ended.code, ended.errors) == (0, "")
     words = re.findall(r"1  generation  (\w+) ", ended.output)
     assert list(dict.fromkeys(words)) == ["queued", "generating", "generated"]
-    assert re.search(r"\n1 in 1:\d\d: 1 generated\n$", ended.output)
+    assert re.search(r"\nBatch 1: 1 in 1:\d\d: 1 generated\n$", ended.output)
 
 
 async def test_failed_generation_says_why(call: Call) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -16,7 +15,7 @@ import pytest
 
 from tests.support.commands import finished, started
 from tests.surfaces.cli.conftest import Service, environment_of
-from testvibe_async.cli import history, journals
+from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -71,14 +70,14 @@ def contents_of(folder: Path) -> list[bytes]:
 
 
 def make_old(folder: Path) -> None:
-    old = (datetime.now(UTC) - timedelta(days=31)).timestamp()
-    for path in folder.iterdir():
-        os.utime(path, (old, old))
+    old = {"ended_at": (datetime.now(UTC) - timedelta(days=31)).isoformat()}
+    for path in folder.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | old), encoding="utf-8")
 
 
 def leave_side_files(folder: Path) -> None:
     """Leave beside a journal what SQLite leaves after a crash."""
-    path = min(folder.iterdir())
+    path = min(folder.glob("*.journal"))
     for suffix in ("-journal", "-wal", "-shm"):
         path.with_name(path.name + suffix).write_bytes(b"")
 
@@ -89,7 +88,7 @@ async def test_each_batch_has_a_journal(call: Call, batches: Path) -> None:
     await call("generate", "Checkout with gift card", "--watch")
     await call("run", "Checkout")
     await call("run", "Checkout", "--wait", "--no-journal")
-    assert names_in(batches) == [".journal", ".journal"]
+    assert names_in(batches) == [".journal", ".journal", ".json", ".json"]
     assert all(b"tvb_" not in content for content in contents_of(batches))
 
 
@@ -123,7 +122,7 @@ async def test_resume_goes_on_with_what_ctrl_c_left(emulator: Emulator, call: Ca
     names = ("Checkout", "Wishlist", "Returns")
     ended = await interrupted(call, "run", *names, "--wait", "--max-in-flight", "2", at=10)
     assert len(emulator.runs) == 2
-    assert "\n  testvibe-async resume\n" in ended.errors
+    assert "\n  testvibe-async resume 1\n" in ended.errors
     ended = await call("resume")
     assert ended.code == 1
     assert sorted(run.feature_name for run in emulator.runs.values()) == sorted(names)
@@ -200,7 +199,11 @@ async def test_resume_of_a_file(emulator: Emulator, call: Call, tmp_path: Path) 
     assert (ended.code, len(emulator.runs)) == (0, 1)
     assert "Wishlist" in report.read_text(encoding="utf-8")
     ended = await call("resume", "nosuch")
-    assert ended.errors == "testvibe-async: there is no journal nosuch\n"
+    assert (
+        ended.errors == "testvibe-async: there is no batch of the name nosuch: there is none yet\n"
+    )
+    ended = await call("resume", "nosuch.journal")
+    assert ended.errors == "testvibe-async: there is no journal nosuch.journal\n"
 
 
 async def test_generations_are_resumed_too(emulator: Emulator, call: Call) -> None:
@@ -219,7 +222,7 @@ async def test_person_decides_what_is_unknown(
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost(), times=1)
     ended = await call("run", "Checkout", "--wait")
-    assert "testvibe-async resume --unknown resend, drop, or adopt ID" in ended.output
+    assert "testvibe-async resume 1 --unknown resend, drop, or adopt ID" in ended.output
     (run,) = emulator.runs
     words = [word.replace("ID", str(run)) for word in decision]
     ended = await call("resume", "--unknown", *words, "--feature", "Checkout")
@@ -247,10 +250,6 @@ async def test_what_failed_runs_again(emulator: Emulator, call: Call) -> None:
     ended = await call("run", "--failed", "--wait")
     assert ended.code == 1
     assert [run.feature_name for run in list(emulator.runs.values())[before:]] == ["Returns"]
-    ended = await call("run", "Checkout", "--wait")
-    ended = await call("run", "--failed", "--wait")
-    assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing failed in the last batch.\n"
 
 
 async def test_failures_with_different_configurations(emulator: Emulator, call: Call) -> None:
@@ -262,7 +261,7 @@ async def test_failures_with_different_configurations(emulator: Emulator, call: 
         *("--journal", file),
     )
     before = len(emulator.runs)
-    ended = await call("run", "--failed", "--from", file, "--wait")
+    ended = await call("run", "--failed", file, "--wait")
     again = [(run.feature_name, run.config) for run in list(emulator.runs.values())[before:]]
     assert again == [("Returns", "Default")]
     assert ended.output.endswith(": 1 failed, 2 errors\n")
@@ -271,11 +270,15 @@ async def test_failures_with_different_configurations(emulator: Emulator, call: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--failed", "Checkout"], "--failed takes no names"),
-        (["--failed", "--all"], "--failed takes no names"),
-        (["Checkout", "--from", "x"], "--from means nothing without --failed"),
+        (["--failed", "Checkout"], "there is no batch of the name Checkout"),
+        (["--failed", "12"], "there is no batch of the number 12"),
+        (["--failed", "--all"], "--failed takes the batch, and no names"),
+        (["--failed", "Checkout", "Returns"], "--failed takes the batch, and no names"),
+        (["Checkout", "--name", "12"], "--name 12: a name has "),
+        (["Checkout", "--name", "a/b"], "--name a/b: a name has "),
+        (["Checkout", "--name", "a", "--journal", "b"], "leave out --journal"),
         (["--failed"], "there is no batch of runs of project "),
-        (["--failed", "--from", "nosuch"], "there is no journal nosuch"),
+        (["--failed", "no/such"], "there is no journal no/such"),
     ],
 )
 async def test_wrong_call(words: list[str], said: str, call: Call) -> None:
@@ -400,14 +403,16 @@ async def test_journals_are_not_kept_for_ever(
     call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last 50 are kept, for 30 days; the others go with all that SQLite left beside them."""
-    monkeypatch.setattr(journals, "KEPT", 3)
+    monkeypatch.setattr("testvibe_async.runner.batches.KEPT", 3)
     for _ in range(5):
         await call("run", "Checkout", "--wait", "--quiet")
-    assert len(names_in(batches)) == 3
+    assert names_of(batches) == [
+        f"{each}.{kind}" for each in (3, 4, 5) for kind in ("journal", "json")
+    ]
     leave_side_files(batches)
     make_old(batches)
     await call("run", "Checkout", "--wait", "--quiet")
-    assert names_in(batches) == [".journal"]
+    assert names_of(batches) == ["6.journal", "6.json"]
 
 
 @pytest.fixture(scope="module")
@@ -425,6 +430,7 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
     variables["XDG_STATE_HOME"] = str(machine / "state")
     with started("run", "Checkout", "Returns", "--wait", **variables) as process:
         assert process.stdout is not None
+        assert process.stdout.readline() == "Batch 1.\n"
         for _ in range(2):  # One that is killed within a dispatch may leave it unknown.
             assert "queued" in process.stdout.readline()
         process.kill()
@@ -433,4 +439,4 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
         assert ("was cut off, with 0 of 2 operations over" in errors) is is_told
     (output, _), code = finished("resume", **variables)
     assert code in {0, 1}, output
-    assert re.search(r"\n2 in .*: ", output)
+    assert re.search(r"\nBatch 1: 2 in .*: ", output)

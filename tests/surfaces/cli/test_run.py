@@ -166,7 +166,7 @@ async def test_wait_until_all_passed(emulator: Emulator, call: Call) -> None:
         words.setdefault(run, []).append(word)
     assert words == {str(run): ["queued", "running", "passed"] for run in emulator.runs}
     assert lines[-1][0] == "2"
-    assert re.search(r"\n2 in [\d.]+ s: 2 passed\n$", ended.output)
+    assert re.search(r"\nBatch 1: 2 in [\d.]+ s: 2 passed\n$", ended.output)
 
 
 async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> None:
@@ -181,7 +181,7 @@ async def test_failed_tests_are_at_the_end(emulator: Emulator, call: Call) -> No
     for name in failed[1:]:
         assert f"\n    Returns, run {run.id}: {name}\n" in story
     assert f"More of it: testvibe-async runs diagnose {run.id}\n" in story
-    assert "Run what failed again with:\n  testvibe-async run --failed --wait\n" in story
+    assert "Run what failed again with:\n  testvibe-async run --failed 1 --wait\n" in story
     assert story.endswith("s: 1 passed, 1 failed\n")
 
 
@@ -248,7 +248,7 @@ async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call:
     assert ended.code == 4
     assert now() == pytest.approx(60, abs=1)
     (run,) = emulator.active_runs()
-    assert ended.output.endswith("\n2 in 1:00: 1 passed, 1 in flight\n")
+    assert ended.output.endswith("\nBatch 1: 2 in 1:00: 1 passed, 1 in flight\n")
     assert f"In flight, and the service goes on:\n  run {run.id}  Wishlist\n" in ended.errors
     words = words_of_wait(ended)
     ended = await call(*words[1:])
@@ -724,6 +724,7 @@ def test_sigterm_ends_in_order(slow_service: Service) -> None:
     """Stopped by SIGTERM it names what goes on too, and exits with 143."""
     with started("run", "Checkout", "--wait", **environment_of(slow_service)) as process:
         assert process.stdout is not None
+        assert process.stdout.readline().startswith("Batch ")
         assert "queued" in process.stdout.readline()
         process.terminate()
         _, errors = process.communicate()

@@ -22,6 +22,7 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._util import escape
+from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.ending.commands import check_command, resume_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of
 from testvibe_async.cli.words import UNSEEN, counted, duration
@@ -98,6 +99,11 @@ class Ending:
     """The logs of generations that failed, by request id, where they could be read."""
 
     @property
+    def batch(self) -> str | None:
+        """What to type for the batch; None without a journal."""
+        return None if self.journal is None else stored_batches().word_for(self.journal)
+
+    @property
     def summary(self) -> BatchSummary:
         """The numbers of items by verdict."""
         return BatchSummary.of(self.items)
@@ -148,11 +154,18 @@ class Ending:
         return f"{len(self.items)}{took}: {self.counts}"
 
     @property
+    def last_line(self) -> str:
+        """The same with the number of the batch, where it has one: `Batch 12: 20 in …`."""
+        is_numbered = self.batch is not None and self.batch.isdecimal()
+        return f"Batch {self.batch}: {self.line}" if is_numbered else self.line
+
+    @property
     def document(self) -> dict[str, Any]:
         """All of it as the document that `--json` prints."""
         return {
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
+            "batch": self.batch,
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
             **({"hints": list(self.hints)} if self.hints else {}),

@@ -102,7 +102,7 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
         which = "it" if len(ending.failed_runs) == 1 else "one"
         output.say(f"\nMore of {which}: {NAME} runs diagnose {ending.failed_runs[0]}")
         output.say(f"Run what failed again with:\n{lines}")
-    output.say(f"\n{ending.line}")
+    output.say(f"\n{ending.last_line}")
     say_unfinished(ending, common)
     board.is_reported = True
 
@@ -146,7 +146,7 @@ def say_report(ending: Ending, common: Common) -> None:
     output.document(ending.document)
     output.details(lambda width: failures_text(ending, width=width))
     _say_flaky(ending, output)
-    output.say(f"\n{ending.line}")
+    output.say(f"\n{ending.last_line}")
 
 
 def say_stopped(ending: Ending, common: Common, *, events: bool = False) -> None:
