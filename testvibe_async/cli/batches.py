@@ -12,18 +12,27 @@ import platformdirs
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
 from testvibe_async.cli.words import NAME
-from testvibe_async.runner import Batches, Place
 
 if TYPE_CHECKING:
-    from testvibe_async.cli.common import Common
-    from testvibe_async.runner import Batch
+    from pathlib import Path
 
-__all__ = ["batch_of", "place_of", "stored_batches"]
+    from testvibe_async.cli.common import Common
+    from testvibe_async.runner.batches import Batch, Batches, Place
+
+__all__ = ["batch_of", "folder", "place_of", "stored_batches"]
+
+
+def folder() -> Path:
+    """Return where the batches are."""
+    return platformdirs.user_state_path(NAME) / "batches"
 
 
 def stored_batches() -> Batches:
     """Return the batches of the state folder."""
-    return Batches(platformdirs.user_state_path(NAME) / "batches")
+    # It brings the event loop, which `settings`, that names the folder, does without.
+    from testvibe_async.runner.batches import Batches  # noqa: PLC0415
+
+    return Batches(folder())
 
 
 def place_of(common: Common) -> Place:
@@ -32,6 +41,8 @@ def place_of(common: Common) -> Place:
     Raises:
         ConfigError: A setting is wrong.
     """
+    from testvibe_async.runner.batches import Place  # noqa: PLC0415 - see above
+
     found = find_settings(common.server, project=common.project)
     server, project = found.server, found.project
     return Place(server.value if server else None, project.value if project else None)

@@ -16,7 +16,7 @@ from testvibe_async import ConfigError
 from testvibe_async.cli.input import confirm
 
 if TYPE_CHECKING:
-    from testvibe_async.runner import GenerationLimit
+    from testvibe_async.runner.generation_limit import GenerationLimit
 
 __all__ = ["NO_CONSENT", "Consent"]
 

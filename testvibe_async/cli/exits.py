@@ -42,7 +42,7 @@ from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.usage import usage_sentence
 from testvibe_async.cli.words import NAME, error_sentence, event_sentence, reason
-from testvibe_async.runner import GenerationLimitError
+from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Generator

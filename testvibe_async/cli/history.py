@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from testvibe_async.cli.jobs import Item
-    from testvibe_async.runner import Batch
+    from testvibe_async.runner.batches import Batch
 
 __all__ = ["history", "sparkline"]
 

@@ -27,7 +27,7 @@ from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
 from testvibe_async.cli import cache
 from testvibe_async.cli.words import unless_default
-from testvibe_async.runner import with_limit_named
+from testvibe_async.runner.generation_limit import with_limit_named
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence

@@ -20,13 +20,13 @@ from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.ending import resume_command
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, clock_time, plural
-from testvibe_async.runner import require_batch, require_existing
+from testvibe_async.runner.batches import require_batch, require_existing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from testvibe_async.cli.output import Output
-    from testvibe_async.runner import Place
+    from testvibe_async.runner.batches import Place
 
 __all__ = [
     "NO_OPTIONS",

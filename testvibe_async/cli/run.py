@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from testvibe_async import Feature
     from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.runner import Batch
+    from testvibe_async.runner.batches import Batch
 
 __all__ = ["run"]
 

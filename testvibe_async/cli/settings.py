@@ -21,7 +21,7 @@ from testvibe_async._config import (
 )
 from testvibe_async._names import chosen_project
 from testvibe_async._util import escape
-from testvibe_async.cli.batches import stored_batches
+from testvibe_async.cli.batches import folder
 from testvibe_async.cli.common import COMMON, Common, connected
 
 __all__ = ["projects", "settings", "store_project", "use"]
@@ -48,7 +48,7 @@ def settings(*, common: Common = COMMON) -> None:
     }
     routes = {name: _shown(route) for name, route in found.endpoints.items()}
     output = common.output
-    output.document({**shown, "endpoints": routes, "journals": stored_batches().folder})
+    output.document({**shown, "endpoints": routes, "journals": folder()})
     names = ("server", "API key", "project", *(f"route of {name}" for name in routes))
     output.table(
         ("Setting", "Value", "From"),
@@ -59,7 +59,7 @@ def settings(*, common: Common = COMMON) -> None:
     )
     if path := user_file_path():
         output.note(f"Your own configuration file is {path}.")
-    output.note(f"The journals of your batches are in {stored_batches().folder}.")
+    output.note(f"The journals of your batches are in {folder()}.")
 
 
 async def projects(*, common: Common = COMMON) -> None:

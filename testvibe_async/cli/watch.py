@@ -40,7 +40,8 @@ from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.stop import Stop, interruptible
 from testvibe_async.cli.words import plural
-from testvibe_async.runner import GenerationLimit, Place, with_limit_named
+from testvibe_async.runner.batches import Place
+from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
 
 if TYPE_CHECKING:
     from collections.abc import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async import ConfigError, Journal
-from testvibe_async.runner import Batches, Place
+from testvibe_async.runner.batches import Batches, Place
 
 if TYPE_CHECKING:
     from pathlib import Path

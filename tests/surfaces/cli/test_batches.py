@@ -14,14 +14,14 @@ import pytest
 from tests.surfaces.cli.conftest import use
 from tests.surfaces.cli.test_journals import SCENARIO
 from testvibe_async import Journal
-from testvibe_async.runner import Batches, Place
+from testvibe_async.runner.batches import Batches, Place
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tests.surfaces.cli.conftest import Call, Ended
-    from testvibe_async.runner import BatchRecord
+    from testvibe_async.runner.batches import BatchRecord
 
 MATRIX = ("-c", "Default", "-c", "Mobile")
 

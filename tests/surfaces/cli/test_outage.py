@@ -86,7 +86,7 @@ async def test_outage_until_the_time_out(emulator: Emulator, call: Call) -> None
     out_from(emulator, 10)
     ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "30")
     assert ended.code == 5
-    assert ended.output.endswith("\n2 in 30.0 s: 2 not seen\n")
+    assert ended.output.endswith("\nBatch 1: 2 in 30.0 s: 2 not seen\n")
     assert "goes on" not in ended.output + ended.errors
     assert re.search(
         r"^Not seen since [\d:]+, so it is not known how they go:$", ended.errors, re.MULTILINE

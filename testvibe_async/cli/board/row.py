@@ -13,7 +13,7 @@ from attrs import frozen
 from testvibe_async import DispatchUnknownError, Generation, Phase, Run, RunRef
 from testvibe_async._util import escape
 from testvibe_async.cli.words import UNSEEN, plural, reason
-from testvibe_async.runner import LIMITED, GenerationLimitError
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
     from testvibe_async import Ref, VibeError

@@ -26,7 +26,7 @@ from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.ending.commands import check_command, resume_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of
 from testvibe_async.cli.words import UNSEEN, counted, duration
-from testvibe_async.runner import LIMITED, GenerationLimitError
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
