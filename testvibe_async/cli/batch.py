@@ -7,7 +7,6 @@ It decides where the database is, and how a batch is shown. What becomes of a ba
 from __future__ import annotations
 
 import asyncio
-from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import platformdirs
@@ -19,10 +18,11 @@ from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.ending import Ending, failures_text, seconds_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import confirm
-from testvibe_async.cli.jobs import choose
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.options import NO_FILES, SEVERAL, Files
 from testvibe_async.cli.words import NAME, plural
+from testvibe_async.runner.selection import select
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from testvibe_async.adapters.dbos import BatchStatus, DurableBatch
@@ -80,16 +80,19 @@ async def start(  # noqa: PLR0913 - each an option of its own
     """
     async with connected(common) as connection:
         project = connection.project
-        chosen = await choose(
-            project, features, everything=attrgetter("has_tests") if all_ else None
+        spec = BatchSpec(
+            kind="run", features=features, is_all=all_, configs=config, on_conflict=on_conflict
         )
+        chosen = await select(project, spec)
+        for note in chosen.notes:
+            common.output.note(note)
         if on_conflict == "generate" and not yes and not await confirm(_QUESTION):
             raise ConfigError("nothing was stored")
         is_new = await _batch(name, db).submit(
             connection.client,
-            chosen,
+            chosen.features,
             project=project.id,
-            config=config or None,
+            config=chosen.configs,
             site_url=site_url,
             on_conflict=on_conflict,
             attempts=attempts,

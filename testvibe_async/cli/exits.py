@@ -45,7 +45,7 @@ from testvibe_async.cli.words import NAME, error_sentence, event_sentence, reaso
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from testvibe_async.events import Event
 
@@ -57,6 +57,7 @@ __all__ = [
     "log_to_standard_error",
     "reporting",
     "told_otherwise",
+    "worst_of",
 ]
 
 _LOGGERS = ("testvibe_async", "asyncio")
@@ -131,6 +132,29 @@ _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
 def exit_code_of(error: VibeError) -> ExitCode:
     """Return the exit code of a command that an error ended."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DEFECT)
+
+
+_PRECEDENCE = (
+    ExitCode.INTERRUPTED,
+    ExitCode.DEFECT,
+    ExitCode.UNREACHABLE,
+    ExitCode.REFUSED,
+    ExitCode.USAGE,
+    ExitCode.IN_FLIGHT,
+    ExitCode.FAILED,
+)
+"""What is not known comes before what is known and bad, so 1 says that all is known."""
+
+
+def worst_of(codes: Iterable[ExitCode], *, usual: ExitCode = ExitCode.PASSED) -> ExitCode:
+    """Return the exit code of a command of which several things call for one.
+
+    Args:
+        codes: What is called for.
+        usual: The exit code where nothing but success is.
+    """
+    called_for = set(codes)
+    return next((code for code in _PRECEDENCE if code in called_for), usual)
 
 
 @define

@@ -17,18 +17,17 @@ from testvibe_async import (
     RunRef,
     TransportError,
 )
-from testvibe_async._names import chosen_configs, did_you_mean
+from testvibe_async._names import did_you_mean
 from testvibe_async._util import escape
 from testvibe_async.cli import cache
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable
 
     from testvibe_async import Project, Ref
     from testvibe_async.cli.jobs import Item
 
 __all__ = [
-    "check_configs",
     "operations_of",
     "suggesting",
     "suggestions",
@@ -80,20 +79,6 @@ async def _names_of(project: Project) -> list[str]:
     names = [each.name for each in listed]
     cache.keep(project.id, features=names)
     return names
-
-
-async def check_configs(project: Project, configs: Sequence[str]) -> Sequence[str]:
-    """Return configurations as the service spells them; as they are where it lists none.
-
-    Raises:
-        ConfigError: There is no such configuration.
-    """
-    try:
-        listing = await project.list_configs()
-    except (ResponseError, TransportError):
-        return configs
-    cache.keep(project.id, configs=[each.name for each in listing if each.name])
-    return chosen_configs(configs, listing)
 
 
 async def operations_of(connection: HasProject, word: str, *, server: str) -> list[Ref]:

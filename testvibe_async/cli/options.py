@@ -11,7 +11,7 @@ import re
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import frozen
 from cyclopts import Group, Parameter
@@ -36,28 +36,10 @@ __all__ = [
     "NO_FILES",
     "SEVERAL",
     "Files",
-    "GenerateOptions",
-    "RunOptions",
     "Seconds",
     "download_artifacts",
     "refuse_without",
 ]
-
-
-class GenerateOptions(TypedDict):
-    """What decides how a batch of generations goes, kept in its journal for `resume`."""
-
-    max_in_flight: int
-    on_conflict: Literal["raise", "attach", "wait"]
-
-
-class RunOptions(TypedDict):
-    """The same of a batch of runs."""
-
-    max_in_flight: int
-    on_conflict: Literal["raise", "generate"]
-    stop_on_failure: bool
-    attempts: int
 
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:

@@ -6,28 +6,27 @@ goes on is decided in `testvibe_async.batch`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, GenerationRef, RunRef, Verdict
+from testvibe_async import ConfigError, RunRef, Verdict
 from testvibe_async._journal import is_refusal
 from testvibe_async.cli.batches import batch_of, place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.ending import Ending, say_report, seconds_of
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.jobs import in_order
 from testvibe_async.cli.journals import opened
 from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.options import NO_FILES, Files, GenerateOptions, RunOptions, Seconds
+from testvibe_async.cli.options import NO_FILES, Files, Seconds
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from testvibe_async import Journal
     from testvibe_async.cli.jobs import Item
@@ -91,50 +90,35 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             has_events=common.json_lines,
             journal=journal.path,
         ) as watch:
-            await _allow(watch, journal, consent)
-            return await _go_on(watch, journal)
+            options = journal.plan.options.get("batch", {})
+            spec = BatchSpec.from_dict(
+                options | {"kind": journal.plan.kind, "site_url": journal.plan.site_url}
+            )
+            await _allow(watch, journal, consent, spec)
+            return await watch.perform(spec, journal.items, None, journal=journal)
     return ExitCode.INTERRUPTED
 
 
-async def _allow(watch: Watch, journal: Journal, consent: Consent) -> None:
+async def _allow(watch: Watch, journal: Journal, consent: Consent, spec: BatchSpec) -> None:
     """Allow the generations that are left to dispatch, or ask first.
 
     Raises:
         ConfigError: They are not allowed.
     """
-    assert journal.plan is not None
     assert journal.created_at is not None
-    options = journal.plan.options.get("batch", {})
-    left = [item for item in journal.items if _may_be_dispatched(item)]
-    generates = journal.plan.kind == "generation" or options.get("on_conflict") == "generate"
+    left = [item for item in journal.items if spec.may_generate and _may_be_dispatched(item)]
     batch, began = stored_batches().word_for(journal.path), clock_time(journal.created_at)
     question = (
         f"Batch {batch} of {began} may dispatch {plural(len(left), 'generation')}, and each costs "
         "credits. Resume it?"
     )
-    await consent.allow(watch.generations, len(left) if generates else 0, question=question)
+    await consent.allow(watch.generations, len(left), question=question)
 
 
 def _may_be_dispatched(item: Item) -> bool:
     """Return whether an item's operation was not dispatched, as far as its journal knows."""
     is_started = item.ref is not None or item.outcome is not None
     return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
-
-
-async def _go_on(watch: Watch, journal: Journal) -> ExitCode:
-    """Run the rest of a batch to its end, with the options that it began with."""
-    plan, jobs = journal.plan, journal.items
-    assert plan is not None
-    is_run = plan.kind == "run"
-    watch.board.expect(jobs, RunRef if is_run else GenerationRef)
-    start = watch.project.run_features if is_run else watch.project.generate_features
-    known = (RunOptions if is_run else GenerateOptions).__annotations__
-    typed = plan.options.get("batch", {})
-    options: dict[str, Any] = {name: typed[name] for name in known if name in typed}
-    batch: AbstractAsyncContextManager[Any] = start(
-        None, site_url=plan.site_url, journal=journal, timeout=watch.limit.left, **options
-    )
-    return await watch.conclude(in_order(await watch.collect(batch), jobs))
 
 
 async def _decide(journal: Journal, words: Sequence[str], feature: str | None) -> None:

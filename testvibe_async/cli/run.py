@@ -5,27 +5,26 @@ It decides what its options mean together. What it prints is decided in `watch` 
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import BatchItem, ConfigError, RunRef, Verdict
+from testvibe_async import BatchItem, ConfigError, Verdict
 from testvibe_async.cli.batches import batch_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.completers import FeatureName, complete_configs
 from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.ending import Ending, resume_command
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.jobs import choose, in_order, item_name, jobs_of
+from testvibe_async.cli.jobs import item_name, jobs_of
 from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions, tell_of_cut_off
-from testvibe_async.cli.names import check_configs
-from testvibe_async.cli.options import NO_FILES, Files, RunOptions, Seconds, refuse_without
+from testvibe_async.cli.options import NO_FILES, Files, Seconds, refuse_without
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from testvibe_async.runner.batches import Batch
 
 __all__ = ["run"]
-
-RUNS_IN_FLIGHT = 100
-"""How many runs are in flight at once by default."""
 
 
 @frozen
@@ -106,7 +102,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
     was over: these take precedence over 1, since not all results are known.
 
     Args:
-        features: Names, ids, or globs such as 'Log*'; with --failed the batch.
+        features: Names, ids, globs such as 'Log*', or exclusions such as '!Log*'; with --failed the
+            batch.
         all_: Run all features that have tests.
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
@@ -144,75 +141,59 @@ async def run(  # noqa: PLR0913 - each an option of its own
         refuse_without("--on-conflict generate", consent.by_option)
     files.check()
     journal.check()
+    spec = BatchSpec(
+        kind="run",
+        features=() if failed else features,
+        is_all=all_,
+        configs=config,
+        site_url=site_url,
+        on_conflict=on_conflict,
+        max_in_flight=max_in_flight,
+        stop_on_failure=stop_on_failure,
+        attempts=attempts or 1,
+    )
     async with watching(
         common, files=files, timeout=timeout, has_events=common.json_lines
     ) as watch:
-        project = watch.project
         if failed:
             choice = await _failed(watch, features[0] if features else None)
+            spec = evolve(spec, site_url=site_url or choice.site_url)
         else:
-            choice = await watch.limit.ask(
-                "the lists of features and configurations",
-                lambda: _chosen(watch, features, is_all=all_, configs=config or (None,)),
-            )
-        jobs, site_url = choice.jobs, site_url or choice.site_url
+            choice = await _chosen(watch, spec)
+        jobs = choice.jobs
         if not jobs:
             return watch.say_nothing(choice.why_nothing, before=choice.before)
-        if on_conflict == "generate":
+        if spec.may_generate:
             question = (
                 f"Generate first what has no tests, of {plural(len(jobs), 'feature')}? "
                 "Each generation costs credits."
             )
             await consent.allow(watch.generations, len(jobs), question=question)
-        watch.board.expect(jobs, RunRef)
         if not wait:
-            if on_conflict == "generate":
+            if spec.may_generate:
                 watch.connection.output.note("What has no tests is generated first: minutes each.")
-            return await watch.dispatch(
-                jobs,
-                lambda job: project.run_feature(
-                    job.feature, config=job.config, site_url=site_url, on_conflict=on_conflict
-                ),
-            )
-        options = RunOptions(
-            max_in_flight=max_in_flight or RUNS_IN_FLIGHT,
-            on_conflict=on_conflict,
-            stop_on_failure=stop_on_failure,
-            attempts=attempts or 1,
-        )
-        async with watch.journal(journal, "run", options, parent=choice.parent) as opened:
-            batch = project.run_features(
-                choice.features,
-                config=choice.configs,
-                site_url=site_url,
-                timeout=watch.limit.left,
+            return await watch.dispatch(spec, jobs)
+        async with watch.journal(journal, spec, parent=choice.parent) as opened:
+            return await watch.perform(
+                *(spec, jobs, choice.features, choice.configs),
                 journal=opened,
-                **options,
+                before=choice.before,
             )
-            items = await watch.collect(batch)
-        return await watch.conclude(in_order(items, jobs), before=choice.before)
     return ExitCode.INTERRUPTED
 
 
-async def _chosen(
-    watch: Watch, typed: Sequence[str], *, is_all: bool, configs: Sequence[str | None]
-) -> _Choice:
+async def _chosen(watch: Watch, spec: BatchSpec) -> _Choice:
     """Return the features that were typed, or all that have tests.
 
     Raises:
         ConfigError: There is no such feature or configuration, or nothing to run.
     """
-    chosen = await choose(
-        watch.project,
-        typed,
-        everything=attrgetter("has_tests") if is_all else None,
-        note=watch.connection.output.note,
-    )
-    if not chosen:
+    found = await watch.select(spec, "the lists of features and configurations")
+    for note in found.notes:
+        watch.connection.output.note(note)
+    if not found.features:
         raise ConfigError("no feature has tests to run: generate some first")
-    if named := [config for config in configs if config is not None]:
-        configs = await check_configs(watch.project, named)
-    return _Choice(jobs_of(chosen, configs), chosen, configs)
+    return _Choice(jobs_of(found.features, found.configs), found.features, found.configs)
 
 
 async def _failed(watch: Watch, word: str | None) -> _Choice:

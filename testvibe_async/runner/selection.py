@@ -123,7 +123,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
                 left_out += [each for each in found if _lacks_tests(each)]
                 found = [each for each in found if not _lacks_tests(each)]
         elif not found:
-            _require_incomplete(word, listing)
+            _refuse_unlisted(word, listing)
             chosen[word.casefold()] = word
         twice += [each.name for each in found if each.id in chosen]
         chosen |= {each.id: each for each in found}
@@ -171,15 +171,16 @@ def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
     return found
 
 
-def _require_incomplete(word: str, listing: Listing[Feature]) -> None:
-    """Refuse a name that a whole list lacks.
+def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
+    """Refuse a name that a whole list of names lacks.
 
     Raises:
         ConfigError: There is no such feature.
     """
-    if listing.is_complete:
-        question = did_you_mean(word, [each.name for each in listing])
-        raise ConfigError(f"there is no feature {word!r}: {question or 'the project has none'}")
+    names = [each.name for each in listing]
+    if listing.is_complete and all(names):
+        question = did_you_mean(word, names) or "the project has none"
+        raise ConfigError(f"there is no feature {word!r}: {question}")
 
 
 def _why_left_out(feature: Feature) -> str | None:

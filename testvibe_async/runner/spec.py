@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from testvibe_async.batch import Batch
     from testvibe_async.journal import Journal
     from testvibe_async.models import Feature
+    from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
 
@@ -71,11 +72,28 @@ class BatchSpec:
         """Return what `to_dict` wrote; what this release does not know is left out."""
         return cls(**{name: document[name] for name in fields_dict(cls) if name in document})
 
+    async def dispatch(
+        self, project: Project, feature: int | str, config: str | None
+    ) -> Operation[Any]:
+        """Dispatch the operation of one feature, and wait for no more than that needs."""
+        if self.kind == "generation":
+            return await project.generate_feature(
+                feature,
+                site_url=self.site_url,
+                on_conflict=self.on_conflict,  # type: ignore[arg-type]  # refused where it is none
+            )
+        return await project.run_feature(
+            feature,
+            config=config,
+            site_url=self.site_url,
+            on_conflict=self.on_conflict,  # type: ignore[arg-type]  # likewise
+        )
+
     def start(
         self,
         project: Project,
         features: Sequence[str | Feature | BatchItem[Any]] | None,
-        configs: Sequence[str | None] = (None,),
+        configs: Sequence[str | None] | None = None,
         *,
         timeout: float | None,
         journal: Journal | None,
@@ -86,7 +104,7 @@ class BatchSpec:
             project: The features' project.
             features: What `select` returned, or items of an earlier batch; None for those of a
                 journal.
-            configs: The configurations that `select` returned.
+            configs: The configurations that `select` returned; None for the service's default one.
             timeout: Seconds that it may take; None for as long as it takes.
             journal: Where it is kept; None for nowhere.
         """

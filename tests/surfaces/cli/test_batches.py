@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tests.surfaces.cli.conftest import Call, Ended
     from testvibe_async.runner.batches import BatchRecord
+    from testvibe_async.testing import RecordedRequest
 
 MATRIX = ("-c", "Default", "-c", "Mobile")
 
@@ -59,6 +60,11 @@ def cut_off(batches: Path) -> None:
     path.write_text(json.dumps(record | {"ended_at": None}), encoding="utf-8")
 
 
+def is_of(emulator: Emulator, name: str, request: RecordedRequest) -> bool:
+    """Return whether a request names a feature by its id."""
+    return f"/features/{emulator.features[name].id}/" in request.path
+
+
 def ran_since(emulator: Emulator, number: int) -> list[tuple[str, str]]:
     return [(run.feature_name, run.config) for run in list(emulator.runs.values())[number:]]
 
@@ -70,7 +76,7 @@ async def test_failures_of_different_configurations_are_one_batch(
     emulator.fail(
         "run_feature",
         Fault.status(400),
-        when=lambda each: "Checkout" in each.path and "Mobile" in str(each.body),
+        when=lambda each: is_of(emulator, "Checkout", each) and "Mobile" in str(each.body),
     )
     await call("run", "Returns", "Checkout", "Wishlist", "--wait", "--timeout", "60", *MATRIX)
     before = len(emulator.runs)
@@ -87,7 +93,9 @@ async def test_failures_of_different_configurations_are_one_batch(
 async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call: Call) -> None:
     """Stopped in the middle, `resume` knows each failure that was to run again."""
     emulator.fail(
-        "run_feature", Fault.status(400), when=lambda each: "Checkout" in each.path, times=1
+        *("run_feature", Fault.status(400)),
+        when=lambda each: is_of(emulator, "Checkout", each),
+        times=1,
     )
     await call("run", "Returns", "Checkout", "--wait", *MATRIX, "--max-in-flight", "1")
     await interrupted(call, "run", "--failed", "--wait", "--max-in-flight", "1", at=10)
@@ -309,6 +317,18 @@ async def test_ctrl_c_proposes_to_resume_first(call: Call) -> None:
     """Where a batch has a journal, `resume` comes before `wait`, which records nothing in it."""
     ended = await interrupted(call, "run", "Wishlist", "--wait", at=10)
     assert ended.errors.index("testvibe-async resume") < ended.errors.index("testvibe-async wait")
+
+
+async def test_wait_names_the_batch_that_its_runs_are_of(call: Call) -> None:
+    """`wait` records nothing, so it says which batch has its runs in flight, and what does."""
+    await interrupted(call, "run", "Wishlist", "--wait", at=10)
+    await call("run", "Checkout", "--wait")
+    ended = await call("wait", "214")
+    assert "Batch 1 still lists it as in flight" in ended.errors
+    assert "testvibe-async resume 1" in ended.errors
+    assert (await call("resume", "1")).output.endswith(": 1 passed\n")
+    ended = await call("wait", "214")
+    assert (ended.code, ended.errors) == (0, "")
 
 
 async def test_report_exits_as_the_batch_did(call: Call) -> None:

@@ -97,6 +97,7 @@ async def test_dispatch_that_hangs(emulator: Emulator, call: Call) -> None:
 async def test_hints_and_files_that_hang(emulator: Emulator, call: Call, tmp_path: Path) -> None:
     """What is asked for at the end is given up; the results are printed, and exit as they are."""
     emulator.fail("get_run_artifacts", Fault.hang())
+    emulator.fail("list_features", Fault.status(404), times=1)  # So that the names are not known.
     names = ("Returns", "Chekout")
     asyncio.get_running_loop().call_later(15, emulator.fail, "list_features", Fault.hang())
     ended, seconds = await timed(

@@ -24,7 +24,7 @@ from testvibe_async import (
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.ending.commands import check_command, resume_command
-from testvibe_async.cli.exits import ExitCode, exit_code_of
+from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import UNSEEN, counted, duration
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.jobs import Item
 
 __all__ = ["Ending", "error_of", "seconds_of", "word_of"]
-
-_PRECEDENCE = (
-    ExitCode.DEFECT,
-    ExitCode.UNREACHABLE,
-    ExitCode.REFUSED,
-    ExitCode.USAGE,
-    ExitCode.IN_FLIGHT,
-    ExitCode.FAILED,
-)
-"""The exit code of an ending is the first of these that any item calls for."""
 
 _ORDER = (
     "passed",
@@ -138,7 +128,7 @@ class Ending:
         is_limited = any(isinstance(item.error, GenerationLimitError) for item in self.items)
         is_missing = self.summary.skipped or self.summary.waiting or is_limited
         usual = ExitCode.IN_FLIGHT if is_missing else ExitCode.PASSED
-        return next((code for code in _PRECEDENCE if code in codes), usual)
+        return worst_of(codes, usual=usual)
 
     @property
     def counts(self) -> str:
