@@ -276,6 +276,7 @@ class ResponseError(VibeError):
         method: str,
         url: str,
         retry_after: float | None = None,
+        is_from_service: bool | None = None,
     ) -> None:
         super().__init__(f"{method} {url}: {status} {code or ''}".rstrip() + f": {message}")
         self.status = status
@@ -290,6 +291,13 @@ class ResponseError(VibeError):
         """The URL, without its query."""
         self.retry_after = retry_after
         """Seconds after which the service asks to try again; None where it does not say."""
+        self.is_from_service: bool = (
+            code is not None if is_from_service is None else is_from_service
+        )
+        """Whether the service itself answered: with an error that has its `code`, or with JSON.
+
+        Otherwise something in its place did, such as a proxy, a login or a page for maintenance.
+        """
 
     def _members(self) -> dict[str, object]:
         return {**super()._members(), "status": self.status, "error": self.code}
@@ -356,13 +364,22 @@ class ServerError(ResponseError):
 class MalformedResponseError(ResponseError):
     """The answer is not the document that the service's documentation promises."""
 
-    def __init__(self, problems: tuple[str, ...], *, status: int, method: str, url: str) -> None:
+    def __init__(
+        self,
+        problems: tuple[str, ...],
+        *,
+        status: int,
+        method: str,
+        url: str,
+        is_from_service: bool = True,
+    ) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
             f"the answer could not be read: {escape('; '.join(problems[:3]))}{more}",
             status=status,
             method=method,
             url=url,
+            is_from_service=is_from_service,
         )
         self.problems = problems
         """What was wrong and where, such as `expected an integer, got 'x' at $.summary.total`."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import subprocess
-import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +21,11 @@ from testvibe_async import (
     Dispatched,
     DispatchUnknownError,
     Hooks,
-    NotFoundError,
     RateLimitedError,
     RetryPolicy,
     RunRef,
 )
-from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, Run
@@ -298,23 +295,6 @@ class TestTasks:
 
 
 class TestLeftOpen:
-    def test_a_client_left_open_warns(self) -> None:
-        """A client that was used and never closed is a ResourceWarning that names the cure."""
-
-        async def left_open() -> None:
-            async with Emulator() as emulator:
-                clients = [client_of(emulator)]
-                with pytest.raises(NotFoundError):
-                    await clients[0].get_project("nowhere")
-                session = clients[0]._transport._http._session
-                assert session is not None
-                with pytest.warns(ResourceWarning, match="was not closed: use 'async with'"):
-                    drop(clients)
-                await session.close()
-
-        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            runner.run(left_open())
-
     def test_a_client_that_did_nothing_is_silent(self) -> None:
         """A client that was made and dropped holds nothing, and warns of nothing."""
         with warnings.catch_warnings():
@@ -475,38 +455,3 @@ async def test_what_is_no_operation_is_refused(client: Client) -> None:
     with pytest.raises(ConfigError, match="is no operation: is there an await missing"):
         await client.gather(dispatch)  # type: ignore[call-overload]
     dispatch.close()
-
-
-LEAVES_ITS_LOOP = """
-import asyncio, sys
-from testvibe_async import Client
-
-client = Client(sys.argv[1], api_key=sys.argv[2], project=sys.argv[3])
-
-async def leave_behind():
-    left = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(0.2)
-    return left
-
-loop = asyncio.new_event_loop()
-left = loop.run_until_complete(leave_behind())
-loop.close()
-asyncio.run(asyncio.wait_for(client.aclose(), 5))
-print("closed", left.done())
-"""
-
-
-def test_a_client_whose_loop_was_closed_can_be_closed_in_another(
-    testvibe_emulator: Emulator,
-) -> None:
-    """A dispatch that a closed loop left behind is not waited for: nothing can end it there."""
-    testvibe_emulator.fail("run_feature", Fault.hang())
-    service = testvibe_emulator.url, testvibe_emulator.api_key, testvibe_emulator.project_id
-    ended = subprocess.run(  # noqa: S603 - a process of its own, for what it leaves open
-        [sys.executable, "-c", LEAVES_ITS_LOOP, *service],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stdout == "closed False\n", ended.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,8 @@ from testvibe_async import (
     Hooks,
     ListPollingSuspended,
     NotSentError,
+    OutageEnded,
+    OutageStarted,
     Paused,
     Phase,
     PollFailed,
@@ -106,6 +106,18 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         "on_resume",
         logging.INFO,
         "Resumed server=https://testvibe.example",
+    ),
+    (
+        OutageStarted("https://testvibe.example", ERROR),
+        "on_outage_started",
+        logging.WARNING,
+        f"OutageStarted server=https://testvibe.example error={ERROR}",
+    ),
+    (
+        OutageEnded("https://testvibe.example", 12.0),
+        "on_outage_ended",
+        logging.INFO,
+        "OutageEnded server=https://testvibe.example seconds=12.0",
     ),
 ]
 IDS = [type(event).__name__ for event, *_ in EVENTS]
@@ -208,27 +220,6 @@ async def test_a_pause_and_its_end_are_one_event_each(
     lines = [(each.levelno, each.getMessage().split()[0]) for each in caplog.records]
     assert lines.count((logging.WARNING, "Paused")) == 1
     assert lines.count((logging.INFO, "Resumed")) == 1
-
-
-WARNING_SCRIPT = """
-{setup}
-from testvibe_async.events import logger
-logger.warning("a pause")
-"""
-
-
-@pytest.mark.parametrize(
-    ("setup", "errors"),
-    [("", ""), ("import logging; logging.basicConfig()", "WARNING:testvibe_async:a pause\n")],
-    ids=["no-logging", "logging"],
-)
-def test_only_a_program_that_set_up_logging_gets_the_log(setup: str, errors: str) -> None:
-    """Without logging set up, not even a warning is printed."""
-    script = WARNING_SCRIPT.format(setup=setup)
-    done = subprocess.run(  # noqa: S603 - our own interpreter, our own words
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert (done.stdout, done.stderr) == ("", errors)
 
 
 def test_an_event_without_a_reader_is_not_formatted(

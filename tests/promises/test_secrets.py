@@ -13,7 +13,6 @@ import gc
 import json
 import logging
 import pickle
-import re
 import traceback
 import warnings
 from functools import partial
@@ -28,7 +27,6 @@ import testvibe_async
 from tests.conftest import client_of
 from tests.promises import test_errors
 from testvibe_async import Client, ConfigError, Hooks, Ref, ResponseError, VibeError
-from testvibe_async._config.settings import load_settings
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -279,11 +277,3 @@ def test_a_key_in_the_wrong_place_is_not_shown(server: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Client(server, api_key=KEY)
     assert not any(map(shows, texts_of(caught.value)))
-
-
-def test_settings_show_no_key() -> None:
-    """Settings hold the key, and do not show it."""
-    settings = load_settings("https://testvibe.example", api_key=KEY)
-    assert settings.api_key == KEY
-    assert not shows(f"{settings} {settings!r}")
-    assert re.search("testvibe.example", repr(settings))

@@ -10,15 +10,9 @@ __all__ = ["NEEDS_POSIX", "left_out", "missing"]
 HERE = Path(__file__).parents[1]
 
 NEEDS_POSIX = {
-    "processes/adapters/test_dbos.py": "workers are killed, and PostgreSQL's socket is a file",
-    "processes/journal/test_kills.py": "processes are killed by SIGKILL",
-    "processes/mcp_server": "the server is stopped by signals",
-    "processes/pytest_plugin/test_xdist.py": "SIGINT is sent to a group of processes",
-    "processes/test_processes.py": "a fork server",
-    "surfaces/cli": "commands are shown on POSIX's terminals, and stopped by its signals",
+    "processes": "processes are forked, and killed and stopped by signals",
+    "surfaces/cli": "commands are stopped by POSIX's signals",
     "surfaces/mcp_server/test_http.py": "the server is stopped by SIGTERM",
-    "surfaces/mcp_server/test_tasks.py": "commands in processes of their own, stopped by signals",
-    "surfaces/pytest_plugin/test_journal.py": "sessions are killed by SIGKILL",
     "surfaces/pytest_plugin/test_session.py": "SIGINT is sent to a thread",
     "surfaces/testing/test_emulator_lifecycle.py": "open files are counted in /dev/fd",
 }

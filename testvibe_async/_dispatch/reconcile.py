@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from testvibe_async._dispatch.finding import Finding, Progress
 from testvibe_async._dispatch.search import (
     CLOCK_SLACK,
     Search,
@@ -23,10 +24,9 @@ from testvibe_async._dispatch.search import (
     may_have_started,
     search_for,
 )
-from testvibe_async._wire import Endpoints, is_from_cache
+from testvibe_async._wire import is_from_cache
 from testvibe_async.errors import (
     ClientClosedError,
-    DispatchUnknownError,
     RateLimitedError,
     ResponseError,
     ServerError,
@@ -39,12 +39,11 @@ from testvibe_async.refs import Ref
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from testvibe_async._dispatch.dispatches import Dispatch
-    from testvibe_async.errors import UnknownReason
+    from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async.models import Generation, Run
     from testvibe_async.operations import ClientParts
 
-__all__ = ["Finding", "Reconciler"]
+__all__ = ["Reconciler"]
 
 RECONCILE_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each try: the service may need a moment to show what it has accepted."""
@@ -57,84 +56,6 @@ REMEMBERED = 10_000
 
 UNKNOWN_TIME = timedelta(minutes=5)
 """How long a dispatch that stays unknown may still start what a later one must not adopt."""
-
-MAX_NAMED = 3
-"""How many candidates an error's text names."""
-
-SHOWN_BY = {
-    "run": "the feature's runs",
-    "generation": "the status of the feature's generation",
-}
-"""What shows whether a dispatch took effect, in words for programs, commands and tools alike."""
-
-
-@frozen
-class Finding:
-    """What became of a dispatch, as far as the service shows it."""
-
-    ref: Ref | None = None
-    """Its operation, where exactly one can be."""
-
-    is_nothing: bool = False
-    """Whether it is proved that nothing began."""
-
-    reason: UnknownReason = "unseen"
-    """Why nobody knows, where neither is the case; see `DispatchUnknownError.reason`."""
-
-    why: str = ""
-    """Why it could not be polled for, where the reason is `unseen`."""
-
-    candidates: tuple[Ref, ...] = ()
-    polled_at: datetime | None = None
-    """When it was polled for last with an answer, by the local clock."""
-
-    def error(self, intent: Intent, what: str) -> DispatchUnknownError:
-        """Return the error that says that nobody knows whether a dispatch took effect.
-
-        Args:
-            intent: The dispatch.
-            what: What happened to its answer.
-        """
-        endpoint = Endpoints.RUN_FEATURE if intent.kind == "run" else Endpoints.GENERATE_FEATURE
-        request = endpoint.request(project=intent.project, feature=intent.feature)
-        return DispatchUnknownError(
-            f"{what}; {self._advice(intent)}",
-            method=request.method,
-            url=request.url(intent.server),
-            project=intent.project,
-            feature=intent.feature,
-            reason=self._reason(intent),
-            candidates=self.candidates,
-            polled_at=self.polled_at,
-            intent=intent,
-        )
-
-    def _reason(self, intent: Intent) -> UnknownReason:
-        """Return why it is unknown: of a dispatch that was accepted no absence proves anything."""
-        return "accepted" if intent.is_accepted and not self.candidates else self.reason
-
-    def _advice(self, intent: Intent) -> str:
-        """Say what was polled, what it showed, and what to do."""
-        shown_by = SHOWN_BY[intent.kind]
-        if self._reason(intent) == "accepted":
-            return (
-                f"it was accepted, and so it started: look for it in {shown_by}, and do not "
-                "dispatch it again"
-            )
-        if self.reason == "unseen" or self.polled_at is None:
-            why = f"it could not be polled for ({self.why}); " if self.why else ""
-            return f"{why}it may have taken effect, so look at {shown_by} before dispatching again"
-        polled = f"{shown_by}, polled until {self.polled_at:%H:%M:%S} UTC, "
-        if self.reason == "absent":
-            return (
-                f"{polled}showed nothing of it, so most likely nothing began; it may have taken "
-                f"effect all the same: look at {shown_by} once more, then dispatch again"
-            )
-        several = " or ".join(map(str, self.candidates[:MAX_NAMED]))
-        return (
-            f"it may have taken effect: {polled}showed {several}, which another may have "
-            f"dispatched; look at {shown_by} before dispatching again"
-        )
 
 
 class Reconciler:
@@ -287,7 +208,7 @@ class Reconciler:
         others = [
             dispatch.intent
             for dispatch in self._pending
-            if dispatch.submission.is_sent and dispatch.intent is not None
+            if dispatch.progress is Progress.WRITTEN and dispatch.intent is not None
         ]
         others += [
             unknown

@@ -156,7 +156,9 @@ class HttpSession:
         if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
             said = self._redactor.redact_text(error.message.partition("\n")[0])
             problem = f"not HTTP: {plain(said)}"
-            return MalformedResponseError((problem,), status=0, method=method, url=url)
+            return MalformedResponseError(
+                (problem,), status=0, method=method, url=url, is_from_service=False
+            )
         if is_never_connected or (body is not None and body.is_repeated):
             what = "the answer was lost, and the session may not send it again"
         else:

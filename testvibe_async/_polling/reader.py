@@ -22,7 +22,7 @@ from testvibe_async.events import Hooks, PollFailed, StatusChanged
 from testvibe_async.models import Run
 
 if TYPE_CHECKING:
-    from testvibe_async._http import Transport
+    from testvibe_async._http import Outlook, Transport
     from testvibe_async._polling.list_polling import Listed
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.run_ids import RunIds
@@ -93,6 +93,9 @@ class Reader:
         finally:
             # Also after a failure: the interval counts from the end of the last try.
             polled.polled_at = polled.read_at = loop.time()
+        self._transport.answered.add(request.endpoint.name)
+        if polled.state.is_assumed:
+            self._transport.warn_of_status(polled.ref.kind, polled.state.status)
         if isinstance(snapshot, Run):
             self._run_ids.note(polled.ref.project, snapshot.run_id)
         if change is not None and polled.state.is_finished:
@@ -148,21 +151,31 @@ class Reader:
             delay = (seen_at - ended_at).total_seconds()
             telemetry().end_seen(polled.ref.kind, max(0.0, delay))
 
+    def outlook_after(self, polled: PolledOperation[Any], error: VibeError) -> Outlook:
+        """Return what another poll of an operation may bring, after one that failed."""
+        return self._transport.outlook_after(error, polled.request)
+
     def handle_failure(
-        self, polled: PolledOperation[Any], error: VibeError, *, is_shared: bool = False
+        self,
+        polled: PolledOperation[Any],
+        error: VibeError,
+        outlook: Outlook,
+        *,
+        is_shared: bool = False,
     ) -> None:
         """Take in a failed poll, and end the waits if it is not tolerated any longer.
 
         Args:
             polled: The operation.
             error: What came instead of an answer.
+            outlook: What another poll may bring.
             is_shared: Whether another operation was polled, for this one too.
         """
         now = asyncio.get_running_loop().time()
         if not is_shared:
             traces.note_failure(polled, error)
         final = polled.state.note_failure(
-            error, now=now, max_outage=self._max_outage, is_shared=is_shared
+            error, outlook, now=now, max_outage=self._max_outage, is_shared=is_shared
         )
         self._hooks.emit(PollFailed(polled.ref, error, final is not None, is_shared))
         if final is not None:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from attrs import frozen
 from cyclopts import Group, Parameter
 
-from testvibe_async import ConfigError, Journal
+from testvibe_async import ConfigError
 from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.ending import resume_command
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.journal import Journal
 from testvibe_async.runner.batches import require_batch, require_existing
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from attrs import evolve
 from cyclopts import Parameter
 
 from testvibe_async import ConfigError, RunRef, Verdict
-from testvibe_async._journal import is_refusal
+from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import batch_of, place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.consent import NO_CONSENT, Consent

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import asdict, evolve, field, frozen
 
-from testvibe_async._journal import files_of, is_in_use
 from testvibe_async.errors import ConfigError
+from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import build_stored, is_aware, read_stored
 from testvibe_async.runner.generation_limit import with_limit_named
@@ -25,7 +25,6 @@ from testvibe_async.runner.generation_limit import with_limit_named
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from testvibe_async.journal import Journal
     from testvibe_async.models import Generation, Run
     from testvibe_async.outcomes import BatchItem
 
@@ -362,9 +361,6 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
     Raises:
         ConfigError: It is none, holds no batch, or is in use.
     """
-    # It brings the event loop, which commands that only name the folder do without.
-    from testvibe_async.journal import Journal  # noqa: PLC0415
-
     require_existing(path)
     async with Journal(path) as journal:
         require_batch(journal)

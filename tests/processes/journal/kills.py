@@ -1,8 +1,9 @@
 """Kills of a process with a journal, and how the next one goes on: for tests, and as a command.
 
-    python -m tests.processes.journal.kills [--features 500] [--kills 5] [--seeds 20]
+    python -m tests.processes.journal.kills [--features 500] [--kills 5] [--seeds 20] [--no-lists]
 
-aims each kill at a moment when intents are open. It prints for each seed how often each feature ran.
+aims each kill at a moment when intents are open, and prints for each seed how often each feature
+ran.
 """
 
 from __future__ import annotations

@@ -14,9 +14,8 @@ import sys
 import time
 from typing import Any
 
-from testvibe_async import BatchItem, Client, Intent, Journal, Ref, VibeError
+from testvibe_async import BatchItem, Client, Journal, VibeError
 from testvibe_async._http.request_body import RequestBody
-from testvibe_async._journal import RowRecorder, Rows
 
 STEPS = (
     "before the intent",
@@ -39,17 +38,26 @@ def die() -> None:
 
 def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for each step
     """Have this process die the first time that it comes to a step."""
-    intended, dispatched = RowRecorder.intended, RowRecorder.dispatched
-    write, note_end = RequestBody.write_with_length, Rows.note_end
+    save, commit, write = journal.save, journal.commit, RequestBody.write_with_length
+    states = {"intended": "the intent", "dispatched": "the ref", "over": "the outcome"}
+    is_dying = False
 
-    is_over = False
-
-    async def intend(self: RowRecorder, intent: Intent) -> None:
-        if is_over:
-            await asyncio.sleep(60)  # It is to die before another dispatch is open.
-        if step == "before the intent":
+    def save_and_die(entry: Any) -> None:
+        nonlocal is_dying
+        if is_dying:
+            return
+        what = states.get(entry.state)
+        if step == f"before {what}":
             die()
-        await intended(self, intent)
+        save(entry)
+        if step == f"after {what}" and what != "the intent":
+            is_dying = True
+            asyncio.get_running_loop().call_later(0.1, die)
+
+    async def commit_and_die() -> None:
+        if is_dying:
+            await asyncio.sleep(60)  # It is to die before another dispatch is open.
+        await commit()
         if step == "after the intent":
             die()
 
@@ -61,28 +69,9 @@ def crash_at(step: str, journal: Journal) -> None:  # noqa: C901 - one line for 
             await asyncio.sleep(0.5)  # The answer takes longer.
             die()
 
-    async def note_ref(self: RowRecorder, intent: Intent, ref: Ref) -> None:
-        if step == "before the ref":
-            die()
-        await dispatched(self, intent, ref)
-        if step == "after the ref":
-            await journal._file.write(lambda _: None)
-            die()
-
-    def end(self: Rows, place: int, item: BatchItem[Any]) -> None:
-        nonlocal is_over
-        if step == "before the outcome":
-            die()
-        note_end(self, place, item)
-        if step == "after the outcome":
-            is_over = True
-            self._file.write_soon(lambda _: None)
-            asyncio.get_running_loop().call_later(0.1, die)
-
-    RowRecorder.intended = intend  # type: ignore[method-assign]
-    RowRecorder.dispatched = note_ref  # type: ignore[method-assign]
+    journal.save = save_and_die  # type: ignore[method-assign]
+    journal.commit = commit_and_die  # type: ignore[method-assign]
     RequestBody.write_with_length = send  # type: ignore[method-assign, assignment]
-    Rows.note_end = end  # type: ignore[method-assign]
 
 
 async def work(options: dict[str, Any]) -> list[BatchItem[Any]]:
@@ -117,18 +106,22 @@ def _announce_intents(most: int) -> None:
 
     However late the aim is, something is left to dispatch: a later run shows that nothing began.
     """
-    intended = RowRecorder.intended
+    save, commit = Journal.save, Journal.commit
     opened = 0
 
-    async def intend(self: RowRecorder, intent: Intent) -> None:
+    def save_few(self: Journal, entry: Any) -> None:
+        if opened < most or entry.state != "intended":
+            save(self, entry)
+
+    async def commit_few(self: Journal) -> None:
         nonlocal opened
         opened += 1
         if opened > most:
             await asyncio.sleep(60)
-        await intended(self, intent)
+        await commit(self)
         print("intent", flush=True)
 
-    RowRecorder.intended = intend  # type: ignore[method-assign]
+    Journal.save, Journal.commit = save_few, commit_few  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from tests.conftest import client_of
 from tests.support.artifact_host import host, http
 from tests.support.finished_run import (
-    AT_ONCE,
     PATHS,
     SECRET,
     downloads,
@@ -18,19 +16,16 @@ from tests.support.finished_run import (
     on_real_time,
 )
 from testvibe_async import (
-    Hooks,
     MalformedResponseError,
     NotFoundError,
     ResponseError,
 )
-from testvibe_async._artifacts.host import ArtifactHost
 from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import DownloadProgress
-    from testvibe_async.testing.emulator.dialect import Paging
 
 
 @pytest.mark.parametrize(
@@ -62,31 +57,6 @@ async def test_an_unsafe_link_is_refused(tmp_path: Path, link: str | None) -> No
         assert caught.value.url.endswith("/artifacts")
         assert SECRET not in str(caught.value)
         assert case.files() == {}
-
-
-@pytest.mark.parametrize(
-    ("server", "link", "is_taken"),
-    [
-        ("https://testvibe.example", "https://blobs.example/x", True),
-        ("https://testvibe.example", "http://blobs.example/x", False),
-        ("https://testvibe.example", "http://127.0.0.1:1/x", False),
-        ("http://127.0.0.1:1", "http://localhost:2/x", True),
-        ("http://127.0.0.1:1", "http://[::1]:2/x", True),
-        ("http://127.0.0.1:1", "http://blobs.example/x", False),
-        ("http://testvibe.internal", "http://blobs.internal/x", True),
-    ],
-)
-async def test_a_link_is_as_encrypted_as_the_service(
-    server: str, link: str, *, is_taken: bool
-) -> None:
-    """Plain http is taken on this machine, and where the service itself is used over it."""
-    options: dict[str, Any] = {"timeout": 1.0, "retry": AT_ONCE, "max_connections": 1}
-    artifacts = ArtifactHost(server, hooks=Hooks(), sleep=asyncio.sleep, **options)
-    if is_taken:
-        assert str(artifacts.target(link)) == link
-    else:
-        with pytest.raises(ValueError, match="unencrypted"):
-            artifacts.target(link)
 
 
 @on_real_time
@@ -186,7 +156,7 @@ async def test_a_refusal_of_new_links_is_raised(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("paging", ["link", "cursor"])
 @on_real_time
-async def test_a_list_of_pages_is_downloaded_whole(tmp_path: Path, paging: Paging) -> None:
+async def test_a_list_of_pages_is_downloaded_whole(tmp_path: Path, paging: Any) -> None:
     """Where the service lists artifacts by pages, those of all pages are downloaded."""
     pages = Scenario(dialect=Dialect(paging=paging, page_size=1))
     async with finished_run(tmp_path, scenario=pages) as case:

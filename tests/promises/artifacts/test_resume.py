@@ -133,24 +133,6 @@ async def test_a_part_that_does_not_fit_is_dropped(
         assert [request.start for request in origin.requests[:2]] == [0, 300_000]
 
 
-@on_real_time
-async def test_a_part_that_was_longer_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that is shorter the second time keeps nothing of the longer first part."""
-    monkeypatch.setattr("testvibe_async._artifacts.part_file.BLOCK_BYTES", 1)
-
-    def answer(_: Request) -> bytes:
-        if len(origin.requests) == 1:
-            return http(200, b"?" * 50, length=100)
-        return http(200, CONTENT[:20])
-
-    async with finished_run(tmp_path) as case, host(answer) as origin:
-        case.serve(origin, None)
-        await case.download()
-        assert case.files() == {"a.zip": CONTENT[:20]}
-
-
 @pytest.mark.parametrize("tag", ["X: none", 'ETag: W/"weak"', "ETag: bare", 'ETag: "\u00e4"'])
 @on_real_time
 async def test_without_a_strong_etag_the_download_starts_over(tmp_path: Path, tag: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from tests.support.timing import STEADY
-from testvibe_async.testing.emulator.scenario import Outcome
+from testvibe_async.testing import Outcome
 
 if TYPE_CHECKING:
     from testvibe_async.testing import Emulator, Scenario

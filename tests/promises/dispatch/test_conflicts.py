@@ -20,7 +20,6 @@ from testvibe_async import (
     Hooks,
     RequestFinished,
 )
-from testvibe_async._dispatch import GenerationDispatch
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -153,19 +152,6 @@ class TestConflicts:
             await project.generate_feature("Draft", on_conflict="wait")
 
         assert emulator.count("generate_feature") == 3
-
-    async def test_nothing_is_dispatched_after_the_deadline(self, emulator: Emulator) -> None:
-        """A 409 whose generation can't be seen until the deadline is raised as it is."""
-        emulator.fail("generate_feature", Fault.status(409), times=1)
-        emulator.fail("get_generation_status", Fault.hang(), skip=1)
-        async with client_of(emulator) as client:
-            project = client.project()
-            dispatch = GenerationDispatch(project=project.id, feature="Draft")
-            deadline = asyncio.get_running_loop().time() + 5
-            with pytest.raises(GenerationInProgressError):
-                await project._starter.generate(dispatch, on_conflict="wait", deadline=deadline)
-            assert now() < 6
-        assert emulator.count("generate_feature") == 1
 
     async def test_a_finished_generation_is_not_waited_for(
         self, emulator: Emulator, project: Project

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import now
@@ -124,28 +123,6 @@ async def test_the_latest_run_is_read_once(emulator: Emulator, project: Project)
     await asyncio.gather(*(project.run_feature("Checkout") for _ in range(5)))
     await project.run_feature("Returns")
     assert emulator.count("list_runs") == 1
-
-
-async def test_a_list_from_a_cache_is_not_believed(emulator: Emulator, client: Client) -> None:
-    """An answer that a cache has kept is asked for again, and proves nothing."""
-    seen: list[str] = []
-    fetch = client._transport.fetch
-
-    async def cached(request: Any, **options: Any) -> Any:
-        response = await fetch(request, **options)
-        if request.is_uncached:
-            seen.append(request.endpoint.name)
-            return evolve(response, headers={**response.headers, "Age": "30"})
-        return response
-
-    client._transport.fetch = cached  # type: ignore[method-assign]
-    emulator.fail("run_feature", Fault.lost())
-    error = await _unknown(client.project())
-    assert seen == ["list_runs"] * 3
-    assert error.reason == "unseen"
-    assert "it comes from a cache on the way (Age: 30)" in str(error)
-    headers = emulator.requests[-1].headers
-    assert headers["Cache-Control"] == "no-cache"
 
 
 async def test_the_error_has_its_intent(emulator: Emulator, client: Client) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
-from unittest.mock import patch
 
 import pytest
 
@@ -22,10 +21,8 @@ from testvibe_async import (
     RecorderError,
     Ref,
     RetryPolicy,
-    RunRef,
     VibeError,
 )
-from testvibe_async._dispatch import dispatcher
 from testvibe_async.events import told_logger
 from testvibe_async.testing import Emulator, Fault
 
@@ -310,21 +307,6 @@ async def test_an_early_end_while_the_ref_is_recorded(
     await asyncio.sleep(5)
     assert notes.steps == ["intended", "dispatched"]
     assert ("started an operation" in caplog.text) is (end == "cancelled")
-
-
-async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(
-    client: Client, notes: Notes, emulator: Emulator
-) -> None:
-    """After the 10 s of a close the caller gets the ref with the error."""
-    notes.seconds = {"dispatched": 9.9}
-    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
-    await asyncio.sleep(0.1)
-    with patch.object(dispatcher, "CLOSE_SECONDS", 1.0):
-        await client.aclose()
-    with pytest.raises(ClientClosedError) as caught:
-        await caller
-    assert isinstance(caught.value.ref, RunRef)
-    assert caught.value.ref.run_id in emulator.runs
 
 
 async def test_a_log_that_fails_loses_no_ref(

@@ -38,7 +38,7 @@ __all__ = ["END_SECONDS", "Said", "Scene", "Stage"]
 END_SECONDS = 5.0
 """When it ends early, by the loop's clock: this long after it began."""
 
-ANSWER_SECONDS = 8.0
+ANSWER_SECONDS = 6.0
 """How long after its begin an answer comes late, or what it started is found."""
 
 TOO_LATE_SECONDS = 28.0

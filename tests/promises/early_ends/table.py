@@ -80,10 +80,10 @@ class Known(Flag):
     """Its dispatch waits to be sent."""
 
     LATE = auto()
-    """It was sent, and has no answer. The service acts and answers 3 s after the end."""
+    """It was sent, and has no answer. The service acts and answers 1 s after the end."""
 
     LOST = auto()
-    """It was sent, and its answer was lost. It is found by reconciling 3 s after the end."""
+    """It was sent, and its answer was lost. It is found by reconciling 1 s after the end."""
 
     TOO_LATE = auto()
     """It was sent, and has no answer. The service acts and answers 23 s after the end."""
@@ -191,7 +191,7 @@ TIME_OUT, FOREIGN_TIME_OUT, CANCELLED, CONSUMER, BODY, CLOSE, SHUTDOWN, CTRL_C, 
     Ending
 )
 NOT_SENT, LATE, LOST, TOO_LATE, SILENT, ANSWERED, ENDED, OVER = Known
-SUCCEEDED, _FAILED, ERROR, IN_FLIGHT, _WAITING, UNKNOWN, SKIPPED = Verdict
+SUCCEEDED, _FAILED, _ERROR, IN_FLIGHT, _WAITING, UNKNOWN, SKIPPED = Verdict
 NOW, LATER, NEVER = RefKnown
 _NO_LINE, REF_LINE, UNKNOWN_LINE = Log
 ANY = ~Ending(0)
@@ -249,11 +249,12 @@ TABLE: list[Cell | Impossible] = [
     Cell(BATCH, BODY, SILENT, raises=BodyError, verdict=UNKNOWN, ref=NEVER, log=UNKNOWN_LINE),
     Cell(BATCH, BODY, GOES_ON, raises=BodyError, verdict=IN_FLIGHT, ref=NOW),
     Cell(BATCH, BODY, OVER, raises=BodyError, verdict=SUCCEEDED, ref=NOW),
-    Cell(BATCH, CLOSE, NOT_SENT, raises=None, verdict=ERROR, ref=NEVER),
-    Cell(BATCH, CLOSE, LATE | LOST | GOES_ON, raises=None, verdict=ERROR, ref=NOW),
-    Cell(BATCH, CLOSE, TOO_LATE | SILENT, raises=None, verdict=UNKNOWN, ref=NEVER,
+    Cell(BATCH, CLOSE, NOT_SENT, raises=ClientClosedError, verdict=SKIPPED, ref=NEVER),
+    Cell(BATCH, CLOSE, LATE | LOST | GOES_ON, raises=ClientClosedError, verdict=IN_FLIGHT,
+         ref=NOW),
+    Cell(BATCH, CLOSE, TOO_LATE | SILENT, raises=ClientClosedError, verdict=UNKNOWN, ref=NEVER,
          log=UNKNOWN_LINE),
-    Cell(BATCH, CLOSE, OVER, raises=None, verdict=SUCCEEDED, ref=NOW),
+    Cell(BATCH, CLOSE, OVER, raises=ClientClosedError, verdict=SUCCEEDED, ref=NOW),
     Cell(BATCH, SHUTDOWN, NOT_SENT, raises=CancelledError, verdict=SKIPPED, ref=NEVER),
     Cell(BATCH, SHUTDOWN, GOES_ON, raises=CancelledError, verdict=IN_FLIGHT, ref=NOW),
     Cell(BATCH, SHUTDOWN, OVER, raises=CancelledError, verdict=SUCCEEDED, ref=NOW),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.once_only import ONCE_ONLY, once_only
@@ -33,7 +32,6 @@ from testvibe_async import (
     UnauthorizedError,
     VibeError,
 )
-from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -240,19 +238,6 @@ async def test_a_request_times_out(emulator: Emulator, timeout: float) -> None:
         with pytest.raises(OutcomeUnknownError, match=f"within {timeout:g} s"):
             await client.list_projects()
         assert timeout - 1e-6 <= now() - before <= timeout + 1
-
-
-@pytest.mark.parametrize(("request_timeout", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
-async def test_the_timeout_of_a_request_is_at_most_the_clients(
-    emulator: Emulator, request_timeout: float, seconds: float
-) -> None:
-    """A request may have a shorter timeout than the client, never a longer one."""
-    request = evolve(Endpoints.LIST_PROJECTS.request(), timeout=request_timeout)
-    async with client_of(emulator, timeout=2.0, retry=ONCE) as client:
-        emulator.fail("list_projects", Fault.hang())
-        with pytest.raises(OutcomeUnknownError, match=f"within {seconds:g} s"):
-            await client._transport.call(request)
-    assert now() == pytest.approx(seconds, abs=0.1)
 
 
 async def test_reads_are_spread_over_time(emulator: Emulator) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.seams import leave_out_the_first_list
 from tests.support.timing import STEADY
-from testvibe_async._dispatch.dispatches import RunDispatch
 
 if TYPE_CHECKING:
     from testvibe_async.testing import Emulator, Scenario
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _no_read_before_the_first_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the list call before a client's first run, which is none of the poller's."""
-
-    async def nothing(*_: object) -> None:
-        """Read nothing."""
-
-    monkeypatch.setattr(RunDispatch, "prepare", nothing)
+    leave_out_the_first_list(monkeypatch)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
+from tests.support.amounts import amount
 from tests.support.timing import now
 from testvibe_async import (
     Client,
@@ -43,24 +44,6 @@ class TestMany:
 
         assert order == [operations[2], operations[1], operations[0]]
 
-    async def test_finished_operations_are_released(
-        self, emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Keeping an outcome does not keep the state of its operation, except of the last ones."""
-        monkeypatch.setattr("testvibe_async._polling.finished.MAX_OPERATIONS", 0)
-        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
-        refs = [operation.ref for operation in operations]
-        finished = client.finished(operations)
-        del operations
-
-        emulator.finish_run(refs[1].run_id)
-        outcome = (await anext(finished)).outcome
-        await asyncio.sleep(3)
-
-        assert outcome is not None
-        assert outcome.run_id == refs[1].run_id
-        assert [ref in client._poller.known for ref in refs] == [True, False, True]
-
     @pytest.mark.parametrize("method", [Client.finished, Client.changes])
     async def test_closing_before_the_wait_for_many_has_begun(
         self, emulator: Emulator, client: Client, method: Callable[..., Any]
@@ -80,35 +63,6 @@ class TestMany:
             await first
         await asyncio.sleep(60)
         assert emulator.requests == []
-
-    @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-    async def test_the_wait_for_many_begins_in_portions(
-        self, emulator: Emulator, client: Client, method: Callable[..., Any]
-    ) -> None:
-        """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
-        refs = [
-            RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
-            for number in range(1, 1301)
-        ]
-        operations = [client.attach(ref) for ref in refs]
-        waits = method(client, operations)
-
-        def watched() -> int:
-            return sum(operation._polled.has_listeners for operation in operations)
-
-        first = asyncio.ensure_future(anext(waits))
-        await asyncio.sleep(0)
-        assert watched() == 500
-        first.cancel()
-        await asyncio.wait([first])
-        second = asyncio.ensure_future(anext(waits))
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert watched() == 1300
-        second.cancel()
-        await asyncio.wait([second])
-        await waits.aclose()
-        assert watched() == 0
 
     async def test_the_outcomes_come_in_the_order_asked(self, client: Client) -> None:
         """gather() returns outcomes in the order of its arguments."""
@@ -227,10 +181,10 @@ class TestMany:
 
         assert {id(operation) async for operation in completions} == set(map(id, operations))
 
-    async def test_a_thousand_runs_at_once(
+    async def test_many_runs_at_once(
         self, emulator: Emulator, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A thousand runs awaited at once all finish, and leave no task and no warning."""
+        """Hundreds of runs awaited at once all finish, and leave no task and no warning."""
         problems: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: problems.append(context)
@@ -239,7 +193,7 @@ class TestMany:
         async with client_of(emulator) as client:
             project = client.project()
             operations = await asyncio.gather(
-                *(project.run_feature("Checkout") for _ in range(1000))
+                *(project.run_feature("Checkout") for _ in range(amount(1000, few=200)))
             )
             runs = await asyncio.gather(*operations)
         await asyncio.sleep(0)

@@ -15,13 +15,11 @@ from testvibe_async import (
     Phase,
     Transition,
     UnauthorizedError,
-    VibeError,
 )
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, RunOperation
-    from testvibe_async._polling import PolledOperation
 
 
 class TestIterating:
@@ -75,30 +73,6 @@ class TestIterating:
         await asyncio.sleep(60)
 
         assert emulator.count("get_run") == asked
-
-    async def test_a_listener_may_leave_during_a_notification(
-        self, operation: RunOperation
-    ) -> None:
-        """A listener that leaves while it is notified takes no notification from the others."""
-        notified: list[str] = []
-
-        class Leaver:
-            is_following = True
-
-            def observed(self, polled: PolledOperation[Any], *, is_transition: bool) -> None:
-                notified.append(f"{polled.state.phase} {is_transition}")
-                polled.discard(self)
-
-            def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:  # noqa: ARG002
-                raise error
-
-        leavers = [Leaver() for _ in range(3)]
-        for leaver in leavers:
-            operation._polled.add(leaver)
-        await asyncio.sleep(6)
-        await operation.poll()
-
-        assert notified == ["active True"] * 3
 
     async def test_the_last_of_several_ends_the_polling(
         self, emulator: Emulator, operation: RunOperation

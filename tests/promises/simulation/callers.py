@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.promises.simulation.process import Process
+    from testvibe_async import Ref
 
 __all__ = ["AnyOperation", "Caller", "Dispatching", "Watch", "draw_caller"]
 
@@ -55,6 +56,12 @@ class Watch:
     began: float
     ended: float = 0.0
     timeout: float | None = None
+    is_left: bool = False
+    """Whether an iteration was closed before its end."""
+    has_updates: bool = False
+    """Whether it iterates over all that is observed, not over transitions alone."""
+    after_close: list[object] = field(factory=list[object])
+    """What an iteration brought that was closed."""
     is_poll: bool = False
     """Whether it ends after one poll, whatever that shows."""
     transitions: list[Transition[Any]] = field(factory=list["Transition[Any]"])
@@ -109,8 +116,8 @@ class Caller:
 
     async def watch(self, operation: AnyOperation) -> None:
         """Wait for the end of an operation, in one of the ways that there are."""
-        way = detangle.choice((_wait, _wait_for_a_while, _iterate, _poll))
         for _ in range(WATCHES):
+            way = detangle.choice((_wait_for_a_while, _wait, _iterate, _poll, _leave))
             watch = Watch(operation, asyncio.get_running_loop().time())
             self.watches.append(watch)
             try:
@@ -143,6 +150,32 @@ async def _iterate(watch: Watch) -> object:
     return watch.operation.outcome
 
 
+async def _leave(watch: Watch) -> object:
+    """Close an iteration while somebody may wait for its next, and ask it for more."""
+    operation: Any = watch.operation
+    watch.has_updates = detangle.flip(0.5)
+    iteration = operation.updates() if watch.has_updates else aiter(operation)
+    closer = asyncio.create_task(_close(iteration, watch), name="a closer")
+    try:
+        async for transition in iteration:
+            if watch.is_left:
+                watch.after_close.append(transition)
+                break
+            watch.transitions.append(transition)
+            if detangle.flip(0.5):
+                await asyncio.sleep(WAIT_SECONDS)  # What comes meanwhile is not taken.
+    finally:
+        closer.cancel()
+        await asyncio.wait([closer])
+    return watch.operation.outcome
+
+
+async def _close(iteration: Any, watch: Watch) -> None:
+    await asyncio.sleep(detangle.uniform(0.0, 2 * WAIT_SECONDS))
+    await iteration.aclose()
+    watch.is_left = True
+
+
 async def _poll(watch: Watch) -> object:
     """Poll twice at once; those who ask share a request, and the first may lose interest."""
     watch.is_poll = True
@@ -166,7 +199,7 @@ def draw_caller(number: int, process: Process) -> Caller:
 async def _run(caller: Caller) -> None:
     feature = detangle.choice((*READY, "Draft"))
     config = detangle.choice((None, "Mobile"))
-    retry_unknown = detangle.flip(0.2)
+    retry_unknown = detangle.flip(0.4)
     start = caller.process.client.project().run_feature(
         feature,
         config=config,
@@ -211,12 +244,28 @@ async def _run_many(caller: Caller) -> None:
         async with batch:
             async for _ in batch:
                 pass
+    except ClientClosedError as error:
+        caller.process.closing_was_seen()
+        for dispatching in dispatchings:
+            dispatching.result = error
     except VibeError as error:
         # Nothing but the features' list can fail as a whole, and these are named.
         raise AssertionError(f"the batch raised {error!r}") from error
     finally:
         for dispatching, item in zip(dispatchings, batch.items, strict=False):
             dispatching.result = item
+    await _resume(caller, batch.in_flight)
+
+
+async def _resume(caller: Caller, refs: list[Ref]) -> None:
+    """Wait for what goes on after a batch has timed out."""
+    for ref in refs:
+        try:
+            operation = caller.process.client.attach(ref)
+        except ClientClosedError:
+            return
+        caller.operations.append(operation)
+        await caller.watch(operation)
 
 
 async def _attach(caller: Caller) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tests.promises.simulation.ledger import Intent
 from tests.promises.simulation.process import MAX_OUTAGE
+from tests.promises.simulation.promised import Promise, expect
 from tests.promises.simulation.service import EPOCH
+from tests.support.seams import assert_released
 from testvibe_async import (
     BatchItem,
     ClientClosedError,
@@ -61,16 +63,7 @@ def none_hangs(waiting: Collection[asyncio.Task[None]]) -> None:
 
 def all_released(process: Process) -> None:
     """Expect a closed client to hold nothing any more."""
-    transport, poller = process.client._transport, process.client._poller
-    throttle = transport._throttle
-    # The close lets those through who wait for a slot: they give back what they did not take.
-    held = process.plan.max_connections - throttle._free
-    assert held <= 0, f"{held} slots of the throttle are still held"
-    assert all(slot.done() for queue in throttle._queues for slot in queue), "a slot is waited for"
-    assert not poller._workers, "the poller still works"
-    assert poller._timer is None or poller._timer.cancelled(), "the poller has a timer"
-    ours = [task for task in asyncio.all_tasks() if task.get_name().startswith("testvibe_async")]
-    assert not ours, f"tasks go on: {ours}"
+    assert_released(process.client, process.plan.max_connections)
     connector: Any = process.session.connector
     assert not connector._acquired, "a connection is still in use"
 
@@ -83,6 +76,7 @@ def check(world: World) -> None:
     """
     assert not world.ledger.late, f"sent after the close: {world.ledger.late}"
     _nothing_acts_twice(world)
+    _what_was_accepted_is_not_resent(world)
     _each_pause_is_kept(world)
     for process in world.processes:
         _nothing_is_lost(world, process)
@@ -95,6 +89,7 @@ def check(world: World) -> None:
             _is_done_refused_or_unknown(world, caller, dispatching)
         for watch in caller.watches:
             _says_what_was_seen(world, caller, watch)
+        _each_watch_ends(world, caller)
     _forward_only(event for process in world.processes for event in process.transitions)
 
 
@@ -108,6 +103,24 @@ def _nothing_acts_twice(world: World) -> None:
         if intent.kind == "generation":
             made = world.ledger.made(intent)
             assert len(made) <= 1, f"{intent} cost credits {len(made)} times"
+
+
+def _what_was_accepted_is_not_resent(world: World) -> None:
+    """Expect a dispatch that had a 202 not to be sent again, unless its run is known to fail."""
+    for caller in world.callers:
+        for dispatching in caller.dispatchings:
+            item = dispatching.result
+            earlier = item.earlier if isinstance(item, BatchItem) else ()
+            ended = {outcome.run_id for outcome in earlier}
+            posts = world.ledger.of(dispatching.intent)
+            for post in posts:
+                accepted_at = world.ledger.accepted_at.get(post.number)
+                if not post.is_unreadable or accepted_at is None or post.made in ended:
+                    continue
+                world.seen["a 202 that could not be read"] += 1
+                again = [each for each in posts if each.at > accepted_at]
+                message = f"{post.intent} was accepted as {post.made}, and sent again"
+                expect(Promise.NOT_RESENT, not again, message, world.seen)
 
 
 def _each_pause_is_kept(world: World) -> None:
@@ -245,7 +258,13 @@ def _is_unknown_for_a_reason(world: World, caller: Caller, error: DispatchUnknow
     world.seen[f"unknown: {error.reason}"] += 1
     if lost:
         world.seen[f"unknown: {error.reason}, and it took effect"] += 1
-    assert (error.polled_at is None) == (error.reason == "unseen"), f"{intent}: {error!r}"
+    if error.reason == "accepted":
+        is_accepted = any(
+            post.number in world.ledger.accepted_at for post in world.ledger.of(intent)
+        )
+        assert is_accepted, f"{intent} is said to be accepted, and no answer said so: {error!r}"
+    else:
+        assert (error.polled_at is None) == (error.reason == "unseen"), f"{intent}: {error!r}"
     assert bool(error.candidates) == (error.reason == "ambiguous"), f"{intent}: {error!r}"
     names = {_id(ref) for ref in error.candidates}
     assert names <= world.ledger.served.keys(), f"{intent}: {names} were never shown"
@@ -289,10 +308,27 @@ def _item_is_right(
     assert len(again) <= 1, f"{intent} ran again though it passed: {made}"
 
 
+def _each_watch_ends(world: World, caller: Caller) -> None:
+    """Expect what is waited for again and again to end, however often that has timed out."""
+    for operation in caller.operations:
+        watches = [watch for watch in caller.watches if watch.operation is operation]
+        if any(isinstance(watch.result, WaitTimeoutError) for watch in watches[:-1]):
+            world.seen["a wait that was resumed after a time-out"] += 1
+        is_final = not watches or isinstance(
+            watches[-1].result, ClientClosedError | OperationSupersededError
+        )
+        assert operation.done or is_final or caller.is_cancelled, (
+            f"{operation.ref}: it was resumed {len(watches)} times, and did not end"
+        )
+
+
 def _says_what_was_seen(world: World, caller: Caller, watch: Watch) -> None:
     result, ref = watch.result, watch.operation.ref
+    assert not watch.after_close, f"{ref}: a closed iteration went on with {watch.after_close}"
+    world.seen["an iteration that was closed"] += watch.is_left
     ranks = [RANKS[transition.phase] for transition in watch.transitions]
-    assert ranks == sorted(set(ranks)), f"{ref} went back: {watch.transitions}"
+    expected = sorted(ranks if watch.has_updates else set(ranks))
+    assert ranks == expected, f"{ref} went back: {watch.transitions}"
     for transition in watch.transitions:
         _is_true(world, ref, transition)
     if watch.operation.outcome is not None:
@@ -305,7 +341,7 @@ def _says_what_was_seen(world: World, caller: Caller, watch: Watch) -> None:
         )
     else:
         is_left = result is None or isinstance(result, asyncio.CancelledError)
-        may_be_left = is_left and caller.is_cancelled
+        may_be_left = is_left and (caller.is_cancelled or watch.is_left)
         assert may_be_left, f"{ref}: a wait ended with {result!r}"
 
 
@@ -355,6 +391,7 @@ def _outcome_is_true(world: World, name: Id, outcome: object) -> None:
     assert truth.finished_at <= emulator.now(), f"{name} is said to be {status}, and goes on"
     verdict = truth.verdict if isinstance(name, int) else truth.outcome
     assert status == verdict, f"{name} is said to be {status}, and is {verdict}"
+    assert not outcome.extra, f"{name}: {outcome.extra} is documented, and was not read"
     said = _known(outcome.to_dict())
     is_served = any(said == _known(document) for document in world.ledger.served[name])
     assert is_served, f"{name} is said to be {said}, which was never served"

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import define, field, frozen
 
 if TYPE_CHECKING:
+    from testvibe_async.testing import RecordedRequest
     from testvibe_async.testing.emulator.answers import Answer
-    from testvibe_async.testing.emulator.requests import RecordedRequest
 
-__all__ = ["CALLER", "CALLER_HEADER", "Id", "Intent", "Ledger", "Post"]
+__all__ = ["CALLER", "CALLER_HEADER", "REQUEST_HEADER", "Id", "Intent", "Ledger", "Post"]
 
 Id: TypeAlias = int | str
 CALLER: ContextVar[int] = ContextVar("CALLER", default=0)
 """The number of the caller that a task works for; 0 for none, such as the poller."""
 CALLER_HEADER = "X-Caller"
+REQUEST_HEADER = "X-Request"
+"""The header with the number of a request."""
 TASK_HEADER = "X-Task"
 """The header with the number of the task that sends a request: one dispatches, and reconciles."""
 KINDS = {"run_feature": "run", "generate_feature": "generation"}
@@ -47,6 +49,10 @@ class Post:
     """The status of its answer; None where none was sent."""
     answered_at: float = 0.0
     retry_after: float | None = None
+    number: str = ""
+    """The number of its request."""
+    is_unreadable: bool = False
+    """Whether it was accepted in a way that can't be read."""
 
     @property
     def is_refused(self) -> bool:
@@ -77,8 +83,16 @@ class Ledger:
     lists: list[Listed] = field(factory=list[Listed])
     late: list[str] = field(factory=list[str])
     """The requests that began when none may any more."""
+    accepted_at: dict[str, float] = field(factory=dict[str, float])
+    """When the client had the status 202 of a dispatch, by the number of its request."""
+    _count: int = 0
     _by_request: dict[int, Post] = field(factory=dict[int, Post])
     _requests: list[RecordedRequest] = field(factory=list["RecordedRequest"])
+
+    def new_request(self) -> str:
+        """Return the number of one more request."""
+        self._count += 1
+        return str(self._count)
 
     def note_arrival(self, request: RecordedRequest) -> None:
         kind = KINDS.get(request.operation or "")
@@ -86,13 +100,18 @@ class Ledger:
             return
         body = json.loads(request.body or b"{}")
         intent = Intent(_caller(request), kind, request.feature or "", body.get("config"))
-        post = Post(intent, request.headers.get(TASK_HEADER, ""), request.at)
+        headers = request.headers
+        post = Post(intent, headers.get(TASK_HEADER, ""), request.at)
+        post.number = headers.get(REQUEST_HEADER, "")
         self.posts.append(post)
         self._by_request[id(request)] = post
         self._requests.append(request)  # kept, so that no other takes its identity
 
     def note_made(self, request: RecordedRequest, made: Id) -> None:
         self._by_request[id(request)].made = made
+
+    def note_unreadable(self, request: RecordedRequest) -> None:
+        self._by_request[id(request)].is_unreadable = True
 
     def note_answer(self, request: RecordedRequest, answer: Answer, *, at: float) -> None:
         if (post := self._by_request.get(id(request))) is not None:

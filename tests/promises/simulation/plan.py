@@ -17,6 +17,8 @@ DIALECTS = (
     Dialect(paging="total", page_size=1),
     Dialect(oldest_first=True),
 )
+NULLS = ("as documented", "null", "absent")
+"""`null` for each optional member, or none at all, in place of the documented few."""
 DISTURBANCES = (
     "a partition",
     "resets",
@@ -60,6 +62,14 @@ class Plan:
     skew: float
     """By how many seconds the client's clock is ahead of the service's."""
     max_connections: int
+    warm_up: float = 1.0
+    """Seconds for which a generation is queued at least."""
+    hides_ids: str = "shown"
+    """Whether and when the service shows which generation a status is of; see `HIDDEN_IDS`."""
+    unreadable_rate: float = 0.0
+    """How often a dispatch that is accepted is answered with a body that can't be read."""
+    nulls: str = "as documented"
+    """What the service says where there is nothing to say; see `NULLS`."""
     disturbances: tuple[Disturbance, ...]
     close_at: float | None
     """When the client is closed, whatever is in flight; None for when all callers are done."""
@@ -76,6 +86,8 @@ def draw_plan() -> Plan:
         stale_rate=detangle.choice((0.1, 0.0, 0.3)),
         twin_rate=detangle.choice((0.0, 0.7, 0.7)),
         skew=detangle.choice((0.0, 5.0, -5.0, 3600.0, -3600.0)),
+        unreadable_rate=detangle.choice((0.0, 0.0, 0.3)),
+        nulls=detangle.choice(NULLS),
         max_connections=detangle.choice((8, 2, 1)),
         disturbances=tuple(
             Disturbance(

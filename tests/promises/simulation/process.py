@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests.promises.simulation.ledger import CALLER, CALLER_HEADER, TASK_HEADER
+from tests.promises.simulation.ledger import CALLER, CALLER_HEADER, REQUEST_HEADER, TASK_HEADER
 from tests.promises.simulation.network import InMemoryConnector
 from tests.promises.simulation.service import EPOCH
+from tests.support.seams import watch_answers
 from testvibe_async import Client, Dispatched, DispatchUnknown, Hooks, RetryPolicy, StatusChanged
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 
     from tests.promises.simulation.ledger import Ledger
     from tests.promises.simulation.plan import Plan
-    from testvibe_async import Ref
-    from testvibe_async._http.session import HttpSession
-    from testvibe_async._wire import Request, Response
+    from testvibe_async import Recorder, Ref
     from testvibe_async.testing import Emulator
 
 __all__ = ["MAX_OUTAGE", "Process", "local_clocks"]
@@ -48,7 +47,15 @@ _SKEW: ContextVar[float] = ContextVar("SKEW", default=0.0)
 class Process:
     """A client in use."""
 
-    def __init__(self, emulator: Emulator, plan: Plan, ledger: Ledger, seen: Counter[str]) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        plan: Plan,
+        ledger: Ledger,
+        seen: Counter[str],
+        *,
+        recorder: Recorder | None = None,
+    ) -> None:
         _SKEW.set(plan.skew)
         self.plan = plan
         self.ledger = ledger
@@ -63,6 +70,10 @@ class Process:
         """What the `on_transition` hook was told."""
         self._tasks: dict[asyncio.Task[Any], int] = {}
         """The tasks that sent anything, each with its number."""
+        self.is_killed = False
+        """Whether nothing may leave it any more, and nothing that it says counts."""
+        self.is_closing = False
+        """Whether somebody closes the client."""
         self.closed_at: float | None = None
         """When the close of the client had ended."""
         self.session = aiohttp.ClientSession(
@@ -86,11 +97,14 @@ class Process:
                 on_pause=lambda _: self.seen.update(["a throttle pause"]),
             ),
             session=self.session,
+            recorder=recorder,
             allow_http=True,
         )
-        self._note_lists(self.client._transport._http)
+        watch_answers(self.client, self._note_list)
 
     def _note_dispatched(self, event: Dispatched) -> None:
+        if self.is_killed:
+            return
         self.dispatched[CALLER.get()].append(event)
         self.told_at[event.ref] = asyncio.get_running_loop().time()
 
@@ -108,10 +122,23 @@ class Process:
         ) -> None:
             request.headers[CALLER_HEADER] = str(CALLER.get())
             request.headers[TASK_HEADER] = self._task()
+            request.headers[REQUEST_HEADER] = self.ledger.new_request()
+            if self.is_killed:
+                await asyncio.Event().wait()  # until the world lets it go
             if self.closed_at is not None:
                 self.ledger.late.append(f"{request.method} {request.url.path}")
 
+        async def end(
+            _session: aiohttp.ClientSession,
+            _context: SimpleNamespace,
+            request: aiohttp.TraceRequestEndParams,
+        ) -> None:
+            if request.response.status == 202 and not self.is_killed:
+                number = request.headers[REQUEST_HEADER]
+                self.ledger.accepted_at[number] = asyncio.get_running_loop().time()
+
         tracing.on_request_start.append(begin)
+        tracing.on_request_end.append(end)
         return tracing
 
     def _task(self) -> str:
@@ -120,21 +147,19 @@ class Process:
         assert task is not None
         return str(self._tasks.setdefault(task, len(self._tasks)))
 
-    def _note_lists(self, http: HttpSession) -> None:
-        """Note the lists of runs as the client reads them."""
-        send = http.send
+    def _note_list(self, operation: str, status: int, body: bytes) -> None:
+        """Note a list of runs as the client reads it."""
+        if operation == "list_runs" and status == 200:
+            now = asyncio.get_running_loop().time()
+            self.ledger.note_list(json.loads(body), task=self._task(), at=now)
 
-        async def send_and_note(request: Request[Any], **options: Any) -> Response:
-            response = await send(request, **options)
-            if request.endpoint.name == "list_runs" and response.status == 200:
-                now = asyncio.get_running_loop().time()
-                self.ledger.note_list(json.loads(response.body), task=self._task(), at=now)
-            return response
-
-        http.send = send_and_note  # type: ignore[method-assign]
+    def closing_was_seen(self) -> None:
+        """Note that a caller was refused because the client is closed, or closing."""
+        assert self.is_closing, "nobody closes the client"
 
     async def close(self) -> None:
         """Close the client, as a program does that ends well; a second time does nothing."""
+        self.is_closing = True
         await self.client.aclose()
         if self.closed_at is None:
             self.closed_at = asyncio.get_running_loop().time()

@@ -13,7 +13,7 @@ import warnings
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import detangle
 from attrs import define, field
@@ -23,7 +23,7 @@ from tests.promises.simulation.world import play
 from testvibe_async.events import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Sequence
 
 __all__ = ["BrokenScheduleError", "Search", "replay", "search"]
 
@@ -32,6 +32,8 @@ CONFIG = detangle.SimConfig(
     max_steps=50_000,
     net=detangle.NetConfig(latency=(0.01, 0.1), latency_steps=3, fragment=0.03),
 )
+Play: TypeAlias = "Callable[[], Coroutine[Any, Any, Counter[str]]]"
+
 STEPS_OF_A_SCHEDULE = 150
 """About how many choices of the next task a schedule has: where PCT puts its changes."""
 COLLECT_EVERY = 50
@@ -66,7 +68,14 @@ class _PCT(detangle.PCT):
         pass
 
 
-def search(schedules: int, *, seed: int, first: int = 0, shrinks: bool = True) -> Search:
+def search(
+    schedules: int,
+    *,
+    seed: int,
+    first: int = 0,
+    shrinks: bool = True,
+    play: Play = play,
+) -> Search:
     """Play schedules, one after the other.
 
     Args:
@@ -74,6 +83,7 @@ def search(schedules: int, *, seed: int, first: int = 0, shrinks: bool = True) -
         seed: Of all of them.
         first: The number of the first.
         shrinks: Whether one that breaks an invariant is made simpler for the report.
+        play: Plays one, and returns what was seen in it.
 
     Raises:
         BrokenScheduleError: One of them broke an invariant.
@@ -87,7 +97,7 @@ def search(schedules: int, *, seed: int, first: int = 0, shrinks: bool = True) -
             result.schedules += 1
             result.steps += run.steps
             if run.failure is not None:
-                what = _shrunk(run.values) if shrinks else run.failure.message
+                what = _shrunk(run.values, play) if shrinks else run.failure.message
                 del run  # and with it what the schedule left open
                 raise BrokenScheduleError(_report(what, seed, number), number=number)
             result.seen.update(run.value)
@@ -97,13 +107,13 @@ def search(schedules: int, *, seed: int, first: int = 0, shrinks: bool = True) -
     return result
 
 
-def replay(token: str) -> str | None:
+def replay(token: str, play: Play = play) -> str | None:
     """Play one schedule again by the token of a report; return what it breaks, None if nothing."""
     with _alone():
         try:
             detangle.explore(play, replay=token, config=CONFIG)
         except detangle.BugFound as bug:
-            return _account(bug.report)
+            return _account(bug.report, play)
     return None
 
 
@@ -135,7 +145,7 @@ def _alone() -> Generator[None]:
                 gc.enable()
 
 
-def _shrunk(values: list[int]) -> str:
+def _shrunk(values: list[int], play: Play) -> str:
     """Return an account of the simplest schedule that breaks the same invariant."""
     try:
         detangle.explore(
@@ -147,11 +157,11 @@ def _shrunk(values: list[int]) -> str:
             database=False,
         )
     except detangle.BugFound as bug:
-        return _account(bug.report)
+        return _account(bug.report, play)
     return "It broke an invariant, and a second time nothing: something in it is left to chance."
 
 
-def _account(bug: detangle.BugReport) -> str:
+def _account(bug: detangle.BugReport, play: Play) -> str:
     """Return what a schedule breaks, by which deviations, and how to play it again."""
     lines = [bug.failure.message, ""]
     if bug.original_deviations is not None:
@@ -164,7 +174,8 @@ def _account(bug: detangle.BugReport) -> str:
         ]
         shown = type(bug.trace)(events, bug.trace.actors)
         lines += [shown.render(limit=DEVIATIONS_SHOWN), ""]
-    return "\n".join([*lines, f"Replay: python -m tests.promises.simulation --replay {bug.token}"])
+    command = f"python -m tests.promises.simulation --world {play.__name__} --replay {bug.token}"
+    return "\n".join([*lines, f"Replay: {command}"])
 
 
 def _report(what: str, seed: int, number: int) -> str:

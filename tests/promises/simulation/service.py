@@ -26,12 +26,21 @@ if TYPE_CHECKING:
 
     from tests.promises.simulation.ledger import Ledger
     from tests.promises.simulation.plan import Plan
+    from testvibe_async.testing import RecordedRequest
     from testvibe_async.testing.emulator.feature import Feature
     from testvibe_async.testing.emulator.generation import Generation
     from testvibe_async.testing.emulator.origin import Exchange, Site
-    from testvibe_async.testing.emulator.requests import RecordedRequest
 
-__all__ = ["BROKEN", "EPOCH", "FEATURES", "HOST", "READY", "THROTTLED", "SimulatedService"]
+__all__ = [
+    "BROKEN",
+    "EPOCH",
+    "FEATURES",
+    "HIDDEN_IDS",
+    "HOST",
+    "READY",
+    "THROTTLED",
+    "SimulatedService",
+]
 
 HOST = "10.0.0.1"
 READY = ("Alpha", "Beta")
@@ -55,6 +64,28 @@ FAULTS = {
 }
 LOST_ANSWERS = ("lost", "lost", "truncated", "a delay beyond the time-out")
 """What is likelier for a dispatch than for a read: there it matters most."""
+HIDDEN_IDS = ("shown", "hidden while queued", "never shown")
+"""When a generation's status says which generation it is of."""
+RUN_MEMBERS = (
+    "config",
+    "siteUrl",
+    "startedUtc",
+    "finishedUtc",
+    "summary",
+    "tests",
+    "artifacts",
+    "log",
+)
+GENERATION_MEMBERS = (
+    "requestId",
+    "runnerStarted",
+    "overallStatus",
+    "overallConclusion",
+    "sections",
+)
+"""The members of their documents that may be null."""
+UNREADABLE = (b"{}", b"<!doctype html><p>Accepted</p>", b'{"runId": null, "requestId": null}')
+"""Bodies of a 202 that do not say what was started."""
 THROTTLED = Fault.status(429, retry_after=2)
 BROKEN = Fault.status(502)
 
@@ -74,7 +105,7 @@ class SimulatedService:
                 run_queue=(0.2, 2.0),
                 run_duration=(1.0, 6.0),
                 failing_runs=0.35,
-                generation_warm_up=(1.0, 2.0),
+                generation_warm_up=(plan.warm_up, plan.warm_up + 1.0),
                 generation_section=(2.0, 5.0),
                 verification=(1.0, 2.0),
                 failing_generations=0.2,
@@ -142,10 +173,41 @@ class SimulatedService:
         if request.operation == "list_runs" and answer.status == 200:
             answer = self._without_a_row(answer)
         self._ledger.note_answer(request, answer, at=self.emulator.now())
+        answer = self._made_hard_to_read(request, answer)
         if "Age" not in answer.headers:
             date = self.emulator._clock.http_date()
             self._cache[request.path, str(request.query)] = self.emulator.now(), date, answer
         return exchange.write(answer)
+
+    def _made_hard_to_read(self, request: RecordedRequest, answer: Answer) -> Answer:
+        """Hide from the client what a generation's status is of, or what a dispatch started."""
+        plan = self._plan
+        if request.operation == "get_generation_status" and answer.status == 200:
+            document = json.loads(answer.body)
+            is_queued = not document.get("runnerStarted")
+            if plan.hides_ids == "never shown" or (is_queued and plan.hides_ids != "shown"):
+                document["requestId"] = None
+            return self._with_other_nulls(answer, document, GENERATION_MEMBERS)
+        if request.operation == "get_run" and answer.status == 200:
+            return self._with_other_nulls(answer, json.loads(answer.body), RUN_MEMBERS)
+        is_accepted = request.method == "POST" and answer.status == 202
+        if is_accepted and plan.unreadable_rate and detangle.flip(plan.unreadable_rate):
+            self._seen["a 202 that can't be read"] += 1
+            self._ledger.note_unreadable(request)
+            body = detangle.choice(UNREADABLE)
+            detangle.note(f"{request.operation} is accepted with {body!r}")
+            return evolve(answer, body=body, verbatim=True)
+        return answer
+
+    def _with_other_nulls(
+        self, answer: Answer, document: dict[str, object], members: tuple[str, ...]
+    ) -> Answer:
+        """Say `null` of what there is nothing to say of, or do not mention it."""
+        if self._plan.nulls == "null":
+            document = dict.fromkeys(members) | document
+        elif self._plan.nulls == "absent":
+            document = {name: value for name, value in document.items() if value is not None}
+        return evolve(json_answer(document), headers=answer.headers)
 
     def _without_a_row(self, answer: Answer) -> Answer:
         """Leave a row out of a list, as one that is composed of several replicas may."""
@@ -250,6 +312,26 @@ class SimulatedService:
             is_over = task.done() and not task.cancelled()
             if is_over and "RequestHandler.start" in repr(task.get_coro()):
                 task.exception()
+
+    def calm(self) -> None:
+        """Let nothing go wrong any more, but for what the service does not show."""
+        self._plan = evolve(
+            self._plan, fault_rate=0.0, dispatch_risk=0.0, stale_rate=0.0, twin_rate=0.0
+        )
+
+    @staticmethod
+    def tasks() -> set[asyncio.Task[Any]]:
+        """Return the tasks that serve requests."""
+        is_server = "RequestHandler.start"
+        return {task for task in asyncio.all_tasks() if is_server in repr(task.get_coro())}
+
+    def let_a_rival_generate(self, name: str) -> None:
+        """Let somebody else generate a feature's tests, unless somebody does."""
+        feature = self.emulator.features[name]
+        with suppress(Refusal):
+            base_url = self.emulator._project.base_url
+            generation = self.emulator._service.dispatch_generation(feature, base_url)
+            detangle.note(f"a rival generates {name}: {generation.request_id}")
 
     def _let_a_rival_follow(self, request: RecordedRequest) -> None:
         self.let_a_rival_run(request.feature, json.loads(request.body).get("config"))

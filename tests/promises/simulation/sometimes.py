@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Sequence
 
-__all__ = ["SOMETIMES", "never_seen", "table"]
+__all__ = ["SOMETIMES", "SOMETIMES_AFTER_RESTARTS", "never_seen", "table"]
 
 SOMETIMES = (
+    "a 202 that could not be read",
     "a 404 within its grace",
     "a cancellation in mid-dispatch",
     "a close with operations in flight",
@@ -22,22 +24,41 @@ SOMETIMES = (
     "a stale replica",
     "a supersession",
     "a throttle pause",
+    "a wait that was resumed after a time-out",
     "an adoption",
     "an answer from a cache",
+    "an iteration that was closed",
     "an unknown dispatch that did nothing",
     "an unknown dispatch that took effect",
     "unknown: absent",
+    "unknown: accepted",
     "unknown: ambiguous",
     "unknown: unseen",
 )
 
 
-def never_seen(seen: Counter[str]) -> list[str]:
+SOMETIMES_AFTER_RESTARTS = (
+    "a 202 that can't be read",
+    "a batch that was closed",
+    "a batch with operations in flight at its end",
+    "a dispatch that acted",
+    "a generation that was joined",
+    "a kill",
+    "a stranger's run that passes for ours",
+    "after restarts: error",
+    "after restarts: failed",
+    "after restarts: succeeded",
+    "after restarts: unknown",
+    "an outcome after a restart",
+)
+
+
+def never_seen(seen: Counter[str], expected: Sequence[str] = SOMETIMES) -> list[str]:
     """Return what ought to have been seen and was not."""
-    return [what for what in SOMETIMES if not seen[what]]
+    return [what for what in expected if not seen[what]]
 
 
-def table(seen: Counter[str]) -> str:
+def table(seen: Counter[str], expected: Sequence[str] = SOMETIMES) -> str:
     """Return what was seen and how often, those first that have to be."""
-    others = sorted(seen.keys() - set(SOMETIMES))
-    return "\n".join(f"{seen[what]:>9,}  {what}" for what in (*SOMETIMES, *others))
+    others = sorted(seen.keys() - set(expected))
+    return "\n".join(f"{seen[what]:>9,}  {what}" for what in (*expected, *others))

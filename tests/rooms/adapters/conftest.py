@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from attrs import define, evolve, field
 
 from tests.support.timing import STEADY
+from testvibe_async._batch import Plan
 from testvibe_async._dispatch import Job
-from testvibe_async._journal import Plan, item_of
 from testvibe_async.adapters.store import Store
 from testvibe_async.adapters.turns import Turns
 from testvibe_async.adapters.worker import BatchWorker
@@ -66,7 +66,7 @@ class Stored:
     async def items(self) -> list[BatchItem[Run]]:
         """Return the items, as `DurableBatch.status` has them."""
         rows, _ = await self.store.rows()
-        return [item_of(row.job, row.found) for row in rows]
+        return [row.found.stored_item() for row in rows]
 
 
 @pytest.fixture

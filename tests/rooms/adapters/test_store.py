@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from testvibe_async import ConfigError, DispatchUnknownError, Intent, RunRef
+from testvibe_async._batch import Plan
 from testvibe_async._dispatch import Job
-from testvibe_async._journal import Plan
 from testvibe_async.adapters.store import Store
 
 if TYPE_CHECKING:

@@ -354,6 +354,24 @@ class TestOpenIntents:
         await stored.worker(client).perform(*stored.queue[-1])
         assert [item.ref for item in await stored.items()] == [run.ref]
 
+    async def test_a_wrong_run_that_somebody_names(
+        self, stored: Stored, client: Client, emulator: Emulator
+    ) -> None:
+        """A run of another feature leaves it unknown, and the right one can be named then."""
+        await stored.submit("Checkout")
+        await self._unknown(stored, client, emulator)
+        elsewhere = RunRef(server=emulator.url, project="other", run_id=1)
+        with pytest.raises(ConfigError, match="same project"):
+            await stored.turns.decide(elsewhere, None)
+        wrong = await client.project().run_feature("Returns")
+        await stored.turns.decide(wrong.ref, None)
+        await stored.worker(client).perform(*stored.queue[-1])
+        assert await stored.verdicts() == ["unknown"]
+        run = await client.project().run_feature("Checkout")
+        await stored.turns.decide(run.ref, None)
+        await stored.worker(client).perform(*stored.queue[-1])
+        assert await stored.verdicts() == ["succeeded"]
+
     async def test_an_answer_that_comes_late(
         self, stored: Stored, caplog: pytest.LogCaptureFixture, client: Client
     ) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -737,17 +734,3 @@ def test_the_key_is_in_no_repr_of_what_was_found() -> None:
 def test_of_a_key_only_the_beginning_is_shown(text: str, shown: str) -> None:
     """Each key in a text is cut down; what is none stays."""
     assert masked(text) == shown
-
-
-def test_importing_reads_no_file_and_loads_no_toml() -> None:
-    """The package's import loads neither tomllib nor platformdirs, nor does a complete Client."""
-    script = (
-        "import sys; from testvibe_async import Client; "
-        f"Client('{HOME}', api_key='{KEY}', project='p', endpoints={{}}); "
-        "print({'tomllib', 'platformdirs'} & set(sys.modules))"
-    )
-    unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
-    loaded = subprocess.run(  # noqa: S603 - our own
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=unmeasured
-    )
-    assert loaded.stdout == "set()\n"

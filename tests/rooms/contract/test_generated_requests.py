@@ -16,6 +16,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 from schemathesis.generation.stateful import APIStateMachine
 
+from tests.support.amounts import amount
 from tests.support.checker import API, Checker
 from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Emulator
@@ -117,7 +118,7 @@ def test_each_operation_keeps_its_word(
 
     with serving(portal, lambda: 0.0) as target:
 
-        @settings(BOUNDED, max_examples=8)
+        @settings(BOUNDED, max_examples=amount(8, few=2))
         @given(case=operation.as_strategy(mode))
         def every(case: Any) -> None:
             statuses[case.call_and_validate(**target).status_code] += 1

@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testvibe_async import RetryPolicy
-from testvibe_async._http.retry import is_throttled, refused_seconds, retry_delay
+from testvibe_async._http.retry import (
+    Outlook,
+    is_throttled,
+    outlook_after,
+    refused_seconds,
+    retry_delay,
+)
 from testvibe_async.errors import (
+    ConfigError,
     ConflictError,
     DispatchUnknownError,
     ForbiddenError,
@@ -37,14 +44,15 @@ def lost(kind: type[TransportError]) -> TransportError:
 def refused(
     kind: type[ResponseError], status: int, retry_after: float | None = None
 ) -> ResponseError:
-    """Return an answer that is an error."""
-    return kind("no", status=status, method="GET", url=URL, retry_after=retry_after)
+    """Return an answer that is an error of the service."""
+    return kind("no", status=status, code="no", method="GET", url=URL, retry_after=retry_after)
 
 
 def described(error: Exception) -> str:
     """Return what distinguishes an error from others."""
     parts = vars(error)
-    return f"{type(error).__name__} {parts.get('status')} {parts.get('retry_after')}"
+    source = "" if parts.get("is_from_service", True) else " page"
+    return f"{type(error).__name__} {parts.get('status')} {parts.get('retry_after')}{source}"
 
 
 def delay(
@@ -172,6 +180,52 @@ def test_a_429_may_not_say_when() -> None:
     """It is a refusal all the same."""
     assert is_throttled(refused(RateLimitedError, 429))
     assert refused_seconds(refused(RateLimitedError, 429)) is None
+
+
+def page(kind: type[ResponseError], status: int) -> ResponseError:
+    """Return an error without the service's `code`, such as a proxy's page."""
+    return kind("a web page", status=status, method="GET", url=URL)
+
+
+@pytest.mark.parametrize(
+    ("error", "before", "after"),
+    [
+        (lost(NotSentError), Outlook.AWAY, Outlook.AWAY),
+        (lost(OutcomeUnknownError), Outlook.AWAY, Outlook.AWAY),
+        (refused(ServerError, 500), Outlook.AWAY, Outlook.AWAY),
+        (page(ServerError, 503), Outlook.AWAY, Outlook.AWAY),
+        (refused(ServerError, 503, 5.0), Outlook.BUSY, Outlook.BUSY),
+        (refused(RateLimitedError, 429), Outlook.BUSY, Outlook.BUSY),
+        (page(ResponseError, 302), Outlook.SAME, Outlook.AWAY),
+        (page(InvalidRequestError, 400), Outlook.SAME, Outlook.AWAY),
+        (page(UnauthorizedError, 401), Outlook.SAME, Outlook.AWAY),
+        (page(ForbiddenError, 403), Outlook.SAME, Outlook.AWAY),
+        (page(NotFoundError, 404), Outlook.SAME, Outlook.AWAY),
+        (page(ResponseError, 410), Outlook.SAME, Outlook.AWAY),
+        (
+            MalformedResponseError(
+                ("a web page",), status=200, method="GET", url=URL, is_from_service=False
+            ),
+            Outlook.SAME,
+            Outlook.AWAY,
+        ),
+        (
+            MalformedResponseError(("no status",), status=200, method="GET", url=URL),
+            Outlook.SAME,
+            Outlook.SAME,
+        ),
+        (refused(InvalidRequestError, 400), Outlook.SAME, Outlook.SAME),
+        (refused(UnauthorizedError, 401), Outlook.REFUSED, Outlook.REFUSED),
+        (refused(ForbiddenError, 403), Outlook.REFUSED, Outlook.REFUSED),
+        (refused(NotFoundError, 404), Outlook.MISSING, Outlook.MISSING),
+        (ConfigError("the session is closed"), Outlook.FINAL, Outlook.FINAL),
+    ],
+    ids=described,
+)
+def test_what_another_try_may_bring(error: Exception, before: Outlook, after: Outlook) -> None:
+    """What is not the service's own is an outage once its route has answered well."""
+    assert outlook_after(error, has_answered=False) is before
+    assert outlook_after(error, has_answered=True) is after
 
 
 @given(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import KEY
+from tests.support.amounts import amount
 from tests.support.timing import now
 from testvibe_async import (
     Client,
@@ -24,10 +25,17 @@ from testvibe_async import (
     RunRef,
     ServerError,
 )
+from testvibe_async._http import Outlook
 from testvibe_async._polling import poller as poller_module
-from testvibe_async._polling.outage import Outage, is_outage
+from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._wire import Response
-from testvibe_async.errors import RateLimitedError, ResponseError
+from testvibe_async.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    RateLimitedError,
+    UnauthorizedError,
+)
 
 if TYPE_CHECKING:
     from testvibe_async._wire import Request
@@ -90,9 +98,10 @@ class Network:
         return sum(at >= instant for at in self.requests)
 
 
-@pytest.mark.parametrize(
-    ("count", "hangs"), [(1, False), (100, False), (1000, False), (100, True), (1000, True)]
-)
+MANY = amount(1000, few=100)
+
+
+@pytest.mark.parametrize(("count", "hangs"), [(1, False), (MANY, False), (MANY, True)])
 async def test_an_outage_costs_no_more_than_normal(count: int, *, hangs: bool) -> None:
     """Three minutes of failures see no more requests than three good ones, and end at once."""
     network = Network(count, hangs=hangs)
@@ -202,20 +211,23 @@ async def test_a_few_failures_are_no_outage() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "outlook", "expected"),
     [
-        (None, False),
-        (NotSentError("refused", method="GET", url="u"), True),
-        (OutcomeUnknownError("lost", method="GET", url="u"), True),
-        (ServerError("?", status=500, method="GET", url="u"), True),
-        (ServerError("?", status=503, method="GET", url="u", retry_after=1.0), False),
-        (RateLimitedError("?", status=429, method="GET", url="u"), False),
-        (ResponseError("?", status=404, method="GET", url="u"), False),
+        (NotSentError("refused", method="GET", url="u"), Outlook.AWAY, True),
+        (RateLimitedError("?", status=429, method="GET", url="u"), Outlook.BUSY, False),
+        (
+            UnauthorizedError("?", status=401, code="c", method="GET", url="u"),
+            Outlook.REFUSED,
+            True,
+        ),
+        (ForbiddenError("?", status=403, code="c", method="GET", url="u"), Outlook.REFUSED, False),
+        (NotFoundError("?", status=404, code="c", method="GET", url="u"), Outlook.MISSING, False),
+        (InvalidRequestError("?", status=400, method="GET", url="u"), Outlook.SAME, False),
     ],
 )
-def test_what_an_outage_is(error: VibeError | None, *, expected: bool) -> None:
-    """No answer, or a failure of the service; a refusal of the rate is none."""
-    assert is_outage(error) is expected
+def test_what_one_poll_shows_of_all(error: VibeError, outlook: Outlook, *, expected: bool) -> None:
+    """That the service is away, or refuses the key; a 403 may be of one project alone."""
+    assert fails_all(error, outlook) is expected
 
 
 def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer() -> None:
@@ -224,7 +236,10 @@ def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer() -> None:
     error = NotSentError("refused", method="GET", url="u")
     states: list[bool] = []
     for number, each in enumerate([*[error] * 9, None, *[error] * 10, None]):
-        outage.note(each, float(number))
+        if each is None:
+            outage.end()
+        else:
+            outage.note(each, Outlook.AWAY, float(number))
         states.append(outage.is_on)
     assert states == [False] * 19 + [True, False]
     assert outage.last_failure is None
@@ -234,8 +249,8 @@ def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer() -> None:
 def test_it_lasts_since_its_first_failure() -> None:
     """An operation that fails since then fails with all others; one that failed before does not."""
     outage = Outage(3.0)
-    outage.note(NotSentError("refused", method="GET", url="u"), 5.0)
-    outage.note(NotSentError("refused", method="GET", url="u"), 6.0)
+    outage.note(NotSentError("refused", method="GET", url="u"), Outlook.AWAY, 5.0)
+    outage.note(NotSentError("refused", method="GET", url="u"), Outlook.AWAY, 6.0)
     assert outage.has_lasted_since(5.0)
     assert not outage.has_lasted_since(4.9)
     assert not outage.has_lasted_since(None)
@@ -405,7 +420,7 @@ async def test_whatever_poll_is_answered_ends_an_outage_for_all() -> None:
         await asyncio.sleep(100)
         assert client._poller._awaiting_probe
         network.is_out, back = False, now()
-        client._poller._note(None)
+        client._poller._note_answer()
         await asyncio.sleep(1)
         assert not client._poller._awaiting_probe
         seen = [each for each in operations if (each._polled.state.seen_at or 0.0) >= back]

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testvibe_async import GenerationRef, RunRef
-from testvibe_async._polling.plan import outage_interval, standard_poll_plan
+from testvibe_async._http import outage_interval
+from testvibe_async._polling.plan import standard_poll_plan
 
 RUN = RunRef(server="https://testvibe.example", project="p", run_id=214)
 GENERATION = GenerationRef(

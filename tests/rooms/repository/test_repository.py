@@ -29,7 +29,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflows_run_the_one_script(name: str) -> None:
     """Each command of a workflow is `.ci/run`, with a part that it has."""
-    commands = re.findall(r"\brun: (.*)", WORKFLOWS[name])
+    commands = _commands(name)
     assert commands
     for command in commands:
         words = command.split()
@@ -48,14 +48,33 @@ def test_actions_are_pinned(name: str) -> None:
 
 def test_all_of_the_script_is_all_parts() -> None:
     """Without a part the script runs each, except those that a workflow runs by itself."""
+    bodies = dict(re.findall(r"^(\w+)\(\) \{\n(.*?)^\}", SCRIPT, re.MULTILINE | re.DOTALL))
+    called = {"all"}
+    while (
+        more := {word for name in called for word in re.findall(r"\w+", bodies.get(name, ""))}
+        - called
+    ):
+        called |= more
+    alone = {words[2] for words in (run.split() for run in _commands(*WORKFLOWS)) if words[2:]}
+    assert set(PARTS) - {"say"} - called <= alone
+
+
+def test_the_workflow_runs_all_parts_at_once() -> None:
+    """What the script does one after the other are jobs of their own."""
     (everything,) = re.findall(r"^all\(\) \{\n(.*?)^\}", SCRIPT, re.MULTILINE | re.DOTALL)
-    called = {line.split()[0] for line in everything.splitlines()}
-    alone = {words[2] for words in (run.split() for run in _commands()) if len(words) > 2}
-    assert set(PARTS) - {"say", "all"} - called <= alone
+    parts = {word for word in everything.split() if word in PARTS} - {"beside"}
+    assert parts <= {command.split()[2] for command in _commands("ci.yml")}
 
 
-def _commands() -> list[str]:
-    return [run for text in WORKFLOWS.values() for run in re.findall(r"\brun: (.*)", text)]
+def _commands(*names: str) -> list[str]:
+    """Return the commands of workflows, with each part that a matrix has."""
+    found: list[str] = []
+    for name in names:
+        parts = re.findall(r"\bpart: \[(.*?)\]", WORKFLOWS[name])
+        for command in re.findall(r"\brun: (.*)", WORKFLOWS[name]):
+            filled = parts[0].split(", ") if "${{ matrix.part }}" in command else [""]
+            found += [command.replace("${{ matrix.part }}", part) for part in filled]
+    return found
 
 
 def test_readme_s_test_command_is_the_one_that_is_run() -> None:
@@ -151,3 +170,17 @@ def test_the_plot_shows_what_was_measured() -> None:
         shown += [format(row["medians"][name], form) for row in rows]
     titles = {"requests per run", "CPU, ms per run", "memory, KiB per run"}
     assert [text for text in texts if text not in titles] == shown
+
+
+INNER = re.compile(r"testvibe_async\._[a-z]|testvibe_async\.[a-z]\w*\.[a-z_]")
+"""A room, or a module inside a surface: in an import, or in what a test replaces."""
+
+PROMISES = sorted((ROOT / "tests/promises").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", PROMISES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_promises_are_tested_from_outside(path: Path) -> None:
+    """What forms the contract reaches public names alone; `tests.support.seams` has the rest."""
+    named = INNER.findall(path.read_text(encoding="utf-8"))
+    made_of_the_emulator = path.parent.name == "simulation"
+    assert {each for each in named if not made_of_the_emulator or "testing" not in each} == set()

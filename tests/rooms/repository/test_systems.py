@@ -47,6 +47,4 @@ def test_the_session_says_what_is_left_out() -> None:
     assert missing(system="posix") == []
     lines = missing(system="nt")
     assert len(lines) == len(NEEDS_POSIX)
-    assert lines[1].startswith(
-        "not run on nt: tests/processes/journal/test_kills.py: processes are killed"
-    )
+    assert lines[0].startswith("not run on nt: tests/processes: processes are forked")

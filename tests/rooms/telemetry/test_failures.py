@@ -6,11 +6,8 @@ import asyncio
 import gc
 import json
 import logging
-import re
-import subprocess
 import sys
 import weakref
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,13 +16,14 @@ from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
-import testvibe_async
 from tests.conftest import client_of
 from testvibe_async import Journal, Ref, RunRef
 from testvibe_async._telemetry import Telemetry, otel, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.rooms.telemetry.conftest import Sdk
     from testvibe_async import Client, Project
     from testvibe_async.testing import Emulator
@@ -170,55 +168,6 @@ async def test_an_ended_span_is_let_go(sdk: Sdk, project: Project) -> None:
     await operation
     assert operation._polled.trace is None
     assert sdk.span("testvibe run")
-
-
-def test_a_provider_that_is_not_installed() -> None:
-    """A client works without telemetry, and a warning says why."""
-    code = (
-        "import logging, os; logging.basicConfig();"
-        "from testvibe_async import Client;"
-        "Client('https://testvibe.example', api_key='tvb_' + 'k' * 43, project='p');"
-        "print('works')"
-    )
-    environment = {"OTEL_PYTHON_TRACER_PROVIDER": "nowhere", "PATH": ""}
-    ended = subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-c", code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=True,
-    )
-    assert ended.stdout == "works\n"
-    assert "OpenTelemetry can't be used" in ended.stderr
-
-
-def test_the_page_prints_a_trace() -> None:
-    """The function of the page shows a run and its requests on the console of a real program."""
-    page = Path(testvibe_async.__file__).parent / "_telemetry" / "README.md"
-    block = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
-    code = block + (
-        "\nprint_traces()\n"
-        "import asyncio\n"
-        "from testvibe_async import Client\n"
-        "from testvibe_async.testing import Emulator\n"
-        "async def main():\n"
-        "    async with Emulator(speed=100) as emulator, Client(\n"
-        "        emulator.url, api_key=emulator.api_key, project=emulator.project_id\n"
-        "    ) as client:\n"
-        "        await client.project().run_features(['Checkout'])\n"
-        "asyncio.run(main())\n"
-    )
-    ended = subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-c", code],
-        env={"PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=True,
-    )
-    names = set(re.findall(r'"name": "([^"]+)"', ended.stdout))
-    assert {"testvibe batch", "testvibe run", "transition", "POST", "GET"} <= names
 
 
 def test_without_the_api_or_with_one_that_fails(

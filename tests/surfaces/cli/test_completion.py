@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
 
     from tests.surfaces.cli.conftest import Call, Run
     from testvibe_async.testing import Emulator
-
-BASH = shutil.which("bash")
 
 
 SCRIPTS: dict[str, str] = {}
@@ -40,33 +36,6 @@ def test_a_script_knows_every_command(shell: str, run: Run) -> None:
         assert name.removeprefix("--") in script
     for option in ("gherkin", "server", "no-color", "stdin"):
         assert option in script
-
-
-@pytest.mark.skipif(BASH is None, reason="there is no bash on this machine")
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("",), set(app.NAMES) - {"--install-completion"}),
-        (("fea",), {"features"}),
-        (("features", ""), {"list", "show", "create", "update", "delete"}),
-        (("features", "show", "--g"), {"--gherkin"}),
-        (("projects", "--no"), {"--no-color"}),
-    ],
-)
-def test_bash_completes(words: tuple[str, ...], expected: set[str], run: Run) -> None:
-    """bash itself, with the script loaded, completes commands, their parts and their options."""
-    assert BASH is not None
-    asked = (
-        f"{script_for('bash', run)}\n"
-        f"COMP_WORDS=(testvibe-async {' '.join(word or repr('') for word in words)})\n"
-        f"COMP_CWORD={len(words)}\n_testvibe_async\n"
-        "printf '%s\\n' \"${COMPREPLY[@]}\"\n"
-    )
-    ended = subprocess.run(  # noqa: S603 - our own
-        [BASH, "--norc", "-c", asked], capture_output=True, text=True, check=True
-    )
-    assert set(ended.stdout.split()) == expected
-    assert ended.stderr == ""
 
 
 PLACES = {

@@ -6,16 +6,14 @@ import asyncio
 import json
 import re
 import socket
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-from tests.support.commands import Terminal
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import environment_of, use
+from tests.surfaces.cli.conftest import use
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app
 from testvibe_async.cli.doctor import asking, contact, watching
@@ -24,7 +22,7 @@ from testvibe_async.testing import DIALECTS, Dialect, Emulator, Fault, Outcome, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.surfaces.cli.conftest import Call, Service
+    from tests.surfaces.cli.conftest import Call
 
 KEY_OF_NOBODY = "tvb_" + "0" * 43
 READS = {
@@ -511,26 +509,6 @@ async def test_ctrl_c_keeps_what_is_known(
     assert "run                    not over after 6.0 s; it goes on" in output
     assert "stopped by Ctrl-C" in output
     assert len(signed_in.active_runs()) == 1
-
-
-def test_ctrl_c_in_a_process_of_its_own(service: Service) -> None:
-    """On a terminal Ctrl-C while a run is watched is exit code 130, with the result."""
-    arguments = ("doctor", "--run", "Checkout")
-    with closing(Terminal(*arguments, **environment_of(service))) as terminal:
-        terminal.read_until("A run is dispatched and watched")
-        terminal.press_ctrl_c()
-        assert terminal.read_to_end() == 130
-    assert "stopped by Ctrl-C" in terminal.output
-    assert "Traceback" not in terminal.output
-
-
-def test_on_a_terminal(service: Service) -> None:
-    """On a terminal no line is longer than it is wide."""
-    with closing(Terminal("doctor", **environment_of(service))) as terminal:
-        assert terminal.read_to_end() == 0
-    assert "Holds" in terminal.output
-    lines = COLOURS.sub("", terminal.output).replace("\r", "").split("\n")
-    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.usefixtures("on_terminal")

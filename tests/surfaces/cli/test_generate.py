@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shlex
 import signal
-from contextlib import closing
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.commands import Terminal
-from tests.surfaces.cli.conftest import environment_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.surfaces.cli.conftest import Call, Give, Service
+    from tests.surfaces.cli.conftest import Call, Give
 
 GIFT_CARD = "Checkout with gift card"
 
@@ -299,21 +295,6 @@ async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> No
         assert "\\x1b" in ended.output or "\\u001b" in ended.output
 
 
-@pytest.mark.parametrize(
-    ("answer", "code", "said"),
-    [("n", 2, "nothing was dispatched"), ("", 2, "nothing")],
-)
-def test_asks_on_a_terminal_before_it_spends(
-    answer: str, code: int, said: str, service: Service
-) -> None:
-    """On a terminal --all asks, and anything but a yes spends nothing."""
-    with closing(Terminal("generate", "--all", **environment_of(service))) as terminal:
-        terminal.read_until("Generate 1 feature? Each costs credits")
-        os.write(terminal.controller, f"{answer}\n".encode())
-        assert terminal.read_to_end() == code
-    assert said in terminal.output
-
-
 @pytest.mark.parametrize(("answer", "number"), [(b"y\n", 2), (b"n\n", 0)])
 async def test_answer_decides(
     answer: bytes, number: int, emulator: Emulator, call: Call, give: Give
@@ -323,21 +304,6 @@ async def test_answer_decides(
     ended = await call("generate", "--all")
     assert ended.code == (0 if number else 2)
     assert len(emulator.generations) == number
-
-
-@pytest.mark.parametrize("typed", [b"", b"y\x04"])
-def test_ctrl_c_at_the_question(typed: bytes, service: Service) -> None:
-    """Ctrl-C at the question ends the command at once, and spends nothing.
-
-    Ctrl-D hands over what was typed so far, which is no answer yet.
-    """
-    with closing(Terminal("generate", "--all", **environment_of(service))) as terminal:
-        terminal.read_until("Each costs credits")
-        os.write(terminal.controller, typed)
-        terminal.press_ctrl_c()
-        assert terminal.read_to_end() == 130
-    assert "Traceback" not in terminal.output
-    assert "In flight" not in terminal.output
 
 
 async def test_last_line_of_the_log_is_shown(emulator: Emulator, call: Call) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.commands import Terminal
-from tests.surfaces.cli.conftest import environment_of
 from testvibe_async.cli.output import Output
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from tests.surfaces.cli.conftest import Call, Service
+    from tests.surfaces.cli.conftest import Call
 
 HOSTILE = "Pay \x1b]0;owned\x07[red]now[/red]"
 
@@ -273,18 +270,3 @@ async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> No
             assert not set(ended.output + ended.errors) & set("\x1b\x07")
         if arguments[0] != "artifacts":
             assert "[red]now[/red]" in ended.output
-
-
-def test_download_on_a_terminal(service: Service, tmp_path: Path) -> None:
-    """On a terminal the progress is shown, and removed at the end; the files have a table."""
-    variables = environment_of(service)
-    with closing(Terminal("run", "Checkout", "--wait", **variables)) as terminal:
-        terminal.read_to_end()
-    run = re.findall(r"run (\d+)", terminal.output)[-1]
-    folder = str(tmp_path / "files")
-    with closing(Terminal("runs", "download", run, folder, **variables)) as terminal:
-        assert terminal.read_to_end() == 0
-    drawn, _, left = terminal.output.rpartition("\x1b[?25h")
-    assert "\x1b[?25l" in drawn
-    assert f"{folder}/" in left
-    assert "Traceback" not in terminal.output

@@ -7,13 +7,10 @@ import io
 import json
 import re
 import signal
-from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.support.commands import Terminal, finished
-from tests.surfaces.cli.conftest import environment_of
 from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.wait import completions_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from tests.surfaces.cli.conftest import Call, Service
+    from tests.surfaces.cli.conftest import Call
     from testvibe_async import Client
 
 SCENARIO = Scenario(
@@ -208,25 +205,3 @@ async def test_stopped_wait_can_be_picked_up_again(call: Call) -> None:
     ended = await call("wait", *refs)
     assert ended.code == 130
     assert f"  testvibe-async wait {json.loads(refs[0])['run_id']} --project " in ended.errors
-
-
-def test_picked_up_on_a_terminal(service: Service) -> None:
-    """In processes of their own: dispatched by one, waited for by another on a terminal."""
-    variables = environment_of(service)
-    (output, _), code = finished("run", "Checkout", "--json", **variables)
-    assert code == 0
-    ref = json.dumps(json.loads(output)["items"][0]["ref"])
-    with closing(Terminal("wait", ref, **variables)) as terminal:
-        assert terminal.read_to_end() in {0, 1}
-    left = terminal.output.rpartition("\x1b[?25h")[2]
-    assert re.search(r"1 in [\d.]+ s: 1 (passed|failed)", left)
-
-
-def test_refs_through_a_pipe(service: Service) -> None:
-    """What one command prints as JSON the other reads from its standard input."""
-    variables = environment_of(service)
-    (output, _), _ = finished("run", "Checkout", "--json", **variables)
-    (output, errors), code = finished("wait", "--file", "-", stdin=output, **variables)
-    assert code in {0, 1}
-    assert errors == ""
-    assert "1/1  run " in output

@@ -104,12 +104,3 @@ def test_attempts_are_checked(inner: Inner, service: Emulator) -> None:
 
     result.stderr.fnmatch_lines(["ERROR: testvibe-attempts must be 1 or more, not 0"])
     assert not service.runs
-
-
-def test_workers_name_what_is_flaky(inner: Inner, service: Emulator) -> None:
-    """With pytest-xdist the summary names what was flaky in a worker."""
-    pytest.importorskip("xdist")
-    fail_first_run(service)
-    result = inner.workers("--testvibe", "--testvibe-select=Checkout", "--testvibe-attempts=2")
-
-    result.stdout.fnmatch_lines(["FLAKY testvibe::Checkout - run * failed, run * passed"])

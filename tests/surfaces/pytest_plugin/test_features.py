@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from tests.support.inner_pytest import ENDLESS, SHOP
-from testvibe_async._batch import scheduler
+from testvibe_async._batch import workers
 from testvibe_async._dispatch import dispatcher
 from testvibe_async.testing import Fault, Outcome
 
@@ -63,16 +63,6 @@ def test_a_failure_describes_the_run(inner: Inner, service: Emulator) -> None:
     result.stdout.no_fnmatch_line("*Captured*")
     result.stdout.no_fnmatch_line("*.py*")
     result.stdout.no_fnmatch_line("*Traceback*")
-
-
-def test_reports_are_not_captured(inner: Inner, service: Emulator) -> None:
-    """The terminal's lines about a run's tests are not captured as output of the test."""
-    result = inner.bare("--testvibe", "-v")
-
-    result.assert_outcomes(passed=2, failed=2)
-    result.stdout.fnmatch_lines_random(["testvibe::Returns SUBFAILED[[]Returns works[]] *"])
-    result.stdout.no_fnmatch_line("*Captured*")
-    assert len(service.runs) == 3
 
 
 def test_the_tests_in_a_run_are_subtests(inner: Inner, service: Emulator) -> None:
@@ -293,7 +283,7 @@ class TestUnobserved:
         self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Some seconds after the time-out nobody knows of a dispatch that was not answered."""
-        for module in (scheduler, dispatcher):
+        for module in (workers, dispatcher):
             monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
         service.fail("run_feature", Fault.hang())
         result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.3")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from junitparser.xunit2 import JUnitXml
 
+from tests.support.amounts import amount
 from tests.support.ci_systems import WICKED, obeyed
 from tests.surfaces.reports.items import Item, at, generation_item, run_ref
 from tests.surfaces.reports.parsed import Node, parsed, rendered
@@ -133,7 +134,7 @@ PAGE_TAGS = frozenset(
 )
 
 any_batch = given(batches())
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=amount(60, few=15), deadline=None)
 
 
 @few
@@ -216,7 +217,7 @@ def assert_shown(line: Node, expected: list[str]) -> None:
 
 
 @given(batches())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=amount(40, few=10), deadline=None)
 def test_no_line_of_a_report_commands_a_ci_system(batch: tuple[list[Item], dict[str, Any]]) -> None:
     """Whatever the texts are, a CI system that prints a report, or a part of it, obeys nothing."""
     items, options = batch

@@ -11,6 +11,7 @@ import aiohttp
 import attrs
 import pytest
 
+from tests.support.amounts import amount
 from testvibe_async.testing import Fault, FaultProxy, NetworkFault
 
 if TYPE_CHECKING:
@@ -414,7 +415,7 @@ class TestClosing:
         with pytest.raises(aiohttp.ClientConnectorError):
             await call("GET", "")
 
-    @pytest.mark.parametrize("rounds", range(16))
+    @pytest.mark.parametrize("rounds", range(amount(16, few=4)))
     async def test_closing_at_any_moment(
         self, emulate: Callable[..., Awaitable[Caller]], rounds: int
     ) -> None:

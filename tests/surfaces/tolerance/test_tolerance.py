@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.support.amounts import FULL
 from tests.support.inner_pytest import SPEED
 from tests.surfaces.tolerance.tolerance import PRINTS_TO, SERVICES, TABLE, Cell, as_markdown
 from tests.surfaces.tolerance.tolerance_stage import (
@@ -154,8 +155,20 @@ def test_a_transcript(title: str) -> None:
         assert re.search(SAYS[title], seen.text), seen.text
 
 
-@pytest.mark.parametrize("surface", list(Surface))
-@pytest.mark.parametrize("name", list(SERVICES))
+def cells() -> Iterator[tuple[str, Surface]]:
+    """Yield the cells to play: all, or of each row each sight once, on surfaces by turns."""
+    surfaces = list(Surface)
+    for number, name in enumerate(SERVICES):
+        turned = surfaces if FULL else surfaces[number % len(surfaces) :] + surfaces
+        sights: set[Cell] = set()
+        for surface in turned[: len(surfaces)]:
+            cell = TABLE[name].cell(surface)
+            if FULL or cell not in sights:
+                sights.add(cell)
+                yield name, surface
+
+
+@pytest.mark.parametrize(("name", "surface"), list(cells()))
 def test_a_cell(name: str, surface: Surface, request: pytest.FixtureRequest) -> None:
     """A user gets right results, a warning, or a clear error soon; never a wrong verdict."""
     if surface is Surface.PYTEST:
