@@ -209,7 +209,8 @@ def _exit_code(item: Item) -> ExitCode:
         case Verdict.FAILED:
             return ExitCode.FAILED
         case Verdict.IN_FLIGHT | Verdict.WAITING:
-            return ExitCode.IN_FLIGHT
+            # A key that may not see it any more is refused, though the operation goes on.
+            return ExitCode.IN_FLIGHT if item.error is None else exit_code_of(item.error)
         case Verdict.ERROR | Verdict.UNKNOWN:
             return exit_code_of(error_of(item))
 
