@@ -1,13 +1,8 @@
 """When a request goes out, over the one session of a client.
 
-<<<<<<< HEAD
 For other packages: `Transport`, the retry policy, and what it reports of a dispatch (`Sending`);
-and `HttpSession` below it, for requests that are sent once, at once, and read whatever the status.
-=======
-For other packages: `Transport`, the retry policy, and how far a dispatch has come (`Submission`);
 `HttpSession` below it, for requests that are sent once, at once, and read whatever the status; and
 `failure_of`, for sessions with other hosts.
->>>>>>> artifacts
 """
 
 from testvibe_async._http.failures import failure_of
