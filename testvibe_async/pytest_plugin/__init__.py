@@ -60,8 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the runs be dispatched that tests ask for."""
-    if any("testvibe_run" in getattr(item, "fixturenames", ()) for item in session.items):
+    """Let the runs be dispatched that tests ask for, by the fixture, the marker, or both."""
+    if any(
+        "testvibe_run" in getattr(item, "fixturenames", ()) or item.get_closest_marker("testvibe")
+        for item in session.items
+    ):
         _feature_session(session.config)
 
 

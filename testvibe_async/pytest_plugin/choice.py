@@ -1,4 +1,4 @@
-"""The selection of features that become items, with their configurations and marks.
+"""The selection of features that become items, with their configurations.
 
 Pure, except that it asks the service for its features, unless all are given in full, by name or by
 node id. It never makes an item: see `features`.
@@ -13,8 +13,9 @@ from attrs import frozen
 
 from testvibe_async import IncompleteListError, NotFoundError
 from testvibe_async._names import did_you_mean
+from testvibe_async.models import DRAFT
 from testvibe_async.pytest_plugin.declaration import ROOT
-from testvibe_async.pytest_plugin.matching import is_exact, matches, read_rules, reason_for
+from testvibe_async.pytest_plugin.matching import is_exact, matches
 from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.reports import one_line
 
@@ -34,10 +35,8 @@ class Choice:
     """A feature to collect, with a configuration."""
 
     request: RunRequest
-    is_named: bool
-    """True if it was asked for by its name, not by a pattern."""
-
-    marks: Sequence[pytest.MarkDecorator] = ()
+    is_draft: bool = False
+    """True if the service lists it as never generated, and it was not asked for by its name."""
 
     @property
     def name(self) -> str:
@@ -49,23 +48,19 @@ class Chooser:
     """The selection by the options and by pytest's arguments."""
 
     def __init__(self, options: Options, node_ids: Collection[str]) -> None:
-        """Read the rules.
+        """Make it, without I/O.
 
         Args:
             options: The plugin's options.
             node_ids: The node ids of the only features to collect. Empty: all that the options
                 select.
-
-        Raises:
-            pytest.UsageError: A rule has no reason.
         """
         self._options = options
         # The node id of the collector means all features.
         self._node_ids = [] if f"{ROOT}::" in node_ids else list(dict.fromkeys(node_ids))
         self._configs = options.configs
         self._ids: dict[str, int] = {}
-        self._skips = read_rules("testvibe_skip", options.skip)
-        self._xfails = read_rules("testvibe_xfail", options.xfail)
+        self._drafts: set[str] = set()
 
     def choose(
         self,
@@ -80,26 +75,27 @@ class Chooser:
                 spells them.
 
         Raises:
-            pytest.Collector.CollectError: A pattern or a node id matches no feature.
+            pytest.Collector.CollectError: There is no feature, or a pattern or a node id matches
+                none.
             VibeError: The service could not be asked, or has no such configuration.
         """
         self._configs = tuple(spelled(self._options.configs))
         choices = [
-            self._choice(name, config, is_named=is_named)
-            for name, is_named in self._names(list_features).items()
+            self._choice(name, config)
+            for name in self._names(list_features)
             for config in self._configs or (None,)
         ]
         return self._of_node_ids(choices) if self._node_ids else choices
 
-    def _names(self, list_features: Callable[[], Listing[Feature]]) -> dict[str, bool]:
-        """Return the names of the features; the value is True if the options give that name."""
+    def _names(self, list_features: Callable[[], Listing[Feature]]) -> Sequence[str]:
+        """Return the names of the features."""
         names = [self._name_in(node_id) for node_id in self._node_ids]
         # A bracket at the end may be part of a name, or have a configuration that no option names.
         if names and not any(_is_ambiguous(name) or name.endswith("]") for name in names):
-            return dict.fromkeys(names, True)
+            return list(dict.fromkeys(names))
         select = () if names else self._options.select
         if select and all(map(is_exact, select)):
-            return dict.fromkeys(select, True)
+            return select
         try:
             features = list_features().require_complete()
         except (NotFoundError, IncompleteListError) as error:
@@ -107,27 +103,32 @@ class Chooser:
                 f"{error}\nTo name features: --testvibe-select NAME, without * and ?"
             ) from error
         self._ids = {each.name: each.id for each in features if _is_ambiguous(each.name)}
-        names = [each.name or str(each.id) for each in features if not each.is_suggestion]
-        return _selected(names, select) if select else dict.fromkeys(names, False)
+        found = {each.name or str(each.id): each for each in features if not each.is_suggestion}
+        if not found:
+            raise CollectError("there are no features to run in this project: create one first")
+        if not names:  # the options select
+            named = {pattern.casefold() for pattern in select}
+            is_draft = {
+                name: (each.status or "").casefold() == DRAFT for name, each in found.items()
+            }
+            self._drafts = {
+                n for n, is_one in is_draft.items() if is_one and n.casefold() not in named
+            }
+        return _selected(list(found), select) if select else list(found)
 
     def _name_in(self, node_id: str) -> str:
         name = node_id.removeprefix(f"{ROOT}::")
         suffixes = [f"[{config}]" for config in self._configs]
         return name.removesuffix(next((each for each in suffixes if name.endswith(each)), ""))
 
-    def _choice(self, feature: str, config: str | None, *, is_named: bool) -> Choice:
+    def _choice(self, feature: str, config: str | None) -> Choice:
         request = RunRequest(
             feature,
             config=config,
             site_url=self._options.site_url,
             feature_id=self._ids.get(feature),
         )
-        marks: list[pytest.MarkDecorator] = []
-        if (reason := reason_for(self._skips, feature, str(request))) is not None:
-            marks.append(pytest.mark.skip(reason=reason))
-        if (reason := reason_for(self._xfails, feature, str(request))) is not None:
-            marks.append(pytest.mark.xfail(reason=reason))
-        return Choice(request, is_named=is_named or bool(self._node_ids), marks=marks)
+        return Choice(request, is_draft=feature in self._drafts)
 
     def _of_node_ids(self, choices: Iterable[Choice]) -> list[Choice]:
         by_id = {f"{ROOT}::{choice.name}": choice for choice in choices}
@@ -149,14 +150,14 @@ def _is_ambiguous(name: str) -> bool:
     return name.isdecimal() or any(mark in name for mark in "/\ufffd…")
 
 
-def _selected(names: Sequence[str], patterns: Iterable[str]) -> dict[str, bool]:
-    """Return the names that match patterns; the value is True if a pattern is that name."""
-    selected: dict[str, bool] = {}
+def _selected(names: Sequence[str], patterns: Iterable[str]) -> list[str]:
+    """Return the names that match patterns, in the order of the patterns."""
+    selected: dict[str, None] = {}
     for pattern in patterns:
         found = [name for name in names if matches(pattern, name)]
         if not found:
             raise CollectError(
                 f"--testvibe-select {pattern!r} means none of the project's {len(names)} features"
             )
-        selected |= {name: selected.get(name, False) or is_exact(pattern) for name in found}
-    return selected
+        selected |= dict.fromkeys(found)
+    return list(selected)

@@ -1,4 +1,4 @@
-"""Patterns of feature names, and the rules to skip features or to expect their failure.
+"""Patterns of feature names.
 
 Pure. In a pattern `*` is any text, `?` any character, and all else is itself: brackets too, so that
 `Login*[Mobile]` means a configuration. Case does not matter, as it does not for the service.
@@ -7,21 +7,12 @@ Pure. In a pattern `*` is any text, `?` any character, and all else is itself: b
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
-
-import pytest
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-__all__ = ["Rule", "is_exact", "matches", "read_rules", "reason_for"]
-
-
-class Rule(NamedTuple):
-    """One line of `GLOB: REASON`."""
-
-    pattern: str
-    reason: str
+__all__ = ["is_exact", "matches", "reason_for"]
 
 
 def is_exact(pattern: str) -> bool:
@@ -36,25 +27,6 @@ def matches(pattern: str, *names: str) -> bool:
     return any(compiled.fullmatch(name) for name in names)
 
 
-def read_rules(option: str, lines: Iterable[str]) -> list[Rule]:
-    """Read lines of `GLOB: REASON`.
-
-    Args:
-        option: The option's name, for the error.
-        lines: The lines.
-
-    Raises:
-        pytest.UsageError: A line has no pattern or no reason.
-    """
-    rules: list[Rule] = []
-    for line in lines:
-        pattern, colon, reason = (part.strip() for part in line.partition(": "))
-        if not (pattern and colon and reason):
-            raise pytest.UsageError(f"{option} takes lines of 'GLOB: REASON', not {line!r}")
-        rules.append(Rule(pattern, reason))
-    return rules
-
-
-def reason_for(rules: Iterable[Rule], *names: str) -> str | None:
-    """Return the reason of the first rule that matches one of the names; None if none does."""
-    return next((rule.reason for rule in rules if matches(rule.pattern, *names)), None)
+def reason_for(rules: Mapping[str, str], *names: str) -> str | None:
+    """Return the reason of the first pattern that matches one of the names; None if none does."""
+    return next((reason for pattern, reason in rules.items() if matches(pattern, *names)), None)

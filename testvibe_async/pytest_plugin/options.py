@@ -15,7 +15,7 @@ from attrs import frozen
 from testvibe_async.pytest_plugin.declaration import option_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Options", "read_options"]
@@ -53,10 +53,11 @@ class Options:
     journal: Path | None
     """The directory for the journals of runs; None to keep none."""
 
-    skip: tuple[str, ...]
-    """Lines of `GLOB: REASON`, as are those of `xfail`."""
+    skip: Mapping[str, str]
+    """The reasons to skip features, by the patterns of their names."""
 
-    xfail: tuple[str, ...]
+    xfail: Mapping[str, str]
+    """The reasons to expect that features fail, by the patterns of their names."""
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -77,14 +78,24 @@ def read_options(config: pytest.Config) -> Options:
         generate=bool(option_value(config, "testvibe_generate")),
         artifacts=_directory(config, "artifacts"),
         journal=_directory(config, "journal"),
-        skip=_lines(config, "skip"),
-        xfail=_lines(config, "xfail"),
+        skip=_rules(config, "skip"),
+        xfail=_rules(config, "xfail"),
     )
 
 
 def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
     lines: Sequence[str] = option_value(config, f"testvibe_{name}") or ()
     return tuple(dict.fromkeys(lines))
+
+
+def _rules(config: pytest.Config, name: str) -> dict[str, str]:
+    rules: dict[str, str] = {}
+    for line in _lines(config, name):
+        pattern, colon, reason = (part.strip() for part in line.partition(": "))
+        if not (pattern and colon and reason):
+            raise pytest.UsageError(f"testvibe_{name} takes lines of 'GLOB: REASON', not {line!r}")
+        rules.setdefault(pattern, reason)
+    return rules
 
 
 def _directory(config: pytest.Config, name: str) -> Path | None:

@@ -23,9 +23,16 @@ from testvibe_async.pytest_plugin.features import (
     RUN,
     FeatureCollector,
     FeatureItem,
+    RunFailed,
 )
 from testvibe_async.pytest_plugin.leftovers import Leftovers
-from testvibe_async.pytest_plugin.marker import marked_request, time_limit, will_run
+from testvibe_async.pytest_plugin.marker import (
+    marked_request,
+    requests_run,
+    time_limit,
+    will_run,
+)
+from testvibe_async.pytest_plugin.matching import reason_for
 from testvibe_async.pytest_plugin.options import read_options
 from testvibe_async.pytest_plugin.report import describe_error
 from testvibe_async.pytest_plugin.suite import Suite
@@ -39,6 +46,12 @@ if TYPE_CHECKING:
     from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
 
 __all__ = ["FeatureSession"]
+
+
+class NoRun(pytest.fail.Exception):
+    """A test that needs a run has none; no `xfail` expects that."""
+
+    __module__ = "builtins"  # pytest prints it before the name
 
 
 class FeatureSession:
@@ -113,10 +126,10 @@ class FeatureSession:
         try:
             request = self._request_of(item)
             if request is None:
-                pytest.fail("testvibe_run needs @pytest.mark.testvibe('a feature')", pytrace=False)
+                raise NoRun("testvibe_run needs @pytest.mark.testvibe('a feature')", pytrace=False)
             return self.wait_for(item, request).run
         except (VibeError, pytest.UsageError) as error:
-            pytest.fail(describe_error(error), pytrace=False)
+            raise NoRun(describe_error(error), pytrace=False) from None
 
     def _request_of(self, item: pytest.Item) -> RunRequest | None:
         if isinstance(item, FeatureItem):
@@ -145,6 +158,35 @@ class FeatureSession:
             )
             report.result.append(features)
         return report
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, items: list[pytest.Item]
+    ) -> Generator[None, object, object]:
+        """Mark what rules skip or expect to fail, and skip drafts if other features run."""
+        result = yield
+        features = [item for item in items if isinstance(item, FeatureItem)]
+        for item in features:
+            names = (item.run_request.feature, str(item.run_request))
+            if (reason := reason_for(self._options.skip, *names)) is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+            if (reason := reason_for(self._options.xfail, *names)) is not None:
+                item.add_marker(pytest.mark.xfail(reason=reason))
+        drafts = [] if self._options.generate else [item for item in features if item.is_draft]
+        if any(will_run(item) and not item.is_draft for item in features):
+            for item in drafts:
+                item.add_marker(pytest.mark.skip(reason="its tests were never generated"))
+        return result
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Refuse a test that has the marker without the fixture: it would pass without a run."""
+        is_marked = isinstance(item, pytest.Function) and item.get_closest_marker("testvibe")
+        if is_marked and not requests_run(item):
+            raise NoRun(
+                "@pytest.mark.testvibe needs the fixture testvibe_run: request it, or remove the "
+                "marker",
+                pytrace=False,
+            )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -185,7 +227,10 @@ class FeatureSession:
         """Return the run that an item is going to need; None if it may never ask for it."""
         if item not in self._expected:
             try:
-                self._expected[item] = self._request_of(item) if will_run(item) else None
+                is_sure = isinstance(item, FeatureItem) or requests_run(item)
+                self._expected[item] = (
+                    self._request_of(item) if is_sure and will_run(item) else None
+                )
             except pytest.UsageError:  # the item's own setup reports it
                 self._expected[item] = None
         return self._expected[item]
@@ -209,14 +254,17 @@ class FeatureSession:
             first = self.suite.next_finished(requests, timeout=time_limit(features[0]))
         session.items.insert(place, session.items.pop(place + offsets.get(first, 0)))
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Report a feature's duration as that of its run, with its tests and its artifacts."""
         report = yield
+        if hasattr(report, "wasxfail") and call.excinfo and not _is_expected(item, call.excinfo):
+            report.outcome = "failed"
+            del report.wasxfail
         if call.when == "call" and isinstance(item, FeatureItem):
-            self._subtests[item.nodeid] = item.subtests()
+            self._subtests[item.nodeid] = item.subtests(report)
             report.duration = item.seconds or report.duration
             if item.extras:
                 vars(report).setdefault("extras", []).extend(item.extras)
@@ -278,6 +326,13 @@ def _told_as_usage() -> Generator[None]:
         yield
     except VibeError as error:
         raise pytest.UsageError(f"testvibe: {error}") from error
+
+
+def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Return True if `xfail` may expect an exception: of a feature, a run that failed."""
+    if isinstance(item, FeatureItem):
+        return isinstance(found.value, RunFailed | pytest.xfail.Exception)
+    return not isinstance(found.value, NoRun)
 
 
 def _is_feature(item: pytest.Item) -> bool:

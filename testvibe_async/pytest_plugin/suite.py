@@ -27,11 +27,13 @@ from testvibe_async import (
     ResponseError,
     RunRef,
     TransportError,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
 from testvibe_async._names import choose_project, chosen_configs, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
+from testvibe_async.reports import CaseStatus, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -284,6 +286,7 @@ class Suite:
                 finished = FinishedRun(await operation.wait(timeout=self._options.timeout))
             else:
                 finished = await self._dispatched_and_finished(project, request)
+        _require_tests(finished.run)
         if self._options.artifacts is None:
             return finished
         return await self._download(finished, request, project)
@@ -355,6 +358,18 @@ def _outcome_of(item: BatchItem[Run], timeout: float) -> Run:
     for run in item.earlier:
         error.add_note(f"run {run.run_id}, an attempt before, {run.status}")
     raise error
+
+
+def _require_tests(run: Run) -> None:
+    """Refuse a run that passed without a test that passed or failed: it shows nothing."""
+    executed = {CaseStatus.PASSED, CaseStatus.FAILED}
+    counted = run.summary.passed + run.summary.failed if run.summary else 0
+    if (
+        run.is_success
+        and not counted
+        and not any(status_of(each) in executed for each in run.tests)
+    ):
+        raise VibeError(f"run {run.run_id} passed, but executed no test: it shows nothing")
 
 
 def _directory(request: RunRequest, run: Run) -> str:
