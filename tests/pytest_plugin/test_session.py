@@ -313,6 +313,14 @@ class TestReruns:
         assert result.outlines[-1].count("rerun") == 1
         assert len(service.runs) == 1
 
+    def test_attempts_do_not_multiply(self, inner: Inner, service: Emulator) -> None:
+        """A feature that had all of its attempts is not run again by another plugin."""
+        inner.pytester.makeconftest(RERUN)
+        result = inner.features("--testvibe-select=Returns", "--testvibe-attempts=2")
+
+        result.assert_outcomes(failed=2)
+        assert len(service.runs) == 2
+
     def test_the_properties_are_those_of_the_last_run(
         self, inner: Inner, service: Emulator
     ) -> None:

@@ -221,7 +221,9 @@ class Suite:
             error = future.exception()
             if _is_settled(error):
                 self._discard(request)
-            if not isinstance(error, DispatchUnknownError):
+            # With `attempts`, what is over has had all of its runs.
+            is_over = error is None and self._options.attempts > 1
+            if not is_over and not isinstance(error, DispatchUnknownError):
                 self._start(request, going_on=getattr(error, "ref", None))
         self.start([request])
         return self._runs[request].result()
