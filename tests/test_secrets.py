@@ -29,7 +29,7 @@ from tests import test_errors
 from tests.conftest import client_of
 from testvibe_async import Client, ConfigError, Hooks, Ref, ResponseError, VibeError
 from testvibe_async._config.settings import load_settings
-from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
+from testvibe_async.reports import FORMATS
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ async def test_whatever_goes_well_shows_no_key(
             await operation.diagnose(),
             await operation.artifacts(),
             [value.to_dict() for value in (*items, *changes, operation.ref)],
-            *(report(items) for report in (to_junit, to_ctrf, to_markdown, to_html)),
+            *(each.render(items) for each in FORMATS),
         ]
         paths = await operation.download_artifacts(tmp_path)
         assert not any(shows(f"{one} {one!r}") for one in given)

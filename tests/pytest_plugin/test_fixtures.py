@@ -250,7 +250,7 @@ def test_the_configured_service_has_a_fixture_of_its_own(inner: Inner, service: 
 
 
 def test_the_configured_service_is_needed(inner: Inner) -> None:
-    """Without settings a test of the real service is an error, and the emulator does not serve it."""
+    """Without settings a test of the real service is an error; no emulator stands in."""
     inner.pytester.makepyfile("def test_it(testvibe_service_client): ...")
     result = inner()
 

@@ -145,6 +145,8 @@ async def report(
         files: What to leave.
         common: The options of every command.
     """
+    from testvibe_async.reports import FORMATS  # noqa: PLC0415 - few commands need it
+
     files.check()
     if file is None:
         place = place_of(common)
@@ -154,7 +156,7 @@ async def report(
         batch = batches[0]
     elif str(file).isdecimal():
         raise ConfigError(f"{file} is the id of a run: {NAME} open {file} shows its own report")
-    elif file.suffix in {".xml", ".json", ".md", ".html"}:
+    elif any(file.suffix in each.suffixes for each in FORMATS):
         raise ConfigError(f"{file} is no journal: to write it, {NAME} report --report {file}")
     else:
         batch = await read_batch(file)

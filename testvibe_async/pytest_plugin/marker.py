@@ -64,8 +64,10 @@ def will_run(item: pytest.Item) -> bool:
     ]
     if any(item.iter_markers("skip")) or any(each is not False for each in conditions):
         return False
-    runs_xfail: bool = item.config.getoption("runxfail")
-    return runs_xfail or all(mark.kwargs.get("run", True) for mark in item.iter_markers("xfail"))
+    runs_xfail = item.config.getoption("runxfail")
+    return bool(runs_xfail) or all(
+        mark.kwargs.get("run", True) for mark in item.iter_markers("xfail")
+    )
 
 
 def time_limit(item: pytest.Item) -> float | None:

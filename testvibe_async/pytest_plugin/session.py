@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["FeatureSession"]
 
 
-class NoRun(pytest.fail.Exception):
+class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]
     """A test that needs a run has none; no `xfail` expects that."""
 
     __module__ = "builtins"  # pytest prints it before the name
