@@ -108,6 +108,7 @@ def to_html(
             icon=_ICON.format("2e8b57" if is_good else "c0392b"),
             tone="good" if is_good else "bad",
             facts=_batch_facts(report),
+            shared=report.shared_facts.keys(),
             proportions=_proportions(report),
             groups=_groups(report),
             images={} if folder is None else _images(report, folder),

@@ -79,6 +79,8 @@ class Timeline:
     bars: list[_Bar]
     rows: list[int]
     """The row of each bar."""
+    count: int
+    """The number of rows."""
     seconds: float
 
     @property
@@ -94,7 +96,7 @@ class Timeline:
     @property
     def pitch(self) -> float:
         """The height of a row in pixels."""
-        return _ROW_PIXELS if self.has_names else min(12.0, _SHARED_PIXELS / (max(self.rows) + 1))
+        return _ROW_PIXELS if self.has_names else min(12.0, _SHARED_PIXELS / self.count)
 
     @property
     def gap(self) -> float:
@@ -104,7 +106,7 @@ class Timeline:
     @property
     def height(self) -> int:
         """The height of the picture in pixels."""
-        return round(self.top(max(self.rows) + 1))
+        return round(self.top(self.count))
 
     def top(self, row: int) -> float:
         """Return where a row begins, in pixels."""
@@ -135,7 +137,7 @@ def timeline(report: Report) -> Timeline | None:
     if not bars or not report.seconds:
         return None
     rows = list(range(len(bars))) if len(bars) <= MOST_ROWS else _shared_rows(bars)
-    return Timeline(bars, rows, report.seconds)
+    return Timeline(bars, rows, max(rows) + 1, report.seconds)
 
 
 def _bars(report: Report) -> list[_Bar]:
