@@ -5,16 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.pytest_plugin.conftest import ENDLESS, FEATURES, end_together, fail_first_run, refs_told
-from testvibe_async.pytest_plugin import suite
 from testvibe_async.pytest_plugin.options import read_options
-from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -373,30 +370,6 @@ class TestTimeLimits:
         )
         told = refs_told(result.outlines, inner.pytester.path)
         assert {ref.key[-1] for ref in told} == set(service.runs)
-
-    def test_once_a_wait_was_in_vain_none_follows(
-        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The time of pytest-timeout is spent once beside it, until another run is finished."""
-        waits: list[float | None] = []
-
-        class Completions(SimpleQueue[RunRequest]):
-            def get(self, block: bool = True, timeout: float | None = None) -> RunRequest:  # noqa: FBT001, FBT002 - as the base
-                waits.append(timeout)
-                return super().get(block, timeout)
-
-        monkeypatch.setattr(suite, "SimpleQueue", Completions)
-        config = inner.pytester.parseconfig("--testvibe-poll-interval=0.02")
-        runs = suite.Suite(read_options(config))
-        login = suite.RunRequest("Login")
-        assert runs.next_finished([login], timeout=0.01) is None
-        service.fail("get_run", Fault.edit(lambda run: {**run, "status": "passed"}))
-        while runs.next_finished([login], timeout=0.01) is None:
-            pass
-        assert runs.next_finished([suite.RunRequest("Returns")], timeout=0.01) is None
-        runs.close()
-        first, *others, last = map(bool, waits)
-        assert (first, any(others), last) == (True, False, True)
 
     def test_a_marker_sets_the_limit(self, inner: Inner, service: Emulator) -> None:
         """So does `@pytest.mark.timeout`, as a hook may add it to a feature."""

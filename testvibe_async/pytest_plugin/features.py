@@ -9,7 +9,7 @@ feature, not before: of a feature that another plugin runs again, only the last 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,11 +26,14 @@ from testvibe_async.reports import one_line
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from testvibe_async import CaseResult, Run
     from testvibe_async.pytest_plugin.choice import Choice
     from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
+
+    WaitFor = Callable[[pytest.Item, RunRequest], FinishedRun]
+    """Waits for an item's run."""
 
 __all__ = ["EARLIER_RUNS", "FLAKY", "RUN", "FeatureCollector", "FeatureItem"]
 
@@ -48,47 +51,42 @@ FLAKY = "testvibe_flaky"
 """The property of a report whose feature passed after a run that failed."""
 
 
-class FeatureRuns(Protocol):
-    """The part of the session that features use."""
-
-    def choose(self) -> list[Choice]:
-        """Return the features to collect."""
-        ...
-
-    def wait_for(self, item: pytest.Item, request: RunRequest) -> FinishedRun:
-        """Wait for an item's run."""
-        ...
-
-
 class FeatureCollector(pytest.Collector):
     """The collector of all chosen features."""
 
-    def __init__(self, *, runs: FeatureRuns, **options: Any) -> None:  # noqa: ANN401 - pytest's
+    def __init__(
+        self,
+        *,
+        choose: Callable[[], list[Choice]],
+        wait_for: WaitFor,
+        **options: Any,  # noqa: ANN401 - pytest's
+    ) -> None:
         super().__init__(**options)
-        self._runs = runs
+        self._choose = choose
+        self._wait_for = wait_for
 
     def collect(self) -> Iterator[FeatureItem]:
         """Make the items."""
         try:
-            choices = self._runs.choose()
+            choices = self._choose()
         except VibeError as error:
             raise self.CollectError(describe_error(error)) from error
         for choice in choices:
             # Given as a text, because pytest takes brackets at the end of a name for parameters.
             node_id = f"{ROOT}::{choice.name}"
             yield FeatureItem.from_parent(  # pyright: ignore[reportUnknownMemberType]
-                self, name=choice.name, nodeid=node_id, choice=choice, runs=self._runs
+                self, name=choice.name, nodeid=node_id, choice=choice, wait_for=self._wait_for
             )
 
 
 class FeatureItem(pytest.Item):
     """One feature with one configuration."""
 
-    def __init__(self, *, choice: Choice, runs: FeatureRuns, **options: Any) -> None:  # noqa: ANN401 - pytest's
+    def __init__(self, *, choice: Choice, wait_for: WaitFor, **options: Any) -> None:  # noqa: ANN401 - pytest's
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
         self.run_request: RunRequest = choice.request
         self.is_draft: bool = choice.is_draft
-        self._runs = runs
+        self._wait_for = wait_for
         self._run: Run | None = None
         self.extras: list[dict[str, Any]] = []
         """What pytest-html shows beside the result."""
@@ -108,7 +106,7 @@ class FeatureItem(pytest.Item):
     def runtest(self) -> None:
         """Wait for the run; fail if it did not pass."""
         self._run, self.extras = None, []
-        finished = self._runs.wait_for(self, self.run_request)
+        finished = self._wait_for(self, self.run_request)
         self._run = run = finished.run
         self.user_properties[:] = [
             *(each for each in self.user_properties if each[0] not in {RUN, EARLIER_RUNS, FLAKY}),

@@ -71,10 +71,10 @@ def read_options(config: pytest.Config) -> Options:
         select=_lines(config, "select"),
         configs=_lines(config, "config"),
         site_url=option_value(config, "testvibe_site_url"),
-        max_in_flight=_positive(config, "max_in_flight") or MAX_IN_FLIGHT,
-        attempts=_positive(config, "attempts") or 1,
-        timeout=_seconds(config, "timeout") or TIMEOUT,
-        poll_interval=_seconds(config, "poll_interval") or POLL_INTERVAL,
+        max_in_flight=_number(config, "max_in_flight", int, MAX_IN_FLIGHT),
+        attempts=_number(config, "attempts", int, 1),
+        timeout=_number(config, "timeout", float, TIMEOUT),
+        poll_interval=_number(config, "poll_interval", float, POLL_INTERVAL),
         generate=bool(option_value(config, "testvibe_generate")),
         artifacts=_directory(config, "artifacts"),
         journal=_directory(config, "journal"),
@@ -103,27 +103,17 @@ def _directory(config: pytest.Config, name: str) -> Path | None:
     return config.invocation_params.dir / value if value else None
 
 
-def _positive(config: pytest.Config, name: str) -> int | None:
-    value = _number(config, name, int)
-    if value is not None and value < 1:
-        raise pytest.UsageError(f"{_spelled(name)} must be 1 or more, not {value}")
-    return value
-
-
-def _seconds(config: pytest.Config, name: str) -> float | None:
-    value = _number(config, name, float)
-    if value is not None and not 0 < value < math.inf:
-        message = f"{_spelled(name)} must be a number of seconds above 0, not {value:g}"
-        raise pytest.UsageError(message)
-    return value
-
-
-def _number(config: pytest.Config, name: str, kind: type[NumberT]) -> NumberT | None:
+def _number(config: pytest.Config, name: str, kind: type[NumberT], default: NumberT) -> NumberT:
+    """Return a number: an int of 1 or more, or a float above 0, which is finite."""
     try:
         value: str | NumberT | None = option_value(config, f"testvibe_{name}")
-        return None if value is None else kind(value)
+        number = default if value is None else kind(value)
     except (TypeError, ValueError) as error:  # what pytest raises of a value in its file, too
         raise pytest.UsageError(f"{_spelled(name)} must be a number: {error}") from None
+    if not 0 < number < math.inf:
+        least = "1 or more" if kind is int else "a number of seconds above 0"
+        raise pytest.UsageError(f"{_spelled(name)} must be {least}, not {number:g}")
+    return number
 
 
 def _spelled(name: str) -> str:

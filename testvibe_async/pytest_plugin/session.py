@@ -154,7 +154,12 @@ class FeatureSession:
         if self._chooser is not None and isinstance(collector, pytest.Session):
             assert report.result is not None
             features = FeatureCollector.from_parent(  # pyright: ignore[reportUnknownMemberType]
-                collector, name=ROOT, nodeid=ROOT, path=collector.path, runs=self
+                collector,
+                name=ROOT,
+                nodeid=ROOT,
+                path=collector.path,
+                choose=self.choose,
+                wait_for=self.wait_for,
             )
             report.result.append(features)
         return report

@@ -8,9 +8,8 @@ never decides what a run means for a test.
 from __future__ import annotations
 
 import re
-import time
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack, nullcontext
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -114,11 +113,6 @@ class Suite:
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._runs: dict[RunRequest, Future[FinishedRun]] = {}
-        self._completions: SimpleQueue[RunRequest] = SimpleQueue()
-        self._finished: dict[RunRequest, None] = {}
-        self._is_stuck = False
-        """Whether a wait for the next run to finish was given up, and none finished since."""
-
         self._in_flight: dict[tuple[object, ...], Ref] = {}
         self._project_ids: dict[str, str] = {}
         """The ids of the projects that are called by a name."""
@@ -235,23 +229,13 @@ class Suite:
 
         Args:
             candidates: The runs.
-            timeout: Seconds to wait; None for as long as it takes. Once a wait came to nothing, the
-                next ones only take what is finished, until something is.
+            timeout: Seconds to wait; None for as long as it takes.
         """
         self.start(candidates)
-        limit = 0.0 if self._is_stuck else timeout
-        deadline = None if limit is None else time.monotonic() + limit
-        while True:
-            for request in self._finished:
-                if request in candidates:
-                    return request
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                self._finished[self._completions.get(timeout=left)] = None
-            except Empty:
-                self._is_stuck = True
-                return None
-            self._is_stuck = False
+        runs = {request: self._runs[request] for request in candidates}
+        if not any(run.done() for run in runs.values()):
+            wait(runs.values(), timeout, return_when=FIRST_COMPLETED)
+        return next((request for request, run in runs.items() if run.done()), None)
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
@@ -275,9 +259,9 @@ class Suite:
 
     def _start(self, request: RunRequest, *, going_on: Ref | None = None) -> None:
         project = self.project(request.project)
-        future = self._thread().start_task_soon(self._run_to_end, project, request, going_on)
-        self._runs[request] = future
-        future.add_done_callback(lambda _: self._completions.put(request))
+        self._runs[request] = self._thread().start_task_soon(
+            self._run_to_end, project, request, going_on
+        )
 
     async def _run_to_end(
         self, project: Project, request: RunRequest, going_on: Ref | None
