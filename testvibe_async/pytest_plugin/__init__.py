@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin.declaration import (
+from testvibe_async.pytest_plugin.options import (
     MARKER,
     WORKER_OUTPUT,
     add_options,

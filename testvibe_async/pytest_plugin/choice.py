@@ -2,10 +2,14 @@
 
 Pure, except that it asks the service for its features, unless all are given in full, by name or by
 node id. It never makes an item: see `features`.
+
+In a pattern `*` is any text, `?` any character, and all else is itself: brackets too, so that
+`Login*[Mobile]` means a configuration. Case does not matter, as it does not for the service.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,18 +18,17 @@ from attrs import frozen
 from testvibe_async import IncompleteListError, NotFoundError
 from testvibe_async._names import did_you_mean
 from testvibe_async.models import DRAFT
-from testvibe_async.pytest_plugin.declaration import ROOT
-from testvibe_async.pytest_plugin.matching import is_exact, matches
+from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.reports import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from testvibe_async import Feature, Listing
     from testvibe_async.pytest_plugin.options import Options
 
-__all__ = ["Choice", "Chooser"]
+__all__ = ["Choice", "Chooser", "is_exact", "matches", "reason_for"]
 
 CollectError = pytest.Collector.CollectError
 
@@ -161,3 +164,20 @@ def _selected(names: Sequence[str], patterns: Iterable[str]) -> list[str]:
             )
         selected |= dict.fromkeys(found)
     return list(selected)
+
+
+def is_exact(pattern: str) -> bool:
+    """Return True if a pattern has no wildcard, so that only one name matches."""
+    return "*" not in pattern and "?" not in pattern
+
+
+def matches(pattern: str, *names: str) -> bool:
+    """Return True if a pattern matches one of the names as a whole."""
+    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    compiled = re.compile(expression, re.IGNORECASE | re.DOTALL)
+    return any(compiled.fullmatch(name) for name in names)
+
+
+def reason_for(rules: Mapping[str, str], *names: str) -> str | None:
+    """Return the reason of the first pattern that matches one of the names; None if none does."""
+    return next((reason for pattern, reason in rules.items() if matches(pattern, *names)), None)

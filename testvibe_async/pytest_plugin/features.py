@@ -15,7 +15,7 @@ import pytest
 
 from testvibe_async import VibeError
 from testvibe_async.pytest_plugin.attachments import html_extras, tell_allure
-from testvibe_async.pytest_plugin.declaration import ROOT
+from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.report import (
     describe_case,
     describe_error,

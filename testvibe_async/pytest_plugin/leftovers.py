@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin.declaration import WORKER_OUTPUT, option_value
+from testvibe_async.pytest_plugin.options import WORKER_OUTPUT, option_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async import VibeError
-from testvibe_async.pytest_plugin.choice import Chooser
-from testvibe_async.pytest_plugin.declaration import ROOT
+from testvibe_async.pytest_plugin.choice import Chooser, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
@@ -32,8 +31,7 @@ from testvibe_async.pytest_plugin.marker import (
     time_limit,
     will_run,
 )
-from testvibe_async.pytest_plugin.matching import reason_for
-from testvibe_async.pytest_plugin.options import read_options
+from testvibe_async.pytest_plugin.options import ROOT, read_options
 from testvibe_async.pytest_plugin.report import describe_error
 from testvibe_async.pytest_plugin.suite import Suite
 from testvibe_async.pytest_plugin.workers import Controller, is_worker, queued_items
