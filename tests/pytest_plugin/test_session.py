@@ -318,6 +318,24 @@ class TestReruns:
         result.assert_outcomes(failed=2)
         assert len(service.runs) == 2
 
+    def test_a_generation_that_failed_is_not_paid_for_again(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """A rerun of a feature whose tests could not be generated starts no generation."""
+        service.add_feature("Gift cards", status="draft")
+
+        def fail(document: Any) -> Any:
+            service.finish_generation(document["requestId"], "failed")
+            return document
+
+        service.fail("generate_feature", Fault.edit(fail))
+        inner.pytester.makeconftest(RERUN)
+        result = inner.features("--testvibe-select=Gift cards", "--testvibe-generate")
+
+        result.assert_outcomes(failed=1)
+        assert result.outlines[-1].count("rerun") == 1
+        assert len(service.generations) == 1
+
     def test_the_properties_are_those_of_the_last_run(
         self, inner: Inner, service: Emulator
     ) -> None:
@@ -368,7 +386,7 @@ class TestTimeLimits:
         result.stdout.fnmatch_lines_random(
             [f"FAILED testvibe::{name} - Failed: Timeout *" for name in FEATURES]
         )
-        told = refs_told(result.outlines, inner.pytester.path)
+        told = refs_told(result.outlines)
         assert {ref.key[-1] for ref in told} == set(service.runs)
 
     def test_a_marker_sets_the_limit(self, inner: Inner, service: Emulator) -> None:

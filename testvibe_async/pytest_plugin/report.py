@@ -82,23 +82,26 @@ def _failure(case: CaseResult) -> str:
 def describe_error(error: BaseException) -> str:
     """Describe why there is no outcome: the error, the request, and its causes."""
     cause = error.__cause__
+    where = ""
     match error:
         case FeatureNotGeneratedError():
-            reason = f"{error.status} {error.message}" if cause is None else str(cause)
-            lines = [f"it can't run: {reason}", f"to {error.method} {error.url}"]
-        case DispatchUnknownError():
-            lines = [why(error), f"{error.what}, on {error.method} {error.url}"]
+            what = f"it can't run: {f'{error.status} {error.message}' if cause is None else cause}"
+            cause = cause and cause.__cause__
         case ResponseError():
-            lines = [f"{error.status} {error.message}", f"to {error.method} {error.url}"]
+            what, where = f"{error.status} {error.message}", f"to {error.method} {error.url}"
+        case DispatchUnknownError():
+            what, where = why(error), f"{error.what}, on {error.method} {error.url}"
         case TransportError():
-            lines = [error.what, f"on {error.method} {error.url}"]
+            what, where = error.what, f"on {error.method} {error.url}"
         case WaitTimeoutError() if error.failures:
-            lines = [f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"]
+            what = f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"
         case UndocumentedStatusError(outcome=Run(run_id=run_id, status=status)):
-            lines = [one_line(f"run {run_id} {status}: it neither passed nor failed")]
+            what = one_line(f"run {run_id} {status}: it neither passed nor failed")
         case _:
-            lines = [str(error)]
+            what = str(error)
+    lines = [what, where]
     while cause is not None:
         lines.append(f"because: {cause}")
         cause = cause.__cause__
-    return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))
+    lines += getattr(error, "__notes__", ())
+    return clean("\n".join(line for line in lines if line))

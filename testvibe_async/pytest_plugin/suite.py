@@ -20,6 +20,7 @@ from testvibe_async import (
     Client,
     ConfigError,
     DispatchUnknownError,
+    FeatureNotGeneratedError,
     Hooks,
     OutcomeUnknownError,
     Phase,
@@ -215,12 +216,18 @@ class Suite:
             error = future.exception()
             if _is_settled(error):
                 self._discard(request)
-            # With `attempts`, what is over has had all of its runs.
-            is_over = error is None and self._options.attempts > 1
-            if not is_over and not isinstance(error, DispatchUnknownError):
+            if not self._is_final(error):
                 self._start(request, going_on=getattr(error, "ref", None))
         self.start([request])
         return self._runs[request].result()
+
+    def _is_final(self, error: BaseException | None) -> bool:
+        """Return True if a run may not be followed by another, whatever asks for one."""
+        if error is None:  # with `attempts`, it has had all of its runs
+            return self._options.attempts > 1
+        if isinstance(error, FeatureNotGeneratedError):  # another generation costs credits
+            return self._options.generate
+        return isinstance(error, DispatchUnknownError)
 
     def next_finished(
         self, candidates: Collection[RunRequest], *, timeout: float | None
