@@ -23,12 +23,12 @@ from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.reports import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from testvibe_async import Feature, Listing
     from testvibe_async.pytest_plugin.options import Options
 
-__all__ = ["Choice", "Chooser", "is_exact", "matches", "reason_for"]
+__all__ = ["Choice", "choose", "is_exact", "matches", "reason_for"]
 
 CollectError = pytest.Collector.CollectError
 
@@ -47,101 +47,96 @@ class Choice:
         return one_line(str(self.request))
 
 
-class Chooser:
-    """The selection by the options and by pytest's arguments."""
+def choose(
+    options: Options,
+    node_ids: Collection[str],
+    *,
+    list_features: Callable[[], Listing[Feature]],
+    spelled: Callable[[Sequence[str]], Sequence[str]],
+) -> list[Choice]:
+    """Return the features to collect, in the order of the patterns, else in the service's.
 
-    def __init__(self, options: Options, node_ids: Collection[str]) -> None:
-        """Make it, without I/O.
+    Args:
+        options: The plugin's options.
+        node_ids: The node ids of the only features to collect. Empty: all that the options select.
+        list_features: Asks the service for its features.
+        spelled: Asks the service for its configurations, and returns those of the options as it
+            spells them.
 
-        Args:
-            options: The plugin's options.
-            node_ids: The node ids of the only features to collect. Empty: all that the options
-                select.
-        """
-        self._options = options
-        # The node id of the collector means all features.
-        self._node_ids = [] if f"{ROOT}::" in node_ids else list(dict.fromkeys(node_ids))
-        self._configs = options.configs
-        self._ids: dict[str, int] = {}
-        self._drafts: set[str] = set()
-
-    def choose(
-        self,
-        list_features: Callable[[], Listing[Feature]],
-        spelled: Callable[[Sequence[str]], Sequence[str]] = lambda configs: configs,
-    ) -> list[Choice]:
-        """Return the features to collect, in the order of the patterns, else in the service's.
-
-        Args:
-            list_features: Asks the service for its features.
-            spelled: Asks the service for its configurations, and returns those of the options as it
-                spells them.
-
-        Raises:
-            pytest.Collector.CollectError: There is no feature, or a pattern or a node id matches
-                none.
-            VibeError: The service could not be asked, or has no such configuration.
-        """
-        self._configs = tuple(spelled(self._options.configs))
-        choices = [
-            self._choice(name, config)
-            for name in self._names(list_features)
-            for config in self._configs or (None,)
-        ]
-        return self._of_node_ids(choices) if self._node_ids else choices
-
-    def _names(self, list_features: Callable[[], Listing[Feature]]) -> Sequence[str]:
-        """Return the names of the features."""
-        names = [self._name_in(node_id) for node_id in self._node_ids]
-        # A bracket at the end may be part of a name, or have a configuration that no option names.
-        if names and not any(_is_ambiguous(name) or name.endswith("]") for name in names):
-            return list(dict.fromkeys(names))
-        select = () if names else self._options.select
-        if select and all(map(is_exact, select)):
-            return select
-        try:
-            features = list_features().require_complete()
-        except (NotFoundError, IncompleteListError) as error:
-            raise CollectError(
-                f"{error}\nTo name features: --testvibe-select NAME, without * and ?"
-            ) from error
-        self._ids = {each.name: each.id for each in features if _is_ambiguous(each.name)}
-        found = {each.name or str(each.id): each for each in features if not each.is_suggestion}
-        if not found:
-            raise CollectError("there are no features to run in this project: create one first")
-        if not names:  # the options select
-            named = {pattern.casefold() for pattern in select}
-            is_draft = {
-                name: (each.status or "").casefold() == DRAFT for name, each in found.items()
-            }
-            self._drafts = {
-                n for n, is_one in is_draft.items() if is_one and n.casefold() not in named
-            }
-        return _selected(list(found), select) if select else list(found)
-
-    def _name_in(self, node_id: str) -> str:
-        name = node_id.removeprefix(f"{ROOT}::")
-        suffixes = [f"[{config}]" for config in self._configs]
-        return name.removesuffix(next((each for each in suffixes if name.endswith(each)), ""))
-
-    def _choice(self, feature: str, config: str | None) -> Choice:
-        request = RunRequest(
-            feature,
-            config=config,
-            site_url=self._options.site_url,
-            feature_id=self._ids.get(feature),
+    Raises:
+        pytest.Collector.CollectError: There is no feature, or a pattern or a node id matches none.
+        VibeError: The service could not be asked, or has no such configuration.
+    """
+    if f"{ROOT}::" in node_ids:  # the node id of the collector means all features
+        node_ids = ()
+    configs = spelled(options.configs)
+    names = [_name_in(node_id, configs) for node_id in node_ids]
+    named = {name.casefold() for name in (*names, *options.select)}
+    choices = [
+        Choice(
+            RunRequest(
+                name,
+                config=config,
+                site_url=options.site_url,
+                feature_id=feature.id if feature and _is_ambiguous(name) else None,
+            ),
+            is_draft=feature is not None
+            and (feature.status or "").casefold() == DRAFT
+            and name.casefold() not in named,
         )
-        return Choice(request, is_draft=feature in self._drafts)
+        for name, feature in _features(names, options.select, list_features).items()
+        for config in configs or (None,)
+    ]
+    by_id = {f"{ROOT}::{choice.name}": choice for choice in choices}
+    if missing := [node_id for node_id in node_ids if node_id not in by_id]:
+        meant = did_you_mean(missing[0], by_id)
+        raise CollectError(
+            f"no feature is {missing[0]!r}{meant and f': {meant}'}; "
+            "pytest --testvibe --collect-only -q lists them"
+        )
+    return [by_id[node_id] for node_id in dict.fromkeys(node_ids)] or choices
 
-    def _of_node_ids(self, choices: Iterable[Choice]) -> list[Choice]:
-        by_id = {f"{ROOT}::{choice.name}": choice for choice in choices}
-        if missing := [node_id for node_id in self._node_ids if node_id not in by_id]:
-            meant = did_you_mean(missing[0], by_id)
+
+def _features(
+    names: Sequence[str],
+    patterns: Sequence[str],
+    list_features: Callable[[], Listing[Feature]],
+) -> Mapping[str, Feature | None]:
+    """Return the features by name, all for no names and no patterns; None for what is not listed.
+
+    Names need no list, except that a bracket at their end may be part of them, or have a
+    configuration that no option names.
+    """
+    if names and not any(_is_ambiguous(name) or name.endswith("]") for name in names):
+        return dict.fromkeys(names)
+    if patterns and not names and all(map(is_exact, patterns)):
+        return dict.fromkeys(patterns)
+    try:
+        listed = list_features().require_complete()
+    except (NotFoundError, IncompleteListError) as error:
+        raise CollectError(
+            f"{error}\nTo name features: --testvibe-select NAME, without * and ?"
+        ) from error
+    found = {each.name or str(each.id): each for each in listed if not each.is_suggestion}
+    if not found:
+        raise CollectError("there are no features to run in this project: create one first")
+    if names or not patterns:
+        return found
+    selected: dict[str, Feature | None] = {}
+    for pattern in patterns:
+        matching = {name: each for name, each in found.items() if matches(pattern, name)}
+        if not matching:
             raise CollectError(
-                f"no feature is {missing[0]!r}{meant and f': {meant}'}; "
-                "pytest --testvibe --collect-only -q lists them"
+                f"--testvibe-select {pattern!r} means none of the project's {len(found)} features"
             )
-        return [by_id[node_id] for node_id in self._node_ids]
+        selected |= matching
+    return selected
+
+
+def _name_in(node_id: str, configs: Sequence[str]) -> str:
+    name = node_id.removeprefix(f"{ROOT}::")
+    suffixes = [f"[{config}]" for config in configs]
+    return name.removesuffix(next((each for each in suffixes if name.endswith(each)), ""))
 
 
 def _is_ambiguous(name: str) -> bool:
@@ -151,19 +146,6 @@ def _is_ambiguous(name: str) -> bool:
     path, and in a node id U+FFFD and an ellipsis stand for other characters.
     """
     return name.isdecimal() or any(mark in name for mark in "/\ufffd…")
-
-
-def _selected(names: Sequence[str], patterns: Iterable[str]) -> list[str]:
-    """Return the names that match patterns, in the order of the patterns."""
-    selected: dict[str, None] = {}
-    for pattern in patterns:
-        found = [name for name in names if matches(pattern, name)]
-        if not found:
-            raise CollectError(
-                f"--testvibe-select {pattern!r} means none of the project's {len(names)} features"
-            )
-        selected |= dict.fromkeys(found)
-    return list(selected)
 
 
 def is_exact(pattern: str) -> bool:

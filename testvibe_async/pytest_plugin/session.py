@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async import VibeError
-from testvibe_async.pytest_plugin.choice import Chooser, reason_for
+from testvibe_async.pytest_plugin.choice import choose, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
@@ -63,7 +63,9 @@ class FeatureSession:
         """
         self._config = config
         self._options = read_options(config)
-        self._chooser: Chooser | None = None
+        self._node_ids: Collection[str] | None = None
+        """The only features to collect; empty for all that the options select, None for none."""
+
         self._suite: Suite | None = None
         self._asked: set[str] = set()
         self._expected: dict[pytest.Item, RunRequest | None] = {}
@@ -89,7 +91,7 @@ class FeatureSession:
                 f"features as tests need pytest 9, and this is pytest {pytest.__version__}; "
                 "@pytest.mark.testvibe and the fixtures work with pytest 8"
             )
-        self._chooser = Chooser(self._options, node_ids)
+        self._node_ids = node_ids
         self._config.pluginmanager.register(Controller(), "testvibe-controller")
 
     @property
@@ -105,9 +107,13 @@ class FeatureSession:
         return self._suite
 
     def choose(self) -> list[Choice]:
-        """Return the features to collect. Raises as `Chooser.choose` does."""
-        assert self._chooser is not None
-        return self._chooser.choose(self.suite.list_features, self.suite.spelled)
+        """Return the features to collect. Raises as `choice.choose` does."""
+        return choose(
+            self._options,
+            self._node_ids or (),
+            list_features=self.suite.list_features,
+            spelled=self.suite.spelled,
+        )
 
     def wait_for(self, item: pytest.Item, request: RunRequest) -> FinishedRun:
         """Wait for an item's run; an item that asks again, to rerun a failure, gets a new one.
@@ -149,7 +155,7 @@ class FeatureSession:
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Add the features to what a session collects."""
         report = yield
-        if self._chooser is not None and isinstance(collector, pytest.Session):
+        if self._node_ids is not None and isinstance(collector, pytest.Session):
             assert report.result is not None
             features = FeatureCollector.from_parent(  # pyright: ignore[reportUnknownMemberType]
                 collector,
@@ -212,7 +218,7 @@ class FeatureSession:
         """
         session = item.session
         if is_worker(self._config):
-            queued = queued_items(session, with_features=self._chooser is not None)
+            queued = queued_items(session, with_features=self._node_ids is not None)
             with suppress(pytest.UsageError):  # the test's own setup reports it
                 self._start([item, *([nextitem] if nextitem else []), *queued])
         result = yield
@@ -289,7 +295,7 @@ class FeatureSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
         """Have pytest-html show a feature once: it knows no subtests, and takes each for a test."""
-        if isinstance(report, pytest.SubtestReport) and report.nodeid.startswith(f"{ROOT}::"):
+        if report.nodeid.startswith(f"{ROOT}::") and isinstance(report, pytest.SubtestReport):
             cells.clear()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
