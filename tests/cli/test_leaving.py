@@ -237,7 +237,8 @@ async def test_a_report_that_cannot_be_written_is_named(
     ended = await call("run", feature, "--wait", "--report", str(lost), "--report", str(kept))
 
     assert ended.code == code
-    assert f"The report {lost} is not written: No space left on device" in ended.errors
+    assert str(lost) in ended.errors
+    assert "No space left on device" in ended.errors
     assert f"Report: {lost}" not in ended.errors
     assert kept.is_file()
     assert feature in ended.output

@@ -81,12 +81,15 @@ class Leaving:
         from testvibe_async.reports import write_reports  # noqa: PLC0415
 
         errors = write_reports(self.files.targets, ending.items, **self._options(ending))
+        passed = ending.exit_code == ExitCode.PASSED
+        raised = next(iter(errors.values()), None) if passed else None
         for path, error in errors.items():
-            why = error.strerror or error if isinstance(error, OSError) else error
-            warn(f"The report {path} is not written: {why}")
+            if error is not raised and path not in self._unwritten:
+                why = error.strerror or error if isinstance(error, OSError) else error
+                warn(f"The report {path} is not written: {why}")
         self._unwritten = set(errors)
-        if errors and ending.exit_code == ExitCode.PASSED:
-            raise next(iter(errors.values()))
+        if raised is not None:
+            raise raised
 
     def annotate(self, ending: Ending) -> None:
         """Tell GitHub of each failure, in one of its jobs."""
