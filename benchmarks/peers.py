@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 
     from benchmarks.results import Document
 
-__all__ = ["scenario_tables"]
+__all__ = ["cost_table", "scenario_tables"]
 
 BASELINE = "aiohttp, a loop each, `gather`"
+FLOOR = "aiohttp, one shared list"
 
 
 @frozen
@@ -60,7 +61,7 @@ CONTENDERS = (
     Contender("testvibe_async, without lists", "testvibe_finished", lists=False),
     Contender("testvibe_async, a task each", "testvibe_tasks"),
     Contender(BASELINE, "aiohttp_gather"),
-    Contender("aiohttp, one shared list", "aiohttp_shared_list"),
+    Contender(FLOOR, "aiohttp_shared_list"),
     Contender("httpx, a loop each, `gather`", "httpx_gather"),
     Contender("azure-core `AsyncLROPoller`", "azure_core"),
     Contender("google-api-core `AsyncFuture`", "google_api_core"),
@@ -191,6 +192,43 @@ def _other_load(scenario: Document) -> str:
         f"The service's core was busy for {service:.0%} of the time at most; all else on the "
         f"machine took {others:.0%} of a core at most."
     )
+
+
+COST_HEAD = ("", "requests per operation", "CPU", "memory", "delay p99")
+COST_ROWS = {
+    TESTVIBE.title: "this, where the service has lists",
+    "testvibe_async, a task each": "this, with a task for each run",
+    "testvibe_async, without lists": "this, where it has no lists",
+    BASELINE: "the loops",
+    FLOOR: "one loop for all, which trusts the list",
+}
+"""What the front page calls its rows."""
+
+
+def cost_table(document: Document) -> str:
+    """Return the front page's table of the first scenario, and the sentence before it."""
+    rows = {row["title"]: row["medians"] for row in document["scenarios"][0]["rows"]}
+    baseline: Figures = rows[BASELINE]
+    cores, _, _ = document["machine"].partition(" of ")
+    cells = [
+        [name, *_cost(rows[title], baseline)] for title, name in COST_ROWS.items() if title in rows
+    ]
+    return (
+        f"1,000 runs of 1 to 5 s, polled every second, on {cores}, measured "
+        f"on commit `{document['commit']}`, compared\nwith a plain aiohttp loop for each run under "
+        f"one `gather`:\n\n{table(COST_HEAD, cells)}"
+    )
+
+
+def _cost(row: Figures, baseline: Figures) -> list[str]:
+    return [
+        f"{row['requests_per_operation']:.1f}",
+        *(
+            f"{row[name] / baseline[name]:.2f} \N{MULTIPLICATION SIGN}"
+            for name in ("cpu_ms_per_operation", "peak_kib_per_operation")
+        ),
+        f"{row['delay_p99']:.2f} s",
+    ]
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""`RESULTS.md` and the plots, from `results/*.json` alone: `python -m benchmarks.report`.
+"""`RESULTS.md`, the front page's table and the plots: `python -m benchmarks.report`.
 
-No number in it is written by hand. With `--quick` it reads the results of quick runs and writes no
-file, to show that it works.
+All comes from `results/*.json`; no number is written by hand. With `--quick` it reads the results
+of quick runs and writes no file, to show that it works.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.counters import counters_table
 from benchmarks.durable import durable_tables
 from benchmarks.hostile import hostile_table
 from benchmarks.micro import micro_table
 from benchmarks.outages import outages_table
-from benchmarks.peers import scenario_tables
+from benchmarks.peers import cost_table, scenario_tables
 from benchmarks.plot import draw_peers, draw_scale
 from benchmarks.results import is_quick_asked, progress, read
 from benchmarks.scale import scale_tables
@@ -30,14 +31,16 @@ __all__: list[str] = []
 
 FOLDER = Path(__file__).parent
 PLOT = "results/scale.svg"
+FRONT_PAGE = FOLDER.parent / "README.md"
 FRONT_PAGE_PLOT = "../.github/cost.svg"
 HEADING = """# What it costs
 
 Written by `python -m benchmarks.report` from `results/*.json`. The docstring of each benchmark's
-module says what each figure means and what is not measured. Each section names its command and the
-machine it ran on. Run it yourself: milliseconds and ratios depend on the machine.
+module says what each figure means and what is not measured. Each section names its command, the
+commit and the machine. Run it yourself: milliseconds and ratios depend on the machine.
 """
 SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
+    "counters": ("Counted", counters_table),
     "peers": ("Against others, on the same work", scenario_tables),
     "scale": ("At scale, in one process", scale_tables),
     "hostile": ("Against hostile answers", hostile_table),
@@ -58,9 +61,17 @@ def _section(benchmark: str, document: Document) -> str:
 def _origin(document: Document) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in document["packages"].items())
     return (
-        f"`{document['command']}`, {document['taken']}, on {document['machine']}; "
+        f"`{document['command']}`, commit `{document['commit']}`, {document['taken']}, "
+        f"on {document['machine']}; "
         f"{document['system']}; {document['python']}; {packages}."
     )
+
+
+def _write_front_page(costs: str) -> None:
+    """Replace what stands between the heading and the plot."""
+    before, heading, page = FRONT_PAGE.read_text().partition("\n## What it costs\n\n")
+    _, plot, after = page.partition("\n\n![")
+    FRONT_PAGE.write_text(f"{before}{heading}{costs}{plot}{after}")
 
 
 def main() -> None:
@@ -77,6 +88,7 @@ def main() -> None:
         draw_scale(documents["scale"], FOLDER / PLOT)
     if "peers" in documents:
         draw_peers(documents["peers"], FOLDER / FRONT_PAGE_PLOT)
+        _write_front_page(cost_table(documents["peers"]))
     progress(f"Written to {FOLDER / 'RESULTS.md'}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
 
-from tests.contract.recorder import Recorder
-from tests.systems import left_out, missing
+from tests.support.amounts import amount
+from tests.support.recorder import Recorder
+from tests.support.systems import left_out, missing
 from testvibe_async import Client
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
 
@@ -29,7 +31,11 @@ KEY = "tvb_" + "k" * 43
 # The same examples in each session, however slow the machine is; other ones are found by
 # --hypothesis-profile=default.
 settings.register_profile(
-    "same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "same",
+    derandomize=True,
+    deadline=None,
+    max_examples=amount(100, few=25),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("same")
 
@@ -37,8 +43,13 @@ settings.load_profile("same")
 def pytest_configure(config: pytest.Config) -> None:
     """Hold all that is sent to the emulator, and all that it answers, against the contract.
 
-    While tests are collected, nothing becomes garbage.
+    While tests are collected, nothing becomes garbage. Ctrl-C interrupts what the tests start,
+    even if a script has started them in the background, where it is ignored.
     """
+    for each in (signal.SIGINT, *([signal.SIGQUIT] if os.name == "posix" else [])):
+        if signal.getsignal(each) is signal.SIG_IGN:
+            default = signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL
+            signal.signal(each, default)
     gc.disable()
     config.pluginmanager.register(Recorder())
 

@@ -112,6 +112,8 @@ _PUBLIC = {
         "Dispatched",
         "Hooks",
         "ListPollingSuspended",
+        "OutageEnded",
+        "OutageStarted",
         "PollFailed",
         "Paused",
         "RequestFinished",

@@ -5,6 +5,7 @@ What the caller of a batch sees. What is dispatched when, and what follows, is d
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -14,20 +15,27 @@ from attrs import asdict
 from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Generation, Run
+from testvibe_async.outcomes import BatchSummary
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from testvibe_async._batch import Scheduler
+    from testvibe_async._batch import Workers
     from testvibe_async._polling import ManyTransitions
     from testvibe_async._telemetry import Trace
     from testvibe_async.operations import Operation
-    from testvibe_async.outcomes import BatchItem, BatchSummary
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
 __all__ = ["Batch"]
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+CLOSE_SECONDS = 10.0
+"""How long a batch that is left waits for the answers to dispatches under way."""
+
+CANCEL_SECONDS = 1.5
+"""How long one that is cancelled does: with what follows it ends within 2 s."""
 
 
 class Batch(Generic[SnapshotT]):
@@ -49,9 +57,8 @@ class Batch(Generic[SnapshotT]):
     that were not read from a generator by then have no item.
     """
 
-    def __init__(self, scheduler: Scheduler[SnapshotT]) -> None:
-        self._scheduler = scheduler
-        self._records = scheduler.records
+    def __init__(self, workers: Workers[SnapshotT]) -> None:
+        self._workers = workers
         self._trace: Trace | None = None
         self._is_open = False
         self._is_left = False
@@ -66,21 +73,21 @@ class Batch(Generic[SnapshotT]):
     @property
     def refs(self) -> list[Ref]:
         """The refs of all that is dispatched so far, in the order asked."""
-        return self._records.refs(lambda _: True)
+        return [item.ref for item in self.items if item.ref is not None]
 
     @property
     def in_flight(self) -> list[Ref]:
         """The refs of what is dispatched and unfinished, as last seen."""
-        return self._records.refs(lambda operation: not operation.done)
+        return [item.ref for item in self.items if item.ref is not None and item.is_unfinished]
 
     @property
     def items(self) -> list[BatchItem[SnapshotT]]:
         """What is known of each feature at this moment, in the order asked.
 
-        Also while the batch goes on, and after it was left, cancelled or out of time. A dispatch
+        Also while the batch is running, and after it was left, cancelled or out of time. A dispatch
         without an answer is `unknown`; once the answer comes, its item has the ref.
         """
-        return self._scheduler.items()
+        return [entry.item() for entry in self._workers.entries]
 
     def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
         """Iterate over the transitions of the batch's operations, each with its operation.
@@ -94,12 +101,12 @@ class Batch(Generic[SnapshotT]):
         """
         if not self._is_open:
             raise ConfigError("open the batch with 'async with' before you follow its changes")
-        return self._scheduler.changes()
+        return self._workers.changes()
 
     @property
     def summary(self) -> BatchSummary:
         """How many features have which verdict, at this moment."""
-        return self._scheduler.summary()
+        return BatchSummary.of(self.items)
 
     def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT]]]:
         """Run all of it and return the items in the order asked."""
@@ -118,6 +125,7 @@ class Batch(Generic[SnapshotT]):
         Raises:
             ConfigError: It was opened before. A batch runs once.
             WaitTimeoutError: The time-out came before the features were listed.
+            ClientClosedError: The client is closed.
             IncompleteListError, EndpointNotFoundError, UnauthorizedError: They can't be listed, as
                 `list_features` raises.
         """
@@ -127,11 +135,11 @@ class Batch(Generic[SnapshotT]):
             )
         self._is_open = True
         self._trace = telemetry().trace(
-            "testvibe batch", {"testvibe.attempts": self._scheduler.attempts}
+            "testvibe batch", {"testvibe.attempts": self._workers.attempts}
         )
         try:
             with nullcontext() if self._trace is None else self._trace.use():
-                await self._scheduler.start(copy_context())
+                await self._workers.start(copy_context())
         except BaseException as error:
             # What an earlier process dispatched may be waited for already.
             await self.__aexit__(type(error), error)
@@ -141,13 +149,17 @@ class Batch(Generic[SnapshotT]):
     async def __aexit__(self, *exception: object) -> None:
         """Dispatch no more, and ask for no more polls. Cancels nothing at the service.
 
-        Dispatches that are under way get up to 10 s to end, so that `refs` is complete.
+        Dispatches that are under way get up to 10 s to end, so that `refs` is complete, and 2 s
+        where the batch is cancelled.
         """
         self._is_left = True
+        kind = exception[0] if exception else None
+        is_cancelled = isinstance(kind, type) and issubclass(kind, CancelledError)
         try:
-            await self._scheduler.close()
+            await self._workers.close(
+                within_seconds=CANCEL_SECONDS if is_cancelled else CLOSE_SECONDS
+            )
         finally:
-            kind = exception[0] if exception else None
             self._end_trace(failure=kind.__name__ if isinstance(kind, type) else None)
 
     def _end_trace(self, *, failure: str | None) -> None:
@@ -181,15 +193,13 @@ class Batch(Generic[SnapshotT]):
 
     async def _next(self) -> tuple[int, BatchItem[SnapshotT]] | None:
         """Return the next item with its place; None for the end."""
-        scheduler = self._scheduler
-        while not self._is_left and not (
-            scheduler.is_read and self._taken == len(self._records.jobs)
-        ):
-            if (found := scheduler.completed.take()) is not None:
+        workers = self._workers
+        while not self._is_left and not (workers.is_over and self._taken == len(workers.entries)):
+            if (found := workers.completed.take()) is not None:
                 self._taken += 1
                 return found
-            scheduler.raise_failure()
-            await scheduler.completed.arrival()
+            workers.raise_failure()
+            await workers.completed.arrival()
         if not self._is_left:
-            scheduler.raise_failure()  # A source that has failed has no more, but did not end.
+            workers.raise_failure()  # A source that has failed has no more, but did not end.
         return None

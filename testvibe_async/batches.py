@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from testvibe_async._batch import Resumption, Scheduler
+from testvibe_async._batch import EntrySource, Plan, Workers
 from testvibe_async._config import require_choice, require_count, require_timeout
 from testvibe_async._dispatch import (
     GenerateConflict,
@@ -18,19 +18,15 @@ from testvibe_async._dispatch import (
     RunConflict,
     RunDispatch,
 )
-from testvibe_async._journal import Plan
 from testvibe_async.batch import Batch
 from testvibe_async.errors import ConfigError
 from testvibe_async.operations import operation_of
-from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from testvibe_async._dispatch import Dispatcher, Features, Job, Starter
-    from testvibe_async._http import Submission
-    from testvibe_async._journal import PlannedJobs
-    from testvibe_async.intents import Intent, Recorder
+    from testvibe_async._dispatch import Dispatch, Dispatcher, Features, Job, Starter
+    from testvibe_async.intents import Recorder
     from testvibe_async.journal import Journal
     from testvibe_async.models import Feature, Generation, Listing, Run
     from testvibe_async.operations import (
@@ -53,7 +49,7 @@ class Batches(ABC):
     _starter: Starter
 
     @abstractmethod
-    async def list_features(self) -> Listing[Feature]:
+    async def list_features(self, *, max_outage: float | None = None) -> Listing[Feature]:
         """List the project's features."""
 
     def run_features(  # noqa: PLR0913 - each by name, and each with a default
@@ -63,10 +59,10 @@ class Batches(ABC):
         config: str | Sequence[str | None] | None = None,
         site_url: str | None = None,
         max_in_flight: int = 100,
-        on_conflict: RunConflict = "raise",
+        on_conflict: RunConflict | None = None,
         timeout: float | None = None,
         stop_on_failure: bool = False,
-        attempts: int = 1,
+        attempts: int | None = None,
         journal: Journal | None = None,
     ) -> Batch[Run]:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
@@ -85,16 +81,18 @@ class Batches(ABC):
             site_url: The site to test; None for the project's own.
             max_in_flight: How many runs are dispatched and unfinished at any time, 1 or more.
             on_conflict: What to do with a feature that has no tests: `raise` makes it an item with
-                its error; `generate` generates them first, which costs credits.
+                its error; `generate` generates them first, which costs credits. None for what the
+                journal's batch was made with, else `raise`.
             timeout: Seconds after which nothing more is dispatched or waited for, above 0; None for
                 as long as it takes. What is in flight then keeps running at the service. Only the
                 answers to dispatches that were sent are waited for up to 10 s longer, so that no id
                 is lost.
             stop_on_failure: Whether to dispatch no more once one did not succeed. The batch still
                 waits for what is in flight.
-            attempts: How often a feature may run in total, 1 or more. Only a run that failed is
-                followed by another; the item has all of them, and `is_flaky` where a later one
-                passed.
+            attempts: How often a feature may run in total, 1 or more; None for what the journal's
+                batch was made with, else 1. Only a run that failed is followed by another, before
+                the next feature is dispatched; the item has all of them, and `is_flaky` where a
+                later one passed.
             journal: An open journal that stores the batch; None for none. If it has a batch
                 already, that one resumes: what was dispatched is attached to, what may have been is
                 reconciled, and the rest is dispatched. Then name the same features, or none.
@@ -111,30 +109,35 @@ class Batches(ABC):
             `EndpointNotFoundError` where the service has no list, `UnauthorizedError` and others of
             `list_features`.
         """
-        require_choice("on_conflict", on_conflict, get_args(RunConflict))
+        if on_conflict is not None:
+            require_choice("on_conflict", on_conflict, get_args(RunConflict))
         configs = [config] if config is None or isinstance(config, str) else list(config)
         if not configs:
             raise ConfigError(
                 "config names no configuration: pass one, several, or None for the default"
             )
 
-        async def dispatch(
-            job: Job, deadline: float | None, submission: Submission, recorder: Recorder | None
-        ) -> RunOperation:
-            run = RunDispatch(
+        def dispatch_of(job: Job, recorder: Recorder | None) -> RunDispatch:
+            return RunDispatch(
+                parts=self._parts,
                 project=self.id,
                 feature=job.feature,
                 config=job.config,
                 site_url=site_url,
-                submission=submission,
-                recorder=recorder,
+                recorders=self._dispatcher.recorders_with(recorder),
             )
-            return await self._starter.run(run, on_conflict=on_conflict, deadline=deadline)
+
+        def send(
+            policy: RunConflict, dispatch: RunDispatch, deadline: float | None
+        ) -> Awaitable[RunOperation]:
+            return self._starter.run(dispatch, on_conflict=policy, deadline=deadline)
 
         return self._batch(
             "run",
             self._jobs(features, configs, default=lambda feature: feature.has_tests),
-            dispatch,
+            dispatch_of,
+            send,
+            on_conflict=on_conflict,
             journal=journal,
             site_url=site_url,
             max_in_flight=max_in_flight,
@@ -149,7 +152,7 @@ class Batches(ABC):
         *,
         site_url: str | None = None,
         max_in_flight: int = 10,
-        on_conflict: GenerateConflict = "raise",
+        on_conflict: GenerateConflict | None = None,
         timeout: float | None = None,
         stop_on_failure: bool = False,
         journal: Journal | None = None,
@@ -162,7 +165,8 @@ class Batches(ABC):
             max_in_flight: How many generations are dispatched and unfinished at any time, 1 or
                 more.
             on_conflict: What to do where one is in flight: `raise` makes an item with its error,
-                `attach` joins it, `wait` waits for its end and then dispatches.
+                `attach` joins it, `wait` waits for its end and then dispatches. None for what the
+                journal's batch was made with, else `raise`.
             timeout: As in `run_features`.
             stop_on_failure: As in `run_features`.
             journal: As in `run_features`.
@@ -173,26 +177,29 @@ class Batches(ABC):
         Raises:
             ConfigError: As `run_features` raises, with what the batch raises later.
         """
-        require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
+        if on_conflict is not None:
+            require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
 
-        async def dispatch(
-            job: Job, deadline: float | None, submission: Submission, recorder: Recorder | None
-        ) -> GenerationOperation:
-            generation = GenerationDispatch(
+        def dispatch_of(job: Job, recorder: Recorder | None) -> GenerationDispatch:
+            return GenerationDispatch(
+                parts=self._parts,
                 project=self.id,
                 feature=job.feature,
                 site_url=site_url,
-                submission=submission,
-                recorder=recorder,
+                recorders=self._dispatcher.recorders_with(recorder),
             )
-            return await self._starter.generate(
-                generation, on_conflict=on_conflict, deadline=deadline
-            )
+
+        def send(
+            policy: GenerateConflict, dispatch: GenerationDispatch, deadline: float | None
+        ) -> Awaitable[GenerationOperation]:
+            return self._starter.generate(dispatch, on_conflict=policy, deadline=deadline)
 
         return self._batch(
             "generation",
             self._jobs(features, None, default=lambda feature: feature.needs_tests),
-            dispatch,
+            dispatch_of,
+            send,
+            on_conflict=on_conflict,
             journal=journal,
             site_url=site_url,
             max_in_flight=max_in_flight,
@@ -204,55 +211,62 @@ class Batches(ABC):
         self,
         kind: Literal["run", "generation"],
         source: JobSource,
-        dispatch: Callable[
-            [Job, float | None, Submission, Recorder | None], Awaitable[Operation[Any]]
-        ],
+        dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
+        send: Callable[[Any, Any, float | None], Awaitable[Operation[Any]]],
         *,
+        on_conflict: str | None,
         journal: Journal | None,
         site_url: str | None,
         max_in_flight: int,
         timeout: float | None,
         stop_on_failure: bool,
-        attempts: int = 1,
+        attempts: int | None = None,
     ) -> Batch[Any]:
-        """Make a batch; its journal is begun once no argument can be refused any more."""
+        """Make a batch; its journal is begun once no argument can be refused any more.
+
+        Args:
+            kind: What it dispatches.
+            source: What has the features.
+            dispatch_of: Makes the dispatch of a job.
+            send: Sends one, by a conflict policy.
+            on_conflict: The conflict policy; None for the one of the journal's plan, else `raise`.
+            journal: The journal; None for none.
+            site_url: The site.
+            max_in_flight: How many may be in flight at once.
+            timeout: Seconds after which nothing more is dispatched or waited for.
+            stop_on_failure: Whether to dispatch no more once one did not succeed.
+            attempts: How often a feature may run; None for what the journal's plan says, else once.
+        """
         limits: dict[str, Any] = {
             "max_in_flight": require_count("max_in_flight", max_in_flight),
             "timeout": require_timeout(timeout),
-            "attempts": require_count("attempts", attempts),
         }
-        jobs: JobSource | PlannedJobs = source
-        resumption = None
-        if journal is not None:
-            plan = Plan(
-                kind=kind, server=self._parts.transport.server, project=self.id, site_url=site_url
-            )
-            jobs = planned = journal.begin(plan, source)
-            resumption = Resumption(planned.rows, self._reconciler_of(journal))
-        scheduler: Scheduler[Any] = Scheduler(
-            jobs,
-            dispatch,
+        plan = Plan(
+            kind=kind,
+            server=self._parts.transport.server,
+            project=self.id,
+            site_url=site_url,
+            attempts=1 if attempts is None else require_count("attempts", attempts),
+            on_conflict=on_conflict or "raise",
+        )
+        stored = plan if journal is None else journal.begin(plan)
+        workers: Workers[Any] = Workers(
+            EntrySource(source, journal, kind=kind),
+            dispatch_of,
+            partial(send, on_conflict or stored.on_conflict),
             kind=kind,
             attach=self._attach,
+            dispatcher=self._dispatcher,
             poller=self._parts.poller,
+            store=journal,
             stop_on_failure=stop_on_failure,
-            resumption=resumption,
+            attempts=attempts or stored.attempts,
             **limits,
         )
-        return Batch(scheduler)
+        return Batch(workers)
 
     def _attach(self, ref: Ref) -> Operation[Any]:
         return operation_of(ref, self._parts)
-
-    def _reconciler_of(
-        self, journal: Journal
-    ) -> Callable[[Intent], Awaitable[Operation[Any] | None]]:
-        """Return what finds out about a journal's intents: nothing of another one is theirs."""
-        known = [*journal.refs, *journal.open_intents]
-        for ref in journal.refs:
-            if isinstance(ref, RunRef):
-                self._parts.run_ids.note(self.id, ref.run_id)
-        return partial(self._dispatcher.reconcile, known=known)
 
     def _jobs(
         self,
@@ -264,4 +278,6 @@ class Batches(ABC):
         """Return the jobs of a batch; `default` selects the features where none are named."""
         if isinstance(features, str):
             raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
-        return JobSource(features, configs, list_features=self.list_features, default=default)
+        # The start is as patient as what follows.
+        list_features = partial(self.list_features, max_outage=self._parts.poller.max_outage)
+        return JobSource(features, configs, list_features=list_features, default=default)

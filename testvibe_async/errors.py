@@ -186,6 +186,9 @@ class NotSentError(TransportError):
 class OutcomeUnknownError(TransportError):
     """The answer was lost on the way: the service may have acted."""
 
+    status: int | None = None
+    """The HTTP status of an answer that was cut short; None where none came."""
+
 
 class RecorderError(NotSentError):
     """A dispatch was not sent, because its `Recorder` failed, or took longer than 5 s.
@@ -194,7 +197,7 @@ class RecorderError(NotSentError):
     """
 
 
-UnknownReason = Literal["absent", "ambiguous", "unseen"]
+UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
 """Why the effect of a dispatch is unknown; see `DispatchUnknownError.reason`."""
 
 
@@ -238,8 +241,9 @@ class DispatchUnknownError(OutcomeUnknownError):
         """Why it is unknown.
 
         `absent`: all that could show its operation was polled, and did not; most likely nothing
-        began. `ambiguous`: `candidates` may be it. `unseen`: it could not be polled for, and the
-        text says why.
+        started. `accepted`: the service accepted it, and its id could not be read: it started.
+        `ambiguous`: `candidates` may be it. `unseen`: it could not be polled for, and the text says
+        why.
         """
         self.candidates = candidates
         """The operations that it may have started, where the reason is `ambiguous`."""
@@ -272,6 +276,7 @@ class ResponseError(VibeError):
         method: str,
         url: str,
         retry_after: float | None = None,
+        is_from_service: bool | None = None,
     ) -> None:
         super().__init__(f"{method} {url}: {status} {code or ''}".rstrip() + f": {message}")
         self.status = status
@@ -286,6 +291,13 @@ class ResponseError(VibeError):
         """The URL, without its query."""
         self.retry_after = retry_after
         """Seconds after which the service asks to try again; None where it does not say."""
+        self.is_from_service: bool = (
+            code is not None if is_from_service is None else is_from_service
+        )
+        """Whether the service itself answered: with an error that has its `code`, or with JSON.
+
+        Otherwise something in its place did, such as a proxy, a login or a page for maintenance.
+        """
 
     def _members(self) -> dict[str, object]:
         return {**super()._members(), "status": self.status, "error": self.code}
@@ -352,13 +364,22 @@ class ServerError(ResponseError):
 class MalformedResponseError(ResponseError):
     """The answer is not the document that the service's documentation promises."""
 
-    def __init__(self, problems: tuple[str, ...], *, status: int, method: str, url: str) -> None:
+    def __init__(
+        self,
+        problems: tuple[str, ...],
+        *,
+        status: int,
+        method: str,
+        url: str,
+        is_from_service: bool = True,
+    ) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
             f"the answer could not be read: {escape('; '.join(problems[:3]))}{more}",
             status=status,
             method=method,
             url=url,
+            is_from_service=is_from_service,
         )
         self.problems = problems
         """What was wrong and where, such as `expected an integer, got 'x' at $.summary.total`."""

@@ -29,6 +29,8 @@ __all__ = [
     "Dispatched",
     "Hooks",
     "ListPollingSuspended",
+    "OutageEnded",
+    "OutageStarted",
     "Paused",
     "PollFailed",
     "RequestFinished",
@@ -206,6 +208,38 @@ class Resumed(Event):
     """The service's scheme and host, and path prefix."""
 
 
+@frozen
+class OutageStarted(Event):
+    """No poll is answered: two polls of an operation failed, and none was answered in between.
+
+    The service is down or under maintenance, or not reachable. Waits continue for up to
+    `max_outage`. It ends with `OutageEnded`.
+    """
+
+    hook: ClassVar[str] = "on_outage_started"
+    level: ClassVar[int] = logging.WARNING
+
+    server: str
+    """The service's scheme and host, and path prefix."""
+
+    error: VibeError
+    """What came in place of the last answer."""
+
+
+@frozen
+class OutageEnded(Event):
+    """A poll is answered again."""
+
+    hook: ClassVar[str] = "on_outage_ended"
+    level: ClassVar[int] = logging.INFO
+
+    server: str
+    """The service's scheme and host, and path prefix."""
+
+    seconds: float
+    """Time since the first poll that failed."""
+
+
 @frozen(kw_only=True, slots=False)  # `cached_property` keeps its value in the `__dict__`.
 class Hooks:
     """Functions to call when something happens; each gets the event as its only argument."""
@@ -236,6 +270,12 @@ class Hooks:
 
     on_resume: Callable[[Resumed], object] | None = None
     """The pause is over."""
+
+    on_outage_started: Callable[[OutageStarted], object] | None = None
+    """No poll is answered."""
+
+    on_outage_ended: Callable[[OutageEnded], object] | None = None
+    """A poll is answered again."""
 
     def __attrs_post_init__(self) -> None:
         """Refuse async functions: they would never run."""

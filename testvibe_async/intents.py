@@ -73,11 +73,14 @@ class Intent(Serializable):
     is_previous_known: bool = field(default=False, validator=instance_of(bool))
     """Whether `previous_id` is known; it is None also where there was no generation before."""
 
+    is_accepted: bool = field(default=False, validator=instance_of(bool))
+    """Whether the service accepted it with an answer whose id could not be read: it started."""
+
     traceparent: str | None = field(default=None, converter=checked_traceparent, repr=False)
     """The span of its dispatch, as W3C's Trace Context writes it; None where none was recorded."""
 
     @property
-    def lapses_after(self) -> timedelta:
+    def expires_after(self) -> timedelta:
         """Time after `intended_at` from which nothing of it can begin any more."""
         return timedelta(seconds=INTENT_SECONDS + self.timeout)
 
@@ -99,6 +102,8 @@ class Intent(Serializable):
         document["service_at"] = self.service_at and self.service_at.isoformat()
         if self.traceparent is None:
             del document["traceparent"]
+        if not self.is_accepted:
+            del document["is_accepted"]
         return {"testvibe": "intent", "version": _VERSION, **document}
 
     @classmethod

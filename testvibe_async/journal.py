@@ -1,44 +1,56 @@
 """Journals: what a batch planned, intended, dispatched and saw, in one SQLite file.
 
-With one a batch goes on after any crash: what was dispatched is attached to, what was intended is
-reconciled, and the rest is dispatched. It stores and restores; it never decides what becomes of a
-dispatch, and sends nothing. The API key is never in it.
+A `Journal` is the store of one batch that outlives its process. It saves entries and reads them
+back; what they mean, and what a resumed batch does with them, is decided in `_batch`. It sends
+nothing, and the API key is never in it.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
+from zlib import crc32
 
-from attrs import evolve
+from attrs import asdict, evolve
 
-from testvibe_async._journal import (
-    Contents,
-    ItemState,
-    PlannedJobs,
-    Rows,
+from testvibe_async._batch import (
+    Entry,
+    EntryState,
+    Plan,
+    check_named,
     difference,
-    problem,
-    read_contents,
+    entry_document,
+    read_entry,
 )
 from testvibe_async._telemetry import telemetry
-from testvibe_async._util.sqlite_file import SqliteFile
+from testvibe_async._util.sqlite_file import MissingFileError, SqliteFile
 from testvibe_async.errors import ConfigError
 from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
-    from datetime import datetime
 
-    from testvibe_async._dispatch import JobSource
-    from testvibe_async._journal import Plan
     from testvibe_async.intents import Intent
     from testvibe_async.outcomes import BatchItem
 
 __all__ = ["Journal"]
+
+APPLICATION_ID = 0x54564A31
+"""What SQLite keeps in the file's head, so that no other program's file is taken for a journal."""
+
+VERSION = 2
+"""The version of the tables."""
+
+PLAN_ID = -1
+"""The id of the row that holds the plan; those of entries are their indexes."""
+
+_TABLE = """
+CREATE TABLE rows (id INTEGER PRIMARY KEY, document TEXT NOT NULL, checksum INTEGER NOT NULL)
+"""
 
 
 class Journal:
@@ -77,7 +89,7 @@ class Journal:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the options of a journal must be a JSON object: {error}") from error
         self._file = SqliteFile(self.path, telemetry().commit)
-        self._rows = Rows(self._file, self.path, Contents())
+        self._contents = _Contents()
         self._is_open = False
         self._is_used = False
 
@@ -94,12 +106,10 @@ class Journal:
         if self._is_open:
             raise ConfigError(f"the journal {self.path} is open already")
         try:
-            contents = await self._file.open(read_contents)
+            self._contents = await self._file.open(_read)
         except sqlite3.Error as error:
-            raise ConfigError(f"the journal {self.path} {problem(error)}") from error
-        self._rows = Rows(self._file, self.path, contents)
-        self._is_open = True
-        self._is_used = False
+            raise self._failed(error) from error
+        self._is_open, self._is_used = True, False
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -117,39 +127,54 @@ class Journal:
         if (error := self._file.failure) is not None:
             self._file.failure = None
             raise ConfigError(
-                f"the journal {self.path} lacks the end of its batch: it {problem(error)}"
+                f"the journal {self.path} lacks the end of its batch: it {_problem(error)}"
             ) from error
 
     @property
     def plan(self) -> Plan | None:
         """What its batch is to do, with `options`; None in a new file."""
-        return self._rows.plan
+        return self._contents.plan
 
     @property
     def created_at(self) -> datetime | None:
         """When the batch began; None in a new file."""
-        return self._rows.created_at
+        return self._contents.created_at
 
     @property
     def is_complete(self) -> bool:
         """Whether all features of the plan are known: a generator was read to its end."""
-        return self._rows.is_complete
+        return self._contents.is_complete
+
+    @property
+    def entries(self) -> list[Entry[Any]]:
+        """The entries of its batch, for the batch alone."""
+        return self._contents.entries
 
     @property
     def items(self) -> list[BatchItem[Any]]:
         """What is known of each feature, in the order planned, without asking the service."""
-        return self._rows.items
+        return [entry.stored_item() for entry in self.entries]
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to dispatch, to wait for or to reconcile."""
-        left = {ItemState.PLANNED, ItemState.INTENDED, ItemState.DISPATCHED}
-        return self.is_complete and not left.intersection(self._rows.states)
+        return self.is_complete and not any(entry.is_left for entry in self.entries)
 
     @property
     def commits(self) -> int:
         """How many transactions were committed to the disk."""
         return self._file.commits
+
+    @property
+    def refs(self) -> list[Ref]:
+        """The operations that were dispatched, the earlier attempts of a feature not among them."""
+        states = {EntryState.DISPATCHED, EntryState.OVER}
+        return [e.ref for e in self.entries if e.ref is not None and e.state in states]
+
+    @property
+    def open_intents(self) -> list[Intent]:
+        """The dispatches that have no answer yet."""
+        return [entry.intent for entry in self.entries if entry.intent is not None]
 
     async def decide(
         self,
@@ -161,7 +186,9 @@ class Journal:
 
         Args:
             decision: `resend` dispatches them again, which may do the work twice; `drop` leaves
-                them alone; a ref says which operation it was, of one feature.
+                them alone; a ref says which operation it was, of one feature. The next batch with
+                this journal polls that once: if it is of another feature or configuration, or does
+                not exist, the dispatch stays unknown, and can be decided again.
             feature: The feature, as it was asked for; None for all that are unknown. What a batch
                 is sending at this moment is not: its answer may still come.
 
@@ -169,63 +196,207 @@ class Journal:
             The features that it was decided for; the next batch with this journal acts on it.
 
         Raises:
-            ConfigError: Nothing is unknown, it is no decision, a ref was given for several, or the
-                journal is not open or can't be written.
+            ConfigError: Nothing is unknown, it is no decision, a ref was given for several, is of
+                another server, project or kind, or is another feature's; or the journal is not open
+                or can't be written.
         """
         self._require_open()
         if not isinstance(decision, Ref) and decision not in {"resend", "drop"}:
             raise ConfigError(f"the decision must be 'resend', 'drop' or a ref, not {decision!r}")
-        jobs = self._rows.jobs
-        places = [
-            place
-            for place, job in enumerate(jobs)
-            if self._rows.is_undecided(place, is_used=self._is_used)
-            and feature in {None, job.feature, job.name}
+        found = [
+            entry for entry in self.entries if entry.is_undecided and _is_meant(entry, feature)
         ]
-        if not places:
+        if not found:
             what = "nothing" if feature is None else f"nothing of feature {feature!r}"
             raise ConfigError(f"{what} is unknown in the journal {self.path}")
-        if isinstance(decision, Ref) and len(places) > 1:
-            raise ConfigError(
-                f"{decision} is of one dispatch, and {len(places)} are unknown: name the feature"
-            )
-        for place in places:
-            self._rows.decide(place, decision)
+        if isinstance(decision, Ref):
+            check_named(decision, found, self.entries)
+        for entry in found:
+            entry.decide(decision)
+            self.save(entry)
         try:
-            await self._file.write(_nothing)
+            await self.commit()
         except sqlite3.Error as error:
-            raise ConfigError(f"the journal {self.path} {problem(error)}") from error
-        return [jobs[place].feature for place in places]
+            raise self._failed(error) from error
+        return [entry.job.feature for entry in found]
 
-    def begin(self, plan: Plan, source: JobSource) -> PlannedJobs:
-        """Begin the batch of a plan, or resume it; return its jobs. For `run_features` alone.
+    def begin(self, plan: Plan) -> Plan:
+        """Begin the batch of a plan, or resume one; return its plan. For `run_features` alone.
 
         Raises:
             ConfigError: It is not open, was used, or holds another plan.
         """
         self._require_open()
         if self._is_used:
-            raise ConfigError(f"the journal {self.path} has a batch: open it anew to go on with it")
+            raise ConfigError(f"the journal {self.path} has a batch: open it again to resume that")
         if self.plan is None:
-            self._rows.begin(evolve(plan, options=plan.options | self._options))
+            plan = evolve(plan, options=plan.options | self._options)
+            self._contents.plan, self._contents.created_at = plan, datetime.now(UTC)
+            self._save_plan()
         elif self.plan != plan:
             raise ConfigError(f"the journal {self.path} {difference(self.plan, plan)}")
         self._is_used = True
-        return PlannedJobs(self._rows, source)
+        return self._contents.plan or plan
+
+    def save(self, entry: Entry[Any]) -> None:
+        """Save an entry as it stands now, with the next commit."""
+        self._write_soon(entry.index, entry_document(entry))
+        if entry.index >= self._contents.count:  # The plan has the number of its entries.
+            self._contents.count = entry.index + 1
+            self._save_plan()
+
+    def complete(self) -> None:
+        """Save that all features are planned, with the next commit."""
+        self._contents.is_complete = True
+        self._save_plan()
+
+    async def commit(self) -> None:
+        """Wait until all that was saved before is on the disk.
+
+        Raises:
+            sqlite3.Error: It can't be written.
+        """
+        await self._file.write(_nothing)
+
+    def _save_plan(self) -> None:
+        self._write_soon(PLAN_ID, self._contents.plan_document())
+
+    def _write_soon(self, row: int, document: Mapping[str, Any]) -> None:
+        text = json.dumps(document, separators=(",", ":"))
+        values = (row, text, crc32(text.encode()))
+        self._file.write_soon(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", values
+            )
+        )
 
     def _require_open(self) -> None:
         if not self._is_open:
             raise ConfigError(f"open the journal {self.path} with 'async with' first")
 
-    @property
-    def refs(self) -> list[Ref]:
-        """The operations that were dispatched, the earlier attempts of a feature not among them."""
-        return self._rows.refs
+    def _failed(self, error: sqlite3.Error) -> ConfigError:
+        return ConfigError(f"the journal {self.path} {_problem(error)}")
 
-    @property
-    def open_intents(self) -> list[Intent]:
-        """The dispatches that have no answer yet."""
-        return self._rows.open_intents
+
+class _Contents:
+    """All that a file holds."""
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.created_at: datetime | None = None
+        self.is_complete = False
+        self.count = 0
+        """How many entries the file has."""
+        self.entries: list[Entry[Any]] = []
+
+    def plan_document(self) -> dict[str, Any]:
+        """Return the document of the row that holds the plan."""
+        assert self.plan is not None
+        assert self.created_at is not None
+        return {
+            **asdict(self.plan),
+            "created_at": self.created_at.isoformat(),
+            "is_complete": self.is_complete,
+            "count": self.count,
+        }
+
+    def read_plan(self, document: dict[str, Any]) -> None:
+        """Take the plan from its document."""
+        self.created_at = datetime.fromisoformat(document.pop("created_at"))
+        self.is_complete, self.count = document.pop("is_complete"), document.pop("count")
+        self.plan = Plan(**document)
+
+
+def _is_meant(entry: Entry[Any], feature: int | str | None) -> bool:
+    """Return whether a decision for a feature, or for all, is one for an unknown entry."""
+    if feature is None:
+        return entry.named is None  # Else it is decided, and waits to be polled.
+    return feature in {entry.job.feature, entry.job.name}
+
+
+def _read(connection: sqlite3.Connection) -> _Contents:
+    """Read a file, or make the table of a new one; runs in the file's thread.
+
+    Raises:
+        sqlite3.DatabaseError: It is no journal, of another version, or damaged.
+    """
+    ((application,),) = connection.execute("PRAGMA application_id")
+    ((version,),) = connection.execute("PRAGMA user_version")
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+    contents = _Contents()
+    if tables == 0 and application in {0, APPLICATION_ID}:
+        connection.execute(_TABLE)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        return contents
+    if application != APPLICATION_ID:
+        raise _ForeignFileError("is another program's database")
+    if version != VERSION:
+        raise _ForeignFileError(
+            f"is of version {version}, and this release reads version {VERSION}: resume it with "
+            "the release that wrote it"
+        )
+    for number, text, checksum in connection.execute(
+        "SELECT id, document, checksum FROM rows ORDER BY id"
+    ):
+        try:
+            _take_row(contents, number, text, checksum)
+        except Exception as error:
+            raise sqlite3.DatabaseError(f"row {number}: {error!r}") from error
+    if len(contents.entries) != contents.count:
+        raise sqlite3.DatabaseError(
+            f"{len(contents.entries)} features of {contents.count} are left"
+        )
+    return contents
+
+
+def _take_row(contents: _Contents, number: int, text: str, checksum: int) -> None:
+    if crc32(text.encode()) != checksum:
+        raise ValueError("its checksum is another")
+    document = json.loads(text)
+    if number == PLAN_ID:
+        contents.read_plan(document)
+        return
+    if contents.plan is None or number != len(contents.entries):
+        raise ValueError("the row before it is missing")
+    contents.entries.append(read_entry(number, document, kind=contents.plan.kind))
+
+
+class _ForeignFileError(sqlite3.DatabaseError):
+    """A file is a database, and no journal that can be read."""
+
+
+IN_USE = ("SQLITE_BUSY", "SQLITE_LOCKED")
+"""How SQLite's names begin for a file that somebody else has."""
+
+_PROBLEMS = {
+    **dict.fromkeys(IN_USE, "is in use, here or by another process: wait for its end"),
+    "SQLITE_CANTOPEN": "can't be opened: is there such a folder, and may it be written?",
+    "SQLITE_READONLY": "can't be written: make it writable, or take another file",
+    "SQLITE_FULL": "could not be written: make room on its disk, and resume it",
+    "SQLITE_IOERR": "could not be written: look at its disk, and resume it",
+    "SQLITE_NOTADB": "is no journal: take another file",
+}
+"""What is wrong with a file, and what to do, by the beginning of SQLite's name for it."""
+
+
+def _problem(error: Exception) -> str:
+    """Say what is wrong with a file."""
+    if isinstance(error, _ForeignFileError | MissingFileError):
+        return str(error)
+    name = getattr(error, "sqlite_errorname", "")
+    found = [text for start, text in _PROBLEMS.items() if name.startswith(start)]
+    return found[0] if found else f"is damaged ({error}): take another file"
+
+
+def is_in_use(error: ConfigError) -> bool:
+    """Return whether a journal could not be opened because it is in use, here or elsewhere."""
+    return getattr(error.__cause__, "sqlite_errorname", "").startswith(IN_USE)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the file of a journal, and those that SQLite may have left beside it after a crash."""
+    return [path.with_name(f"{path.name}{suffix}") for suffix in ("", "-journal", "-wal", "-shm")]
 
 
 def _nothing(_connection: sqlite3.Connection) -> None:

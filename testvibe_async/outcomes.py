@@ -14,8 +14,10 @@ from attrs import frozen
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import (
     DispatchUnknownError,
+    ForbiddenError,
     OperationNotFoundError,
     OperationSupersededError,
+    UnauthorizedError,
     VibeError,
     WaitTimeoutError,
 )
@@ -129,15 +131,18 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         """The result, in a word."""
         if self.outcome is not None:
             return _verdict_of(self.outcome)
-        if isinstance(self.error, WaitTimeoutError):
-            return Verdict.IN_FLIGHT if self.ref or self.error.ref else Verdict.SKIPPED
-        if isinstance(self.error, DispatchUnknownError):
-            return Verdict.UNKNOWN
-        if self.error is not None:
-            return Verdict.ERROR
-        if self.ref is not None:
-            return Verdict.IN_FLIGHT
-        return Verdict.WAITING if self.is_waiting else Verdict.SKIPPED
+        # Whether the key may see it or not, it keeps running all the same.
+        is_kept_from_us = isinstance(self.error, UnauthorizedError | ForbiddenError)
+        has_ref = self.ref is not None or getattr(self.error, "ref", None) is not None
+        match self.error:
+            case DispatchUnknownError():
+                return Verdict.UNKNOWN
+            case VibeError() if not isinstance(self.error, WaitTimeoutError):
+                return Verdict.IN_FLIGHT if has_ref and is_kept_from_us else Verdict.ERROR
+            case _ if has_ref:
+                return Verdict.IN_FLIGHT
+            case _:
+                return Verdict.WAITING if self.is_waiting else Verdict.SKIPPED
 
     def to_dict(self) -> dict[str, Any]:
         """Return a new plain dict that `json.dumps` takes, with names such as the service's own.

@@ -10,7 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar, get_args, overload
 
-from testvibe_async._config import require_choice, require_count, require_timeout
+from testvibe_async._config import (
+    require_choice,
+    require_count,
+    require_seconds,
+    require_timeout,
+)
 from testvibe_async._dispatch import (
     GenerateConflict,
     GenerationDispatch,
@@ -76,9 +81,18 @@ class Project(Batches):
         """Return the project's id."""
         return f"<Project {self.id}>"
 
-    async def list_features(self) -> Listing[Feature]:
-        """List the project's features, without their Gherkin; see `Listing.is_complete`."""
-        return await self._call(Endpoints.LIST_FEATURES)
+    async def list_features(self, *, max_outage: float | None = None) -> Listing[Feature]:
+        """List the project's features, without their Gherkin; see `Listing.is_complete`.
+
+        Args:
+            max_outage: Seconds of nothing except failed tries after which the last failure is
+                raised: the patience of a wait, for a call at start-up. None for the retries of the
+                client's `RetryPolicy`.
+
+        Raises:
+            ConfigError: `max_outage` is not a number of seconds above 0.
+        """
+        return await self._list(Endpoints.LIST_FEATURES, max_outage=max_outage)
 
     async def get_feature(self, feature: int | str | Feature) -> Feature:
         """Read one feature."""
@@ -144,7 +158,13 @@ class Project(Batches):
                 no new generation was found.
         """
         require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
-        dispatch = GenerationDispatch(project=self.id, feature=_named(feature), site_url=site_url)
+        dispatch = GenerationDispatch(
+            parts=self._parts,
+            project=self.id,
+            feature=_named(feature),
+            site_url=site_url,
+            recorders=self._dispatcher.recorders_with(None),
+        )
         return await self._starter.generate(dispatch, on_conflict=on_conflict)
 
     async def get_generation_status(self, feature: int | str | Feature) -> Generation:
@@ -219,11 +239,12 @@ class Project(Batches):
                 "run_features takes several"
             )
         dispatch = RunDispatch(
+            parts=self._parts,
             project=self.id,
             feature=_named(feature),
             config=config,
             site_url=site_url,
-            recorder=recorder,
+            recorders=self._dispatcher.recorders_with(recorder),
         )
         return await self._starter.run(
             dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown
@@ -364,13 +385,27 @@ class Project(Batches):
         """
         await self._call(Endpoints.WRITE_FILE, body={"path": path, "content": content})
 
-    async def list_configs(self) -> Listing[Config]:
+    async def list_configs(self, *, max_outage: float | None = None) -> Listing[Config]:
         """List the run configurations. The service does not document this call's route.
+
+        Args:
+            max_outage: As of `list_features`.
 
         Raises:
             EndpointNotFoundError: The service has no such call.
+            ConfigError: `max_outage` is not a number of seconds above 0.
         """
-        return await self._call(Endpoints.LIST_CONFIGS)
+        return await self._list(Endpoints.LIST_CONFIGS, max_outage=max_outage)
+
+    async def _list(
+        self, endpoint: Endpoint[Listing[T]], *, max_outage: float | None
+    ) -> Listing[T]:
+        """List rows of this project, with patience where that is asked for."""
+        if max_outage is None:
+            return await self._call(endpoint)
+        return await self._transport.call_through_outage(
+            endpoint.request(project=self.id), max_outage=require_seconds("max_outage", max_outage)
+        )
 
     async def _call(
         self,

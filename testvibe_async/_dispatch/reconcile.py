@@ -13,21 +13,20 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from testvibe_async._dispatch.finding import Finding, Progress
 from testvibe_async._dispatch.search import (
     CLOCK_SLACK,
-    BehindError,
     Search,
     SearchError,
     is_for_its_site,
     may_have_started,
     search_for,
 )
-from testvibe_async._wire import Endpoints, is_from_cache
+from testvibe_async._wire import is_from_cache
 from testvibe_async.errors import (
     ClientClosedError,
-    DispatchUnknownError,
     RateLimitedError,
     ResponseError,
     ServerError,
@@ -40,12 +39,11 @@ from testvibe_async.refs import Ref
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from testvibe_async._dispatch.dispatches import Dispatch
-    from testvibe_async.errors import UnknownReason
+    from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async.models import Generation, Run
     from testvibe_async.operations import ClientParts
 
-__all__ = ["Finding", "Reconciler"]
+__all__ = ["Reconciler"]
 
 RECONCILE_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each try: the service may need a moment to show what it has accepted."""
@@ -58,75 +56,6 @@ REMEMBERED = 10_000
 
 UNKNOWN_TIME = timedelta(minutes=5)
 """How long a dispatch that stays unknown may still start what a later one must not adopt."""
-
-MAX_NAMED = 3
-"""How many candidates an error's text names."""
-
-SHOWN_BY = {
-    "run": "the feature's runs",
-    "generation": "the status of the feature's generation",
-}
-"""What shows whether a dispatch took effect, in words for programs, commands and tools alike."""
-
-
-@frozen
-class Finding:
-    """What became of a dispatch, as far as the service shows it."""
-
-    ref: Ref | None = None
-    """Its operation, where exactly one can be."""
-
-    is_nothing: bool = False
-    """Whether it is proved that nothing began."""
-
-    reason: UnknownReason = "unseen"
-    """Why nobody knows, where neither is the case; see `DispatchUnknownError.reason`."""
-
-    why: str = ""
-    """Why it could not be polled for, where the reason is `unseen`."""
-
-    candidates: tuple[Ref, ...] = ()
-    polled_at: datetime | None = None
-    """When it was polled for last with an answer, by the local clock."""
-
-    def error(self, intent: Intent, what: str) -> DispatchUnknownError:
-        """Return the error that says that nobody knows whether a dispatch took effect.
-
-        Args:
-            intent: The dispatch.
-            what: What happened to its answer.
-        """
-        endpoint = Endpoints.RUN_FEATURE if intent.kind == "run" else Endpoints.GENERATE_FEATURE
-        request = endpoint.request(project=intent.project, feature=intent.feature)
-        return DispatchUnknownError(
-            f"{what}; {self._advice(intent)}",
-            method=request.method,
-            url=request.url(intent.server),
-            project=intent.project,
-            feature=intent.feature,
-            reason=self.reason,
-            candidates=self.candidates,
-            polled_at=self.polled_at,
-            intent=intent,
-        )
-
-    def _advice(self, intent: Intent) -> str:
-        """Say what was polled, what it showed, and what to do."""
-        shown_by = SHOWN_BY[intent.kind]
-        if self.reason == "unseen" or self.polled_at is None:
-            why = f"it could not be polled for ({self.why}); " if self.why else ""
-            return f"{why}it may have taken effect, so look at {shown_by} before dispatching again"
-        polled = f"{shown_by}, polled until {self.polled_at:%H:%M:%S} UTC, "
-        if self.reason == "absent":
-            return (
-                f"{polled}showed nothing of it, so most likely nothing began; it may have taken "
-                f"effect all the same: look at {shown_by} once more, then dispatch again"
-            )
-        several = " or ".join(map(str, self.candidates[:MAX_NAMED]))
-        return (
-            f"it may have taken effect: {polled}showed {several}, which another may have "
-            f"dispatched; look at {shown_by} before dispatching again"
-        )
 
 
 class Reconciler:
@@ -206,9 +135,10 @@ class Reconciler:
         except TimeoutError:
             return evolve(finding, why=finding.why or f"no answer within {RECONCILE_SECONDS:g} s")
         if until_lapsed and finding.reason == "absent":
-            # What is dispatched after this has a later time for sure, by whatever clock.
-            lapsed_at = intent.intended_at + intent.lapses_after + 2 * CLOCK_SLACK
-            left = lapsed_at - datetime.now(UTC)
+            # What is dispatched after this has a later time for sure, by whatever clock. The clock
+            # that the intent was made by may have been ahead: no dispatch needs longer than this.
+            longest = intent.expires_after + 2 * CLOCK_SLACK
+            left = min(longest, intent.intended_at + longest - datetime.now(UTC))
             await self._transport.sleep(max(0.0, left.total_seconds()))
             finding, _ = await self._find_once(intent, finding, ids, for_proof=True)
         return finding
@@ -231,10 +161,10 @@ class Reconciler:
             # Where there is no such call, or not for this key, another try brings the same.
             may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
             return _unseen(before, str(error)), not may_pass
-        except (TransportError, BehindError) as error:
+        except TransportError as error:
             return _unseen(before, str(error)), False
         except SearchError as error:
-            return _unseen(before, str(error)), True
+            return _unseen(before, str(error)), not error.may_pass
         except ClientClosedError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
@@ -264,7 +194,7 @@ class Reconciler:
         )
         now = datetime.now(UTC)
         if not refs:
-            is_nothing = may_prove and search.is_proof
+            is_nothing = may_prove and search.is_proof and not intent.is_accepted
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Of several nobody can say which is which; the wrong one would report another's outcome.
         candidate = shown.get(refs[0]) if len(refs) == 1 and search.is_certain else None
@@ -278,7 +208,7 @@ class Reconciler:
         others = [
             dispatch.intent
             for dispatch in self._pending
-            if dispatch.submission.is_sent and dispatch.intent is not None
+            if dispatch.progress is Progress.WRITTEN and dispatch.intent is not None
         ]
         others += [
             unknown

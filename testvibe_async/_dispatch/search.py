@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from testvibe_async._util import id_in
 from testvibe_async._wire import Endpoints
-from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
+from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLOCK_SLACK",
-    "BehindError",
     "Search",
     "SearchError",
     "is_for_its_site",
@@ -46,9 +45,10 @@ CLOCK_SLACK = timedelta(seconds=2)
 class SearchError(Exception):
     """What was answered shows nothing of the dispatch, for the reason in the text."""
 
-
-class BehindError(Exception):
-    """A copy of the service answered that is behind the dispatch: another answer may show more."""
+    def __init__(self, why: str, *, may_pass: bool = False) -> None:
+        super().__init__(why)
+        self.may_pass = may_pass
+        """Whether a later answer may show more."""
 
 
 @frozen
@@ -75,8 +75,7 @@ async def search_for(intent: Intent, transport: Transport, *, for_proof: bool = 
             later shows that the list is not an old one.
 
     Raises:
-        SearchError: The answer can't show it.
-        BehindError: The answer is too old to show it.
+        SearchError: The answer can't show it, or is too old to show it.
         TransportError, ResponseError: There was no answer.
     """
     if intent.kind == "run":
@@ -119,7 +118,7 @@ async def _search_run(intent: Intent, transport: Transport, *, for_proof: bool) 
     first = last = None
     if intent.service_at is not None:
         first = intent.service_at - CLOCK_SLACK
-        last = intent.service_at + intent.lapses_after + CLOCK_SLACK
+        last = intent.service_at + intent.expires_after + CLOCK_SLACK
     if not _has_all_since(rows, limit, since=first, floor=intent.highest_run_id):
         raise SearchError("the list of its runs is cut, or does not say when each was created")
     started = [
@@ -185,12 +184,14 @@ async def _search_generation(intent: Intent, transport: Transport) -> Search:
         project=intent.project, feature=intent.feature
     )
     latest = await transport.call(evolve(request, is_uncached=True))
-    if latest.request_id == intent.previous_id:
+    if _is_as_before(latest, intent):
         return Search([], is_proof=True)
     if _is_earlier(latest, intent):
-        raise BehindError("the status is of a generation from before the dispatch")
+        raise SearchError("the status is of a generation from before the dispatch", may_pass=True)
     if latest.feature_id is None or not latest.request_id:
-        raise SearchError("the status of the feature does not say which generation it is of")
+        # A service may name a generation only once it has left the queue.
+        what = "the status of the feature does not say which generation it is of"
+        raise SearchError(what, may_pass=True)
     ref = GenerationRef(
         server=intent.server,
         project=intent.project,
@@ -200,6 +201,16 @@ async def _search_generation(intent: Intent, transport: Transport) -> Search:
         traceparent=intent.traceparent,
     )
     return Search([(latest, ref)])
+
+
+def _is_as_before(latest: Generation, intent: Intent) -> bool:
+    """Say whether a status shows that no generation followed the one before the dispatch.
+
+    Only what is present shows that: the same `requestId`, or a draft that never had one.
+    """
+    if latest.request_id:
+        return latest.request_id == intent.previous_id
+    return intent.previous_id is None and (latest.feature_status or "").casefold() == DRAFT
 
 
 def _is_earlier(latest: Generation, intent: Intent) -> bool:

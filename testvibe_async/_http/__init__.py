@@ -1,21 +1,35 @@
 """When a request goes out, over the one session of a client.
 
-For other packages: `Transport`, the retry policy, and how far a dispatch has come (`Submission`);
+For other packages: `Transport`, the retry policy, and what it reports of a dispatch (`Sending`);
 and `HttpSession` below it, for requests that are sent once, at once, and read whatever the status.
 """
 
-from testvibe_async._http.retry import RetryPolicy, is_throttled, refused_seconds, retry_delay
+from testvibe_async._http.retry import (
+    Outlook,
+    RetryPolicy,
+    is_same_failure,
+    is_throttled,
+    is_tolerated,
+    outage_interval,
+    outlook_after,
+    refused_seconds,
+    retry_delay,
+)
+from testvibe_async._http.sending import Sending
 from testvibe_async._http.session import HttpSession
-from testvibe_async._http.submission import SendState, Submission
 from testvibe_async._http.transport import Transport
 
 __all__ = [
     "HttpSession",
+    "Outlook",
     "RetryPolicy",
-    "SendState",
-    "Submission",
+    "Sending",
     "Transport",
+    "is_same_failure",
     "is_throttled",
+    "is_tolerated",
+    "outage_interval",
+    "outlook_after",
     "refused_seconds",
     "retry_delay",
 ]

@@ -22,6 +22,8 @@ class ServiceClock:
     def __init__(self) -> None:
         self._date = ""
         self._answered = 0.0
+        self._parsed: tuple[str, datetime | None] = "", None
+        """The last header that was parsed: many answers have the same."""
 
     def sample(self, date: str, *, sent: float, answered: float) -> None:
         """Keep the `Date` header of an answer, unless it has none or was slow.
@@ -39,7 +41,9 @@ class ServiceClock:
 
         It is good to about a second, as HTTP dates are. None where no prompt answer had a date.
         """
-        date = parse_date(self._date)
+        if self._parsed[0] != self._date:
+            self._parsed = self._date, parse_date(self._date)
+        date = self._parsed[1]
         try:
             return None if date is None else date - timedelta(seconds=self._answered - instant)
         except OverflowError:

@@ -5,7 +5,7 @@ a rate. One alone delays its own request and nobody else. A share of refusals pa
 probe goes out after the pause, and when it is accepted the rate goes on from the last one that went
 well. From there it grows along a cubic curve, as in CUBIC (RFC 9438): flat around that rate, ever
 faster beyond it, until nothing limits it. The constants were found by simulation, see
-`tests/http/test_pace.py`.
+`tests/rooms/http/test_pace.py`.
 """
 
 from __future__ import annotations
@@ -80,11 +80,8 @@ class Pace:
         self._counted_until = 0.0
         """Until when the rate that went well is measured, during a pause."""
         self._next_start = -inf
-
-    @property
-    def is_free(self) -> bool:
+        self.is_free: bool = True
         """Whether nothing limits the rate."""
-        return self._good_rate == inf and not self._is_probing
 
     def earliest_start(self, now: float) -> float:
         """Return when the next request may start: now, later, or after the probe's answer."""
@@ -92,13 +89,18 @@ class Pace:
             return max(now, self._paused_until, self._probe_until)
         return now if self._is_unlimited(now) else max(now, self._next_start)
 
-    def start(self, now: float) -> None:
-        """Note that a request starts."""
+    def start(self, now: float) -> bool:
+        """Note that a request starts; return whether it is the probe after a pause."""
         if self._is_probing:
             self._probe_until = now + PROBE_SECONDS
         elif self._good_rate != inf:
             # A rate that was not used is not made up for by a burst.
             self._next_start = max(self._next_start, now) + 1 / self._rate(now)
+        return self._is_probing
+
+    def abandon_probe(self) -> None:
+        """Let another probe go out: the last one ended without an answer."""
+        self._probe_until = -inf
 
     def accept(self, now: float) -> bool:
         """Note an answer that is no refusal; say whether it ends a pause.
@@ -113,6 +115,7 @@ class Pace:
         self._good_rate = self._measured(self._counted_until)
         self._flat_seconds = min(MAX_FLAT_SECONDS, 2 * self._flat_seconds)
         self._is_probing, self._probe_until = False, -inf
+        self.is_free = self._good_rate == inf
         self._began = self._next_start = now
         self._restart_counts(self._counted_until)
         return True
@@ -139,6 +142,7 @@ class Pace:
         # Where nothing was limited a burst went well at first: the pause that paid for it counts.
         self._counted_until = now + (seconds if self._good_rate == inf else 0.0)
         self._paused_until, self._is_probing, self._probe_until = now + seconds, True, -inf
+        self.is_free = False
         return seconds
 
     def _note(self, now: float, *, is_refusal: bool) -> None:
@@ -173,6 +177,7 @@ class Pace:
     def _is_unlimited(self, now: float) -> bool:
         if self._good_rate != inf and self._rate(now) >= FREE_FACTOR * self._good_rate:
             self._good_rate, self._flat_seconds = inf, MIN_FLAT_SECONDS
+            self.is_free = not self._is_probing
         return self._good_rate == inf
 
     def _rate(self, now: float) -> float:

@@ -22,7 +22,7 @@ from testvibe_async._config import is_loopback
 from testvibe_async._http.request_body import NEVER_CONNECTED, RequestBody
 from testvibe_async._http.response_body import Bodies, TooLargeError, UnknownEncodingError
 from testvibe_async._util import __version__, plain
-from testvibe_async._util.waiting import offload
+from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import MAX_ERROR_BYTES, Redactor, Response, is_success, too_large
 from testvibe_async.errors import (
     ConfigError,
@@ -82,6 +82,8 @@ class HttpSession:
         self._session = session
         self._owns_session = session is None
         self._bodies = Bodies()
+        self.let_go = self._bodies.let_go
+        """Say that this task has decoded what `send` returned: another large answer may come in."""
 
     async def send(
         self,
@@ -104,9 +106,13 @@ class HttpSession:
         """
         method, path = request.method, request.path
         url = self._server + path
-        session = self._open_session()
+        session = self._session
+        if session is None or session.closed:
+            session = self._open_session()
+        timeout = self._timeout if request.timeout is None else self._timeout_of(request)
         is_read = method == "GET" and request.body is None
         body = None if is_read else RequestBody(request.body, before_writing)
+        status: int | None = None
         try:
             # A path that is put on a URL costs a third of parsing the whole anew.
             target = self._root.with_path(self._prefix + path, encoded=True)
@@ -114,18 +120,23 @@ class HttpSession:
                 method,
                 target.with_query(request.query) if request.query else target,
                 data=body,
-                headers=self._headers_of(request),
+                headers=None
+                if self._owns_session and not request.is_uncached
+                else self._headers_of(request),
                 skip_auto_headers=("Content-Type",) if request.body is None else None,
                 allow_redirects=False,
                 auto_decompress=False,  # `response_body` does
                 raise_for_status=False,
-                timeout=self._timeout_of(request),
+                timeout=timeout,
             ) as response:
+                status = response.status
                 return await self._received(request, response, url)
         except VibeError:
             raise
         except Exception as error:  # noqa: BLE001 - a session that was passed in may raise any
             failure = self._failure(error, request, body)
+            if isinstance(failure, OutcomeUnknownError):
+                failure.status = status
             cause = failure.__cause__ or (error if _is_safe_to_show(error) else None)
         finally:
             if body is not None:
@@ -152,7 +163,9 @@ class HttpSession:
         if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
             said = self._redactor.redact_text(error.message.partition("\n")[0])
             problem = f"not HTTP: {plain(said)}"
-            return MalformedResponseError((problem,), status=0, method=method, url=url)
+            return MalformedResponseError(
+                (problem,), status=0, method=method, url=url, is_from_service=False
+            )
         if is_never_connected or (body is not None and body.is_repeated):
             what = "the answer was lost, and the session may not send it again"
         else:
@@ -203,7 +216,7 @@ class HttpSession:
                 response.content,
                 response.headers,
                 most=request.endpoint.max_bytes if is_success(status) else MAX_ERROR_BYTES,
-                timeout=self._timeout_of(request).total,
+                timeout=request.timeout or self.timeout,
             )
         except TooLargeError:
             problem = too_large(request, status)
@@ -224,10 +237,6 @@ class HttpSession:
             raise MalformedResponseError((problem,), status=status, method=request.method, url=url)
         return await self._whole(response, b"", url, body_problem=problem)
 
-    def let_go(self) -> None:
-        """Say that this task has decoded what `send` returned: another large answer may come in."""
-        self._bodies.let_go()
-
     async def _whole(
         self,
         response: aiohttp.ClientResponse,
@@ -246,7 +255,9 @@ class HttpSession:
         return Response(
             status=response.status,
             headers=headers,
-            body=await offload(len(body), self._redactor.redact, body),
+            body=self._redactor.redact(body)
+            if len(body) < OFFLOAD_BYTES
+            else await offload(self._redactor.redact, body),
             url=url,
             received_at=datetime.now(UTC),
             body_problem=body_problem,

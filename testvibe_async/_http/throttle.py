@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http.pace import Pace
 
@@ -39,6 +39,8 @@ class Throttle:
         self._pace = Pace()
         self._pauses = 0
         """How many pauses there were."""
+        self._prober: asyncio.Future[Any] | None = None
+        """The slot, and then the task, of the last probe after a pause."""
         self._next_start = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -70,17 +72,31 @@ class Throttle:
         enqueue(slot)
         self._serve()
         try:
-            return await slot
+            pauses = await slot
         except asyncio.CancelledError:
             # Cancelled after it was served, and before it ran: the slot would be lost.
             if slot.done() and not slot.cancelled():
+                self._abandon(slot)
                 self.release()
             raise
+        if self._prober is slot:
+            self._prober = asyncio.current_task()
+        return pauses
 
     def release(self) -> None:
         """Give a slot back."""
         self._free += 1
-        self._serve()
+        if self._queues[0] or self._queues[1]:
+            self._serve()
+
+    def abandon(self) -> None:
+        """Note that the running task was cancelled in its slot; `release` comes next."""
+        self._abandon(asyncio.current_task())
+
+    def _abandon(self, holder: asyncio.Future[Any] | None) -> None:
+        if self._prober is holder is not None:
+            self._prober = None
+            self._pace.abandon_probe()
 
     def let_all_through(self) -> None:
         """Serve all who wait, at once: the client closes, and each of them must notice that."""
@@ -126,10 +142,12 @@ class Throttle:
                 # A start that the timer made late does not delay the next; a pause does.
                 began = self._next_start if self._pace.is_free else now
                 self._next_start = max(self._next_start, began) + 1 / self._rate_limit
-            self._pace.start(now)
             self._free -= 1
             self._last_served = number
-            self._queues[number].popleft().set_result(self._pauses)
+            slot = self._queues[number].popleft()
+            if self._pace.start(now):
+                self._prober = slot
+            slot.set_result(self._pauses)
 
     def _next_queue(self) -> int | None:
         """Return the queue to serve next: the other one, if somebody waits in both."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async._http import refused_seconds
-from testvibe_async._polling.plan import outage_interval
-from testvibe_async._polling.state import GRACE_SECONDS
+from testvibe_async._http import outage_interval, refused_seconds
 
 if TYPE_CHECKING:
     from testvibe_async._polling.outage import Outage
@@ -66,6 +64,6 @@ def _backed_off(
     if (seconds := refused_seconds(state.last_failure)) is not None:
         return max(interval, seconds + tick_seconds)
     longer = outage_interval(interval, state.failures)
-    if state.missing_since is None:
+    if state.missing_until is None or state.missing_until <= polled_at:
         return longer
-    return min(longer, max(interval, state.missing_since + GRACE_SECONDS - polled_at))
+    return min(longer, max(interval, state.missing_until - polled_at))

@@ -12,6 +12,7 @@ from testvibe_async._polling.polled import PolledOperation
 from testvibe_async._polling.state import new_state
 
 if TYPE_CHECKING:
+    from testvibe_async._polling.state import OperationState
     from testvibe_async.refs import Ref
 
 __all__ = ["KnownOperations"]
@@ -35,13 +36,16 @@ class KnownOperations:
     ) -> PolledOperation[Any]:
         """Return what this client has of an operation, made at first use.
 
+        A service that was reset uses ids again: what was seen before a dispatch is not of its
+        operation, though it has the same id.
+
         Args:
             ref: The operation's name.
             is_dispatched: Whether it was just dispatched, and so is in flight.
             previous_id: The `requestId` of the feature's generation before it, if it is known.
         """
         polled = self._operations.get(ref.key)
-        if polled is None:
+        if polled is None or _is_earlier(polled.state, ref):
             began = asyncio.get_running_loop().time() - _age(ref)
             answered_at = datetime.now(UTC) if is_dispatched else None
             state = new_state(ref, began=began, answered_at=answered_at, previous_id=previous_id)
@@ -69,6 +73,14 @@ class KnownOperations:
         """Count none any more, and return all that there are."""
         self._is_closed = True
         return [polled for weak in self._operations.valuerefs() if (polled := weak()) is not None]
+
+
+def _is_earlier(state: OperationState[Any], ref: Ref) -> bool:
+    """Say whether what is known under an id was last seen before the operation was dispatched."""
+    dispatched_at = ref.dispatched_at
+    if dispatched_at is None or dispatched_at == state.ref.dispatched_at:
+        return False
+    return state.observed_at is not None and state.observed_at < dispatched_at
 
 
 def _age(ref: Ref) -> float:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from testvibe_async._http import Outlook
 from testvibe_async.errors import OutcomeUnknownError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class LastPoll:
         what = f"no answer to the last poll within {LAST_POLL_SECONDS:g} s"
         url = request.url(polled.ref.server)
         error = OutcomeUnknownError(what, method=request.method, url=url)
-        self._reader.handle_failure(polled, error)
+        self._reader.handle_failure(polled, error, Outlook.AWAY)
 
     async def _poll_group(
         self, list_polling: ListPolling, operations: list[PolledOperation[Any]]
@@ -126,4 +127,5 @@ class LastPoll:
             error = await self._reader.read(polled, retries=False)
             list_polling.note_read(polled)
             if error is not None and not polled.state.is_finished:
-                self._reader.handle_failure(polled, error)
+                outlook = self._reader.outlook_after(polled, error)
+                self._reader.handle_failure(polled, error, outlook)

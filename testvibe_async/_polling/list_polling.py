@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from testvibe_async._http import is_throttled, refused_seconds
-from testvibe_async._polling.outage import is_outage
+from testvibe_async._http import Outlook, outlook_after, refused_seconds
 from testvibe_async._telemetry import telemetry
-from testvibe_async._util.waiting import offload
+from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
     Endpoints,
     Request,
@@ -29,15 +28,16 @@ from testvibe_async._wire import (
     envelope_in,
     malformed,
     next_page,
+    read_instant,
     read_integer,
     read_rows,
+    says_in_flight,
 )
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
     RateLimitedError,
     ResponseError,
-    ServerError,
     TransportError,
 )
 from testvibe_async.events import Hooks, ListPollingSuspended
@@ -210,7 +210,7 @@ class ListPolling:
         them.
         """
         state = polled.state
-        is_well_known = state.is_known and (not state.failures or is_outage(state.last_failure))
+        is_well_known = state.is_known and (not state.failures or _is_away(state.last_failure))
         return is_well_known and (self._kind.shows_all or not polled.is_followed)
 
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
@@ -226,20 +226,20 @@ class ListPolling:
             following = await self._read_page(request, wanted, rows)
             while isinstance(following, Request) and rows.pages < PAGES_A_POLL:
                 following = await self._read_page(following, wanted, rows)
-        except (TransportError, ServerError, RateLimitedError) as error:
+        except (TransportError, ResponseError) as error:
             telemetry().poll("list", type(error).__name__)
+            outlook = self._transport.outlook_after(error, request)
             if self._waits_out(error):
                 return Listed(operations, (), (), is_refused=True)
-            self.suspend(TROUBLE_SECONDS, error)
-            return None
-        except ResponseError as error:
-            telemetry().poll("list", type(error).__name__)
-            self.suspend(UNUSABLE_SECONDS, error)
+            passes = outlook in {Outlook.AWAY, Outlook.BUSY}
+            self.suspend(TROUBLE_SECONDS if passes else UNUSABLE_SECONDS, error)
+            self._is_in_trouble = outlook is Outlook.AWAY
             return None
         except (ClientClosedError, ConfigError):
             # Each read by id says so to the operation's own waits.
             return None
         telemetry().poll("list", "answered")
+        self._transport.answered.add(request.endpoint.name)
         self._refusals = 0
         rows.missing.extend(wanted.values())
         if self._kind is _RUNS and rows.highest >= 0:
@@ -253,10 +253,11 @@ class ListPolling:
     def _waits_out(self, error: VibeError) -> bool:
         """Say whether to ask the list again an interval after a refusal for too many requests.
 
-        To read all by their ids instead would be many requests right after one too many.
+        To read all by their ids instead would be many requests right after one too many. A 503 with
+        `Retry-After` may be the list's alone: reads by id show that, and delay nothing.
         """
         seconds = refused_seconds(error) or 0.0
-        self._refusals = self._refusals + 1 if is_throttled(error) else 0
+        self._refusals = self._refusals + 1 if isinstance(error, RateLimitedError) else 0
         return 0 < self._refusals < MAX_REFUSALS and seconds <= 2 * self._interval
 
     def _request(self, limit: int, *, timeout: float) -> Request[Any]:
@@ -278,7 +279,9 @@ class ListPolling:
             await self._find_rows(response.body, wanted, rows)
             if len(wanted) < MIN_OPERATIONS:
                 return None
-            around = await offload(len(response.body), envelope_in, response.body)
+            body = response.body
+            is_small = len(body) < OFFLOAD_BYTES
+            around = envelope_in(body) if is_small else await offload(envelope_in, body)
             return next_page(request, response, around, rows=rows.count)
         except UnreadableError as error:
             raise malformed(request, response, *error.problems) from error
@@ -303,9 +306,13 @@ class ListPolling:
 
     def _sort(self, polled: PolledOperation[Any], members: dict[str, object], rows: _Rows) -> None:
         """Put an operation where its row says that it belongs."""
-        is_started = polled.state.phase is Phase.QUEUED and members.get("startedUtc") is not None
+        started = members.get("startedUtc")
+        is_started = (
+            polled.state.phase is Phase.QUEUED and started is not None and _is_time(started)
+        )
         status = str(members.get("status")).casefold()
-        if status != self._kind.in_flight or (is_started and polled.is_followed):
+        is_in_flight = status == self._kind.in_flight or says_in_flight(status)
+        if not is_in_flight or (is_started and polled.is_followed):
             rows.changed.append(polled)
             return
         rows.going_on.append(polled)
@@ -369,7 +376,7 @@ class ListPolling:
     def suspend(self, seconds: float, error: VibeError | None = None) -> None:
         """Leave the list alone for a while; reads by id take its place."""
         self._suspended_until = asyncio.get_running_loop().time() + seconds
-        self._is_in_trouble = is_outage(error)
+        self._is_in_trouble = False
         name = self._kind.endpoint.name
         self._hooks.emit(ListPollingSuspended(name, self._project, seconds=seconds, error=error))
 
@@ -387,6 +394,19 @@ def _wanted(
             wanted[each.state.list_id] = later
             rows.missing.append(earlier)
     return wanted
+
+
+def _is_away(error: VibeError | None) -> bool:
+    """Say whether a poll failed because the service was away, and not the operation."""
+    return error is not None and outlook_after(error, has_answered=True) is Outlook.AWAY
+
+
+def _is_time(value: object) -> bool:
+    """Say whether a member of a row holds a time, also where it can't be read."""
+    try:
+        return read_instant(value) is not None
+    except TypeError:
+        return True
 
 
 def _number(value: object) -> int:

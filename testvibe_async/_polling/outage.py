@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testvibe_async._http import is_throttled
-from testvibe_async.errors import ServerError, TransportError
+from testvibe_async._http import Outlook
+from testvibe_async.errors import UnauthorizedError
 
 if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
 
-__all__ = ["Outage", "is_outage"]
+__all__ = ["Outage", "fails_all"]
 
 MIN_FAILURES = 10
 """After how many failed polls in a row, of any operations, the others are not tried any more.
@@ -24,12 +24,13 @@ A service at which every second poll fails has as many in a row once in a thousa
 """
 
 
-def is_outage(error: VibeError | None) -> bool:
-    """Say whether a poll failed as all would: there was no answer, or the service itself failed.
+def fails_all(error: VibeError, outlook: Outlook) -> bool:
+    """Say whether a poll failed as all would: the service is away, or refuses the key.
 
-    A refusal for too many requests is none: the throttle deals with it.
+    A refusal for too many requests is an answer: the throttle deals with it.
     """
-    return isinstance(error, TransportError | ServerError) and not is_throttled(error)
+    is_key_refused = outlook is Outlook.REFUSED and isinstance(error, UnauthorizedError)
+    return outlook is Outlook.AWAY or is_key_refused
 
 
 class Outage:
@@ -49,21 +50,27 @@ class Outage:
         self.since: float | None = None
         """When the first of these failed, by the loop's clock; None where the last was answered."""
         self.last_failure: VibeError | None = None
+        self.last_outlook: Outlook = Outlook.AWAY
+        """What another poll may bring after that."""
+        self.is_announced: bool = False
+        """Whether the hook was notified of it."""
 
     @property
     def is_on(self) -> bool:
         """Whether so many polls failed in a row that others need not be tried."""
         return self.failures >= MIN_FAILURES
 
-    def note(self, error: VibeError | None, now: float) -> None:
-        """Take note of what came of a poll; None for an answer."""
-        if is_outage(error):
-            self.failures += 1
-            self.last_failure = error
-            self.since = now if self.since is None else self.since
-        else:
-            self.failures = 0
-            self.last_failure = self.since = None
+    def note(self, error: VibeError, outlook: Outlook, now: float) -> None:
+        """Take note of a poll that failed as all would; see `fails_all`."""
+        self.failures += 1
+        self.last_failure, self.last_outlook = error, outlook
+        self.since = now if self.since is None else self.since
+
+    def end(self) -> None:
+        """Take note of a poll that was answered."""
+        self.failures = 0
+        self.last_failure = self.since = None
+        self.is_announced = False
 
     def has_lasted_since(self, instant: float | None) -> bool:
         """Say whether no poll was answered since an instant; None is never."""

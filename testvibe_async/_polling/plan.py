@@ -10,10 +10,7 @@ from testvibe_async.errors import ConfigError
 if TYPE_CHECKING:
     from testvibe_async.models import Generation, Run
 
-__all__ = ["PollPlan", "checked_plan", "outage_interval", "standard_poll_plan"]
-
-MAX_BACKOFF_SECONDS = 30.0
-"""The longest interval between two polls of an operation that can't be observed."""
+__all__ = ["PollPlan", "checked_plan", "standard_poll_plan"]
 
 
 class PollPlan(Protocol):
@@ -63,8 +60,3 @@ def checked_plan(plan: PollPlan) -> PollPlan:
         return require_seconds("what poll_plan returns", seconds)
 
     return checked
-
-
-def outage_interval(interval: float, failures: int) -> float:
-    """Return the seconds to the next poll after a number of failed polls in a row."""
-    return min(interval * 2.0 ** min(failures, 16), max(interval, MAX_BACKOFF_SECONDS))

@@ -18,23 +18,25 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from testvibe_async._http import Outlook
 from testvibe_async._polling import traces
 from testvibe_async._polling.due import next_due
 from testvibe_async._polling.known import KnownOperations
 from testvibe_async._polling.last_poll import LastPoll
 from testvibe_async._polling.list_polling import ListPolling
-from testvibe_async._polling.outage import Outage
+from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
 from testvibe_async._polling.reader import Reader
 from testvibe_async._polling.schedule import Schedule
 from testvibe_async._polling.shared_poll import SharedPolls
 from testvibe_async._telemetry import telemetry
+from testvibe_async._util.waiting import is_cancelled
 from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
     ObservationError,
 )
-from testvibe_async.events import Hooks, logger
+from testvibe_async.events import Hooks, OutageEnded, OutageStarted, logger
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -109,6 +111,8 @@ class Poller:
         self._interval = interval
         self._plan = plan
         self._max_concurrent_polls = max_concurrent_polls
+        self.max_outage: float = max_outage
+        """After how many seconds of failures alone a wait ends with an error."""
         self._hooks = hooks
         self._run_ids = run_ids
         self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=run_ids)
@@ -177,6 +181,10 @@ class Poller:
         finally:
             self._holds -= 1
 
+    def bind(self) -> None:
+        """Bind to the running event loop at first use; see `Transport.bind`."""
+        self._transport.bind()
+
     def _check_usable(self, polled: PolledOperation[Any]) -> None:
         try:
             self._transport.bind()
@@ -200,7 +208,7 @@ class Poller:
         try:
             await self._shared_polls.poll(polled, max_age=max_age)
         except asyncio.CancelledError:
-            if self._transport.is_closed and not _is_cancelled():
+            if self._transport.is_closed and not is_cancelled():
                 raise ClientClosedError(ref=polled.ref) from None
             raise
 
@@ -341,8 +349,10 @@ class Poller:
                     await self._poll_by_list(job)
                 elif isinstance(job, _Probe):
                     await self._probe(job.polled)
+                elif self._outage.is_on:  # It was queued before the polls ahead of it failed.
+                    await self._share_failure([job])
                 else:
-                    await self._poll_by_id(job)
+                    await self._read(job)
             except asyncio.CancelledError:
                 self._queue.append(job)  # `_worker_ended` ends its waits with the others.
                 raise
@@ -361,7 +371,7 @@ class Poller:
         """Ask a list about operations, and queue those to be read by id that it leaves open."""
         listed = await call.list_polling.poll(call.operations)
         if listed is not None:
-            self._note(None)
+            self._note_answer()
         to_read: Sequence[PolledOperation[Any]] = call.due
         rescheduled: Sequence[PolledOperation[Any]] = call.early
         if listed is not None:
@@ -376,13 +386,6 @@ class Poller:
             self._reschedule(polled, call.list_polling)
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
-
-    async def _poll_by_id(self, polled: PolledOperation[Any]) -> None:
-        """Read one operation, and plan its next poll."""
-        if self._outage.is_on:  # It was queued before the polls ahead of it failed.
-            await self._share_failure([polled])
-        else:
-            await self._read(polled)
 
     async def _probe(self, polled: PolledOperation[Any]) -> None:
         """Read one operation during an outage, and let all that is due share what comes of it."""
@@ -417,10 +420,11 @@ class Poller:
 
     def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
         """Note that a poll of an operation would have failed as the last one did."""
-        error = self._outage.last_failure
+        error, outlook = self._outage.last_failure, self._outage.last_outlook
         if error is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
-            self._reader.handle_failure(polled, own_copy(error), is_shared=True)
+            self._reader.handle_failure(polled, own_copy(error), outlook, is_shared=True)
+            self._announce_outage(polled, error)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
         """Read one operation by its id, and plan its next poll."""
@@ -428,23 +432,50 @@ class Poller:
         try:
             if polled.has_listeners:
                 error = await self._reader.read(polled, retries=False)
-                self._note(error)
+                if error is None and self._outage.since is not None:
+                    self._note_answer()
         finally:
             polled.is_in_progress = False
         list_polling.note_read(polled)
-        if error is not None and not polled.state.is_finished:
-            self._reader.handle_failure(polled, error)
-        self._reader.check_status(polled)
+        if error is not None:
+            self._note_failure(polled, error)
+        if polled.state.undocumented:
+            self._reader.check_status(polled)
         self._reschedule(polled, list_polling)
 
-    def _note(self, error: VibeError | None) -> None:
-        """Take note of what came of a poll; the first answer ends an outage."""
-        was_on = self._outage.is_on
-        self._outage.note(error, asyncio.get_running_loop().time())
-        if was_on and not self._outage.is_on:
-            self._end_outage()
+    def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        """Take note of a poll by id that failed."""
+        outlook = self._reader.outlook_after(polled, error)
+        if fails_all(error, outlook):
+            self._outage.note(error, outlook, asyncio.get_running_loop().time())
+        else:
+            self._note_answer()
+        if not polled.state.is_finished:
+            self._reader.handle_failure(polled, error, outlook)
+            self._announce_outage(polled, error)
 
-    def _end_outage(self) -> None:
+    def _announce_outage(self, polled: PolledOperation[Any], error: VibeError) -> None:
+        """Announce an outage at an operation's second failure, if no poll was answered since."""
+        outage, state = self._outage, polled.state
+        is_away = outage.last_outlook is Outlook.AWAY and not outage.is_announced
+        if is_away and state.failures > 1 and outage.has_lasted_since(state.failing_since):
+            outage.is_announced = True
+            self._hooks.emit(OutageStarted(self._transport.server, error))
+
+    def _note_answer(self) -> None:
+        """Take note that the service answers; the first answer ends an outage."""
+        outage = self._outage
+        if outage.since is None:
+            return
+        was_on, is_announced, since = outage.is_on, outage.is_announced, outage.since
+        outage.end()
+        if is_announced:
+            seconds = asyncio.get_running_loop().time() - since
+            self._hooks.emit(OutageEnded(self._transport.server, seconds))
+        if was_on:
+            self._poll_all_again()
+
+    def _poll_all_again(self) -> None:
         """Poll all that waits for a probe, now that the service answers."""
         for list_polling in self._lists.values():
             list_polling.end_trouble()
@@ -493,9 +524,3 @@ def _operations_of(
     for job in jobs:
         operations.extend([job] if isinstance(job, PolledOperation) else job.operations)
     return operations
-
-
-def _is_cancelled() -> bool:
-    """Say whether the running task was itself asked to stop, and not what it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -80,7 +80,8 @@ class SharedPolls:
         if error is None or polled.state.is_finished:
             return None
         now = asyncio.get_running_loop().time()
-        failure = polled.state.note_failure(error, now=now, max_outage=None)
+        outlook = self._reader.outlook_after(polled, error)
+        failure = polled.state.note_failure(error, outlook, now=now, max_outage=None)
         if failure is None:
             failure = ObservationError(str(error), ref=polled.ref)
             failure.__cause__ = error

@@ -14,20 +14,15 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from testvibe_async._http import Outlook, is_same_failure, is_tolerated
 from testvibe_async._util import plain
-from testvibe_async._wire import UnreadableError
+from testvibe_async._wire import UnreadableError, says_in_flight
 from testvibe_async.errors import (
-    ClientClosedError,
-    ConfigError,
     ForbiddenError,
-    MalformedResponseError,
     NotFoundError,
     ObservationError,
     OperationNotFoundError,
     OperationSupersededError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
     UnauthorizedError,
     VibeError,
     WaitTimeoutError,
@@ -41,24 +36,15 @@ if TYPE_CHECKING:
 __all__ = ["GRACE_SECONDS", "Change", "GenerationState", "OperationState", "RunState", "new_state"]
 
 GRACE_SECONDS = 10.0
-"""How long the service may take to know an operation that it has just dispatched."""
+"""How long the service may answer from a copy that does not know an operation that it has shown."""
+
+UNKNOWN_SECONDS = 60.0
+"""How long the service may take to know an operation whose dispatch it has answered with its id."""
 
 NO_TIME = timedelta()
 
-MAX_EQUAL_ANSWERS = 3
-"""How often the same answer that says nothing is taken in before the waits end."""
-
-GOING_ON = {"queued", "pending", "in_progress"}
-"""Words that are not documented as a status, and say that it is not over."""
-
-_RAISED_AS_THEY_ARE = (
-    ClientClosedError,
-    ConfigError,
-    ForbiddenError,
-    OperationSupersededError,
-    UnauthorizedError,
-)
-"""The failures that another poll would not end, and that say by themselves what to do."""
+MAX_UNDOCUMENTED = 3
+"""How many answers in a row may have a status that may or may not be an end."""
 
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
@@ -88,8 +74,9 @@ class OperationState(ABC, Generic[SnapshotT]):
         "equal_failures",
         "failing_since",
         "failures",
+        "is_assumed",
         "last_failure",
-        "missing_since",
+        "missing_until",
         "observed_at",
         "phase",
         "ref",
@@ -122,11 +109,14 @@ class OperationState(ABC, Generic[SnapshotT]):
         self.last_failure: VibeError | None = None
         """The last one of these; None where the last poll was answered."""
         self.equal_failures: int = 0
-        """How many of them, the last ones, were the same answer that can't be read or refuses."""
+        """How many of them, the last ones, were the same."""
         self.undocumented: int = 0
         """How many answers in a row had a status that is not documented, and no end."""
+        self.is_assumed: bool = False
+        """Whether its status is not documented, and taken for one in flight."""
         self.failing_since: float | None = None
-        self.missing_since: float | None = None
+        self.missing_until: float | None = None
+        """Until when a 404 means that the service does not know it yet; None after no 404."""
 
     @property
     @abstractmethod
@@ -206,12 +196,15 @@ class OperationState(ABC, Generic[SnapshotT]):
             return None
         self._note_answer(sequence)
         self.observed_at, self.seen_at = at, now
-        self.undocumented = self.undocumented + 1 if _is_undocumented(snapshot) else 0
+        doubt = _doubt(snapshot)
+        self.undocumented = self.undocumented + 1 if doubt is _Doubt.IS_OVER else 0
+        self.is_assumed = doubt is _Doubt.NOTHING
         return None if snapshot is self.snapshot else self._replace(snapshot)
 
     def _note_answer(self, sequence: int) -> None:
         self.sequence = max(sequence, self.sequence)
-        self.forget_failures()
+        if self.failing_since is not None or self.failures:
+            self.forget_failures()
 
     def _replace(self, snapshot: SnapshotT) -> Change | None:
         before = self.phase, self.status
@@ -242,9 +235,10 @@ class OperationState(ABC, Generic[SnapshotT]):
 
     def see_listed(self, *, now: float, at: datetime) -> None:
         """Take in that a list shows it as going on."""
-        if not self.is_finished:
+        if self.phase is not Phase.FINISHED:
             self.observed_at, self.seen_at = at, now
-            self.forget_failures()
+            if self.failing_since is not None or self.failures:
+                self.forget_failures()
 
     def see_started(self, *, at: datetime) -> Change | None:
         """Take in that a list shows it as started, unless more was seen by now."""
@@ -256,11 +250,12 @@ class OperationState(ABC, Generic[SnapshotT]):
     def forget_failures(self) -> None:
         """Start to count failures anew: an answer came, or a new wait begins."""
         self.failures = self.equal_failures = 0
-        self.failing_since = self.missing_since = self.last_failure = None
+        self.failing_since = self.missing_until = self.last_failure = None
 
     def note_failure(
         self,
         error: VibeError,
+        outlook: Outlook,
         *,
         now: float,
         max_outage: float | None,
@@ -270,6 +265,7 @@ class OperationState(ABC, Generic[SnapshotT]):
 
         Args:
             error: What came instead of an answer.
+            outlook: What another poll may bring.
             now: The loop's clock.
             max_outage: After how many seconds of failures alone the waits end; None for a poll by
                 hand, which does not slow the waits down.
@@ -279,39 +275,46 @@ class OperationState(ABC, Generic[SnapshotT]):
             The error that the waits must raise; None where the failure is tolerated, and another
             poll follows.
         """
+        # A copy that is behind shows another operation, the same one each time.
+        if isinstance(error.__cause__, OtherOperationError):
+            outlook = Outlook.AWAY
+        self.failing_since = now if self.failing_since is None else self.failing_since
         if max_outage is not None:
-            is_equal = _is_lasting(error) and str(error) == str(self.last_failure)
+            is_equal = is_same_failure(error, self.last_failure)
             self.equal_failures = self.equal_failures + 1 if is_equal else 1
             self.failures += 1
             self.last_failure = error
-        failure = self._failure(error)
-        if isinstance(failure, OperationNotFoundError):
-            self.missing_since = now if self.missing_since is None else self.missing_since
-            # Anyone may have dispatched it a moment ago: the service need not know it at once.
-            is_new = self.ref.dispatched_at is not None and now - self.began < GRACE_SECONDS
-            may_appear = self.is_known or is_new
-            is_tolerated = may_appear and now - self.missing_since < GRACE_SECONDS
-        elif type(failure) is ObservationError:
-            self.failing_since = now if self.failing_since is None else self.failing_since
-            outage = now - self.failing_since
-            is_repeated = self.equal_failures >= MAX_EQUAL_ANSWERS
-            is_tolerated = max_outage is not None and outage < max_outage and not is_repeated
-            if max_outage is not None:
-                whose = ", of another operation's poll" if is_shared else ""
-                preface = f"nothing but failures for {outage:.0f} s, the last{whose}: "
-                if is_repeated:
-                    preface = f"the same answer {self.equal_failures} times: "
-                failure = self._failure(error, preface)
-        else:
-            is_tolerated = False
-        return None if is_tolerated else failure
+        if isinstance(error, NotFoundError) and self._may_appear(now):
+            return None
+        if max_outage is None:
+            return self._failure(error, outlook, "")
+        outage, count = now - self.failing_since, self.equal_failures
+        if is_tolerated(outlook, equal_failures=count, seconds=outage, max_outage=max_outage):
+            return None
+        whose = ", of another operation's poll" if is_shared else ""
+        preface = f"nothing but failures for {outage:.0f} s, the last{whose}: "
+        if outlook is Outlook.SAME and outage < max_outage:
+            preface = f"the same answer {count} times: "
+        return self._failure(error, outlook, preface)
+
+    def _may_appear(self, now: float) -> bool:
+        """Say whether a 404 may mean that the service does not know it yet, or a copy of it."""
+        if self.missing_until is None:
+            if self.snapshot is not None:
+                self.missing_until = now + GRACE_SECONDS
+            elif self.is_known or self.ref.dispatched_at is not None:
+                # Anyone may have dispatched it a moment ago, and has the id from the service.
+                self.missing_until = self.began + UNKNOWN_SECONDS
+            else:
+                self.missing_until = now
+        return now < self.missing_until
 
     def note_status(self) -> VibeError | None:
         """Return the error that the waits must raise if nothing says any more whether it is over.
 
         A status that is not documented may be an end, and nobody can say; it is not waited out.
         """
-        if self.undocumented < MAX_EQUAL_ANSWERS:
+        if self.undocumented < MAX_UNDOCUMENTED:
             return None
         self.undocumented = 0
         status = plain(self.status or "")
@@ -320,13 +323,15 @@ class OperationState(ABC, Generic[SnapshotT]):
         )
         return ObservationError(what, ref=self.ref)
 
-    def _failure(self, error: VibeError, preface: str = "") -> VibeError:
+    def _failure(self, error: VibeError, outlook: Outlook, preface: str) -> VibeError:
         """Return the error for the caller of a wait, with the ref."""
-        if isinstance(error, _RAISED_AS_THEY_ARE):
+        is_refusal = isinstance(error, UnauthorizedError | ForbiddenError)
+        if outlook in {Outlook.FINAL, Outlook.REFUSED} or (outlook is Outlook.SAME and is_refusal):
             error.ref = self.ref
             return error
-        kind = OperationNotFoundError if isinstance(error, NotFoundError) else ObservationError
-        failure = kind(f"{preface}{error}", ref=self.ref)
+        is_missing = outlook is Outlook.MISSING
+        kind = OperationNotFoundError if is_missing else ObservationError
+        failure = kind(f"{'' if is_missing else preface}{error}", ref=self.ref)
         failure.__cause__ = error
         return failure
 
@@ -443,19 +448,26 @@ class GenerationState(OperationState[Generation]):
         return snapshot.updated_at - last
 
 
-def _is_undocumented(snapshot: Run | Generation) -> bool:
-    """Say whether a snapshot has a status that may or may not be an end."""
-    if snapshot.is_finished or isinstance(snapshot.status, RunStatus | FeatureStatus):
-        return False
-    return snapshot.status is not None and snapshot.status.casefold() not in GOING_ON
+class _Doubt(Enum):
+    """What a status that is not documented leaves open."""
+
+    IS_OVER = auto()
+    """Whether it is an end."""
+
+    NOTHING = auto()
+    """Nothing: the service says elsewhere that it is no end."""
 
 
-def _is_lasting(error: VibeError) -> bool:
-    """Say whether a failed poll is an answer that another poll would not change."""
-    if isinstance(error, MalformedResponseError):
-        return not isinstance(error.__cause__, OtherOperationError)
-    passes = isinstance(error, ServerError | RateLimitedError)
-    return isinstance(error, ResponseError) and not passes
+def _doubt(snapshot: Run | Generation) -> _Doubt | None:
+    """Return what a status leaves open; None where it is documented, or can mean one thing only."""
+    status = snapshot.status
+    if snapshot.is_finished or status is None or isinstance(status, RunStatus | FeatureStatus):
+        return None
+    if says_in_flight(status):
+        return None
+    if isinstance(snapshot, Run):
+        return _Doubt.NOTHING if "finishedUtc" in snapshot.extra else _Doubt.IS_OVER
+    return _Doubt.NOTHING if says_in_flight(snapshot.overall_status or "") else _Doubt.IS_OVER
 
 
 def new_state(

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["SqliteFile"]
+__all__ = ["MissingFileError", "SqliteFile"]
 
 T = TypeVar("T")
+
+
+class MissingFileError(sqlite3.OperationalError):
+    """The file was deleted or replaced while it was open."""
 
 
 class SqliteFile(GroupCommit[sqlite3.Connection]):
@@ -29,6 +33,7 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
         super().__init__(on_commit)
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
 
     async def open(self, prepare: Callable[[sqlite3.Connection], T]) -> T:
         """Open the file and call `prepare` with its connection, in its thread.
@@ -48,7 +53,14 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
             raise self.failure
         if self._connection is None:
             self._connection = _connected(self._path)
+            self._identity = None
         connection = self._connection
+        if self._identity is None:
+            self._identity = _identity(self._path)
+        elif self._identity != _identity(self._path):
+            raise MissingFileError(
+                "was deleted or replaced while it was in use: put it back, or take another file"
+            )
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [work(connection) for work in works]
@@ -63,6 +75,15 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that was put in its place; None where it is missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _connected(path: Path) -> sqlite3.Connection:

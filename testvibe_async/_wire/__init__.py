@@ -32,7 +32,7 @@ from testvibe_async._wire.protocol import (
     too_large,
 )
 from testvibe_async._wire.redaction import REDACTED, Redactor
-from testvibe_async._wire.scalars import read_integer
+from testvibe_async._wire.scalars import read_instant, read_integer, says_in_flight
 
 __all__ = [
     "EXTRA",
@@ -59,9 +59,11 @@ __all__ = [
     "parse_date",
     "raise_for_status",
     "read",
+    "read_instant",
     "read_integer",
     "read_rows",
     "require_uncached",
+    "says_in_flight",
     "serialize",
     "too_large",
 ]

@@ -73,6 +73,7 @@ from testvibe_async.models import (
     Generation,
     Listing,
     Run,
+    RunStatus,
     RunSummary,
 )
 
@@ -267,6 +268,7 @@ def _model_hook(model: type[Any]) -> Hook:
         for each in attributes
         if each.default is not NOTHING and (model, each.name) not in DECIDING
     }
+    is_run, end = model is Run, "finishedUtc"
     hints = get_type_hints(model)
     overrides = {each.name: _override(model, each.name, hints[each.name]) for each in attributes}
     structure_known = make_dict_structure_fn(
@@ -300,13 +302,23 @@ def _model_hook(model: type[Any]) -> Hook:
             unreadable |= _leave_out(error, model, optional)
             there = {name: member for name, member in there.items() if name not in unreadable}
             instance = structure_known(there, model)
-        if not unreadable and members.keys() <= known:
+        # It decides whether a status that is not documented is in flight.
+        is_open = (
+            is_run
+            and end in members
+            and instance.finished_at is None
+            and end not in unreadable
+            and not isinstance(instance.status, RunStatus)
+        )
+        if not unreadable and not is_open and members.keys() <= known:
             return instance
         kept = {
             name: member
             for name, member in members.items()
             if (name in unreadable or name not in known) and noted.keep(model, name, member)
         }
+        if is_open:
+            kept[end] = None
         return evolve(instance, extra=kept)
 
     return structure

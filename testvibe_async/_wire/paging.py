@@ -28,6 +28,10 @@ MORE = {"hasmore", "hasnext", "hasnextpage", "morerows", "istruncated", "truncat
 """The members that say with `true` that there are more rows, in lower case."""
 
 
+PARTIAL = 206
+"""The status of an answer that is only a part (RFC 9110, section 15.3.7)."""
+
+
 def next_page(
     request: Request[T], response: Response, envelope: Mapping[str, object], *, rows: int
 ) -> Request[T] | str | None:
@@ -54,11 +58,21 @@ def next_page(
         for name, value in members.items()
         if name.startswith("total") and isinstance(value, int) and "page" not in name
     ]
+    totals += _totals_in(response)
     if any(total > rows for total in totals):
         return f"the service says that there are {plain(str(max(totals)))} rows, and sent {rows}"
     if any(value is True for name, value in members.items() if name in MORE):
         return f"the service says that there are more rows than the {rows} that it sent"
+    if response.status == PARTIAL and rows not in totals:
+        return f"the service says that the {rows} rows that it sent are a part (206)"
     return None
+
+
+def _totals_in(response: Response) -> list[int]:
+    """Return how many rows there are by the headers: `X-Total-Count`, and after a range's `/`."""
+    last = response.headers.get("Content-Range", "").rpartition("/")[2]
+    found = (response.headers.get("X-Total-Count", "").strip(), last.strip())
+    return [int(text) for text in found if re.fullmatch(r"[0-9]{1,18}", text)]
 
 
 def _members(envelope: Mapping[str, object]) -> Iterator[tuple[str, object]]:

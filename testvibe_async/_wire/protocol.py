@@ -7,6 +7,7 @@ does), nor whether to try again (`_http.retry` does).
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,7 +16,7 @@ from attrs import field, frozen
 
 from testvibe_async._util import LONGEST, plain
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import UnreadableError, parse, web_page
+from testvibe_async._wire.json import PAGE_BYTES, UnreadableError, parse, web_page
 from testvibe_async.errors import (
     EndpointNotFoundError,
     ForbiddenError,
@@ -159,8 +160,13 @@ def is_clear_refusal(status: int) -> bool:
 
 def malformed(request: Request[Any], response: Response, *problems: str) -> MalformedResponseError:
     """Return the error for a success whose content is not what was asked for."""
+    start = response.body[:PAGE_BYTES].removeprefix(BOM_UTF8).lstrip()
     return MalformedResponseError(
-        problems, status=response.status, method=request.method, url=response.url
+        problems,
+        status=response.status,
+        method=request.method,
+        url=response.url,
+        is_from_service=start.startswith((b"{", b"[")),
     )
 
 
@@ -193,6 +199,7 @@ def incomplete(request: Request[Any], response: Response, problem: str) -> Incom
         status=response.status,
         method=request.method,
         url=response.url,
+        is_from_service=True,
     )
     error.operation = name
     return error

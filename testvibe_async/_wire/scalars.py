@@ -23,6 +23,7 @@ __all__ = [
     "read_text_of_lines",
     "read_truth",
     "read_word",
+    "says_in_flight",
 ]
 
 SHARED_LENGTH = 64
@@ -41,6 +42,12 @@ WORDS = {
     *("template", "stored"),
 }
 """The service's words, documented and assumed. They are found in any case."""
+
+WORDS_IN_FLIGHT = {
+    *("running", "generating", "queued", "pending"),
+    *("inprogress", "executing", "starting", "planning"),
+}
+"""The words for what is not over, documented or likely, without spaces, hyphens and underscores."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,6 +90,16 @@ def _word(text: str) -> str:
     return known if (known := text.casefold()) in WORDS else text
 
 
+def says_in_flight(word: str) -> bool:
+    """Say whether a status can only mean that an operation is not over."""
+    return len(word) <= SHARED_LENGTH and _says_in_flight(word)
+
+
+@lru_cache(maxsize=1024)
+def _says_in_flight(word: str) -> bool:
+    return re.sub(r"[\s_-]", "", word.casefold()) in WORDS_IN_FLIGHT
+
+
 def read_integer(value: object, _type: object = None) -> int:
     """Read an integer, which may be written as digits."""
     if isinstance(value, str) and re.fullmatch(rf"-?[0-9]{{1,{MAX_DIGITS}}}", value):
@@ -111,8 +128,11 @@ def read_truth(value: object, _type: object = None) -> bool:
     return value
 
 
-def read_instant(value: object, _type: object = None) -> datetime:
-    """Read an instant: a text such as 2026-06-10T14:32:07Z, or a number since 1970."""
+def read_instant(value: object, _type: object = None) -> datetime | None:
+    """Read an instant: a text such as 2026-06-10T14:32:07Z, or a number since 1970.
+
+    None for the first year: .NET writes its first instant where there is none.
+    """
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return _instant_at(value)
@@ -121,18 +141,22 @@ def read_instant(value: object, _type: object = None) -> datetime:
         raise expected("a time such as 2026-06-10T14:32:07Z", value) from None
 
 
-def _instant_at(number: float) -> datetime:
+def _instant_at(number: float) -> datetime | None:
     """Read an instant as a number: seconds since 1970, or milliseconds where it is very large."""
     seconds = number / 1000 if abs(number) >= MIN_MILLISECONDS else number
-    return EPOCH + timedelta(seconds=seconds)
+    instant = EPOCH + timedelta(seconds=seconds)
+    return None if instant.year == 1 else instant
 
 
 @lru_cache(maxsize=1024)
-def _instant_of(text: str) -> datetime:
+def _instant_of(text: str) -> datetime | None:
     text = text if len(text) <= SHARED_LENGTH else ""
     if dotnet := re.fullmatch(r"/Date\((-?[0-9]+)([+-][0-9]{4})?\)/", text):
-        return EPOCH + timedelta(milliseconds=int(dotnet[1]))  # The zone is how it was shown.
+        instant = EPOCH + timedelta(milliseconds=int(dotnet[1]))  # The zone is how it was shown.
+        return None if instant.year == 1 else instant
     instant = datetime.fromisoformat(text)
+    if instant.year == 1:
+        return None
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 

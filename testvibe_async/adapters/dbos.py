@@ -20,9 +20,9 @@ from uuid import uuid4
 from attrs import evolve, frozen
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 
+from testvibe_async._batch import EntryState, Plan
 from testvibe_async._config import require_kind
 from testvibe_async._dispatch import JobSource
-from testvibe_async._journal import ItemState, Plan, item_of
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.heartbeat import BEAT_SECONDS, Heartbeat
 from testvibe_async.adapters.tables import StoreError
@@ -311,14 +311,14 @@ class DurableBatch:
             await self._plan(store)
             rows, is_cancelled = await store.rows()
             workers = await Workers(store).read()
-        items = [item_of(row.job, row.found) for row in rows]
+        items = [row.found.stored_item() for row in rows]
         if is_cancelled:
             items = [evolve(item, is_waiting=False) for item in items]
         return BatchStatus(
             items=items,
             # Of the same moment as the items: a later look might see the end of what is in flight.
             is_over=all(
-                row.is_ended or (is_cancelled and row.found.state is ItemState.PLANNED)
+                row.is_ended or (is_cancelled and row.found.state is EntryState.PLANNED)
                 for row in rows
             ),
             is_cancelled=is_cancelled,

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
-from attrs import asdict, frozen
+from attrs import frozen
 
+from testvibe_async._batch import Entry, EntryState, Plan, is_refusal, read_entry
 from testvibe_async._dispatch import Job
-from testvibe_async._journal import ItemState, Plan, is_refusal, restored
 from testvibe_async._util.group_commit import GroupCommit
 from testvibe_async.adapters.tables import (
     BATCHES,
@@ -28,13 +28,12 @@ from testvibe_async.adapters.tables import (
     database_time,
 )
 from testvibe_async.errors import ConfigError, DispatchUnknownError, VibeError
-from testvibe_async.intents import Intent
 from testvibe_async.refs import Ref, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testvibe_async._journal import Restored
+    from testvibe_async.intents import Intent
     from testvibe_async.models import Generation, Run
 
 __all__ = ["Claim", "Enqueue", "Row", "Store"]
@@ -49,7 +48,7 @@ class Claim:
 
     place: int
     job: Job
-    found: Restored
+    found: Entry[Run]
     is_to_wait: bool
     """Whether it is the last to be dispatched, while intents of others are open: the run that it
     starts shows that those before it did not begin."""
@@ -61,7 +60,7 @@ class Row:
 
     place: int
     job: Job
-    found: Restored
+    found: Entry[Run]
     is_ended: bool
 
 
@@ -141,8 +140,12 @@ class Store(GroupCommit[sa.Connection]):
         jobs: Sequence[Job],
         enqueue: Enqueue,
     ) -> bool:
-        values = {**asdict(plan), "options": json.dumps(plan.options)}
-        del values["kind"]
+        values = {
+            "server": plan.server,
+            "project": plan.project,
+            "site_url": plan.site_url,
+            "options": json.dumps(plan.options),
+        }
         planned = self._plan(connection)
         if planned is not None:
             there = [row.job for row in self._rows(connection)]
@@ -161,7 +164,7 @@ class Store(GroupCommit[sa.Connection]):
                 "feature": json.dumps(job.feature),
                 "name": job.name,
                 "config": job.config,
-                "state": ItemState.PLANNED,
+                "state": EntryState.PLANNED,
                 "turn": 0,
             }
             for place, job in enumerate(jobs)
@@ -196,7 +199,7 @@ class Store(GroupCommit[sa.Connection]):
             if taken.rowcount == 0:
                 return None
             row = connection.execute(sa.select(ITEMS).where(here)).one()
-            is_planned = row.state == ItemState.PLANNED
+            is_planned = row.state == EntryState.PLANNED
             if is_planned and self._is_cancelled(connection):
                 return None
             return Claim(
@@ -210,8 +213,8 @@ class Store(GroupCommit[sa.Connection]):
 
     def _is_to_wait(self, connection: sa.Connection, place: int) -> bool:
         open_ = sa.select(ITEMS.c.place).where(self._mine, ITEMS.c.error.is_(None))
-        later = open_.where(ITEMS.c.state == ItemState.PLANNED, ITEMS.c.place > place)
-        intended = open_.where(ITEMS.c.state == ItemState.INTENDED)
+        later = open_.where(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.place > place)
+        intended = open_.where(ITEMS.c.state == EntryState.INTENDED)
         query = sa.select(sa.and_(sa.not_(later.exists()), intended.exists()))
         return bool(connection.execute(query).scalar_one())
 
@@ -220,9 +223,9 @@ class Store(GroupCommit[sa.Connection]):
         statement = (
             ITEMS.update()
             .where(self._at(place), ITEMS.c.holder == holder)
-            .where(ITEMS.c.state == ItemState.PLANNED, sa.not_(self._cancelled()))
+            .where(ITEMS.c.state == EntryState.PLANNED, sa.not_(self._cancelled()))
             .values(
-                state=ItemState.INTENDED,
+                state=EntryState.INTENDED,
                 intent_id=intent.id,
                 intent=intent.to_json(),
                 noted_at=self.now,
@@ -247,7 +250,7 @@ class Store(GroupCommit[sa.Connection]):
             ITEMS.update()
             .where(self._mine, ITEMS.c.intent_id == intent.id)
             .values(
-                state=ItemState.DISPATCHED if is_dispatched else ItemState.PLANNED,
+                state=EntryState.DISPATCHED if is_dispatched else EntryState.PLANNED,
                 intent_id=None,
                 intent=None,
                 error=None,
@@ -264,7 +267,7 @@ class Store(GroupCommit[sa.Connection]):
         statement = (
             ITEMS.update()
             .where(self._at(place), ITEMS.c.holder == holder)
-            .values(state=ItemState.PLANNED, ref=None, earlier=earlier, noted_at=self.now)
+            .values(state=EntryState.PLANNED, ref=None, earlier=earlier, noted_at=self.now)
         )
         return await self.changes(statement)
 
@@ -283,11 +286,11 @@ class Store(GroupCommit[sa.Connection]):
         """
         values: dict[str, Any] = {"noted_at": self.now}
         if outcome is not None:
-            values |= {"state": ItemState.OVER, "outcome": json.dumps(outcome.to_dict())}
+            values |= {"state": EntryState.OVER, "outcome": json.dumps(outcome.to_dict())}
         elif is_refusal(error):
             # What was dispatched goes on, also where this key may not read it.
             values["state"] = sa.case(
-                (ITEMS.c.state == ItemState.PLANNED, ItemState.REFUSED), else_=ITEMS.c.state
+                (ITEMS.c.state == EntryState.PLANNED, EntryState.REFUSED), else_=ITEMS.c.state
             )
         if error is not None:
             values["error"] = json.dumps(error.to_dict())
@@ -300,7 +303,7 @@ class Store(GroupCommit[sa.Connection]):
         )
         if isinstance(error, DispatchUnknownError):
             # A worker that was stopped, and goes on, may have noted meanwhile that nothing began.
-            statement = statement.where(ITEMS.c.state == ItemState.INTENDED)
+            statement = statement.where(ITEMS.c.state == EntryState.INTENDED)
         return await self.changes(statement)
 
     async def refs(self) -> list[Ref]:
@@ -349,7 +352,7 @@ class Store(GroupCommit[sa.Connection]):
         def work(connection: sa.Connection) -> int:
             query = sa.select(sa.func.count()).where(self._mine, sa.not_(ENDED))
             if self._is_cancelled(connection):
-                query = query.where(ITEMS.c.state != ItemState.PLANNED)
+                query = query.where(ITEMS.c.state != EntryState.PLANNED)
             return connection.execute(query).scalar_one()
 
         return await self.write(work)
@@ -378,14 +381,17 @@ def _job(row: Any) -> Job:  # noqa: ANN401 - a row of the items
     return Job(json.loads(row.feature), row.name, row.config)
 
 
-def _restored(row: Any) -> Restored:  # noqa: ANN401 - a row of the items
-    return restored(
-        ItemState(row.state),
-        kind="run",
-        ref=row.ref,
-        outcome=row.outcome,
-        error=row.error,
-        intent=None if row.intent is None else Intent.from_json(row.intent),
-        generation=row.generation,
-        earlier=json.loads(row.earlier),
-    )
+def _restored(row: Any) -> Entry[Run]:  # noqa: ANN401 - a row of the items
+    texts = [*json.loads(row.earlier), *([] if row.outcome is None else [row.outcome])]
+    document: dict[str, Any] = {
+        "feature": json.loads(row.feature),
+        "name": row.name,
+        "config": row.config,
+        "state": row.state,
+        "outcomes": [json.loads(text) for text in texts],
+    }
+    for name in ("intent", "generation", "ref", "error"):
+        if (text := getattr(row, name)) is not None:
+            is_named = name == "ref" and row.state == EntryState.INTENDED
+            document["named" if is_named else name] = json.loads(text)
+    return read_entry(row.place, document, kind="run")

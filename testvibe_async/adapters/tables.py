@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from testvibe_async._journal import ItemState
+from testvibe_async._batch import EntryState
 
 __all__ = [
     "BATCHES",
@@ -88,15 +88,15 @@ WORKERS = sa.Table(
 )
 
 ENDED = sa.or_(
-    ITEMS.c.state.in_([ItemState.OVER, ItemState.REFUSED, ItemState.DROPPED]),
+    ITEMS.c.state.in_([EntryState.OVER, EntryState.REFUSED, EntryState.DROPPED]),
     ITEMS.c.error.is_not(None),
 )
 """What nobody works on any more: it is over, or an error says why it goes no further."""
 
-UNKNOWN = sa.and_(ITEMS.c.state == ItemState.INTENDED, ITEMS.c.error.is_not(None))
+UNKNOWN = sa.and_(ITEMS.c.state == EntryState.INTENDED, ITEMS.c.error.is_not(None))
 """What nobody can say whether it began."""
 
-UNOBSERVED = sa.and_(ITEMS.c.state == ItemState.DISPATCHED, ITEMS.c.error.is_not(None))
+UNOBSERVED = sa.and_(ITEMS.c.state == EntryState.DISPATCHED, ITEMS.c.error.is_not(None))
 """What began, and could not be polled any more: for too long, or with this key."""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from testvibe_async._journal import ItemState
+from testvibe_async._batch import EntryState, check_named
 from testvibe_async.adapters.tables import ENDED, ITEMS, UNKNOWN, UNOBSERVED
 from testvibe_async.errors import ConfigError
 from testvibe_async.refs import Ref
@@ -46,7 +46,7 @@ class Turns:
 
     async def enqueue_failed(self) -> list[int | str]:
         """Enqueue what was not dispatched, is unknown, or could not be observed to its end."""
-        return await self._add(sa.or_(ITEMS.c.state == ItemState.PLANNED, UNKNOWN, UNOBSERVED))
+        return await self._add(sa.or_(ITEMS.c.state == EntryState.PLANNED, UNKNOWN, UNOBSERVED))
 
     async def enqueue_absent(self) -> list[int | str]:
         """Enqueue what nobody knew about, where a later run may now prove that nothing began."""
@@ -62,28 +62,27 @@ class Turns:
         """Decide unknown dispatches: resend, drop, or name their operation.
 
         Raises:
-            ConfigError: Nothing is unknown, or a ref was given for several.
+            ConfigError: Nothing is unknown, or the ref can't be its operation.
         """
         rows, _ = await self._store.rows()
-        places = [
-            row.place
+        found = [
+            row
             for row in rows
-            if row.found.state is ItemState.INTENDED
+            if row.found.state is EntryState.INTENDED
             and row.is_ended
             and feature in {None, row.job.feature, row.job.name}
         ]
-        if not places:
+        if not found:
             what = "nothing" if feature is None else f"nothing of feature {feature!r}"
             raise ConfigError(f"{what} is unknown in batch {self._store.batch!r}")
-        if isinstance(decision, Ref) and len(places) > 1:
-            raise ConfigError(
-                f"{decision} is of one dispatch, and {len(places)} are unknown: name the feature"
-            )
-        values: dict[str, Any] = {"intent": None, "intent_id": None, "holder": None}
+        values: dict[str, Any] = {"holder": None, "ref": None}
         if isinstance(decision, Ref):
-            values |= {"state": ItemState.DISPATCHED, "ref": decision.to_json()}
+            check_named(decision, [row.found for row in found], [row.found for row in rows])
+            values["ref"] = decision.to_json()  # A worker polls it before the intent is dropped.
         else:
-            values["state"] = ItemState.PLANNED if decision == "resend" else ItemState.DROPPED
+            state = EntryState.PLANNED if decision == "resend" else EntryState.DROPPED
+            values |= {"intent": None, "intent_id": None, "state": state}
+        places = [row.place for row in found]
         return await self._add(UNKNOWN, ITEMS.c.place.in_(places), **values)
 
     async def _add(

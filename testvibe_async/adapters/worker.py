@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import uuid4
 
-from testvibe_async._journal import ItemState
+from testvibe_async._batch import EntryState, named_operation
 from testvibe_async.adapters.tables import UNAVAILABLE
 from testvibe_async.errors import (
     ClientClosedError,
@@ -30,7 +30,7 @@ from testvibe_async.refs import RunRef
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from testvibe_async._journal import Plan
+    from testvibe_async._batch import Plan
     from testvibe_async.adapters.store import Claim, Store
     from testvibe_async.client import Client
     from testvibe_async.models import Generation, Run
@@ -138,12 +138,12 @@ class BatchWorker:
             VibeError: There is none; see `Project.run_feature` and `Client.reconcile`.
         """
         found = claim.found
-        if found.state is ItemState.DISPATCHED:
+        if found.state is EntryState.DISPATCHED:
             assert found.ref is not None
             return self._client.attach(found.ref)
-        if found.state is ItemState.INTENDED:
+        if found.state is EntryState.INTENDED:
             assert found.intent is not None
-            return await self._reconciled(found.intent)
+            return await self._reconciled(found.intent, named=found.named)
         on_conflict = self._plan.options.get("on_conflict", "raise")
         if found.generation is not None:
             # It was dispatched for this run: whatever became of it, none is to follow.
@@ -163,9 +163,16 @@ class BatchWorker:
                 self._open.discard(error.intent.id)  # Nothing more comes of it.
             raise
 
-    async def _reconciled(self, intent: Intent) -> RunOperation | GenerationOperation | None:
-        known = await surely(self._store.refs)
-        operation = await self._client.reconcile(intent, known=known)
+    async def _reconciled(
+        self, intent: Intent, *, named: Ref | None
+    ) -> RunOperation | GenerationOperation | None:
+        operation: RunOperation | GenerationOperation | None
+        if named is None:
+            known = await surely(self._store.refs)
+            operation = await self._client.reconcile(intent, known=known)
+        else:
+            operation = self._client.attach(named)
+            await named_operation(operation, intent)
         ref = None if operation is None else operation.ref
         if await self.answered(intent, ref) and isinstance(ref, RunRef):
             return operation
@@ -234,7 +241,7 @@ class _Feature:
 
     async def _note_outcome(self, claim: Claim, outcome: Run | Generation) -> bool:
         """Note an outcome; True where another attempt follows."""
-        earlier = claim.found.earlier
+        earlier = claim.found.outcomes
         if outcome.is_failure and len(earlier) + 1 < self._worker.attempts:
             outcomes = [*earlier, outcome]
             await surely(self._store.note_attempt, self._place, self._holder, outcomes)

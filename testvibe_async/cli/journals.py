@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from attrs import frozen
 from cyclopts import Group, Parameter
 
-from testvibe_async import ConfigError, Journal
-from testvibe_async._journal import files_of, is_in_use
+from testvibe_async import ConfigError
 from testvibe_async.cli.batches import (
     AT_WORK,
     ENDED,
@@ -31,6 +30,7 @@ from testvibe_async.cli.batches import (
 from testvibe_async.cli.ending import resume_command
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.journal import Journal, files_of, is_in_use
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping

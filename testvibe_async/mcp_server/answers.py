@@ -23,7 +23,7 @@ from testvibe_async import (
     RunRef,
     Verdict,
 )
-from testvibe_async._journal import is_refusal
+from testvibe_async._batch import is_refusal
 from testvibe_async._util import clean
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from testvibe_async import ConfigError, Journal
-from testvibe_async._journal import files_of, is_in_use
+from testvibe_async import ConfigError
+from testvibe_async.journal import Journal, files_of, is_in_use
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -1,1 +1,0 @@
-"""The packages that users install, tried without the repository: `python -m tests.packaging`."""

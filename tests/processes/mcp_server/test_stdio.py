@@ -1,0 +1,360 @@
+"""The server as clients start it: the command in a process of its own, on real time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+from mcp import Client as McpClient
+from mcp.client.stdio import StdioServerParameters
+
+from tests.support.commands import Started, environment, started
+from tests.support.mcp_connection import Listener, content_of, on_real_time, result_of
+from tests.surfaces.mcp_server.test_tools import COMBINED, OPERATIONS
+from testvibe_async.testing import Emulator, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+COMMAND = ("-m", "testvibe_async.cli", "mcp")
+
+LONG = Scenario(outcomes={"Checkout": Outcome(run_queue=0, run_duration=600)})
+
+SOON_SECONDS = 30
+
+POLL_SECONDS = 3.0
+"""The server polls a run so often."""
+"""Limit of a shutdown, which takes less than a second on a machine that is not busy."""
+
+STRAY = """
+import asyncio, os, subprocess
+from testvibe_async import Client, Hooks
+from testvibe_async.mcp_server import make_server, serve_stdio
+
+def stray(event):
+    print("printed by a hook")
+    print("left in the buffer", end="")
+    os.write(1, b"written by a hook")
+    subprocess.run(["echo", "echoed by a child"])
+
+asyncio.run(serve_stdio(make_server(lambda: Client(hooks=Hooks(on_request=stray)))))
+"""
+
+
+@pytest.fixture
+def emulator_of_long_runs() -> Generator[Emulator]:
+    """Serve in a thread of its own, with runs of Checkout that take ten minutes."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Emulator(scenario=LONG)) as emulator,
+    ):
+        yield emulator
+
+
+def service(emulator: Emulator) -> dict[str, str]:
+    """Return the variables that name a service to another process."""
+    return {
+        "TESTVIBE_SERVER": emulator.url,
+        "TESTVIBE_API_KEY": emulator.api_key,
+        "TESTVIBE_PROJECT": emulator.project_id,
+    }
+
+
+@asynccontextmanager
+async def served(emulator: Emulator) -> AsyncGenerator[McpClient]:
+    """Have the official client start the command, and connect to it."""
+    parameters = StdioServerParameters(
+        command=sys.executable, args=list(COMMAND), env=environment(**service(emulator))
+    )
+    async with McpClient(parameters) as mcp:
+        yield mcp
+
+
+@on_real_time
+async def test_the_official_client_calls_every_tool() -> None:
+    """Each tool that the command lists can be called, and returns what the emulator holds."""
+    scenario = Scenario(
+        failing_generations=0, failing_runs=0, outcomes={"Slow": Outcome(generation_duration=1e9)}
+    )
+    async with Emulator(speed=1e6, scenario=scenario) as emulator, served(emulator) as mcp:
+        listed = {tool.name for tool in (await mcp.list_tools()).tools}
+        calls: list[tuple[str, dict[str, Any]]] = [
+            ("list_projects", {}),
+            ("get_project", {}),
+            ("list_features", {}),
+            (
+                "create_feature",
+                {"name": "Login", "gherkin": "Feature: L\n  Scenario: A\n    Given a"},
+            ),
+            (
+                "update_feature",
+                {"feature": "Login", "gherkin": "Feature: L\n  Scenario: B\n    Given b"},
+            ),
+            ("get_feature", {"feature": "Login"}),
+            ("generate_feature", {"feature": "Login"}),
+            ("get_generation_status", {"feature": "Login"}),
+            ("wait_for_generation", {"feature": "Login"}),
+            ("get_generation_log", {"feature": "Login"}),
+            ("run_feature", {"feature": "Login"}),
+            ("wait_for_run", {"runId": 214}),
+            ("get_run", {"runId": 214}),
+            ("diagnose_run", {"runId": 214}),
+            ("get_run_artifacts", {"runId": 214}),
+            ("list_runs", {"feature": "Login", "limit": 5}),
+            ("wait_for_runs", {"runIds": [214]}),
+            ("list_configs", {}),
+            ("list_files", {}),
+            ("write_file", {"path": "Features/own.feature", "content": "Feature: Own"}),
+            ("read_file", {"path": "Features/own.feature"}),
+        ]
+        answers = {name: await result_of(mcp, name, **arguments) for name, arguments in calls}
+        answers["run_features"], answers["generate_and_run"] = await asyncio.gather(
+            result_of(mcp, "run_features", features=["Checkout", "Wishlist"]),
+            result_of(mcp, "generate_and_run", feature="Login"),
+        )
+        emulator.add_feature("Slow", status="generating")
+        answers["cancel_generation"] = await result_of(mcp, "cancel_generation", feature="Slow")
+        answers["delete_feature"] = await result_of(mcp, "delete_feature", feature="Login")
+    assert set(answers) == listed == OPERATIONS | COMBINED
+    assert answers["get_feature"]["gherkin"].splitlines()[1].strip() == "Scenario: B"
+    assert answers["wait_for_generation"]["featureStatus"] == "generated"
+    assert answers["generate_and_run"]["run"]["status"] == "passed"
+    assert answers["wait_for_run"]["status"] == "passed"
+    assert answers["run_features"]["summary"]["succeeded"] == 2
+    assert answers["read_file"]["content"] == "Feature: Own"
+    assert "Login" not in emulator.features
+
+
+@on_real_time
+async def test_twenty_waits_share_one_stream_of_polls() -> None:
+    """Twenty waits at once poll as often as one; a second call returns the outcome."""
+    listener = Listener()
+    async with Emulator(scenario=LONG) as emulator, served(emulator) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        wait = {"runId": run["runId"]}
+        before, began = emulator.count(), time.monotonic()
+        answers = await asyncio.gather(
+            *(result_of(mcp, "wait_for_run", **wait, timeoutSeconds=2) for _ in range(20))
+        )
+        assert {answer["status"] for answer in answers} == {"running"}
+        assert all(answer["inFlight"] for answer in answers)
+        polls_of_one = 2 + (time.monotonic() - began) / POLL_SECONDS
+        assert emulator.count() - before <= polls_of_one
+
+        emulator.finish_run(run["runId"], "passed")
+        over = await mcp.call_tool("wait_for_run", wait, progress_callback=listener)
+        assert content_of(over)["status"] == "passed"
+    assert listener.messages[-1] == "run 214: finished, passed"
+
+
+@on_real_time
+async def test_a_cancelled_call_leaves_the_run_and_the_server_alone() -> None:
+    """A client cancels one wait; the server goes on serving, and the run goes on."""
+    async with Emulator(scenario=LONG) as emulator, served(emulator) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        listener, seen = Listener(), asyncio.Event()
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            await listener(progress, total, message)
+            seen.set()
+
+        wait = {"runId": run["runId"]}
+        call = asyncio.create_task(
+            mcp.call_tool("wait_for_run", wait, progress_callback=on_progress)
+        )
+        await seen.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (await result_of(mcp, "get_run", **wait))["status"] == "running"
+        assert len(emulator.active_runs()) == 1
+        assert emulator.count("cancel_generation") == 0
+
+
+@contextmanager
+def raw(
+    emulator: Emulator, *options: str, python: tuple[str, ...] | None = None
+) -> Generator[Started]:
+    """Start the server with pipes as its streams, and kill it at the end of the context."""
+    arguments = options if python else ("mcp", *options)
+    with started(*arguments, python=python, **service(emulator)) as process:
+        yield process
+
+
+def send(process: Started, method: str, **message: Any) -> None:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({"jsonrpc": "2.0", "method": method, **message}) + "\n")
+    process.stdin.flush()
+
+
+def receive(process: Started) -> dict[str, Any]:
+    assert process.stdout is not None
+    message = json.loads(process.stdout.readline())
+    assert message["jsonrpc"] == "2.0"
+    return dict(message)
+
+
+def begin(process: Started) -> None:
+    """Initialize the session."""
+    me = {"name": "test", "version": "1"}
+    parameters = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": me}
+    send(process, "initialize", id=0, params=parameters)
+    assert receive(process)["result"]["serverInfo"]["name"] == "testvibe"
+    send(process, "notifications/initialized")
+
+
+def call(process: Started, number: int, tool: str, **arguments: Any) -> None:
+    """Call a tool, and ask for its progress."""
+    parameters = {"name": tool, "arguments": arguments, "_meta": {"progressToken": number}}
+    send(process, "tools/call", id=number, params=parameters)
+
+
+def start_waiting(process: Started) -> None:
+    """Have two waits in flight, one for a run and one for a list of runs."""
+    begin(process)
+    call(process, 1, "run_feature", feature="Checkout")
+    run = receive(process)["result"]["structuredContent"]["runId"]
+    call(process, 2, "wait_for_run", runId=run)
+    assert receive(process)["method"] == "notifications/progress"
+    call(process, 3, "wait_for_runs", runIds=[run])
+    call(process, 4, "get_run", runId=run)
+    assert receive(process)["id"] == 4
+
+
+def test_it_stops_at_the_end_of_its_input(emulator_of_long_runs: Emulator) -> None:
+    """The server stops at the end of its input, with waits in flight, at once."""
+    with raw(emulator_of_long_runs) as process:
+        start_waiting(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(timeout=SOON_SECONDS) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert_protocol_alone(process)
+
+
+def test_it_stops_when_its_output_is_closed(emulator_of_long_runs: Emulator) -> None:
+    """A client that closes both streams, with a call in flight, is no error."""
+    with raw(emulator_of_long_runs) as process:
+        begin(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        call(process, 1, "list_projects")
+        process.stdin.close()
+        assert process.wait(timeout=SOON_SECONDS) == 0
+        assert process.stderr is not None
+        assert "testvibe-async:" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_on_a_signal(emulator_of_long_runs: Emulator, stop: signal.Signals) -> None:
+    """A signal stops the server in order and at once, while its input stays open."""
+    with raw(emulator_of_long_runs) as process:
+        start_waiting(process)
+        process.send_signal(stop)
+        assert process.wait(timeout=SOON_SECONDS) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert_protocol_alone(process)
+
+
+def assert_protocol_alone(process: Started) -> None:
+    assert process.stdout is not None
+    for line in process.stdout.read().splitlines():
+        assert json.loads(line)["jsonrpc"] == "2.0"
+
+
+def test_stray_output_never_reaches_the_protocol(emulator_of_long_runs: Emulator) -> None:
+    """Output of a hook or its child process goes to standard error, the buffered part too."""
+    with raw(emulator_of_long_runs, python=("-c", STRAY)) as process:
+        begin(process)
+        for number in range(1, 4):
+            call(process, number, "list_features")
+            assert receive(process)["id"] == number
+        assert process.stdin is not None
+        process.stdin.close()
+        output, errors = process.stdout, process.stderr
+        assert output is not None
+        assert errors is not None
+        assert output.read() == ""
+        shown = errors.read()
+    for words in ("printed by a hook", "left in the buffer", "written by a hook", "echoed by"):
+        assert shown.count(words) == 3
+
+
+def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
+    """With -v standard error shows each dispatch once, and standard output the protocol alone."""
+    with raw(emulator_of_long_runs, "-v") as process:
+        begin(process)
+        call(process, 1, "run_feature", feature="Checkout")
+        assert receive(process)["id"] == 1
+        output, errors = process.communicate()
+    assert output == ""
+    assert errors.count("Dispatched ref=run 214") == 1
+
+
+def test_another_project_can_be_set(emulator_of_long_runs: Emulator) -> None:
+    """The option `--project` overrides the variable."""
+    other = emulator_of_long_runs.add_project("Other")
+    with raw(emulator_of_long_runs, "--project", other.id) as process:
+        begin(process)
+        call(process, 1, "get_project")
+        assert receive(process)["result"]["structuredContent"]["name"] == "Other"
+
+
+def test_invalid_lines_do_not_stop_the_server(emulator_of_long_runs: Emulator) -> None:
+    """Lines that are no JSON-RPC neither stop the server nor reach its output."""
+    with raw(emulator_of_long_runs) as process:
+        begin(process)
+        assert process.stdin is not None
+        process.stdin.write("hello\n{}\n[1]\n")
+        call(process, 1, "list_projects")
+        while (message := receive(process)).get("id") != 1:
+            assert "error" in message or "method" in message
+        assert message["result"]["structuredContent"]["projects"]
+
+
+def test_without_configuration_it_starts_and_says_what_to_set() -> None:
+    """Without any variable the command serves, and a tool's error says what to set."""
+    with started("mcp") as process:
+        begin(process)
+        call(process, 1, "list_features")
+        result = receive(process)["result"]
+    assert result["isError"] is True
+    assert "Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in result["content"][0]["text"]
+
+
+def test_a_server_takes_over_from_one_that_was_killed(emulator_of_long_runs: Emulator) -> None:
+    """Two processes make the same call once; the one that waits goes on when the other dies."""
+    arguments: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 3}
+    with raw(emulator_of_long_runs) as first, raw(emulator_of_long_runs) as second:
+        for process in (first, second):
+            begin(process)
+        for process in (first, second):
+            call(process, 1, "run_features", **arguments)
+        notes = [result(process, 1)["note"] for process in (first, second)]
+        waits = ["another server of this user has the same in hand" in note for note in notes]
+        assert sorted(waits) == [False, True]
+        holder, other = (second, first) if waits[0] else (first, second)
+        holder.kill()
+        holder.wait()
+        call(other, 2, "run_features", **arguments)
+        assert result(other, 2)["summary"]["inFlight"] == 1
+    assert emulator_of_long_runs.count("run_feature") == 1
+
+
+def result(process: Started, number: int) -> dict[str, Any]:
+    """Return the content of a call's result, which must not be an error, after its progress."""
+    while (message := receive(process)).get("id") != number:
+        assert "method" in message
+    assert not message["result"]["isError"], message
+    content: dict[str, Any] = message["result"]["structuredContent"]
+    return content

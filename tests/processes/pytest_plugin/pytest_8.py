@@ -1,0 +1,102 @@
+"""The plugin with pytest 8, in an environment of its own, where only pytest and this are installed.
+
+pytest --noconftest tests/processes/pytest_plugin/pytest_8.py
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testvibe_async.pytest_plugin import clients, session
+
+if TYPE_CHECKING:
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+LOADED = (clients, session)
+"""Imported here once, so that not every pytest inside pytest imports them again."""
+
+
+@pytest.fixture
+def service(testvibe_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """Serve the shop, and set the environment variables for it."""
+    monkeypatch.setenv("TESTVIBE_SERVER", testvibe_emulator.url)
+    monkeypatch.setenv("TESTVIBE_API_KEY", testvibe_emulator.api_key)
+    monkeypatch.setenv("TESTVIBE_PROJECT", testvibe_emulator.project_id)
+    return testvibe_emulator
+
+
+@pytest.mark.parametrize("argument", ["--testvibe", "testvibe::Checkout"])
+def test_features_are_refused(pytester: pytest.Pytester, service: Emulator, argument: str) -> None:
+    """Features as tests are refused with one sentence, and nothing is sent."""
+    result = pytester.runpytest_inprocess(argument)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line]
+    assert line == (
+        f"ERROR: features as tests need pytest 9, and this is pytest {pytest.__version__}; "
+        "@pytest.mark.testvibe and the fixtures work with pytest 8"
+    )
+    assert service.requests == []
+
+
+def test_the_marker_works(pytester: pytest.Pytester, service: Emulator) -> None:
+    """A test gets the run that its marker asks for; numbers in the file are read."""
+    pytester.makeini(
+        "[pytest]\ntestvibe_max_in_flight = 3\ntestvibe_poll_interval = 0.02\n"
+        "testvibe_config = Mobile"
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Checkout", config="Mobile")
+        def test_it(testvibe_run):
+            assert testvibe_run.is_finished
+            assert testvibe_run.config == "Mobile"
+        """
+    )
+    pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=1)
+    assert len(service.runs) == 1
+
+
+def test_a_wrong_number_is_reported(pytester: pytest.Pytester, service: Emulator) -> None:
+    """A value of the file that is no number is an error in one sentence."""
+    pytester.makeini("[pytest]\ntestvibe_max_in_flight = many")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Checkout")
+        def test_it(testvibe_run): ...
+        """
+    )
+    result = pytester.runpytest_inprocess()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testvibe-max-in-flight must be a number: *'many'"])
+    assert service.requests == []
+
+
+def test_the_fixtures_work(pytester: pytest.Pytester) -> None:
+    """Fixtures bring an emulator and a client of it, also for asynchronous tests."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_it(testvibe_client, testvibe_emulator):
+            assert await (await testvibe_client.project().run_feature("Checkout"))
+
+        def test_plain(testvibe_session_emulator):
+            assert testvibe_session_emulator.features
+        """
+    )
+    pytester.runpytest_inprocess("-W", "error").assert_outcomes(passed=2)

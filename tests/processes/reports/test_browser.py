@@ -1,0 +1,181 @@
+"""The page in a browser: quiet, usable by keys alone and without a script. Needs Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.processes.reports.browser import EXECUTABLE, Browser, chromium
+from tests.surfaces.reports.items import PASSED, every_kind, flaky_item, run_item
+from testvibe_async import CaseResult
+from testvibe_async.reports import write_report
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium here")
+
+ATTACK = "<script>alert(1)</script><img src=https://x.example onerror=alert(1)>"
+SHOWN = "[...document.querySelectorAll('.operation')].filter(o => o.checkVisibility()).length"
+COUNT = "document.getElementById('count').textContent"
+
+BRIGHT = "[...document.querySelectorAll('.timeline g:not(.dim)')].map(bar => bar.dataset.number)"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A page with an item of every kind, and one that attacks."""
+    test = CaseResult(ATTACK, "failed", 1000, ATTACK)
+    items = [*every_kind(), run_item(test, feature=ATTACK, config=ATTACK, log=ATTACK, run_id=9)]
+    return write_report(tmp_path / "report.html", items, title=ATTACK)
+
+
+def browse(visit: Callable[[Browser], Awaitable[None]]) -> None:
+    """Visit the page on real time, since the browser is another process."""
+
+    async def run() -> None:
+        async with chromium() as browser:
+            await visit(browser)
+
+    asyncio.run(run())
+
+
+def test_it_is_quiet_and_fits(page: Path) -> None:
+    """The page requests nothing else, violates no policy, and fits any screen in both schemes."""
+
+    async def visit(browser: Browser) -> None:
+        for width, scheme in [(1280, "light"), (400, "dark")]:
+            await browser.set_screen(width, scheme)
+            await browser.open(page)
+            assert await browser.evaluate(COUNT) == "8 runs and generations"
+            assert await browser.evaluate("document.documentElement.scrollWidth") == width
+            assert browser.requests == [page.as_uri()]
+            assert browser.problems == []
+
+    browse(visit)
+
+
+def test_an_attack_would_be_noticed(page: Path) -> None:
+    """A script from data violates the policy, which these tests notice."""
+    page.write_text(page.read_text().replace("</footer>", f"{ATTACK}</footer>"))
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(page)
+        assert browser.problems
+
+    browse(visit)
+
+
+def test_keys_are_enough(page: Path) -> None:
+    """Filters, search, folds and links work by the keyboard, and the count is shown."""
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(page)
+        await browser.tab_to(".verdict.failed")
+        await browser.press(" ")
+        assert await counts(browser) == ("3 of 8 runs and generations", 3)
+        await browser.press(" ")
+        assert await counts(browser) == ("8 runs and generations", 8)
+
+        await browser.tab_to("#search")
+        await browser.press(*"LOCKED-OUT user")
+        assert await counts(browser) == ("1 of 8 runs and generations", 1)
+        await browser.press("Escape")
+        assert await counts(browser) == ("8 runs and generations", 8)
+
+        await browser.tab_to("#config")
+        await browser.press("M")
+        assert await counts(browser) == ("2 of 8 runs and generations", 2)
+
+        await browser.tab_to("#unfold")
+        await browser.press("Enter")
+        assert await browser.evaluate("document.querySelectorAll('.operation[open]').length") == 2
+        await browser.tab_to("#operation-2 > summary")
+        await browser.press("Enter")
+        assert not await browser.evaluate("document.getElementById('operation-2').open")
+
+    browse(visit)
+
+
+def test_a_link_finds_what_a_filter_hides(page: Path) -> None:
+    """A link to an operation that a filter hides shows it."""
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(page)
+        await browser.evaluate("document.querySelector('.verdict.failed').click()")
+        await browser.evaluate("document.querySelector('.matrix a[href=\"#operation-1\"]').click()")
+        await browser.evaluate("new Promise(done => setTimeout(done))")
+        assert await counts(browser) == ("8 runs and generations", 8)
+        assert await browser.evaluate("document.activeElement.parentElement.id") == "operation-1"
+        assert await browser.evaluate("document.getElementById('operation-1').open")
+
+    browse(visit)
+
+
+def test_filters_are_in_the_address(page: Path) -> None:
+    """The address has the filters, and opened again it shows the same."""
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(page)
+        await browser.evaluate("document.querySelector('.verdict.failed').click()")
+        await browser.tab_to("#search")
+        await browser.press(*"user")
+        shown = await counts(browser)
+        assert await browser.evaluate("location.hash") == "#status=failed&search=user"
+        assert shown[1] < 3
+        url = await browser.evaluate("location.href")
+        await browser.go_to("about:blank")
+        await browser.go_to(url)
+        assert await counts(browser) == shown
+
+    browse(visit)
+
+
+def test_the_first_failure_is_above_the_fold(tmp_path: Path) -> None:
+    """A failure is seen without scrolling, with its error, on a small screen of a laptop."""
+    items = [*every_kind(), *(run_item(PASSED, run_id=n, feature=f"F{n}") for n in range(300, 340))]
+    path = write_report(tmp_path / "report.html", items)
+
+    async def visit(browser: Browser) -> None:
+        await browser.set_screen(1280, "light")
+        await browser.open(path)
+        bottom = "document.querySelector('.group pre').getBoundingClientRect().bottom"
+        assert await browser.evaluate(bottom) < 720
+
+    browse(visit)
+
+
+def test_flaky_is_a_filter(tmp_path: Path) -> None:
+    """The flaky button shows what is flaky alone, dims the other bars, and adds to others."""
+    path = write_report(tmp_path / "report.html", [*every_kind(), flaky_item()])
+
+    async def visit(browser: Browser) -> None:
+        await browser.open(path)
+        await browser.evaluate("document.querySelector('.verdict.flaky').click()")
+        assert await counts(browser) == ("1 of 8 runs and generations", 1)
+        assert await browser.evaluate(BRIGHT) == ["8", "8"]
+        await browser.evaluate("document.querySelector('.verdict.error').click()")
+        assert await counts(browser) == ("3 of 8 runs and generations", 3)
+
+    browse(visit)
+
+
+def test_without_a_script_all_is_there(page: Path) -> None:
+    """Without scripts every operation is shown, and no control without an effect."""
+
+    async def visit(browser: Browser) -> None:
+        await browser.call("Emulation.setScriptExecutionDisabled", value=True)
+        await browser.open(page)
+        assert await browser.evaluate(SHOWN) == 8
+        assert not await browser.evaluate("document.getElementById('filters').checkVisibility()")
+        assert await browser.evaluate("document.querySelectorAll('button:enabled').length") == 2
+
+    browse(visit)
+
+
+async def counts(browser: Browser) -> tuple[Any, Any]:
+    """Return the count that the page shows, and the number of visible operations."""
+    return await browser.evaluate(COUNT), await browser.evaluate(SHOWN)

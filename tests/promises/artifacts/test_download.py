@@ -1,0 +1,156 @@
+"""Downloading the artifacts of a run: which files, of which size, and the progress on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.artifact_host import Request, chunked, host, http
+from tests.support.finished_run import (
+    CONTENT,
+    PATHS,
+    TAG,
+    downloads,
+    finished_run,
+    on_real_time,
+)
+from testvibe_async import (
+    ConfigError,
+    MalformedResponseError,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@on_real_time
+async def test_every_artifact_is_a_whole_file_under_its_own_name(tmp_path: Path) -> None:
+    """The paths come back in the service's order, and nothing else is in the directory."""
+    async with finished_run(tmp_path) as case:
+        paths = await case.download()
+        assert [path.relative_to(case.directory).as_posix() for path in paths] == PATHS
+        assert {path: len(content) for path, content in case.files().items()} == {
+            artifact.path: artifact.size_bytes for artifact in await case.run.artifacts()
+        }
+    with zipfile.ZipFile(paths[0]) as archive:
+        assert archive.testzip() is None
+
+
+@on_real_time
+async def test_a_project_downloads_any_of_its_runs(tmp_path: Path) -> None:
+    """A run's id is enough, and the directory may be a string, and be made with its parents."""
+    async with finished_run(tmp_path) as case:
+        directory = str(tmp_path / "new" / "er")
+        project = case.client.project()
+        paths = await project.download_artifacts(case.run.run_id, directory)
+        assert [os.fspath(path) for path in paths] == [os.path.join(directory, p) for p in PATHS]  # noqa: PTH118
+        assert all(path.stat().st_size for path in paths)
+
+
+@on_real_time
+async def test_nothing_to_download_leaves_no_directory(tmp_path: Path) -> None:
+    """Nothing uploaded, or nothing of these kinds, is nothing downloaded, and no error."""
+    async with finished_run(tmp_path) as case:
+        assert await case.download(kinds={"nothing"}) == []
+        case.list_as()
+        assert await case.download() == []
+        assert not case.directory.exists()
+
+
+@on_real_time
+async def test_kinds_choose_what_is_downloaded(tmp_path: Path) -> None:
+    """Only artifacts of these kinds are asked for, and their names do not depend on the choice."""
+    async with finished_run(tmp_path) as case:
+        twins = [{"path": "A", "kind": "x"}, {"path": "a", "kind": "trace"}]
+        assert [path.name for path in await case.download(kinds={"screenshot"})] == [
+            "locked-out.png"
+        ]
+        assert await case.download(kinds=["nothing"]) == []
+        assert downloads(case) == 1
+        async with host(http(200, b"x")) as origin:
+            case.list_as(*({**twin, "url": origin.url} for twin in twins))
+            assert [path.name for path in await case.download(kinds=("trace",))] == ["a-2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"kinds": "trace"}, "{'trace'}"),
+        ({"max_at_once": 0}, "max_at_once"),
+        ({"on_progress": asyncio.sleep}, "on_progress"),
+    ],
+)
+@on_real_time
+async def test_arguments_are_checked_before_anything_is_sent(
+    tmp_path: Path, options: dict[str, Any], named: str
+) -> None:
+    """A single kind, no downloads at once or an async hook is a ConfigError that says which."""
+    async with finished_run(tmp_path) as case:
+        with pytest.raises(ConfigError, match=named):
+            await case.download(**options)
+        assert case.emulator.count("get_run_artifacts") == 0
+
+
+@on_real_time
+async def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
+    """An existing file of the same name and size is replaced."""
+    async with finished_run(tmp_path) as case, host(http(200, b"new")) as origin:
+        case.serve(origin, 3)
+        case.directory.mkdir()
+        (case.directory / "a.zip").write_bytes(b"old")
+        await case.download()
+        assert case.files() == {"a.zip": b"new"}
+
+
+@pytest.mark.parametrize("size", [0, None])
+@on_real_time
+async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None:
+    """A file of zero bytes is downloaded like any other."""
+    async with finished_run(tmp_path) as case, host(http(200, b"")) as origin:
+        case.serve(origin, size)
+        await case.download()
+        assert case.files() == {"a.zip": b""}
+
+
+@on_real_time
+async def test_a_part_that_is_too_short_is_an_error(tmp_path: Path) -> None:
+    """A resumed file must have its declared size, too."""
+
+    def answer(request: Request) -> bytes:
+        if not request.start:
+            return http(200, b"x" * 50, TAG, length=100)
+        return http(206, b"x" * 49, "Content-Range: bytes 50-99/100")
+
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, 100)
+        with pytest.raises(MalformedResponseError, match="99 in place of 100"):
+            await case.download()
+        assert case.files() == {}
+
+
+@pytest.mark.parametrize("answer", [http(200, CONTENT), chunked(CONTENT)])
+@on_real_time
+async def test_an_undeclared_size_is_accepted(tmp_path: Path, answer: bytes) -> None:
+    """Without a declared size the host's Content-Length counts, or else the end of the body."""
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, None)
+        await case.download()
+        assert case.files() == {"a.zip": CONTENT}
+
+
+@on_real_time
+async def test_an_error_of_on_progress_is_raised(tmp_path: Path) -> None:
+    """An error of `on_progress` ends the downloads, and is raised as it is."""
+
+    def fail(_: object) -> None:
+        raise LookupError
+
+    async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
+        case.serve(origin, None)
+        with pytest.raises(LookupError):
+            await case.download(on_progress=fail)
+        assert case.files() == {}

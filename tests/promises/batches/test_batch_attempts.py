@@ -1,0 +1,217 @@
+"""Batches that run again what failed: flaky is neither passed nor failed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.batches import client_tasks
+from testvibe_async import (
+    BatchSummary,
+    ConfigError,
+    Hooks,
+    Journal,
+    RetryPolicy,
+    RunRef,
+    Verdict,
+)
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async import Project
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """One feature fails whenever it runs; the others pass."""
+    return Scenario(
+        run_queue=0,
+        run_duration=5,
+        failing_runs=0.0,
+        outcomes={"Returns": Outcome(run_status="failed")},
+    )
+
+
+async def test_what_failed_runs_again_until_the_attempts_are_used_up(
+    emulator: Emulator, project: Project
+) -> None:
+    """A feature that always fails has all its runs, oldest first, and is a failure."""
+    item, other = await project.run_features(["Returns", "Checkout"], attempts=3)
+
+    assert [run.status for run in item.runs] == ["failed"] * 3
+    assert [run.run_id for run in item.runs] == sorted(run.run_id for run in item.runs)
+    assert item.run == item.runs[-1]
+    assert (item.verdict, item.is_flaky) == (Verdict.FAILED, False)
+    assert isinstance(item.ref, RunRef)
+    assert item.ref.run_id == item.runs[-1].run_id
+    assert (other.verdict, other.earlier) == (Verdict.SUCCEEDED, ())
+    assert len(emulator.runs) == 4
+    assert client_tasks() == []
+
+
+async def test_further_attempts_run_in_the_context_of_the_batch(emulator: Emulator) -> None:
+    """Hooks see the context variables of the code that opened the batch, at each attempt."""
+    tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+    seen: list[str] = []
+    hooks = Hooks(on_dispatched=lambda _: seen.append(tenant.get()))
+    async with client_of(emulator, hooks=hooks) as client:
+        tenant.set("acme")
+        await client.project().run_features(["Returns"], attempts=3)
+
+    assert seen == ["acme"] * 3
+
+
+async def test_a_later_success_is_flaky(emulator: Emulator, project: Project) -> None:
+    """A feature that fails once and then passes succeeded, and is flaky; the summary says so."""
+    batch = project.run_features(["Checkout", "Wishlist"], attempts=2)
+    async with batch:
+        await asyncio.sleep(1)
+        first = next(run for run in emulator.runs.values() if run.feature.name == "Checkout")
+        emulator.finish_run(first.id, "failed")
+        items = {item.feature: item async for item in batch}
+
+    assert [run.status for run in items["Checkout"].runs] == ["failed", "passed"]
+    assert items["Checkout"].is_flaky
+    assert not items["Wishlist"].is_flaky
+    assert (batch.summary.succeeded, batch.summary.flaky, batch.summary.total) == (2, 1, 2)
+    assert str(batch.summary) == "2 succeeded, 1 flaky among them"
+    assert batch.summary.is_success
+
+
+async def test_no_attempt_follows_what_was_not_seen_to_fail(
+    emulator: Emulator, project: Project
+) -> None:
+    """What is unknown, refused or not observed is never run again."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    (item,) = await project.run_features(["Checkout"], attempts=5)
+
+    assert (item.verdict, item.runs) == (Verdict.UNKNOWN, ())
+    assert len(emulator.runs) == 1
+
+
+async def test_a_stop_after_a_failure_comes_after_its_last_attempt(
+    emulator: Emulator, project: Project
+) -> None:
+    """With `stop_on_failure` a feature that failed in all its attempts stops the batch."""
+    names = ["Returns", "Checkout", "Wishlist"]
+    items = await project.run_features(names, attempts=2, stop_on_failure=True, max_in_flight=1)
+
+    assert [item.verdict for item in items] == [
+        Verdict.FAILED,
+        Verdict.SKIPPED,
+        Verdict.SKIPPED,
+    ]
+    assert len(emulator.runs) == 2
+
+
+async def test_a_batch_that_is_over_its_time_attempts_no_more(
+    emulator: Emulator, project: Project
+) -> None:
+    """At the time-out the attempt in flight goes on, and the item keeps those that failed."""
+    (item,) = await project.run_features(["Returns"], attempts=100, timeout=16)
+
+    assert len(emulator.runs) == 3
+    assert (len(item.earlier), item.verdict) == (2, Verdict.IN_FLIGHT)
+
+
+@pytest.mark.parametrize("attempts", [0, -1, 1.5, True])
+def test_a_number_of_attempts_is_a_count(project: Project, attempts: int) -> None:
+    """Anything except a whole number from 1 is refused."""
+    with pytest.raises(ConfigError, match="attempts must be a whole number"):
+        project.run_features(["Checkout"], attempts=attempts)
+
+
+async def test_what_failed_before_the_batch_stopped_is_a_failure(
+    emulator: Emulator, project: Project
+) -> None:
+    """A feature whose next attempt was never dispatched has failed, and was not skipped."""
+    names = ["Returns", "Checkout", "Wishlist", "Login Functionality"]
+    emulator.fail("run_feature", Fault.status(429, retry_after=60), skip=1)
+    async with project.run_features(names, attempts=2, max_in_flight=1) as batch:
+        await asyncio.sleep(30)  # It failed, and its next attempt is refused.
+    item = batch.items[0]
+    assert (item.verdict, item.earlier) == (Verdict.FAILED, ())
+    assert item.run is not None
+    assert [item.run.run_id] == [run.id for run in emulator.runs.values()][:1]
+    assert item.ref == batch.refs[0]
+
+
+async def test_no_attempt_follows_an_end_that_nobody_can_read(
+    emulator: Emulator, project: Project
+) -> None:
+    """A status that is not documented is no failure, so nothing runs again."""
+    emulator.fail(
+        "get_run",
+        Fault.edit(lambda run: {**run, "status": "aborted"} if run["finishedUtc"] else run),
+    )
+    (item,) = await project.run_features(["Checkout"], attempts=3)
+    assert (item.verdict, len(item.runs), len(emulator.runs)) == (Verdict.ERROR, 1, 1)
+
+
+@pytest.mark.parametrize("tries", [1, 4])
+async def test_what_failed_before_its_next_attempt_was_withdrawn_is_a_failure(
+    emulator: Emulator, tmp_path: Path, tries: int
+) -> None:
+    """Also where that attempt was about to be sent, or refused, when the time was up."""
+    rule = emulator.fail("run_feature", Fault.status(429, retry_after=7), skip=1)
+    async with client_of(emulator, retry=RetryPolicy(attempts=tries)) as client:
+        async with Journal(tmp_path / "a") as journal:
+            (item,) = await client.project().run_features(
+                ["Returns"], attempts=2, timeout=20, journal=journal
+            )
+        rule.remove()
+        async with Journal(tmp_path / "a") as journal:
+            (again,) = await client.project().run_features(attempts=2, journal=journal)
+
+    assert (len(again.earlier), again.verdict) == (1, Verdict.FAILED)
+    assert rule.hits > 1
+    assert (item.verdict, item.earlier) == (Verdict.FAILED, ())
+    assert item.ref is not None
+
+
+async def test_each_flaky_feature_is_counted(emulator: Emulator, project: Project) -> None:
+    """While the batch is open, too; and so is what was skipped."""
+
+    def fail(document: Any) -> Any:
+        emulator.finish_run(document["runId"], "failed")
+        return document
+
+    emulator.fail("run_feature", Fault.edit(fail), times=2)
+    names = ["Checkout", "Wishlist", "Returns"]
+    async with project.run_features(names, attempts=2, max_in_flight=2) as batch:
+        items = [item async for item in batch]
+        assert batch.summary == BatchSummary.of(items)
+        assert (batch.summary.flaky, batch.summary.failed) == (2, 1)
+
+
+async def test_what_failed_and_is_refused_from_then_on_is_a_failure(
+    emulator: Emulator, project: Project
+) -> None:
+    """After five minutes of refusals the attempt that failed is what is known of it."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=20), skip=1)
+    (item,) = await project.run_features(["Returns"], attempts=2)
+
+    assert (item.verdict, item.earlier, item.error) == (Verdict.FAILED, (), None)
+    assert item.run is not None
+    assert item.run.status == "failed"
+
+
+async def test_an_attempt_has_five_minutes_of_its_own() -> None:
+    """That the first attempt was refused once, long ago, does not give up the second."""
+    slow = Scenario(outcomes={"Returns": Outcome(run_duration=400, run_status="failed")})
+    async with Emulator(scenario=slow) as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.status(429), times=1)
+        async with client.project().run_features(["Returns"], attempts=2) as batch:
+            await asyncio.sleep(100)
+            emulator.fail("run_feature", Fault.status(429), times=1)
+            (item,) = [item async for item in batch]
+
+        assert len(item.earlier) == 1
+        assert emulator.count("run_feature") == 4

@@ -1,0 +1,432 @@
+"""Batches that end early: left, cancelled, timed out, or stopped by a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.batches import MIXED, client_tasks
+from tests.support.timing import now
+from testvibe_async import (
+    Batch,
+    BatchItem,
+    BatchSummary,
+    ConfigError,
+    GenerationInProgressError,
+    GenerationRef,
+    Journal,
+    Run,
+    RunRef,
+    Verdict,
+    WaitTimeoutError,
+)
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async import Intent, Project, Ref, VibeError
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Runs of many lengths."""
+    return MIXED
+
+
+async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Project) -> None:
+    """Leaving after the first item dispatches no more, polls no more, and names what goes on."""
+    async with project.run_features(max_in_flight=4) as batch:
+        async for _ in batch:
+            break
+
+    dispatched = len(emulator.runs)
+    assert 4 <= dispatched <= 6
+    assert len(batch.refs) == dispatched
+    assert 1 <= len(batch.in_flight) < dispatched
+    asked = len(emulator.requests)
+    await asyncio.sleep(100)
+    assert len(emulator.requests) == asked
+    assert [item async for item in batch] == []
+    assert client_tasks() == []
+
+
+async def test_leaving_ends_the_iteration_of_another_task(project: Project) -> None:
+    """Leaving a batch ends the iteration of a task that waits for the next item."""
+    async with project.run_features(["Checkout"]) as batch:
+        other = asyncio.ensure_future(anext(batch))
+        await asyncio.sleep(1)
+
+    with pytest.raises(StopAsyncIteration):
+        async with asyncio.timeout(60):
+            await other
+
+
+async def test_a_batch_that_was_left_leaves_no_timer(project: Project) -> None:
+    """Nothing in the event loop keeps a batch that was left before its time was over."""
+    async with project.run_features(["Checkout"], timeout=1000) as batch:
+        await asyncio.sleep(1)
+    left = weakref.ref(batch)
+    del batch
+    gc.collect()
+
+    assert left() is None
+
+
+async def test_at_the_timeout_all_remaining_items_come_at_once(
+    emulator: Emulator, project: Project
+) -> None:
+    """At the timeout, what is in flight has its ref and an error, and what waits is skipped."""
+    began = now()
+    batch = project.run_features(max_in_flight=5, timeout=25)
+    items = await batch
+
+    assert now() - began == pytest.approx(25, abs=0.1)
+    assert len(items) == 15
+    over = [item for item in items if item.outcome]
+    going_on = [item for item in items if item.verdict is Verdict.IN_FLIGHT]
+    skipped = [item for item in items if item.verdict is Verdict.SKIPPED]
+    assert len(over) + len(going_on) + len(skipped) == 15
+    assert over
+    assert skipped
+    assert len(going_on) == 5
+    for item in going_on:
+        assert isinstance(item.error, WaitTimeoutError)
+        assert item.error.ref == item.ref
+        assert 0 < item.error.elapsed <= 25.1
+    assert batch.in_flight == [item.ref for item in going_on]
+    assert all((item.ref, item.error) == (None, None) for item in skipped)
+    assert len(emulator.runs) == len(over) + len(going_on)
+    assert batch.summary == BatchSummary.of(items)
+    asked = len(emulator.requests)
+    await asyncio.sleep(100)
+    assert len(emulator.requests) == asked
+    assert client_tasks() == []
+
+
+async def test_the_time_ends_an_iteration_too(project: Project) -> None:
+    """An iteration over a batch whose time is over gives what is left, and ends."""
+    async with project.run_features(max_in_flight=3, timeout=5) as batch:
+        verdicts = [item.verdict async for item in batch]
+
+    assert len(verdicts) == 15
+    assert verdicts.count(Verdict.IN_FLIGHT) == 3
+
+
+@pytest.mark.parametrize("feature", ["Checkout with gift card"])
+async def test_the_time_ends_waits_for_a_generation(
+    emulator: Emulator, project: Project, feature: str
+) -> None:
+    """A run whose tests are still being generated then comes with the generation's ref."""
+    began = now()
+    (item,) = await project.run_features([feature], on_conflict="generate", timeout=5)
+
+    assert now() - began == pytest.approx(5, abs=0.1)
+    assert item.verdict is Verdict.IN_FLIGHT
+    assert isinstance(item.error, WaitTimeoutError)
+    assert isinstance(item.error.ref, GenerationRef)
+    assert emulator.runs == {}
+    (later,) = await project.generate_features([feature], on_conflict="wait", timeout=5)
+    assert later.verdict is Verdict.IN_FLIGHT
+    assert len(emulator.generations) == 1
+
+
+async def test_stop_on_failure(emulator: Emulator) -> None:
+    """After the first that failed nothing is dispatched, and what is in flight is waited for."""
+    async with client_of(emulator) as client:
+        rows = await client.project().list_features()
+        names = [row.id for row in rows if row.status == "generated"][:12]
+        batch = client.project().run_features(
+            [names[0], "No such", *names[1:]], max_in_flight=2, stop_on_failure=True
+        )
+        items = await batch
+
+    verdicts = [item.verdict for item in items]
+    assert verdicts[1] is Verdict.ERROR
+    assert verdicts.count(Verdict.SKIPPED) == len(items) - 1 - len(emulator.runs)
+    assert 1 <= len(emulator.runs) <= 3
+    assert Verdict.IN_FLIGHT not in verdicts
+    assert batch.summary.skipped == verdicts.count(Verdict.SKIPPED)
+
+
+async def test_a_run_that_fails_stops_the_batch_too() -> None:
+    """A failed run counts as a failure as well as one that could not start."""
+    scenario = Scenario(failing_runs=1.0)
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        items = await client.project().run_features(max_in_flight=1, stop_on_failure=True)
+
+    assert [item.verdict for item in items] == [Verdict.FAILED] + [Verdict.SKIPPED] * 14
+
+
+@pytest.mark.parametrize("trouble", ["rate", "rest"])
+async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
+    emulator: Emulator, trouble: str
+) -> None:
+    """A dispatch that is queued, or waits after a 429, is not sent after the timeout."""
+    if trouble == "rest":
+        emulator.fail("run_feature", Fault.status(429, retry_after=50))
+    async with client_of(emulator, rate_limit=2.0) as client:
+        items = await client.project().run_features(timeout=2)
+        assert 2 <= now() <= 3.1  # the last poll has a second, and waits for the rate as well
+        verdicts = [item.verdict for item in items]
+        assert verdicts.count(Verdict.IN_FLIGHT) == len(emulator.runs)
+        assert verdicts.count(Verdict.SKIPPED) == len(items) - len(emulator.runs)
+        asked = emulator.count("run_feature")
+        await asyncio.sleep(100)
+        assert emulator.count("run_feature") == asked
+
+
+async def test_what_waits_for_another_generation_is_not_dispatched_once_the_batch_is_left(
+    emulator: Emulator, project: Project
+) -> None:
+    """Leaving a batch starts, and pays for, no generation that only waited for another one."""
+    await project.generate_feature("Checkout with gift card")
+
+    async with project.generate_features(["Checkout with gift card"], on_conflict="wait") as batch:
+        await asyncio.sleep(1)
+
+    await asyncio.sleep(1000)
+    assert len(emulator.generations) == 1
+    assert batch.refs == []
+
+
+async def test_what_waits_for_another_generation_is_not_dispatched_after_a_failure() -> None:
+    """Once a batch stops on a failure, what waited for another generation is skipped."""
+    bad = Outcome(generation_duration=5, generation_status="failed")
+    async with (
+        Emulator(scenario=Scenario(outcomes={"Bad": bad})) as emulator,
+        client_of(emulator) as client,
+    ):
+        emulator.add_feature("Bad", status="draft")
+        project = client.project()
+        await project.generate_feature("Checkout with gift card")
+
+        items = await project.generate_features(
+            ["Bad", "Checkout with gift card"], on_conflict="wait", stop_on_failure=True
+        )
+        await asyncio.sleep(1000)
+
+    assert [item.verdict for item in items] == [Verdict.FAILED, Verdict.SKIPPED]
+    assert len(emulator.generations) == 2
+
+
+async def test_the_time_bounds_the_list_of_features_too(
+    emulator: Emulator, project: Project
+) -> None:
+    """A batch whose features can't be listed in time says so, in time."""
+    emulator.fail("list_features", Fault.hang())
+
+    with pytest.raises(WaitTimeoutError, match="features were not listed after 3 s"):
+        await project.run_features(timeout=3)
+    assert now() == pytest.approx(3, abs=0.1)
+
+
+async def test_a_batch_whose_own_tasks_are_cancelled_ends(
+    emulator: Emulator, project: Project
+) -> None:
+    """A shutdown that reaches only them ends the batch too, and dispatches no more."""
+    emulator.fail("run_feature", Fault.delay(4))
+    batch = project.run_features(["Checkout", "Returns"], max_in_flight=1)
+    waiting = asyncio.ensure_future(await_batch(batch))
+    await asyncio.sleep(1)
+    for task in client_tasks():
+        if task.get_name() == "testvibe_async batch":
+            task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(60):
+            await waiting
+    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN, Verdict.SKIPPED]
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
+    emulator: Emulator, project: Project
+) -> None:
+    """A second cancellation does not cut short the wait for dispatches under way."""
+    emulator.fail("run_feature", Fault.delay(2.2))
+    batch = project.run_features(["Checkout"])
+    waiting = asyncio.ensure_future(await_batch(batch))
+    for _ in range(2):
+        await asyncio.sleep(1)
+        waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert [ref.key[-1] for ref in batch.refs] == list(emulator.runs)
+    assert len(emulator.runs) == 1
+
+
+async def await_batch(batch: Batch[Run]) -> list[BatchItem[Run]]:
+    return await batch
+
+
+async def test_what_waits_out_a_conflict_when_the_time_ends_is_not_sent_again(
+    emulator: Emulator, project: Project
+) -> None:
+    """A dispatch that met a conflict is not repeated after the timeout."""
+    emulator.fail("generate_feature", Fault.status(409))
+
+    (item,) = await project.generate_features(
+        ["Checkout with gift card"], on_conflict="wait", timeout=0.5
+    )
+
+    assert item.verdict is Verdict.SKIPPED
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_no_generation_is_dispatched_after_the_timeout(
+    emulator: Emulator, project: Project
+) -> None:
+    """A queued generation that a run needs is not sent after the timeout."""
+    emulator.add_feature("Draft", status="draft")
+    emulator.fail("generate_feature", Fault.status(429, retry_after=60), times=1)
+
+    items = await project.run_features(["Draft"], on_conflict="generate", timeout=5)
+    await asyncio.sleep(120)
+
+    assert [item.verdict for item in items] == ["skipped"]
+    assert emulator.generations == {}
+
+
+async def test_a_poll_that_hangs_at_the_timeout_leads_to_no_dispatch(
+    emulator: Emulator, project: Project
+) -> None:
+    """A dispatch that waits for a poll before it is not sent after the timeout."""
+    emulator.add_feature("Draft", status="draft")
+    emulator.fail("get_generation_status", Fault.hang())
+
+    items = await project.run_features(["Draft"], on_conflict="generate", timeout=5)
+
+    assert now() == pytest.approx(5, abs=0.1)
+    assert [item.verdict for item in items] == ["skipped"]
+    await asyncio.sleep(600)
+    assert emulator.generations == {}
+
+
+async def test_a_conflict_before_the_timeout_is_raised_as_one(
+    emulator: Emulator, project: Project
+) -> None:
+    """A 409 before the timeout is the item's error, though the poll for its ref takes longer."""
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Checkout")
+    emulator.fail("get_generation_status", Fault.hang(), skip=1)
+
+    (item,) = await project.generate_features(["Checkout"], timeout=5)
+
+    assert isinstance(item.error, GenerationInProgressError)
+    assert now() == pytest.approx(5, abs=0.1)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
+    """Of 200 runs of 5 s to 60 s, those in flight at a time-out of 30 s are so at that instant."""
+    scenario = Scenario(run_queue=0, run_duration=(5, 60))
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        if not lists:
+            emulator.fail("list_runs", Fault.status(404))
+        names = [emulator.add_feature(f"Feature {number}").name for number in range(200)]
+        batch = client.project().run_features(names, timeout=30, max_in_flight=200)
+        before = 0
+
+        deadline = 0.0
+
+        def count() -> None:
+            nonlocal before, deadline
+            before, deadline = len(emulator.requests), emulator.now() + 0.01
+
+        asyncio.get_running_loop().call_later(29.99, count)
+        items = await batch
+        in_flight = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
+        over = [
+            ref
+            for ref in in_flight
+            if isinstance(ref, RunRef) and emulator.runs[ref.run_id].finished_at <= deadline
+        ]
+        cost = len(emulator.requests) - before
+    assert 50 < len(in_flight) < 150
+    assert over == []
+    assert cost < (70 if lists else 160)
+
+
+class SlowRecorder:
+    """A recorder that takes its time to note a ref."""
+
+    async def intended(self, intent: Intent) -> None: ...
+
+    async def dispatched(self, intent: Intent, ref: Ref) -> None:  # noqa: ARG002
+        await asyncio.sleep(3)
+
+    async def not_dispatched(self, intent: Intent, error: VibeError) -> None: ...
+
+
+async def test_a_run_whose_ref_is_being_recorded_is_waited_for(emulator: Emulator) -> None:
+    """With `stop_on_failure` too: it is dispatched, so it is in flight."""
+    emulator.fail("run_feature", Fault.status(404), when=lambda request: "Returns" in request.path)
+    async with client_of(emulator, recorder=SlowRecorder()) as client:
+        items = await client.project().run_features(["Checkout", "Returns"], stop_on_failure=True)
+
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.ERROR]
+
+
+async def test_the_summary_is_that_of_the_items_at_any_moment(
+    emulator: Emulator, project: Project
+) -> None:
+    """Also while a dispatch was sent and has no answer."""
+    emulator.fail("run_feature", Fault.delay(5), times=2)
+    async with project.run_features(["Checkout", "Returns", "Wishlist"], max_in_flight=2) as batch:
+        await asyncio.sleep(1)
+        assert batch.summary == BatchSummary.of(batch.items)
+        assert batch.summary.unknown == 2
+        assert [item.is_waiting for item in batch.items] == [False, False, True]
+        await asyncio.sleep(6)
+        assert [item.is_waiting for item in batch.items] == [False, False, True]
+        assert batch.summary.in_flight == 2
+
+
+async def test_an_operation_that_can_not_be_polled_is_one_item(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Where a poll plan fails, in a batch that goes on with a journal too."""
+
+    def fails(*_: object) -> float:
+        raise ZeroDivisionError
+
+    async with client_of(emulator) as client, Journal(tmp_path / "a") as journal:
+        await client.project().run_features(["Checkout"], journal=journal, timeout=1)
+    async with (
+        client_of(emulator, poll_plan=fails) as client,
+        Journal(tmp_path / "a") as journal,
+    ):
+        (item,) = await client.project().run_features(journal=journal)
+    assert isinstance(item.error, ConfigError)
+    assert item.ref is not None
+
+
+async def test_answers_that_do_not_come_are_waited_for_some_seconds_only() -> None:
+    """A dispatch that hangs at the timeout is unknown 10 s later, not once its request gave up."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.hang())
+        emulator.fail("list_runs", Fault.hang())
+        began = now()
+        features = ["Checkout", "Returns"]
+        items = await client.project(emulator.project_id).run_features(features, timeout=5)
+        assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
+        assert now() - began == pytest.approx(15, abs=0.5)
+
+
+async def test_what_is_skipped_is_counted_while_the_batch_goes_on(
+    emulator: Emulator, project: Project
+) -> None:
+    """After a failure the rest is skipped at once, and the summary says so."""
+    emulator.fail("run_feature", Fault.status(404), times=1)
+    names = ["Checkout", "Returns", "Wishlist"]
+    async with project.run_features(names, max_in_flight=1, stop_on_failure=True) as batch:
+        await anext(batch)
+        assert (batch.summary.errors, batch.summary.skipped) == (1, 2)
+        assert batch.summary == BatchSummary.of(batch.items)

@@ -1,0 +1,279 @@
+"""Batches of features that come one by one: generators, also asynchronous ones."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.batches import client_tasks
+from tests.support.timing import STEADY, now
+from testvibe_async import ConfigError, Verdict
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from testvibe_async import Feature, Project
+
+NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Every run takes 30 s."""
+    return STEADY
+
+
+async def _one_by_one(names: list[str], *, seconds: float = 0.0) -> AsyncGenerator[str]:
+    for name in names:
+        await asyncio.sleep(seconds)
+        yield name
+
+
+async def test_a_generator_is_read_only_as_there_is_room(project: Project) -> None:
+    """Of very many names no more are read than are in flight, and the next when one is over."""
+    taken: list[str] = []
+
+    def names() -> Generator[str]:
+        for row in chain(features, map(str, count())):
+            taken.append(row)
+            yield row
+
+    features = [row.name for row in await project.list_features() if row.has_tests]
+    async with project.run_features(names(), max_in_flight=3) as batch:
+        await asyncio.sleep(20)
+        assert taken == features[:3]
+        await anext(batch)
+        await asyncio.sleep(20)
+        assert taken == [item.feature for item in batch.items] == features[:6]
+
+
+@pytest.mark.parametrize("kind", ["generator", "asynchronous"])
+async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project, kind: str) -> None:
+    """A generator gives the same items as a list, and both are one batch."""
+    batch = (
+        project.run_features(iter(NAMES), max_in_flight=2)
+        if kind == "generator"
+        else project.run_features(_one_by_one(NAMES), max_in_flight=2)
+    )
+    items = await batch
+
+    assert [item.feature for item in items] == NAMES
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 4
+    assert len(emulator.runs) == 4
+    assert (batch.summary.total, batch.summary.succeeded) == (4, 4)
+    assert client_tasks() == []
+
+
+async def test_a_feature_is_dispatched_as_soon_as_it_comes(
+    emulator: Emulator, project: Project
+) -> None:
+    """A source that is slow holds nothing back."""
+    began = now()
+    async with project.run_features(_one_by_one(NAMES, seconds=10)) as batch:
+        ends = [now() - began async for _ in batch]
+
+    assert [end // 10 for end in ends] == [4, 5, 6, 7]
+    assert len(emulator.runs) == 4
+
+
+async def test_one_that_comes_twice_is_run_once(emulator: Emulator, project: Project) -> None:
+    """Also where its name, its id and its row come far apart."""
+    feature = await project.get_feature("Checkout")
+    asked: list[int | str | Feature]
+    asked = ["Checkout", "Wishlist", feature.id, feature, str(feature.id)]
+    items = await project.run_features(iter(asked), max_in_flight=1)
+
+    assert [item.feature for item in items] == ["Checkout", "Wishlist"]
+    assert len(emulator.runs) == 2
+    assert emulator.count("list_features") == 1
+
+
+async def test_an_empty_one_is_an_empty_batch(project: Project) -> None:
+    """It ends at once."""
+    assert await project.run_features(iter(())) == []
+
+
+async def test_its_error_ends_the_batch(emulator: Emulator, project: Project) -> None:
+    """What a generator raises reaches the caller; what was dispatched before is known."""
+
+    async def failing() -> AsyncGenerator[str]:
+        yield "Checkout"
+        await asyncio.sleep(1)
+        raise LookupError("no more names")
+
+    batch = project.run_features(failing())
+    with pytest.raises(LookupError, match="no more names"):
+        await batch
+
+    assert [ref.key[-1] for ref in batch.refs] == list(emulator.runs)
+    assert [item.verdict for item in batch.items] == [Verdict.IN_FLIGHT]
+    assert client_tasks() == []
+
+
+@pytest.mark.parametrize("end", ["time", "failure", "left", "cancelled"])
+async def test_one_that_gives_nothing_more_holds_up_no_end(
+    emulator: Emulator, project: Project, end: str
+) -> None:
+    """A source that waits for ever is left alone when the batch ends, however it ends."""
+    waits = asyncio.Event()
+
+    async def stuck() -> AsyncGenerator[str]:
+        yield "Checkout" if end != "failure" else "Nothing"
+        await asyncio.sleep(1)
+        waits.set()
+        await asyncio.Event().wait()
+
+    batch = project.run_features(
+        stuck(), timeout=10 if end == "time" else None, stop_on_failure=end == "failure"
+    )
+    if end == "left":
+        async with batch:
+            await waits.wait()
+    elif end == "cancelled":
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(10):
+                await batch
+    else:
+        assert len(await batch) == 1
+
+    (item,) = batch.items
+    assert item.verdict is (Verdict.ERROR if end == "failure" else Verdict.IN_FLIGHT)
+    assert len(emulator.runs) == (end != "failure")
+    assert client_tasks() == []
+
+
+async def test_what_comes_after_the_end_is_an_item_that_was_skipped(project: Project) -> None:
+    """A name that a source gives while the batch ends is not dispatched, and not lost either."""
+
+    async def stubborn() -> AsyncGenerator[str]:
+        yield "Checkout"
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield "Wishlist"
+
+    items = await project.run_features(stubborn(), timeout=10)
+    assert [(item.feature, item.verdict) for item in items] == [
+        ("Checkout", Verdict.IN_FLIGHT),
+        ("Wishlist", Verdict.SKIPPED),
+    ]
+
+
+async def test_what_fails_runs_again_before_more_is_read() -> None:
+    """A second attempt takes the place of the one that failed."""
+    scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed")})
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        names = iter(["Checkout", "Wishlist"])
+        await client.project().run_features(names, max_in_flight=1, attempts=2)
+        ran = [run.feature_name for run in reversed(await client.project().list_runs())]
+
+    assert ran == ["Checkout", "Checkout", "Wishlist"]
+
+
+async def test_changes_end_with_the_source(project: Project) -> None:
+    """An iteration over changes goes on while more may come, and ends with the last run."""
+    async with project.run_features(_one_by_one(NAMES[:2], seconds=40)) as batch:
+        seen = [
+            (operation.ref.key[-1], transition.phase)
+            async for operation, transition in batch.changes()
+        ]
+    assert [phase for _, phase in seen] == ["queued", "active", "finished"] * 2
+
+
+async def test_one_name_is_refused(project: Project) -> None:
+    """A text is one name, and not a source of letters."""
+    with pytest.raises(ConfigError, match=r"pass \['Checkout'\]"):
+        project.run_features("Checkout")
+
+
+def _of_all(emulator: Emulator, **statuses: str | None) -> None:
+    """Have the list show other statuses in place of the documented ones."""
+    emulator.fail(
+        "list_features",
+        Fault.edit(
+            lambda rows: [
+                {**row, "status": statuses.get(row["status"], row["status"])} for row in rows
+            ]
+        ),
+    )
+
+
+async def test_features_of_an_undocumented_status_are_left_out_and_named(
+    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch without names takes none of which nobody knows whether they have tests."""
+    _of_all(emulator, draft="fresh")
+    assert len(await project.run_features()) == 15
+    assert "features with an undocumented status ('fresh') are left out" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["ready", None])
+async def test_no_credits_are_spent_for_a_misreading(
+    emulator: Emulator, project: Project, word: str | None
+) -> None:
+    """Where no status says which features have tests, a batch without names is refused."""
+    _of_all(emulator, **dict.fromkeys(["generated", "draft", "failed"], word))
+    for batch in (project.generate_features(), project.run_features()):
+        with pytest.raises(ConfigError, match="name the features"):
+            await batch
+    assert (len(emulator.runs), len(emulator.generations)) == (0, 0)
+
+
+async def test_what_is_no_feature_is_an_item_with_its_error(project: Project) -> None:
+    """A wrong value stops nothing else, and is not taken for an id."""
+    asked: list[Any] = [1.5, "Checkout", None]
+    items = await project.run_features(iter(asked))
+    assert [item.verdict for item in items] == [Verdict.ERROR, Verdict.SUCCEEDED, Verdict.ERROR]
+
+
+async def test_names_that_are_known_from_rows_need_no_list(
+    emulator: Emulator, project: Project
+) -> None:
+    """A feature as it was listed says which id its name has; the list is read once at most."""
+    rows = {row.name: row for row in await project.list_features()}
+    checkout, wishlist = rows["Checkout"], rows["Wishlist"]
+    items = await project.run_features(
+        [checkout, "CHECKOUT", wishlist.id, "wishlist", "Returns", 9]
+    )
+    assert [item.feature for item in items][:3] == [checkout.id, wishlist.id, "Returns"]
+    assert emulator.count("list_features") == 2
+
+
+async def test_items_of_an_earlier_batch_run_again(project: Project) -> None:
+    """Each with its own configuration, whatever the others have, and once."""
+    first = await project.run_features(["Checkout", "Login Functionality"], config=[None, "Mobile"])
+    again = [first[0], first[3], first[3]]
+    items = await project.run_features(again)
+    assert [(each.feature_name, each.config) for each in items] == [
+        ("Checkout", None),
+        ("Login Functionality", "Mobile"),
+    ]
+
+
+async def test_a_listed_feature_runs_with_each_configuration(project: Project) -> None:
+    """A `Feature` is run by its id, with the configuration that was asked for."""
+    feature = await project.get_feature("Checkout")
+    (item,) = await project.run_features([feature], config="Mobile")
+    assert (item.feature, item.name, item.config) == (feature.id, "Checkout", "Mobile")
+    assert item.run is not None
+    assert item.run.config == "Mobile"
+
+
+async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:
+    """What was dispatched before is followed to its end; the items raise what went wrong."""
+
+    def names() -> Generator[str]:
+        yield "Checkout"
+        raise RuntimeError("no more names")
+
+    async with project.run_features(names()) as batch:
+        seen = [transition.status async for _, transition in batch.changes()]
+        assert str(seen[-1]) in {"passed", "failed"}
+        with pytest.raises(RuntimeError, match="no more names"):
+            async for _ in batch:
+                pass

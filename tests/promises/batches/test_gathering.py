@@ -1,0 +1,273 @@
+"""Waiting for many operations at once: `gather`, `finished` with a time-out, and `changes`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.timing import now
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    ConfigError,
+    ForbiddenError,
+    Phase,
+    Run,
+    RunOperation,
+    RunRef,
+    WaitTimeoutError,
+)
+from testvibe_async.testing import Emulator, Fault, Scenario
+
+if TYPE_CHECKING:
+    from testvibe_async import Project
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Runs that start after 2 s and take 10 s to 60 s."""
+    return Scenario(run_queue=2, run_duration=(10, 60))
+
+
+async def dispatch(project: Project, count: int) -> list[RunOperation]:
+    """Dispatch some runs."""
+    return [await project.run_feature("Checkout") for _ in range(count)]
+
+
+class TestGather:
+    async def test_an_error_takes_the_place_of_an_outcome(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """With `return_exceptions` each place holds the outcome or the error of its operation."""
+        bad, *good = await dispatch(project, 3)
+        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+
+        error, *runs = await client.gather(bad, *good, return_exceptions=True)
+
+        assert isinstance(error, ForbiddenError)
+        assert error.ref == bad.ref
+        assert [run.run_id for run in runs if isinstance(run, Run)] == [op.run_id for op in good]
+
+    async def test_without_it_the_first_error_is_raised(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """The first that can't be observed ends the call; the others go on at the service."""
+        bad, good = await dispatch(project, 2)
+        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+
+        with pytest.raises(ForbiddenError):
+            await client.gather(bad, good)
+        assert not good.done
+        assert (await good).is_finished
+
+    async def test_a_closed_client_fails_each(self, emulator: Emulator) -> None:
+        """Each place holds the close, with the ref to go on with."""
+        async with client_of(emulator) as client:
+            operations = await dispatch(client.project(), 2)
+            waits = asyncio.ensure_future(client.gather(*operations, return_exceptions=True))
+            await asyncio.sleep(1)
+        errors = await waits
+        assert all(isinstance(error, ClientClosedError) for error in errors)
+        assert [getattr(error, "ref", None) for error in errors] == [op.ref for op in operations]
+
+
+class TestFinishedInTime:
+    async def test_what_is_left_at_the_timeout_comes_last_as_errors(
+        self, client: Client, project: Project
+    ) -> None:
+        """First all that ended in time, then a WaitTimeoutError for each of the others."""
+        operations = await dispatch(project, 6)
+        ended: list[RunOperation] = []
+        late: list[object] = []
+        waited: set[int] = set()
+        finished = client.finished(operations, timeout=40)
+        async with asyncio.timeout(45):
+            while len(ended) + len(late) < len(operations):
+                try:
+                    ended.append(await anext(finished))
+                except WaitTimeoutError as error:
+                    late.append(error.ref)
+                    waited.add(round(error.elapsed))
+
+        assert ended
+        assert late
+        assert waited == {40}
+        assert {operation.ref for operation in ended} | {*late} == {op.ref for op in operations}
+        assert all(operation.done for operation in ended)
+        with pytest.raises(StopAsyncIteration):
+            await anext(finished)
+
+    async def test_the_time_counts_from_the_first_step(
+        self, client: Client, project: Project
+    ) -> None:
+        """Time that passes before or between the steps counts from the first one on."""
+        finished = client.finished(await dispatch(project, 1), timeout=5)
+        await asyncio.sleep(3)
+        began = now()
+        with pytest.raises(WaitTimeoutError):
+            await anext(finished)
+        assert now() - began == pytest.approx(5)
+
+    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), "1"])
+    def test_a_timeout_is_a_number_of_seconds(self, client: Client, timeout: Any) -> None:
+        """Anything except a finite number above 0 is refused."""
+        with pytest.raises(ConfigError, match="timeout must be a number of seconds"):
+            client.finished([], timeout=timeout)
+
+
+class TestChanges:
+    async def test_every_transition_comes_with_its_operation(
+        self, client: Client, project: Project
+    ) -> None:
+        """Each operation has its present state first, then each transition up to the last."""
+        operations = await dispatch(project, 4)
+        seen: dict[RunOperation, list[str]] = {operation: [] for operation in operations}
+        async for operation, transition in client.changes(operations):
+            seen[operation].append(str(transition))
+            assert transition.snapshot is None or transition.snapshot.run_id == operation.run_id
+
+        for words in seen.values():
+            assert words[0] == "queued running"
+            assert words[1:-1] in ([], ["active running"])
+            assert words[-1] in {"finished passed", "finished failed"}
+
+    async def test_many_are_polled_by_list(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """Following many runs costs far less than a request for each at each poll."""
+        operations = await dispatch(project, 50)
+        ends = [
+            operation
+            async for operation, transition in client.changes(operations)
+            if transition.phase is Phase.FINISHED
+        ]
+        assert set(ends) == set(operations)
+        assert len(ends) == 50
+        assert emulator.count("get_run") < 50 * 4
+
+    async def test_a_finished_one_has_its_last_transition_alone(
+        self, client: Client, project: Project
+    ) -> None:
+        """What is over comes once, and costs no request."""
+        (operation,) = await dispatch(project, 1)
+        await operation
+        changes = [str(change) async for _, change in client.changes([operation])]
+        assert changes in (["finished passed"], ["finished failed"])
+
+    async def test_an_error_comes_last(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """One that can't be observed does not end the iteration for the others."""
+        bad, good = await dispatch(project, 2)
+        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+        seen: list[RunOperation] = []
+        changes = client.changes([bad, good])
+        while not good.done:
+            seen.append((await anext(changes))[0])
+        with pytest.raises(ForbiddenError) as caught:
+            await anext(changes)
+        assert caught.value.ref == bad.ref
+        assert good.done
+        assert seen[-1] is good
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+
+    async def test_what_was_never_seen_has_its_first_poll_first(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """An attached operation has no state before the first answer; then it has each."""
+        (operation,) = await dispatch(project, 1)
+        async with client_of(emulator) as client:
+            attached = client.attach(operation.ref)
+            phases = [change.phase async for _, change in client.changes([attached])]
+        assert phases[0] in {Phase.QUEUED, Phase.ACTIVE}
+        assert phases[-1] is Phase.FINISHED
+        assert len(phases) == len(set(phases))
+
+    async def test_closing_it_twice(self, client: Client, project: Project) -> None:
+        """Once closed it has no more, and a second close does nothing."""
+        (operation,) = await dispatch(project, 1)
+        changes = client.changes([operation])
+        await anext(changes)
+        await changes.aclose()
+        await changes.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+
+    async def test_one_that_is_passed_twice_comes_twice(
+        self, client: Client, project: Project
+    ) -> None:
+        """Each place has all transitions, for one set of polls."""
+        (operation,) = await dispatch(project, 1)
+        words = [str(change) async for _, change in client.changes([operation, operation])]
+        assert words[::2] == words[1::2]
+        assert len(words) == 2 * len(set(words))
+        assert words[0] == "queued running"
+
+    async def test_an_answer_that_is_no_transition_is_not_passed_on(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """An answer that differs in another field alone is for `updates`."""
+        (operation,) = await dispatch(project, 1)
+        await operation.poll()
+        emulator.fail("get_run", Fault.edit(lambda run: run | {"config": "Other"}), times=1)
+        changes = client.changes([operation])
+        await anext(changes)
+        following = asyncio.ensure_future(anext(changes))
+        seen = await operation.poll()
+        await asyncio.sleep(0.1)
+        assert seen.config == "Other"
+        assert not following.done()
+        following.cancel()
+
+    async def test_after_a_cancelled_step_the_next_goes_on(
+        self, client: Client, project: Project
+    ) -> None:
+        """A caller's own time-out on one step loses no transition."""
+        (operation,) = await dispatch(project, 1)
+        changes = client.changes([operation])
+        words = [str((await anext(changes))[1])]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(changes)
+        words += [str(change) async for _, change in changes]
+        assert words[0] == "queued running"
+        assert words[-1].startswith("finished")
+        assert len(words) == len(set(words))
+
+    async def test_a_closed_client_raises_it(self, emulator: Emulator) -> None:
+        """Following begins with the state that is known, and ends with the close."""
+        async with client_of(emulator) as client:
+            (operation,) = await dispatch(client.project(), 1)
+        changes = client.changes([operation])
+        assert (await anext(changes))[1].phase is Phase.QUEUED
+        with pytest.raises(ClientClosedError) as caught:
+            await anext(changes)
+        assert caught.value.ref == operation.ref
+
+    async def test_leaving_early_ends_the_polling(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """After `aclose`, or when it is dropped, nothing is polled for it any more."""
+        operations = await dispatch(project, 5)
+        async with aclosing(client.changes(operations)) as changes:
+            await anext(changes)
+        dropped = client.changes(operations)
+        await anext(dropped)
+        del dropped, changes
+        gc.collect()
+        before = len(emulator.requests)
+        await asyncio.sleep(60)
+        assert len(emulator.requests) == before
+
+    async def test_of_another_client_is_refused(self, emulator: Emulator, client: Client) -> None:
+        """An operation of another client would be polled with another's key."""
+        async with client_of(emulator) as other:
+            ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
+            with pytest.raises(ConfigError, match="of another Client"):
+                client.changes([other.attach(ref)])

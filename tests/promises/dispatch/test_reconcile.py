@@ -1,0 +1,336 @@
+"""`Client.reconcile`: what became of a dispatch, in another process or on another day."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import evolve
+
+from tests.conftest import client_of
+from tests.support.timing import STEADY, now
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    ConfigError,
+    DispatchUnknownError,
+    Intent,
+    RunRef,
+)
+from testvibe_async.testing import Dialect, Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+class Crash:
+    """A recorder that keeps the intents, of a process that dies before it has an answer."""
+
+    def __init__(self) -> None:
+        self.intents: list[Intent] = []
+        self.has_intent = asyncio.Event()
+
+    async def intended(self, intent: Intent) -> None:
+        self.intents.append(intent)
+        self.has_intent.set()
+
+    async def dispatched(self, *_: Any) -> None:
+        """Is dead by then."""
+
+    async def not_dispatched(self, *_: Any) -> None:
+        """Is dead by then."""
+
+
+async def intend(emulator: Emulator, kind: str = "run", **options: Any) -> Intent:
+    """Return the intent of a dispatch of another client, which saw no answer."""
+    recorder = Crash()
+    async with client_of(emulator, recorder=recorder) as client:
+        project = client.project()
+        dispatch = project.run_feature if kind == "run" else project.generate_feature
+        feature = "Checkout" if kind == "run" else "Draft"
+        dispatching = asyncio.ensure_future(dispatch(feature, **options))
+        await recorder.has_intent.wait()
+        dispatching.cancel()
+        await asyncio.gather(dispatching, return_exceptions=True)
+    return Intent.from_json(recorder.intents[0].to_json())
+
+
+@pytest.fixture
+async def client(emulator: Emulator) -> AsyncGenerator[Client]:
+    async with client_of(emulator) as client:
+        yield client
+
+
+async def test_an_intent_names_the_generation_before_it(emulator: Emulator) -> None:
+    """One that was read just now; what is older may not be the latest any more."""
+    async with client_of(emulator) as other:
+        before = await other.project().generate_feature("Draft")
+        emulator.finish_generation(before.request_id)
+    intent = await intend(emulator, "generation")
+    assert (intent.is_previous_known, intent.previous_id) == (True, before.request_id)
+    emulator.fail("get_generation_status", Fault.status(404))
+    intent = await intend(emulator, "generation")
+    assert (intent.is_previous_known, intent.previous_id) == (False, None)
+
+
+@pytest.mark.parametrize("kind", ["run", "generation"])
+async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str) -> None:
+    """The operation that it started is returned, as adopted, and its outcome can be awaited."""
+    intent = await intend(emulator, kind)
+    operation = await client.reconcile(intent)
+    assert operation is not None
+    assert operation.adopted
+    assert operation.ref.key[-1] in {*emulator.runs, *emulator.generations}
+    assert (await operation).is_success
+
+
+async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Client) -> None:
+    """The status as it was before proves it, once nothing can begin any more."""
+    emulator.fail("generate_feature", Fault.reset())
+    intent = await intend(emulator, "generation")
+    began = now()
+    assert await client.reconcile(intent) is None
+    assert now() - began == pytest.approx(7 + 5 + 30 + 4, abs=1)
+
+
+async def test_a_run_that_did_not_begin_and_a_later_one(emulator: Emulator, client: Client) -> None:
+    """A list that shows a run of later, of any feature, and none of this one proves it."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    await asyncio.sleep(40)
+    await client.project().run_feature("Returns")
+    assert await client.reconcile(intent) is None
+
+
+async def test_a_run_that_did_not_begin_and_no_later_one(
+    emulator: Emulator, client: Client
+) -> None:
+    """Without a later run the list may be an old one, so nobody can say."""
+    await client.project().run_feature("Returns")
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    with pytest.raises(DispatchUnknownError) as caught:
+        await client.reconcile(intent)
+    assert caught.value.reason == "absent"
+    assert caught.value.intent == intent
+
+
+async def test_a_later_run_of_the_same_feature_is_not_it(
+    emulator: Emulator, client: Client
+) -> None:
+    """What was created after all of the dispatch had ended is somebody else's."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    await asyncio.sleep(40)
+    async with client_of(emulator) as other:
+        await other.project().run_feature("Checkout")
+    assert await client.reconcile(intent) is None
+
+
+async def test_known_operations_are_not_it(emulator: Emulator, client: Client) -> None:
+    """An operation that is known to be another's is not adopted."""
+    async with client_of(emulator) as other:
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        intent = await intend(emulator)
+        theirs = await other.project().run_feature("Checkout")
+    with pytest.raises(DispatchUnknownError) as caught:
+        await client.reconcile(intent, known=[theirs.ref])
+    assert caught.value.reason == "absent"
+    adopted = await client.reconcile(intent)
+    assert adopted is not None
+    assert adopted.ref == theirs.ref
+
+
+async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client) -> None:
+    """A service without a list of runs leaves it unknown, at once."""
+    intent = await intend(emulator)
+    emulator.fail("list_runs", Fault.status(404))
+    began = now()
+    with pytest.raises(DispatchUnknownError, match="404") as caught:
+        await client.reconcile(intent)
+    assert caught.value.reason == "unseen"
+    assert now() - began < 1
+
+
+async def test_a_stale_status_is_waited_out(emulator: Emulator, client: Client) -> None:
+    """A copy that is behind shows the old status first; the new one is found all the same."""
+    intent = await intend(emulator, "generation")
+    (generation,) = emulator.generations.values()
+    emulator.fail(
+        "get_generation_status",
+        Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id}),
+        times=2,
+    )
+    operation = await client.reconcile(intent)
+    assert operation is not None
+    assert operation.ref.key[-1] == generation.request_id
+
+
+async def test_a_day_later(emulator: Emulator, client: Client) -> None:
+    """Reconciling goes by the recorded times, not by this process's."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    assert intent.service_at is not None
+    past = evolve(
+        intent,
+        intended_at=intent.intended_at - timedelta(days=1),
+        service_at=intent.service_at - timedelta(days=1),
+    )
+    await client.project().run_feature("Checkout")
+    began = now()
+    assert await client.reconcile(past) is None
+    assert now() - began <= 7
+
+
+async def test_what_is_no_intent_of_this_server(emulator: Emulator, client: Client) -> None:
+    """Another server's intent is refused, and what is none."""
+    intent = await intend(emulator)
+    with pytest.raises(ConfigError, match=r"was for https://other\.example"):
+        await client.reconcile(evolve(intent, server="https://other.example"))
+    with pytest.raises(ConfigError, match="intent"):
+        await client.reconcile("intent")  # type: ignore[arg-type]
+    await client.aclose()
+    with pytest.raises(ClientClosedError):
+        await client.reconcile(intent)
+
+
+def test_the_time_is_of_the_wall(emulator: Emulator) -> None:
+    """An intent has the local time of its making, in UTC."""
+    assert emulator.url
+    intent = Intent(
+        id="1",
+        kind="run",
+        server="https://s",
+        project="p",
+        feature=7,
+        intended_at=datetime.now(UTC),
+        timeout=30.0,
+    )
+    assert intent.expires_after == timedelta(seconds=35)
+
+
+async def test_an_intent_that_is_open_elsewhere_may_be_of_it(
+    emulator: Emulator, client: Client
+) -> None:
+    """Of two open dispatches of one feature neither adopts the only run: it may be the other's."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    first = await intend(emulator)
+    second = await intend(emulator)
+    assert len(emulator.runs) == 1
+    with pytest.raises(DispatchUnknownError) as caught:
+        await client.reconcile(first, known=[second])
+    assert caught.value.reason == "ambiguous"
+    adopted = await client.reconcile(second)
+    assert adopted is not None
+
+
+async def test_pages_prove_nothing() -> None:
+    """A list that comes in pages finds a run, and is no proof that there is none."""
+    dialect = Dialect(paging="cursor", page_size=2)
+    async with (
+        Emulator(scenario=evolve(STEADY, dialect=dialect)) as paged,
+        client_of(paged) as client,
+    ):
+        for _ in range(3):
+            await client.project().run_feature("Returns")
+        paged.fail("run_feature", Fault.reset(), times=1)
+        intent = await intend(paged)
+        await asyncio.sleep(40)
+        for _ in range(3):
+            await client.project().run_feature("Returns")
+        with pytest.raises(DispatchUnknownError):
+            await client.reconcile(intent)
+
+
+async def test_rows_that_cannot_be_read_prove_nothing(emulator: Emulator, client: Client) -> None:
+    """Of a list with a row that can't be read nobody can say what it does not show."""
+    await client.project().run_feature("Returns")
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    intent = await intend(emulator)
+    await asyncio.sleep(40)
+    await client.project().run_feature("Returns")
+    emulator.fail("list_runs", Fault.edit(lambda rows: [{"runId": "x"}, *rows]))
+    with pytest.raises(DispatchUnknownError):
+        await client.reconcile(intent)
+
+
+async def test_a_status_that_names_no_generation(emulator: Emulator, client: Client) -> None:
+    """A status without a `requestId` shows nothing of the dispatch."""
+    intent = evolve(await intend(emulator, "generation"), previous_id="r1")
+    emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"requestId": None}))
+    with pytest.raises(DispatchUnknownError, match="which generation it is of") as caught:
+        await client.reconcile(intent)
+    assert caught.value.reason == "unseen"
+
+
+async def test_a_status_without_a_time_is_taken_as_it_is(
+    emulator: Emulator, client: Client
+) -> None:
+    """Where the service does not say when it changed, the new `requestId` decides."""
+    intent = await intend(emulator, "generation")
+    emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"updatedUtc": None}))
+    operation = await client.reconcile(intent)
+    assert operation is not None
+    assert operation.ref.key[-1] in emulator.generations
+
+
+@pytest.mark.parametrize("member", ["server", "project"])
+async def test_the_same_id_elsewhere_is_another_operation(
+    emulator: Emulator, client: Client, member: str
+) -> None:
+    """A known run of another project or server with the same id is no reason to pass ours over."""
+    intent = await intend(emulator)
+    (run_id,) = emulator.runs
+    ref = RunRef(server=intent.server, project=intent.project, run_id=int(run_id))
+    other = (
+        evolve(ref, server="https://other.example")
+        if member == "server"
+        else evolve(ref, project="other")
+    )
+    operation = await client.reconcile(intent, known=[other])
+    assert operation is not None
+    assert operation.ref == ref
+
+
+async def test_a_client_that_closes_ends_it(emulator: Emulator) -> None:
+    """It does not wait on for what may still begin, and says that the client was closed."""
+    async with client_of(emulator) as client:
+        await client.project().run_feature("Returns")
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        intent = await intend(emulator)
+        reconciling = asyncio.ensure_future(client.reconcile(intent))
+        await asyncio.sleep(10)
+        closed_at = now()
+    with pytest.raises(ClientClosedError):
+        await reconciling
+    assert now() - closed_at < 1
+
+
+async def test_nothing_is_said_of_what_was_not_polled(emulator: Emulator, client: Client) -> None:
+    """An operation of another day is not taken for one that was seen in flight just now."""
+    intent = await intend(emulator)
+    await asyncio.sleep(3600)
+    operation = await client.reconcile(intent)
+    assert operation is not None
+    assert (operation.status, operation.phase) == (None, None)
+    assert [str(change) async for change in operation] in (["finished passed"], ["finished failed"])
+
+
+async def test_an_id_with_zeros_before_it(emulator: Emulator, client: Client) -> None:
+    """A feature that was named by digits is the one with that id, however they are written."""
+    intent = evolve(await intend(emulator), feature="0014")
+    operation = await client.reconcile(intent)
+    assert operation is not None
+
+
+async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) -> None:
+    """A poll that the close cuts off is no failure to see the operation."""
+    intent = await intend(emulator)
+    emulator.fail("list_runs", Fault.hang())
+    async with client_of(emulator) as client:
+        reconciling = asyncio.ensure_future(client.reconcile(intent))
+        await asyncio.sleep(1)
+    with pytest.raises(ClientClosedError):
+        await reconciling

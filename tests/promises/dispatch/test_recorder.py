@@ -1,0 +1,325 @@
+"""Recorders: what they are told, when, and what happens if they fail."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from tests.conftest import client_of
+from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
+from tests.support.timing import now
+from testvibe_async import (
+    ClientClosedError,
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    Intent,
+    NotSentError,
+    RateLimitedError,
+    RecorderError,
+    Ref,
+    RetryPolicy,
+    VibeError,
+)
+from testvibe_async.events import told_logger
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from testvibe_async import Client
+
+Step = Literal["intended", "dispatched", "not_dispatched"]
+
+
+class Notes:
+    """A recorder that keeps what it is told, and takes its time or fails where it is asked to."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.told: list[tuple[Step, Intent, Any]] = []
+        self.posts: list[int] = []
+        """How many dispatches the service had when each intent came."""
+        self.seconds: dict[Step, float] = {}
+        self.failing: set[Step] = set()
+
+    @property
+    def steps(self) -> list[Step]:
+        return [step for step, _, _ in self.told]
+
+    async def intended(self, intent: Intent) -> None:
+        self.posts.append(self.emulator.count("run_feature"))
+        await self._take("intended", intent, None)
+
+    async def dispatched(self, intent: Intent, ref: Ref) -> None:
+        await self._take("dispatched", intent, ref)
+
+    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:
+        await self._take("not_dispatched", intent, error)
+
+    async def _take(self, step: Step, intent: Intent, result: object) -> None:
+        await asyncio.sleep(self.seconds.get(step, 0.0))
+        if step in self.failing:
+            raise OSError("no space left on device")
+        self.told.append((step, intent, result))
+
+
+@pytest.fixture
+def notes(emulator: Emulator) -> Notes:
+    return Notes(emulator)
+
+
+@pytest.fixture
+async def client(emulator: Emulator, notes: Notes) -> Any:
+    async with client_of(emulator, recorder=notes) as client:
+        yield client
+
+
+async def test_a_dispatch(client: Client, notes: Notes, emulator: Emulator) -> None:
+    """The intent comes before the POST, and the ref before the handle."""
+    operation = await client.project().run_feature(
+        "Checkout", config="Mobile", site_url="https://x"
+    )
+    assert notes.steps == ["intended", "dispatched"]
+    assert notes.posts == [0]
+    (_, intent, _), (_, same, ref) = notes.told
+    assert same is intent
+    assert ref == operation.ref
+    assert (intent.kind, intent.feature, intent.config, intent.site_url) == (
+        "run",
+        "Checkout",
+        "Mobile",
+        "https://x",
+    )
+    assert (intent.server, intent.project) == (emulator.url, emulator.project_id)
+    assert intent.highest_run_id == 0
+    assert intent.service_at is not None
+    assert Intent.from_json(intent.to_json()) == intent
+    assert emulator.api_key not in intent.to_json()
+
+
+async def test_each_attempt_has_an_intent(client: Client, notes: Notes, emulator: Emulator) -> None:
+    """A refusal that is retried ends the first intent, and the next attempt has its own."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=2), times=2)
+    await client.project().run_feature("Checkout")
+    assert notes.steps == ["intended", "not_dispatched"] * 2 + ["intended", "dispatched"]
+    assert len({intent.id for _, intent, _ in notes.told}) == 3
+    assert isinstance(notes.told[1][2], RateLimitedError)
+
+
+async def test_a_refusal(client: Client, notes: Notes) -> None:
+    """What the service refuses is told as not dispatched."""
+    with pytest.raises(FeatureNotGeneratedError):
+        await client.project().run_feature("Draft")
+    assert notes.steps == ["intended", "not_dispatched"]
+
+
+async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
+    """Without a connection nothing is intended."""
+    url = emulator.url
+    await emulator.aclose()
+    once = RetryPolicy(attempts=1)
+    from testvibe_async import Client  # noqa: PLC0415 - of another server
+
+    async with Client(url, api_key="tvb_" + "k" * 43, project="p", recorder=notes, retry=once) as c:
+        with pytest.raises(NotSentError):
+            await c.project().run_feature("Checkout")
+    assert notes.steps == []
+
+
+@pytest.mark.parametrize("fault", ANSWER_LOST)
+async def test_a_lost_answer_that_is_reconciled(
+    client: Client, notes: Notes, emulator: Emulator, fault: Fault
+) -> None:
+    """An operation that was found is told as dispatched."""
+    emulator.fail("run_feature", fault)
+    operation = await client.project().run_feature("Checkout")
+    assert notes.steps == ["intended", "dispatched"]
+    assert notes.told[1][2] == operation.ref
+
+
+@pytest.mark.parametrize("fault", NOTHING_DONE)
+async def test_an_unknown_dispatch_leaves_its_intent_open(
+    client: Client, notes: Notes, emulator: Emulator, fault: Fault
+) -> None:
+    """Where nobody knows, neither is told, and the error has the intent."""
+    emulator.fail("run_feature", fault)
+    with pytest.raises(DispatchUnknownError) as caught:
+        await client.project().run_feature("Checkout")
+    assert notes.steps == ["intended"]
+    assert caught.value.intent is notes.told[0][1]
+
+
+async def test_a_recorder_that_fails_before(
+    client: Client, notes: Notes, emulator: Emulator
+) -> None:
+    """What it raises stops the dispatch: nothing is sent, and nothing is tried again."""
+    notes.failing = {"intended"}
+    with pytest.raises(RecorderError, match="no space left on device") as caught:
+        await client.project().run_feature("Checkout")
+    assert isinstance(caught.value.__cause__, OSError)
+    assert emulator.count("run_feature") == 0
+    assert notes.steps == ["not_dispatched"]
+    assert now() < 1
+
+
+async def test_a_recorder_that_takes_too_long(
+    client: Client, notes: Notes, emulator: Emulator
+) -> None:
+    """What is recorded after more than 5 s is not sent: another may have taken it over."""
+    notes.seconds = {"intended": 5.1}
+    with pytest.raises(RecorderError, match="within 5 s"):
+        await client.project().run_feature("Checkout")
+    assert emulator.count("run_feature") == 0
+    assert notes.steps == ["not_dispatched"]
+
+
+@pytest.mark.parametrize("fault", ["raises", "hangs"])
+async def test_a_recorder_that_fails_after(
+    client: Client,
+    notes: Notes,
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+) -> None:
+    """The ref is kept and returned, and the log has it with the failure."""
+    if fault == "raises":
+        notes.failing = {"dispatched"}
+    else:
+        notes.seconds = {"dispatched": 1e6}
+    operation = await client.project().run_feature("Checkout")
+    assert operation.run_id in emulator.runs
+    assert operation.ref.to_json() in caplog.text
+    assert "could not be recorded" in caplog.text
+    assert now() < 11
+
+
+async def test_a_recorder_that_fails_at_a_refusal(
+    client: Client, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The refusal is raised all the same."""
+    notes.failing = {"not_dispatched"}
+    with pytest.raises(FeatureNotGeneratedError):
+        await client.project().run_feature("Draft")
+    assert "could not be recorded" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_an_early_end_while_the_intent_is_recorded(
+    client: Client, notes: Notes, emulator: Emulator, end: str
+) -> None:
+    """What is given up before it is written is not sent, and told as not dispatched."""
+    notes.seconds = {"intended": 3}
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    if end == "cancelled":
+        caller.cancel()
+    else:
+        await client.aclose()
+    with pytest.raises((asyncio.CancelledError, ClientClosedError)):
+        await caller
+    await asyncio.sleep(5)
+    assert emulator.count("run_feature") == 0
+    assert notes.steps[-1:] == ["not_dispatched"]
+
+
+class Stubborn(Notes):
+    """A recorder that swallows its cancellation."""
+
+    async def intended(self, intent: Intent) -> None:
+        try:
+            await asyncio.sleep(3)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+        self.told.append(("intended", intent, None))
+
+
+async def test_a_recorder_that_swallows_its_cancellation_sends_nothing(emulator: Emulator) -> None:
+    """A request that was given up is not written, whatever the recorder does."""
+    notes = Stubborn(emulator)
+    async with client_of(emulator, recorder=notes) as client:
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        await asyncio.sleep(5)
+    assert emulator.count("run_feature") == 0
+    assert notes.steps == ["intended", "not_dispatched"]
+
+
+async def test_many_at_once_wait_for_one_commit(emulator: Emulator) -> None:
+    """32 recorded dispatches take no longer than one of them: each waits for its own alone."""
+    seconds: dict[bool, float] = {}
+    for is_recorded in (False, True):
+        notes = Notes(emulator)
+        notes.seconds = {"intended": 0.5}
+        recorder = notes if is_recorded else None
+        async with client_of(emulator, recorder=recorder) as client:
+            began = now()
+            project = client.project()
+            await asyncio.gather(*(project.run_feature("Checkout") for _ in range(32)))
+            seconds[is_recorded] = now() - began
+    assert seconds[True] - seconds[False] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
+async def test_without_a_recorder_nothing_changes(emulator: Emulator, dispatched: str) -> None:
+    """A client without one dispatches as one with."""
+    async with client_of(emulator) as client:
+        dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
+        await dispatch("Draft" if dispatched == "generate_feature" else "Checkout")
+    assert emulator.count(dispatched) == 1
+
+
+async def test_what_a_cancelled_caller_cuts_off_is_noted_all_the_same(
+    emulator: Emulator, notes: Notes
+) -> None:
+    """A recorder that is slow to note a refusal is told of it, however its caller ends."""
+    notes.seconds["not_dispatched"] = 3.0
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
+    async with client_of(emulator, recorder=notes) as client:
+        dispatching = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(1)
+        assert notes.steps == ["intended"]
+        dispatching.cancel()
+        await asyncio.gather(dispatching, return_exceptions=True)
+        await asyncio.sleep(10)
+    assert notes.steps == ["intended", "not_dispatched"]
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+async def test_an_early_end_while_the_ref_is_recorded(
+    client: Client, notes: Notes, emulator: Emulator, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was dispatched is recorded to the end, and its ref is not lost to a caller that left."""
+    notes.seconds = {"dispatched": 3}
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    if end == "cancelled":
+        caller.cancel()
+    else:
+        await client.aclose()
+    with suppress(asyncio.CancelledError):
+        assert (await caller).run_id in emulator.runs
+    await asyncio.sleep(5)
+    assert notes.steps == ["intended", "dispatched"]
+    assert ("started an operation" in caplog.text) is (end == "cancelled")
+
+
+async def test_a_log_that_fails_loses_no_ref(
+    client: Client, notes: Notes, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder and the hook have it before anything is logged."""
+
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    emulator.fail("run_feature", Fault.edit(lambda answer: {**answer, "featureId": 99}))
+    monkeypatch.setattr(told_logger, "warning", fail)
+    checkout = emulator.features["Checkout"].id
+    with pytest.raises(ValueError):  # noqa: PT011 - it is ours
+        await client.project().run_feature(checkout)
+    assert notes.steps == ["intended", "dispatched"]

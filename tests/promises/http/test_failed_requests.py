@@ -1,0 +1,359 @@
+"""Requests that fail on the way: what is sent again, when, and what error is raised."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.conftest import client_of
+from tests.support.once_only import ONCE_ONLY, once_only
+from tests.support.peer import ONCE, hooks_into
+from tests.support.timing import now
+from testvibe_async import (
+    Client,
+    ForbiddenError,
+    MalformedResponseError,
+    NotFoundError,
+    NotSentError,
+    OutcomeUnknownError,
+    Paused,
+    RateLimitedError,
+    RequestFinished,
+    ResponseError,
+    RetryPolicy,
+    RetryScheduled,
+    ServerError,
+    TransportError,
+    UnauthorizedError,
+    VibeError,
+)
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from testvibe_async.events import Event
+    from testvibe_async.testing import Emulator
+
+
+READ = "get_feature"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "sent"),
+    [
+        (Fault.reset(), OutcomeUnknownError, 4),
+        (Fault.lost(), OutcomeUnknownError, 4),
+        (Fault.truncated(), OutcomeUnknownError, 4),
+        (Fault.hang(), OutcomeUnknownError, 4),
+        (Fault.garbage(), MalformedResponseError, 1),
+        (Fault.status(500), ServerError, 4),
+        (Fault.status(502, body=b"<html>Bad Gateway</html>"), ServerError, 4),
+        (Fault.status(503), ServerError, 4),
+        (Fault.status(503, retry_after=2), ServerError, 4),
+        (Fault.status(429), RateLimitedError, 4),
+        (Fault.status(429, retry_after=2), RateLimitedError, 4),
+        (Fault.status(400), ResponseError, 1),
+        (Fault.status(401), UnauthorizedError, 1),
+        (Fault.status(403), ForbiddenError, 1),
+        (Fault.status(404), NotFoundError, 1),
+        (Fault.status(409), ResponseError, 1),
+        (Fault.body(b"<html>Sign in</html>", content_type="text/html"), MalformedResponseError, 1),
+        (Fault.body(b""), MalformedResponseError, 1),
+        (Fault.body(b'{"id": 1'), MalformedResponseError, 1),
+    ],
+    ids=[
+        "reset",
+        "lost",
+        "truncated",
+        "hang",
+        "garbage",
+        "500",
+        "502-html",
+        "503",
+        "503-retry-after",
+        "429",
+        "429-retry-after",
+        "400",
+        "401",
+        "403",
+        "404",
+        "409",
+        "200-html",
+        "200-empty",
+        "200-cut",
+    ],
+)
+async def test_a_read_meets_a_fault(
+    emulator: Emulator, fault: Fault, kind: type[VibeError], sent: int
+) -> None:
+    """Each fault is its own error, and a read is sent as often as the policy says, no more.
+
+    Where a connection is reset aiohttp sends a read once more by itself, each time.
+    """
+    emulator.fail(READ, fault)
+    async with client_of(emulator) as client:
+        with pytest.raises(kind) as caught:
+            await client.project().get_feature("Checkout")
+    assert isinstance(caught.value, kind)
+    assert emulator.count(READ) in ({sent, 2 * sent} if fault.kind in {"reset", "lost"} else {sent})
+    if isinstance(caught.value, TransportError):
+        assert caught.value.attempts == sent
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.reset(),
+        Fault.lost(),
+        Fault.truncated(),
+        Fault.hang(),
+        Fault.status(500),
+        Fault.status(503, retry_after=1),
+        Fault.status(429),
+    ],
+    ids=["reset", "lost", "truncated", "hang", "500", "503", "429"],
+)
+async def test_a_read_survives_a_fault_that_passes(emulator: Emulator, fault: Fault) -> None:
+    """A read that fails on the way three times is answered the fourth."""
+    emulator.fail(READ, fault, times=3)
+    async with client_of(emulator) as client:
+        assert (await client.project().get_feature("Checkout")).name == "Checkout"
+
+
+@once_only
+@pytest.mark.parametrize("fault", ["reset", "lost", "truncated", "hang"])
+@pytest.mark.parametrize("is_kept", [False, True], ids=["fresh", "kept-alive"])
+async def test_what_may_have_happened_is_not_sent_again(
+    emulator: Emulator, operation: str, fault: str, *, is_kept: bool
+) -> None:
+    """A change or a dispatch whose answer was lost arrives once, on a connection of either kind."""
+    emulator.fail(operation, getattr(Fault, fault)())
+    async with client_of(emulator) as client:
+        if is_kept:
+            await client.list_projects()
+        if operation == "cancel_generation":
+            await client.project().generate_feature("Checkout")
+        with suppress(OutcomeUnknownError):
+            await ONCE_ONLY[operation](client.project())
+    assert emulator.count(operation) == 1
+
+
+@once_only
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.status(500), Fault.status(503, retry_after=1), Fault.status(429), Fault.garbage()],
+    ids=["500", "503", "429", "garbage"],
+)
+async def test_what_may_have_happened_is_not_sent_again_after_an_answer(
+    emulator: Emulator, operation: str, fault: Fault
+) -> None:
+    """A change or a dispatch that was answered with a 5xx, garbage or a bare 429 arrives once."""
+    emulator.fail(operation, fault)
+    async with client_of(emulator) as client:
+        with pytest.raises(VibeError):
+            await ONCE_ONLY[operation](client.project())
+    assert emulator.count(operation) == 1
+
+
+@once_only
+async def test_what_was_refused_for_now_is_sent_again(emulator: Emulator, operation: str) -> None:
+    """A 429 with Retry-After proves that nothing was done: it is sent again, after that time."""
+    emulator.fail(operation, Fault.status(429, retry_after=7), times=2)
+    async with client_of(emulator) as client:
+        if operation == "cancel_generation":
+            await client.project().generate_feature("Checkout")
+        await ONCE_ONLY[operation](client.project())
+    times = [request.at for request in emulator.requests if request.operation == operation]
+    assert [time - times[0] for time in times] == pytest.approx([0, 7, 14])
+
+
+@once_only
+async def test_what_was_not_sent_is_sent_again(
+    emulator: Emulator, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused connection proves that nothing arrived: a change or a dispatch is tried again."""
+    loop = asyncio.get_running_loop()
+    connect = loop.sock_connect
+    refused = 0
+
+    async def sock_connect(*where: Any) -> None:
+        nonlocal refused
+        if refused < 2:
+            refused += 1
+            raise ConnectionRefusedError(111, "Connection refused")
+        await connect(*where)
+
+    async with client_of(emulator) as client:
+        if operation == "cancel_generation":
+            async with client_of(emulator) as other:
+                await other.project().generate_feature("Checkout")
+        if operation == "generate_feature":
+            refused = -1  # the poll before the dispatch is one more request, without a retry
+        monkeypatch.setattr(loop, "sock_connect", sock_connect)
+        await ONCE_ONLY[operation](client.project())
+    assert refused == 2
+    assert emulator.count(operation) == 1
+
+
+async def test_a_refused_connection_was_not_sent(emulator: Emulator) -> None:
+    """A refused connection raises NotSentError after all attempts."""
+    url, key = emulator.url, emulator.api_key
+    await emulator.aclose()
+    async with Client(url, api_key=key) as client:
+        with pytest.raises(NotSentError, match="could not connect: Connection refused") as caught:
+            await client.list_projects()
+    assert caught.value.attempts == 4
+    assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
+
+
+@pytest.mark.parametrize("timeout", [1.0, 5.0, 8.0, 10.0, 30.0, 300.0])
+async def test_a_connection_that_is_never_made_was_not_sent(
+    emulator: Emulator, timeout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that does not answer the connection in time never saw the request."""
+
+    async def sock_connect(*_: object) -> None:
+        await asyncio.sleep(86_400)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", sock_connect)
+    async with client_of(emulator, timeout=timeout, retry=ONCE) as client:
+        with pytest.raises(NotSentError):
+            await client.list_projects()
+    assert now() <= min(timeout, 10.0) + 1
+
+
+@pytest.mark.parametrize("timeout", [0.5, 3.0, 30.0])
+async def test_a_request_times_out(emulator: Emulator, timeout: float) -> None:
+    """A request beyond the timeout has an unknown outcome; a slow one within it is answered."""
+    async with client_of(emulator, timeout=timeout, retry=ONCE) as client:
+        rule = emulator.fail("list_projects", Fault.delay(timeout * 0.9))
+        assert await client.list_projects()
+        rule.remove()
+        emulator.fail("list_projects", Fault.hang())
+        before = now()
+        with pytest.raises(OutcomeUnknownError, match=f"within {timeout:g} s"):
+            await client.list_projects()
+        assert timeout - 1e-6 <= now() - before <= timeout + 1
+
+
+async def test_reads_are_spread_over_time(emulator: Emulator) -> None:
+    """The pauses between attempts are drawn at random, below a bound that doubles."""
+    emulator.fail("list_projects", Fault.status(500))
+    policy = RetryPolicy(attempts=6, base_delay=0.5, max_delay=2.0)
+    drawn: list[list[float]] = []
+    async with client_of(emulator, retry=policy) as client:
+        for _ in range(7):  # Their budget has no more.
+            del emulator.requests[:]
+            with pytest.raises(ServerError):
+                await client.list_projects()
+            times = [request.at for request in emulator.requests]
+            drawn.append([later - time for time, later in pairwise(times)])
+    for delays in drawn:
+        assert len(delays) == 5
+        bounds = (0.5, 1.0, 2.0, 2.0, 2.0)
+        assert all(-1e-9 <= d <= b + 1e-9 for d, b in zip(delays, bounds, strict=True))
+    assert len({round(delay, 6) for delays in drawn for delay in delays}) > 30
+    assert max(delays[-1] for delays in drawn) > 0.5
+
+
+async def test_retries_are_reported(emulator: Emulator) -> None:
+    """Each repetition is an event with its error, its number and its delay."""
+    emulator.fail("list_projects", Fault.status(500), times=2)
+    seen: list[Event] = []
+    async with client_of(emulator, hooks=hooks_into(seen)) as client:
+        await client.list_projects()
+    retries = [event for event in seen if isinstance(event, RetryScheduled)]
+    assert [(event.operation, event.attempt) for event in retries] == [
+        ("list_projects", 1),
+        ("list_projects", 2),
+    ]
+    assert all(isinstance(event.error, ServerError) for event in retries)
+    assert sum(event.delay for event in retries) == pytest.approx(now())
+    finished = [event for event in seen if isinstance(event, RequestFinished)]
+    assert [event.status for event in finished] == [500, 500, 200]
+
+
+async def test_unanswered_requests_are_reported(emulator: Emulator) -> None:
+    """A request without an answer is an event without a status, with the time that it took."""
+    emulator.fail("list_projects", Fault.hang())
+    seen: list[Event] = []
+    async with client_of(emulator, hooks=hooks_into(seen), timeout=5.0, retry=ONCE) as client:
+        with pytest.raises(OutcomeUnknownError):
+            await client.list_projects()
+    (event,) = [event for event in seen if isinstance(event, RequestFinished)]
+    assert (event.operation, event.method, event.status) == ("list_projects", "GET", None)
+    assert event.url == f"{emulator.url}/api/v1/ops/projects"
+    assert 5 <= event.seconds <= 6
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_single_refusal_delays_its_own_request_alone(
+    emulator: Emulator, status: int
+) -> None:
+    """After a Retry-After that request is sent again, and others are not held up."""
+    emulator.fail("list_projects", Fault.status(status, retry_after=20), times=1)
+    seen: list[Event] = []
+    async with client_of(emulator, hooks=hooks_into(seen)) as client:
+        first = asyncio.create_task(client.list_projects())
+        await asyncio.sleep(1)
+        others = [client.project().get_feature("Checkout"), client.project().list_configs()]
+        await asyncio.gather(first, *others)
+    assert [round(request.at) for request in emulator.requests] == [0, 1, 1, 20]
+    assert not [event for event in seen if isinstance(event, Paused)]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_refusals_in_a_row_pause_all_requests(emulator: Emulator, status: int) -> None:
+    """No request is sent for the time that they ask for; then one, and the others after it."""
+    emulator.fail("list_projects", Fault.status(status, retry_after=20), times=3)
+    seen: list[Event] = []
+    async with client_of(emulator, hooks=hooks_into(seen)) as client:
+        refused = [asyncio.create_task(client.list_projects()) for _ in range(3)]
+        await asyncio.sleep(1)
+        others = [client.project().get_feature("Checkout"), client.project().list_configs()]
+        await asyncio.gather(*refused, *others)
+    assert [round(request.at) for request in emulator.requests[:4]] == [0, 0, 0, 20]
+    assert all(20 <= request.at < 22 for request in emulator.requests[3:])
+    (pause,) = [event for event in seen if isinstance(event, Paused)]
+    assert pause.seconds == 20
+    assert isinstance(pause.error, ResponseError)
+
+
+@pytest.mark.parametrize("fault", [Fault.status(500, retry_after=20), Fault.status(409)])
+async def test_other_errors_pause_nothing(emulator: Emulator, fault: Fault) -> None:
+    """Only refusals of the rate do, however many come."""
+    emulator.fail("list_projects", fault)
+    async with client_of(emulator, retry=ONCE) as client:
+        for _ in range(9):
+            with pytest.raises(ResponseError):
+                await client.list_projects()
+        await client.project().list_configs()
+    assert now() < 1
+
+
+@pytest.mark.parametrize("asked", [121, 86_400, 999_999_999, "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_no_pause_is_longer_than_two_minutes(emulator: Emulator, asked: float | str) -> None:
+    """However long the Retry-After, after 120 s the request is sent again."""
+    emulator.fail("list_projects", Fault.status(429, retry_after=asked), times=1)
+    async with client_of(emulator) as client:
+        await client.list_projects()
+    assert [round(request.at) for request in emulator.requests] == [0, 120]
+
+
+@pytest.mark.parametrize(("method", "sent"), [("GET", 4), ("POST", 1), ("PUT", 1), ("DELETE", 1)])
+async def test_only_a_get_of_custom_requests_is_repeated(
+    emulator: Emulator, method: str, sent: int
+) -> None:
+    """`request` repeats a GET after a 5xx and a lost connection, and no other method."""
+    for fault in (Fault.status(500), Fault.lost()):
+        rule = emulator.fail("*", fault)
+        async with client_of(emulator) as client:
+            with pytest.raises((ServerError, OutcomeUnknownError)):
+                await client.request(method, "/projects")
+        rule.remove()
+        seen, emulator.requests[:] = len(emulator.requests), []
+        assert seen in ({sent, 2 * sent} if method == "GET" else {sent})

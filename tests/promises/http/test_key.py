@@ -1,0 +1,206 @@
+"""The API key is in no error, log or repr, wherever a server repeats it."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import traceback
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.peer import KEY, http, peer
+from testvibe_async import (
+    ResponseError,
+    UnauthorizedError,
+    VibeError,
+)
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async.testing import Emulator
+
+
+def all_of(error: BaseException) -> str:
+    """Return all words of an error and of what it came from."""
+    words = traceback.format_exception(error)
+    one: BaseException | None = error
+    while one is not None:
+        words += [str(one), repr(one), repr(one.args), repr(vars(one))]
+        one = one.__cause__ or one.__context__
+    return "\n".join(words)
+
+
+def key_in(request: bytes) -> bytes:
+    """Return the line of a request that holds the key."""
+    return next(line for line in request.split(b"\r\n") if b"tvb_" in line)
+
+
+ECHOES: list[Callable[[bytes], bytes]] = [
+    lambda request: http(400, b'{"error": "x", "message": "' + key_in(request) + b'"}'),
+    lambda request: http(400, b'{"error": "' + key_in(request) + b'", "message": "m"}'),
+    lambda request: http(500, request),
+    lambda request: http(200, request),
+    lambda request: http(200, b'{"id": "' + key_in(request) + b'", "runId": 1}'),
+    lambda request: http(302, b"", "Location: /login/" + key_in(request).decode().split()[-1]),
+    lambda request: b"HTTP/1.1 4xx " + key_in(request) + b"\r\n\r\n",
+    lambda request: key_in(request) + b"\r\n\r\n",
+    lambda request: b"HTTP/1.1 200 OK\r\n" + key_in(request).replace(b":", b"") + b"\r\n\r\n",
+    lambda request: b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(request) + b"\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ECHOES,
+    ids=[
+        "message",
+        "code",
+        "500-body",
+        "200-body",
+        "field",
+        "location",
+        "status-line",
+        "no-http",
+        "header",
+        "length",
+    ],
+)
+async def test_an_echo_of_the_key_is_not_shown(
+    answer: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever a server repeats the key, no error, cause, log or dict holds it."""
+    caplog.set_level(logging.DEBUG)
+    async with peer(answer) as service, service.client() as client:
+        with pytest.raises(ResponseError) as caught:
+            await client.project().get_feature("Checkout")
+        assert KEY.encode() in service.received[0]
+    assert KEY not in all_of(caught.value)
+    assert KEY not in json.dumps(caught.value.to_dict())
+    assert KEY not in caplog.text
+
+
+CUT_ECHOES: dict[str, bytes] = {
+    "head": b"HTTP/1.1 200 OK\r\nX-Echo: %b\r\nY: b\r\n",
+    "status line": b"HTTP/1.1 200 %b",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n%b",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n%b",
+    "chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\n",
+    "gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 47\r\n\r\n%b",
+}
+
+
+@pytest.mark.parametrize("answer", CUT_ECHOES)
+async def test_an_echo_that_is_cut_off_is_not_shown(
+    answer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An echo before a lost connection is in no error or cause, whole or in part."""
+    caplog.set_level(logging.DEBUG)
+
+    def echo(request: bytes) -> bytes:
+        return CUT_ECHOES[answer] % key_in(request).split()[-1]
+
+    async with peer(echo) as service, service.client() as client:
+        with pytest.raises(VibeError) as caught:
+            await client.project().get_feature("Checkout")
+    assert KEY[4:12] not in all_of(caught.value)
+    assert KEY[4:12] not in caplog.text
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+async def test_an_echo_of_the_key_is_masked() -> None:
+    """An error shows a placeholder where the key was."""
+    body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
+    async with peer(http(401, body)) as service, service.client() as client:
+        with pytest.raises(UnauthorizedError) as caught:
+            await client.list_projects()
+    assert caught.value.message == "No such key: tvb_..."
+
+
+async def test_no_log_holds_the_key(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """At the finest level of all loggers, the key is in no line, whatever happens."""
+    caplog.set_level(logging.DEBUG)
+    for fault in (Fault.reset(), Fault.garbage(), Fault.hang(), Fault.status(503, retry_after=1)):
+        rule = emulator.fail("list_projects", fault)
+        async with client_of(emulator) as client:
+            with pytest.raises(VibeError):
+                await client.list_projects()
+        rule.remove()
+    async with client_of(emulator) as client:
+        await (await client.project().run_feature("Checkout"))
+    assert len(caplog.records) > 20
+    for record in caplog.records:
+        assert emulator.api_key not in record.getMessage()
+        assert emulator.api_key not in repr(record.args)
+
+
+async def test_no_repr_holds_the_key(emulator: Emulator) -> None:
+    """Nothing that a client hands out shows the key."""
+    async with client_of(emulator) as client:
+        project = client.project()
+        operation = await project.run_feature("Checkout")
+        shown = [client, project, operation, operation.ref, operation.ref.to_json()]
+        shown += [vars(client), vars(project)]
+        assert emulator.api_key not in repr(shown)
+
+
+ODD_KEY = "a/b+c=d\"e\\f&g<h>'i`j"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        json.dumps(ODD_KEY)[1:-1],
+        json.dumps(ODD_KEY)[1:-1].replace("/", r"\/"),
+        r"a/b\u002Bc=d\u0022e\u005Cf\u0026g\u003Ch\u003E\u0027i\u0060j",
+    ],
+    ids=["JSON", "PHP", ".NET"],
+)
+async def test_an_echo_of_a_key_of_another_form_is_masked(spelling: str) -> None:
+    """A key is masked in the spelling of each JSON writer, which escapes other characters."""
+    body = f'{{"error": "x", "message": "No such key: {spelling}"}}'.encode()
+    async with peer(http(401, body)) as service, service.client(api_key=ODD_KEY) as client:
+        with pytest.raises(UnauthorizedError) as caught:
+            await client.list_projects()
+    assert caught.value.message == "No such key: tvb_..."
+
+
+async def test_a_short_key_is_not_searched_for_in_answers() -> None:
+    """A key that may be part of a word damages no answer."""
+    body = b'[{"id": "7f3c", "name": "test"}]'
+    async with peer(http(200, body)) as service, service.client(api_key="test") as client:
+        (project,) = await client.list_projects()
+    assert project.name == "test"
+
+
+ESCAPED = {
+    "JSON": "".join(f"\\u{ord(char):04x}" for char in KEY),
+    "link": KEY.replace("_", "%5F"),
+    "entity": KEY.replace("_", "\\u0026#95;"),
+}
+
+
+@pytest.mark.parametrize("spelling", ESCAPED.values(), ids=ESCAPED)
+async def test_a_key_in_escapes_is_in_no_value(
+    spelling: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What decodes to the key is in no field, in no unknown one, in no error and in no log."""
+    caplog.set_level(logging.DEBUG)
+    said = f'"name": "{spelling}", "x": ["{spelling}"], "kind": {{"{spelling}": 1}}'.encode()
+    async with peer(http(200, b'{"id": 1, ' + said + b"}")) as service, service.client() as client:
+        feature = await client.project().get_feature("Checkout")
+    shown = repr(feature) + json.dumps(feature.to_dict()) + caplog.text
+    refusal = http(400, b'{"message": "%b"}' % spelling.encode())
+    async with peer(refusal) as service, service.client() as client:
+        with pytest.raises(ResponseError) as caught:
+            await client.project().get_feature("Checkout")
+    shown += all_of(caught.value) + caplog.text
+    assert feature.extra["x"] == ["tvb_..."]
+    assert KEY not in html.unescape(unquote(shown))
+    assert spelling not in shown

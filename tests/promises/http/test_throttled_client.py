@@ -1,0 +1,78 @@
+"""A whole client of a service that throttles: what refusals cost, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.timing import now
+from testvibe_async import Hooks, Paused, Resumed
+from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async.events import Event
+
+SCENARIO = Scenario(run_queue=0, run_duration=(0.6, 2))
+RUNS = 150
+
+
+async def _run_all(scenario: Scenario, prepare: Callable[[Emulator], object]) -> list[Event]:
+    """Run a feature many times at once; return the pauses and their ends."""
+    seen: list[Event] = []
+    hooks = Hooks(on_pause=seen.append, on_resume=seen.append)
+    async with (
+        Emulator(scenario=scenario) as emulator,
+        client_of(emulator, poll_interval=0.25, hooks=hooks) as client,
+    ):
+        prepare(emulator)
+        project = client.project()
+        operations = await asyncio.gather(*(project.run_feature("Checkout") for _ in range(RUNS)))
+        await client.gather(*operations)
+        assert len(emulator.runs) == RUNS
+    return seen
+
+
+@pytest.mark.parametrize("place", [0, 20, 149])
+async def test_one_refusal_costs_its_own_request_a_second(place: int) -> None:
+    """Runs of at most 2 s are over a little later, and nothing pauses."""
+    refusal = Fault.status(429, retry_after=1)
+    seen = await _run_all(SCENARIO, lambda it: it.fail("run_feature", refusal, skip=place, times=1))
+    assert now() <= 2 + 1 + 0.75
+    assert seen == []
+
+
+async def test_random_refusals_of_polls_cost_those_polls() -> None:
+    """Every twentieth poll is refused; each comes back when it may, and nobody else waits."""
+    numbers = count()
+    refusal = Fault.status(503, retry_after=1)
+    seen = await _run_all(
+        SCENARIO,
+        lambda it: it.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0),
+    )
+    assert now() <= 6
+    assert seen == []
+
+
+async def test_a_limit_fails_no_dispatch() -> None:
+    """150 runs at a service that takes 50 requests a second: all are dispatched, none twice."""
+    seen = await _run_all(
+        Scenario(run_queue=0, run_duration=(0.6, 2), dialect=Dialect(rate_limit=50)),
+        lambda _: None,
+    )
+    assert now() <= 15
+    assert {type(event) for event in seen} <= {Paused, Resumed}
+    assert [type(event) for event in seen[:2]] == [Paused, Resumed]
+
+
+async def test_a_refused_list_holds_up_nothing() -> None:
+    """A list that is refused is suspended, and each run is read by its id."""
+    refusal = Fault.status(429, retry_after=60)
+    seen = await _run_all(SCENARIO, lambda it: it.fail("list_runs", refusal))
+    assert now() <= 2 + 0.75
+    assert seen == []

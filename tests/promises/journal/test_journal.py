@@ -1,0 +1,748 @@
+"""Journals: what a batch leaves in one, and how the next one goes on with it."""
+
+# ruff: noqa: ASYNC240 - the files are small
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import evolve
+
+from tests.conftest import client_of
+from tests.support.timing import STEADY, now
+from testvibe_async import (
+    BatchItem,
+    Client,
+    ConfigError,
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    Generation,
+    GenerationRef,
+    Journal,
+    NotFoundError,
+    ObservationError,
+    RunRef,
+    Verdict,
+    WaitTimeoutError,
+)
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from testvibe_async import Project
+
+OUTCOMES = {
+    "Returns": Outcome(run_status="failed"),
+    "Doomed": Outcome(generation_status="failed"),
+}
+
+FEATURES = ["Checkout", "Returns", "Wishlist"]
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    return evolve(STEADY, outcomes=OUTCOMES)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "batch.journal"
+
+
+def verdicts(items: list[BatchItem[Any]]) -> list[str]:
+    return [str(item.verdict) for item in items]
+
+
+async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -> None:
+    """Its items are those of the batch, also when the file is opened again, without a request."""
+    async with Journal(path) as journal:
+        items = await project.run_features([*FEATURES, "Nothing"], journal=journal)
+        assert journal.is_over
+    requests = len(emulator.requests)
+    async with Journal(path) as journal:
+        assert journal.is_over
+        assert [item.to_dict() for item in journal.items] == [item.to_dict() for item in items]
+        again = await project.run_features(journal=journal)
+    assert [item.to_dict() for item in again] == [item.to_dict() for item in items]
+    assert isinstance(again[3].error, NotFoundError)
+    assert again[3].error.status == 404
+    assert len(emulator.requests) == requests
+    assert not path.with_name(path.name + "-wal").exists()
+
+
+async def test_options_of_its_caller(path: Path, project: Project) -> None:
+    """A new file keeps what its caller wants to know; one that has a batch keeps its own."""
+    async with Journal(path, options={"attempts": 2}) as journal:
+        await project.run_features(FEATURES, journal=journal)
+    async with Journal(path, options={"attempts": 3}) as journal:
+        assert journal.plan is not None
+        assert journal.plan.options == {"attempts": 2}
+        await project.run_features(journal=journal)
+        assert journal.plan.options == {"attempts": 2}
+
+
+async def test_the_key_is_not_in_it(path: Path, project: Project, emulator: Emulator) -> None:
+    """No byte of the file is of the key."""
+    async with Journal(path) as journal:
+        await project.run_features(FEATURES, journal=journal)
+    assert emulator.api_key.encode() not in path.read_bytes()
+
+
+async def test_what_was_dispatched_is_attached_to(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """A batch that was left is gone on with by another client, and nothing runs twice."""
+    async with Journal(path) as journal, client_of(emulator) as first:
+        async with first.project().run_features(FEATURES, journal=journal):
+            await asyncio.sleep(10)
+        assert verdicts(journal.items) == ["in flight"] * 3
+    async with Journal(path) as journal:
+        items = await client.project().run_features(journal=journal)
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 3
+
+
+async def test_what_was_not_dispatched_is_dispatched(
+    path: Path, emulator: Emulator, project: Project
+) -> None:
+    """What waited when the batch ended is dispatched by the next."""
+    async with (
+        Journal(path) as journal,
+        project.run_features(FEATURES, journal=journal, max_in_flight=1),
+    ):
+        await asyncio.sleep(1)
+    async with Journal(path) as journal:
+        assert verdicts(journal.items) == ["in flight", "waiting", "waiting"]
+        items = await project.run_features(FEATURES, journal=journal)
+    assert [item.is_waiting for item in items] == [False] * 3
+    assert emulator.count("run_feature") == 3
+
+
+async def test_a_time_out_is_gone_on_with(path: Path, project: Project) -> None:
+    """What goes on at the time-out is waited for by the next batch."""
+    async with Journal(path) as journal:
+        items = await project.run_features(FEATURES, journal=journal, timeout=10)
+        assert verdicts(items) == ["in flight"] * 3
+    async with Journal(path) as journal:
+        assert verdicts(journal.items) == ["in flight"] * 3
+        items = await project.run_features(journal=journal)
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+
+
+async def test_what_could_not_be_seen_is_gone_on_with(
+    path: Path, emulator: Emulator, project: Project
+) -> None:
+    """After an outage that ends the batch, or its time, the runs are attached to again."""
+    outage = emulator.fail("get_run", Fault.status(500))
+    async with Journal(path) as journal:
+        items = await project.run_features(FEATURES, journal=journal, timeout=60)
+        assert verdicts(items) == ["in flight"] * 3
+    async with Journal(path) as journal:
+        (error, *_) = [item.error for item in journal.items]
+        assert isinstance(error, WaitTimeoutError)
+        assert error.failures > 0
+        assert error.last_seen_at is not None
+        items = await project.run_features(journal=journal)
+        assert all(isinstance(item.error, ObservationError) for item in items)
+    outage.remove()
+    async with Journal(path) as journal:
+        items = await project.run_features(journal=journal)
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 3
+
+
+async def test_a_run_whose_polls_are_refused_is_gone_on_with(
+    path: Path, emulator: Emulator, project: Project
+) -> None:
+    """A key that may not see a run does not undo that it was dispatched."""
+    refused = emulator.fail("get_run", Fault.status(403))
+    async with Journal(path) as journal:
+        items = await project.run_features(FEATURES, journal=journal)
+        assert verdicts(items) == ["in flight"] * 3
+        assert all(isinstance(item.error, ForbiddenError) for item in items)
+    refused.remove()
+    async with Journal(path) as journal:
+        items = await project.run_features(journal=journal)
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 3
+
+
+async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Project) -> None:
+    """A failed attempt counts after a crash, and the item has all runs."""
+    async with (
+        Journal(path) as journal,
+        project.run_features(["Returns"], journal=journal, attempts=2),
+    ):
+        await asyncio.sleep(40)
+    async with Journal(path) as journal:
+        (item,) = journal.items
+        assert len(item.earlier) == 1
+        (item,) = await project.run_features(journal=journal, attempts=2)
+    assert [run.run_id for run in item.runs] == [*emulator.runs]
+    assert len(item.runs) == 2
+    async with Journal(path) as journal:
+        assert journal.items[0].to_dict() == item.to_dict()
+
+
+async def test_generations(path: Path, emulator: Emulator, client: Client) -> None:
+    """A batch of generations is gone on with too; its outcomes are generations."""
+    emulator.add_feature("Draft", status="draft")
+    async with (
+        Journal(path) as journal,
+        client_of(emulator) as first,
+        first.project().generate_features(["Draft"], journal=journal),
+    ):
+        await asyncio.sleep(10)
+    async with Journal(path) as journal:
+        items = await client.project().generate_features(journal=journal)
+        assert isinstance(items[0].outcome, Generation)
+    async with Journal(path) as journal:
+        assert isinstance(journal.items[0].outcome, Generation)
+    assert emulator.count("generate_feature") == 1
+
+
+class TestOpenIntents:
+    async def _cut_off(self, path: Path, emulator: Emulator, **options: Any) -> None:
+        """Leave intents open, as a crash does: the answers are lost and nothing is found."""
+        rule = emulator.fail("list_runs", Fault.status(404), skip=1)
+        async with Journal(path) as journal, client_of(emulator) as client:
+            items = await client.project().run_features(FEATURES, journal=journal, **options)
+            assert verdicts(items) == ["unknown"] * 3
+            assert verdicts(journal.items) == ["unknown"] * 3
+        rule.remove()
+
+    async def test_what_began_is_adopted(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """What a lost dispatch started is found by the next batch, and waited for."""
+        emulator.fail("run_feature", Fault.lost(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal)
+        assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+        assert emulator.count("run_feature") == 3
+
+    async def test_what_did_not_begin_is_dispatched(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """Where a later run shows that nothing began, it is dispatched."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        await asyncio.sleep(40)
+        await client.project().run_feature("Login functionality")
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal)
+        assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+        assert emulator.count("run_feature") == 3 + 1 + 3
+
+    async def test_the_last_one_is_held_back_to_show_the_time(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """One that is still to be dispatched proves that those before it did not begin."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        emulator.fail("list_runs", Fault.status(404), times=2)
+        async with Journal(path) as journal, client_of(emulator) as first:
+            batch = first.project().run_features(
+                FEATURES, journal=journal, max_in_flight=1, stop_on_failure=True
+            )
+            assert verdicts(await batch) == ["unknown", "skipped", "skipped"]
+        async with Journal(path) as journal:
+            began = now()
+            items = await client.project().run_features(journal=journal)
+        assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+        assert emulator.count("run_feature") == 1 + 3
+        assert len(emulator.runs) == 3
+        assert now() - began > 35
+
+    async def test_the_last_one_is_held_back_also_among_many(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """Tasks that wait for room do not take the one that is to show the time."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        gone = emulator.fail("list_runs", Fault.status(404), skip=1)
+        configs = [None, "A", "B", "C"]
+        async with Journal(path) as journal, client_of(emulator) as first:
+            await first.project().run_features(
+                FEATURES, config=configs, journal=journal, max_in_flight=1, stop_on_failure=True
+            )
+        gone.remove()
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal, max_in_flight=6)
+        assert "unknown" not in verdicts(items)
+        assert len(emulator.runs) == 12
+
+    async def test_one_that_comes_late_shows_the_time_too(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """What was not seen to begin is asked for again once the next one was dispatched."""
+
+        async def late() -> AsyncGenerator[str]:
+            yield FEATURES[0]
+            await asyncio.sleep(300)
+            yield FEATURES[1]
+
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        gone = emulator.fail("list_runs", Fault.status(404), skip=1)
+        async with Journal(path) as journal, client_of(emulator) as first:
+            items = await first.project().run_features(
+                late(), journal=journal, stop_on_failure=True
+            )
+            assert verdicts(items) == ["unknown"]
+        gone.remove()
+        async with Journal(path) as journal:
+            items = await client.project().run_features(late(), journal=journal)
+        assert verdicts(items) == ["succeeded", "failed"]
+        assert len(emulator.runs) == 2
+
+    async def test_what_nobody_can_say_stays_unknown(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """Without a later run it is unknown again, and can be gone on with later."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal)
+            assert verdicts(items) == ["unknown"] * 3
+            assert all(getattr(item.error, "reason", "") == "absent" for item in items)
+        async with Journal(path) as journal:
+            assert not journal.is_over
+            (error, *_) = [item.error for item in journal.items]
+            assert isinstance(error, DispatchUnknownError)
+            assert error.intent is not None
+        assert emulator.count("run_feature") == 3
+
+    async def test_a_time_out_ends_it(self, path: Path, emulator: Emulator, client: Client) -> None:
+        """A batch that is out of time gives up looking, and the next one looks again."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            began = now()
+            items = await client.project().run_features(journal=journal, timeout=3)
+            assert verdicts(items) == ["unknown"] * 3
+            assert now() - began < 5
+            assert len(journal.open_intents) == 3
+
+    async def test_one_that_stays_unknown_stops_the_others(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """With `stop_on_failure` the first one ends the batch, and cancels nobody who awaits it."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        emulator.fail("list_runs", Fault.status(404))
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal, stop_on_failure=True)
+        assert verdicts(items) == ["unknown"] * 3
+
+    async def test_a_time_out_while_what_was_found_waits_for_room(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """What is found, and is one too many in flight, has its ref at the time-out."""
+        emulator.fail("run_feature", Fault.lost(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal, max_in_flight=1, timeout=9)
+        assert len({item.ref for item in items if item.ref is not None}) == 3
+        assert emulator.count("run_feature") == 3
+
+    async def test_leaving_at_once_leaves_them_unknown(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """A batch that is left before its tasks begin has an item for each all the same."""
+        emulator.fail("run_feature", Fault.lost(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            async with client.project().run_features(journal=journal) as batch:
+                pass
+            assert verdicts(batch.items) == ["unknown"] * 3
+
+    async def test_another_plan_leaves_nothing_behind(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """Where a later feature is another one, what was gone on with before it is let go."""
+        emulator.fail("run_feature", Fault.lost(), times=3)
+        await self._cut_off(path, emulator)
+        tasks = asyncio.all_tasks()
+        async with Journal(path) as journal:
+            with pytest.raises(ConfigError, match="other features"):
+                await client.project().run_features([*FEATURES[:2], "Else"], journal=journal)
+            assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
+
+    async def test_no_decision(self, path: Path, emulator: Emulator) -> None:
+        """What is no decision, and a journal that is not open, are refused in a sentence."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        journal = Journal(path)
+        with pytest.raises(ConfigError, match="open the journal"):
+            await journal.decide("drop")
+        async with journal:
+            with pytest.raises(ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
+                await journal.decide("retry")  # type: ignore[arg-type]
+            assert len(journal.open_intents) == 3
+
+    @pytest.mark.parametrize("feature", [None, "Returns"])
+    async def test_resend(
+        self, path: Path, emulator: Emulator, client: Client, feature: str | None
+    ) -> None:
+        """Somebody who knows better has them dispatched again, all or one."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            decided = await journal.decide("resend", feature=feature)
+        assert decided == (FEATURES if feature is None else [feature])
+        emulator.fail("list_runs", Fault.status(404))
+        async with Journal(path) as journal:
+            items = await client.project().run_features(journal=journal)
+        again = {"Returns": "failed"}
+        expected = [
+            again.get(name, "succeeded") if name in decided else "unknown" for name in FEATURES
+        ]
+        assert verdicts(items) == expected
+
+    async def test_drop(self, path: Path, emulator: Emulator, client: Client) -> None:
+        """What is dropped is left alone, and the rest goes on."""
+        emulator.fail("run_feature", Fault.reset(), times=3)
+        await self._cut_off(path, emulator)
+        async with Journal(path) as journal:
+            await journal.decide("drop")
+            assert journal.is_over
+            assert verdicts(await client.project().run_features(journal=journal)) == ["skipped"] * 3
+        assert emulator.count("run_feature") == 3
+
+    async def test_adopt(self, path: Path, emulator: Emulator, client: Client) -> None:
+        """A run that somebody names is taken for it."""
+        emulator.fail("run_feature", Fault.lost(), times=3)
+        await self._cut_off(path, emulator)
+        (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
+        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
+        async with Journal(path) as journal:
+            with pytest.raises(ConfigError, match="3 are unknown"):
+                await journal.decide(ref)
+            await journal.decide(ref, feature="Checkout")
+            with pytest.raises(ConfigError, match="2 are unknown"):
+                await journal.decide(ref)
+            with pytest.raises(ConfigError, match="nothing of feature 'Gift card' is unknown"):
+                await journal.decide("drop", feature="Gift card")
+        async with Journal(path) as journal:
+            assert journal.items[0].ref == ref
+            items = await client.project().run_features(journal=journal)
+        assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+
+    async def test_a_generation_of_missing_tests(
+        self, path: Path, emulator: Emulator, client: Client
+    ) -> None:
+        """A run whose tests were being generated goes on with that generation."""
+        emulator.add_feature("Draft", status="draft")
+        emulator.fail("generate_feature", Fault.lost(), times=1)
+        broken = emulator.fail("get_generation_status", Fault.status(500), skip=2)
+        async with Journal(path) as journal, client_of(emulator) as first:
+            batch = first.project().run_features(["Draft"], journal=journal, on_conflict="generate")
+            assert verdicts(await batch) == ["unknown"]
+        broken.remove()
+        async with Journal(path) as journal:
+            batch = client.project().run_features(journal=journal, on_conflict="generate")
+            assert verdicts(await batch) == ["succeeded"]
+        assert len(emulator.generations) == 1
+
+
+class TestOtherPlans:
+    @pytest.fixture
+    async def planned(self, path: Path, project: Project) -> Path:
+        async with Journal(path) as journal:
+            await project.run_features(FEATURES, journal=journal, timeout=1)
+        return path
+
+    @pytest.mark.parametrize(
+        "features", [["Checkout"], [*FEATURES, "Gift card"], ["Checkout", "Wishlist", "Returns"]]
+    )
+    async def test_other_features(
+        self, planned: Path, project: Project, emulator: Emulator, features: list[str]
+    ) -> None:
+        """Other features are refused in one sentence, and nothing is dispatched."""
+        async with Journal(planned) as journal:
+            with pytest.raises(ConfigError, match="features"):
+                await project.run_features(features, journal=journal)
+        assert emulator.count("run_feature") == 3
+
+    async def test_another_site_kind_project_or_server(
+        self, planned: Path, client: Client, emulator: Emulator
+    ) -> None:
+        """Each is refused in one sentence that names both."""
+        project = client.project()
+        async with Journal(planned) as journal:
+            with pytest.raises(ConfigError, match="for the site None, not https://x"):
+                project.run_features(journal=journal, site_url="https://x")
+            with pytest.raises(ConfigError, match="another kind: run, not generation"):
+                project.generate_features(journal=journal)
+            with pytest.raises(ConfigError, match="another project"):
+                client.project("other").run_features(journal=journal)
+            async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
+                with pytest.raises(ConfigError, match="another server"):
+                    other.project(emulator.project_id).run_features(journal=journal)
+
+    async def test_one_batch_at_a_time(self, planned: Path, project: Project) -> None:
+        """A journal has one batch each time it is opened."""
+        async with Journal(planned) as journal:
+            await project.run_features(journal=journal, timeout=1)
+            with pytest.raises(ConfigError, match="open it again"):
+                project.run_features(journal=journal)
+
+    async def test_one_that_is_opened_anew(self, planned: Path, project: Project) -> None:
+        """The same journal, closed and opened anew, goes on with its batch."""
+        journal = Journal(planned)
+        for _ in range(2):
+            async with journal:
+                await project.run_features(journal=journal, timeout=1)
+
+    async def test_one_that_is_not_open(self, path: Path, project: Project) -> None:
+        """It must be open, and is opened once."""
+        journal = Journal(path)
+        with pytest.raises(ConfigError, match="async with"):
+            project.run_features(journal=journal)
+        async with journal:
+            with pytest.raises(ConfigError, match="open already"):
+                async with journal:
+                    pass
+        await journal.aclose()
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [(b"not a database" * 100, "is no journal"), (b"SQLite format 3\0" + b"x" * 4080, "")],
+    )
+    async def test_what_is_no_journal(self, path: Path, content: bytes, problem: str) -> None:
+        """Another file, and a damaged one, are refused and left as they are."""
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=f"{path}.*{problem}"):
+            async with Journal(path):
+                pass
+        assert path.read_bytes() == content
+
+    async def test_another_programs_database(self, path: Path) -> None:
+        """It is refused, and left as it is."""
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE songs (title TEXT)")
+        connection.close()
+        with pytest.raises(ConfigError, match="is another program's database"):
+            async with Journal(path):
+                pass
+
+    async def test_another_version(self, path: Path) -> None:
+        """A later version is named."""
+        async with Journal(path):
+            pass
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA user_version = 9")
+        connection.close()
+        with pytest.raises(ConfigError, match="is of version 9"):
+            async with Journal(path):
+                pass
+
+    async def test_two_at_once(self, path: Path) -> None:
+        """One process at a time has it, and it is free once that closes it."""
+        async with Journal(path):
+            with pytest.raises(ConfigError, match="in use, here or by another process"):
+                async with Journal(path):
+                    pass
+        async with Journal(path):
+            pass
+
+    async def test_no_folder(self, tmp_path: Path) -> None:
+        """A file that can't be made is refused."""
+        with pytest.raises(ConfigError, match="can't be opened"):
+            async with Journal(tmp_path / "no" / "journal"):
+                pass
+
+    async def test_a_read_only_file(
+        self, path: Path, project: Project, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+    ) -> None:
+        """A file that can't be written is refused before anything is dispatched."""
+        async with Journal(path) as journal:
+            await project.run_features(FEATURES, journal=journal, timeout=1)
+        connect = sqlite3.connect
+
+        def read_only(name: Path, **options: Any) -> Any:
+            return connect(f"file:{name}?mode=ro", uri=True, **options)
+
+        monkeypatch.setattr(sqlite3, "connect", read_only)
+        with pytest.raises(ConfigError, match=r"(can't|could not) be written"):
+            async with Journal(path):
+                pass
+        assert emulator.count("run_feature") == 3
+
+    @pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])
+    async def test_options_that_are_no_json_object(self, path: Path, options: Any) -> None:
+        """They are refused before there is a file."""
+        with pytest.raises(ConfigError, match="options of a journal must be a JSON object"):
+            Journal(path, options=options)
+        assert not path.exists()
+
+    async def test_a_damaged_row(self, path: Path, project: Project) -> None:
+        """A row that can't be read is one sentence too."""
+        async with Journal(path) as journal:
+            await project.run_features(FEATURES, journal=journal, timeout=1)
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE rows SET document = 'x{' WHERE id = 1")
+        connection.commit()
+        connection.close()
+        with pytest.raises(ConfigError, match="is damaged"):
+            async with Journal(path):
+                pass
+
+
+async def test_a_lazy_source(path: Path, project: Project, emulator: Emulator) -> None:
+    """A generator that was not read to its end is read again, and goes on where it was."""
+    first = iter(FEATURES)
+    async with (
+        Journal(path) as journal,
+        project.run_features(first, journal=journal, max_in_flight=1),
+    ):
+        await asyncio.sleep(40)
+        assert not journal.is_complete
+    async with Journal(path) as journal:
+        items = await project.run_features(iter(FEATURES), journal=journal)
+        assert journal.is_complete
+    assert [item.feature for item in items] == FEATURES
+    assert emulator.count("run_feature") == 3
+
+
+async def test_what_waits_for_room_at_the_time_out(
+    path: Path, client: Client, emulator: Emulator
+) -> None:
+    """What is in flight beyond the limit is not looked at then, but said to be in flight."""
+    async with Journal(path) as journal:
+        await client.project().run_features(FEATURES, journal=journal, timeout=1)
+    before = emulator.count("get_run")
+    async with Journal(path) as journal, client_of(emulator) as other:
+        items = await other.project().run_features(journal=journal, max_in_flight=1, timeout=5)
+    assert [item.verdict for item in items] == [Verdict.IN_FLIGHT] * 3
+    errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
+    assert [error.status for error in errors].count(None) == 2
+    assert emulator.count("get_run") - before <= 4
+
+
+async def test_features_that_nobody_named(path: Path, client: Client, emulator: Emulator) -> None:
+    """The list is read once: what it had is the plan."""
+    async with Journal(path) as journal:
+        items = await client.project().run_features(journal=journal, timeout=1)
+    lists = emulator.count("list_features")
+    async with Journal(path) as journal:
+        again = await client.project().run_features(journal=journal)
+    assert [item.feature for item in again] == [item.feature for item in items]
+    assert all(item.outcome is not None for item in again)
+    assert emulator.count("list_features") - lists <= 20  # polls, none of them to plan
+
+
+async def test_many_records_are_one_commit(path: Path, client: Client) -> None:
+    """What is recorded at once goes to the disk at once."""
+    names = [name for name in FEATURES for _ in range(1)]
+    async with Journal(path) as journal:
+        await client.project().run_features(
+            names, config=[None, *map(str, range(20))], journal=journal, timeout=5
+        )
+        assert journal.commits < 63  # as many were dispatched, each with two records or more
+
+
+async def test_verdicts_of_a_journal_alone(path: Path, project: Project) -> None:
+    """What is planned and was never sent is waiting."""
+    async with Journal(path) as journal:
+        await project.run_features(FEATURES, journal=journal, timeout=1, max_in_flight=1)
+    async with Journal(path) as journal:
+        assert [item.verdict for item in journal.items] == [
+            Verdict.IN_FLIGHT,
+            Verdict.WAITING,
+            Verdict.WAITING,
+        ]
+        assert json.loads(json.dumps([item.to_dict() for item in journal.items]))
+        assert repr(journal) == f"<Journal {path}>"
+
+
+async def test_a_generation_that_failed_is_not_paid_for_again(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """The generation of a run's missing tests is the feature's own, however often it goes on."""
+    emulator.add_feature("Doomed", status="draft")
+    for timeout in (30, 100, 100):
+        async with Journal(path) as journal:
+            batch = client.project().run_features(
+                ["Doomed"], journal=journal, on_conflict="generate", timeout=timeout
+            )
+            (item,) = await batch
+            await asyncio.sleep(1000)
+            assert isinstance(journal.items[0].ref, GenerationRef)
+    assert isinstance(item.error, FeatureNotGeneratedError)
+    assert len(emulator.generations) == 1
+
+
+async def test_nothing_that_is_being_sent_is_decided(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """A decision is for what is unknown: the answer of a dispatch under way may still come."""
+    emulator.fail("run_feature", Fault.delay(5), times=1)
+    async with (
+        Journal(path) as journal,
+        client.project().run_features(["Checkout"], journal=journal) as batch,
+    ):
+        await asyncio.sleep(1)
+        assert verdicts(batch.items) == ["unknown"]
+        with pytest.raises(ConfigError, match="nothing is unknown"):
+            await journal.decide("resend")
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+async def test_what_was_refused_for_a_while_is_dispatched_later(
+    path: Path, emulator: Emulator, client: Client, status: int
+) -> None:
+    """A key that is refused, or a request too many, says nothing of the feature."""
+    rule = emulator.fail("run_feature", Fault.status(status))
+    async with Journal(path) as journal:
+        batch = client.project().run_features(["Checkout"], journal=journal, timeout=1000)
+        assert verdicts(await batch) == ["error"]
+        assert not journal.is_over
+    rule.remove()
+    async with Journal(path) as journal:
+        assert verdicts(await client.project().run_features(journal=journal)) == ["succeeded"]
+
+
+async def test_a_wrong_argument_leaves_a_journal_unused(path: Path, project: Project) -> None:
+    """What refuses the call has written no plan."""
+    async with Journal(path) as journal:
+        with pytest.raises(ConfigError):
+            project.run_features(["Checkout"], journal=journal, attempts=0)
+        assert journal.plan is None
+        assert verdicts(await project.run_features(["Checkout"], journal=journal)) == ["succeeded"]
+
+
+@pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
+async def test_why_a_dispatch_is_unknown_is_kept(
+    path: Path, emulator: Emulator, client: Client, reason: str
+) -> None:
+    """The reason, the candidates, the intent and the time of the last poll are read back."""
+    emulator.fail("run_feature", Fault.lost() if reason == "ambiguous" else Fault.reset())
+    if reason == "unseen":
+        emulator.fail("list_runs", Fault.status(500))
+    async with Journal(path) as journal:
+        batch = client.project().run_features(["Checkout"], journal=journal)
+        if reason == "ambiguous":
+            async with client_of(emulator) as other:
+                items, _ = await asyncio.gather(batch, other.project().run_features(["Checkout"]))
+        else:
+            items = await batch
+        (intent,) = journal.open_intents
+    error = items[0].error
+    assert isinstance(error, DispatchUnknownError)
+    assert error.reason == reason
+    async with Journal(path) as journal:
+        kept = journal.items[0].error
+        assert isinstance(kept, DispatchUnknownError)
+        assert (kept.reason, kept.candidates) == (error.reason, error.candidates)
+        assert kept.polled_at == error.polled_at
+        assert kept.intent == intent
+        assert str(kept) == str(error)

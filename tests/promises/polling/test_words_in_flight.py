@@ -1,0 +1,174 @@
+"""Words and times that are not documented: what is in flight is waited for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.timing import now
+from testvibe_async import Generation, Hooks, ObservationError, Operation, StatusChanged
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from testvibe_async import Client, Project
+    from testvibe_async.testing import Emulator
+
+DRAFT = "Wishlist"
+WORDS = [
+    *("executing", "Executing", "starting", "in progress", "In Progress", "InProgress"),
+    *("in-progress", "IN_PROGRESS", "planning", "Queued", "pending"),
+]
+
+
+def while_in_flight(**members: Any) -> Fault:
+    """Change members of an answer as long as the operation is in flight; None leaves one out."""
+    without = {name for name, value in members.items() if value is ...}
+    other = {name: value for name, value in members.items() if value is not ...}
+
+    def change(document: dict[str, Any]) -> dict[str, Any]:
+        if document.get("status", document.get("featureStatus")) not in {"running", "generating"}:
+            return document
+        return {name: value for name, value in {**document, **other}.items() if name not in without}
+
+    return Fault.edit(change)
+
+
+def warnings_in(records: Iterable[logging.LogRecord]) -> list[str]:
+    """Return what was logged as a warning."""
+    return [each.getMessage() for each in records if each.levelno == logging.WARNING]
+
+
+async def generation_of(project: Project) -> Operation[Generation]:
+    """Dispatch a generation."""
+    return await project.generate_feature(DRAFT)
+
+
+@pytest.mark.parametrize("word", WORDS)
+async def test_a_run_in_other_words_is_waited_for(
+    emulator: Emulator, project: Project, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The word is compared without case, spaces and hyphens; nothing is warned of."""
+    emulator.fail("get_run", while_in_flight(status=word, finishedUtc=...))
+    operation = await project.run_feature("Checkout")
+    assert (await operation).is_success
+    assert not warnings_in(caplog.records)
+
+
+@pytest.mark.parametrize("word", WORDS)
+async def test_a_generation_in_other_words_is_waited_for(
+    emulator: Emulator, project: Project, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same of a feature's status."""
+    emulator.fail("get_generation_status", while_in_flight(featureStatus=word, overallStatus=None))
+    assert (await (await generation_of(project))).is_success
+    assert not warnings_in(caplog.records)
+
+
+async def test_an_explicit_null_end_means_in_flight(
+    emulator: Emulator, client: Client, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A word that is not documented is waited for while `finishedUtc` is null, with one warning."""
+    emulator.fail("get_run", while_in_flight(status="Evaluating", finishedUtc=None))
+    operations = [await project.run_feature("Checkout") for _ in range(2)]
+    assert [run.is_success for run in await client.gather(*operations)] == [True, True]
+    (warning,) = warnings_in(caplog.records)
+    assert "'Evaluating'" in warning
+
+
+async def test_the_first_year_is_a_null_end(emulator: Emulator, project: Project) -> None:
+    """What .NET writes for no time counts as null."""
+    year = "0001-01-01T00:00:00Z"
+    emulator.fail("get_run", while_in_flight(status="Evaluating", finishedUtc=year))
+    assert (await (await project.run_feature("Checkout"))).is_success
+
+
+@pytest.mark.parametrize("overall", ["in_progress", "InProgress", "in progress", "Queued"])
+async def test_an_overall_status_in_flight_means_in_flight(
+    emulator: Emulator, project: Project, overall: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A word that is not documented is waited for while there is no conclusion."""
+    fault = while_in_flight(
+        featureStatus="Evaluating", overallStatus=overall, overallConclusion=None
+    )
+    emulator.fail("get_generation_status", fault)
+    assert (await (await generation_of(project))).is_success
+    (warning,) = warnings_in(caplog.records)
+    assert "'Evaluating'" in warning
+
+
+async def test_a_word_without_any_end_is_not_waited_out(
+    emulator: Emulator, project: Project
+) -> None:
+    """Where nothing says whether it is over, the third answer ends the wait and names the word."""
+    emulator.fail("get_run", while_in_flight(status="Evaluating", finishedUtc=...))
+    operation = await project.run_feature("Checkout")
+    with pytest.raises(ObservationError, match="'Evaluating'"):
+        await operation
+    assert emulator.count("get_run") == 3
+
+
+YEAR_ONE = [
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00",
+    "0001-01-01T00:00:00.0000000",
+    "0001-01-01T00:00:00+00:00",
+    "0001-01-01T00:00:00+02:00",
+    "/Date(-62135596800000)/",
+    -62135596800,
+    -62135596800000,
+]
+
+
+@pytest.mark.parametrize("year", YEAR_ONE)
+async def test_the_first_year_is_no_time(
+    emulator: Emulator, project: Project, year: str | int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In each form it is None, and is neither kept nor warned of."""
+    emulator.fail("get_run", while_in_flight(startedUtc=year, finishedUtc=year))
+    run = await (await project.run_feature("Checkout")).poll()
+    assert (run.started_at, run.finished_at) == (None, None)
+    assert run.phase == "queued"
+    assert not run.is_finished
+    assert not run.extra
+    assert not warnings_in(caplog.records)
+
+
+async def test_the_first_year_in_a_list_starts_nothing(emulator: Emulator) -> None:
+    """A row that started in the first year has not started."""
+
+    def never(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        year = "0001-01-01T00:00:00Z"
+        times = ("startedUtc", "finishedUtc")
+        return [{**row, **{name: row[name] or year for name in times}} for row in rows]
+
+    started: list[float] = []
+
+    def note(event: StatusChanged) -> None:
+        if event.transition.phase == "active":
+            started.append(now())
+
+    emulator.fail("list_runs", Fault.edit(never))
+    async with client_of(emulator, hooks=Hooks(on_transition=note)) as client:
+        await client.gather(*[await client.project().run_feature("Checkout") for _ in range(20)])
+    assert emulator.count("list_runs") > 5
+    assert len(started) == 20
+    assert min(started) > 5
+
+
+async def test_words_in_flight_are_believed_of_a_list(emulator: Emulator) -> None:
+    """A list in the same words saves as many reads as one in the documented ones."""
+
+    def other(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**row, "status": row["status"].replace("running", "In Progress")} for row in rows]
+
+    emulator.fail("list_runs", Fault.edit(other))
+    emulator.fail("get_run", while_in_flight(status="In Progress"))
+    async with client_of(emulator) as client:
+        operations = [await client.project().run_feature("Checkout") for _ in range(50)]
+        assert all(run.is_success for run in await client.gather(*operations))
+    assert emulator.count("get_run") < 2.5 * len(operations)

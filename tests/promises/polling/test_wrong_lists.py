@@ -1,0 +1,310 @@
+"""Lists that fail, lag, are wrong or are cut: what they cost, and when they are suspended."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
+from tests.support.timing import now
+from testvibe_async import Hooks, ListPollingSuspended, Operation, Run
+from testvibe_async.testing import Emulator, Fault, Scenario
+
+if TYPE_CHECKING:
+    from testvibe_async import Client, Project
+
+
+WRONG_LISTS: list[tuple[str, Fault, int]] = [
+    ("404", Fault.status(404), 1),
+    ("405", Fault.status(405), 1),
+    ("400", Fault.status(400), 1),
+    ("401", Fault.status(401), 1),
+    ("html", Fault.body(b"<html>", content_type="text/html"), 1),
+    ("not a list", Fault.body(b'{"total": 3}'), 1),
+    ("500", Fault.status(500), 2),
+    ("reset", Fault.reset(), 4),
+    ("truncated", Fault.truncated(), 2),
+    ("429", Fault.status(429), 3),
+    ("empty", Fault.body(b"[]"), 1),
+    ("rows of something else", Fault.body(b'[7, null, "x", {}, {"runId": []}]'), 1),
+    ("a page from long ago", Fault.edit(lambda rows: [row | {"runId": 1} for row in rows]), 4),
+    ("no ids", Fault.edit(lambda rows: [{"status": row["status"]} for row in rows]), 4),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "lists"),
+    [pytest.param(fault, lists, id=name) for name, fault, lists in WRONG_LISTS],
+)
+async def test_a_useless_list_costs_a_few_requests(
+    fault: Fault, lists: int, emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A list that is of no use makes no wait longer, and is soon suspended."""
+    emulator.fail("list_runs", fault)
+    operations = await dispatch_runs(project, COUNT)
+
+    runs = await client.gather(*operations)
+
+    assert all(run.is_success for run in runs)
+    assert now() <= 33
+    assert emulator.count("list_runs") <= lists
+    assert emulator.count("get_run") <= ROUNDS * COUNT
+
+
+async def test_missing_rows_are_read_by_id(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Runs that are absent from the list are read by id, and no others."""
+    emulator.fail("list_runs", Fault.edit(lambda rows: [r for r in rows if r["runId"] % 4]))
+    operations = await dispatch_runs(project, COUNT)
+
+    await client.gather(*operations)
+
+    assert now() <= 33
+    lists, reads = count_reads(emulator)
+    assert lists <= ROUNDS
+    assert reads <= COUNT + ROUNDS * (COUNT // 4 + 1)
+
+
+async def test_one_undecodable_row_affects_no_other(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A row that can't be decoded costs one read by id each round."""
+    operations = await dispatch_runs(project, COUNT)
+    bad = operations[7].ref.key[-1]
+    emulator.fail(
+        "list_runs",
+        Fault.edit(lambda rows: [{"runId": r["runId"]} if r["runId"] == bad else r for r in rows]),
+    )
+
+    await client.gather(*operations)
+
+    assert now() <= 33
+    assert count_reads(emulator)[1] <= COUNT + 2 * ROUNDS
+
+
+async def test_a_list_that_always_says_running_is_caught(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A list that hides completions is caught by the read that checks it, and suspended."""
+    emulator.fail(
+        "list_runs",
+        Fault.edit(lambda rows: [row | {"status": "running"} for row in rows]),
+    )
+    operations = await dispatch_runs(project, COUNT)
+    for operation in operations:
+        emulator.finish_run(int(str(operation.ref.key[-1])))
+
+    await client.gather(*operations)
+
+    assert now() <= 15
+    assert emulator.count("list_runs") <= 4
+    assert emulator.count("get_run") <= 2 * COUNT
+
+
+async def test_a_wrong_list_is_caught_by_any_read() -> None:
+    """Each of many reads by id at once can show that the list was wrong."""
+    scenario = Scenario(run_queue=(5, 5), run_duration=(500, 500), failing_runs=0)
+    suspended_at: list[float] = []
+    hooks = Hooks(on_list_polling_suspended=lambda _: suspended_at.append(now()))
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator, hooks=hooks) as client:
+        emulator.fail(
+            "list_runs",
+            Fault.edit(
+                lambda rows: [{**row, "status": "running", "finishedUtc": None} for row in rows]
+            ),
+        )
+        operations = await dispatch_runs(client.project(), 100)
+        for place, operation in enumerate(operations):
+            run_id = int(str(operation.ref.key[-1]))
+            asyncio.get_running_loop().call_at(20 + place, emulator.finish_run, run_id)
+
+        await client.gather(*operations)
+
+    assert suspended_at[0] <= 63  # the first time that all are read by id, and not the second
+
+
+async def test_a_list_that_lags_a_little_stays_in_use(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A list that lags a little delays the outcomes by as much, and stays in use."""
+
+    def late(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"status": "running"} if now() < 34 else row for row in rows]
+
+    emulator.fail("list_runs", Fault.edit(late))
+    operations = await dispatch_runs(project, COUNT)
+
+    await client.gather(*operations)
+
+    assert now() <= 37
+    assert emulator.count("list_runs") <= ROUNDS + 2
+
+
+async def test_a_row_that_falls_back_to_running_changes_nothing(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A terminal state that was read stays, whatever the list says later."""
+    operations = await dispatch_runs(project, COUNT)
+    first = operations[0]
+    emulator.finish_run(int(str(first.ref.key[-1])))
+    emulator.fail(
+        "list_runs", Fault.edit(lambda rows: [r | {"status": "running"} for r in rows]), skip=1
+    )
+    wait = asyncio.ensure_future(client.gather(*operations))
+    await first
+    await asyncio.sleep(10)
+
+    assert first.status == "passed"
+    assert emulator.count("get_run", run_id=int(str(first.ref.key[-1]))) == 1
+    await wait
+
+
+async def test_thousands_of_other_runs_in_front(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Three runs below 5,000 of others are read by id, after a few calls that did not reach."""
+    operations = await dispatch_runs(project, 3)
+    others = [{"runId": -number, "status": "running"} for number in range(5000)]
+    limits: list[int] = []
+
+    def page(_: Any) -> list[dict[str, Any]]:
+        limits.append(int(emulator.requests[-1].query["limit"]))
+        return others[: limits[-1]]
+
+    emulator.fail("list_runs", Fault.edit(page))
+
+    await client.gather(*operations)
+
+    assert now() <= 33
+    assert len(limits) <= 5
+    assert max(limits) < 600
+    assert emulator.count("get_run") <= 3 * ROUNDS
+
+
+async def test_a_busy_project_is_read_as_deep_as_it_takes(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """For many runs the list is read past the runs of other callers in front of them."""
+    operations = await dispatch_runs(project, 100)
+    async with client_of(emulator, max_connections=50) as other:
+        await asyncio.gather(*(other.project().run_feature("Returns") for _ in range(600)))
+
+    await client.gather(*operations)
+
+    limits = [int(r.query["limit"]) for r in emulator.requests if r.operation == "list_runs"]
+    assert max(limits) >= 700
+    assert len(limits) <= ROUNDS
+    assert emulator.count("get_run") <= 100 + 4 * 100 + ROUNDS
+
+
+async def test_a_server_that_caps_the_page(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Runs that a capped page does not show are read by id; the others come from the list."""
+    emulator.fail("list_runs", Fault.edit(lambda rows: rows[:15]))
+    operations = await dispatch_runs(project, COUNT)
+
+    await client.gather(*operations)
+
+    assert now() <= 33
+    assert emulator.count("list_runs") <= ROUNDS
+    assert emulator.count("get_run") <= COUNT + ROUNDS * 6
+
+
+async def test_an_envelope_is_a_list(emulator: Emulator, client: Client, project: Project) -> None:
+    """Rows inside an object count as well."""
+    emulator.fail("list_runs", Fault.edit(lambda rows: {"runs": rows, "next": None}))
+
+    await client.gather(*await dispatch_runs(project, COUNT))
+
+    assert emulator.count("get_run") <= COUNT + ROUNDS
+
+
+async def test_another_route_of_the_list_is_used(emulator: Emulator) -> None:
+    """endpoints= applies to list polling as to calls."""
+    route = {"list_runs": "GET /projects/{project}/history"}
+    async with client_of(emulator, endpoints=route) as client:
+        await client.gather(*await dispatch_runs(client.project(), 3))
+
+    assert [r.path for r in emulator.requests if r.path.endswith("/history")]
+
+
+async def test_a_suspended_list_is_reported(emulator: Emulator) -> None:
+    """on_list_polling_suspended reports why a list is suspended, and for how long."""
+    events: list[ListPollingSuspended] = []
+    emulator.fail("list_runs", Fault.status(404))
+    async with client_of(emulator, hooks=Hooks(on_list_polling_suspended=events.append)) as client:
+        await client.gather(*await dispatch_runs(client.project(), COUNT))
+
+    assert [(event.operation, event.seconds) for event in events] == [("list_runs", 600.0)]
+    assert events[0].error is not None
+
+
+async def test_a_list_that_does_not_earn_its_price_is_tried_again_each_minute() -> None:
+    """A list that shows less than it costs is suspended for 60 s, again and again."""
+    events: list[ListPollingSuspended] = []
+    scenario = Scenario(run_queue=(0, 0), run_duration=(200, 200), failing_runs=0)
+    async with (
+        Emulator(scenario=scenario) as emulator,
+        client_of(emulator, hooks=Hooks(on_list_polling_suspended=events.append)) as client,
+    ):
+        emulator.fail("list_runs", Fault.body(b"[]"))
+        await client.gather(*await dispatch_runs(client.project(), 5))
+
+    at = [request.at for request in emulator.requests if request.operation == "list_runs"]
+    assert [(event.seconds, event.error) for event in events] == [(60.0, None)] * 4
+    assert len(at) == 4
+    assert [later - earlier for earlier, later in pairwise(at)] == pytest.approx([63] * 3, abs=3.5)
+
+
+async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Client) -> None:
+    """After ten minutes a list that was not there is asked for once more."""
+    rule = emulator.fail("list_runs", Fault.status(404))
+    await client.gather(*await dispatch_runs(client.project(), COUNT))
+    rule.remove()
+    await asyncio.sleep(600)
+    before = emulator.count("list_runs")
+    await client.gather(*await dispatch_runs(client.project(), COUNT))
+
+    assert rule.hits == 1
+    assert emulator.count("list_runs") > before
+
+
+async def test_a_list_that_hangs_delays_no_run(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """A list without an answer within an interval is suspended, and the runs are read by id."""
+    emulator.fail("list_runs", Fault.hang())
+    operations = await dispatch_runs(project, 5)
+    for run_id in emulator.runs:
+        asyncio.get_running_loop().call_later(8, emulator.finish_run, run_id)
+
+    await client.gather(*operations)
+
+    assert now() <= 8 + 2 * 3.3
+    assert emulator.count("list_runs") == 1
+
+
+async def test_a_list_that_fails_hastens_no_read(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """After a list that failed, operations that were not due yet are read at their own time."""
+    emulator.fail("list_runs", Fault.status(404))
+    operations: list[Operation[Run]] = []
+    for _ in range(6):
+        operations += await dispatch_runs(project, 3)
+        await asyncio.sleep(0.4)
+
+    runs = await client.gather(*operations)
+
+    assert all(run.is_success for run in runs)
+    assert emulator.count("list_runs") == 1
+    assert emulator.count("get_run") <= ROUNDS * len(operations)
+    for place, operation in enumerate(operations):
+        first = next(r.at for r in emulator.requests if r.run_id == operation.ref.key[-1])
+        assert first <= place // 3 * 0.4 + 3.3

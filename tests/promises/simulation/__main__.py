@@ -1,0 +1,63 @@
+"""The simulation as a command: `python -m tests.promises.simulation --schedules 10000 --seed 7`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.promises.simulation import promised
+from tests.promises.simulation.restarts import play_restarts
+from tests.promises.simulation.search import BrokenScheduleError, replay, search
+from tests.promises.simulation.sometimes import (
+    SOMETIMES,
+    SOMETIMES_AFTER_RESTARTS,
+    never_seen,
+    table,
+)
+from tests.promises.simulation.world import play
+
+WORLDS = {"play": play, "play_restarts": play_restarts}
+
+FEW = 2000
+"""With fewer schedules than this some states may well be missed."""
+
+
+def main() -> int:
+    """Play schedules, and print what was seen; return 1 where an invariant was broken."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.promises.simulation", description=__doc__
+    )
+    parser.add_argument("--schedules", type=int, default=2000, help="how many; 2000 by default")
+    parser.add_argument("--seed", type=int, default=1, help="of all schedules; 1 by default")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first")
+    parser.add_argument("--replay", metavar="TOKEN", help="play one schedule of a report again")
+    parser.add_argument(
+        "--world", choices=WORLDS, default="play", help="play, or play_restarts: a batch's restarts"
+    )
+    parser.add_argument("--held", action="store_true", help="hold it to all promises")
+    options = parser.parse_args()
+    if options.held:
+        promised.HELD = frozenset(promised.Promise)
+    world = WORLDS[options.world]
+    if options.replay is not None:
+        broken = replay(options.replay, world)
+        print(broken or "This schedule breaks nothing.")  # noqa: T201
+        return 1 if broken else 0
+    try:
+        result = search(options.schedules, seed=options.seed, first=options.first, play=world)
+    except BrokenScheduleError as error:
+        print(error)  # noqa: T201
+        return 1
+    has_to_be_seen = SOMETIMES if world is play else SOMETIMES_AFTER_RESTARTS
+    print(  # noqa: T201
+        f"{result.schedules:,} schedules, {result.steps:,} steps, {result.seconds:.1f} s: "
+        f"no invariant was broken\n\nsometimes:\n{table(result.seen, has_to_be_seen)}"
+    )
+    missed = never_seen(result.seen, has_to_be_seen) if options.schedules >= FEW else []
+    if missed:
+        print(f"\nnever seen, though it has to be: {', '.join(missed)}")  # noqa: T201
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,424 @@
+"""What holds at the end of every schedule, whatever happened in it.
+
+The ledger says what the service really did. Each check is one promise of the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from tests.promises.simulation.ledger import Intent
+from tests.promises.simulation.process import MAX_OUTAGE
+from tests.promises.simulation.promised import Promise, expect
+from tests.promises.simulation.service import EPOCH
+from tests.support.seams import assert_released
+from testvibe_async import (
+    BatchItem,
+    ClientClosedError,
+    Dispatched,
+    DispatchUnknownError,
+    Generation,
+    GenerationOperation,
+    GenerationRef,
+    NotSentError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    Phase,
+    Run,
+    RunRef,
+    Verdict,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async import Intent as AskedFor
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from tests.promises.simulation.callers import Caller, Dispatching, Watch
+    from tests.promises.simulation.ledger import Id, Listed
+    from tests.promises.simulation.process import Process
+    from tests.promises.simulation.world import World
+    from testvibe_async import Ref, Transition
+    from testvibe_async.errors import OperationRef
+
+__all__ = ["all_released", "check", "none_hangs"]
+
+RANKS = {Phase.QUEUED: 0, Phase.ACTIVE: 1, Phase.FINISHED: 2}
+SLACKS = {"run": 4.0, "generation": 12.0}
+"""By how many seconds what another began may be earlier: times are rounded, and a feature's latest
+generation is read some time before the dispatch."""
+LAST_POLL = 1.0
+A_MOMENT = 0.5
+"""Seconds that scheduling and the network may add."""
+
+
+def none_hangs(waiting: Collection[asyncio.Task[None]]) -> None:
+    """Expect every caller to end."""
+    names = ", ".join(sorted(task.get_name() for task in waiting))
+    assert not waiting, f"{names}: still waiting long after all faults were over"
+
+
+def all_released(process: Process) -> None:
+    """Expect a closed client to hold nothing any more."""
+    assert_released(process.client, process.plan.max_connections)
+    connector: Any = process.session.connector
+    assert not connector._acquired, "a connection is still in use"
+
+
+def check(world: World) -> None:
+    """Hold a schedule that is over against all the others.
+
+    Raises:
+        AssertionError: What the client did that it promises not to do.
+    """
+    assert not world.ledger.late, f"sent after the close: {world.ledger.late}"
+    _nothing_acts_twice(world)
+    _what_was_accepted_is_not_resent(world)
+    _each_pause_is_kept(world)
+    for process in world.processes:
+        _nothing_is_lost(world, process)
+        _what_is_adopted_is_ours(world, process)
+        for event in process.transitions:
+            _is_true(world, event.ref, event.transition)
+    for caller in world.callers:
+        _ends_as_expected(world, caller)
+        for dispatching in caller.dispatchings:
+            _is_done_refused_or_unknown(world, caller, dispatching)
+        for watch in caller.watches:
+            _says_what_was_seen(world, caller, watch)
+        _each_watch_ends(world, caller)
+    _forward_only(event for process in world.processes for event in process.transitions)
+
+
+def _nothing_acts_twice(world: World) -> None:
+    for caller in world.callers:
+        for dispatching in caller.dispatchings:
+            made = world.ledger.made(dispatching.intent)
+            at_most = dispatching.acts_at_most
+            assert len(made) <= at_most, f"{dispatching.intent} took effect as {made}"
+    for intent in {post.intent for post in world.ledger.posts}:
+        if intent.kind == "generation":
+            made = world.ledger.made(intent)
+            assert len(made) <= 1, f"{intent} cost credits {len(made)} times"
+
+
+def _what_was_accepted_is_not_resent(world: World) -> None:
+    """Expect a dispatch that had a 202 not to be sent again, unless its run is known to fail."""
+    for caller in world.callers:
+        for dispatching in caller.dispatchings:
+            item = dispatching.result
+            earlier = item.earlier if isinstance(item, BatchItem) else ()
+            ended = {outcome.run_id for outcome in earlier}
+            posts = world.ledger.of(dispatching.intent)
+            for post in posts:
+                accepted_at = world.ledger.accepted_at.get(post.number)
+                if not post.is_unreadable or accepted_at is None or post.made in ended:
+                    continue
+                world.seen["a 202 that could not be read"] += 1
+                again = [each for each in posts if each.at > accepted_at]
+                message = f"{post.intent} was accepted as {post.made}, and sent again"
+                expect(Promise.NOT_RESENT, not again, message, world.seen)
+
+
+def _each_pause_is_kept(world: World) -> None:
+    for refused in world.ledger.posts:
+        if refused.retry_after is None:
+            continue
+        for post in world.ledger.of(refused.intent):
+            early = refused.answered_at < post.at < refused.answered_at + refused.retry_after
+            if post.at > refused.answered_at:
+                world.seen["a dispatch again after its Retry-After"] += 1
+            assert not early, f"{post.intent} is sent again before its Retry-After is over"
+
+
+def _nothing_is_lost(world: World, process: Process) -> None:
+    """Expect each operation that a dispatch began to be told of, or its dispatch to be unknown."""
+    for intent in {post.intent for post in world.ledger.posts}:
+        is_unknown = any(
+            (event.kind, event.feature, event.config)
+            == (intent.kind, intent.feature, intent.config)
+            for event in process.unknown[intent.caller]
+        )
+        lost = set(world.ledger.made(intent)) - _told(process, intent)
+        is_replaced = any(_is_twin(world, event) for event in process.dispatched[intent.caller])
+        may_act_again = any(
+            dispatching.intent == intent and dispatching.acts_at_most > 1
+            for caller in world.callers
+            for dispatching in caller.dispatchings
+        )
+        assert not lost or is_unknown or may_act_again or is_replaced, (
+            f"{intent} began {lost}, and nobody knows"
+        )
+
+
+def _is_twin(world: World, event: Dispatched) -> bool:
+    """Say whether a dispatch adopted what a stranger began: see `_nobody_can_tell`."""
+    return event.adopted and _id(event.ref) not in world.ledger.owners
+
+
+def _told(process: Process, intent: Intent) -> set[Id]:
+    return {_id(event.ref) for event in process.dispatched[intent.caller]}
+
+
+def _what_is_adopted_is_ours(world: World, process: Process) -> None:
+    owners = world.ledger.owners
+    for number, events in process.dispatched.items():
+        for event in events:
+            name, owner = _id(event.ref), owners.get(_id(event.ref))
+            kind = "run" if isinstance(event.ref, RunRef) else "generation"
+            intent = Intent(number, kind, str(event.feature), event.config)
+            if event.adopted:
+                world.seen["an adoption"] += 1
+                is_part = any(
+                    each.is_cut for each in _lists_before(world, process, intent, event.ref)[-1:]
+                )
+                assert not is_part, f"{intent} adopted {name} from a list that was cut"
+            if owner == intent:
+                continue
+            assert event.adopted, f"{intent} was answered with {name}, which is not its own"
+            assert owner is None, f"{intent} adopted {name}, which is of {owner}"
+            _nobody_can_tell(world, process, intent, event.ref)
+
+
+def _lists_before(world: World, process: Process, intent: Intent, ref: Ref) -> list[Listed]:
+    """Return the lists that a dispatch had read when it came to an operation."""
+    tasks = {post.task for post in world.ledger.of(intent)}
+    at = process.told_at[ref]
+    return [each for each in world.ledger.lists if each.task in tasks and each.at < at]
+
+
+def _nobody_can_tell(world: World, process: Process, intent: Intent, ref: Ref) -> None:
+    """Expect what a stranger began, and a dispatch adopted, to pass for its own.
+
+    It did so where it is of the same feature, configuration and time, and no list that was served
+    since shows both. That needs a stranger who dispatches the same within seconds of an answer that
+    was lost: there is nothing in the service by which the two could be told apart.
+    """
+    world.seen["an adoption of a stranger's twin"] += 1
+    emulator, name, slack = world.service.emulator, _id(ref), SLACKS[intent.kind]
+    operation: Any = emulator.runs.get(name) if isinstance(name, int) else None
+    operation = operation or emulator.generations.get(str(name))
+    assert operation, f"{intent} adopted {name}, which nobody began in this world"
+    assert ref.dispatched_at is not None
+    sent_at = ref.dispatched_at.timestamp() - EPOCH - process.plan.skew
+    is_recent = operation.created_at >= sent_at - slack
+    assert is_recent, f"{intent} adopted {name}, which began long before it was sent"
+    ours = set(world.ledger.made(intent)) - _told(process, intent)
+    lists = _lists_before(world, process, intent, ref)
+    both = ours & {each_id for each in lists for each_id in each.ids}
+    assert not both, f"{intent} adopted {name}, and a list showed its own {both} beside it"
+
+
+def _ends_as_expected(world: World, caller: Caller) -> None:
+    if caller.task.cancelled():
+        assert caller.is_cancelled, f"caller {caller.number} was cancelled, and nobody asked for it"
+        world.seen["a cancellation"] += 1
+        if any(_was_cut_off(world, dispatching) for dispatching in caller.dispatchings):
+            world.seen["a cancellation in mid-dispatch"] += 1
+    elif (error := caller.task.exception()) is not None:
+        raise error
+
+
+def _was_cut_off(world: World, dispatching: Dispatching) -> bool:
+    is_cancelled = isinstance(dispatching.result, asyncio.CancelledError)
+    return is_cancelled and bool(world.ledger.of(dispatching.intent))
+
+
+def _is_done_refused_or_unknown(world: World, caller: Caller, dispatching: Dispatching) -> None:
+    intent, result = dispatching.intent, dispatching.result
+    if isinstance(result, BatchItem):
+        _item_is_right(world, caller, dispatching, result)
+        return
+    if isinstance(result, asyncio.CancelledError):
+        return
+    if result is None:
+        assert caller.is_cancelled, f"{intent} came to nothing"
+    elif isinstance(result, DispatchUnknownError):
+        _is_unknown_for_a_reason(world, caller, result)
+    elif isinstance(result, VibeError):
+        _did_nothing(world, intent, result)
+    elif isinstance(result, GenerationOperation) and not world.ledger.made(intent):
+        assert result.adopted, f"{intent} was never begun, and came to {result}"
+        world.seen["a generation that was joined"] += 1
+    else:
+        assert not isinstance(result, BaseException), f"{intent} raised {result!r}"
+
+
+def _is_unknown_for_a_reason(world: World, caller: Caller, error: DispatchUnknownError) -> None:
+    """Expect the error to say of what was polled what it really showed."""
+    asked = error.intent
+    assert isinstance(asked, AskedFor), f"{error!r} does not say what was dispatched"
+    # Where the tests for a run are generated first, it may be of the generation.
+    intent = Intent(caller.number, asked.kind, str(asked.feature), asked.config)
+    lost = set(world.ledger.made(intent)) - _told(caller.process, intent)
+    world.seen["an unknown dispatch that " + ("took effect" if lost else "did nothing")] += 1
+    world.seen[f"unknown: {error.reason}"] += 1
+    if lost:
+        world.seen[f"unknown: {error.reason}, and it took effect"] += 1
+    if error.reason == "accepted":
+        is_accepted = any(
+            post.number in world.ledger.accepted_at for post in world.ledger.of(intent)
+        )
+        assert is_accepted, f"{intent} is said to be accepted, and no answer said so: {error!r}"
+    else:
+        assert (error.polled_at is None) == (error.reason == "unseen"), f"{intent}: {error!r}"
+    assert bool(error.candidates) == (error.reason == "ambiguous"), f"{intent}: {error!r}"
+    names = {_id(ref) for ref in error.candidates}
+    assert names <= world.ledger.served.keys(), f"{intent}: {names} were never shown"
+    if lost and error.reason == "absent" and intent.kind == "run":
+        tasks = {post.task for post in world.ledger.of(intent)}
+        lists = [each.ids for each in world.ledger.lists if each.task in tasks]
+        without = [ids for ids in lists if not lost & ids]
+        assert without, f"{intent}: each list showed {lost}, and the error says that none did"
+
+
+def _did_nothing(world: World, intent: Intent, error: VibeError) -> None:
+    """Expect a dispatch that is said to have failed to have had no effect."""
+    made = world.ledger.made(intent)
+    assert not made, f"{intent} took effect as {made}, and raised {error!r}"
+    if isinstance(error, NotSentError):
+        world.seen["a dispatch that was not sent"] += 1
+        open_ones = [post for post in world.ledger.of(intent) if not post.is_refused]
+        assert not open_ones, f"{intent} reached the service, and raised {error!r}"
+
+
+def _item_is_right(
+    world: World, caller: Caller, dispatching: Dispatching, item: BatchItem[Any]
+) -> None:
+    intent, verdict = dispatching.intent, item.verdict
+    made = world.ledger.made(intent)
+    if isinstance(item.error, DispatchUnknownError):
+        assert verdict is Verdict.UNKNOWN, f"{intent} is unknown, and its item {verdict}"
+        _is_unknown_for_a_reason(world, caller, item.error)
+    elif item.ref is None and len(item.earlier) < len(made):
+        assert caller.is_cancelled, f"{intent} began {made}, and its item says {verdict}"
+    assert not isinstance(item.error, OperationNotFoundError), f"{intent}: {item.error}"
+    if item.is_flaky:
+        world.seen["a run that passed at its second attempt"] += 1
+    for outcome in (*item.earlier, item.outcome):
+        if outcome is not None:
+            _outcome_is_true(world, outcome.run_id, outcome)
+    known = {each.run_id for each in (*item.earlier, item.outcome) if each is not None}
+    runs = world.service.emulator.runs
+    # As far as it was seen: in place of ours a stranger's may have been adopted, and have failed.
+    again = [each for each in known if runs[int(each)].verdict != "failed"]
+    assert len(again) <= 1, f"{intent} ran again though it passed: {made}"
+
+
+def _each_watch_ends(world: World, caller: Caller) -> None:
+    """Expect what is waited for again and again to end, however often that has timed out."""
+    for operation in caller.operations:
+        watches = [watch for watch in caller.watches if watch.operation is operation]
+        if any(isinstance(watch.result, WaitTimeoutError) for watch in watches[:-1]):
+            world.seen["a wait that was resumed after a time-out"] += 1
+        is_final = not watches or isinstance(
+            watches[-1].result, ClientClosedError | OperationSupersededError
+        )
+        assert operation.done or is_final or caller.is_cancelled, (
+            f"{operation.ref}: it was resumed {len(watches)} times, and did not end"
+        )
+
+
+def _says_what_was_seen(world: World, caller: Caller, watch: Watch) -> None:
+    result, ref = watch.result, watch.operation.ref
+    assert not watch.after_close, f"{ref}: a closed iteration went on with {watch.after_close}"
+    world.seen["an iteration that was closed"] += watch.is_left
+    ranks = [RANKS[transition.phase] for transition in watch.transitions]
+    expected = sorted(ranks if watch.has_updates else set(ranks))
+    assert ranks == expected, f"{ref} went back: {watch.transitions}"
+    for transition in watch.transitions:
+        _is_true(world, ref, transition)
+    if watch.operation.outcome is not None:
+        _outcome_is_true(world, _id(ref), watch.operation.outcome)
+    if isinstance(result, VibeError):
+        _error_is_right(world, watch, result)
+    elif isinstance(result, Run | Generation):
+        assert result.is_finished or watch.is_poll, (
+            f"{ref}: a wait ended, and it is {result.status}"
+        )
+    else:
+        is_left = result is None or isinstance(result, asyncio.CancelledError)
+        may_be_left = is_left and (caller.is_cancelled or watch.is_left)
+        assert may_be_left, f"{ref}: a wait ended with {result!r}"
+
+
+def _error_is_right(world: World, watch: Watch, error: VibeError) -> None:
+    ref, elapsed = watch.operation.ref, watch.ended - watch.began
+    if isinstance(error, WaitTimeoutError):
+        timeout = watch.timeout
+        assert timeout is not None
+        is_timely = timeout <= elapsed <= timeout + LAST_POLL + A_MOMENT
+        assert is_timely, f"{ref}: a wait for {timeout:g} s timed out after {elapsed:.3g} s"
+    elif isinstance(error, ClientClosedError):
+        assert world.plan.close_at is not None, f"{ref}: {error}, which nobody did"
+    elif isinstance(error, OperationSupersededError):
+        world.seen["a supersession"] += 1
+        assert _has_successor(world, _id(ref)), f"{ref}: {error}, and nothing did"
+    else:
+        assert type(error) is ObservationError, f"{ref}: a watch raised {error!r}"
+        assert watch.is_poll or elapsed >= MAX_OUTAGE, f"{ref}: given up too soon: {error}"
+        world.seen["a failed poll" if watch.is_poll else "an outage beyond max_outage"] += 1
+
+
+def _has_successor(world: World, name: Id) -> bool:
+    generations = world.service.emulator.generations
+    mine = generations[str(name)]
+    of_feature = [each for each in generations.values() if each.feature_id == mine.feature_id]
+    return of_feature[-1] is not mine
+
+
+def _is_true(world: World, ref: Ref, transition: Transition[Any]) -> None:
+    """Expect a transition to be one that the service has shown."""
+    if transition.phase is Phase.FINISHED:
+        _outcome_is_true(world, _id(ref), transition.snapshot)
+    elif transition.phase is Phase.ACTIVE:
+        is_started = any(map(_shows_start, world.ledger.served[_id(ref)]))
+        assert is_started, f"{ref} is said to be active, and nothing showed that"
+
+
+def _shows_start(document: dict[str, Any]) -> bool:
+    return bool(document.get("startedUtc") or document.get("runnerStarted"))
+
+
+def _outcome_is_true(world: World, name: Id, outcome: object) -> None:
+    """Expect an outcome to be the very document that the service served, and true."""
+    assert isinstance(outcome, Run | Generation)
+    emulator, status = world.service.emulator, str(outcome.status)
+    truth: Any = emulator.runs.get(name) if isinstance(name, int) else emulator.generations[name]
+    assert truth.finished_at <= emulator.now(), f"{name} is said to be {status}, and goes on"
+    verdict = truth.verdict if isinstance(name, int) else truth.outcome
+    assert status == verdict, f"{name} is said to be {status}, and is {verdict}"
+    assert not outcome.extra, f"{name}: {outcome.extra} is documented, and was not read"
+    said = _known(outcome.to_dict())
+    is_served = any(said == _known(document) for document in world.ledger.served[name])
+    assert is_served, f"{name} is said to be {said}, which was never served"
+
+
+def _known(value: Any) -> Any:
+    """Return a document without what is null or empty in it, which is the same as absent."""
+    if isinstance(value, dict):
+        document = cast("Mapping[str, Any]", value)
+        members = {key: _known(member) for key, member in document.items()}
+        return {key: member for key, member in members.items() if member not in (None, [], {})}
+    if isinstance(value, list):
+        return [_known(item) for item in cast("Iterable[Any]", value)]
+    return value
+
+
+def _forward_only(events: Iterable[Any]) -> None:
+    """Expect no operation of a client to go back to an earlier phase."""
+    ranks: dict[Id, int] = {}
+    for event in events:
+        name, rank = _id(event.ref), RANKS[event.transition.phase]
+        assert rank >= ranks.get(name, 0), f"{event.ref} went back to {event.transition.phase}"
+        ranks[name] = rank
+
+
+def _id(ref: OperationRef) -> Id:
+    if isinstance(ref, RunRef):
+        return ref.run_id
+    assert isinstance(ref, GenerationRef)
+    return ref.request_id

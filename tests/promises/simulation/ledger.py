@@ -1,0 +1,152 @@
+"""What really happened, as the service and the wire saw it: the invariants are held against it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import define, field, frozen
+
+if TYPE_CHECKING:
+    from testvibe_async.testing import RecordedRequest
+    from testvibe_async.testing.emulator.answers import Answer
+
+__all__ = ["CALLER", "CALLER_HEADER", "REQUEST_HEADER", "Id", "Intent", "Ledger", "Post"]
+
+Id: TypeAlias = int | str
+CALLER: ContextVar[int] = ContextVar("CALLER", default=0)
+"""The number of the caller that a task works for; 0 for none, such as the poller."""
+CALLER_HEADER = "X-Caller"
+REQUEST_HEADER = "X-Request"
+"""The header with the number of a request."""
+TASK_HEADER = "X-Task"
+"""The header with the number of the task that sends a request: one dispatches, and reconciles."""
+KINDS = {"run_feature": "run", "generate_feature": "generation"}
+
+
+@frozen
+class Intent:
+    """One thing that one caller wants done once."""
+
+    caller: int
+    kind: str
+    feature: str
+    config: str | None
+
+
+@define(eq=False)
+class Post:
+    """A dispatch that reached the service."""
+
+    intent: Intent
+    task: str
+    at: float
+    made: Id | None = None
+    """The operation that it began."""
+    status: int | None = None
+    """The status of its answer; None where none was sent."""
+    answered_at: float = 0.0
+    retry_after: float | None = None
+    number: str = ""
+    """The number of its request."""
+    is_unreadable: bool = False
+    """Whether it was accepted in a way that can't be read."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the answer, should it arrive, says that nothing began."""
+        return self.status is not None and 400 <= self.status < 500
+
+
+@frozen
+class Listed:
+    """A list of runs, or a page of one, that a task of the client has read."""
+
+    task: str
+    at: float
+    ids: frozenset[Id]
+    is_cut: bool
+    """Whether it says that there are more, and not how to get them."""
+
+
+@define(eq=False)
+class Ledger:
+    """The records of one schedule."""
+
+    posts: list[Post] = field(factory=list[Post])
+    served: defaultdict[Id, list[dict[str, Any]]] = field(
+        factory=lambda: defaultdict[Id, list[dict[str, Any]]](list)
+    )
+    """By operation, the documents and rows that were served of it."""
+    lists: list[Listed] = field(factory=list[Listed])
+    late: list[str] = field(factory=list[str])
+    """The requests that began when none may any more."""
+    accepted_at: dict[str, float] = field(factory=dict[str, float])
+    """When the client had the status 202 of a dispatch, by the number of its request."""
+    _count: int = 0
+    _by_request: dict[int, Post] = field(factory=dict[int, Post])
+    _requests: list[RecordedRequest] = field(factory=list["RecordedRequest"])
+
+    def new_request(self) -> str:
+        """Return the number of one more request."""
+        self._count += 1
+        return str(self._count)
+
+    def note_arrival(self, request: RecordedRequest) -> None:
+        kind = KINDS.get(request.operation or "")
+        if kind is None:
+            return
+        body = json.loads(request.body or b"{}")
+        intent = Intent(_caller(request), kind, request.feature or "", body.get("config"))
+        headers = request.headers
+        post = Post(intent, headers.get(TASK_HEADER, ""), request.at)
+        post.number = headers.get(REQUEST_HEADER, "")
+        self.posts.append(post)
+        self._by_request[id(request)] = post
+        self._requests.append(request)  # kept, so that no other takes its identity
+
+    def note_made(self, request: RecordedRequest, made: Id) -> None:
+        self._by_request[id(request)].made = made
+
+    def note_unreadable(self, request: RecordedRequest) -> None:
+        self._by_request[id(request)].is_unreadable = True
+
+    def note_answer(self, request: RecordedRequest, answer: Answer, *, at: float) -> None:
+        if (post := self._by_request.get(id(request))) is not None:
+            post.status, post.answered_at = answer.status, at
+            seconds = answer.headers.get("Retry-After")
+            post.retry_after = None if seconds is None else float(seconds)
+        elif answer.status == 200:
+            self._note_served(request, json.loads(answer.body))
+
+    def _note_served(self, request: RecordedRequest, document: Any) -> None:
+        if request.operation in {"get_run", "get_generation_status"}:
+            self.served[document.get("runId") or document.get("requestId")].append(document)
+        elif request.operation == "list_runs":
+            for row in document:
+                self.served[row["runId"]].append(row)
+
+    def note_list(self, document: Any, *, task: str, at: float) -> None:
+        """Note a list of runs that has arrived."""
+        envelope: dict[str, Any] = {"items": document} if isinstance(document, list) else document
+        rows: list[dict[str, Any]] = envelope["items"]
+        is_cut = bool(envelope.get("hasMore")) or envelope.get("total", 0) > len(rows)
+        ids = frozenset(row["runId"] for row in rows)
+        self.lists.append(Listed(task, at, ids, is_cut))
+
+    def of(self, intent: Intent) -> list[Post]:
+        return [post for post in self.posts if post.intent == intent]
+
+    def made(self, intent: Intent) -> list[Id]:
+        return [post.made for post in self.of(intent) if post.made is not None]
+
+    @property
+    def owners(self) -> dict[Id, Intent]:
+        """Whose POST began which operation; those of others are not in it."""
+        return {post.made: post.intent for post in self.posts if post.made is not None}
+
+
+def _caller(request: RecordedRequest) -> int:
+    return int(request.headers.get(CALLER_HEADER, "0"))

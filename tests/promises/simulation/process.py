@@ -1,0 +1,193 @@
+"""One process that uses the client: on a machine of its own, with a clock of its own.
+
+It makes the client and the session, watches what goes out, and ends both. How it ends is its own
+matter: today it closes the client. What it leaves behind is for the ledger and the next process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import sys
+from collections import defaultdict
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from tests.promises.simulation.ledger import CALLER, CALLER_HEADER, REQUEST_HEADER, TASK_HEADER
+from tests.promises.simulation.network import InMemoryConnector
+from tests.promises.simulation.service import EPOCH
+from tests.support.seams import watch_answers
+from testvibe_async import Client, Dispatched, DispatchUnknown, Hooks, RetryPolicy, StatusChanged
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Generator
+    from types import SimpleNamespace
+
+    from tests.promises.simulation.ledger import Ledger
+    from tests.promises.simulation.plan import Plan
+    from testvibe_async import Recorder, Ref
+    from testvibe_async.testing import Emulator
+
+__all__ = ["MAX_OUTAGE", "Process", "local_clocks"]
+
+INTERVAL = 1.0
+TIMEOUT = 4.0
+MAX_OUTAGE = 20.0
+
+_SKEW: ContextVar[float] = ContextVar("SKEW", default=0.0)
+"""By how many seconds the clock of the machine is ahead that the code runs on."""
+
+
+class Process:
+    """A client in use."""
+
+    def __init__(
+        self,
+        emulator: Emulator,
+        plan: Plan,
+        ledger: Ledger,
+        seen: Counter[str],
+        *,
+        recorder: Recorder | None = None,
+    ) -> None:
+        _SKEW.set(plan.skew)
+        self.plan = plan
+        self.ledger = ledger
+        self.seen = seen
+        self.dispatched: defaultdict[int, list[Dispatched]] = defaultdict(list[Dispatched])
+        """By caller, what the `on_dispatched` hook was told."""
+        self.unknown: defaultdict[int, list[DispatchUnknown]] = defaultdict(list[DispatchUnknown])
+        """By caller, what the `on_dispatch_unknown` hook was told."""
+        self.told_at: dict[Ref, float] = {}
+        """When the `on_dispatched` hook was told of an operation."""
+        self.transitions: list[StatusChanged] = []
+        """What the `on_transition` hook was told."""
+        self._tasks: dict[asyncio.Task[Any], int] = {}
+        """The tasks that sent anything, each with its number."""
+        self.is_killed = False
+        """Whether nothing may leave it any more, and nothing that it says counts."""
+        self.is_closing = False
+        """Whether somebody closes the client."""
+        self.closed_at: float | None = None
+        """When the close of the client had ended."""
+        self.session = aiohttp.ClientSession(
+            connector=InMemoryConnector(limit=plan.max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[self._tracing()],
+        )
+        self.client = Client(
+            emulator.url,
+            api_key=emulator.api_key,
+            project=emulator.project_id,
+            poll_interval=INTERVAL,
+            max_outage=MAX_OUTAGE,
+            timeout=TIMEOUT,
+            retry=RetryPolicy(attempts=3, base_delay=0.2, max_delay=1.0),
+            max_connections=plan.max_connections,
+            hooks=Hooks(
+                on_dispatched=self._note_dispatched,
+                on_dispatch_unknown=self._note_unknown,
+                on_transition=self.transitions.append,
+                on_pause=lambda _: self.seen.update(["a throttle pause"]),
+            ),
+            session=self.session,
+            recorder=recorder,
+            allow_http=True,
+        )
+        watch_answers(self.client, self._note_list)
+
+    def _note_dispatched(self, event: Dispatched) -> None:
+        if self.is_killed:
+            return
+        self.dispatched[CALLER.get()].append(event)
+        self.told_at[event.ref] = asyncio.get_running_loop().time()
+
+    def _note_unknown(self, event: DispatchUnknown) -> None:
+        self.unknown[CALLER.get()].append(event)
+
+    def _tracing(self) -> aiohttp.TraceConfig:
+        """Return what names the caller in each request, and sees those that begin too late."""
+        tracing = aiohttp.TraceConfig()
+
+        async def begin(
+            _session: aiohttp.ClientSession,
+            _context: SimpleNamespace,
+            request: aiohttp.TraceRequestStartParams,
+        ) -> None:
+            request.headers[CALLER_HEADER] = str(CALLER.get())
+            request.headers[TASK_HEADER] = self._task()
+            request.headers[REQUEST_HEADER] = self.ledger.new_request()
+            if self.is_killed:
+                await asyncio.Event().wait()  # until the world lets it go
+            if self.closed_at is not None:
+                self.ledger.late.append(f"{request.method} {request.url.path}")
+
+        async def end(
+            _session: aiohttp.ClientSession,
+            _context: SimpleNamespace,
+            request: aiohttp.TraceRequestEndParams,
+        ) -> None:
+            if request.response.status == 202 and not self.is_killed:
+                number = request.headers[REQUEST_HEADER]
+                self.ledger.accepted_at[number] = asyncio.get_running_loop().time()
+
+        tracing.on_request_start.append(begin)
+        tracing.on_request_end.append(end)
+        return tracing
+
+    def _task(self) -> str:
+        """Return the number of the running task."""
+        task = asyncio.current_task()
+        assert task is not None
+        return str(self._tasks.setdefault(task, len(self._tasks)))
+
+    def _note_list(self, operation: str, status: int, body: bytes) -> None:
+        """Note a list of runs as the client reads it."""
+        if operation == "list_runs" and status == 200:
+            now = asyncio.get_running_loop().time()
+            self.ledger.note_list(json.loads(body), task=self._task(), at=now)
+
+    def closing_was_seen(self) -> None:
+        """Note that a caller was refused because the client is closed, or closing."""
+        assert self.is_closing, "nobody closes the client"
+
+    async def close(self) -> None:
+        """Close the client, as a program does that ends well; a second time does nothing."""
+        self.is_closing = True
+        await self.client.aclose()
+        if self.closed_at is None:
+            self.closed_at = asyncio.get_running_loop().time()
+
+
+class _LocalTime(datetime):
+    """The clock of the machine that the code runs on."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+        seconds = EPOCH + asyncio.get_running_loop().time() + _SKEW.get()
+        return datetime.fromtimestamp(seconds, tz or UTC)
+
+
+@contextmanager
+def local_clocks() -> Generator[None]:
+    """Give the product's modules the clock of the world in place of this machine's."""
+    modules = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith("testvibe_async.")
+        and getattr(module, "datetime", None) is datetime
+        and "datetime.now(" in inspect.getsource(module)
+    ]
+    for module in modules:
+        module.datetime = _LocalTime  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.datetime = datetime  # type: ignore[attr-defined]

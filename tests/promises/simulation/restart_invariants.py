@@ -1,0 +1,242 @@
+"""What holds at the end of a batch that was restarted, however often and whatever came between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.promises.simulation.ledger import Intent
+from tests.promises.simulation.promised import Promise, expect
+from tests.promises.simulation.service import EPOCH
+from testvibe_async import (
+    DispatchUnknownError,
+    ObservationError,
+    OperationSupersededError,
+    RunRef,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from tests.promises.simulation.ledger import Id
+    from tests.promises.simulation.restarts import Restarts
+    from testvibe_async import BatchItem, Ref
+
+__all__ = ["check"]
+
+SLACK = 4.0
+"""Seconds by which times may differ: they are rounded, and requests take their time."""
+A_COMMIT = 0.5
+"""Seconds after which what the batch shows is on the disk."""
+
+
+def check(world: Restarts) -> None:
+    """Hold a schedule that is over against all that a restart may not do.
+
+    Raises:
+        AssertionError: What the batch did that it promises not to do.
+    """
+    for item in world.items:
+        _nothing_acts_again(world, item)
+        _nothing_is_paid_beside_what_was_joined(world, item)
+        _nothing_is_a_strangers(world, item)
+        _ends_truly(world, item)
+        _nothing_is_lost(world, item)
+    for item in world.items:
+        world.seen[f"after restarts: {item.verdict}"] += 1
+
+
+def _intents(item: BatchItem[Any]) -> list[Intent]:
+    """Return what the batch may have dispatched for an item: a run has tests to generate first."""
+    name = str(item.feature)
+    return [Intent(1, "run", name, item.config), Intent(1, "generation", name, None)]
+
+
+def _nothing_acts_again(world: Restarts, item: BatchItem[Any]) -> None:
+    for intent in _intents(item):
+        made = world.ledger.made(intent)
+        world.seen["a dispatch that acted"] += bool(made)
+        promise = Promise.RUN_ONCE if intent.kind == "run" else Promise.PAID_ONCE
+        expect(
+            promise, len(made) <= 1, f"{intent} acted again across a restart: {made}", world.seen
+        )
+
+
+def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any]) -> None:
+    """Expect no generation to be paid for once the batch had joined one of somebody else."""
+    paid = world.ledger.made(_intents(item)[1])
+    for seen in world.shown.get((str(item.feature), item.config), {}).values():
+        name = _id(seen.ref)
+        if isinstance(seen.ref, RunRef) or name in world.ledger.owners:
+            continue
+        world.seen["a generation that was joined"] += 1
+        posts = {post.made: post.at for post in world.ledger.of(_intents(item)[1])}
+        later = [each for each in paid if posts[each] > seen.first_at + A_COMMIT]
+        is_lost = _is_superseded(world, name) or _ended_badly(world, name, item)
+        expect(
+            Promise.JOINED,
+            not later or is_lost,
+            f"{item.feature} was joined as {name}, and paid for as {later} across a restart",
+            world.seen,
+        )
+
+
+def _ended_badly(world: Restarts, name: Id, item: BatchItem[Any]) -> bool:
+    """Say whether a generation brought no tests for the run that waited for them."""
+    generation = world.service.emulator.generations.get(str(name))
+    is_for_a_run = item.config is not None or world.restarts.work != "generations"
+    return is_for_a_run and generation is not None and generation.outcome != "generated"
+
+
+def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
+    """Expect the batch to take nothing for its own that somebody else started.
+
+    Of what somebody started within seconds of a dispatch that was lost nobody can tell; and a
+    generation in flight may be joined.
+    """
+    if item.ref is None:
+        return
+    name = _id(item.ref)
+    owner = world.ledger.owners.get(name)
+    if owner is not None:
+        expect(
+            Promise.NOT_ADOPTED,
+            owner in _intents(item),
+            f"{item.feature} has {name}, of {owner}",
+            world.seen,
+        )
+        return
+    if not isinstance(item.ref, RunRef):
+        _was_in_flight(world, item, name)
+        return
+    run = world.service.emulator.runs[item.ref.run_id]
+    config = item.config or "Default"
+    is_of_it = (run.feature_name, run.config) == (item.feature, config)
+    expect(
+        Promise.NOT_ADOPTED,
+        is_of_it,
+        f"{item.feature}, {config} has {name}, of {run.feature_name}",
+        world.seen,
+    )
+    world.seen["a stranger's run that passes for ours"] += 1
+    is_in_time = any(
+        each.kind == "run"
+        and (each.feature, each.config) == (item.feature, item.config)
+        and -SLACK <= _since(world, each, run.created_at) <= _seconds(each.expires_after) + SLACK
+        for each in world.intents
+    )
+    expect(
+        Promise.NOT_ADOPTED,
+        is_in_time,
+        f"{item.feature}, {config} adopted {name}, which somebody else started",
+        world.seen,
+    )
+
+
+def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
+    """Expect a stranger's generation to have been in flight when ours was refused, or lost."""
+    generation = world.service.emulator.generations.get(str(name))
+    expect(
+        Promise.NOT_ADOPTED,
+        generation is not None,
+        f"{item.feature} has {name}, which nobody started in this world",
+        world.seen,
+    )
+    if generation is None:
+        return
+    posts = world.ledger.of(_intents(item)[1])
+    at_post = any(
+        generation.created_at - SLACK <= post.at <= generation.finished_at + SLACK for post in posts
+    )
+    at_intent = any(
+        each.kind == "generation"
+        and each.feature == item.feature
+        and -SLACK
+        <= _since(world, each, generation.created_at)
+        <= _seconds(each.expires_after) + SLACK
+        for each in world.intents
+    )
+    expect(
+        Promise.GENERATION_NOT_ADOPTED,
+        at_post or at_intent,
+        f"{item.feature} adopted {name}, which somebody else started",
+        world.seen,
+    )
+
+
+def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
+    """Expect an operation that was resumed to end with its true outcome."""
+    if item.outcome is not None:
+        assert item.ref is not None
+        name = _id(item.ref)
+        emulator = world.service.emulator
+        truth: Any = emulator.runs.get(name) if isinstance(name, int) else None
+        verdict = truth.verdict if truth is not None else emulator.generations[str(name)].outcome
+        expect(
+            Promise.RESUMED,
+            str(item.outcome.status) == verdict,
+            f"{name} is said to be {item.outcome.status} after a restart, and is {verdict}",
+            world.seen,
+        )
+        world.seen["an outcome after a restart"] += 1
+        return
+    is_open = item.verdict in {Verdict.IN_FLIGHT, Verdict.WAITING, Verdict.SKIPPED}
+    expect(
+        Promise.RESUMED,
+        not is_open,
+        f"{item.feature}, {item.config} is {item.verdict} at the end of the last batch",
+        world.seen,
+    )
+    if item.ref is not None and isinstance(item.error, ObservationError):
+        is_gone = isinstance(item.error, OperationSupersededError)
+        name = _id(item.ref)
+        expect(
+            Promise.RESUMED,
+            (is_gone and _is_superseded(world, name)) or world.plan.hides_ids == "never shown",
+            f"{name} was resumed, and ended with {item.error!r} in place of its outcome",
+            world.seen,
+        )
+
+
+def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
+    """Expect what a dispatch started to be the item's, or the item to be unknown."""
+    run, generation = _intents(item)
+    is_of_runs = world.restarts.work != "generations"
+    made = world.ledger.made(run if is_of_runs else generation)
+    if not made or isinstance(item.error, DispatchUnknownError):
+        return
+    known = None if item.ref is None else _id(item.ref)
+    if known is not None and known not in world.ledger.owners:
+        return  # A stranger's in place of ours: see `_nothing_is_a_strangers`.
+    expect(
+        Promise.NOT_LOST,
+        known in made,
+        f"{item.feature}, {item.config} started {made}, and its item is {item.verdict} "
+        f"with {known}: {item.error!r}",
+        world.seen,
+    )
+
+
+def _is_superseded(world: Restarts, name: Id) -> bool:
+    """Say whether somebody else started a later generation of its feature."""
+    generations = world.service.emulator.generations
+    mine = generations.get(str(name))
+    if mine is None:
+        return False
+    of_feature = [each for each in generations.values() if each.feature_id == mine.feature_id]
+    later = of_feature[of_feature.index(mine) + 1 :]
+    return any(each.request_id not in world.ledger.owners for each in later)
+
+
+def _since(world: Restarts, intent: Any, created_at: float) -> float:
+    """Return how many seconds after an intent something was created, by the service's clock."""
+    intended_at: float = intent.intended_at.timestamp() - EPOCH - world.plan.skew
+    return created_at - intended_at
+
+
+def _seconds(duration: timedelta) -> float:
+    return duration.total_seconds()
+
+
+def _id(ref: Ref) -> Id:
+    return ref.run_id if isinstance(ref, RunRef) else ref.request_id  # type: ignore[attr-defined]

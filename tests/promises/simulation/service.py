@@ -1,0 +1,384 @@
+"""The emulator as the service of a simulated world, and what it does wrong there.
+
+It draws a fault for each request, answers reads from replicas and caches that are behind, leaves
+rows out of lists, throttles, and lets others dispatch. What it served and did is in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import detangle
+from attrs import evolve
+from yarl import URL
+
+from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer, not_found
+from testvibe_async.testing.emulator.faults import AppliedFaults
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Mapping
+
+    from tests.promises.simulation.ledger import Ledger
+    from tests.promises.simulation.plan import Plan
+    from testvibe_async.testing import RecordedRequest
+    from testvibe_async.testing.emulator.feature import Feature
+    from testvibe_async.testing.emulator.generation import Generation
+    from testvibe_async.testing.emulator.origin import Exchange, Site
+
+__all__ = [
+    "BROKEN",
+    "EPOCH",
+    "FEATURES",
+    "HIDDEN_IDS",
+    "HOST",
+    "READY",
+    "THROTTLED",
+    "SimulatedService",
+]
+
+HOST = "10.0.0.1"
+READY = ("Alpha", "Beta")
+FEATURES = dict.fromkeys(READY, "generated") | {"Draft": "draft"}
+EPOCH = 1_800_000_000.0
+ROWS = 200
+"""Most rows of a list without a limit."""
+
+FAULTS = {
+    "reset": Fault.reset(),
+    "lost": Fault.lost(),
+    "hang": Fault.hang(),
+    "truncated": Fault.truncated(),
+    "garbage": Fault.garbage(),
+    "a short delay": Fault.delay(1.5),
+    "a delay beyond the time-out": Fault.delay(6.0),
+    "429": Fault.status(429),
+    "429, Retry-After: 2": Fault.status(429, retry_after=2),
+    "500": Fault.status(500),
+    "503, Retry-After: 1": Fault.status(503, retry_after=1),
+}
+LOST_ANSWERS = ("lost", "lost", "truncated", "a delay beyond the time-out")
+"""What is likelier for a dispatch than for a read: there it matters most."""
+HIDDEN_IDS = ("shown", "hidden while queued", "never shown")
+"""When a generation's status says which generation it is of."""
+RUN_MEMBERS = (
+    "config",
+    "siteUrl",
+    "startedUtc",
+    "finishedUtc",
+    "summary",
+    "tests",
+    "artifacts",
+    "log",
+)
+GENERATION_MEMBERS = (
+    "requestId",
+    "runnerStarted",
+    "overallStatus",
+    "overallConclusion",
+    "sections",
+)
+"""The members of their documents that may be null."""
+UNREADABLE = (b"{}", b"<!doctype html><p>Accepted</p>", b'{"runId": null, "requestId": null}')
+"""Bodies of a 202 that do not say what was started."""
+THROTTLED = Fault.status(429, retry_after=2)
+BROKEN = Fault.status(502)
+
+
+class SimulatedService:
+    """The service, as one schedule plans it."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, seen: Counter[str]) -> None:
+        self.emulator = Emulator(
+            shop=False,
+            host=HOST,
+            epoch=EPOCH,
+            strict=True,
+            lists=plan.has_lists,
+            scenario=Scenario(
+                seed=plan.seed,
+                run_queue=(0.2, 2.0),
+                run_duration=(1.0, 6.0),
+                failing_runs=0.35,
+                generation_warm_up=(plan.warm_up, plan.warm_up + 1.0),
+                generation_section=(2.0, 5.0),
+                verification=(1.0, 2.0),
+                failing_generations=0.2,
+                dialect=plan.dialect,
+            ),
+        )
+        for name, status in FEATURES.items():
+            self.emulator.add_feature(name, status=status)
+        self.trouble: Fault | None = None
+        """What each request meets, while the service throttles or is broken."""
+        self.errors: list[Exception] = []
+        """What went wrong in the world itself, and the client took for a fault of the service."""
+        self._plan = plan
+        self._ledger = ledger
+        self._seen = seen
+        self._cache: dict[tuple[str, str], tuple[float, str, Answer]] = {}
+        self._earlier: dict[str, Generation | None] = {}
+
+    async def start(self) -> None:
+        await self.emulator.start()
+        api, service = self.emulator._api, self.emulator._service
+        api._site = _ObservedSite(api._site, self)
+        api._faults = self  # type: ignore[assignment]
+        for feature in self.emulator.features.values():
+            self._earlier[feature.name] = service.latest_generation(self.emulator._project, feature)
+
+    # What happens to one request, in this order: `apply_to`, `act`, `write`.
+
+    def apply_to(self, request: RecordedRequest) -> AppliedFaults:
+        """Draw the faults of a request, in place of the emulator's own rules."""
+        self._ledger.note_arrival(request)
+        if self.trouble is not None:
+            return AppliedFaults(self.trouble)
+        plan, is_dispatch = self._plan, request.method == "POST"
+        if not detangle.flip(plan.dispatch_risk if is_dispatch else plan.fault_rate):
+            return AppliedFaults()
+        name = detangle.choice([*FAULTS, *(LOST_ANSWERS if is_dispatch else ())])
+        detangle.note(f"fault: {name} for {request.operation}")
+        fault = FAULTS[name]
+        return AppliedFaults(delay=fault.seconds) if fault.seconds else AppliedFaults(fault)
+
+    def act(self, exchange: Exchange) -> Answer:
+        """Answer a request: the truth, or what was true some time ago."""
+        request = exchange.record
+        if request.method == "GET" and detangle.flip(self._plan.stale_rate):
+            lag = detangle.choice(self._plan.lags)
+            detangle.note(f"{request.operation} is answered as of {lag} s ago")
+            return self._answer_late(exchange, lag) or exchange.act()
+        twin = None
+        if request.operation == "run_feature" and detangle.flip(self._plan.twin_rate):
+            twin = detangle.choice(("after", "before"))
+        if twin == "before":
+            self._let_a_rival_follow(request)
+        answer = exchange.act()
+        if request.method == "POST" and answer.status == 202:
+            document = json.loads(answer.body)
+            self._ledger.note_made(request, document.get("runId") or document["requestId"])
+        if twin == "after":
+            self._let_a_rival_follow(request)
+        return answer
+
+    def write(self, exchange: Exchange, answer: Answer) -> Answer:
+        """Note an answer, and send it."""
+        request = exchange.record
+        if request.operation == "list_runs" and answer.status == 200:
+            answer = self._without_a_row(answer)
+        self._ledger.note_answer(request, answer, at=self.emulator.now())
+        answer = self._made_hard_to_read(request, answer)
+        if "Age" not in answer.headers:
+            date = self.emulator._clock.http_date()
+            self._cache[request.path, str(request.query)] = self.emulator.now(), date, answer
+        return exchange.write(answer)
+
+    def _made_hard_to_read(self, request: RecordedRequest, answer: Answer) -> Answer:
+        """Hide from the client what a generation's status is of, or what a dispatch started."""
+        plan = self._plan
+        if request.operation == "get_generation_status" and answer.status == 200:
+            document = json.loads(answer.body)
+            is_queued = not document.get("runnerStarted")
+            if plan.hides_ids == "never shown" or (is_queued and plan.hides_ids != "shown"):
+                document["requestId"] = None
+            return self._with_other_nulls(answer, document, GENERATION_MEMBERS)
+        if request.operation == "get_run" and answer.status == 200:
+            return self._with_other_nulls(answer, json.loads(answer.body), RUN_MEMBERS)
+        is_accepted = request.method == "POST" and answer.status == 202
+        if is_accepted and plan.unreadable_rate and detangle.flip(plan.unreadable_rate):
+            self._seen["a 202 that can't be read"] += 1
+            self._ledger.note_unreadable(request)
+            body = detangle.choice(UNREADABLE)
+            detangle.note(f"{request.operation} is accepted with {body!r}")
+            return evolve(answer, body=body, verbatim=True)
+        return answer
+
+    def _with_other_nulls(
+        self, answer: Answer, document: dict[str, object], members: tuple[str, ...]
+    ) -> Answer:
+        """Say `null` of what there is nothing to say of, or do not mention it."""
+        if self._plan.nulls == "null":
+            document = dict.fromkeys(members) | document
+        elif self._plan.nulls == "absent":
+            document = {name: value for name, value in document.items() if value is not None}
+        return evolve(json_answer(document), headers=answer.headers)
+
+    def _without_a_row(self, answer: Answer) -> Answer:
+        """Leave a row out of a list, as one that is composed of several replicas may."""
+        rows = json.loads(answer.body)
+        if not rows or not detangle.flip(self._plan.stale_rate):
+            return answer
+        detangle.note("list_runs misses a row")
+        self._seen["a list that misses a row"] += 1
+        del rows[detangle.randint(0, len(rows) - 1)]
+        return evolve(json_answer(rows), headers=answer.headers)
+
+    def _answer_late(self, exchange: Exchange, lag: float) -> Answer | None:
+        """Answer a read as of some seconds ago; None where there is no older answer."""
+        request, then = exchange.record, self.emulator.now() - lag
+        if lag == 0:
+            return self._cached(request)
+        try:
+            document = self._document_at(request, then)
+        except Refusal as refusal:
+            self._seen["a 404 within its grace"] += 1
+            return refusal.answer()
+        if document is None:
+            return None
+        is_list = request.operation in {"list_runs", "list_features"}
+        self._seen["a list that shows what was" if is_list else "a stale replica"] += 1
+        return json_answer(document)
+
+    def _cached(self, request: RecordedRequest) -> Answer | None:
+        """Answer from a cache in front of the service, which says its age."""
+        at, date, answer = self._cache.get((request.path, str(request.query)), (0.0, "", None))
+        age = self.emulator.now() - at
+        if answer is None or answer.status != 200 or age > self._plan.cache_seconds:
+            return None
+        self._seen["an answer from a cache"] += 1
+        return evolve(answer, headers={"Date": date, "Age": f"{age:.0f}"})
+
+    def _document_at(self, request: RecordedRequest, then: float) -> Any:
+        features = self.emulator.features
+        if request.operation == "get_run":
+            run = self.emulator.runs.get(request.run_id or 0)
+            if run is None or run.created_at > then:
+                raise not_found("This replica knows no such run yet.")
+            return json.loads(run.digest(then))
+        if request.operation == "get_generation_status" and request.feature is not None:
+            return self._status_at(features[request.feature], then)
+        if request.operation == "list_runs":
+            return self._runs_at(request.query, then)
+        if request.operation == "list_features":
+            return [self._feature_at(feature, then) for feature in features.values()]
+        return None
+
+    def _runs_at(self, query: Mapping[str, str], then: float) -> list[Any]:
+        runs = [run for run in self.emulator.runs.values() if run.created_at <= then]
+        if (name := query.get("feature")) is not None:
+            runs = [run for run in runs if run.feature_name.casefold() == name.casefold()]
+        newest = sorted(runs, key=lambda run: -run.id)
+        if not self._plan.dialect.cuts_lists:
+            newest = newest[: int(query.get("limit", ROWS))]
+        return [json.loads(run.row(then)) for run in newest]
+
+    def _generation_at(self, feature: Feature, then: float) -> Generation | None:
+        latest = self._earlier[feature.name]
+        for generation in self.emulator.generations.values():
+            if generation.feature_id == feature.id and generation.created_at <= then:
+                latest = generation
+        return latest
+
+    def _status_at(self, feature: Feature, then: float) -> dict[str, object]:
+        head: dict[str, object] = {"featureId": feature.id, "featureName": feature.name}
+        generation = self._generation_at(feature, then)
+        if generation is None:
+            return head | {"featureStatus": "draft"}
+        return head | {"featureStatus": generation.status_at(then)} | generation.progress(then)
+
+    def _feature_at(self, feature: Feature, then: float) -> dict[str, object]:
+        generation = self._generation_at(feature, then)
+        status = "draft" if generation is None else generation.status_at(then)
+        return feature.row() | {"status": status}
+
+    # What happens to all of it.
+
+    async def refuse_connections(self, seconds: float) -> None:
+        """Stop to listen for a while; connections that are open stay."""
+        api, port = self.emulator._api, URL(self.emulator.url).port
+        assert port is not None
+        assert api._listener is not None
+        if not api._listener.is_serving():
+            return
+        api._listener.close()
+        await asyncio.sleep(seconds)
+        assert api._server is not None
+        api._listener = await asyncio.get_running_loop().create_server(api._server, HOST, port)
+
+    async def aclose(self) -> None:
+        await self.emulator.aclose()
+        await asyncio.sleep(1)
+        for error in self.errors:
+            raise error
+        for task in detangle.current_loop().tasks:
+            # aiohttp.web 3.14.5: a request whose connection is lost before its task's first step
+            # finds no handler any more. That is the server's own affair.
+            is_over = task.done() and not task.cancelled()
+            if is_over and "RequestHandler.start" in repr(task.get_coro()):
+                task.exception()
+
+    def calm(self) -> None:
+        """Let nothing go wrong any more, but for what the service does not show."""
+        self._plan = evolve(
+            self._plan, fault_rate=0.0, dispatch_risk=0.0, stale_rate=0.0, twin_rate=0.0
+        )
+
+    @staticmethod
+    def tasks() -> set[asyncio.Task[Any]]:
+        """Return the tasks that serve requests."""
+        is_server = "RequestHandler.start"
+        return {task for task in asyncio.all_tasks() if is_server in repr(task.get_coro())}
+
+    def let_a_rival_generate(self, name: str) -> None:
+        """Let somebody else generate a feature's tests, unless somebody does."""
+        feature = self.emulator.features[name]
+        with suppress(Refusal):
+            base_url = self.emulator._project.base_url
+            generation = self.emulator._service.dispatch_generation(feature, base_url)
+            detangle.note(f"a rival generates {name}: {generation.request_id}")
+
+    def _let_a_rival_follow(self, request: RecordedRequest) -> None:
+        self.let_a_rival_run(request.feature, json.loads(request.body).get("config"))
+
+    def let_a_rival_run(self, feature: str | None, config: str | None) -> None:
+        """Let somebody else run the same feature, if that is possible."""
+        project = self.emulator._project
+        found = self.emulator.features.get(feature or "")
+        with suppress(Refusal):
+            if found is not None:
+                self.emulator._service.dispatch_run(
+                    project, found, config=config or "Default", site_url=project.base_url
+                )
+                detangle.note(f"a rival runs {feature}, {config}")
+
+    def reset_connections(self) -> None:
+        """Reset all connections, whatever is under way on them."""
+        server = self.emulator._api._server
+        for connection in server.connections if server is not None else ():
+            if connection.transport is not None:
+                connection.transport.abort()
+
+
+class _ObservedSite:
+    """The emulator's site, with the service's faults between it and the socket."""
+
+    def __init__(self, site: Site, service: SimulatedService) -> None:
+        self._site = site
+        self._service = service
+
+    def receive(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Exchange:
+        exchange = self._site.receive(method, target, headers, body)
+        service = self._service
+        return evolve(
+            exchange,
+            act=partial(self._noting_errors, service.act, exchange),
+            write=partial(self._noting_errors, service.write, exchange),
+        )
+
+    def _noting_errors(self, step: Callable[..., Answer], *args: Any) -> Answer:
+        try:
+            return step(*args)
+        except Exception as error:
+            self._service.errors.append(error)
+            raise
+
+    def http_date(self) -> str:
+        return self._site.http_date()

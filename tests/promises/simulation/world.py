@@ -1,0 +1,113 @@
+"""One schedule: a service, a process that uses the client, callers, and what disturbs them.
+
+Everything in it is drawn from the schedule's decisions, so that a schedule that breaks an invariant
+can be replayed and shrunk. A second process, or one that is killed, has its place in `processes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import detangle
+
+from tests.promises.simulation import invariants
+from tests.promises.simulation.callers import Caller, draw_caller
+from tests.promises.simulation.ledger import Ledger
+from tests.promises.simulation.plan import draw_plan
+from tests.promises.simulation.process import Process
+from tests.promises.simulation.service import BROKEN, HOST, READY, THROTTLED, SimulatedService
+
+if TYPE_CHECKING:
+    from tests.promises.simulation.plan import Disturbance
+
+__all__ = ["World", "play"]
+
+DEADLINE = 400.0
+"""Seconds after which every wait has ended, with its outcome or an error."""
+AFTERMATH = 30.0
+"""Seconds for which nothing may be sent any more, once the client is closed."""
+
+
+async def play() -> Counter[str]:
+    """Play one schedule, hold it against the invariants, and return what was seen in it."""
+    world = World()
+    await world.play()
+    return world.seen
+
+
+class World:
+    """All that there is in one schedule."""
+
+    def __init__(self) -> None:
+        self.plan = draw_plan()
+        self.seen: Counter[str] = Counter()
+        self.ledger = Ledger()
+        self.service = SimulatedService(self.plan, self.ledger, self.seen)
+        self.processes: list[Process] = []
+        self.callers: list[Caller] = []
+
+    async def play(self) -> None:
+        await self.service.start()
+        process = Process(self.service.emulator, self.plan, self.ledger, self.seen)
+        self.processes.append(process)
+        for number in range(1, detangle.randint(1, 4) + 1):
+            caller = draw_caller(number, process)
+            self.callers.append(caller)
+            caller.start()
+        others = [asyncio.create_task(self._disturb(each)) for each in self.plan.disturbances]
+        if self.plan.close_at is not None:
+            others.append(asyncio.create_task(self._close(process, self.plan.close_at)))
+        await self._end(process, others)
+        invariants.check(self)
+
+    async def _end(self, process: Process, others: list[asyncio.Task[None]]) -> None:
+        tasks = [caller.task for caller in self.callers]
+        _, waiting = await asyncio.wait(tasks, timeout=DEADLINE)
+        invariants.none_hangs(waiting)
+        await asyncio.wait([*others, asyncio.create_task(process.close())])
+        invariants.all_released(process)
+        await asyncio.sleep(AFTERMATH)
+        await process.session.close()
+        await self.service.aclose()
+
+    async def _close(self, process: Process, seconds: float) -> None:
+        """Close the client while it is in use."""
+        await asyncio.sleep(seconds)
+        if not all(operation.done for caller in self.callers for operation in caller.operations):
+            self.seen["a close with operations in flight"] += 1
+        await process.close()
+
+    async def _disturb(self, disturbance: Disturbance) -> None:
+        await asyncio.sleep(disturbance.at)
+        detangle.note(f"disturbance: {disturbance.kind} for {disturbance.seconds:g} s")
+        self.seen[disturbance.kind] += 1
+        match disturbance.kind:
+            case "a partition":
+                detangle.network().partition(["localhost"], [HOST])
+                await asyncio.sleep(disturbance.seconds)
+                detangle.network().heal()
+            case "resets":
+                self.service.reset_connections()
+            case "no listener":
+                await self.service.refuse_connections(disturbance.seconds)
+            case "throttling" | "an outage":
+                self.service.trouble = THROTTLED if disturbance.kind == "throttling" else BROKEN
+                await asyncio.sleep(disturbance.seconds)
+                self.service.trouble = None
+            case _:
+                self._let_a_rival_act(disturbance.kind)
+
+    def _let_a_rival_act(self, kind: str) -> None:
+        """Somebody else uses the same project at the same time."""
+        emulator = self.service.emulator
+        name = detangle.choice(READY)
+        feature = emulator.features[name]
+        if kind == "a rival's run":
+            self.service.let_a_rival_run(name, None)
+            return
+        if feature.status == "generating":
+            emulator._service.cancel_generation(feature)
+        if kind == "a rival's generation":
+            emulator._service.dispatch_generation(feature, emulator._project.base_url)

@@ -1,0 +1,394 @@
+"""Events, as hooks and the log receive them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import fields, fields_dict
+
+from tests.conftest import client_of
+from tests.support.ci_systems import WICKED, obeyed, wicked
+from testvibe_async import (
+    ConfigError,
+    Dispatched,
+    DispatchUnknown,
+    Feature,
+    Hooks,
+    ListPollingSuspended,
+    NotSentError,
+    OutageEnded,
+    OutageStarted,
+    Paused,
+    Phase,
+    PollFailed,
+    RateLimitedError,
+    Ref,
+    RequestFinished,
+    Resumed,
+    RetryPolicy,
+    RetryScheduled,
+    RunRef,
+    ServerError,
+    StatusChanged,
+    Transition,
+)
+from testvibe_async import events as events_module
+from testvibe_async.events import Event
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async.testing import Emulator
+
+REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
+ERROR = NotSentError("refused", method="GET", url="https://testvibe.example/x")
+
+EVENTS: list[tuple[Event, str, int, str]] = [
+    (Dispatched(REF), "on_dispatched", logging.INFO, "Dispatched ref=run 214 adopted=False"),
+    (
+        RequestFinished(
+            "get_run", "GET", "https://h/x", status=None, seconds=0.0015408720000777976
+        ),
+        "on_request",
+        logging.DEBUG,
+        "RequestFinished operation=get_run method=GET url=https://h/x status=None seconds=0.00154",
+    ),
+    (
+        RetryScheduled("get_run", ERROR, attempt=2, delay=0.4766966975032717),
+        "on_retry",
+        logging.INFO,
+        (
+            "RetryScheduled operation=get_run error=GET https://testvibe.example/x: refused"
+            " attempt=2 delay=0.477"
+        ),
+    ),
+    (
+        DispatchUnknown(ERROR, "run", "p", "Checkout", config="Mobile"),
+        "on_dispatch_unknown",
+        logging.WARNING,
+        (
+            "DispatchUnknown error=GET https://testvibe.example/x: refused kind=run project=p "
+            "feature=Checkout config=Mobile"
+        ),
+    ),
+    (
+        StatusChanged(REF, Transition(Phase.ACTIVE, "running", datetime(2026, 6, 10, tzinfo=UTC))),
+        "on_transition",
+        logging.INFO,
+        "StatusChanged ref=run 214 transition=active running",
+    ),
+    (
+        PollFailed(REF, ERROR, is_final=True),
+        "on_poll_failed",
+        logging.INFO,
+        "PollFailed ref=run 214 error=GET https://testvibe.example/x: refused is_final=True",
+    ),
+    (
+        ListPollingSuspended("list_runs", "p", seconds=600.0, error=None),
+        "on_list_polling_suspended",
+        logging.INFO,
+        "ListPollingSuspended operation=list_runs project=p seconds=600.0 error=None",
+    ),
+    (
+        Paused(7.0, ERROR),
+        "on_pause",
+        logging.WARNING,
+        "Paused seconds=7.0 error=GET https://testvibe.example/x: refused",
+    ),
+    (
+        Resumed("https://testvibe.example"),
+        "on_resume",
+        logging.INFO,
+        "Resumed server=https://testvibe.example",
+    ),
+    (
+        OutageStarted("https://testvibe.example", ERROR),
+        "on_outage_started",
+        logging.WARNING,
+        f"OutageStarted server=https://testvibe.example error={ERROR}",
+    ),
+    (
+        OutageEnded("https://testvibe.example", 12.0),
+        "on_outage_ended",
+        logging.INFO,
+        "OutageEnded server=https://testvibe.example seconds=12.0",
+    ),
+]
+IDS = [type(event).__name__ for event, *_ in EVENTS]
+
+
+def test_every_event_has_its_own_hook() -> None:
+    """The events and the hooks are as many, and none is forgotten here."""
+    kinds = {type(event) for event, *_ in EVENTS}
+    assert kinds == set(Event.__subclasses__())
+    assert sorted(kind.hook for kind in kinds) == sorted(hook.name for hook in fields(Hooks))
+
+
+@pytest.mark.parametrize(("event", "hook", "_level", "_line"), EVENTS, ids=IDS)
+def test_an_event_goes_to_its_hook_alone(event: Event, hook: str, _level: int, _line: str) -> None:
+    """The hook of an event is called once, with the event, and no other hook is."""
+    calls: list[tuple[str, object]] = []
+
+    def hook_named(name: str) -> Callable[[object], None]:
+        return lambda seen: calls.append((name, seen))
+
+    hooks: dict[str, Any] = {name.name: hook_named(name.name) for name in fields(Hooks)}
+    Hooks(**hooks).emit(event)
+    assert calls == [(hook, event)]
+
+
+@pytest.mark.parametrize(("event", "_hook", "level", "line"), EVENTS, ids=IDS)
+def test_an_event_is_one_line_of_the_log(
+    event: Event, _hook: str, level: int, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each event is logged once as `testvibe_async`, at its level, with all that it holds."""
+    caplog.set_level(logging.DEBUG)
+    Hooks().emit(event)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("testvibe_async", level)
+    assert record.getMessage().startswith(line)
+    assert record.getMessage().isprintable()
+
+
+@pytest.mark.parametrize("event", [event for event, *_ in EVENTS], ids=IDS)
+def test_a_record_has_the_fields_of_its_event(
+    event: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log that keeps fields gets the event's name and each of its fields, as text or number."""
+    caplog.set_level(logging.DEBUG)
+    Hooks().emit(event)
+    (record,) = caplog.records
+    found = {name: value for name, value in vars(record).items() if name.startswith("testvibe_")}
+    assert found.pop("testvibe_event") == type(event).__name__
+    assert {name.removeprefix("testvibe_") for name in found} == set(fields_dict(type(event)))
+    assert all(value is None or isinstance(value, int | float | str) for value in found.values())
+    if "testvibe_ref" in found:
+        assert Ref.from_json(found["testvibe_ref"]) == REF
+
+
+@pytest.mark.parametrize("event", [event for event, *_ in EVENTS], ids=IDS)
+def test_an_event_of_an_ordinary_failure_has_no_traceback(
+    event: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An event that is emitted while an exception is handled is one line all the same."""
+    caplog.set_level(logging.DEBUG)
+    try:
+        raise ERROR
+    except NotSentError:
+        Hooks().emit(event)
+    (record,) = caplog.records
+    assert not record.exc_info
+
+
+async def test_failed_requests_log_no_traceback(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pauses, retries and failed polls of a client are logged without a traceback."""
+    caplog.set_level(logging.DEBUG, logger="testvibe_async")
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=3)
+    emulator.fail("get_run", Fault.status(500), times=1)
+    async with client_of(emulator) as client:
+        await (await client.project().run_feature("Checkout"))
+    records = [record for record in caplog.records if record.name == "testvibe_async"]
+    logged = {record.getMessage().split()[0] for record in records}
+    assert {"Paused", "RetryScheduled", "PollFailed"} <= logged
+    assert not [record for record in records if record.exc_info]
+
+
+async def test_a_pause_and_its_end_are_one_event_each(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many requests are refused, one line says that nothing is sent, and one its end."""
+    caplog.set_level(logging.INFO, logger="testvibe_async")
+    seen: list[Event] = []
+    emulator.fail("list_projects", Fault.status(429, retry_after=30), times=5)
+    hooks = Hooks(on_pause=seen.append, on_resume=seen.append)
+    async with client_of(emulator, hooks=hooks) as client:
+        await asyncio.gather(*(client.list_projects() for _ in range(5)))
+    assert [type(event) for event in seen] == [Paused, Resumed]
+    pause, resumed = seen
+    assert isinstance(pause, Paused)
+    assert (pause.seconds, type(pause.error)) == (30, RateLimitedError)
+    assert isinstance(resumed, Resumed)
+    assert resumed.server == emulator.url
+    lines = [(each.levelno, each.getMessage().split()[0]) for each in caplog.records]
+    assert lines.count((logging.WARNING, "Paused")) == 1
+    assert lines.count((logging.INFO, "Resumed")) == 1
+
+
+def test_an_event_without_a_reader_is_not_formatted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the level of the log an event costs no text."""
+
+    def fail(_: object) -> str:
+        message = "put into words"
+        raise AssertionError(message)
+
+    monkeypatch.setattr(RunRef, "__str__", fail)
+    caplog.set_level(logging.WARNING, logger="testvibe_async")
+    Hooks().emit(Dispatched(REF))
+    assert caplog.records == []
+
+
+def test_a_hook_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """An error in a hook is logged with its traceback, and goes no further."""
+
+    def fail(_: Dispatched) -> None:
+        message = "in the hook"
+        raise RuntimeError(message)
+
+    Hooks(on_dispatched=fail).emit(Dispatched(REF))
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "on_dispatched" in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], RuntimeError)
+
+
+def test_a_hook_that_raises_cancelled_error_cancels_no_task(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A hook that lets the end of a task of its own out does not end the task that called it."""
+
+    def fail(_: Dispatched) -> None:
+        raise asyncio.CancelledError
+
+    Hooks(on_dispatched=fail).emit(Dispatched(REF))
+    assert "the hook on_dispatched failed" in caplog.text
+
+
+@pytest.mark.parametrize("hook", [hook.name for hook in fields(Hooks)])
+def test_an_async_hook_is_refused(hook: str) -> None:
+    """An async function is no hook: the error says which, and what to do."""
+
+    async def forgotten(_: object) -> None: ...
+
+    with pytest.raises(ConfigError, match=f"the hook {hook} must be a plain function"):
+        Hooks(**{hook: forgotten})
+
+
+def test_a_hook_may_stop_the_program() -> None:
+    """What is no Exception, such as KeyboardInterrupt, is not held back."""
+
+    def stop(_: Dispatched) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Hooks(on_dispatched=stop).emit(Dispatched(REF))
+
+
+def test_an_event_without_a_hook_is_none_of_our_business() -> None:
+    """Without hooks an event is dropped without an error."""
+    for event, *_ in EVENTS:
+        Hooks().emit(event)
+
+
+async def test_hooks_that_raise_do_not_break_a_client(emulator: Emulator) -> None:
+    """With every hook failing, a run is dispatched, retried and awaited as without any."""
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), fail))
+    emulator.fail("get_run", Fault.status(503, retry_after=1), times=2)
+    async with client_of(emulator, hooks=hooks) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert (await operation).is_finished
+
+
+async def test_hooks_that_raise_cancelled_error_do_not_break_a_client(emulator: Emulator) -> None:
+    """With every hook raising CancelledError, a run is dispatched and awaited as without any."""
+
+    def fail(_: object) -> None:
+        raise asyncio.CancelledError
+
+    hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), fail))
+    async with client_of(emulator, hooks=hooks) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert (await operation).is_finished
+
+
+async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
+    """From the dispatch to the end, every event comes to its hook, in order."""
+    seen: list[Event] = []
+    hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), seen.append))
+    emulator.fail("get_run", Fault.status(503, retry_after=1), times=1)
+    async with client_of(emulator, hooks=hooks) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert seen[-1] == Dispatched(operation.ref, feature="Checkout")
+        run = await operation
+    read_before = seen.pop(0)  # the project's latest run
+    assert isinstance(read_before, RequestFinished)
+    assert read_before.operation == "list_runs"
+    kinds = [type(event).__name__ for event in seen]
+    assert kinds[:5] == [
+        "RequestFinished",
+        "Dispatched",
+        "RequestFinished",
+        "PollFailed",
+        "RequestFinished",
+    ]
+    changes = [event.transition for event in seen if isinstance(event, StatusChanged)]
+    assert [change.phase for change in changes] == [Phase.ACTIVE, Phase.FINISHED]
+    assert changes[-1].snapshot == run
+    requests = [event for event in seen if isinstance(event, RequestFinished)]
+    assert len(requests) == emulator.count() - 1
+    assert [(event.operation, event.status) for event in requests[:3]] == [
+        ("run_feature", 202),
+        ("get_run", 503),
+        ("get_run", 200),
+    ]
+    assert requests[0].url == f"{emulator.url}{emulator.requests[1].path}"
+
+
+async def test_no_line_of_the_log_commands_a_ci_system(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that a service sends, readable or not, is a command in a line of the log."""
+    caplog.set_level(logging.DEBUG)
+
+    def misled(document: Any) -> Any:
+        return wicked(document | {"updatedUtc": "##vso[x]", "requestId": WICKED, "runId": 214})
+
+    for operation in ("run_feature", "generate_feature", "get_run", "get_generation_status"):
+        emulator.fail(operation, Fault.edit(misled))
+    emulator.fail("cancel_generation", Fault.body(b"::error::a ##vso[x]", status=503))
+    async with client_of(emulator, retry=RetryPolicy(attempts=2)) as client:
+        project = client.project()
+        await project.run_features([Feature(1, WICKED), "Checkout", Feature(1, WICKED)])
+        generation = await project.generate_feature("Checkout")
+        with pytest.raises(ServerError):
+            await project.cancel_generation("Checkout")
+        emulator.fail("generate_feature", Fault.delay(5))
+        task = asyncio.create_task(project.generate_feature("Returns"))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.sleep(60)
+        assert "##vso[" in generation.request_id
+    lines = [record.getMessage() for record in caplog.records if record.name == "testvibe_async"]
+    for said in ("can't be read", "asked for twice", "caller was cancelled started"):
+        assert [line for line in lines if said in line], said
+    assert "# #vso[" in "\n".join(lines)
+    assert not [line for line in lines if obeyed(line)]
+
+
+def test_an_event_commands_no_ci_system(caplog: pytest.LogCaptureFixture) -> None:
+    """The line of an event is harmless, whatever its texts are."""
+    Hooks().emit(DispatchUnknown(ERROR, "run", project="p", feature=WICKED, config=WICKED))
+    assert "# #vso[" in caplog.text
+    assert not obeyed(caplog.records[0].getMessage())
+
+
+def test_the_page_lists_each_event_with_its_level_and_fields() -> None:
+    """The table of the page on logs is what is logged."""
+    page = Path(events_module.__file__).parent / "_telemetry" / "README.md"
+    for kind in Event.__subclasses__():
+        names = ", ".join(f"`{name}`" for name in fields_dict(kind))
+        row = f"| `{kind.__name__}` | {logging.getLevelName(kind.level)} | {names} |"
+        assert row in page.read_text(encoding="utf-8").splitlines()

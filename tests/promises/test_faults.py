@@ -1,0 +1,457 @@
+"""The fault matrix: every fault on every kind of call, and what the caller sees of it.
+
+`MATRIX` is the expectation, to be read as well as tested. `pytest -m faults` runs it alone, and
+`python -m tests.promises.test_faults` prints it as it is observed, as Markdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    DispatchUnknownError,
+    GenerationRef,
+    Hooks,
+    MalformedResponseError,
+    NotSentError,
+    ObservationError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    Run,
+    RunOperation,
+    RunRef,
+    ServerError,
+    VibeError,
+)
+from testvibe_async.testing import (
+    Emulator,
+    Fault,
+    FaultProxy,
+    NetworkFault,
+    Outcome,
+    Scenario,
+    VirtualTimeLoop,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+
+    from testvibe_async import Operation, Project, RequestFinished
+
+pytestmark = pytest.mark.faults
+
+ERRORS: Mapping[str, type[VibeError]] = {
+    "unsent": NotSentError,
+    "lost": OutcomeUnknownError,
+    "unsure": DispatchUnknownError,
+    "limited": RateLimitedError,
+    "server": ServerError,
+    "garbled": MalformedResponseError,
+    "unseen": ObservationError,
+}
+"""What the words of the matrix mean; `+1` behind one says that the service did act.
+
+`ok` is the outcome asked for, `found` an operation whose dispatch had lost its answer, and that was
+found by reconciling (`adopted`).
+"""
+
+MATRIX = """
+fault             | strikes | run     | bare run | generate | poll   | sweep  | read    | download
+refused           | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
+refused           | all     | unsent  | unsent   | unsent   | unseen | unseen | unsent  | unsent
+accept reset      | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
+accept reset      | all     | unsure  | unsure   | unsure   | unseen | unseen | lost    | lost
+request reset     | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
+request reset     | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
+answer reset      | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
+answer reset      | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
+request swallowed | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
+request swallowed | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
+answer swallowed  | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
+answer swallowed  | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
+head cut          | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
+head cut          | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
+body cut          | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
+body cut          | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
+not HTTP          | once    | unsure  | unsure   | unsure   | ok     | ok     | garbled | garbled
+not HTTP          | all     | unsure  | unsure   | unsure   | unseen | ok     | garbled | garbled
+5 bytes/s         | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
+5 bytes/s         | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
+200 bytes/s       | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
+200 bytes/s       | all     | ok      | ok       | ok       | ok     | ok     | ok      | ok
+byte by byte      | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
+byte by byte      | all     | ok      | ok       | ok       | ok     | ok     | ok      | ok
+service: 500      | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
+service: 500      | all     | unsure  | unsure   | unsure   | unseen | ok     | server  | server
+service: 502 HTML | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
+service: 502 HTML | all     | unsure  | unsure   | unsure   | unseen | ok     | server  | server
+service: 503 wait | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
+service: 503 wait | all     | unsure  | unsure   | unsure   | unseen | ok     | server  | server
+service: 429 wait | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
+service: 429 wait | all     | limited | limited  | limited  | unseen | ok     | limited | limited
+service: 429      | once    | limited | limited  | limited  | ok     | ok     | ok      | ok
+service: 429      | all     | limited | limited  | limited  | unseen | ok     | limited | limited
+service: hangs    | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
+service: hangs    | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
+service: lost     | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
+service: lost     | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
+service: cut      | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
+service: cut      | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
+service: not HTTP | once    | unsure  | unsure   | unsure   | ok     | ok     | garbled | garbled
+service: not HTTP | all     | unsure  | unsure   | unsure   | unseen | ok     | garbled | garbled
+service: 200 HTML | once    | unsure  | unsure   | unsure   | ok     | ok     | garbled | garbled
+service: 200 HTML | all     | unsure  | unsure   | unsure   | unseen | ok     | garbled | garbled
+service: shape    | once    | found   | unsure+1 | found    | ok     | ok     | garbled | garbled
+service: shape    | all     | found   | unsure+1 | found    | unseen | ok     | garbled | garbled
+"""
+"""What the caller sees where a fault strikes one request, and where it strikes all until then.
+
+It strikes the requests of that column alone: the dispatch, the read by id, the list, the read, the
+download. Two faults have no requests to choose from, and strike all: `refused` and `accept reset`
+(where the read before a generation or a first run takes the first). In the column `bare run` the
+service has none of the lists that are assumed.
+"""
+
+REFUSED = None
+"""The network is down: a state of the proxy, not a fault by rule."""
+
+TIMES: Mapping[str, int | None] = {"once": 1, "all": None}
+
+MAX_LATE_SECONDS = 20
+"""Seconds after its end within which a wait ends: a slow answer, or the remaining timeout."""
+
+AnyFault = NetworkFault | Fault | None
+
+FAULTS: Mapping[str, AnyFault] = {
+    "refused": REFUSED,
+    "accept reset": NetworkFault.reset_on_accept(),
+    "request reset": NetworkFault.reset_request(),
+    "answer reset": NetworkFault.reset_answer(),
+    "request swallowed": NetworkFault.swallow_request(),
+    "answer swallowed": NetworkFault.swallow_answer(),
+    "head cut": NetworkFault.cut_head(),
+    "body cut": NetworkFault.cut_body(),
+    "not HTTP": NetworkFault.garbage(),
+    "5 bytes/s": NetworkFault.slow(5),
+    "200 bytes/s": NetworkFault.slow(200),
+    "byte by byte": NetworkFault.byte_by_byte(),
+    "service: 500": Fault.status(500),
+    "service: 502 HTML": Fault.status(502, body=b"<html>Bad gateway</html>"),
+    "service: 503 wait": Fault.status(503, retry_after=2),
+    "service: 429 wait": Fault.status(429, retry_after=2),
+    "service: 429": Fault.status(429),
+    "service: hangs": Fault.hang(),
+    "service: lost": Fault.lost(),
+    "service: cut": Fault.truncated(),
+    "service: not HTTP": Fault.garbage(),
+    "service: 200 HTML": Fault.body(b"<html>Sign in</html>", content_type="text/html"),
+    "service: shape": Fault.edit(lambda _: {"unexpected": True}),
+}
+"""`wait` is a `Retry-After`; `shape` a success whose document, or file, is another."""
+
+
+@attrs.frozen
+class World:
+    """A client, an emulator, and the networks between them."""
+
+    emulator: Emulator
+    client: Client
+    network: FaultProxy
+    """The way to the service."""
+    artifact_network: FaultProxy
+    """The way to the artifacts."""
+    requests: list[RequestFinished]
+    """What the client has sent, or tried to."""
+    noticed: asyncio.Event
+    """Whether one of them got no answer."""
+    reported: set[Any]
+    """The operations that the `on_dispatched` hook has reported."""
+    operations: list[Operation[Any]] = attrs.field(factory=list["Operation[Any]"])
+    """Those that the caller has."""
+
+    @property
+    def project(self) -> Project:
+        """The shop."""
+        return self.client.project()
+
+
+@asynccontextmanager
+async def a_world(*, lists: bool = True) -> AsyncGenerator[World]:
+    """Runs take 30 s, and those of "Returns" fail; generations take 65 s."""
+    scenario = Scenario(
+        run_queue=(5, 5),
+        run_duration=(25, 25),
+        failing_runs=0,
+        generation_warm_up=(20, 20),
+        generation_section=(35, 35),
+        verification=(10, 10),
+        failing_generations=0,
+        outcomes={"Returns": Outcome(run_status="failed")},
+    )
+    requests: list[RequestFinished] = []
+    noticed = asyncio.Event()
+    reported: set[Any] = set()
+
+    def take_down(request: RequestFinished) -> None:
+        requests.append(request)
+        if request.status is None:
+            noticed.set()
+
+    hooks = Hooks(on_request=take_down, on_dispatched=lambda event: reported.add(event.ref))
+    async with AsyncExitStack() as stack:
+        emulator = await stack.enter_async_context(Emulator(scenario=scenario, lists=lists))
+        emulator.add_feature("Draft", status="draft")
+        network = await stack.enter_async_context(FaultProxy(emulator.url))
+        artifacts = await stack.enter_async_context(FaultProxy(emulator.artifact_url))
+
+        def rerouted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            here, there = emulator.artifact_url, artifacts.url
+            return [row | {"url": row["url"].replace(here, there)} for row in rows]
+
+        emulator.fail("get_run_artifacts", Fault.edit(rerouted))
+        client = await stack.enter_async_context(
+            Client(network.url, api_key=emulator.api_key, project=emulator.project_id, hooks=hooks)
+        )
+        yield World(emulator, client, network, artifacts, requests, noticed, reported)
+
+
+async def run(world: World) -> None:
+    world.operations.append(await world.project.run_feature("Checkout"))
+
+
+async def generate(world: World) -> None:
+    world.operations.append(await world.project.generate_feature("Draft"))
+
+
+async def wait(world: World) -> None:
+    await world.client.gather(*world.operations)
+    ended_at = max(run.finished_at for run in world.emulator.runs.values())
+    assert world.emulator.now() - ended_at < MAX_LATE_SECONDS
+
+
+async def read(world: World) -> None:
+    assert (await world.project.get_feature("Checkout")).status == "generated"
+
+
+async def download(world: World) -> None:
+    (operation,) = world.operations
+    assert isinstance(operation, RunOperation)
+    with TemporaryDirectory() as directory:
+        sizes = [artifact.size_bytes for artifact in await operation.artifacts()]
+        paths = await operation.download_artifacts(directory)
+        assert sizes == [path.stat().st_size for path in paths] != []
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """A column of the matrix."""
+
+    act: Callable[[World], Awaitable[None]]
+    operation: str
+    """What the service calls the requests that are struck."""
+    path: str = ""
+    """What their target holds, and no other's."""
+    running: tuple[str, ...] = ()
+    """The features whose runs are under way when it begins."""
+    are_over: bool = False
+    """Whether they have ended by then."""
+    lists: bool = True
+    """Whether the service has lists."""
+
+    @property
+    def is_dispatch(self) -> bool:
+        """Whether it starts something that must not be started twice."""
+        return self.operation in {"run_feature", "generate_feature"}
+
+    def sends(self, method: str, target: str) -> bool:
+        """Say whether a request is one of those that are struck."""
+        return method == ("POST" if self.is_dispatch else "GET") and self.path in target
+
+
+CALLS = {
+    "run": Call(act=run, operation="run_feature", path="/run"),
+    "bare run": Call(act=run, operation="run_feature", path="/run", lists=False),
+    "generate": Call(act=generate, operation="generate_feature", path="/generate"),
+    "poll": Call(act=wait, operation="get_run", path="/runs/", running=("Returns",)),
+    "sweep": Call(
+        act=wait,
+        operation="list_runs",
+        path="/runs?",
+        running=("Returns", "Checkout", "Wishlist", "Newsletter"),
+    ),
+    "read": Call(act=read, operation="get_feature", path="/features/Checkout"),
+    "download": Call(act=download, operation="download", running=("Returns",), are_over=True),
+}
+
+
+@asynccontextmanager
+async def struck(
+    world: World, call: Call, fault: AnyFault, *, times: int | None
+) -> AsyncGenerator[None]:
+    """Let the requests of a call fail, so many times or until the end of the block."""
+    network = world.artifact_network if call.operation == "download" else world.network
+    if fault is None:
+        async with AsyncExitStack() as outage:
+            await outage.enter_async_context(network.refusing())
+            end = asyncio.create_task(_end(outage, world.noticed)) if times else None
+            yield
+            assert world.noticed.is_set()
+            if end is not None:
+                await end
+        return
+    if isinstance(fault, Fault):
+        rule: Any = world.emulator.fail(call.operation, fault, times=times)
+    elif fault.kind == "reset_on_accept":
+        rule = network.fail(fault, times=times)
+        await network.drop_connections()
+    else:
+        rule = network.fail(fault, times=times, when=call.sends)
+    yield
+    assert rule.hits > 0
+    rule.remove()
+
+
+async def _end(outage: AsyncExitStack, noticed: asyncio.Event) -> None:
+    await noticed.wait()
+    await outage.aclose()
+
+
+async def observe(call: Call, fault: AnyFault, *, times: int | None) -> str:
+    """Return what a cell of the matrix is, having checked what must hold in each."""
+    async with a_world(lists=call.lists) as world:
+        for feature in call.running:
+            world.operations.append(await world.project.run_feature(feature))
+        if call.are_over:
+            await wait(world)
+        before = len(world.emulator.runs)
+        error: VibeError | None = None
+        async with struck(world, call, fault, times=times):
+            try:
+                await call.act(world)
+            except VibeError as caught:
+                error = caught
+        acted = len(world.emulator.runs) - before + len(world.emulator.generations)
+        word = _word(error, world, acted)
+        if call.is_dispatch:
+            sent = [request.operation for request in world.requests].count(call.operation)
+            assert acted <= 1, "it was done twice"
+            assert sent == 1 or word in {"ok", "unsent", "limited"}, "it was sent again"
+        _check_that_none_is_lost(world, error)
+        await _check_that_all_end(world)
+        return word
+
+
+def _word(error: VibeError | None, world: World, acted: int) -> str:
+    if error is None:
+        return "found" if any(operation.adopted for operation in world.operations) else "ok"
+    word = next(word for word, kind in ERRORS.items() if kind is type(error))
+    return f"{word}+{acted}" if acted else word
+
+
+def _check_that_none_is_lost(world: World, error: VibeError | None) -> None:
+    """Check that the caller has each operation, got its ref, or knows where to look it up."""
+    known = {ref.key for ref in world.reported} | {
+        operation.ref.key for operation in world.operations
+    }
+    unknown = {ref.feature_id for ref in _all_refs(world) if ref.key not in known}
+    if isinstance(error, DispatchUnknownError):
+        assert error.project == world.project.id
+        unknown.discard(world.emulator.features[str(error.feature)].id)
+    assert not unknown, "an operation was lost"
+
+
+async def _check_that_all_end(world: World) -> None:
+    """Check that waiting works once the fault is over, and returns the documented outcome."""
+    for operation in world.operations:
+        assert (await operation).is_finished
+    for ref in _all_refs(world):
+        outcome = await world.client.attach(ref)
+        if isinstance(outcome, Run):
+            assert outcome.status == world.emulator.runs[outcome.run_id].verdict
+            assert outcome.tests
+        else:
+            assert outcome.status == "generated"
+            assert outcome.sections
+
+
+def _all_refs(world: World) -> list[RunRef | GenerationRef]:
+    """Return the refs of all that was ever started at the service."""
+    server, project = world.client.server, world.project.id
+    return [
+        *(
+            RunRef(server=server, project=project, run_id=run.id, feature_id=run.feature.id)
+            for run in world.emulator.runs.values()
+        ),
+        *(
+            GenerationRef(
+                server=server,
+                project=project,
+                request_id=generation.request_id,
+                feature_id=generation.feature_id,
+            )
+            for generation in world.emulator.generations.values()
+        ),
+    ]
+
+
+def expectations() -> Iterator[tuple[str, str, str, str]]:
+    """Yield fault, strikes, call and word of each cell of `MATRIX`."""
+    header, *rows = [
+        [cell.strip() for cell in line.split("|")] for line in MATRIX.strip().splitlines()
+    ]
+    assert header == ["fault", "strikes", *CALLS]
+    for fault, strikes, *words in rows:
+        for call, word in zip(CALLS, words, strict=True):
+            yield fault, strikes, call, word
+
+
+@pytest.mark.parametrize(("fault", "strikes", "call", "word"), list(expectations()))
+async def test_a_cell(fault: str, strikes: str, call: str, word: str) -> None:
+    """The caller sees what the matrix says; nothing is lost, nothing done twice, and all ends."""
+    assert await observe(CALLS[call], FAULTS[fault], times=TIMES[strikes]) == word
+
+
+def test_the_matrix_is_complete() -> None:
+    """Each fault has a row for one strike and one for as long as it lasts."""
+    rows = list(dict.fromkeys(cell[:2] for cell in expectations()))
+    assert rows == [(fault, strikes) for fault in FAULTS for strikes in TIMES]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_closing_under_a_fault(fault: str) -> None:
+    """A wait ends with the ref when its client closes, and nothing is sent afterwards."""
+    async with a_world() as world:
+        operation = await world.project.run_feature("Checkout")
+        waiting = asyncio.create_task(operation.wait())
+        async with struck(world, CALLS["poll"], FAULTS[fault], times=None):
+            await asyncio.sleep(10)
+            await world.client.aclose()
+            sent = len(world.requests)
+            with pytest.raises(ClientClosedError) as caught:
+                await waiting
+            await asyncio.sleep(600)
+        assert caught.value.ref == operation.ref
+        assert len(world.requests) == sent
+
+
+async def observed_matrix() -> str:
+    """Return what is observed, as a Markdown table."""
+    rows = [["fault", "strikes", *CALLS], ["---"] * (2 + len(CALLS))]
+    for fault, strikes, call, _ in expectations():
+        if call == next(iter(CALLS)):
+            rows.append([fault, strikes])
+        rows[-1].append(await observe(CALLS[call], FAULTS[fault], times=TIMES[strikes]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        print(runner.run(observed_matrix()))  # noqa: T201 - asked for

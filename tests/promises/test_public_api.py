@@ -1,0 +1,214 @@
+"""The public names: which they are, that they are explained, and what importing them costs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import testvibe_async
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMES = [
+    "Artifact",
+    "Batch",
+    "BatchItem",
+    "BatchSummary",
+    "CaseResult",
+    "Client",
+    "ClientClosedError",
+    "Config",
+    "ConfigError",
+    "ConflictError",
+    "Diagnosis",
+    "DispatchUnknown",
+    "DispatchUnknownError",
+    "Dispatched",
+    "DownloadProgress",
+    "EndpointNotFoundError",
+    "Feature",
+    "FeatureBusyError",
+    "FeatureNotGeneratedError",
+    "FeatureStatus",
+    "ForbiddenError",
+    "Generation",
+    "GenerationCancelledError",
+    "GenerationFailedError",
+    "GenerationInProgressError",
+    "GenerationLog",
+    "GenerationOperation",
+    "GenerationRef",
+    "Hooks",
+    "IncompleteListError",
+    "Intent",
+    "InvalidRequestError",
+    "Journal",
+    "ListPollingSuspended",
+    "Listing",
+    "MalformedResponseError",
+    "NotFoundError",
+    "NotSentError",
+    "ObservationError",
+    "Operation",
+    "OperationNotFoundError",
+    "OperationSupersededError",
+    "OutageEnded",
+    "OutageStarted",
+    "OutcomeError",
+    "OutcomeUnknownError",
+    "Paused",
+    "Phase",
+    "PollFailed",
+    "Project",
+    "ProjectFile",
+    "ProjectInfo",
+    "RateLimitedError",
+    "Recorder",
+    "RecorderError",
+    "Ref",
+    "RequestFinished",
+    "ResponseError",
+    "Resumed",
+    "RetryPolicy",
+    "RetryScheduled",
+    "Run",
+    "RunFailedError",
+    "RunOperation",
+    "RunRef",
+    "RunStatus",
+    "RunSummary",
+    "ServerError",
+    "StatusChanged",
+    "Transition",
+    "TransportError",
+    "UnauthorizedError",
+    "UndocumentedStatusError",
+    "Verdict",
+    "VibeError",
+    "WaitTimeoutError",
+    "__version__",
+]
+CLASSES = [name for name in NAMES if name != "__version__"]
+
+OPERATIONS = {
+    "list_features",
+    "get_feature",
+    "create_feature",
+    "update_feature",
+    "delete_feature",
+    "generate_feature",
+    "get_generation_status",
+    "get_generation_log",
+    "cancel_generation",
+    "wait_for_generation",
+    "run_feature",
+    "list_runs",
+    "get_run",
+    "wait_for_run",
+    "diagnose_run",
+    "get_run_artifacts",
+    "list_files",
+    "read_file",
+    "write_file",
+    "list_configs",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    """`__all__` is the list above: adding or losing a name is a decision, not an accident."""
+    assert testvibe_async.__all__ == NAMES
+    assert all(hasattr(testvibe_async, name) for name in NAMES)
+
+
+def test_all_that_the_package_imports_is_public() -> None:
+    """The package holds no public name that is not in `__all__`, except its own modules."""
+    names = {
+        name
+        for name, value in vars(testvibe_async).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert names <= set(NAMES)
+
+
+def test_no_public_name_is_collected_by_pytest() -> None:
+    """No public name begins with Test, which pytest would collect from a user's test module."""
+    assert not [name for name in NAMES if name.lower().startswith("test")]
+
+
+def test_the_operations_have_the_services_names() -> None:
+    """Client and Project have all 22 operations of the service under its own names."""
+    assert len(OPERATIONS) == 20
+    assert set(vars(testvibe_async.Project)) >= OPERATIONS
+    assert set(vars(testvibe_async.Client)) >= {"list_projects", "get_project"}
+    for name in OPERATIONS:
+        assert inspect.iscoroutinefunction(getattr(testvibe_async.Project, name))
+
+
+def members(kind: type) -> Iterator[tuple[str, object]]:
+    """Return the functions and properties that a class itself defines and shows."""
+    for name, member in vars(kind).items():
+        is_shown = not name.startswith("_")
+        inner: Any = member.fget if isinstance(member, property) else member
+        inner = getattr(inner, "__func__", inner)  # of a class or static method
+        is_own = inspect.isfunction(inner) and inner.__module__.startswith("testvibe_async")
+        if is_shown and is_own:
+            yield name, inner
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_public_thing_is_explained(name: str) -> None:
+    """Every public class has a docstring of its own, and so has each public method of it."""
+    kind = getattr(testvibe_async, name)
+    assert kind.__dict__.get("__doc__")
+    unexplained = [member for member, inner in members(kind) if not inspect.getdoc(inner)]
+    assert unexplained == []
+
+
+def test_the_check_for_docstrings_sees_methods_and_properties() -> None:
+    """The check above covers methods, class methods and properties."""
+    assert {"wait", "poll", "updates", "status"} <= dict(members(testvibe_async.Operation)).keys()
+    assert {"to_json", "from_json"} <= dict(members(testvibe_async.Ref)).keys()
+
+
+def test_every_error_is_public() -> None:
+    """Every class of the error tree can be imported from the package."""
+    from testvibe_async import errors  # noqa: PLC0415 - the one test that needs the module
+
+    assert set(errors.__all__) <= set(NAMES)
+
+
+def test_the_version_is_one() -> None:
+    """`__version__` is a version."""
+    parts = testvibe_async.__version__.split(".")
+    assert len(parts) >= 3
+    assert parts[0].isdigit()
+
+
+def test_each_name_is_where_type_checkers_find_it() -> None:
+    """The imports that type checkers see, and those that happen at first use, are the same."""
+    tree = ast.parse(inspect.getsource(testvibe_async))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    homes: dict[str, str] = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        assert node.module is not None
+        names = [alias.name for alias in node.names]
+        if names == ["*"]:
+            names = importlib.import_module(node.module).__all__
+        homes |= dict.fromkeys(names, node.module.removeprefix("testvibe_async."))
+    for name, home in homes.items():
+        found = getattr(importlib.import_module(f"testvibe_async.{home}"), name)
+        assert getattr(testvibe_async, name) is found
+    assert sorted(["__version__", *homes]) == NAMES
+    assert dir(testvibe_async) == NAMES
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    """A name that the package does not have raises AttributeError, as for any module."""
+    with pytest.raises(AttributeError, match=r"module 'testvibe_async' has no attribute 'Clint'"):
+        getattr(testvibe_async, "Clint")  # noqa: B009 - type checkers know that it is not there

@@ -1,0 +1,279 @@
+"""The API key is sent in one header to one host, and is to be seen nowhere else.
+
+A text fails that holds eight characters of the key in a row. A key that a server repeats is tested
+in `http/test_key`, and the signature of a link in `artifacts/test_host_secrets`. Frames of aiohttp
+hold the headers of a request among their locals, and so does a frame of the caller that made the
+client: a traceback that shows locals is safe in the frames of this package alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import pickle
+import traceback
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from attrs import fields
+
+import testvibe_async
+from tests.conftest import client_of
+from tests.promises import test_errors
+from testvibe_async import Client, ConfigError, Hooks, Ref, ResponseError, VibeError
+from testvibe_async.reports import FORMATS
+from testvibe_async.testing import Emulator, Fault, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+KEY = "tvb_Aq7Zx3Lm9Kt2Wb8Rn5Yc4Vd6Pf1GhJsEuTiOoQa0XkU"
+PART = 8
+PARTS = [KEY[start : start + PART] for start in range(4, len(KEY) - PART + 1)]
+PACKAGE = str(Path(testvibe_async.__file__).parent)
+
+OF_REQUESTS = [kind for kind in test_errors.CASES if kind is not ConfigError]
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    """The service, with a key whose parts occur in no other text."""
+    async with Emulator(api_key=KEY, scenario=Scenario(failing_runs=1)) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every event of the clients that `test_errors` makes."""
+    events: list[object] = []
+    recorded = partial(client_of, hooks=hooks_into(events))
+    monkeypatch.setattr(test_errors, "client_of", recorded)
+    return events
+
+
+def hooks_into(events: list[object]) -> Hooks:
+    """Return hooks that keep every event."""
+    return Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), events.append))
+
+
+def shows(text: str) -> bool:
+    """Say whether a text shows the key, or a part of it."""
+    return any(part in text for part in PARTS)
+
+
+def texts_of(error: BaseException) -> Iterator[str]:
+    """Yield all that an error, and what it came of, can be turned into."""
+    yield "".join(traceback.format_exception(error))
+    for one in test_errors.chain(error):
+        yield from (str(one), repr(one), repr(one.args), repr(vars(one)))
+        yield from map(repr, vars(one).values())
+
+
+def texts_of_logs(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
+    """Yield all lines of all loggers, as they are written and as they were called."""
+    yield caplog.text
+    for record in caplog.records:
+        yield from (record.getMessage(), repr(record.args), repr(vars(record)))
+
+
+def own_locals(error: BaseException) -> Iterator[str]:
+    """Yield the locals of our frames, as a traceback shows them."""
+    for one in test_errors.chain(error):
+        shown = traceback.TracebackException.from_exception(one, capture_locals=True, compact=True)
+        for frame in shown.stack:
+            if frame.filename.startswith(PACKAGE):
+                yield repr(frame.locals)
+
+
+def test_the_search_finds_a_part_of_the_key() -> None:
+    """The tests below would fail where a log showed the middle of the key."""
+    assert shows(f"Authorization: ...{KEY[20:30]}...")
+    assert shows(repr({"headers": {"Authorization": f"Bearer {KEY}"}}))
+    assert not shows("Bearer tvb_... of tvb_")
+
+
+async def test_whatever_goes_wrong_shows_no_key(
+    events: list[object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No error of the tree, no event and no log of any logger shows it, in no form."""
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    for kind in test_errors.CASES:
+        async with Emulator(api_key=KEY) as fresh:
+            error = await test_errors.raised(kind, fresh)
+        assert type(error) is kind
+        assert not any(map(shows, texts_of(error)))
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            assert not shows(pickle.dumps(error, protocol).decode("latin-1"))
+        assert not shows(json.dumps(error.to_dict()))
+        if error.ref is not None:
+            assert not shows(error.ref.to_json())
+    assert len(events) > 50
+    assert not any(shows(f"{event} {event!r}") for event in events)
+    assert len(caplog.records) > 50
+    assert not any(map(shows, texts_of_logs(caplog)))
+
+
+@pytest.mark.parametrize("fault", ["garbage", "truncated", "lost", "reset", "hang"])
+async def test_whatever_fails_on_the_way_shows_no_key(
+    emulator: Emulator, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What aiohttp raises for a broken answer, with the headers, is in no error."""
+    caplog.set_level(logging.DEBUG)
+    emulator.fail("list_projects", getattr(Fault, fault)())
+    async with client_of(emulator) as client:
+        with pytest.raises(VibeError) as caught:
+            await client.list_projects()
+    assert not any(map(shows, texts_of(caught.value)))
+    assert not any(map(shows, own_locals(caught.value)))
+    assert not any(map(shows, texts_of_logs(caplog)))
+
+
+@pytest.mark.parametrize("kind", OF_REQUESTS, ids=lambda kind: kind.__name__)
+async def test_no_local_variable_shows_the_key(emulator: Emulator, kind: type[VibeError]) -> None:
+    """A traceback that shows locals shows no key in the package's own frames."""
+    error = await test_errors.raised(kind, emulator)
+    shown = list(own_locals(error))
+    assert shown
+    assert not any(map(shows, shown))
+
+
+async def test_whatever_goes_well_shows_no_key(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that a client gives shows it: handles, values, refs, files, reports, events, logs."""
+    caplog.set_level(logging.DEBUG)
+    events: list[object] = []
+    async with client_of(emulator, hooks=hooks_into(events)) as client:
+        project = client.project()
+        items = await project.run_features(["Checkout", "Returns", "none"])
+        operation = await project.run_feature("Checkout")
+        changes = [change async for change in operation.updates()]
+        given: list[Any] = [
+            client,
+            project,
+            operation,
+            vars(client),
+            vars(project),
+            client.attach(Ref.from_json(operation.ref.to_json())),
+            operation.ref.to_json(),
+            changes,
+            items,
+            events,
+            await operation.diagnose(),
+            await operation.artifacts(),
+            [value.to_dict() for value in (*items, *changes, operation.ref)],
+            *(each.render(items) for each in FORMATS),
+        ]
+        paths = await operation.download_artifacts(tmp_path)
+        assert not any(shows(f"{one} {one!r}") for one in given)
+    assert paths
+    assert not any(shows(path.read_bytes().decode("latin-1")) for path in paths)
+    assert len(events) > 20
+    assert not any(map(shows, texts_of_logs(caplog)))
+
+
+async def test_the_key_goes_to_the_service_alone(emulator: Emulator, tmp_path: Path) -> None:
+    """The key is in one header of each request to the API, and in none to an artifact host."""
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        await operation
+        await operation.download_artifacts(tmp_path)
+    for request in emulator.requests:
+        holders = [name for name, value in request.headers.items() if shows(value)]
+        assert holders == ["Authorization"]
+        assert not shows(f"{request.path} {request.query} {request.body!r}")
+    assert emulator.artifact_requests
+    for request in emulator.artifact_requests:
+        assert not shows(f"{dict(request.headers)} {request.path} {request.query}")
+
+
+async def test_a_link_to_the_service_itself_brings_no_key(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """An artifact's link that leads to the API is fetched without the key, and so is refused."""
+
+    def misled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"url": f"{emulator.url}/api/v1/ops/projects"} for row in rows]
+
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        await operation
+        emulator.fail("get_run_artifacts", Fault.edit(misled))
+        with pytest.raises(ResponseError) as caught:
+            await operation.download_artifacts(tmp_path)
+    assert caught.value.status == 401
+    misled_requests = [one for one in emulator.requests if one.operation == "list_projects"]
+    assert misled_requests
+    assert not any("Authorization" in request.headers for request in misled_requests)
+
+
+async def test_a_redirect_leaves_the_key_where_it_is(emulator: Emulator) -> None:
+    """The target of a redirect gets no request, also through a passed-in session."""
+    async with Emulator(api_key=KEY) as elsewhere:
+        target = f"{elsewhere.url}/api/v1/ops/projects"
+        redirect = Fault.status(307)
+        assert redirect.answer is not None
+        redirect.answer.headers["Location"] = target  # type: ignore[index]
+        emulator.fail("list_projects", redirect)
+        async with (
+            aiohttp.ClientSession() as session,
+            client_of(emulator, session=session) as client,
+        ):
+            with pytest.raises(ResponseError, match="not followed"):
+                await client.list_projects()
+            assert not shows(repr(dict(session.headers)))
+        assert elsewhere.requests == []
+
+
+async def test_a_client_that_is_left_open_shows_no_key(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither our warning nor those of aiohttp and asyncio show it."""
+    reported: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(repr(context)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        client = client_of(emulator)
+        await client.list_projects()
+        del client
+        for _ in range(2):  # a warning holds what it warns of
+            gc.collect()
+            reported += [f"{warning.message} {warning.source!r}" for warning in caught]
+            caught.clear()
+    assert [line for line in reported if "Client of" in line]
+    assert [line for line in reported if "Unclosed client session" in line]
+    assert not any(map(shows, reported))
+    assert not any(map(shows, texts_of_logs(caplog)))
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n{KEY}", f"Bearer {KEY}", f"{KEY}é", f"{KEY}\x00"])
+def test_a_key_that_is_refused_is_not_shown(key: str) -> None:
+    """The error that says why a key can't be sent shows no part of it."""
+    with pytest.raises(ConfigError) as caught:
+        Client("https://testvibe.example", api_key=key)
+    assert not any(map(shows, texts_of(caught.value)))
+
+
+@pytest.mark.parametrize("key", [KEY[:-1], KEY + "x", KEY.replace("_", "-"), KEY[4:]])
+def test_a_key_that_is_warned_of_is_not_shown(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The warning of a key of another form shows no part of it."""
+    Client("https://testvibe.example", api_key=key)
+    assert not any(map(shows, texts_of_logs(caplog)))
+
+
+@pytest.mark.parametrize(
+    "server", [f"https://{KEY}@testvibe.example", f"https://testvibe.example/{KEY}", f"{KEY}://x"]
+)
+def test_a_key_in_the_wrong_place_is_not_shown(server: str) -> None:
+    """A key that was put into the server's address is not repeated by the error."""
+    with pytest.raises(ConfigError) as caught:
+        Client(server, api_key=KEY)
+    assert not any(map(shows, texts_of(caught.value)))

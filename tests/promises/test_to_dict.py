@@ -1,0 +1,279 @@
+"""`to_dict`: what the service sent, under its own names, and no more, as plain JSON."""
+
+# ruff: noqa: S301 - the pickles are our own
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from attrs import has
+
+from tests.promises import test_errors
+from testvibe_async import (
+    Artifact,
+    BatchItem,
+    BatchSummary,
+    CaseResult,
+    Diagnosis,
+    DownloadProgress,
+    Feature,
+    FeatureStatus,
+    Generation,
+    GenerationLog,
+    GenerationRef,
+    NotFoundError,
+    NotSentError,
+    Phase,
+    ProjectFile,
+    ProjectInfo,
+    Ref,
+    ResponseError,
+    Run,
+    RunFailedError,
+    RunRef,
+    RunStatus,
+    RunSummary,
+    Transition,
+    VibeError,
+    WaitTimeoutError,
+    errors,
+    models,
+    outcomes,
+    refs,
+)
+from testvibe_async import Config as RunConfig
+from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
+from testvibe_async.testing import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+MODELS = (
+    Artifact,
+    CaseResult,
+    RunConfig,
+    Diagnosis,
+    Feature,
+    Generation,
+    GenerationLog,
+    ProjectFile,
+    ProjectInfo,
+    Run,
+    RunSummary,
+    Section,
+    SectionLog,
+)
+"""What the service answers."""
+
+UNKNOWN = "x "
+"""The beginning of the names that no release knows."""
+
+SERVER = "https://testvibe.example"
+AT = datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)
+REF = RunRef(server=SERVER, project="p", run_id=214)
+REFS = (
+    REF,
+    RunRef(server=SERVER, project="p", run_id=214, feature_id=12, dispatched_at=AT),
+    GenerationRef(server=SERVER, project="p", request_id="a1b2", feature_id=12),
+)
+FAILED = Run(213, RunStatus.FAILED)
+PASSED = Run(214, RunStatus.PASSED)
+NOT_FOUND = NotFoundError("no run", status=404, code="not_found", method="GET", url=SERVER)
+TIME_OUT = WaitTimeoutError(ref=REF, status="running", elapsed=5.0)
+TRACE = Artifact("trace", "a.zip", size_bytes=7)
+
+
+def is_plain(value: Any) -> bool:
+    """Say whether a value is made of plain JSON alone: no subclass, no tuple."""
+    if type(value) is dict:
+        members = cast("dict[object, object]", value).items()
+        return all(type(name) is str and is_plain(member) for name, member in members)
+    if type(value) is list:
+        return all(map(is_plain, cast("list[object]", value)))
+    return type(value) in {str, int, float, bool, NoneType}
+
+
+@pytest.mark.parametrize("module", [models, refs, outcomes, errors])
+def test_every_value_and_error_has_it(module: Any) -> None:
+    """Each public model, ref, item, summary and error can be made a dict; a list of them is one."""
+    kinds = [getattr(module, name) for name in module.__all__]
+    lacking = [kind for kind in kinds if not hasattr(kind, "to_dict")]
+    assert [kind for kind in lacking if not issubclass(kind, StrEnum | list)] == []
+
+
+def test_every_model_is_tested() -> None:
+    """The models of the tests below are all that the service's answers are read into."""
+    ours = [
+        each for each in vars(models).values() if getattr(each, "__module__", "") == models.__name__
+    ]
+    local = {Transition, DownloadProgress, DispatchedRun, DispatchedGeneration}
+    assert {each for each in ours if isinstance(each, type) and has(each)} - local == set(MODELS)
+
+
+def test_copies_know_what_was_not_sent() -> None:
+    """A copy of a value, and one that was pickled, makes the same dict."""
+    summary = RunSummary(total=2)
+    for same in (copy.copy(summary), copy.deepcopy(summary), pickle.loads(pickle.dumps(summary))):
+        assert same.to_dict() == summary.to_dict() == {"total": 2}
+
+
+def test_an_instant_is_as_on_the_wire() -> None:
+    """An instant is in UTC and ends in Z, whatever time zone it was given in."""
+    at = datetime(2026, 6, 10, 16, 32, 7, tzinfo=timezone(timedelta(hours=2)))
+    assert Feature(1, "A", updated_at=at).to_dict()["updatedUtc"] == "2026-06-10T14:32:07Z"
+
+
+def test_it_is_the_callers_own() -> None:
+    """A change of the dict changes neither the value nor the next dict."""
+    run = Run(1, "passed", tests=(CaseResult("a"),), extra={"new": {"deep": [1]}})
+    made = run.to_dict()
+    made["tests"].clear()
+    made["new"]["deep"].append(2)
+    assert run.extra == {"new": {"deep": [1]}}
+    assert run.to_dict() == {
+        "runId": 1,
+        "status": "passed",
+        "tests": [{"name": "a"}],
+        "new": {"deep": [1]},
+    }
+
+
+def test_a_transition_is_named_as_the_service_would() -> None:
+    """A transition has its phase, status and instant, and the snapshot where there is one."""
+    assert Transition(Phase.ACTIVE, "running", AT, PASSED).to_dict() == {
+        "phase": "active",
+        "status": "running",
+        "observedUtc": "2026-06-10T14:32:07Z",
+        "snapshot": {"runId": 214, "status": "passed"},
+    }
+    dispatched: Transition[Run] = Transition(Phase.QUEUED, None, AT)
+    assert dispatched.to_dict() == {"phase": "queued", "observedUtc": "2026-06-10T14:32:07Z"}
+
+
+def test_a_downloads_progress_has_its_sizes() -> None:
+    """A download's progress has the artifact, its local path, and the sizes that are known."""
+    document = {
+        "artifact": {"kind": "trace", "path": "a.zip", "size": 7},
+        "path": str(Path("out", "a.zip")),
+        "done": 3,
+        "isFinished": False,
+    }
+    progress = DownloadProgress(
+        artifact=TRACE, path=Path("out", "a.zip"), done_bytes=3, total_bytes=None
+    )
+    assert progress.to_dict() == document
+    progress = DownloadProgress(
+        artifact=TRACE, path=Path("out", "a.zip"), done_bytes=3, total_bytes=7
+    )
+    assert progress.to_dict() == document | {"total": 7}
+
+
+@pytest.mark.parametrize("ref", REFS)
+def test_a_refs_dict_is_what_to_json_writes(ref: Ref) -> None:
+    """A ref has one form, as a dict and as text; `from_json` reads either."""
+    assert ref.to_dict() == json.loads(ref.to_json())
+    same = Ref.from_json(json.dumps(ref.to_dict()))
+    assert same == ref
+    assert same.dispatched_at == ref.dispatched_at
+
+
+def test_an_item_has_what_is_known_of_it() -> None:
+    """An item of a batch has its verdict, and the ref, outcome and error that there are."""
+    item = BatchItem(feature=12, name="Login", config="Mobile", ref=REF, outcome=PASSED)
+    assert item.to_dict() == {
+        "feature": 12,
+        "name": "Login",
+        "config": "Mobile",
+        "verdict": "succeeded",
+        "isFlaky": False,
+        "ref": REF.to_dict(),
+        "outcome": {"runId": 214, "status": "passed"},
+    }
+    skipped: BatchItem[Run] = BatchItem(feature="Login")
+    assert skipped.to_dict() == {"feature": "Login", "verdict": "skipped", "isFlaky": False}
+    generated = BatchItem(feature="A", outcome=Generation(feature_status=FeatureStatus.GENERATED))
+    assert generated.to_dict()["outcome"] == {"featureStatus": "generated"}
+
+
+def test_an_item_with_earlier_attempts_has_all_runs() -> None:
+    """An item whose attempts were several has their runs, oldest first, and is marked if flaky."""
+    flaky = BatchItem(feature="Login", ref=REF, outcome=PASSED, earlier=(FAILED,)).to_dict()
+    assert flaky["runs"] == [FAILED.to_dict(), PASSED.to_dict()]
+    assert flaky["isFlaky"] is True
+    going_on = BatchItem(feature="Login", ref=REF, error=TIME_OUT, earlier=(FAILED,)).to_dict()
+    assert going_on["runs"] == [FAILED.to_dict()]
+    assert going_on["error"] == TIME_OUT.to_dict()
+
+
+def test_a_summary_has_its_counts() -> None:
+    """A batch's summary has all its counts, zeros too."""
+    assert BatchSummary(succeeded=2, in_flight=1, flaky=1).to_dict() == {
+        "succeeded": 2,
+        "failed": 0,
+        "errors": 0,
+        "inFlight": 1,
+        "unknown": 0,
+        "waiting": 0,
+        "flaky": 1,
+        "skipped": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "more"),
+    [
+        (NotSentError("refused", method="GET", url=SERVER), {}),
+        (TIME_OUT, {"ref": REF.to_dict()}),
+        (NOT_FOUND, {"status": 404, "error": "not_found"}),
+        (ResponseError("?", status=405, method="GET", url=SERVER), {"status": 405}),
+        (RunFailedError("run 213 failed", outcome=FAILED), {}),
+    ],
+)
+def test_an_error_says_what_it_is(error: VibeError, more: dict[str, Any]) -> None:
+    """An error has its type and message, its ref where it has one, and the service's answer."""
+    assert error.to_dict() == {"type": type(error).__name__, "message": str(error), **more}
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    """The service as it comes."""
+    async with Emulator() as emulator:
+        yield emulator
+
+
+@test_errors.each_kind
+async def test_every_error_is_plain(emulator: Emulator, kind: type[VibeError]) -> None:
+    """Each error that is raised for real makes a dict of plain JSON, without nulls or the key."""
+    error = await test_errors.raised(kind, emulator)
+    made = error.to_dict()
+    assert is_plain(made)
+    assert list(made)[:2] == ["type", "message"]
+    assert None not in made.values()
+    assert ("ref" in made) is (error.ref is not None)
+    assert emulator.api_key not in json.dumps(made)
+
+
+VALUES = [
+    Transition(Phase.ACTIVE, "running", AT, PASSED),
+    DownloadProgress(artifact=TRACE, path=Path("a"), done_bytes=0, total_bytes=None),
+    REFS[1],
+    REFS[2],
+    BatchItem(feature="A", ref=REF, error=NOT_FOUND, earlier=(FAILED,)),
+    BatchSummary(succeeded=1),
+    NOT_FOUND,
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_each_is_plain_json(value: Any) -> None:
+    """Values that are not the service's own are plain JSON as well."""
+    assert is_plain(value.to_dict())
+    assert json.loads(json.dumps(value.to_dict(), allow_nan=False)) == value.to_dict()

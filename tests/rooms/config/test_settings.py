@@ -1,0 +1,736 @@
+"""Server, key and options: where each is taken from, and what is refused before a request."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testvibe_async import Client
+from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
+from testvibe_async._config.validate import masked, require_seconds
+from testvibe_async.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = "tvb_" + "Ab3" * 14 + "z"
+OTHER = "tvb_" + "y" * 43
+HOME = "https://home.example"
+AWAY = "https://away.example"
+
+
+@pytest.fixture(autouse=True)
+def user_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's file would be; and no file of a repository is near."""
+    folder = tmp_path_factory.mktemp("machine")
+    (folder / "repository" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(folder / "repository")
+    monkeypatch.setattr(
+        "testvibe_async._config.files.user_file_path", lambda: folder / "config.toml"
+    )
+    return folder / "config.toml"
+
+
+def store(user_file: Path, *servers: str, default: str | None = None, mode: int = 0o600) -> None:
+    """Store a key for each server, and which of them is the user's default."""
+    tables = "".join(f'[servers."{server}"]\napi_key = "{KEY}"\n' for server in servers)
+    user_file.write_text((f'server = "{default}"\n' if default else "") + tables)
+    user_file.chmod(mode)
+
+
+def state(user_file: Path, text: str) -> Path:
+    """Write the file of the repository in which we work."""
+    path = user_file.parent / "repository" / ".testvibe-async.toml"
+    path.write_text(text)
+    return path
+
+
+def server_of(text: str, **options: Any) -> str:
+    """Return what becomes of a server's address."""
+    return load_settings(text, api_key=KEY, environment={}, **options).server
+
+
+def test_the_environment_says_all() -> None:
+    """Without arguments, server, key and project come from the environment."""
+    environment = {
+        "TESTVIBE_SERVER": "https://testvibe.example",
+        "TESTVIBE_API_KEY": KEY,
+        "TESTVIBE_PROJECT": "7f3c",
+    }
+    settings = load_settings(environment=environment)
+    assert settings == Settings(server="https://testvibe.example", api_key=KEY, project="7f3c")
+
+
+def test_arguments_come_before_the_environment() -> None:
+    """An argument wins over the variable."""
+    environment = {
+        "TESTVIBE_SERVER": "https://wrong.example",
+        "TESTVIBE_API_KEY": OTHER,
+        "TESTVIBE_PROJECT": "wrong",
+    }
+    settings = load_settings(
+        "https://right.example", api_key=KEY, project="right", environment=environment
+    )
+    assert settings == Settings(server="https://right.example", api_key=KEY, project="right")
+
+
+def test_a_client_reads_the_environment_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Client without arguments takes the variables as they are when it is made."""
+    monkeypatch.setenv("TESTVIBE_SERVER", "https://testvibe.example")
+    monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
+    monkeypatch.setenv("TESTVIBE_PROJECT", "7f3c")
+    client = Client()
+    assert client.server == "https://testvibe.example"
+    assert client.project().id == "7f3c"
+    assert client.project("other").id == "other"
+
+
+def test_a_project_is_not_needed() -> None:
+    """Server and key are enough, and an empty project is none."""
+    for project in (None, ""):
+        settings = load_settings(
+            "https://h.example",
+            api_key=KEY,
+            project=project,
+            environment={"TESTVIBE_PROJECT": ""},
+        )
+        assert settings.project is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({}, "TESTVIBE_SERVER"),
+        ({"TESTVIBE_API_KEY": KEY}, "TESTVIBE_SERVER"),
+        ({"TESTVIBE_SERVER": "", "TESTVIBE_API_KEY": KEY}, "TESTVIBE_SERVER"),
+        ({"TESTVIBE_SERVER": "https://h.example"}, "TESTVIBE_API_KEY"),
+        ({"TESTVIBE_SERVER": "https://h.example", "TESTVIBE_API_KEY": ""}, "TESTVIBE_API_KEY"),
+    ],
+)
+def test_what_is_missing_is_named(environment: dict[str, str], missing: str) -> None:
+    """The error of a missing setting names the variable and the command, in words for everybody."""
+    with pytest.raises(ConfigError, match=missing) as caught:
+        load_settings(environment=environment)
+    assert "testvibe-async login, or give it in code" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        (KEY[:20] + "\n" + KEY[20:], "holds a line break"),
+        (KEY[:20] + "\r\n" + KEY[20:], "holds a line break"),
+        ("Bearer " + KEY, "holds white space: .* without a word such as Bearer"),
+        (KEY[:20] + "\t" + KEY[20:], "holds white space"),
+        (KEY + "é", "holds a character that is not printable ASCII"),
+        (KEY[:20] + "\u0663", "holds a character that is not printable ASCII"),
+        (KEY[:20] + "\x00", "holds a character that is not printable ASCII"),
+        ("tvb_…", "holds a character that is not printable ASCII"),
+    ],
+)
+@pytest.mark.parametrize("variable", [None, "TESTVIBE_API_KEY"])
+def test_a_key_that_no_header_can_hold_is_refused_unseen(
+    key: str, fault: str, variable: str | None
+) -> None:
+    """A key with a line break, white space or a control inside is refused, and not shown."""
+    environment = {variable: key} if variable else {}
+    with pytest.raises(ConfigError, match=f"the API key {fault}") as caught:
+        load_settings(HOME, api_key=None if variable else key, environment=environment)
+    assert str(caught.value).startswith(f"{variable}: " if variable else "the API key")
+    assert KEY[4:20] not in repr(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("around", ["{}", " {}", "{}\n", "\r\n{}\r\n", "\t{} "])
+def test_white_space_around_a_setting_is_taken_off(user_file: Path, around: str) -> None:
+    """Server, key and project are stripped, in arguments, variables and files."""
+    server, key, project = (around.format(each) for each in (HOME, KEY, "7f3c"))
+    expected = Settings(server=HOME, api_key=KEY, project="7f3c")
+    environment = {
+        "TESTVIBE_SERVER": server,
+        "TESTVIBE_API_KEY": key,
+        "TESTVIBE_PROJECT": project,
+    }
+    assert load_settings(server, api_key=key, project=project, environment={}) == expected
+    assert load_settings(environment=environment) == expected
+
+    state(user_file, f"project = {json.dumps(project)}")
+    name = json.dumps(server)
+    user_file.write_text(f"server = {name}\n[servers.{name}]\napi_key = {json.dumps(key)}\n")
+    user_file.chmod(0o600)
+    assert load_settings(environment={}) == expected
+
+
+def test_white_space_alone_says_nothing() -> None:
+    """What is white space alone is as empty: the next source counts."""
+    environment = {"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": KEY, "TESTVIBE_PROJECT": "\n"}
+    settings = load_settings(" ", api_key="\n", project=" ", environment=environment)
+    assert settings == Settings(server=HOME, api_key=KEY, project=None)
+
+
+@pytest.fixture
+def warned_of(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Begin without a warning of any key."""
+    seen: set[int] = set()
+    monkeypatch.setattr("testvibe_async._config.validate._warned_of", seen)
+    return seen
+
+
+@pytest.mark.usefixtures("warned_of")
+@pytest.mark.parametrize(
+    "key",
+    [KEY[:-1], KEY + "0", "TVB_" + KEY[4:], KEY[4:], KEY[:-1] + "-", f'"{KEY}"', "k", "a/b+c=="],
+)
+def test_a_key_of_another_form_is_warned_of_once(
+    key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key of another form is used as it is; the first use logs one warning, without the key."""
+    environment = {"TESTVIBE_API_KEY": f"{key}\n"}
+    for _ in range(3):
+        assert load_settings(HOME, environment=environment).api_key == key
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("testvibe_async", "WARNING")
+    message = record.getMessage()
+    assert message.startswith("TESTVIBE_API_KEY: the API key does not look like one of TestVibe's")
+    assert f"this one has {len(key)} characters" in message
+    assert KEY[4:20] not in message
+
+    load_settings(HOME, api_key=f"another {key}".replace(" ", "-"), environment={})
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.usefixtures("warned_of")
+def test_a_key_of_the_usual_form_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """A key that looks like TestVibe's is used without a word."""
+    load_settings(HOME, api_key=KEY, environment={})
+    assert not caplog.records
+
+
+def test_the_key_is_in_no_repr() -> None:
+    """Neither settings nor a client show the key."""
+    settings = load_settings("https://h.example", api_key=KEY, environment={})
+    client = Client("https://h.example", api_key=KEY)
+    for shown in (
+        repr(settings),
+        str(settings),
+        repr(client),
+        str(client),
+        f"{client.project('p')}",
+    ):
+        assert KEY not in shown
+        assert KEY[4:] not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("https://testvibe.example", "https://testvibe.example"),
+        ("https://testvibe.example/", "https://testvibe.example"),
+        (" https://testvibe.example\n", "https://testvibe.example"),
+        ("HTTPS://TestVibe.EXAMPLE", "https://testvibe.example"),
+        ("https://testvibe.example:8443", "https://testvibe.example:8443"),
+        ("https://testvibe.example:443", "https://testvibe.example"),
+        ("https://testvibe.example:", "https://testvibe.example"),
+        ("https://testvibe.example?", "https://testvibe.example"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+        ("https://[2001:DB8::1]", "https://[2001:db8::1]"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://LOCALHOST", "http://localhost"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://127.8.9.10", "http://127.8.9.10"),
+        ("https://testvibe.example//", "https://testvibe.example"),
+        ("https://testvibe.example/api/v1/ops", "https://testvibe.example"),
+        (" https://testvibe.example/api/v1/ops/\n", "https://testvibe.example"),
+        ("https://testvibe.example//api/v1/ops", "https://testvibe.example"),
+        ("https://testvibe.example/a/api/v1/ops//api/v1/ops/", "https://testvibe.example/a"),
+        ("https://testvibe.example/testvibe", "https://testvibe.example/testvibe"),
+        ("HTTPS://TestVibe.EXAMPLE:443/TestVibe//", "https://testvibe.example/TestVibe"),
+        ("https://testvibe.example/a-1/b_2.c~/api/v1/ops", "https://testvibe.example/a-1/b_2.c~"),
+        ("https://testvibe.example/api/v1", "https://testvibe.example/api/v1"),
+        ("https://testvibe.example/xapi/v1/ops", "https://testvibe.example/xapi/v1/ops"),
+        ("http://127.0.0.1:8080/testvibe/", "http://127.0.0.1:8080/testvibe"),
+    ],
+)
+def test_one_server_has_one_name(text: str, server: str) -> None:
+    """However a server is written, its name is scheme, host, and port and path where needed."""
+    assert server_of(text) == server
+    assert server_of(server) == server
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "testvibe.example",
+        "//testvibe.example",
+        "ftp://testvibe.example",
+        "https://",
+        "https:///x",
+        "https:testvibe.example",
+        "https://testvibe.example/a//b",
+        "https://testvibe.example//a",
+        "https://testvibe.example/a/../b",
+        "https://testvibe.example/./a",
+        "https://testvibe.example/..",
+        "https://testvibe.example/a b",
+        "https://testvibe.example/a\nb",
+        "https://testvibe.example/a%20b",
+        "https://testvibe.example/a%2e%2e",
+        "https://testvibe.example/a;b",
+        "https://testvibe.example/ü",
+        pytest.param("https://testvibe.example/a\x00", id="NUL in the path"),
+        "https://testvibe.example?x=1",
+        "https://testvibe.example/testvibe?x=1",
+        "https://testvibe.example/api/v1/ops#x",
+        "https://user@testvibe.example/testvibe",
+        "https://testvibe.example/#x",
+        "https://user@testvibe.example",
+        "https://@testvibe.example",
+        "https://:@testvibe.example",
+        "https://testvibe.example:99999",
+        "https://testvibe.example:-1",
+        "https://testvibe.example:https",
+        "https://[::1",
+        "https://a..b",
+        "https://" + "a" * 64 + ".example",
+        "https://test vibe.example",
+        "https://test\tvibe.example",
+        "https://testvibe.example\\@evil.example",
+        "https://testvibe.example%2f.evil.example",
+        pytest.param("https://testvibe\x00.example", id="NUL"),
+        "https://test<vibe>.example",
+        "https://,",
+    ],
+)
+def test_what_is_no_server_is_refused(text: str) -> None:
+    """An address with less than scheme and host, with a broken part or another one is refused."""
+    with pytest.raises(ConfigError, match="server"):
+        server_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "lack"),
+    [
+        ("ftp://testvibe.example", "does not begin with https:// or http://"),
+        ("testvibe.example", "does not begin with https:// or http://"),
+        ("https://", "lacks the host"),
+        ("https://h.example?x=1", "without user, query and fragment; this one, at h.example, has"),
+        ("https://h.example/a b", "a path of letters, digits, .*; this one, at h.example, has"),
+    ],
+)
+def test_a_refused_server_names_what_it_lacks(text: str, lack: str) -> None:
+    """A missing or unknown scheme is distinguished from a missing host."""
+    with pytest.raises(ConfigError, match=lack):
+        server_of(text)
+
+
+@pytest.mark.parametrize("name", ["server", "api_key", "project"])
+@pytest.mark.parametrize("value", [7, b"https://testvibe.example", ["tvb_secret"]])
+def test_what_is_no_text_is_refused(name: str, value: Any) -> None:
+    """A value of another type is refused in a sentence that shows nothing of it."""
+    given: dict[str, Any] = {"server": HOME, "api_key": KEY, name: value}
+
+    with pytest.raises(ConfigError, match=f"{name} must be a text, not of the type") as caught:
+        Client(given.pop("server"), **given)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://testvibe.example",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://10.0.0.1",
+        "http://0.0.0.0",
+        "http://[2001:db8::1]",
+    ],
+)
+def test_the_key_does_not_travel_in_the_clear(text: str) -> None:
+    """http:// to another machine is refused, and allowed only when asked for."""
+    with pytest.raises(ConfigError, match="in the clear"):
+        server_of(text)
+    assert server_of(text, allow_http=True) == text
+    with pytest.raises(ConfigError):
+        Client(text, api_key=KEY)
+    assert Client(text, api_key=KEY, allow_http=True).server == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://user:hunter2@testvibe.example",
+        "https://user:hunter2@testvibe.example/x",
+        "https://testvibe.example/?token=hunter2",
+        "https://testvibe.example/hunter2/../x",
+        f"https://testvibe.example/{KEY}",
+        f"https://{KEY}@testvibe.example",
+    ],
+)
+def test_a_refused_server_shows_no_secret(text: str) -> None:
+    """What an address should not hold is not repeated in the error."""
+    with pytest.raises(ConfigError) as caught:
+        server_of(text)
+    assert "hunter2" not in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+@given(st.text())
+def test_any_text_is_a_server_or_is_refused(text: str) -> None:
+    """No text breaks out, and what is taken for a server is one that reads the same again."""
+    try:
+        server = server_of(text, allow_http=True)
+    except ConfigError:
+        return
+    assert server_of(server, allow_http=True) == server
+
+
+@given(st.text(st.sampled_from("ab1.:/@[]\\%#? \tü-_"), max_size=12))
+def test_any_host_is_a_server_or_is_refused(text: str) -> None:
+    """Whatever stands for host and path reads the same again, or is refused."""
+    try:
+        server = server_of(f"https://{text}")
+    except ConfigError:
+        return
+    assert server_of(server) == server
+    assert not set(server) & set("@\\%#? \t")
+    assert "//" not in server.removeprefix("https://")
+    assert not {"", ".", ".."} & set(server.split("/")[3:])
+
+
+@pytest.mark.parametrize("value", [0.001, 1, 30.0, 1e9])
+def test_seconds_are_a_positive_number(value: float) -> None:
+    """A duration above 0 comes back as a float."""
+    seconds = require_seconds("timeout", value)
+    assert seconds == value
+    assert type(seconds) is float
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        -1,
+        -0.0,
+        math.nan,
+        math.inf,
+        -math.inf,
+        True,
+        None,
+        "5",
+        [],
+        pytest.param(10**400, id="huge"),
+    ],
+)
+def test_what_is_no_duration_is_refused(value: Any) -> None:
+    """A duration that is no finite number above 0 is a ConfigError with its name."""
+    with pytest.raises(ConfigError, match="poll_interval"):
+        require_seconds("poll_interval", value)
+
+
+@pytest.mark.parametrize("option", ["timeout", "poll_interval", "max_outage"])
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "3"])
+def test_a_clients_durations_are_checked(option: str, value: Any) -> None:
+    """A Client whose duration is none can't be made, and the error names the argument."""
+    options: dict[str, Any] = {option: value}
+    with pytest.raises(ConfigError, match=option):
+        Client("https://h.example", api_key=KEY, **options)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "3", True])
+def test_a_clients_rate_is_checked(value: Any) -> None:
+    """A Client whose rate is none can't be made, and the error says what a rate is."""
+    with pytest.raises(ConfigError, match="rate_limit must be a number of requests a second"):
+        Client("https://h.example", api_key=KEY, rate_limit=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "8", None])
+def test_a_clients_connections_are_checked(value: Any) -> None:
+    """A Client without a single connection can't be made."""
+    with pytest.raises(ConfigError, match="max_connections"):
+        Client("https://h.example", api_key=KEY, max_connections=value)
+
+
+def test_a_client_without_a_project_says_how_to_name_one() -> None:
+    """project() without any id names the three ways to give one."""
+    client = Client("https://h.example", api_key=KEY)
+    with pytest.raises(ConfigError, match="TESTVIBE_PROJECT"):
+        client.project()
+
+
+def test_the_files_say_what_nothing_else_says(user_file: Path) -> None:
+    """Without arguments and variables, the repository has the project, the user server and key."""
+    store(user_file, HOME, default=HOME)
+    place = state(user_file, 'project = "7f3c"')
+    assert load_settings(environment={}) == Settings(server=HOME, api_key=KEY, project="7f3c")
+    found = find_settings(environment={})
+    assert found.server == Setting(HOME, str(user_file))
+    assert found.api_key == Setting(KEY, str(user_file))
+    assert found.project == Setting("7f3c", str(place))
+
+
+def test_each_source_comes_before_the_next(user_file: Path) -> None:
+    """An argument beats a variable, a variable the repository, the repository the user's file."""
+    store(user_file, HOME, AWAY, default=HOME)
+    state(user_file, f'server = "{AWAY}"\nproject = "of the repository"')
+    environment = {
+        "TESTVIBE_SERVER": "https://variable.example",
+        "TESTVIBE_API_KEY": OTHER,
+        "TESTVIBE_PROJECT": "of the variable",
+    }
+    found = find_settings("https://argument.example", api_key=KEY, project="passed", environment={})
+    assert found.server == Setting("https://argument.example", "argument")
+    assert found.api_key == Setting(KEY, "argument")
+    assert found.project == Setting("passed", "argument")
+    found = find_settings(environment=environment)
+    assert found.server == Setting("https://variable.example", "TESTVIBE_SERVER")
+    assert found.api_key == Setting(OTHER, "TESTVIBE_API_KEY")
+    assert found.project == Setting("of the variable", "TESTVIBE_PROJECT")
+    found = find_settings(environment={})
+    assert found.server is not None
+    assert found.project is not None
+    assert (found.server.value, found.project.value) == (AWAY, "of the repository")
+
+
+def test_a_client_reads_the_files(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Client without arguments finds its server, its key and its project in the files."""
+    for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    store(user_file, HOME, default=HOME)
+    state(user_file, 'project = "7f3c"')
+    client = Client()
+    assert (client.server, client.project().id) == (HOME, "7f3c")
+
+
+def test_no_file_is_read_where_nothing_is_open(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With server, key, project and endpoints given, a broken file is not even opened."""
+    state(user_file, "[[[")
+    user_file.write_text("[[[")
+    given: dict[str, Any] = {"api_key": KEY, "project": "p", "endpoints": {}}
+    assert load_settings(HOME, **given, environment={}).project == "p"
+    environment = {
+        "TESTVIBE_SERVER": HOME,
+        "TESTVIBE_API_KEY": KEY,
+        "TESTVIBE_PROJECT": "p",
+    }
+    assert load_settings(endpoints={}, environment=environment).project == "p"
+    monkeypatch.setattr(
+        "testvibe_async._config.files.user_file_path", lambda: pytest.fail("asked for the file")
+    )
+    state(user_file, 'project = "q"')
+    assert load_settings(HOME, api_key=KEY, endpoints={}, environment={}).project == "q"
+
+
+def test_a_key_is_used_for_the_server_it_was_stored_for(user_file: Path) -> None:
+    """The key of one server is not sent to another, nor below another path of its host."""
+    store(user_file, HOME, f"{HOME}/one/api/v1/ops", default=HOME)
+    assert load_settings(f"{HOME}/one/", environment={}).server == f"{HOME}/one"
+    for other in (AWAY, f"{HOME}/two", f"{HOME}/one/two"):
+        for arguments, environment in (((other,), {}), ((), {"TESTVIBE_SERVER": other})):
+            assert find_settings(*arguments, environment=environment).api_key is None
+            with pytest.raises(ConfigError, match=f"no API key for {other}"):
+                load_settings(*arguments, environment=environment)
+
+
+def test_one_stored_server_has_one_name(user_file: Path) -> None:
+    """A server is found in the user's file however it is written there."""
+    store(user_file, "HTTPS://Home.example:443/", default="https://HOME.example/")
+    assert load_settings(environment={}).server == HOME
+    state(user_file, 'server = "https://home.EXAMPLE"\nproject = "p"')
+    assert load_settings(environment={}) == Settings(server=HOME, api_key=KEY, project="p")
+
+
+@pytest.mark.parametrize("given", [{}, {"api_key": OTHER}, {"api_key": KEY, "project": "p"}])
+@pytest.mark.parametrize("environment", [{}, {"TESTVIBE_API_KEY": OTHER}])
+def test_a_repository_cant_send_a_key_elsewhere(
+    user_file: Path, given: dict[str, Any], environment: dict[str, str]
+) -> None:
+    """A server that only a cloned repository names gets no key at all, wherever the key is from."""
+    store(user_file, HOME, default=HOME)
+    for server in (AWAY, f"{HOME}/elsewhere"):
+        place = state(user_file, f'server = "{server}"\nproject = "p"')
+        with pytest.raises(ConfigError, match="a repository can't decide where") as caught:
+            load_settings(environment=environment, **given)
+        assert str(caught.value).startswith(f"{place}: you have not named the server {server}")
+    user_file.unlink()
+    with pytest.raises(ConfigError, match="a repository can't decide where"):
+        load_settings(environment=environment, **given)
+
+
+@pytest.mark.parametrize(("stored", "default"), [((HOME, AWAY), HOME), ((HOME,), AWAY), ((), AWAY)])
+def test_a_repository_may_name_a_server_that_the_user_knows(
+    user_file: Path, stored: tuple[str, ...], default: str
+) -> None:
+    """A server that the user has a key for, or made the default, may be a repository's too."""
+    store(user_file, *stored, default=default)
+    state(user_file, f'server = "{AWAY}"')
+    settings = load_settings(api_key=OTHER, environment={})
+    assert (settings.server, settings.api_key) == (AWAY, OTHER)
+
+
+def test_a_project_belongs_to_its_server(user_file: Path) -> None:
+    """The project of a repository that names another server is not taken for this one's."""
+    place = state(user_file, f'server = "{AWAY}"\nproject = "p"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project is None
+    assert load_settings(f"{AWAY}:443", api_key=KEY, environment={}).project == "p"
+    place.write_text('project = "p"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project == "p"
+    place.write_text(f'server = "{HOME}"')
+    assert load_settings(HOME, api_key=KEY, environment={}).project is None
+
+
+def routes_of(server: str = HOME, **options: Any) -> dict[str, str]:
+    """Return the routes that a client of a server takes, as they would be written."""
+    settings = load_settings(server, api_key=KEY, project="p", environment={}, **options)
+    return {name: f"{route.method} {route.path}" for name, route in settings.endpoints.items()}
+
+
+HISTORY = "GET /projects/{project}/history"
+OTHER_HISTORY = "GET /history/{project}"
+STOP = "POST /projects/{project}/features/{feature}/stop"
+
+
+def test_routes_come_from_arguments_and_files(user_file: Path) -> None:
+    """Each route is the repository's, else the user's; endpoints that are passed replace both."""
+    assert routes_of() == {}
+    store(user_file, default=HOME)
+    with user_file.open("a") as file:
+        file.write(f'[endpoints]\nlist_runs = "{HISTORY}"\ncancel_generation = "{STOP}"\n')
+    assert routes_of() == {"list_runs": HISTORY, "cancel_generation": STOP}
+
+    place = state(user_file, f'[endpoints]\nlist_runs = "{OTHER_HISTORY}"\n')
+    assert routes_of() == {"list_runs": OTHER_HISTORY, "cancel_generation": STOP}
+    found = find_settings(HOME, environment={}).endpoints
+    assert found["list_runs"] == Setting(OTHER_HISTORY, str(place))
+    assert found["cancel_generation"] == Setting(STOP, str(user_file))
+
+    assert routes_of(endpoints={}) == {}
+    given = {"list_configs": "GET /projects/{project}/c"}
+    assert routes_of(endpoints=given) == given
+    found = find_settings(HOME, endpoints=given, environment={}).endpoints
+    assert found == {"list_configs": Setting(given["list_configs"], "argument")}
+
+
+def test_a_repositorys_routes_belong_to_its_server(user_file: Path) -> None:
+    """The routes of a repository that names another server are not taken for this one's."""
+    state(user_file, f'server = "{AWAY}"\n[endpoints]\nlist_runs = "{HISTORY}"\n')
+    assert routes_of(HOME) == {}
+    assert routes_of(f"{AWAY}/") == {"list_runs": HISTORY}
+
+
+@pytest.mark.parametrize(
+    ("name", "route", "fault"),
+    [
+        ("list_run", HISTORY, "'list_run' is not an operation whose route is assumed"),
+        ("get_run", "GET /x", "'get_run' is not an operation whose route is assumed"),
+        ("run_feature", STOP, "'run_feature' is not an operation whose route is assumed"),
+        ("list_runs", "GET /history", "'list_runs' needs a method and a path with {project}"),
+        ("list_runs", f"POST {HISTORY[4:]}", "'list_runs' reads, so its method must be GET"),
+        ("list_runs", f"GET https://evil.example{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("list_runs", f"GET //evil.example{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("list_runs", f"GET /..{HISTORY[4:]}", "'list_runs' needs a method"),
+        ("cancel_generation", f"GET {STOP[5:]}", "'cancel_generation' acts, so it must not be GET"),
+    ],
+)
+@pytest.mark.parametrize("is_users", [False, True])
+def test_a_wrong_route_is_named_with_its_file(
+    user_file: Path, name: str, route: str, fault: str, *, is_users: bool
+) -> None:
+    """A route that an operation can't have is a sentence with the file and the operation."""
+    text = f'[endpoints]\n{name} = "{route}"\n'
+    place = user_file if is_users else state(user_file, text)
+    place.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        routes_of()
+    assert str(caught.value).startswith(f"{place}: endpoints: {fault}")
+
+
+def test_a_repository_cant_change_what_an_operation_does(user_file: Path) -> None:
+    """A repository's route of what changes something is refused unless the user gives it too."""
+    text = f'[endpoints]\ncancel_generation = "{STOP}"\n'
+    place = state(user_file, text)
+    for own in ("", '[endpoints]\ncancel_generation = "POST /x/{project}/{feature}"\n'):
+        user_file.write_text(own)
+        with pytest.raises(ConfigError, match="a repository can't decide") as caught:
+            routes_of()
+        assert str(caught.value).startswith(f"{place}: endpoints: 'cancel_generation' changes")
+        assert routes_of(endpoints={"cancel_generation": STOP}) == {"cancel_generation": STOP}
+    user_file.write_text(text)
+    assert routes_of() == {"cancel_generation": STOP}
+
+
+def test_a_key_in_a_route_is_not_shown(user_file: Path) -> None:
+    """A key that was put where a route belongs is not repeated by the error."""
+    user_file.write_text(f'[endpoints]\nlist_runs = "{KEY}"\n')
+    with pytest.raises(ConfigError, match="tvb_Ab3A…") as caught:
+        routes_of()
+    assert KEY[10:] not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+
+
+def test_a_project_is_found_without_a_server(user_file: Path) -> None:
+    """The settings that are known are shown even where others are missing."""
+    state(user_file, 'project = "p"')
+    found = find_settings(environment={})
+    assert found.server is None
+    assert found.api_key is None
+    assert found.project is not None
+
+
+def test_a_key_that_others_can_read_is_refused(user_file: Path) -> None:
+    """A key in a file that others can read is not used, and the reason says what to do."""
+    store(user_file, HOME, default=HOME, mode=0o644)
+    with pytest.raises(ConfigError, match="chmod 600") as caught:
+        load_settings(environment={})
+    assert str(caught.value).startswith(f"{user_file} can be read by others")
+    assert load_settings(api_key=OTHER, environment={}).api_key == OTHER
+
+
+@pytest.mark.parametrize(
+    ("environment", "text", "source"),
+    [
+        ({"TESTVIBE_SERVER": "nonsense"}, "", "TESTVIBE_SERVER: the server must be"),
+        ({"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": "x y"}, "", "TESTVIBE_API_KEY: the API key"),
+        ({}, 'server = "nonsense"', "config.toml: the server must be"),
+        ({}, f'server = "{HOME}"\n[servers.nonsense]', "no API key"),
+        ({}, f'server = "{HOME}"\n[servers.x]\napi_key = "k"', "config.toml: the server must be"),
+        ({}, f'server = "{HOME}"\n[servers."{HOME}"]\napi_key = "k k"', "config.toml: the API key"),
+    ],
+)
+def test_an_error_names_where_the_fault_is(
+    user_file: Path, environment: dict[str, str], text: str, source: str
+) -> None:
+    """What has the wrong form is named with the variable or the file that it came from."""
+    user_file.write_text(text)
+    user_file.chmod(0o600)
+    with pytest.raises(ConfigError, match=source):
+        load_settings(environment=environment)
+
+
+def test_the_key_is_in_no_repr_of_what_was_found() -> None:
+    """What was found can be logged, whatever stands in the place of a key."""
+    for key in (KEY, "hunter2"):
+        found = find_settings(HOME, api_key=key, environment={})
+        assert key[4:] not in repr(found)
+        assert "source='argument'" in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (KEY, "tvb_Ab3A…"),
+        (f"Bearer {KEY}\nand {OTHER}!", "Bearer tvb_Ab3A…\nand tvb_yyyy…!"),
+        (f"{KEY}trailing", "tvb_Ab3A…"),
+        ("tvb_… and tvb_short", "tvb_… and tvb_short"),
+    ],
+)
+def test_of_a_key_only_the_beginning_is_shown(text: str, shown: str) -> None:
+    """Each key in a text is cut down; what is none stays."""
+    assert masked(text) == shown

@@ -1,0 +1,287 @@
+"""The examples that the service's documentation prints, and those who have to agree with them.
+
+They stand in the contract's document. Our models read them, and the emulator answers the like in
+the same state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tests.conftest import KEY
+from tests.support.checker import API, Checker, closed
+from tests.support.shop import P
+from testvibe_async import (
+    Artifact,
+    CaseResult,
+    Client,
+    ConflictError,
+    Diagnosis,
+    Feature,
+    FeatureStatus,
+    Generation,
+    GenerationLog,
+    Run,
+    RunStatus,
+    RunSummary,
+    UnauthorizedError,
+)
+from testvibe_async._wire import openapi_document, read
+from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
+from testvibe_async.testing import Outcome, Scenario
+
+if TYPE_CHECKING:
+    from testvibe_async.testing import Emulator
+
+CHECKER = Checker()
+CLOSED = Checker(closed(openapi_document()))
+LOGIN = "Login Functionality"
+FAILING = "Locked-out user sees an error"
+
+EXAMPLES: dict[tuple[str, str], Any] = {
+    (name, status): media["examples"]["documented"]["value"]
+    for name, operation in CHECKER.operations.items()
+    for status, response in operation.definition["responses"].items()
+    if "content" in response
+    for media in response["content"].values()
+    if "examples" in media
+}
+"""By operation and status."""
+
+ERRORS: dict[str, Any] = {
+    name: response["content"]["application/json"]["examples"]["documented"]["value"]
+    for name, response in openapi_document()["components"]["responses"].items()
+    if "examples" in response["content"]["application/json"]
+}
+
+READ: dict[str, Any] = {
+    "get_feature": Feature(
+        id=12,
+        name=LOGIN,
+        kind="feature",
+        status=FeatureStatus.GENERATED,
+        gherkin="Feature: Login Functionality\n  Scenario: Valid user signs in\n    …\n",
+        rationale=None,
+        updated_at=datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC),
+    ),
+    "generate_feature": DispatchedGeneration("a1b2…", 12),
+    "get_generation_status": Generation(
+        feature_id=12,
+        feature_name=LOGIN,
+        feature_status=FeatureStatus.GENERATING,
+        request_id="a1b2c3d4-…",
+        runner_started=True,
+        overall_status="in_progress",
+        overall_conclusion=None,
+        updated_at=datetime(2026, 6, 10, 14, 30, 12, tzinfo=UTC),
+        sections=(
+            Section(
+                "login-functionality",
+                "in_progress",
+                None,
+                datetime(2026, 6, 10, 14, 30, 12, tzinfo=UTC),
+            ),
+        ),
+    ),
+    "get_generation_log": GenerationLog(
+        feature_id=12,
+        feature_name=LOGIN,
+        request_id="a1b2c3d4-…",
+        sections=(
+            SectionLog(
+                section="login-functionality",
+                title=LOGIN,
+                state="completed",
+                conclusion="failure",
+                status_reason="Tests did not pass verification",
+                log=(
+                    "Exploring the login page…",
+                    "Generated 3 test cases from the scenarios.",
+                    "Verification: 2/3 passed — selector '#login-button' not found on retry.",
+                ),
+            ),
+        ),
+    ),
+    "run_feature": DispatchedRun(214, 12),
+    "get_run": Run(
+        run_id=214,
+        status=RunStatus.FAILED,
+        feature_id=12,
+        feature_name=LOGIN,
+        config="Default",
+        site_url="https://shop.acme.example",
+        created_at=datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC),
+        started_at=datetime(2026, 6, 10, 16, 2, 19, tzinfo=UTC),
+        finished_at=datetime(2026, 6, 10, 16, 2, 54, tzinfo=UTC),
+        summary=RunSummary(total=3, passed=2, failed=1, other=0),
+        tests=(
+            CaseResult("Valid user signs in", "passed", 4210),
+            CaseResult(FAILING, "failed", 9120, "expect(locator).toBeVisible() failed — …"),
+        ),
+        artifacts=(Artifact("trace", "trace/locked-out-user.zip", 482133),),
+    ),
+    "diagnose_run": Diagnosis(
+        run_id=214,
+        status=RunStatus.FAILED,
+        verdict="failed",
+        feature_id=12,
+        feature_name=LOGIN,
+        config="Default",
+        site_url="https://demo.example",
+        finished_at=datetime(2026, 6, 11, 9, 15, 42, tzinfo=UTC),
+        summary=RunSummary(total=3, passed=2, failed=1),
+        failures=(CaseResult("Login > locked out user", "failed", 12044, "TimeoutError: …"),),
+    ),
+    "get_run_artifacts": [
+        Artifact("trace", "trace/locked-out-user.zip", 482133, "https://…blob…/…?sig=…"),
+        Artifact("screenshot", "screenshots/locked-out-user.png", 88241, "https://…blob…/…?sig=…"),
+    ],
+    "update_feature": None,
+    "write_file": None,
+}
+
+SENT: dict[str, tuple[str, Any]] = {
+    "get_feature": ("GET /features/Login%20Functionality", None),
+    "generate_feature": ("POST /features/Login%20Functionality/generate", {}),
+    "get_generation_status": ("GET /features/Login%20Functionality/generation", None),
+    "get_generation_log": ("GET /features/Returns/generation/log", None),
+    "run_feature": ("POST /features/Login%20Functionality/run", {}),
+    "get_run": ("GET /runs/214", None),
+    "diagnose_run": ("GET /runs/214/diagnosis", None),
+    "get_run_artifacts": ("GET /runs/214/artifacts", None),
+    "update_feature": ("PATCH /features/Login%20Functionality", {"gherkin": "Feature: Login\n"}),
+    "write_file": ("PUT /files/content", {"path": "Features/a.feature", "content": "x"}),
+}
+"""What brings the emulator to answer the like, after what `prepare` does."""
+
+MIDST = 30.0
+"""Seconds after which a generation is at work, and not over."""
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Runs fail, generations too; a generation is at work after 20 s."""
+    return Scenario(
+        generation_warm_up=20,
+        outcomes={
+            LOGIN: Outcome(failing=(FAILING,), run_queue=5, run_duration=20),
+            "Returns": Outcome(generation_status="failed"),
+        },
+    )
+
+
+async def send(client: Client, words: str, body: Any) -> Any:
+    """Send a request, such as `GET /runs/214`, and return the JSON of the answer as it is."""
+    method, _, path = words.partition(" ")
+    return await client.request(method, P.removeprefix(API) + path, body=body)
+
+
+async def prepare(name: str, client: Client) -> None:
+    """Bring the emulator to the state that an example was taken in."""
+    match name:
+        case "get_run" | "diagnose_run" | "get_run_artifacts":
+            await send(client, *SENT["run_feature"])
+            await asyncio.sleep(MIDST)
+        case "get_generation_status":
+            await send(client, *SENT["generate_feature"])
+            await asyncio.sleep(MIDST)
+        case "get_generation_log":
+            await send(client, "POST /features/Returns/generate", {})
+            await asyncio.sleep(600)
+        case _:
+            pass
+
+
+def differences(example: Any, answer: Any, place: str = "$") -> list[str]:
+    """Say where an answer lacks a member of an example, or has another type of value there.
+
+    Each row of a list has its like in the answer: a test that passed, with no error, and one that
+    failed, with one.
+    """
+    if type(example) is not type(answer):
+        return [f"{place} is {answer!r}, not like {example!r}"]
+    if isinstance(example, dict):
+        members = cast("dict[str, object]", example)
+        missing = [f"{place} has no {name}" for name in members if name not in answer]
+        there = [name for name in members if name in answer]
+        return missing + [
+            each
+            for name in there
+            for each in differences(members[name], answer[name], f"{place}.{name}")
+        ]
+    if isinstance(example, list):
+        rows = cast("list[object]", example)
+        found = [[differences(row, other, f"{place}[]") for other in answer] for row in rows]
+        unlike = [of_row for of_row in found if [] not in of_row]
+        return unlike[0][0] if unlike and answer else [f"{place} is empty"] if unlike else []
+    return []
+
+
+def test_all_examples_are_here() -> None:
+    """The document has an example of each answer that the documentation prints."""
+    assert EXAMPLES.keys() == {
+        (name, {"DISPATCHES": "202"}.get(ENDPOINTS[name].effect.name, "200")) for name in READ
+    }
+    assert ERRORS.keys() == {"Unauthorized", "Conflict"}
+
+
+@pytest.mark.parametrize(("name", "status"), EXAMPLES)
+def test_an_example_fits_its_schema(name: str, status: str) -> None:
+    """A printed example has no fault, no member and no word that the document does not have."""
+    body = json.dumps(EXAMPLES[name, status]).encode()
+    assert list(CHECKER.answer(name, int(status), body)) == []
+    assert list(CLOSED.answer(name, int(status), body)) == []
+
+
+@pytest.mark.parametrize(("name", "status"), EXAMPLES)
+def test_an_example_is_read_exactly(name: str, status: str) -> None:
+    """Every value of a printed example arrives in our model, and none is left over."""
+    body = json.dumps(EXAMPLES[name, status]).encode()
+    assert read(body, ENDPOINTS[name].answer) == READ[name]
+
+
+@pytest.mark.parametrize(("name", "status"), EXAMPLES)
+async def test_the_emulator_answers_the_like(
+    name: str, status: str, emulator: Emulator, client: Client
+) -> None:
+    """In the state of the example the emulator answers with its members, of its types."""
+    await prepare(name, client)
+    answer = await send(client, *SENT[name])
+    assert emulator.requests[-1].operation == name
+    assert emulator.requests[-1].status == int(status)
+    assert differences(EXAMPLES[name, status], answer) == []
+
+
+async def test_errors_are_as_printed(emulator: Emulator, client: Client) -> None:
+    """The emulator refuses in the documentation's words, and our errors have them."""
+    await send(client, *SENT["generate_feature"])
+    with pytest.raises(ConflictError) as conflict:
+        await send(client, *SENT["generate_feature"])
+    async with Client(emulator.url, api_key=KEY) as stranger:
+        with pytest.raises(UnauthorizedError) as unauthorized:
+            await stranger.list_projects()
+    assert {
+        name: {"error": caught.value.code, "message": caught.value.message}
+        for name, caught in (("Conflict", conflict), ("Unauthorized", unauthorized))
+    } == ERRORS
+
+
+@pytest.mark.parametrize(
+    ("answer", "difference"),
+    [
+        ({}, "$ has no a"),
+        ({"a": [], "b": 1}, "$.a is empty"),
+        ({"a": [{"c": 1}], "b": 1}, "$.a[].c is 1, not like 'x'"),
+        ({"a": [{"c": "y"}], "b": "1"}, "$.b is '1', not like 1"),
+    ],
+)
+def test_a_difference_is_seen(answer: Any, difference: str) -> None:
+    """A missing member, an empty list and a value of another type are differences."""
+    assert differences({"a": [{"c": "x"}], "b": 1}, answer)[0] == difference
+    assert differences({"a": [{"c": "x"}], "b": 1}, {"a": [{"c": "y"}], "b": 2, "d": 0}) == []

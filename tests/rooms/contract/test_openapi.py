@@ -1,0 +1,282 @@
+"""The contract as a document: valid, marked throughout, and the same as what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import NOTHING, fields
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from tests.support.checker import Checker
+from testvibe_async import (
+    Artifact,
+    CaseResult,
+    Config,
+    Diagnosis,
+    Feature,
+    FeatureStatus,
+    Generation,
+    GenerationLog,
+    ProjectFile,
+    ProjectInfo,
+    Run,
+    RunStatus,
+    RunSummary,
+)
+from testvibe_async._util.serialization import wire_name
+from testvibe_async._wire import openapi_document
+from testvibe_async._wire.endpoints import ENDPOINTS, Effect
+from testvibe_async.errors import ConflictError
+from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from enum import StrEnum
+
+DOCUMENT: Any = openapi_document()
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+CHECKER = Checker()
+OPERATIONS = CHECKER.operations
+README = (Path(__file__).parents[3] / "README.md").read_text()
+BASES = {"documented", "assumed"}
+
+MODELS: dict[Any, list[str]] = {
+    Artifact: ["Artifact", "LinkedArtifact"],
+    CaseResult: ["Test"],
+    Config: ["Config"],
+    Diagnosis: ["Diagnosis"],
+    DispatchedGeneration: ["DispatchedGeneration"],
+    DispatchedRun: ["DispatchedRun"],
+    Feature: ["Feature", "FeatureRow"],
+    Generation: ["Generation"],
+    GenerationLog: ["GenerationLog"],
+    ProjectFile: ["File", "FileRow", "Spec"],
+    ProjectInfo: ["Project"],
+    Run: ["Run", "RunRow"],
+    RunSummary: ["Summary"],
+    Section: ["Section"],
+    SectionLog: ["SectionLog"],
+}
+"""The schemas that each model reads."""
+
+REQUESTS = {
+    "FeatureChanges",
+    "FileContent",
+    "GenerationOptions",
+    "NewFeature",
+    "Nothing",
+    "RunOptions",
+}
+UNREAD = {"Error", "FeatureKey", "Instant", "Ok", "RunnerLog"}
+"""Schemas that no model of their own reads."""
+
+
+def success(name: str) -> tuple[str, Any]:
+    """Return the status of an operation's success, and its definition."""
+    responses = OPERATIONS[name].definition["responses"]
+    ((status, response),) = ((s, r) for s, r in responses.items() if s.startswith("2"))
+    return status, response
+
+
+def answered(name: str) -> tuple[str, Any]:
+    """Return the name and the definition of the schema of an operation's answer or of its rows."""
+    schema = success(name)[1]["content"]["application/json"]["schema"]
+    reference = schema.get("items", schema)["$ref"].rpartition("/")[2]
+    return reference, SCHEMAS[reference]
+
+
+def resolved(response: Any) -> Any:
+    """Return a response that may be a reference."""
+    if "$ref" not in response:
+        return response
+    return DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
+
+
+def marked() -> Iterator[tuple[str, Any]]:
+    """Return all that needs a mark, with a name for it."""
+    components = DOCUMENT["components"]
+    for kind in ("securitySchemes", "parameters", "responses"):
+        yield from ((f"{kind} {name}", value) for name, value in components[kind].items())
+    for name, schema in SCHEMAS.items():
+        if schema.get("type") != "object":
+            yield name, schema
+        for field, value in schema.get("properties", {}).items():
+            yield f"{name}.{field}", value
+    for name, operation in OPERATIONS.items():
+        definition = operation.definition
+        yield name, definition
+        for parameter in definition.get("parameters", []):
+            yield f"{name} {parameter['name']}", parameter
+        if "requestBody" in definition:
+            yield f"{name} body", definition["requestBody"]
+        yield f"{name} success", success(name)[1]
+        for target, link in success(name)[1].get("links", {}).items():
+            yield f"{name} to {target}", link
+
+
+def test_it_is_openapi() -> None:
+    """The document is valid OpenAPI 3.1."""
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_it_is_read_once() -> None:
+    """The document is read from the package once, however often it is asked for."""
+    assert openapi_document() is DOCUMENT
+
+
+def test_its_operations_are_those_of_the_table() -> None:
+    """Names, methods, paths, and whether the route is documented are those of the endpoints."""
+    assert {
+        (name, operation.method, operation.path, operation.definition["x-basis"])
+        for name, operation in OPERATIONS.items()
+    } == {
+        (row.name, row.method, row.path, "documented" if row.is_documented else "assumed")
+        for row in ENDPOINTS.values()
+    }
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_the_kind_of_an_operation_gives_its_success(name: str) -> None:
+    """Reads and changes answer 200, dispatches 202, and a creation 201."""
+    created = "201" if name == "create_feature" else "200"
+    assert success(name)[0] == ("202" if ENDPOINTS[name].effect is Effect.DISPATCHES else created)
+
+
+def test_what_a_state_forbids_is_a_conflict() -> None:
+    """What changes a feature can be answered with 409, and with an error of its own in the table.
+
+    No read and no write of a file can.
+    """
+    conflicting = {name for name in OPERATIONS if "409" in OPERATIONS[name].definition["responses"]}
+    changing = {name for name, row in ENDPOINTS.items() if row.effect is not Effect.READS}
+    assert conflicting == changing - {"write_file"}
+    own = {name for name, row in ENDPOINTS.items() if row.conflict is not ConflictError}
+    assert own == conflicting - {"create_feature", "cancel_generation"}
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_every_operation_refuses_alike(name: str) -> None:
+    """The documented errors, and any other, have the one documented shape."""
+    responses = OPERATIONS[name].definition["responses"]
+    refusals = {status: resolved(r) for status, r in responses.items() if status[0] != "2"}
+    common = {"401", "default"} if name == "list_projects" else {"400", "401", "404", "default"}
+    assert refusals.keys() - {"409"} == common
+    for status, response in refusals.items():
+        schema = response["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/Error"}
+        is_assumed = status == "default" or (status == "409" and not ENDPOINTS[name].is_documented)
+        assert response["x-basis"] == ("assumed" if is_assumed else "documented")
+
+
+def test_everything_is_marked() -> None:
+    """Each operation, parameter, body, answer, link and field is documented or assumed."""
+    marks = {name: value.get("x-basis") for name, value in marked()}
+    assert len(marks) > 150
+    assert {name: mark for name, mark in marks.items() if mark not in BASES} == {}
+    assert {o.definition["x-name-basis"] for o in OPERATIONS.values()} == BASES
+
+
+def wording(name: str) -> str:
+    """Return what the README has to say of an operation."""
+    definition = OPERATIONS[name].definition
+    if definition["x-basis"] == "assumed":
+        is_named = definition["x-name-basis"] == "documented"
+        return "name documented, route assumed" if is_named else "assumed"
+    if success(name)[1]["x-basis"] == "assumed":
+        return "route documented, answer assumed"
+    bases = {field: value["x-basis"] for field, value in answered(name)[1]["properties"].items()}
+    documented = [field for field, basis in bases.items() if basis == "documented"]
+    assert documented == list(bases)[: len(documented)]
+    if len(documented) == len(bases):
+        return "documented"
+    if len(documented) == 1:
+        return f"documented; of the answer only `{documented[0]}`"
+    return f"documented up to `{documented[-1]}`"
+
+
+def test_the_readme_says_the_same() -> None:
+    """The README's table has each operation, its route, and what of it is documented."""
+    row = r"^\| `(?:client|project)\.(\w+)\(.*\)` \| ?(.*) \| (.*) \|$"
+    rows = re.findall(row, README, re.MULTILINE)
+    waits = {"wait_for_run", "wait_for_generation"}
+    told = {name: (route, words) for name, route, words in rows if name not in waits}
+    assert len(rows) == len(told) + len(waits)
+    assert told == {
+        name: (
+            f"`{row.method} {row.path.replace('/projects/{project}/', '…/')}`",
+            wording(name),
+        )
+        for name, row in ENDPOINTS.items()
+    }
+
+
+def test_requests_are_strict_and_answers_are_not() -> None:
+    """A body that is sent holds nothing else; an answer may hold more."""
+    objects = {name for name, schema in SCHEMAS.items() if schema.get("type") == "object"}
+    strict = {name for name in objects if SCHEMAS[name].get("additionalProperties") is False}
+    assert strict == REQUESTS
+    assert not {name for name in objects - strict if "additionalProperties" in SCHEMAS[name]}
+    sent = {
+        operation.definition["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        for operation in OPERATIONS.values()
+        if "requestBody" in operation.definition
+    }
+    assert sent == {f"#/components/schemas/{name}" for name in REQUESTS}
+
+
+def test_each_model_knows_the_fields_of_its_documents() -> None:
+    """A model has the fields of its schemas, no more and no fewer.
+
+    What a model requires, each of its schemas promises.
+    """
+    assert {name for names in MODELS.values() for name in names} == (
+        SCHEMAS.keys() - REQUESTS - UNREAD
+    )
+    for model, names in MODELS.items():
+        known = {
+            wire_name(f.name): f.default is NOTHING for f in fields(model) if f.name != "extra"
+        }
+        assert {field for name in names for field in SCHEMAS[name]["properties"]} == known.keys()
+        for name in names:
+            required = {field for field, is_required in known.items() if is_required}
+            assert required <= set(SCHEMAS[name].get("required", []))
+
+
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        (RunStatus, [("Run", "status"), ("RunRow", "status"), ("Diagnosis", "status")]),
+        (
+            FeatureStatus,
+            [("Feature", "status"), ("FeatureRow", "status"), ("Generation", "featureStatus")],
+        ),
+    ],
+)
+def test_the_documented_words_are_the_enums(
+    words: type[StrEnum], places: list[tuple[str, str]]
+) -> None:
+    """The documented statuses are those of the enums, and a schema allows other words too."""
+    for name, field in places:
+        schema = SCHEMAS[name]["properties"][field]
+        assert schema["x-words"]["documented"] == list(words)
+        assert "enum" not in schema
+
+
+def test_a_dispatch_leads_to_its_polls() -> None:
+    """Links lead from a dispatch and a creation to what is read next, by the id in the answer."""
+    targets = {
+        (name, target): next(p for p in link["parameters"].items() if p[0] != "project")
+        for name in ("generate_feature", "run_feature", "create_feature")
+        for target, link in success(name)[1]["links"].items()
+    }
+    by_feature, by_run = ("feature", "$response.body#/featureId"), ("run", "$response.body#/runId")
+    assert targets["generate_feature", "get_generation_status"] == by_feature
+    assert targets["generate_feature", "get_generation_log"] == by_feature
+    assert targets["run_feature", "get_run"] == by_run
+    assert targets["run_feature", "diagnose_run"] == by_run
+    assert targets["run_feature", "get_run_artifacts"] == by_run
+    assert targets["create_feature", "get_feature"] == ("feature", "$response.body#/id")

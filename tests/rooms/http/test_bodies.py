@@ -1,0 +1,315 @@
+"""How much of an answer is read, how it is unpacked, and how many large ones there are at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from attrs import define
+
+from tests.conftest import client_of
+from tests.support.peer import http, peer
+from tests.support.timing import now
+from testvibe_async import (
+    Client,
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    InvalidRequestError,
+    MalformedResponseError,
+    OutcomeUnknownError,
+    ResponseError,
+    RetryPolicy,
+    ServerError,
+)
+from testvibe_async._http import session as http_session
+from testvibe_async._http.response_body import LARGE_BYTES, Bodies, TooLargeError
+from testvibe_async._wire import Endpoints
+from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async.testing import Emulator, Fault
+
+MEBIBYTE = 2**20
+STATUS = b'{"featureStatus": "generated"}'
+GZIP = "Content-Encoding: gzip"
+GZIPPED = {"Content-Encoding": "gzip"}
+
+
+def test_the_most_that_is_read_follows_from_what_an_answer_holds() -> None:
+    """64 MiB for lists, files and logs, 4 for what may have many tests, 1 for all others."""
+    most = {name: endpoint.max_bytes // MEBIBYTE for name, endpoint in ENDPOINTS.items()}
+    large = {"get_run_artifacts", "read_file", "get_generation_log"}
+    assert {name for name, size in most.items() if size == 64} == large | {
+        name for name in most if name.startswith("list_")
+    }
+    assert {name for name, size in most.items() if size == 4} == {
+        *("get_feature", "create_feature"),
+        *("get_run", "diagnose_run"),
+    }
+    assert set(most.values()) == {1, 4, 64}
+
+
+def without_length(status: int, body: bytes) -> bytes:
+    """Return an answer that ends with its connection."""
+    return f"HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n".encode() + body
+
+
+def packed(status: int, body: bytes) -> bytes:
+    """Return an answer whose body is small before it is unpacked."""
+    return http(status, gzip.compress(body, mtime=0), GZIP)
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+@pytest.mark.parametrize("answer", [http, packed, without_length])
+async def test_an_answer_is_read_up_to_a_bound(excess: int, answer: Any) -> None:
+    """A status of 1 MiB is read; one byte more is an error that says what to do."""
+    body = STATUS + b" " * (MEBIBYTE - len(STATUS) + excess)
+    async with peer(answer(200, body)) as service, service.client() as client:
+        call = client.project().get_generation_status(12)
+        if not excess:
+            assert (await call).feature_status == "generated"
+            return
+        with pytest.raises(MalformedResponseError) as caught:
+            await call
+    assert caught.value.status == 200
+    assert "; ".join(caught.value.problems) == (
+        "it is larger than 1 MiB, the most that is read of an answer to get_generation_status; "
+        "check that the server's address is the service's"
+    )
+    assert len(service.received) == 1
+
+
+async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
+    """Where the head says that the body is too large, no byte of it is waited for."""
+    head = b"HTTP/1.1 200 X\r\nContent-Length: 67108865\r\n\r\n"
+    async with peer(head) as service, service.client() as client:
+        began = now()
+        with pytest.raises(MalformedResponseError, match=r"64 MiB.* list_runs; ask for fewer"):
+            await client.project().list_runs()
+        assert now() == began
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, InvalidRequestError), (403, ForbiddenError), (503, ServerError)]
+)
+async def test_of_an_error_that_is_too_large_the_status_counts(
+    status: int, kind: type[ResponseError]
+) -> None:
+    """An error's explanation is read up to 1 MiB, and the error is raised without it."""
+    async with (
+        peer(without_length(status, b"x" * (MEBIBYTE + 1))) as service,
+        service.client() as client,
+    ):
+        with pytest.raises(kind, match=r"not read: it is larger than 1 MiB") as caught:
+            await client.list_projects()
+        assert (type(caught.value), caught.value.status) == (kind, status)
+
+
+async def test_a_conflict_that_is_too_large_refuses_a_dispatch(emulator: Emulator) -> None:
+    """It is no unknown outcome: the status says that nothing began."""
+    emulator.fail("run_feature", Fault.body(b"x" * 2 * MEBIBYTE, status=409), times=1)
+    async with client_of(emulator) as client:
+        with pytest.raises(FeatureNotGeneratedError):
+            await client.project().run_feature("Checkout")
+
+
+async def test_a_dispatch_whose_answer_is_too_large_may_have_begun(emulator: Emulator) -> None:
+    """A success that can't be read is an unknown outcome, and the dispatch is not sent again."""
+    emulator.fail("run_feature", Fault.edit(lambda _: {"x": "x" * 2 * MEBIBYTE}))
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert operation.run_id in emulator.runs
+        assert emulator.count("run_feature") == 1
+        emulator.fail("list_runs", Fault.status(500))
+        with pytest.raises(DispatchUnknownError) as caught:
+            await client.project().run_feature("Checkout")
+        assert isinstance(caught.value.__cause__, MalformedResponseError)
+        assert emulator.count("run_feature") == 2
+
+
+async def test_a_client_goes_on_after_an_answer_that_is_too_large(emulator: Emulator) -> None:
+    """The connection is given up, and the next call has another."""
+    body = STATUS + b" " * MEBIBYTE
+    emulator.fail("get_generation_status", Fault.body(body), times=1)
+    async with client_of(emulator, max_connections=1) as client:
+        project = client.project()
+        with pytest.raises(MalformedResponseError):
+            await project.get_generation_status("Checkout")
+        assert await project.get_generation_status("Checkout")
+
+
+PACKED = gzip.compress(b'[{"id": "g"}]', mtime=0)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (PACKED, "gzip"),
+        (PACKED, " X-GZIP"),
+        (gzip.compress(b'[{"id"', mtime=0) + gzip.compress(b': "g"}]', mtime=0), "gzip"),
+        (PACKED + bytes(100), "gzip"),
+        (gzip.compress(b'[{"id": "g"}' + b" " * 1_000_000 + b"]", mtime=0), "gzip"),
+        (b'[{"id": "g"}]', "gzip"),
+        (b'[{"id": "g"}]', "identity"),
+    ],
+    ids=["gzip", "old name", "two members", "padded", "much", "not really", "identity"],
+)
+async def test_a_compressed_answer_is_read(body: bytes, encoding: str) -> None:
+    """gzip is asked for and unpacked; what is only called gzip is taken as it is."""
+    answer = http(200, body, f"Content-Encoding: {encoding}")
+    async with peer(answer) as service, service.client() as client:
+        assert [project.id for project in await client.list_projects()] == ["g"]
+        assert b"accept-encoding: gzip\r\n" in service.received[0].lower()
+
+
+@pytest.mark.parametrize("size", [1, 9, 20, len(PACKED) - 1])
+async def test_a_gzip_that_comes_in_pieces_is_read(size: int) -> None:
+    """Wherever the network cuts it, gzip is unpacked."""
+    pieces = [PACKED[at : at + size] for at in range(0, len(PACKED), size)]
+    body = await Bodies().read(Content(pieces), GZIPPED, most=99, timeout=None)
+    assert body == b'[{"id": "g"}]'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [PACKED[:-1], PACKED[:1], b"\x1f no gzip", PACKED + b"\x1f x"],
+    ids=["cut", "cut at once", "no gzip", "a broken member"],
+)
+async def test_a_broken_gzip_is_a_lost_answer(body: bytes) -> None:
+    """A body that can't be unpacked did not come whole."""
+    async with peer(http(200, body, GZIP)) as service, service.client() as client:
+        with pytest.raises(OutcomeUnknownError, match=r"before the end of the body"):
+            await client.list_projects()
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_another_encoding_is_not_guessed(status: int) -> None:
+    """An answer that is encoded as was not asked for says so, and has its status."""
+    answer = http(status, b"?", "Content-Encoding: br")
+    async with peer(answer) as service, service.client() as client:
+        with pytest.raises(ResponseError, match="it is encoded as 'br', and gzip was") as caught:
+            await client.list_projects()
+        assert caught.value.status == status
+
+
+async def test_the_bound_is_on_the_wire_too() -> None:
+    """Gzip that goes on and on and unpacks to nothing ends as well."""
+    nothing = gzip.compress(b"", mtime=0) * 6
+    with pytest.raises(TooLargeError):
+        await Bodies().read(Content([nothing]), GZIPPED, most=100, timeout=None)
+
+
+@define
+class Content:
+    """A body that comes in pieces."""
+
+    pieces: list[bytes]
+    may_end: asyncio.Event | None = None
+
+    async def readany(self) -> bytes:
+        """Return the next piece."""
+        if not self.pieces and self.may_end:
+            await self.may_end.wait()
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+LARGE = [bytes(LARGE_BYTES), b"x"]
+
+
+async def test_two_large_answers_are_in_memory_at_once() -> None:
+    """The third waits, with nothing more taken from its connection, until one is decoded."""
+    bodies = Bodies()
+    answers = [Content([*LARGE, b"y"]) for _ in range(3)]
+    decoded = [asyncio.Event() for _ in answers]
+
+    async def call(number: int) -> int:
+        body = await bodies.read(answers[number], {}, most=MEBIBYTE, timeout=None)
+        await decoded[number].wait()
+        bodies.let_go()
+        return len(body)
+
+    tasks = [asyncio.create_task(call(number)) for number in range(3)]
+    await asyncio.sleep(1)
+    assert [len(answer.pieces) for answer in answers] == [0, 0, 1]
+    assert len(await bodies.read(Content([b"small"]), {}, most=MEBIBYTE, timeout=None)) == 5
+    decoded[1].set()
+    await asyncio.sleep(1)
+    assert [len(answer.pieces) for answer in answers] == [0, 0, 0]
+    for each in decoded:
+        each.set()
+    assert await asyncio.gather(*tasks) == [LARGE_BYTES + 2] * 3
+
+
+async def test_a_large_answer_waits_no_longer_than_its_time_out() -> None:
+    """Where others take too long, it is as if no answer came; no place is lost by it."""
+    bodies = Bodies()
+    may_end = asyncio.Event()
+    slow = [
+        asyncio.create_task(
+            bodies.read(Content([*LARGE], may_end=may_end), {}, most=MEBIBYTE, timeout=None)
+        )
+        for _ in range(2)
+    ]
+    await asyncio.sleep(1)
+    with pytest.raises(TimeoutError):
+        await bodies.read(Content([*LARGE]), {}, most=MEBIBYTE, timeout=5.0)
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+    assert await bodies.read(Content([*LARGE]), {}, most=MEBIBYTE, timeout=5.0)
+
+
+BIG_LIST = b"[" + b" " * LARGE_BYTES + b" ]"
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_a_large_answer_makes_room_for_the_next(emulator: Emulator, is_whole: bool) -> None:  # noqa: FBT001
+    """Whether it could be decoded or not."""
+    emulator.fail("list_projects", Fault.body(BIG_LIST if is_whole else BIG_LIST[:-1]))
+    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+        for _ in range(5):
+            with nullcontext() if is_whole else pytest.raises(MalformedResponseError):
+                assert await asyncio.create_task(client.list_projects()) == []
+
+
+async def test_a_large_answer_to_a_poll_makes_room_for_the_next(
+    client: Client, emulator: Emulator
+) -> None:
+    """Polls are decoded elsewhere, and hold no place either."""
+    operation = await client.project().run_feature("Checkout")
+    emulator.fail("get_run", Fault.edit(lambda digest: {**digest, "log": "x" * LARGE_BYTES}))
+    for _ in range(5):
+        await operation.poll()
+
+
+async def test_a_large_error_makes_room_for_the_next(emulator: Emulator) -> None:
+    """Each attempt gives up its place: nothing of it is decoded later."""
+    emulator.fail("list_projects", Fault.body(b"x" * 2 * LARGE_BYTES, status=500))
+    async with client_of(emulator) as client:
+        for _ in range(3):
+            with pytest.raises(ServerError):
+                await asyncio.create_task(client.list_projects())
+
+
+async def test_a_large_answer_whose_reader_is_cancelled_makes_room_for_the_next(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also between its last byte and its decoding, while the key is looked for in it."""
+    emulator.fail("list_projects", Fault.body(BIG_LIST))
+    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                patch.setattr(http_session, "offload", _never)
+                request = Endpoints.LIST_PROJECTS.request()
+                reader = asyncio.create_task(client._transport.fetch(request))
+                await asyncio.sleep(1)
+                reader.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await reader
+        assert await client.list_projects() == []
+
+
+async def _never(*_: object) -> None:
+    await asyncio.Event().wait()

@@ -1,0 +1,298 @@
+"""How many requests go at once, in which order, and when none does."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.timing import now
+from testvibe_async._http.throttle import Throttle
+from testvibe_async.testing import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+@asynccontextmanager
+async def slot(throttle: Throttle, *, is_poll: bool = False) -> AsyncGenerator[None]:
+    """Hold a slot for the body."""
+    await throttle.acquire(is_poll=is_poll)
+    try:
+        yield
+    finally:
+        throttle.release()
+
+
+def pause(throttle: Throttle, seconds: float) -> None:
+    """Refuse as many requests as it takes for a pause of so many seconds."""
+    for _ in range(3):
+        throttle.refuse(seconds)
+
+
+class Traffic:
+    """Requests through a throttle, and what was seen of them."""
+
+    def __init__(self, throttle: Throttle, seconds: float = 1.0) -> None:
+        self.throttle = throttle
+        self.seconds = seconds
+        self.began: dict[int, float] = {}
+        self.at_once = self.most = 0
+
+    async def pass_through(self, number: int, *, is_poll: bool = False) -> None:
+        """Take a slot, and hold it for a while."""
+        async with slot(self.throttle, is_poll=is_poll):
+            self.began[number] = now()
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            await asyncio.sleep(self.seconds)
+            self.at_once -= 1
+            self.throttle.accept()
+
+
+@pytest.mark.parametrize("slots", [1, 3, 10])
+async def test_no_more_than_allowed_go_at_once(slots: int) -> None:
+    """A throttle gives exactly its number of slots, and the next as soon as one is free."""
+    traffic = Traffic(Throttle(slots))
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(12)))
+    assert traffic.most == min(slots, 12)
+    assert now() == -(-12 // slots)
+
+
+async def test_slots_are_given_in_order() -> None:
+    """Requests get their slots in the order in which they came."""
+    traffic = Traffic(Throttle(2))
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(7)))
+    assert list(traffic.began) == list(range(7))
+
+
+async def test_nothing_is_sent_during_a_pause() -> None:
+    """A pause delays all requests until it is over, and no longer."""
+    traffic = Traffic(Throttle(4))
+    pause(traffic.throttle, 7.0)
+    await asyncio.gather(traffic.pass_through(1), traffic.pass_through(2))
+    assert traffic.began == {1: 7.0, 2: 8.0}  # the second waits for the answer to the first
+
+
+async def test_a_pause_does_not_affect_requests_in_progress() -> None:
+    """A request in progress is not delayed by a pause."""
+    traffic = Traffic(Throttle(4))
+    inside = asyncio.create_task(traffic.pass_through(1))
+    await asyncio.sleep(0.5)
+    pause(traffic.throttle, 60.0)
+    await inside
+    assert now() == 1.0
+
+
+async def test_a_pause_delays_queued_requests() -> None:
+    """A request that is queued when a pause begins waits for its end too."""
+    traffic = Traffic(Throttle(1))
+    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
+    await asyncio.sleep(0.5)
+    pause(traffic.throttle, 60.0)
+    await asyncio.gather(*tasks)
+    assert traffic.began == {0: 0.0, 1: 60.5}
+
+
+@pytest.mark.parametrize(("first", "second"), [(10.0, 3.0), (3.0, 10.0)])
+async def test_the_longer_of_two_pauses_counts(first: float, second: float) -> None:
+    """A shorter pause never ends a longer one, and a longer one delays queued requests."""
+    traffic = Traffic(Throttle(1))
+    pause(traffic.throttle, first)
+    task = asyncio.create_task(traffic.pass_through(1))
+    await asyncio.sleep(1.0)
+    pause(traffic.throttle, second)
+    await task
+    assert traffic.began == {1: max(first, 1.0 + second)}
+
+
+async def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    """A request after a second, shorter pause waits for the end of the first."""
+    traffic = Traffic(Throttle(1))
+    pause(traffic.throttle, 20.0)
+    await asyncio.sleep(1.0)
+    pause(traffic.throttle, 2.0)
+    await traffic.pass_through(1)
+    assert traffic.began == {1: 20.0}
+
+
+async def test_a_failed_request_frees_its_slot() -> None:
+    """An error in the body frees the slot, and is raised as it is."""
+    throttle = Throttle(1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            async with slot(throttle):
+                raise ZeroDivisionError
+    await Traffic(throttle).pass_through(1)
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_a_cancelled_request_frees_its_slot(*, is_paused: bool) -> None:
+    """Cancelling a request that waits, in the queue or in a pause, loses no slot."""
+    traffic = Traffic(Throttle(1))
+    if is_paused:
+        pause(traffic.throttle, 5.0)
+    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(3)]
+    await asyncio.sleep(0.1)
+    tasks[0].cancel()
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert [task.cancelled() for task in tasks] == [True, True, False]
+    assert traffic.began[2] == (5.0 if is_paused else 0.1)
+
+
+def test_a_throttle_can_be_made_outside_an_event_loop() -> None:
+    """Making a throttle needs no event loop, and any one loop can use it afterwards."""
+    throttle = Throttle(1)
+
+    async def use() -> None:
+        async with slot(throttle):
+            await asyncio.sleep(0)
+
+    asyncio.run(use())
+
+
+async def test_a_rate_is_kept() -> None:
+    """With a rate limit requests begin evenly spaced, however many may go at once."""
+    traffic = Traffic(Throttle(50, rate_limit=4.0))
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(9)))
+    assert list(traffic.began.values()) == pytest.approx([number / 4 for number in range(9)])
+
+
+async def test_a_pause_delays_requests_that_wait_for_the_rate() -> None:
+    """A request that has a slot and waits for the rate does not start during a pause."""
+    traffic = Traffic(Throttle(50, rate_limit=0.5))
+    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
+    await asyncio.sleep(1)
+    pause(traffic.throttle, 10.0)
+    await asyncio.gather(*tasks)
+    assert traffic.began == {0: 0.0, 1: 11.0}
+
+
+async def test_a_timer_that_is_late_does_not_slow_the_rate() -> None:
+    """A late start does not delay the next one."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.call_at(0.4, loop._jump, 0.2)  # something keeps the loop busy
+    traffic = Traffic(Throttle(50, rate_limit=2.0))
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(4)))
+    assert list(traffic.began.values()) == pytest.approx([0, 0.6, 1.0, 1.5])
+
+
+async def test_polls_that_wait_for_the_rate_do_not_starve_a_call() -> None:
+    """Polls and calls alternate also where the rate is the bottleneck."""
+    throttle = Throttle(50, rate_limit=2.0)
+    polls = Traffic(throttle)
+    waiting = [asyncio.create_task(polls.pass_through(n, is_poll=True)) for n in range(40)]
+    await asyncio.sleep(0.1)
+
+    calls = Traffic(throttle)
+    await calls.pass_through(0)
+    await asyncio.gather(*waiting)
+
+    assert calls.began == {0: 0.5}
+    assert len(polls.began) == 40
+
+
+async def test_a_pause_that_begins_as_a_slot_is_given_is_kept() -> None:
+    """A request that got its slot right before a pause waits for its end, and goes first."""
+    traffic = Traffic(Throttle(1))
+    await traffic.throttle.acquire()
+    waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
+    await asyncio.sleep(1)
+    traffic.throttle.release()
+    pause(traffic.throttle, 5.0)
+    await asyncio.gather(*waiting)
+
+    assert traffic.began == {0: 6.0, 1: 7.0}
+
+
+async def test_opening_ends_a_pause() -> None:
+    """Opening the throttle lets all queued requests through, and all later ones."""
+    throttle = Throttle(1, rate_limit=1.0)
+    pause(throttle, 60.0)
+    traffic = Traffic(throttle, seconds=0.0)
+    waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(5)]
+    await asyncio.sleep(1)
+    throttle.let_all_through()
+    await asyncio.gather(*waiting)
+
+    assert set(traffic.began.values()) == {1.0}
+
+
+async def test_a_cancelled_start_uses_nothing_of_the_rate() -> None:
+    """Cancelled requests that waited for the rate do not delay the next one."""
+    traffic = Traffic(Throttle(100, rate_limit=2.0))
+    await traffic.pass_through(0)
+    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(1, 90)]
+    await asyncio.sleep(0.1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await traffic.pass_through(90)
+    assert traffic.began == {0: 0.0, 1: 1.0, 90: 1.5}
+
+
+async def test_an_idle_time_earns_no_burst() -> None:
+    """Unused rate is not made up for later."""
+    traffic = Traffic(Throttle(50, rate_limit=4.0))
+    await traffic.pass_through(0)
+    await asyncio.sleep(60)
+    await asyncio.gather(*(traffic.pass_through(number) for number in range(1, 4)))
+    assert list(traffic.began.values())[1:] == pytest.approx([61.0, 61.25, 61.5])
+
+
+@pytest.mark.parametrize(("many", "single"), [(False, True), (True, False)])
+async def test_neither_queue_starves_the_other(*, many: bool, single: bool) -> None:
+    """One poll among a hundred calls, or one call among a hundred polls, soon gets a slot."""
+    throttle = Throttle(1)
+    served: list[bool] = []
+
+    async def pass_through(*, is_poll: bool) -> None:
+        async with slot(throttle, is_poll=is_poll):
+            served.append(is_poll)
+            await asyncio.sleep(1)
+
+    tasks = [asyncio.create_task(pass_through(is_poll=many)) for _ in range(100)]
+    await asyncio.sleep(2.5)
+    tasks.append(asyncio.create_task(pass_through(is_poll=single)))
+    await asyncio.gather(*tasks)
+    assert served.index(single) <= 4
+
+
+async def test_a_slot_is_passed_on_when_its_new_owner_is_cancelled() -> None:
+    """Cancelling a request at the moment in which it gets its slot loses no slot."""
+    throttle = Throttle(1)
+    async with slot(throttle):
+        tasks = [asyncio.create_task(Traffic(throttle).pass_through(number)) for number in range(2)]
+        await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert tasks[0].cancelled()
+    freed_at = now()
+    async with slot(throttle):
+        assert now() == freed_at
+
+
+async def test_an_open_throttle_delays_nothing() -> None:
+    """Opening the throttle lets all queued requests go on."""
+    throttle = Throttle(1)
+    entered = 0
+
+    async def pass_through() -> None:
+        nonlocal entered
+        async with slot(throttle):
+            entered += 1
+            await asyncio.sleep(3600)
+
+    tasks = [asyncio.create_task(pass_through()) for _ in range(5)]
+    await asyncio.sleep(1)
+    tasks[1].cancel()
+    throttle.let_all_through()
+    await asyncio.sleep(0)
+    assert entered == 4
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

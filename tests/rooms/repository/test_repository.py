@@ -1,0 +1,186 @@
+"""What stands around the code: the workflows do what `.ci/run` does, and pages say what is so."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import KEY
+from testvibe_async import Client
+from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async.mcp_server import make_server
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = (ROOT / ".ci/run").read_text(encoding="utf-8")
+PARTS = re.findall(r"^(\w+)\(\) \{", SCRIPT, re.MULTILINE)
+WORKFLOWS = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / ".github/workflows").glob("*.yml"))
+}
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_run_the_one_script(name: str) -> None:
+    """Each command of a workflow is `.ci/run`, with a part that it has."""
+    commands = _commands(name)
+    assert commands
+    for command in commands:
+        words = command.split()
+        assert words[:2] == ["bash", ".ci/run"], command
+        assert not words[2:] or words[2] in PARTS, command
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_actions_are_pinned(name: str) -> None:
+    """Each action is named by a commit, with its version beside it: a tag may be moved."""
+    actions = re.findall(r"\buses: (.*)", WORKFLOWS[name])
+    assert actions
+    for action in actions:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+def test_all_of_the_script_is_all_parts() -> None:
+    """Without a part the script runs each, except those that a workflow runs by itself."""
+    bodies = dict(re.findall(r"^(\w+)\(\) \{\n(.*?)^\}", SCRIPT, re.MULTILINE | re.DOTALL))
+    called = {"all"}
+    while (
+        more := {word for name in called for word in re.findall(r"\w+", bodies.get(name, ""))}
+        - called
+    ):
+        called |= more
+    alone = {words[2] for words in (run.split() for run in _commands(*WORKFLOWS)) if words[2:]}
+    assert set(PARTS) - {"say"} - called <= alone
+
+
+def test_the_workflow_runs_all_parts_at_once() -> None:
+    """What the script does one after the other are jobs of their own."""
+    (everything,) = re.findall(r"^all\(\) \{\n(.*?)^\}", SCRIPT, re.MULTILINE | re.DOTALL)
+    parts = {word for word in everything.split() if word in PARTS} - {"beside"}
+    assert parts <= {command.split()[2] for command in _commands("ci.yml")}
+
+
+def _commands(*names: str) -> list[str]:
+    """Return the commands of workflows, with each part that a matrix has."""
+    found: list[str] = []
+    for name in names:
+        parts = re.findall(r"\bpart: \[(.*?)\]", WORKFLOWS[name])
+        for command in re.findall(r"\brun: (.*)", WORKFLOWS[name]):
+            filled = parts[0].split(", ") if "${{ matrix.part }}" in command else [""]
+            found += [command.replace("${{ matrix.part }}", part) for part in filled]
+    return found
+
+
+def test_readme_s_test_command_is_the_one_that_is_run() -> None:
+    """The script finds the README's test command, once."""
+    (pattern,) = re.findall(r"grep -m1 -E '(.*?)' README\.md", SCRIPT)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(re.findall(pattern, readme, re.MULTILINE)) == 1
+
+
+def test_supported_pythons_are_tested() -> None:
+    """Each version of Python that the metadata names is tested by the script or a workflow."""
+    named = {
+        line.rpartition(" :: ")[2]
+        for line in PROJECT["classifiers"]
+        if re.search(r"Python :: 3\.\d+$", line)
+    }
+    tested = set(re.findall(r"3\.1\d", SCRIPT + WORKFLOWS["ci.yml"]))
+    assert named <= tested
+    assert f">={min(named, key=lambda each: int(each[2:]))}" == PROJECT["requires-python"]
+
+
+async def test_each_endpoint_is_a_tool() -> None:
+    """A model can do what code can: nothing of the table is forgotten there."""
+    server = make_server(lambda: Client("https://testvibe.example", api_key=KEY, endpoints={}))
+    assert ENDPOINTS.keys() <= {tool.name for tool in await server.list_tools()}
+
+
+EXTRAS = PROJECT["optional-dependencies"].keys() - {"all", "bench", "dev"}
+
+
+def test_each_extra_is_tried_alone() -> None:
+    """Each extra has a script that uses it where nothing else is installed, and is in `all`."""
+    scripts = {path.stem for path in (ROOT / "tests/processes/packaging/surfaces").glob("[!_]*.py")}
+    assert scripts == EXTRAS | {"library"}
+    (everything,) = PROJECT["optional-dependencies"]["all"]
+    assert everything == f"testvibe-async[{','.join(sorted(EXTRAS))}]"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"pip install '.[{extra}]'" in readme for extra in EXTRAS)
+
+
+def test_the_house_has_every_room() -> None:
+    """The picture of the house names each folder and module of the package."""
+    page = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"## The house\n.*?```text\n(.*?)```", page, re.DOTALL)
+    parts = {
+        path.stem for path in (ROOT / "testvibe_async").iterdir() if path.suffix in {"", ".py"}
+    }
+    assert parts - {"__init__", "__pycache__"} <= set(re.findall(r"\w+", picture))
+
+
+POLLING = (ROOT / "testvibe_async/_polling/README.md").read_text(encoding="utf-8")
+CONSTANTS = re.findall(r"^\| `(\w+)\.(\w+)` \| ([\d.]+) \|", POLLING, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("module", "name", "value"), CONSTANTS)
+def test_the_page_on_polling_has_the_numbers_in_force(module: str, name: str, value: str) -> None:
+    """Each number on the page is the code's."""
+    assert getattr(import_module(f"testvibe_async._polling.{module}"), name) == float(value)
+
+
+def test_the_page_on_polling_has_numbers() -> None:
+    """The page lists more than a few."""
+    assert len(CONSTANTS) > 10
+
+
+ROOMS = ["_polling", "_http", "_dispatch"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_pages_for_contributors_name_each_module(room: str) -> None:
+    """The picture of a room has each of its modules, and no other."""
+    page = (ROOT / "testvibe_async" / room / "README.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    modules = {path.name for path in (ROOT / "testvibe_async" / room).glob("*.py")}
+    assert set(re.findall(r"\b\w+\.py\b", picture)) == modules - {"__init__.py"}
+
+
+PLOT = (ROOT / ".github/cost.svg").read_text(encoding="utf-8")
+
+
+def test_the_plot_shows_what_was_measured() -> None:
+    """The front page's plot has a bar for each row of the results, with its figure."""
+    peers = json.loads((ROOT / "benchmarks/results/peers.json").read_text())
+    rows = peers["scenarios"][0]["rows"][::-1]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", PLOT)
+    shown: list[str] = [row["title"].replace("`", "") for row in rows]
+    figures = (
+        ("requests_per_operation", ".1f"),
+        ("cpu_ms_per_operation", ".2f"),
+        ("peak_kib_per_operation", ".1f"),
+    )
+    for name, form in figures:
+        shown += [format(row["medians"][name], form) for row in rows]
+    titles = {"requests per run", "CPU, ms per run", "memory, KiB per run"}
+    assert [text for text in texts if text not in titles] == shown
+
+
+INNER = re.compile(r"testvibe_async\._[a-z]|testvibe_async\.[a-z]\w*\.[a-z_]")
+"""A room, or a module inside a surface: in an import, or in what a test replaces."""
+
+PROMISES = sorted((ROOT / "tests/promises").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", PROMISES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_promises_are_tested_from_outside(path: Path) -> None:
+    """What forms the contract reaches public names alone; `tests.support.seams` has the rest."""
+    named = INNER.findall(path.read_text(encoding="utf-8"))
+    made_of_the_emulator = path.parent.name == "simulation"
+    assert {each for each in named if not made_of_the_emulator or "testing" not in each} == set()

@@ -1,0 +1,670 @@
+"""Mutants of the client, each of which the simulation has to catch: a test of the checker.
+
+Each breaks one promise in a way that a client somewhere has broken it. They are planted where a
+user could: in public methods, the aiohttp session, the hooks, and the journal's file. The few that
+need a place inside are in one table, `INSIDE`.
+
+`python -m tests.rooms.simulation.canaries` prints after how many schedules each is caught.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sqlite3
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
+from zlib import crc32
+
+import aiohttp
+import pytest
+from attrs import evolve, frozen
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from tests.promises.simulation import process, promised, restarts
+from tests.promises.simulation.callers import Caller
+from tests.promises.simulation.ledger import CALLER
+from tests.promises.simulation.promised import Promise
+from tests.promises.simulation.restarts import play_restarts
+from tests.promises.simulation.search import BrokenScheduleError, search
+from tests.promises.simulation.world import play
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    Dispatched,
+    DispatchUnknown,
+    DispatchUnknownError,
+    GenerationOperation,
+    GenerationRef,
+    Hooks,
+    Intent,
+    NotSentError,
+    Operation,
+    OperationSupersededError,
+    OutcomeUnknownError,
+    Project,
+    Run,
+    VibeError,
+    WaitTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.promises.simulation.search import Play
+    from testvibe_async import Ref
+
+__all__ = ["CANARIES", "INSIDE", "SEEDS", "Canary", "schedules_until_caught"]
+
+Mutate: TypeAlias = "Callable[[pytest.MonkeyPatch], None]"
+
+SCHEDULES = 400
+"""Within how many schedules each has to be caught, with each seed."""
+SEEDS = (2, 3)
+
+INSIDE = {
+    "send": "testvibe_async._http.session.HttpSession.send",
+    "slots": "testvibe_async._http.throttle.Throttle.release",
+    "whole lists": "testvibe_async._dispatch.search._has_all_since",
+    "newer answers": "testvibe_async._polling.state.OperationState._replace",
+    "grace": "testvibe_async._polling.state.GRACE_SECONDS",
+}
+"""The places inside the client in which mutants are planted, by what they decide. All else is
+public, and so are most mutants: a change inside has to look here alone."""
+
+
+@frozen
+class Canary:
+    """A mutant, and what catches it."""
+
+    mutate: Mutate
+    broken: str
+    """What the invariant says that it breaks, as a pattern."""
+    play: Play = play
+    promise: Promise | None = None
+    """The promise of restarts that it breaks; None for what always holds."""
+
+
+def _yes(*_: Any, **__: Any) -> bool:
+    return True
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+def _wrap_dispatches(patch: pytest.MonkeyPatch, mutate: Callable[..., Any]) -> None:
+    """Put a function around the dispatches of a single run or generation."""
+    for name in ("run_feature", "generate_feature"):
+        original = getattr(Project, name)
+
+        async def dispatch(
+            self: Project, *args: Any, _original: Any = original, **kwargs: Any
+        ) -> Any:
+            return await mutate(_original, self, *args, **kwargs)
+
+        patch.setattr(Project, name, dispatch)
+
+
+def _wrap_waits(patch: pytest.MonkeyPatch, mutate: Callable[..., Any]) -> None:
+    """Put a function around `Operation.wait`."""
+    wait: Any = Operation[Any].wait
+
+    async def wait_or_not(self: Any, *, timeout: float | None = None) -> Any:
+        return await mutate(wait, self, timeout=timeout)
+
+    patch.setattr(Operation, "wait", wait_or_not)
+
+
+def _cancel_tasks(name: str) -> None:
+    for task in asyncio.all_tasks():
+        if task.get_name() == name:
+            task.cancel()
+
+
+# What is dispatched.
+
+
+def _unknown_dispatch_is_repeated(patch: pytest.MonkeyPatch) -> None:
+    async def dispatch_again(dispatch: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await dispatch(*args, **kwargs)
+        except DispatchUnknownError:
+            return await dispatch(*args, **kwargs)
+
+    _wrap_dispatches(patch, dispatch_again)
+
+
+def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
+    def again(send: Any) -> Any:
+        async def send_again(self: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await send(self, *args, **kwargs)
+            except OutcomeUnknownError:
+                return await send(self, *args, **kwargs)
+
+        return send_again
+
+    _inside(patch, "send", again)
+
+
+def _lost_answer_is_called_not_sent(patch: pytest.MonkeyPatch) -> None:
+    async def deny(dispatch: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await dispatch(*args, **kwargs)
+        except DispatchUnknownError as error:
+            raise NotSentError("no", method=error.method, url=error.url) from error
+
+    _wrap_dispatches(patch, deny)
+
+
+def _hooks_are_silent_of_who_left(patch: pytest.MonkeyPatch) -> None:
+    left: set[tuple[object, int]] = set()
+    cancel, emit = Caller._cancel, Hooks.emit
+
+    def note(self: Caller) -> None:
+        left.add((asyncio.get_running_loop(), self.number))
+        cancel(self)
+
+    def emit_or_not(self: Hooks, event: Any) -> None:
+        is_left = (asyncio.get_running_loop(), CALLER.get()) in left
+        if not (is_left and isinstance(event, Dispatched | DispatchUnknown)):
+            emit(self, event)
+
+    patch.setattr(Caller, "_cancel", note)
+    patch.setattr(Hooks, "emit", emit_or_not)
+
+
+def _adopt_of_unknown(
+    patch: pytest.MonkeyPatch, choose: Callable[[Project, DispatchUnknownError], Any]
+) -> None:
+    """Adopt what a function chooses where a dispatch is unknown."""
+    clients: list[process.Process] = []
+    init = process.Process.__init__
+
+    def remember(self: process.Process, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        clients[:] = [self]
+
+    async def adopt(dispatch: Any, project: Project, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await dispatch(project, *args, **kwargs)
+        except DispatchUnknownError as error:
+            ref: Ref | None = await choose(project, error)
+            if ref is None:
+                raise
+            config = kwargs.get("config")
+            event = Dispatched(ref, adopted=True, feature=error.feature, config=config)
+            clients[0]._note_dispatched(event)
+            operation = clients[0].client.attach(ref)
+            operation.adopted = True
+            return operation
+
+    patch.setattr(process.Process, "__init__", remember)
+    _wrap_dispatches(patch, adopt)
+
+
+def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
+    async def first(_: Project, error: DispatchUnknownError) -> Ref | None:
+        return error.candidates[0] if error.candidates else None  # type: ignore[return-value]
+
+    _adopt_of_unknown(patch, first)
+
+
+def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
+    async def latest(project: Project, error: DispatchUnknownError) -> Ref | None:
+        intent = error.intent
+        if not isinstance(intent, Intent) or intent.kind != "generation":
+            return None
+        try:
+            status = await project.get_generation_status(error.feature)
+        except VibeError:
+            return None
+        if status.request_id is None or status.feature_id is None:
+            return None
+        return GenerationRef(
+            server=intent.server,
+            project=project.id,
+            request_id=status.request_id,
+            feature_id=status.feature_id,
+            dispatched_at=intent.intended_at,
+        )
+
+    _adopt_of_unknown(patch, latest)
+
+
+def _cut_list_is_taken_as_whole(patch: pytest.MonkeyPatch) -> None:
+    _inside(patch, "whole lists", lambda _: _yes)
+
+
+def _retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    def without_it(response: aiohttp.ClientResponse) -> CIMultiDictProxy[str]:
+        headers = CIMultiDict(response._headers)
+        headers.popall("Retry-After", None)
+        return CIMultiDictProxy(headers)
+
+    patch.setattr(aiohttp.ClientResponse, "headers", property(without_it))
+
+
+def _slot_is_lost_with_an_error(patch: pytest.MonkeyPatch) -> None:
+    def unless_failing(release: Any) -> Any:
+        def release_unless_failing(self: Any) -> None:
+            if sys.exc_info()[0] is None:
+                release(self)
+
+        return release_unless_failing
+
+    _inside(patch, "slots", unless_failing)
+
+
+def _what_passed_runs_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Run, "is_failure", property(_yes))
+
+
+# What is waited for.
+
+
+def _close_ends_no_wait(patch: pytest.MonkeyPatch) -> None:
+    async def wait_on(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+        try:
+            return await wait(operation, timeout=timeout)
+        except ClientClosedError:
+            await _for_ever()
+
+    _wrap_waits(patch, wait_on)
+
+
+def _closed_client_goes_on(patch: pytest.MonkeyPatch) -> None:
+    async def leave_all(_: Client) -> None:
+        pass
+
+    patch.setattr(Client, "aclose", leave_all)
+
+
+def _waiter_that_leaves_ends_the_poller(patch: pytest.MonkeyPatch) -> None:
+    async def wait_and_end(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+        try:
+            return await wait(operation, timeout=timeout)
+        except (asyncio.CancelledError, WaitTimeoutError):
+            _cancel_tasks("testvibe_async poller")
+            raise
+
+    _wrap_waits(patch, wait_and_end)
+
+
+def _cancelled_poll_cancels_those_who_share_it(patch: pytest.MonkeyPatch) -> None:
+    poll: Any = Operation[Any].poll
+    polls: dict[tuple[object, Operation[Any]], asyncio.Task[Any]] = {}
+
+    async def share(self: Operation[Any]) -> Any:
+        key = (asyncio.get_running_loop(), self)
+        if (task := polls.get(key)) is None:
+            task = polls[key] = asyncio.create_task(poll(self))
+
+            def forget(_: asyncio.Task[Any]) -> None:
+                del polls[key]
+
+            task.add_done_callback(forget)
+        return await task
+
+    patch.setattr(Operation, "poll", share)
+
+
+def _time_out_is_taken_for_the_end(patch: pytest.MonkeyPatch) -> None:
+    async def wait_a_while(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+        with suppress(WaitTimeoutError):
+            return await wait(operation, timeout=timeout)
+        return operation.snapshot or await operation.poll()
+
+    _wrap_waits(patch, wait_a_while)
+
+
+def _time_out_is_final(patch: pytest.MonkeyPatch) -> None:
+    timed_out: set[tuple[object, Any]] = set()
+
+    async def wait_once(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+        key = (asyncio.get_running_loop(), operation)
+        if key in timed_out and timeout is None:
+            await _for_ever()
+        try:
+            return await wait(operation, timeout=timeout)
+        except WaitTimeoutError:
+            timed_out.add(key)
+            raise
+
+    _wrap_waits(patch, wait_once)
+
+
+def _only_one_waiter_is_woken(patch: pytest.MonkeyPatch) -> None:
+    waiting: set[tuple[object, Any]] = set()
+
+    async def wait_alone(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+        key = (asyncio.get_running_loop(), operation)
+        if key in waiting:
+            await _for_ever()
+        waiting.add(key)
+        try:
+            return await wait(operation, timeout=timeout)
+        finally:
+            waiting.discard(key)
+
+    _wrap_waits(patch, wait_alone)
+
+
+def _closed_iteration_goes_on(patch: pytest.MonkeyPatch) -> None:
+    class Open(_Iteration):
+        async def aclose(self) -> None:
+            pass
+
+    _wrap_iterations(patch, Open)
+
+
+def _closed_iteration_has_more(patch: pytest.MonkeyPatch) -> None:
+    class Reread(_Iteration):
+        async def __anext__(self) -> Any:
+            if self.is_closed and self.last is not None:
+                return self.take_last()
+            return await super().__anext__()
+
+    _wrap_iterations(patch, Reread)
+
+
+def _closed_iteration_never_ends(patch: pytest.MonkeyPatch) -> None:
+    class Endless(_Iteration):
+        async def __anext__(self) -> Any:
+            try:
+                return await super().__anext__()
+            except StopAsyncIteration:
+                if self.is_closed:
+                    await _for_ever()
+                raise
+
+    _wrap_iterations(patch, Endless)
+
+
+class _Iteration:
+    """An iteration over the transitions of an operation."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.is_closed = False
+        self.last: Any = None
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        self.last = await self.inner.__anext__()
+        return self.last
+
+    def take_last(self) -> Any:
+        last, self.last = self.last, None
+        return last
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        await self.inner.aclose()
+
+
+def _wrap_iterations(patch: pytest.MonkeyPatch, wrapper: type[_Iteration]) -> None:
+    for name in ("__aiter__", "updates"):
+        original = getattr(Operation, name)
+
+        def begin(self: Any, _original: Any = original) -> _Iteration:
+            return wrapper(_original(self))
+
+        patch.setattr(Operation, name, begin)
+
+
+# What is said of it.
+
+
+def _outcome_comes_before_the_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Operation, "outcome", property(lambda self: self.snapshot))
+
+
+def _null_is_taken_for_a_value(patch: pytest.MonkeyPatch) -> None:
+    def with_values(send: Any) -> Any:
+        async def send_with_values(self: Any, *args: Any, **kwargs: Any) -> Any:
+            response = await send(self, *args, **kwargs)
+            return evolve(response, body=response.body.replace(b":null", b":{}"))
+
+        return send_with_values
+
+    _inside(patch, "send", with_values)
+
+
+def _stale_answer_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
+    def always(replace: Any) -> Any:
+        def replace_always(self: Any, snapshot: Any) -> Any:
+            self.snapshot, self.phase = None, None
+            return replace(self, snapshot)
+
+        return replace_always
+
+    _inside(patch, "newer answers", always)
+
+
+def _not_found_is_final_at_once(patch: pytest.MonkeyPatch) -> None:
+    _inside(patch, "grace", lambda _: 0.0)
+
+
+def _one_failed_poll_ends_the_waits(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(process, "MAX_OUTAGE", 0.1)
+
+
+def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
+    async def guess(wait: Any, operation: Any, *, timeout: float | None) -> Any:
+        try:
+            return await wait(operation, timeout=timeout)
+        except WaitTimeoutError:
+            if not isinstance(operation, GenerationOperation):
+                raise
+            raise OperationSupersededError(ref=operation.ref, newer_request_id="?") from None
+
+    _wrap_waits(patch, guess)
+
+
+# What a restart finds.
+
+
+def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a process that was killed leaves on the disk of each feature."""
+    copy = restarts.copy_of_the_disk
+
+    def copy_changed(path: Path, to: Path) -> None:
+        copy(path, to)
+        connection = sqlite3.connect(to)
+        with connection:
+            for row, text in list(
+                connection.execute("SELECT id, document FROM rows WHERE id >= 0")
+            ):
+                document = json.loads(text)
+                change(document)
+                changed = json.dumps(document)
+                connection.execute(
+                    "UPDATE rows SET document = ?, checksum = ? WHERE id = ?",
+                    (changed, crc32(changed.encode()), row),
+                )
+        connection.close()
+
+    patch.setattr(restarts, "copy_of_the_disk", copy_changed)
+
+
+def _intents_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
+    def forget(document: dict[str, Any]) -> None:
+        if document.pop("intent", None) is not None:
+            document["state"] = "planned"
+
+    _wrap_crashes(patch, forget)
+
+
+def _refs_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
+    def forget(document: dict[str, Any]) -> None:
+        if document["state"] == "dispatched":
+            del document["ref"]
+            document["state"] = "planned"
+
+    _wrap_crashes(patch, forget)
+
+
+def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
+    def forget(document: dict[str, Any]) -> None:
+        if document.get("intent") is not None:
+            document["intent"] |= {"highest_run_id": 0, "service_at": None}
+
+    _wrap_crashes(patch, forget)
+
+
+def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
+    def refuse(document: dict[str, Any]) -> None:
+        if document.pop("intent", None) is not None:
+            document["state"] = "refused"
+
+    _wrap_crashes(patch, refuse)
+
+
+def _resumed_batch_does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    for name in ("run_features", "generate_features"):
+        original = getattr(Project, name)
+
+        def give_up(self: Project, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
+            is_resumed = kwargs["journal"].plan is not None
+            return _original(self, *args, **kwargs | ({"timeout": 0.5} if is_resumed else {}))
+
+        patch.setattr(Project, name, give_up)
+
+
+def _inside(patch: pytest.MonkeyPatch, what: str, mutate: Callable[[Any], Any]) -> None:
+    """Replace what is at a place inside by what a function makes of it."""
+    path = INSIDE[what]
+    patch.setattr(path, mutate(_found(path)))
+
+
+def _found(path: str) -> Any:
+    """Return what is at a path; the mutant is planted only where there is something."""
+    parts = path.split(".")
+    for number in range(len(parts) - 1, 0, -1):
+        with suppress(ImportError):
+            found: Any = __import__(".".join(parts[:number]), fromlist=["_"])
+            for name in parts[number:]:
+                found = getattr(found, name)
+            return found
+    raise ImportError(path)
+
+
+CANARIES: dict[str, Canary] = {
+    "an unknown dispatch is sent again": Canary(
+        _unknown_dispatch_is_repeated, "took effect as|cost credits|reached the service, and raised"
+    ),
+    "the session sends a POST again": Canary(
+        _post_is_sent_again, "took effect as|cost credits|and nobody knows"
+    ),
+    "a lost answer is called not sent": Canary(
+        _lost_answer_is_called_not_sent,
+        "(took effect as|reached the service).* and raised NotSentError",
+    ),
+    "an id is not reported if its caller left": Canary(
+        _hooks_are_silent_of_who_left, "and nobody knows"
+    ),
+    "the first of several candidates is adopted": Canary(
+        _first_candidate_is_adopted, "showed its own"
+    ),
+    "a list that was cut is taken as whole": Canary(
+        _cut_list_is_taken_as_whole, "from a list that was cut"
+    ),
+    "the generation before is adopted": Canary(
+        _earlier_generation_is_adopted, "which nobody began|began long before it was sent"
+    ),
+    "Retry-After is ignored": Canary(_retry_after_is_ignored, "before its Retry-After is over"),
+    "a slot is lost with each error": Canary(
+        _slot_is_lost_with_an_error, "slots of the throttle are still held|still waiting"
+    ),
+    "what passed runs again": Canary(_what_passed_runs_again, "ran again though it passed"),
+    "a close ends no wait": Canary(_close_ends_no_wait, "still waiting"),
+    "a closed client goes on": Canary(
+        _closed_client_goes_on,
+        "the poller (has a timer|still works)|tasks go on|sent after the close",
+    ),
+    "a waiter that leaves ends the poller": Canary(
+        _waiter_that_leaves_ends_the_poller, "given up too soon"
+    ),
+    "a cancelled poll cancels who shares it": Canary(
+        _cancelled_poll_cancels_those_who_share_it, "was cancelled, and nobody asked for it"
+    ),
+    "a time-out is taken for the end": Canary(
+        _time_out_is_taken_for_the_end, "a wait ended, and it is"
+    ),
+    "a wait that has timed out can't be resumed": Canary(_time_out_is_final, "still waiting"),
+    "one waiter alone is woken": Canary(_only_one_waiter_is_woken, "still waiting"),
+    "a closed iteration goes on": Canary(_closed_iteration_goes_on, "a closed iteration went on"),
+    "a closed iteration is not drained": Canary(
+        _closed_iteration_has_more, "a closed iteration went on"
+    ),
+    "a closed iteration never ends": Canary(_closed_iteration_never_ends, "still waiting"),
+    "an outcome comes before the end": Canary(
+        _outcome_comes_before_the_end,
+        "is said to be (running|generating), and|a wait ended, and it is",
+    ),
+    "a null is taken for a value": Canary(
+        _null_is_taken_for_a_value, "is documented, and was not read|and nothing showed that"
+    ),
+    "a stale answer replaces a newer one": Canary(_stale_answer_replaces_a_newer_one, "went back"),
+    "a 404 within its grace is final": Canary(_not_found_is_final_at_once, "404 not_found"),
+    "a failed poll ends the waits": Canary(_one_failed_poll_ends_the_waits, "given up too soon"),
+    "a supersession is guessed": Canary(_supersession_is_guessed, "place, and nothing did"),
+    "intents are not on the disk": Canary(
+        _intents_are_not_on_the_disk, "acted again", play_restarts, Promise.RUN_ONCE
+    ),
+    "refs are not on the disk": Canary(
+        _refs_are_not_on_the_disk, "acted again", play_restarts, Promise.RUN_ONCE
+    ),
+    "intents say nothing of before": Canary(
+        _intents_say_nothing_of_before, "adopted", play_restarts, Promise.NOT_ADOPTED
+    ),
+    "open intents are taken for refusals": Canary(
+        _open_intents_are_taken_for_refusals, "started", play_restarts, Promise.NOT_LOST
+    ),
+    "a resumed batch does not wait": Canary(
+        _resumed_batch_does_not_wait, "at the end of the last batch", play_restarts, Promise.RESUMED
+    ),
+}
+"""By what each does wrong."""
+
+
+def schedules_until_caught(name: str, seed: int) -> int | None:
+    """Return after how many schedules a mutant is caught; None where that is too late.
+
+    Raises:
+        AssertionError: It breaks something else than it is there for: it is no such mutant.
+    """
+    canary = CANARIES[name]
+    with pytest.MonkeyPatch.context() as patch:
+        held = frozenset({canary.promise} if canary.promise is not None else ())
+        patch.setattr(promised, "HELD", held)
+        canary.mutate(patch)
+        try:
+            search(SCHEDULES, seed=seed, shrinks=False, play=canary.play)
+        except BrokenScheduleError as error:
+            if not re.search(canary.broken, str(error)):
+                raise AssertionError(f"caught by something else than {canary.broken!r}") from error
+            return error.number + 1
+    return None
+
+
+def main() -> int:
+    """Print after how many schedules, by seed, each mutant is caught; return 1 where one is not."""
+    is_missed = False
+    for name in CANARIES:
+        caught = [schedules_until_caught(name, seed) for seed in SEEDS]
+        is_missed |= None in caught
+        said = ", ".join(f"{schedules or 'never':>5}" for schedules in caught)
+        print(f"{said}  {name}", flush=True)  # noqa: T201
+    return 1 if is_missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

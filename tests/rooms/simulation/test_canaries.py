@@ -1,0 +1,43 @@
+"""The simulation catches clients that break their promises: a test of the checker.
+
+One seed is tried with the other tests, and all of them where more schedules are asked for.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.promises.simulation.search import BrokenScheduleError, replay, search
+from tests.promises.simulation.test_simulation import ENOUGH, SCHEDULES
+from tests.rooms.simulation.canaries import CANARIES, SEEDS, schedules_until_caught
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.mark.parametrize("seed", SEEDS if SCHEDULES > ENOUGH else SEEDS[:1])
+@pytest.mark.parametrize("name", CANARIES)
+def test_a_mutant_is_caught(name: str, seed: int) -> None:
+    """Each planted mutant breaks the invariant that it is there for, with each seed."""
+    schedules = schedules_until_caught(name, seed)
+
+    assert schedules is not None
+    print(f"caught after {schedules} schedules: {name}")  # noqa: T201
+
+
+def test_a_broken_schedule_is_a_bug_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report has the seed, the commit and the schedule made simple, and can be replayed."""
+    CANARIES["a slot is lost with each error"].mutate(monkeypatch)
+
+    with pytest.raises(BrokenScheduleError) as caught:
+        search(100, seed=1)
+
+    report = str(caught.value)
+    assert re.search(r"Shrunk from \d+ deviations to \d+:", report)
+    assert re.search(r"--seed 1 --first \d+ --schedules 1, at commit \w+", report)
+    token = re.search(r"--replay (\S+)", report)
+    assert token is not None
+    assert replay(token[1]) is not None
+    monkeypatch.undo()
+    assert replay(token[1]) is None

@@ -1,0 +1,157 @@
+"""Metrics: what is counted and measured."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import evolve
+
+from tests.conftest import client_of
+from tests.support.shop import DRAFT
+from tests.support.timing import STEADY
+from testvibe_async import DispatchUnknownError, FeatureNotGeneratedError, Journal
+from testvibe_async._telemetry import Telemetry, telemetry
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.rooms.telemetry.conftest import Sdk
+    from testvibe_async import Client, Project
+    from testvibe_async.testing import Emulator, Scenario
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Every run takes 30 s."""
+    return evolve(STEADY)
+
+
+async def test_requests_by_operation_and_status(
+    sdk: Sdk, emulator: Emulator, project: Project
+) -> None:
+    """Each request is measured, also one without an answer."""
+    emulator.fail("get_run", Fault.status(500), times=1)
+    emulator.fail("get_run", Fault.reset(), times=2, skip=1)  # aiohttp repeats a GET once
+    await (await project.run_feature("Checkout"))
+    points = sdk.metric("testvibe.request.duration")
+    assert points["run_feature", "202"].count == 1
+    assert points["get_run", "500"].count == 1
+    assert points["get_run", "no answer"].count == 1
+    assert points["get_run", "200"].count == emulator.count("get_run") - 3
+
+
+async def test_polls_by_way_and_outcome(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """A list polls many, an id one; a failed poll is counted with the class of its error."""
+    emulator.fail("list_runs", Fault.status(503), times=1, skip=2)
+    emulator.fail("get_run", Fault.status(500), times=1)
+    await project.run_features([row for row in await project.list_features() if row.has_tests])
+    points = {key: point.value for key, point in sdk.metric("testvibe.polls").items()}
+    assert points["list", "ServerError"] == 1
+    assert points["id", "ServerError"] == 1
+    assert points["list", "answered"] >= 1
+    assert points["id", "answered"] == emulator.count("get_run") - 1
+
+
+async def test_dispatches_by_outcome(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """What was dispatched, adopted, refused and unknown."""
+    await project.run_feature("Checkout")
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    await project.run_feature("Returns")
+    with pytest.raises(FeatureNotGeneratedError):
+        await project.run_feature(DRAFT)
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("list_runs", Fault.status(404))
+    with pytest.raises(DispatchUnknownError):
+        await project.run_feature("Checkout")
+    points = {key: point.value for key, point in sdk.metric("testvibe.dispatches").items()}
+    assert points == {
+        ("run", "dispatched"): 1,
+        ("run", "adopted"): 1,
+        ("run", "FeatureNotGeneratedError"): 1,
+        ("run", "unknown"): 1,
+    }
+
+
+async def test_how_late_an_end_is_seen(sdk: Sdk, project: Project) -> None:
+    """From the service's `finishedUtc`, by its own clock, to the poll that showed it."""
+    await (await project.run_feature("Checkout"))
+    point = sdk.metric("testvibe.end.delay")["run",]
+    assert point.count == 1
+    assert 0 <= point.sum <= 5
+
+
+async def test_refusals_and_pauses(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """Each 429 is a refusal; the pause that many of them bring is measured."""
+    emulator.fail("*", Fault.status(429, retry_after=2), times=5)
+    await project.run_features(["Checkout", "Returns", "Wishlist", "Gift card"])
+    assert sdk.metric("testvibe.refusals")[()].value == 5
+    assert sdk.metric("testvibe.pause.duration")[()].count >= 1
+
+
+async def test_commits_of_a_journal(sdk: Sdk, tmp_path: Path, project: Project) -> None:
+    """Each transaction is measured."""
+    async with Journal(tmp_path / "journal") as journal:
+        await project.run_features(["Checkout"], journal=journal)
+        await asyncio.sleep(1)
+    assert sdk.metric("testvibe.journal.commit.duration")[()].count == journal.commits
+
+
+async def test_what_is_in_flight(sdk: Sdk, emulator: Emulator, client: Client) -> None:
+    """All clients are summed up, as far as they are alive, and what is over does not count."""
+    run = await client.project().run_feature("Checkout")
+    generation = await client.project().generate_feature(DRAFT)
+    async with client_of(emulator) as other:
+        kept = await other.project().run_feature("Returns")
+        points = sdk.metric("testvibe.operations.in_flight")
+        assert {key: point.value for key, point in points.items()} == {
+            ("run",): 2,
+            ("generation",): 1,
+        }
+    assert not kept.done
+    points = sdk.metric("testvibe.operations.in_flight")
+    assert points["run",].value == 1  # those of a closed client do not count
+    await run
+    await generation
+    points = sdk.metric("testvibe.operations.in_flight")
+    assert {key: point.value for key, point in points.items()} == {("run",): 0, ("generation",): 0}
+
+
+async def test_an_old_end_is_not_late(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """Attaching to what was over a day before has not seen its end late."""
+    operation = await project.run_feature("Checkout")
+    await operation
+    await asyncio.sleep(86_400)
+    async with client_of(emulator) as other:
+        await other.attach(operation.ref)
+    assert sdk.metric("testvibe.end.delay")["run",].count == 1
+
+
+class _Counting(Telemetry):
+    """No telemetry, and the names of what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def __getattribute__(self, name: str) -> object:
+        if name != "asked":
+            self.asked.add(name)
+        return super().__getattribute__(name)
+
+
+async def test_without_opentelemetry(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its API is not installed all goes on, and refs have no context."""
+    off = _Counting()
+    for name in [name for name in vars(Telemetry) if not name.startswith("_")]:
+        monkeypatch.setattr(telemetry(), name, partial(_call, off, name))
+    operation = await project.run_feature("Checkout")
+    assert operation.ref.traceparent is None
+    assert (await operation).status == "passed"
+    assert {"trace", "traceparent", "request", "poll", "dispatch", "end_seen"} <= off.asked
+
+
+def _call(off: Telemetry, name: str, *arguments: object, **options: object) -> object:
+    return getattr(off, name)(*arguments, **options)

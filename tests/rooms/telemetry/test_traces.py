@@ -1,0 +1,231 @@
+"""Traces: which spans there are, what hangs below them, and what they link to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import evolve
+from opentelemetry.trace import StatusCode
+
+from tests.conftest import client_of
+from tests.support.shop import DRAFT
+from tests.support.timing import STEADY
+from testvibe_async import (
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    Journal,
+    Project,
+    Ref,
+    RunOperation,
+    WaitTimeoutError,
+)
+from testvibe_async.testing import Fault, Outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from tests.rooms.telemetry.conftest import Sdk
+    from testvibe_async.testing import Emulator, Scenario
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Every run takes 30 s, and those of one feature fail."""
+    return evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
+
+
+def _events(span: ReadableSpan) -> list[str]:
+    return [
+        " ".join([event.name, *map(str, (event.attributes or {}).values())])
+        for event in span.events
+    ]
+
+
+def _id(span: ReadableSpan) -> int:
+    assert span.context is not None
+    number: int = span.context.span_id
+    return number
+
+
+class TestRuns:
+    """The span of a run."""
+
+    async def test_it_lasts_from_the_dispatch_to_the_end(self, sdk: Sdk, project: Project) -> None:
+        """Its transitions are events, and it has the names by which the run is found."""
+        await (await project.run_feature("Checkout"))
+        span = sdk.span("testvibe run")
+        assert _events(span) == ["transition active running", "transition finished passed"]
+        assert span.status.status_code is StatusCode.UNSET
+        attributes = dict(span.attributes or {})
+        assert attributes["testvibe.feature"] == "Checkout"
+        assert attributes["testvibe.status"] == "passed"
+        assert isinstance(attributes["testvibe.run_id"], int)
+
+    async def test_requests_hang_below(self, sdk: Sdk, project: Project) -> None:
+        """The POST and each poll by id are children of it; aiohttp's instrumentation makes them."""
+        await (await project.run_feature("Checkout"))
+        below = sdk.below(sdk.span("testvibe run"))
+        assert below.count("POST") == 1
+        assert below.count("GET") > 5
+
+    async def test_it_is_below_its_caller(self, sdk: Sdk, project: Project) -> None:
+        """What dispatches a run has its span below."""
+        with sdk.tracer_provider.get_tracer("caller").start_as_current_span("caller"):
+            operation = await project.run_feature("Checkout")
+        await operation
+        assert sdk.below(sdk.span("caller")) == ["testvibe run"]
+
+    async def test_a_failed_run_is_an_error(self, sdk: Sdk, project: Project) -> None:
+        """Its status says how it ended."""
+        await (await project.run_feature("Returns"))
+        status = sdk.span("testvibe run").status
+        assert status.status_code is StatusCode.ERROR
+        assert status.description == "it ended with the status failed"
+
+    async def test_failed_polls_are_events(
+        self, sdk: Sdk, emulator: Emulator, project: Project
+    ) -> None:
+        """Each poll that failed is one, with the class of its error."""
+        operation = await project.run_feature("Checkout")
+        emulator.fail("get_run", Fault.status(503), times=2)
+        await operation
+        events = _events(sdk.span("testvibe run"))
+        assert events.count("poll failed ServerError") == 2
+
+    async def test_what_was_refused(self, sdk: Sdk, project: Project) -> None:
+        """A dispatch that is refused ends its span with the error."""
+        with pytest.raises(FeatureNotGeneratedError):
+            await project.run_feature(DRAFT)
+        status = sdk.span("testvibe run").status
+        assert status.description == "not dispatched: FeatureNotGeneratedError"
+
+    async def test_what_is_unknown(self, sdk: Sdk, emulator: Emulator, project: Project) -> None:
+        """A dispatch that nobody knows of ends its span with the reason."""
+        emulator.fail("run_feature", Fault.reset())
+        emulator.fail("list_runs", Fault.status(404), times=9)
+        with pytest.raises(DispatchUnknownError) as error:
+            await project.run_feature("Checkout")
+        span = sdk.span("testvibe run")
+        assert dict(span.attributes or {})["testvibe.reason"] == error.value.reason
+        assert span.status.description == "nobody knows whether it was dispatched"
+
+
+class TestTheEndThatNobodySees:
+    """A span ends also where the operation's end is not seen."""
+
+    async def test_the_last_handle_is_gone(self, sdk: Sdk, project: Project) -> None:
+        """Without a handle nobody polls, and the span says so."""
+        operation = await project.run_feature("Checkout")
+        assert not sdk.spans("testvibe run")
+        del operation
+        gc.collect()
+        await asyncio.sleep(0.1)
+        gc.collect()
+        (event,) = _events(sdk.span("testvibe run"))
+        assert event == "end not seen no handle on it was left"
+
+    async def test_the_client_closes(self, sdk: Sdk, emulator: Emulator) -> None:
+        """Whatever is in flight when the client closes ends with it."""
+        async with client_of(emulator) as client:
+            operation = await client.project().run_feature("Checkout")
+        assert not operation.done
+        assert _events(sdk.span("testvibe run")) == ["end not seen the client was closed"]
+
+
+class TestAttaching:
+    """The span of an operation that is attached to."""
+
+    async def test_it_links_to_the_dispatch(self, sdk: Sdk, emulator: Emulator) -> None:
+        """The ref has the context: the other process's span goes on with the first one."""
+        async with client_of(emulator) as client:
+            text = (await client.project().run_feature("Checkout")).ref.to_json()
+        async with client_of(emulator) as client:
+            await client.attach(Ref.from_json(text))
+        (link,) = sdk.span("testvibe run attached").links
+        assert link.context.span_id == _id(sdk.span("testvibe run"))
+
+    async def test_a_ref_of_others(
+        self, sdk: Sdk, emulator: Emulator, operation: RunOperation
+    ) -> None:
+        """A ref without context, or with nonsense in its place, has a span without a link."""
+        for traceparent in (None, "nonsense"):
+            async with client_of(emulator) as client:
+                await client.attach(evolve(operation.ref, traceparent=traceparent))
+        assert [span.links for span in sdk.spans("testvibe run attached")] == [(), ()]
+
+    async def test_waiting_again_makes_no_other(self, sdk: Sdk, project: Project) -> None:
+        """One span serves all waits and polls of an operation."""
+        operation = await project.run_feature("Checkout")
+        with pytest.raises(WaitTimeoutError):
+            await operation.wait(timeout=3)
+        await asyncio.gather(operation.wait(), operation.wait())
+        await operation.poll()
+        assert len(sdk.spans("testvibe run")) == 1
+        assert not sdk.spans("testvibe run attached")
+
+
+class TestBatches:
+    """The span of a batch, and of one that goes on with a journal."""
+
+    async def test_its_operations_are_below(self, sdk: Sdk, project: Project) -> None:
+        """Further attempts too; the counts are its attributes."""
+        await project.run_features(["Checkout", "Returns"], attempts=2)
+        batch = sdk.span("testvibe batch")
+        assert sdk.below(batch).count("testvibe run") == 3
+        attributes = dict(batch.attributes or {})
+        assert attributes["testvibe.batch.succeeded"] == 1
+        assert attributes["testvibe.batch.failed"] == 1
+
+    async def test_a_batch_that_goes_on(self, sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
+        """What an earlier process dispatched is attached to below the new batch, with a link."""
+        names = ["Checkout", "Returns"]
+        async with (
+            client_of(emulator) as client,
+            Journal(tmp_path / "journal") as journal,
+            client.project().run_features(names, journal=journal),
+        ):
+            await asyncio.sleep(5)
+        gc.collect()
+        async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+            await client.project().run_features(names, journal=journal)
+        first, second = sdk.spans("testvibe batch")
+        assert sdk.below(first).count("testvibe run") == 2
+        assert sdk.below(second).count("testvibe run attached") == 2
+        dispatched = {_id(span) for span in sdk.spans("testvibe run")}
+        links = [span.links[0] for span in sdk.spans("testvibe run attached")]
+        assert {link.context.span_id for link in links} == dispatched
+
+    async def test_an_intent_has_the_context(
+        self, sdk: Sdk, tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """A dispatch that a crash left open is found, and its span links to the dispatch."""
+        emulator.fail("generate_feature", Fault.lost(), times=1)
+        missing = emulator.fail("get_generation_status", Fault.status(404), skip=1)
+        async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+            (item,) = await client.project().generate_features([DRAFT], journal=journal)
+            assert isinstance(item.error, DispatchUnknownError)
+        missing.remove()
+        async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+            (item,) = await client.project().generate_features([DRAFT], journal=journal)
+        assert item.outcome is not None
+        (link,) = sdk.span("testvibe generation attached").links
+        assert link.context.span_id == _id(sdk.span("testvibe generation"))
+
+
+async def test_polls_by_list_hang_below_nothing(sdk: Sdk, emulator: Emulator) -> None:
+    """A poll for many is nobody's child, also where the client was made within a span."""
+    with sdk.tracer_provider.get_tracer("caller").start_as_current_span("start-up") as start_up:
+        client = client_of(emulator)
+    async with client:
+        await client.project().run_features(["Checkout", "Gift card", "Wishlist", "Returns"])
+    spans = sdk.spans("GET")
+    assert all(
+        span.parent is None or span.parent.span_id != start_up.get_span_context().span_id
+        for span in spans
+    )
+    assert any(span.parent is None for span in spans)

@@ -1,0 +1,155 @@
+"""Text from outside, made harmless for messages, reports and terminals."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.ci_systems import COMMANDS, obeyed
+from testvibe_async._util import LONGEST, OBEYED, clean, escape, plain, without_commands
+
+PIECES = [
+    "\x1b[31m",
+    "\x1b]0;t\x07",
+    "\x9b2J",
+    "\r\n",
+    "\r",
+    "\t",
+    "\ud800",
+    "\u202e",
+    "\uffff",
+    "a",
+    "\n",
+    "\xa0 ",
+    ":",
+    "::error::",
+    "#",
+    "##",
+    "[",
+    "vso[",
+    "TeamCity[",
+]
+
+WILD = st.text() | st.lists(st.sampled_from(PIECES)).map("".join)
+"""Any text, and texts that are mostly what a terminal obeys."""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, ünïcode, 買い物", "plain, ünïcode, 買い物"),
+        ("a\r\n  b\tc", "a b c"),
+        ("\x1b[2Jcleared", "[2Jcleared"),
+        ("\u202eflip\ud800", "flip"),
+        ("", ""),
+    ],
+)
+def test_plain_text_is_one_line(text: str, expected: str) -> None:
+    """A message quotes one line, with spaces in place of anything that can't be printed."""
+    assert plain(text) == expected
+
+
+@given(WILD)
+def test_any_plain_text_is_short_and_printable(text: str) -> None:
+    """Any text becomes a printable quotation no longer than the limit."""
+    quoted = plain(text)
+    assert len(quoted) <= LONGEST
+    assert quoted.isprintable()
+
+
+def test_a_long_text_is_cut() -> None:
+    """Only the beginning of a long text is quoted."""
+    assert plain("ab" * LONGEST) == "ab" * (LONGEST // 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, ünïcode, 買い物", "plain, ünïcode, 買い物"),
+        ("a\r\nb\rc\td\n", "a\nb\nc\td\n"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b[2J\x1b]0;title\x07\x1b]8;;http://h\x1b\\link", "link"),
+        ("\x9b31mred\x1b(B", "red"),
+        ("\x07\u202eflip\ud800\uffff", "\ufffd\ufffdflip\ufffd\ufffd"),
+    ],
+)
+def test_a_clean_text_keeps_its_lines(text: str, expected: str) -> None:
+    """A report has a text's lines and tabs, no terminal sequence, and U+FFFD for other controls."""
+    assert clean(text) == expected
+
+
+@given(WILD)
+def test_any_clean_text_is_harmless(text: str) -> None:
+    """A clean text contains nothing that a terminal obeys except line ends and tabs."""
+    assert set(OBEYED.findall(clean(text))) <= {"\t", "\n"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, ünïcode, 買い物", "plain, ünïcode, 買い物"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("a\r\nb\tc\x9b", "a\\r\\nb\\tc\\x9b"),
+        ("\u202eflip\u2066 \ud800", "\\u202eflip\\u2066 \\ud800"),
+        ("[bold]no markup[/bold]", "[bold]no markup[/bold]"),
+    ],
+)
+def test_escaped_text_does_nothing(text: str, expected: str) -> None:
+    """Colours are removed; anything else that a terminal might obey is shown as an escape."""
+    assert escape(text) == expected
+
+
+@given(WILD)
+def test_any_escaped_text_is_harmless(text: str) -> None:
+    """An escaped text contains nothing that a terminal obeys."""
+    assert not OBEYED.search(escape(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("::error::boo", ": :error::boo"),
+        ("\u3000::set-env name=PATH::x", "\u3000: :set-env name=PATH::x"),
+        ("a\n ::stop-commands::t\n", "a\n : :stop-commands::t\n"),
+        ("a\r::error::boo", "a\r: :error::boo"),
+        ("a ##[add-mask]b", "a # #[add-mask]b"),
+        ("###[group]", "## #[group]"),
+        ("a ##vso[task.complete result=Succeeded;]", "a # #vso[task.complete result=Succeeded;]"),
+        ("##VSO[task.setvariable]", "# #VSO[task.setvariable]"),
+        ("##teamcity[testFailed name='a']", "# #teamcity[testFailed name='a']"),
+        ("tests/a.py::test_b", "tests/a.py::test_b"),
+        ("## A title [with a link](x)", "## A title [with a link](x)"),
+        ("::", ": :"),
+    ],
+)
+def test_a_command_of_a_ci_system_becomes_text(text: str, expected: str) -> None:
+    """A space breaks each command where a CI system would read it, and nothing else is changed."""
+    assert without_commands(text) == expected
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_here_are_obeyed(command: str) -> None:
+    """The tests below would fail where a command was left."""
+    assert obeyed(command)
+    assert obeyed(f"a\r\n\xa0{command}")
+
+
+@given(WILD)
+def test_no_text_holds_a_command(text: str) -> None:
+    """No line of any text holds a command of a CI system, and a second pass changes nothing."""
+    for harmless in (plain, clean, escape):
+        assert not obeyed(harmless(text))
+        assert harmless(harmless(text)) == harmless(text)
+    assert not obeyed(without_commands(text.replace("\x1b", "")))
+
+
+@pytest.mark.parametrize(
+    "mark", "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+def test_no_text_turns_the_direction_of_writing(mark: str) -> None:
+    """A mark of the direction of writing is a space, U+FFFD, or an escape."""
+    text = f"a{mark}b"
+    assert (plain(text), clean(text)) == ("a b", "a\ufffdb")
+    assert escape(text) == f"a\\u{ord(mark):04x}b"

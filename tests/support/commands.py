@@ -1,0 +1,126 @@
+"""The command in a process of its own: on real time, with its output in a pipe or on a terminal.
+
+Each wait here is for output or for the end, never for a time; pytest's time-out ends a wait
+that would never end.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tests.support.processes import ROOT, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+COMMAND = "testvibe_async.cli"
+
+MODULE = ("-m", COMMAND)
+
+Ended = tuple[tuple[str, str], int]
+"""Standard output and standard error, and the exit code."""
+
+Started = subprocess.Popen[str] | Process
+
+_SET_FOR_OTHERS = (
+    *("TESTVIBE_", "PYTEST_", "PYTHONUNBUFFERED"),
+    *("NO_COLOR", "FORCE_COLOR", "TTY_", "COLUMNS", "LINES"),
+)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return this process's environment without what would change the command's behaviour."""
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith(_SET_FOR_OTHERS)
+    }
+    return own | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)} | variables
+
+
+def finished(
+    *arguments: str, python: tuple[str, ...] | None = None, stdin: str = "", **variables: str
+) -> Ended:
+    """Run the command to its end, with some text on its standard input."""
+    with started(*arguments, python=python, **variables) as process:
+        return process.communicate(stdin), process.wait()
+
+
+@contextmanager
+def started(
+    *arguments: str, python: tuple[str, ...] | None = None, **variables: str
+) -> Generator[Started]:
+    """Start the command with its input and output in pipes; the context ends it.
+
+    Args:
+        arguments: Those of the command.
+        python: Those of Python, where its start matters; None for a process without a start.
+        variables: The environment's.
+    """
+    with _process(*arguments, python=python, env=environment(**variables)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _process(*arguments: str, python: tuple[str, ...] | None, env: dict[str, str]) -> Started:
+    if python is None:
+        return Process(COMMAND, *arguments, env=env)
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, *python, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=env,
+    )
+
+
+class Terminal:
+    """The command on a terminal of its own."""
+
+    def __init__(self, *arguments: str, rows: int = 24, **variables: str) -> None:
+        self.controller, child = os.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
+        self.process = Process(COMMAND, *arguments, env=environment(**variables), terminal=child)
+        self.output = ""
+
+    def press_ctrl_c(self) -> None:
+        """Type what makes the terminal send SIGINT."""
+        os.write(self.controller, b"\x03")
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self.controller, f"{line}\n".encode())
+
+    def read_until(self, text: str) -> None:
+        """Read until some text was shown."""
+        while text not in self.output:
+            assert self._read(), f"the command ended without {text!r}:\n{self.output}"
+
+    def read_to_end(self) -> int:
+        """Read all that is still shown, and return the exit code."""
+        while self._read():
+            pass
+        return self.process.wait()
+
+    def _read(self) -> bool:
+        try:
+            part = os.read(self.controller, 65536)
+        except OSError:  # On Linux that is the end of a terminal.
+            return False
+        self.output += part.decode(errors="replace")
+        return bool(part)
+
+    def close(self) -> None:
+        """End the command, however it stands."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.controller)

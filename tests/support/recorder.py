@@ -1,0 +1,136 @@
+"""Holds all that the tests send to the emulator, and all that it answers, against the contract.
+
+A pytest plugin. It sees a request as it arrives, and an answer as the operation makes it: what a
+fault sends in its place, or a test changes in it, is no answer of the emulator's. Requests are
+checked where a method of our client sends them: `Client.request` is there for what the contract
+does not have, and tests of the emulator itself send wrong ones on purpose.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tests.support.checker import Checker, closed
+from testvibe_async._wire import custom_request, openapi_document
+from testvibe_async.testing.emulator.api import Api
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from testvibe_async._wire import Request
+    from testvibe_async.testing import RecordedRequest
+    from testvibe_async.testing.emulator.answers import Answer
+    from testvibe_async.testing.emulator.origin import Exchange
+
+SHOWN = 10
+OUR_AGENT = "testvibe-async/"
+REFUSED = 400
+
+
+class Recorder:
+    """Counts what was checked, and keeps what was wrong."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.answers = 0
+        self.violations: list[str] = []
+        self._custom = Counter[tuple[object, ...]]()
+        """Requests by `Client.request` that have not arrived."""
+        self._checker = Checker(closed(openapi_document()))
+        self._patch = pytest.MonkeyPatch()
+
+    def pytest_sessionstart(self) -> None:
+        """Look over the shoulder of every emulator of this process."""
+        receive = Api.receive
+
+        def recorded(
+            api: Api, method: str, target: str, headers: Mapping[str, str], body: bytes
+        ) -> Exchange:
+            exchange = receive(api, method, target, headers, body)
+            # A dialect breaks the contract on purpose, and its pages are asked for in its own way.
+            return exchange if api._differs else self._recorded(exchange)
+
+        def custom(method: str, path: str, **parts: Any) -> Request[Any]:
+            request = custom_request(method, path, **parts)
+            self._custom[_key(request)] += 1
+            return request
+
+        self._patch.setattr(Api, "receive", recorded)
+        self._patch.setattr("testvibe_async.client.custom_request", custom)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add what a worker of pytest-xdist has checked; one that crashed says nothing."""
+        output = getattr(node, "workeroutput", {}).get("contract", (0, 0, []))
+        self.requests += output[0]
+        self.answers += output[1]
+        self.violations += output[2]
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail the session if anything was wrong, or tell the controller."""
+        self._patch.undo()
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["contract"] = (self.requests, self.answers, self.violations)
+        elif self.violations:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say in a line what was checked, and what was wrong first."""
+        if self.violations:
+            terminalreporter.section("contract", red=True)
+        for violation in list(dict.fromkeys(self.violations))[:SHOWN]:
+            terminalreporter.write_line(violation)
+        terminalreporter.write_line(
+            f"contract: {self.requests} requests and {self.answers} answers checked, "
+            f"{len(self.violations)} violations"
+        )
+
+    def _recorded(self, exchange: Exchange) -> Exchange:
+        record = exchange.record
+        problems = self._request(record) if record.operation else []
+        self.violations += problems
+
+        def act() -> Answer:
+            answer = exchange.act()
+            if answer.status == REFUSED:
+                # A test that asks for what the service refuses is a test of the contract.
+                for problem in problems:
+                    self.violations.remove(problem)
+            self._answer(record, answer)
+            return answer
+
+        return attrs.evolve(exchange, act=act)
+
+    def _request(self, record: RecordedRequest) -> list[str]:
+        if not record.headers.get("User-Agent", "").startswith(OUR_AGENT):
+            return []
+        if self._custom[_key(record)]:
+            self._custom[_key(record)] -= 1
+            return []
+        self.requests += 1
+        found = self._checker.request(
+            record.operation or "", record.path, record.query, record.body
+        )
+        return [_named(record, f"request {problem}") for problem in found]
+
+    def _answer(self, record: RecordedRequest, answer: Answer) -> None:
+        # What is no operation is answered as any operation refuses.
+        operation = record.operation or "list_projects"
+        self.answers += 1
+        found = self._checker.answer(operation, answer.status, answer.body)
+        self.violations += [_named(record, f"answer {problem}") for problem in found]
+
+
+def _key(request: Request[Any] | RecordedRequest) -> tuple[object, ...]:
+    return request.method, request.path, *sorted(request.query.items())
+
+
+def _named(record: RecordedRequest, problem: str) -> str:
+    test = os.environ.get("PYTEST_CURRENT_TEST", "no test").partition(" (")[0]
+    return f"{record.operation or record.path}: {problem} ({test})"

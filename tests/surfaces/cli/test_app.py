@@ -1,0 +1,291 @@
+"""The command line itself: what it is called with, what it needs, and its exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import testvibe_async
+from tests.conftest import KEY
+from testvibe_async import NotSentError, cli
+from testvibe_async.cli import app, demo
+
+if TYPE_CHECKING:
+    from tests.surfaces.cli.conftest import Call, Run
+    from testvibe_async.testing import Emulator
+
+
+def code_of(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as caught:
+        app.run(arguments)
+    return caught.value.code
+
+
+def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a module it is the same command, with the same version."""
+    monkeypatch.setattr(sys, "argv", ["testvibe-async", "--version"])
+    monkeypatch.delitem(sys.modules, "testvibe_async.cli.__main__", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module("testvibe_async.cli.__main__")
+    assert not caught.value.code
+    assert capsys.readouterr().out == f"{testvibe_async.__version__}\n"
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help lists each command under the name of the installed script."""
+    assert not code_of("--help")
+    output = capsys.readouterr().out
+    assert "Usage: testvibe-async COMMAND" in output
+    assert " demo " in output
+    assert " emulator " in output
+    assert "Run the tests of features." in output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nosuch"],
+        ["demo", "--speed", "0"],
+        ["demo", "--speed", "inf"],
+        ["emulator", "--speed", "nan"],
+        ["emulator", "--port", "70000"],
+        ["emulator", "--credits", "-1"],
+    ],
+)
+def test_wrong_call_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong call is refused before anything is done, and names what was wrong."""
+    assert code_of(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert arguments[-1].lstrip("-").split(".")[0] in captured.err
+
+
+@pytest.mark.parametrize("command", ["demo", "emulator"])
+def test_bad_folder_is_one_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is not there exits with 2 and one sentence."""
+    assert code_of(command, "--features", "/no/such") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "testvibe-async: /no/such is no folder with .feature files in it.\n"
+
+
+def test_failure_on_the_way_exits_with_5(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error of the SDK is one line, whatever it holds, and no traceback."""
+
+    async def perform(*_arguments: object, **_options: object) -> None:
+        raise NotSentError("refused\x1b[2J", method="GET", url="http://s")
+
+    monkeypatch.setattr(demo, "perform", perform)
+    assert code_of("demo") == 5
+    assert capsys.readouterr().err == "testvibe-async: s is not reachable: refused\\x1b[2J\n"
+
+
+def raise_from_demo(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    async def perform(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(demo, "perform", perform)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (OSError(28, "No space left on device", "x/y"), 2, "x/y: No space left on device"),
+        (OSError("odd"), 2, "this machine: odd"),
+        (RuntimeError("no\nsuch\x1b[2J"), 70, "an error that should not be: RuntimeError: no such"),
+    ],
+)
+def test_what_should_not_be_is_one_sentence_too(
+    error: Exception, code: int, sentence: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the machine and a defect are a sentence and an exit code, not a traceback."""
+    raise_from_demo(monkeypatch, error)
+    ended = run("demo")
+    assert (ended.code, ended.output) == (code, "")
+    assert ended.errors.startswith(f"testvibe-async: {sentence}")
+    assert ended.errors.count("\n") == 1
+    assert "\x1b" not in ended.errors
+
+
+async def test_a_defect_shows_where_it_is_if_asked(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With -vv a defect comes with its traceback, in which there is no key."""
+
+    def find(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError(f"a key: {KEY}")
+
+    monkeypatch.setattr("testvibe_async.cli.settings.find_settings", find)
+    quiet = await call("settings")
+    assert quiet.code == 70
+    assert quiet.errors.endswith("RuntimeError: a key: tvb_kkkk…; -vv shows where\n")
+    loud = await call("settings", "-vv")
+    assert loud.code == 70
+    assert "Traceback" in loud.errors
+    assert KEY[8:] not in loud.errors
+
+
+def test_a_closed_pipe_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command whose reader has closed the pipe ends without a message."""
+    raise_from_demo(monkeypatch, BrokenPipeError())
+    ended = run("demo")
+    assert (ended.code, ended.output, ended.errors) == (141, "", "")
+
+
+@pytest.mark.parametrize(("flags", "levels"), [("", ""), ("-v", "INFO"), ("-vv", "INFO DEBUG")])
+async def test_logs_go_to_standard_error(
+    flags: str, levels: str, call: Call, signed_in: Emulator
+) -> None:
+    """Without -v nothing is logged; -v logs each dispatch, -vv each request too."""
+    await call("projects", "-vv")  # the verbosity of an earlier command has no effect
+    ended = await call("run", "Checkout", *flags.split())
+    assert ended.code == 0
+    found = [level for level in ("INFO", "DEBUG") if f" {level} " in ended.errors]
+    assert found == levels.split()
+    assert signed_in.api_key[8:] not in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [((), "testvibe-async: \\x1b[2J tvb_kkkk…"), (("-v",), " WARNING \\x1b[2J tvb_kkkk…")],
+)
+async def test_a_warning_is_one_harmless_line(
+    flags: tuple[str, ...], line: str, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A warning is always printed, without traceback, key and control characters."""
+    await call("settings", "-vv")  # the verbosity of an earlier command has no effect
+    await call("settings", *flags)
+    logging.getLogger("asyncio").warning("\x1b[2J %s", KEY, exc_info=RuntimeError(KEY))
+    said = capsys.readouterr().err
+    assert said.endswith(f"{line}\n")
+    assert said.count("\n") == 1
+
+
+async def test_all_of_a_warning_is_printed_if_asked(
+    call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -vv a warning has its traceback, still without the key."""
+    await call("settings", "-vvv")
+    logging.getLogger("testvibe_async").warning("it failed", exc_info=RuntimeError(KEY))
+    assert capsys.readouterr().err.endswith("it failed\nRuntimeError: tvb_kkkk…\n")
+
+
+def test_every_command_has_help_with_examples(run: Run) -> None:
+    """Each command's help says what it does, shows examples and has the options of all commands."""
+    without_common = {"emulator", "demo", "--install-completion"}
+    for name in app.NAMES:
+        helped = [(name,)] + [(name, each) for each in app.app[name] if not each.startswith("-")]
+        for words in helped if len(helped) == 1 else helped[1:]:
+            ended = run(*words, "--help-all")
+            assert ended.code == 0, words
+            assert f"Usage: testvibe-async {' '.join(words)}" in ended.output
+            has_examples = ended.output.count(f"testvibe-async {' '.join(words)}") > 1
+            assert has_examples or name in {"demo", "mcp"}, words
+            assert ("--no-color" in ended.output) is (name not in without_common), words
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_help_has_no_colours_where_none_are_wanted(run: Run) -> None:
+    """The option applies to help as to all other output."""
+    coloured = re.compile(r"\x1b\[[\d;]*[34]\d")
+    for words in (("run", "--help-all"), ("--help",)):
+        assert coloured.search(run(*words).output)
+        assert not coloured.search(run(*words, "--no-color").output)
+        assert not coloured.search(run("--no-color", *words).output)
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_decides_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int
+) -> None:
+    """A command that a signal stopped exits with 128 and its number."""
+
+    async def perform(*_arguments: object, **_options: object) -> None:
+        signal.raise_signal(stop)
+
+    monkeypatch.setattr(demo, "perform", perform)
+    assert code_of("demo") == code
+
+
+def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the command has started exits with 130 too."""
+
+    def run() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "run", run)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
+
+
+def test_text_beyond_the_encoding_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters that the terminal's encoding lacks are printed as escapes."""
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert not code_of("demo", "--speed", "40")
+    narrow.flush()
+    output = narrow.buffer
+    assert isinstance(output, io.BytesIO)
+    assert b"16 runs at once" in output.getvalue()
+    assert b"\\u2026" in output.getvalue()
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "rich"])
+def test_missing_extra_names_the_pip_command(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the extra the command says in one sentence how to get it, and exits with 2."""
+    for name in [name for name in sys.modules if name.startswith(("testvibe_async.cli.", "rich."))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        f"testvibe-async: the command line needs {module}, which is not installed: "
+        "pip install 'testvibe-async[cli]'\n"
+    )
+
+
+@pytest.mark.parametrize("package", ["platformdirs", "tomlkit"])
+def test_an_extra_that_is_missed_later_is_named_too(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A package that only some commands need is named when one of them does."""
+
+    def find(*_arguments: object, **_options: object) -> None:
+        raise ModuleNotFoundError(name=package)
+
+    monkeypatch.setattr("testvibe_async.cli.settings.find_settings", find)
+    monkeypatch.setattr(sys, "argv", ["testvibe-async", "settings"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert f"needs {package}, which is not installed" in capsys.readouterr().err
+
+
+def test_other_missing_module_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing module of the package itself is not blamed on the extra."""
+    monkeypatch.setitem(sys.modules, "testvibe_async.cli.app", None)
+    with pytest.raises(ModuleNotFoundError, match=r"testvibe_async\.cli\.app"):
+        cli.main()
+
+
+@pytest.mark.usefixtures("signed_in")
+async def test_options_of_every_command_may_stand_before_it(call: Call) -> None:
+    """As with many programs, the project and the like may be named before the command."""
+    ended = await call("--no-color", "-p", "nosuch", "features", "list")
+    assert "there is no project 'nosuch'" in ended.errors
+    ended = await call("-p", "Acme Shop", "features")
+    assert (ended.code, "Checkout" in ended.output) == (0, True)

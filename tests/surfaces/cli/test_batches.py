@@ -1,0 +1,287 @@
+"""Which earlier batch a command means, what of it runs again, and what of it is still open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.surfaces.cli.conftest import use
+from tests.surfaces.cli.test_journals import SCENARIO
+from testvibe_async import Journal
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.surfaces.cli.conftest import Call, Ended
+
+MATRIX = ("-c", "Default", "-c", "Mobile")
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    async with Emulator(scenario=SCENARIO) as emulator:
+        yield emulator
+
+
+@pytest.fixture(autouse=True)
+def _signed_in(signed_in: Emulator) -> None:
+    assert signed_in
+
+
+@pytest.fixture
+def batches(machine: Path) -> Path:
+    """Where the journals are."""
+    return machine / "state" / "testvibe-async" / "batches"
+
+
+async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
+    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
+    return await call(*arguments)
+
+
+def names_in(folder: Path, pattern: str = "*") -> list[str]:
+    return [path.name for path in folder.glob(pattern)]
+
+
+def cut_off(batches: Path) -> None:
+    """Leave the only journal as a command does that is killed."""
+    (path,) = batches.iterdir()
+    path.rename(path.with_suffix(".running"))
+
+
+def ran_since(emulator: Emulator, number: int) -> list[tuple[str, str]]:
+    return [(run.feature_name, run.config) for run in list(emulator.runs.values())[number:]]
+
+
+async def test_failures_of_different_configurations_are_one_batch(
+    emulator: Emulator, call: Call, batches: Path
+) -> None:
+    """Each runs again with its own configuration and no other, all at once, in one journal."""
+    emulator.fail(
+        "run_feature",
+        Fault.status(400),
+        when=lambda each: "Checkout" in each.path and "Mobile" in str(each.body),
+    )
+    await call("run", "Returns", "Checkout", "Wishlist", "--wait", "--timeout", "60", *MATRIX)
+    before = len(emulator.runs)
+    ended = await call("run", "--failed", "--wait", "--json", "--journal", "again.journal")
+    document = json.loads(ended.output)
+    again = {(each["feature"], each["config"]) for each in document["items"]}
+    assert again == {("Returns", "Default"), ("Returns", "Mobile"), ("Checkout", "Mobile")}
+    assert set(ran_since(emulator, before)) == {("Returns", "Default"), ("Returns", "Mobile")}
+    assert names_in(Path(), "again*") == ["again.journal"]
+    assert document["seconds"] < 30
+    assert len(names_in(batches)) == 1
+
+
+async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call: Call) -> None:
+    """Stopped in the middle, `resume` knows each failure that was to run again."""
+    emulator.fail(
+        "run_feature", Fault.status(400), when=lambda each: "Checkout" in each.path, times=1
+    )
+    await call("run", "Returns", "Checkout", "--wait", *MATRIX, "--max-in-flight", "1")
+    await interrupted(call, "run", "--failed", "--wait", "--max-in-flight", "1", at=10)
+    before = len(emulator.runs)
+    ended = await call("resume")
+    assert ran_since(emulator, before) == [("Returns", "Mobile"), ("Checkout", "Default")]
+    assert ended.output.endswith(": 1 passed, 2 failed\n")
+
+
+async def test_failures_run_again_on_the_same_site(emulator: Emulator, call: Call) -> None:
+    """What failed on another site runs again there, and not where it may well pass."""
+    site = "https://staging.example"
+    await call("run", "Returns", "--wait", "--site-url", site)
+    await call("run", "--failed", "--wait")
+    assert [run.site_url for run in emulator.runs.values()] == [site, site]
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+async def test_what_is_open_is_no_success(words: list[str], call: Call) -> None:
+    """Where nothing failed, but not all is over, `run --failed` says so, and exits not with 0."""
+    names = ("Checkout", "Wishlist", "Newsletter")
+    await interrupted(call, "run", *names, "--wait", "--max-in-flight", "2", at=22)
+    ended = await call("run", "--failed", "--wait", *words)
+    assert ended.code == 4
+    assert "Nothing failed in the last batch. The batch of " in ended.errors
+    left = "left 2 in flight: go on with it by testvibe-async resume\n"
+    assert left in ended.errors
+    if words:
+        assert json.loads(ended.output)["exitCode"] == 4
+
+
+async def test_what_is_unknown_is_no_success(emulator: Emulator, call: Call) -> None:
+    """A dispatch that nobody knows about decides the exit code of `run --failed` too."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    await call("run", "Checkout", "--wait")
+    ended = await call("run", "--failed", "--wait")
+    assert ended.code == 5
+    assert "left 1 unknown: go on with it by testvibe-async resume" in ended.errors
+
+
+async def test_what_is_open_outlives_what_runs_again(emulator: Emulator, call: Call) -> None:
+    """What failed runs again; what its batch left open is told, and decides the exit code."""
+    await interrupted(call, "run", "Returns", "Wishlist", "--wait", at=30)
+
+    def pass_all() -> None:
+        for run in emulator.active_runs():
+            emulator.finish_run(run.id, "passed")
+
+    asyncio.get_running_loop().call_later(5, pass_all)
+    ended = await call("run", "--failed", "--wait")
+    assert ended.output.endswith(": 1 passed\n")
+    assert ended.code == 4
+    assert "left 1 in flight: go on with it by testvibe-async resume" in ended.errors
+
+
+async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call) -> None:
+    """After `resume` of an older batch, `run --failed` and `report` are about that one."""
+    await interrupted(call, "run", "Returns", "--wait", at=10)
+    await call("run", "Checkout", "--wait")
+    ended = await call("resume")
+    assert "testvibe-async run --failed --wait --server " in ended.output
+    before = len(emulator.runs)
+    assert (await call("report")).output.endswith(": 1 failed\n")
+    await call("run", "--failed", "--wait")
+    assert ran_since(emulator, before) == [("Returns", "Default")]
+
+
+async def test_hint_names_the_journal(emulator: Emulator, call: Call) -> None:
+    """What failed in a batch that is kept in a file runs again from that file."""
+    ended = await call("run", "Returns", "--wait", "--journal", "one.journal")
+    assert "\n  testvibe-async run --failed --wait --from one.journal\n" in ended.output
+    ended = await call("run", "--failed", "--wait", "--from", "one.journal")
+    assert len(emulator.runs) == 2
+
+
+async def test_other_servers_are_another_matter(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed at another server is neither run here, nor reported, nor compared."""
+    await call("run", "Checkout", "--wait")
+    async with Emulator(scenario=SCENARIO) as other:
+        use(other, monkeypatch)
+        await call("run", "Returns", "--wait")
+        await interrupted(call, "run", "Wishlist", "--wait", "--journal", "other.journal", at=10)
+        await interrupted(call, "run", "Wishlist", "--wait", at=10)
+        use(emulator, monkeypatch)
+        ended = await call("run", "--failed", "--wait")
+        assert (ended.code, ended.errors) == (0, "Nothing failed in the last batch.\n")
+        assert len(emulator.runs) == 1
+        assert (await call("report")).output.endswith(": 1 passed\n")
+        assert len(json.loads((await call("history", "--json")).output)["batches"]) == 1
+        ended = await call("resume")
+        assert ended.code == 2
+        assert f"; one of project {other.project_id} at {other.url} is not" in ended.errors
+        ended = await call("run", "--failed", "--wait", "--from", "other.journal")
+        assert ended.code == 2
+        assert f"other.journal is of project {other.project_id} at {other.url}, not" in ended.errors
+
+
+async def test_without_a_server_it_is_the_newest(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no server is in force, `history` is about that of the newest batch alone."""
+    await call("run", "Checkout", "--wait")
+    async with Emulator(scenario=SCENARIO) as other:
+        use(other, monkeypatch)
+        await call("run", "Checkout", "--wait")
+    for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
+        monkeypatch.delenv(name)
+    (found,) = json.loads((await call("history", "--json")).output)["batches"]
+    assert found["server"] == other.url
+    assert emulator.url != other.url
+
+
+async def test_project_by_name_is_the_same_project(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches are found where the project in force is named, and another name finds none."""
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
+    await call("run", "Checkout", "--wait")
+    monkeypatch.setenv("TESTVIBE_PROJECT", "acme shop")
+    assert (await call("report")).output.endswith(": 1 passed\n")
+    assert (await call("run", "--failed", "--wait")).code == 0
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
+    ended = await call("report")
+    assert (ended.code, ended.output) == (2, "")
+    assert "there is no journal of a batch of project Another at " in ended.errors
+
+
+async def test_cut_off_batch_of_another_server_is_named_with_it(
+    emulator: Emulator, call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that goes on with a batch that was cut off says where that is."""
+    async with Emulator(scenario=SCENARIO) as other:
+        use(other, monkeypatch)
+        await interrupted(call, "run", "Wishlist", "--wait", at=10)
+        cut_off(batches)
+        use(emulator, monkeypatch)
+        ended = await call("run", "Checkout")
+        hint = f"testvibe-async resume --server {other.url} -p {other.project_id}\n"
+        assert ended.errors.split("Go on with it: ")[1].startswith(hint)
+
+
+async def test_which_journal_is_in_use_is_no_matter_of_words(
+    call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal that is in use stays at work; one that is damaged does not, whatever its folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(machine / "in use"))
+    folder = machine / "in use" / "testvibe-async" / "batches"
+    folder.mkdir(parents=True)
+    (folder / "damaged.running").write_bytes(b"no database" * 100)
+    async with Journal(folder / "mine.running"):
+        await call("run", "Checkout", "--wait", "--journal", "other.journal")
+        assert {"damaged.journal", "mine.running"} <= set(names_in(folder))
+
+
+async def test_cut_off_batch_is_told_by_failed(call: Call, batches: Path) -> None:
+    """After a crash `run --failed` says what `run` says, and how many are not over."""
+    await interrupted(call, "run", "Wishlist", "--wait", at=10)
+    cut_off(batches)
+    ended = await call("run", "--failed", "--wait")
+    assert ended.code == 4
+    assert "was cut off, with 0 of 1 operation over. Go on with it: testv" in ended.errors
+    assert "left 1 in flight: go on with it by testvibe-async resume" in ended.errors
+
+
+async def test_journal_without_what_belongs_to_it(call: Call, tmp_path: Path) -> None:
+    """A journal that was copied after a crash without its second file is not said to be empty."""
+    path = tmp_path / "b.journal"
+    async with Journal(path):
+        pass
+    for command in ("resume", "report"):
+        ended = await call(command, str(path))
+        assert ended.code == 2
+        assert "the file b.journal-wal is missing, which a crash leaves beside it" in ended.errors
+
+
+async def test_flaky_that_fails_still_does_afterwards(emulator: Emulator, call: Call) -> None:
+    """`--fail-on-flaky` holds for `report` of the batch too; without it flaky is a success."""
+
+    def fail_first() -> None:
+        (run,) = emulator.active_runs()
+        emulator.finish_run(run.id, "failed")
+
+    for words, code in (((), 0), (("--fail-on-flaky",), 1)):
+        asyncio.get_running_loop().call_later(5, fail_first)
+        ended = await call("run", "Checkout", "--wait", "--attempts", "2", *words)
+        assert (ended.code, (await call("report")).code) == (code, code)
+        counts = [line.split()[2] for line in ended.output.splitlines() if "Checkout" in line]
+        assert counts[:6] == ["0/1", "0/1", "1/1", "1/2", "1/2", "2/2"]
+
+
+async def test_report_exits_as_the_batch_did(call: Call) -> None:
+    """The exit code of `report` is the one that its document has."""
+    await call("run", "Returns", "Checkout", "--wait")
+    assert (await call("report")).code == 1
+    ended = await call("report", "--json")
+    assert (ended.code, json.loads(ended.output)["exitCode"]) == (1, 1)
+    await call("run", "Checkout", "--wait")
+    assert (await call("report")).code == 0

@@ -1,0 +1,513 @@
+"""The doctor: what it asks, what it says of a service, how it ends, and what it writes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tests.support.processes import ROOT
+from tests.support.timing import STEADY
+from tests.surfaces.cli.conftest import use
+from testvibe_async._wire.endpoints import ENDPOINTS
+from testvibe_async.cli import app
+from testvibe_async.cli.doctor import asking, contact, watching
+from testvibe_async.testing import DIALECTS, Dialect, Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.surfaces.cli.conftest import Call
+
+KEY_OF_NOBODY = "tvb_" + "0" * 43
+READS = {
+    *("list_projects", "get_project", "list_features", "get_feature", "get_generation_status"),
+    *("get_generation_log", "list_runs", "get_run", "diagnose_run", "get_run_artifacts"),
+    *("list_files", "read_file", "list_configs"),
+}
+
+PAGE = ROOT / "testvibe_async/cli/README.md"
+COLOURS = re.compile("\x1b\\[[0-9;]*m")
+
+HOLDS = """\
+{url}, project Acme Shop
+
+Holds
+  server                 answers by HTTP, on this machine
+  key                    accepted, and of the documented form
+  clock                  the service's and ours agree
+  list_projects          as documented, in parts as assumed, 1 row
+  project                the one in force is one of the key's
+  get_project            as documented, in parts as assumed
+  list_features          as documented, in parts as assumed, 17 rows
+  run_feature            as documented
+  run                    seen to its end: queued, active, passed; 11 polls in 30.0 s; “run 214”
+  list_runs              as assumed, 1 row
+  get_run                as documented
+  diagnose_run           as documented, in parts as assumed
+  get_run_artifacts      as documented, 1 row
+  errors                 404 comes with the documented code and message
+  get_feature            as documented
+  get_generation_status  as documented
+  get_generation_log     as documented
+  names                  a feature is found by its name in any case
+  list_files             as assumed, 37 rows
+  read_file              as documented
+  list_configs           as assumed, 3 rows
+  words                  statuses of runs seen: passed, running
+  words                  statuses of features seen: draft (assumed), generated
+  words                  statuses of generations seen: generated
+
+All that was checked holds.
+"""
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    return STEADY
+
+
+@pytest.fixture(autouse=True)
+def _patient_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clocks differ as the emulator's does, whose time is virtual."""
+    monkeypatch.setattr(contact, "MAX_SKEW", 600.0)
+
+
+def lines_of(output: str, title: str) -> list[str]:
+    """Return the lines of one group of what is printed in a pipe."""
+    _, _, rest = output.partition(f"\n{title}\n")
+    return rest.partition("\n\n")[0].splitlines()
+
+
+def subjects_of(lines: list[str]) -> set[str]:
+    """Return what the lines of a group are about."""
+    return {word for line in lines for word in line[2:25].replace(":", " ").split()}
+
+
+async def test_all_holds(call: Call, signed_in: Emulator) -> None:
+    """Of a service that does what the contract says each line says so, and the code is 0."""
+    ended = await call("doctor", "--run", "Checkout")
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.output == HOLDS.replace("{url}", signed_in.url)
+
+
+async def test_it_only_reads(call: Call, signed_in: Emulator) -> None:
+    """It sends few requests, one after the other, each a GET, and each route that reads."""
+    await call("run", "Checkout", "--wait")
+    before = len(signed_in.requests)
+    ended = await call("doctor")
+    sent = signed_in.requests[before:]
+    assert ended.code == 0
+    assert {request.method for request in sent} == {"GET"}
+    assert {request.operation for request in sent} == READS
+    assert len(sent) <= 20
+    assert not signed_in.artifact_requests
+    limits = [request.query.get("limit") for request in sent if request.operation == "list_runs"]
+    assert limits == [None, "1"]
+
+
+def test_each_operation_that_reads_is_one_of_those() -> None:
+    """A read that is added to the contract has to be checked, too."""
+    assert {name for name, row in ENDPOINTS.items() if row.method == "GET"} == READS
+
+
+async def test_a_run_is_one_post(call: Call, signed_in: Emulator) -> None:
+    """With --run it dispatches that run once, generates nothing, and looks at that run."""
+    ended = await call("doctor", "--run", "Checkout")
+    assert ended.code == 0
+    posts = [request for request in signed_in.requests if request.method != "GET"]
+    assert [(request.operation, request.body) for request in posts] == [("run_feature", b"{}")]
+    assert len(signed_in.runs) == 1
+    assert signed_in.count("get_run_artifacts", run_id=214) == 1
+
+
+async def test_without_runs_it_says_what_it_did_not_check(call: Call, signed_in: Emulator) -> None:
+    """Where there is no run to read, that is no difference, and it says how to have one."""
+    ended = await call("doctor")
+    assert ended.code == 0
+    assert lines_of(ended.output, "Not checked") == [
+        (
+            "  get_run, diagnose_run, get_run_artifacts: "
+            "no run is known: --run FEATURE makes one, --run-id ID names one"
+        )
+    ]
+    assert ended.output.endswith("\nAll that was checked holds; 3 not checked.\n")
+    assert signed_in.count("run_feature") == 0
+
+
+async def test_a_service_with_the_documented_routes_alone(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each assumed route that is not there is named, with what follows, and how to give it."""
+    scenario = Scenario(dialect=DIALECTS["documented-routes-404"])
+    async with Emulator(scenario=scenario) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor")
+    assert ended.code == 1
+    absent = "404; this route is assumed, and not there; "
+    here = f"{absent}so these do not work here: "
+    alone = (
+        "runs list; run --wait polls each run by itself, and can't find a run whose dispatch got "
+        "no answer"
+    )
+    assert lines_of(ended.output, "Differs") == [
+        f"  list_runs              GET /projects/{{project}}/runs: {here}{alone}",
+        f"  list_files             GET /projects/{{project}}/files: {here}files list",
+        f"  list_configs           GET /projects/{{project}}/configs: {here}configs",
+        f"  get_project            GET /projects/{{project}}: {absent}no command needs it",
+    ]
+    assert ended.output.endswith(
+        "If the service has these elsewhere, put their routes into .testvibe-async.toml:\n"
+        "  [endpoints]\n"
+        '  get_project = "GET /…/{project}"\n'
+        '  list_runs = "GET /projects/{project}/…"\n'
+        '  list_files = "GET /projects/{project}/…"\n'
+        '  list_configs = "GET /projects/{project}/…"\n'
+        "\n"
+        "3 differences with consequences, 1 without; 3 not checked.\n"
+    )
+
+
+async def test_a_service_without_lists(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where features and runs are not listed, a run by its id leads to all else."""
+    async with Emulator(lists=False, scenario=STEADY) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor")
+        assert ended.code == 1
+        assert "GET /projects/{project}/features: 404 not_found" in ended.output
+        assert "no feature is known: --run FEATURE names one" in ended.output
+        await call("run", "Checkout", "--wait")
+        ended = await call("doctor", "--run-id", "214")
+        assert ended.code == 1
+        assert lines_of(ended.output, "Not checked") == []
+        assert READS - {"list_features", "list_runs"} <= subjects_of(
+            lines_of(ended.output, "Holds")
+        )
+
+
+async def test_another_route_is_taken_from_the_settings(
+    call: Call, signed_in: Emulator, machine: Path
+) -> None:
+    """What the settings say of a route is where it is asked for, and what is shown."""
+    file = machine / "repository" / ".testvibe-async.toml"
+    file.write_text('[endpoints]\nlist_runs = "GET /projects/{project}/history"\n')
+    ended = await call("doctor")
+    assert ended.code == 1
+    assert "list_runs              GET /projects/{project}/history: 404" in ended.output
+    assert signed_in.count("list_runs") == 0
+
+
+async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port without a listener is exit code 5, and nothing more is tried."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("TESTVIBE_SERVER", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
+    ended = await call("doctor")
+    assert (ended.code, ended.errors) == (5, "")
+    (told,) = lines_of(ended.output, "Differs")
+    assert told == (
+        "  server                 can't be reached; “the service was not reachable: "
+        "could not connect: Connection refused”; "
+        "so no command works: check the address, the network and a proxy on the way"
+    )
+    (skipped,) = lines_of(ended.output, "Not checked")
+    names, _, why = skipped.strip().partition(": ")
+    assert set(names.split(", ")) == READS - {"list_projects"}
+    assert why == "the service can't be reached"
+
+
+async def test_a_key_that_the_service_does_not_know(
+    call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused key is exit code 3 after one request, with the service's own words."""
+    monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
+    ended = await call("doctor")
+    assert ended.code == 3
+    assert lines_of(ended.output, "Differs") == [
+        (
+            "  key                    refused: 401; “A valid API key is required (Authorization: "
+            "Bearer tvb_…).”; so no command works: testvibe-async login stores another one"
+        )
+    ]
+    assert signed_in.count() == 1
+
+
+async def test_a_key_of_another_form(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key of another form that is accepted is a difference without consequences."""
+    async with Emulator(api_key="another-form-of-key") as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor")
+    assert ended.code == 0
+    assert "key                    accepted, and not of the documented form" in ended.output
+    assert "another-form-of-key" not in ended.output + ended.errors
+
+
+async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the service is below a path that was not given, it says how to give one."""
+    scenario = Scenario(dialect=Dialect(path_prefix="/testvibe"))
+    async with Emulator(scenario=scenario) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor", "--server", emulator.url.removesuffix("/testvibe"))
+        assert ended.code == 3
+        assert "answers 404, and not as the service does" in ended.output
+        assert "such as https://testvibe.example/path" in ended.output
+        ended = await call("doctor")
+        assert "is below a path, as the settings say; “/testvibe”" in ended.output
+        assert ended.code == 0
+
+
+async def test_an_empty_project(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project without features is no difference: what can't be seen is not checked."""
+    async with Emulator(shop=False) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor")
+    assert ended.code == 0
+    assert "list_features          as documented, in parts as assumed; no rows, so" in ended.output
+    assert "get_generation_log: the project has no features" in ended.output
+
+
+async def test_no_project_and_another_project(
+    call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a project in force the first one is read; one that the key does not see is named."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    ended = await call("doctor")
+    assert ended.code == 0
+    assert "none is in force, and the first one is read here; testvibe-async use" in ended.output
+    ended = await call("doctor", "--run", "Checkout")
+    assert (ended.code, ended.output) == (2, "")
+    assert "no project to run a feature of: pass --project" in ended.errors
+    ended = await call("doctor", "--project", "5e1f3c9a-2b1d-4c6f-9e8a-5d0b7c1f2e3a")
+    assert ended.code == 1
+    assert "the key does not see the one in force; so commands that need it" in ended.output
+    assert signed_in.count("run_feature") == 0
+
+
+async def test_no_projects_at_all(
+    call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the key sees no project and none is in force, nothing more can be read."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    signed_in.fail("list_projects", Fault.body(b"[]"))
+    ended = await call("doctor")
+    assert ended.code == 0
+    assert "list_projects          as documented, in parts as assumed; no rows" in ended.output
+    assert ", list_configs: no project is known" in ended.output
+    assert signed_in.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("feature", "said"),
+    [
+        ("Nosuch", "run_feature            404: there is no such feature; “This project has no"),
+        ("New", "run_feature            409: it has no tests to run; “"),
+    ],
+)
+async def test_a_run_that_cant_start_is_not_checked(
+    feature: str, said: str, call: Call, signed_in: Emulator
+) -> None:
+    """A feature that can't run is exit code 3, and all else is checked."""
+    signed_in.add_feature("New", status="draft")
+    ended = await call("doctor", "--run", feature)
+    assert ended.code == 3
+    assert said in ended.output
+    assert "list_configs           as assumed, 3 rows" in ended.output
+    assert not signed_in.runs
+
+
+async def test_a_run_id_that_is_none(call: Call, signed_in: Emulator) -> None:
+    """A run that is named and not there is exit code 3."""
+    ended = await call("doctor", "--run-id", "7")
+    assert ended.code == 3
+    assert "get_run, diagnose_run, get_run_artifacts: there is no such run" in ended.output
+    assert signed_in.count("diagnose_run") == 0
+
+
+async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) -> None:
+    """Where the answer to the dispatch is lost, it says that a run may have begun."""
+    signed_in.fail("run_feature", Fault.lost())
+    ended = await call("doctor", "--run", "Checkout")
+    assert ended.code == 5
+    assert "no answer to the dispatch" in ended.output
+    assert "so a run may have begun: testvibe-async runs list shows it" in ended.output
+    assert signed_in.count("run_feature") == 1
+
+
+async def test_a_run_without_an_end_is_let_go(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that never ends is watched for ten minutes, and goes on."""
+    outcomes = {"Checkout": Outcome(run_duration=10_000)}
+    async with Emulator(scenario=Scenario(outcomes=outcomes)) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor", "--run", "Checkout")
+        assert "run                    not over after 10:00; it goes on" in ended.output
+        assert ended.code == 0
+        assert emulator.count("get_run") < watching.LONGEST / watching.INTERVAL + 5
+
+
+async def test_a_status_that_says_nothing_is_let_go(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose status nobody knows, and that has no end, is polled three times more."""
+    dialect = Dialect(words={"passed": "ready"}, shows_end=False)
+    async with Emulator(scenario=attrs.evolve(STEADY, dialect=dialect)) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor", "--run", "Checkout")
+        assert ended.code == 1
+        assert "nothing says that it is over; “ready”" in ended.output
+        polls = [each.at for each in emulator.requests if each.run_id == 214]
+    assert [at for at in polls if at > 29] == pytest.approx([30, 33, 36, 36, 36, 36])
+
+
+@pytest.mark.parametrize("fault", [Fault.status(500), Fault.reset(), Fault.garbage()])
+async def test_a_run_that_cant_be_seen(fault: Fault, call: Call, signed_in: Emulator) -> None:
+    """After three failed polls the run is left alone, and the other checks are made."""
+    signed_in.fail("get_run", fault)
+    ended = await call("doctor", "--run", "Checkout")
+    assert ended.code == 5
+    assert "run                    can't be seen after 3 polls; “" in ended.output
+    assert "list_configs           as assumed, 3 rows" in ended.output
+
+
+async def test_one_failure_does_not_end_the_others(call: Call, signed_in: Emulator) -> None:
+    """An answer that is lost, a 500 and a refusal are one line each; all else is checked."""
+    signed_in.fail("get_project", Fault.reset())
+    signed_in.fail("list_runs", Fault.status(500))
+    signed_in.fail("list_files", Fault.status(403))
+    ended = await call("doctor")
+    assert ended.code == 5
+    assert "get_project            no answer came; “" in ended.output
+    assert "list_runs              GET /projects/{project}/runs: 500 internal_error" in ended.output
+    assert "list_files             GET /projects/{project}/files: 403 forbidden" in ended.output
+    assert "list_configs           as assumed, 3 rows" in ended.output
+
+
+async def test_a_service_that_stops_answering(call: Call, signed_in: Emulator) -> None:
+    """After two requests in a row that are not answered in time nothing more is asked."""
+    signed_in.fail("*", Fault.hang(), skip=3)
+    started_at = asyncio.get_running_loop().time()
+    ended = await call("doctor")
+    assert ended.code == 5
+    assert asyncio.get_running_loop().time() - started_at == pytest.approx(2 * asking.TIMEOUT)
+    assert "the service has stopped answering" in ended.output
+    assert signed_in.count() == 5
+
+
+async def test_a_limit_is_waited_for(call: Call, signed_in: Emulator) -> None:
+    """A 429 is waited for as it says, twice at most, and named."""
+    signed_in.fail("list_files", Fault.status(429, retry_after=7), times=2)
+    ended = await call("doctor")
+    assert ended.code == 0
+    assert "rate                   requests that come too fast are refused by 429, with" in (
+        ended.output
+    )
+    assert signed_in.count("list_files") == 3
+    signed_in.fail("list_files", Fault.status(429, retry_after=7))
+    ended = await call("doctor")
+    assert ended.code == 5
+    assert signed_in.count("list_files") == 6
+
+
+async def test_a_clock_that_is_wrong(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service whose clock differs from ours is named; nothing follows from it."""
+    async with Emulator(epoch=1_781_102_531) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor")
+    assert ended.code == 0
+    assert "clock                  the service's is " in ended.output
+    assert "times that are shown are the service's" in ended.output
+
+
+async def test_what_is_missing_needs_no_service(call: Call) -> None:
+    """Without a server, and with a report of no known format, nothing is asked."""
+    ended = await call("doctor")
+    assert (ended.code, ended.output) == (2, "")
+    assert "no server: log in with testvibe-async login" in ended.errors
+    ended = await call("doctor", "--report", "doctor.txt")
+    assert (ended.code, ended.output) == (2, "")
+    assert "'doctor.txt' names no format: let it end in .json or .md" in ended.errors
+
+
+async def test_the_document_is_stable(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JSON document has the same members each time, and holds no time and no address."""
+    documents: list[dict[str, Any]] = []
+    for _ in range(2):
+        async with Emulator(scenario=STEADY) as emulator:
+            use(emulator, monkeypatch)
+            ended = await call("doctor", "--run", "Checkout", "--json")
+            documents.append(json.loads(ended.output))
+    assert documents[0] == documents[1]
+    (document, _) = documents
+    assert list(document) == [
+        *("doctor", "package", "exitCode", "conclusion", "requests", "findings", "words", "run"),
+        "answers",
+    ]
+    assert document["requests"] == {"reads": 27, "runs": 1, "generations": 0}
+    assert document["run"] == {
+        "changes": ["queued", "active", "passed"],
+        "polls": 11,
+        "seconds": 30,
+        "lagSeconds": 0,
+    }
+    assert document["findings"][1] == {
+        "verdict": "holds",
+        "subject": "key",
+        "says": "accepted, and of the documented form",
+        "means": "",
+        "setting": "",
+        "hasConsequences": False,
+    }
+    assert document["words"]["get_run.status"] == {"passed": "documented", "running": "documented"}
+    assert list(document["answers"][0]) == [
+        *("operation", "basis", "status", "isUsable", "rows", "around", "shape", "differences"),
+        "unreadable",
+    ]
+
+
+async def test_a_report_is_written(call: Call, signed_in: Emulator, tmp_path: Path) -> None:
+    """A report is one file, as JSON or for people, with the same findings."""
+    assert signed_in
+    place = tmp_path / "new" / "doctor.md"
+    ended = await call("doctor", "--report", str(place))
+    assert (ended.code, ended.errors) == (0, f"The report is in {place}.\n")
+    text = place.read_text(encoding="utf-8")
+    assert text.startswith("# What the service answers\n\nAll that was checked holds; 3 not che")
+    assert "\n- `read_file`: as documented.\n" in text
+    assert "\n## Not checked\n\n- `get_run`: no run is known: " in text
+    shapes = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert shapes["answers"][0]["operation"] == "list_projects"
+
+
+async def test_ctrl_c_keeps_what_is_known(
+    capsys: pytest.CaptureFixture[str], signed_in: Emulator
+) -> None:
+    """Ctrl-C while a run is watched prints all that is known by then, and that the run goes on."""
+    task = asyncio.create_task(app.perform(["doctor", "--run", "Checkout"]))
+    await asyncio.sleep(7)  # on virtual time: after the third poll
+    task.cancel()
+    assert await task == 130
+    output = capsys.readouterr().out
+    assert "list_features          as documented, in parts as assumed, 17 rows" in output
+    assert "run                    not over after 6.0 s; it goes on" in output
+    assert "stopped by Ctrl-C" in output
+    assert len(signed_in.active_runs()) == 1
+
+
+@pytest.mark.usefixtures("on_terminal")
+async def test_the_page_shows_what_is_printed(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the page is what a terminal shows of a service that differs so."""
+    monkeypatch.setenv("COLUMNS", "100")
+    dialect = Dialect(assumed_routes="404", times="seven_digits", paging="link", page_size=10)
+    async with Emulator(scenario=Scenario(dialect=dialect)) as emulator:
+        use(emulator, monkeypatch)
+        ended = await call("doctor")
+    assert ended.code == 1
+    printed = COLOURS.sub("", ended.output).replace(emulator.url, "https://testvibe.example")
+    printed = printed.replace("HTTP, on this machine", "HTTPS, with a certificate that is valid")
+    shown = PAGE.read_text(encoding="utf-8").partition("$ testvibe-async doctor\n")[2]
+    assert printed == shown.partition("```")[0]

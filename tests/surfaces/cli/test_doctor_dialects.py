@@ -1,0 +1,126 @@
+"""What the doctor says of each dialect: its sentence, what follows, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.surfaces.cli.conftest import use
+from testvibe_async.cli.doctor import contact
+from testvibe_async.testing import DIALECTS, Emulator, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from tests.surfaces.cli.conftest import Call
+
+HOLDS = ("", 0)
+"""It is not seen by reads and a run, or it is no difference that a client sees."""
+
+NO_COMMAND = "no command works: "
+CUT = "run --all, generate --all and patterns such as 'Log*' are refused; name the features, and"
+ABSENT = "GET /projects/{project}/runs: {status}; this route is assumed, and not there; so these do"
+TIME = "createdUtc, finishedUtc, startedUtc: {seen}, not time(Z) or null; read all the same"
+ERROR = "404 comes as {seen}, not with error and message; the status decides"
+
+SENTENCES = {
+    "paged-by-link": ("list_features          in pages of 5 rows; put together", 0),
+    "paged-by-cursor": ("its rows are in an object, beside nextCursor; read all the same", 0),
+    "paged-by-next-link": ("its rows are in an object, beside nextLink; read all the same", 0),
+    "cut-with-has-more": (f"more rows than the 5 that it sent”; so {CUT}", 1),
+    "cut-with-total": (f"there are 18 rows, and sent 5”; so {CUT}", 1),
+    "oldest-first": ("list_runs              not the newest first; so runs list --limit shows", 1),
+    "limit-refused": ("list_runs              a limit is refused: 400; “The query parameter", 1),
+    "title-case": ("status: the known words in another case: Failed, Passed; read all", 0),
+    "upper-case": ("status: the known words in another case: FAILED, PASSED; read all", 0),
+    "other-end-words": (
+        (
+            "status has words that are not documented: ready, timed_out; so such a run counts as "
+            "neither passed nor failed: exit code 5"
+        ),
+        1,
+    ),
+    "other-end-words-alone": (
+        (
+            "its status is a word that is not documented, and nothing says that it is over; "
+            "“timed_out”; so run --wait ends with exit code 5"
+        ),
+        1,
+    ),
+    "ids-as-text": ("runId: digits in a string, not int; read all the same", 0),
+    "request-id-as-number": ("requestId: int, not string or null; read all the same", 0),
+    "dispatch-in-data": ("there and nowhere documented: data (object); shown by --json", 0),
+    "dispatch-by-kind": ("there and nowhere documented: run (object); shown by --json", 0),
+    "dispatch-without-feature-id": (
+        "run_feature            documented and not there: featureId; read all the same",
+        0,
+    ),
+    "dispatch-200": ("run_feature            answers 200, not 202; taken for the same", 0),
+    "dispatch-lag": ("run                    not there for the first 6.0 s after its disp", 0),
+    "mutation-204": HOLDS,
+    "times-with-seven-digits": (TIME.format(seen="time(7 digits, Z)"), 0),
+    "times-with-offset": (TIME.format(seen="time(offset)"), 0),
+    "times-without-zone": (TIME.format(seen="time(no zone)"), 0),
+    "times-in-epoch-seconds": (TIME.format(seen="int(10 digits)"), 0),
+    "times-in-epoch-milliseconds": (TIME.format(seen="int(13 digits)"), 0),
+    "times-as-date-call": (TIME.format(seen="time(/Date/)"), 0),
+    "times-empty": ("an empty string, not time(Z) or null; so they can't be read", 1),
+    "odd-fields": ("tests[].durationMs: string, not number or null; so they can't be", 1),
+    "errors-as-problem": (ERROR.format(seen="an object of detail, status, title, type"), 0),
+    "errors-of-iis": ("404 comes as a web page, not as JSON; the status decides", 0),
+    "errors-of-nginx": ("404 comes as a web page, not as JSON; the status decides", 0),
+    "errors-nested": (ERROR.format(seen="an object of error"), 0),
+    "errors-as-text": (ERROR.format(seen="string(37)"), 0),
+    "errors-capitalized": (ERROR.format(seen="an object of Error, Message"), 0),
+    "rate-limit-403-retry-after": ("too fast are refused by 403, with Retry-After; all tra", 0),
+    "rate-limit-403-code": ("too fast are refused by 403, without Retry-After; all traff", 0),
+    "json-body-required": HOLDS,
+    "path-prefix": HOLDS,
+    "slashes-decoded": ("a feature is not found by its name with a slash in it: 404; “", 1),
+    "slash-added": (
+        (
+            "redirects to the same address with a slash at its end (308); “/api/v1/ops/projects/”; "
+            f"so {NO_COMMAND}a redirection is not followed"
+        ),
+        3,
+    ),
+    "login-page": ("server                 answers with a web page, such as a login form; “", 5),
+    "login-redirect": ("redirects to what looks like a login (302); “/account/login”; so", 3),
+    "documented-routes-404": (ABSENT.replace("{status}", "404"), 1),
+    "documented-routes-404-page": (ABSENT.replace("{status}", "404"), 1),
+    "documented-routes-405": (ABSENT.replace("{status}", "405"), 1),
+    "gzip": HOLDS,
+    "byte-order-mark": ("encoding               JSON begins with a byte order mark; read all", 0),
+    "text-plain": ("encoding               JSON is sent as text/plain; read all the same", 0),
+}
+"""A part of what is printed of each dialect, and the exit code."""
+
+
+def test_every_dialect_is_here() -> None:
+    """A dialect that is added needs its sentence."""
+    assert SENTENCES.keys() == DIALECTS.keys()
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_a_difference_is_named_with_what_follows(
+    name: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each dialect has its sentence among the differences, and the exit code of what follows."""
+    sentence, code = SENTENCES[name]
+    # Time is virtual for the service, and not for the clock of this machine.
+    monkeypatch.setattr(contact, "MAX_SKEW", 1e6)
+    outcomes = {"Wishlist": Outcome(run_status="passed"), "Checkout": Outcome(run_status="failed")}
+    async with Emulator(scenario=Scenario(dialect=DIALECTS[name], outcomes=outcomes)) as emulator:
+        emulator.add_feature("Cart/Checkout")
+        use(emulator, monkeypatch)
+        await call("run", "Wishlist", "--wait")
+        ended = await call("doctor", "--run", "Checkout", "--quiet")
+        document = json.loads((await call("doctor", "--json")).output)
+
+    assert ended.code == code
+    if sentence:
+        assert sentence in ended.output
+    else:
+        assert ended.output == "All that was checked holds.\n"
+    # What a run alone shows is not seen without one, so the code may be smaller then.
+    assert document["exitCode"] in {0, code}

@@ -1,0 +1,108 @@
+"""`--timeout` bounds all that a waiting command does, however the service hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.surfaces.cli.test_journals import SCENARIO
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from tests.surfaces.cli.conftest import Call, Ended
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    async with Emulator(scenario=SCENARIO) as emulator:
+        yield emulator
+
+
+@pytest.fixture(autouse=True)
+def _signed_in(signed_in: Emulator) -> None:
+    assert signed_in
+
+
+async def timed(call: Call, *arguments: str) -> tuple[Ended, float]:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    ended = await call(*arguments)
+    return ended, loop.time() - began
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run --all --wait", "run Check* --wait", "generate --all --watch --yes", "wait Log*"],
+)
+async def test_list_that_hangs(emulator: Emulator, call: Call, command: str) -> None:
+    """No list holds a command up for longer than it has time; a line says why it waits."""
+    emulator.fail("*", Fault.hang())
+    ended, seconds = await timed(call, *command.split(), "--timeout", "8")
+    assert ended.code == 5
+    assert seconds == pytest.approx(8, abs=0.1)
+    first, last = ended.errors.splitlines()
+    assert first.startswith("Still waiting for ")
+    assert first.endswith(" has not answered.")
+    assert " did not come within 8.0 s" in last
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"), [("1m", 60), ("0.5m", None), ("1m30s", 90), ("40s", 40), ("40", 40)]
+)
+async def test_times_have_units(typed: str, seconds: float | None, call: Call) -> None:
+    """A time is seconds, or hours, minutes and seconds; anything else is refused in a sentence."""
+    ended, took = await timed(call, "run", "Wishlist", "--wait", "--timeout", typed)
+    if seconds is None:
+        assert ended.code == 2
+        assert f"'{typed}' is no time such as 90, 20m or 1h30m" in ended.errors
+    else:
+        assert took == pytest.approx(seconds, abs=1.5)
+
+
+async def test_project_whose_name_is_not_found_out(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does the list of projects, which a project's name needs."""
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
+    emulator.fail("list_projects", Fault.hang())
+    ended, seconds = await timed(call, "run", "Checkout", "--wait", "--timeout", "3")
+    assert ended.code == 5
+    assert seconds == pytest.approx(3, abs=0.1)
+    assert "the list of projects did not come within 3.0 s" in ended.errors
+
+
+async def test_time_for_lists_is_no_time_for_runs(emulator: Emulator, call: Call) -> None:
+    """What the lists took is not left to the batch."""
+    emulator.fail("list_features", Fault.delay(10))
+    ended, seconds = await timed(call, "run", "--all", "--wait", "--timeout", "15")
+    assert ended.code == 4
+    assert seconds == pytest.approx(15, abs=1.5)
+
+
+async def test_dispatch_that_hangs(emulator: Emulator, call: Call) -> None:
+    """A dispatch that is not answered is unknown some seconds after the time is over."""
+    emulator.fail("run_feature", Fault.hang())
+    emulator.fail("list_runs", Fault.hang())
+    ended, seconds = await timed(call, "run", "Checkout", "--wait", "--timeout", "5")
+    assert ended.code == 5
+    assert ended.output.endswith(": 1 unknown\n")
+    assert seconds <= 5 + 30
+
+
+async def test_hints_and_files_that_hang(emulator: Emulator, call: Call, tmp_path: Path) -> None:
+    """What is asked for at the end is given up; the results are printed, and exit as they are."""
+    emulator.fail("get_run_artifacts", Fault.hang())
+    names = ("Returns", "Chekout")
+    asyncio.get_running_loop().call_later(15, emulator.fail, "list_features", Fault.hang())
+    ended, seconds = await timed(
+        *(call, "run", *names, "--wait", "--timeout", "60", "--artifacts", str(tmp_path / "a"))
+    )
+    assert ended.code == 3
+    assert ended.output.endswith(": 1 failed, 1 error\n")
+    assert "Artifacts of 1 run are not there yet" in ended.errors
+    assert seconds <= 21 + 30

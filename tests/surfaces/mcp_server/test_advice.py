@@ -1,0 +1,245 @@
+"""Advice: each error says what to do next, by the names of the tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from tests.support.mcp_connection import connected, refused, result_of
+from testvibe_async import (
+    ClientClosedError,
+    ConfigError,
+    ConflictError,
+    DispatchUnknownError,
+    FeatureBusyError,
+    FeatureNotGeneratedError,
+    ForbiddenError,
+    GenerationInProgressError,
+    InvalidRequestError,
+    MalformedResponseError,
+    NotFoundError,
+    NotSentError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    ResponseError,
+    RunRef,
+    ServerError,
+    UnauthorizedError,
+    VibeError,
+)
+from testvibe_async.mcp_server.advice import explain, explain_arguments, not_configured
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from testvibe_async.testing import Emulator
+
+URL = "https://testvibe.example/api/v1/ops/projects/p"
+REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
+
+
+def answered(kind: type[ResponseError], **more: Any) -> ResponseError:
+    return kind("no.", status=409, code="x", method="POST", url=URL, **more)
+
+
+def lost(kind: str) -> VibeError:
+    return DispatchUnknownError(
+        "reset", method="POST", url=f"{URL}/features/12/{kind}", project="p", feature="Login"
+    )
+
+
+def paid() -> VibeError:
+    return ResponseError("pay.", status=402, code="x", method="POST", url=URL)
+
+
+CASES: list[tuple[VibeError, str, str]] = [
+    (lost("run"), "run_feature", "check list_runs of feature 'Login'"),
+    (lost("generate"), "generate_feature", "Check get_generation_status of feature 'Login'"),
+    (OutcomeUnknownError("reset", method="GET", url=URL), "get_run", "Nothing was changed"),
+    (OutcomeUnknownError("reset", method="PUT", url=URL), "write_file", "read it back"),
+    (NotSentError("refused", method="GET", url=URL), "get_run", "TESTVIBE_SERVER"),
+    (answered(GenerationInProgressError), "generate_feature", "wait_for_generation"),
+    (answered(FeatureNotGeneratedError), "run_feature", "Call generate_feature first"),
+    (answered(FeatureBusyError), "delete_feature", "wait_for_generation"),
+    (answered(ConflictError), "cancel_generation", "get_generation_status"),
+    (answered(ConflictError), "create_feature", "update_feature changes it"),
+    (answered(ResponseError), "generate_feature", "The same call will bring the same"),
+    (paid(), "generate_and_run", "There are no credits left"),
+    (answered(NotFoundError), "get_feature", "list_features shows"),
+    (answered(NotFoundError), "diagnose_run", "list_runs shows"),
+    (answered(NotFoundError), "read_file", "list_files shows"),
+    (answered(NotFoundError), "get_project", "list_projects shows what there is."),
+    (answered(NotFoundError), "list_runs", "list_features shows what there is"),
+    (answered(UnauthorizedError), "get_run", "set TESTVIBE_API_KEY"),
+    (answered(ForbiddenError), "generate_feature", "credits"),
+    (answered(InvalidRequestError), "write_file", "Correct the arguments"),
+    (answered(RateLimitedError, retry_after=7.0), "get_run", "Try again in 7 s"),
+    (answered(RateLimitedError), "list_files", "Try again in 60 s"),
+    (answered(ServerError), "get_run", "try again later"),
+    (
+        MalformedResponseError(("expected JSON",), status=200, method="GET", url=URL),
+        "get_run",
+        "Check that TESTVIBE_SERVER is a TestVibe service",
+    ),
+    (OperationNotFoundError("unknown", ref=REF), "wait_for_run", "list_runs shows"),
+    (OperationSupersededError(ref=REF, newer_request_id="b"), "generate_and_run", "the newer one"),
+    (ObservationError("outage", ref=REF), "wait_for_run", "call the same tool again later"),
+    (ClientClosedError(ref=REF), "wait_for_run", "goes on at the service"),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "tool", "advice"),
+    CASES,
+    ids=[f"{type(case[0]).__name__}-{case[1]}" for case in CASES],
+)
+def test_each_error_says_what_happened_and_what_to_do(
+    error: VibeError, tool: str, advice: str
+) -> None:
+    """The error's own words come first, then the next step."""
+    text = explain(error, tool)
+    what = getattr(error, "what", None) or getattr(error, "message", None) or str(error)
+    assert text.startswith(what.rstrip("."))
+    assert advice in text
+    assert "://" not in text
+
+
+def test_an_error_holds_no_address_and_no_guid() -> None:
+    """What a model can do nothing with is left out of what happened."""
+    guid = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
+    error = ConfigError(f"GET https://h.example/api/{guid}: 500: no {guid}; see http://x/y, too")
+    assert explain(error, "get_run") == "the service: 500: no …; see the service, too."
+    assert len(explain(ConfigError("x" * 5_000), "get_run")) < 1_100
+
+
+def test_a_wrong_argument_needs_no_advice() -> None:
+    """An argument that the client refuses is explained by the error's message alone."""
+    assert explain(ConfigError("a name or a gherkin is needed"), "update_feature") == (
+        "a name or a gherkin is needed."
+    )
+
+
+def test_a_lost_generation_warns_of_the_credits() -> None:
+    """The advice on a lost generation warns that a repetition could be charged twice."""
+    assert "credits twice" in explain(lost("generate"), "generate_feature")
+
+
+def test_missing_configuration_names_the_variables() -> None:
+    """The message for a server without configuration says what to set, where, and where not."""
+    text = not_configured(ConfigError("no API key"))
+    assert "no API key" in text
+    for word in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "`env`", "never in `args`"):
+        assert word in text
+
+
+def test_each_fault_of_the_arguments_is_a_sentence() -> None:
+    """Each sentence names the argument, what is wrong with it, and the arguments that exist."""
+
+    class Arguments(BaseModel, extra="forbid"):
+        feature: str
+        config: str = ""
+        run_id: int = Field(1, ge=1)
+        names: list[str] = []
+
+    with pytest.raises(ValidationError) as caught:
+        Arguments.model_validate({"confg": "", "zzz": 1, "run_id": 0, "names": ["a", 2]})
+    text = explain_arguments(caught.value.errors(), "run", ["feature", "config", "run_id", "names"])
+    assert text == (
+        "run needs the argument feature. list_features shows their names and ids. "
+        "The argument run_id is wrong: input should be greater than or equal to 1. "
+        "The argument names[1] is wrong: input should be a valid string. "
+        "run has no argument 'confg': did you mean config? "
+        "run has no argument 'zzz': it has feature, config, run_id, names."
+    )
+
+
+async def test_a_feature_of_a_similar_name_is_proposed(emulator: Emulator) -> None:
+    """A part of a name, or one that is misspelt, is answered with the names that may be meant."""
+    emulator.add_feature("Login with SSO")
+    async with connected(emulator) as mcp:
+        for tool in ("run_feature", "get_feature", "wait_for_generation", "generate_and_run"):
+            text = await refused(mcp, tool, feature="login")
+            assert text.endswith("Did you mean 'Login Functionality' or 'Login with SSO'?")
+        assert "Did you mean 'Checkout'?" in await refused(mcp, "get_feature", feature="Chekout")
+        text = await refused(mcp, "get_feature", feature="Nothing like it")
+        assert "There are Abandoned cart reminder, " in text
+        assert text.endswith(" more.")
+        asked = emulator.count("list_features")
+        await refused(mcp, "get_feature", feature="9999")
+        assert emulator.count("list_features") == asked
+        emulator.fail("list_features", Fault.status(503))
+        assert "list_features shows" in await refused(mcp, "get_feature", feature="login")
+
+
+async def test_a_wrong_name_leads_to_the_list_that_has_the_right_one(emulator: Emulator) -> None:
+    """Runs of an unknown feature, digits, run ids and projects each name the list to look in."""
+    emulator.add_feature("123")
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "list_runs", feature="Chekout")
+        assert "list_features shows" in text
+        assert text.endswith("Did you mean 'Checkout'?")
+        text = await refused(mcp, "get_feature", feature="123")
+        assert "a feature whose name is digits is reached by its id alone" in text
+        assert "list_runs shows the ids" in await refused(mcp, "get_run", runId="latest")
+        assert "list_features shows" in await refused(mcp, "get_feature")
+        text = await refused(mcp, "create_feature", name="Checkout", gherkin="Feature: Checkout")
+        assert "get_feature shows the one that is there" in text
+
+
+async def test_a_project_is_named_too(emulator: Emulator) -> None:
+    """A project is found by its name in any case; another name leads to the list."""
+    other = emulator.add_project("Other Shop")
+    emulator.add_feature("Elsewhere", project=other)
+    async with connected(emulator) as mcp:
+        found = await result_of(mcp, "list_features", project="other shop")
+        assert [each["name"] for each in found["features"]] == ["Elsewhere"]
+        text = await refused(mcp, "generate_feature", feature="Elsewhere", project="Othr Shop")
+        assert text == (
+            "Nothing was done: there is no project 'Othr Shop': did you mean 'Other Shop'? "
+            "list_projects shows the names and ids."
+        )
+        emulator.fail("list_projects", Fault.status(404))
+        assert "404" in await refused(mcp, "list_features", project="Other Shop")
+    assert emulator.count("generate_feature") == 0
+
+
+async def test_of_two_projects_of_a_name_none_is_chosen(emulator: Emulator) -> None:
+    """A name that two projects have is refused with their ids, and an id precedes any name."""
+    twins = (
+        emulator.add_project("Twin"),
+        emulator.add_project("twin"),
+        emulator.add_project("twin-3"),
+    )
+    by_id = emulator.add_project("Other", project_id="twin-3")
+    for project in (*twins, by_id):
+        emulator.add_feature("Elsewhere", project=project, status="draft")
+    emulator.add_feature("Only here", project=by_id)
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "generate_feature", feature="Elsewhere", project="Twin")
+        assert text.startswith("Nothing was done: 2 projects are called 'Twin', choose by id: ")
+        assert [each.id in text for each in twins] == [True, True, False]
+        assert emulator.count("generate_feature") == 0
+        found = await result_of(mcp, "list_features", project="TWIN-3")
+        assert [each["name"] for each in found["features"]] == ["Elsewhere", "Only here"]
+
+
+@pytest.mark.parametrize("tool", ["run_feature", "run_features", "generate_and_run"])
+async def test_a_configuration_that_is_not_there_is_refused(emulator: Emulator, tool: str) -> None:
+    """Once a call has listed the configurations, a run with another one is not dispatched."""
+    call: dict[str, Any] = {"features": ["Checkout"]}
+    if tool != "run_features":
+        call = {"feature": "Checkout", **({} if tool == "run_feature" else {"again": True})}
+    async with connected(emulator) as mcp:
+        await result_of(mcp, "list_configs")
+        text = await refused(mcp, tool, **call, config="Firefux")
+        assert "Nothing was started: there is no configuration 'Firefux'" in text
+        assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
+        text = await refused(mcp, tool, **call, siteUrl="not a url")
+        assert "siteUrl is wrong" in text
+        path = "Configurations/Firefux.config.js"
+        await result_of(mcp, "write_file", path=path, content="module.exports = {};")
+        await result_of(mcp, tool, **call, config="Firefux")

@@ -1,0 +1,313 @@
+"""How long an answer is: pages, lines, and a limit on everything."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp import Client as McpClient
+from mcp.types import TextResourceContents
+
+from tests.conftest import client_of
+from tests.support.mcp_connection import connected, content_of, refused, result_of, texts_of
+from testvibe_async import BatchItem, CaseResult, ConfigError, Run, RunRef, RunStatus
+from testvibe_async.mcp_server import make_server
+from testvibe_async.mcp_server.answers import digest, fitted_answer
+from testvibe_async.mcp_server.budget import fitted, lines_of, page, text_of
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from mcp.types import CallToolResult
+
+LONG = "x" * 250_000
+
+LINES = "\n".join(f"{n} " + LONG[:90] for n in range(2_700))
+
+REF = RunRef(server="https://h", project="p", run_id=1)
+
+LARGE: dict[str, Any] = {
+    "list_projects": [{"id": f"p{n}", "name": "P" * 90} for n in range(1_000)],
+    "list_features": [
+        {"id": n, "name": f"Feature {n}", "status": "generated" if n % 2 else "failed"}
+        for n in range(1_000)
+    ],
+    "list_runs": [
+        {"runId": n, "status": "passed" if n % 9 else "failed", "featureName": f"F {n}"}
+        for n in range(10_000, 0, -1)
+    ],
+    "list_files": [{"path": f"Features/{n}.feature", "kind": "feature"} for n in range(5_000)],
+    "list_configs": [{"name": f"C{n}", "path": f"Configurations/C{n}"} for n in range(1_000)],
+    "get_run_artifacts": [{"kind": "trace", "path": LONG[:300], "size": n} for n in range(900)],
+    "get_feature": {"id": 1, "name": "A", "gherkin": LINES, "status": "generated"},
+    "get_project": {"id": "p", "name": LONG},
+    "get_run": {
+        "runId": 1,
+        "status": "failed",
+        "tests": [
+            {"name": f"T {n}", "status": "passed" if n % 50 else "failed", "error": LONG[:900]}
+            for n in range(700)
+        ],
+        "log": LONG,
+    },
+    "diagnose_run": {
+        "runId": 1,
+        "status": "failed",
+        "gherkin": LONG,
+        "log": [LONG[:600]] * 400,
+        "specs": [{"path": f"a{n}.ts", "content": LONG} for n in range(3)],
+        "failures": [{"name": f"T {n}", "error": LONG[:900]} for n in range(300)],
+        LONG: {f"{LONG[:500]}{n}": 1 for n in range(1_000)},
+    },
+    "get_generation_status": {
+        "featureId": 1,
+        "featureStatus": "failed",
+        "requestId": "r",
+        "sections": [{"section": LONG[:90], "status": "completed"} for _ in range(2_000)],
+    },
+    "get_generation_log": {
+        "featureId": 1,
+        "sections": [
+            {"section": f"s{n}", "log": [f"line {k} " + LONG[:590] for k in range(900)]}
+            for n in range(4)
+        ],
+    },
+    "read_file": {"path": "a", "content": LINES},
+}
+
+READS: dict[str, dict[str, Any]] = {
+    "list_projects": {},
+    "list_features": {},
+    "list_runs": {"limit": 9_000},
+    "list_files": {},
+    "list_configs": {},
+    "get_run_artifacts": {"runId": 1},
+    "get_feature": {"feature": "A"},
+    "get_project": {},
+    "get_run": {"runId": 1},
+    "wait_for_run": {"runId": 1},
+    "wait_for_runs": {"runIds": [1, 2, 3]},
+    "diagnose_run": {"runId": 1},
+    "get_generation_status": {"feature": "A"},
+    "wait_for_generation": {"feature": "A"},
+    "get_generation_log": {"feature": "A"},
+    "read_file": {"path": "a"},
+}
+
+
+@pytest.fixture
+def large(emulator: Emulator) -> Emulator:
+    """A service with 1,000 features, 10,000 runs and texts of 250 KB."""
+    for operation, document in LARGE.items():
+        body = json.dumps(document).encode()
+        emulator.fail(operation, Fault.body(body))
+    return emulator
+
+
+def length(answer: CallToolResult) -> int:
+    """Return how many characters of an answer a model reads, in the longer of its two forms."""
+    document = json.dumps(answer.structured_content, ensure_ascii=False)
+    return max(len(document), sum(map(len, texts_of(answer))))
+
+
+@pytest.mark.parametrize("most", [20_000, 2_000])
+@pytest.mark.parametrize("tool", READS)
+async def test_no_answer_is_longer_than_it_may_be(large: Emulator, tool: str, most: int) -> None:
+    """Whatever the service holds, an answer stays within its limit, and says what is missing."""
+    async with McpClient(make_server(lambda: client_of(large), max_output=most)) as mcp:
+        answer = await mcp.call_tool(tool, READS[tool])
+    assert not answer.is_error, texts_of(answer)
+    assert length(answer) <= most
+    document = content_of(answer)
+    assert document.keys() & {"nextCursor", "nextOffset", "leftOut", "summary"} or any(
+        "totalLines" in section for section in document["sections"]
+    )
+
+
+@pytest.mark.parametrize("most", [20_000, 2_000])
+@pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        ("runs/1", "get_run with runId 1 and cursor '0' lists all tests"),
+        ("features/A/gherkin", "get_feature with feature 'A' and offset "),
+        ("features/A/generation/log", "get_generation_log with feature 'A' and `offset` reads"),
+    ],
+)
+async def test_no_resource_is_longer_than_an_answer(
+    large: Emulator, path: str, call: str, most: int
+) -> None:
+    """A resource stays within the limit of an answer, and names the call that reads the rest."""
+    async with McpClient(make_server(lambda: client_of(large), max_output=most)) as mcp:
+        (read,) = (await mcp.read_resource(f"testvibe://{path}")).contents
+        assert isinstance(read, TextResourceContents)
+        assert most / 3 < len(read.text) <= most
+        assert call in read.text
+        if "offset " in call:
+            shown, _, end = read.text.rpartition(call)
+            rest = await result_of(mcp, "get_feature", feature="A", offset=int(end.split()[0]))
+            assert LINES.startswith(shown.rpartition("\n")[0] + rest["gherkin"][:1])
+
+
+async def test_all_tests_of_a_run_can_be_read(large: Emulator) -> None:
+    """The pages of a run's tests, from the cursor '0' on, have every test once."""
+    names, cursor = list[str](), cast("str | None", "0")
+    async with connected(large) as mcp:
+        while cursor:
+            part = await result_of(mcp, "get_run", runId=1, cursor=cursor)
+            names += [test["name"] for test in part["tests"]]
+            cursor = part.get("nextCursor")
+    assert names == [f"T {n}" for n in range(700)]
+
+
+@pytest.mark.parametrize("tool", ["list_projects", "list_features", "list_files", "list_configs"])
+async def test_pages_make_the_whole_list(large: Emulator, tool: str) -> None:
+    """The pages of a list, each from the cursor before, have every row once."""
+    name, rows, cursor = tool.removeprefix("list_"), list[Any](), None
+    async with connected(large) as mcp:
+        while True:
+            more: dict[str, str] = {} if cursor is None else {"cursor": cursor}
+            answer = await result_of(mcp, tool, **more, limit=170)
+            assert answer["total"] == len(LARGE[tool])
+            assert len(answer[name]) <= 170
+            rows += answer[name]
+            if (cursor := answer.get("nextCursor")) is None:
+                break
+    assert rows == LARGE[tool]
+
+
+async def test_pages_of_runs_ask_for_no_more_than_they_need(emulator: Emulator) -> None:
+    """A page asks the service for the rows up to its end, and one more."""
+    rows = [{"runId": number, "status": "passed"} for number in range(9, 0, -1)]
+    rule = emulator.fail("list_runs", Fault.body(json.dumps(rows[:4]).encode()))
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, "list_runs", limit=3)
+        rule.remove()
+        emulator.fail("list_runs", Fault.body(json.dumps(rows[:7]).encode()))
+        second = await result_of(mcp, "list_runs", limit=3, cursor=first["nextCursor"])
+    assert [row["runId"] for row in first["runs"] + second["runs"]] == [9, 8, 7, 6, 5, 4]
+    assert [dict(request.query)["limit"] for request in emulator.requests] == ["4", "7"]
+    assert "total" not in first
+
+
+async def test_lists_are_filtered(large: Emulator) -> None:
+    """A status and a part of a name choose rows, in any case; the total is that of what is left."""
+    async with connected(large) as mcp:
+        found = await result_of(mcp, "list_features", status="FAILED", name="ture 99")
+        assert [row["id"] for row in found["features"]] == [990, 992, 994, 996, 998]
+        assert found["total"] == 5
+        runs = await result_of(mcp, "list_runs", status="failed", limit=2)
+        assert [row["runId"] for row in runs["runs"]] == [9999, 9990]
+        files = await result_of(mcp, "list_files", name="/4999.")
+        assert files["total"] == 1
+        none = await result_of(mcp, "list_features", status="no tests")
+        assert none == {"features": [], "total": 0, "statuses": ["failed", "generated"]}
+        assert "is no cursor" in await refused(mcp, "list_features", cursor="next")
+
+
+async def test_a_list_s_line_counts_what_was_asked_for(large: Emulator) -> None:
+    """The line says how many rows match and are shown, and that there are more."""
+    async with connected(large) as mcp:
+        for arguments, line in (
+            ({"limit": 2}, "2 of 1,000 features; more: nextCursor."),
+            ({"name": "ture 99"}, "11 features that match, of 1,000."),
+            (
+                {"name": "ture 99", "limit": 2, "cursor": "8"},
+                "2 of 11 features that match, of 1,000; more: nextCursor.",
+            ),
+            (
+                {"name": "ture 99", "limit": 2, "cursor": "9"},
+                "2 of 11 features that match, of 1,000.",
+            ),
+        ):
+            answer = await mcp.call_tool("list_features", arguments)
+            assert texts_of(answer)[0] == line
+        runs = await mcp.call_tool("list_runs", {"limit": 2})
+        assert texts_of(runs)[0] == "2 of the newest runs; more: nextCursor."
+        none = await mcp.call_tool("list_runs", {"status": "generated"})
+        assert texts_of(none)[0] == "None of 10,000 runs is 'generated'."
+        assert content_of(none)["statuses"] == ["failed", "passed"]
+
+
+async def test_a_file_is_read_in_parts(large: Emulator) -> None:
+    """The parts of a long file, each from the offset before, make the whole."""
+    text, offset = "", cast("int | None", 0)
+    async with connected(large) as mcp:
+        while True:
+            part = await result_of(mcp, "read_file", path="a", offset=offset)
+            assert part["totalLines"] == 2_700
+            text += part["content"]
+            if (offset := part.get("nextOffset")) is None:
+                break
+        assert text == LARGE["read_file"]["content"]
+        some = await result_of(mcp, "read_file", path="a", offset=7, lines=2)
+    assert [line.split()[0] for line in some["content"].splitlines()] == ["7", "8"]
+    assert some["nextOffset"] == 9
+
+
+async def test_a_log_shows_its_end(large: Emulator) -> None:
+    """Of each section the last lines are shown; an offset chooses others."""
+    async with connected(large) as mcp:
+        log = await result_of(mcp, "get_generation_log", feature="A")
+        assert [each["log"][-1].split()[1] for each in log["sections"]] == ["899"] * 4
+        assert all(each["totalLines"] == 900 for each in log["sections"])
+        other = await result_of(mcp, "get_generation_log", feature="A", offset=5, lines=2)
+        assert [line.split()[1] for line in other["sections"][0]["log"]] == ["5", "6"]
+
+
+async def test_of_a_long_run_what_failed_is_shown(large: Emulator) -> None:
+    """Where not all tests fit, those that passed are left out."""
+    async with connected(large) as mcp:
+        run = await result_of(mcp, "get_run", runId=1)
+    assert {test["status"] for test in run["tests"]} == {"failed"}
+    assert "Shortened" in run["leftOut"]
+
+
+def test_a_limit_is_sensible() -> None:
+    """A limit that is too small for any answer is refused."""
+    with pytest.raises(ConfigError, match="at least 2,000"):
+        make_server(max_output=1_999)
+
+
+documents = st.dictionaries(
+    st.text(max_size=50),
+    st.recursive(
+        st.none() | st.integers() | st.text() | st.just(LONG[:900]),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=12,
+    ),
+    max_size=4,
+)
+
+
+@given(documents)
+def test_any_document_fits(document: dict[str, Any]) -> None:
+    """A document that fits stays; any other is shortened until it does."""
+    short = fitted(document, 2_000)
+    assert len(text_of(short)) <= 2_000
+    assert (short == document) is (len(text_of(document)) <= 2_000)
+
+
+def test_a_row_that_is_too_long_alone_is_a_page() -> None:
+    """A page has a row at least, so that the next one gets further; a line likewise."""
+    rows: list[dict[str, Any]] = [{"a": LONG}, {"a": 1}]
+    first = page("rows", rows, cursor=None, limit=None, max_output=2_000)
+    assert (first["rows"], first["nextCursor"]) == (rows[:1], "1")
+    part = lines_of(f"{LONG}\nb", offset=0, lines=None, max_output=2_000)
+    assert (len(part["content"]), part["nextOffset"]) == (len(LONG) + 1, 1)
+
+
+@pytest.mark.parametrize("most", [20_000, 2_000])
+def test_a_digest_of_many_runs_fits(most: int) -> None:
+    """Of many runs those that failed come first, as many as fit, and the rest is counted."""
+    tests = tuple(CaseResult(LONG[:900], "failed", error=LONG) for _ in range(9))
+    outcome = Run(1, RunStatus.FAILED, tests=tests)
+    items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(5_000)]
+    items += [BatchItem[Run](feature=f"G {n}", ref=REF, outcome=outcome) for n in range(5_000)]
+    answer = fitted_answer(digest(items, max_output=most), most)
+    document = content_of(answer)
+    assert length(answer) <= most
+    assert document["summary"]["failed"] == document["summary"]["inFlight"] == 5_000
+    assert {row["verdict"] for row in document["runs"]} == {"failed"}
+    assert document["inFlight"] is True

@@ -1,0 +1,195 @@
+"""Resources and prompts, through the official client."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from mcp import Client as McpClient
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS
+
+from tests.support.mcp_connection import connected, result_of
+from testvibe_async import ConfigError
+from testvibe_async.mcp_server import make_server
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from mcp.types import GetPromptResult, ReadResourceResult
+
+    from testvibe_async import Client
+
+UNUSUAL = "/login: who's ../there? 100 %"
+
+
+def text_of(read: ReadResourceResult) -> str:
+    (content,) = read.contents
+    assert not hasattr(content, "blob")
+    return str(getattr(content, "text", ""))
+
+
+def words_of(prompt: GetPromptResult) -> str:
+    (message,) = prompt.messages
+    assert message.role == "user"
+    assert message.content.type == "text"
+    return message.content.text
+
+
+async def test_resources_and_prompts_are_listed(emulator: Emulator) -> None:
+    """Three templates and two prompts are listed, each with a description."""
+    async with connected(emulator) as mcp:
+        templates = (await mcp.list_resource_templates()).resource_templates
+        prompts = (await mcp.list_prompts()).prompts
+    assert {template.uri_template: template.mime_type for template in templates} == {
+        "testvibe://runs/{runId}{?project}": "application/json",
+        "testvibe://features/{feature}/gherkin{?project}": "text/plain",
+        "testvibe://features/{feature}/generation/log{?project}": "text/plain",
+    }
+    assert all(template.description for template in templates)
+    assert all(prompt.title and prompt.description for prompt in prompts)
+    assert {
+        prompt.name: [(argument.name, argument.required) for argument in prompt.arguments or ()]
+        for prompt in prompts
+    } == {
+        "diagnose_failed_run": [("runId", True), ("project", False)],
+        "diagnose_failed_generation": [("feature", True), ("project", False)],
+    }
+
+
+async def test_a_run_is_read_as_its_digest(emulator: Emulator) -> None:
+    """A run's resource is the document that get_run returns."""
+    async with connected(emulator) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        await result_of(mcp, "wait_for_run", runId=run["runId"])
+        digest = json.loads(text_of(await mcp.read_resource(f"testvibe://runs/{run['runId']}")))
+        assert digest == await result_of(mcp, "get_run", runId=run["runId"])
+
+
+async def test_a_feature_is_read_as_its_gherkin(emulator: Emulator) -> None:
+    """A feature's resource is its Gherkin, by its name in any case or by its id."""
+    gherkin = emulator.features["Checkout"].gherkin
+    async with connected(emulator) as mcp:
+        for feature in ("checkout", "14"):
+            read = await mcp.read_resource(f"testvibe://features/{feature}/gherkin")
+            assert text_of(read) == gherkin
+
+
+async def test_a_name_may_look_like_a_path(emulator: Emulator) -> None:
+    """A feature is found by a name with slashes, dots and other signs."""
+    emulator.add_feature(UNUSUAL)
+    uri = "testvibe://features/%2Flogin%3A%20who%27s%20..%2Fthere%3F%20100%20%25/gherkin"
+    async with connected(emulator) as mcp:
+        assert UNUSUAL in text_of(await mcp.read_resource(uri))
+
+
+async def test_a_feature_without_text_is_read_as_empty(emulator: Emulator) -> None:
+    """A feature without Gherkin is an empty text, and no error."""
+    emulator.fail("get_feature", Fault.edit(lambda document: {**document, "gherkin": None}))
+    async with connected(emulator) as mcp:
+        assert text_of(await mcp.read_resource("testvibe://features/14/gherkin")) == ""
+
+
+async def test_a_log_is_read_section_by_section() -> None:
+    """A generation's log shows each section's conclusion and reason before its lines."""
+    scenario = Scenario(outcomes={"Checkout": Outcome(generation_status="failed")})
+    async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
+        started = await result_of(mcp, "generate_feature", feature="Checkout", again=True)
+        emulator.finish_generation(started["requestId"], "failed")
+        log = await result_of(mcp, "get_generation_log", feature="Checkout")
+        text = text_of(await mcp.read_resource("testvibe://features/checkout/generation/log"))
+    reasons = [part["statusReason"] for part in log["sections"] if part["statusReason"]]
+    assert reasons
+    for reason in reasons:
+        assert f"({reason})" in text
+    for part in log["sections"]:
+        for line in part["log"]:
+            assert f"\n  {line}" in text
+
+
+async def test_a_feature_never_generated_has_no_log(emulator: Emulator) -> None:
+    """The resource of a log that does not exist yet says so."""
+    emulator.add_feature("Gift cards", status="draft")
+    async with connected(emulator) as mcp:
+        read = await mcp.read_resource("testvibe://features/Gift%20cards/generation/log")
+    assert text_of(read) == "There is no log: the feature was never generated."
+
+
+async def test_another_project_is_named_in_the_uri(emulator: Emulator) -> None:
+    """The query of a resource's URI names a project other than the one that is set."""
+    other = emulator.add_project("Other")
+    emulator.add_feature("Elsewhere", project=other)
+    async with connected(emulator) as mcp:
+        uri = f"testvibe://features/Elsewhere/gherkin?project={other.id}"
+        assert "Elsewhere" in text_of(await mcp.read_resource(uri))
+
+
+@pytest.mark.parametrize(
+    ("path", "lists"), [("runs/999", "list_runs"), ("features/None/gherkin", "list_features")]
+)
+async def test_what_does_not_exist_is_not_found(emulator: Emulator, path: str, lists: str) -> None:
+    """A missing resource is the protocol's error for that, with the next step."""
+    async with connected(emulator) as mcp:
+        with pytest.raises(MCPError, match=f"{lists} shows") as caught:
+            await mcp.read_resource(f"testvibe://{path}")
+    assert caught.value.error.code == INVALID_PARAMS
+
+
+async def test_a_run_is_named_by_a_number(emulator: Emulator) -> None:
+    """A run's id that is no number is refused, and nothing is sent."""
+    async with connected(emulator) as mcp:
+        with pytest.raises(MCPError, match="A run's id is a number, not 'last'"):
+            await mcp.read_resource("testvibe://runs/last")
+        with pytest.raises(MCPError, match="A run's id is a number, not 'last'"):
+            await mcp.get_prompt("diagnose_failed_run", {"runId": "last"})
+    assert emulator.count() == 0
+
+
+async def test_a_refused_read_is_explained(emulator: Emulator) -> None:
+    """Any other error of a resource says what to do next."""
+    emulator.fail("get_run", Fault.status(403))
+    async with connected(emulator) as mcp:
+        with pytest.raises(MCPError, match="TESTVIBE_API_KEY"):
+            await mcp.read_resource("testvibe://runs/214")
+
+
+async def test_without_configuration_reading_says_what_to_set() -> None:
+    """Resources and prompts of a server without settings name the settings."""
+
+    def unconfigured() -> Client:
+        raise ConfigError("no server")
+
+    async with McpClient(make_server(unconfigured)) as mcp:
+        with pytest.raises(MCPError, match="Set TESTVIBE_SERVER"):
+            await mcp.read_resource("testvibe://runs/214")
+        with pytest.raises(MCPError, match="Set TESTVIBE_SERVER"):
+            await mcp.get_prompt("diagnose_failed_run", {"runId": "214"})
+
+
+async def test_a_failed_run_is_handed_over_with_its_diagnosis() -> None:
+    """The prompt holds the failures, the Gherkin and the log, and warns about credits."""
+    scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error="No such thing")})
+    async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        await result_of(mcp, "wait_for_run", runId=run["runId"])
+        words = words_of(await mcp.get_prompt("diagnose_failed_run", {"runId": str(run["runId"])}))
+    for part in ("No such thing", "Feature: Checkout", "costs credits", "get_run_artifacts"):
+        assert part in words
+
+
+async def test_a_failed_generation_is_handed_over_with_its_log(emulator: Emulator) -> None:
+    """The prompt holds the log and the Gherkin, and asks for consent before credits are spent."""
+    async with connected(emulator) as mcp:
+        started = await result_of(mcp, "generate_feature", feature="Checkout", again=True)
+        emulator.finish_generation(started["requestId"], "failed")
+        prompt = await mcp.get_prompt("diagnose_failed_generation", {"feature": "checkout"})
+    words = words_of(prompt)
+    for part in ("Feature: Checkout", "Don't call generate_feature before I agree", "failure"):
+        assert part in words
+
+
+async def test_a_prompt_that_can_t_be_made_says_why(emulator: Emulator) -> None:
+    """A prompt about a missing run is an error with a message."""
+    async with connected(emulator) as mcp:
+        with pytest.raises(MCPError, match="404"):
+            await mcp.get_prompt("diagnose_failed_run", {"runId": "999"})

@@ -1,0 +1,164 @@
+"""What a person may set: which tools there are, what a session may cost, and who is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+from mcp import Client as McpClient
+from mcp.shared.exceptions import MCPError
+from mcp.types import ElicitResult
+
+from tests.conftest import client_of
+from tests.support.mcp_connection import Mode, connected, refused, result_of, without_tests
+from testvibe_async import ConfigError
+from testvibe_async.mcp_server import make_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async.testing import Emulator
+
+both_modes = pytest.mark.parametrize("mode", get_args(Mode))
+
+
+async def names(**options: Any) -> set[str]:
+    return {tool.name for tool in await make_server(**options).list_tools()}
+
+
+async def test_a_server_may_only_read() -> None:
+    """A read-only server offers nothing that changes something at the service."""
+    offered = await names(read_only=True)
+    assert {name.split("_")[0] for name in offered} == {"get", "list", "read", "wait", "diagnose"}
+
+
+async def test_tools_are_chosen() -> None:
+    """Tools are those that are named, without those that are excluded."""
+    assert await names(tools=["run_feature", "get_run"]) == {"run_feature", "get_run"}
+    assert await names(tools=["run_feature", "get_run"], read_only=True) == {"get_run"}
+    assert await names() - await names(exclude_tools=["delete_feature"]) == {"delete_feature"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tools": ["run"]}, "there is no tool 'run'; there are list_projects, "),
+        ({"exclude_tools": ["x"]}, "there is no tool 'x'"),
+        ({"tools": ["run_feature"], "read_only": True}, "no tool is left"),
+        ({"max_generations": -1}, "at least 0"),
+    ],
+)
+def test_wrong_choices_are_refused(options: dict[str, Any], said: str) -> None:
+    """What is misspelt, or leaves nothing, is an error at the start."""
+    with pytest.raises(ConfigError, match=said):
+        make_server(**options)
+
+
+async def test_generations_are_counted(emulator: Emulator) -> None:
+    """No more generations are started than allowed, by no tool; one that goes on costs none."""
+    without_tests(emulator)
+    server = make_server(lambda: client_of(emulator), max_generations=2)
+    async with McpClient(server) as mcp:
+        for _ in range(2):
+            await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=1)
+        await result_of(mcp, "generate_feature", feature="Returns")
+        for tool in ("generate_feature", "generate_and_run"):
+            assert "--max-generations" in await refused(mcp, tool, feature="Wishlist")
+        await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=170)
+    assert emulator.count("generate_feature") == 2
+
+
+def answering(action: Any, asked: list[str], *, generate: bool = True) -> Any:
+    """Return a callback of a client whose user answers so."""
+
+    async def answer(_context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        content: Any = {"generate": generate} if action == "accept" else None
+        return ElicitResult(action=action, content=content)
+
+    return answer
+
+
+@both_modes
+@pytest.mark.parametrize("tool", ["generate_feature", "generate_and_run"])
+@pytest.mark.parametrize(
+    ("action", "generate"), [("accept", True), ("accept", False), ("decline", True)]
+)
+async def test_the_user_is_asked_before_credits_are_spent(
+    emulator: Emulator, mode: Mode, tool: str, action: str, *, generate: bool
+) -> None:
+    """A client that can ask its user does, once, and nothing starts without consent."""
+    without_tests(emulator, tool)
+    asked: list[str] = []
+    server = make_server(lambda: client_of(emulator))
+    callback = answering(action, asked, generate=generate)
+    arguments = {"feature": "Checkout"}
+    async with McpClient(server, mode=mode, elicitation_callback=callback) as mcp:
+        answer = await mcp.call_tool(tool, arguments)
+        is_agreed = action == "accept" and generate
+        assert answer.is_error is not is_agreed
+        assert asked == ["Generate the tests of 'Checkout'? It costs credits of the account."]
+        if is_agreed and tool == "generate_and_run":
+            await mcp.call_tool(tool, arguments)
+            assert len(asked) == 1
+    assert emulator.count("generate_feature") == is_agreed
+
+
+@both_modes
+async def test_a_prompt_s_missing_argument_is_named(emulator: Emulator, mode: Mode) -> None:
+    """A prompt without an argument that it needs is refused as invalid parameters."""
+    async with connected(emulator, mode) as mcp:
+        for name, said in {
+            "diagnose_failed_run": "needs the argument runId",
+            "diagnose_failed_generation": "needs the argument feature",
+            "diagnose": "There is no prompt 'diagnose'; there are diagnose_failed_run",
+        }.items():
+            with pytest.raises(MCPError, match=said) as caught:
+                await mcp.get_prompt(name)
+            assert caught.value.error.code == -32602
+
+
+async def test_what_goes_on_after_a_restart_is_not_counted(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """A server that may start no generation goes on with the one that another began."""
+    without_tests(emulator)
+    for most, in_flight in ((1, True), (0, False)):
+        server = make_server(
+            lambda: client_of(emulator), max_generations=most, state_folder=tmp_path
+        )
+        async with McpClient(server) as mcp:
+            seconds, both = 5 if in_flight else 170, dict[str, Any]()
+            for _ in range(1 if in_flight else 3):
+                both = await result_of(
+                    mcp, "generate_and_run", feature="Checkout", timeoutSeconds=seconds
+                )
+            assert both["inFlight"] is in_flight
+    assert emulator.count("generate_feature") == 1
+
+
+async def instructions(**options: Any) -> str:
+    async with McpClient(make_server(**options)) as mcp:
+        return str(mcp.instructions)
+
+
+async def test_the_instructions_say_what_there_is() -> None:
+    """They name no tool that is not offered, the limit on generations, and how long is told."""
+    assert "10 minutes" in await instructions()
+    reading = await instructions(read_only=True, max_generations=3)
+    assert "run_feature" not in reading
+    assert "starts neither runs nor generations" in reading
+    assert "--max-generations" not in reading
+    assert "start 3 generations at most" in await instructions(max_generations=3)
+
+
+async def test_a_tool_that_is_not_offered_is_explained(emulator: Emulator) -> None:
+    """An unknown tool says which was perhaps meant, and why others are not there."""
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "get_features")
+        assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")
+    async with McpClient(make_server(lambda: client_of(emulator), read_only=True)) as mcp:
+        text = await refused(mcp, "generate_feature", feature="Checkout")
+        assert "only reads (--read-only): tell the user" in text
+    async with McpClient(make_server(lambda: client_of(emulator), tools=["get_run"])) as mcp:
+        assert "offers some tools only" in await refused(mcp, "run_feature", feature="Checkout")

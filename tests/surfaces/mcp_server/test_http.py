@@ -1,0 +1,261 @@
+"""The server over HTTP: its authorization, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.conftest import client_of
+from tests.support.mcp_connection import Listener, connected_by_http, content_of, result_of
+from testvibe_async import ConfigError
+from testvibe_async.mcp_server import make_server, serve_http
+from testvibe_async.mcp_server.http import BearerTokenMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.types import Message, Receive, Scope, Send
+
+    from testvibe_async.testing import Emulator
+
+TOKEN = "a-token-for-tests"
+
+RIGHT = {"Authorization": f"Bearer {TOKEN}"}
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+
+
+@asynccontextmanager
+async def served(emulator: Emulator, *, port: int = 0, **options: Any) -> AsyncGenerator[str]:
+    """Serve in this process, and yield the URL; a signal stops the server."""
+    announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    server = asyncio.create_task(
+        serve_http(
+            make_server(lambda: client_of(emulator), **options),
+            port=port,
+            token=TOKEN,
+            announce=announced.set_result,
+        )
+    )
+    try:
+        yield await announced
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        await server
+
+
+async def posted(url: str, **headers: str) -> int:
+    """Send the first request of a client, and return the status of the response."""
+    usual = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, json=INITIALIZE, headers={**usual, **headers}) as answer,
+    ):
+        return answer.status
+
+
+async def test_a_client_with_the_token_is_served(emulator: Emulator) -> None:
+    """The official client lists the tools, calls them, and receives progress."""
+    listener = Listener()
+    async with served(emulator) as url, connected_by_http(url, TOKEN) as mcp:
+        assert len((await mcp.list_tools()).tools) == 25
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        over = await mcp.call_tool(
+            "wait_for_run", {"runId": run["runId"]}, progress_callback=listener
+        )
+    assert content_of(over)["inFlight"] is False
+    assert listener.messages[-1].startswith("run 214: finished")
+
+
+async def test_all_clients_share_one_poller(emulator: Emulator) -> None:
+    """Two clients that wait for one run send the service no more requests than one does."""
+    async with (
+        served(emulator) as url,
+        connected_by_http(url, TOKEN) as one,
+        connected_by_http(url, TOKEN) as other,
+    ):
+        run = await result_of(one, "run_feature", feature="Checkout")
+        before = emulator.count()
+        await result_of(one, "wait_for_run", runId=run["runId"])
+        alone = emulator.count() - before
+        run = await result_of(one, "run_feature", feature="Checkout", again=True)
+        before = emulator.count()
+        await asyncio.gather(
+            *(result_of(mcp, "wait_for_run", runId=run["runId"]) for mcp in (one, other))
+        )
+        assert emulator.count() - before <= alone
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": f"Bearer {TOKEN[:-1]}"},
+        {"Authorization": "Bearer "},
+        {"Authorization": TOKEN},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": "Bearer schlüssel"},
+    ],
+    ids=str,
+)
+async def test_a_client_without_the_token_is_refused(
+    emulator: Emulator, headers: dict[str, str]
+) -> None:
+    """A request without the token is refused, and the response says how to send it."""
+    async with served(emulator) as url:
+        assert await posted(url, **headers) == 401
+        async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+            assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert TOKEN not in await answer.text()
+    assert emulator.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Authorization": f"bearer  {TOKEN}"}, 200),
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1:1"}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "https://127.0.0.1"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+    ids=str,
+)
+async def test_other_hosts_and_origins_are_refused(
+    emulator: Emulator, headers: dict[str, str], status: int
+) -> None:
+    """A web page under another host name or origin is refused, even with the token."""
+    async with served(emulator) as url:
+        assert await posted(url, **{**RIGHT, **headers}) == status
+
+
+async def test_its_own_origin_is_served(emulator: Emulator) -> None:
+    """A page from this machine and port is served."""
+    async with served(emulator) as url:
+        assert await posted(url, **RIGHT, Origin=url.removesuffix("/mcp")) == 200
+
+
+async def cancelled(*, has_started: bool) -> list[Any]:
+    """Cancel a request in progress, and return the messages of its response."""
+    sent: list[Any] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        if has_started:
+            await send({"type": "http.response.start", "status": 200})
+        middleware.cancel_requests()
+        await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    middleware = BearerTokenMiddleware(app, token=TOKEN)
+    headers = [(b"authorization", f"Bearer {TOKEN}".encode())]
+    await middleware({"type": "http", "headers": headers}, receive, send)
+    return sent
+
+
+async def test_a_response_that_has_started_is_completed() -> None:
+    """A stream that is cancelled when the server stops gets its last message."""
+    start, body = await cancelled(has_started=True)
+    assert start == {"type": "http.response.start", "status": 200}
+    assert body == {"type": "http.response.body"}
+
+
+async def test_a_request_without_a_response_yet_gets_status_503() -> None:
+    """A request that is not answered when the server stops gets a response that says so."""
+    start, body = await cancelled(has_started=False)
+    assert start["status"] == 503
+    assert body["body"] == b"This server is ending."
+
+
+async def test_a_port_in_use_is_named(emulator: Emulator) -> None:
+    """A port in use is refused in one sentence."""
+    server = make_server(lambda: client_of(emulator))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 can't be listened on"):
+            await serve_http(server, port=port, token=TOKEN, announce=print)
+
+
+async def test_an_empty_token_is_refused(emulator: Emulator) -> None:
+    """An empty token is refused, since any request would match it."""
+    server = make_server(lambda: client_of(emulator))
+    with pytest.raises(ConfigError, match="the token is empty"):
+        await serve_http(server, port=0, token="", announce=print)
+
+
+HEAD = f"POST /mcp HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer {TOKEN}\r\n"
+BODY = "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+
+
+@pytest.mark.parametrize("sent", ["", "PO", HEAD, HEAD + BODY], ids=["", "PO", "head", "body"])
+async def test_a_request_that_does_not_arrive_is_given_up(emulator: Emulator, sent: str) -> None:
+    """A connection is closed 10 s after a request began that is not whole by then."""
+    async with served(emulator) as url:
+        host, port = "127.0.0.1", int(url.rpartition(":")[2].removesuffix("/mcp"))
+        reader, writer = await asyncio.open_connection(host, port)
+        began = asyncio.get_running_loop().time()
+        for piece in sent.replace("HOST", f"{host}:{port}"):
+            writer.write(piece.encode())
+            await writer.drain()
+        await reader.read()
+        assert asyncio.get_running_loop().time() - began == pytest.approx(10, abs=0.5)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_request_that_arrives_in_time_is_served_for_long(emulator: Emulator) -> None:
+    """A request may take 10 s to arrive, and its answer as long as it takes."""
+    document = (
+        '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait_for_run",'
+        ' "arguments": {"runId": 214, "timeoutSeconds": 30}}}'
+    )
+    async with served(emulator) as url, connected_by_http(url, TOKEN) as mcp:
+        await result_of(mcp, "run_feature", feature="Wishlist")
+        host, port = "127.0.0.1", int(url.rpartition(":")[2].removesuffix("/mcp"))
+        reader, writer = await asyncio.open_connection(host, port)
+        accept = (
+            "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n"
+        )
+        head = HEAD.replace("HOST", f"{host}:{port}") + accept + BODY[:-1]
+        writer.write(head.replace("500", str(len(document))).encode())
+        await asyncio.sleep(9)
+        writer.write(document.encode())
+        answer = (await reader.readuntil(b"data: {")) + await reader.readline()
+        assert b'"runId": 214' in answer.replace(b"\\", b"")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_goes_on_after_a_restart(emulator: Emulator) -> None:
+    """A client with a handshake, which knows nothing of the restart, calls the next tool."""
+    async with served(emulator) as url:
+        port = int(url.rpartition(":")[2].removesuffix("/mcp"))
+        connection = connected_by_http(url, TOKEN, mode="legacy")
+        mcp = await connection.__aenter__()
+        await result_of(mcp, "run_feature", feature="Checkout")
+    async with served(emulator, port=port):
+        assert (await result_of(mcp, "get_run", runId=214))["runId"] == 214
+        await connection.__aexit__(None, None, None)

@@ -1,0 +1,405 @@
+"""The tools, through the official client, in this process and on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+from mcp import Client as McpClient
+
+from tests.conftest import KEY
+from tests.support.mcp_connection import (
+    Mode,
+    connected,
+    content_of,
+    refused,
+    result_of,
+    text_of,
+    texts_of,
+)
+from testvibe_async import Client, ConfigError, Project
+from testvibe_async.mcp_server import make_server
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp.types import Tool
+
+COMBINED = {"run_features", "wait_for_runs", "generate_and_run"}
+
+OPERATIONS = {
+    "list_projects",
+    "get_project",
+    "list_features",
+    "get_feature",
+    "create_feature",
+    "update_feature",
+    "delete_feature",
+    "generate_feature",
+    "get_generation_status",
+    "get_generation_log",
+    "cancel_generation",
+    "wait_for_generation",
+    "run_feature",
+    "list_runs",
+    "get_run",
+    "wait_for_run",
+    "diagnose_run",
+    "get_run_artifacts",
+    "list_files",
+    "read_file",
+    "write_file",
+    "list_configs",
+}
+
+
+async def tools() -> dict[str, Tool]:
+    async with McpClient(make_server(unconfigured)) as mcp:
+        return {tool.name: tool for tool in (await mcp.list_tools()).tools}
+
+
+def unconfigured() -> Client:
+    raise ConfigError("no server")
+
+
+async def test_each_operation_of_the_service_is_a_tool() -> None:
+    """The tools are the service's 22 operations under its names, and three that combine them."""
+    assert len(OPERATIONS) == 22
+    assert set(await tools()) == OPERATIONS | COMBINED
+    for name in OPERATIONS:
+        assert hasattr(Project, name) or hasattr(Client, name)
+
+
+async def test_arguments_are_in_the_service_s_spelling() -> None:
+    """Arguments are in camelCase and described, and no others are accepted."""
+    listed = await tools()
+    properties: dict[str, Any] = listed["run_feature"].input_schema["properties"]
+    assert list(properties) == ["feature", "config", "siteUrl", "again", "project"]
+    assert listed["run_feature"].input_schema["required"] == ["feature"]
+    assert properties["feature"]["type"] == "string"
+    wait = listed["wait_for_run"].input_schema["properties"]
+    assert wait["runId"]["type"] == "integer"
+    seconds = wait["timeoutSeconds"]
+    assert (seconds["default"], seconds["minimum"], seconds["maximum"]) == (120, 1, 170)
+    for tool in listed.values():
+        assert tool.input_schema["additionalProperties"] is False
+        for name, argument in tool.input_schema["properties"].items():
+            assert argument["description"], (tool.name, name)
+            assert "title" not in argument
+
+
+async def test_each_tool_except_one_takes_a_project() -> None:
+    """All tools except list_projects take a project other than the one that is set."""
+    listed = await tools()
+    without = {
+        name for name, tool in listed.items() if "project" not in tool.input_schema["properties"]
+    }
+    assert without == {"list_projects"}
+
+
+async def test_hints_say_what_a_tool_does() -> None:
+    """Reads and waits are read-only; overwriting, deleting and generating is destructive."""
+    listed = await tools()
+    hints = {name: tool.annotations for name, tool in listed.items()}
+    reads = {name for name, hint in hints.items() if hint and hint.read_only_hint}
+    destroys = {name for name, hint in hints.items() if hint and hint.destructive_hint}
+    repeatable = {
+        name
+        for name, hint in hints.items()
+        if hint and hint.idempotent_hint and not hint.read_only_hint
+    }
+    assert reads == {
+        name
+        for name in OPERATIONS | COMBINED
+        if name.startswith(("list_", "get_", "wait_", "read_", "diag"))
+    }
+    assert destroys == {
+        "update_feature",
+        "delete_feature",
+        "write_file",
+        "generate_feature",
+        "cancel_generation",
+        "generate_and_run",
+    }
+    assert repeatable == {"update_feature", "delete_feature", "write_file"}
+
+
+async def test_what_costs_credits_says_so() -> None:
+    """The two tools that cost credits say so in their descriptions, and no other tool does."""
+    listed = await tools()
+    costly = {name for name, tool in listed.items() if "COSTS CREDITS" in (tool.description or "")}
+    assert costly == {"generate_feature", "generate_and_run"}
+
+
+async def test_the_tools_cost_a_model_little() -> None:
+    """All tools are declared in 20,000 characters: below 5,000 tokens, for o200k makes 4.2 to 1."""
+    listed = await tools()
+    for tool in listed.values():
+        assert tool.title
+        assert tool.description == inspect.cleandoc(tool.description or "")
+        assert tool.output_schema is None
+        assert tool.annotations
+        assert tool.annotations.open_world_hint
+        assert '"type": [' not in json.dumps(tool.input_schema)
+    whole = [tool.model_dump(by_alias=True, exclude_none=True) for tool in listed.values()]
+    assert len(json.dumps(whole, separators=(",", ":"))) < 20_000
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+async def test_every_tool_returns_what_it_declares(mode: Mode) -> None:
+    """Each tool's result fits its schema, which the client checks."""
+    scenario = Scenario(
+        failing_generations=0, failing_runs=0, outcomes={"Login": Outcome(run_status="failed")}
+    )
+    async with Emulator(scenario=scenario) as emulator, connected(emulator, mode) as mcp:
+        await mcp.list_tools()  # the client checks results against what was listed
+        projects = await result_of(mcp, "list_projects")
+        assert [project["id"] for project in projects["projects"]] == [emulator.project_id]
+        assert (await result_of(mcp, "get_project"))["name"] == "Acme Shop"
+        assert len((await result_of(mcp, "list_features"))["features"]) == len(emulator.features)
+
+        gherkin = (
+            "Feature: Login\n\n  Scenario: In\n    Given in\n\n  Scenario: Out\n    Given out\n"
+        )
+        made = await result_of(mcp, "create_feature", name="Login", gherkin=gherkin)
+        assert await result_of(mcp, "update_feature", feature="login", name="Sign in") == {
+            "ok": True
+        }
+        assert await result_of(mcp, "update_feature", feature=str(made["id"]), name="Login") == {
+            "ok": True
+        }
+        assert (await result_of(mcp, "get_feature", feature="LOGIN"))["gherkin"] == gherkin
+
+        started = await result_of(mcp, "generate_feature", feature="Login")
+        assert started["featureId"] == made["id"]
+        status = await result_of(mcp, "get_generation_status", feature="Login")
+        assert status["requestId"] == started["requestId"]
+        assert await result_of(mcp, "cancel_generation", feature="Login") == {"ok": True}
+        over = await result_of(mcp, "wait_for_generation", feature="Login")
+        assert (over["featureStatus"], over["inFlight"]) == ("cancelled", False)
+        both = await result_of(
+            mcp, "generate_and_run", feature="Login", again=True, timeoutSeconds=170
+        )
+        while both["inFlight"] and both["run"] is None:
+            request = both["generation"]["requestId"]
+            both = await result_of(mcp, "generate_and_run", feature="Login", requestId=request)
+        assert both["generation"]["featureStatus"] == "generated"
+        assert len(emulator.generations) == 2
+        assert len((await result_of(mcp, "get_generation_log", feature="Login"))["sections"]) == 2
+
+        run = await result_of(mcp, "run_feature", feature="Login", config="Default")
+        over = await result_of(mcp, "wait_for_run", runId=run["runId"])
+        assert (over["status"], over["inFlight"], over["note"]) == ("failed", False, None)
+        assert (await result_of(mcp, "get_run", runId=run["runId"]))["summary"]["failed"] >= 1
+        assert (await result_of(mcp, "diagnose_run", runId=run["runId"]))["failures"]
+        artifacts = (await result_of(mcp, "get_run_artifacts", runId=run["runId"]))["artifacts"]
+        assert all(artifact["url"].startswith(emulator.artifact_url) for artifact in artifacts)
+        assert [
+            row["runId"] for row in (await result_of(mcp, "list_runs", feature="Login"))["runs"]
+        ] == [
+            run["runId"],
+            both["run"]["runId"],
+        ]
+        assert len((await result_of(mcp, "list_runs", limit=1))["runs"]) == 1
+
+        digest = await result_of(mcp, "run_features", features=["Login", "Checkout"])
+        assert digest["summary"]["total"] == 2
+        ids = [row["runId"] for row in digest["runs"]]
+        again = await result_of(mcp, "wait_for_runs", runIds=ids)
+        assert again["runs"] == digest["runs"]
+
+        files = await result_of(mcp, "list_files")
+        assert files["files"]
+        path = "Configurations/mine.config.js"
+        assert await result_of(mcp, "write_file", path=path, content="module.exports = {};") == {
+            "ok": True
+        }
+        assert (await result_of(mcp, "read_file", path=path))["content"] == "module.exports = {};"
+        assert (await result_of(mcp, "list_configs"))["configs"][0]["name"] == "Default"
+        assert await result_of(mcp, "delete_feature", feature="Login") == {"ok": True}
+
+
+async def test_results_hold_a_line_and_the_document(emulator: Emulator) -> None:
+    """A result holds a line for a human, and the structured content as text for a model."""
+    async with connected(emulator) as mcp:
+        result = await mcp.call_tool("get_feature", {"feature": "Checkout"})
+    line, document = texts_of(result)
+    assert line == "Feature 14, Checkout: generated."
+    assert json.loads(document) == content_of(result)
+    audiences = [block.annotations and block.annotations.audience for block in result.content]
+    assert audiences == [["user"], ["assistant"]]
+
+
+@pytest.mark.parametrize("feature", ["14", 14, "checkout", "CHECKOUT"], ids=repr)
+async def test_a_feature_is_named_by_its_id_or_its_name(
+    emulator: Emulator, feature: str | int
+) -> None:
+    """Digits are an id, as a string or as the number that some models send."""
+    async with connected(emulator) as mcp:
+        assert (await result_of(mcp, "get_feature", feature=feature))["name"] == "Checkout"
+
+
+async def test_a_project_overrides_the_one_that_is_set(emulator: Emulator) -> None:
+    """The argument `project` overrides the default project for that call alone."""
+    other = emulator.add_project("Other", project_id="22222222-2222-2222-2222-222222222222")
+    emulator.add_feature("Elsewhere", project=other)
+    async with connected(emulator) as mcp:
+        found = await result_of(mcp, "list_features", project=other.id)
+        assert [feature["name"] for feature in found["features"]] == ["Elsewhere"]
+        assert len((await result_of(mcp, "list_features"))["features"]) == len(emulator.features)
+
+
+async def test_unknown_fields_pass_through(emulator: Emulator) -> None:
+    """An unknown field of the service reaches the model."""
+    emulator.fail("get_feature", Fault.edit(lambda document: {**document, "owner": {"id": 7}}))
+    async with connected(emulator) as mcp:
+        await mcp.list_tools()
+        assert (await result_of(mcp, "get_feature", feature="Checkout"))["owner"] == {"id": 7}
+
+
+async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
+    """Lone surrogates, which JSON can hold and UTF-8 can't, become `?` anywhere in a result."""
+    broken = rb'{"id": 14, "name": "A\ud83d", "gherkin": "\udc00", "new": {"\ud83d": ["\ud83d"]}}'
+    emulator.fail("get_feature", Fault.body(broken), times=2)
+    async with connected(emulator, "legacy") as mcp:
+        found = await result_of(mcp, "get_feature", feature="Checkout")
+        assert (found["name"], found["gherkin"], found["new"]) == ("A?", "?", {"?": ["?"]})
+        read = await mcp.read_resource("testvibe://features/14/gherkin")
+        assert getattr(read.contents[0], "text", None) == "?"
+
+
+async def test_a_misspelt_argument_is_refused(emulator: Emulator) -> None:
+    """An unknown argument is named, and nothing is sent."""
+    async with connected(emulator) as mcp:
+        text = await refused(
+            mcp, "generate_feature", feature="Checkout", siteurl="https://a.example"
+        )
+    assert text == "generate_feature has no argument 'siteurl': did you mean siteUrl?"
+    assert emulator.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("wait_for_run", {"runId": 1, "timeoutSeconds": 0}, "timeoutSeconds is wrong"),
+        ("wait_for_run", {"runId": 1, "timeoutSeconds": 171}, "timeoutSeconds is wrong"),
+        ("wait_for_run", {"runId": 0}, "runId is wrong"),
+        ("wait_for_runs", {"runIds": []}, "runIds is wrong"),
+        ("wait_for_runs", {"runIds": [1, "x"]}, "runIds[1] is wrong"),
+        ("run_features", {"features": []}, "features is wrong"),
+        ("run_features", {"attempts": 0}, "attempts is wrong"),
+        ("run_features", {"attempts": 6}, "attempts is wrong"),
+        ("get_feature", {"feature": ""}, "feature is wrong"),
+        ("get_feature", {}, "get_feature needs the argument feature."),
+        ("get_run", {}, "get_run needs the argument runId. list_runs shows the ids."),
+        ("run_feature", {"feature": "A", "url": "x"}, "no argument 'url': did you mean siteUrl?"),
+    ],
+)
+async def test_arguments_that_are_wrong_are_refused(
+    emulator: Emulator, tool: str, arguments: dict[str, Any], said: str
+) -> None:
+    """An argument that is missing or out of range is named in a line, and nothing is sent."""
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, tool, **arguments)
+    assert said in text
+    assert "\n" not in text
+    assert "pydantic" not in text
+    assert emulator.count() == 0
+
+
+async def test_an_error_reaches_the_model_with_the_next_step(emulator: Emulator) -> None:
+    """A run of a feature without tests is refused, and the error names generate_feature."""
+    emulator.add_feature("Gift cards", status="draft")
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "run_feature", feature="Gift cards")
+    assert "409" in text
+    assert "Call generate_feature first" in text
+
+
+async def test_a_lost_dispatch_is_not_sent_again() -> None:
+    """The error of a dispatch that can't be reconciled says what to check first."""
+    async with Emulator(lists=False) as emulator, connected(emulator) as mcp:
+        emulator.fail("run_feature", Fault.lost())
+        text = await refused(mcp, "run_feature", feature="Checkout")
+        assert "check list_runs of feature 'Checkout'" in text
+        assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+async def test_a_dispatch_whose_call_is_cancelled_is_sent_once(
+    emulator: Emulator, mode: Mode
+) -> None:
+    """A client that cancels a dispatch in progress loses the result, and not the run."""
+    emulator.fail("run_feature", Fault.delay(5))
+    async with connected(emulator, mode) as mcp:
+        call = asyncio.create_task(mcp.call_tool("run_feature", {"feature": "Checkout"}))
+        await asyncio.sleep(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.sleep(10)
+        (run,) = (await result_of(mcp, "list_runs"))["runs"]
+    assert run["featureName"] == "Checkout"
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_refused_key_is_named_by_its_variable_and_never_shown(emulator: Emulator) -> None:
+    """The error for a refused key names the variable, and not the key."""
+    async with connected(emulator, api_key=KEY) as mcp:
+        text = await refused(mcp, "list_features")
+    assert "401" in text
+    assert "set TESTVIBE_API_KEY" in text
+    assert KEY not in text
+
+
+async def test_without_configuration_each_tool_says_what_to_set() -> None:
+    """A server without settings starts and lists its tools, and each says what to set."""
+    needed = {
+        "feature": "A",
+        "runId": 1,
+        "runIds": [1],
+        "path": "Features/a.feature",
+        "content": "",
+        "name": "A",
+        "gherkin": "",
+    }
+    async with McpClient(make_server()) as mcp:
+        for tool in (await mcp.list_tools()).tools:
+            required = tool.input_schema.get("required", [])
+            arguments = {name: needed[name] for name in required}
+            more = {"all": True} if tool.name == "run_features" else {}
+            text = await refused(mcp, tool.name, **arguments, **more)
+            assert "Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in text
+
+
+async def test_without_a_project_the_error_says_how_to_name_one(emulator: Emulator) -> None:
+    """Without a default project a call names one, or its error names list_projects."""
+    server = make_server(lambda: Client(emulator.url, api_key=emulator.api_key))
+    async with McpClient(server) as mcp:
+        text = await refused(mcp, "list_features")
+        assert "list_projects shows the ids" in text
+        assert await result_of(mcp, "list_features", project=emulator.project_id)
+
+
+async def test_an_unknown_tool_is_an_error(emulator: Emulator) -> None:
+    """An unknown tool is refused by its name."""
+    async with connected(emulator) as mcp:
+        result = await mcp.call_tool("drop_project", {})
+    assert result.is_error
+    assert "drop_project" in text_of(result)
+
+
+async def test_the_routes_of_the_files_are_taken(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool's request goes where the settings file of the working directory says."""
+    route = 'list_runs = "GET /projects/{project}/history"'
+    (tmp_path / ".testvibe-async.toml").write_text(f"[endpoints]\n{route}\n")
+    monkeypatch.chdir(tmp_path)
+    async with connected(emulator) as mcp:
+        await refused(mcp, "list_runs")
+    assert [request.path.split("/")[-1] for request in emulator.requests] == ["history"]

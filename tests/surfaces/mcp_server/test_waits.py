@@ -1,0 +1,515 @@
+"""The tools that wait, in this process and on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+from mcp import Client as McpClient
+
+from tests.conftest import KEY
+from tests.support.mcp_connection import (
+    Listener,
+    Mode,
+    connected,
+    content_of,
+    refused,
+    result_of,
+    text_of,
+    without_tests,
+)
+from testvibe_async.cli.mcp import mcp as command
+from testvibe_async.mcp_server import make_server
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from mcp.server.mcpserver import MCPServer
+
+both_modes = pytest.mark.parametrize("mode", get_args(Mode))
+
+
+@pytest.fixture
+async def emulator() -> AsyncGenerator[Emulator]:
+    """Serve runs of Checkout that take 60 s, and generations that take 300 s."""
+    long = Outcome(run_queue=10, run_duration=50, run_status="passed", generation_duration=300)
+    scenario = Scenario(
+        failing_runs=0, failing_generations=0, outcomes={"Checkout": long, "Wishlist": long}
+    )
+    async with Emulator(scenario=scenario) as emulator:
+        yield emulator
+
+
+def polls(emulator: Emulator) -> int:
+    """Count the requests that poll operations."""
+    return sum(
+        emulator.count(operation)
+        for operation in ("get_run", "list_runs", "get_generation_status", "list_features")
+    )
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@both_modes
+async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
+    emulator: Emulator, mode: Mode
+) -> None:
+    """A wait that times out returns how the run stands; a second call returns its outcome."""
+    async with connected(emulator, mode) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        began = now()
+        first = await mcp.call_tool("wait_for_run", {"runId": run["runId"], "timeoutSeconds": 30})
+        assert now() - began == pytest.approx(30)
+        assert content_of(first)["status"] == "running"
+        assert content_of(first)["inFlight"] is True
+        note = "Still in flight, nothing was cancelled: call wait_for_run again with runId 214."
+        assert content_of(first)["note"] == note
+        assert text_of(first) == f"Run 214 of Checkout is running (active). {note}"
+        assert len(emulator.active_runs()) == 1
+
+        second = await result_of(mcp, "wait_for_run", runId=run["runId"])
+        assert (second["status"], second["inFlight"], second["note"]) == ("passed", False, None)
+        assert now() - began < 60 + 3.5
+
+
+async def test_the_default_timeout_is_two_minutes(emulator: Emulator) -> None:
+    """A wait without a timeout argument returns after 120 s."""
+    without_tests(emulator)
+    async with connected(emulator) as mcp:
+        await result_of(mcp, "generate_feature", feature="Checkout")
+        began = now()
+        assert (await result_of(mcp, "wait_for_generation", feature="Checkout"))["inFlight"] is True
+        assert 120 <= now() - began < 121
+
+
+@both_modes
+async def test_progress_reports_each_transition(emulator: Emulator, mode: Mode) -> None:
+    """A wait for a run reports each transition, with numbers that only grow."""
+    listener = Listener()
+    async with connected(emulator, mode) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        await mcp.call_tool("wait_for_run", {"runId": run["runId"]}, progress_callback=listener)
+    assert list(dict.fromkeys(listener.messages)) == [
+        "run 214: queued, running",
+        "run 214: active, running",
+        "run 214: finished, passed",
+    ]
+    assert listener.numbers == list(range(1, len(listener.numbers) + 1))
+
+
+async def test_progress_reports_each_section(emulator: Emulator) -> None:
+    """A wait for a generation reports each section that starts and ends."""
+    without_tests(emulator)
+    listener = Listener()
+    async with connected(emulator) as mcp:
+        await result_of(mcp, "generate_feature", feature="Checkout")
+        for _ in range(2):
+            arguments = {"feature": "Checkout", "timeoutSeconds": 170}
+            await mcp.call_tool("wait_for_generation", arguments, progress_callback=listener)
+    sections = len((await _status(emulator))["sections"])
+    assert sections > 1
+    ended = [message.count("success") for message in listener.messages]
+    assert set(ended) == set(range(sections + 1))
+    assert listener.messages[-1].split(";")[0].endswith("finished, generated")
+
+
+async def _status(emulator: Emulator) -> dict[str, Any]:
+    async with connected(emulator) as mcp:
+        return await result_of(mcp, "get_generation_status", feature="Checkout")
+
+
+@both_modes
+async def test_twenty_waits_at_once_share_one_stream_of_polls(
+    emulator: Emulator, mode: Mode
+) -> None:
+    """Waits share the session's one poller: twenty send the requests of one."""
+    async with connected(emulator, mode) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        await result_of(mcp, "wait_for_run", runId=run["runId"])
+        alone = polls(emulator)
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        waits = (result_of(mcp, "wait_for_run", runId=run["runId"]) for _ in range(20))
+        answers = await asyncio.gather(*waits)
+    assert {answer["status"] for answer in answers} == {"passed"}
+    assert polls(emulator) - alone <= alone
+
+
+@both_modes
+async def test_a_cancelled_call_cancels_its_wait_alone(emulator: Emulator, mode: Mode) -> None:
+    """A cancelled wait leaves another wait and the run alone; after both no poll is sent."""
+    async with connected(emulator, mode) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        wait = {"runId": run["runId"]}
+        cancelled = asyncio.create_task(mcp.call_tool("wait_for_run", wait))
+        other = asyncio.create_task(result_of(mcp, "wait_for_run", **wait, timeoutSeconds=20))
+        await asyncio.sleep(5)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert (await other)["inFlight"] is True
+        seen = polls(emulator)
+        await asyncio.sleep(30)
+        assert polls(emulator) == seen
+        assert len(emulator.active_runs()) == 1
+        assert (await result_of(mcp, "wait_for_run", **wait))["status"] == "passed"
+
+
+@pytest.fixture
+async def served(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> list[MCPServer[Any]]:
+    """A server as it is made without arguments, and one as the command makes it."""
+    monkeypatch.setenv("TESTVIBE_SERVER", emulator.url)
+    monkeypatch.setenv("TESTVIBE_API_KEY", emulator.api_key)
+    monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
+    servers: list[MCPServer[Any]] = [make_server()]
+
+    async def serve(server: MCPServer[Any], *, announce: object) -> None:  # noqa: ARG001
+        servers.append(server)
+
+    monkeypatch.setattr("testvibe_async.mcp_server.serve_stdio", serve)
+    await command()
+    return servers
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["make_server", "command"])
+async def test_waits_poll_every_three_seconds_at_any_age(
+    emulator: Emulator, served: list[MCPServer[Any]], place: int
+) -> None:
+    """A generation is polled every 3 s as long as it takes, as the service's own tools do."""
+    without_tests(emulator)
+    async with McpClient(served[place]) as mcp:
+        await result_of(mcp, "generate_feature", feature="Checkout")
+        for _ in range(3):
+            await result_of(mcp, "wait_for_generation", feature="Checkout", timeoutSeconds=110)
+    at = [each.at for each in emulator.requests if each.operation == "get_generation_status"]
+    assert at[-1] > 300
+    assert max(later - earlier for earlier, later in pairwise(at)) < 3.5
+
+
+async def test_a_run_that_could_not_be_seen_in_time_is_no_error(emulator: Emulator) -> None:
+    """A wait goes on while the service fails, and its result says that nothing was seen."""
+    async with connected(emulator) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        for operation in ("get_run", "list_runs"):
+            emulator.fail(operation, Fault.status(503))
+        await mcp.list_tools()
+        answer = await mcp.call_tool("wait_for_run", {"runId": run["runId"], "timeoutSeconds": 9})
+    assert content_of(answer)["runId"] == run["runId"]
+    assert content_of(answer)["inFlight"] is True
+    assert text_of(answer).startswith("run 214: not seen yet. Still in flight")
+
+
+async def test_a_run_that_does_not_exist_is_an_error(emulator: Emulator) -> None:
+    """A wait for an unknown run fails at once, and names the tool that lists the runs."""
+    async with connected(emulator) as mcp:
+        assert "list_runs shows" in await refused(mcp, "wait_for_run", runId=999)
+
+
+async def test_a_feature_never_generated_is_not_waited_for(emulator: Emulator) -> None:
+    """A wait for a generation that was never started returns at once, and says so."""
+    emulator.add_feature("Gift cards", status="draft")
+    async with connected(emulator) as mcp:
+        answer = await mcp.call_tool("wait_for_generation", {"feature": "Gift cards"})
+    assert content_of(answer)["inFlight"] is False
+    assert "was never started" in text_of(answer)
+
+
+async def test_a_wait_follows_a_newer_generation(emulator: Emulator) -> None:
+    """A wait goes on with the latest generation where a newer one replaces it."""
+    without_tests(emulator)
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, "generate_feature", feature="Checkout")
+        waiting = asyncio.create_task(
+            result_of(mcp, "wait_for_generation", feature="Checkout", timeoutSeconds=170)
+        )
+        await asyncio.sleep(30)
+        emulator.finish_generation(first["requestId"], "failed")
+        second = await result_of(mcp, "generate_feature", feature="Checkout")
+        await asyncio.sleep(60)
+        emulator.finish_generation(second["requestId"], "generated")
+        answer = await waiting
+    assert answer["requestId"] == second["requestId"]
+    assert answer["inFlight"] is False
+
+
+async def test_many_features_run_at_once(emulator: Emulator) -> None:
+    """What did not succeed has a row, the rest is counted; what can't start stops no other."""
+    listener = Listener()
+    emulator.add_feature("Gift cards", status="draft")
+    other = emulator.add_feature("Other")
+    async with connected(emulator) as mcp:
+        await mcp.list_tools()
+        result = await mcp.call_tool(
+            "run_features",
+            {
+                "features": ["Checkout", "Gift cards", str(other.id), "wishlist"],
+                "timeoutSeconds": 170,
+            },
+            progress_callback=listener,
+        )
+    digest = content_of(result)
+    assert [row["verdict"] for row in digest["runs"]] == ["error"]
+    assert "Call generate_feature first" in digest["runs"][0]["error"]
+    assert digest["summary"] == {
+        "total": 4,
+        "succeeded": 3,
+        "failed": 0,
+        "errors": 1,
+        "unknown": 0,
+        "inFlight": 0,
+        "notDispatched": 0,
+    }
+    assert digest["inFlight"] is False
+    assert text_of(result) == "3 succeeded, 1 error."
+    assert [one for one in listener.messages if one.endswith("Gift cards: error")]
+
+
+async def test_what_failed_runs_again_and_is_flaky(emulator: Emulator) -> None:
+    """A feature that passes in a later attempt succeeded, is flaky, and lists the runs before."""
+    listener = Listener()
+
+    def fail_first_run() -> None:
+        emulator.finish_run(min(emulator.runs), "failed")
+
+    async with connected(emulator) as mcp:
+        await mcp.list_tools()
+        asyncio.get_running_loop().call_later(20, fail_first_run)
+        arguments = {"features": ["Checkout"], "attempts": 2, "timeoutSeconds": 170}
+        result = await mcp.call_tool("run_features", arguments, progress_callback=listener)
+    digest = content_of(result)
+    (row,) = digest["runs"]
+    first, second = emulator.runs
+    assert (row["verdict"], row["flaky"], row["runId"]) == ("succeeded", True, second)
+    assert [(run["runId"], run["status"]) for run in row["earlier"]] == [(first, "failed")]
+    assert (digest["summary"]["succeeded"], digest["summary"]["flaky"]) == (1, 1)
+    assert text_of(result) == "1 succeeded, 1 flaky among them."
+
+
+async def test_one_attempt_by_default(emulator: Emulator) -> None:
+    """Without `attempts` nothing runs again, and a row says nothing of attempts."""
+    asyncio.get_running_loop().call_later(
+        20, lambda: emulator.finish_run(min(emulator.runs), "failed")
+    )
+    async with connected(emulator) as mcp:
+        (row,) = (await result_of(mcp, "run_features", features=["Checkout"]))["runs"]
+    assert (row["verdict"], len(emulator.runs)) == ("failed", 1)
+    assert not {"flaky", "earlier"} & row.keys()
+
+
+async def test_what_nobody_knows_says_what_to_check(emulator: Emulator) -> None:
+    """What may have been dispatched is unknown, is not in flight, and says what to check first."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    async with connected(emulator) as mcp:
+        digest = await result_of(mcp, "run_features", features=["Checkout"])
+    (row,) = digest["runs"]
+    assert row["verdict"] == "unknown"
+    assert "Before you try again, check list_runs of feature 'Checkout'" in row["error"]
+    assert (digest["summary"]["unknown"], digest["summary"]["errors"]) == (1, 0)
+    assert digest["inFlight"] is False
+    assert "'unknown' may have been dispatched: before you run them again" in digest["note"]
+
+
+async def test_failures_are_shortened() -> None:
+    """A digest holds the first line of each failing test's error; get_run returns all of it."""
+    error = "x" * 1000 + "\nand much more"
+    scenario = Scenario(outcomes={"Checkout": Outcome(run_status="failed", error=error)})
+    async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
+        (row,) = (await result_of(mcp, "run_features", features=["Checkout"]))["runs"]
+        assert (row["verdict"], row["status"]) == ("failed", "failed")
+        assert row["summary"]["failed"] == len(row["failures"]) >= 1
+        assert {failure["error"] for failure in row["failures"]} == {"x" * 300}
+        run = await mcp.call_tool("get_run", {"runId": row["runId"]})
+        assert "diagnose_run says more" in text_of(run)
+
+
+async def test_all_generated_features_run_where_none_are_named(emulator: Emulator) -> None:
+    """`all` runs the features whose status is generated; without it nothing runs."""
+    generated = [
+        name for name, feature in emulator.features.items() if feature.status == "generated"
+    ]
+    async with connected(emulator) as mcp:
+        for wrong in ({}, {"all": True, "features": ["Checkout"]}):
+            assert "`all: true`" in await refused(mcp, "run_features", **wrong)
+        assert emulator.count() == 0
+        digest = await result_of(mcp, "run_features", all=True, timeoutSeconds=170)
+    assert digest["summary"]["total"] == len(generated)
+    assert {run.feature_name for run in emulator.runs.values()} == set(generated)
+
+
+async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
+    """The same call goes on with what it began: what is in flight, and what waits its turn."""
+    names = [f"Long {number}" for number in range(101)]
+    for name in names:
+        emulator.add_feature(name)
+    arguments: dict[str, Any] = {"features": ["Checkout", *names]}
+    async with connected(emulator) as mcp:
+        digest = await result_of(mcp, "run_features", **arguments, timeoutSeconds=8)
+        assert digest["inFlight"] is True
+        assert digest["summary"]["inFlight"] == 100
+        assert digest["summary"]["notDispatched"] == 2
+        assert "call run_features again with the same arguments" in digest["note"]
+        again = await result_of(mcp, "run_features", **arguments, timeoutSeconds=170)
+        assert again["summary"]["succeeded"] == 102
+        assert again["runs"] == []
+        assert "`again: true` begins anew" in again["note"]
+    assert emulator.count("run_feature") == 102
+
+
+async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
+    """A digest has a row for each run that did not succeed, what is to be acted on first."""
+    listener = Listener()
+    async with connected(emulator) as mcp:
+        await mcp.list_tools()
+        short = (await result_of(mcp, "run_feature", feature="Wishlist"))["runId"]
+        long = (await result_of(mcp, "run_feature", feature="Checkout"))["runId"]
+        emulator.finish_run(short)
+        arguments = {"runIds": [long, 999, short, long], "timeoutSeconds": 20}
+        result = await mcp.call_tool("wait_for_runs", arguments, progress_callback=listener)
+    digest = content_of(result)
+    assert [(row.get("runId"), row["verdict"]) for row in digest["runs"]] == [
+        (999, "error"),
+        (long, "in flight"),
+    ]
+    assert digest["runs"][1]["feature"] == "Checkout"
+    assert "list_runs shows" in digest["runs"][0]["error"]
+    assert digest["note"].startswith("Still in flight")
+    assert len(set(listener.messages)) == 2
+
+
+async def test_waits_for_many_are_refused_as_one(emulator: Emulator) -> None:
+    """A key that may not read the runs is one error, not one for each run."""
+    async with connected(emulator, api_key=KEY) as mcp:
+        assert "set TESTVIBE_API_KEY" in await refused(mcp, "wait_for_runs", runIds=[1, 2])
+
+
+async def test_generating_and_running_is_picked_up_without_paying_twice(emulator: Emulator) -> None:
+    """The same call goes on with what it began, also long after that is over."""
+    without_tests(emulator)
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+        assert (first["inFlight"], first["run"]) == (True, None)
+        assert "call generate_and_run again with the same arguments" in first["note"]
+        await asyncio.sleep(400)  # it is finished by now, and still not started again
+        again = await mcp.call_tool("generate_and_run", {"feature": "checkout"})
+        assert content_of(again)["inFlight"] is False
+        assert content_of(again)["run"]["status"] == "passed"
+        assert "`again: true` begins anew" in text_of(again)
+        assert emulator.count("generate_feature") == emulator.count("run_feature") == 1
+        await result_of(mcp, "generate_and_run", feature="Checkout", again=True, timeoutSeconds=5)
+        await result_of(mcp, "generate_and_run", feature="Checkout", again=True, timeoutSeconds=5)
+    assert emulator.count("generate_feature") == 2
+
+
+async def test_generating_and_running_joins_what_is_in_flight(emulator: Emulator) -> None:
+    """A call joins a generation in flight that another tool started."""
+    without_tests(emulator)
+    async with connected(emulator) as mcp:
+        started = await result_of(mcp, "generate_feature", feature="Checkout")
+        both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+    assert both["generation"]["requestId"] == started["requestId"]
+    assert len(emulator.generations) == 1
+
+
+async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None:
+    """The result has the requestId even if no poll succeeded."""
+    without_tests(emulator)
+    async with connected(emulator) as mcp:
+        await mcp.list_tools()
+        emulator.fail("get_generation_status", Fault.status(503), skip=1)
+        emulator.fail("list_features", Fault.status(503))
+        result = await mcp.call_tool(
+            "generate_and_run", {"feature": "Checkout", "timeoutSeconds": 5}
+        )
+    assert set(content_of(result)["generation"]) == {"requestId", "featureId"}
+    assert "not seen yet" in text_of(result)
+
+
+async def test_a_failed_generation_is_not_run(emulator: Emulator) -> None:
+    """A failed generation is not followed by a run, and the result names the log."""
+    without_tests(emulator)
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+        request = first["generation"]["requestId"]
+        emulator.finish_generation(request, "failed")
+        result = await mcp.call_tool("generate_and_run", {"feature": "Checkout"})
+    assert content_of(result)["run"] is None
+    assert content_of(result)["inFlight"] is False
+    assert "get_generation_log says why" in text_of(result)
+    assert emulator.count("run_feature") == 0
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("run_features", {"features": ["Checkout", "Wishlist"]}),
+        ("wait_for_run", {"runId": 214}),
+        ("wait_for_runs", {"runIds": [214]}),
+    ],
+    ids=str,
+)
+async def test_what_can_t_be_seen_is_said_to_be_so(
+    emulator: Emulator, tool: str, arguments: dict[str, Any]
+) -> None:
+    """A wait that times out during an outage says that nothing was seen, and since when."""
+    async with connected(emulator) as mcp:
+        if tool != "run_features":
+            await result_of(mcp, "run_feature", feature="Checkout")
+        call = asyncio.create_task(result_of(mcp, tool, **arguments, timeoutSeconds=5))
+        assert "nothing was seen" not in (await call)["note"]
+        rules = [emulator.fail(each, Fault.status(503)) for each in ("get_run", "list_runs")]
+        answer = await result_of(mcp, tool, **arguments, timeoutSeconds=30)
+        assert answer["inFlight"] is True
+        assert "nothing was seen of it for 10 s, so it may be over by now" in answer["note"]
+        for rule in rules:
+            rule.remove()
+
+
+async def test_a_thousand_runs_that_can_t_be_seen(emulator: Emulator) -> None:
+    """Each says that it was not seen, however many they are; one more is refused."""
+    for operation in ("get_run", "list_runs"):
+        emulator.fail(operation, Fault.status(503))
+    async with connected(emulator) as mcp:
+        arguments: dict[str, Any] = {"runIds": list(range(1, 1_001)), "timeoutSeconds": 5}
+        digest = await result_of(mcp, "wait_for_runs", **arguments)
+        arguments["runIds"].append(1_001)
+        assert "at most 1000 items" in await refused(mcp, "wait_for_runs", **arguments)
+    assert digest["summary"]["inFlight"] == 1_000
+    assert digest["runs"][0]["verdict"] == "in flight"
+    assert "(it was never seen, and " in digest["runs"][0]["error"]
+
+
+async def test_what_was_refused_alone_is_an_error(emulator: Emulator) -> None:
+    """Where nothing ran, the answer is an error; where something did, it is not."""
+    async with connected(emulator) as mcp:
+        answer = await mcp.call_tool("run_features", {"features": ["Nope", "Nor this"]})
+        assert answer.is_error
+        assert "has no feature" in str(answer.structured_content)
+        emulator.add_feature("Nope")
+        content = await result_of(
+            mcp, "run_features", features=["Nope", "Nor this"], timeoutSeconds=170
+        )
+        assert content["summary"]["succeeded"] == 1
+
+
+async def test_what_was_refused_is_said_to_stay_refused(emulator: Emulator) -> None:
+    """A refusal is told again, with how to try it again; that of a key is tried again."""
+    call: dict[str, Any] = {"features": ["Checkout", "Nope", "Wishlist"], "timeoutSeconds": 170}
+    number = emulator.features["Wishlist"].id
+    rule = emulator.fail(
+        "run_feature",
+        Fault.status(403),
+        when=lambda request: request.path.endswith(("/Wishlist/run", f"/{number}/run")),
+    )
+    async with connected(emulator) as mcp:
+        first = await result_of(mcp, "run_features", **call)
+        assert (first["summary"]["errors"], first["summary"]["succeeded"]) == (2, 1)
+        rule.remove()
+        emulator.add_feature("Nope")
+        again = await result_of(mcp, "run_features", **call)
+    assert (again["summary"]["errors"], again["summary"]["succeeded"]) == (1, 2)
+    assert "call run_features with those alone" in again["note"]

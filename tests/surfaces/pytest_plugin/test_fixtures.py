@@ -1,0 +1,355 @@
+"""The fixtures for tests of code that uses the service, with each plugin for such tests."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.inner_pytest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+
+def test_a_plain_test_has_a_service(inner: Inner) -> None:
+    """Each test has an emulator of its own, also without a running event loop."""
+    inner.pytester.makepyfile(
+        """
+        import asyncio
+        from testvibe_async import Client
+
+        async def ran(emulator, feature):
+            options = {"api_key": emulator.api_key, "poll_interval": 0.02}
+            async with Client(emulator.url, project=emulator.project_id, **options) as client:
+                return await (await client.project().run_feature(feature))
+
+        def test_one(testvibe_emulator):
+            assert asyncio.run(ran(testvibe_emulator, "Checkout")).is_finished
+            assert len(testvibe_emulator.runs) == 1
+
+        def test_another(testvibe_emulator, testvibe_emulator_options):
+            assert testvibe_emulator.requests == []
+            assert testvibe_emulator_options == {"speed": 100.0}
+        """
+    )
+    inner().assert_outcomes(passed=2)
+
+
+def test_the_emulators_options_can_be_chosen(inner: Inner) -> None:
+    """An overridden testvibe_emulator_options gives the arguments of the Emulator."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+        from testvibe_async.testing import Scenario
+
+        @pytest.fixture
+        def testvibe_emulator_options():
+            return {"speed": 1000.0, "shop": False, "scenario": Scenario(failing_runs=1)}
+
+        @pytest.fixture(scope="session")
+        def testvibe_session_emulator_options():
+            return {"shop": False}
+
+        async def test_it(testvibe_emulator, testvibe_client):
+            assert testvibe_emulator.features == {}
+            testvibe_emulator.add_feature("Login")
+            run = await (await testvibe_client.project().run_feature("Login"))
+            assert run.status == "failed"
+
+        def test_the_sessions(testvibe_session_emulator):
+            assert testvibe_session_emulator.features == {}
+        """
+    )
+    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=2)
+
+
+def test_a_session_has_one_emulator(inner: Inner) -> None:
+    """All tests share it, and it keeps its state."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("place", range(2))
+        def test_it(testvibe_session_emulator, place):
+            assert f"Feature {place - 1}" in testvibe_session_emulator.features or place == 0
+            testvibe_session_emulator.add_feature(f"Feature {place}")
+        """
+    )
+    inner().assert_outcomes(passed=2)
+
+
+ASYNC_TESTS = """
+    import asyncio, gc, pytest
+
+    {header}
+
+    @pytest.fixture
+    def anyio_backend():
+        return "asyncio"
+
+    {mark}
+    async def test_run(testvibe_client, testvibe_emulator):
+        operation = await testvibe_client.project().run_feature("Checkout")
+        assert (await operation).is_finished
+        assert testvibe_emulator.count("run_feature") == 1
+
+    {mark}
+    async def test_left_in_flight(testvibe_client):
+        operation = await testvibe_client.project().run_feature("Checkout")
+        waiting = asyncio.create_task(operation.wait())
+        await asyncio.sleep(0.01)
+
+    {mark}
+    async def test_attached_only(testvibe_client):
+        from testvibe_async import RunRef
+        testvibe_client.attach(RunRef(server=testvibe_client.server, project="p", run_id=1))
+
+    {mark}
+    async def test_closed_by_the_test(testvibe_client):
+        async with testvibe_client as client:
+            await client.list_projects()
+
+    def test_unused(testvibe_client):
+        assert testvibe_client.server.startswith("http://127.0.0.1:")
+
+    def test_plain(testvibe_client):
+        async def use():
+            await testvibe_client.list_projects()
+        asyncio.run(use())
+
+    def test_nothing_is_left():
+        gc.collect()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "header", "mark"),
+    [
+        ("asyncio_mode=auto", "", ""),
+        ("asyncio_mode=strict", "", "@pytest.mark.asyncio"),
+        ("asyncio_mode=auto", "pytestmark = pytest.mark.asyncio(loop_scope='session')", ""),
+        ("anyio_mode=strict", "", "@pytest.mark.anyio"),
+        ("anyio_mode=auto", "", ""),
+    ],
+    ids=["asyncio auto", "asyncio strict", "one loop for all", "anyio", "anyio auto"],
+)
+def test_a_client_is_closed_with_its_loop(
+    inner: Inner, arguments: str, header: str, mark: str
+) -> None:
+    """With any plugin, and with unfinished work, no test causes a warning about an open client."""
+    if "loop_scope" in header:
+        header, mark = "", header.partition(" = ")[2].replace("pytest", "@pytest", 1)
+    inner.pytester.makepyfile(ASYNC_TESTS.format(header=header, mark=mark))
+
+    result = inner("-o", arguments)
+
+    result.assert_outcomes(passed=7)
+
+
+@pytest.mark.parametrize("decorator", ["@pytest_asyncio.fixture", "@pytest.fixture"])
+def test_a_fixture_may_use_the_client_to_the_end(inner: Inner, decorator: str) -> None:
+    """An asynchronous fixture can still use the client in its teardown."""
+    mark = "asyncio" if "asyncio" in decorator else "anyio"
+    inner.pytester.makepyfile(
+        f"""
+        import pytest, pytest_asyncio
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        {decorator}
+        async def feature(testvibe_client, testvibe_emulator):
+            project = testvibe_client.project()
+            yield await project.create_feature("Mine", "Feature: Mine")
+            await project.delete_feature("Mine")
+            assert "Mine" not in testvibe_emulator.features
+
+        @pytest.mark.{mark}
+        async def test_it(feature, testvibe_client):
+            assert (await testvibe_client.project().get_feature("Mine")).id == feature.id
+        """
+    )
+    inner().assert_outcomes(passed=1)
+
+
+def test_the_clients_options_can_be_chosen(inner: Inner) -> None:
+    """Hooks in the overridden options are called."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+        from testvibe_async import Hooks
+
+        seen = []
+
+        @pytest.fixture
+        def testvibe_client_options():
+            return {"hooks": Hooks(on_request=seen.append), "poll_interval": 0.01}
+
+        async def test_it(testvibe_client):
+            await testvibe_client.list_projects()
+            assert [event.operation for event in seen] == ["list_projects"]
+        """
+    )
+    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+
+
+def test_the_emulator_has_the_usual_routes(inner: Inner) -> None:
+    """The routes of a settings file are a real service's, so a client of the emulator has none."""
+    inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
+        '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
+    )
+    inner.pytester.makepyfile(
+        """
+        async def test_it(testvibe_client):
+            assert await testvibe_client.project().list_runs() == []
+        """
+    )
+    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+
+
+def test_no_client_is_of_the_configured_service(inner: Inner, service: Emulator) -> None:
+    """Clients are the emulator's, whatever the environment names; that service is never called."""
+    inner.pytester.makepyfile(
+        f"""
+        async def test_client(testvibe_client, testvibe_emulator):
+            await testvibe_client.project().run_feature("Checkout")
+            assert testvibe_client.server == testvibe_emulator.url
+
+        async def test_client_alone(testvibe_client):
+            assert testvibe_client.server != "{service.url}"
+
+        async def test_shared(testvibe_shared_client, testvibe_session_emulator):
+            assert testvibe_shared_client().server == testvibe_session_emulator.url
+        """
+    )
+    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=3)
+    assert service.requests == []
+
+
+def test_the_configured_service_has_a_fixture_of_its_own(inner: Inner, service: Emulator) -> None:
+    """testvibe_service_client is a client of what the settings name, with the chosen options."""
+    inner.pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.fixture
+        def testvibe_client_options():
+            return {{"poll_interval": 0.02}}
+
+        async def test_it(testvibe_service_client):
+            assert testvibe_service_client.server == "{service.url}"
+            assert await (await testvibe_service_client.project().run_feature("Login"))
+        """
+    )
+    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+    assert len(service.runs) == 1
+
+
+def test_the_configured_service_is_needed(inner: Inner) -> None:
+    """Without settings a test of the real service is an error; no emulator stands in."""
+    inner.pytester.makepyfile("def test_it(testvibe_service_client): ...")
+    result = inner()
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no server: *"])
+
+
+@pytest.mark.parametrize(("scope", "clients"), [("session", 1), ("function", 3)])
+def test_a_loop_has_one_shared_client(inner: Inner, scope: str, clients: int) -> None:
+    """There is one shared client for each event loop, with any scope of the loop."""
+    inner.pytester.makepyfile(
+        f"""
+        import pytest
+
+        seen = []
+
+        @pytest.mark.asyncio(loop_scope="{scope}")
+        @pytest.mark.parametrize("place", range(3))
+        async def test_it(testvibe_shared_client, testvibe_session_emulator, place):
+            client = testvibe_shared_client()
+            assert client is testvibe_shared_client()
+            assert client.server == testvibe_session_emulator.url
+            await client.list_projects()
+            seen.append(client)
+
+        def test_they_were_as_many_as_loops():
+            assert len(set(map(id, seen))) == {clients}
+
+        def test_it_needs_a_loop(testvibe_shared_client):
+            with pytest.raises(RuntimeError, match="no running event loop"):
+                testvibe_shared_client()
+        """
+    )
+    inner().assert_outcomes(passed=5)
+
+
+def test_a_client_may_be_used_in_another_thread(inner: Inner) -> None:
+    """A client whose loop still runs in a thread at the test's end is closed there."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+        from anyio.from_thread import start_blocking_portal
+
+        @pytest.fixture
+        def portal():
+            with start_blocking_portal() as portal:
+                yield portal
+
+        def test_it(portal, testvibe_client):
+            assert portal.call(testvibe_client.list_projects)
+        """
+    )
+    inner().assert_outcomes(passed=1)
+
+
+VIRTUAL = {
+    "pytest-asyncio": (
+        """
+        def pytest_asyncio_loop_factories():
+            return {"virtual": VirtualTimeLoop}
+        """,
+        "@pytest.mark.asyncio",
+    ),
+    "anyio": (
+        """
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio", {"loop_factory": VirtualTimeLoop}
+        """,
+        "@pytest.mark.anyio",
+    ),
+}
+"""For each plugin, how its tests are run on virtual time, and their mark."""
+
+
+@pytest.mark.parametrize("plugin", VIRTUAL)
+def test_virtual_time_is_refused(inner: Inner, plugin: str) -> None:
+    """On virtual time a fixture's client says why it can't be used, and is closed in the end."""
+    conftest, mark = VIRTUAL[plugin]
+    inner.pytester.makeconftest(
+        "import pytest\nfrom testvibe_async.testing import VirtualTimeLoop\n"
+        + textwrap.dedent(conftest)
+    )
+    inner.pytester.makepyfile(
+        f"""
+        import pytest
+        from testvibe_async import VibeError
+
+        {mark}
+        async def test_it(testvibe_client):
+            with pytest.raises(VibeError, match="is served outside this event loop"):
+                await testvibe_client.list_projects()
+
+        {mark}
+        async def test_shared(testvibe_shared_client):
+            with pytest.raises(VibeError, match="serve it in the loop"):
+                await testvibe_shared_client().list_projects()
+
+        def test_plain(testvibe_client): ...
+        """
+    )
+    inner().assert_outcomes(passed=3)

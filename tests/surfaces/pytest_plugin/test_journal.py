@@ -1,0 +1,151 @@
+"""A session with a journal: killed at any moment, it goes on when it is run again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.inner_pytest import ENDLESS, fail_first_run, refs_told
+from testvibe_async import ConfigError
+from testvibe_async.pytest_plugin.journals import Journals
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.inner_pytest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+JOURNAL = "--testvibe-journal=kept"
+
+
+def kept(inner: Inner) -> int:
+    """Return the number of journals."""
+    return len(list((inner.pytester.path / "kept").glob("*.sqlite")))
+
+
+def test_a_session_that_ends_leaves_no_journal(inner: Inner, service: Emulator) -> None:
+    """Once all are over the journals are gone, and the same command dispatches new runs."""
+    inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
+    assert kept(inner) == 0
+    inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
+    assert len(service.runs) == 6
+
+
+def test_a_refusal_is_not_kept(inner: Inner, service: Emulator) -> None:
+    """What the service refused in one session may be dispatched in the next."""
+    service.fail("run_feature", Fault.status(404), times=1)
+    first = inner.features(JOURNAL, "--testvibe-select=Login")
+    second = inner.features(JOURNAL, "--testvibe-select=Login")
+
+    first.assert_outcomes(failed=1)
+    second.assert_outcomes(passed=1)
+    assert len(service.runs) == 1
+
+
+def test_attempts_are_new_runs(inner: Inner, service: Emulator) -> None:
+    """A flaky feature has the runs that it has without a journal."""
+    fail_first_run(service)
+    result = inner.features(JOURNAL, "--testvibe-select=Login", "--testvibe-attempts=2")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["FLAKY testvibe::Login - run * failed, run * passed"])
+    assert len(service.runs) == 2
+
+
+def test_a_directory_that_can_not_be_made_is_reported(inner: Inner, service: Emulator) -> None:
+    """It is an error in one sentence, and nothing is sent."""
+    (inner.pytester.path / "kept").write_text("a file")
+    result = inner.features(JOURNAL)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testvibe: --testvibe-journal * can't be made: *"])
+    assert service.requests == []
+
+
+class TestKilled:
+    """Sessions that end before all runs are over."""
+
+    @pytest.fixture
+    def service_options(self) -> dict[str, Any]:
+        """Return options with runs that take an hour, unless they are finished early.
+
+        The service's clock is as fast as ours: a lost dispatch is known by when its run began.
+        """
+        return {"scenario": ENDLESS, "speed": 1.0}
+
+    def test_ctrl_c_keeps_what_is_over_too(self, inner: Inner, service: Emulator) -> None:
+        """After Ctrl-C the next session reports what was over without another run."""
+
+        class CtrlC:
+            def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+                if report.when == "teardown":
+                    raise KeyboardInterrupt
+
+        service.fail("run_feature", Fault.edit(self.finish_first(service)))
+        first = inner.features(JOURNAL, plugins=(CtrlC(),))
+        assert first.ret == pytest.ExitCode.INTERRUPTED
+        first.stdout.fnmatch_lines(["pytest goes on with them if it is run again with the same *"])
+        assert len(refs_told(first.outlines)) == 2
+        for run in service.active_runs():
+            service.finish_run(run.id)
+
+        inner.features(JOURNAL).assert_outcomes(passed=3)
+        assert len(service.runs) == 3
+
+    def finish_first(self, service: Emulator) -> Callable[[Any], Any]:
+        """Return a function that finishes the first run when there are three."""
+
+        def dispatched(document: Any) -> Any:
+            if len(service.runs) == 3:
+                service.finish_run(min(service.runs))
+            return document
+
+        return dispatched
+
+    def test_what_goes_on_after_a_time_out_is_not_run_twice(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """The next session goes on with a run that outlived the first."""
+        options = (JOURNAL, "--testvibe-select=Login")
+        first = inner.features(*options, "--testvibe-timeout=1")
+        first.assert_outcomes(failed=1)
+        (run_id,) = service.runs
+        service.finish_run(run_id)
+
+        inner.features(*options).assert_outcomes(passed=1)
+        assert list(service.runs) == [run_id]
+        assert kept(inner) == 0
+
+    def test_what_goes_on_is_told_again(self, inner: Inner, service: Emulator) -> None:
+        """A run that outlives the second session too is in its summary."""
+        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=1")
+        inner.features(*options)
+        second = inner.features(*options)
+
+        assert [ref.key[-1] for ref in refs_told(second.outlines)] == list(service.runs)
+        assert len(service.runs) == 1
+
+
+async def test_a_journal_that_is_in_use_is_waited_for(tmp_path: Path) -> None:
+    """A worker that asks for a run of another worker's goes on once that has ended."""
+    journals = Journals(tmp_path)
+    async with journals.open("a run", timeout=1):
+        with pytest.raises(ConfigError, match="is in use, here or by another process"):
+            async with journals.open("a run", timeout=1):
+                pass  # pragma: no cover - it is not opened
+        async with journals.open("another run", timeout=1):
+            waiting = asyncio.create_task(enter(journals))
+            await asyncio.sleep(100)
+            assert not waiting.done()
+    await waiting
+
+
+async def enter(journals: Journals) -> None:
+    async with journals.open("a run", timeout=1000):
+        pass

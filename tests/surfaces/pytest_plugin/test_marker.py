@@ -1,0 +1,277 @@
+"""Tests that ask for a run: `@pytest.mark.testvibe` and the fixture `testvibe_run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.inner_pytest import ENDLESS, end_together
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from tests.support.inner_pytest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+FAST = "--testvibe-poll-interval=0.02"
+
+TOGETHER = pytest.mark.parametrize("service_options", [{"scenario": ENDLESS}], ids=["endless"])
+"""The runs of the test go on until they are ended."""
+
+
+@TOGETHER
+def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
+    """The fixture returns the finished run, passed or failed."""
+    end_together(service, 2)
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login", config="Mobile", site_url="https://next.example")
+        def test_login(testvibe_run):
+            assert testvibe_run.is_success
+            assert testvibe_run.config == "Mobile"
+            assert testvibe_run.site_url == "https://next.example"
+
+        @pytest.mark.testvibe("Returns")
+        class TestReturns:
+            def test_it_fails(self, testvibe_run):
+                assert not testvibe_run.is_success
+
+            def test_it_says_why(self, testvibe_run):
+                assert testvibe_run.failures[0].error == "no refund"
+        """
+    )
+    result = inner(FAST)
+
+    result.assert_outcomes(passed=3)
+    assert len(service.runs) == 2
+    assert service.max_active_runs == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "mark"),
+    [("auto", ""), ("strict", "@pytest.mark.asyncio"), ("strict", "@pytest.mark.anyio")],
+)
+def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator, mode: str, mark: str) -> None:
+    """The fixture works with pytest-asyncio in both modes, and with anyio."""
+    inner.pytester.makepyfile(
+        f"""
+        import asyncio, pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        {mark}
+        @pytest.mark.testvibe("Login")
+        async def test_login(testvibe_run):
+            await asyncio.sleep(0)
+            assert testvibe_run.is_success
+        """
+    )
+    result = inner(FAST, "-o", f"asyncio_mode={mode}")
+
+    result.assert_outcomes(passed=1)
+    assert len(service.runs) == 1
+
+
+def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) -> None:
+    """A test and a feature that ask for the same run share it."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run):
+            assert testvibe_run.is_success
+        """
+    )
+    result = inner.features("--testvibe-select=Login", "--testvibe-select=Checkout")
+
+    result.assert_outcomes(passed=3)
+    assert len(service.runs) == 2
+
+
+@TOGETHER
+def test_a_session_may_have_several_projects(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marker may name the project, which then needs no setting; features of one name are two."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    projects = [service.add_project("Blog"), service.add_project("Docs")]
+    for project in projects:
+        service.add_feature("Returns", project=project)
+    end_together(service, 2)
+    inner.pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.testvibe("Returns", project="{projects[0].id}")
+        def test_blog(testvibe_run): ...
+
+        @pytest.mark.testvibe("Returns", project="{projects[1].id}")
+        def test_docs(testvibe_run): ...
+        """
+    )
+    result = inner(FAST, "--testvibe-artifacts=found")
+
+    result.assert_outcomes(passed=2)
+    assert {run.project.id for run in service.runs.values()} == {each.id for each in projects}
+    assert service.max_active_runs == 2
+    names = {f"Returns of {run.project.id} run {run_id}" for run_id, run in service.runs.items()}
+    assert {path.name for path in (inner.pytester.path / "found").iterdir()} == names
+
+
+def test_a_marker_needs_some_project(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a project the session ends before the first test, with one sentence."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run): ...
+        """
+    )
+    result = inner()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testvibe: no project: *--testvibe-project"])
+    assert service.requests == []
+
+
+def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> None:
+    """Tests that are skipped, not selected, or only collected, dispatch no run."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.testvibe("Login")
+
+        @pytest.mark.skip(reason="not today")
+        def test_skipped(testvibe_run): ...
+
+        @pytest.mark.skipif(True, reason="not here")
+        def test_skipped_here(testvibe_run): ...
+
+        @pytest.mark.xfail(run=False)
+        def test_not_run(testvibe_run): ...
+
+        @pytest.mark.skipif(True)
+        def test_wrongly_marked(testvibe_run): ...
+
+        def test_not_selected(testvibe_run): ...
+
+        def test_without_the_fixture(): ...
+
+        @pytest.mark.skipif("True", reason="a text")
+        def test_with_a_condition_in_a_text(testvibe_run): ...
+        """
+    )
+    collected = inner("--collect-only", "-q")
+    result = inner("-k", "not selected")
+
+    assert "7 tests collected" in collected.outlines[-1]
+    assert service.requests == []
+    result.assert_outcomes(skipped=3, xfailed=1, errors=2, deselected=1)
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        (
+            "@pytest.mark.filterwarnings('error')",
+            "testvibe_run needs @pytest.mark.testvibe('a feature')",
+        ),
+        ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'"),
+        ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 1 *"),
+        ("@pytest.mark.testvibe('a', config=['b'])", "@*(*) takes a text as config, not [[]'b'[]]"),
+        ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
+    ],
+)
+def test_a_wrong_marker_is_reported(
+    inner: Inner, service: Emulator, marker: str, message: str
+) -> None:
+    """A test with a wrong marker, or none, fails with one sentence; the others run."""
+    inner.pytester.makepyfile(
+        f"""
+        import pytest
+
+        {marker}
+        def test_wrong(testvibe_run): ...
+
+        @pytest.mark.testvibe("Login")
+        def test_right(testvibe_run): ...
+        """
+    )
+    result = inner(FAST)
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines([message])
+    assert len(service.runs) == 1
+
+
+def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator) -> None:
+    """The test is not run; the service's error is shown without a traceback."""
+    service.fail("run_feature", Fault.status(409))
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run): ...
+        """
+    )
+    result = inner(FAST)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["it can't run: 409 *"])
+    result.stdout.no_fnmatch_line("*suite.py*")
+
+
+def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:
+    """A test that asks again for its run gets a new one."""
+    inner.pytester.makeconftest(
+        """
+        import pytest
+        from _pytest.runner import runtestprotocol
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            runtestprotocol(item, log=False, nextitem=nextitem)
+            runtestprotocol(item, nextitem=nextitem)
+            return True
+        """
+    )
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run): ...
+        """
+    )
+    result = inner(FAST)
+
+    result.assert_outcomes(passed=1)
+    assert len(service.runs) == 2
+
+
+def test_settings_are_needed(inner: Inner) -> None:
+    """Without a server the session ends before the first test, with one sentence."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login")
+        def test_login(testvibe_run): ...
+        """
+    )
+    result = inner()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testvibe: no server: *"])

@@ -1,0 +1,190 @@
+"""The options: their sources, and the errors about wrong ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from tests.support.inner_pytest import Inner
+    from testvibe_async.testing import Emulator
+
+pytest_plugins = ["pytester"]
+
+
+def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> None:
+    """pytest's file takes all options of the command line, also in strict mode."""
+    service.add_feature("Gift cards", status="draft")
+    inner.pytester.makepyprojecttoml(
+        f"""
+        [tool.pytest]
+        strict = true
+        testvibe = true
+        testvibe_project = "{service.project_id}"
+        testvibe_select = ["Re*", "Gift cards"]
+        testvibe_config = ["Mobile"]
+        testvibe_site_url = "https://next.example"
+        testvibe_max_in_flight = 1
+        testvibe_attempts = 2
+        testvibe_timeout = 60.0
+        testvibe_poll_interval = 0.02
+        testvibe_generate = true
+        testvibe_artifacts = "found"
+        testvibe_journal = "kept"
+        testvibe_skip = ["Login: not today"]
+        testvibe_xfail = ["Returns[Mobile]: no refunds"]
+        """
+    )
+    result = inner()
+
+    result.assert_outcomes(passed=1, xfailed=1)
+    assert {(run.config, run.site_url) for run in service.runs.values()} == {
+        ("Mobile", "https://next.example")
+    }
+    assert service.max_active_runs == 1
+    assert len(service.runs) == 3
+    assert len(service.generations) == 1
+    assert list((inner.pytester.path / "found").iterdir())
+    assert (inner.pytester.path / "kept").is_dir()
+
+
+def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) -> None:
+    """The command line replaces lists, and undoes switches."""
+    inner.pytester.makeini(
+        "[pytest]\ntestvibe = true\ntestvibe_generate = true\ntestvibe_select = Login"
+    )
+    service.add_feature("Gift cards", status="draft")
+
+    other = inner("--testvibe-select=Gift*", "--no-testvibe-generate")
+    nothing = inner("--no-testvibe")
+
+    other.assert_outcomes(failed=1)
+    assert nothing.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert not service.runs
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--testvibe-max-in-flight=0", "testvibe-max-in-flight must be 1 or more, not 0"),
+        ("--testvibe-timeout=-1", "testvibe-timeout must be a number of seconds above 0, not -1"),
+        ("--testvibe-timeout=inf", "testvibe-timeout must be a number of seconds *, not inf"),
+        ("--testvibe-poll-interval=0", "testvibe-poll-interval must be a number *, not 0"),
+        ("--testvibe-timeout=soon", "*invalid float value: 'soon'"),
+    ],
+)
+def test_a_wrong_value_is_reported(
+    inner: Inner, service: Emulator, argument: str, message: str
+) -> None:
+    """A wrong value is an error in one sentence, and nothing is sent."""
+    result = inner("--testvibe", argument)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{message}"])
+    assert service.requests == []
+
+
+def test_a_wrong_value_in_the_file_is_reported(inner: Inner, service: Emulator) -> None:
+    """A value of the file that is no number is an error in one sentence, too."""
+    inner.pytester.makeini("[pytest]\ntestvibe_max_in_flight = many")
+
+    result = inner("--testvibe")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *'many'"])
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("TESTVIBE_SERVER", "", "ERROR: testvibe: no server: set TESTVIBE_SERVER, *"),
+        ("TESTVIBE_API_KEY", "tvb x", "ERROR: testvibe: *the API key holds white space*"),
+        ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *--testvibe-project"),
+    ],
+)
+def test_wrong_settings_are_reported(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str]
+) -> None:
+    """Wrong settings are an error in one sentence before tests are collected."""
+    variable, value, message = case
+    monkeypatch.setenv(variable, value)
+
+    result = inner("--testvibe")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+    assert service.requests == []
+
+
+def test_a_project_is_found_by_its_name(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name will do for the session's project and for a marker's; it is looked up once."""
+    monkeypatch.setenv("TESTVIBE_PROJECT", "acme shop")
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login", project="Acme Shop", config="Mobile")
+        def test_it(testvibe_run):
+            assert testvibe_run.is_success
+        """
+    )
+    result = inner.features("--testvibe-select=Login")
+
+    result.assert_outcomes(passed=2, failed=0)
+    assert {run.config for run in service.runs.values()} == {"Default", "Mobile"}
+
+
+def test_a_project_that_is_not_there_is_reported(inner: Inner, service: Emulator) -> None:
+    """The name that may have been meant is asked for, also by a test with a marker alone."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.testvibe("Login", project="Acme Shopp")
+        def test_it(testvibe_run):
+            pass
+        """
+    )
+    said = "*there is no project 'Acme Shopp': did you mean 'Acme Shop'?"
+    inner("--testvibe", "--testvibe-project=Acme Shopp").stdout.fnmatch_lines([said])
+    inner().stderr.fnmatch_lines([said])
+    assert not service.runs
+
+
+def test_a_configuration_is_one_that_is_listed(inner: Inner, service: Emulator) -> None:
+    """One that the service does not list is refused; one in other letters is the one it lists."""
+    wrong = inner.features("--testvibe-config=Moblie")
+    right = inner.features("-v", "--testvibe-config=mobile", "--testvibe-select=Login")
+
+    wrong.assert_outcomes(errors=1)
+    wrong.stdout.fnmatch_lines(["there is no configuration 'Moblie': did you mean 'Mobile'?"])
+    right.stdout.fnmatch_lines(["testvibe::Login[[]Mobile[]] PASSED *"])
+    assert [run.config for run in service.runs.values()] == ["Mobile"]
+
+
+def test_a_service_without_configurations_takes_any(inner: Inner, service: Emulator) -> None:
+    """Where the service lists none, a configuration is left to it."""
+    service.fail("list_configs", Fault.status(404))
+    inner.features("-v", "--testvibe-config=Moblie", "--testvibe-select=Login").assert_outcomes(
+        passed=1
+    )
+
+
+def test_help_and_markers_describe_all(inner: Inner) -> None:
+    """--help and --markers describe all options, those of the file, and the marker."""
+    options = inner("--help", "--testvibe")
+    markers = inner("--markers")
+
+    names = ("project", "select", "config", "site-url", "max-in-flight", "timeout", "generate")
+    for name in (*names, "poll-interval", "artifacts", "attempts", "journal"):
+        options.stdout.fnmatch_lines_random(
+            [f"*--testvibe-{name}*", f"*testvibe_{name.replace('-', '_')} *"]
+        )
+    options.stdout.fnmatch_lines_random(["*testvibe_skip (linelist):*", "*testvibe_xfail *"])
+    markers.stdout.fnmatch_lines(["@pytest.mark.testvibe(feature, *): run a TestVibe feature*"])

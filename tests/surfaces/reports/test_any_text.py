@@ -1,0 +1,228 @@
+"""Each format stays well-formed with any text of the service, and shows no more than that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from junitparser.xunit2 import JUnitXml
+
+from tests.support.amounts import amount
+from tests.support.ci_systems import WICKED, obeyed
+from tests.surfaces.reports.items import Item, at, generation_item, run_ref
+from tests.surfaces.reports.parsed import Node, parsed, rendered
+from tests.surfaces.reports.test_ctrf import VALIDATOR
+from testvibe_async import (
+    BatchItem,
+    CaseResult,
+    FeatureStatus,
+    GenerationLog,
+    ObservationError,
+    Run,
+    RunStatus,
+)
+from testvibe_async.models import Section, SectionLog
+from testvibe_async.reports import FORMATS, to_ctrf, to_html, to_junit, to_markdown
+from testvibe_async.reports.report import Report
+
+NASTY = [
+    "\x1b[31mred\x1b[0m",
+    "</pre></details><script>alert(1)</script>",
+    "]]>",
+    "<!-- --><![CDATA[",
+    "```\n````",
+    "| a | b |\n|---|---|\n",
+    "\n\n# x\n\n<div>\n",
+    "\ud800",
+    "\x00\x0b\x85\u2028\ufffe",
+    "$style ${script}",
+    "javascript:alert(1)",
+    "a\r\nb\rc",
+    "x" * 30_000,
+    "\u202e\u2066",
+    "&#60;b&gt;",
+    WICKED,
+    " ",
+    "",
+]
+texts = st.one_of(
+    st.text(st.characters(codec=None), max_size=40),
+    st.sampled_from(NASTY),
+    st.lists(st.sampled_from(NASTY), min_size=2, max_size=3).map("".join),
+)
+maybe = st.none() | texts
+times = st.none() | st.floats(-1e5, 1e7).map(at)
+
+cases = st.builds(
+    CaseResult,
+    name=texts,
+    status=st.sampled_from(["passed", "failed", "skipped", None]) | texts,
+    duration_ms=st.none() | st.floats(),
+    error=maybe,
+)
+runs = st.builds(
+    Run,
+    run_id=st.integers(0, 5),
+    status=st.sampled_from([RunStatus.PASSED, RunStatus.FAILED]) | texts,
+    feature_id=st.none() | st.integers(),
+    feature_name=maybe,
+    config=maybe,
+    site_url=maybe,
+    created_at=times,
+    started_at=times,
+    finished_at=times,
+    tests=st.lists(cases, max_size=3).map(tuple),
+    log=maybe,
+)
+failed_runs = runs.map(lambda run: evolve(run, status=RunStatus.FAILED))
+attempts = st.lists(failed_runs, max_size=2).map(tuple)
+
+
+@st.composite
+def items(draw: st.DrawFn) -> Item:
+    """Draw an item of any kind."""
+    feature, config = draw(texts), draw(maybe)
+    match draw(st.sampled_from(["run", "run", "generation", "error", "skipped"])):
+        case "run":
+            return BatchItem(
+                feature=feature,
+                config=config,
+                ref=run_ref(),
+                outcome=draw(runs),
+                earlier=draw(attempts),
+            )
+        case "generation":
+            section = Section(draw(texts), conclusion=draw(maybe))
+            status: Any = draw(st.sampled_from(FeatureStatus) | texts)
+            return generation_item(status, sections=(section,))
+        case "error":
+            error = ObservationError(draw(texts), ref=run_ref())
+            return BatchItem(feature=feature, config=config, error=error)
+        case _:
+            return BatchItem(feature=feature, config=config)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[list[Item], dict[str, Any]]:
+    """Draw items, and the options of a report on them."""
+    section = SectionLog(
+        draw(texts), draw(maybe), status_reason=draw(maybe), log=(draw(texts), draw(texts))
+    )
+    name = draw(texts).replace("\x00", "").replace("/", "_")
+    options: dict[str, Any] = {
+        "title": draw(texts),
+        "artifacts": {number: [Path("out") / name] for number in range(5)},
+        "generation_logs": {"a1b2": GenerationLog(sections=(section,))},
+    }
+    return draw(st.lists(items(), max_size=4)), options
+
+
+MARKDOWN_TAGS = frozenset(
+    {"h2", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "b"}
+    | {"pre", "code", "ul", "li"}
+)
+PAGE_TAGS = frozenset(
+    {"html", "head", "meta", "title", "link", "style", "script", "body", "header", "main", "footer"}
+    | {"section", "h1", "h2", "h3", "p", "dl", "div", "dt", "dd", "ul", "li", "pre", "b", "bdi"}
+    | {"span", "a", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "form"}
+    | {"label", "input", "select", "option", "button", "svg", "g", "rect", "line", "text"}
+)
+
+any_batch = given(batches())
+few = settings(max_examples=amount(60, few=15), deadline=None)
+
+
+@few
+@any_batch
+def test_junit(batch: tuple[list[Item], dict[str, Any]]) -> None:
+    """The XML parses, and each name, error and log comes back as it went in."""
+    report = Report.of(batch[0], **batch[1])
+    xml: Any = JUnitXml.fromstring(to_junit(batch[0], **batch[1]).encode())
+
+    assert len(xml) == len(report.entries)
+    for suite, entry in zip(xml, report.entries, strict=True):
+        assert suite.name == entry.name
+        outputs = [case.system_out or "" for case in suite]
+        assert any(output.endswith(entry.log) for output in outputs)
+        for case, expected in zip(suite, entry.cases, strict=True):
+            assert (case.name, case.classname) == (expected.name, entry.name)
+            errors = [each.error for each in (*expected.earlier, expected)]
+            assert all((result.text or "") in {"", *errors} for result in case.result)
+
+
+@few
+@any_batch
+def test_ctrf(batch: tuple[list[Item], dict[str, Any]]) -> None:
+    """The JSON is valid, can be encoded, and holds each test."""
+    text = to_ctrf(batch[0], **batch[1])
+    document = json.loads(text.encode())
+    VALIDATOR.validate(document)
+
+    expected = [c for entry in Report.of(batch[0], **batch[1]).entries for c in entry.cases]
+    tests = document["results"]["tests"]
+    assert [t["name"] for t in tests] == [c.name for c in expected]
+    assert [t.get("trace", "") for t in tests] == [c.error for c in expected]
+
+
+@few
+@any_batch
+def test_markdown(batch: tuple[list[Item], dict[str, Any]]) -> None:
+    """The rendered Markdown has every row, and only elements that the report itself makes."""
+    text = to_markdown(batch[0], **batch[1])
+    page = rendered(text)
+
+    report = Report.of(batch[0], **batch[1])
+    tags = {node.tag for node in page} - {"document"}
+    assert tags <= MARKDOWN_TAGS
+    assert page.all("h2")[0].text == report.title
+    assert len(page.all("tr")) == (len(report.entries) + 1 if report.entries else 0)
+    shown = [pre.text.removesuffix("\n") for pre in page.all("pre")]
+    short = [c.error for e in report.by_urgency for c in e.failures if len(c.error) < 4000]
+    assert [error for error in short if (error or "no error given") not in shown] == []
+    text.encode()
+
+
+@few
+@any_batch
+def test_html(batch: tuple[list[Item], dict[str, Any]]) -> None:
+    """The page parses strictly into elements that the report itself makes, with all texts."""
+    html = to_html(batch[0], **batch[1])
+    page = parsed(html)
+    report = Report.of(batch[0], **batch[1])
+
+    assert {node.tag for node in page} - {"document"} <= PAGE_TAGS
+    assert len(page.all("script")) == len(page.all("style")) == 1
+    assert not any(name.startswith("on") for node in page for name in node.attributes)
+    lines = page.all("details", "operation")
+    assert len(lines) == len(report.entries)
+    for line, entry in zip(lines, report.by_urgency, strict=True):
+        assert line.all("bdi")[0].text == entry.feature
+        attempts = (*entry.earlier, entry)
+        tests = [c for each in attempts for c in each.cases if not c.is_operation]
+        assert_shown(line, [c.error for c in tests if c.is_failed])
+        assert_shown(line, [each.log for each in attempts if each.log])
+        names = [bdi.text for bdi in line.all("bdi")][1:]
+        assert sorted(names) == sorted(c.name for c in tests)
+    html.encode()
+
+
+def assert_shown(line: Node, expected: list[str]) -> None:
+    shown = [pre.text for pre in line.all("pre")]
+    assert [text for text in expected if (text or "no error given") not in shown] == []
+
+
+@given(batches())
+@settings(max_examples=amount(40, few=10), deadline=None)
+def test_no_line_of_a_report_commands_a_ci_system(batch: tuple[list[Item], dict[str, Any]]) -> None:
+    """Whatever the texts are, a CI system that prints a report, or a part of it, obeys nothing."""
+    items, options = batch
+    document = to_junit(items, **options)
+    outputs = [document, *(each.render(items, **options) for each in FORMATS)]
+    outputs += [text for text in ET.fromstring(document).itertext() if text]  # noqa: S314
+    for output in outputs:
+        assert not obeyed(output)

@@ -1,0 +1,261 @@
+"""Plays every cell of the table of tolerance, and checks what is said against the service."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.support.amounts import FULL
+from tests.support.inner_pytest import SPEED
+from tests.surfaces.tolerance.tolerance import PRINTS_TO, SERVICES, TABLE, Cell, as_markdown
+from tests.surfaces.tolerance.tolerance_stage import (
+    FEATURES,
+    POLLS,
+    Seen,
+    Surface,
+    emulator_of,
+    play,
+    play_pytest,
+)
+from tests.surfaces.tolerance.transcripts import TRANSCRIPTS, perform
+from testvibe_async.testing import DIALECTS, Emulator, Fault
+from testvibe_async.testing.emulator.routes import OPERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest_plugins = ["pytester"]
+
+ALL = {"passed": 6, "failed": 1}
+
+RIGHT: dict[Surface, tuple[int | None, dict[str, int]]] = {
+    Surface.HANDLES: (None, {"passed": 1, "failed": 1, "generated": 1}),
+    Surface.BATCH: (None, ALL),
+    Surface.NAMED: (None, {"passed": 2, "failed": 1}),
+    Surface.RUN_ALL: (1, ALL),
+    Surface.RUN: (1, {"failed": 1}),
+    Surface.GENERATE: (0, {"generated": 1}),
+    Surface.FEATURES: (0, {}),
+    Surface.PYTEST: (1, {**ALL, "skipped": 1}),
+    Surface.TOOLS_ALL: (None, ALL),
+    Surface.TOOLS_ONE: (None, {"failed": 1, "generated": 1}),
+}
+"""By surface, the exit code and the verdicts that are right."""
+
+COMMANDS = {Surface.RUN_ALL, Surface.RUN, Surface.GENERATE, Surface.FEATURES}
+TOOLS = {Surface.TOOLS_ALL, Surface.TOOLS_ONE}
+OF_ALL = {Surface.BATCH, Surface.RUN_ALL, Surface.PYTEST, Surface.TOOLS_ALL}
+"""The surfaces that run all features without being told their names."""
+
+GENERATING = {Surface.HANDLES, Surface.GENERATE, Surface.TOOLS_ONE}
+"""The surfaces that ask for one generation."""
+
+SAYS = {
+    "a list is missing": r"this service has no list of features: then name them",
+    "an assumed list is missing": r"this service has nothing at GET /projects/\{project\}/runs, .*"
+    r"put list_runs = \"GET /…\" under \[endpoints\] in \.testvibe-async\.toml",
+    "a login page": r"a web page titled 'Sign in'",
+    "a key with a line break": r"TESTVIBE_API_KEY: the API key holds a line break",
+    "a 403 with Retry-After": r"asked for a pause: nothing sent(.*\n)*.*6 passed, 1 failed",
+    "an unknown last word": r"'(timed_out|ready)'",
+    "a status in capitals": r"6 passed, 1 failed",
+}
+"""What each command of a transcript says."""
+
+MAX_POLLS_AFTER_END = 3
+SLACK_SECONDS = 15.0
+"""Longest time that a surface takes beyond that of its operations: a few polls, or retries."""
+
+CALLS = "|".join([*OPERATIONS, "wait_for_[a-z]+", "[a-z]+_features"])
+OF_PROGRAMS = re.compile(
+    rf"\bClient\b|\b({CALLS})\b(?! = \")|\b\w+Error\b|\b(?!TestVibe)[A-Z][a-z]+[A-Z]\w*"
+)
+"""What only somebody who programs with the package knows: its calls, and its classes of two words.
+
+A call's name is a key of the settings too, as in `list_runs = "GET /…"`.
+"""
+
+
+PACED = re.compile(r"Paused .*At most 5 requests a second are served")
+"""A pause at a service that limits the rate: whether one is needed depends on where ticks fall."""
+
+PROGRESS = re.compile(r"^testvibe [.A-Za-z]+ *\[", re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work on a machine without settings, which is no CI system."""
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    for name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path / "repository")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _printed() -> Iterator[None]:
+    """Write the table to a file, once it is played, if that is asked for."""
+    yield
+    if file := os.environ.get(PRINTS_TO):
+        Path(file).write_text(as_markdown() + "\n", encoding="utf-8")
+
+
+def emulator_named(name: str, **options: Any) -> Emulator:
+    """Make the emulator of a row of the table."""
+    service = SERVICES[name]
+    emulator = emulator_of(service.dialect, lists=service.has_lists, **options)
+    if not service.names_features:
+        emulator.fail("list_features", Fault.edit(_without_names))
+    return emulator
+
+
+def _without_names(rows: Any) -> Any:
+    return [{key: value for key, value in each.items() if key != "name"} for each in rows]
+
+
+def test_the_table_is_whole() -> None:
+    """Each service has a row, and each dialect is a service."""
+    assert TABLE.keys() == SERVICES.keys() >= DIALECTS.keys()
+
+
+def test_the_table_is_printed_whole() -> None:
+    """As Markdown it has a head, a rule, and a row for each service."""
+    lines = as_markdown().splitlines()
+    assert len(lines) == 2 + len(TABLE)
+    assert {line.replace("\\|", "").count("|") for line in lines} == {len(Surface) + 2}
+
+
+@pytest.mark.parametrize(
+    "text", ["pass Client(…)", "see list_runs", "DispatchUnknown: x", "KeyError"]
+)
+def test_words_for_programmers_are_found(text: str) -> None:
+    """The check of words is no empty one."""
+    assert unfit_words(text)
+
+
+@pytest.mark.parametrize("text", ['put list_runs = "GET /…"', "Run.log", "Feature: Login"])
+def test_words_for_everybody_are_fit(text: str) -> None:
+    """Keys of settings and the service's own words are for everybody."""
+    assert unfit_words(text) == []
+
+
+@pytest.mark.parametrize("title", list(TRANSCRIPTS))
+def test_a_transcript(title: str) -> None:
+    """What the command line prints is for its users, and it says what it is that differs."""
+    for seen in perform(TRANSCRIPTS[title]):
+        assert unfit_words(seen.text) == [], seen.text
+        assert re.search(SAYS[title], seen.text), seen.text
+
+
+def cells() -> Iterator[tuple[str, Surface]]:
+    """Yield the cells to play: all, or of each row each sight once, on surfaces by turns."""
+    surfaces = list(Surface)
+    for number, name in enumerate(SERVICES):
+        turned = surfaces if FULL else surfaces[number % len(surfaces) :] + surfaces
+        sights: set[Cell] = set()
+        for surface in turned[: len(surfaces)]:
+            cell = TABLE[name].cell(surface)
+            if FULL or cell not in sights:
+                sights.add(cell)
+                yield name, surface
+
+
+@pytest.mark.parametrize(("name", "surface"), list(cells()))
+def test_a_cell(name: str, surface: Surface, request: pytest.FixtureRequest) -> None:
+    """A user gets right results, a warning, or a clear error soon; never a wrong verdict."""
+    if surface is Surface.PYTEST:
+        pytester: pytest.Pytester = request.getfixturevalue("pytester")
+        seen = play_pytest(emulator_named(name, speed=SPEED), pytester)
+    else:
+        seen = play(surface, emulator_named(name))
+    cell = TABLE[name].cell(surface)
+    POLLS[name, surface] = seen.polls
+
+    check_truth(seen, surface)
+    check_bounds(seen, surface)
+    check_words(seen, surface)
+    check_cell(seen, surface, cell)
+
+
+def check_truth(seen: Seen, surface: Surface) -> None:
+    """Nothing is said that the service did not do, and nothing that it began is lost."""
+    emulator = seen.emulator
+    truth = Counter[str](run.verdict for run in emulator.runs.values())
+    truth.update(generation.outcome for generation in emulator.generations.values())
+    for verdict in ("passed", "failed", "generated"):
+        assert seen.verdicts[verdict] <= truth[verdict], seen.text
+
+    numbers = {str(UUID(key).int >> 80): key for key in emulator.generations}
+    known = {numbers.get(each, each) for each in seen.ids}
+    lost = seen.begun - known
+    told = max(seen.unknown, seen.verdicts["unknown"]) + seen.counted
+    assert len(lost) <= told, seen.text
+
+    began = Counter(run.feature_name for run in emulator.runs.values())
+    assert max(began.values(), default=0) <= 1
+    assert len(emulator.generations) <= (surface in GENERATING)
+    if surface in OF_ALL:
+        told = seen.verdicts["error"] + seen.verdicts["unknown"]
+        assert not began or len(set(began) | set(FEATURES)) <= len(began) + told, "a silent cut"
+        assert began or (seen.text.strip() and seen.code != 0)
+
+
+def check_bounds(seen: Seen, surface: Surface) -> None:
+    """Nobody waits long for nothing, and no answer is asked for over and over."""
+    operations: list[Any] = [*seen.emulator.runs.values(), *seen.emulator.generations.values()]
+    if surface is not Surface.PYTEST:  # its time is the machine's
+        seconds = sum({each.finished_at - each.created_at for each in operations})
+        in_turn = sum(each.finished_at - each.created_at for each in operations)
+        longest = in_turn if surface in GENERATING else seconds
+        waits = max(1, len(operations)) if surface in GENERATING else 1
+        assert seen.seconds <= longest + SLACK_SECONDS * waits
+    for run in seen.emulator.runs.values():
+        assert _polls(seen, "get_run", since=run.finished_at, run_id=run.id) <= MAX_POLLS_AFTER_END
+    for generation in seen.emulator.generations.values():
+        polls = _polls(seen, "get_generation_status", since=generation.finished_at)
+        assert polls <= MAX_POLLS_AFTER_END
+    if not operations:
+        # Once before the first run, and once before or after each dispatch.
+        assert seen.polls <= 1 + sum(each.method == "POST" for each in seen.requests)
+
+
+def _polls(seen: Seen, operation: str, *, since: float, run_id: int | None = None) -> int:
+    return sum(
+        (each.operation, each.run_id) == (operation, run_id) and each.at >= since
+        for each in seen.requests
+    )
+
+
+def check_words(seen: Seen, surface: Surface) -> None:
+    """A user of commands or of pytest is told nothing of calls and classes, nor is a model."""
+    if surface in COMMANDS | {Surface.PYTEST}:
+        assert unfit_words(seen.text) == [], seen.text
+    if surface in TOOLS:
+        assert "Client(" not in seen.text
+        assert "Traceback" not in seen.text
+
+
+def unfit_words(text: str) -> list[str]:
+    """Return the words that are only for programmers; pytest's letters of progress are no word."""
+    return [found[0] for found in OF_PROGRAMS.finditer(PROGRESS.sub("", text))]
+
+
+def check_cell(seen: Seen, surface: Surface, cell: Cell) -> None:
+    """The table says what is seen."""
+    code, verdicts = RIGHT[surface]
+    if cell.is_right:
+        assert (seen.code, dict(seen.verdicts)) == (code, verdicts), seen.text
+    else:
+        assert seen.code == cell.code, seen.text
+    if cell.says:
+        assert re.search(cell.says, seen.text), seen.text
+    else:
+        assert not [each for each in seen.warnings if not PACED.match(each)], seen.text

@@ -1,0 +1,200 @@
+"""Lists in pages and lists that are cut, of a project with 132 features: all are run, or none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import evolve
+
+from tests.conftest import client_of
+from tests.support.inner_pytest import SPEED
+from tests.support.mcp_connection import connected, refused, result_of
+from tests.support.timing import STEADY
+from tests.surfaces.tolerance.tolerance_stage import Seen, play_pytest, type_command
+from testvibe_async import ConfigError, IncompleteListError, Verdict
+from testvibe_async.testing import Dialect, Emulator, Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest_plugins = ["pytester"]
+
+COUNT = 132
+
+FOLLOWED = {
+    "link": Dialect(paging="link"),
+    "cursor": Dialect(paging="cursor"),
+    "next link": Dialect(paging="next_link"),
+}
+CUT = {
+    "has more": (Dialect(paging="has_more"), "there are more rows than the 20 that it sent"),
+    "total": (Dialect(paging="total"), "there are 132 rows, and sent 20"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work on a machine without settings, which is no CI system."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+
+
+def emulator_with(dialect: Dialect, *, status: str = "generated", **options: Any) -> Emulator:
+    """Make a service with 132 features."""
+    emulator = Emulator(shop=False, scenario=evolve(STEADY, dialect=dialect), **options)
+    for number in range(COUNT):
+        emulator.add_feature(f"Feature {number:03}", status=status)
+    return emulator
+
+
+async def typed(emulator: Emulator, *words: str) -> Seen:
+    """Perform a command."""
+    seen = Seen(emulator)
+    async with emulator:
+        await type_command(seen, *words)
+    return seen
+
+
+@pytest.mark.parametrize("dialect", FOLLOWED.values(), ids=FOLLOWED)
+class TestPages:
+    """Pages that can be asked for are put together."""
+
+    @pytest.mark.parametrize("words", [("--all",), ("feature*",)])
+    async def test_all_are_run(self, dialect: Dialect, words: tuple[str, ...]) -> None:
+        """`run --all` and a glob dispatch each of 132 features once."""
+        emulator = emulator_with(dialect)
+        seen = await typed(emulator, "run", *words)
+
+        assert seen.code == 0
+        assert {run.feature_name for run in emulator.runs.values()} == {*emulator.features}
+        assert len(emulator.runs) == COUNT
+        assert emulator.count("list_features") == 7
+
+    async def test_all_are_generated(self, dialect: Dialect) -> None:
+        """`generate --all` costs the credits of 132 generations, no more and no fewer."""
+        emulator = emulator_with(dialect, status="draft", credits=COUNT)
+        seen = await typed(emulator, "generate", "--all", "--yes")
+
+        assert (seen.code, emulator.credits_left) == (0, 0)
+
+    async def test_a_batch_runs_all(self, dialect: Dialect) -> None:
+        """A batch without names has 132 items."""
+        async with emulator_with(dialect) as emulator, client_of(emulator) as client:
+            items = await client.project().run_features()
+
+        assert len(items) == len(emulator.runs) == COUNT
+        assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+
+
+@pytest.mark.parametrize(("dialect", "why"), CUT.values(), ids=CUT)
+class TestCutLists:
+    """A list whose next page nobody can ask for is refused, wherever all of it is needed."""
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("run", "--all"),
+            ("run", "--all", "--wait"),
+            ("run", "Feature*"),
+            ("run", "Feature 001", "Feature 1?1", "--wait"),
+            ("generate", "--all", "--yes"),
+            ("generate", "Feature*", "--yes", "--watch"),
+        ],
+        ids=" ".join,
+    )
+    async def test_nothing_is_dispatched(
+        self, dialect: Dialect, why: str, words: tuple[str, ...]
+    ) -> None:
+        """Commands for all say how many rows are missing and what to do; no credit is spent."""
+        status = "draft" if words[0] == "generate" else "generated"
+        emulator = emulator_with(dialect, status=status, credits=COUNT)
+        seen = await typed(emulator, *words)
+
+        assert (len(emulator.runs), emulator.credits_left) == (0, COUNT)
+        assert seen.code == 5
+        assert why in seen.text
+        assert "name the features, and it is not needed" in seen.text
+
+    async def test_named_features_are_run(self, dialect: Dialect, why: str) -> None:
+        """Names do without the list, also one that is not on the page that came."""
+        emulator = emulator_with(dialect)
+        seen = await typed(emulator, "run", "Feature 131", "feature 002", "--wait")
+
+        assert (seen.code, seen.verdicts) == (0, {"passed": 2})
+        assert why not in seen.text
+
+    async def test_a_list_says_that_it_is_cut(self, dialect: Dialect, why: str) -> None:
+        """`features list` shows what came, and warns once that it is not all."""
+        seen = await typed(emulator_with(dialect), "features", "list")
+
+        assert seen.code == 0
+        assert seen.text.count("\tgenerated\t") == 20
+        assert seen.text.count(why) == 1
+
+    async def test_a_batch_refuses(self, dialect: Dialect, why: str) -> None:
+        """A batch without names raises before it dispatches anything."""
+        async with emulator_with(dialect) as emulator, client_of(emulator) as client:
+            for batch in (client.project().run_features(), client.project().generate_features()):
+                with pytest.raises(IncompleteListError, match=why):
+                    await batch
+
+        assert (emulator.runs, emulator.generations) == ({}, {})
+
+    async def test_tools_refuse(self, dialect: Dialect, why: str) -> None:
+        """The tool that runs all says why not, and how it can; the one that lists says so too."""
+        async with emulator_with(dialect) as emulator, connected(emulator) as mcp:
+            text = await refused(mcp, "run_features", all=True)
+            assert why in text
+            assert text.endswith("run_features takes their names as `features`.")
+            rows = await result_of(mcp, "list_features")
+
+        assert (len(rows["features"]), len(emulator.runs)) == (20, 0)
+
+
+def test_pytest_collects_nothing_of_a_cut_list(pytester: pytest.Pytester) -> None:
+    """The collection fails, and names the option that does without the list."""
+    emulator = emulator_with(CUT["total"][0], speed=SPEED)
+    seen = play_pytest(emulator, pytester)
+
+    assert (seen.code, emulator.runs) == (2, {})
+    assert CUT["total"][1] in seen.text
+    assert "--testvibe-select NAME" in seen.text
+
+
+@pytest.mark.parametrize("word", ["ready", "GENERATED"])
+async def test_an_unknown_status_of_all_features_runs_nothing(word: str) -> None:
+    """Where nobody can say which features have tests, a batch for all is refused, not empty."""
+    dialect = Dialect(words={"generated": word})
+    async with emulator_with(dialect) as emulator, client_of(emulator) as client:
+        batch = client.project().run_features()
+        if word == "GENERATED":
+            assert len(await batch) == COUNT
+            return
+        with pytest.raises(ConfigError, match=r"undocumented status \('ready'\).* name the feat"):
+            await batch
+
+    assert emulator.runs == {}
+
+
+async def test_a_draft_in_capitals_is_generated() -> None:
+    """The assumed status of a feature without tests is found in any case."""
+    emulator = emulator_with(Dialect(case="upper"), status="draft", credits=COUNT)
+    seen = await typed(emulator, "generate", "--all", "--yes")
+
+    assert (seen.code, emulator.credits_left) == (0, 0)
+    assert "undocumented" not in seen.text
+
+
+async def test_a_glob_needs_names() -> None:
+    """Where the list has no names, a glob says so; ids do."""
+    emulator = emulator_with(Dialect())
+    edited = Fault.edit(lambda rows: [{**row, "name": None} for row in rows])
+    emulator.fail("list_features", edited)
+    seen = await typed(emulator, "run", "Feature*")
+
+    assert seen.code == 2
+    assert "lists its features without names, so give ids" in seen.text

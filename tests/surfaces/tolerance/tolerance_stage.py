@@ -1,0 +1,393 @@
+"""Plays a dialect on one surface of the product, and keeps all that its user gets to see.
+
+Each cell has an emulator of its own, in an event loop of its own on virtual time; pytest is played
+in real time, by an emulator in a thread. It decides nothing about what is right: see `tolerance`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import re
+from collections import Counter
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+from attrs import define, field
+
+from tests.conftest import client_of
+from tests.support.inner_pytest import Inner
+from tests.support.mcp_connection import connected, texts_of
+from tests.support.timing import now
+from testvibe_async import DispatchUnknownError, VibeError
+from testvibe_async.cli import app
+from testvibe_async.testing import Dialect, Emulator, Outcome, Scenario, VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+
+    from testvibe_async import Generation, Operation, Run
+    from testvibe_async.testing import RecordedRequest
+
+__all__ = [
+    "DRAFT",
+    "FAILING",
+    "FEATURES",
+    "POLLS",
+    "SLASHED",
+    "Seen",
+    "Surface",
+    "emulator_of",
+    "play",
+    "play_pytest",
+    "settings_of",
+    "type_command",
+]
+
+FAILING = "Returns"
+SLASHED = "Terms/Privacy"
+FEATURES = ("Checkout", "Login", FAILING, "Search", "Wish list", "Newsletter", SLASHED)
+"""The features that have tests; more than a page of the named dialects."""
+
+DRAFT = "Gift card"
+"""The feature that has none."""
+
+
+class Surface(StrEnum):
+    """What somebody uses."""
+
+    HANDLES = "handles"
+    """`await` of a run, iteration over one that fails, `await` of a generation."""
+
+    BATCH = "run_features()"
+    NAMED = "run_features(names)"
+    RUN_ALL = "run --all --wait"
+    RUN = "run NAME --wait"
+    GENERATE = "generate NAME --watch"
+    FEATURES = "features list"
+    PYTEST = "pytest --testvibe"
+    TOOLS_ALL = "MCP: list_features, run_features"
+    TOOLS_ONE = "MCP: run, generate and wait"
+
+
+POLLS: dict[tuple[str, Surface], int] = {}
+"""How many requests for the state of an operation each played cell took, by service and surface."""
+
+
+@define
+class Seen:
+    """What the user of a surface got, and what the service did meanwhile."""
+
+    emulator: Emulator
+    text: str = ""
+    """All that can be read: errors, warnings, standard output and error, reports, answers."""
+
+    code: int | None = None
+    """The exit code, if it is a command or pytest."""
+
+    verdicts: Counter[str] = field(factory=Counter[str])
+    """What is said of the operations: how many have each verdict, in the documented words."""
+
+    ids: set[str] = field(factory=set[str])
+    """The operations that it names."""
+
+    unknown: int = 0
+    """How many dispatches it says it knows nothing of."""
+
+    counted: int = 0
+    """How many that passed it counts, without their ids."""
+
+    warnings: list[str] = field(factory=list[str])
+    requests: list[RecordedRequest] = field(factory=list["RecordedRequest"])
+    seconds: float = 0.0
+    """How long it took, by the service's clock."""
+
+    @property
+    def begun(self) -> set[str]:
+        """The ids of all that the service began."""
+        return {*map(str, self.emulator.runs), *self.emulator.generations}
+
+    @property
+    def polls(self) -> int:
+        """How many requests asked for the state of an operation."""
+        return sum(
+            each.operation in {"get_run", "get_generation_status", "list_runs"}
+            for each in self.requests
+        )
+
+    def say(self, *texts: object) -> None:
+        """Add what can be read."""
+        self.text += "".join(f"{text}\n" for text in texts)
+
+
+def emulator_of(dialect: Dialect, **options: Any) -> Emulator:
+    """Make a service that differs in one way, with a few features."""
+    scenario = Scenario(
+        run_queue=(5, 5),
+        run_duration=(25, 25),
+        failing_runs=0,
+        generation_warm_up=(20, 20),
+        generation_section=(35, 35),
+        verification=(10, 10),
+        failing_generations=0,
+        outcomes={FAILING: Outcome(failing=(f"{FAILING} works",), error="no refund")},
+        dialect=dialect,
+    )
+    emulator = Emulator(shop=False, scenario=scenario, **options)
+    for name in FEATURES:
+        emulator.add_feature(name)
+    emulator.add_feature(DRAFT, status="draft")
+    return emulator
+
+
+def play_pytest(emulator: Emulator, pytester: pytest.Pytester, *arguments: str) -> Seen:
+    """Run features by pytest in this process, on real time."""
+    seen = Seen(emulator)
+
+    class Reports:
+        @staticmethod
+        def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+            if isinstance(report, pytest.SubtestReport) or report.when != "call":
+                return
+            verdict: str = report.outcome
+            text = report.longreprtext
+            seen.unknown += "may have taken effect" in text
+            if report.failed and not re.match(r"run \d+ failed", text):
+                verdict = "error"
+            seen.verdicts[verdict] += 1
+            seen.ids |= {str(value) for name, value in report.user_properties if "_run" in name}
+            seen.ids |= set(re.findall(r"\brun (\d+)\b", text))
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(emulator),
+        patch.dict(os.environ, settings_of(emulator)),
+        _logged(seen),
+    ):
+        result = Inner(pytester).features("-p", "no:logging", *arguments, plugins=(Reports(),))
+        seen.seconds = emulator.now()
+        seen.requests = emulator.requests
+    seen.code = int(result.ret)
+    seen.say(result.stdout.str(), result.stderr.str())
+    return seen
+
+
+def play(surface: Surface, emulator: Emulator) -> Seen:
+    """Play a surface other than pytest to its end."""
+    seen = Seen(emulator)
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, _logged(seen):
+        runner.run(_play(surface, seen))
+    return seen
+
+
+async def _play(surface: Surface, seen: Seen) -> None:
+    async with seen.emulator:
+        await _PLAYERS[surface](seen)
+        seen.seconds = now()
+        seen.requests = seen.emulator.requests
+
+
+@contextmanager
+def _logged(seen: Seen) -> Generator[None]:
+    """Keep what is logged; a command prints it by itself."""
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.warnings.append(record.getMessage())
+
+    logger = logging.getLogger("testvibe_async")
+    before = logger.handlers[:]
+    logger.handlers[:] = [Keep(logging.WARNING)]
+    # The MCP server's package has a handler at the root that prints to standard error.
+    with patch.object(logger, "propagate", new=False):
+        try:
+            yield
+        finally:
+            logger.handlers[:] = before
+            if seen.code is None:
+                seen.say(*seen.warnings)
+
+
+async def _handles(seen: Seen) -> None:
+    async with client_of(seen.emulator) as client:
+        project = client.project()
+        for start, name in (
+            (project.run_feature, FEATURES[0]),
+            (project.run_feature, FAILING),
+            (project.generate_feature, DRAFT),
+        ):
+            await _await(seen, start(name), iterates=name == FAILING)
+
+
+async def _await(seen: Seen, start: Awaitable[Operation[Any]], *, iterates: bool) -> None:
+    try:
+        operation = await start
+    except VibeError as error:
+        _take_error(seen, error)
+        return
+    seen.ids.add(str(operation.ref.key[-1]))
+    try:
+        if iterates:
+            async for _ in operation:
+                pass
+        outcome = await operation
+    except VibeError as error:
+        _take_error(seen, error)
+        return
+    seen.verdicts[_verdict_of(outcome)] += 1
+    _take_undocumented(seen, outcome)
+
+
+def _take_undocumented(seen: Seen, outcome: Run | Generation) -> None:
+    """Keep the error of an outcome that is neither success nor failure."""
+    if not outcome.is_success and not outcome.is_failure:
+        try:
+            outcome.raise_for_status()
+        except VibeError as error:
+            _take_error(seen, error)
+
+
+def _verdict_of(outcome: Run | Generation) -> str:
+    """Return the documented word for what an outcome says of itself."""
+    if outcome.is_success:
+        return "passed" if hasattr(outcome, "run_id") else "generated"
+    return "failed" if outcome.is_failure else "error"
+
+
+def _take_error(seen: Seen, error: VibeError) -> None:
+    seen.say(error)
+    seen.unknown += isinstance(error, DispatchUnknownError)
+    if error.ref is not None:
+        seen.ids.add(str(error.ref.key[-1]))
+
+
+async def _batch(seen: Seen, names: Iterable[str] | None = None) -> None:
+    async with client_of(seen.emulator) as client:
+        try:
+            items = await client.project().run_features(names)
+        except VibeError as error:
+            _take_error(seen, error)
+            return
+    for item in items:
+        if item.error is not None:
+            _take_error(seen, item.error)
+        elif item.outcome is not None:
+            _take_undocumented(seen, item.outcome)
+        if item.ref is not None:
+            seen.ids.add(str(item.ref.key[-1]))
+        seen.verdicts[item.verdict.replace("succeeded", "passed")] += 1
+
+
+async def _named(seen: Seen) -> None:
+    await _batch(seen, [FEATURES[0], FAILING, SLASHED])
+
+
+def _typing(*words: str) -> Callable[[Seen], Any]:
+    async def typed(seen: Seen) -> None:
+        await type_command(seen, *words)
+
+    return typed
+
+
+async def type_command(seen: Seen, *words: str, settings: Mapping[str, str] | None = None) -> None:
+    """Perform a command, and keep what it prints.
+
+    Args:
+        seen: Where to keep it; the command is for its emulator.
+        words: What is typed.
+        settings: Variables to set in place of those for the emulator.
+    """
+    out, errors = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
+    emulator = seen.emulator
+    variables = {**settings_of(emulator), **(settings or {})}
+    with patch.dict(os.environ, variables), redirect_stdout(out), redirect_stderr(errors):
+        seen.code = int(await app.perform(words))
+    out.seek(0)
+    printed = out.read()
+    seen.say(printed, errors.getvalue())
+    seen.ids |= set(re.findall(r"\brun (\d+)\b", printed))
+    if ended := re.search(r"^\d+ in [\d:.]+(?: s)?: (.*)$", printed, re.MULTILINE):
+        for part in ended[1].split(", "):
+            count, word = part.split(" ", 1)
+            seen.verdicts[word.removesuffix("s") if word == "errors" else word] += int(count)
+    if "generate" in words:  # A generation is found again by its feature.
+        seen.ids |= {*emulator.generations} if "generation" in printed else set()
+
+
+def settings_of(emulator: Emulator) -> dict[str, str]:
+    """Return the variables that name a service."""
+    return {
+        "TESTVIBE_SERVER": emulator.url,
+        "TESTVIBE_API_KEY": emulator.api_key,
+        "TESTVIBE_PROJECT": emulator.project_id,
+    }
+
+
+SUMMARY = {
+    "succeeded": "passed",
+    "failed": "failed",
+    "errors": "error",
+    "unknown": "unknown",
+    "inFlight": "in flight",
+    "notDispatched": "skipped",
+}
+"""What a tool's summary calls the verdicts."""
+
+
+async def _tools_for_all(seen: Seen) -> None:
+    async with connected(seen.emulator) as mcp:
+        for tool, arguments in (("list_features", {}), ("run_features", {"all": True})):
+            result = await mcp.call_tool(tool, arguments)
+            seen.say(*texts_of(result))
+            content: dict[str, Any] = result.structured_content or {}
+            for name, word in SUMMARY.items():
+                if number := content.get("summary", {}).get(name, 0):
+                    seen.verdicts[word] += number
+                    seen.unknown += number * (word == "unknown")
+            # Of what succeeded it says the number alone.
+            seen.counted += content.get("summary", {}).get("succeeded", 0)
+            seen.ids.update(str(row.get("runId")) for row in content.get("runs", ()))
+
+
+async def _tools_for_one(seen: Seen) -> None:
+    async with connected(seen.emulator) as mcp:
+        for start, wait, feature in (
+            ("run_feature", "wait_for_run", FAILING),
+            ("generate_feature", "wait_for_generation", DRAFT),
+        ):
+            result = await mcp.call_tool(start, {"feature": feature})
+            seen.say(*texts_of(result))
+            started = result.structured_content
+            if result.is_error or started is None:
+                seen.unknown += "may have started" in texts_of(result)[0]
+                continue
+            is_run = "runId" in started
+            seen.ids.add(str(started["runId" if is_run else "requestId"]))
+            named = {"runId": started["runId"]} if is_run else {"feature": feature}
+            result = await mcp.call_tool(wait, {**named, "timeoutSeconds": 170})
+            seen.say(*texts_of(result))
+            if result.structured_content is None:
+                seen.verdicts["error"] += 1
+                continue
+            word = result.structured_content["status" if is_run else "featureStatus"]
+            documented = {"passed", "failed"} if is_run else {"generated", "failed", "cancelled"}
+            seen.verdicts[word if word in documented else "error"] += 1
+
+
+_PLAYERS: dict[Surface, Callable[[Seen], Any]] = {
+    Surface.HANDLES: _handles,
+    Surface.BATCH: _batch,
+    Surface.NAMED: _named,
+    Surface.RUN_ALL: _typing("run", "--all", "--wait"),
+    Surface.RUN: _typing("run", FAILING, "--wait"),
+    Surface.GENERATE: _typing("generate", DRAFT, "--watch"),
+    Surface.FEATURES: _typing("features", "list"),
+    Surface.TOOLS_ALL: _tools_for_all,
+    Surface.TOOLS_ONE: _tools_for_one,
+}

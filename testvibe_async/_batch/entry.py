@@ -1,0 +1,297 @@
+"""One feature of a batch: how far it has come, and what is known of it.
+
+An `Entry` is the one owner of that. A batch carries it from its recovery to its end, a store saves
+it, and items, refs and counts are views of it. It decides what its state means, and does no I/O.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from attrs import define, evolve, field
+
+from testvibe_async.errors import (
+    ConfigError,
+    DispatchUnknownError,
+    ForbiddenError,
+    ResponseError,
+    UnauthorizedError,
+    WaitTimeoutError,
+)
+from testvibe_async.intents import Intent
+from testvibe_async.models import Generation, Run
+from testvibe_async.outcomes import BatchItem
+from testvibe_async.refs import RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from testvibe_async._dispatch import Dispatch, Job
+    from testvibe_async.errors import VibeError
+    from testvibe_async.operations import Operation
+    from testvibe_async.refs import Ref
+
+__all__ = [
+    "Entry",
+    "EntryState",
+    "check_named",
+    "is_key_refused",
+    "is_refusal",
+    "unknown_error",
+]
+
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+
+class EntryState(StrEnum):
+    """How far a feature has come."""
+
+    PLANNED = "planned"
+    """It is to be dispatched, or dispatched again after an attempt that failed."""
+
+    INTENDED = "intended"
+    """Its request may have been sent, and no answer was received."""
+
+    DISPATCHED = "dispatched"
+    """Its operation has an id, and was not seen to end."""
+
+    OVER = "over"
+    """Its outcome is known."""
+
+    REFUSED = "refused"
+    """The service refused it; the error is known."""
+
+    DROPPED = "dropped"
+    """It is unknown whether it started, and somebody decided to leave it so."""
+
+
+@define(eq=False, kw_only=True)
+class Entry(Generic[SnapshotT]):
+    """One feature of a batch, with one configuration."""
+
+    index: int
+    """Its index in the batch, from 0."""
+
+    job: Job
+    """What was asked for."""
+
+    kind: Literal["run", "generation"]
+    """What the batch dispatches."""
+
+    state: EntryState = EntryState.PLANNED
+    intent: Intent | None = None
+    """The dispatch whose answer was not received."""
+
+    generation: Ref | None = None
+    """The generation of a run's missing tests, where the batch dispatched or joined one."""
+
+    ref: Ref | None = None
+    """The operation of the last attempt that was dispatched."""
+
+    named: Ref | None = None
+    """The operation that somebody named for the intent, and that was not polled yet."""
+
+    outcomes: list[SnapshotT] = field(factory=list["SnapshotT"])
+    """The outcomes of all attempts that are over, oldest first."""
+
+    error: VibeError | None = None
+    """Why the last batch did nothing more for it, if that was no outcome."""
+
+    operation: Operation[SnapshotT] | None = None
+    """The operation of the last attempt that this process waited for; it is not saved."""
+
+    dispatch: Dispatch[Any] | None = None
+    """The dispatch that this process made last; it is not saved."""
+
+    is_carried: bool = False
+    """Whether a batch of this process is working on it."""
+
+    final: BatchItem[SnapshotT] | None = None
+    """The item, once the batch does nothing more for it; it is not saved."""
+
+    @property
+    def is_left(self) -> bool:
+        """Whether something is left to do, or is unknown."""
+        return self.state in {EntryState.PLANNED, EntryState.INTENDED, EntryState.DISPATCHED}
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether this process sent a dispatch that has no answer yet."""
+        return self.dispatch is not None and self.dispatch.is_written
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is unknown if it was dispatched, and nothing is finding that out."""
+        return self.state is EntryState.INTENDED and not self.is_sent and not self.is_carried
+
+    def all_refs(self) -> list[Ref]:
+        """Return all operations of it that are known, earlier attempts among them."""
+        refs = [ref for ref in (self.ref, self.named, self.generation) if ref is not None]
+        if self.ref is not None and isinstance(self.ref, RunRef):
+            server, project = self.ref.server, self.ref.project
+            runs = (outcome for outcome in self.outcomes if isinstance(outcome, Run))
+            refs += [RunRef(server=server, project=project, run_id=run.run_id) for run in runs]
+        return refs
+
+    def resume(self) -> None:
+        """Begin to carry it, and forget why the last batch did nothing more for it."""
+        self.final, self.is_carried = None, True
+        if self.is_left:
+            self.error = None
+
+    def intend(self, intent: Intent) -> None:
+        """Note a dispatch that is about to be sent."""
+        self.state, self.intent, self.error = EntryState.INTENDED, intent, None
+
+    def start(self, ref: Ref) -> None:
+        """Note an operation: dispatched, joined or found. It may come after the batch ended."""
+        self.intent = self.named = None
+        if isinstance(self.error, DispatchUnknownError):
+            self.error = None
+        if ref.kind == self.kind:
+            self.state, self.ref = EntryState.DISPATCHED, ref
+        else:
+            # That its tests are generated is no end of a run, which is still to be dispatched.
+            self.state, self.generation = EntryState.PLANNED, ref
+        if self.final is not None:
+            self.final = evolve(self.final, ref=ref, error=None)
+
+    def withdraw(self) -> None:
+        """Note that nothing started."""
+        if self.state is EntryState.INTENDED:
+            self.state, self.intent, self.named = EntryState.PLANNED, None, None
+
+    def observe(self, outcome: SnapshotT, *, is_last: bool) -> None:
+        """Note the outcome of an attempt.
+
+        Args:
+            outcome: The outcome.
+            is_last: Whether no other attempt follows.
+        """
+        self.outcomes.append(outcome)
+        self.state = EntryState.OVER if is_last else EntryState.PLANNED
+
+    def end(self, error: VibeError | None) -> BatchItem[SnapshotT]:
+        """Note that the batch does nothing more for it, and why; return its item."""
+        if isinstance(error, DispatchUnknownError) and isinstance(error.intent, Intent):
+            self.intent = error.intent  # It says whether the dispatch was accepted.
+        if self.state is EntryState.PLANNED and is_refusal(error):
+            self.state = EntryState.REFUSED
+        self.error, self.is_carried = error, False
+        self.final = evolve(self._item(error, is_final=True), is_waiting=False)
+        return self.final
+
+    def decide(self, decision: Literal["resend", "drop"] | Ref) -> None:
+        """Note what somebody has decided for an unknown dispatch."""
+        self.error = None
+        if isinstance(decision, str):
+            self.state = EntryState.PLANNED if decision == "resend" else EntryState.DROPPED
+            self.intent = self.named = None
+        else:
+            self.named = decision  # The intent is kept until that operation was polled.
+
+    def item(self) -> BatchItem[SnapshotT]:
+        """Return its item, as the batch has it."""
+        return self.stored_item() if self.final is None else self.final
+
+    def stored_item(self) -> BatchItem[SnapshotT]:
+        """Return what is known of it, without asking the service."""
+        error = self.error
+        if self.state is EntryState.INTENDED and not isinstance(error, DispatchUnknownError):
+            error = unknown_error(self.job, self.intent, "the process ended before the answer came")
+        if self.dispatch is not None and self.dispatch.is_written:
+            error = self.dispatch.unknown("its answer has not come yet")
+        is_news = self.state is not EntryState.PLANNED or not isinstance(error, _PASSED)
+        is_shown = is_news and self.state is not EntryState.DROPPED
+        return self._item(error if is_shown or self.is_sent else None)
+
+    def _item(self, error: VibeError | None, *, is_final: bool = False) -> BatchItem[SnapshotT]:
+        # An attempt that failed counts where the one that was to follow is not dispatched.
+        is_planned = self.state is EntryState.PLANNED
+        refs = {
+            EntryState.INTENDED: self.named,
+            EntryState.DISPATCHED: self.ref,
+            EntryState.OVER: self.ref,
+            EntryState.PLANNED: self.ref if self.outcomes and is_final and error is None else None,
+        }
+        has_outcome = self.state is EntryState.OVER or (is_planned and is_final and error is None)
+        outcome = self.outcomes[-1] if self.outcomes and has_outcome else None
+        earlier = self.outcomes if outcome is None else self.outcomes[:-1]
+        return BatchItem(
+            feature=self.job.feature,
+            name=self.job.name,
+            config=self.job.config,
+            ref=refs.get(self.state) or self.generation,
+            outcome=outcome,
+            error=error,
+            is_waiting=is_planned and error is None and outcome is None,
+            earlier=tuple(earlier),
+        )
+
+
+_PASSED = (DispatchUnknownError, WaitTimeoutError)
+"""What is no news of a feature that is to be dispatched."""
+
+
+def is_refusal(error: VibeError | None) -> bool:
+    """Return whether an error is the service's last word on a feature that was not dispatched.
+
+    Only its own error body makes it that: a redirect, a bare 404 or a proxy's page may pass. A
+    refusal of the key, or for the rate, says nothing of the feature.
+    """
+    if not isinstance(error, ResponseError) or error.code is None:
+        return False
+    return error.status not in {401, 403, 429} and error.status < 500  # noqa: PLR2004
+
+
+def is_key_refused(error: VibeError | None) -> bool:
+    """Return whether the service refused the key: no other feature would fare better."""
+    return isinstance(error, UnauthorizedError | ForbiddenError) and error.code is not None
+
+
+def check_named(ref: Ref, found: Sequence[Entry[Any]], entries: Iterable[Entry[Any]]) -> None:
+    """Refuse a ref that can't be the operation of an unknown dispatch.
+
+    Args:
+        ref: What somebody named.
+        found: The entries that it was named for.
+        entries: All entries of the batch.
+
+    Raises:
+        ConfigError: It is for several, of another server, project or kind, or of another entry.
+    """
+    if len(found) > 1:
+        raise ConfigError(
+            f"{ref} is of one dispatch, and {len(found)} are unknown: name the feature"
+        )
+    intent = found[0].intent
+    assert intent is not None
+    for name in ("kind", "server", "project"):
+        if getattr(ref, name) != getattr(intent, name):
+            raise ConfigError(
+                f"name an operation of the same {name}: {ref} has {getattr(ref, name)}, and the "
+                f"dispatch {getattr(intent, name)}"
+            )
+    for entry in entries:
+        if entry.index != found[0].index and ref.key in {each.key for each in entry.all_refs()}:
+            raise ConfigError(f"name another operation: {ref} is that of {entry.job.feature!r}")
+
+
+def unknown_error(job: Job, intent: Intent | None, what: str) -> DispatchUnknownError:
+    """Return the error of a dispatch whose answer was not received.
+
+    Args:
+        job: What was to be dispatched.
+        intent: Its intent.
+        what: What happened to its answer.
+    """
+    return DispatchUnknownError(
+        f"{what}; it may have taken effect, so resume the batch, which looks for it",
+        method="POST",
+        url="" if intent is None else intent.server,
+        project="" if intent is None else intent.project,
+        feature=job.feature,
+        reason="accepted" if intent is not None and intent.is_accepted else "unseen",
+        intent=intent,
+    )

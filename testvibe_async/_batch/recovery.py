@@ -1,0 +1,145 @@
+"""What a crash left open, in a batch that resumes from its store.
+
+Decides when such a dispatch is reconciled, and reconciled once more: that nothing started is proved
+by a later run alone, for which the batch holds its last feature back. It dispatches nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from testvibe_async._dispatch import may_have_started
+from testvibe_async.errors import DispatchUnknownError, ObservationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from testvibe_async._batch.entry import Entry
+    from testvibe_async._dispatch import Dispatcher
+    from testvibe_async.intents import Intent
+    from testvibe_async.operations import Operation
+    from testvibe_async.refs import Ref
+
+__all__ = ["Recovery", "named_operation"]
+
+
+class Recovery:
+    """The entries whose dispatch has no known result yet."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        attach: Callable[[Ref], Operation[Any]],
+        entries: Callable[[], Iterable[Entry[Any]]],
+        *,
+        may_dispatch: Callable[[], bool],
+    ) -> None:
+        """Make it; nothing is asked for yet.
+
+        Args:
+            dispatcher: Reconciles.
+            attach: Makes the operation of a ref.
+            entries: Returns all entries of the store: what is of one of them is of no other.
+            may_dispatch: Returns whether another feature may still be dispatched.
+        """
+        self._dispatcher = dispatcher
+        self._attach = attach
+        self._entries = entries
+        self._may_dispatch = may_dispatch
+        self._open: set[Entry[Any]] = set()
+        self._dispatched = 0
+        """How many were dispatched since the start."""
+        self._progress = asyncio.Event()
+        """Set, and replaced, whenever something was dispatched or reconciled."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any entry was not looked for yet."""
+        return bool(self._open)
+
+    def begin(self, entry: Entry[Any]) -> None:
+        """Note that an entry is to be recovered."""
+        self._open.add(entry)
+
+    async def operation(self, entry: Entry[Any]) -> Operation[Any] | None:
+        """Return what the dispatch of an entry started; None where nothing started.
+
+        Raises:
+            DispatchUnknownError: It can't be determined.
+        """
+        intent = entry.intent
+        assert intent is not None
+        try:
+            if entry.named is not None:
+                return await named_operation(self._attach(entry.named), intent)
+            try:
+                return await self._reconcile(intent)
+            except DispatchUnknownError as error:
+                if error.reason != "absent" or intent.kind != "run":
+                    raise
+                self._close(entry)
+                if not await self._sees_another_dispatched():
+                    raise
+            return await self._reconcile(intent)
+        finally:
+            self._close(entry)
+
+    async def _reconcile(self, intent: Intent) -> Operation[Any] | None:
+        known: list[object] = []
+        for each in self._entries():
+            known += each.all_refs()
+            known += [] if each.intent is None else [each.intent]
+        return await self._dispatcher.reconcile(intent, known=known)
+
+    async def _sees_another_dispatched(self) -> bool:
+        """Wait until one more was dispatched; False where none will be."""
+        before = self._dispatched
+        while self._dispatched == before:
+            if not self._may_dispatch():
+                return False
+            await self.progress()
+        return True
+
+    def _close(self, entry: Entry[Any]) -> None:
+        self._open.discard(entry)
+        self.note_progress()
+
+    def note_dispatched(self) -> None:
+        """Note that one more was dispatched."""
+        self._dispatched += 1
+
+    async def progress(self) -> None:
+        """Wait until something was dispatched or reconciled, or the batch was stopped."""
+        await self._progress.wait()
+
+    def note_progress(self) -> None:
+        """Wake what waits for progress."""
+        progress, self._progress = self._progress, asyncio.Event()
+        progress.set()
+
+
+async def named_operation(operation: Operation[Any], intent: Intent) -> Operation[Any]:
+    """Return the operation that somebody named for an intent, if a poll shows that it can be it.
+
+    Raises:
+        DispatchUnknownError: It is of another feature or configuration, or can't be observed.
+    """
+    try:
+        await operation.poll()
+    except ObservationError as error:
+        why = f"{operation.ref} could not be observed: {error}"
+    else:
+        if operation.snapshot is not None and may_have_started(intent, operation.snapshot):
+            return operation
+        why = f"{operation.ref} is of another feature or configuration"
+    raise DispatchUnknownError(
+        f"{why}; name another operation for it, or have it sent again",
+        method="POST",
+        url=intent.server,
+        project=intent.project,
+        feature=intent.feature,
+        reason="ambiguous",
+        candidates=(operation.ref,),
+        intent=intent,
+    )

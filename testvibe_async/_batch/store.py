@@ -1,0 +1,140 @@
+"""Where the entries of a batch are saved, and how the entries of a batch are read.
+
+Decides which features a resumed batch has: those that were planned, and then those that its source
+has beyond them. It never decides what a state means: `entry` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from testvibe_async._batch.entry import Entry
+from testvibe_async.errors import ConfigError
+
+if TYPE_CHECKING:
+    from testvibe_async._dispatch import JobSource
+    from testvibe_async.errors import VibeError
+    from testvibe_async.intents import Intent
+    from testvibe_async.refs import Ref
+
+__all__ = ["EntryRecorder", "EntrySource", "Store"]
+
+
+class Store(Protocol):
+    """Saves the entries of one batch."""
+
+    @property
+    def entries(self) -> list[Entry[Any]]:
+        """The entries that are planned so far; a new one is appended, and then saved."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all features of the batch are planned."""
+        ...
+
+    def save(self, entry: Entry[Any]) -> None:
+        """Save an entry as it stands now, with the next commit."""
+
+    def complete(self) -> None:
+        """Save that all features are planned, with the next commit."""
+
+    async def commit(self) -> None:
+        """Wait until all that was saved before is durable."""
+
+
+class EntryRecorder:
+    """Saves the intents of one entry. What they started, the entry's own dispatch notes."""
+
+    def __init__(self, entry: Entry[Any], store: Store) -> None:
+        self._entry = entry
+        self._store = store
+
+    async def intended(self, intent: Intent) -> None:
+        """Save an intent, and return once it is durable."""
+        self._entry.intend(intent)
+        self._store.save(self._entry)
+        await self._store.commit()
+
+    async def dispatched(self, intent: Intent, ref: Ref) -> None:
+        """Do nothing: it was saved, to be durable with the next commit.
+
+        To wait for that would gain nothing: after a crash before it, the intent is reconciled.
+        """
+
+    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:  # noqa: ARG002
+        """Save that nothing started."""
+        self._entry.withdraw()
+        self._store.save(self._entry)
+
+
+class EntrySource:
+    """The entries of a batch, one after the other."""
+
+    def __init__(
+        self, source: JobSource, store: Store | None, *, kind: Literal["run", "generation"]
+    ) -> None:
+        """Make it; nothing is read yet.
+
+        Args:
+            source: The features that the caller asked for.
+            store: Has those that were planned before; None for none.
+            kind: What the batch dispatches.
+        """
+        self.entries: list[Entry[Any]] = []
+        """Those that were read."""
+        self.is_over: bool = False
+        """Whether no more are to come."""
+        self._source = source
+        self._store = store
+        self._kind: Literal["run", "generation"] = kind
+        self._planned = [] if store is None else [*store.entries]
+        # A plan that is whole needs no list of the project's features.
+        self._is_whole = store is not None and store.is_complete
+        self.is_lazy: bool = source.is_lazy and not self._is_whole
+        """Whether features are read only as there is room for them."""
+
+    async def read(self) -> Entry[Any] | None:
+        """Return the next entry; None after the last.
+
+        Raises:
+            ConfigError: The source has other features than the plan.
+        """
+        entry = await self._next()
+        if entry is None:
+            self.is_over = True
+        else:
+            entry.resume()
+            self.entries.append(entry)
+        return entry
+
+    async def _next(self) -> Entry[Any] | None:
+        if self._is_whole and not self._source.is_named:
+            index = len(self.entries)
+            return self._planned[index] if index < len(self._planned) else None
+        job = await self._source.read()
+        index = len(self.entries)  # Others may have read meanwhile.
+        planned = self._planned[index] if index < len(self._planned) else None
+        if planned is not None and (
+            job is None or (job.feature, job.config) != (planned.job.feature, planned.job.config)
+        ):
+            raise _other_features("has other features, or these in another order")
+        if planned is None and job is not None and self._is_whole:
+            raise _other_features("has fewer features")
+        if job is None:
+            if self._store is not None and not self._is_whole:
+                self._store.complete()
+            return None
+        if planned is not None:
+            return planned
+        entry: Entry[Any] = Entry(index=index, job=job, kind=self._kind)
+        if self._store is not None:
+            self._store.entries.append(entry)
+            self._store.save(entry)
+        return entry
+
+
+def _other_features(what: str) -> ConfigError:
+    return ConfigError(
+        f"resume the batch without naming features, or take another file: the batch in it {what}"
+    )

@@ -1,0 +1,114 @@
+"""Entries and plans as documents in JSON, and read back. Pure.
+
+An error is read back as one of its class, with its message and what callers decide by.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from testvibe_async import errors, models
+from testvibe_async._batch.entry import Entry, EntryState
+from testvibe_async._dispatch import Job
+from testvibe_async._wire import read
+from testvibe_async.errors import VibeError
+from testvibe_async.intents import Intent
+from testvibe_async.models import Generation, Run
+from testvibe_async.refs import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["entry_document", "read_entry"]
+
+
+def entry_document(entry: Entry[Any]) -> dict[str, Any]:
+    """Return all that is saved of an entry, without what is None or empty."""
+    document: dict[str, Any] = {"state": entry.state, "feature": entry.job.feature}
+    values = {"name": entry.job.name, "config": entry.job.config}
+    nested = {
+        "intent": entry.intent,
+        "generation": entry.generation,
+        "ref": entry.ref,
+        "named": entry.named,
+        "error": entry.error,
+    }
+    document |= {name: value for name, value in values.items() if value is not None}
+    document |= {name: value.to_dict() for name, value in nested.items() if value is not None}
+    if entry.outcomes:
+        document["outcomes"] = [outcome.to_dict() for outcome in entry.outcomes]
+    return document
+
+
+def read_entry(
+    index: int, document: Mapping[str, Any], *, kind: Literal["run", "generation"]
+) -> Entry[Any]:
+    """Return the entry that `entry_document` describes.
+
+    Raises:
+        ConfigError, ValueError, KeyError, TypeError, AttributeError: It is damaged.
+    """
+    return Entry(
+        index=index,
+        job=Job(document["feature"], document.get("name"), document.get("config")),
+        kind=kind,
+        state=EntryState(document["state"]),
+        intent=_stored(Intent, document.get("intent")),
+        generation=_stored(Ref, document.get("generation")),
+        ref=_stored(Ref, document.get("ref")),
+        named=_stored(Ref, document.get("named")),
+        outcomes=[_read_outcome(kind, each) for each in document.get("outcomes", ())],
+        error=_read_error(document["error"]) if "error" in document else None,
+    )
+
+
+def _stored(kind: Any, document: object) -> Any:  # noqa: ANN401 - a class with from_json
+    return None if document is None else kind.from_json(json.dumps(document))
+
+
+def _read_outcome(kind: Literal["run", "generation"], document: object) -> Run | Generation:
+    body = json.dumps(document).encode()
+    return read(body, Run) if kind == "run" else read(body, Generation)
+
+
+def _read_error(document: Mapping[str, Any]) -> VibeError:
+    kinds: dict[str, type[VibeError]] = {**vars(models), **vars(errors)}
+    kind = kinds.get(document["type"], VibeError)
+    error = kind.__new__(kind, document["message"])
+    error.args = (document["message"],)
+    error.__dict__.update(_defaults_of(error), **_fields_of(document))
+    return error
+
+
+def _defaults_of(error: VibeError) -> dict[str, Any]:
+    text = str(error.args[0])
+    if isinstance(error, errors.TransportError):
+        return {"what": text, "method": "", "url": "", "attempts": 1}
+    if isinstance(error, errors.WaitTimeoutError):
+        return {"status": None, "elapsed": 0.0, "last_seen_at": None, "failures": 0}
+    fields = {"code": None, "message": text, "method": "", "url": "", "retry_after": None}
+    return fields | {"problems": (text,), "newer_request_id": ""}
+
+
+def _fields_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an error's fields, as far as its document has them."""
+    fields: dict[str, Any] = {
+        name: document[name]
+        for name in ("status", "project", "feature", "reason", "failures")
+        if name in document
+    }
+    if "lastSeenUtc" in document:
+        fields["last_seen_at"] = datetime.fromisoformat(document["lastSeenUtc"])
+    if "error" in document:
+        fields["code"] = document["error"]
+    if "ref" in document:
+        fields["ref"] = _stored(Ref, document["ref"])
+    if "reason" in document:
+        candidates = cast("list[object]", document.get("candidates", []))
+        fields["candidates"] = tuple(_stored(Ref, each) for each in candidates)
+        polled_at = document.get("polledUtc")
+        fields["polled_at"] = polled_at and datetime.fromisoformat(polled_at)
+        fields["intent"] = _stored(Intent, document.get("intent"))
+    return fields

@@ -1,0 +1,529 @@
+"""The workers of a batch: each carries one entry at a time from its recovery to its end.
+
+What happens to one feature reads from top to bottom in `_carry`: it is recovered where an earlier
+process left it, dispatched, waited for, and dispatched again where it failed and attempts are left.
+This module decides when the batch dispatches no more, and what its entries are then. What an answer
+means, and whether a dispatch may be repeated, is decided below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from weakref import WeakSet
+
+from testvibe_async._batch.entry import Entry, EntryState, is_key_refused, unknown_error
+from testvibe_async._batch.recovery import Recovery
+from testvibe_async._batch.store import EntryRecorder
+from testvibe_async._batch.tasks import Tasks
+from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions, own_copy
+from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async.errors import (
+    ClientClosedError,
+    NotSentError,
+    RateLimitedError,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async.models import Generation, Run
+from testvibe_async.outcomes import BatchItem, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextvars import Context
+
+    from testvibe_async._batch.store import EntrySource, Store
+    from testvibe_async._dispatch import Dispatch, Dispatcher, Job
+    from testvibe_async._polling import PolledOperation, Poller
+    from testvibe_async.intents import Recorder
+    from testvibe_async.operations import Operation
+    from testvibe_async.refs import Ref
+
+__all__ = ["Workers"]
+
+SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+
+CLOSE_SECONDS = 10.0
+"""How long a batch that ends early waits for the answers to dispatches under way."""
+
+READ_A_TURN = 100
+"""How many features are read before other tasks get to run."""
+
+DISPATCHES_AT_ONCE = 32
+"""How many dispatches of a batch may be under way at once."""
+
+REFUSED_SECONDS = 300.0
+"""For how long the dispatch of a feature is repeated that is refused for its rate."""
+
+REFUSED_KEYS = 3
+"""After how many features in a row whose key was refused nothing more is dispatched."""
+
+
+class Workers(Generic[SnapshotT]):
+    """Carries the entries of one batch."""
+
+    def __init__(  # noqa: PLR0913 - each by name
+        self,
+        source: EntrySource,
+        dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
+        send: Callable[[Any, float | None], Awaitable[Operation[SnapshotT]]],
+        *,
+        kind: Literal["run", "generation"],
+        attach: Callable[[Ref], Operation[SnapshotT]],
+        dispatcher: Dispatcher,
+        poller: Poller,
+        store: Store | None,
+        max_in_flight: int,
+        timeout: float | None,
+        stop_on_failure: bool,
+        attempts: int,
+    ) -> None:
+        """Make them; nothing is read or dispatched yet.
+
+        Args:
+            source: Reads the entries.
+            dispatch_of: Makes the dispatch of a job, which a recorder stores.
+            send: Sends a dispatch, until a deadline.
+            kind: What it dispatches.
+            attach: Makes the operation of a ref.
+            dispatcher: Reconciles what an earlier process left open.
+            poller: Polls what is in flight.
+            store: Where entries are saved; None for nowhere.
+            max_in_flight: How many may be in flight at once.
+            timeout: Seconds after which nothing more is dispatched or waited for; None for never.
+            stop_on_failure: Whether nothing more is dispatched once one did not succeed.
+            attempts: How often a feature may run in total.
+        """
+        self.source = source
+        """The entries that were read so far."""
+        self.completed: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
+        """The index and item of each as it completes. It is woken when a task ends, and at the
+        close."""
+        self.attempts: int = attempts
+        """How often a feature may run in total."""
+        self._dispatch_of = dispatch_of
+        self._send = send
+        self._kind: Literal["run", "generation"] = kind
+        self._attach = attach
+        self._poller = poller
+        self._store = store
+        self._max_in_flight = max_in_flight
+        self._timeout = timeout
+        self._stop_on_failure = stop_on_failure
+        self._recovery = Recovery(
+            dispatcher,
+            attach,
+            lambda: source.entries if store is None else store.entries,
+            may_dispatch=self._may_dispatch,
+        )
+        self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._dispatches = asyncio.Semaphore(DISPATCHES_AT_ONCE)
+        self._ready: deque[Entry[SnapshotT]] = deque()
+        """The entries that wait for a worker."""
+        self._workers = 0
+        self._withdrawable: dict[asyncio.Task[Any], Entry[SnapshotT] | None] = {}
+        """The tasks that read, recover or dispatch: none of them outlives a stop unasked."""
+        self._listener = CompletionListener(self._complete)
+        self._waiting: dict[PolledOperation[Any], list[asyncio.Future[VibeError | None]]] = {}
+        """What is in flight, with the workers that wait for it: several may join a generation."""
+        self._followers: WeakSet[ManyTransitions[Operation[SnapshotT], SnapshotT]] = WeakSet()
+        self._ended = 0
+        """How many entries are at their end."""
+        self._refused_keys = 0
+        """How many features in a row ended because the key was refused."""
+        self._began = 0.0
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = asyncio.Event()
+        self._is_timed_out = False
+        self._is_closed = False
+
+    @property
+    def entries(self) -> Sequence[Entry[SnapshotT]]:
+        """The entries that were read so far."""
+        return self.source.entries
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stopping.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether each entry is at its end, and no more are to come."""
+        return (self.source.is_over or self._is_stopped) and self._ended == len(self.entries)
+
+    async def start(self, context: Context) -> None:
+        """Start to dispatch. All features are read first, unless they are a generator's.
+
+        Args:
+            context: What its tasks run in.
+
+        Raises:
+            WaitTimeoutError: The time-out came before the features were listed.
+            ClientClosedError: The client is closed.
+            ConfigError: The client belongs to another event loop.
+        """
+        self._poller.bind()
+        loop = asyncio.get_running_loop()
+        self._tasks.context = context
+        self._began = loop.time()
+        if self._timeout is not None:
+            self._deadline = self._began + self._timeout
+        if not self.source.is_lazy:
+            await self._read_all()
+        if self._deadline is not None:
+            self._timer = loop.call_at(self._deadline, self._time_out)
+        self._hire()
+
+    async def _read_all(self) -> None:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                while not self.source.is_over:
+                    await self._read()
+                    if len(self.entries) % READ_A_TURN == 0:
+                        await asyncio.sleep(0)
+        except TimeoutError:
+            what = "the project's features were not listed"
+            raise WaitTimeoutError(what, ref=None, status=None, elapsed=self._elapsed()) from None
+
+    def _elapsed(self) -> float:
+        return asyncio.get_running_loop().time() - self._began
+
+    async def _read(self) -> None:
+        """Read one more entry: what an earlier process left in flight resumes at once."""
+        entry = await self.source.read()
+        if entry is None:
+            self._finish_changes()
+        elif not entry.is_left:
+            self._complete_entry(entry, entry.end(entry.error))
+        elif entry.state is EntryState.PLANNED and not self._is_stopped:
+            self._ready.append(entry)
+        elif entry.state is EntryState.PLANNED:
+            self._end(entry, None)
+        else:
+            if entry.state is EntryState.INTENDED:
+                self._recovery.begin(entry)
+            self._tasks.start(self._resume(entry))
+
+    def _hire(self) -> None:
+        """Start a worker, if there may be anything to do for one more."""
+        if self._workers < self._max_in_flight and (self._ready or not self.source.is_over):
+            self._workers += 1
+            self._tasks.start(self._work())
+
+    async def _work(self) -> None:
+        """Carry entries one after the other."""
+        try:
+            while True:
+                async with self._slots:
+                    entry = await self._next()
+                    if entry is None:
+                        return
+                    self._hire()
+                    await self._carry(entry)
+        finally:
+            self._workers -= 1
+
+    async def _next(self) -> Entry[SnapshotT] | None:
+        """Return the next entry to dispatch; None where nothing is left."""
+        while not self._is_stopped:
+            if self._ready and not (len(self._ready) == 1 and self._recovery.is_open):
+                return self._ready.popleft()
+            if self._ready:  # The last is held back for what it is to prove; see `Recovery`.
+                await self._recovery.progress()
+            elif self.source.is_over:
+                return None
+            else:
+                await self._withdrawn(self._read())
+        return None
+
+    async def _withdrawn(self, step: Awaitable[Any], entry: Entry[SnapshotT] | None = None) -> Any:  # noqa: ANN401 - what the step returns
+        """Await a step that a stop cancels; None is returned then.
+
+        Args:
+            step: The step.
+            entry: The entry that it dispatches; it is not cancelled once it was sent.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._withdrawable[task] = entry
+        try:
+            return await step
+        except asyncio.CancelledError:
+            # After a stop it was the batch that cancelled it, unless that was done twice.
+            if not self._is_stopped or task.uncancel():
+                raise
+            return None
+        finally:
+            del self._withdrawable[task]
+
+    async def _resume(self, entry: Entry[SnapshotT]) -> None:
+        """Carry an entry on that an earlier process has dispatched, or may have."""
+        operation: Operation[SnapshotT] | None = None
+        if entry.state is EntryState.DISPATCHED:
+            assert entry.ref is not None
+            operation = self._attach(entry.ref)
+        else:
+            found: Operation[Any] | None = None
+            try:
+                if not self._is_stopped:
+                    found = await self._withdrawn(self._recovery.operation(entry))
+            except ClientClosedError:
+                raise
+            except VibeError as error:
+                self._end(entry, error)
+                return
+            if found is None and self._is_stopped:
+                what = "the batch ended before it was reconciled"
+                self._end(entry, unknown_error(entry.job, entry.intent, what))
+                return
+            if found is None:
+                entry.withdraw()
+                self._save(entry)
+            else:
+                entry.start(found.ref)
+                self._save(entry)
+                operation = found if found.ref.kind == self._kind else None
+        async with self._slots:
+            await self._carry(entry, operation)
+
+    async def _carry(
+        self, entry: Entry[SnapshotT], operation: Operation[SnapshotT] | None = None
+    ) -> None:
+        """Carry an entry to its end, in a slot.
+
+        Args:
+            entry: The entry.
+            operation: What is in flight already; None to dispatch.
+        """
+        error: VibeError | None = None
+        try:
+            operation = operation or await self._dispatch(entry)
+            while operation is not None and await self._is_to_repeat(entry, operation):
+                operation = await self._dispatch(entry)
+        except ClientClosedError:
+            raise  # Of no use to any feature: the caller of the batch is to know.
+        except VibeError as caught:
+            # Where the next attempt is refused for its rate, the one before it counts.
+            is_last_attempt = isinstance(caught, RateLimitedError) and entry.outcomes
+            error = None if is_last_attempt else caught
+        if self._is_closed and operation is not None and error is None and entry.is_left:
+            return  # It was in flight when the batch was closed, and stays as it was last seen.
+        self._end(entry, error)
+
+    async def _is_to_repeat(self, entry: Entry[SnapshotT], operation: Operation[SnapshotT]) -> bool:
+        """Wait for an operation, and return whether its feature is to be dispatched again.
+
+        Raises:
+            VibeError: It is not waited for any more.
+        """
+        entry.operation = operation
+        error = await self._until_over(operation)
+        if error is not None:
+            raise error
+        outcome = operation.outcome
+        if outcome is None:  # The batch was closed.
+            return False
+        is_last = len(entry.outcomes) + 1 >= self.attempts
+        is_repeated = outcome.is_failure and not is_last
+        entry.observe(outcome, is_last=not is_repeated)
+        if is_repeated:  # Else its end is saved with it.
+            self._save(entry)
+        return is_repeated and not self._is_stopped
+
+    async def _until_over(self, operation: Operation[SnapshotT]) -> VibeError | None:
+        """Wait until an operation is over; return why it can't be observed any more."""
+        polled = self._poller.known.operation(operation.ref)
+        for follower in list(self._followers):
+            follower.add(polled, operation)
+        if operation.done or self._is_closed:
+            return None
+        if self._is_timed_out:
+            return polled.state.timed_out(elapsed=self._elapsed())
+        self._poller.listen(polled, self._listener)
+        over: asyncio.Future[VibeError | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(polled, []).append(over)
+        return await over
+
+    def _complete(self, polled: PolledOperation[Any], error: VibeError | None) -> None:
+        """Wake the workers that wait for an operation."""
+        for over in self._waiting.pop(polled, ()):
+            if not over.done():
+                over.set_result(error)
+
+    async def _dispatch(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:
+        """Dispatch an entry; None where it was withdrawn before it was sent.
+
+        Raises:
+            VibeError: It can't be dispatched, or it is unknown whether it was.
+        """
+        async with self._dispatches:
+            if self._is_stopped:
+                return None
+            recorder = None if self._store is None else EntryRecorder(entry, self._store)
+            dispatch = self._dispatch_of(entry.job, recorder)
+            dispatch.patience = REFUSED_SECONDS
+            dispatch.on_ref = lambda ref: self._note_started(entry, ref)
+            dispatch.ref, entry.dispatch = entry.generation, dispatch
+            operation: Operation[SnapshotT] | None = None
+            try:
+                operation = await self._withdrawn(self._send(dispatch, self._deadline), entry)
+            except (NotSentError, WaitTimeoutError) as error:
+                if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:
+                    raise
+            finally:
+                self._recovery.note_progress()
+        if operation is None and dispatch.ref is not None and dispatch.ref.kind == self._kind:
+            # It was withdrawn while its recorder noted what was dispatched.
+            operation = self._attach(dispatch.ref)
+        if operation is None and dispatch.is_written:
+            raise dispatch.unknown("the batch ended before its answer came")
+        return operation
+
+    def _note_started(self, entry: Entry[SnapshotT], ref: Ref) -> None:
+        """Save the operation of an entry, also where its answer came after the batch ended."""
+        entry.start(ref)
+        self._save(entry)
+        self._recovery.note_dispatched()
+
+    def _may_dispatch(self) -> bool:
+        """Return whether another feature may still be dispatched."""
+        is_under_way = self._ready or any(
+            entry is not None for entry in self._withdrawable.values()
+        )
+        is_more_to_come = not self.source.is_over or is_under_way or self._recovery.is_open
+        return not self._is_stopped and bool(is_more_to_come)
+
+    def _save(self, entry: Entry[SnapshotT]) -> None:
+        if self._store is not None:
+            self._store.save(entry)
+
+    def _end(self, entry: Entry[SnapshotT], error: VibeError | None) -> None:
+        """Note that the batch does nothing more for an entry, and stop if it must."""
+        item = entry.end(error)
+        self._save(entry)
+        self._complete_entry(entry, item)
+        is_refused = is_key_refused(error)
+        self._refused_keys = self._refused_keys + 1 if is_refused else 0
+        is_bad = is_refused or item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
+        if error is not None and self._refused_keys >= REFUSED_KEYS:
+            self._stop()
+            self._let_go(error)
+        elif self._stop_on_failure and is_bad:
+            self._stop()
+
+    def _let_go(self, error: VibeError) -> None:
+        """Wait no longer for what is in flight: the key may not see it."""
+        for polled in list(self._waiting):
+            polled.discard(self._listener)
+            own = own_copy(error)
+            own.ref = polled.ref
+            self._complete(polled, own)
+
+    def _complete_entry(self, entry: Entry[SnapshotT], item: BatchItem[SnapshotT]) -> None:
+        self._ended += 1
+        self.completed.put((entry.index, item))
+        self._finish_changes()
+
+    def _stop(self) -> None:
+        """Dispatch no more: withdraw what was not sent, and end what waits for a worker."""
+        if self._is_stopped:
+            return
+        self._stopping.set()
+        self.source.is_over = True
+        for task, entry in self._withdrawable.items():
+            if entry is None:
+                task.cancel()
+                continue
+            dispatch = entry.dispatch
+            assert dispatch is not None
+            dispatch.withdraw()
+            # At the time-out a dispatch that waits for a generation is left alone: it has the same
+            # deadline, and ends with an error of its own.
+            is_idle = not dispatch.is_written and not self._is_timed_out
+            if dispatch.may_be_cancelled or is_idle:
+                task.cancel()
+        while self._ready:
+            self._end(self._ready.popleft(), None)
+        # Each task waits for a slot at most once, and must wake to see that nothing is left to do.
+        for _ in range(self._tasks.count):
+            self._slots.release()
+            self._dispatches.release()
+        self._recovery.note_progress()
+
+    def _time_out(self) -> None:
+        """Dispatch no more, and poll what is in flight once more before it is given up."""
+        self._is_timed_out = True
+        operations = list(self._waiting)
+        self._stop()
+        self._tasks.start(self._give_up(operations))
+
+    async def _give_up(self, operations: list[PolledOperation[Any]]) -> None:
+        await self._poller.poll_last(operations)
+        for polled in operations:
+            if polled in self._waiting:
+                polled.discard(self._listener)
+                self._complete(polled, polled.state.timed_out(elapsed=self._elapsed()))
+        await self._await_answers(CLOSE_SECONDS)
+
+    async def _await_answers(self, seconds: float) -> None:
+        """Wait for the answers to what was sent, and no longer: then it is unknown."""
+        until = asyncio.get_running_loop().time() + seconds
+        await wait_uncancelled(self._sent(), until=until)
+        for task in self._sent():
+            task.cancel()  # An answer that comes late still counts.
+
+    def _sent(self) -> list[asyncio.Task[Any]]:
+        return [task for task, entry in self._withdrawable.items() if entry and entry.is_sent]
+
+    async def close(self, *, within_seconds: float = CLOSE_SECONDS) -> None:
+        """Dispatch no more, and wait for nothing any more. Cancels nothing at the service.
+
+        A cancellation is delivered after that.
+
+        Args:
+            within_seconds: How long to wait for the answers to dispatches under way.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        self._is_closed = True
+        self._stop()
+        for polled in list(self._waiting):
+            polled.discard(self._listener)
+            self._complete(polled, None)
+        try:
+            await self._tasks.close(within_seconds=within_seconds)
+        finally:
+            for entry in self.entries:
+                # Somebody else has cancelled its task, or closed the client, before it was sent.
+                if entry.final is None and entry.state is EntryState.PLANNED and not entry.is_sent:
+                    self._end(entry, None)
+            self.completed.wake()
+            self._finish_changes()
+
+    def raise_failure(self) -> None:
+        """Raise why the first task failed that did: its error, or somebody else's cancellation."""
+        self._tasks.raise_failure()
+
+    def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
+        """Iterate over the transitions of all operations, with those that are to come."""
+        transitions: ManyTransitions[Operation[SnapshotT], SnapshotT]
+        transitions = ManyTransitions(self._poller, raises=False)
+        for entry in self.entries:
+            if (operation := entry.operation) is not None:
+                transitions.add(self._poller.known.operation(operation.ref), operation)
+        self._followers.add(transitions)
+        self._finish_changes()
+        return transitions
+
+    def _note_task_ended(self) -> None:
+        self.completed.wake()
+        self._finish_changes()
+
+    def _finish_changes(self) -> None:
+        """End the iterations over changes, once no operation is to come."""
+        if self._is_closed or self.is_over or self._tasks.is_failure:
+            for follower in list(self._followers):
+                follower.finish()
