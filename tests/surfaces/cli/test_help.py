@@ -89,6 +89,8 @@ async def test_examples_work(
     assert found or words[0] in ELSEWHERE
     for example in dict.fromkeys(found):
         typed = shlex.split(re.split(r" [|<>] ", example)[0])[1:]
+        # There is one batch, where the examples have a dozen.
+        typed = ["1" if each in {"11", "12"} else each for each in typed]
         if words[0] in ELSEWHERE or "-" in typed[1:]:
             continue
         await call("run", "Checkout")
@@ -141,7 +143,7 @@ def prepare(emulator: Emulator) -> None:
         (["report", "out.xml"], "to write it, testvibe-async report --report out.xml"),
         (["rerun"], "did you mean run --failed?"),
         (["run", "Checkout", "-w", "--junit", "out.xml"], "did you mean --report junit.xml?"),
-        (["report", "214"], "214 is the id of a run: testvibe-async open 214 shows its own report"),
+        (["report", "214"], "for a run of that id, testvibe-async open 214"),
         (["runs", "list", "--junit"], "did you mean"),
     ],
 )
