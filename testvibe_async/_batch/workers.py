@@ -329,7 +329,8 @@ class Workers(Generic[SnapshotT]):
         is_last = len(entry.outcomes) + 1 >= self.attempts
         is_repeated = outcome.is_failure and not is_last
         entry.observe(outcome, is_last=not is_repeated)
-        self._save(entry)
+        if is_repeated:  # Else its end is saved with it.
+            self._save(entry)
         return is_repeated and not self._is_stopped
 
     async def _until_over(self, operation: Operation[SnapshotT]) -> VibeError | None:
