@@ -44,7 +44,7 @@ SENTENCES = {
     "other-end-words-alone": (
         (
             "its status is a word that is not documented, and nothing says that it is over; "
-            "“timed_out”; so run --wait ends with exit code 5"
+            "“timed_out”; so run --wait takes it for running until --timeout"
         ),
         1,
     ),
@@ -114,7 +114,7 @@ async def test_a_difference_is_named_with_what_follows(
     async with Emulator(scenario=Scenario(dialect=DIALECTS[name], outcomes=outcomes)) as emulator:
         emulator.add_feature("Cart/Checkout")
         use(emulator, monkeypatch)
-        await call("run", "Wishlist", "--wait")
+        await call("run", "Wishlist", "--wait", "--timeout", "600")
         ended = await call("doctor", "--run", "Checkout", "--quiet")
         document = json.loads((await call("doctor", "--json")).output)
 
