@@ -135,11 +135,17 @@ class Reader:
         is_transition = change is Change.TRANSITION
         is_finished = polled.state.is_finished
         traces.note_change(polled, is_transition=is_transition)
-        listeners = polled.release() if is_finished else polled.listeners
+        listeners = polled.listeners
         if is_finished:
+            polled.listeners = ()
             polled.forget_answer()
-        for listener in listeners:
-            listener.observed(polled, is_transition=is_transition)
+        for weak in listeners:
+            listener = weak()
+            if listener is not None and (
+                is_finished
+                or (listener.is_following and (is_transition or listener.includes_updates))
+            ):
+                listener.notify(polled)
         if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
             self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
 
@@ -191,5 +197,7 @@ class Reader:
     def end_waits(polled: PolledOperation[Any], error: VibeError) -> None:
         """Let all listeners go, with the error. A later wait polls again."""
         polled.state.forget_failures()
-        for listener in polled.release():
-            listener.failed(polled, error)
+        listeners, polled.listeners = polled.listeners, ()
+        for weak in listeners:
+            if (listener := weak()) is not None:
+                listener.notify(polled, error)

@@ -30,7 +30,7 @@ from testvibe_async.mcp_server.answers import say_run
 from testvibe_async.mcp_server.session import LookContext, session_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
     from testvibe_async import (
         GenerationOperation,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         Transition,
     )
     from testvibe_async.errors import OperationRef
-    from testvibe_async.gathering import Finished
     from testvibe_async.mcp_server.session import Ctx
     from testvibe_async.mcp_server.works import Work
 
@@ -237,7 +236,7 @@ async def wait_for_all(
 
 
 async def _next_line(
-    completions: Finished[RunOperation], errors: dict[OperationRef | None, VibeError]
+    completions: AsyncIterator[RunOperation], errors: dict[OperationRef | None, VibeError]
 ) -> str | None:
     """Return a line on the next run that finished or can't be observed; None after the last."""
     while True:
