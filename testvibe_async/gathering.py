@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from testvibe_async._config import require_timeout
-from testvibe_async._polling import Iteration, Subscription
+from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.models import Generation, Run
 from testvibe_async.operations import GenerationOperation, Operation, OperationT, RunOperation
@@ -182,13 +182,8 @@ class Gathering:
             could not be observed, and `WaitTimeoutError` for one that the time-out left. The same
             iterator then goes on with the next error, and ends after the last.
         """
-        return Iteration(
-            self._poller,
-            _by_operation(operations, self._poller),
-            itemgetter(0),
-            is_following=False,
-            timeout=require_timeout(timeout),
-        )
+        subscription = Subscription(self._poller, _by_operation(operations, self._poller))
+        return Iteration(subscription, itemgetter(0), timeout=require_timeout(timeout))
 
     @overload
     def changes(
@@ -218,7 +213,8 @@ class Gathering:
             could not be observed; see `finished`.
         """
         handles = _by_operation(operations, self._poller)
-        return Iteration(self._poller, handles, lambda change: change)
+        subscription = Subscription(self._poller, handles, wants=Change.TRANSITION)
+        return Iteration(subscription, lambda change: change)
 
 
 def _by_operation(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from attrs import frozen
 
 from testvibe_async._config import require_age, require_wait
-from testvibe_async._polling import Iteration, Subscription
+from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     ObservationError,
@@ -237,13 +237,15 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
         A transition is a change of phase or status. Leaving early is fine. Raises as `wait` does.
         """
-        return Iteration(self._parts.poller, {self._polled: (self,)}, itemgetter(1))
+        return self._changes(Change.TRANSITION)
 
     def updates(self) -> Iteration[Transition[SnapshotT_co]]:
         """Iterate over every observed change, also of single sections. Raises as `wait` does."""
-        return Iteration(
-            self._parts.poller, {self._polled: (self,)}, itemgetter(1), includes_updates=True
-        )
+        return self._changes(Change.UPDATE)
+
+    def _changes(self, wants: Change) -> Iteration[Transition[SnapshotT_co]]:
+        subscription = Subscription(self._parts.poller, {self._polled: (self,)}, wants=wants)
+        return Iteration(subscription, itemgetter(1))
 
 
 class RunOperation(Operation[Run]):

@@ -18,7 +18,7 @@ from testvibe_async._batch.recovery import Recovery
 from testvibe_async._batch.store import EntryRecorder
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._http import SendState, Submission
-from testvibe_async._polling import Iteration, Mailbox, Subscription, own_copy
+from testvibe_async._polling import Change, Iteration, Mailbox, Subscription, own_copy
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import (
     ClientClosedError,
@@ -127,8 +127,7 @@ class Workers(Generic[SnapshotT]):
         """The tasks that read, recover or dispatch: none of them outlives a stop unasked."""
         self._waiting: dict[Subscription, PolledOperation[Any]] = {}
         """What each worker waits for. Several may join a generation."""
-        self._followers: WeakSet[Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]]
-        self._followers = WeakSet()
+        self._followers: WeakSet[Subscription] = WeakSet()
         self._ended = 0
         """How many entries are at their end."""
         self._refused_keys = 0
@@ -505,15 +504,13 @@ class Workers(Generic[SnapshotT]):
 
     def changes(self) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
         """Iterate over the transitions of all operations, with those that are to come."""
-        transitions: Iteration[Any] = Iteration(
-            self._poller, {}, lambda change: change, may_grow=True
-        )
+        follower = Subscription(self._poller, {}, wants=Change.TRANSITION, may_grow=True)
         for entry in self.entries:
             if (operation := entry.operation) is not None:
-                transitions.add(self._poller.known.operation(operation.ref), operation)
-        self._followers.add(transitions)
+                follower.add(self._poller.known.operation(operation.ref), operation)
+        self._followers.add(follower)
         self._finish_changes()
-        return transitions
+        return Iteration(follower, lambda change: change, raises=False)
 
     def _note_task_ended(self) -> None:
         self.completed.wake()

@@ -8,9 +8,11 @@ from testvibe_async._polling.plan import PollPlan, checked_plan, standard_poll_p
 from testvibe_async._polling.polled import PolledOperation, own_copy
 from testvibe_async._polling.poller import Poller
 from testvibe_async._polling.run_ids import RunIds
+from testvibe_async._polling.state import Change
 from testvibe_async._polling.subscription import Iteration, Mailbox, Subscription
 
 __all__ = [
+    "Change",
     "Iteration",
     "Mailbox",
     "PollPlan",

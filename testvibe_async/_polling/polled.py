@@ -1,8 +1,8 @@
 """What the poller keeps of one operation: its state, its listeners, and when it is polled next.
 
 `poller`, `schedule` and `reader` write what it needs for scheduling, `traces` its span; a listener
-that is closed or gone counts no more. It decides one thing: an answer that equals the last one is not decoded
-again, since most polls of a long operation bring the same bytes.
+that is closed or gone counts no more. It decides one thing: an answer that equals the last one is
+not decoded again, since most polls of a long operation bring the same bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
+from testvibe_async._polling.state import Change
 from testvibe_async._wire import Endpoints, decode
 from testvibe_async.models import Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
@@ -38,25 +39,14 @@ class Listener(Protocol):
     by itself.
     """
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it is still to be notified."""
-        ...
+    is_open: bool
+    """Whether it is still to be notified."""
 
-    @property
-    def is_following(self) -> bool:
-        """Whether each transition matters, or the end alone."""
-        ...
+    wants: Change
+    """Which changes matter: this kind, and those before it."""
 
-    @property
-    def includes_updates(self) -> bool:
-        """Whether a change that is no transition matters too, to one that is following."""
-        ...
-
-    @property
-    def weakly(self) -> tuple[weak_ref[Listener], ...]:
-        """A reference to it, for an operation without another listener to keep."""
-        ...
+    weakly: tuple[weak_ref[Listener], ...]
+    """A reference to it, for an operation without another listener to keep."""
 
     def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
         """Take in a change, or why it can't be observed any more. An end and an error come last."""
@@ -136,7 +126,7 @@ class PolledOperation(Generic[SnapshotT]):
         """Whether each transition matters to a listener, not the end alone."""
         for weak in self.listeners:
             listener = weak()
-            if listener is not None and listener.is_open and listener.is_following:
+            if listener is not None and listener.is_open and listener.wants is not Change.END:
                 return True
         return False
 

@@ -98,7 +98,7 @@ class Reader:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
         if isinstance(snapshot, Run):
             self._run_ids.note(polled.ref.project, snapshot.run_id)
-        if change is not None and polled.state.is_finished:
+        if change is Change.END:
             if was_known:  # Else it may have ended days before.
                 self._note_delay(polled)
             self._finished.keep(polled, len(response.body))
@@ -132,19 +132,14 @@ class Reader:
         """
         if change is None:
             return
-        is_transition = change is Change.TRANSITION
-        is_finished = polled.state.is_finished
+        is_transition = change is not Change.UPDATE
         traces.note_change(polled, is_transition=is_transition)
         listeners = polled.listeners
-        if is_finished:
+        if change is Change.END:
             polled.listeners = ()
             polled.forget_answer()
         for weak in listeners:
-            listener = weak()
-            if listener is not None and (
-                is_finished
-                or (listener.is_following and (is_transition or listener.includes_updates))
-            ):
+            if (listener := weak()) is not None and change <= listener.wants:
                 listener.notify(polled)
         if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
             self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))

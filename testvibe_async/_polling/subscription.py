@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import ref as weak_ref
 
 from testvibe_async._polling.polled import own_copy
+from testvibe_async._polling.state import Change
 from testvibe_async.errors import VibeError
 
 if TYPE_CHECKING:
@@ -80,10 +81,9 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         "_items",
         "_may_grow",
         "_new",
-        "_poller",
-        "includes_updates",
-        "is_following",
         "is_open",
+        "poller",
+        "wants",
         "weakly",
     )
 
@@ -92,8 +92,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         poller: Poller,
         items: dict[PolledOperation[Any], tuple[Any, ...]] | None = None,
         *,
-        is_following: bool = False,
-        includes_updates: bool = False,
+        wants: Change = Change.END,
         may_grow: bool = False,
     ) -> None:
         """Make it; nothing is polled yet.
@@ -103,18 +102,18 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             items: Operations, and for each the items that come with its events; those of an
                 operation are taken out with its last event. None for the end of a single operation,
                 which `listen` names; its item is None.
-            is_following: Whether each transition is an event, or the end alone.
-            includes_updates: Whether a change that is no transition is one too.
+            wants: Which changes are events: the end alone, each transition, or updates too.
             may_grow: Whether it is open until `finish` is called, for operations to be added.
         """
         self._mail = None
         self._arrival = None
-        self._poller = poller
+        self.poller: Poller = poller
+        """Polls the operations."""
         self._items = items
         self._new: Iterator[PolledOperation[Any]] | None = iter([*items]) if items else None
         self._may_grow = may_grow
-        self.is_following: bool = is_following
-        self.includes_updates: bool = includes_updates
+        self.wants: Change = wants
+        """Which changes are events."""
         self.is_open: bool = items is None or bool(items) or may_grow
         """Whether more events may come."""
         self.weakly: tuple[weak_ref[Listener], ...] = (weak_ref(self),)
@@ -136,17 +135,17 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         self._items[polled] = (*present, item)
         if not present:
             self.listen(polled)
-        elif self.is_following and polled.state.is_known:
+        elif self.wants is not Change.END and polled.state.is_known:
             self.put((item, polled.state.latest))
 
     def listen(self, polled: PolledOperation[Any]) -> None:
         """Have an operation polled, unless it is over."""
         is_finished = polled.state.is_finished
-        if is_finished or (self.is_following and polled.state.is_known):
+        if is_finished or (self.wants is not Change.END and polled.state.is_known):
             self.notify(polled)
         if not is_finished:
             try:
-                self._poller.listen(polled, self)
+                self.poller.listen(polled, self)
             except VibeError as error:
                 self.notify(polled, error)
 
@@ -167,7 +166,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         else:
             items = self._items.pop(polled)
             self.is_open = self._may_grow or bool(self._items)
-        event = polled.state.latest if error is None and self.is_following else None
+        event = None if error is not None or self.wants is Change.END else polled.state.latest
         for item in items:
             self.put((item, event if error is None else own_copy(error)))
 
@@ -185,7 +184,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         """
         try:
             if self._new is not None:
-                with self._poller.hold_ticks():
+                with self.poller.hold_ticks():
                     while self._listen_to_some():  # noqa: ASYNC110 - nothing is waited for
                         await asyncio.sleep(0)
             while not self._mail:
@@ -240,50 +239,28 @@ class Iteration(Generic[ItemT_co]):
     all else, and the next step goes on with the next error, until there is none.
     """
 
-    def __init__(  # noqa: PLR0913 - each by name
+    def __init__(
         self,
-        poller: Poller,
-        handles: dict[PolledOperation[Any], tuple[Any, ...]],
+        subscription: Subscription,
         item: Callable[[Any], ItemT_co],
         *,
-        is_following: bool = True,
-        includes_updates: bool = False,
-        may_grow: bool = False,
         timeout: float | None = None,
+        raises: bool = True,
     ) -> None:
         """Make it; nothing is polled before the first step.
 
         Args:
-            poller: Polls the operations.
-            handles: The operations, and the handles on each.
-            item: Makes an item of a handle with its transition, or with None at an end.
-            is_following: Whether each transition is an item, or the end alone.
-            includes_updates: Whether a change that is no transition is one too.
-            may_grow: Whether operations may be added until `finish` is called. Then it is the
-                caller who knows why one can't be observed: it raises nothing.
+            subscription: Gives the events; closed with this.
+            item: Makes an item of an event with its operation's item.
             timeout: Seconds from the first step on; None to wait as long as it takes.
+            raises: Whether to raise, at the end, why operations could not be observed.
         """
-        self._poller = poller
-        self._subscription = Subscription(
-            poller,
-            handles,
-            is_following=is_following,
-            includes_updates=includes_updates,
-            may_grow=may_grow,
-        )
+        self._subscription = subscription
         self._item = item
-        self._raises = not may_grow
+        self._raises = raises
         self._timeout = timeout
         self._began: float | None = None
         self._errors: deque[VibeError] = deque()
-
-    def add(self, polled: PolledOperation[Any], handle: object) -> None:
-        """Add an operation: its present state, if there is one, is its first transition."""
-        self._subscription.add(polled, handle)
-
-    def finish(self) -> None:
-        """Note that no more operations are added: it ends with the last of them."""
-        self._subscription.finish()
 
     def __aiter__(self) -> Self:
         """Iterate."""
@@ -301,7 +278,7 @@ class Iteration(Generic[ItemT_co]):
                     async with asyncio.timeout_at(deadline):
                         found = await self._subscription.next()
                 except TimeoutError:
-                    await self._poller.poll_last(self._subscription.operations)
+                    await self._subscription.poller.poll_last(self._subscription.operations)
                     self._subscription.time_out(elapsed=loop.time() - self._began)
                     continue
                 if found is None:

@@ -13,7 +13,7 @@ from testvibe_async import (
     RunRef,
     VibeError,
 )
-from testvibe_async._polling import Mailbox, Subscription
+from testvibe_async._polling import Change, Mailbox, Subscription
 from testvibe_async._polling.reader import Reader
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ class TestSubscription:
                 notified.append(str(polled.state.phase))
                 self.close()
 
-        leavers = [Leaver(client._poller, {}, is_following=True, may_grow=True) for _ in range(3)]
+        leavers = [
+            Leaver(client._poller, {}, wants=Change.TRANSITION, may_grow=True) for _ in range(3)
+        ]
         for leaver in leavers:
             operation._polled.add(leaver)
         await asyncio.sleep(6)
@@ -115,7 +117,7 @@ class TestSubscription:
         self, emulator: Emulator, client: Client, operation: RunOperation
     ) -> None:
         """An operation's second item has nothing of what came before, and each later event."""
-        subscription = Subscription(client._poller, {}, is_following=True, may_grow=True)
+        subscription = Subscription(client._poller, {}, wants=Change.TRANSITION, may_grow=True)
         subscription.add(operation._polled, "a")
         assert operation._polled.is_followed
         await asyncio.sleep(6)
@@ -136,7 +138,7 @@ class TestSubscription:
         self, client: Client, project: Project, operation: RunOperation
     ) -> None:
         """Without operations it is open until `finish`, and then until the last of them ends."""
-        subscription = Subscription(client._poller, {}, is_following=True, may_grow=True)
+        subscription = Subscription(client._poller, {}, wants=Change.TRANSITION, may_grow=True)
         waiting = asyncio.ensure_future(next_of(subscription))
         await asyncio.sleep(1)
         assert not waiting.done()
@@ -165,7 +167,7 @@ class TestSubscription:
         self, client: Client, operation: RunOperation
     ) -> None:
         """After its close it has no event, takes no operation and stays closed."""
-        subscription = Subscription(client._poller, {}, is_following=True, may_grow=True)
+        subscription = Subscription(client._poller, {}, wants=Change.TRANSITION, may_grow=True)
         subscription.add(operation._polled, 1)
         subscription.close()
         subscription.notify(operation._polled)
@@ -210,7 +212,9 @@ class TestSubscription:
     async def test_of_a_closed_client(self, client: Client, operation: RunOperation) -> None:
         """What can't be polled has the error as its event, after its present state."""
         await client.aclose()
-        subscription = Subscription(client._poller, {operation._polled: (1,)}, is_following=True)
+        subscription = Subscription(
+            client._poller, {operation._polled: (1,)}, wants=Change.TRANSITION
+        )
         assert str((await next_of(subscription))[1]) == "queued running"
         assert isinstance((await next_of(subscription))[1], ClientClosedError)
         assert await subscription.next() is None
