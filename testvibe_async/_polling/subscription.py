@@ -203,7 +203,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
 
         Other tasks run in between, and may close this.
         """
-        some = list(islice(self._new, OPERATIONS_A_TURN)) if self.is_open and self._new else []
+        some = list(islice(self._new or (), OPERATIONS_A_TURN))
         for polled in some:
             self.listen(polled)
         if len(some) < OPERATIONS_A_TURN:
@@ -216,6 +216,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         Args:
             elapsed: How many seconds were waited.
         """
+        self._new = None
         for polled in self.operations:
             is_over = polled.state.is_finished
             self.notify(polled, None if is_over else polled.state.timed_out(elapsed=elapsed))
