@@ -17,7 +17,6 @@ from testvibe_async._batch.entry import Entry, EntryState, is_key_refused, unkno
 from testvibe_async._batch.recovery import Recovery
 from testvibe_async._batch.store import EntryRecorder
 from testvibe_async._batch.tasks import Tasks
-from testvibe_async._http import SendState, Submission
 from testvibe_async._polling import Change, Iteration, Mailbox, Subscription, own_copy
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import (
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from testvibe_async._batch.store import EntrySource, Store
-    from testvibe_async._dispatch import Dispatcher, Job
+    from testvibe_async._dispatch import Dispatch, Dispatcher, Job
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.intents import Recorder
     from testvibe_async.operations import Operation
@@ -67,9 +66,8 @@ class Workers(Generic[SnapshotT]):
     def __init__(  # noqa: PLR0913 - each by name
         self,
         source: EntrySource,
-        send: Callable[
-            [Job, float | None, Submission, Recorder | None], Awaitable[Operation[SnapshotT]]
-        ],
+        dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
+        send: Callable[[Any, float | None], Awaitable[Operation[SnapshotT]]],
         *,
         kind: Literal["run", "generation"],
         attach: Callable[[Ref], Operation[SnapshotT]],
@@ -85,7 +83,8 @@ class Workers(Generic[SnapshotT]):
 
         Args:
             source: Reads the entries.
-            send: Dispatches one.
+            dispatch_of: Makes the dispatch of a job, which a recorder stores.
+            send: Sends a dispatch, until a deadline.
             kind: What it dispatches.
             attach: Makes the operation of a ref.
             dispatcher: Reconciles what an earlier process left open.
@@ -103,6 +102,7 @@ class Workers(Generic[SnapshotT]):
         close."""
         self.attempts: int = attempts
         """How often a feature may run in total."""
+        self._dispatch_of = dispatch_of
         self._send = send
         self._kind: Literal["run", "generation"] = kind
         self._attach = attach
@@ -328,7 +328,8 @@ class Workers(Generic[SnapshotT]):
         is_last = len(entry.outcomes) + 1 >= self.attempts
         is_repeated = outcome.is_failure and not is_last
         entry.observe(outcome, is_last=not is_repeated)
-        self._save(entry)
+        if is_repeated:  # Else its end is saved with it.
+            self._save(entry)
         return is_repeated and not self._is_stopped
 
     async def _until_over(self, operation: Operation[SnapshotT]) -> VibeError | None:
@@ -360,25 +361,24 @@ class Workers(Generic[SnapshotT]):
         async with self._dispatches:
             if self._is_stopped:
                 return None
-            submission = Submission(
-                patience=REFUSED_SECONDS, on_ref=lambda ref: self._note_started(entry, ref)
-            )
-            submission.ref, entry.submission = entry.generation, submission
             recorder = None if self._store is None else EntryRecorder(entry, self._store)
+            dispatch = self._dispatch_of(entry.job, recorder)
+            dispatch.patience = REFUSED_SECONDS
+            dispatch.on_ref = lambda ref: self._note_started(entry, ref)
+            dispatch.ref, entry.dispatch = entry.generation, dispatch
             operation: Operation[SnapshotT] | None = None
             try:
-                sending = self._send(entry.job, self._deadline, submission, recorder)
-                operation = await self._withdrawn(sending, entry)
+                operation = await self._withdrawn(self._send(dispatch, self._deadline), entry)
             except (NotSentError, WaitTimeoutError) as error:
-                if isinstance(error, WaitTimeoutError) or not submission.is_withdrawn:
+                if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:
                     raise
             finally:
                 self._recovery.note_progress()
-        if operation is None and submission.ref is not None and submission.ref.kind == self._kind:
+        if operation is None and dispatch.ref is not None and dispatch.ref.kind == self._kind:
             # It was withdrawn while its recorder noted what was dispatched.
-            operation = self._attach(submission.ref)
-        if operation is None and submission.is_sent:
-            raise submission.unknown_error("the batch ended before its answer came")
+            operation = self._attach(dispatch.ref)
+        if operation is None and dispatch.is_written:
+            raise dispatch.unknown("the batch ended before its answer came")
         return operation
 
     def _note_started(self, entry: Entry[SnapshotT], ref: Ref) -> None:
@@ -435,13 +435,13 @@ class Workers(Generic[SnapshotT]):
             if entry is None:
                 task.cancel()
                 continue
-            submission = entry.submission
-            assert submission is not None
-            submission.is_withdrawn = True
+            dispatch = entry.dispatch
+            assert dispatch is not None
+            dispatch.withdraw()
             # At the time-out a dispatch that waits for a generation is left alone: it has the same
             # deadline, and ends with an error of its own.
-            is_pending = submission.state is SendState.PENDING
-            if is_pending or (not submission.is_sent and not self._is_timed_out):
+            is_idle = not dispatch.is_written and not self._is_timed_out
+            if dispatch.may_be_cancelled or is_idle:
                 task.cancel()
         while self._ready:
             self._end(self._ready.popleft(), None)

@@ -206,7 +206,8 @@ class OperationState(ABC, Generic[SnapshotT]):
 
     def _note_answer(self, sequence: int) -> None:
         self.sequence = max(sequence, self.sequence)
-        self.forget_failures()
+        if self.failing_since is not None or self.failures:
+            self.forget_failures()
 
     def _replace(self, snapshot: SnapshotT) -> Change | None:
         before = self.phase, self.status
@@ -237,9 +238,10 @@ class OperationState(ABC, Generic[SnapshotT]):
 
     def see_listed(self, *, now: float, at: datetime) -> None:
         """Take in that a list shows it as going on."""
-        if not self.is_finished:
+        if self.phase is not Phase.FINISHED:
             self.observed_at, self.seen_at = at, now
-            self.forget_failures()
+            if self.failing_since is not None or self.failures:
+                self.forget_failures()
 
     def see_started(self, *, at: datetime) -> Change | None:
         """Take in that a list shows it as started, unless more was seen by now."""

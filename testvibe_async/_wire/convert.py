@@ -54,6 +54,8 @@ from testvibe_async._wire.leftovers import (
     size_of,
 )
 from testvibe_async._wire.scalars import (
+    LEAST_TOO_LARGE,
+    SHARED_LENGTH,
     read_id_text,
     read_instant,
     read_integer,
@@ -63,6 +65,7 @@ from testvibe_async._wire.scalars import (
     read_text_of_lines,
     read_truth,
     read_word,
+    shared,
 )
 from testvibe_async._wire.text import AT_ONCE
 from testvibe_async.models import (
@@ -78,7 +81,7 @@ from testvibe_async.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["read"]
 
@@ -280,7 +283,11 @@ def _model_hook(model: type[Any]) -> Hook:
         for name in optional
     }
 
+    read_usual = _usual(model, hints, overrides)
+
     def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
+        if (usual := read_usual(value)) is not None:
+            return usual
         members = mapping(value)
         there = members
         if None in members.values():
@@ -322,6 +329,69 @@ def _model_hook(model: type[Any]) -> Hook:
         return evolve(instance, extra=kept)
 
     return structure
+
+
+_NUMBERS: Mapping[Any, tuple[type, ...]] = {int: (int,), float: (float, int), bool: (bool,)}
+"""The types of JSON that are a number, or true or false, as they are."""
+
+
+def _usual(
+    model: type[Any], hints: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> Callable[[Any], Any]:
+    """Return what makes a model of an object that has what nearly all have, with few calls.
+
+    It returns None for any other: cattrs reads that, and says what is wrong with it.
+    """
+    table = [
+        (
+            wire_name(name),
+            name,
+            _NUMBERS.get(hint := _inner(hints[name]), ()),
+            hint is str and overrides[name].struct_hook is None,
+            _words_of(hint),
+            overrides[name].struct_hook or _converter.get_structure_hook(hint),
+        )
+        for name in overrides
+    ]
+    known = frozenset(wire for wire, *_ in table)
+    needed = sum(each.default is NOTHING for each in fields(model))
+    is_run = model is Run
+
+    def read_usual(value: Any) -> Any:  # noqa: ANN401 - JSON, and a model
+        if value.__class__ is not dict or not value.keys() <= known:
+            return None
+        values: dict[str, Any] = {}
+        try:
+            for wire, name, plain, is_name, words, hook in table:
+                member = value.get(wire)
+                if member is None:
+                    continue
+                kind = member.__class__
+                if words is not None and kind is str and member in words:
+                    values[name] = words[member]
+                elif kind is str and is_name and len(member) <= SHARED_LENGTH:
+                    values[name] = shared(member)
+                elif kind in plain and -LEAST_TOO_LARGE < member < LEAST_TOO_LARGE:
+                    values[name] = member
+                else:
+                    values[name] = hook(member, None)
+            if is_run and "finishedUtc" in value and not isinstance(values["status"], RunStatus):
+                return None  # Whether it is over is read with care.
+            return model(**values) if len(values) >= needed else None
+        except (BaseValidationError, KeyError, TypeError, ValueError):
+            return None
+
+    return read_usual
+
+
+def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
+    return get_args(hint)[0] if _is_optional(hint) else hint
+
+
+def _words_of(hint: Any) -> dict[str, StrEnum] | None:  # noqa: ANN401 - a type expression
+    """Return the documented words of a field by their usual spelling; None where it has none."""
+    enum = _open_enum(hint)
+    return None if enum is None else {member.value: member for member in enum}
 
 
 def _override(model: type[Any], name: str, hint: object) -> Any:  # noqa: ANN401 - cattrs' own

@@ -14,6 +14,8 @@ from testvibe_async._wire.json import expected
 from testvibe_async.models import DRAFT, FeatureStatus, RunStatus
 
 __all__ = [
+    "LEAST_TOO_LARGE",
+    "SHARED_LENGTH",
     "read_id_text",
     "read_instant",
     "read_integer",
@@ -24,6 +26,7 @@ __all__ = [
     "read_truth",
     "read_word",
     "says_in_flight",
+    "shared",
 ]
 
 SHARED_LENGTH = 64
@@ -65,11 +68,11 @@ def read_text(value: object, _type: object = None) -> str:
 def read_name(value: object, _type: object = None) -> str:
     """Read a text that is most likely a name, if it is short."""
     text = read_text(value)
-    return _shared(text) if len(text) <= SHARED_LENGTH else text
+    return shared(text) if len(text) <= SHARED_LENGTH else text
 
 
 @lru_cache(maxsize=1024)
-def _shared(name: str) -> str:
+def shared(name: str) -> str:
     """Return one object for equal ones: outcomes repeat the same names thousands of times."""
     return name
 

@@ -111,16 +111,20 @@ class Output:
         self.console.print(table)
 
     def text(self, text: str) -> None:
-        """Print a text that was asked for: escaped on a terminal, as it is in a file.
+        """Print a text for people: escaped on a terminal, as it is in a file.
 
         In a pipe it is as it is too, except for the commands of CI systems, which may read it.
         """
+        is_safe = self.console.is_terminal or _is_file()
+        self.data(text if is_safe else without_commands(text))
+
+    def data(self, text: str) -> None:
+        """Print a text for programs: byte for byte, and escaped only on a terminal."""
         if self.is_json:
             return
         if self.console.is_terminal:
             _write(escape_lines(text) if text.endswith("\n") else escape_lines(text) + "\n")
         else:
-            text = text if _is_file() else without_commands(text)
             sys.stdout.flush()
             sys.stdout.buffer.write(text.encode(errors="surrogatepass"))
             sys.stdout.buffer.flush()

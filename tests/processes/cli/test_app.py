@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--version", "configs", "features show Checkout", "--install-completion --shell bash"],
+    [
+        "--version",
+        "configs",
+        "features show Checkout --gherkin",
+        "--install-completion --shell bash",
+    ],
 )
 def test_a_closed_pipe_is_quiet_in_a_process_of_its_own(arguments: str, served: Service) -> None:
     """The same holds for buffered output, which Python would flush at its exit."""
