@@ -153,7 +153,8 @@ def play_pytest(emulator: Emulator, pytester: pytest.Pytester, *arguments: str) 
     class Reports:
         @staticmethod
         def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-            if isinstance(report, pytest.SubtestReport) or report.when != "call":
+            is_its_end = report.when == "call" or report.skipped
+            if isinstance(report, pytest.SubtestReport) or not is_its_end:
                 return
             verdict: str = report.outcome
             text = report.longreprtext
@@ -312,7 +313,7 @@ async def type_command(seen: Seen, *words: str, settings: Mapping[str, str] | No
     printed = out.read()
     seen.say(printed, errors.getvalue())
     seen.ids |= set(re.findall(r"\brun (\d+)\b", printed))
-    if ended := re.search(r"^\d+ in [\d:.]+(?: s)?: (.*)$", printed, re.MULTILINE):
+    if ended := re.search(r"^(?:Batch \S+: )?\d+ in [\d:.]+(?: s)?: (.*)$", printed, re.MULTILINE):
         for part in ended[1].split(", "):
             count, word = part.split(" ", 1)
             seen.verdicts[word.removesuffix("s") if word == "errors" else word] += int(count)
