@@ -23,7 +23,7 @@ from testvibe_async._http.request_body import NEVER_CONNECTED, RequestBody
 from testvibe_async._http.response_body import Bodies, TooLargeError, UnknownEncodingError
 from testvibe_async._util import __version__, plain
 from testvibe_async._util.waiting import offload
-from testvibe_async._wire import MAX_ERROR_BYTES, Redactor, Response, is_success, too_large
+from testvibe_async._wire import MAX_ERROR_BYTES, SUCCESS, Redactor, Response, too_large
 from testvibe_async.errors import (
     ConfigError,
     MalformedResponseError,
@@ -102,7 +102,7 @@ class HttpSession:
             MalformedResponseError: What came is not HTTP, or larger than the endpoint allows.
             VibeError: `before_writing` raised it.
         """
-        method, path = request.method, request.path
+        method, path = request.endpoint.method, request.path
         url = self._server + path
         session = self._open_session()
         is_read = method == "GET" and request.body is None
@@ -208,7 +208,7 @@ class HttpSession:
             body = await self._bodies.read(
                 response.content,
                 response.headers,
-                most=request.endpoint.max_bytes if is_success(status) else MAX_ERROR_BYTES,
+                most=request.endpoint.max_bytes if status in SUCCESS else MAX_ERROR_BYTES,
                 timeout=self._timeout_of(request).total,
             )
         except TooLargeError:
@@ -218,7 +218,7 @@ class HttpSession:
         except (EOFError, zlib.error):
             raise aiohttp.ClientPayloadError from None
         else:
-            if not is_success(status):
+            if status not in SUCCESS:
                 self.let_go()
             try:
                 return await self._whole(response, body, url)
@@ -226,7 +226,7 @@ class HttpSession:
                 self.let_go()
                 raise
         response.close()  # It is not drained: that would be to read it after all.
-        if is_success(status):
+        if status in SUCCESS:
             raise MalformedResponseError((problem,), status=status, method=request.method, url=url)
         return await self._whole(response, b"", url, body_problem=problem)
 
