@@ -5,7 +5,6 @@ contract as a document.
 """
 
 from testvibe_async._util.serialization import serialize
-from testvibe_async._wire.contract import openapi_document
 from testvibe_async._wire.convert import read
 from testvibe_async._wire.endpoints import (
     Endpoint,
@@ -13,6 +12,7 @@ from testvibe_async._wire.endpoints import (
     Request,
     custom_request,
     endpoint_overrides,
+    openapi_document,
 )
 from testvibe_async._wire.json import UnreadableError, envelope_in, read_rows
 from testvibe_async._wire.leftovers import EXTRA, UnreadableField

@@ -1,15 +1,18 @@
 """The service's operations: the routes, and how a call becomes a request. Pure.
 
 Decides what is sent, to which path, and what a 409 of each operation means. It never decides what
-an answer holds; `protocol` does.
+an answer holds; `protocol` does. `openapi.json` describes all operations as a document, says what
+of the service is documented and what assumed, and is used for nothing that is sent or read.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from enum import Enum, auto
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_origin
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_origin
 from urllib.parse import quote, unquote
 
 from attrs import Factory, evolve, field, frozen
@@ -48,6 +51,7 @@ __all__ = [
     "Request",
     "custom_request",
     "endpoint_overrides",
+    "openapi_document",
 ]
 
 T = TypeVar("T")
@@ -354,3 +358,14 @@ def _override(name: str, route: str) -> Endpoint[Any]:
         needed = "reads, so its method must be" if method != "GET" else "acts, so it must not be"
         raise ConfigError(f"endpoints: {name!r} {needed} GET: {route!r}")
     return evolve(endpoint, method=method, path=path)
+
+
+@cache
+def openapi_document() -> Mapping[str, Any]:
+    """Return the OpenAPI 3.1 document of all operations. It is shared: never change it.
+
+    Each operation, parameter, body, answer, field and link has a member `x-basis`, which is
+    `documented` or `assumed`.
+    """
+    content = files("testvibe_async._wire").joinpath("openapi.json").read_bytes()
+    return cast("dict[str, Any]", json.loads(content))

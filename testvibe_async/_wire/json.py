@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Rows",
     "UnreadableError",
-    "array",
     "envelope_of",
     "expected",
-    "mapping",
     "parse",
     "read_rows",
     "rows_of",
@@ -45,18 +43,14 @@ def parse(body: bytes) -> object:
     """
     try:
         if len(body) <= AT_ONCE:
-            return decoder.decode(_decoded(body))
+            # As `utf-8-sig` decodes, and faster.
+            return decoder.decode(body.removeprefix(BOM_UTF8).decode())
         text = Text(body)
         document = text.value()
         text.require_end()
     except (ValueError, RecursionError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
     return document
-
-
-def _decoded(body: bytes) -> str:
-    """Decode a document without its byte order mark, as `utf-8-sig` does, and faster."""
-    return body.removeprefix(BOM_UTF8).decode()
 
 
 class Rows:
@@ -68,11 +62,13 @@ class Rows:
         Args:
             body: The answer.
             are_short: Whether a row of more than 256 KiB is refused, which takes long to parse.
+                What is no list is an `UnreadableError` then.
         """
         self.envelope: dict[str, object] = {}
         """What stands around the rows; it is whole after the last one."""
         self._body = body
         self._text = Text(body, are_short=are_short)
+        self._faults = (ValueError, RecursionError, *((TypeError,) if are_short else ()))
 
     def __iter__(self) -> Iterator[object]:
         """Go through the rows, once.
@@ -89,7 +85,7 @@ class Rows:
                     )
                 yield row
             self._text.require_end()
-        except (ValueError, RecursionError) as error:
+        except self._faults as error:
             raise UnreadableError(_why_not_json(self._body, error)) from error
 
     def _rows(self) -> Iterator[object]:
@@ -123,10 +119,7 @@ def read_rows(body: bytes) -> Iterator[object]:
         UnreadableError: It is not a list, is cut off, or has a row of more than 256 KiB; the rows
             before that were yielded.
     """
-    try:
-        yield from Rows(body, are_short=True)
-    except TypeError as error:
-        raise UnreadableError(_why_not_json(body, error)) from error
+    return iter(Rows(body, are_short=True))
 
 
 _shown = Repr()
@@ -165,7 +158,9 @@ def rows_of(document: object) -> list[object]:
         members = [*cast("dict[str, object]", document).values()]
         lists: list[object] = [member for member in members if isinstance(member, list)]
         document = lists[0] if len(lists) == 1 else cast("object", document)
-    return array(document)
+    if not isinstance(document, list):
+        raise expected("a list", document)
+    return cast("list[object]", document)
 
 
 def envelope_of(document: object) -> dict[str, object]:
@@ -184,20 +179,6 @@ def envelope_in(body: bytes) -> dict[str, object]:
     for _ in rows:
         pass
     return rows.envelope
-
-
-def array(value: object) -> list[object]:
-    """Return a value that must be a list; a `TypeError` says what else it is."""
-    if not isinstance(value, list):
-        raise expected("a list", value)
-    return cast("list[object]", value)
-
-
-def mapping(value: object) -> dict[str, object]:
-    """Return a value that must be an object; a `TypeError` says what else it is."""
-    if not isinstance(value, dict):
-        raise expected("an object", value)
-    return cast("dict[str, object]", value)
 
 
 def expected(what: str, value: object) -> TypeError:
