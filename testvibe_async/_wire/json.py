@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
+from contextlib import suppress
 from reprlib import Repr
 from typing import TYPE_CHECKING, cast
 
-from testvibe_async._wire.text import AT_ONCE, Text, UnreadableError, decoder
+from testvibe_async._wire.text import AT_ONCE, PIECE_BYTES, Text, UnreadableError, decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +120,9 @@ def read_rows(body: bytes) -> Iterator[object]:
         UnreadableError: It is not a list, is cut off, or has a row of more than 256 KiB; the rows
             before that were yielded.
     """
+    if len(body) <= PIECE_BYTES:  # it is decoded at once in any case
+        with suppress(UnreadableError, TypeError):  # the rows before a break come first
+            return iter(rows_of(parse(body)))
     return iter(Rows(body, are_short=True))
 
 
