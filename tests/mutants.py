@@ -37,6 +37,7 @@ ELSEWHERE = {"adapters", "cli", "mcp_server", "pytest_plugin", "reports", "runne
 
 TESTS = ("tests/promises",)
 
+UNCHECKED = "not checked"
 CAUGHT = {"killed", "timeout", "segfault"}
 
 FEW_WORDS = 4
@@ -125,7 +126,14 @@ def print_sample(tests: Sequence[str], *, each: int, seed: int, rooms: Sequence[
         for room, mutants in sorted(results(folder).items()):
             if not rooms or room in rooms:
                 chosen.update(choose.sample(sorted(mutants), min(each, len(mutants))))
-        mutmut(folder, "run", "--max-children", "1", *sorted(chosen))
+        said = mutmut(folder, "run", "--max-children", "1", *sorted(chosen))
+        ended = {
+            name: status for mutants in results(folder).values() for name, status in mutants.items()
+        }
+        if {ended[name] for name in chosen} == {UNCHECKED}:
+            raise RuntimeError(
+                f"mutmut ran no test, most likely as one fails without a mutant: {said}"
+            )
         by_kind: defaultdict[str, list[str]] = defaultdict(list)
         survivors = 0
         for room, mutants in sorted(results(folder).items()):

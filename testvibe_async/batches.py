@@ -6,6 +6,7 @@ Decides what a batch is of, and how it goes on with its journal; the batch itsel
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from testvibe_async._batch import EntrySource, Plan, Workers
@@ -24,8 +25,7 @@ from testvibe_async.operations import operation_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from testvibe_async._dispatch import Dispatcher, Features, Job, Starter
-    from testvibe_async._http import Submission
+    from testvibe_async._dispatch import Dispatch, Dispatcher, Features, Job, Starter
     from testvibe_async.intents import Recorder
     from testvibe_async.journal import Journal
     from testvibe_async.models import Feature, Generation, Listing, Run
@@ -49,7 +49,7 @@ class Batches(ABC):
     _starter: Starter
 
     @abstractmethod
-    async def list_features(self) -> Listing[Feature]:
+    async def list_features(self, *, max_outage: float | None = None) -> Listing[Feature]:
         """List the project's features."""
 
     def run_features(  # noqa: PLR0913 - each by name, and each with a default
@@ -117,25 +117,25 @@ class Batches(ABC):
                 "config names no configuration: pass one, several, or None for the default"
             )
 
-        def send(policy: RunConflict) -> Callable[..., Awaitable[RunOperation]]:
-            def dispatch(
-                job: Job, deadline: float | None, submission: Submission, recorder: Recorder | None
-            ) -> Awaitable[RunOperation]:
-                run = RunDispatch(
-                    project=self.id,
-                    feature=job.feature,
-                    config=job.config,
-                    site_url=site_url,
-                    submission=submission,
-                    recorder=recorder,
-                )
-                return self._starter.run(run, on_conflict=policy, deadline=deadline)
+        def dispatch_of(job: Job, recorder: Recorder | None) -> RunDispatch:
+            return RunDispatch(
+                parts=self._parts,
+                project=self.id,
+                feature=job.feature,
+                config=job.config,
+                site_url=site_url,
+                recorders=self._dispatcher.recorders_with(recorder),
+            )
 
-            return dispatch
+        def send(
+            policy: RunConflict, dispatch: RunDispatch, deadline: float | None
+        ) -> Awaitable[RunOperation]:
+            return self._starter.run(dispatch, on_conflict=policy, deadline=deadline)
 
         return self._batch(
             "run",
             self._jobs(features, configs, default=lambda feature: feature.has_tests),
+            dispatch_of,
             send,
             on_conflict=on_conflict,
             journal=journal,
@@ -180,24 +180,24 @@ class Batches(ABC):
         if on_conflict is not None:
             require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
 
-        def send(policy: GenerateConflict) -> Callable[..., Awaitable[GenerationOperation]]:
-            def dispatch(
-                job: Job, deadline: float | None, submission: Submission, recorder: Recorder | None
-            ) -> Awaitable[GenerationOperation]:
-                generation = GenerationDispatch(
-                    project=self.id,
-                    feature=job.feature,
-                    site_url=site_url,
-                    submission=submission,
-                    recorder=recorder,
-                )
-                return self._starter.generate(generation, on_conflict=policy, deadline=deadline)
+        def dispatch_of(job: Job, recorder: Recorder | None) -> GenerationDispatch:
+            return GenerationDispatch(
+                parts=self._parts,
+                project=self.id,
+                feature=job.feature,
+                site_url=site_url,
+                recorders=self._dispatcher.recorders_with(recorder),
+            )
 
-            return dispatch
+        def send(
+            policy: GenerateConflict, dispatch: GenerationDispatch, deadline: float | None
+        ) -> Awaitable[GenerationOperation]:
+            return self._starter.generate(dispatch, on_conflict=policy, deadline=deadline)
 
         return self._batch(
             "generation",
             self._jobs(features, None, default=lambda feature: feature.needs_tests),
+            dispatch_of,
             send,
             on_conflict=on_conflict,
             journal=journal,
@@ -211,7 +211,8 @@ class Batches(ABC):
         self,
         kind: Literal["run", "generation"],
         source: JobSource,
-        send: Callable[..., Callable[..., Awaitable[Operation[Any]]]],
+        dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
+        send: Callable[[Any, Any, float | None], Awaitable[Operation[Any]]],
         *,
         on_conflict: str | None,
         journal: Journal | None,
@@ -226,7 +227,8 @@ class Batches(ABC):
         Args:
             kind: What it dispatches.
             source: What has the features.
-            send: Returns what dispatches one, for a conflict policy.
+            dispatch_of: Makes the dispatch of a job.
+            send: Sends one, by a conflict policy.
             on_conflict: The conflict policy; None for the one of the journal's plan, else `raise`.
             journal: The journal; None for none.
             site_url: The site.
@@ -250,7 +252,8 @@ class Batches(ABC):
         stored = plan if journal is None else journal.begin(plan)
         workers: Workers[Any] = Workers(
             EntrySource(source, journal, kind=kind),
-            send(on_conflict or stored.on_conflict),
+            dispatch_of,
+            partial(send, on_conflict or stored.on_conflict),
             kind=kind,
             attach=self._attach,
             dispatcher=self._dispatcher,
@@ -275,4 +278,6 @@ class Batches(ABC):
         """Return the jobs of a batch; `default` selects the features where none are named."""
         if isinstance(features, str):
             raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
-        return JobSource(features, configs, list_features=self.list_features, default=default)
+        # The start is as patient as what follows.
+        list_features = partial(self.list_features, max_outage=self._parts.poller.max_outage)
+        return JobSource(features, configs, list_features=list_features, default=default)

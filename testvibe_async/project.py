@@ -158,7 +158,13 @@ class Project(Batches):
                 no new generation was found.
         """
         require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
-        dispatch = GenerationDispatch(project=self.id, feature=_named(feature), site_url=site_url)
+        dispatch = GenerationDispatch(
+            parts=self._parts,
+            project=self.id,
+            feature=_named(feature),
+            site_url=site_url,
+            recorders=self._dispatcher.recorders_with(None),
+        )
         return await self._starter.generate(dispatch, on_conflict=on_conflict)
 
     async def get_generation_status(self, feature: int | str | Feature) -> Generation:
@@ -233,11 +239,12 @@ class Project(Batches):
                 "run_features takes several"
             )
         dispatch = RunDispatch(
+            parts=self._parts,
             project=self.id,
             feature=_named(feature),
             config=config,
             site_url=site_url,
-            recorder=recorder,
+            recorders=self._dispatcher.recorders_with(recorder),
         )
         return await self._starter.run(
             dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 import httpx2
 from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import TextContent
+from mcp.types import CancelledNotification, CancelledNotificationParams, TextContent
 
 from testvibe_async import Client
 from testvibe_async.mcp_server import make_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
-    from mcp.client import ClientExtension
     from mcp.types import CallToolResult
 
     from testvibe_async.testing import Emulator
@@ -41,16 +40,12 @@ async def connected(
 
 
 @asynccontextmanager
-async def connected_by_http(
-    url: str, token: str, mode: Mode = "auto", extensions: Sequence[ClientExtension] = ()
-) -> AsyncGenerator[McpClient]:
+async def connected_by_http(url: str, token: str, mode: Mode = "auto") -> AsyncGenerator[McpClient]:
     """Connect the official client to an HTTP server that requires a token."""
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=None) as http,
-        McpClient(
-            streamable_http_client(url, http_client=http), mode=mode, extensions=list(extensions)
-        ) as mcp,
+        McpClient(streamable_http_client(url, http_client=http), mode=mode) as mcp,
     ):
         yield mcp
 
@@ -73,9 +68,30 @@ def without_tests(emulator: Emulator, tool: str = "generate_feature") -> None:
                 emulator.features[name].status = "draft"
 
 
+async def latest_of(mcp: McpClient, feature: str) -> str:
+    """Return what a feature's latest generation is called."""
+    return str((await result_of(mcp, "get_generation_status", feature=feature))["requestId"])
+
+
+async def crossed(mcp: McpClient, *, calls: int) -> None:
+    """Say, as a client that gave up does, that so many calls are cancelled, all answered by now."""
+    for number in range(1, calls + 1):
+        parameters = CancelledNotificationParams(request_id=number)
+        await mcp.session.send_notification(CancelledNotification(params=parameters))
+    await mcp.list_prompts()  # A request that follows it on the same wire.
+
+
 async def result_of(mcp: McpClient, tool: str, **arguments: Any) -> dict[str, Any]:
     """Call a tool, and return the structured content of its result."""
     return content_of(await mcp.call_tool(tool, arguments))
+
+
+async def given_up(mcp: McpClient, tool: str, *, seconds: float = 3, **arguments: Any) -> None:
+    """Call a tool, and give up after some seconds, as a client does that says so."""
+    call = asyncio.create_task(mcp.call_tool(tool, arguments))
+    await asyncio.sleep(seconds)
+    call.cancel()
+    await asyncio.wait([call])
 
 
 async def refused(mcp: McpClient, tool: str, **arguments: Any) -> str:

@@ -7,6 +7,7 @@ of that start Python. It saves the half second of CPU that the imports of a comm
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing.connection
 import os
 import runpy
@@ -20,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from subprocess import TimeoutExpired
 from threading import Lock
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import pytest
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT = Path(__file__).parents[2]
+
+PR_SET_PDEATHSIG = 1
 
 _exit_codes = Lock()
 """An exit code is read from a pipe, once: by one thread at a time."""
@@ -161,6 +164,17 @@ def _server() -> ForkServerContext:
     return context
 
 
+def _end_with_the_server() -> None:
+    """Let the server end with the tests, and this process with the server, also if all are killed.
+
+    The server lives for as long as the pipe to the tests has a writer, which each child is.
+    """
+    inner: Any = forkserver
+    os.close(inner._forkserver._forkserver_alive_fd)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _become(
     module: str,
     arguments: Sequence[str],
@@ -169,6 +183,7 @@ def _become(
     streams: Streams,
 ) -> None:
     """Run a module as its own process would, in a child of the server."""
+    _end_with_the_server()
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)

@@ -27,8 +27,7 @@ from testvibe_async.refs import RunRef
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from testvibe_async._dispatch import Job
-    from testvibe_async._http import Submission
+    from testvibe_async._dispatch import Dispatch, Job
     from testvibe_async.errors import VibeError
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
@@ -102,7 +101,7 @@ class Entry(Generic[SnapshotT]):
     operation: Operation[SnapshotT] | None = None
     """The operation of the last attempt that this process waited for; it is not saved."""
 
-    submission: Submission | None = None
+    dispatch: Dispatch[Any] | None = None
     """The dispatch that this process made last; it is not saved."""
 
     is_carried: bool = False
@@ -119,7 +118,7 @@ class Entry(Generic[SnapshotT]):
     @property
     def is_sent(self) -> bool:
         """Whether this process sent a dispatch that has no answer yet."""
-        return self.submission is not None and self.submission.is_sent
+        return self.dispatch is not None and self.dispatch.is_written
 
     @property
     def is_undecided(self) -> bool:
@@ -201,8 +200,8 @@ class Entry(Generic[SnapshotT]):
         error = self.error
         if self.state is EntryState.INTENDED and not isinstance(error, DispatchUnknownError):
             error = unknown_error(self.job, self.intent, "the process ended before the answer came")
-        if self.submission is not None and self.submission.is_sent:
-            error = self.submission.unknown_error("its answer has not come yet")
+        if self.dispatch is not None and self.dispatch.is_written:
+            error = self.dispatch.unknown("its answer has not come yet")
         is_news = self.state is not EntryState.PLANNED or not isinstance(error, _PASSED)
         is_shown = is_news and self.state is not EntryState.DROPPED
         return self._item(error if is_shown or self.is_sent else None)

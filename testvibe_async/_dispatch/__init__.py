@@ -5,13 +5,14 @@ For other packages: `Starter` starts them, `RunDispatch` and `GenerationDispatch
 and `Dispatcher` is closed with the client.
 """
 
+from testvibe_async._dispatch.dispatch import Dispatch, GenerationDispatch, RunDispatch
 from testvibe_async._dispatch.dispatcher import Dispatcher
-from testvibe_async._dispatch.dispatches import GenerationDispatch, RunDispatch
 from testvibe_async._dispatch.jobs import Features, Job, JobSource, select_features
 from testvibe_async._dispatch.search import may_have_started
 from testvibe_async._dispatch.starter import GenerateConflict, RunConflict, Starter
 
 __all__ = [
+    "Dispatch",
     "Dispatcher",
     "Features",
     "GenerateConflict",

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 
-from testvibe_async._dispatch.reconcile import Finding, Reconciler
-from testvibe_async._dispatch.recording import Recording
-from testvibe_async._http import SendState, refused_seconds
+from testvibe_async._dispatch.finding import Progress
+from testvibe_async._dispatch.reconcile import Reconciler
+from testvibe_async._http import refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
@@ -37,8 +36,7 @@ from testvibe_async.refs import RunRef
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from testvibe_async._dispatch.dispatches import Dispatch
-    from testvibe_async._http import Submission
+    from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import (
@@ -62,13 +60,17 @@ class Dispatcher:
 
     def __init__(self, parts: ClientParts, hooks: Hooks, recorder: Recorder | None = None) -> None:
         self._parts = parts
-        self._recording = Recording(parts, recorder)
+        self._recorder = recorder
         self._transport = parts.transport
         self._hooks = hooks
         self._reconciler = Reconciler(parts)
-        self._under_way: dict[asyncio.Task[Any], Submission] = {}
+        self._under_way: dict[asyncio.Task[Any], Dispatch[Any]] = {}
         self._is_closing = False
         self._close_deadline = 0.0
+
+    def recorders_with(self, recorder: Recorder | None) -> tuple[Recorder, ...]:
+        """Return the client's recorder and that of one dispatch, as far as there are any."""
+        return tuple(each for each in (self._recorder, recorder) if each is not None)
 
     async def dispatch(
         self, dispatch: Dispatch[OperationT], *, retry_unknown: bool = False
@@ -88,23 +90,19 @@ class Dispatcher:
         """
         if self._is_closing:
             raise ClientClosedError
-        submission = dispatch.submission
-        self._transport.check_wanted(dispatch.request, submission)
-        submission.begin()
-        submission.unknown = partial(self._unknown, dispatch)
-        submission.before_writing = partial(self._recording.begin, dispatch)
-        submission.refused = partial(self._recording.end, dispatch)
+        self._transport.check_wanted(dispatch.request, dispatch)
+        dispatch.begin()
         # A task of its own, since the caller may be cancelled at any moment: the id must not be
         # lost.
         task = asyncio.create_task(
             self._carry_out(dispatch, retry_unknown=retry_unknown), name="testvibe_async dispatch"
         )
-        self._under_way[task] = submission
+        self._under_way[task] = dispatch
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def end(task: asyncio.Task[OperationT | DispatchUnknownError]) -> None:
             del self._under_way[task]
-            submission.end()
+            dispatch.end()
             if not ended.done():
                 ended.set_result(None)
 
@@ -113,13 +111,13 @@ class Dispatcher:
             # Awaiting the task would cancel it with the caller; `asyncio.wait` costs twice as much.
             await ended
         except asyncio.CancelledError:
-            _withdraw(task, submission)
+            _withdraw(task, dispatch)
             task.add_done_callback(_log_orphan)
             raise
         if task.cancelled() and self._is_closing:
             # Before it was sent, unless its recorder was slow to note what it had dispatched.
-            is_dispatched = submission.state is SendState.DISPATCHED
-            raise ClientClosedError(ref=submission.ref if is_dispatched else None)
+            is_dispatched = dispatch.progress is Progress.DISPATCHED
+            raise ClientClosedError(ref=dispatch.ref if is_dispatched else None)
         result = task.result()
         if isinstance(result, DispatchUnknownError):
             raise result
@@ -139,7 +137,7 @@ class Dispatcher:
             try:
                 return await self._start(dispatch, trace, retry_unknown=retry_unknown)
             except BaseException as error:
-                if dispatch.submission.state is not SendState.DISPATCHED:
+                if dispatch.progress is not Progress.DISPATCHED:
                     name = type(error).__name__
                     telemetry().dispatch(dispatch.kind, name)
                     if trace is not None:
@@ -150,7 +148,7 @@ class Dispatcher:
         self, dispatch: Dispatch[OperationT], trace: Trace | None, *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
         """Send a dispatch, reconcile it if need be, and make the handle of its operation."""
-        await dispatch.prepare(self._transport, self._parts.run_ids)
+        await dispatch.prepare()
         try:
             ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
         except DispatchUnknownError as error:
@@ -167,7 +165,7 @@ class Dispatcher:
         self._reconciler.remember(ref)
         if isinstance(ref, RunRef):
             self._parts.run_ids.note(ref.project, ref.run_id)
-        dispatch.submission.mark_dispatched(ref)
+        dispatch.mark_dispatched(ref)
         operation = dispatch.operation_class(
             ref,
             self._parts,
@@ -182,7 +180,7 @@ class Dispatcher:
             self._hooks.emit(
                 Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
             )
-        await self._recording.end(dispatch, ref)
+        await dispatch.record(ref)
         _log_other_feature(dispatch, ref)
         return operation
 
@@ -190,18 +188,17 @@ class Dispatcher:
         self, dispatch: Dispatch[Any], *, retry_unknown: bool
     ) -> tuple[Ref, bool]:
         """Send a dispatch; return its operation's ref, and whether it had to be found."""
-        submission = dispatch.submission
         try:
             # Pending until it was reconciled: of two answers lost at once either may be the
             # other's.
             with self._reconciler.pending(dispatch):
                 try:
-                    return await dispatch.send(self._transport), False
+                    return await dispatch.send(), False
                 except VibeError as error:
                     if not _is_answer_lost(error):
                         raise
                     lost = error
-                intent = self._recording.intent_of(dispatch)
+                intent = dispatch.intent or dispatch.new_intent()
                 if _is_accepted(lost):
                     intent = dispatch.intent = evolve(intent, is_accepted=True)
                 finding = await self._reconciler.find(intent)
@@ -210,13 +207,13 @@ class Dispatcher:
                 self._reconciler.keep(intent)
         except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this once it was sent; a shutdown's does.
-            if not submission.is_sent:
+            if dispatch.progress is not Progress.WRITTEN:
                 why = "withdrawn before it was sent"
-                await self._recording.end(dispatch, self._not_sent(dispatch, why))
+                await dispatch.record(self._not_sent(dispatch, why))
                 raise
             why = "the client was closed" if self._is_closing else "its task was cancelled"
-            raise self._unknown(dispatch, f"{why} before it could be reconciled") from error
-        if retry_unknown and not submission.is_withdrawn and not intent.is_accepted:
+            raise dispatch.unknown(f"{why} before it could be reconciled") from error
+        if retry_unknown and not dispatch.is_withdrawn and not intent.is_accepted:
             # However the second try fails, the first may have taken effect: that must be said.
             try:
                 await self._transport.sleep(refused_seconds(lost) or 0.0)
@@ -225,14 +222,8 @@ class Dispatcher:
                 raise
             except (Exception, asyncio.CancelledError) as error:
                 what = f"the answer was lost: {lost}; and the second try failed: {error!r}"
-                raise self._unknown(dispatch, what, finding) from error
-        raise self._unknown(dispatch, f"the answer was lost: {lost}", finding) from lost
-
-    def _unknown(
-        self, dispatch: Dispatch[Any], what: str, finding: Finding | None = None
-    ) -> DispatchUnknownError:
-        """Return the error that says that nobody knows whether a dispatch took effect."""
-        return (finding or Finding()).error(self._recording.intent_of(dispatch), what)
+                raise dispatch.unknown(what, finding) from error
+        raise dispatch.unknown(f"the answer was lost: {lost}", finding) from lost
 
     def _not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         url = self._transport.url_of(dispatch.request)
@@ -297,10 +288,10 @@ def _is_accepted(error: VibeError) -> bool:
     return getattr(error, "status", None) in SUCCESS
 
 
-def _withdraw(task: asyncio.Task[Any], submission: Submission) -> None:
+def _withdraw(task: asyncio.Task[Any], dispatch: Dispatch[Any]) -> None:
     """Cancel a dispatch if it was not sent; else let it end, and have it not sent again."""
-    submission.is_withdrawn = True
-    if submission.state is SendState.PENDING:
+    dispatch.withdraw()
+    if dispatch.progress is Progress.PENDING:
         task.cancel()
 
 

@@ -13,20 +13,21 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from testvibe_async._dispatch.finding import Finding, Progress
 from testvibe_async._dispatch.search import (
     CLOCK_SLACK,
+    ProjectRuns,
     Search,
     SearchError,
     is_for_its_site,
     may_have_started,
     search_for,
 )
-from testvibe_async._wire import Endpoints, is_from_cache
+from testvibe_async._wire import is_from_cache
 from testvibe_async.errors import (
     ClientClosedError,
-    DispatchUnknownError,
     RateLimitedError,
     ResponseError,
     ServerError,
@@ -39,12 +40,11 @@ from testvibe_async.refs import Ref
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from testvibe_async._dispatch.dispatches import Dispatch
-    from testvibe_async.errors import UnknownReason
+    from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async.models import Generation, Run
     from testvibe_async.operations import ClientParts
 
-__all__ = ["Finding", "Reconciler"]
+__all__ = ["Reconciler"]
 
 RECONCILE_DELAYS = (0.0, 2.0, 5.0)
 """Seconds before each try: the service may need a moment to show what it has accepted."""
@@ -58,84 +58,6 @@ REMEMBERED = 10_000
 UNKNOWN_TIME = timedelta(minutes=5)
 """How long a dispatch that stays unknown may still start what a later one must not adopt."""
 
-MAX_NAMED = 3
-"""How many candidates an error's text names."""
-
-SHOWN_BY = {
-    "run": "the feature's runs",
-    "generation": "the status of the feature's generation",
-}
-"""What shows whether a dispatch took effect, in words for programs, commands and tools alike."""
-
-
-@frozen
-class Finding:
-    """What became of a dispatch, as far as the service shows it."""
-
-    ref: Ref | None = None
-    """Its operation, where exactly one can be."""
-
-    is_nothing: bool = False
-    """Whether it is proved that nothing began."""
-
-    reason: UnknownReason = "unseen"
-    """Why nobody knows, where neither is the case; see `DispatchUnknownError.reason`."""
-
-    why: str = ""
-    """Why it could not be polled for, where the reason is `unseen`."""
-
-    candidates: tuple[Ref, ...] = ()
-    polled_at: datetime | None = None
-    """When it was polled for last with an answer, by the local clock."""
-
-    def error(self, intent: Intent, what: str) -> DispatchUnknownError:
-        """Return the error that says that nobody knows whether a dispatch took effect.
-
-        Args:
-            intent: The dispatch.
-            what: What happened to its answer.
-        """
-        endpoint = Endpoints.RUN_FEATURE if intent.kind == "run" else Endpoints.GENERATE_FEATURE
-        request = endpoint.request(project=intent.project, feature=intent.feature)
-        return DispatchUnknownError(
-            f"{what}; {self._advice(intent)}",
-            method=request.method,
-            url=request.url(intent.server),
-            project=intent.project,
-            feature=intent.feature,
-            reason=self._reason(intent),
-            candidates=self.candidates,
-            polled_at=self.polled_at,
-            intent=intent,
-        )
-
-    def _reason(self, intent: Intent) -> UnknownReason:
-        """Return why it is unknown: of a dispatch that was accepted no absence proves anything."""
-        return "accepted" if intent.is_accepted and not self.candidates else self.reason
-
-    def _advice(self, intent: Intent) -> str:
-        """Say what was polled, what it showed, and what to do."""
-        shown_by = SHOWN_BY[intent.kind]
-        if self._reason(intent) == "accepted":
-            return (
-                f"it was accepted, and so it started: look for it in {shown_by}, and do not "
-                "dispatch it again"
-            )
-        if self.reason == "unseen" or self.polled_at is None:
-            why = f"it could not be polled for ({self.why}); " if self.why else ""
-            return f"{why}it may have taken effect, so look at {shown_by} before dispatching again"
-        polled = f"{shown_by}, polled until {self.polled_at:%H:%M:%S} UTC, "
-        if self.reason == "absent":
-            return (
-                f"{polled}showed nothing of it, so most likely nothing began; it may have taken "
-                f"effect all the same: look at {shown_by} once more, then dispatch again"
-            )
-        several = " or ".join(map(str, self.candidates[:MAX_NAMED]))
-        return (
-            f"it may have taken effect: {polled}showed {several}, which another may have "
-            f"dispatched; look at {shown_by} before dispatching again"
-        )
-
 
 class Reconciler:
     """Finds the operations of lost answers, for one client."""
@@ -143,6 +65,7 @@ class Reconciler:
     def __init__(self, parts: ClientParts) -> None:
         self._transport = parts.transport
         self._poller = parts.poller
+        self._project_runs = ProjectRuns(parts.transport)
         self._pending: set[Dispatch[Any]] = set()
         self._elsewhere: Counter[Intent] = Counter()
         """The dispatches of other processes that are open while one of them is looked for."""
@@ -208,7 +131,9 @@ class Reconciler:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
                     await self._transport.sleep(delay)
-                    finding, is_last = await self._find_once(intent, finding, ids)
+                    finding, is_last = await self._find_once(
+                        intent, finding, ids, is_of_before=until_lapsed
+                    )
                     if is_last or finding.ref is not None:
                         return finding
         except TimeoutError:
@@ -219,7 +144,9 @@ class Reconciler:
             longest = intent.expires_after + 2 * CLOCK_SLACK
             left = min(longest, intent.intended_at + longest - datetime.now(UTC))
             await self._transport.sleep(max(0.0, left.total_seconds()))
-            finding, _ = await self._find_once(intent, finding, ids, for_proof=True)
+            finding, _ = await self._find_once(
+                intent, finding, ids, is_of_before=True, for_proof=True
+            )
         return finding
 
     async def _find_once(
@@ -228,6 +155,7 @@ class Reconciler:
         before: Finding,
         known: frozenset[object],
         *,
+        is_of_before: bool,
         for_proof: bool = False,
     ) -> tuple[Finding, bool]:
         """Poll for a dispatch once; return what is known now, and whether another try is of no use.
@@ -235,7 +163,8 @@ class Reconciler:
         What an earlier try showed is kept where this one shows nothing.
         """
         try:
-            search = await search_for(intent, self._transport, for_proof=for_proof)
+            shared = self._project_runs if is_of_before else None
+            search = await search_for(intent, self._transport, shared=shared, for_proof=for_proof)
         except ResponseError as error:
             # Where there is no such call, or not for this key, another try brings the same.
             may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
@@ -287,7 +216,7 @@ class Reconciler:
         others = [
             dispatch.intent
             for dispatch in self._pending
-            if dispatch.submission.is_sent and dispatch.intent is not None
+            if dispatch.progress is Progress.WRITTEN and dispatch.intent is not None
         ]
         others += [
             unknown

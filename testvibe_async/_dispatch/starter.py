@@ -11,7 +11,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
-from testvibe_async._dispatch.dispatches import GenerationDispatch, RunDispatch
+from testvibe_async._dispatch.dispatch import GenerationDispatch, RunDispatch
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     FeatureNotGeneratedError,
@@ -90,7 +90,7 @@ class Starter:
             if running is None or running.done:
                 await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":
-                dispatch.submission.note(running.ref)
+                dispatch.note(running.ref)
                 return running
             else:
                 with suppress(OperationSupersededError):
@@ -124,11 +124,12 @@ class Starter:
                 (await self._generate_tests(dispatch, deadline)).raise_for_status()
             except OutcomeError as failure:
                 raise conflict from failure
+        dispatch.in_turn()
         return await self._dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
 
     async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
         """Generate the tests that a run needs, once, or wait for a generation in flight."""
-        if (known := run.submission.ref) is not None:  # An earlier process dispatched it.
+        if (known := run.ref) is not None:  # An earlier process dispatched it.
             assert isinstance(known, GenerationRef)
             generation = GenerationOperation(known, self._parts)
             with suppress(OperationSupersededError):
@@ -138,12 +139,15 @@ class Starter:
             if latest.is_success:  # It ended since the run was refused; another costs credits.
                 return latest
         dispatch = GenerationDispatch(
+            parts=self._parts,
             project=run.project,
             feature=run.feature,
             site_url=run.site_url,
-            submission=run.submission,
-            recorder=run.recorder,
+            recorders=run.recorders,
+            patience=run.patience,
+            on_ref=run.note,
         )
+        run.in_place(dispatch)
         generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
         with suppress(OperationSupersededError):
             return await generation.wait(timeout=_seconds_to(deadline))

@@ -1,9 +1,11 @@
 """When a request goes out, over the one session of a client.
 
-For other packages: `Transport`, the retry policy, and how far a dispatch has come (`Submission`);
-and `HttpSession` below it, for requests that are sent once, at once, and read whatever the status.
+For other packages: `Transport`, the retry policy, and what it reports of a dispatch (`Sending`);
+`HttpSession` below it, for requests that are sent once, at once, and read whatever the status; and
+`failure_of`, for sessions with other hosts.
 """
 
+from testvibe_async._http.failures import failure_of
 from testvibe_async._http.retry import (
     Outlook,
     RetryPolicy,
@@ -15,17 +17,17 @@ from testvibe_async._http.retry import (
     refused_seconds,
     retry_delay,
 )
+from testvibe_async._http.sending import Sending
 from testvibe_async._http.session import HttpSession
-from testvibe_async._http.submission import SendState, Submission
 from testvibe_async._http.transport import Transport
 
 __all__ = [
     "HttpSession",
     "Outlook",
     "RetryPolicy",
-    "SendState",
-    "Submission",
+    "Sending",
     "Transport",
+    "failure_of",
     "is_same_failure",
     "is_throttled",
     "is_tolerated",

@@ -80,11 +80,8 @@ class Pace:
         self._counted_until = 0.0
         """Until when the rate that went well is measured, during a pause."""
         self._next_start = -inf
-
-    @property
-    def is_free(self) -> bool:
+        self.is_free: bool = True
         """Whether nothing limits the rate."""
-        return self._good_rate == inf and not self._is_probing
 
     def earliest_start(self, now: float) -> float:
         """Return when the next request may start: now, later, or after the probe's answer."""
@@ -118,6 +115,7 @@ class Pace:
         self._good_rate = self._measured(self._counted_until)
         self._flat_seconds = min(MAX_FLAT_SECONDS, 2 * self._flat_seconds)
         self._is_probing, self._probe_until = False, -inf
+        self.is_free = self._good_rate == inf
         self._began = self._next_start = now
         self._restart_counts(self._counted_until)
         return True
@@ -144,6 +142,7 @@ class Pace:
         # Where nothing was limited a burst went well at first: the pause that paid for it counts.
         self._counted_until = now + (seconds if self._good_rate == inf else 0.0)
         self._paused_until, self._is_probing, self._probe_until = now + seconds, True, -inf
+        self.is_free = False
         return seconds
 
     def _note(self, now: float, *, is_refusal: bool) -> None:
@@ -178,6 +177,7 @@ class Pace:
     def _is_unlimited(self, now: float) -> bool:
         if self._good_rate != inf and self._rate(now) >= FREE_FACTOR * self._good_rate:
             self._good_rate, self._flat_seconds = inf, MIN_FLAT_SECONDS
+            self.is_free = not self._is_probing
         return self._good_rate == inf
 
     def _rate(self, now: float) -> float:

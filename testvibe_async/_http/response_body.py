@@ -83,7 +83,8 @@ class Bodies:
         if encoding not in ENCODINGS:
             raise UnknownEncodingError(encoding)
         length = headers.get("Content-Length", "")
-        _require_at_most(most, int(length) if length.isdecimal() else 0)
+        if length.isdecimal() and int(length) > most:
+            raise TooLargeError
         whole, wire_bytes = BytesIO(), 0
         unpack = _Gzip() if ENCODINGS[encoding] else None
         try:
@@ -94,8 +95,10 @@ class Bodies:
                 wire_bytes += len(chunk)
                 for piece in unpack.pieces(chunk) if unpack else (chunk,):
                     whole.write(piece)
-                    _require_at_most(most, max(whole.tell(), wire_bytes))
-                    if whole.tell() > LARGE_BYTES:
+                    size = whole.tell()
+                    if size > most or wire_bytes > most:
+                        raise TooLargeError  # noqa: TRY301 - a call for each piece costs more
+                    if size > LARGE_BYTES:
                         await self._enter(timeout)
             if unpack and wire_bytes:
                 unpack.require_end()
@@ -115,14 +118,9 @@ class Bodies:
 
     def let_go(self) -> None:
         """Let another large body in, if this task had one."""
-        if (task := asyncio.current_task()) in self._holders:
+        if self._holders and (task := asyncio.current_task()) in self._holders:
             self._holders.discard(task)
             self._places.release()
-
-
-def _require_at_most(most: int, size: int) -> None:
-    if size > most:
-        raise TooLargeError
 
 
 class _Gzip:

@@ -220,6 +220,11 @@ class RetryBudget:
     def __init__(self) -> None:
         self._tokens = MAX_TOKENS
 
+    @property
+    def is_drawn_on(self) -> bool:
+        """Whether anything of it is taken."""
+        return self._tokens < MAX_TOKENS
+
     def take(self, error: Exception) -> int | None:
         """Take what a retry costs, and return it; None where there is not enough."""
         cost = THROTTLED_COST if is_throttled(error) else FAILED_COST

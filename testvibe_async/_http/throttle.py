@@ -86,7 +86,8 @@ class Throttle:
     def release(self) -> None:
         """Give a slot back."""
         self._free += 1
-        self._serve()
+        if self._queues[0] or self._queues[1]:
+            self._serve()
 
     def abandon(self) -> None:
         """Note that the running task was cancelled in its slot; `release` comes next."""

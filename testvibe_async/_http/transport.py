@@ -31,7 +31,7 @@ from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape, plain
-from testvibe_async._util.waiting import offload
+from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
     EXTRA,
     decode,
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
     from testvibe_async._config import Settings
-    from testvibe_async._http.submission import Submission
+    from testvibe_async._http.sending import Sending
     from testvibe_async._wire import Endpoint, Request, Response, UnreadableField
 
 __all__ = ["Transport"]
@@ -109,6 +109,8 @@ class Transport:
         self._http = HttpSession(
             settings, timeout=timeout, max_connections=max_connections, session=session
         )
+        self.let_go = self._http.let_go
+        """Say that this task has decoded an answer: another large one may come in."""
         self._retry = retry
         # For polls: the next one follows anyway, and retries would only delay the others.
         self._single_try = evolve(retry, attempts=1)
@@ -118,6 +120,9 @@ class Transport:
         self._hooks = hooks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
+        self.is_closed: bool = False
+        """Whether it refuses calls."""
+        self._telemetry = telemetry()
         self.answered: set[str] = set()
         """The names of the calls that were answered well: those who decode an answer add to it."""
         self._warned: set[str] = set()
@@ -131,11 +136,6 @@ class Transport:
     def timeout(self) -> float:
         """Seconds that one request may take."""
         return self._http.timeout
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it refuses calls."""
-        return self._closing.is_set()
 
     @property
     def is_open(self) -> bool:
@@ -174,13 +174,13 @@ class Transport:
             return
         raise ClientClosedError
 
-    async def call(self, request: Request[T], *, submission: Submission | None = None) -> T:
+    async def call(self, request: Request[T], *, sending: Sending | None = None) -> T:
         """Send a request and return what its answer holds; see `fetch`.
 
         Raises:
             ResponseError: The answer is an error, or unreadable.
         """
-        response, value = await self._read(request, submission=submission)
+        response, value = await self._read(request, sending=sending)
         if _is_listing(value):
             await self._complete(value, request, response)
         return value
@@ -243,21 +243,23 @@ class Transport:
         request: Request[T],
         *,
         retries: bool = True,
-        submission: Submission | None = None,
+        sending: Sending | None = None,
     ) -> tuple[Response, T]:
         """Send a request and decode the answer."""
         unreadable: list[UnreadableField] = []
         try:
-            response = await self.fetch(
-                request, retries=retries, submission=submission, keeps_place=True
-            )
+            response = await self.fetch(request, retries=retries, sending=sending, keeps_place=True)
             require_uncached(request, response)
             size = len(response.body)
-            value = await offload(size, decode, request, response, unreadable=unreadable)
+            if size < OFFLOAD_BYTES:
+                value = decode(request, response, unreadable=unreadable)
+            else:
+                value = await offload(decode, request, response, unreadable=unreadable)
         finally:
-            self._http.let_go()
+            self.let_go()
         self.answered.add(request.endpoint.name)
-        self.warn_of(unreadable)
+        if unreadable:
+            self.warn_of(unreadable)
         return response, value
 
     def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
@@ -302,7 +304,7 @@ class Transport:
         request: Request[Any],
         *,
         retries: bool = True,
-        submission: Submission | None = None,
+        sending: Sending | None = None,
         is_poll: bool = False,
         keeps_place: bool = False,
     ) -> Response:
@@ -311,7 +313,7 @@ class Transport:
         Args:
             request: What to ask.
             retries: Whether to try again where the policy says so.
-            submission: Told how far the request has come; once withdrawn it is not sent any more.
+            sending: Told how far the request has come; once withdrawn it is not sent any more.
             is_poll: Whether it is one of the poller's, which queue separately.
             keeps_place: Whether a large answer keeps others waiting until it is decoded.
 
@@ -320,56 +322,78 @@ class Transport:
             ResponseError: The answer is an error.
             ClientClosedError: The client was closed before or meanwhile.
         """
-        self.bind()
-        if (route := self._routes.get(request.endpoint.name)) is not None:
+        if self.is_closed or self._loop is not asyncio.get_running_loop():
+            self.bind()
+        if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
             request = request.routed(route)
         attempt, cost = 1, 0
         while True:
             try:
-                response = await self._attempt(request, submission, is_poll=is_poll)
+                response = await self._attempt(request, sending, is_poll=is_poll)
             except (TransportError, ResponseError) as error:
-                if isinstance(error, TransportError):
-                    error.attempts = attempt
                 policy = self._retry if retries else self._single_try
-                delay = _delay(error, attempt, request, policy, submission)
-                if delay is None:
-                    raise
-                if request.is_repeatable:
-                    # What must not be lost is retried in any case; its number is limited anyway.
-                    taken = self._budget.take(error)
-                    if taken is None:
-                        raise
-                    cost = taken
-                self._hooks.emit(
-                    RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay)
-                )
+                delay, cost = self._delay_after(error, attempt, request, policy, sending)
             else:
-                self._budget.give_back(cost)
+                if self._budget.is_drawn_on:
+                    self._budget.give_back(cost)
                 if not keeps_place:
-                    self._http.let_go()
+                    self.let_go()
                 return response
             # It waits without its slot, and takes another turn in the queue: others may go on.
             attempt += 1
             await self.sleep(delay)
 
+    def _delay_after(
+        self,
+        error: TransportError | ResponseError,
+        attempt: int,
+        request: Request[Any],
+        policy: RetryPolicy,
+        sending: Sending | None,
+    ) -> tuple[float, int]:
+        """Return the seconds to another attempt, and what it takes of the budget.
+
+        Raises:
+            TransportError, ResponseError: The error: there must be no other attempt.
+        """
+        if isinstance(error, TransportError):
+            error.attempts = attempt
+        if sending is not None and sending.is_withdrawn:
+            raise error
+        delay = retry_delay(
+            error,
+            attempt,
+            policy=policy,
+            is_repeatable=request.is_repeatable,
+            random=random.random,
+            patience_left=None if sending is None else sending.patience_left,
+        )
+        if delay is None:
+            raise error
+        # What must not be lost is retried in any case; its number is limited anyway.
+        cost = self._budget.take(error) if request.is_repeatable else 0
+        if cost is None:
+            raise error
+        self._hooks.emit(RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay))
+        return delay, cost
+
     async def _attempt(
-        self, request: Request[Any], submission: Submission | None, *, is_poll: bool
+        self, request: Request[Any], sending: Sending | None, *, is_poll: bool
     ) -> Response:
         """Send a request once, when its slot comes."""
         await self._throttle.acquire(is_poll=is_poll)
         try:
             # The slot may have taken minutes, in which the caller left or the client closed.
-            self.check_wanted(request, submission)
-            response = await self._timed(request, submission)
+            if self.is_closed or sending is not None:
+                self.check_wanted(request, sending)
+            response = await self._send(request, sending)
             raise_for_status(request, response)
         except (NotSentError, ResponseError) as error:
             is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
-            if submission is not None and is_refusal:
-                submission.mark_refused()
-                assert submission.refused is not None
-                await submission.refused(error)
+            if sending is not None and is_refusal:
+                await sending.mark_refused(error)
             if isinstance(error, ResponseError):
-                self._note_answer(error)
+                self._note_error(error)
             raise
         except TransportError as error:
             # The session was closed below the request: the lost connection is not the reason.
@@ -380,39 +404,39 @@ class Transport:
             self._throttle.abandon()
             raise
         else:
-            self._note_answer(None)
+            if self._throttle.accept():
+                self._hooks.emit(Resumed(self.server))
             return response
         finally:
             self._throttle.release()
 
-    def _note_answer(self, error: ResponseError | None) -> None:
-        """Let the pace of all traffic follow from an answer.
+    def _note_error(self, error: ResponseError) -> None:
+        """Let the pace of all traffic follow from an answer that is an error.
 
         A limit is on the key, not on one request: where it is reached, others are refused too.
         """
-        if error is None or not is_throttled(error):
+        if not is_throttled(error):
             if self._throttle.accept():
                 self._hooks.emit(Resumed(self.server))
             return
-        telemetry().refusal()
+        self._telemetry.refusal()
         if (seconds := self._throttle.refuse(refused_seconds(error))) is not None:
-            telemetry().pause(seconds)
+            self._telemetry.pause(seconds)
             self._hooks.emit(Paused(seconds, error))
 
-    async def _before_writing(self, request: Request[Any], submission: Submission | None) -> None:
+    async def _before_writing(self, request: Request[Any], sending: Sending | None) -> None:
         """Let a request be written that is still wanted, once what must come before it is done.
 
         Raises:
             VibeError: It must not be written.
         """
-        if submission is not None:
-            assert submission.before_writing is not None
-            await submission.before_writing()
-        self.check_wanted(request, submission)
-        if submission is not None:
-            submission.mark_sent(asyncio.get_running_loop().time())
+        if sending is not None:
+            await sending.before_writing()
+        self.check_wanted(request, sending)
+        if sending is not None:
+            sending.mark_written(asyncio.get_running_loop().time())
 
-    def check_wanted(self, request: Request[Any], submission: Submission | None) -> None:
+    def check_wanted(self, request: Request[Any], sending: Sending | None) -> None:
         """Refuse a request that may not be sent any more. Checked at first, and in its slot.
 
         Raises:
@@ -421,33 +445,35 @@ class Transport:
         """
         if self.is_closed:
             raise ClientClosedError
-        if submission is not None and submission.is_withdrawn:
+        if sending is not None and sending.is_withdrawn:
             what = "not sent: it was withdrawn"
             raise NotSentError(what, method=request.method, url=self.url_of(request))
 
-    async def _timed(self, request: Request[Any], submission: Submission | None) -> Response:
+    async def _send(self, request: Request[Any], sending: Sending | None) -> Response:
         """Send a request, sample the service's clock by it, and emit the event."""
         loop = asyncio.get_running_loop()
         sent, status = loop.time(), None
-        before_writing = partial(self._before_writing, request, submission)
+        is_read = sending is None and request.is_repeatable
+        before_writing = None if is_read else partial(self._before_writing, request, sending)
         try:
             try:
                 response = await self._http.send(request, before_writing=before_writing)
             except NotSentError:
                 raise
             except (TransportError, ResponseError):
-                if submission is not None:
-                    submission.mark_answered(sent)
+                if sending is not None:
+                    sending.mark_answered(sent)
                 raise
-            if submission is not None:
-                submission.mark_answered(sent)
+            if sending is not None:
+                sending.mark_answered(sent)
             status = response.status
             self.clock.sample(response.headers.get("Date", ""), sent=sent, answered=loop.time())
             return response
         finally:
             seconds = loop.time() - sent
-            outcome = "no answer" if status is None else str(status)
-            telemetry().request(request.endpoint.name, outcome, seconds)
+            if self._telemetry.is_recording:
+                outcome = "no answer" if status is None else str(status)
+                self._telemetry.request(request.endpoint.name, outcome, seconds)
             if self._hooks.is_enabled(RequestFinished):
                 self._hooks.emit(
                     RequestFinished(
@@ -465,32 +491,13 @@ class Transport:
 
     def refuse_calls(self) -> None:
         """Let every call from now on raise `ClientClosedError`, and those that wait for a slot."""
+        self.is_closed = True
         self._closing.set()
         self._throttle.let_all_through()
 
     async def aclose(self) -> None:
         """Close the session, unless it was passed in."""
         await self._http.aclose()
-
-
-def _delay(
-    error: TransportError | ResponseError,
-    attempt: int,
-    request: Request[Any],
-    policy: RetryPolicy,
-    submission: Submission | None,
-) -> float | None:
-    """Return the seconds to another attempt; None where there must be none."""
-    if submission is not None and submission.is_withdrawn:
-        return None
-    return retry_delay(
-        error,
-        attempt,
-        policy=policy,
-        is_repeatable=request.is_repeatable,
-        random=random.random,
-        patience_left=None if submission is None else submission.patience_left,
-    )
 
 
 def _is_listing(value: object) -> TypeGuard[Listing[Any]]:

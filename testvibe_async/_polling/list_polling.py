@@ -20,7 +20,7 @@ from attrs import define, evolve, field, frozen
 
 from testvibe_async._http import Outlook, outlook_after, refused_seconds
 from testvibe_async._telemetry import telemetry
-from testvibe_async._util.waiting import offload
+from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
     Endpoints,
     Request,
@@ -279,7 +279,9 @@ class ListPolling:
             await self._find_rows(response.body, wanted, rows)
             if len(wanted) < MIN_OPERATIONS:
                 return None
-            around = await offload(len(response.body), envelope_in, response.body)
+            body = response.body
+            is_small = len(body) < OFFLOAD_BYTES
+            around = envelope_in(body) if is_small else await offload(envelope_in, body)
             return next_page(request, response, around, rows=rows.count)
         except UnreadableError as error:
             raise malformed(request, response, *error.problems) from error

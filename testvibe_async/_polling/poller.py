@@ -163,13 +163,14 @@ class Poller:
         """
         self._check_usable(polled)
         traces.begin(polled)
+        others = polled.listeners
         polled.add(listener)
         # With a poll planned or under way the new listener shares its answer.
         if polled.tick is None and not polled.is_in_progress:
             try:
                 self._plan_poll(polled, self._list_of(polled))
             except BaseException:
-                polled.discard(listener)
+                polled.listeners = others
                 raise
 
     @contextmanager
@@ -349,8 +350,10 @@ class Poller:
                     await self._poll_by_list(job)
                 elif isinstance(job, _Probe):
                     await self._probe(job.polled)
+                elif self._outage.is_on:  # It was queued before the polls ahead of it failed.
+                    await self._share_failure([job])
                 else:
-                    await self._poll_by_id(job)
+                    await self._read(job)
             except asyncio.CancelledError:
                 self._queue.append(job)  # `_worker_ended` ends its waits with the others.
                 raise
@@ -384,13 +387,6 @@ class Poller:
             self._reschedule(polled, call.list_polling)
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
-
-    async def _poll_by_id(self, polled: PolledOperation[Any]) -> None:
-        """Read one operation, and plan its next poll."""
-        if self._outage.is_on:  # It was queued before the polls ahead of it failed.
-            await self._share_failure([polled])
-        else:
-            await self._read(polled)
 
     async def _probe(self, polled: PolledOperation[Any]) -> None:
         """Read one operation during an outage, and let all that is due share what comes of it."""
@@ -437,14 +433,15 @@ class Poller:
         try:
             if polled.has_listeners:
                 error = await self._reader.read(polled, retries=False)
-                if error is None:
+                if error is None and self._outage.since is not None:
                     self._note_answer()
         finally:
             polled.is_in_progress = False
         list_polling.note_read(polled)
         if error is not None:
             self._note_failure(polled, error)
-        self._reader.check_status(polled)
+        if polled.state.undocumented:
+            self._reader.check_status(polled)
         self._reschedule(polled, list_polling)
 
     def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
@@ -516,7 +513,8 @@ class Poller:
             # Also those that are not scheduled: their poll may have been in the cancelled workers.
             operations = self.known.close()
             for polled in operations:
-                self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
+                if polled.listeners:
+                    self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
             for polled in operations:
                 traces.abandon(polled, "the client was closed")
 

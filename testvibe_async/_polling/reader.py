@@ -15,7 +15,7 @@ from testvibe_async._polling import traces
 from testvibe_async._polling.finished import FinishedOperations
 from testvibe_async._polling.state import Change
 from testvibe_async._telemetry import telemetry
-from testvibe_async._util.waiting import offload
+from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
@@ -52,10 +52,13 @@ class Reader:
         self._run_ids = run_ids
         self._max_outage = max_outage
         self._hooks = hooks
+        self._telemetry = telemetry()
         self._sequence = 0
         self._finished = FinishedOperations()
 
-    async def read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
+    async def read(  # noqa: C901, PLR0912 - one poll, step by step, with few calls
+        self, polled: PolledOperation[Any], *, retries: bool
+    ) -> VibeError | None:
         """Read an operation by its id and notify its listeners; return the failure, if it failed.
 
         Args:
@@ -63,23 +66,24 @@ class Reader:
             retries: Whether a request that failed on the way is retried. A scheduled poll is not:
                 the next one follows anyway.
         """
-        traces.begin(polled)
-        error = await self._read(polled, retries=retries)
-        telemetry().poll("id", "answered" if error is None else type(error).__name__)
-        return error
-
-    async def _read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
         loop = asyncio.get_running_loop()
+        if self._telemetry.is_recording:
+            traces.begin(polled)
         # Answers may overtake each other, so each request has its number from the start.
         self._sequence += 1
-        sequence, was_known = self._sequence, polled.state.is_known
+        sequence, was_known = self._sequence, polled.state.phase is not None
+        failure: VibeError | None = None
         try:
             request = polled.request
             with nullcontext() if polled.trace is None else polled.trace.trace.use():
                 response = await self._transport.fetch(request, retries=retries, is_poll=True)
             unreadable: list[UnreadableField] = []
-            snapshot = await offload(len(response.body), polled.decode, response, unreadable)
-            self._transport.warn_of(unreadable)
+            if len(response.body) < OFFLOAD_BYTES:
+                snapshot = polled.decode(response, unreadable)
+            else:
+                snapshot = await offload(polled.decode, response, unreadable)
+            if unreadable:
+                self._transport.warn_of(unreadable)
             try:
                 change = polled.state.accept(
                     snapshot, sequence=sequence, now=loop.time(), at=datetime.now(UTC)
@@ -89,8 +93,12 @@ class Reader:
                 failure.__cause__ = error
                 return failure
         except VibeError as error:
-            return error
+            failure = error
+            return failure
         finally:
+            if self._telemetry.is_recording:
+                outcome = "answered" if failure is None else type(failure).__name__
+                self._telemetry.poll("id", outcome)
             # Also after a failure: the interval counts from the end of the last try.
             polled.polled_at = polled.read_at = loop.time()
         self._transport.answered.add(request.endpoint.name)
@@ -98,11 +106,12 @@ class Reader:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
         if isinstance(snapshot, Run):
             self._run_ids.note(polled.ref.project, snapshot.run_id)
-        if change is not None and polled.state.is_finished:
+        if change is Change.END:
             if was_known:  # Else it may have ended days before.
                 self._note_delay(polled)
             self._finished.keep(polled, len(response.body))
-        self.publish(polled, change)
+        if change is not None:
+            self.publish(polled, change)
         return None
 
     async def take_in(self, listed: Listed) -> None:
@@ -132,14 +141,15 @@ class Reader:
         """
         if change is None:
             return
-        is_transition = change is Change.TRANSITION
-        is_finished = polled.state.is_finished
+        is_transition = change is not Change.UPDATE
         traces.note_change(polled, is_transition=is_transition)
-        listeners = polled.release() if is_finished else polled.listeners
-        if is_finished:
+        listeners = polled.listeners
+        if change is Change.END:
+            polled.listeners = ()
             polled.forget_answer()
-        for listener in listeners:
-            listener.observed(polled, is_transition=is_transition)
+        for weak in listeners:
+            if (listener := weak()) is not None and change <= listener.wants:
+                listener.notify(polled)
         if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
             self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
 
@@ -191,5 +201,7 @@ class Reader:
     def end_waits(polled: PolledOperation[Any], error: VibeError) -> None:
         """Let all listeners go, with the error. A later wait polls again."""
         polled.state.forget_failures()
-        for listener in polled.release():
-            listener.failed(polled, error)
+        listeners, polled.listeners = polled.listeners, ()
+        for weak in listeners:
+            if (listener := weak()) is not None:
+                listener.notify(polled, error)

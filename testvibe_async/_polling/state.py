@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import timedelta
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from testvibe_async._http import Outlook, is_same_failure, is_tolerated
@@ -53,11 +53,14 @@ class OtherOperationError(UnreadableError):
     """An answer is of another operation: the copy that answered may be behind."""
 
 
-class Change(Enum):
-    """What an answer changed."""
+class Change(IntEnum):
+    """What an answer changed. What more waits want to know comes first."""
+
+    END = auto()
+    """The operation is over."""
 
     TRANSITION = auto()
-    """The phase or the status."""
+    """The phase or the status, before the end."""
 
     UPDATE = auto()
     """Something else, such as a section of a generation."""
@@ -203,7 +206,8 @@ class OperationState(ABC, Generic[SnapshotT]):
 
     def _note_answer(self, sequence: int) -> None:
         self.sequence = max(sequence, self.sequence)
-        self.forget_failures()
+        if self.failing_since is not None or self.failures:
+            self.forget_failures()
 
     def _replace(self, snapshot: SnapshotT) -> Change | None:
         before = self.phase, self.status
@@ -213,7 +217,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
             self.phase = snapshot.phase
         if before != (self.phase, self.status):
-            return Change.TRANSITION
+            return Change.END if self.is_finished else Change.TRANSITION
         return Change.UPDATE if is_other else None
 
     def timed_out(self, *, elapsed: float) -> WaitTimeoutError:
@@ -234,9 +238,10 @@ class OperationState(ABC, Generic[SnapshotT]):
 
     def see_listed(self, *, now: float, at: datetime) -> None:
         """Take in that a list shows it as going on."""
-        if not self.is_finished:
+        if self.phase is not Phase.FINISHED:
             self.observed_at, self.seen_at = at, now
-            self.forget_failures()
+            if self.failing_since is not None or self.failures:
+                self.forget_failures()
 
     def see_started(self, *, at: datetime) -> Change | None:
         """Take in that a list shows it as started, unless more was seen by now."""

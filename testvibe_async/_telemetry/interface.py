@@ -41,6 +41,9 @@ class Trace(Protocol):
 class Telemetry:
     """Where traces and counts go: nowhere, unless a subclass takes them."""
 
+    is_recording: bool = False
+    """Whether anything is recorded: where nothing is, hot paths make no calls."""
+
     def trace(
         self,
         name: str,  # noqa: ARG002 - what a subclass is told

@@ -67,6 +67,8 @@ _failed: set[str] = set()
 class OpenTelemetry(Telemetry):
     """Hands all to the providers that the application has set."""
 
+    is_recording = True
+
     def __init__(
         self,
         tracer_provider: TracerProvider | None = None,

@@ -9,9 +9,9 @@ reads a document, and does no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from attrs import AttrsInstance
 
 __all__ = ["NotSent", "Serializable", "serialize", "wire_name"]
+
+
+_PLAIN = {type(None), bool, int, float, str}
+"""The types of what JSON writes as it is."""
 
 
 class NotSent:
@@ -44,22 +48,21 @@ class Serializable:
 
     def _document(self, *, nulls: bool) -> dict[str, Any]:
         """Return the document, with or without the members that hold nothing."""
-        document: dict[str, Any] = {
-            name: serialize(member, nulls=nulls)
-            for name, member in self._members().items()
-            if nulls or not _is_nothing(member)
-        }
-        document |= serialize(getattr(self, "extra", {}))
+        document: dict[str, Any] = {}
+        for name, member in self._members().items():
+            # Nearly all members are plain, and need no call.
+            if type(member) in _PLAIN:
+                if nulls or member is not None:
+                    document[name] = member
+            elif nulls or not (member == () or isinstance(member, NotSent)):
+                document[name] = serialize(member, nulls=nulls)
+        if extra := getattr(self, "extra", None):
+            document |= serialize(extra)
         return document
 
     def _members(self) -> dict[str, object]:
         """Return the known members of the document, by their names in it."""
-        known = fields(cast("type[AttrsInstance]", type(self)))
-        return {
-            wire_name(field.name): getattr(self, field.name)
-            for field in known
-            if field.name != "extra"
-        }
+        return {wire: getattr(self, name) for wire, name in _names_of(cast("Hashable", type(self)))}
 
 
 def serialize(value: object, *, nulls: bool = True) -> Any:  # noqa: ANN401 - JSON
@@ -102,5 +105,8 @@ def wire_name(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-def _is_nothing(member: object) -> bool:
-    return member is None or member == () or isinstance(member, NotSent)
+@cache
+def _names_of(kind: Hashable) -> tuple[tuple[str, str], ...]:
+    """Return the names of a class's fields on the wire and in Python."""
+    known = fields(cast("type[AttrsInstance]", kind))
+    return tuple((wire_name(each.name), each.name) for each in known if each.name != "extra")

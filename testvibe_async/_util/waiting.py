@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-__all__ = ["is_cancelled", "offload", "wait_uncancelled"]
+__all__ = ["OFFLOAD_BYTES", "is_cancelled", "offload", "wait_uncancelled"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,18 +20,9 @@ OFFLOAD_BYTES = 2**17
 """From this size on a document is read in a thread: it takes 5 ms, a hostile one 50."""
 
 
-async def offload(size_bytes: int, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a pure function: here, or in a thread where its input is large.
-
-    Args:
-        size_bytes: The size of the input. A small one is read at once: a thread costs more.
-        read: The function. It touches nothing that the event loop's thread may change.
-        args: Passed on.
-        kwargs: Passed on.
-    """
-    if size_bytes < OFFLOAD_BYTES:
-        return read(*args, **kwargs)
-    return await asyncio.to_thread(read, *args, **kwargs)
+offload = asyncio.to_thread
+"""Calls a pure function in a thread, where its input has `OFFLOAD_BYTES` or more. It touches
+nothing that the event loop's thread may change."""
 
 
 def is_cancelled() -> bool:

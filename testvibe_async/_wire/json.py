@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Rows",
     "UnreadableError",
+    "array",
     "envelope_of",
     "expected",
+    "mapping",
     "parse",
     "read_rows",
     "rows_of",
@@ -162,9 +164,7 @@ def rows_of(document: object) -> list[object]:
         members = [*cast("dict[str, object]", document).values()]
         lists: list[object] = [member for member in members if isinstance(member, list)]
         document = lists[0] if len(lists) == 1 else cast("object", document)
-    if not isinstance(document, list):
-        raise expected("a list", document)
-    return cast("list[object]", document)
+    return array(document)
 
 
 def envelope_of(document: object) -> dict[str, object]:
@@ -183,6 +183,20 @@ def envelope_in(body: bytes) -> dict[str, object]:
     for _ in rows:
         pass
     return rows.envelope
+
+
+def array(value: object) -> list[object]:
+    """Return a value that must be a list; a `TypeError` says what else it is."""
+    if not isinstance(value, list):
+        raise expected("a list", value)
+    return cast("list[object]", value)
+
+
+def mapping(value: object) -> dict[str, object]:
+    """Return a value that must be an object; a `TypeError` says what else it is."""
+    if not isinstance(value, dict):
+        raise expected("an object", value)
+    return cast("dict[str, object]", value)
 
 
 def expected(what: str, value: object) -> TypeError:

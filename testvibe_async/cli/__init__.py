@@ -8,6 +8,7 @@ and nothing outside this folder imports it. What is decided where:
 - `common`: the options of every command, and the client; `options`: those of commands that wait
 - `input`, `output`: what is read, and where text goes: a terminal, a pipe, or JSON
 - `words`, `exits`: the sentence and the exit code for each error
+- `consent`: who allows generations, which cost credits
 
 What a person reads is decided in five places, from values alone:
 

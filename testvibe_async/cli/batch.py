@@ -7,7 +7,6 @@ It decides where the database is, and how a batch is shown. What becomes of a ba
 from __future__ import annotations
 
 import asyncio
-from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import platformdirs
@@ -18,10 +17,12 @@ from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.ending import Ending, failures_text, seconds_of
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.jobs import choose
+from testvibe_async.cli.input import confirm
 from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.options import NO_FILES, SEVERAL, Files
 from testvibe_async.cli.words import NAME, plural
+from testvibe_async.runner.selection import select
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from testvibe_async.adapters.dbos import BatchStatus, DurableBatch
@@ -36,6 +37,8 @@ app: App = App(
 Database = Annotated[str | None, Parameter(name="--db")]
 """The type of the option that says where batches are kept."""
 
+_QUESTION = "Generate first what has no tests? Each generation costs credits."
+
 WATCH_SECONDS = 2.0
 """How often a batch that is watched is read."""
 
@@ -49,6 +52,7 @@ async def start(  # noqa: PLR0913 - each an option of its own
     config: Annotated[tuple[str, ...], SEVERAL] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
+    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
     attempts: PositiveInt = 1,
     max_in_flight: PositiveInt = 100,
     common: Common = COMMON,
@@ -69,20 +73,26 @@ async def start(  # noqa: PLR0913 - each an option of its own
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
         on_conflict: What to do with a feature that has no tests, as with run.
+        yes: Allow --on-conflict generate without a question. Each generation costs credits.
         attempts: How often a feature may run, as with run.
         max_in_flight: How many runs each worker has in flight.
         common: The options of every command.
     """
     async with connected(common) as connection:
         project = connection.project
-        chosen = await choose(
-            project, features, everything=attrgetter("has_tests") if all_ else None
+        spec = BatchSpec(
+            kind="run", features=features, is_all=all_, configs=config, on_conflict=on_conflict
         )
+        chosen = await select(project, spec)
+        for note in chosen.notes:
+            common.output.note(note)
+        if on_conflict == "generate" and not yes and not await confirm(_QUESTION):
+            raise ConfigError("nothing was stored")
         is_new = await _batch(name, db).submit(
             connection.client,
-            chosen,
+            chosen.features,
             project=project.id,
-            config=config or None,
+            config=chosen.configs,
             site_url=site_url,
             on_conflict=on_conflict,
             attempts=attempts,
@@ -125,9 +135,10 @@ async def work(
         found = await batch.status()
         for item in found.items:
             leaving.fetch(item, connection.client)
-        ending = _ending(found, common)
+        ending = _ending(found, common, files)
         await asyncio.to_thread(leaving.write, ending)
-        _say(name, found, common)
+        _say(name, found, ending, common)
+        leaving.annotate(ending)
         leaving.note_paths()
         await leaving.finish(ending, timeout=None)
     return ending.exit_code
@@ -159,8 +170,9 @@ async def status(
             shown = line
         await asyncio.sleep(WATCH_SECONDS)
         found = await batch.status()
-    _say(name, found, common)
-    return _ending(found, common).exit_code if watch else ExitCode.PASSED
+    ending = _ending(found, common)
+    _say(name, found, ending, common)
+    return ending.exit_code if watch else ExitCode.PASSED
 
 
 @app.command
@@ -178,7 +190,8 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
     """
     batch = _batch(name, db)
     await batch.cancel()
-    _say(name, await batch.status(), common)
+    found = await batch.status()
+    _say(name, found, _ending(found, common), common)
 
 
 @app.command
@@ -259,11 +272,12 @@ async def report(
         db: Where it is kept, as with start.
         common: The options of every command.
     """
-    files.check()
+    files.check(can_download=False)
     found, leaving = await _batch(name, db).status(), Leaving(files, common.output)
-    ending = _ending(found, common)
+    ending = _ending(found, common, files)
     await asyncio.to_thread(leaving.write, ending)
-    _say(name, found, common)
+    _say(name, found, ending, common)
+    leaving.annotate(ending)
     leaving.note_paths()
     return ending.exit_code
 
@@ -289,13 +303,18 @@ def _batch(name: str, db: str | None) -> DurableBatch:
     return DurableBatch(db, id=name)
 
 
-def _ending(found: BatchStatus, common: Common) -> Ending:
-    return Ending(items=found.items, seconds=seconds_of(found.items), place=common.place)
+def _ending(found: BatchStatus, common: Common, files: Files = NO_FILES) -> Ending:
+    return Ending(
+        items=found.items,
+        seconds=seconds_of(found.items),
+        place=common.place,
+        fails_on_flaky=files.fail_on_flaky,
+    )
 
 
-def _say(name: str, found: BatchStatus, common: Common) -> None:
+def _say(name: str, found: BatchStatus, ending: Ending, common: Common) -> None:
     """Print how far a batch has come, and what went wrong."""
-    output, ending = common.output, _ending(found, common)
+    output = common.output
     output.document(
         {
             "batch": name,

@@ -42,9 +42,10 @@ from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.usage import usage_sentence
 from testvibe_async.cli.words import NAME, error_sentence, event_sentence, reason
+from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from testvibe_async.events import Event
 
@@ -56,6 +57,7 @@ __all__ = [
     "log_to_standard_error",
     "reporting",
     "told_otherwise",
+    "worst_of",
 ]
 
 _LOGGERS = ("testvibe_async", "asyncio")
@@ -83,7 +85,7 @@ class ExitCode(IntEnum):
     """The service refused: 400, 401, 403, 404, 409. It would refuse the same call again."""
 
     IN_FLIGHT = 4
-    """It stopped waiting; the operation goes on at the service."""
+    """It stopped waiting and the operation goes on at the service, or it did not start all."""
 
     UNREACHABLE = 5
     """The service could not be reached, failed (5xx), was too busy (429) or can't be understood."""
@@ -112,6 +114,7 @@ _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
     (UndocumentedStatusError, ExitCode.UNREACHABLE),
     (OutcomeError, ExitCode.FAILED),
     (WaitTimeoutError, ExitCode.IN_FLIGHT),
+    (GenerationLimitError, ExitCode.IN_FLIGHT),
     (ClientClosedError, ExitCode.IN_FLIGHT),
     (RateLimitedError, ExitCode.UNREACHABLE),
     (ServerError, ExitCode.UNREACHABLE),
@@ -129,6 +132,29 @@ _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
 def exit_code_of(error: VibeError) -> ExitCode:
     """Return the exit code of a command that an error ended."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DEFECT)
+
+
+_PRECEDENCE = (
+    ExitCode.INTERRUPTED,
+    ExitCode.DEFECT,
+    ExitCode.UNREACHABLE,
+    ExitCode.REFUSED,
+    ExitCode.USAGE,
+    ExitCode.IN_FLIGHT,
+    ExitCode.FAILED,
+)
+"""What is not known comes before what is known and bad, so 1 says that all is known."""
+
+
+def worst_of(codes: Iterable[ExitCode], *, usual: ExitCode = ExitCode.PASSED) -> ExitCode:
+    """Return the exit code of a command of which several things call for one.
+
+    Args:
+        codes: What is called for.
+        usual: The exit code where nothing but success is.
+    """
+    called_for = set(codes)
+    return next((code for code in _PRECEDENCE if code in called_for), usual)
 
 
 @define

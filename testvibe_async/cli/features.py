@@ -47,7 +47,7 @@ async def list_(*, common: Common = COMMON) -> None:
 
 @app.command
 async def show(feature: FeatureName, /, *, gherkin: Flag = False, common: Common = COMMON) -> None:
-    """Show one feature with its Gherkin.
+    """Show one feature: its Gherkin on standard output, and its facts on standard error.
 
     For example:
 
@@ -61,10 +61,13 @@ async def show(feature: FeatureName, /, *, gherkin: Flag = False, common: Common
     """
     async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.get_feature(feature)
-    connection.output.document(found)
-    if not gherkin:
-        _say_facts(found, connection.output)
-    connection.output.text(found.gherkin or "")
+    output = connection.output
+    output.document(found)
+    if gherkin:
+        output.data(found.gherkin or "")
+        return
+    _note_facts(found, output)
+    output.text(found.gherkin or "")
 
 
 @app.command
@@ -147,9 +150,9 @@ async def delete(
     connection.output.say(f"{feature} is deleted.")
 
 
-def _say_facts(feature: Feature, output: Output) -> None:
+def _note_facts(feature: Feature, output: Output) -> None:
     facts = [str(feature.id), feature.name, feature.status, feature.kind]
     updated = f"updated {feature.updated_at:%Y-%m-%d %H:%M} UTC" if feature.updated_at else None
-    output.say("  ".join(escape(fact) for fact in [*facts, updated] if fact) + "\n")
+    output.note("  ".join(escape(fact) for fact in [*facts, updated] if fact) + "\n")
     if feature.rationale:
-        output.say(f"{feature.rationale}\n")
+        output.note(f"{feature.rationale}\n")

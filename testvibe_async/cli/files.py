@@ -33,7 +33,7 @@ async def list_(*, common: Common = COMMON) -> None:
 
 @app.command
 async def get(path: str, /, *, common: Common = COMMON) -> None:
-    """Print a file; a template where the project has no content of its own.
+    """Print a file, byte for byte; a template where the project has no content of its own.
 
     For example:
 
@@ -47,7 +47,7 @@ async def get(path: str, /, *, common: Common = COMMON) -> None:
     async with connected(common) as connection:
         found = await connection.project.read_file(path)
     connection.output.document(found)
-    connection.output.text(found.content or "")
+    connection.output.data(found.content or "")
 
 
 @app.command

@@ -6,36 +6,27 @@ generation, dispatched by any client.
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import GenerationRef
 from testvibe_async.cli import details
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
+from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.input import confirm
-from testvibe_async.cli.jobs import choose, in_order, jobs_of, matches_several
+from testvibe_async.cli.jobs import jobs_of
 from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.options import GenerateOptions, Seconds, refuse_without
+from testvibe_async.cli.options import Seconds, refuse_without
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import plural
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from testvibe_async import Feature
+from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["app", "generate"]
 
 app: App = App(name="generation", help="See how a feature's latest generation goes, or cancel it.")
-
-GENERATIONS_IN_FLIGHT = 10
-"""How many generations are in flight at once by default."""
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
@@ -46,7 +37,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     site_url: str | None = None,
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
-    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
+    consent: Consent = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -63,7 +54,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     each change as it comes.
 
     Args:
-        features: Names, ids, or globs such as 'Log*'.
+        features: Names, ids, globs such as 'Log*', or exclusions such as '!Log*'.
         all_: Generate all features that have no tests.
         watch: Wait until all are over, and show how they go.
         on_conflict: What to do with a feature that is generating: refuse it, join that generation,
@@ -72,57 +63,44 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
             at the service. Answers and files are waited for up to 30 s longer.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
-        yes: Don't ask. Else it asks before --all, or a glob that matches several features.
+        consent: What is allowed. Without it, --all and a glob that matches several features ask.
         journal: The journal.
         common: The options of every command.
     """
     if not watch:
         limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
-        refuse_without("--watch", limits | {"--journal": journal.journal})
+        refuse_without("--watch", limits | journal.by_option)
+    journal.check()
+    spec = BatchSpec(
+        kind="generation",
+        features=features,
+        is_all=all_,
+        site_url=site_url,
+        on_conflict=on_conflict,
+        max_in_flight=max_in_flight,
+    )
     async with watching(common, timeout=timeout, has_events=watch) as watched:
-        project, output = watched.project, watched.connection.output
-        notes: list[str] = []
-        async with watched.limit.asking("the list of features"):
-            chosen = await choose(
-                project,
-                features,
-                everything=attrgetter("needs_tests") if all_ else None,
-                note=notes.append,
+        output = watched.connection.output
+        found = await watched.select(spec, "the list of features")
+        if not found.features:
+            why = " ".join(["Nothing to generate.", *found.notes])
+            return watched.say_nothing(
+                why if found.notes else "Nothing to generate: all have tests."
             )
-        if not chosen:
-            why = " ".join(["Nothing to generate.", *notes])
-            return watched.say_nothing(why if notes else "Nothing to generate: all have tests.")
-        for note in notes:
+        for note in found.notes:
             output.note(note)
-        are_many = all_ or matches_several(features, chosen)
-        if are_many and not yes and not await confirm(_question(chosen)):
-            output.note("Nothing was generated.")
-            return ExitCode.USAGE
-        jobs = jobs_of(chosen)
-        watched.board.expect(jobs, GenerationRef)
+        jobs = jobs_of(found.features)
+        question = f"Generate {plural(len(jobs), 'feature')}? Each costs credits."
+        await consent.allow(
+            watched.generations, len(jobs), question=question if found.is_wider else None
+        )
         if not watch:
             if on_conflict == "wait":
                 output.note("What is generating is waited for first: minutes each.")
-            return await watched.dispatch(
-                jobs,
-                lambda job: project.generate_feature(
-                    job.feature, site_url=site_url, on_conflict=on_conflict
-                ),
-            )
-        options = GenerateOptions(
-            max_in_flight=max_in_flight or GENERATIONS_IN_FLIGHT, on_conflict=on_conflict
-        )
-        async with watched.journal(journal, options) as opened:
-            batch = project.generate_features(
-                chosen, site_url=site_url, timeout=watched.limit.left, journal=opened, **options
-            )
-            items = await watched.collect(batch)
-        return await watched.conclude(in_order(items, jobs))
+            return await watched.dispatch(spec, jobs)
+        async with watched.journal(journal, spec) as opened:
+            return await watched.perform(spec, jobs, found.features, journal=opened)
     return ExitCode.INTERRUPTED
-
-
-def _question(chosen: Sequence[str | Feature]) -> str:
-    return f"Generate {plural(len(chosen), 'feature')}? Each costs credits."
 
 
 @app.command

@@ -6,7 +6,7 @@ commands themselves; so is the help of all other commands.
 
 from __future__ import annotations
 
-__all__ = ["SCREENS"]
+__all__ = ["SCREENS", "screen"]
 
 _RUN = """\
 Usage: testvibe-async run FEATURE… [OPTIONS]
@@ -19,12 +19,13 @@ Run the tests of features: names, ids, or globs such as 'Log*'.
 
   -w, --wait          wait until all runs are over, and show how they went
       --all           run all features that have tests
-      --failed        run again what failed in the last batch
+      --failed [BATCH]  run again what failed in a batch; else in the last one
+      --name NAME     a name for the batch, beside its number
   -c, --config NAME   the run configuration; several: each feature with each
       --site-url URL  the site to test, in place of the project's own
       --attempts N    run what failed again; what then passes is flaky
       --timeout SECONDS  stop then, 30 s later at most; the runs go on
-  -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
+  -r, --report FILE   {formats}; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
   -p, --project NAME  the project; else that of this repository
   -j, --json          JSON for programs; --json=lines: each change as it comes
@@ -45,6 +46,7 @@ Generate the tests of features. Each generation takes minutes and costs credits.
   -w, --watch         wait until all are over, and show how they go
       --all           generate all features that have no tests
   -y, --yes           don't ask; else it asks before --all and globs
+      --max-generations N  dispatch at most N, and don't ask either
       --on-conflict HOW  what is generating already: raise, attach or wait
       --site-url URL  the site to explore, in place of the project's own
       --timeout SECONDS  stop then, 30 s later at most; the generations go on
@@ -67,7 +69,7 @@ of a run, the name of a feature, or a ref as other commands print it.
 
   -f, --file FILE     a file with refs, within any JSON; - for standard input
       --timeout SECONDS  stop then, 30 s later at most; the operations go on
-  -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
+  -r, --report FILE   {formats}; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
   -j, --json          JSON for programs; --json=lines: each change as it comes
 
@@ -76,26 +78,37 @@ All options: testvibe-async wait --help-all
 """
 
 _RESUME = """\
-Usage: testvibe-async resume [FILE] [OPTIONS]
+Usage: testvibe-async resume [BATCH] [OPTIONS]
 
-Go on with a batch that was cut off, by a crash, Ctrl-C or a time-out. What was
+Finish a batch that was cut off, by a crash, Ctrl-C or a time-out. What was
 dispatched is waited for, what may have been is looked for, and the rest is
-dispatched: nothing is done twice. FILE is its journal; else the last one is.
-The options of the command that began it hold on, --attempts and --report too.
+dispatched: nothing is done twice. BATCH is a number, a name or a journal; else
+the last one. The options of its first command hold, --report and others.
 
   testvibe-async resume
-  testvibe-async resume nightly.journal --report junit.xml
+  testvibe-async resume 12 --report junit.xml
   testvibe-async resume --unknown adopt 214 --feature Checkout
 
       --unknown WHAT  of what may have been dispatched: resend, adopt ID or drop
       --feature NAME  what --unknown is for; else all of it
+  -y, --yes           dispatch the generations that are left; else it asks
+      --max-generations N  dispatch at most N of them; 0 for none
       --timeout SECONDS  stop then, 30 s later at most; the operations go on
-  -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
+  -r, --report FILE   {formats}; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
 
 Exit codes: as those of run.
 All options: testvibe-async resume --help-all
 """
 
-SCREENS = {"run": _RUN, "generate": _GENERATE, "wait": _WAIT, "resume": _RESUME}
-"""The help of a command on one screen of 80 columns and 24 lines."""
+_SCREENS = {"run": _RUN, "generate": _GENERATE, "wait": _WAIT, "resume": _RESUME}
+
+SCREENS = frozenset(_SCREENS)
+"""The commands with a help on one screen of 80 columns and 24 lines."""
+
+
+def screen(command: str) -> str:
+    """Return the help of a command on one screen."""
+    from testvibe_async.reports import FORMATS  # noqa: PLC0415 - only this needs it at a start
+
+    return _SCREENS[command].format(formats=", ".join(each.suffixes[0] for each in FORMATS))

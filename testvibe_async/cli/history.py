@@ -7,8 +7,8 @@ service.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from statistics import median
+from sys import maxsize
 from typing import TYPE_CHECKING, Annotated
 
 from attrs import asdict, frozen
@@ -18,18 +18,17 @@ from rich.text import Text
 
 from testvibe_async import Run
 from testvibe_async._util import escape
-from testvibe_async.cli.batches import last_batches, place_of, read_batch
+from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.ending import seconds_of
 from testvibe_async.cli.jobs import item_name
-from testvibe_async.cli.journals import KEPT
 from testvibe_async.cli.words import duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from testvibe_async.cli.batches import Batch
     from testvibe_async.cli.jobs import Item
+    from testvibe_async.runner.batches import Batch
 
 __all__ = ["history", "sparkline"]
 
@@ -75,7 +74,7 @@ class Flaky:
 
 
 async def history(
-    *journals: Path,
+    *batch: str,
     limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
     days: PositiveInt | None = None,
     common: Common = COMMON,
@@ -87,21 +86,21 @@ async def history(
         testvibe-async history
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
+        testvibe-async history 11 12
 
     Args:
-        journals: The journals of the batches, as --journal keeps them; else those that are kept
-            unasked.
+        batch: Numbers, names, or files of journals of batches; else the last ones.
         limit: How many batches at most; 10 where both are left out.
         days: Only those of the last so many days.
         common: The options of every command.
     """
-    most = limit or (USUAL_LIMIT if days is None else KEPT)
-    place = place_of(common)
-    if journals:
-        read = [await read_batch(path) for path in journals]
-        batches = sorted(read, key=lambda each: each.created_at)[-most:]
+    most = limit or (USUAL_LIMIT if days is None else maxsize)
+    place, stored = place_of(common), stored_batches()
+    if batch:
+        named = [await stored.named(word, place) for word in batch]
+        batches = sorted(named, key=lambda each: each.created_at)[-most:]
     else:
-        batches = (await last_batches(most, place, kind="run"))[::-1]
+        batches = [each async for each in stored.each(place, kind="run", most=most)][::-1]
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
         batches = [each for each in batches if each.created_at >= oldest]
@@ -179,7 +178,7 @@ def _row(batch: Batch, columns: dict[str, Callable[[Batch], float]]) -> list[obj
     numbers = [number(batch) for number in columns.values()]
     # Short, so that the table fits into fifty columns.
     return [
-        f"{batch.created_at.astimezone():%d %b %H:%M}",
+        f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}",
         *(f"{each:.0f}" for each in numbers[:-1]),
         duration(numbers[-1]) if numbers[-1] else "—",
     ]
@@ -266,6 +265,7 @@ def _told(changes: Sequence[Change]) -> Text:
 def _document(batch: Batch) -> dict[str, object]:
     words = ("passed", "failed", "flaky", "other")
     return {
+        "batch": batch.number,
         "createdUtc": batch.created_at,
         "journal": batch.path,
         "server": batch.server,

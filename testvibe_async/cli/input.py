@@ -49,17 +49,24 @@ def name_of(path: Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
 
 
-async def confirm(question: str) -> bool:
+async def confirm(question: str, *, instead: str = "pass --yes") -> bool:
     """Ask a question, and return whether the answer is a whole line that says yes.
 
+    Args:
+        question: What to ask.
+        instead: What to do where nobody can answer.
+
     Raises:
-        ConfigError: Standard input or standard error is no terminal.
+        ConfigError: Standard input or standard error is no terminal, or nobody watches it.
     """
     for name, stream in (("input", sys.stdin), ("error", sys.stderr)):
         if not stream.isatty():
             raise ConfigError(
-                f"this asks {question!r}, and standard {name} is no terminal: pass --yes"
+                f"this asks {question!r}, and standard {name} is no terminal: {instead}"
             )
+    # Some CI systems give their jobs a terminal, at which nobody sits.
+    if os.environ.get("CI", "").lower() in {"1", "true"}:
+        raise ConfigError(f"this asks {question!r}, and a CI system does not answer: {instead}")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return (await _line()).strip().casefold() in {"y", "yes"}

@@ -1,44 +1,35 @@
-"""The journals of the command line: one for each batch, in the user's state folder.
+"""The journals of the command line: one for each batch, numbered, or in a file of the caller's own.
 
-It decides how many are kept, and what they are called. A journal whose command is at work has
-another ending than one whose command ended in order, so that the next command can tell that a batch
-was cut off. Which one a command means is decided in `batches`, and what a journal holds in
+It decides which options a journal has, and what is said of batches that were cut off. Which batch a
+command means is decided in `testvibe_async.runner`, and what a journal holds in
 `testvibe_async.journal`.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any
+import re
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from attrs import frozen
 from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError
-from testvibe_async.cli.batches import (
-    AT_WORK,
-    ENDED,
-    folder,
-    paths,
-    read_batch,
-    require_batch,
-    require_existing,
-)
+from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.ending import resume_command
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, clock_time, plural
-from testvibe_async.journal import Journal, files_of, is_in_use
+from testvibe_async.journal import Journal
+from testvibe_async.runner.batches import require_batch, require_existing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
-    from testvibe_async.cli.batches import Place
+    from testvibe_async.cli.output import Output
+    from testvibe_async.runner.batches import Place
 
 __all__ = [
-    "KEPT",
     "NO_OPTIONS",
     "JournalOptions",
     "kept",
@@ -46,17 +37,17 @@ __all__ = [
     "tell_of_cut_off",
 ]
 
-KEPT = 50
-"""How many journals are kept."""
-
-KEPT_FOR = timedelta(days=30)
-"""How long a journal is kept."""
+_BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
+"""A name that is neither a number nor looks like a file."""
 
 
 @Parameter(name="*", group=Group("The journal", sort_key=0))
 @frozen(kw_only=True)
 class JournalOptions:
     """The options that say where the journal of a batch is kept."""
+
+    name: str | None = None
+    """Call the batch by this name too, for 'resume NAME', 'report NAME' and 'run --failed NAME'."""
 
     journal: Path | None = None
     """Keep the journal of the batch in this file, for 'resume FILE' after a crash; else it is in
@@ -65,29 +56,54 @@ class JournalOptions:
     no_journal: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Keep none."""
 
+    @property
+    def by_option(self) -> dict[str, object]:
+        """The values by option, for `refuse_without`."""
+        return {"--journal": self.journal, "--name": self.name}
+
+    def check(self) -> None:
+        """Refuse a name that is none, or that nothing would have.
+
+        Raises:
+            ConfigError: It is a number or has other characters than names have, or no numbered
+                journal is kept.
+        """
+        if self.name is None:
+            return
+        if not _BATCH_NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"--name {self.name}: a name has letters, digits, - and _, and not digits alone"
+            )
+        if self.journal is not None or self.no_journal:
+            raise ConfigError("--name is for batches in your state folder: leave out --journal")
+
 
 NO_OPTIONS = JournalOptions()
 """The options where none was given."""
 
 
 @asynccontextmanager
-async def kept(
+async def kept(  # noqa: PLR0913 - each by name
     options: JournalOptions,
-    note: Callable[[str], object],
+    output: Output,
     *,
+    kind: Literal["run", "generation"],
     typed: Mapping[str, Any],
     here: Place,
+    parent: int | None = None,
 ) -> AsyncGenerator[Journal | None]:
-    """Open a journal for a new batch; None where there is to be none.
+    """Open a journal for a new batch, and say which it is; None where there is to be none.
 
     A journal that was not asked for is no reason to fail: where it can't be written, a note says
     so. Where an earlier batch was cut off it says so too, whatever options there are.
 
     Args:
         options: What was asked for.
-        note: Is told that none can be kept.
+        output: Where it is said.
+        kind: What the batch dispatches.
         typed: The options that the batch was called with, for `resume`.
         here: The service and the project in force.
+        parent: The number of the batch whose failures it runs again.
 
     Raises:
         ConfigError: The file that was asked for can't be used.
@@ -95,7 +111,7 @@ async def kept(
     if options.no_journal:
         yield None
         return
-    await tell_of_cut_off(here)
+    await tell_of_cut_off()
     if options.journal is not None:
         path = options.journal
         async with Journal(path, options=typed) as journal:
@@ -106,91 +122,81 @@ async def kept(
                 raise ConfigError(f"{path} has {what} {command}, or name another file")
             yield journal
         return
-    path = _new_path(AT_WORK)
+    stored = stored_batches()
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_old()
-        journal = await Journal(path, options=typed).__aenter__()
+        record = stored.create(
+            kind, here, name=options.name, project_name=typed["project"], parent=parent
+        )
+        journal = await Journal(stored.journal_of(record), options=typed).__aenter__()
     except (ConfigError, OSError) as error:
-        note(f"No journal is kept, so a crash would lose this batch: {error}")
+        output.note(f"No journal is kept, so a crash would lose this batch: {error}")
         yield None
         return
+    output.say(f"{record}.")
     try:
         yield journal
     finally:
         await journal.aclose()
-        _mark_ended(path)
+        stored.end(record)
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncGenerator[Journal]:
-    """Open a journal to go on with its batch, and mark it as at work meanwhile.
+async def opened(word: str | None, here: Place, output: Output) -> AsyncGenerator[Journal]:
+    """Open the journal of a batch to go on with it, say which it is, and note who works on it.
+
+    Args:
+        word: Its number, its name or its file; None for the last of a place that is not over.
+        here: The service and the project in force.
+        output: Where it is said.
 
     Raises:
-        ConfigError: It can't be used, or holds no batch.
+        ConfigError: There is none, or it can't be used, or holds no batch.
     """
-    at_work = _mark_at_work(path)
-    try:
-        journal = await Journal(at_work).__aenter__()
-    except ConfigError:
-        if at_work != path:
-            _rename(at_work, path)
-        raise
-    try:
-        require_batch(journal)
-        yield journal
-    finally:
-        await journal.aclose()
-        _mark_ended(at_work)
-
-
-async def tell_of_cut_off(here: Place) -> None:
-    """Say once of each batch whose command did not end in order that it was cut off."""
-    for path in paths(AT_WORK):
-        try:
-            batch = await read_batch(path)
-        except ConfigError as error:
-            if not is_in_use(error):
-                _rename(path, path.with_suffix(ENDED))
-            continue
-        _rename(path, path.with_suffix(ENDED))
-        if not batch.is_over:
-            over = sum(item.outcome is not None for item in batch.items)
-            place = [] if here.has(batch) else ["--server", batch.server, "-p", batch.project]
-            warn(
-                f"A batch of {clock_time(batch.created_at)} was cut off, with {over} of "
-                f"{plural(len(batch.items), 'operation')} over. Go on with it: "
-                f"{resume_command(path, place)}"
-            )
-
-
-def _mark_at_work(path: Path) -> Path:
+    stored = stored_batches()
+    if word is None:
+        batch = await stored.newest(here, fits=lambda batch: not batch.is_over)
+        if batch is None:
+            raise ConfigError(await _nothing_to_resume(here))
+        word = str(batch.number)
+    record = stored.record_named(word, here)
+    path = Path(word) if record is None else stored.journal_of(record)
     require_existing(path)
-    if path.parent != folder() or path.suffix != ENDED:
-        return path
-    return path.rename(path.with_suffix(AT_WORK))
+    if record is not None:
+        await stored.read(record)  # Of one that runs elsewhere it says where.
+    async with Journal(path) as journal:
+        require_batch(journal)
+        if record is not None:
+            record = stored.begin(record)
+            output.say(f"{record}.")
+        try:
+            yield journal
+        finally:
+            await journal.aclose()
+            if record is not None:
+                stored.end(record)
 
 
-def _mark_ended(path: Path) -> None:
-    """Name a journal after the present time: what its command did is the last that was done."""
-    if path.suffix == AT_WORK and path.parent == folder():
-        _rename(path, _new_path(ENDED))
+async def _nothing_to_resume(here: Place) -> str:
+    """Say that each batch of a place is over, and which one elsewhere is not."""
+    stored, elsewhere = stored_batches(), ""
+    for record in stored.records():
+        try:
+            batch = await stored.read(record)
+        except ConfigError:
+            continue
+        if not batch.is_over:
+            elsewhere = f"; {record} of project {record.project} at {record.server} is not"
+            break
+    return f"nothing to resume: each batch of the last 30 days{here} is over{elsewhere}"
 
 
-def _rename(path: Path, new: Path) -> None:
-    with suppress(OSError):
-        path.rename(new)
-
-
-def _new_path(ending: str) -> Path:
-    return folder() / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.{os.getpid()}{ending}"
-
-
-def _remove_old() -> None:
-    """Remove the journals that are too many or too old; none whose command is at work."""
-    oldest = (datetime.now(UTC) - KEPT_FOR).timestamp()
-    for number, path in enumerate(paths(ENDED)):
-        with suppress(OSError):
-            if number >= KEPT - 1 or path.stat().st_mtime < oldest:
-                for each in files_of(path):
-                    each.unlink(missing_ok=True)
+async def tell_of_cut_off() -> None:
+    """Say once of each batch whose command did not end in order that it was cut off."""
+    stored = stored_batches()
+    for record, batch in await stored.cut_off():
+        over = sum(item.outcome is not None for item in batch.items)
+        warn(
+            f"{record} of {clock_time(batch.created_at)} was cut off, with "
+            f"{over} of {plural(len(batch.items), 'operation')} over. Go on with it: "
+            f"{resume_command(stored.journal_of(record))}"
+        )

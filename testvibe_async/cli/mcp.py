@@ -22,9 +22,6 @@ from testvibe_async.cli.words import NAME
 
 __all__ = ["mcp"]
 
-_EXTRA = {"mcp", "mcp_types", "pydantic", "starlette", "uvicorn"}
-"""The packages of the extra that `mcp_server` imports."""
-
 
 async def mcp(  # noqa: PLR0913 - the options of the command
     *,
@@ -35,7 +32,6 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,
     max_output: int = 20_000,
-    tasks: Flag = False,
     common: Common = COMMON,
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
@@ -51,8 +47,6 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         exclude_tools: Do not offer these tools; repeat it for several.
         max_generations: How many generations may be started while it runs; any number by default.
         max_output: How many characters an answer may have.
-        tasks: Answer a call that has to wait with a task, for clients that know the extension
-            `io.modelcontextprotocol/tasks`; others see no change.
         common: The options of every command.
     """
     limits: dict[str, Any] = {
@@ -61,14 +55,13 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         "exclude_tools": exclude_tools,
         "max_generations": max_generations,
         "max_output": max_output,
-        "tasks": tasks,
         "state_folder": user_state_path(NAME) / "mcp",
     }
     try:
         await _serve(http, token, common, limits)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA:
+        if package == "testvibe_async":
             raise
         raise ConfigError(
             f"the MCP server needs {package}, which is not installed: "

@@ -17,18 +17,17 @@ from testvibe_async import (
     RunRef,
     TransportError,
 )
-from testvibe_async._names import chosen_configs, did_you_mean
+from testvibe_async._names import did_you_mean
 from testvibe_async._util import escape
 from testvibe_async.cli import cache
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable
 
     from testvibe_async import Project, Ref
     from testvibe_async.cli.jobs import Item
 
 __all__ = [
-    "check_configs",
     "operations_of",
     "suggesting",
     "suggestions",
@@ -54,44 +53,32 @@ async def suggesting(connection: HasProject, feature: str) -> AsyncGenerator[Non
     try:
         yield
     except NotFoundError as error:
-        if suggestion := await _suggestion(connection.project, feature):
+        if suggestion := did_you_mean(feature, await _names_of(connection.project)):
             error.add_note(suggestion)
         raise
 
 
 async def suggestions(project: Project, items: Iterable[Item]) -> list[str]:
     """Return what the names may have meant that the service does not know, each once."""
-    unknown = [
+    unknown = dict.fromkeys(
         str(item.feature)
         for item in items
         if isinstance(item.error, NotFoundError) and item.ref is None
-    ]
-    found = [await _suggestion(project, name) for name in dict.fromkeys(unknown[:SHOWN_NAMES])]
-    return [f"{escape(name)}: {each}" for name, each in zip(unknown, found, strict=False) if each]
+    )
+    names = await _names_of(project) if unknown else []
+    asked = [(name, did_you_mean(name, names)) for name in list(unknown)[:SHOWN_NAMES]]
+    return [f"{escape(name)}: {question}" for name, question in asked if question]
 
 
-async def _suggestion(project: Project, feature: str) -> str:
+async def _names_of(project: Project) -> list[str]:
+    """Return the names of a project's features; none where they can't be listed."""
     try:
         listed = await project.list_features()
     except (ResponseError, TransportError):
-        return ""
+        return []
     names = [each.name for each in listed]
     cache.keep(project.id, features=names)
-    return did_you_mean(feature, names)
-
-
-async def check_configs(project: Project, configs: Sequence[str]) -> Sequence[str]:
-    """Return configurations as the service spells them; as they are where it lists none.
-
-    Raises:
-        ConfigError: There is no such configuration.
-    """
-    try:
-        listing = await project.list_configs()
-    except (ResponseError, TransportError):
-        return configs
-    cache.keep(project.id, configs=[each.name for each in listing if each.name])
-    return chosen_configs(configs, listing)
+    return names
 
 
 async def operations_of(connection: HasProject, word: str, *, server: str) -> list[Ref]:

@@ -11,7 +11,7 @@ import re
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import frozen
 from cyclopts import Group, Parameter
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
+from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -35,28 +36,10 @@ __all__ = [
     "NO_FILES",
     "SEVERAL",
     "Files",
-    "GenerateOptions",
-    "RunOptions",
     "Seconds",
     "download_artifacts",
     "refuse_without",
 ]
-
-
-class GenerateOptions(TypedDict):
-    """What decides how a batch of generations goes, kept in its journal for `resume`."""
-
-    max_in_flight: int
-    on_conflict: Literal["raise", "attach", "wait"]
-
-
-class RunOptions(TypedDict):
-    """The same of a batch of runs."""
-
-    max_in_flight: int
-    on_conflict: Literal["raise", "generate"]
-    stop_on_failure: bool
-    attempts: int
 
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:
@@ -90,8 +73,8 @@ class Files:
     report: Annotated[
         tuple[str, ...], Parameter(name=("--report", "-r"), negative=(), show_default=False)
     ] = ()
-    """Write a report: JUnit to .xml, CTRF to .json, Markdown to .md, a page to .html; md:PATH where
-    the name does not say. May be repeated."""
+    """Write a report, in the format that its ending names; md:PATH where that does not say. Without
+    a known ending it lists the formats. May be repeated."""
 
     artifacts: Path | None = None
     """Download the artifacts of runs that failed to this folder, a folder for each run."""
@@ -156,13 +139,21 @@ class Files:
             or (base / features if features and (base / features).is_dir() else None),
         )
 
-    def check(self) -> None:
+    def check(self, *, can_download: bool = True) -> None:
         """Refuse reports that could not be written, before anything is dispatched.
+
+        Args:
+            can_download: Whether the command asks the service.
 
         Raises:
             ConfigError: There is one of no known format, or in a folder that can't be written to,
-                or the features' files are nowhere.
+                or the features' files are nowhere, or artifacts can't be downloaded.
         """
+        if self.artifacts is not None and not can_download:
+            raise ConfigError(
+                "a report asks no service, so it takes no --artifacts: to download those of a "
+                f"run, {NAME} runs download ID DIR"
+            )
         if self.features_dir is not None and not self.features_dir.is_dir():
             raise ConfigError(f"--features-dir {self.features_dir} is no folder")
         if self.report:

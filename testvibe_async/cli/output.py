@@ -111,16 +111,20 @@ class Output:
         self.console.print(table)
 
     def text(self, text: str) -> None:
-        """Print a text that was asked for: escaped on a terminal, as it is in a file.
+        """Print a text for people: escaped on a terminal, as it is in a file.
 
         In a pipe it is as it is too, except for the commands of CI systems, which may read it.
         """
+        is_safe = self.console.is_terminal or _is_file()
+        self.data(text if is_safe else without_commands(text))
+
+    def data(self, text: str) -> None:
+        """Print a text for programs: byte for byte, and escaped only on a terminal."""
         if self.is_json:
             return
         if self.console.is_terminal:
             _write(escape_lines(text) if text.endswith("\n") else escape_lines(text) + "\n")
         else:
-            text = text if _is_file() else without_commands(text)
             sys.stdout.flush()
             sys.stdout.buffer.write(text.encode(errors="surrogatepass"))
             sys.stdout.buffer.flush()
@@ -168,7 +172,7 @@ def json_of(value: object, *, indent: int | None = None, ascii_only: bool = Fals
         indent: Spaces for each level; None for one line.
         ascii_only: Whether to escape all that is not ASCII, for an output that can't show it.
     """
-    # It brings what reads answers, which takes long to import; few commands print JSON.
+    # It brings cattrs, which takes long to import; few commands print JSON.
     from testvibe_async._wire import serialize  # noqa: PLC0415
 
     text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)

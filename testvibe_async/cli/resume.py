@@ -6,36 +6,37 @@ goes on is decided in `testvibe_async.batch`.
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, GenerationRef, RunRef
-from testvibe_async.cli.batches import last_batches, place_of, read_batch, unfinished_path
+from testvibe_async import ConfigError, RunRef, Verdict
+from testvibe_async._batch import is_refusal
+from testvibe_async.cli.batches import batch_of, place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.ending import Ending, say_report, seconds_of
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.jobs import in_order
 from testvibe_async.cli.journals import opened
 from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.options import NO_FILES, Files, GenerateOptions, RunOptions, Seconds
+from testvibe_async.cli.options import NO_FILES, Files, Seconds
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from testvibe_async import Journal
+    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.watch import Watch
 
 __all__ = ["report", "resume"]
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
-    file: Path | None = None,
+    batch: str | None = None,
     /,
     *,
     unknown: Annotated[
@@ -43,6 +44,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     ] = (),
     feature: str | None = None,
     timeout: Seconds | None = None,
+    consent: Consent = NO_CONSENT,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -55,26 +57,26 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     For example:
 
         testvibe-async resume
-        testvibe-async resume nightly.journal --report junit.xml
+        testvibe-async resume 12 --report junit.xml
         testvibe-async resume --unknown adopt 214 --feature Checkout
 
     The exit codes are those of run --wait.
 
     Args:
-        file: The journal of the batch; the last one of this project that is not over where it is
-            left out.
+        batch: Its number, its name, or the file of its journal; the last one of this project that
+            is not over where it is left out.
         unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
         timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
             at the service. Answers and files are waited for up to 30 s longer.
+        consent: What may be spent, where generations are left to dispatch. Without it, it asks.
         files: What to leave.
         common: The options of every command.
     """
     if feature is not None and not unknown:
         raise ConfigError("--feature means nothing without --unknown: add --unknown")
-    path = file or await unfinished_path(place_of(common))
-    async with opened(path) as journal:
+    async with opened(batch, place_of(common), common.output) as journal:
         assert journal.plan is not None
         common = evolve(common, server=journal.plan.server, project=journal.plan.project)
         if unknown:
@@ -88,24 +90,35 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             has_events=common.json_lines,
             journal=journal.path,
         ) as watch:
-            return await _go_on(watch, journal)
+            options = journal.plan.options.get("batch", {})
+            spec = BatchSpec.from_dict(
+                options | {"kind": journal.plan.kind, "site_url": journal.plan.site_url}
+            )
+            await _allow(watch, journal, consent, spec)
+            return await watch.perform(spec, journal.items, None, journal=journal)
     return ExitCode.INTERRUPTED
 
 
-async def _go_on(watch: Watch, journal: Journal) -> ExitCode:
-    """Run the rest of a batch to its end, with the options that it began with."""
-    plan, jobs = journal.plan, journal.items
-    assert plan is not None
-    is_run = plan.kind == "run"
-    watch.board.expect(jobs, RunRef if is_run else GenerationRef)
-    start = watch.project.run_features if is_run else watch.project.generate_features
-    known = (RunOptions if is_run else GenerateOptions).__annotations__
-    typed = plan.options.get("batch", {})
-    options: dict[str, Any] = {name: typed[name] for name in known if name in typed}
-    batch: AbstractAsyncContextManager[Any] = start(
-        None, site_url=plan.site_url, journal=journal, timeout=watch.limit.left, **options
+async def _allow(watch: Watch, journal: Journal, consent: Consent, spec: BatchSpec) -> None:
+    """Allow the generations that are left to dispatch, or ask first.
+
+    Raises:
+        ConfigError: They are not allowed.
+    """
+    assert journal.created_at is not None
+    left = [item for item in journal.items if spec.may_generate and _may_be_dispatched(item)]
+    batch, began = stored_batches().word_for(journal.path), clock_time(journal.created_at)
+    question = (
+        f"Batch {batch} of {began} may dispatch {plural(len(left), 'generation')}, and each costs "
+        "credits. Resume it?"
     )
-    return await watch.conclude(in_order(await watch.collect(batch), jobs))
+    await consent.allow(watch.generations, len(left), question=question)
+
+
+def _may_be_dispatched(item: Item) -> bool:
+    """Return whether an item's operation was not dispatched, as far as its journal knows."""
+    is_started = item.ref is not None or item.outcome is not None
+    return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
 
 
 async def _decide(journal: Journal, words: Sequence[str], feature: str | None) -> None:
@@ -129,43 +142,45 @@ async def _decide(journal: Journal, words: Sequence[str], feature: str | None) -
 
 
 async def report(
-    file: Path | None = None, /, *, files: Files = NO_FILES, common: Common = COMMON
+    batch: str | None = None, /, *, files: Files = NO_FILES, common: Common = COMMON
 ) -> ExitCode:
     """Report on a batch by its journal, without asking the service.
 
     For example:
 
         testvibe-async report
-        testvibe-async report --report junit.xml --report report.html
+        testvibe-async report 12 --report junit.xml --report report.html
 
     The exit codes are those of run --wait.
 
     Args:
-        file: The journal of the batch; that of the last one of this project where it is left out.
+        batch: Its number, its name, or the file of its journal; the last one of this project where
+            it is left out.
         files: What to leave.
         common: The options of every command.
     """
-    files.check()
-    if file is None:
-        place = place_of(common)
-        batches = await last_batches(1, place)
-        if not batches:
-            raise ConfigError(f"there is no journal of a batch{place} yet")
-        batch = batches[0]
-    elif str(file).isdecimal():
-        raise ConfigError(f"{file} is the id of a run: {NAME} open {file} shows its own report")
-    elif file.suffix in {".xml", ".json", ".md", ".html"}:
-        raise ConfigError(f"{file} is no journal: to write it, {NAME} report --report {file}")
-    else:
-        batch = await read_batch(file)
+    from testvibe_async.reports import FORMATS  # noqa: PLC0415 - few commands need it
+
+    files.check(can_download=False)
+    if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
+        raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
+    try:
+        found = await batch_of(batch, place_of(common))
+    except ConfigError as error:
+        if batch is None or not batch.isdecimal() or error.__cause__ is not None:
+            raise
+        raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
     ending = Ending(
-        items=batch.items,
-        seconds=seconds_of(batch.items),
+        items=found.items,
+        seconds=seconds_of(found.items),
         place=common.place,
-        fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
+        journal=found.path,
+        fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
     )
     leaving = Leaving(files, common.output)
+    common.output.say(f"{found.label} of {clock_time(found.created_at)}.")
     leaving.write(ending)
     say_report(ending, common)
+    leaving.annotate(ending)
     leaving.note_paths()
     return ending.exit_code

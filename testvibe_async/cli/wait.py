@@ -10,14 +10,17 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from testvibe_async import BatchItem, Generation, Run, VibeError
+from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
+from testvibe_async.cli.ending import resume_command
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of
 from testvibe_async.cli.options import NO_FILES, Files, Seconds
 from testvibe_async.cli.refs import read_refs
 from testvibe_async.cli.watch import watching
+from testvibe_async.runner.batches import Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from testvibe_async import Client, Ref
     from testvibe_async.cli.common import Connection
     from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.watch import Watch
 
 __all__ = ["completions_of", "wait", "wait_for"]
 
@@ -93,8 +97,7 @@ async def wait_for(
         common, files=files, timeout=timeout, has_events=common.json_lines
     ) as watch:
         client = watch.connection.client
-        async with watch.limit.asking("what is in flight"):
-            named = await refs_in(watch.connection)
+        named = await watch.limit.ask("what is in flight", lambda: refs_in(watch.connection))
         # One of another server is refused before any is waited for.
         refs = [client.attach(ref).ref for ref in named]
         completions = completions_of(client, refs, timeout=watch.limit.left)
@@ -103,8 +106,24 @@ async def wait_for(
         items = await watch.collect(aclosing(completions))
         places: dict[Ref, int] = {ref: place for place, ref in enumerate(refs)}
         items.sort(key=lambda item: places[item.ref] if item.ref else 0)
-        return await watch.conclude([watch.board.named(item) for item in items])
+        code = await watch.conclude([watch.board.named(item) for item in items])
+        await _note_batches(refs, watch)
+        return code
     return ExitCode.INTERRUPTED
+
+
+async def _note_batches(refs: Sequence[Ref], watch: Watch) -> None:
+    """Say which batches have operations in flight, as `wait` records nothing in their journals."""
+    keys = {ref.key for ref in refs}
+    places = {Place(ref.server, ref.project) for ref in refs}
+    for place in places:
+        async for batch in stored_batches().each(place):
+            if not batch.is_over and any(item.ref and item.ref.key in keys for item in batch.items):
+                them = "it" if len(refs) == 1 else "some of them"
+                watch.connection.output.note(
+                    f"{batch.label} still lists {them} as in flight: "
+                    f"{resume_command(batch.path)} records the results."
+                )
 
 
 async def completions_of(

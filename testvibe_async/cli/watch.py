@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from attrs import evolve, frozen
 
-from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
-from testvibe_async.cli.batches import Place
+from testvibe_async import BatchItem, GenerationRef, Ref, RunRef, Verdict, VibeError
+from testvibe_async.cli import cache
 from testvibe_async.cli.board import Board, following_logs, live_table
 from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
@@ -30,10 +30,10 @@ from testvibe_async.cli.ending import (
     say_unfinished,
 )
 from testvibe_async.cli.exits import ExitCode, told_otherwise
-from testvibe_async.cli.jobs import dispatch_all
+from testvibe_async.cli.jobs import dispatch_all, in_order
 from testvibe_async.cli.journals import JournalOptions, kept, tell_of_cut_off
 from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.limit import TimeLimit
+from testvibe_async.cli.limit import MAX_OUTAGE_SECONDS, TimeLimit
 from testvibe_async.cli.lines import events as each_event
 from testvibe_async.cli.lines import lines
 from testvibe_async.cli.names import suggestions
@@ -41,25 +41,29 @@ from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.stop import Stop, interruptible
 from testvibe_async.cli.words import plural
+from testvibe_async.runner.batches import Place
+from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
+from testvibe_async.runner.selection import select
 
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
         AsyncIterator,
-        Awaitable,
-        Callable,
         Generator,
-        Mapping,
         Sequence,
     )
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
-    from testvibe_async import Client, GenerationLog, Journal, Operation, Project
+    from testvibe_async import Client, Feature, GenerationLog, Journal, Project
     from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.output import Output
+    from testvibe_async.runner.selection import Selection
+    from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["Watch", "shown", "watching"]
+
+_REFS: dict[str, type[Ref]] = {"run": RunRef, "generation": GenerationRef}
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
 
@@ -78,6 +82,9 @@ class Watch:
     stop: Stop
     """What stops it."""
 
+    generations: GenerationLimit
+    """How many generations it may dispatch: none, until somebody allows some."""
+
     has_events: bool = False
     """Whether `--json` is a line for each change; else it is one document at the end."""
 
@@ -91,12 +98,28 @@ class Watch:
         """The service and the project that the command is about."""
         return Place(self.connection.client.server, self.project.id)
 
-    async def dispatch(
-        self, jobs: Sequence[Item], start: Callable[[Item], Awaitable[Operation[Any]]]
-    ) -> ExitCode:
+    async def select(self, spec: BatchSpec, what: str) -> Selection:
+        """Return the features and configurations that are meant, and keep all names for Tab.
+
+        Args:
+            spec: What was typed.
+            what: What is asked for, while there is no answer.
+        """
+        found = await self.limit.ask(
+            what, lambda: select(self.project, spec, max_outage=MAX_OUTAGE_SECONDS)
+        )
+        names = {"features": found.names, "configs": found.config_names}
+        if any(names.values()):
+            cache.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
+        return found
+
+    async def dispatch(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
         """Dispatch an operation for each job without waiting for any, and print them."""
-        await tell_of_cut_off(self.place)
-        items = await dispatch_all(jobs, start)
+        await tell_of_cut_off()
+        self.board.expect(jobs, _REFS[spec.kind])
+        items = await dispatch_all(
+            jobs, lambda job: spec.dispatch(self.project, job.feature, job.config)
+        )
         hints = await suggestions(self.project, items)
         return say_dispatched(items, self.board, self.common, hints=hints).exit_code
 
@@ -109,6 +132,32 @@ class Watch:
         """
         ending = Ending(items=(), seconds=self.board.elapsed, before=before)
         return say_nothing(why, ending, self.board, self.common, events=self.has_events)
+
+    async def perform(  # noqa: PLR0913 - each by name
+        self,
+        spec: BatchSpec,
+        jobs: Sequence[Item],
+        features: Sequence[str | Feature | Item] | None,
+        configs: Sequence[str | None] | None = None,
+        *,
+        journal: Journal | None,
+        before: ExitCode = ExitCode.PASSED,
+    ) -> ExitCode:
+        """Carry out a batch to its end, print the results, and return the exit code.
+
+        Args:
+            spec: What it is to do.
+            jobs: What it dispatches, for the progress.
+            features: See `BatchSpec.start`; so are the configurations and the journal.
+            configs: The configurations.
+            journal: Where it is kept.
+            before: The exit code that what an earlier batch left calls for.
+        """
+        self.board.expect(jobs, _REFS[spec.kind])
+        batch = spec.start(
+            self.project, features, configs, timeout=self.limit.left, journal=journal
+        )
+        return await self.conclude(in_order(await self.collect(batch), jobs), before=before)
 
     async def collect(
         self, completions: AbstractAsyncContextManager[AsyncIterator[Item]]
@@ -127,7 +176,8 @@ class Watch:
         ):
             async with following_logs(self.board, client), completions as completed:
                 try:
-                    async for item in completed:
+                    async for each in completed:
+                        item = with_limit_named(each)
                         self.board.record(item)
                         self.leaving.fetch(item, client)
                         items.append(self.board.as_seen(item))
@@ -139,21 +189,28 @@ class Watch:
 
     @asynccontextmanager
     async def journal(
-        self, options: JournalOptions, typed: Mapping[str, Any]
+        self,
+        options: JournalOptions,
+        spec: BatchSpec,
+        *,
+        parent: int | None = None,
     ) -> AsyncGenerator[Journal | None]:
         """Open the journal of a new batch; None where there is to be none.
 
         Args:
             options: What was asked for.
-            typed: The batch's own options, which it keeps for `resume`.
+            spec: What the batch is to do, which it keeps for `resume`.
+            parent: The number of the batch whose failures it runs again.
         """
-        note = self.connection.output.note
         typed = {
-            "batch": typed,
+            "batch": spec.to_dict(),
             "files": self.leaving.files.kept,
             "project": self.connection.project_name,
         }
-        async with kept(options, note, typed=typed, here=self.place) as journal:
+        output = self.connection.output
+        async with kept(
+            options, output, kind=spec.kind, typed=typed, here=self.place, parent=parent
+        ) as journal:
             self.leaving.journal = None if journal is None else journal.path
             yield journal
 
@@ -223,9 +280,15 @@ async def watching(
         server = require_settings(common).server
         assert server is not None
         limit = TimeLimit(timeout, server=server.value, note=common.output.note)
+        board.on_outage = limit.note_outage
+        generations = GenerationLimit()
         async with AsyncExitStack() as stack:
-            async with limit.asking("the list of projects"):
-                connection = await stack.enter_async_context(connected(common, hooks=board.hooks))
+            connection = await limit.ask(
+                "the list of projects",
+                lambda: stack.enter_async_context(
+                    connected(common, hooks=board.hooks, recorder=generations)
+                ),
+            )
             yield Watch(
                 board=board,
                 connection=connection,
@@ -233,6 +296,7 @@ async def watching(
                 leaving=leaving,
                 limit=limit,
                 stop=stop,
+                generations=generations,
                 has_events=has_events,
             )
 

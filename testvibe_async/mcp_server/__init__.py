@@ -6,12 +6,11 @@ package imports `mcp`, and importing `testvibe_async` does not import this packa
 
 Read `server` first, which decides what is offered. `tools`, `dispatching_tools` and `waiting_tools`
 hold the tools, `context` the resources and prompts, `toolkit` how a tool is made of a function.
-`waits` decides how a call waits, `dispatches`, `works` and `journals` what it goes on with,
-`generations` what holds besides for what costs credits, `answers` what a result looks like,
-`budget` how long it is, `consent` how the user is asked, `advice` how an error is explained, and
-`session` which client serves a call. `tasks` decides which calls a client polls for instead of
-keeping them open, and `task_ids` how these are named. `stdio`, `http` and `signals` decide how the
-server is served and how it stops.
+`memory` keeps what calls started, `starts` decides what a call does with it, `runs` is a batch that
+outlives its calls, and `waits` decides how a call waits. `answers` decides what a result looks
+like, `budget` how long it is, `characters` what is shown in place of what hides, `consent` how the
+user is asked, `advice` how an error is explained, and `session` which client serves a call.
+`stdio`, `http` and `signals` decide how the server is served and how it stops.
 """
 
 from testvibe_async.mcp_server.http import serve_http

@@ -54,6 +54,7 @@ __all__ = [
     "explain",
     "explain_arguments",
     "not_configured",
+    "quoted",
     "suggestion",
     "without_addresses",
     "wrong_project",
@@ -67,6 +68,9 @@ NO_PROJECT = (
 
 MAX_CHARACTERS = 1_000
 """Length of what happened, in an error."""
+
+MAX_QUOTED = 500
+"""Length of what the service says, in an error."""
 
 NAME_CHARACTERS = 100
 """How much of each name is suggested."""
@@ -125,14 +129,18 @@ def explain(error: VibeError, tool: str) -> str:
 
 def _what(error: VibeError) -> str:
     """Return what happened, without the request that it happened to."""
-    if isinstance(error, ResponseError):
-        return (
-            f"{error.message.rstrip('.')} ({error.status}{f' {error.code}' if error.code else ''})"
-        )
+    if isinstance(error, ResponseError) and not isinstance(error, MalformedResponseError):
+        code = f" {error.code}" if error.code else ""
+        return f"The service says {quoted(error.message)} ({error.status}{code})"
     sqlite = getattr(error.__cause__, "sqlite_errorname", "")
     if isinstance(error, ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return "Another program has what this call began in hand, so call again later"
+        return "Another program has the journal of this call open, so call again later"
     return error.what if isinstance(error, TransportError) else str(error)
+
+
+def quoted(text: str) -> str:
+    """Return a text of the service in quotes that it can't close: it is data, and no advice."""
+    return '"{}"'.format(" ".join(text[:MAX_QUOTED].replace('"', "'").split()))
 
 
 def without_addresses(text: str) -> str:
@@ -186,8 +194,8 @@ def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
         return (
             "It may have started, and was not sent again, for that could cost the credits twice. "
             f"Check get_generation_status of {feature}: if a new generation is there, wait for "
-            "that one with wait_for_generation. The same call looks for it again; `again: true` "
-            "starts another."
+            "that one with wait_for_generation. The same call looks for it again, and starts "
+            "another only once it is proved that none began."
         )
     return (
         "It may have started, and was not sent again. Before you try again, check list_runs of "
@@ -262,8 +270,8 @@ _ADVICE: dict[type[VibeError], Advice] = {
     MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",
     OperationNotFoundError: "list_runs shows which runs there are.",
     OperationSupersededError: "Wait for the newer one with wait_for_generation.",
-    ObservationError: "It may well go on: call the same tool again later.",
-    ClientClosedError: "This server is ending; what was dispatched goes on at the service.",
+    ObservationError: "It may still be in flight: call the same tool again later.",
+    ClientClosedError: "This server is ending; what was dispatched continues at the service.",
     ResponseError: _if_refused,
     ConfigError: "",
 }

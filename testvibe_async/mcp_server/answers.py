@@ -3,7 +3,7 @@
 Decides how runs, generations and batches are worded and summarized. Each result holds its content
 twice, as structured content and as JSON text, since some clients read only the one and some only
 the other; no tool declares its schema, which would cost a model more than it says. The content of a
-wait says in `inFlight` whether the operation goes on, and in `note` what to do then. Pure; it never
+wait says in `inFlight` whether the operation does, and in `note` what to do then. Pure; it never
 calls the service.
 """
 
@@ -23,11 +23,11 @@ from testvibe_async import (
     RunRef,
     Verdict,
 )
-from testvibe_async._batch import is_refusal
 from testvibe_async._util import clean
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import explain
+from testvibe_async.mcp_server.advice import explain, quoted
 from testvibe_async.mcp_server.budget import ROOM, Document, fitted, page, text_of
+from testvibe_async.mcp_server.characters import visible
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ __all__ = [
     "answer_of_wait",
     "digest",
     "document_of_run",
-    "encodable",
     "fitted_answer",
     "missing_of",
     "rows",
@@ -60,10 +59,10 @@ STILL_IN_FLIGHT = "Still in flight, nothing was cancelled:"
 
 def answer(line: str, content: Document) -> CallToolResult:
     """Return a result that holds a line for a human and a document for the model."""
-    text = text_of(content)
+    line, text = clean(visible(line)), text_of(content)
     return CallToolResult(
         content=[
-            TextContent(type="text", text=clean(line), annotations=Annotations(audience=["user"])),
+            TextContent(type="text", text=line, annotations=Annotations(audience=["user"])),
             TextContent(type="text", text=text, annotations=Annotations(audience=["assistant"])),
         ],
         structured_content=json.loads(text),
@@ -82,11 +81,6 @@ def fitted_answer(result: CallToolResult, max_output: int) -> CallToolResult:
     shorter = answer(line.text[:ROOM], fitted(document, room))
     shorter.is_error = result.is_error
     return shorter
-
-
-def encodable(text: str) -> str:
-    """Return a text without lone surrogates: JSON can hold them, and MCP's UTF-8 can't."""
-    return text.encode(errors="replace").decode()
 
 
 def rows(values: Iterable[AttrsInstance]) -> list[Document]:
@@ -112,7 +106,7 @@ def answer_of_wait(
         line: How the operation stands, for a human.
         snapshot: The document last seen.
         note: What to do next; None where there is nothing to add.
-        in_flight: Whether the operation goes on; None where a note says so.
+        in_flight: Whether the operation is in flight; None where a note says so.
     """
     goes_on = note is not None if in_flight is None else in_flight
     content = {**snapshot, "inFlight": goes_on, "note": note}
@@ -132,7 +126,9 @@ def say_run(run: Run) -> str:
         return f"{name} is over. {_undocumented(run)}"
     if not run.failures:
         return f"{name} {run.status} ({total}; {more})."
-    first = f"first {run.failures[0].name!r}: {_first_line(run.failures[0].error)}"
+    error = run.failures[0].error
+    first = quoted(_first_line(error)) if error else "no error given"
+    first = f"first {run.failures[0].name!r}: {first}"
     return f"{name} {run.status}: {len(run.failures)} of {total} failed, {first} ({more})."
 
 
@@ -177,9 +173,10 @@ def digest(  # noqa: PLR0913 - each by name
     items: Sequence[BatchItem[Run]],
     *,
     max_output: int,
+    not_run: Sequence[Document] = (),
     again: str = "wait_for_runs",
     told: str | None = None,
-    begun_at: str | None = None,
+    started_at: str | None = None,
     is_over: bool = True,
     attempts: int = 1,
 ) -> CallToolResult:
@@ -188,9 +185,10 @@ def digest(  # noqa: PLR0913 - each by name
     Args:
         items: The runs.
         max_output: How many characters the answer may have.
-        again: The tool that goes on with them.
+        not_run: The features that were left out.
+        again: The tool that continues with them.
         told: What to add to the note.
-        begun_at: When they were begun; None where another tool did that.
+        started_at: When they were started; None where another tool did that.
         is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
         attempts: How often what failed may run; only then can a run be flaky.
     """
@@ -207,32 +205,52 @@ def digest(  # noqa: PLR0913 - each by name
     }
     if attempts == 1:
         del counts["flaky"]
+    in_flight = bool(not is_over or summary.in_flight or counts["notDispatched"])
     steps = _note_of(items, again, is_over=is_over)
-    if told and is_over and any(map(_is_refused_for_good, items)):
-        told += " What was refused is not tried again by it: call run_features with those alone."
     note = " ".join(each for each in (steps, told) if each) or None
     listed_items = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
-    listed = page(
-        "runs",
-        [_row(item) for item in sorted(listed_items, key=_urgency)],
-        cursor=None,
-        limit=None,
-        max_output=max_output - len(note or ""),
-    )
-    if left_out := len(listed_items) - len(listed["runs"]):
-        listed["leftOut"] = (
-            f"{counted(left_out, 'more row')}: list_runs shows those that ran, and a call with "
-            "fewer features the others."
-        )
-    del listed["total"]
-    listed.pop("nextCursor", None)
-    goes_on = bool(not is_over or summary.in_flight or counts["notDispatched"])
-    content: Document = {"summary": counts, **listed, "inFlight": goes_on, "note": note}
-    if begun_at is not None:
-        content["begunAt"] = begun_at
-    result = answer(f"{summary}. {note or ''}".rstrip(), content)
+    content: Document = {
+        "verdict": str(Verdict.IN_FLIGHT) if in_flight else _verdict_of(items),
+        "summary": counts,
+    }
+    left_out: list[str] = []
+    room = max_output - len(note or "")
+    for name, rows_, hint in (
+        (
+            "runs",
+            [_row(item) for item in sorted(listed_items, key=_urgency)],
+            "list_runs shows those that ran, and a call with fewer features the others",
+        ),
+        ("notRun", list(not_run), "list_features shows them"),
+    ):
+        listed = page(name, rows_, cursor=None, limit=None, max_output=room)
+        content[name] = listed[name]
+        room -= len(text_of(listed))
+        if missing := len(rows_) - len(listed[name]):
+            left_out.append(f"{counted(missing, 'more row')} of {name}: {hint}.")
+    if left_out:
+        content["leftOut"] = " ".join(left_out)
+    if not not_run:
+        del content["notRun"]
+    content |= {"inFlight": in_flight, "note": note}
+    if started_at is not None:
+        content["startedAt"] = started_at
+    line = f"{summary}." if summary.total else "Nothing was run."
+    if in_flight:
+        over = summary.succeeded + summary.failed + summary.errors + summary.unknown
+        line = f"In flight: {over} of {counted(summary.total, 'run')} are over ({summary})."
+    if not_run:
+        line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
+    result = answer(f"{line} {note or ''}".rstrip(), content)
     result.is_error = bool(items) and all(map(_is_refused, items))
     return result
+
+
+def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
+    """Return the one verdict of runs that are over: the worst."""
+    verdicts = {item.verdict for item in items}
+    order = (Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN, Verdict.SUCCEEDED)
+    return next((str(each) for each in order if each in verdicts), "not run")
 
 
 def _is_refused(item: BatchItem[Run]) -> bool:
@@ -240,13 +258,8 @@ def _is_refused(item: BatchItem[Run]) -> bool:
     return item.verdict is Verdict.ERROR and item.ref is None
 
 
-def _is_refused_for_good(item: BatchItem[Run]) -> bool:
-    """Whether the same call does not try a run again, since its journal keeps the refusal."""
-    return is_refusal(item.error) and _is_refused(item)
-
-
 def _urgency(item: BatchItem[Run]) -> int:
-    """Order what a model has to act on before what merely goes on."""
+    """Order what a model has to act on before what is in flight."""
     order = [Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN, Verdict.SUCCEEDED]
     return order.index(item.verdict) if item.verdict in order else len(order)
 
@@ -280,7 +293,7 @@ def _failures_of(run: Run) -> Document:
 
 
 def _note_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> str | None:
-    """Say how to go on; None where every run is finished."""
+    """Say how to continue; None where every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
     if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from mcp.server.mcpserver.exceptions import ToolError
 
+from testvibe_async.mcp_server.characters import visible
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,6 +26,9 @@ MAX_OUTPUT = 20_000
 
 ROOM = 1_000
 """What is kept free for an answer's other members, and for its line."""
+
+MAX_MEMBERS, MAX_MEMBER = 20, 50
+"""How many members are kept of what can't be made to fit, such as a status, and how long ones."""
 
 _STEPS = (
     (6_000, 300),
@@ -40,8 +45,8 @@ _STEPS = (
 
 
 def text_of(document: Document) -> str:
-    """Return a document as JSON that MCP can send: its UTF-8 has no lone surrogates."""
-    return json.dumps(document, ensure_ascii=False).encode(errors="replace").decode()
+    """Return a document as JSON that hides nothing, and that MCP can send."""
+    return visible(json.dumps(document, ensure_ascii=False))
 
 
 def start_of(cursor: str | None) -> int:
@@ -98,7 +103,7 @@ def lines_of(text: str, *, offset: int, lines: int | None, max_output: int) -> D
     every = text.splitlines(keepends=True)
     left, taken = max_output - ROOM, list[str]()
     for line in every[offset : None if lines is None else offset + lines]:
-        left -= len(json.dumps(line, ensure_ascii=False))
+        left -= len(visible(json.dumps(line, ensure_ascii=False)))
         if left < 0 and taken:
             break
         taken.append(line)
@@ -130,7 +135,12 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
         ).rstrip()
         if len(text_of(cut)) <= max_output:
             return cut
-    return {"leftOut": f"The answer does not fit into {max_output:,} characters."}
+    short = {
+        name: value
+        for name, value in list(document.items())[:MAX_MEMBERS]
+        if not isinstance(value, dict | list) and len(text_of({name: value})) <= MAX_MEMBER
+    }
+    return {**short, "leftOut": f"The answer does not fit into {max_output:,} characters. {rest}"}
 
 
 def _without_passed(document: Document) -> Document:

@@ -1,7 +1,7 @@
 """A person's consent before credits are spent, where the client can ask for it.
 
-Decides how the user is asked; `generations` decides when: before a generation that a call would
-start, never for one that it goes on with. A client that can't ask decides by the tool's hints and
+Decides how the user is asked; `starts` decides when: before a generation that a call would start,
+never for one that an earlier call started. A client that can't ask decides by the tool's hints and
 its description. It never decides how many generations there may be; `Limits` does.
 """
 
@@ -10,6 +10,7 @@ from mcp.server.mcpserver import Elicit
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
+from testvibe_async.mcp_server.characters import visible
 from testvibe_async.mcp_server.session import Ctx
 
 __all__ = ["Consent", "ask_for_credits", "require_agreed"]
@@ -27,7 +28,8 @@ async def ask_for_credits(ctx: Ctx, feature: str) -> Consent | Elicit[Consent]:
     if capabilities is None or capabilities.elicitation is None:
         return Consent(generate=True)
     return Elicit(
-        f"Generate the tests of {feature[:100]!r}? It costs credits of the account.", Consent
+        f"Generate the tests of {visible(feature[:100])!r}? It costs credits of the account.",
+        Consent,
     )
 
 

@@ -24,8 +24,9 @@ from mcp.types import (
 from testvibe_async import GenerationLog, NotFoundError, VibeError
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain, suggestion
-from testvibe_async.mcp_server.answers import document_of_run, encodable
+from testvibe_async.mcp_server.answers import document_of_run
 from testvibe_async.mcp_server.budget import ROOM, fitted, lines_of, text_of
+from testvibe_async.mcp_server.characters import visible
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
 __all__ = ["ExplainingServer", "add_prompts", "add_resources"]
@@ -59,11 +60,11 @@ def _explaining(tool: str, make_error: ErrorFactory) -> Callable[[Reader], Reade
         @wraps(read)
         async def call(**arguments: object) -> str:
             try:
-                return encodable(await read(**arguments))
+                return visible(await read(**arguments))
             except VibeError as error:
-                raise make_error(explain(error, tool), error) from error
+                raise make_error(visible(explain(error, tool)), error) from error
             except ToolError as error:
-                raise make_error(str(error), error) from error
+                raise make_error(visible(str(error)), error) from error
 
         return call
 
@@ -148,7 +149,10 @@ class ExplainingServer(MCPServer[Session]):
         if name not in names:
             meant = suggestion(name, names)
             raise ToolError(f"There is no tool {name[:100]!r}.{meant}{self.missing}")
-        return await super().call_tool(name, arguments, context)
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            raise ToolError(visible(str(error))) from error
 
     async def get_prompt(
         self,

@@ -1,14 +1,15 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
 """The tools that start runs and generations, one or many.
 
-A call that means the same as an earlier one goes on with what that began, and starts nothing twice;
-`dispatches` and `generations` say when. A timeout is an ordinary answer, and cancels nothing. The
-docstrings are what a model reads.
+Each call starts runs, unless an earlier call of the same meaning did whose result was not
+delivered. A generation is started once for what it replaces. A timeout is an ordinary answer, and
+cancels nothing. The docstrings are what a model reads.
 """
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from attrs import define, field
+import anyio
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Resolve
 from mcp.server.mcpserver.exceptions import ToolError
@@ -16,9 +17,21 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from testvibe_async import Batch, Generation, GenerationRef, Journal, Run, RunRef
+from testvibe_async import (
+    Batch,
+    DispatchUnknownError,
+    Feature,
+    Generation,
+    GenerationRef,
+    Journal,
+    Operation,
+    Project,
+    Run,
+    RunRef,
+    VibeError,
+)
+from testvibe_async._dispatch import select_features
 from testvibe_async._wire import serialize
-from testvibe_async.errors import OperationRef
 from testvibe_async.mcp_server.answers import (
     STILL_IN_FLIGHT,
     answer,
@@ -27,30 +40,24 @@ from testvibe_async.mcp_server.answers import (
     say_generation,
     say_run,
 )
+from testvibe_async.mcp_server.budget import Document
 from testvibe_async.mcp_server.consent import Consent, require_agreed
-from testvibe_async.mcp_server.dispatches import (
+from testvibe_async.mcp_server.memory import Place, deliver, pause
+from testvibe_async.mcp_server.runs import Begin, Choose, Chosen, Runs
+from testvibe_async.mcp_server.session import Ctx, Session, session_of
+from testvibe_async.mcp_server.starts import (
     ELSEWHERE,
-    BatchOfOne,
-    BegunOperation,
-    dispatched_once,
-    ids_of,
-    keeping_run,
-    keeping_runs,
-    key_of,
-    named,
-    note_of,
-    noted_as_told,
-    opened,
-)
-from testvibe_async.mcp_server.generations import (
+    Started,
     Target,
     ask_to_generate,
-    generation_of,
-    seen_to_be_dispatched,
+    generated_once,
+    how_to_replace,
+    ids_of,
+    key_of,
+    named,
+    started_once,
     target_of,
 )
-from testvibe_async.mcp_server.journals import GENERATION, KEPT, Key
-from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
     REGENERATES,
@@ -62,49 +69,68 @@ from testvibe_async.mcp_server.toolkit import (
     check_config,
     tool,
 )
-from testvibe_async.mcp_server.waits import PATIENCE, Progress, unseen, wait_for_work
-from testvibe_async.mcp_server.works import Work
+from testvibe_async.mcp_server.waits import PATIENCE, Progress, follow, note_of_wait, unseen_of
 
 __all__ = ["DISPATCHING_TOOLS"]
 
-Again = Annotated[
-    bool,
+Replace = Annotated[
+    str | None,
     Field(
-        description="Begin anew what has ended and was told; else its result is told again, for "
-        "10 minutes after its end or the last answer."
+        description="The `requestId` (or `updatedUtc`) of the latest generation, from "
+        "get_generation_status, to replace its tests; left out where there are none."
     ),
 ]
 
 
 @tool(ADDS)
-async def run_feature(  # noqa: PLR0913 - the arguments of the tool
+async def run_feature(
     ctx: Ctx,
     *,
     feature: FeatureName,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    again: Again = False,
     project: ProjectId = None,
 ) -> CallToolResult:
     """Start a run of one feature's tests (half a minute), then call wait_for_run.
 
-    To run it anew, such as after a fix, pass `again: true`. For several, call run_features.
-    Refused where the feature's status is not `generated`.
+    For several, call run_features. Refused where the feature's status is not `generated`.
     """
     home = session_of(ctx).project(project)
     await check_config(ctx, home, config)
     key = key_of(ctx, "run", home, feature.casefold(), config, siteUrl)
+    place = session_of(ctx).memory.place(key)
+    started = await _run_once(
+        ctx, place, home, feature, config=config, site_url=siteUrl, seconds=PATIENCE
+    )
+    if isinstance(started, str):
+        return _not_started("run_feature", feature, started)
+    deliver(place)
+    return await _answer_of_start(ctx, started, feature)
 
+
+async def _run_once(  # noqa: PLR0913 - what a run is of
+    ctx: Ctx,
+    place: Place,
+    home: Project,
+    feature: str | int,
+    *,
+    config: str | None,
+    site_url: str | None,
+    seconds: float,
+) -> Started | str:
     def begin(journal: Journal) -> Batch[Run]:
         return home.run_features(
-            named(journal, feature), config=config, site_url=siteUrl, journal=journal
+            named(journal, feature), config=config, site_url=site_url, journal=journal
         )
 
-    keeping = keeping_run(ctx, home)
-    found = await dispatched_once(ctx, key, begin, again=again, keeping=keeping)
-    if isinstance(found.ref, RunRef):
-        session_of(ctx).remember_run(found.ref)
-    return await _answer_of_dispatch(ctx, key, found, tool="run_feature", feature=feature)
+    try:
+        started = await started_once(ctx, place, begin, seconds=seconds)
+    except DispatchUnknownError:
+        deliver(place)  # The error is the result, and says what to check before another call.
+        raise
+    if isinstance(started, Started) and isinstance(started.ref, RunRef):
+        session_of(ctx).remember_run(started.ref)
+    return started
 
 
 @tool(REGENERATES)
@@ -113,69 +139,61 @@ async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
     *,
     feature: FeatureName,
     siteUrl: SiteUrl = None,
-    again: Again = False,
-    project: ProjectId = None,  # noqa: ARG001 - `target` has it
+    replace: Replace = None,  # noqa: ARG001 - `target` has it
+    project: ProjectId = None,  # noqa: ARG001 - likewise
     target: Annotated[Target, Resolve(target_of)],
     agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
 ) -> CallToolResult:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
-    Then call wait_for_generation. Where there are tests already, it needs `again: true`, such as
-    after update_feature; never because a wait timed out. Refused while the feature is generating.
+    Then call wait_for_generation. Where there are tests already, `replace` names what is replaced,
+    such as after update_feature; never because a wait timed out. Refused while it is generating.
     """
     require_agreed(agreed)
-    session = session_of(ctx)
-    is_joined = session.works.has(target.key)
-    work = generation_of(ctx, target, siteUrl, again=again)
-    with noted_as_told(ctx, target.key):
-        await seen_to_be_dispatched(ctx, work)
-    ref = work.state.ref
-    if isinstance(ref, GenerationRef):
-        session.remember_generation(feature, ref)
-    found = BegunOperation(
-        ref=ref,
-        begun_at=work.begun_at,
-        is_new=not (is_joined or work.is_resumed),
-        line=work.line,
-        outcome=work.state.outcome,
-    )
-    return await _answer_of_dispatch(
-        ctx, target.key, found, tool="generate_feature", feature=target.name
-    )
+    started = await generated_once(ctx, target, siteUrl, seconds=PATIENCE)
+    if isinstance(started, str):
+        return _not_started("generate_feature", target.name, started)
+    _remember_generation(ctx, feature, started)
+    try:
+        return await _answer_of_start(ctx, started, target.name)
+    except VibeError:
+        await target.require_latest()  # If another took its place, this says which.
+        raise
 
 
-async def _answer_of_dispatch(
-    ctx: Ctx, key: Key, found: BegunOperation, *, tool: str, feature: str
-) -> CallToolResult:
-    """Say what was dispatched, or how that stands which an earlier call dispatched."""
-    ref = found.ref
-    if ref is None:
-        note = f"{STILL_IN_FLIGHT} call {tool} again with the same arguments."
-        line = f"{feature} is not dispatched by this call yet ({found.line})."
-        if key[0] == GENERATION and found.line == ELSEWHERE:
-            note += " wait_for_generation waits for what the other one began."
-        return answer_of_wait(line, {}, note=note)
-    begun_at = ref.dispatched_at or found.begun_at
-    content = {**ids_of(ref), "begunAt": serialize(begun_at)}
+def _remember_generation(ctx: Ctx, feature: str, started: Started) -> None:
+    assert isinstance(started.ref, GenerationRef)
+    session_of(ctx).remember_generation(feature, started.ref)
+
+
+def _not_started(tool: str, feature: str, why: str) -> CallToolResult:
+    """Say that a call has started nothing yet."""
+    note = f"{STILL_IN_FLIGHT} call {tool} again with the same arguments."
+    return answer_of_wait(f"{feature} is not started by this call ({why}).", {}, note=note)
+
+
+async def _answer_of_start(ctx: Ctx, started: Started, feature: str) -> CallToolResult:
+    """Say what was started, or how that stands which an earlier call started."""
+    ref = started.ref
     wait = f"wait_for_{ref.kind} waits for it."
-    if found.is_new:
-        session_of(ctx).journals.note_told(key)
-        return answer(f"{_what(ref, feature)} was started. {wait}", content)
-    seen = found.outcome or await session_of(ctx).client.attach(ref).poll()
-    note = f"Nothing was started: your earlier call did at {begun_at:%H:%M:%S} UTC. "
-    if seen.is_finished:
-        session_of(ctx).journals.note_told(key)
-        note += "To begin anew pass `again: true`."
+    if started.is_new:
+        kind = f"Run {ref.run_id}" if isinstance(ref, RunRef) else "The generation"
+        return answer(f"{kind} of {feature} was started. {wait}", started.document)
+    seen: Run | Generation = await session_of(ctx).client.attach(ref).poll()
+    note = f"Nothing was started: your call at {_time(started)} did. "
+    if isinstance(seen, Run):
+        note += f"Its answer was not delivered; the next call starts another run. {wait}"
+        line = say_run(seen)
     else:
-        note += f"It goes on: {wait}"
-    line = say_run(seen) if isinstance(seen, Run) else say_generation(seen)
-    return answer(f"{note} {line}", {**content, "status": seen.status, "note": note})
+        assert isinstance(ref, GenerationRef)
+        note += how_to_replace(ref.request_id) if seen.is_finished else f"It is in flight: {wait}"
+        line = say_generation(seen)
+    content = {**started.document, "status": seen.status, "note": note}
+    return answer(f"{note} {line}", content)
 
 
-def _what(ref: OperationRef, feature: str) -> str:
-    if isinstance(ref, RunRef):
-        return f"Run {ref.run_id} of {feature}"
-    return f"The generation of {feature}"
+def _time(started: Started | Runs) -> str:
+    return f"{started.started_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @tool(ADDS)
@@ -198,14 +216,13 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             description="How often what failed may run in total; above 1 it shows flaky.",
         ),
     ] = 1,
-    again: Again = False,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
     project: ProjectId = None,
 ) -> CallToolResult:
-    """Run `features` at once, or `all: true`, and wait. Lists what failed, counts the rest.
+    """Run `features` at once, or `all: true`, and wait. Lists what failed and what was not run.
 
-    If `inFlight`, call this again with the same arguments: it goes on and starts nothing twice. To
-    run what has ended again, such as after a fix, pass `again: true`.
+    If `inFlight`, call this again with the same arguments: it continues. After that, a call starts
+    new runs. Of `all`, features that are not `generated` are in `notRun`.
     """
     if (features is None) is not all:
         raise ToolError(
@@ -214,63 +231,84 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         )
     session = session_of(ctx)
     home = session.project(project)
+    await check_config(ctx, home, config)
     names = None
     if features is not None:
-        names = sorted({name.casefold(): name for name in features}.values(), key=str.casefold)
-    folded = names and [name.casefold() for name in names]
-    await check_config(ctx, home, config)
-    key = key_of(ctx, "runs", home, folded, config, siteUrl, attempts)
+        names = sorted({each.casefold(): each for each in features}.values(), key=str.casefold)
+    folded = names and [each.casefold() for each in names]
+    place = session.memory.place(key_of(ctx, "runs", home, folded, config, siteUrl, attempts))
 
-    async def play(work: Work[_Many]) -> None:
-        keeping = keeping_runs(ctx, home, is_all=all)
-        async with opened(ctx, key, work, again=again, keeping=keeping) as journal:
-            work.journal, work.is_resumed = journal, bool(journal.items)
-            work.state.batch = batch = home.run_features(
-                None if journal.is_complete else names,  # What is whole has the names itself.
-                config=config,
-                site_url=siteUrl,
-                attempts=attempts,
-                journal=journal,
-            )
-            async with batch:
-                async for item in batch:
-                    word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
-                    work.tell(f"{batch.summary}; {item.feature_name}: {word}")
+    async def choose() -> Chosen:
+        return await _all_of(home) if names is None else Chosen(names, [])
 
-    work = session.works.join(key, _Many, play)
-    await wait_for_work(work, Progress(ctx), timeoutSeconds)
-    if work.task.done():
-        session.journals.note_told(key)
-    batch = work.state.batch
-    told = note_of(ctx, work, again=again) if batch else work.line
-    if batch is not None and not work.task.done():
-        told = (await unseen(ctx, batch.in_flight)).strip() or None
+    def begin(chosen: Sequence[Feature | str | int] | None, journal: Journal) -> Batch[Run]:
+        return home.run_features(
+            chosen, config=config, site_url=siteUrl, attempts=attempts, journal=journal
+        )
+
+    progress, deadline = Progress(ctx), anyio.current_time() + timeoutSeconds
+    async with progress.repeated():
+        runs = await _joined(session, place, choose, begin, deadline=deadline)
+        if runs is None:
+            return _not_started("run_features", "The batch", ELSEWHERE)
+        await runs.wait(progress, deadline - anyio.current_time())
+    is_over = runs.task.done()
+    if is_over:
+        runs.task.result()
+        deliver(place)
+    batch, note = runs.batch, None
+    if is_over and runs.is_resumed:
+        note = (
+            f"This is the result of your call at {_time(runs)}, which was not delivered; this call "
+            "started nothing. The next one starts new runs."
+        )
+    elif not is_over and batch is not None and batch.in_flight:
+        note = (await unseen_of(session.client.attach(batch.in_flight[0]))).strip()
     return digest(
         batch.items if batch else [],
+        not_run=runs.not_run,
         max_output=session.limits.max_output,
         again="run_features",
-        told=told,
-        begun_at=serialize(work.begun_at),
-        is_over=work.task.done(),
+        told=note,
+        started_at=serialize(runs.started_at),
+        is_over=is_over,
         attempts=attempts,
     )
 
 
-@define
-class _Many:
-    """A batch, once it has begun."""
+async def _joined(
+    session: Session, place: Place, choose: Choose, begin: Begin, *, deadline: float
+) -> Runs | None:
+    """Return the batch that is in flight, else start it; None where another server has it."""
+    while (runs := session.runs.get(place)) is None and anyio.current_time() < deadline:
+        if (lock := place.lock()) is None:
+            await pause()
+            continue
+        runs = session.runs[place] = Runs()
+        runs.task = session.memory.work(lock, runs.play(place, choose, begin))
+        runs.task.add_done_callback(lambda _: session.runs.pop(place))
+    return runs
 
-    batch: Batch[Run] | None = None
 
+async def _all_of(home: Project) -> Chosen:
+    """Choose the features of a project that can be run.
 
-@define
-class _Sequence:
-    """A generation and the run that follows it, as far as they have come."""
-
-    generation: BatchOfOne[Generation] = field(factory=BatchOfOne[Generation])
-    run: BatchOfOne[Run] = field(factory=BatchOfOne[Run])
-    is_resumed: bool = False
-    """Whether an earlier call began the generation."""
+    Raises:
+        IncompleteListError: Features are missing.
+        ConfigError: It is unknown which features have tests.
+    """
+    listed = await home.list_features()
+    features = select_features(listed, lambda feature: feature.has_tests)
+    ids = {feature.id for feature in features}
+    not_run: list[dict[str, Any]] = [
+        {
+            "feature": row.name or str(row.id),
+            "status": "suggestion" if row.is_suggestion else str(row.status or "draft"),
+        }
+        for row in listed
+        if row.id not in ids
+    ]
+    return Chosen(features, not_run)
 
 
 @tool(REGENERATES)
@@ -280,7 +318,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     feature: FeatureName,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    again: Again = False,
+    replace: Replace = None,  # noqa: ARG001 - `target` has it
     timeoutSeconds: TimeoutSeconds = PATIENCE,
     project: ProjectId = None,  # noqa: ARG001 - `target` has it
     target: Annotated[Target, Resolve(target_of)],
@@ -288,65 +326,62 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
 ) -> CallToolResult:
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
-    If `inFlight`, call this again with the same arguments: it goes on and starts nothing twice. So
-    it does with what generate_feature began. Other tests that are there need `again: true`.
+    If `inFlight`, call this again with the same arguments: it continues, also what
+    generate_feature started. Where there are tests already, `replace` names what is replaced.
     """
     require_agreed(agreed)
-    session = session_of(ctx)
+    session, progress = session_of(ctx), Progress(ctx)
     await check_config(ctx, target.home, config)
-    key = key_of(ctx, "generate_and_run", target.home, target.feature_id, config, siteUrl)
+    deadline = anyio.current_time() + timeoutSeconds
 
-    def run(journal: Journal) -> Batch[Run]:
-        return target.home.run_features(
-            named(journal, target.feature_id), config=config, site_url=siteUrl, journal=journal
-        )
+    def left() -> float:
+        return deadline - anyio.current_time()
 
-    async def play(work: Work[_Sequence]) -> None:
-        generation = generation_of(ctx, target, siteUrl, again=again)
-        work.state.generation = generation.state
-        await work.follow(generation)
-        outcome = generation.state.outcome
-        if outcome is None or not outcome.is_success:
-            return
-        run_key = (*key, outcome.request_id)
-        async with session.journals.open(run_key, keeping=KEPT) as journal:
-            work.is_resumed, work.state.is_resumed = bool(journal.items), generation.is_resumed
-            await work.state.run.play(work, journal, run)
+    generation = await generated_once(ctx, target, siteUrl, seconds=timeoutSeconds)
+    if isinstance(generation, str):
+        return _not_started("generate_and_run", target.name, generation)
+    _remember_generation(ctx, feature, generation)
+    content: Document = {"startedAt": serialize(generation.started_at), "generation": None}
+    assert isinstance(generation.ref, GenerationRef)
+    made = session.client.attach(generation.ref)
+    await follow(made, progress, left())
+    note = await note_of_wait(made, AGAIN)
+    content |= {"generation": _document_of(made), "run": None}
+    if note is not None or made.outcome is None or not made.outcome.is_success:
+        return answer_of_wait(_say(made, target.name), content, note=note)
+    key = key_of(ctx, "run of", target.home, made.request_id, config, siteUrl)
+    place = session.memory.place(key)
+    run = await _run_once(
+        ctx, place, target.home, target.feature.id, config=config, site_url=siteUrl, seconds=left()
+    )
+    if isinstance(run, str):
+        line = f"The tests of {target.name} were generated, and are not run yet ({run})."
+        return answer_of_wait(line, content, note=f"{STILL_IN_FLIGHT} {AGAIN}")
+    played = session.client.attach(run.ref)
+    await follow(played, progress, left())
+    note = await note_of_wait(played, AGAIN)
+    content["run"] = _document_of(played)
+    is_over = note is None
+    if is_over:
+        deliver(place)
+        if not generation.is_new:
+            note = f"Its tests were generated by your call at {_time(generation)}."
+    return answer_of_wait(_say(played, target.name), content, note=note, in_flight=not is_over)
 
-    work = session.works.join(key, _Sequence, play)
-    with noted_as_told(ctx, target.key):
-        await wait_for_work(work, Progress(ctx), timeoutSeconds)
-    ref = work.state.generation.ref
-    if isinstance(ref, GenerationRef):
-        session.remember_generation(feature, ref)
-    if work.task.done():
-        session.journals.note_told(target.key)
-    told = note_of(ctx, work, again=again)
-    if not work.task.done():
-        told = await unseen(ctx, [work.state.run.ref or ref])
-    return _answer_of_sequence(work, target.name, told=told)
+
+AGAIN = "call generate_and_run again with the same arguments."
 
 
-def _answer_of_sequence(work: Work[_Sequence], feature: str, *, told: str | None) -> CallToolResult:
-    generation, run = work.state.generation, work.state.run
-    content = {
-        "generation": generation.document,
-        "run": run.document,
-        "begunAt": serialize(work.begun_at),
-    }
-    line = f"The generation of {feature} was begun, and not seen yet."
-    if generation.ref is None:
-        line = f"The generation of {feature} is not dispatched yet ({work.line})."
-    if generation.snapshot:
-        line = say_generation(generation.snapshot)
-    if run.snapshot:
-        line = say_run(run.snapshot)
-    if not work.task.done():
-        again = f"{STILL_IN_FLIGHT} call generate_and_run again with the same arguments."
-        return answer_of_wait(line, content, note=f"{again}{told or ''}")
-    if told is None and work.state.is_resumed:
-        told = f"Its tests were generated by your call at {work.begun_at:%H:%M:%S} UTC."
-    return answer_of_wait(line, content, note=told, in_flight=False)
+def _document_of(operation: Operation[Any]) -> Document:
+    seen = operation.snapshot
+    return ids_of(operation.ref) if seen is None else serialize(seen)
+
+
+def _say(operation: Operation[Any], feature: str) -> str:
+    seen = operation.snapshot
+    if seen is None:
+        return f"{operation.ref} of {feature} was started, and not seen yet."
+    return say_run(seen) if isinstance(seen, Run) else say_generation(seen)
 
 
 DISPATCHING_TOOLS: list[Tool] = [generate_feature, run_feature, run_features, generate_and_run]

@@ -7,7 +7,6 @@ has no client; it starts all the same, so that its tools can say what to set.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime  # noqa: TC003 - pydantic reads the annotation
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import frozen
@@ -17,24 +16,21 @@ from mcp.server.mcpserver.exceptions import ToolError
 from testvibe_async import Client, ConfigError, GenerationRef, RunRef
 from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured
 from testvibe_async.mcp_server.budget import MAX_OUTPUT
-from testvibe_async.mcp_server.journals import Journals
-from testvibe_async.mcp_server.works import Works
+from testvibe_async.mcp_server.memory import Memory
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
     from pathlib import Path
 
-    from mcp.server.context import ServerRequestContext
-
     from testvibe_async import Generation, GenerationOperation, Project, Run, RunOperation
+    from testvibe_async.mcp_server.memory import Place
+    from testvibe_async.mcp_server.runs import Runs
 
 __all__ = [
     "Ctx",
     "Limits",
-    "LookContext",
     "Session",
-    "begun_at_of",
     "every_three_seconds",
     "open_session",
     "session_of",
@@ -61,7 +57,7 @@ class Limits:
     """How many generations may be started while the server runs; None for any number."""
 
     state_folder: Path | None = None
-    """Where it is kept what calls began; None for nowhere."""
+    """Where it is kept what calls started; None for a temporary folder."""
 
 
 class Session:
@@ -71,13 +67,13 @@ class Session:
         self._client = client
         self.limits: Limits = limits
         """What a call may cost."""
-        self.works: Works = Works()
-        """What calls began."""
-        self.journals: Journals = Journals(self.limits.state_folder)
-        """What outlives this server of that."""
+        self.memory: Memory = Memory(self.limits.state_folder)
+        """What calls started."""
+        self.runs: dict[Place, Runs] = {}
+        """The batches of runs that are in flight."""
         self.configs: dict[str, list[str]] = {}
         """By project, the names of the run configurations that a call has listed."""
-        self._generations_started = 0
+        self._generations_started: set[Place] = set()
         self._runs: dict[object, RunRef] = {}
         self._generations: dict[tuple[str, str], GenerationRef] = {}
 
@@ -99,27 +95,28 @@ class Session:
         return None if ref is None else self.client.attach(ref)
 
     @contextmanager
-    def generation_allowed(self, has_begun: Callable[[], bool]) -> Generator[None]:
+    def generation_allowed(self, place: Place, has_begun: Callable[[], bool]) -> Generator[None]:
         """Take one of the generations that may be started, and give it back if none was.
 
         Args:
+            place: Where it is kept; one that counts already costs no other.
             has_begun: Says at the end whether one was started, or may have been.
 
         Raises:
             ToolError: There is none left.
         """
         allowed = self.limits.max_generations
-        if allowed is not None and self._generations_started >= allowed:
+        if allowed is not None and len(self._generations_started - {place}) >= allowed:
             raise ToolError(
                 f"Nothing was started: this server may start {counted(allowed, 'generation')} (its "
                 "option --max-generations), and has. Tell the user; what was generated can be run."
             )
-        self._generations_started += 1
+        self._generations_started.add(place)
         try:
             yield
         finally:
             if not has_begun():
-                self._generations_started -= 1
+                self._generations_started.discard(place)
 
     @property
     def client(self) -> Client:
@@ -170,24 +167,6 @@ else:
 """The context of a tool call, as the SDK hands it to the tool."""
 
 
-class LookContext(Ctx):
-    """The context of a call that only looks at what an earlier call began, and begins nothing."""
-
-    begun_at: datetime | None = None
-    """When that was; None where the tool begins nothing anyway."""
-
-    def __init__(
-        self, request_context: ServerRequestContext[Session, Any], begun_at: datetime | None
-    ) -> None:
-        super().__init__(request_context=request_context)
-        self.begun_at = begun_at
-
-
-def begun_at_of(ctx: Ctx) -> datetime | None:
-    """Return when that was begun which a call may only look at; None where it may begin anew."""
-    return ctx.begun_at if isinstance(ctx, LookContext) else None
-
-
 def session_of(ctx: Ctx) -> Session:
     """Return the session that a call belongs to."""
     return ctx.request_context.lifespan_context
@@ -205,9 +184,8 @@ async def open_session(
         return
     async with client:
         session = Session(client, limits)
-        await session.journals.delete_old()
+        await session.memory.delete_old()
         try:
             yield session
         finally:
-            await session.works.aclose()
-            session.journals.close()
+            await session.memory.aclose()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import wraps
 from inspect import cleandoc
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -26,6 +26,7 @@ from testvibe_async.mcp_server.advice import (
     wrong_project,
 )
 from testvibe_async.mcp_server.answers import fitted_answer
+from testvibe_async.mcp_server.characters import restored
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
 __all__ = [
@@ -143,9 +144,17 @@ class _Tool(Tool):
             raise ToolError(
                 explain_arguments(faults, self.name, list(self.parameters["properties"]))
             ) from error
-        if (project := arguments.get("project")) is not None:
+        arguments = {name: _as_it_was(value) for name, value in arguments.items()}
+        if isinstance(project := arguments.get("project"), str):
             arguments = {**arguments, "project": await _project_id(session_of(context), project)}
         return await super().run(arguments, context, convert_result)
+
+
+def _as_it_was(value: object) -> object:
+    """Return an argument with the characters that answers have shown as `<U+200D>`."""
+    if isinstance(value, list):
+        return [_as_it_was(each) for each in cast("list[object]", value)]
+    return restored(value) if isinstance(value, str) else value
 
 
 async def _project_id(session: Session, project: str) -> str:

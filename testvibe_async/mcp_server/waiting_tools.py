@@ -20,7 +20,6 @@ from testvibe_async import (
 )
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import (
-    STILL_IN_FLIGHT,
     answer_of_wait,
     digest,
     say_generation,
@@ -41,7 +40,8 @@ from testvibe_async.mcp_server.waits import (
     Progress,
     follow,
     latest_generation,
-    unseen,
+    note_of_wait,
+    unseen_of,
     wait_for_all,
 )
 
@@ -60,11 +60,8 @@ async def wait_for_run(
     """Wait until a run is over and return its tests. If `inFlight`, call this again."""
     session = session_of(ctx)
     operation = session.run(session.project(project), runId)
-    is_finished = await follow(operation, Progress(ctx), timeoutSeconds)
-    note = None
-    if not is_finished:
-        note = f"{STILL_IN_FLIGHT} call wait_for_run again with runId {runId}."
-        note += await unseen(ctx, [operation.ref])
+    await follow(operation, Progress(ctx), timeoutSeconds)
+    note = await note_of_wait(operation, f"call wait_for_run again with runId {runId}.")
     return answer_of_wait(_say(operation), _document_of(operation), note=note)
 
 
@@ -87,8 +84,11 @@ async def wait_for_generation(
     """Wait until a feature's latest generation is over. If `inFlight`, call this again."""
     home = session_of(ctx).project(project)
     latest, running = await latest_generation(ctx, home, feature, seconds=timeoutSeconds)
-    again = f"{STILL_IN_FLIGHT} call wait_for_generation again with feature {feature!r}."
-    note = None if running is None else again + await unseen(ctx, [running.ref])
+    note = None
+    if running is not None:
+        step = f"call wait_for_generation again with feature {feature!r}."
+        note = await note_of_wait(running, step)
+        latest = running.snapshot or latest
     return answer_of_wait(say_generation(latest), serialize(latest), note=note)
 
 
@@ -107,8 +107,8 @@ async def wait_for_runs(
     home = session.project(project)
     operations = [session.run(home, run_id) for run_id in dict.fromkeys(runIds)]
     items = await wait_for_all(ctx, operations, seconds=timeoutSeconds)
-    in_flight = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT]
-    told = await unseen(ctx, in_flight)
+    in_flight = [item.ref for item in items if item.verdict is Verdict.IN_FLIGHT and item.ref]
+    told = await unseen_of(session.client.attach(in_flight[0])) if in_flight else ""
     return digest(items, max_output=session.limits.max_output, told=told.strip() or None)
 
 

@@ -26,11 +26,12 @@ from testvibe_async import (
 )
 from testvibe_async._util import clean
 from testvibe_async.mcp_server.advice import without_addresses
-from testvibe_async.mcp_server.answers import say_run
-from testvibe_async.mcp_server.session import LookContext, session_of
+from testvibe_async.mcp_server.answers import STILL_IN_FLIGHT, say_run
+from testvibe_async.mcp_server.characters import visible
+from testvibe_async.mcp_server.session import session_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from testvibe_async import (
         GenerationOperation,
@@ -40,9 +41,7 @@ if TYPE_CHECKING:
         Transition,
     )
     from testvibe_async.errors import OperationRef
-    from testvibe_async.gathering import Finished
     from testvibe_async.mcp_server.session import Ctx
-    from testvibe_async.mcp_server.works import Work
 
 __all__ = [
     "PATIENCE",
@@ -50,9 +49,9 @@ __all__ = [
     "follow",
     "latest_generation",
     "message_of",
-    "unseen",
+    "note_of_wait",
+    "unseen_of",
     "wait_for_all",
-    "wait_for_work",
 ]
 
 
@@ -86,7 +85,7 @@ class Progress:
         """
         self._count += 1
         self._last = message, total
-        await self._ctx.report_progress(self._count, total, message)
+        await self._ctx.report_progress(self._count, total, clean(visible(message)))
 
     @asynccontextmanager
     async def repeated(self) -> AsyncGenerator[None]:
@@ -140,32 +139,25 @@ def message_of(operation: Operation[Any], transition: Transition[Any]) -> str:
     )
 
 
-async def wait_for_work(work: Work[Any], progress: Progress, seconds: float) -> None:
-    """Wait until a work is over, for so many seconds at most, and report its changes.
+async def note_of_wait(operation: Operation[Any], step: str) -> str | None:
+    """Say how to continue with what a wait did not see end; None where it is over by now.
 
-    Raises:
-        VibeError: The work failed.
+    Args:
+        operation: The operation.
+        step: What to do next.
     """
-    deadline = anyio.current_time() + seconds
-    async with progress.repeated():
-        while not work.task.done() and (left := deadline - anyio.current_time()) > 0:
-            await progress.report(work.line)
-            await work.change(left)
-    if work.task.done():
-        work.task.result()
+    unseen = "" if operation.done else await unseen_of(operation)
+    return None if operation.done else f"{STILL_IN_FLIGHT} {step}{unseen}"
 
 
-async def unseen(ctx: Ctx, refs: Iterable[OperationRef | None]) -> str:
-    """Say that the first of some operations can't be seen, where it was not for some seconds.
+async def unseen_of(operation: Operation[Any]) -> str:
+    """Say that an operation can't be observed, where it was not for some seconds.
 
     So a wait that times out during an outage does not sound as if all went well.
     """
-    ref = next((each for each in refs if each is not None), None)
-    if ref is None or isinstance(ctx, LookContext):
-        return ""
     try:
         async with asyncio.timeout(LAST_SECONDS):
-            await session_of(ctx).client.attach(ref).poll(max_age=SEEN_SECONDS)
+            await operation.poll(max_age=SEEN_SECONDS)
     except (OperationNotFoundError, OperationSupersededError):
         return ""  # The next call says so.
     except TimeoutError:
@@ -237,7 +229,7 @@ async def wait_for_all(
 
 
 async def _next_line(
-    completions: Finished[RunOperation], errors: dict[OperationRef | None, VibeError]
+    completions: AsyncIterator[RunOperation], errors: dict[OperationRef | None, VibeError]
 ) -> str | None:
     """Return a line on the next run that finished or can't be observed; None after the last."""
     while True:

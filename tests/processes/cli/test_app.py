@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--version", "configs", "features show Checkout", "--install-completion --shell bash"],
+    [
+        "--version",
+        "configs",
+        "features show Checkout --gherkin",
+        "--install-completion --shell bash",
+    ],
 )
 def test_a_closed_pipe_is_quiet_in_a_process_of_its_own(arguments: str, served: Service) -> None:
     """The same holds for buffered output, which Python would flush at its exit."""
@@ -39,7 +44,7 @@ def test_commands_without_requests_load_no_client() -> None:
         script = (
             "import sys; from testvibe_async.cli.app import run\n"
             f"try: run(['{command}'])\n"
-            "finally: print({'aiohttp', 'asyncio'} & set(sys.modules))"
+            "finally: print({'aiohttp', 'asyncio', 'cattrs'} & set(sys.modules))"
         )
         (output, _), code = finished(python=("-c", script))
         assert (output.splitlines()[-1], code) == ("set()", 0)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from tests.support.commands import Ended, finished, started
-from testvibe_async.testing import Emulator, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(300)
+
+FIRST = (214, "passed")
+"""The first run at an emulator, and its status."""
 
 FAST = Scenario(
     run_queue=(0, 0),
@@ -59,6 +62,16 @@ def batch(place: dict[str, str]) -> Command:
     return run
 
 
+def test_generations_are_stored_with_a_yes_alone(batch: Command) -> None:
+    """A batch that may generate what is missing is not stored unasked, as workers ask nobody."""
+    words = ("start", "costly", "Checkout with gift card", "--on-conflict", "generate")
+    (output, errors), code = batch(*words)
+    assert (output, code) == ("", 2)
+    assert "--yes" in errors
+    (output, _), code = batch(*words, "--yes")
+    assert (output, code) == ("Batch costly is stored.\n", 0)
+
+
 def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
     """It is stored once, worked on to its end, shown and reported, with one file for all."""
     (output, notes), code = batch("start", "nightly", "Checkout", "Returns")
@@ -86,6 +99,31 @@ def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
     (output, _), code = batch("status", "nightly", "--watch")
     assert "over" in output
     assert code == 1
+
+
+def test_flaky_fails_where_it_is_to(batch: Command, testvibe_emulator: Emulator) -> None:
+    """`--fail-on-flaky` holds for `batch work` and `batch report`; without it flaky passed."""
+
+    def fail_first(run: dict[str, Any]) -> object:
+        return run | ({"status": "failed"} if (run["runId"], run["status"]) == FIRST else {})
+
+    testvibe_emulator.fail("list_runs", Fault.status(404))
+    testvibe_emulator.fail("get_run", Fault.edit(fail_first))
+    batch("start", "nightly", "Checkout", "--attempts", "2")
+    (output, errors), code = batch("work", "nightly", "--fail-on-flaky")
+    assert "1 flaky" in output
+    assert code == 1, errors
+    for options, expected in (((), 0), (("--fail-on-flaky",), 1)):
+        _, code = batch("report", "nightly", *options)
+        assert code == expected
+
+
+def test_report_of_a_batch_downloads_nothing(batch: Command, tmp_path: Path) -> None:
+    """`batch report` asks no service, so it refuses `--artifacts`."""
+    batch("start", "nightly", "Checkout")
+    (_, errors), code = batch("report", "nightly", "--artifacts", str(tmp_path / "failed"))
+    assert "--artifacts" in errors
+    assert code == 2
 
 
 def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("answer", "code", "said"),
-    [("n", 2, "Nothing was generated."), ("", 2, "Nothing")],
+    [("n", 2, "nothing was dispatched"), ("", 2, "nothing")],
 )
 def test_asks_on_a_terminal_before_it_spends(
     answer: str, code: int, said: str, service: Service

@@ -30,6 +30,7 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
     variables["XDG_STATE_HOME"] = str(machine / "state")
     with started("run", "Checkout", "Returns", "--wait", **variables) as process:
         assert process.stdout is not None
+        assert process.stdout.readline() == "Batch 1.\n"
         for _ in range(2):  # One that is killed within a dispatch may leave it unknown.
             assert "queued" in process.stdout.readline()
         process.kill()
@@ -38,4 +39,4 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
         assert ("was cut off, with 0 of 2 operations over" in errors) is is_told
     (output, _), code = finished("resume", **variables)
     assert code in {0, 1}, output
-    assert re.search(r"\n2 in .*: ", output)
+    assert re.search(r"\nBatch 1: 2 in .*: ", output)

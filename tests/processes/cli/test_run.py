@@ -64,11 +64,12 @@ def test_sigterm_ends_in_order(slow_service: Service) -> None:
     """Stopped by SIGTERM it names what goes on too, and exits with 143."""
     with started("run", "Checkout", "--wait", **environment_of(slow_service)) as process:
         assert process.stdout is not None
+        assert process.stdout.readline().startswith("Batch ")
         assert "queued" in process.stdout.readline()
         process.terminate()
         _, errors = process.communicate()
     assert process.returncode == 143
-    assert "Wait for it with:\n  testvibe-async wait 2" in errors
+    assert "with:\n  testvibe-async wait 2" in errors
     assert "Ctrl-C" not in errors
 
 
@@ -102,7 +103,7 @@ def test_ctrl_c_names_what_goes_on(slow_service: Service) -> None:
     left = terminal.output.rpartition("\x1b[?25h")[2]
     assert "Stopped: 2 in " in left
     assert len(re.findall(r"^  run \d+  ", left, re.MULTILINE)) == 2
-    assert "Wait for them with:\r\n  testvibe-async wait 2" in left
+    assert "with:\r\n  testvibe-async wait 2" in left
     assert "Elapsed" not in left
     assert "Traceback" not in terminal.output
 

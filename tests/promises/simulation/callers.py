@@ -250,7 +250,10 @@ async def _run_many(caller: Caller) -> None:
             dispatching.result = error
     except VibeError as error:
         # Nothing but the features' list can fail as a whole, and these are named.
-        raise AssertionError(f"the batch raised {error!r}") from error
+        if not isinstance(error, ClientClosedError) or caller.process.plan.close_at is None:
+            raise AssertionError(f"the batch raised {error!r}") from error
+        for dispatching in dispatchings:
+            dispatching.result = error
     finally:
         for dispatching, item in zip(dispatchings, batch.items, strict=False):
             dispatching.result = item

@@ -22,7 +22,7 @@ class TestConflicts:
         emulator.fail("get_generation_status", Fault.hang(), skip=1)
         async with client_of(emulator) as client:
             project = client.project()
-            dispatch = GenerationDispatch(project=project.id, feature="Draft")
+            dispatch = GenerationDispatch(parts=project._parts, project=project.id, feature="Draft")
             deadline = asyncio.get_running_loop().time() + 5
             with pytest.raises(GenerationInProgressError):
                 await project._starter.generate(dispatch, on_conflict="wait", deadline=deadline)

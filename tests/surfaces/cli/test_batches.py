@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,15 @@ import pytest
 from tests.surfaces.cli.conftest import use
 from tests.surfaces.cli.test_journals import SCENARIO
 from testvibe_async import Journal
+from testvibe_async.runner.batches import Batches, Place
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tests.surfaces.cli.conftest import Call, Ended
+    from testvibe_async.runner.batches import BatchRecord
+    from testvibe_async.testing import RecordedRequest
 
 MATRIX = ("-c", "Default", "-c", "Mobile")
 
@@ -51,8 +55,14 @@ def names_in(folder: Path, pattern: str = "*") -> list[str]:
 
 def cut_off(batches: Path) -> None:
     """Leave the only journal as a command does that is killed."""
-    (path,) = batches.iterdir()
-    path.rename(path.with_suffix(".running"))
+    (path,) = batches.glob("*.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(record | {"ended_at": None}), encoding="utf-8")
+
+
+def is_of(emulator: Emulator, name: str, request: RecordedRequest) -> bool:
+    """Return whether a request names a feature by its id."""
+    return f"/features/{emulator.features[name].id}/" in request.path
 
 
 def ran_since(emulator: Emulator, number: int) -> list[tuple[str, str]]:
@@ -66,7 +76,7 @@ async def test_failures_of_different_configurations_are_one_batch(
     emulator.fail(
         "run_feature",
         Fault.status(400),
-        when=lambda each: "Checkout" in each.path and "Mobile" in str(each.body),
+        when=lambda each: is_of(emulator, "Checkout", each) and "Mobile" in str(each.body),
     )
     await call("run", "Returns", "Checkout", "Wishlist", "--wait", "--timeout", "60", *MATRIX)
     before = len(emulator.runs)
@@ -77,13 +87,15 @@ async def test_failures_of_different_configurations_are_one_batch(
     assert set(ran_since(emulator, before)) == {("Returns", "Default"), ("Returns", "Mobile")}
     assert names_in(Path(), "again*") == ["again.journal"]
     assert document["seconds"] < 30
-    assert len(names_in(batches)) == 1
+    assert names_in(batches, "*.journal") == ["1.journal"]
 
 
 async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call: Call) -> None:
     """Stopped in the middle, `resume` knows each failure that was to run again."""
     emulator.fail(
-        "run_feature", Fault.status(400), when=lambda each: "Checkout" in each.path, times=1
+        *("run_feature", Fault.status(400)),
+        when=lambda each: is_of(emulator, "Checkout", each),
+        times=1,
     )
     await call("run", "Returns", "Checkout", "--wait", *MATRIX, "--max-in-flight", "1")
     await interrupted(call, "run", "--failed", "--wait", "--max-in-flight", "1", at=10)
@@ -108,8 +120,8 @@ async def test_what_is_open_is_no_success(words: list[str], call: Call) -> None:
     await interrupted(call, "run", *names, "--wait", "--max-in-flight", "2", at=22)
     ended = await call("run", "--failed", "--wait", *words)
     assert ended.code == 4
-    assert "Nothing failed in the last batch. The batch of " in ended.errors
-    left = "left 2 in flight: go on with it by testvibe-async resume\n"
+    assert ": nothing failed, of 3 runs." in ended.errors
+    left = "left 2 in flight: go on with it by testvibe-async resume 1\n"
     assert left in ended.errors
     if words:
         assert json.loads(ended.output)["exitCode"] == 4
@@ -145,7 +157,7 @@ async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call)
     await interrupted(call, "run", "Returns", "--wait", at=10)
     await call("run", "Checkout", "--wait")
     ended = await call("resume")
-    assert "testvibe-async run --failed --wait --server " in ended.output
+    assert "testvibe-async run --failed 1 --wait --server " in ended.output
     before = len(emulator.runs)
     assert (await call("report")).output.endswith(": 1 failed\n")
     await call("run", "--failed", "--wait")
@@ -155,8 +167,8 @@ async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call)
 async def test_hint_names_the_journal(emulator: Emulator, call: Call) -> None:
     """What failed in a batch that is kept in a file runs again from that file."""
     ended = await call("run", "Returns", "--wait", "--journal", "one.journal")
-    assert "\n  testvibe-async run --failed --wait --from one.journal\n" in ended.output
-    ended = await call("run", "--failed", "--wait", "--from", "one.journal")
+    assert "\n  testvibe-async run --failed one.journal --wait\n" in ended.output
+    ended = await call("run", "--failed", "one.journal", "--wait")
     assert len(emulator.runs) == 2
 
 
@@ -172,14 +184,14 @@ async def test_other_servers_are_another_matter(
         await interrupted(call, "run", "Wishlist", "--wait", at=10)
         use(emulator, monkeypatch)
         ended = await call("run", "--failed", "--wait")
-        assert (ended.code, ended.errors) == (0, "Nothing failed in the last batch.\n")
+        assert (ended.code, ended.errors[:9]) == (0, "Batch 1 o")
         assert len(emulator.runs) == 1
         assert (await call("report")).output.endswith(": 1 passed\n")
         assert len(json.loads((await call("history", "--json")).output)["batches"]) == 1
         ended = await call("resume")
         assert ended.code == 2
-        assert f"; one of project {other.project_id} at {other.url} is not" in ended.errors
-        ended = await call("run", "--failed", "--wait", "--from", "other.journal")
+        assert f"; Batch 3 of project {other.project_id} at {other.url} is not" in ended.errors
+        ended = await call("run", "--failed", "other.journal", "--wait")
         assert ended.code == 2
         assert f"other.journal is of project {other.project_id} at {other.url}, not" in ended.errors
 
@@ -211,34 +223,38 @@ async def test_project_by_name_is_the_same_project(
     monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
     ended = await call("report")
     assert (ended.code, ended.output) == (2, "")
-    assert "there is no journal of a batch of project Another at " in ended.errors
+    assert "there is no batch of project Another at " in ended.errors
 
 
-async def test_cut_off_batch_of_another_server_is_named_with_it(
+async def test_cut_off_batch_of_another_server_is_resumed_there(
     emulator: Emulator, call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command that goes on with a batch that was cut off says where that is."""
+    """A number is of one server, so the command that goes on with a batch needs no other option."""
     async with Emulator(scenario=SCENARIO) as other:
         use(other, monkeypatch)
         await interrupted(call, "run", "Wishlist", "--wait", at=10)
         cut_off(batches)
         use(emulator, monkeypatch)
         ended = await call("run", "Checkout")
-        hint = f"testvibe-async resume --server {other.url} -p {other.project_id}\n"
-        assert ended.errors.split("Go on with it: ")[1].startswith(hint)
+        assert ended.errors.split("Go on with it: ")[1].startswith("testvibe-async resume 1\n")
+    ended = await call("resume", "1")
+    assert other.url.removeprefix("http://") in ended.errors
 
 
 async def test_which_journal_is_in_use_is_no_matter_of_words(
     call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A journal that is in use stays at work; one that is damaged does not, whatever its folder."""
+    """A batch whose journal is in use is not cut off; a damaged one is not asked about again."""
     monkeypatch.setenv("XDG_STATE_HOME", str(machine / "in use"))
     folder = machine / "in use" / "testvibe-async" / "batches"
     folder.mkdir(parents=True)
-    (folder / "damaged.running").write_bytes(b"no database" * 100)
-    async with Journal(folder / "mine.running"):
+    stored = Batches(folder)
+    damaged, mine = (stored.create("run", Place("https://a", "b")) for _ in range(2))
+    stored.journal_of(damaged).write_bytes(b"no database" * 100)
+    async with Journal(stored.journal_of(mine)):
         await call("run", "Checkout", "--wait", "--journal", "other.journal")
-        assert {"damaged.journal", "mine.running"} <= set(names_in(folder))
+        is_ended = {each.number: each.ended_at is not None for each in stored.records()}
+        assert is_ended == {damaged.number: True, mine.number: False}
 
 
 async def test_cut_off_batch_is_told_by_failed(call: Call, batches: Path) -> None:
@@ -277,6 +293,44 @@ async def test_flaky_that_fails_still_does_afterwards(emulator: Emulator, call: 
         assert counts[:6] == ["0/1", "0/1", "1/1", "1/2", "1/2", "2/2"]
 
 
+async def test_report_downloads_nothing(call: Call, tmp_path: Path) -> None:
+    """`report` asks no service, so it refuses `--artifacts` in place of ignoring it."""
+    await call("run", "Returns", "--wait")
+    ended = await call("report", "--artifacts", str(tmp_path / "failed"))
+    assert (ended.code, ended.output) == (2, "")
+    assert "--artifacts" in ended.errors
+
+
+async def test_report_annotates_beside_the_features(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a job of GitHub `report` shows failures, and beside the scenarios with --features-dir."""
+    await call("run", "Returns", "--wait")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    (tmp_path / "returns.feature").write_text("Feature: Returns\n", encoding="utf-8")
+    ended = await call("report", "--features-dir", str(tmp_path))
+    assert "::error file=" in ended.output
+    assert "returns.feature" in ended.output
+
+
+async def test_ctrl_c_proposes_to_resume_first(call: Call) -> None:
+    """Where a batch has a journal, `resume` comes before `wait`, which records nothing in it."""
+    ended = await interrupted(call, "run", "Wishlist", "--wait", at=10)
+    assert ended.errors.index("testvibe-async resume") < ended.errors.index("testvibe-async wait")
+
+
+async def test_wait_names_the_batch_that_its_runs_are_of(call: Call) -> None:
+    """`wait` records nothing, so it says which batch has its runs in flight, and what does."""
+    await interrupted(call, "run", "Wishlist", "--wait", at=10)
+    await call("run", "Checkout", "--wait")
+    ended = await call("wait", "214")
+    assert "Batch 1 still lists it as in flight" in ended.errors
+    assert "testvibe-async resume 1" in ended.errors
+    assert (await call("resume", "1")).output.endswith(": 1 passed\n")
+    ended = await call("wait", "214")
+    assert (ended.code, ended.errors) == (0, "")
+
+
 async def test_report_exits_as_the_batch_did(call: Call) -> None:
     """The exit code of `report` is the one that its document has."""
     await call("run", "Returns", "Checkout", "--wait")
@@ -285,3 +339,115 @@ async def test_report_exits_as_the_batch_did(call: Call) -> None:
     assert (ended.code, json.loads(ended.output)["exitCode"]) == (1, 1)
     await call("run", "Checkout", "--wait")
     assert (await call("report")).code == 0
+
+
+async def test_batch_is_named_from_start_to_end(call: Call) -> None:
+    """The number is at the start and at the end of the output, in JSON, and in the history."""
+    ended = await call("run", "Checkout", "--wait", "--name", "nightly")
+    first, *_, last = ended.output.splitlines()
+    assert first == "Batch 1 (nightly)."
+    assert last.startswith("Batch 1: 1 in ")
+    ended = await call("run", "Returns", "--wait", "--json")
+    assert json.loads(ended.output)["batch"] == "2"
+    document = json.loads((await call("history", "--json")).output)
+    assert [each["batch"] for each in document["batches"]] == [1, 2]
+    assert json.loads((await call("report", "--json")).output)["batch"] == "2"
+
+
+@pytest.mark.parametrize("word", ["1", "nightly"])
+async def test_batch_is_meant_by_its_number_or_name(
+    word: str, emulator: Emulator, call: Call
+) -> None:
+    """`report`, `history`, `run --failed` and `resume` take either, also of an older batch."""
+    await interrupted(
+        *(call, "run", "Returns", "Wishlist", "Checkout", "--wait", "--name", "nightly"),
+        *("--max-in-flight", "2"),
+        at=30,
+    )
+    await call("run", "Newsletter", "--wait", "--name", "other")
+    ended = await call("report", word, "--json")
+    assert json.loads(ended.output)["summary"]["failed"] == 1
+    document = json.loads((await call("history", word, "--json")).output)
+    assert [each["batch"] for each in document["batches"]] == [1]
+    before = len(emulator.runs)
+    ended = await call("run", "--failed", word, "--wait")
+    assert ran_since(emulator, before) == [("Returns", "Default")]
+    ended = await call("resume", word)
+    assert "\nBatch 1: 3 in " in ended.output
+    assert ended.output.endswith(": 2 passed, 1 failed\n")
+
+
+async def test_name_of_two_batches_means_the_last(emulator: Emulator, call: Call) -> None:
+    """A job that always takes one name finds its own last batch, whatever other jobs did since."""
+    await call("run", "Returns", "--wait", "--name", "nightly")
+    await call("run", "Checkout", "--wait", "--name", "nightly")
+    await call("run", "Returns", "--wait", "--name", "other")
+    ended = await call("run", "--failed", "nightly", "--wait")
+    assert (ended.code, ended.output) == (0, "")
+    assert ended.errors.startswith("Batch 2 (nightly) of ")
+    assert len(emulator.runs) == 3
+
+
+async def test_green_batch_of_another_job_is_no_success(emulator: Emulator, call: Call) -> None:
+    """After another job's green batch a bare `run --failed` names both, and is no success."""
+    await call("run", "Returns", "--wait", "--name", "nightly")
+    await call("run", "Checkout", "--wait", "--name", "other")
+    ended = await call("run", "--failed", "--wait")
+    assert (ended.code, ended.output, len(emulator.runs)) == (2, "", 2)
+    assert "Batch 2 (other)" in ended.errors
+    assert "testvibe-async run --failed 1 --wait" in ended.errors
+
+
+async def test_what_was_made_good_is_no_failure_any_more(emulator: Emulator, call: Call) -> None:
+    """Where all that failed has passed since, nothing is left to run, and that is a success."""
+    await call("run", "Returns", "--wait")
+
+    def pass_all() -> None:
+        for run in emulator.active_runs():
+            emulator.finish_run(run.id, "passed")
+
+    asyncio.get_running_loop().call_later(5, pass_all)
+    ended = await call("run", "--failed", "--wait")
+    assert ended.errors.splitlines()[0].startswith("Batch 1 of ")
+    assert ended.code == 0
+    ended = await call("run", "--failed", "--wait")
+    assert (ended.code, ended.output) == (0, "")
+    assert ended.errors.startswith("Batch 2 of ")
+    assert len(emulator.runs) == 2
+
+
+@pytest.mark.parametrize("word", [[], ["1"], ["nightly"]])
+@pytest.mark.parametrize("command", ["report", "resume", "run --wait --failed"])
+async def test_batch_that_runs_elsewhere(
+    command: str, word: list[str], call: Call, batches: Path
+) -> None:
+    """It is said since when and in which process it runs, and not that there is none."""
+    await interrupted(call, "run", "Wishlist", "--wait", "--name", "nightly", at=10)
+    cut_off(batches)
+    async with Journal(batches / "1.journal"):
+        ended = await call(*command.split(), *word)
+        assert (ended.code, ended.output) == (2, "")
+        assert "Batch 1 (nightly) is running since " in ended.errors
+        assert f" in process {os.getpid()}" in ended.errors
+
+
+async def test_resumed_batch_runs_in_the_present_process(
+    call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While `resume` works on a batch, its record says since when and in which process."""
+    await interrupted(call, "run", "Wishlist", "--wait", at=10)
+    (record,) = Batches(batches).records()
+    assert record.ended_at is not None
+    monkeypatch.setattr(os, "getpid", lambda: 4711)
+    seen: list[BatchRecord] = []
+    asyncio.get_running_loop().call_later(5, lambda: seen.extend(Batches(batches).records()))
+    await call("resume", "1")
+    assert [(each.process, each.ended_at) for each in seen] == [(4711, None)]
+    assert seen[0].started_at > record.started_at
+
+
+async def test_what_runs_again_knows_its_parent(call: Call, batches: Path) -> None:
+    """A batch of `run --failed` is recorded as a rerun of the batch that it took."""
+    await call("run", "Returns", "--wait")
+    await call("run", "--failed", "--wait")
+    assert [each.parent for each in Batches(batches).records()] == [1, None]

@@ -153,7 +153,7 @@ async def test_job_of_github(on_github: Path, call: Call) -> None:
     ended = await call("run", "Returns", "Checkout", "--wait")
     lines = ended.output.splitlines()
     errors = [line for line in lines if line.startswith("::error title=Returns%3A ")]
-    assert lines[0] == "::group::2 runs"
+    assert lines[:2] == ["Batch 1.", "::group::2 runs"]
     assert lines.index("::endgroup::") < lines.index(errors[0])
     summary = text_of(on_github)
     assert summary.startswith("# Before\n## TestVibe\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.ci_systems import WICKED, obeyed, wicked
+from testvibe_async.cli.app import perform
 from testvibe_async.cli.output import Output, json_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -29,12 +30,10 @@ COMMANDS = [
     "projects",
     "features list",
     "features show Returns",
-    "features show Returns --gherkin",
     "files list",
-    "files get playwright.config.ts",
     "configs",
-    "run Returns Checkout --wait",
-    "run Returns Checkout --wait -vv",
+    "run Returns --wait",
+    "run Returns --wait -vv",
     "generate Checkout --watch",
     "generate Checkout --watch -v",
     "runs list",
@@ -63,7 +62,7 @@ async def test_no_line_of_a_command_is_obeyed(call: Call, command: str) -> None:
         assert ended.output
         assert not obeyed(ended.output)
         assert not obeyed(ended.errors)
-        is_text_itself = command.startswith(("features show", "files get")) and not more
+        is_text_itself = command.startswith("features show") and not more
         assert is_text_itself or "\u202e" not in ended.output
         assert "\u202e" not in ended.errors
 
@@ -84,6 +83,19 @@ def test_json_says_what_the_service_said() -> None:
     text = json_of({WICKED: WICKED}, indent=2)
     assert not obeyed(text)
     assert json.loads(text) == {WICKED: WICKED}
+
+
+@pytest.mark.parametrize("command", ["features show Returns --gherkin", "files get a.feature"])
+async def test_data_is_byte_for_byte(
+    command: str, signed_in: Emulator, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """What a program is to read is written as the service has it, also to a pipe."""
+    text = "Feature: Grüße\r\n  # ::error::a\n##vso[task]\u202e\n  \t"
+    signed_in.fail("get_feature", Fault.edit(lambda document: {**document, "gherkin": text}))
+    signed_in.fail("read_file", Fault.edit(lambda document: {**document, "content": text}))
+    signed_in.fail("read_file", Fault.body(json.dumps({"path": "a", "content": text}).encode()))
+    await perform(command.split())
+    assert capsysbinary.readouterr().out == text.encode()
 
 
 def test_a_text_is_as_it_is_in_a_file(

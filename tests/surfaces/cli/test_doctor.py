@@ -289,6 +289,19 @@ async def test_no_project_and_another_project(
     assert signed_in.count("run_feature") == 0
 
 
+async def test_mistyped_project_is_no_missing_route(call: Call, signed_in: Emulator) -> None:
+    """Where there is no such project its routes are not checked, and none is said to be missing."""
+    ended = await call("doctor", "--project", "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3b")
+    assert ended.code == 1
+    assert "this route is assumed" not in ended.output
+    assert "[endpoints]" not in ended.output
+    assert "list_configs: there is no such project" in " ".join(ended.output.split())
+    # Where the list of projects alone is wrong, the project is read all the same.
+    signed_in.fail("list_projects", Fault.body(b"[]"))
+    ended = await call("doctor")
+    assert "list_configs           as assumed, 3 rows" in ended.output
+
+
 async def test_no_projects_at_all(
     call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

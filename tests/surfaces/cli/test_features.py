@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import client_of
+from testvibe_async.cli.app import perform
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.surfaces.cli.conftest import Call, Give
     from testvibe_async.testing import Emulator
 
@@ -26,6 +30,22 @@ async def test_gherkin_may_come_through_a_pipe(call: Call, signed_in: Emulator, 
     assert (
         await call("files", "get", "Configurations/Piped.config.js")
     ).output == "module.exports = { retries: 2 };\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--gherkin",), ("--quiet",)])
+async def test_a_feature_goes_through_a_file_and_back(  # the recipe of the page
+    options: tuple[str, ...], signed_in: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`features show X > f` and `features update X --file f` leave the Gherkin byte for byte."""
+    gherkin = "Feature: Grüße\r\n  Scenario: ::error::a\n\n\n    Given ##vso[x]\u202e  "
+    signed_in.features["Checkout"].gherkin = gherkin
+    path = tmp_path / "checkout.feature"
+    with path.open("w") as file, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", file)
+        assert await perform(["features", "show", "Checkout", *options]) == 0
+    assert path.read_bytes() == gherkin.encode()
+    assert await perform(["features", "update", "Checkout", "--file", str(path)]) == 0
+    assert signed_in.features["Checkout"].gherkin == gherkin
 
 
 async def test_bytes_that_are_no_text_are_not_sent(
@@ -82,26 +102,28 @@ async def test_a_feature_stays_without_a_yes(
 
 
 async def test_a_suggestion_shows_why(call: Call, signed_in: Emulator) -> None:
-    """A feature is shown with its facts, a suggestion with its reason, before the Gherkin."""
+    """The facts of a feature, and a suggestion's reason, are notes beside its Gherkin."""
     assert signed_in
-    lines = (await call("features", "show", "Abandoned cart reminder")).output.splitlines()
+    ended = await call("features", "show", "Abandoned cart reminder")
+    lines = ended.errors.splitlines()
     assert lines[0].startswith("12  Abandoned cart reminder  draft  suggestion  updated 20")
     assert lines[2].startswith("The cart keeps its items")
-    assert lines[4] == "Feature: Abandoned cart reminder"
+    assert ended.output.startswith("Feature: Abandoned cart reminder\n")
     only = await call("features", "show", "Abandoned cart reminder", "--gherkin")
-    assert only.output.startswith("Feature: Abandoned cart reminder\n")
+    assert (only.output, only.errors) == (ended.output, "")
 
 
 async def test_a_name_takes_no_effect_on_a_terminal(call: Call, signed_in: Emulator) -> None:
     """A feature's name is one line of plain text, in a list and alone."""
     number = signed_in.add_feature("\x1b[2J\nevil").id
     for arguments in (("list",), ("show", str(number))):
-        assert f"{number}" in (await call("features", *arguments)).output
-        assert "\\x1b[2J\\nevil" in (await call("features", *arguments)).output
+        ended = await call("features", *arguments)
+        assert f"{number}" in ended.output + ended.errors
+        assert "\\x1b[2J\\nevil" in ended.output + ended.errors
 
 
 async def test_a_name_with_a_slash_is_one_name(call: Call, signed_in: Emulator) -> None:
     """A feature is found by any name, also one with special characters."""
     signed_in.add_feature("Pay / refund? 100 %")
-    ended = await call("features", "show", "pay / refund? 100 %")
+    ended = await call("features", "show", "pay / refund? 100 %", "--quiet")
     assert (ended.code, ended.errors) == (0, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async.cli import history, journals
+from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -69,14 +68,14 @@ def contents_of(folder: Path) -> list[bytes]:
 
 
 def make_old(folder: Path) -> None:
-    old = (datetime.now(UTC) - timedelta(days=31)).timestamp()
-    for path in folder.iterdir():
-        os.utime(path, (old, old))
+    old = {"ended_at": (datetime.now(UTC) - timedelta(days=31)).isoformat()}
+    for path in folder.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | old), encoding="utf-8")
 
 
 def leave_side_files(folder: Path) -> None:
     """Leave beside a journal what SQLite leaves after a crash."""
-    path = min(folder.iterdir())
+    path = min(folder.glob("*.journal"))
     for suffix in ("-journal", "-wal", "-shm"):
         path.with_name(path.name + suffix).write_bytes(b"")
 
@@ -87,7 +86,7 @@ async def test_each_batch_has_a_journal(call: Call, batches: Path) -> None:
     await call("generate", "Checkout with gift card", "--watch")
     await call("run", "Checkout")
     await call("run", "Checkout", "--wait", "--no-journal")
-    assert names_in(batches) == [".journal", ".journal"]
+    assert names_in(batches) == [".journal", ".journal", ".json", ".json"]
     assert all(b"tvb_" not in content for content in contents_of(batches))
 
 
@@ -121,9 +120,7 @@ async def test_resume_goes_on_with_what_ctrl_c_left(emulator: Emulator, call: Ca
     names = ("Checkout", "Wishlist", "Returns")
     ended = await interrupted(call, "run", *names, "--wait", "--max-in-flight", "2", at=10)
     assert len(emulator.runs) == 2
-    assert ended.errors.endswith(
-        "Or go on with the whole batch, on this machine:\n  testvibe-async resume\n"
-    )
+    assert "\n  testvibe-async resume 1\n" in ended.errors
     ended = await call("resume")
     assert ended.code == 1
     assert sorted(run.feature_name for run in emulator.runs.values()) == sorted(names)
@@ -137,19 +134,20 @@ async def test_resume_goes_on_as_it_was_typed_at_first(
     emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The options of the command that began it hold on, its files too, from any folder."""
-    typed = ("--attempts", "2", "--max-in-flight", "1", "--on-conflict", "generate")
+    typed = ("--attempts", "2", "--max-in-flight", "1", "--on-conflict", "generate", "--yes")
     left = ("--report", "a.md", "--title", "Nightly", "--artifacts", "failed")
     names = ("Returns", "Checkout with gift card")
     await interrupted(call, "run", *names, "--wait", *typed, *left, at=10)
     here = Path.cwd()
     (here / "a.md").unlink()
     monkeypatch.chdir(tmp_path)
-    ended = await call("resume")
-    assert [run.feature_name for run in emulator.runs.values()] == [*names, "Returns"]
+    ended = await call("resume", "--yes")
+    again = [run.id for run in emulator.runs.values() if run.feature_name == "Returns"]
+    assert (len(emulator.runs), len(again)) == (3, 2)
     assert emulator.count("generate_feature") == 1
     assert ended.output.endswith(": 1 passed, 1 failed\n")
     assert "# Nightly" in (here / "a.md").read_text(encoding="utf-8")
-    assert sorted(path.name for path in (here / "failed").iterdir()) == ["run-214", "run-216"]
+    assert names_of(here / "failed") == [f"run-{number}" for number in again]
 
 
 async def test_resume_on_another_machine_leaves_its_files_here(
@@ -186,7 +184,7 @@ async def test_options_of_generations_hold_on(emulator: Emulator, call: Call) ->
     names = ("Returns", "Checkout with gift card")
     typed = ("--on-conflict", "wait", "--max-in-flight", "1")
     await interrupted(call, "generate", *names, "--watch", *typed, at=3)
-    ended = await call("resume")
+    ended = await call("resume", "--yes")
     assert (ended.code, len(emulator.generations)) == (0, 3)
     assert ended.output.endswith(": 2 generated\n")
 
@@ -195,12 +193,16 @@ async def test_resume_of_a_file(emulator: Emulator, call: Call, tmp_path: Path) 
     """A journal that was kept in a file is gone on with by its name, with reports."""
     file, report = str(tmp_path / "my batch.journal"), tmp_path / "a.md"
     ended = await interrupted(call, "run", "Wishlist", "--wait", "--journal", file, at=10)
-    assert ended.errors.endswith(f"\n  testvibe-async resume '{file}'\n")
+    assert f"\n  testvibe-async resume '{file}'\n" in ended.errors
     ended = await call("resume", file, "--report", str(report))
     assert (ended.code, len(emulator.runs)) == (0, 1)
     assert "Wishlist" in report.read_text(encoding="utf-8")
     ended = await call("resume", "nosuch")
-    assert ended.errors == "testvibe-async: there is no journal nosuch\n"
+    assert (
+        ended.errors == "testvibe-async: there is no batch of the name nosuch: there is none yet\n"
+    )
+    ended = await call("resume", "nosuch.journal")
+    assert ended.errors == "testvibe-async: there is no journal nosuch.journal\n"
 
 
 async def test_generations_are_resumed_too(emulator: Emulator, call: Call) -> None:
@@ -219,7 +221,7 @@ async def test_person_decides_what_is_unknown(
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost(), times=1)
     ended = await call("run", "Checkout", "--wait")
-    assert "testvibe-async resume --unknown resend, drop, or adopt ID" in ended.output
+    assert "testvibe-async resume 1 --unknown resend, drop, or adopt ID" in ended.output
     (run,) = emulator.runs
     words = [word.replace("ID", str(run)) for word in decision]
     ended = await call("resume", "--unknown", *words, "--feature", "Checkout")
@@ -247,10 +249,6 @@ async def test_what_failed_runs_again(emulator: Emulator, call: Call) -> None:
     ended = await call("run", "--failed", "--wait")
     assert ended.code == 1
     assert [run.feature_name for run in list(emulator.runs.values())[before:]] == ["Returns"]
-    ended = await call("run", "Checkout", "--wait")
-    ended = await call("run", "--failed", "--wait")
-    assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing failed in the last batch.\n"
 
 
 async def test_failures_with_different_configurations(emulator: Emulator, call: Call) -> None:
@@ -262,7 +260,7 @@ async def test_failures_with_different_configurations(emulator: Emulator, call: 
         *("--journal", file),
     )
     before = len(emulator.runs)
-    ended = await call("run", "--failed", "--from", file, "--wait")
+    ended = await call("run", "--failed", file, "--wait")
     again = [(run.feature_name, run.config) for run in list(emulator.runs.values())[before:]]
     assert again == [("Returns", "Default")]
     assert ended.output.endswith(": 1 failed, 2 errors\n")
@@ -271,11 +269,15 @@ async def test_failures_with_different_configurations(emulator: Emulator, call: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--failed", "Checkout"], "--failed takes no names"),
-        (["--failed", "--all"], "--failed takes no names"),
-        (["Checkout", "--from", "x"], "--from means nothing without --failed"),
+        (["--failed", "Checkout"], "there is no batch of the name Checkout"),
+        (["--failed", "12"], "there is no batch of the number 12"),
+        (["--failed", "--all"], "--failed takes the batch, and no names"),
+        (["--failed", "Checkout", "Returns"], "--failed takes the batch, and no names"),
+        (["Checkout", "--name", "12"], "--name 12: a name has "),
+        (["Checkout", "--name", "a/b"], "--name a/b: a name has "),
+        (["Checkout", "--name", "a", "--journal", "b"], "leave out --journal"),
         (["--failed"], "there is no batch of runs of project "),
-        (["--failed", "--from", "nosuch"], "there is no journal nosuch"),
+        (["--failed", "no/such"], "there is no journal no/such"),
     ],
 )
 async def test_wrong_call(words: list[str], said: str, call: Call) -> None:
@@ -400,11 +402,13 @@ async def test_journals_are_not_kept_for_ever(
     call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last 50 are kept, for 30 days; the others go with all that SQLite left beside them."""
-    monkeypatch.setattr(journals, "KEPT", 3)
+    monkeypatch.setattr("testvibe_async.runner.batches.KEPT", 3)
     for _ in range(5):
         await call("run", "Checkout", "--wait", "--quiet")
-    assert len(names_in(batches)) == 3
+    assert names_of(batches) == [
+        f"{each}.{kind}" for each in (3, 4, 5) for kind in ("journal", "json")
+    ]
     leave_side_files(batches)
     make_old(batches)
     await call("run", "Checkout", "--wait", "--quiet")
-    assert names_in(batches) == [".journal"]
+    assert names_of(batches) == ["6.journal", "6.json"]

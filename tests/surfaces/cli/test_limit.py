@@ -97,6 +97,7 @@ async def test_dispatch_that_hangs(emulator: Emulator, call: Call) -> None:
 async def test_hints_and_files_that_hang(emulator: Emulator, call: Call, tmp_path: Path) -> None:
     """What is asked for at the end is given up; the results are printed, and exit as they are."""
     emulator.fail("get_run_artifacts", Fault.hang())
+    emulator.fail("list_features", Fault.status(404), times=1)  # So that the names are not known.
     names = ("Returns", "Chekout")
     asyncio.get_running_loop().call_later(15, emulator.fail, "list_features", Fault.hang())
     ended, seconds = await timed(
@@ -106,3 +107,38 @@ async def test_hints_and_files_that_hang(emulator: Emulator, call: Call, tmp_pat
     assert ended.output.endswith(": 1 failed, 1 error\n")
     assert "Artifacts of 1 run are not there yet" in ended.errors
     assert seconds <= 21 + 30
+
+
+@pytest.mark.parametrize("status", [503, 429])
+@pytest.mark.parametrize(
+    "command", ["run Return* --wait", "generate Return* --watch --yes", "run --all"]
+)
+async def test_service_that_is_busy_at_the_start(
+    emulator: Emulator, call: Call, command: str, status: int
+) -> None:
+    """A list that is refused for a minute is asked for again, and the command says so."""
+    rule = emulator.fail("list_features", Fault.status(status))
+    asyncio.get_running_loop().call_later(60, rule.remove)
+    ended, seconds = await timed(call, *command.split())
+    assert ended.code in {0, 1}, ended.errors
+    assert emulator.runs or emulator.generations
+    assert "trying again" in ended.errors
+    assert seconds > 60
+
+
+async def test_service_that_stays_busy_at_the_start(emulator: Emulator, call: Call) -> None:
+    """The patience ends with --timeout, else after five minutes, with the last error."""
+    emulator.fail("list_features", Fault.status(503))
+    for options, expected in ((("--timeout", "40"), 40), ((), 300)):
+        ended, seconds = await timed(call, "run", "--all", "--wait", *options)
+        assert ended.code == 5
+        assert seconds == pytest.approx(expected, rel=0.2)
+        assert "503" in ended.errors.splitlines()[-1]
+
+
+async def test_service_that_goes_away_at_the_start(emulator: Emulator, call: Call) -> None:
+    """A service that can't be reached for a minute is waited for too."""
+    rule = emulator.fail("list_features", Fault.reset())
+    asyncio.get_running_loop().call_later(60, rule.remove)
+    ended, seconds = await timed(call, "run", "Return*", "--wait")
+    assert (ended.code, seconds > 60) == (1, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,12 +43,28 @@ def test_the_most_similar_name_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--wait"]])
-async def test_misspelt_feature(more: list[str], call: Call) -> None:
-    """The name that may have been meant is asked for, and the others run."""
+async def test_misspelt_feature(more: list[str], emulator: Emulator, call: Call) -> None:
+    """The name that may have been meant is asked for, and nothing runs."""
     ended = await call("run", "Chekout", "Returns", *more)
+    assert (ended.code, len(emulator.runs)) == (2, 0)
+    assert "there is no feature 'Chekout': did you mean 'Checkout'?" in ended.errors
+    ended = await call("run", "Chekout", *more)
     assert ended.code == 3
     assert "Chekout: did you mean 'Checkout'?" in ended.output + ended.errors
-    assert "run 214" in ended.output
+
+
+@pytest.mark.parametrize("more", [[], ["--wait"]])
+async def test_misspelt_features_with_configurations(
+    more: list[str], emulator: Emulator, call: Call
+) -> None:
+    """Each name has its own suggestion, and one, however many configurations it is run with."""
+    emulator.fail("list_features", Fault.status(404), times=1)  # So that all are dispatched.
+    configs = ("--config", "Default", "--config", "Mobile")
+    ended = await call("run", "Chekout", "Retruns", "Whishlist", *configs, *more)
+    hints = re.findall(
+        r"^(\w+): did you mean '(\w+)'\?$", ended.output + ended.errors, re.MULTILINE
+    )
+    assert hints == [("Chekout", "Checkout"), ("Retruns", "Returns"), ("Whishlist", "Wishlist")]
 
 
 @pytest.mark.parametrize(

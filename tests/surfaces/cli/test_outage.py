@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testvibe_async.cli.output import Output
-from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Scenario
+from testvibe_async.testing import (
+    Emulator,
+    Fault,
+    FaultProxy,
+    NetworkFault,
+    Scenario,
+    VirtualTimeLoop,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -79,11 +86,43 @@ async def test_outage_until_the_time_out(emulator: Emulator, call: Call) -> None
     out_from(emulator, 10)
     ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "30")
     assert ended.code == 5
-    assert ended.output.endswith("\n2 in 30.0 s: 2 not seen\n")
+    assert ended.output.endswith("\nBatch 1: 2 in 30.0 s: 2 not seen\n")
     assert "goes on" not in ended.output + ended.errors
     assert re.search(
         r"^Not seen since [\d:]+, so it is not known how they go:$", ended.errors, re.MULTILINE
     )
+
+
+def pause_at(begin: float, seconds: float) -> None:
+    """Stop this process between two moments from now, as a suspended machine is."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.call_later(begin, loop._jump, seconds)
+
+
+async def test_pause_of_this_process_is_no_outage(emulator: Emulator, call: Call) -> None:
+    """After a pause of 120 s the service is not said to be silent: nothing was asked."""
+    pause_at(10, 120)
+    ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "60")
+    assert (ended.code, len(emulator.runs)) == (0, 2)
+    assert "not reachable" not in ended.output
+    assert ended.output.endswith(": 2 passed\n")
+
+
+async def test_pause_after_which_nothing_is_seen(emulator: Emulator, call: Call) -> None:
+    """What was last seen before a pause is not said to go on, though the service answers."""
+    pause_at(10, 120)
+    loop = asyncio.get_running_loop()
+    loop.call_later(9, emulator.fail, "list_runs", Fault.status(404))
+
+    def hang() -> None:
+        emulator.fail("get_run", Fault.hang(), when=lambda request: request.path.endswith("/215"))
+
+    loop.call_later(9, hang)
+    ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "60")
+    assert ended.code == 5
+    assert ended.output.endswith(": 1 passed, 1 not seen\n")
+    assert "goes on" not in ended.errors
 
 
 async def test_printed_command_picks_up_what_was_not_seen(emulator: Emulator, call: Call) -> None:
@@ -209,7 +248,7 @@ async def test_silent_outage_until_the_time_out(proxy: FaultProxy, call: Call) -
 async def test_silence_from_the_first_dispatch_on(proxy: FaultProxy, call: Call) -> None:
     """Before anything is in flight the hanging dispatch is told of, and no run is said to be."""
     silent_from(proxy, 0.0)
-    ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "40")
+    ended = await call("run", "Checkout", "--wait", "--timeout", "40")
     told = re.search(
         r"^ +([\d.]+) s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE
     )

@@ -42,7 +42,10 @@ FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
         ),
         (
             Run(7, RunStatus.FAILED, feature_name="Login", tests=(FAILED, CaseResult("In"))),
-            f"Run 7 of Login failed: 1 of 2 tests failed, first 'Out': TimeoutError: 30 s {MORE}.",
+            (
+                "Run 7 of Login failed: 1 of 2 tests failed, first 'Out': "
+                f'"TimeoutError: 30 s" {MORE}.'
+            ),
         ),
         (
             Run(7, RunStatus.FAILED, feature_name="Login", tests=(CaseResult("Out", "failed"),)),

@@ -10,7 +10,7 @@ from mcp import Client as McpClient
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 
-from tests.support.mcp_connection import connected, result_of
+from tests.support.mcp_connection import connected, latest_of, result_of
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -94,7 +94,8 @@ async def test_a_log_is_read_section_by_section() -> None:
     """A generation's log shows each section's conclusion and reason before its lines."""
     scenario = Scenario(outcomes={"Checkout": Outcome(generation_status="failed")})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
-        started = await result_of(mcp, "generate_feature", feature="Checkout", again=True)
+        latest = await latest_of(mcp, "Checkout")
+        started = await result_of(mcp, "generate_feature", feature="Checkout", replace=latest)
         emulator.finish_generation(started["requestId"], "failed")
         log = await result_of(mcp, "get_generation_log", feature="Checkout")
         text = text_of(await mcp.read_resource("testvibe://features/checkout/generation/log"))
@@ -180,7 +181,8 @@ async def test_a_failed_run_is_handed_over_with_its_diagnosis() -> None:
 async def test_a_failed_generation_is_handed_over_with_its_log(emulator: Emulator) -> None:
     """The prompt holds the log and the Gherkin, and asks for consent before credits are spent."""
     async with connected(emulator) as mcp:
-        started = await result_of(mcp, "generate_feature", feature="Checkout", again=True)
+        latest = await latest_of(mcp, "Checkout")
+        started = await result_of(mcp, "generate_feature", feature="Checkout", replace=latest)
         emulator.finish_generation(started["requestId"], "failed")
         prompt = await mcp.get_prompt("diagnose_failed_generation", {"feature": "checkout"})
     words = words_of(prompt)

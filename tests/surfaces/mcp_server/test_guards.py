@@ -143,8 +143,9 @@ async def instructions(**options: Any) -> str:
 
 
 async def test_the_instructions_say_what_there_is() -> None:
-    """They name no tool that is not offered, the limit on generations, and how long is told."""
-    assert "10 minutes" in await instructions()
+    """They name no tool that is not offered, the limit on generations, and what is data."""
+    assert "data that others wrote" in await instructions()
+    assert "`replace`" in await instructions()
     reading = await instructions(read_only=True, max_generations=3)
     assert "run_feature" not in reading
     assert "starts neither runs nor generations" in reading

@@ -6,19 +6,28 @@ import asyncio
 import signal
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import aiohttp
 import pytest
 
 from tests.conftest import client_of
-from tests.support.mcp_connection import Listener, connected_by_http, content_of, result_of
+from tests.support.mcp_connection import (
+    Listener,
+    Mode,
+    connected_by_http,
+    content_of,
+    given_up,
+    result_of,
+)
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http
 from testvibe_async.mcp_server.http import BearerTokenMiddleware
+from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from starlette.types import Message, Receive, Scope, Send
 
@@ -93,12 +102,32 @@ async def test_all_clients_share_one_poller(emulator: Emulator) -> None:
         before = emulator.count()
         await result_of(one, "wait_for_run", runId=run["runId"])
         alone = emulator.count() - before
-        run = await result_of(one, "run_feature", feature="Checkout", again=True)
+        run = await result_of(one, "run_feature", feature="Checkout")
         before = emulator.count()
         await asyncio.gather(
             *(result_of(mcp, "wait_for_run", runId=run["runId"]) for mcp in (one, other))
         )
         assert emulator.count() - before <= alone
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+@pytest.mark.parametrize("seconds", [1, 20])
+async def test_a_result_that_a_client_gave_up_on_comes_first(
+    emulator: Emulator, tmp_path: Path, mode: Mode, seconds: int
+) -> None:
+    """With both protocols the call after one that was given up returns its result, once."""
+    call: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 170}
+    emulator.fail("run_feature", Fault.delay(7), times=1)
+    async with (
+        served(emulator, state_folder=tmp_path) as url,
+        connected_by_http(url, TOKEN, mode) as mcp,
+    ):
+        await given_up(mcp, "run_features", seconds=seconds, **call)
+        await asyncio.sleep(100)
+        for number in (1, 2):
+            digest = await result_of(mcp, "run_features", **call)
+            assert bool(digest["note"]) is (number == 1)
+            assert len(emulator.runs) == number
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
-"""Clients that give up and call again: nothing is started twice, and nothing is untold."""
+"""Clients that give up and call again: nothing is started twice, and results come once."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from mcp import Client as McpClient
@@ -13,8 +11,11 @@ from mcp import Client as McpClient
 from tests.conftest import client_of
 from tests.support.mcp_connection import (
     Listener,
+    Mode,
     connected,
     content_of,
+    crossed,
+    given_up,
     refused,
     result_of,
     texts_of,
@@ -35,31 +36,8 @@ MINE = [
 ]
 
 
-TIME = time.time
-
-
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def given_up(mcp: McpClient, tool: str, **arguments: Any) -> None:
-    """Call a tool, and give up after 3 s, as a client does that says so."""
-    call = asyncio.create_task(mcp.call_tool(tool, arguments))
-    await asyncio.sleep(3)
-    call.cancel()
-    await asyncio.wait([call])
-
-
-def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Have files be as many seconds older, and those that are written now as young as they are."""
-    later = TIME() + seconds
-
-    def touch(path: Path, **_: Any) -> None:
-        path.open("a").close()
-        os.utime(path, (later, later))
-
-    monkeypatch.setattr("testvibe_async.mcp_server.journals.time.time", lambda: later)
-    monkeypatch.setattr("testvibe_async.mcp_server.journals.Path.touch", touch)
 
 
 @pytest.mark.parametrize(("tool", "arguments"), MINE, ids=[tool for tool, _ in MINE])
@@ -88,15 +66,35 @@ async def test_our_own_tools_wait_45_s(
     assert listener.numbers == list(range(1, len(listener.numbers) + 1))
 
 
+RUNS: list[tuple[str, dict[str, Any]]] = [
+    ("run_feature", {"feature": "Checkout"}),
+    ("run_features", {"features": ["Checkout", "Wishlist"], "timeoutSeconds": 170}),
+    ("run_features", {"all": True, "timeoutSeconds": 170}),
+]
+
+all_runs = pytest.mark.parametrize(("tool", "arguments"), RUNS, ids=str)
+
+
+def runs_of_checkout(emulator: Emulator) -> int:
+    return sum(run.feature_name == "Checkout" for run in emulator.runs.values())
+
+
+@all_runs
+async def test_each_call_starts_runs(
+    emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
+) -> None:
+    """A result that was delivered is not repeated: not at once, by no other server, nor later."""
+    for number in range(1, 4):
+        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        async with McpClient(server) as mcp:
+            for more in (0, 1):
+                answer = await result_of(mcp, tool, **arguments)
+                assert not answer.get("note")
+                assert runs_of_checkout(emulator) == 2 * number - 1 + more
+
+
 @pytest.mark.parametrize(
-    ("tool", "arguments"),
-    [
-        *MINE[1:],
-        ("run_features", {"all": True}),
-        ("run_feature", {"feature": "Checkout"}),
-        ("generate_feature", {"feature": "Checkout"}),
-    ],
-    ids=str,
+    ("tool", "arguments"), [*RUNS, ("generate_and_run", {"feature": "Checkout"})], ids=str
 )
 async def test_a_call_after_one_that_was_given_up_starts_nothing(
     emulator: Emulator, tool: str, arguments: dict[str, Any]
@@ -110,62 +108,65 @@ async def test_a_call_after_one_that_was_given_up_starts_nothing(
         await given_up(mcp, tool, **arguments)
         answer = await mcp.call_tool(tool, arguments)
         assert not answer.is_error, texts_of(answer)
-    features = [run.feature_name for run in emulator.runs.values()]
-    assert len(features) == len(set(features))
+    assert runs_of_checkout(emulator) <= 1
     assert len(emulator.generations) <= 1
-    if tool in {"run_feature", "generate_feature"}:
-        assert "Nothing was started: your earlier call did at" in texts_of(answer)[0]
-        assert "It goes on: wait_for_" in texts_of(answer)[0]
 
 
-@pytest.mark.parametrize("tool", ["run_feature", "generate_feature"])
-async def test_the_same_dispatch_is_made_once(emulator: Emulator, tool: str) -> None:
-    """A second call tells of the first's operation; `again` begins anew once that is over."""
-    without_tests(emulator, tool)
-    async with connected(emulator) as mcp:
-        first = await result_of(mcp, tool, feature="Checkout")
-        for again in (False, True):
-            goes_on = await result_of(mcp, tool, feature="CHECKOUT", again=again)
-            assert goes_on["begunAt"] == first["begunAt"]
-            assert goes_on["status"] in {"running", "generating"}
-            assert "It goes on: wait_for_" in goes_on["note"]
-        await asyncio.sleep(500)
-        over = await result_of(mcp, tool, feature="Checkout")
-        assert "To begin anew pass `again: true`." in over["note"]
-        assert emulator.count(tool) == 1
-        anew = await result_of(mcp, tool, feature="Checkout", again=True)
-        assert anew["begunAt"] != first["begunAt"]
-        assert "note" not in anew
-    assert emulator.count(tool) == 2
-
-
-@pytest.mark.parametrize("tool", ["run_feature", "run_features"])
-async def test_what_ended_long_ago_is_begun_anew(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tool: str
+@all_runs
+async def test_a_result_that_was_not_delivered_comes_first_and_once(
+    emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
 ) -> None:
-    """Ten minutes after the last answer, what has ended is no answer to the same call any more."""
-    arguments: dict[str, Any] = {"feature": "Checkout"}
-    if tool == "run_features":
-        arguments = {"features": ["Checkout"], "timeoutSeconds": 170}
-    async with connected(emulator) as mcp:
-        for minutes, calls in ((0, 1), (9, 1), (18, 1), (40, 2)):
-            pass_time(monkeypatch, minutes * 60)
-            await result_of(mcp, tool, **arguments)
-            assert emulator.count("run_feature") == calls
-            await asyncio.sleep(60)
+    """After a client gave up, also if its server ended, its call returns that result; then new."""
+    emulator.fail("run_feature", Fault.delay(7))
+    for seconds in (0, 3_600):
+        before = runs_of_checkout(emulator)
+        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        async with McpClient(server) as mcp:
+            await given_up(mcp, tool, **arguments)
+        await asyncio.sleep(seconds)
+        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        async with McpClient(server) as mcp:
+            first = await result_of(mcp, tool, **arguments)
+            assert runs_of_checkout(emulator) == before + 1
+            assert "your call at" in first["note"]
+            second = await result_of(mcp, tool, **arguments)
+            assert runs_of_checkout(emulator) == before + 2
+            assert not second.get("note")
+        assert first["startedAt"] != second["startedAt"]
 
 
-async def test_what_goes_on_for_long_is_not_begun_anew(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+@all_runs
+async def test_a_result_whose_answer_was_cancelled_on_its_way_is_not_delivered(
+    emulator: Emulator, tool: str, arguments: dict[str, Any]
 ) -> None:
-    """What was dispatched ten minutes ago and goes on is told, and not refused."""
-    emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": "running"}))
-    emulator.fail("list_runs", Fault.status(404))
+    """A cancellation that crosses the answer keeps the result for the next call, and once."""
+    async with connected(emulator, "legacy") as mcp:
+        await mcp.call_tool(tool, arguments)
+        await crossed(mcp, calls=3)
+        assert "your call at" in (await result_of(mcp, tool, **arguments))["note"]
+        assert runs_of_checkout(emulator) == 1
+        assert not (await result_of(mcp, tool, **arguments)).get("note")
+        assert runs_of_checkout(emulator) == 2
+
+
+async def test_a_batch_that_was_given_up_is_waited_for(emulator: Emulator) -> None:
+    """The same call continues a batch that is in flight, and starts none."""
+    call: dict[str, Any] = {"features": ["Checkout", "Wishlist"]}
     async with connected(emulator) as mcp:
-        first = await result_of(mcp, "run_feature", feature="Checkout")
-        pass_time(monkeypatch, 3_600)
-        assert (await result_of(mcp, "run_feature", feature="Checkout"))["runId"] == first["runId"]
-    assert emulator.count("run_feature") == 1
+        await given_up(mcp, "run_features", **call, timeoutSeconds=170)
+        digest = await result_of(mcp, "run_features", **call, timeoutSeconds=1)
+        assert digest["inFlight"] is True
+        digest = await result_of(mcp, "run_features", **call, timeoutSeconds=170)
+    assert digest["inFlight"] is False
+    assert len(emulator.runs) == 2
+
+
+async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> None:
+    """Calls that do not wait for each other's answers start a run each."""
+    async with connected(emulator) as mcp:
+        calls = (result_of(mcp, "run_feature", feature="Checkout") for _ in range(2))
+        ids = {answer["runId"] for answer in await asyncio.gather(*calls)}
+    assert len(ids) == len(emulator.runs) == 2
 
 
 async def test_what_was_refused_is_tried_anew(emulator: Emulator) -> None:
@@ -203,7 +204,7 @@ async def test_a_feature_named_twice_runs_once(emulator: Emulator) -> None:
 
 
 async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) -> None:
-    """A wait that failed goes on with the generation that it had started."""
+    """A wait that failed continues with the generation that it had started."""
     without_tests(emulator)
     server = make_server(lambda: client_of(emulator), max_generations=1)
     async with McpClient(server) as mcp:
@@ -215,36 +216,6 @@ async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) 
         both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=170)
     assert both["run"]["status"] == "passed"
     assert emulator.count("generate_feature") == 1
-
-
-async def test_what_nobody_knows_is_not_generated_again(emulator: Emulator) -> None:
-    """A generation that may have started is told again as such, until asked to begin anew."""
-    without_tests(emulator)
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    broken = emulator.fail("get_generation_status", Fault.status(503))
-    async with connected(emulator) as mcp:
-        for _ in range(2):
-            text = await refused(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=170)
-            assert "It may have started" in text
-        broken.remove()
-        assert emulator.count("generate_feature") == 1
-        text = await refused(mcp, "generate_and_run", feature="Checkout", again=True)
-        assert "Nothing was started. Wait for the one in flight with wait_for_generation" in text
-    assert len(emulator.generations) == 1
-
-
-async def test_what_is_begun_anew_is_not_begun_anew_twice(emulator: Emulator) -> None:
-    """`again` holds for the call that has it: a later one goes on with what that began."""
-    without_tests(emulator)
-    emulator.fail("generate_feature", Fault.lost(), times=2)
-    broken = emulator.fail("get_generation_status", Fault.status(503))
-    async with connected(emulator) as mcp:
-        for again in (False, True, False):
-            await refused(
-                mcp, "generate_and_run", feature="Checkout", again=again, timeoutSeconds=170
-            )
-        broken.remove()
-    assert emulator.count("generate_feature") == 2
 
 
 async def test_a_refused_batch_is_begun_anew(emulator: Emulator) -> None:
@@ -260,86 +231,88 @@ async def test_a_refused_batch_is_begun_anew(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments"), [*MINE[1:], ("run_features", {"all": True})], ids=str
 )
-async def test_a_call_after_a_restart_goes_on(
+async def test_a_call_after_a_restart_continues(
     emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
 ) -> None:
-    """Another server with the same folder goes on with what was begun, and tells what has ended."""
+    """Another server with the same folder continues what was started, and delivers its result."""
     without_tests(emulator, tool)
-    answer: Any = None
-    for seconds in (20, 170, 170):
+    content: dict[str, Any] = {"inFlight": True}
+    while content["inFlight"]:
         server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "state")
         async with McpClient(server) as mcp:
-            for _ in range(2):
-                answer = await mcp.call_tool(tool, {**arguments, "timeoutSeconds": seconds})
-                assert not answer.is_error, texts_of(answer)
-    assert content_of(answer)["inFlight"] is False
-    assert "The result of your call at" in texts_of(answer)[0]
-    features = [run.feature_name for run in emulator.runs.values()]
-    assert len(features) == len(set(features)) >= 1
+            content = await result_of(mcp, tool, **arguments, timeoutSeconds=20)
+    assert runs_of_checkout(emulator) == 1
     assert len(emulator.generations) == (tool == "generate_and_run")
 
 
+@pytest.mark.parametrize("mode", get_args(Mode))
 @pytest.mark.parametrize("tool", ["run_feature", "generate_feature"])
-async def test_a_dispatch_is_told_after_a_restart(
-    emulator: Emulator, tmp_path: Path, tool: str
+async def test_a_dispatch_is_found_after_a_restart(
+    emulator: Emulator, tmp_path: Path, tool: str, mode: Mode
 ) -> None:
     """A server that ended while the dispatch had no answer is followed by one that finds it."""
     without_tests(emulator, tool)
     emulator.fail(tool, Fault.delay(7), times=1)
     for is_first in (True, False):
         server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "state")
-        async with McpClient(server) as mcp:
+        async with McpClient(server, mode=mode) as mcp:
             if is_first:
                 await given_up(mcp, tool, feature="Checkout")
                 continue
-            assert "earlier call" in (await result_of(mcp, tool, feature="Checkout"))["note"]
+            assert "your call at" in (await result_of(mcp, tool, feature="Checkout"))["note"]
     assert emulator.count(tool) == 1
 
 
-@pytest.mark.parametrize("tool", ["run_feature", "generate_feature"])
-async def test_a_dispatch_is_told_once_it_is_made(
-    emulator: Emulator, tmp_path: Path, tool: str
-) -> None:
-    """The call ends with the service's answer, and after a restart, even if nothing is seen."""
-    without_tests(emulator, tool)
-    for is_first in (True, False):
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "state")
-        async with McpClient(server) as mcp:
-            await mcp.list_tools()
-            began = now()
-            if is_first:
-                await result_of(mcp, tool, feature="Checkout")
-                assert now() == began
-                continue
-            for operation in ("get_run", "list_runs", "get_generation_status", "list_features"):
-                emulator.fail(operation, Fault.status(503))
-            assert "503" in await refused(mcp, tool, feature="Checkout")
-            assert now() - began < 10
-    assert emulator.count(tool) == 1
+async def test_a_run_that_is_unknown_is_reported_once(emulator: Emulator) -> None:
+    """The error says what to check before another call, which starts another run."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "run_feature", feature="Checkout")
+        assert "check list_runs of feature 'Checkout'" in text
+        assert emulator.count("run_feature") == 1
+        assert "runId" in await result_of(mcp, "run_feature", feature="Checkout")
+    assert emulator.count("run_feature") == 2
+
+
+async def test_a_run_that_provably_did_not_begin_is_started(emulator: Emulator) -> None:
+    """A call that was given up without an answer is repeated: one run is there."""
+    async with connected(emulator, timeout=5.0) as mcp:
+        emulator.fail("run_feature", Fault.status(503), times=1)
+        await given_up(mcp, "run_feature", feature="Checkout")
+        await asyncio.sleep(120)
+        await result_of(mcp, "run_feature", feature="Login Functionality")
+        await result_of(mcp, "run_feature", feature="Checkout")
+    assert runs_of_checkout(emulator) == 1
 
 
 async def test_old_journals_are_deleted(
     emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ended ten minutes ago is begun anew, and a file that nobody wants is deleted."""
+    """A file that no call has used for a month is deleted when a server starts."""
     stale = tmp_path / "other.sqlite"
-    stale.touch()
-    for days, calls in ((0, 1), (0, 1), (31, 2)):
-        pass_time(monkeypatch, days * 86_400)
+    for age in (29, 31):
+        stale.touch()
+        written = stale.stat().st_mtime
+        monkeypatch.setattr(
+            "testvibe_async.mcp_server.memory.time.time",
+            lambda at=written + age * 86_400: at,
+        )
         server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
-        async with McpClient(server) as mcp:
-            await result_of(mcp, "run_features", features=["Checkout"], timeoutSeconds=170)
-        assert emulator.count("run_feature") == calls
-    assert not stale.exists()
+        async with McpClient(server):
+            assert stale.exists() == (age == 29)
 
 
 async def test_a_journal_that_can_t_be_kept_starts_nothing(
     emulator: Emulator, tmp_path: Path
 ) -> None:
-    """Without a place for its journal, or where another server has it, nothing is started."""
+    """Without a place for its journal nothing is started."""
     (tmp_path / "file").touch()
     server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "file")
     async with McpClient(server) as mcp:
-        text = await refused(mcp, "run_features", features=["Checkout"])
-    assert "what was begun can't be written down" in text
-    assert emulator.count() == 0
+        for tool, arguments in (
+            ("run_features", {"features": ["Checkout"]}),
+            ("generate_feature", {"feature": "Checkout"}),
+        ):
+            assert "nothing was started" in await refused(mcp, tool, **arguments)
+    assert emulator.count("run_feature") == emulator.count("generate_feature") == 0

@@ -78,7 +78,7 @@ async def test_arguments_are_in_the_service_s_spelling() -> None:
     """Arguments are in camelCase and described, and no others are accepted."""
     listed = await tools()
     properties: dict[str, Any] = listed["run_feature"].input_schema["properties"]
-    assert list(properties) == ["feature", "config", "siteUrl", "again", "project"]
+    assert list(properties) == ["feature", "config", "siteUrl", "project"]
     assert listed["run_feature"].input_schema["required"] == ["feature"]
     assert properties["feature"]["type"] == "string"
     wait = listed["wait_for_run"].input_schema["properties"]
@@ -181,12 +181,10 @@ async def test_every_tool_returns_what_it_declares(mode: Mode) -> None:
         assert await result_of(mcp, "cancel_generation", feature="Login") == {"ok": True}
         over = await result_of(mcp, "wait_for_generation", feature="Login")
         assert (over["featureStatus"], over["inFlight"]) == ("cancelled", False)
-        both = await result_of(
-            mcp, "generate_and_run", feature="Login", again=True, timeoutSeconds=170
-        )
-        while both["inFlight"] and both["run"] is None:
-            request = both["generation"]["requestId"]
-            both = await result_of(mcp, "generate_and_run", feature="Login", requestId=request)
+        call = {"feature": "Login", "replace": started["requestId"], "timeoutSeconds": 170}
+        both = await result_of(mcp, "generate_and_run", **call)
+        while both["inFlight"]:
+            both = await result_of(mcp, "generate_and_run", **call)
         assert both["generation"]["featureStatus"] == "generated"
         assert len(emulator.generations) == 2
         assert len((await result_of(mcp, "get_generation_log", feature="Login"))["sections"]) == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from mcp import Client as McpClient
 
-from tests.conftest import KEY
+from tests.conftest import KEY, client_of
 from tests.support.mcp_connection import (
     Listener,
     Mode,
@@ -18,6 +18,7 @@ from tests.support.mcp_connection import (
     refused,
     result_of,
     text_of,
+    texts_of,
     without_tests,
 )
 from testvibe_async.cli.mcp import mcp as command
@@ -26,6 +27,7 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from mcp.server.mcpserver import MCPServer
 
@@ -356,7 +358,7 @@ async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
         again = await result_of(mcp, "run_features", **arguments, timeoutSeconds=170)
         assert again["summary"]["succeeded"] == 102
         assert again["runs"] == []
-        assert "`again: true` begins anew" in again["note"]
+        assert again["verdict"] == "succeeded"
     assert emulator.count("run_feature") == 102
 
 
@@ -387,22 +389,28 @@ async def test_waits_for_many_are_refused_as_one(emulator: Emulator) -> None:
         assert "set TESTVIBE_API_KEY" in await refused(mcp, "wait_for_runs", runIds=[1, 2])
 
 
-async def test_generating_and_running_is_picked_up_without_paying_twice(emulator: Emulator) -> None:
-    """The same call goes on with what it began, also long after that is over."""
+async def test_generating_and_running_is_continued_without_paying_twice(
+    emulator: Emulator,
+) -> None:
+    """The same call continues what it started; once that was delivered, it runs the tests anew."""
     without_tests(emulator)
+    call: dict[str, Any] = {"feature": "Checkout", "timeoutSeconds": 5}
     async with connected(emulator) as mcp:
-        first = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
+        first = await result_of(mcp, "generate_and_run", **call)
         assert (first["inFlight"], first["run"]) == (True, None)
         assert "call generate_and_run again with the same arguments" in first["note"]
-        await asyncio.sleep(400)  # it is finished by now, and still not started again
-        again = await mcp.call_tool("generate_and_run", {"feature": "checkout"})
-        assert content_of(again)["inFlight"] is False
-        assert content_of(again)["run"]["status"] == "passed"
-        assert "`again: true` begins anew" in text_of(again)
-        assert emulator.count("generate_feature") == emulator.count("run_feature") == 1
-        await result_of(mcp, "generate_and_run", feature="Checkout", again=True, timeoutSeconds=5)
-        await result_of(mcp, "generate_and_run", feature="Checkout", again=True, timeoutSeconds=5)
-    assert emulator.count("generate_feature") == 2
+        await asyncio.sleep(400)
+        call["feature"] = "checkout"
+        again = await result_of(mcp, "generate_and_run", **call)
+        assert again["generation"]["featureStatus"] == "generated"
+        assert (again["inFlight"], again["run"]["status"]) == (True, "running")
+        call["timeoutSeconds"] = 170
+        over = await result_of(mcp, "generate_and_run", **call)
+        assert (over["inFlight"], over["run"]["status"]) == (False, "passed")
+        assert over["run"]["runId"] == again["run"]["runId"]
+        assert (await result_of(mcp, "generate_and_run", **call))["run"]["runId"] == 215
+    assert emulator.count("generate_feature") == 1
+    assert emulator.count("run_feature") == 2
 
 
 async def test_generating_and_running_joins_what_is_in_flight(emulator: Emulator) -> None:
@@ -420,7 +428,7 @@ async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None
     without_tests(emulator)
     async with connected(emulator) as mcp:
         await mcp.list_tools()
-        emulator.fail("get_generation_status", Fault.status(503), skip=1)
+        emulator.fail("get_generation_status", Fault.status(503), skip=3)
         emulator.fail("list_features", Fault.status(503))
         result = await mcp.call_tool(
             "generate_and_run", {"feature": "Checkout", "timeoutSeconds": 5}
@@ -496,20 +504,89 @@ async def test_what_was_refused_alone_is_an_error(emulator: Emulator) -> None:
         assert content["summary"]["succeeded"] == 1
 
 
-async def test_what_was_refused_is_said_to_stay_refused(emulator: Emulator) -> None:
-    """A refusal is told again, with how to try it again; that of a key is tried again."""
-    call: dict[str, Any] = {"features": ["Checkout", "Nope", "Wishlist"], "timeoutSeconds": 170}
-    number = emulator.features["Wishlist"].id
-    rule = emulator.fail(
-        "run_feature",
-        Fault.status(403),
-        when=lambda request: request.path.endswith(("/Wishlist/run", f"/{number}/run")),
-    )
+async def test_what_was_refused_is_tried_again_by_the_next_call(emulator: Emulator) -> None:
+    """A delivered refusal is not remembered: the next call starts all features anew."""
+    call: dict[str, Any] = {"features": ["Checkout", "Nope"], "timeoutSeconds": 170}
     async with connected(emulator) as mcp:
         first = await result_of(mcp, "run_features", **call)
-        assert (first["summary"]["errors"], first["summary"]["succeeded"]) == (2, 1)
-        rule.remove()
+        assert (first["verdict"], first["summary"]["errors"]) == ("error", 1)
         emulator.add_feature("Nope")
         again = await result_of(mcp, "run_features", **call)
-    assert (again["summary"]["errors"], again["summary"]["succeeded"]) == (1, 2)
-    assert "call run_features with those alone" in again["note"]
+    assert (again["verdict"], again["summary"]["succeeded"]) == ("succeeded", 2)
+
+
+async def test_what_is_left_out_of_all_is_named(emulator: Emulator, tmp_path: Path) -> None:
+    """Features that can't be run are listed with their statuses, also by a server that resumes."""
+    emulator.add_feature("Gift cards", status="draft")
+    emulator.features["Returns"].status = "failed"
+    left_out = [
+        {"feature": name, "status": feature.status}
+        for name, feature in emulator.features.items()
+        if feature.status != "generated" and feature.kind != "suggestion"
+    ]
+    for seconds in (5, 170):
+        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        async with McpClient(server) as mcp:
+            digest = await result_of(mcp, "run_features", all=True, timeoutSeconds=seconds)
+        named = [each for each in digest["notRun"] if each["status"] != "suggestion"]
+        assert named == left_out
+        assert {"feature": "Gift cards", "status": "draft"} in named
+    assert digest["summary"]["total"] + len(digest["notRun"]) == len(emulator.features)
+
+
+async def test_more_features_than_fit_are_counted(emulator: Emulator) -> None:
+    """What is cut of the features that were not run is said."""
+    for number in range(400):
+        emulator.add_feature(f"Draft {number} {'x' * 60}", status="draft")
+    async with McpClient(make_server(lambda: client_of(emulator), max_output=4_000)) as mcp:
+        answer = await mcp.call_tool("run_features", {"all": True, "timeoutSeconds": 170})
+    digest = content_of(answer)
+    assert 0 < len(digest["notRun"]) < 400
+    assert "of notRun" in digest["leftOut"]
+    assert len(str(digest)) <= 4_000
+
+
+@pytest.mark.parametrize("tool", ["wait_for_run", "generate_and_run", "wait_for_generation"])
+async def test_an_answer_has_one_verdict(emulator: Emulator, tool: str) -> None:
+    """What ends while a wait that is over polls once more is over in all of the answer."""
+    without_tests(emulator)
+    async with connected(emulator) as mcp:
+        if tool == "wait_for_run":
+            emulator.features["Checkout"].status = "generated"
+            arguments: dict[str, Any] = await result_of(mcp, "run_feature", feature="Checkout")
+            arguments = {"runId": arguments["runId"]}
+        else:
+            arguments = {"feature": "Checkout"}
+            await result_of(mcp, "generate_feature", feature="Checkout")
+        rules = [
+            emulator.fail(each, Fault.status(503))
+            for each in ("get_run", "list_runs", "get_generation_status", "list_features")
+        ]
+        if tool == "wait_for_generation":
+            rules.pop(2).remove()
+        call = asyncio.create_task(
+            mcp.call_tool(tool, {**arguments, "timeoutSeconds": 30}),
+        )
+        await asyncio.sleep(29.9)
+        for rule in rules:
+            rule.remove()
+        if tool == "wait_for_run":
+            emulator.finish_run(arguments["runId"])
+        else:
+            emulator.finish_generation(list(emulator.generations)[-1], "failed")
+        answer = await call
+    words = " ".join(texts_of(answer))
+    is_over = any(word in words for word in ("passed", "is over"))
+    assert is_over is not content_of(answer)["inFlight"]
+    assert is_over is not ("Still in flight" in words)
+
+
+async def test_a_batch_in_flight_claims_no_verdict(emulator: Emulator) -> None:
+    """While some runs are in flight the digest says how many are over, and that it is in flight."""
+    async with connected(emulator) as mcp:
+        answer = await mcp.call_tool(
+            "run_features", {"features": ["Checkout", "Returns"], "timeoutSeconds": 45}
+        )
+    digest = content_of(answer)
+    assert (digest["verdict"], digest["inFlight"]) == ("in flight", True)
+    assert text_of(answer).startswith("In flight: 1 of 2 runs are over")

@@ -68,6 +68,7 @@ def each_change(board: Board, tell: Callable[[News], object]) -> Generator[Guard
         loop.call_soon(guard, tell_all)
 
     def tell_notices() -> None:
+        board.contact.tick(loop.time())
         if (outage := outages.next(board.outage, loop.time())) is not None:
             tell(outage)
         for suspension in board.suspensions.news(loop.time()):

@@ -31,6 +31,9 @@ _DOWNLOADS = "download_artifacts"
 
 _TOO_MANY = 429
 
+PAUSED_SECONDS = 5.0
+"""After how long without a tick, of which there is one a second, this process was stopped."""
+
 REPEATED_SECONDS = 30.0
 """How often an outage that goes on is told of again, where nothing is redrawn."""
 
@@ -70,7 +73,7 @@ class Contact:
     """What is known of whether the service answers. Instants are seconds of one clock."""
 
     def __init__(self, now: float) -> None:
-        self._good = self._last = now
+        self._good = self._last = self._ticked = now
         self._failing_since: float | None = None
         self._what = "not reachable"
         self._is_paused = False
@@ -97,6 +100,15 @@ class Contact:
             self._what = "the service is too busy"
         else:
             self._what = f"the service answers with nothing but errors ({status})"
+
+    def tick(self, now: float) -> None:
+        """Note that this process runs: after a pause of it, silence counts anew.
+
+        A process that was stopped, or a machine that slept, asked for nothing meanwhile.
+        """
+        if now - self._ticked > PAUSED_SECONDS:
+            self._last = now
+        self._ticked = now
 
     def pause(self) -> None:
         """Take note that the service asked for a pause."""

@@ -13,6 +13,7 @@ from attrs import frozen
 from testvibe_async import DispatchUnknownError, Generation, Phase, Run, RunRef
 from testvibe_async._util import escape
 from testvibe_async.cli.words import UNSEEN, plural, reason
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
     from testvibe_async import Ref, VibeError
@@ -82,6 +83,8 @@ class Row:
         Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
         after an attempt that failed.
         """
+        if isinstance(self.error, GenerationLimitError):
+            return LIMITED
         if self.error is not None:
             return "unknown" if isinstance(self.error, DispatchUnknownError) else "error"
         if self.is_unseen:

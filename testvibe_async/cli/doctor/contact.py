@@ -117,6 +117,8 @@ class Choice:
 
     name: str | None
     findings: Sequence[Finding]
+    is_listed: bool
+    """Whether it is one of those that the key sees, as far as these are known."""
 
 
 def choose_project(wanted: str | None, projects: Answer) -> Choice:
@@ -141,7 +143,8 @@ def choose_project(wanted: str | None, projects: Answer) -> Choice:
         said = [differs("project", says, means=means)]
     else:
         said = []
-    return Choice(wanted or (found and found.id), name, said)
+    is_listed = found is not None or projects.error is not None
+    return Choice(wanted or (found and found.id), name, said, is_listed)
 
 
 def about_key(settings: Settings) -> Finding:

@@ -114,7 +114,19 @@ class Examination:
         self.record.findings += choice.findings
         if choice.id is None:
             self._skip_rest("no project is known")
+        elif not choice.is_listed:
+            await self._require(choice.id)
         return choice.id
+
+    async def _require(self, project: str) -> None:
+        """Require that a project is there: its 404 would be taken for that of a missing route.
+
+        Raises:
+            StopError: A route that is documented is not there either.
+        """
+        answer = await self.record.ask(Endpoints.LIST_FEATURES.request(project=project))
+        if answer is not None and answer.is_not_there:
+            raise StopError("there is no such project")
 
     async def _read_project(self, project: str) -> None:
         await self.record.check(Endpoints.GET_PROJECT.request(project=project))

@@ -13,7 +13,7 @@ from testvibe_async.cli.doctor import lists
 from testvibe_async.cli.doctor.answers import judge
 from testvibe_async.cli.doctor.findings import unchecked
 from testvibe_async.cli.doctor.judging import findings_of
-from testvibe_async.cli.exits import ExitCode, exit_code_of
+from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import reason
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.doctor.findings import Finding
 
 __all__ = ["Record", "StopError"]
-
-_PRECEDENCE = (
-    ExitCode.INTERRUPTED,
-    ExitCode.UNREACHABLE,
-    ExitCode.REFUSED,
-    ExitCode.FAILED,
-)
-"""The exit code is the first of these that applies."""
 
 MAX_LOST = 2
 """After how many requests in a row without an answer nothing more is asked."""
@@ -67,10 +59,8 @@ class Record:
     @property
     def exit_code(self) -> ExitCode:
         """How the command ends."""
-        codes = set(self.codes)
-        if any(finding.has_consequences for finding in self.findings):
-            codes.add(ExitCode.FAILED)
-        return next((code for code in _PRECEDENCE if code in codes), ExitCode.PASSED)
+        is_worse = any(finding.has_consequences for finding in self.findings)
+        return worst_of([*self.codes, ExitCode.FAILED if is_worse else ExitCode.PASSED])
 
     def skip(self, names: Iterable[str], why: str) -> None:
         """Say of operations why they were not checked."""

@@ -10,7 +10,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from testvibe_async import Run, RunRef, Verdict
-from testvibe_async.cli.batches import folder
+from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.words import NAME, unless_default
 from testvibe_async.models import DEFAULT_CONFIG
 
@@ -67,8 +67,7 @@ def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
         journal: Its journal.
         place: The options that name the service and the project.
     """
-    file = [] if journal.parent == folder() else [str(journal)]
-    return shlex.join([NAME, "resume", *file, *place])
+    return shlex.join([NAME, "resume", stored_batches().word_for(journal), *place])
 
 
 def rerun_commands(
@@ -89,8 +88,8 @@ def rerun_commands(
         if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run)
     ]
     if journal is not None and failed:
-        file = [] if journal.parent == folder() else ["--from", str(journal)]
-        return [shlex.join([NAME, "run", "--failed", "--wait", *file, *place])]
+        batch = stored_batches().word_for(journal)
+        return [shlex.join([NAME, "run", "--failed", batch, "--wait", *place])]
     configs: dict[str, list[str]] = {}
     for item, run in failed:
         config = unless_default(item.config or run.config) or DEFAULT_CONFIG

@@ -22,9 +22,11 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._util import escape
+from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.ending.commands import check_command, resume_command
-from testvibe_async.cli.exits import ExitCode, exit_code_of
+from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import UNSEEN, counted, duration
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,16 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending", "error_of", "seconds_of", "word_of"]
 
-_PRECEDENCE = (
-    ExitCode.DEFECT,
-    ExitCode.UNREACHABLE,
-    ExitCode.REFUSED,
-    ExitCode.USAGE,
-    ExitCode.IN_FLIGHT,
-    ExitCode.FAILED,
-)
-"""The exit code of an ending is the first of these that any item calls for."""
-
 _ORDER = (
     "passed",
     "flaky",
@@ -53,6 +45,7 @@ _ORDER = (
     "cancelled",
     "error",
     "unknown",
+    LIMITED,
     UNSEEN,
     "in flight",
     "waiting",
@@ -96,6 +89,11 @@ class Ending:
     """The logs of generations that failed, by request id, where they could be read."""
 
     @property
+    def batch(self) -> str | None:
+        """What to type for the batch; None without a journal."""
+        return None if self.journal is None else stored_batches().word_for(self.journal)
+
+    @property
     def summary(self) -> BatchSummary:
         """The numbers of items by verdict."""
         return BatchSummary.of(self.items)
@@ -127,9 +125,10 @@ class Ending:
         if not self.is_waited_for:
             codes.discard(ExitCode.IN_FLIGHT)
         # What a command did not dispatch is missing also where it was not to wait.
-        is_missing = self.summary.skipped or self.summary.waiting
+        is_limited = any(isinstance(item.error, GenerationLimitError) for item in self.items)
+        is_missing = self.summary.skipped or self.summary.waiting or is_limited
         usual = ExitCode.IN_FLIGHT if is_missing else ExitCode.PASSED
-        return next((code for code in _PRECEDENCE if code in codes), usual)
+        return worst_of(codes, usual=usual)
 
     @property
     def counts(self) -> str:
@@ -145,11 +144,18 @@ class Ending:
         return f"{len(self.items)}{took}: {self.counts}"
 
     @property
+    def last_line(self) -> str:
+        """The same with the number of the batch, where it has one: `Batch 12: 20 in …`."""
+        is_numbered = self.batch is not None and self.batch.isdecimal()
+        return f"Batch {self.batch}: {self.line}" if is_numbered else self.line
+
+    @property
     def document(self) -> dict[str, Any]:
         """All of it as the document that `--json` prints."""
         return {
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
+            "batch": self.batch,
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
             **({"hints": list(self.hints)} if self.hints else {}),
@@ -167,7 +173,7 @@ class Ending:
         document: dict[str, Any] = {
             "feature": item.feature_name,
             "config": item.config,
-            "verdict": UNSEEN if item.is_unseen else str(item.verdict),
+            "verdict": _verdict(item),
             "isFlaky": item.is_flaky,
             "ref": item.ref,
             "outcome": item.outcome,
@@ -203,7 +209,8 @@ def _exit_code(item: Item) -> ExitCode:
         case Verdict.FAILED:
             return ExitCode.FAILED
         case Verdict.IN_FLIGHT | Verdict.WAITING:
-            return ExitCode.IN_FLIGHT
+            # A key that may not see it any more is refused, though the operation goes on.
+            return ExitCode.IN_FLIGHT if item.error is None else exit_code_of(item.error)
         case Verdict.ERROR | Verdict.UNKNOWN:
             return exit_code_of(error_of(item))
 
@@ -223,6 +230,11 @@ def word_of(item: Item) -> str:
     """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
     if item.is_flaky:
         return "flaky"
+    return escape(item.outcome.status or "over") if item.outcome else _verdict(item)
+
+
+def _verdict(item: Item) -> str:
+    """Return the verdict, of which the command line has more than the library."""
     if item.is_unseen:
         return UNSEEN
-    return escape(item.outcome.status or "over") if item.outcome else str(item.verdict)
+    return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)

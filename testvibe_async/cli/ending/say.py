@@ -102,7 +102,7 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
         which = "it" if len(ending.failed_runs) == 1 else "one"
         output.say(f"\nMore of {which}: {NAME} runs diagnose {ending.failed_runs[0]}")
         output.say(f"Run what failed again with:\n{lines}")
-    output.say(f"\n{ending.line}")
+    output.say(f"\n{ending.last_line}")
     say_unfinished(ending, common)
     board.is_reported = True
 
@@ -119,9 +119,12 @@ def say_unfinished(ending: Ending, common: Common) -> None:
         warn(f"\nIn flight, and the service goes on:\n{_named(going_on)}")
     if unseen:
         warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{_named(unseen)}")
-    warn(_how_to_wait(refs, common))
-    if ending.resume is not None:
-        warn(f"Or go on with the whole batch, on this machine:\n  {ending.resume}")
+    if ending.resume is None:
+        warn(_how_to_wait(refs, common))
+        return
+    # First, as `wait` records nothing in the batch: its runs would stay in flight there.
+    warn(f"Resume the batch, on this machine, with:\n  {ending.resume}")
+    warn(f"Or only wait, on any machine, with:\n  {wait_command(refs, common)}")
 
 
 def _named(items: Sequence[Item]) -> str:
@@ -143,7 +146,7 @@ def say_report(ending: Ending, common: Common) -> None:
     output.document(ending.document)
     output.details(lambda width: failures_text(ending, width=width))
     _say_flaky(ending, output)
-    output.say(f"\n{ending.line}")
+    output.say(f"\n{ending.last_line}")
 
 
 def say_stopped(ending: Ending, common: Common, *, events: bool = False) -> None:

@@ -1,0 +1,441 @@
+"""One dispatch, which must not happen twice: how far it has come, and what is recorded of it.
+
+A `Dispatch` is the one owner of that. The request's body, the transport and the dispatcher report
+to it, and a batch withdraws it. The two kinds, of a run and of a generation, say what is sent,
+which operation the answer names, and what must be known before so that the operation can be
+recognized if the answer is lost. When something is sent is for the dispatcher to decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from uuid import uuid4
+
+from attrs import define, evolve, field
+
+from testvibe_async._dispatch.finding import Finding, Progress
+from testvibe_async._util.waiting import is_cancelled
+from testvibe_async._wire import Endpoints
+from testvibe_async.errors import (
+    DispatchUnknownError,
+    RecorderError,
+    ResponseError,
+    TransportError,
+    VibeError,
+)
+from testvibe_async.events import logger
+from testvibe_async.intents import INTENT_SECONDS, Intent, Recorder
+from testvibe_async.models import FeatureStatus, Generation
+from testvibe_async.operations import ClientParts, GenerationOperation, Operation, RunOperation
+from testvibe_async.refs import GenerationRef, RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testvibe_async._wire import Request
+    from testvibe_async.models import DispatchedGeneration, DispatchedRun
+    from testvibe_async.refs import Ref
+
+__all__ = ["Dispatch", "GenerationDispatch", "RunDispatch"]
+
+LATEST_RUN_SECONDS = 2.0
+"""How long the project's latest run may be waited for, before the first dispatch."""
+
+FRESH_SECONDS = 10.0
+"""How long before the dispatch the feature's latest generation may have been read, at most."""
+
+END_SECONDS = 10.0
+"""How long a recorder may take to note the result of a dispatch."""
+
+OperationT = TypeVar("OperationT", bound="Operation[Any]")
+
+
+@define(eq=False, kw_only=True)
+class Dispatch(ABC, Generic[OperationT]):
+    """One dispatch, which must not happen twice."""
+
+    kind: ClassVar[Literal["run", "generation"]]
+    """The kind of the operation."""
+
+    parts: ClientParts
+    project: str
+    feature: int | str
+    site_url: str | None = None
+    config: str | None = None
+
+    recorders: tuple[Recorder, ...] = ()
+    """What stores its intents."""
+
+    patience: float | None = None
+    """Seconds for which what is refused for its rate is repeated; None for the retry policy."""
+
+    on_ref: Callable[[Ref], object] | None = None
+    """Called with each operation that was dispatched or joined."""
+
+    progress: Progress = field(default=Progress.IDLE, init=False)
+    """Changed only by the methods here."""
+
+    is_withdrawn: bool = field(default=False, init=False)
+    """Whether it must not be sent any more: cancelled, out of time, or the client closes."""
+
+    ref: Ref | None = None
+    """The operation that was dispatched or joined last."""
+
+    request: Request[Any] = field(init=False)
+    """The request that starts the operation."""
+
+    intent: Intent | None = field(default=None, init=False)
+    """The last attempt; None before the first."""
+
+    traceparent: str | None = field(default=None, init=False)
+    """Its span, for its intents and its ref; None where none is recorded."""
+
+    _began: float = field(default=0.0, init=False)
+    _written_at: float = field(default=0.0, init=False)
+    _is_recorded: bool = field(default=False, init=False)
+    """Whether the recorders have the intent, and not yet its result."""
+    _recording: asyncio.Lock | None = field(default=None, init=False)
+    """Held while recorders are called: the result of an attempt comes after its intent."""
+    _tests: GenerationDispatch | None = field(default=None, init=False)
+    """The dispatch of a run's missing tests, which is under way in its place."""
+
+    def __attrs_post_init__(self) -> None:
+        """Build the request; a `ConfigError` says what can't be sent."""
+        self.request = self._build_request()
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the service may have seen it, or the generation in its place, and acted."""
+        return (self._tests or self).progress is Progress.WRITTEN
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        """Whether it, or the generation in its place, was not sent."""
+        return (self._tests or self).progress is Progress.PENDING
+
+    @property
+    def patience_left(self) -> float | None:
+        """The seconds for which a refusal for the rate is repeated still; None for a call."""
+        if self.patience is None:
+            return None
+        return self._began + self.patience - asyncio.get_running_loop().time()
+
+    @property
+    def previous_id(self) -> str | None:
+        """The `requestId` of the generation before it; None for a run, or where it is unknown."""
+        return None
+
+    @property
+    def dispatched_at(self) -> datetime:
+        """When it was last sent, by the local clock, in UTC."""
+        ago = asyncio.get_running_loop().time() - self._written_at
+        return datetime.now(UTC) - timedelta(seconds=ago)
+
+    def begin(self) -> None:
+        """Note that it is under way: nothing was sent yet."""
+        self.progress = Progress.PENDING
+        self._began = asyncio.get_running_loop().time()
+
+    def withdraw(self) -> None:
+        """Have it not sent any more."""
+        self.is_withdrawn = True
+        if self._tests is not None:
+            self._tests.is_withdrawn = True
+
+    def in_place(self, tests: GenerationDispatch) -> None:
+        """Note that the generation of missing tests is dispatched in its place, and comes first."""
+        tests.is_withdrawn, self._tests = self.is_withdrawn, tests
+
+    def in_turn(self) -> None:
+        """Note that its own turn has come again."""
+        self._tests = None
+
+    async def before_writing(self) -> None:
+        """Have the intent of an attempt stored, right before it is written.
+
+        Raises:
+            RecorderError: A recorder failed, or it took too long.
+        """
+        intent = self.new_intent()
+        if not self.recorders:
+            return
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with self._lock():
+            self._is_recorded = True
+            try:
+                async with asyncio.timeout(INTENT_SECONDS):
+                    for recorder in self.recorders:
+                        await recorder.intended(intent)
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled():
+                    raise
+                raise self._not_recorded(_why_not_recorded(error)) from error
+        # The loop's clock stands still while the machine sleeps, and the wall's may be set back.
+        waited = (datetime.now(UTC) - intent.intended_at).total_seconds()
+        age = max(waited, loop.time() - began)
+        if age > INTENT_SECONDS:
+            raise self._not_recorded(
+                f"its intent was recorded after {age:.3g} s, and {INTENT_SECONDS:g} s are allowed"
+            )
+
+    def mark_written(self, now: float) -> None:
+        """Note that it begins to be written: from now on it may have arrived."""
+        self.progress, self._written_at = Progress.WRITTEN, now
+
+    def mark_answered(self, sent: float) -> None:
+        """Note that something came of it, though it was not seen to be written.
+
+        A mock in place of the session asks no body to write itself.
+        """
+        if self.progress is Progress.PENDING:
+            self.mark_written(sent)
+
+    async def mark_refused(self, error: VibeError) -> None:
+        """Note that this attempt provably had no effect: not sent, or clearly refused."""
+        self.progress = Progress.PENDING
+        await self.record(error)
+
+    def mark_dispatched(self, ref: Ref) -> None:
+        """Note the operation that it started."""
+        self.progress = Progress.DISPATCHED
+        self.note(ref)
+
+    def note(self, ref: Ref) -> None:
+        """Note the operation that serves its purpose: dispatched, or joined."""
+        if ref != self.ref:
+            self.ref = ref
+            if self.on_ref is not None:
+                self.on_ref(ref)
+
+    def end(self) -> None:
+        """Note that the dispatch is over. If it may have arrived unanswered, it stays written."""
+        if self.progress is Progress.PENDING:
+            self.progress = Progress.IDLE
+
+    async def record(self, result: Ref | VibeError) -> None:
+        """Have the result of the last attempt stored: its operation, or why nothing started."""
+        if not self._is_recorded:
+            return
+        intent = self.intent
+        assert intent is not None
+        async with self._lock():
+            for recorder in self.recorders:
+                try:
+                    async with asyncio.timeout(END_SECONDS):
+                        if isinstance(result, VibeError):
+                            await recorder.not_dispatched(intent, result)
+                        else:
+                            await recorder.dispatched(intent, result)
+                except Exception as error:  # noqa: BLE001 - the result must not be lost
+                    text = str(result) if isinstance(result, VibeError) else result.to_json()
+                    logger.error(
+                        "the result of %s could not be recorded (%r): %s", intent, error, text
+                    )
+            self._is_recorded = False  # Not before: a cancelled caller has it tried again.
+
+    def unknown(self, what: str, finding: Finding | None = None) -> DispatchUnknownError:
+        """Return the error that says that it is unknown whether it took effect.
+
+        Args:
+            what: What happened to its answer.
+            finding: What reconciling has shown.
+        """
+        if self._tests is not None:
+            return self._tests.unknown(what, finding)
+        return (finding or Finding()).error(self.intent or self.new_intent(), what)
+
+    def _lock(self) -> asyncio.Lock:
+        if self._recording is None:
+            self._recording = asyncio.Lock()
+        return self._recording
+
+    def _not_recorded(self, what: str) -> RecorderError:
+        url = self.parts.transport.url_of(self.request)
+        return RecorderError(f"not sent: {what}", method=self.request.method, url=url)
+
+    def new_intent(self) -> Intent:
+        """Return the intent of an attempt that is made now."""
+        now, transport = asyncio.get_running_loop().time(), self.parts.transport
+        self.intent = Intent(
+            id=uuid4().hex,
+            kind=self.kind,
+            server=transport.server,
+            project=self.project,
+            feature=self.feature,
+            config=self.config,
+            site_url=self.site_url,
+            intended_at=datetime.now(UTC),
+            service_at=transport.clock.at(now),
+            timeout=transport.timeout,
+            traceparent=self.traceparent,
+            **self._seen_before(now),
+        )
+        return self.intent
+
+    @abstractmethod
+    def _build_request(self) -> Request[Any]: ...
+
+    @property
+    @abstractmethod
+    def operation_class(self) -> type[OperationT]:
+        """The class of the operation's handle."""
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Read what is needed to recognize the operation, should the answer be lost."""
+
+    @abstractmethod
+    async def send(self) -> Ref:
+        """Send the request, and return the name of the operation that the answer names."""
+
+    @abstractmethod
+    def _seen_before(self, now: float) -> dict[str, Any]:
+        """Return the fields of an intent that say what was there before."""
+
+
+@define(eq=False, kw_only=True)
+class RunDispatch(Dispatch[RunOperation]):
+    """The dispatch of a run. Its operation is recognized in the list of runs, by its higher id.
+
+    So the highest id must be known before it: each client reads the project's latest run before
+    its first dispatch there. Ids that were stored, or seen while older runs were polled, do not
+    show which run is the latest.
+    """
+
+    kind: ClassVar[Literal["run", "generation"]] = "run"
+
+    @property
+    def operation_class(self) -> type[RunOperation]:
+        """The class of the operation's handle."""
+        return RunOperation
+
+    def _build_request(self) -> Request[DispatchedRun]:
+        body = {"config": self.config, "siteUrl": self.site_url}
+        return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
+
+    async def prepare(self) -> None:
+        """Read the project's latest runs, where it is not known which one is the latest."""
+        loop, transport, run_ids = (
+            asyncio.get_running_loop(),
+            self.parts.transport,
+            self.parts.run_ids,
+        )
+
+        def is_needed() -> bool:
+            now = loop.time()
+            has_clock = transport.clock.at(now) is not None
+            return run_ids.needs_list(self.project, now=now, has_clock=has_clock)
+
+        if not is_needed():
+            return
+        async with run_ids.locks[self.project]:
+            if not is_needed():  # Another dispatch has read it meanwhile.
+                return
+            request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
+            request = evolve(request, timeout=LATEST_RUN_SECONDS)
+            rows, now = None, loop.time()
+            # Without it a lost answer may stay unknown, which is no reason to dispatch nothing.
+            with suppress(TransportError, ResponseError):
+                rows = await transport.call_page(request, retries=False)
+            run_ids.note_list(self.project, rows, now=now)
+
+    def _seen_before(self, now: float) -> dict[str, Any]:  # noqa: ARG002
+        return {"highest_run_id": self.parts.run_ids.highest(self.project)}
+
+    async def send(self) -> RunRef:
+        """Send the request, and return the name of the run."""
+        transport = self.parts.transport
+        answer: DispatchedRun = await transport.call(self.request, sending=self)
+        return RunRef(
+            server=transport.server,
+            project=self.project,
+            run_id=answer.run_id,
+            feature_id=answer.feature_id,
+            dispatched_at=self.dispatched_at,
+            traceparent=self.traceparent,
+        )
+
+
+@define(eq=False, kw_only=True)
+class GenerationDispatch(Dispatch[GenerationOperation]):
+    """The dispatch of a generation. The service shows only the feature's latest one.
+
+    So the latest one is read before the dispatch, to recognize a new one after it.
+    """
+
+    kind: ClassVar[Literal["run", "generation"]] = "generation"
+
+    before: Generation | None = None
+    """The feature's latest generation before the dispatch; None where it is not known."""
+
+    read_at: float = 0.0
+    """When that was read, by the loop's clock."""
+
+    def _build_request(self) -> Request[DispatchedGeneration]:
+        body = {"siteUrl": self.site_url}
+        return Endpoints.GENERATE_FEATURE.request(
+            project=self.project, feature=self.feature, body=body
+        )
+
+    @property
+    def operation_class(self) -> type[GenerationOperation]:
+        """The class of the operation's handle."""
+        return GenerationOperation
+
+    @property
+    def previous_id(self) -> str | None:
+        """The `requestId` of the generation before it; None where it is unknown."""
+        return self.before.request_id if self.before else None
+
+    async def prepare(self) -> None:
+        """Read which generation is the latest.
+
+        A feature that was never generated has a status too, without a `requestId`. After a failure,
+        a 404, or an answer without any field of a status it is unknown, as it is where a generation
+        is in flight that is not named. If the dispatch is then held up for more than 10 s, such as
+        by a pause, the answer counts as unknown too.
+        """
+        request = Endpoints.GET_GENERATION_STATUS.request(
+            project=self.project, feature=self.feature
+        )
+        try:
+            latest = await self.parts.transport.call(evolve(request, is_uncached=True))
+        except (TransportError, ResponseError):
+            latest = Generation()
+        is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
+        self.before = None if is_unnamed or latest == Generation() else latest
+        self.read_at = asyncio.get_running_loop().time()
+
+    def _seen_before(self, now: float) -> dict[str, Any]:
+        is_fresh = self.before is not None and now - self.read_at <= FRESH_SECONDS
+        return {
+            "is_previous_known": is_fresh,
+            "previous_id": self.previous_id if is_fresh else None,
+        }
+
+    async def send(self) -> GenerationRef:
+        """Send the request, and return the name of the generation."""
+        transport = self.parts.transport
+        answer: DispatchedGeneration = await transport.call(self.request, sending=self)
+        return GenerationRef(
+            server=transport.server,
+            project=self.project,
+            request_id=answer.request_id,
+            feature_id=answer.feature_id,
+            dispatched_at=self.dispatched_at,
+            traceparent=self.traceparent,
+        )
+
+
+def _why_not_recorded(error: BaseException) -> str:
+    """Say what a recorder did in place of storing an intent."""
+    if isinstance(error, TimeoutError):
+        return f"its recorder did not store the intent within {INTENT_SECONDS:g} s"
+    if isinstance(error, asyncio.CancelledError):
+        return "its recorder was cancelled before it had stored the intent"
+    return f"its intent could not be recorded: {error!r}"

@@ -1,0 +1,117 @@
+"""What is known of a dispatch whose answer was not received, and how far it had come.
+
+Values: they decide what to call it, and what to advise.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from testvibe_async._wire import Endpoints
+from testvibe_async.errors import DispatchUnknownError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from testvibe_async.errors import UnknownReason
+    from testvibe_async.intents import Intent
+    from testvibe_async.refs import Ref
+
+__all__ = ["Finding", "Progress"]
+
+MAX_NAMED = 3
+"""How many candidates an error's text names."""
+
+SHOWN_BY = {
+    "run": "the feature's runs",
+    "generation": "the status of the feature's generation",
+}
+"""What shows whether a dispatch took effect, in words for programs, commands and tools alike."""
+
+
+@frozen
+class Finding:
+    """What became of a dispatch, as far as the service shows it."""
+
+    ref: Ref | None = None
+    """Its operation, where exactly one can be."""
+
+    is_nothing: bool = False
+    """Whether it is proved that nothing began."""
+
+    reason: UnknownReason = "unseen"
+    """Why nobody knows, where neither is the case; see `DispatchUnknownError.reason`."""
+
+    why: str = ""
+    """Why it could not be polled for, where the reason is `unseen`."""
+
+    candidates: tuple[Ref, ...] = ()
+    polled_at: datetime | None = None
+    """When it was polled for last with an answer, by the local clock."""
+
+    def error(self, intent: Intent, what: str) -> DispatchUnknownError:
+        """Return the error that says that nobody knows whether a dispatch took effect.
+
+        Args:
+            intent: The dispatch.
+            what: What happened to its answer.
+        """
+        endpoint = Endpoints.RUN_FEATURE if intent.kind == "run" else Endpoints.GENERATE_FEATURE
+        request = endpoint.request(project=intent.project, feature=intent.feature)
+        return DispatchUnknownError(
+            f"{what}; {self._advice(intent)}",
+            method=request.method,
+            url=request.url(intent.server),
+            project=intent.project,
+            feature=intent.feature,
+            reason=self._reason(intent),
+            candidates=self.candidates,
+            polled_at=self.polled_at,
+            intent=intent,
+        )
+
+    def _reason(self, intent: Intent) -> UnknownReason:
+        """Return why it is unknown: of a dispatch that was accepted no absence proves anything."""
+        return "accepted" if intent.is_accepted and not self.candidates else self.reason
+
+    def _advice(self, intent: Intent) -> str:
+        """Say what was polled, what it showed, and what to do."""
+        shown_by = SHOWN_BY[intent.kind]
+        if self._reason(intent) == "accepted":
+            return (
+                f"it was accepted, and so it started: look for it in {shown_by}, and do not "
+                "dispatch it again"
+            )
+        if self.reason == "unseen" or self.polled_at is None:
+            why = f"it could not be polled for ({self.why}); " if self.why else ""
+            return f"{why}it may have taken effect, so look at {shown_by} before dispatching again"
+        polled = f"{shown_by}, polled until {self.polled_at:%H:%M:%S} UTC, "
+        if self.reason == "absent":
+            return (
+                f"{polled}showed nothing of it, so most likely nothing began; it may have taken "
+                f"effect all the same: look at {shown_by} once more, then dispatch again"
+            )
+        several = " or ".join(map(str, self.candidates[:MAX_NAMED]))
+        return (
+            f"it may have taken effect: {polled}showed {several}, which another may have "
+            f"dispatched; look at {shown_by} before dispatching again"
+        )
+
+
+class Progress(Enum):
+    """How far a dispatch has come."""
+
+    IDLE = auto()
+    """It is not under way."""
+
+    PENDING = auto()
+    """It is under way, and was not sent, or provably had no effect. It can be withdrawn."""
+
+    WRITTEN = auto()
+    """It began to be written to a connection: it may have arrived, and no answer has come yet."""
+
+    DISPATCHED = auto()
+    """The operation has its id."""

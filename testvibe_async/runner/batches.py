@@ -1,0 +1,439 @@
+"""The batches of one folder: each has a number, a journal, and a record that is always readable.
+
+It decides which batch a command means, and which of them run, were cut off, or are over. A journal
+can be read by one process at a time, so the record beside it says what others need to know of a
+batch that runs elsewhere. What a batch did is in its journal alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import asdict, evolve, field, frozen
+
+from testvibe_async.errors import ConfigError
+from testvibe_async.journal import Journal, files_of, is_in_use
+from testvibe_async.outcomes import Verdict
+from testvibe_async.refs import build_stored, is_aware, read_stored
+from testvibe_async.runner.generation_limit import with_limit_named
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from testvibe_async.models import Generation, Run
+    from testvibe_async.outcomes import BatchItem
+
+__all__ = ["Batch", "BatchRecord", "Batches", "Place", "require_batch", "require_existing"]
+
+_VERSION = 1
+
+KEPT = 50
+"""How many batches are kept."""
+
+KEPT_FOR = timedelta(days=30)
+"""How long a batch is kept."""
+
+
+@frozen(kw_only=True)
+class BatchRecord:
+    """What is known of a numbered batch without its journal."""
+
+    number: int
+    name: str | None
+    """What it was called; None where it was not."""
+
+    kind: Literal["run", "generation"]
+    server: str
+    project: str
+    project_name: str | None
+    """What the project was called, where that was no id."""
+
+    parent: int | None
+    """The number of the batch whose failures it runs again; None where it does not."""
+
+    process: int
+    """The process that works on it, or did last."""
+
+    started_at: datetime = field(validator=is_aware)
+    """When that process began to."""
+
+    ended_at: datetime | None = field(default=None, validator=is_aware)
+    """When that process was done with it; None while it works, and where it was cut off."""
+
+    def __str__(self) -> str:
+        """Return what to call it: `Batch 12 (nightly)`."""
+        return f"Batch {self.number}" + (f" ({self.name})" if self.name else "")
+
+    @property
+    def done_at(self) -> datetime:
+        """When the last that was done with it was done."""
+        return self.ended_at or self.started_at
+
+
+@frozen
+class Place:
+    """The service and the project in force, as far as they are known."""
+
+    server: str | None
+    project: str | None
+    """Its id, or its name."""
+
+    def has(self, batch: Batch | BatchRecord) -> bool:
+        """Return whether a batch is one of here."""
+        names = {None, batch.project.casefold(), (batch.project_name or "").casefold()}
+        project = None if self.project is None else self.project.casefold()
+        return self.server in {None, batch.server} and project in names
+
+    def __str__(self) -> str:
+        """Return it as the end of a sentence, such as ` of project P at https://…`."""
+        project = f" of project {self.project}" if self.project else ""
+        return f"{project} at {self.server}" if self.server else project
+
+
+@frozen(kw_only=True)
+class Batch:
+    """What a journal says of one batch, without asking the service."""
+
+    path: Path
+    label: str
+    """What to call it: `Batch 12 (nightly)`, or `The batch in FILE`."""
+
+    number: int | None
+    """Its number; None where its journal is a file of the caller's own."""
+
+    kind: Literal["run", "generation"]
+    server: str
+    project: str
+    project_name: str | None
+    site_url: str | None
+    fails_on_flaky: bool
+    """Whether its command was to fail where something was flaky."""
+
+    created_at: datetime
+    items: Sequence[BatchItem[Run | Generation]]
+    is_over: bool
+    """Whether nothing is left to dispatch, to wait for or to reconcile."""
+
+    is_complete: bool
+    """Whether all of its features are known."""
+
+    @property
+    def failed(self) -> list[BatchItem[Run | Generation]]:
+        """Its items that failed, or could not be started."""
+        return [item for item in self.items if _has_failed(item)]
+
+    @property
+    def left(self) -> list[BatchItem[Run | Generation]]:
+        """Its items of which it is unknown whether they passed or failed."""
+        return [
+            item
+            for item in self.items
+            if item.verdict is not Verdict.SUCCEEDED and not _has_failed(item)
+        ]
+
+
+class Batches:
+    """The batches of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make it; no I/O is done.
+
+        Args:
+            folder: Where they are; `create` makes it.
+        """
+        self.folder: Path = folder
+
+    def records(self) -> list[BatchRecord]:
+        """Return the records of all batches, the one that was worked on last first."""
+        with suppress(OSError):
+            found = [_read(path) for path in self.folder.glob("*.json")]
+            return sorted(filter(None, found), key=lambda each: each.done_at, reverse=True)
+        return []
+
+    def journal_of(self, record: BatchRecord) -> Path:
+        """Return the journal of a batch."""
+        return self.folder / f"{record.number}.journal"
+
+    def word_for(self, journal: Path) -> str:
+        """Return what to type for the batch of a journal: its number, or the file."""
+        return journal.stem if journal.parent == self.folder else str(journal)
+
+    def create(
+        self,
+        kind: Literal["run", "generation"],
+        place: Place,
+        *,
+        name: str | None = None,
+        project_name: str | None = None,
+        parent: int | None = None,
+    ) -> BatchRecord:
+        """Add a batch that this process works on, and remove those that are too many or too old.
+
+        Raises:
+            OSError: The folder can't be written to.
+        """
+        assert place.server is not None
+        assert place.project is not None
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        records = self.records()
+        self._remove_old(records)
+        record = BatchRecord(
+            number=max((each.number for each in records), default=0) + 1,
+            name=name,
+            kind=kind,
+            server=place.server,
+            project=place.project,
+            project_name=project_name,
+            parent=parent,
+            process=os.getpid(),
+            started_at=datetime.now(UTC),
+        )
+        while True:
+            try:
+                self._path_of(record).touch(exist_ok=False)
+            except FileExistsError:  # Another process was faster.
+                record = evolve(record, number=record.number + 1)
+            else:
+                self._write(record)
+                return record
+
+    def begin(self, record: BatchRecord) -> BatchRecord:
+        """Note that this process works on a batch from now on."""
+        record = evolve(record, process=os.getpid(), started_at=datetime.now(UTC), ended_at=None)
+        self._write(record)
+        return record
+
+    def end(self, record: BatchRecord, *, at: datetime | None = None) -> None:
+        """Note that its process is done with a batch, now or at another moment."""
+        with suppress(OSError):
+            self._write(evolve(record, ended_at=at or datetime.now(UTC)))
+
+    async def read(self, record: BatchRecord) -> Batch:
+        """Read what a batch did, and leave it as it is.
+
+        Raises:
+            ConfigError: Another process works on it, or its journal can't be read.
+        """
+        try:
+            return await _read_journal(self.journal_of(record), record)
+        except ConfigError as error:
+            if is_in_use(error):
+                raise ConfigError(_running(record)) from error
+            raise
+
+    async def named(self, word: str, place: Place) -> Batch:
+        """Return the batch that a word means: a number, a name, or the file of a journal.
+
+        Raises:
+            ConfigError: There is none, or it can't be read.
+        """
+        record = self.record_named(word, place)
+        if record is None:
+            return await _read_journal(Path(word), None)
+        return await self.read(record)
+
+    def record_named(self, word: str, place: Place) -> BatchRecord | None:
+        """Return the record of the batch that a word means; None where it means a file.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        records = self.records()
+        if word.isdecimal():
+            found = [each for each in records if each.number == int(word)]
+        elif Path(word).is_file() or Path(word).name != word or Path(word).suffix:
+            return None
+        else:
+            found = [each for each in records if each.name == word and place.has(each)]
+        if not found:
+            what = "number" if word.isdecimal() else "name"
+            raise ConfigError(f"there is no batch of the {what} {word}{_known(records)}")
+        return found[0]
+
+    async def newest(
+        self,
+        place: Place,
+        *,
+        kind: Literal["run", "generation"] | None = None,
+        fits: Callable[[Batch], bool] = lambda _: True,
+    ) -> Batch | None:
+        """Return the batch of a place that ended last; None where there is none.
+
+        Args:
+            place: The service and the project. Where no service is in force, it is the one of the
+                newest batch.
+            kind: What it dispatched; None for either.
+            fits: Whether it is one that is meant.
+
+        Raises:
+            ConfigError: Another process works on one that comes first, so which one is meant is
+                not known.
+        """
+        async for batch in self.each(place, kind=kind, skips_running=False):
+            if fits(batch):
+                return batch
+        return None
+
+    async def each(
+        self,
+        place: Place,
+        *,
+        kind: Literal["run", "generation"] | None = None,
+        most: int = KEPT,
+        skips_running: bool = True,
+    ) -> AsyncGenerator[Batch]:
+        """Yield the batches of a place whose journals can be read, the newest first.
+
+        Args:
+            place: The service and the project; see `newest`.
+            kind: What they dispatched; None for both.
+            most: How many at most.
+            skips_running: Whether those are left out on which another process works.
+
+        Raises:
+            ConfigError: Another process works on one, and those are not left out.
+        """
+        for record in self.records():
+            if kind not in {None, record.kind} or not place.has(record):
+                continue
+            place = Place(record.server, place.project or record.project)
+            try:
+                batch = await _read_journal(self.journal_of(record), record)
+            except ConfigError as error:
+                if is_in_use(error) and not skips_running:
+                    raise ConfigError(_running(record)) from error
+                continue
+            yield batch
+            most -= 1
+            if not most:
+                return
+
+    async def cut_off(self) -> list[tuple[BatchRecord, Batch]]:
+        """Return the batches whose process ended in no order, and note that it did.
+
+        Each is returned once. One that can't be read is not, and neither is one that is over.
+        """
+        found: list[tuple[BatchRecord, Batch]] = []
+        for record in self.records():
+            if record.ended_at is not None:
+                continue
+            try:
+                batch = await self.read(record)
+            except ConfigError as error:
+                cause = error.__cause__
+                if isinstance(cause, ConfigError) and is_in_use(cause):
+                    continue
+            else:
+                found += [] if batch.is_over else [(record, batch)]
+            self.end(record, at=record.started_at)
+        return found
+
+    def _path_of(self, record: BatchRecord) -> Path:
+        return self.folder / f"{record.number}.json"
+
+    def _write(self, record: BatchRecord) -> None:
+        """Write a record at once, so that none is ever half of one."""
+        path = self._path_of(record)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        document = {"version": _VERSION, **asdict(record, value_serializer=_serialized)}
+        part.write_text(json.dumps(document), encoding="utf-8")
+        part.replace(path)
+
+    def _remove_old(self, records: Sequence[BatchRecord]) -> None:
+        """Remove the batches that are too many or too old; none on which a process works."""
+        oldest = datetime.now(UTC) - KEPT_FOR
+        ended = [each for each in records if each.ended_at is not None]
+        for place, record in enumerate(ended):
+            if place >= KEPT - 1 or record.done_at < oldest:
+                for path in (*files_of(self.journal_of(record)), self._path_of(record)):
+                    with suppress(OSError):
+                        path.unlink(missing_ok=True)
+
+
+async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
+    """Read a journal, and leave it as it is.
+
+    Raises:
+        ConfigError: It is none, holds no batch, or is in use.
+    """
+    require_existing(path)
+    async with Journal(path) as journal:
+        require_batch(journal)
+        assert journal.plan is not None
+        assert journal.created_at is not None
+        # What was not dispatched is not going to be, as far as a reader is concerned.
+        items = [with_limit_named(evolve(item, is_waiting=False)) for item in journal.items]
+        return Batch(
+            path=path,
+            label=f"The batch in {path}" if record is None else str(record),
+            number=None if record is None else record.number,
+            kind=journal.plan.kind,
+            server=journal.plan.server,
+            project=journal.plan.project,
+            project_name=journal.plan.options.get("project"),
+            site_url=journal.plan.site_url,
+            fails_on_flaky=bool(journal.plan.options.get("files", {}).get("fail_on_flaky")),
+            created_at=journal.created_at,
+            items=items,
+            is_over=journal.is_over,
+            is_complete=journal.is_complete,
+        )
+
+
+def require_existing(path: Path) -> None:
+    """Refuse a journal that is not there: opening it would make one.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    if not path.exists():
+        raise ConfigError(f"there is no journal {path}")
+
+
+def require_batch(journal: Journal) -> None:
+    """Refuse a journal that holds no batch.
+
+    Raises:
+        ConfigError: It holds none.
+    """
+    if journal.plan is None:
+        path = journal.path
+        raise ConfigError(
+            f"the journal {path} holds no batch: its command ended before it began one, or the "
+            f"file {path.name}-wal is missing, which a crash leaves beside it and which belongs "
+            "to it"
+        )
+
+
+def _has_failed(item: BatchItem[Run | Generation]) -> bool:
+    """Return whether an item failed, or could not be started."""
+    return item.verdict is Verdict.FAILED or (item.verdict is Verdict.ERROR and item.ref is None)
+
+
+def _running(record: BatchRecord) -> str:
+    since = f"{record.started_at.astimezone():%H:%M}"
+    return f"{record} is running since {since} in process {record.process}"
+
+
+def _known(records: Sequence[BatchRecord]) -> str:
+    if not records:
+        return ": there is none yet"
+    return f": the newest is {records[0]}"
+
+
+def _serialized(_instance: object, _field: object, value: Any) -> Any:  # noqa: ANN401 - JSON
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _read(path: Path) -> BatchRecord | None:
+    """Read a record; None where it is none."""
+    try:
+        document = read_stored(path.read_bytes(), "a record of a batch")
+        return build_stored(BatchRecord, document, "record of a batch", version=_VERSION)
+    except (OSError, ConfigError):
+        return None

@@ -1,0 +1,79 @@
+"""How many generations may be dispatched, enforced where each is sent.
+
+Generations cost credits, so none is sent that nobody allowed, whatever asks for it: a batch of
+generations, a run whose tests are missing, or a batch that is resumed. It never decides who allows
+them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import evolve
+
+from testvibe_async.errors import RecorderError, VibeError
+
+if TYPE_CHECKING:
+    from testvibe_async.intents import Intent
+    from testvibe_async.outcomes import BatchItem
+    from testvibe_async.refs import Ref
+
+__all__ = ["LIMITED", "GenerationLimit", "GenerationLimitError", "with_limit_named"]
+
+LIMITED = "stopped at the limit"
+"""The verdict of what would have needed one generation more than are allowed."""
+
+_SENTENCE = "not generated: the limit of generations is reached"
+
+ItemT = TypeVar("ItemT", bound="BatchItem[Any]")
+
+
+class GenerationLimitError(VibeError):
+    """A generation was not sent: as many as were allowed are dispatched."""
+
+    def __repr__(self) -> str:
+        """Return the sentence alone: an error of the client quotes it."""
+        return str(self)
+
+
+class GenerationLimit:
+    """A `Recorder` of a client, which refuses each generation beyond those that are allowed.
+
+    A generation whose answer was lost counts, as it may have started. One that was refused does
+    not.
+    """
+
+    def __init__(self) -> None:
+        """Allow none."""
+        self.allowed: int = 0
+        """How many generations may be dispatched in total."""
+        self._intents: set[str] = set()
+
+    async def intended(self, intent: Intent) -> None:
+        """Count a generation that is about to be sent.
+
+        Raises:
+            GenerationLimitError: It is one more than are allowed.
+        """
+        if intent.kind != "generation":
+            return
+        if len(self._intents) >= self.allowed:
+            raise GenerationLimitError(_SENTENCE)
+        self._intents.add(intent.id)
+
+    async def dispatched(self, intent: Intent, ref: Ref) -> None:
+        """Do nothing: it was counted before it was sent."""
+
+    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:  # noqa: ARG002
+        """Count a generation no more that provably did not start."""
+        self._intents.discard(intent.id)
+
+
+def with_limit_named(item: ItemT) -> ItemT:
+    """Return an item whose error says that the limit stopped it, where it did.
+
+    The client wraps what its recorder raises, and a journal keeps the text of that alone.
+    """
+    if isinstance(item.error, RecorderError) and _SENTENCE in str(item.error):
+        return evolve(item, error=GenerationLimitError(_SENTENCE))
+    return item

@@ -1,0 +1,234 @@
+"""Which features and configurations are meant: one meaning of a word, for every surface.
+
+A word is the name or the id of a feature, a glob that matches names, or with `!` before it an
+exclusion. What is not listed is refused before anything is dispatched, unless the service lists
+nothing: then words are names as they were typed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from fnmatch import fnmatchcase
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from testvibe_async._dispatch import select_features
+from testvibe_async._names import chosen_configs, did_you_mean
+from testvibe_async._util import escape
+from testvibe_async.errors import ConfigError, ResponseError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from testvibe_async.models import Feature, Listing
+    from testvibe_async.project import Project
+    from testvibe_async.runner.spec import BatchSpec
+
+__all__ = ["Selection", "select"]
+
+SHOWN_NAMES = 3
+"""How many names are given as examples."""
+
+
+@frozen(kw_only=True)
+class Selection:
+    """The features and configurations of a batch."""
+
+    features: Sequence[str | Feature]
+    """The features, each once, in the order typed; a name where they were not listed."""
+
+    configs: Sequence[str | None] = (None,)
+    """The configurations that each runs with, as the service spells them."""
+
+    notes: Sequence[str] = ()
+    """What was left out, and what was named twice: a sentence each."""
+
+    is_wider: bool = False
+    """Whether there may be more features than words: all, or several of a glob."""
+
+    names: Sequence[str] = ()
+    """The names of all features of the project, where they were listed."""
+
+    config_names: Sequence[str] = ()
+    """The names of all its configurations, likewise."""
+
+
+async def select(
+    project: Project, spec: BatchSpec, *, max_outage: float | None = None
+) -> Selection:
+    """Return the features and configurations that a batch is about.
+
+    The features are listed where one word alone does not say which they are.
+
+    Args:
+        project: The features' project.
+        spec: What is meant.
+        max_outage: How long to ask for the lists, as of `Project.list_features`.
+
+    Raises:
+        ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means
+            nothing.
+        IncompleteListError: The list is needed, and not whole.
+        ResponseError, TransportError: The list is needed, and can't be had.
+    """
+    wanted = [word for word in spec.features if not word.startswith("!")]
+    if not spec.features and not spec.is_all:
+        raise ConfigError("which features? Give names, ids or globs such as 'Log*', or all")
+    if spec.is_all and wanted:
+        raise ConfigError(f"all takes no names but exclusions: leave out all, or {wanted[0]!r}")
+    selection = await _features(project, spec, max_outage)
+    if not spec.configs:
+        return selection
+    try:
+        listing = await project.list_configs(max_outage=max_outage)
+    except (ResponseError, TransportError):  # A service without that list is no obstacle.
+        return evolve(selection, configs=spec.configs)
+    return evolve(
+        selection,
+        configs=chosen_configs(spec.configs, listing),
+        config_names=[each.name for each in listing if each.name],
+    )
+
+
+async def _features(project: Project, spec: BatchSpec, max_outage: float | None) -> Selection:
+    names = {word.casefold(): word for word in spec.features}
+    needs_list = spec.is_all or any(map(_is_pattern, spec.features))
+    if needs_list or len(names) > 1:
+        try:
+            return _chosen(spec, await project.list_features(max_outage=max_outage))
+        except (ResponseError, TransportError):
+            if needs_list:
+                raise
+    times = Counter(word.casefold() for word in spec.features)
+    return Selection(
+        features=list(names.values()),
+        notes=_said_twice(name for name, number in times.items() if number > 1),
+    )
+
+
+def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
+    """Return what words mean of a list."""
+    chosen: dict[int | str, str | Feature] = {}
+    excluded: set[int] = set()
+    left_out: list[Feature] = []
+    twice: list[str] = []
+    is_wider = spec.is_all
+    if spec.is_all:
+        chosen |= {each.id: each for each in select_features(listing, _is_meant(spec))}
+        left_out = [each for each in listing if each.id not in chosen]
+    for word in spec.features:
+        found = _named(word, listing)
+        if not found and _is_pattern(word):
+            found = _matched(word.removeprefix("!"), listing)
+            if word.startswith("!"):
+                excluded |= {each.id for each in found}
+                continue
+            is_wider = is_wider or len(found) > 1
+            if spec.kind == "run" and not spec.may_generate:
+                left_out += [each for each in found if _lacks_tests(each)]
+                found = [each for each in found if not _lacks_tests(each)]
+        elif not found:
+            _refuse_unlisted(word, listing)
+            chosen[word.casefold()] = word
+        twice += [each.name for each in found if each.id in chosen]
+        chosen |= {each.id: each for each in found}
+    if excluded and not chosen and not spec.is_all:
+        raise ConfigError("exclusions alone choose nothing: give names too, or all")
+    return Selection(
+        features=[each for key, each in chosen.items() if key not in excluded],
+        notes=[
+            *_said_left_out(each for each in left_out if each.id not in chosen),
+            *_said_twice(dict.fromkeys(twice)),
+        ],
+        is_wider=is_wider,
+        names=[each.name for each in listing],
+    )
+
+
+def _is_meant(spec: BatchSpec) -> Callable[[Feature], bool]:
+    """Return which features are meant by all."""
+    return attrgetter("has_tests" if spec.kind == "run" else "needs_tests")
+
+
+def _is_pattern(word: str) -> bool:
+    return word.startswith("!") or any(sign in word for sign in "*?[")
+
+
+def _named(word: str, listing: Iterable[Feature]) -> list[Feature]:
+    """Return the feature of a name or an id."""
+    word = word.casefold()
+    return [each for each in listing if word in {each.name.casefold(), str(each.id)}]
+
+
+def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
+    """Return the features of a glob, a name or an id, suggestions excluded.
+
+    Raises:
+        ConfigError: There are none.
+        IncompleteListError: There may be more.
+    """
+    whole = [each for each in listing.require_complete() if not each.is_suggestion]
+    found = _named(pattern, whole) or [
+        each for each in whole if fnmatchcase(each.name.casefold(), pattern.casefold())
+    ]
+    if not found:
+        raise ConfigError(f"no feature matches {pattern!r}: {_examples(whole)}")
+    return found
+
+
+def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
+    """Refuse a name that a whole list of names lacks.
+
+    Raises:
+        ConfigError: There is no such feature.
+    """
+    names = [each.name for each in listing]
+    if listing.is_complete and all(names):
+        question = did_you_mean(word, names) or "the project has none"
+        raise ConfigError(f"there is no feature {word!r}: {question}")
+
+
+def _why_left_out(feature: Feature) -> str | None:
+    """Return why a feature is left out of all; None where nobody would think otherwise."""
+    if feature.is_suggestion:
+        return "suggested only"
+    if feature.has_undocumented_status:
+        return f"status {escape(str(feature.status))!r}, which is not documented"
+    return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
+
+
+def _lacks_tests(feature: Feature) -> bool:
+    """Return whether a feature certainly has no tests, so that a run would be refused."""
+    is_known = feature.status is not None and not feature.has_undocumented_status
+    return is_known and not feature.has_tests
+
+
+def _said_left_out(features: Iterable[Feature]) -> list[str]:
+    """Say which features are left out, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for each in features:
+        if why := _why_left_out(each):
+            by_reason.setdefault(why, []).append(escape(each.name))
+    parts = "; ".join(f"{why}: {_some(names)}" for why, names in by_reason.items())
+    return [f"Left out: {parts}."] if parts else []
+
+
+def _said_twice(names: Iterable[str]) -> list[str]:
+    text = ", ".join(map(escape, names))
+    return [f"Named twice, and meant once: {text}."] if text else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _examples(features: Sequence[Feature]) -> str:
+    if not features:
+        return "the project has none"
+    names = ", ".join(repr(each.name) for each in features[:SHOWN_NAMES] if each.name)
+    if not names:
+        return "the service lists its features without names, so give ids"
+    return f"the project has {len(features)}, such as {names}"
