@@ -19,7 +19,9 @@ from testvibe_async._wire.leftovers import EXTRA, UnreadableField
 from testvibe_async._wire.paging import next_page
 from testvibe_async._wire.protocol import (
     MAX_ERROR_BYTES,
+    REDACTED,
     SUCCESS,
+    Redactor,
     Response,
     decode,
     incomplete,
@@ -31,7 +33,6 @@ from testvibe_async._wire.protocol import (
     require_uncached,
     too_large,
 )
-from testvibe_async._wire.redaction import REDACTED, Redactor
 from testvibe_async._wire.scalars import read_instant, read_integer, says_in_flight
 
 __all__ = [
