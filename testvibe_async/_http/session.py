@@ -204,6 +204,9 @@ class HttpSession:
         except (EOFError, zlib.error):
             raise aiohttp.ClientPayloadError from None
         else:
+            if status in SUCCESS and len(body) < OFFLOAD_BYTES:  # nearly all of them
+                redacted, at = self._redactor.redact(body), datetime.now(UTC)
+                return Response(status, response.headers, redacted, url, at)
             if status not in SUCCESS:
                 self.let_go()
             try:

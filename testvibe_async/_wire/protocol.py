@@ -58,11 +58,11 @@ __all__ = [
 
 T = TypeVar("T")
 
-MAX_ERROR_BYTES = 2**20
-"""The most that is read of the answer that an error is."""
-
 SUCCESS = range(200, 300)
 """The statuses that HTTP calls a success."""
+
+MAX_ERROR_BYTES = 2**20
+"""The most that is read of the answer that an error is."""
 
 LIMITING_CODES = {"rate_limited", "rate_limit_exceeded", "too_many_requests"}
 """The codes of a 403 that means a 429."""
