@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import NoneType
 from typing import (
     TYPE_CHECKING,
@@ -56,6 +56,8 @@ from testvibe_async._wire.leftovers import (
 from testvibe_async._wire.scalars import (
     LEAST_TOO_LARGE,
     SHARED_LENGTH,
+    documented,
+    instant_of,
     read_id_text,
     read_instant,
     read_integer,
@@ -167,13 +169,27 @@ def _open_enum(union: Any) -> type[StrEnum] | None:  # noqa: ANN401 - a type exp
 
 
 def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
-    words = {member.value: member for member in _open_enum(union) or ()}
+    enum = _open_enum(union)
+    assert enum is not None
+    word_of = _word_of(enum)
 
     def structure(value: object, _type: object) -> str:
         word = read_text(value, str)
-        return words[known] if (known := word.casefold()) in words else word
+        return word_of(word) if len(word) <= SHARED_LENGTH else word
 
     return structure
+
+
+@cache
+def _word_of(enum: type[StrEnum]) -> Callable[[str], str]:
+    """Return what finds a word of an enum in any case; another word stays a plain string."""
+    words: dict[str, str] = {member.value: member for member in enum}
+
+    @lru_cache(maxsize=1024)
+    def word_of(text: str) -> str:
+        return words.get(text.casefold(), text)
+
+    return word_of
 
 
 def _is_optional(shape: object) -> bool:
@@ -347,8 +363,7 @@ def _usual(
             wire_name(name),
             name,
             _NUMBERS.get(hint := _inner(hints[name]), ()),
-            hint is str and overrides[name].struct_hook is None,
-            _words_of(hint),
+            _text_reader(hint, overrides[name].struct_hook),
             overrides[name].struct_hook or _converter.get_structure_hook(hint),
         )
         for name in overrides
@@ -362,15 +377,13 @@ def _usual(
             return None
         values: dict[str, Any] = {}
         try:
-            for wire, name, plain, is_name, words, hook in table:
+            for wire, name, plain, of_text, hook in table:
                 member = value.get(wire)
                 if member is None:
                     continue
                 kind = member.__class__
-                if words is not None and kind is str and member in words:
-                    values[name] = words[member]
-                elif kind is str and is_name and len(member) <= SHARED_LENGTH:
-                    values[name] = shared(member)
+                if kind is str and of_text is not None and len(member) <= SHARED_LENGTH:
+                    values[name] = of_text(member)
                 elif kind in plain and -LEAST_TOO_LARGE < member < LEAST_TOO_LARGE:
                     values[name] = member
                 else:
@@ -378,7 +391,7 @@ def _usual(
             if is_run and "finishedUtc" in value and not isinstance(values["status"], RunStatus):
                 return None  # Whether it is over is read with care.
             return model(**values) if len(values) >= needed else None
-        except (BaseValidationError, KeyError, TypeError, ValueError):
+        except (BaseValidationError, KeyError, OverflowError, TypeError, ValueError):
             return None
 
     return read_usual
@@ -388,10 +401,26 @@ def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
     return get_args(hint)[0] if _is_optional(hint) else hint
 
 
-def _words_of(hint: Any) -> dict[str, StrEnum] | None:  # noqa: ANN401 - a type expression
-    """Return the documented words of a field by their usual spelling; None where it has none."""
-    enum = _open_enum(hint)
-    return None if enum is None else {member.value: member for member in enum}
+OF_TEXTS: Mapping[Any, Callable[[str], Any]] = {
+    str: shared,
+    datetime: instant_of,
+    read_word: documented,
+    read_id_text: shared,
+}
+"""What reads a short text, by the type of its field or what else reads it."""
+
+
+def _text_reader(
+    hint: Any,  # noqa: ANN401 - a type expression
+    hook: Hook | None,
+) -> Callable[[str], Any] | None:
+    """Return what reads a short text into a field without a call; None where nothing does.
+
+    It raises a `ValueError` or an `OverflowError` where the text is none that the field holds.
+    """
+    if (enum := _open_enum(hint)) is not None:
+        return _word_of(enum)
+    return OF_TEXTS.get(hint if hook is None else hook)
 
 
 def _override(model: type[Any], name: str, hint: object) -> Any:  # noqa: ANN401 - cattrs' own
