@@ -110,6 +110,9 @@ DECIDING = {(Feature, "status"), (Generation, "feature_status"), (Generation, "r
 ID_FIELDS = {"request_id"}
 """The fields that hold an id as text, which may come as a number."""
 
+END = "finishedUtc"
+"""When a run ended."""
+
 DISPATCHED_IN = {DispatchedRun: {"run"}, DispatchedGeneration: {"generation", "request"}}
 """The members in which an `id` is that of the operation that was dispatched."""
 
@@ -128,7 +131,7 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
     """
     is_optional = shape is NoneType or shape is object
     document: object
-    if _is_listing(shape) and len(body) > AT_ONCE:
+    if len(body) > AT_ONCE and _is_listing(shape):
         document = Rows(body)
     else:
         document = None if is_optional and not body.strip() else parse(body)
@@ -287,7 +290,7 @@ def _model_hook(model: type[Any]) -> Hook:
         for each in attributes
         if each.default is not NOTHING and (model, each.name) not in DECIDING
     }
-    is_run, end = model is Run, "finishedUtc"
+    is_run = model is Run
     hints = get_type_hints(model)
     overrides = {each.name: _override(model, each.name, hints[each.name]) for each in attributes}
     structure_known = make_dict_structure_fn(
@@ -299,11 +302,7 @@ def _model_hook(model: type[Any]) -> Hook:
         for name in optional
     }
 
-    read_usual = _usual(model, hints, overrides)
-
     def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
-        if (usual := read_usual(value)) is not None:
-            return usual
         members = mapping(value)
         there = members
         if None in members.values():
@@ -328,9 +327,9 @@ def _model_hook(model: type[Any]) -> Hook:
         # It decides whether a status that is not documented is in flight.
         is_open = (
             is_run
-            and end in members
+            and END in members
             and instance.finished_at is None
-            and end not in unreadable
+            and END not in unreadable
             and not isinstance(instance.status, RunStatus)
         )
         if not unreadable and not is_open and members.keys() <= known:
@@ -341,23 +340,20 @@ def _model_hook(model: type[Any]) -> Hook:
             if (name in unreadable or name not in known) and noted.keep(model, name, member)
         }
         if is_open:
-            kept[end] = None
+            kept[END] = None
         return evolve(instance, extra=kept)
 
-    return structure
+    return _usual_hook(model, hints, overrides, otherwise=structure)
 
 
 _NUMBERS: Mapping[Any, tuple[type, ...]] = {int: (int,), float: (float, int), bool: (bool,)}
 """The types of JSON that are a number, or true or false, as they are."""
 
 
-def _usual(
-    model: type[Any], hints: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> Callable[[Any], Any]:
-    """Return what makes a model of an object that has what nearly all have, with few calls.
-
-    It returns None for any other: cattrs reads that, and says what is wrong with it.
-    """
+def _usual_hook(
+    model: type[Any], hints: Mapping[str, Any], overrides: Mapping[str, Any], *, otherwise: Hook
+) -> Hook:
+    """Read an object that has what nearly all have with few calls, and any other otherwise."""
     table = [
         (
             wire_name(name),
@@ -372,9 +368,9 @@ def _usual(
     needed = sum(each.default is NOTHING for each in fields(model))
     is_run = model is Run
 
-    def read_usual(value: Any) -> Any:  # noqa: ANN401 - JSON, and a model
+    def structure(value: Any, _type: object) -> Any:  # noqa: ANN401 - JSON, and a model
         if value.__class__ is not dict or not value.keys() <= known:
-            return None
+            return otherwise(value, model)
         values: dict[str, Any] = {}
         try:
             for wire, name, plain, of_text, hook in table:
@@ -388,13 +384,15 @@ def _usual(
                     values[name] = member
                 else:
                     values[name] = hook(member, None)
-            if is_run and "finishedUtc" in value and not isinstance(values["status"], RunStatus):
-                return None  # Whether it is over is read with care.
-            return model(**values) if len(values) >= needed else None
+            # Whether a run is over whose status is not documented is read with care.
+            is_clear = not is_run or END not in value or isinstance(values["status"], RunStatus)
+            if is_clear and len(values) >= needed:
+                return model(**values)
         except (BaseValidationError, KeyError, OverflowError, TypeError, ValueError):
-            return None
+            pass
+        return otherwise(value, model)
 
-    return read_usual
+    return structure
 
 
 def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
