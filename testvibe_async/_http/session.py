@@ -102,7 +102,7 @@ class HttpSession:
             MalformedResponseError: What came is not HTTP, or larger than the endpoint allows.
             VibeError: `before_writing` raised it.
         """
-        method, path = request.method, request.path
+        method, path = request.endpoint.method, request.path
         url = self._server + path
         session = self._session
         if session is None or session.closed:

@@ -5,7 +5,6 @@ contract as a document.
 """
 
 from testvibe_async._util.serialization import serialize
-from testvibe_async._wire.contract import openapi_document
 from testvibe_async._wire.convert import read
 from testvibe_async._wire.endpoints import (
     Endpoint,
@@ -13,13 +12,16 @@ from testvibe_async._wire.endpoints import (
     Request,
     custom_request,
     endpoint_overrides,
+    openapi_document,
 )
 from testvibe_async._wire.json import UnreadableError, envelope_in, read_rows
 from testvibe_async._wire.leftovers import EXTRA, UnreadableField
 from testvibe_async._wire.paging import next_page
 from testvibe_async._wire.protocol import (
     MAX_ERROR_BYTES,
+    REDACTED,
     SUCCESS,
+    Redactor,
     Response,
     decode,
     incomplete,
@@ -31,7 +33,6 @@ from testvibe_async._wire.protocol import (
     require_uncached,
     too_large,
 )
-from testvibe_async._wire.redaction import REDACTED, Redactor
 from testvibe_async._wire.scalars import read_instant, read_integer, says_in_flight
 
 __all__ = [

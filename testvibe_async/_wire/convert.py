@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import NoneType
 from typing import (
     TYPE_CHECKING,
@@ -56,6 +56,8 @@ from testvibe_async._wire.leftovers import (
 from testvibe_async._wire.scalars import (
     LEAST_TOO_LARGE,
     SHARED_LENGTH,
+    documented,
+    instant_of,
     read_id_text,
     read_instant,
     read_integer,
@@ -108,6 +110,9 @@ DECIDING = {(Feature, "status"), (Generation, "feature_status"), (Generation, "r
 ID_FIELDS = {"request_id"}
 """The fields that hold an id as text, which may come as a number."""
 
+END = "finishedUtc"
+"""When a run ended."""
+
 DISPATCHED_IN = {DispatchedRun: {"run"}, DispatchedGeneration: {"generation", "request"}}
 """The members in which an `id` is that of the operation that was dispatched."""
 
@@ -126,7 +131,7 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
     """
     is_optional = shape is NoneType or shape is object
     document: object
-    if _is_listing(shape) and len(body) > AT_ONCE:
+    if len(body) > AT_ONCE and _is_listing(shape):
         document = Rows(body)
     else:
         document = None if is_optional and not body.strip() else parse(body)
@@ -167,13 +172,27 @@ def _open_enum(union: Any) -> type[StrEnum] | None:  # noqa: ANN401 - a type exp
 
 
 def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
-    words = {member.value: member for member in _open_enum(union) or ()}
+    enum = _open_enum(union)
+    assert enum is not None
+    word_of = _word_of(enum)
 
     def structure(value: object, _type: object) -> str:
         word = read_text(value, str)
-        return words[known] if (known := word.casefold()) in words else word
+        return word_of(word) if len(word) <= SHARED_LENGTH else word
 
     return structure
+
+
+@cache
+def _word_of(enum: type[StrEnum]) -> Callable[[str], str]:
+    """Return what finds a word of an enum in any case; another word stays a plain string."""
+    words: dict[str, str] = {member.value: member for member in enum}
+
+    @lru_cache(maxsize=1024)
+    def word_of(text: str) -> str:
+        return words.get(text.casefold(), text)
+
+    return word_of
 
 
 def _is_optional(shape: object) -> bool:
@@ -271,7 +290,7 @@ def _model_hook(model: type[Any]) -> Hook:
         for each in attributes
         if each.default is not NOTHING and (model, each.name) not in DECIDING
     }
-    is_run, end = model is Run, "finishedUtc"
+    is_run = model is Run
     hints = get_type_hints(model)
     overrides = {each.name: _override(model, each.name, hints[each.name]) for each in attributes}
     structure_known = make_dict_structure_fn(
@@ -283,11 +302,7 @@ def _model_hook(model: type[Any]) -> Hook:
         for name in optional
     }
 
-    read_usual = _usual(model, hints, overrides)
-
     def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
-        if (usual := read_usual(value)) is not None:
-            return usual
         members = mapping(value)
         there = members
         if None in members.values():
@@ -312,9 +327,9 @@ def _model_hook(model: type[Any]) -> Hook:
         # It decides whether a status that is not documented is in flight.
         is_open = (
             is_run
-            and end in members
+            and END in members
             and instance.finished_at is None
-            and end not in unreadable
+            and END not in unreadable
             and not isinstance(instance.status, RunStatus)
         )
         if not unreadable and not is_open and members.keys() <= known:
@@ -325,30 +340,26 @@ def _model_hook(model: type[Any]) -> Hook:
             if (name in unreadable or name not in known) and noted.keep(model, name, member)
         }
         if is_open:
-            kept[end] = None
+            kept[END] = None
         return evolve(instance, extra=kept)
 
-    return structure
+    return _usual_hook(model, hints, overrides, otherwise=structure)
 
 
 _NUMBERS: Mapping[Any, tuple[type, ...]] = {int: (int,), float: (float, int), bool: (bool,)}
 """The types of JSON that are a number, or true or false, as they are."""
 
 
-def _usual(
-    model: type[Any], hints: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> Callable[[Any], Any]:
-    """Return what makes a model of an object that has what nearly all have, with few calls.
-
-    It returns None for any other: cattrs reads that, and says what is wrong with it.
-    """
+def _usual_hook(
+    model: type[Any], hints: Mapping[str, Any], overrides: Mapping[str, Any], *, otherwise: Hook
+) -> Hook:
+    """Read an object that has what nearly all have with few calls, and any other otherwise."""
     table = [
         (
             wire_name(name),
             name,
             _NUMBERS.get(hint := _inner(hints[name]), ()),
-            hint is str and overrides[name].struct_hook is None,
-            _words_of(hint),
+            _text_reader(hint, overrides[name].struct_hook),
             overrides[name].struct_hook or _converter.get_structure_hook(hint),
         )
         for name in overrides
@@ -357,41 +368,57 @@ def _usual(
     needed = sum(each.default is NOTHING for each in fields(model))
     is_run = model is Run
 
-    def read_usual(value: Any) -> Any:  # noqa: ANN401 - JSON, and a model
+    def structure(value: Any, _type: object) -> Any:  # noqa: ANN401 - JSON, and a model
         if value.__class__ is not dict or not value.keys() <= known:
-            return None
+            return otherwise(value, model)
         values: dict[str, Any] = {}
         try:
-            for wire, name, plain, is_name, words, hook in table:
+            for wire, name, plain, of_text, hook in table:
                 member = value.get(wire)
                 if member is None:
                     continue
                 kind = member.__class__
-                if words is not None and kind is str and member in words:
-                    values[name] = words[member]
-                elif kind is str and is_name and len(member) <= SHARED_LENGTH:
-                    values[name] = shared(member)
+                if kind is str and of_text is not None and len(member) <= SHARED_LENGTH:
+                    values[name] = of_text(member)
                 elif kind in plain and -LEAST_TOO_LARGE < member < LEAST_TOO_LARGE:
                     values[name] = member
                 else:
                     values[name] = hook(member, None)
-            if is_run and "finishedUtc" in value and not isinstance(values["status"], RunStatus):
-                return None  # Whether it is over is read with care.
-            return model(**values) if len(values) >= needed else None
-        except (BaseValidationError, KeyError, TypeError, ValueError):
-            return None
+            # Whether a run is over whose status is not documented is read with care.
+            is_clear = not is_run or END not in value or isinstance(values["status"], RunStatus)
+            if is_clear and len(values) >= needed:
+                return model(**values)
+        except (BaseValidationError, KeyError, OverflowError, TypeError, ValueError):
+            pass
+        return otherwise(value, model)
 
-    return read_usual
+    return structure
 
 
 def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
     return get_args(hint)[0] if _is_optional(hint) else hint
 
 
-def _words_of(hint: Any) -> dict[str, StrEnum] | None:  # noqa: ANN401 - a type expression
-    """Return the documented words of a field by their usual spelling; None where it has none."""
-    enum = _open_enum(hint)
-    return None if enum is None else {member.value: member for member in enum}
+OF_TEXTS: Mapping[Any, Callable[[str], Any]] = {
+    str: shared,
+    datetime: instant_of,
+    read_word: documented,
+    read_id_text: shared,
+}
+"""What reads a short text, by the type of its field or what else reads it."""
+
+
+def _text_reader(
+    hint: Any,  # noqa: ANN401 - a type expression
+    hook: Hook | None,
+) -> Callable[[str], Any] | None:
+    """Return what reads a short text into a field without a call; None where nothing does.
+
+    It raises a `ValueError` or an `OverflowError` where the text is none that the field holds.
+    """
+    if (enum := _open_enum(hint)) is not None:
+        return _word_of(enum)
+    return OF_TEXTS.get(hint if hook is None else hook)
 
 
 def _override(model: type[Any], name: str, hint: object) -> Any:  # noqa: ANN401 - cattrs' own

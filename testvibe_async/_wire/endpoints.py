@@ -1,18 +1,21 @@
 """The service's operations: the routes, and how a call becomes a request. Pure.
 
 Decides what is sent, to which path, and what a 409 of each operation means. It never decides what
-an answer holds; `protocol` does.
+an answer holds; `protocol` does. `openapi.json` describes all operations as a document, says what
+of the service is documented and what assumed, and is used for nothing that is sent or read.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from enum import Enum, auto
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_origin
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_origin
 from urllib.parse import quote, unquote
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from testvibe_async._util import API_PATH
 from testvibe_async.errors import (
@@ -38,7 +41,7 @@ from testvibe_async.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = [
     "ENDPOINTS",
@@ -48,6 +51,7 @@ __all__ = [
     "Request",
     "custom_request",
     "endpoint_overrides",
+    "openapi_document",
 ]
 
 T = TypeVar("T")
@@ -79,6 +83,10 @@ class Effect(Enum):
     """It changes what is stored. Repeated under the same rule as a dispatch."""
 
 
+def _max_bytes(endpoint: Endpoint[Any]) -> int:
+    return MAX_BYTES_OF.get(get_origin(endpoint.answer) or endpoint.answer, MAX_BYTES)
+
+
 @frozen
 class Endpoint(Generic[T]):
     """One operation of the service: a row of the table below."""
@@ -98,15 +106,13 @@ class Endpoint(Generic[T]):
     conflict: type[ConflictError] = ConflictError
     """The error that a 409 is here. The message never decides that."""
 
+    max_bytes: int = field(init=False, default=Factory(_max_bytes, takes_self=True))
+    """The most that is read of a success, on the wire and unpacked."""
+
     @property
     def route(self) -> str:
         """Method and path, such as `GET /projects/{project}/runs`."""
         return f"{self.method} {self.path}"
-
-    @property
-    def max_bytes(self) -> int:
-        """The most that is read of a success, on the wire and unpacked."""
-        return MAX_BYTES_OF.get(get_origin(self.answer) or self.answer, MAX_BYTES)
 
     def request(
         self,
@@ -126,22 +132,15 @@ class Endpoint(Generic[T]):
         Raises:
             ConfigError: A parameter can't be part of a path.
         """
+        segments = {name: _segment(name, value) for name, value in parameters.items()}
+        members = dict(_given(body)) if body else body
         return Request(
             endpoint=self,
-            parameters={name: _segment(name, value) for name, value in parameters.items()},
-            query={
-                name: _utf8(name, str(value))
-                for name, value in (query or {}).items()
-                if value is not None
-            },
-            body=self._body(body),
+            path=API_PATH + self.path.format_map(segments),
+            query={name: _utf8(name, str(value)) for name, value in _given(query)} if query else {},
+            # A POST has a body in any case, since a service may insist.
+            body={} if members is None and self.method == "POST" else members,
         )
-
-    def _body(self, members: Mapping[str, object] | None) -> Mapping[str, object] | None:
-        """Return the object to send: a POST has one in any case, since a service may insist."""
-        if members is None:
-            return {} if self.method == "POST" else None
-        return {name: member for name, member in members.items() if member is not None}
 
 
 @frozen
@@ -149,8 +148,8 @@ class Request(Generic[T]):
     """A call that is ready to be sent. It holds no key and no host."""
 
     endpoint: Endpoint[T]
-    parameters: Mapping[str, str] = field(factory=dict[str, str])
-    """The placeholders' values, percent-encoded, each as one path segment."""
+    path: str
+    """The path, percent-encoded."""
 
     query: Mapping[str, str] = field(factory=dict[str, str])
     body: Mapping[str, object] | None = None
@@ -166,9 +165,11 @@ class Request(Generic[T]):
         return self.endpoint.method
 
     @property
-    def path(self) -> str:
-        """The path, percent-encoded."""
-        return API_PATH + self.endpoint.path.format_map(self.parameters)
+    def parameters(self) -> Mapping[str, str]:
+        """The placeholders' values, percent-encoded, each as one path segment."""
+        places = (API_PATH + self.endpoint.path).split("/")
+        pairs = zip(places, self.path.split("/"), strict=True)
+        return {place[1:-1]: segment for place, segment in pairs if place.startswith("{")}
 
     @property
     def is_repeatable(self) -> bool:
@@ -182,20 +183,26 @@ class Request(Generic[T]):
     def routed(self, route: Endpoint[Any]) -> Request[T]:
         """Return the same request, sent along the route of another endpoint."""
         endpoint = evolve(self.endpoint, method=route.method, path=route.path)
-        return evolve(self, endpoint=endpoint)
+        path = API_PATH + route.path.format_map(self.parameters)
+        return evolve(self, endpoint=endpoint, path=path)
 
 
 def _segment(name: str, value: str | int) -> str:
     """Encode a value as exactly one path segment."""
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         raise ConfigError(f"{name} must be a name or a number that the service gave, not {value!r}")
-    return _quoted(_utf8(name, str(value)))
+    return _quoted(name, str(value))
 
 
 @lru_cache(maxsize=1024)
-def _quoted(text: str) -> str:
-    encoded = quote(text, safe="")
+def _quoted(name: str, text: str) -> str:
+    encoded = quote(_utf8(name, text), safe="")
     return encoded.replace(".", "%2E") if encoded in {".", ".."} else encoded
+
+
+def _given(members: Mapping[str, T | None]) -> Iterator[tuple[str, T]]:
+    """Go through the members that are not None."""
+    return ((name, member) for name, member in members.items() if member is not None)
 
 
 def _has_dots(path: str) -> bool:
@@ -351,3 +358,14 @@ def _override(name: str, route: str) -> Endpoint[Any]:
         needed = "reads, so its method must be" if method != "GET" else "acts, so it must not be"
         raise ConfigError(f"endpoints: {name!r} {needed} GET: {route!r}")
     return evolve(endpoint, method=method, path=path)
+
+
+@cache
+def openapi_document() -> Mapping[str, Any]:
+    """Return the OpenAPI 3.1 document of all operations. It is shared: never change it.
+
+    Each operation, parameter, body, answer, field and link has a member `x-basis`, which is
+    `documented` or `assumed`.
+    """
+    content = files("testvibe_async._wire").joinpath("openapi.json").read_bytes()
+    return cast("dict[str, Any]", json.loads(content))

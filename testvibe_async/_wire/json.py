@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
+from contextlib import suppress
 from reprlib import Repr
 from typing import TYPE_CHECKING, cast
 
-from testvibe_async._wire.text import AT_ONCE, Text, UnreadableError, decoder
+from testvibe_async._wire.text import AT_ONCE, PIECE_BYTES, Text, UnreadableError, decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,18 +46,14 @@ def parse(body: bytes) -> object:
     """
     try:
         if len(body) <= AT_ONCE:
-            return decoder.decode(_decoded(body))
+            # As `utf-8-sig` decodes, and faster.
+            return decoder.decode(body.removeprefix(BOM_UTF8).decode())
         text = Text(body)
         document = text.value()
         text.require_end()
     except (ValueError, RecursionError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
     return document
-
-
-def _decoded(body: bytes) -> str:
-    """Decode a document without its byte order mark, as `utf-8-sig` does, and faster."""
-    return body.removeprefix(BOM_UTF8).decode()
 
 
 class Rows:
@@ -68,11 +65,13 @@ class Rows:
         Args:
             body: The answer.
             are_short: Whether a row of more than 256 KiB is refused, which takes long to parse.
+                What is no list is an `UnreadableError` then.
         """
         self.envelope: dict[str, object] = {}
         """What stands around the rows; it is whole after the last one."""
         self._body = body
         self._text = Text(body, are_short=are_short)
+        self._faults = (ValueError, RecursionError, *((TypeError,) if are_short else ()))
 
     def __iter__(self) -> Iterator[object]:
         """Go through the rows, once.
@@ -89,7 +88,7 @@ class Rows:
                     )
                 yield row
             self._text.require_end()
-        except (ValueError, RecursionError) as error:
+        except self._faults as error:
             raise UnreadableError(_why_not_json(self._body, error)) from error
 
     def _rows(self) -> Iterator[object]:
@@ -123,10 +122,10 @@ def read_rows(body: bytes) -> Iterator[object]:
         UnreadableError: It is not a list, is cut off, or has a row of more than 256 KiB; the rows
             before that were yielded.
     """
-    try:
-        yield from Rows(body, are_short=True)
-    except TypeError as error:
-        raise UnreadableError(_why_not_json(body, error)) from error
+    if len(body) <= PIECE_BYTES:  # it is decoded at once in any case
+        with suppress(UnreadableError, TypeError):  # the rows before a break come first
+            return iter(rows_of(parse(body)))
+    return iter(Rows(body, are_short=True))
 
 
 _shown = Repr()

@@ -1,16 +1,19 @@
 """What the service's answers mean. Pure: no clock and no I/O.
 
-Decides how a response becomes a value or an error. It never decides what is asked (`endpoints`
-does), nor whether to try again (`_http.retry` does).
+Decides how a response becomes a value or an error, and which bytes of it stand for the API key. It
+never decides what is asked (`endpoints` does), nor whether to try again (`_http.retry` does).
 """
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import quote
 
 from attrs import field, frozen
 
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_ERROR_BYTES",
+    "REDACTED",
     "SUCCESS",
+    "Redactor",
     "Response",
     "decode",
     "incomplete",
@@ -63,6 +68,11 @@ LIMITING_CODES = {"rate_limited", "rate_limit_exceeded", "too_many_requests"}
 """The codes of a 403 that means a 429."""
 
 _FROM_CACHE = "it comes from a cache on the way"
+
+MIN_KEY_CHARACTERS = 16
+"""How long a key is that answers are searched for: a short one may be part of any word in them."""
+
+REDACTED = "tvb_..."
 
 MAX_RETRY_AFTER = 1e9
 """The most seconds that a `Retry-After` counts for."""
@@ -256,7 +266,7 @@ def _explained(request: Request[Any], status: int, code: str | None, message: st
             "; either there is no such project, or this service has no list of features: "
             "then name them"
         )
-    if any("%2F" in parameter for parameter in request.parameters.values()):
+    if "%2F" in request.path:
         message += "; some servers take the / in a name for a part of the path: use the id instead"
     if code is None:
         message += "; that is not the service's own answer: check the server's address"
@@ -332,3 +342,45 @@ def parse_date(value: str) -> datetime | None:
     except (ValueError, IndexError, OverflowError):
         return None
     return date.replace(tzinfo=UTC) if date.tzinfo is None else date
+
+
+class Redactor:
+    """Takes the API key out of answers before anything is decoded: nothing of them holds it then.
+
+    A key of letters, digits, `_` and `-`, as the service gives them, has one spelling: no writer of
+    JSON, links or pages escapes these.
+    """
+
+    def __init__(self, key: str) -> None:
+        is_searched_for = len(key) >= MIN_KEY_CHARACTERS
+        self._spellings = (
+            [each.encode() for each in sorted(_spellings(key))] if is_searched_for else []
+        )
+
+    def redact(self, body: bytes) -> bytes:
+        """Return a body with `tvb_...` in place of the key."""
+        for spelling in self._spellings:
+            body = body.replace(spelling, REDACTED.encode())
+        return body
+
+    def redact_text(self, text: str) -> str:
+        """Return a text with `tvb_...` in place of the key."""
+        return self.redact(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+
+
+def _spellings(key: str) -> set[str]:
+    """Return a key as it is, in a link and in a page, and all of these within JSON."""
+    texts = {key, quote(key), quote(key, safe=""), html.escape(key), html.escape(key, quote=False)}
+    spellings = set(texts)
+    for text in texts:
+        as_json = json.dumps(text)[1:-1]
+        doubled = text.replace("\\", r"\\")
+        spellings |= {as_json, as_json.replace("/", r"\/")}  # most, PHP
+        spellings.add(_escaped(as_json, "&<>", "04x"))  # Go
+        spellings.add(_escaped(doubled, "\"&'+<>`", "04X"))  # .NET, and its older way
+        spellings.add(_escaped(text, "\"&'+<>`\\", "04X"))
+    return spellings
+
+
+def _escaped(text: str, characters: str, form: str) -> str:
+    return "".join(f"\\u{ord(each):{form}}" if each in characters else each for each in text)

@@ -16,6 +16,8 @@ from testvibe_async.models import DRAFT, FeatureStatus, RunStatus
 __all__ = [
     "LEAST_TOO_LARGE",
     "SHARED_LENGTH",
+    "documented",
+    "instant_of",
     "read_id_text",
     "read_instant",
     "read_integer",
@@ -85,11 +87,12 @@ def read_id_text(value: object, _type: object = None) -> str:
 def read_word(value: object, _type: object = None) -> str:
     """Read a word of the service, in the documented spelling if it is a known one."""
     text = read_text(value)
-    return _word(text) if len(text) <= SHARED_LENGTH else text
+    return documented(text) if len(text) <= SHARED_LENGTH else text
 
 
 @lru_cache(maxsize=1024)
-def _word(text: str) -> str:
+def documented(text: str) -> str:
+    """Return a word in its documented spelling if it is a known one."""
     return known if (known := text.casefold()) in WORDS else text
 
 
@@ -139,7 +142,7 @@ def read_instant(value: object, _type: object = None) -> datetime | None:
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return _instant_at(value)
-        return _instant_of(cast("str", value))
+        return instant_of(cast("str", value))
     except (TypeError, ValueError, OverflowError):
         raise expected("a time such as 2026-06-10T14:32:07Z", value) from None
 
@@ -152,7 +155,8 @@ def _instant_at(number: float) -> datetime | None:
 
 
 @lru_cache(maxsize=1024)
-def _instant_of(text: str) -> datetime | None:
+def instant_of(text: str) -> datetime | None:
+    """Read an instant as a text; a `ValueError` or `OverflowError` where it is none."""
     text = text if len(text) <= SHARED_LENGTH else ""
     if dotnet := re.fullmatch(r"/Date\((-?[0-9]+)([+-][0-9]{4})?\)/", text):
         instant = EPOCH + timedelta(milliseconds=int(dotnet[1]))  # The zone is how it was shown.

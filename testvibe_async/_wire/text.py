@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["AT_ONCE", "Text", "UnreadableError", "decoder"]
+__all__ = ["AT_ONCE", "PIECE_BYTES", "Text", "UnreadableError", "decoder"]
 
 AT_ONCE = 2**18
 """How many characters are parsed at once at most: in the worst case 10 ms, and as many MiB."""

@@ -7,7 +7,7 @@ import json
 import logging
 import traceback
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -180,9 +180,9 @@ async def test_a_short_key_is_not_searched_for_in_answers() -> None:
 
 
 ESCAPED = {
-    "JSON": "".join(f"\\u{ord(char):04x}" for char in KEY),
-    "link": KEY.replace("_", "%5F"),
-    "entity": KEY.replace("_", "\\u0026#95;"),
+    "link": json.dumps(quote(ODD_KEY, safe=""))[1:-1],
+    "page": json.dumps(html.escape(ODD_KEY))[1:-1],
+    "page in .NET": r"a/b\u002Bc=d\u0026quot;e\\f\u0026amp;g\u0026lt;h\u0026gt;\u0026#x27;i\u0060j",
 }
 
 
@@ -190,17 +190,20 @@ ESCAPED = {
 async def test_a_key_in_escapes_is_in_no_value(
     spelling: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What decodes to the key is in no field, in no unknown one, in no error and in no log."""
+    """A key as links and pages spell it is in no field, no unknown one, no error and no log."""
     caplog.set_level(logging.DEBUG)
     said = f'"name": "{spelling}", "x": ["{spelling}"], "kind": {{"{spelling}": 1}}'.encode()
-    async with peer(http(200, b'{"id": 1, ' + said + b"}")) as service, service.client() as client:
+    async with (
+        peer(http(200, b'{"id": 1, ' + said + b"}")) as service,
+        service.client(api_key=ODD_KEY) as client,
+    ):
         feature = await client.project().get_feature("Checkout")
     shown = repr(feature) + json.dumps(feature.to_dict()) + caplog.text
     refusal = http(400, b'{"message": "%b"}' % spelling.encode())
-    async with peer(refusal) as service, service.client() as client:
+    async with peer(refusal) as service, service.client(api_key=ODD_KEY) as client:
         with pytest.raises(ResponseError) as caught:
             await client.project().get_feature("Checkout")
     shown += all_of(caught.value) + caplog.text
     assert feature.extra["x"] == ["tvb_..."]
-    assert KEY not in html.unescape(unquote(shown))
+    assert ODD_KEY not in html.unescape(unquote(shown))
     assert spelling not in shown

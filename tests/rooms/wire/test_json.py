@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.rooms.wire.documents import DIGEST, encode, json_values, left_out, problems
 from testvibe_async import CaseResult, Listing, Run, RunStatus
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import UnreadableError, read_rows
+from testvibe_async._wire.json import Rows, UnreadableError, read_rows
 
 
 @pytest.mark.parametrize(
@@ -188,14 +188,14 @@ def test_a_list_is_the_same_in_whatever_pieces_it_is_decoded(
     text = json.dumps(rows, indent=indent, ensure_ascii=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
-        assert list(read_rows(mark + text.encode())) == rows
+        assert list(Rows(mark + text.encode())) == rows
 
 
 @pytest.mark.parametrize("piece", range(1, 12))
 def test_a_number_may_be_cut_anywhere(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exponent belongs to its number, though what is before it is a number as well."""
     monkeypatch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
-    assert list(read_rows(b"[1e+5,2E-3,-1.5e+7]")) == [1e5, 2e-3, -1.5e7]
+    assert list(Rows(b"[1e+5,2E-3,-1.5e+7]")) == [1e5, 2e-3, -1.5e7]
 
 
 @given(cut=st.integers(1, 60), piece=st.integers(1, 7))
@@ -206,7 +206,7 @@ def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
         with pytest.raises(UnreadableError, match="JSON"):
-            found.extend(read_rows(text.encode()[:-cut]))
+            found.extend(Rows(text.encode()[:-cut]))
     assert found == json.loads(text)[: len(found)]
     assert len(found) == text.encode()[:-cut].count(b"}")
 
