@@ -319,9 +319,9 @@ class Project(Batches):
 
         Each is written to a temporary file beside its place and moved there when it is whole. A
         file that exists is downloaded again and replaced, as its size would not prove that it is
-        this run's; give each run a directory of its own. After a lost connection the download
-        continues where it was cut off if the host can do that, as often as the client's
-        `RetryPolicy` says. A link that has expired is renewed.
+        this run's; give each run a directory of its own. After a lost connection the file is
+        downloaded anew, as often as the client's `RetryPolicy` says. A link that has expired is
+        renewed.
 
         The service's paths are kept where they are plain, such as `trace/locked-out-user.zip`.
         Whatever they contain, nothing is written outside of the directory, no symbolic link in it

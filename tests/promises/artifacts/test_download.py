@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.artifact_host import Request, chunked, host, http
+from tests.support.artifact_host import chunked, host, http
 from tests.support.finished_run import (
     CONTENT,
     PATHS,
-    TAG,
     downloads,
     finished_run,
     on_real_time,
 )
-from testvibe_async import (
-    ConfigError,
-    MalformedResponseError,
-)
+from testvibe_async import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,22 +110,6 @@ async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None
         case.serve(origin, size)
         await case.download()
         assert case.files() == {"a.zip": b""}
-
-
-@on_real_time
-async def test_a_part_that_is_too_short_is_an_error(tmp_path: Path) -> None:
-    """A resumed file must have its declared size, too."""
-
-    def answer(request: Request) -> bytes:
-        if not request.start:
-            return http(200, b"x" * 50, TAG, length=100)
-        return http(206, b"x" * 49, "Content-Range: bytes 50-99/100")
-
-    async with finished_run(tmp_path) as case, host(answer) as origin:
-        case.serve(origin, 100)
-        with pytest.raises(MalformedResponseError, match="99 in place of 100"):
-            await case.download()
-        assert case.files() == {}
 
 
 @pytest.mark.parametrize("answer", [http(200, CONTENT), chunked(CONTENT)])
