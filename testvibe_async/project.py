@@ -332,12 +332,14 @@ class Project(Batches):
         Args:
             run_id: The service's `runId`.
             directory: Where to put them. It is made if it is not there, and there are any.
-            kinds: Such as `{"trace", "screenshot"}`; None for all.
+            kinds: Such as `{"trace", "screenshot"}`; None for all. One that is neither documented
+                (`trace`, `screenshot`, `video`, `report`) nor listed is refused.
             on_progress: Called in the event loop about every 256 KiB, and when a file is finished.
                 What it raises ends the downloads, and is raised here.
             max_at_once: How many are downloaded at once, 1 or more.
 
         Raises:
+            ConfigError: The run is still in flight, and has no artifacts yet; or a kind is unknown.
             TransportError: The host could not be reached, or not read to the end.
             ResponseError: The host refused, and new links did not help. MalformedResponseError:
                 a file has another size than the service said, or a link leads nowhere or, from

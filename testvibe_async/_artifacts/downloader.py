@@ -21,8 +21,9 @@ from testvibe_async._artifacts.part_file import append, in_thread, part_file
 from testvibe_async._artifacts.paths import safe_paths
 from testvibe_async._config import require_count
 from testvibe_async._http import retry_delay
+from testvibe_async._util import plain
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import Endpoints
+from testvibe_async._wire import Endpoints, says_in_flight
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
 from testvibe_async.events import Hooks, RetryScheduled
 from testvibe_async.models import DownloadProgress
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from testvibe_async.models import Artifact, Listing
 
 __all__ = ["Downloader"]
+
+DOCUMENTED_KINDS = {"trace", "screenshot", "video", "report"}
 
 MAX_RENEWALS = 3
 """How often a link that was refused is renewed."""
@@ -105,6 +108,9 @@ class Downloader:
         request = Endpoints.GET_RUN_ARTIFACTS.request(project=project, run=run_id)
         job = _Job(request, Path(directory), on_progress)
         await self._read_links(job)
+        if not job.artifacts:
+            await self._require_over(project, run_id)
+        _require_known(kinds, {each.kind for each in job.artifacts.values()})
         names = [
             name for name, each in job.artifacts.items() if kinds is None or each.kind in kinds
         ]
@@ -116,6 +122,15 @@ class Downloader:
     async def aclose(self) -> None:
         """End the downloads that are under way, and close the session with the host."""
         await self._host.aclose()
+
+    async def _require_over(self, project: str, run_id: int) -> None:
+        """Refuse a run in flight: that nothing is listed says nothing of what it will leave."""
+        run = await self._transport.call(Endpoints.GET_RUN.request(project=project, run=run_id))
+        if says_in_flight(run.status):
+            raise ConfigError(
+                f"wait for the end of run {run_id} before you download its artifacts: there are "
+                f"none yet, and its status is {plain(run.status)!r}"
+            )
 
     async def _read_links(self, job: _Job) -> None:
         """Ask the service which artifacts there are. Their names depend on the whole list."""
@@ -198,3 +213,13 @@ class Downloader:
             raise error
         self._hooks.emit(RetryScheduled(OPERATION, error, attempt=attempt, delay=delay))
         await self._transport.sleep(delay)
+
+
+def _require_known(kinds: Collection[str] | None, listed: set[str]) -> None:
+    """Refuse kinds that are neither documented nor listed: most likely they are misspelled."""
+    known = DOCUMENTED_KINDS | listed
+    if unknown := sorted(set(kinds or ()) - known):
+        raise ConfigError(
+            f"there is no kind of artifact named {', '.join(map(repr, unknown))}: the kinds are "
+            + ", ".join(sorted(map(plain, known)))
+        )
