@@ -138,7 +138,8 @@ class ArtifactHost:
                 if status != HTTPStatus.OK:
                     raise _refusal(status, response.headers, url)
                 done, length = 0, response.content_length
-                total, most = (length, MAX_BYTES) if size_bytes is None else (size_bytes,) * 2
+                total = length if size_bytes is None else size_bytes
+                most = MAX_BYTES if size_bytes is None else size_bytes
                 while block := await self._block(response, url):
                     done += len(block)
                     if max(done, length or 0) > most:

@@ -71,6 +71,20 @@ async def test_an_undeclared_size_is_bounded(
 
 
 @on_real_time
+async def test_a_length_beyond_the_bound_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that the host itself calls too large is not read to the bound."""
+    monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 2 * BLOCK_BYTES)
+    answer = http(200, bytes(BLOCK_BYTES), length=3 * BLOCK_BYTES)
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, None)
+        with pytest.raises(MalformedResponseError, match="more than"):
+            await case.download()
+        assert len(origin.requests) == 1
+
+
+@on_real_time
 async def test_progress_is_reported_in_blocks(tmp_path: Path) -> None:
     """It grows block by block, and is finished when the file is in its place."""
     seen: list[DownloadProgress] = []
