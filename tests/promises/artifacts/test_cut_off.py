@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.artifact_host import Request, host, http
+from tests.support.artifact_host import Host, Request, host, http
 from tests.support.finished_run import CONTENT, finished_run, on_real_time
 
 if TYPE_CHECKING:
@@ -66,18 +67,27 @@ async def test_a_link_that_expires_after_a_cut_is_renewed(tmp_path: Path) -> Non
 @on_real_time
 async def test_progress_falls_back_when_a_download_starts_over(tmp_path: Path) -> None:
     """The bytes of the first part are not counted twice."""
-
-    def answer(_: Request) -> bytes:
-        if len(origin.requests) == 1:
-            return http(200, CONTENT[:900_000], length=len(CONTENT))
-        return http(200, CONTENT)
-
     done: list[int] = []
+    is_seen = asyncio.Event()
 
     def note(progress: DownloadProgress) -> None:
         done.append(progress.done_bytes)
+        if len(done) == 2:
+            is_seen.set()
 
-    async with finished_run(tmp_path) as case, host(answer) as origin:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        is_first = not is_seen.is_set()
+        writer.write(http(200, CONTENT[:900_000] if is_first else CONTENT, length=len(CONTENT)))
+        if is_first:
+            await is_seen.wait()
+        writer.close()
+
+    async with (
+        finished_run(tmp_path) as case,
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+    ):
+        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         case.serve(origin, len(CONTENT))
         await case.download(on_progress=note)
     restart = next(place for place, size in enumerate(done) if place and size < done[place - 1])
