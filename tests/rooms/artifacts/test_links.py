@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import traceback
 
+import pytest
+from aiohttp.http_exceptions import BadStatusLine
+
+from tests.support.finished_run import SECRET
 from testvibe_async import Artifact, Client, MalformedResponseError
 
 
@@ -31,3 +35,15 @@ async def test_a_link_is_as_encrypted_as_the_service(
         else:
             with pytest.raises(MalformedResponseError, match="unencrypted"):
                 artifacts.target(artifact, "the list")
+
+
+async def test_an_error_of_aiohttp_that_holds_the_link_is_not_quoted() -> None:
+    """What aiohttp says of an answer that is not HTTP may repeat the link, and is not shown."""
+
+    async def answer() -> bytes:
+        raise BadStatusLine(f"not HTTP {SECRET}")
+
+    async with Client("https://testvibe.example", api_key="tvb_" + "x" * 43) as client:
+        with pytest.raises(MalformedResponseError, match="not HTTP") as caught:
+            await client._parts.downloader._host._guarded(answer(), "https://blobs.example/x")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
