@@ -334,7 +334,7 @@ class Project(Batches):
             directory: Where to put them. It is made if it is not there, and there are any.
             kinds: Such as `{"trace", "screenshot"}`; None for all. One that is neither documented
                 (`trace`, `screenshot`, `video`, `report`) nor listed is refused.
-            on_progress: Called in the event loop about every 256 KiB, and when a file is finished.
+            on_progress: Called in the event loop about every 64 KiB, and when a file is finished.
                 What it raises ends the downloads, and is raised here.
             max_at_once: How many are downloaded at once, 1 or more.
 

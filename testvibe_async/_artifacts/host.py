@@ -49,10 +49,10 @@ EXPIRED = {401, 403, 404, 410}
 
 MAX_CONNECT_SECONDS = 10.0
 
-BLOCK_BYTES = 2**18
+BLOCK_BYTES = 2**16
 """How much is read before it is passed on."""
 
-BLOCK_SECONDS = 256.0
+BLOCK_SECONDS = 64.0
 """How long a block may take, so at least 1 KiB a second must come."""
 
 MAX_BYTES = 2**31
