@@ -42,7 +42,7 @@ __all__ = ["hostile_table"]
 
 REPEATS = 3
 QUICK_SCALE = 16
-QUICK_RATE_SECONDS = 1.0
+QUICK_BLOCK_SECONDS = 1.0
 CASE_SECONDS = 120.0
 MAX_CHARACTERS = 200
 TICK_SECONDS = 0.002
@@ -193,7 +193,7 @@ def main() -> None:
 def _be_client(case: Case, url: str, *, is_quick: bool) -> None:
     """Meet a case, and write what it cost."""
     if is_quick:
-        host.RATE_SECONDS = QUICK_RATE_SECONDS
+        host.BLOCK_SECONDS = QUICK_BLOCK_SECONDS
     selector = StallSelector()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         sys.stdout.write(json.dumps(runner.run(_meet(case, url, selector))) + "\n")

@@ -294,7 +294,7 @@ class RunOperation(Operation[Run]):
     ) -> list[Path]:
         """Download the files that it left, and return their paths.
 
-        Wait for its end first: there are none before. See `Project.download_artifacts`.
+        Wait for its end first: before, a `ConfigError` says so. See `Project.download_artifacts`.
         """
         return await self._parts.downloader.download(
             directory,

@@ -326,9 +326,9 @@ class Project(Batches):
 
         Each is written to a temporary file beside its place and moved there when it is whole. A
         file that exists is downloaded again and replaced, as its size would not prove that it is
-        this run's; give each run a directory of its own. After a lost connection the download
-        continues where it was cut off if the host can do that, as often as the client's
-        `RetryPolicy` says. A link that has expired is renewed.
+        this run's; give each run a directory of its own. After a lost connection the file is
+        downloaded anew, as often as the client's `RetryPolicy` says. A link that has expired is
+        renewed.
 
         The service's paths are kept where they are plain, such as `trace/locked-out-user.zip`.
         Whatever they contain, nothing is written outside of the directory, no symbolic link in it
@@ -339,12 +339,14 @@ class Project(Batches):
         Args:
             run_id: The service's `runId`.
             directory: Where to put them. It is made if it is not there, and there are any.
-            kinds: Such as `{"trace", "screenshot"}`; None for all.
-            on_progress: Called in the event loop about every 256 KiB, and when a file is finished.
+            kinds: Such as `{"trace", "screenshot"}`; None for all. One that is neither documented
+                (`trace`, `screenshot`, `video`, `report`) nor listed is refused.
+            on_progress: Called in the event loop about every 64 KiB, and when a file is finished.
                 What it raises ends the downloads, and is raised here.
             max_at_once: How many are downloaded at once, 1 or more.
 
         Raises:
+            ConfigError: The run is still in flight, and has no artifacts yet; or a kind is unknown.
             TransportError: The host could not be reached, or not read to the end.
             ResponseError: The host refused, and new links did not help. MalformedResponseError:
                 a file has another size than the service said, or a link leads nowhere or, from

@@ -19,11 +19,6 @@ class Request:
     target: str
     headers: dict[str, str]
 
-    @property
-    def start(self) -> int:
-        """Where the range begins; 0 without one."""
-        return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-
 
 @define
 class Host:
@@ -70,9 +65,3 @@ def chunked(body: bytes) -> bytes:
     """Return an answer without a Content-Length."""
     head = b"HTTP/1.1 200 X\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-
-
-def part_of(content: bytes, request: Request, *lines: str) -> bytes:
-    """Return the part of a file that was asked for."""
-    span = f"Content-Range: bytes {request.start}-{len(content) - 1}/{len(content)}"
-    return http(206, content[request.start :], span, *lines)

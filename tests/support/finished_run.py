@@ -37,9 +37,6 @@ AT_ONCE = RetryPolicy(base_delay=0)
 SECRET = "sig=TheSignature"
 
 
-TAG = 'ETag: "one"'
-
-
 PATHS = ["trace/locked-out.zip", "screenshots/locked-out.png", "report/index.html"]
 
 

@@ -1,24 +1,60 @@
-"""Downloads for one client, and the session with the artifacts' host that they share.
+"""Downloads: a run's artifacts, fetched by links that expire and put where they can do no harm.
 
-Most programs download nothing: what a download needs is imported, and the session opened, when the
-first one begins.
+Decides which are fetched, how many at once, when a link is renewed, and what ends them all. `paths`
+decides where a file may be put, `host` what may be fetched, and what an answer means.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
+from contextlib import aclosing
+from functools import partial
+from inspect import iscoroutinefunction
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from testvibe_async._artifacts.host import EXPIRED, OPERATION, ArtifactHost
+from testvibe_async._artifacts.part_file import append, in_thread, part_file
+from testvibe_async._artifacts.paths import safe_paths
+from testvibe_async._config import require_count
+from testvibe_async._http import retry_delay
+from testvibe_async._util import plain
+from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async._wire import Endpoints, says_in_flight
+from testvibe_async.errors import ConfigError, ResponseError, TransportError
+from testvibe_async.events import Hooks, RetryScheduled
+from testvibe_async.models import DownloadProgress
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator
 
-    from testvibe_async._artifacts.host import ArtifactHost
     from testvibe_async._http import RetryPolicy, Transport
-    from testvibe_async.events import Hooks
-    from testvibe_async.models import DownloadProgress
+    from testvibe_async._wire import Request
+    from testvibe_async.models import Artifact, Listing
 
 __all__ = ["Downloader"]
+
+DOCUMENTED_KINDS = {"trace", "screenshot", "video", "report"}
+
+MAX_RENEWALS = 3
+"""How often a link that was refused is renewed."""
+
+
+@frozen
+class _Job:
+    """The downloads of one call."""
+
+    request: Request[Listing[Artifact]]
+    directory: Path
+    on_progress: Callable[[DownloadProgress], object] | None
+    artifacts: dict[str, Artifact] = field(factory=dict[str, "Artifact"])
+    """What is listed, by the path where it is put, each with its latest link."""
+    lock: asyncio.Lock = field(factory=asyncio.Lock)
+    """Held while the links are renewed."""
 
 
 class Downloader:
@@ -43,11 +79,11 @@ class Downloader:
             hooks: Notified of every request and every retry.
         """
         self._transport = transport
-        self._timeout = timeout
         self._retry = retry
-        self._max_connections = max_connections
         self._hooks = hooks
-        self._opened_host: ArtifactHost | None = None
+        self._host = ArtifactHost(
+            transport, timeout=timeout, max_connections=max_connections, hooks=hooks
+        )
 
     async def download(  # noqa: PLR0913 - `Project.download_artifacts`'s, each by name
         self,
@@ -60,36 +96,130 @@ class Downloader:
         max_at_once: int,
     ) -> list[Path]:
         """Download the artifacts of a run; see `Project.download_artifacts`."""
-        # A tenth of the package's import time, for what few programs use.
-        from testvibe_async._artifacts.download import download_artifacts  # noqa: PLC0415
-
-        return await download_artifacts(
-            self._transport,
-            self._host,
-            directory,
-            project=project,
-            run_id=run_id,
-            kinds=kinds,
-            on_progress=on_progress,
-            max_at_once=max_at_once,
-        )
-
-    @property
-    def _host(self) -> ArtifactHost:
-        from testvibe_async._artifacts.host import ArtifactHost  # noqa: PLC0415 - see `download`
-
-        if self._opened_host is None:
-            self._opened_host = ArtifactHost(
-                self._transport.server,
-                timeout=self._timeout,
-                retry=self._retry,
-                max_connections=self._max_connections,
-                hooks=self._hooks,
-                sleep=self._transport.sleep,
+        require_count("max_at_once", max_at_once)
+        if isinstance(kinds, str):
+            raise ConfigError(
+                f"kinds must be a collection of names, such as {{{kinds!r}}}, not one name"
             )
-        return self._opened_host
+        if iscoroutinefunction(on_progress):
+            raise ConfigError(
+                "on_progress must be a plain function, not an async one: nobody awaits it"
+            )
+        request = Endpoints.GET_RUN_ARTIFACTS.request(project=project, run=run_id)
+        job = _Job(request, Path(directory), on_progress)
+        await self._read_links(job)
+        if not job.artifacts:
+            await self._require_over(project, run_id)
+        _require_known(kinds, {each.kind for each in job.artifacts.values()})
+        names = [
+            name for name, each in job.artifacts.items() if kinds is None or each.kind in kinds
+        ]
+        if names:
+            await in_thread(partial(job.directory.mkdir, parents=True, exist_ok=True))
+            await self._download_all(job, names, max_at_once)
+        return [job.directory / name for name in names]
 
     async def aclose(self) -> None:
         """End the downloads that are under way, and close the session with the host."""
-        if self._opened_host is not None:
-            await self._opened_host.aclose()
+        await self._host.aclose()
+
+    async def _require_over(self, project: str, run_id: int) -> None:
+        """Refuse a run in flight: that nothing is listed says nothing of what it will leave."""
+        run = await self._transport.call(Endpoints.GET_RUN.request(project=project, run=run_id))
+        if says_in_flight(run.status):
+            raise ConfigError(
+                f"wait for the end of run {run_id} before you download its artifacts: there are "
+                f"none yet, and its status is {plain(run.status)!r}"
+            )
+
+    async def _read_links(self, job: _Job) -> None:
+        """Ask the service which artifacts there are. Their names depend on the whole list."""
+        listed = await self._transport.call(job.request)
+        paths = [artifact.path for artifact in listed]
+        names = await in_thread(safe_paths, paths)  # hostile ones take their time
+        job.artifacts.update(zip(names, listed, strict=True))
+
+    async def _download_all(self, job: _Job, names: list[str], max_at_once: int) -> None:
+        """Download files. The first failure ends the others, and is raised after them."""
+        waiting = iter(names)
+        workers = [
+            asyncio.create_task(self._work(job, waiting))
+            for _ in range(min(max_at_once, len(names)))
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await wait_uncancelled(workers)
+
+    async def _work(self, job: _Job, waiting: Iterator[str]) -> None:
+        for name in waiting:
+            await self._download(job, name)
+
+    async def _download(self, job: _Job, name: str) -> None:
+        """Download a file, as often as it takes."""
+        attempt, renewals = 0, 0
+        while True:
+            artifact = job.artifacts[name]
+            try:
+                return await self._fetch(job, name, artifact)
+            except (TransportError, ResponseError) as error:
+                is_expired = isinstance(error, ResponseError) and error.status in EXPIRED
+                if is_expired and renewals < MAX_RENEWALS:
+                    renewals += 1
+                else:
+                    attempt += 1
+                    await self._back_off(error, attempt)
+                    continue
+            async with job.lock:
+                if job.artifacts[name] is artifact:  # else another download has renewed it
+                    await self._read_links(job)
+
+    async def _fetch(self, job: _Job, name: str, artifact: Artifact) -> None:
+        """Download a file by one request."""
+
+        def report(total: int | None, *, is_finished: bool = False) -> None:
+            if job.on_progress is not None:
+                progress = DownloadProgress(
+                    artifact=artifact,
+                    path=job.directory / name,
+                    done_bytes=done,
+                    total_bytes=total,
+                    is_finished=is_finished,
+                )
+                job.on_progress(progress)
+
+        target = self._host.target(artifact, job.request.url(self._transport.server))
+        done = 0
+        async with (
+            part_file(job.directory, name) as part,
+            aclosing(self._host.blocks(target, artifact.size_bytes)) as blocks,
+        ):
+            async for block, total in blocks:
+                await in_thread(append, part, block)
+                done += len(block)
+                report(total)
+        report(done, is_finished=True)
+
+    async def _back_off(self, error: TransportError | ResponseError, attempt: int) -> None:
+        """Wait until another attempt may be made; raise the last one's error if none may."""
+        delay = retry_delay(
+            error, attempt, policy=self._retry, is_repeatable=True, random=random.random
+        )
+        if isinstance(error, TransportError):
+            error.attempts = attempt
+        if delay is None:
+            raise error
+        self._hooks.emit(RetryScheduled(OPERATION, error, attempt=attempt, delay=delay))
+        await self._transport.sleep(delay)
+
+
+def _require_known(kinds: Collection[str] | None, listed: set[str]) -> None:
+    """Refuse kinds that are neither documented nor listed: most likely they are misspelled."""
+    known = DOCUMENTED_KINDS | listed
+    if unknown := sorted(set(kinds or ()) - known):
+        raise ConfigError(
+            f"there is no kind of artifact named {', '.join(map(repr, unknown))}: the kinds are "
+            + ", ".join(sorted(map(plain, known)))
+        )

@@ -1,16 +1,15 @@
 """The host of the artifacts: it serves them by signed links, and must never see the key.
 
-It has a session of its own, which knows neither the key nor the
-headers, cookies and proxies of a session that was passed in, and follows no redirect. A link's
-query is a secret: it is in no error, event or log.
+It has a session of its own, which knows neither the key nor the headers, cookies and proxies of a
+session that was passed in, and follows no redirect. A link's query is a secret: it is in no error,
+event or log.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import re
-from contextlib import asynccontextmanager
+from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,167 +18,135 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from testvibe_async._config import is_loopback
-from testvibe_async._http import RetryPolicy, retry_delay
+from testvibe_async._http import failure_of
 from testvibe_async._util import __version__
 from testvibe_async.errors import (
     ClientClosedError,
     MalformedResponseError,
-    NotSentError,
+    NotFoundError,
     OutcomeUnknownError,
+    RateLimitedError,
     ResponseError,
-    TransportError,
+    ServerError,
 )
-from testvibe_async.events import Hooks, RequestFinished, RetryScheduled
+from testvibe_async.events import Hooks, RequestFinished
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Mapping
 
-__all__ = ["Answer", "ArtifactHost", "without_secret"]
+    from testvibe_async._http import Transport
+    from testvibe_async.models import Artifact
+
+__all__ = ["EXPIRED", "OPERATION", "ArtifactHost"]
 
 T = TypeVar("T")
 
 OPERATION = "download_artifacts"
+"""What a request to the host is called in events."""
+
+EXPIRED = {401, 403, 404, 410}
+"""The statuses with which hosts refuse a link that has expired."""
+
 MAX_CONNECT_SECONDS = 10.0
-BUFFER_BYTES = 256 * 1024
 
-LEAST_RATE = 1024
-"""How many bytes a second have to come at least, on average over `RATE_SECONDS`."""
+BLOCK_BYTES = 2**16
+"""How much is read before it is passed on."""
 
-RATE_SECONDS = 30.0
-"""For how long a host may be waited for before its rate is judged."""
+BLOCK_SECONDS = 64.0
+"""How long a block may take, so at least 1 KiB a second must come."""
 
+MAX_BYTES = 2**31
+"""The largest size of a file whose size the service does not say."""
+
+_ERRORS: Mapping[int, type[ResponseError]] = {404: NotFoundError, 429: RateLimitedError}
 _HEADERS = {
-    "Accept": "*/*",
     "Accept-Encoding": "identity",
     "User-Agent": f"testvibe-async/{__version__}",
 }
 
 
-class Answer:
-    """The answer of the host: its head, and a body that is not read yet."""
-
-    def __init__(
-        self,
-        response: aiohttp.ClientResponse,
-        url: str,
-        guard: Callable[[Awaitable[bytes], str], Awaitable[bytes]],
-    ) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        """The headers, found by name in any case."""
-        self.url = url
-        """Where it comes from, without the query."""
-        self._content = response.content
-        self._guard = guard
-        self._waited = 0.0
-        self._came = 0
-
-    async def read(self) -> bytes:
-        """Return what has come of the body, at least a byte; none at its end.
-
-        Raises:
-            OutcomeUnknownError: The connection was lost, or too little came in time.
-            ClientClosedError: The client was closed meanwhile.
-        """
-        clock = asyncio.get_running_loop().time
-        asked = clock()
-        chunk = await self._guard(self._content.readany(), self.url)
-        # What a slow disk takes is not the host's time.
-        self._waited += clock() - asked
-        self._came += len(chunk)
-        if chunk and self._waited >= RATE_SECONDS:
-            self._require_rate()
-        return chunk
-
-    def _require_rate(self) -> None:
-        """Judge what came since the last time, and count anew."""
-        if self._came < LEAST_RATE * self._waited:
-            what = (
-                f"too slow: {self._came:,} bytes came in {self._waited:.0f} s, "
-                f"and {LEAST_RATE:,} a second are the least"
-            )
-            raise OutcomeUnknownError(what, method="GET", url=self.url)
-        self._waited, self._came = 0.0, 0
-
-
 class ArtifactHost:
     """The host of the artifacts, without a key. Its session is opened at first use."""
 
-    def __init__(  # noqa: PLR0913 - what a client is made with, each by name
-        self,
-        server: str,
-        *,
-        timeout: float,
-        retry: RetryPolicy,
-        max_connections: int,
-        hooks: Hooks,
-        sleep: Callable[[float], Awaitable[None]],
+    def __init__(
+        self, transport: Transport, *, timeout: float, max_connections: int, hooks: Hooks
     ) -> None:
         """Make it; no I/O is done.
 
         Args:
-            server: The service's scheme and host.
+            transport: The one to the service, whose links lead here.
             timeout: Seconds without a single byte after which a connection counts as lost.
-            retry: How a download that failed on the way is repeated.
             max_connections: How many connections there are at once.
-            hooks: Notified of every request and every retry.
-            sleep: Lets seconds pass, or raises because the client is closed.
+            hooks: Notified of every request.
         """
-        host = URL(server).host or ""
-        self._is_local = is_loopback(host)
-        self._takes_http = server.startswith("http://") and not self._is_local
+        server = URL(transport.server)
+        self._is_http = server.scheme == "http"
+        self._is_local = is_loopback(server.host or "")
+        self._transport = transport
         self._seconds = timeout
         self._connect_seconds = min(timeout / 2, MAX_CONNECT_SECONDS)
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds)
-        self._connections = asyncio.Semaphore(max_connections)
-        self._retry = retry
+        # A place here, not in aiohttp's connector: the wait for it is no time of the host's.
+        self._places = asyncio.Semaphore(max_connections)
         self._hooks = hooks
-        self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
-        self._is_closed = False
 
-    def target(self, link: str | None) -> URL:
-        """Return where a link leads.
-
-        Raises:
-            ValueError: Nothing may be fetched from there; it says why, without the link.
-        """
-        if link is None:
-            raise ValueError("there is no link")
-        url = _parsed(link)
-        if url is None or url.scheme not in {"http", "https"} or not url.host:
-            raise ValueError("the link is no https:// address")
-        is_at_home = self._is_local and is_loopback(url.host)
-        if url.scheme == "http" and not self._takes_http and not is_at_home:
-            raise ValueError(
-                f"the link would fetch the artifact from {url.host} unencrypted, by http://"
-            )
-        return url
-
-    @asynccontextmanager
-    async def get(self, target: URL, headers: Mapping[str, str]) -> AsyncGenerator[Answer]:
-        """Send one request, once, and give the answer while its body comes.
+    def target(self, artifact: Artifact, listed_at: str) -> URL:
+        """Return where an artifact's link leads.
 
         Args:
-            target: Where to; see the method of that name.
-            headers: What to send beside the usual ones.
+            artifact: The artifact.
+            listed_at: The URL of the list that it is from.
+
+        Raises:
+            MalformedResponseError: Nothing may be fetched from there; it says why, without the
+                link.
+        """
+        url = _parsed(artifact.url or "")
+        if url is None:
+            problem = "the link is missing, or is no https:// address"
+        elif url.scheme == "https" or (
+            is_loopback(url.host or "") if self._is_local else self._is_http
+        ):
+            return url
+        else:
+            problem = f"the link would fetch the artifact from {url.host} unencrypted, by http://"
+        raise _malformed(f"{problem}, at {artifact.path[:200]!r}", listed_at)
+
+    async def blocks(
+        self, target: URL, size_bytes: int | None
+    ) -> AsyncGenerator[tuple[bytes, int | None]]:
+        """Send one request, once, and give the file in blocks, each with the size of the whole.
+
+        Args:
+            target: What `target` returned.
+            size_bytes: How large the file must be; None if the service does not say.
 
         Raises:
             NotSentError: The host could not be reached.
             OutcomeUnknownError: The connection was lost, or too little came in time.
-            MalformedResponseError: What came is not HTTP.
+            ResponseError: The answer is no file. MalformedResponseError: It is not HTTP, or the
+                file has another size.
             ClientClosedError: The client was closed before or meanwhile.
         """
-        url = without_secret(target)
-        async with self._connections:
+        url = str(target.with_query(None).with_fragment(None))
+        async with self._places:
             began, status, response = monotonic(), None, None
             try:
-                request = self._open_session().get(
-                    target, headers=headers, allow_redirects=False, timeout=self._timeout
-                )
+                request = self._open_session().get(target, allow_redirects=False)
                 response = await self._guarded(request, url, self._connect_seconds + self._seconds)
                 status = response.status
-                yield Answer(response, url, self._guarded)
+                if status != HTTPStatus.OK:
+                    raise _refusal(status, response.headers, url)
+                done, length = 0, response.content_length
+                total = length if size_bytes is None else size_bytes
+                most = MAX_BYTES if size_bytes is None else size_bytes
+                while block := await self._block(response, url):
+                    done += len(block)
+                    if max(done, length or 0) > most:
+                        raise _wrong_size(f"more than {most}", url)
+                    yield block, total
+                if size_bytes not in {None, done}:
+                    raise _wrong_size(f"{done} in place of {size_bytes}", url)
             except OutcomeUnknownError:
                 status = None
                 raise
@@ -191,86 +158,94 @@ class ArtifactHost:
                     RequestFinished(OPERATION, "GET", url, status=status, seconds=seconds)
                 )
 
+    async def _block(self, response: aiohttp.ClientResponse, url: str) -> bytes:
+        """Return the next block, which is shorter only at the end; nothing after it."""
+        block = bytearray()
+        try:
+            async with asyncio.timeout(BLOCK_SECONDS):
+                while len(block) < BLOCK_BYTES and (
+                    chunk := await self._guarded(response.content.readany(), url)
+                ):
+                    block += chunk
+                return bytes(block)
+        except TimeoutError:
+            what = f"too slow: {len(block):,} bytes came in {BLOCK_SECONDS:g} s"
+        raise OutcomeUnknownError(what, method="GET", url=url)
+
     async def _guarded(self, answer: Awaitable[T], url: str, seconds: float | None = None) -> T:
-        """Wait for a part of an answer, for so many seconds at most.
+        """Wait for a part of an answer, for so many seconds at most; None for the usual ones.
 
         aiohttp's own `sock_read` does not do: it is dropped where a chunk can't be parsed, and
-        starts again with each `100 Continue`. Its errors are not quoted, and only those of the
-        operating system are chained: the others may hold the whole link.
+        starts again with each `100 Continue`.
         """
-        cause: OSError | None = None
-        failure: TransportError | ResponseError
         try:
             async with asyncio.timeout(seconds or self._seconds):
                 return await answer
-        except aiohttp.ConnectionTimeoutError:
-            what = f"no connection within {self._connect_seconds:g} s"
-            failure = NotSentError(what, method="GET", url=url)
-        except TimeoutError:
-            what = f"nothing came for {self._seconds:g} s"
-            failure = OutcomeUnknownError(what, method="GET", url=url)
-        except aiohttp.ClientConnectorError as error:
-            failure = NotSentError(f"could not connect: {error}", method="GET", url=url)
-            cause = error
-        except (aiohttp.ClientResponseError, HttpProcessingError):
-            failure = MalformedResponseError(("not HTTP",), status=0, method="GET", url=url)
-        except ValueError:
-            failure = NotSentError("the host's name can't be looked up", method="GET", url=url)
-        except (aiohttp.ClientError, OSError) as error:
-            what = f"the connection was lost ({type(error).__name__})"
-            failure = OutcomeUnknownError(what, method="GET", url=url)
-            cause = error if isinstance(error, OSError) else None
-        if self._is_closed:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            failure = failure_of(
+                error, method="GET", url=url, seconds=seconds or self._seconds, redact=_hide
+            )
+        if self._transport.is_closed:
             raise ClientClosedError
-        raise failure from cause
-
-    async def back_off(self, error: TransportError | ResponseError, attempt: int) -> None:
-        """Wait until another attempt may be made.
-
-        Args:
-            error: What came of the last one. It is raised where there must not be another.
-            attempt: Its number, from 1.
-        """
-        delay = retry_delay(
-            error, attempt, policy=self._retry, is_repeatable=True, random=random.random
-        )
-        if isinstance(error, TransportError):
-            error.attempts = attempt
-        if delay is None:
-            raise error
-        self._hooks.emit(RetryScheduled(OPERATION, error, attempt=attempt, delay=delay))
-        await self._sleep(delay)
+        raise failure from failure.__cause__
 
     def _open_session(self) -> aiohttp.ClientSession:
-        if self._is_closed:
+        if self._transport.is_closed:
             raise ClientClosedError
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # `get` sees to it
+                connector=aiohttp.TCPConnector(limit=0),
                 headers=_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                read_bufsize=BUFFER_BYTES,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds),
             )
         return self._session
 
     async def aclose(self) -> None:
-        """End the downloads that are under way, and close the session."""
-        self._is_closed = True
+        """Close the session, which ends the downloads that are under way."""
         if self._session is not None:
             await self._session.close()
 
 
-def without_secret(target: URL) -> str:
-    """Return where a link leads, without the query that signs it."""
-    return str(target.with_query(None).with_fragment(None))
+def _refusal(status: int, headers: Mapping[str, str], url: str) -> ResponseError:
+    """Name the error of an answer that is no file. Its body is not quoted: it may hold the link."""
+    message = "the artifact's host gives no file"
+    if status in EXPIRED:
+        message = "the artifact's host refuses the link, and refused new ones"
+    elif 300 <= status < 400:  # noqa: PLR2004 - what HTTP calls a redirection
+        message = "the artifact's host redirects, and redirects are not followed"
+    wish = headers.get("Retry-After", "")
+    return _ERRORS.get(status, ServerError if status >= 500 else ResponseError)(  # noqa: PLR2004
+        message,
+        status=status,
+        method="GET",
+        url=url,
+        retry_after=float(wish) if re.fullmatch(r"[0-9]{1,9}", wish) else None,
+    )
+
+
+def _wrong_size(sizes: str, url: str) -> MalformedResponseError:
+    return _malformed(f"the file has another size than it should have, in bytes: {sizes}", url)
+
+
+def _malformed(problem: str, url: str) -> MalformedResponseError:
+    return MalformedResponseError((problem,), status=HTTPStatus.OK, method="GET", url=url)
+
+
+def _hide(_: str) -> str:
+    """Show nothing that the host sent: it may hold the link."""
+    return "its words may hold the link's secret"
 
 
 def _parsed(link: str) -> URL | None:
-    """Return a link unchanged, because it is signed; None where it is not a URL."""
+    """Return a link unchanged, because it is signed; None where it is no address on the web."""
     try:
         url = URL(link, encoded=True)
-        is_whole = re.fullmatch(r"[!-~]+", link) and url.port and url.raw_authority.isascii()
+        (url.host or "").encode("idna")
+        is_web = url.scheme in {"http", "https"} and url.host and url.port
     except ValueError:
         return None
-    return url if is_whole and "@" not in url.raw_authority else None
+    return (
+        url if is_web and re.fullmatch(r"[!-~]+", link) and "@" not in url.raw_authority else None
+    )

@@ -43,6 +43,9 @@ MAX_USER_CHARACTERS = 2**20
 
 Table: TypeAlias = dict[str, Any]
 
+_REPOSITORY = {"server": str, "project": str, "endpoints": {"*": str}}
+_USER = {"server": str, "servers": {"*": {"api_key": str}}, "endpoints": {"*": str}}
+
 
 @frozen(kw_only=True)
 class RepositoryFile:
@@ -92,13 +95,7 @@ def read_repository_file() -> RepositoryFile | None:
             f"{path} holds an API key, and others read what is in a repository: revoke the key, "
             "remove it from the file, and store a new one with 'testvibe-async login'"
         )
-    _require_known(path, table, "server", "project", "endpoints")
-    return RepositoryFile(
-        path=path,
-        server=_text(path, table, "server"),
-        project=_text(path, table, "project"),
-        endpoints=_endpoints(path, table),
-    )
+    return RepositoryFile(path=path, **_checked(path, table, _REPOSITORY))
 
 
 def find_repository() -> Path | None:
@@ -127,17 +124,12 @@ def read_user_file() -> UserFile | None:
         return None
     text, mode = _read(path, max_characters=MAX_USER_CHARACTERS)
     table = _parse(path, text)
-    _require_known(path, table, "server", "servers", "endpoints")
-    servers = _table(path, table.get("servers", {}), "servers")
+    table = _checked(path, table, _USER)
+    servers: dict[str, dict[str, str]] = table.pop("servers", {})
     return UserFile(
         path=path,
-        server=_text(path, table, "server"),
-        api_keys={
-            server: key
-            for server, entry in servers.items()
-            if (key := _api_key(path, server, entry)) is not None
-        },
-        endpoints=_endpoints(path, table),
+        api_keys={name: entry["api_key"] for name, entry in servers.items() if entry},
+        **table,
         # Elsewhere the mode says nothing; a user's own folder is private there by default.
         is_private=os.name != "posix" or not mode & (stat.S_IRWXG | stat.S_IRWXO),
     )
@@ -198,39 +190,31 @@ def _parse(path: Path, text: str) -> Table:
         ) from None  # from Python 3.14 on the cause holds all of the file
 
 
-def _require_known(path: Path, table: Table, *known: str, where: str = "") -> None:
-    for name in table.keys() - set(known):
-        similar = get_close_matches(name, known, n=1)
-        right = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(known)}"
-        raise ConfigError(f"{path}: unknown key {masked(name)!r}{where}; {right}")
+def _checked(path: Path, table: object, members: Mapping[str, Any], name: str = "") -> Table:
+    """Return a table with its texts stripped.
 
-
-def _text(path: Path, table: Table, name: str, where: str = "") -> str | None:
-    value = table.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.strip():
-        what = "an empty one" if isinstance(value, str) else type(value).__name__
-        raise ConfigError(
-            f"{path}: {name}{where} must be a string with something in it, not {what}"
-        )
-    return value.strip()
-
-
-def _table(path: Path, value: object, name: str) -> Table:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}: {name} must be a table, not {type(value).__name__}")
-    return cast("Table", value)
-
-
-def _endpoints(path: Path, table: Table) -> dict[str, str]:
-    routes = _table(path, table.get("endpoints", {}), "endpoints")
-    named = {name: _text(path, routes, name, " of [endpoints]") for name in routes}
-    return {name: route for name, route in named.items() if route is not None}
-
-
-def _api_key(path: Path, server: str, entry: object) -> str | None:
-    where = f' of [servers."{server}"]'
-    table = _table(path, entry, f'servers."{server}"')
-    _require_known(path, table, "api_key", where=where)
-    return _text(path, table, "api_key", where)
+    Args:
+        path: The file, which errors name.
+        table: What stands in the file.
+        members: What the table may hold: `str`, or the members of a table; `*` for any name.
+        name: The table's own name; empty for the whole file.
+    """
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {name} must be a table, not {type(table).__name__}")
+    where, checked = f" of [{name}]" if name else "", Table()
+    for key, value in cast("Table", table).items():
+        member = members.get("*") or members.get(key)
+        if member is None:
+            similar = get_close_matches(key, members, n=1)
+            right = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(members)}"
+            raise ConfigError(f"{path}: unknown key {masked(key)!r}{where}; {right}")
+        if member is not str:
+            checked[key] = _checked(path, value, member, f'{name}."{key}"' if name else key)
+        elif isinstance(value, str) and value.strip():
+            checked[key] = value.strip()
+        else:
+            what = "an empty one" if isinstance(value, str) else type(value).__name__
+            raise ConfigError(
+                f"{path}: {key}{where} must be a string with something in it, not {what}"
+            )
+    return checked

@@ -14,11 +14,17 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from testvibe_async._config.files import read_repository_file, read_user_file
+from testvibe_async._config.files import (
+    RepositoryFile,
+    UserFile,
+    read_repository_file,
+    read_user_file,
+)
 from testvibe_async._config.validate import (
     masked,
     require_api_key,
@@ -29,9 +35,7 @@ from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from testvibe_async._config.files import RepositoryFile, UserFile
     from testvibe_async._wire import Endpoint
 
 __all__ = ["FoundSettings", "Setting", "Settings", "find_settings", "load_settings"]
@@ -209,63 +213,51 @@ class _Files:
     """What the files say, each read when it is first asked for."""
 
     @cached_property
-    def _repository(self) -> RepositoryFile | None:
-        return read_repository_file()
+    def _repository(self) -> RepositoryFile:
+        return read_repository_file() or RepositoryFile(path=Path())
 
     @cached_property
-    def _user(self) -> UserFile | None:
-        return read_user_file()
+    def _user(self) -> UserFile:
+        return read_user_file() or UserFile(path=Path())
 
     @property
     def repository_server(self) -> Setting | None:
         """The server that the repository names, if the user knows it too."""
-        if self._repository is None or self._repository.server is None:
-            return None
-        setting = _from(self._repository.path, self._repository.server)
-        server = server_name(setting.value, setting.prefix)
-        if server not in self._known_servers:
+        if (server := self._own_server) not in {None, *self._known_servers}:
             raise ConfigError(
-                f"{setting.prefix}you have not named the server {server} yourself, and a "
+                f"{self._repository.path}: you have not named the server {server} yourself, and a "
                 "repository can't decide where an API key is sent: if it is right, log in to it "
                 "with testvibe-async login, or set TESTVIBE_SERVER"
             )
-        return setting
+        return _from(self._repository, self._repository.server)
 
     @property
     def user_server(self) -> Setting | None:
         """The server that the user logged in to last."""
-        if self._user is None or self._user.server is None:
-            return None
-        return _from(self._user.path, self._user.server)
+        return _from(self._user, self._user.server)
 
     def api_key(self, server: str) -> Setting | None:
         """Return the key that the user stored for one server."""
-        if self._user is None or (key := self._api_keys.get(server)) is None:
-            return None
-        if not self._user.is_private:
+        key = self._api_keys.get(server)
+        if key is not None and not self._user.is_private:
             raise ConfigError(
                 f"{self._user.path} can be read by others, so the API key in it is not used: "
                 "make it private with chmod 600, and revoke the key if others use this machine"
             )
-        return _from(self._user.path, key)
+        return _from(self._user, key)
 
     def project(self, server: Setting | None) -> Setting | None:
         """Return the repository's project, unless it is one of another server."""
-        if self._repository is None or self._repository.project is None:
-            return None
-        setting = _from(self._repository.path, self._repository.project)
-        return setting if self._is_of_repository(server) else None
+        project = _from(self._repository, self._repository.project)
+        return project if project is not None and self._is_of_repository(server) else None
 
     def endpoints(self, server: Setting | None) -> dict[str, Setting]:
         """Return the routes of the repository, unless they are another server's, and the user's."""
-        routes: dict[str, Setting] = {}
-        if self._user is not None:
-            routes = {name: _from(self._user.path, v) for name, v in self._user.endpoints.items()}
-        if self._repository is not None and self._is_of_repository(server):
-            for name, value in self._repository.endpoints.items():
-                route = _from(self._repository.path, value)
+        routes = _all_from(self._user, self._user.endpoints)
+        if self._is_of_repository(server):
+            for name, route in _all_from(self._repository, self._repository.endpoints).items():
                 is_read = _endpoint(name, route).method == "GET"
-                if not is_read and (name not in routes or routes[name].value != value):
+                if not is_read and (name not in routes or routes[name].value != route.value):
                     raise ConfigError(
                         f"{route.prefix}endpoints: {name!r} changes something at the service, and "
                         "a repository can't decide what your API key changes: if the route is "
@@ -276,23 +268,28 @@ class _Files:
 
     def _is_of_repository(self, server: Setting | None) -> bool:
         """Say whether a server is the one that the repository names, if it names one."""
-        if server is None or self._repository is None or self._repository.server is None:
-            return True
-        prefix = f"{self._repository.path}: "
-        return server_name(self._repository.server, prefix) == server.value
+        return server is None or self._own_server in {None, server.value}
+
+    @property
+    def _own_server(self) -> str | None:
+        """The name of the repository's server."""
+        name = self._repository.server
+        return None if name is None else server_name(name, f"{self._repository.path}: ")
 
     @property
     def _known_servers(self) -> set[str]:
-        default = self.user_server
-        return {*self._api_keys, *([server_name(default.value, default.prefix)] if default else [])}
+        default, prefix = self._user.server, f"{self._user.path}: "
+        return {*self._api_keys, *([] if default is None else [server_name(default, prefix)])}
 
     @cached_property
     def _api_keys(self) -> dict[str, str]:
-        if self._user is None:
-            return {}
         prefix = f"{self._user.path}: "
         return {server_name(name, prefix): key for name, key in self._user.api_keys.items()}
 
 
-def _from(path: Path, value: str) -> Setting:
-    return Setting(value, str(path))
+def _from(file: RepositoryFile | UserFile, value: str | None) -> Setting | None:
+    return None if value is None else Setting(value, str(file.path))
+
+
+def _all_from(file: RepositoryFile | UserFile, values: Mapping[str, str]) -> dict[str, Setting]:
+    return {name: Setting(value, str(file.path)) for name, value in values.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -127,7 +127,8 @@ def server_name(text: str, prefix: str = "") -> str:
         raise ConfigError(f"{example}; this one does not begin with https:// or http://")
     if not host:
         raise ConfigError(f"{example}; this one lacks the host")
-    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", host) and not _is_ipv6(host):
+    is_name = re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", host)
+    if not is_name and (":" not in host or _address(host) is None):
         raise ConfigError(f"{example}; {host!r} is no host")
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigError(
@@ -154,21 +155,16 @@ def _path_prefix(path: str) -> str | None:
     return path if is_prefix and not has_dots and masked(path) == path else None
 
 
-def _is_ipv6(host: str) -> bool:
-    return ":" in host and _is_address(host)
-
-
-def _is_address(host: str) -> bool:
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip_address(host)
+        return ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def is_loopback(host: str) -> bool:
     """Say whether a host is this machine."""
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+    return host == "localhost" or ((address := _address(host)) is not None and address.is_loopback)
 
 
 def require_seconds(name: str, value: float) -> float:
@@ -186,7 +182,7 @@ def require_age(name: str, value: float) -> float:
     Raises:
         ConfigError: It is not.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
+    if _is_number(value) and value == 0:
         return 0.0
     return _above_zero(name, value, "0, or a number of seconds")
 
@@ -206,8 +202,7 @@ def require_wait(timeout: float | None) -> float | None:
     Raises:
         ConfigError: It is neither.
     """
-    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if timeout is not None and not (is_number and abs(timeout) <= sys.float_info.max):
+    if timeout is not None and not _is_number(timeout):
         raise ConfigError(f"timeout must be a number of seconds, not {timeout!r}")
     return None if timeout is None else float(timeout)
 
@@ -232,9 +227,14 @@ def require_kind(name: str, value: T, kind: type[Any]) -> T:
     return value
 
 
-def _above_zero(name: str, value: float, what: str) -> float:
+def _is_number(value: float) -> bool:
+    """Say whether a value is a finite number that a float can be."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= sys.float_info.max:
+    return is_number and abs(value) <= sys.float_info.max
+
+
+def _above_zero(name: str, value: float, what: str) -> float:
+    if not _is_number(value) or value <= 0:
         raise ConfigError(f"{name} must be {what} above 0, not {value!r}")
     return float(value)
 

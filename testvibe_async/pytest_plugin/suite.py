@@ -309,7 +309,7 @@ class Suite:
             for run in failed:
                 own = self._options.artifacts / _directory(request, run)
                 paths += await project.download_artifacts(run.run_id, own)
-        except (TransportError, ResponseError, OSError) as error:
+        except (ConfigError, TransportError, ResponseError, OSError) as error:
             return evolve(finished, artifacts=tuple(paths), artifacts_error=str(error))
         return evolve(finished, artifacts=tuple(paths))
 

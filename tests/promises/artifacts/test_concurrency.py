@@ -147,10 +147,12 @@ async def test_a_timeout_around_a_download(tmp_path: Path) -> None:
         assert len(origin.requests) == 2
 
 
+@pytest.mark.parametrize("attempts", [1, 4])
 @on_real_time
-async def test_closing_the_client_ends_downloads(tmp_path: Path) -> None:
+async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) -> None:
     """They raise ClientClosedError and leave nothing; a new one is refused."""
-    async with finished_run(tmp_path) as case, host(lambda _: None) as origin:
+    retry = RetryPolicy(attempts=attempts, base_delay=0)
+    async with finished_run(tmp_path, retry=retry) as case, host(lambda _: None) as origin:
         case.serve(origin, 1)
         task = asyncio.create_task(case.download())
         await until(lambda: bool(origin.requests))

@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.artifact_host import Request, chunked, host, http
+from tests.support.artifact_host import chunked, host, http
 from tests.support.finished_run import (
     CONTENT,
     PATHS,
-    TAG,
     downloads,
     finished_run,
     on_real_time,
 )
-from testvibe_async import (
-    ConfigError,
-    MalformedResponseError,
-)
+from testvibe_async import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +51,7 @@ async def test_a_project_downloads_any_of_its_runs(tmp_path: Path) -> None:
 async def test_nothing_to_download_leaves_no_directory(tmp_path: Path) -> None:
     """Nothing uploaded, or nothing of these kinds, is nothing downloaded, and no error."""
     async with finished_run(tmp_path) as case:
-        assert await case.download(kinds={"nothing"}) == []
+        assert await case.download(kinds={"video"}) == []
         case.list_as()
         assert await case.download() == []
         assert not case.directory.exists()
@@ -69,7 +65,7 @@ async def test_kinds_choose_what_is_downloaded(tmp_path: Path) -> None:
         assert [path.name for path in await case.download(kinds={"screenshot"})] == [
             "locked-out.png"
         ]
-        assert await case.download(kinds=["nothing"]) == []
+        assert await case.download(kinds=["video"]) == []
         assert downloads(case) == 1
         async with host(http(200, b"x")) as origin:
             case.list_as(*({**twin, "url": origin.url} for twin in twins))
@@ -96,6 +92,37 @@ async def test_arguments_are_checked_before_anything_is_sent(
 
 
 @on_real_time
+async def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    """The artifacts of a run in flight are a ConfigError that names its status, and no list."""
+    async with finished_run(tmp_path) as case:
+        run = await case.client.project().run_feature("F")
+        with pytest.raises(ConfigError, match="running"):
+            await run.download_artifacts(case.directory)
+        assert not case.directory.exists()
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@on_real_time
+async def test_an_unknown_kind_is_refused(tmp_path: Path, *, is_listed: bool) -> None:
+    """A kind that is neither documented nor listed is a ConfigError, before anything is fetched."""
+    async with finished_run(tmp_path) as case:
+        if not is_listed:
+            case.list_as()
+        with pytest.raises(ConfigError, match=r"'traces'.*trace"):
+            await case.download(kinds={"traces", "screenshot"})
+        assert downloads(case) == 0
+        assert not case.directory.exists()
+
+
+@on_real_time
+async def test_an_undocumented_kind_that_is_listed_is_downloaded(tmp_path: Path) -> None:
+    """A kind that only the service knows can be chosen."""
+    async with finished_run(tmp_path) as case, host(http(200, b"x")) as origin:
+        case.list_as({"path": "a.har", "kind": "har", "url": origin.url})
+        assert [path.name for path in await case.download(kinds={"har"})] == ["a.har"]
+
+
+@on_real_time
 async def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
     """An existing file of the same name and size is replaced."""
     async with finished_run(tmp_path) as case, host(http(200, b"new")) as origin:
@@ -114,22 +141,6 @@ async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None
         case.serve(origin, size)
         await case.download()
         assert case.files() == {"a.zip": b""}
-
-
-@on_real_time
-async def test_a_part_that_is_too_short_is_an_error(tmp_path: Path) -> None:
-    """A resumed file must have its declared size, too."""
-
-    def answer(request: Request) -> bytes:
-        if not request.start:
-            return http(200, b"x" * 50, TAG, length=100)
-        return http(206, b"x" * 49, "Content-Range: bytes 50-99/100")
-
-    async with finished_run(tmp_path) as case, host(answer) as origin:
-        case.serve(origin, 100)
-        with pytest.raises(MalformedResponseError, match="99 in place of 100"):
-            await case.download()
-        assert case.files() == {}
 
 
 @pytest.mark.parametrize("answer", [http(200, CONTENT), chunked(CONTENT)])

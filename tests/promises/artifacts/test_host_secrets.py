@@ -136,4 +136,4 @@ async def test_downloads_are_reported_to_hooks(tmp_path: Path) -> None:
         assert {event.url.partition("/artifacts")[0] for event in requests} == {
             case.emulator.artifact_url
         }
-        assert [event.attempt for event in retries] == [1, 1]
+        assert [event.attempt for event in retries] == [1, 2]

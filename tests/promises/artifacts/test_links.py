@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         "https://blobs.example/x y",
         "https://blobs.example/x\r\nX-Injected: 1",
         "https://blöbs.example/x",
+        f"https://{'x' * 70}.example/x",
+        "https://blobs..example/x",
         "http://blobs.example/x",
         "http://10.0.0.1/x",
     ],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -21,29 +22,30 @@ from tests.support.finished_run import (
 from testvibe_async import (
     ClientClosedError,
 )
-from testvibe_async._artifacts.download import _Downloads
-from testvibe_async._artifacts.part_file import PartFile, in_thread
+from testvibe_async._artifacts import downloader, part_file
+from testvibe_async._artifacts.downloader import Downloader
+from testvibe_async._artifacts.part_file import in_thread
 
-if TYPE_CHECKING:
-    from pathlib import Path
+STEPS = [(part_file, "_create"), (downloader, "append"), (Path, "replace"), (part_file, "_remove")]
+"""What touches the disk, and where it is looked up."""
 
 
-@pytest.mark.parametrize("step", ["open", "_write", "_finish", "discard"])
+@pytest.mark.parametrize(("module", "step"), STEPS)
 @pytest.mark.parametrize("times", [1, 3])
 @on_real_time
 async def test_a_cancellation_waits_for_the_disk(
-    tmp_path: Path, step: str, times: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, module: object, step: str, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancelled download waits for its thread before it removes the file."""
     started, go_on = threading.Event(), threading.Event()
-    whole = getattr(PartFile, step)
+    whole = getattr(module, step)
 
-    def slow(part: object) -> None:
+    def slow(*arguments: object) -> None:
         started.set()
         go_on.wait(10)
-        whole(part)
+        whole(*arguments)
 
-    monkeypatch.setattr(PartFile, step, slow)
+    monkeypatch.setattr(module, step, slow)
     async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
         case.serve(origin, len(CONTENT))
         task = asyncio.create_task(case.download())
@@ -55,7 +57,7 @@ async def test_a_cancellation_waits_for_the_disk(
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-        is_whole = step in {"_finish", "discard"}
+        is_whole = step in {"replace", "_remove"}
         assert case.files() == ({"a.zip": CONTENT} if is_whole else {})
 
 
@@ -98,7 +100,8 @@ async def test_a_cancelled_scope_does_not_spin(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(asyncio, "wait", count)
     asyncio.get_running_loop().call_later(0.1, go_on.set)
     with anyio.move_on_after(0.01) as scope:
-        await in_thread(lambda: go_on.wait(10))
+        await in_thread(go_on.wait, 10)
+        await asyncio.sleep(0)
     assert scope.cancelled_caught
     assert waits == 1
 
@@ -109,13 +112,13 @@ async def test_a_download_that_begins_after_the_close_is_refused(
 ) -> None:
     """A file that is still queued when the client closes is not requested."""
     async with finished_run(tmp_path) as case:
-        fetch = _Downloads.fetch
+        fetch = Downloader._download_all
 
         async def fetch_later(*arguments: Any) -> None:
             await case.client.aclose()
             await fetch(*arguments)
 
-        monkeypatch.setattr(_Downloads, "fetch", fetch_later)
+        monkeypatch.setattr(Downloader, "_download_all", fetch_later)
         with pytest.raises(ClientClosedError):
             await case.download()
         assert downloads(case) == 0

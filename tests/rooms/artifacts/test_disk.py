@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,11 @@ from tests.support.finished_run import (
     finished_run,
     on_real_time,
 )
-from testvibe_async._artifacts.part_file import BLOCK_BYTES, PartFile
+from testvibe_async._artifacts import downloader, part_file
+from testvibe_async._artifacts.host import BLOCK_BYTES
 
-if TYPE_CHECKING:
-    from pathlib import Path
+STEPS = [(part_file, "_create"), (downloader, "append"), (Path, "replace")]
+"""What touches the disk, and where it is looked up."""
 
 
 @on_real_time
@@ -31,24 +33,24 @@ async def test_a_junction_is_not_followed(tmp_path: Path, monkeypatch: pytest.Mo
             await case.download(kinds={"trace"})
 
 
-@pytest.mark.parametrize("step", ["_write", "_finish", "open"])
+@pytest.mark.parametrize(("module", "step"), STEPS)
 @on_real_time
 async def test_a_full_disk_is_an_error_of_the_operating_system(
-    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, module: object, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error of the disk is raised as it is, without a retry, and leaves no file."""
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(PartFile, step, fail)
+    monkeypatch.setattr(module, step, fail)
     async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
         case.serve(origin, None)
         with pytest.raises(OSError, match="space") as caught:
             await case.download()
         assert caught.value.errno == errno.ENOSPC
         assert case.files() == {}
-        assert len(origin.requests) == (step != "open")
+        assert len(origin.requests) == (step != "_create")
 
 
 @on_real_time
@@ -59,21 +61,23 @@ async def test_the_disk_is_touched_in_threads_alone(
     threads: list[threading.Thread] = []
     writes: list[int] = []
 
-    def spy(name: str) -> None:
-        whole = getattr(PartFile, name)
+    def spy(module: object, name: str) -> None:
+        whole = getattr(module, name)
 
-        def call(part: Any) -> None:
+        def call(*arguments: Any) -> None:
             threads.append(threading.current_thread())
-            writes.append(len(part._gathered))
-            whole(part)
+            writes.extend(len(each) for each in arguments if isinstance(each, bytes))
+            whole(*arguments)
 
-        monkeypatch.setattr(PartFile, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    for name in ("open", "_write", "_finish", "discard"):
-        spy(name)
+    for module, name in STEPS:
+        spy(module, name)
     async with finished_run(tmp_path) as case, host(http(200, b"x" * 3_000_000)) as origin:
         case.serve(origin, 3_000_000)
         await case.download()
         assert len(case.files()["a.zip"]) == 3_000_000
     assert threading.main_thread() not in threads
-    assert len([size for size in writes if size >= BLOCK_BYTES]) in range(4, 12)
+    assert sum(writes) == 3_000_000
+    assert len(writes) <= 3_000_000 / BLOCK_BYTES + 1
+    assert min(writes[:-1]) >= BLOCK_BYTES

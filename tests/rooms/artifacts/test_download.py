@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +15,8 @@ from tests.support.finished_run import (
 from testvibe_async import (
     MalformedResponseError,
 )
-from testvibe_async._artifacts.part_file import BLOCK_BYTES, PartFile
+from testvibe_async._artifacts import downloader
+from testvibe_async._artifacts.host import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     ("answer", "message"),
     [
         (http(200, b"x" * 99), "99 in place of 100"),
-        (http(200, b"x" * 101), "101 in place of 100"),
+        (http(200, b"x" * 101), "more than 100"),
         (chunked(b"x" * 99), "99 in place of 100"),
         (chunked(b"x" * 101), "more than 100"),
         (chunked(b"x" * 1_000_000), "more than 100"),
@@ -41,10 +42,10 @@ async def test_a_wrong_size_is_an_error(
     """A file of another size than declared is not kept, and nothing beyond it is written."""
     written: list[int] = []
 
-    def write(part: Any) -> None:
-        written.append(len(part._gathered))
+    def write(_: Path, block: bytes) -> None:
+        written.append(len(block))
 
-    monkeypatch.setattr(PartFile, "_write", write)
+    monkeypatch.setattr(downloader, "append", write)
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, 100)
         with pytest.raises(MalformedResponseError, match=message) as caught:
@@ -52,7 +53,7 @@ async def test_a_wrong_size_is_an_error(
         assert caught.value.status == 200
         assert case.files() == {}
         assert len(origin.requests) == 1
-    assert written == []
+    assert sum(written) <= 100
 
 
 @pytest.mark.parametrize("answer", [http(200, b"x" * 101), chunked(b"x" * 101)])
@@ -61,13 +62,26 @@ async def test_an_undeclared_size_is_bounded(
     tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a declared size a file is bounded, so that no host fills the disk."""
-    monkeypatch.setattr("testvibe_async._artifacts.transfer.MAX_UNDECLARED_BYTES", 100)
+    monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, None)
         with pytest.raises(MalformedResponseError, match="more than 100"):
             await case.download()
         assert case.files() == {}
-        case.serve(origin, 101)
+
+
+@on_real_time
+async def test_a_length_beyond_the_bound_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that the host itself calls too large is not read to the bound."""
+    monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 2 * BLOCK_BYTES)
+    answer = http(200, bytes(BLOCK_BYTES), length=3 * BLOCK_BYTES)
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, None)
+        with pytest.raises(MalformedResponseError, match="more than"):
+            await case.download()
+        assert len(origin.requests) == 1
 
 
 @on_real_time

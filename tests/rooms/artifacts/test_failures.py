@@ -36,7 +36,7 @@ async def test_retry_after_of_a_host_is_kept(
 
     hooks = Hooks(on_retry=lambda event: reported.append(event.delay))
     async with finished_run(tmp_path, hooks=hooks) as case:
-        monkeypatch.setattr(case.client._parts.downloader._host, "_sleep", pause)
+        monkeypatch.setattr(case.client._parts.transport, "sleep", pause)
         case.emulator.fail("download", Fault.status(503, retry_after=7), times=1)
         await case.download(kinds={"trace"})
     assert reported == paused == [7.0]
@@ -47,13 +47,13 @@ async def test_a_host_that_trickles_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte now and then keeps no download alive, however much came before."""
-    monkeypatch.setattr("testvibe_async._artifacts.host.RATE_SECONDS", 0.2)
+    monkeypatch.setattr("testvibe_async._artifacts.host.BLOCK_SECONDS", 0.2)
     is_over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(http(200, bytes(100_000), length=200_000))
-        while not reader.at_eof():
+        while not (reader.at_eof() or writer.is_closing()):
             writer.write(b"x")
             await asyncio.sleep(0.01)
         writer.close()
@@ -66,7 +66,7 @@ async def test_a_host_that_trickles_is_given_up(
     ):
         origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         case.serve(origin, 200_000)
-        with pytest.raises(OutcomeUnknownError, match=r"too slow: \d+ bytes came in .* the least"):
+        with pytest.raises(OutcomeUnknownError, match="too slow"):
             await case.download()
         assert case.files() == {}
         await is_over.wait()
@@ -76,8 +76,9 @@ async def test_a_host_that_trickles_is_given_up(
 async def test_a_slow_host_that_keeps_the_rate_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rate is judged again and again, each time by what came since."""
-    monkeypatch.setattr("testvibe_async._artifacts.host.RATE_SECONDS", 0.02)
+    """Each block has its own time, however long the whole takes."""
+    monkeypatch.setattr("testvibe_async._artifacts.host.BLOCK_SECONDS", 0.2)
+    monkeypatch.setattr("testvibe_async._artifacts.host.BLOCK_BYTES", 10_000)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+import traceback
 
 import pytest
+from aiohttp.http_exceptions import BadStatusLine
 
-from tests.support.finished_run import (
-    AT_ONCE,
-)
-from testvibe_async import (
-    Hooks,
-)
-from testvibe_async._artifacts.host import ArtifactHost
+from tests.support.finished_run import SECRET
+from testvibe_async import Artifact, Client, MalformedResponseError
 
 
 @pytest.mark.parametrize(
@@ -32,10 +27,23 @@ async def test_a_link_is_as_encrypted_as_the_service(
     server: str, link: str, *, is_taken: bool
 ) -> None:
     """Plain http is taken on this machine, and where the service itself is used over it."""
-    options: dict[str, Any] = {"timeout": 1.0, "retry": AT_ONCE, "max_connections": 1}
-    artifacts = ArtifactHost(server, hooks=Hooks(), sleep=asyncio.sleep, **options)
-    if is_taken:
-        assert str(artifacts.target(link)) == link
-    else:
-        with pytest.raises(ValueError, match="unencrypted"):
-            artifacts.target(link)
+    async with Client(server, api_key="tvb_" + "x" * 43, allow_http=True) as client:
+        artifacts = client._parts.downloader._host
+        artifact = Artifact(kind="trace", path="a", url=link)
+        if is_taken:
+            assert str(artifacts.target(artifact, "the list")) == link
+        else:
+            with pytest.raises(MalformedResponseError, match="unencrypted"):
+                artifacts.target(artifact, "the list")
+
+
+async def test_an_error_of_aiohttp_that_holds_the_link_is_not_quoted() -> None:
+    """What aiohttp says of an answer that is not HTTP may repeat the link, and is not shown."""
+
+    async def answer() -> bytes:
+        raise BadStatusLine(f"not HTTP {SECRET}")
+
+    async with Client("https://testvibe.example", api_key="tvb_" + "x" * 43) as client:
+        with pytest.raises(MalformedResponseError, match="not HTTP") as caught:
+            await client._parts.downloader._host._guarded(answer(), "https://blobs.example/x")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
