@@ -16,7 +16,6 @@ PACKAGES = (
     "testvibe-async",
     "aiohttp",
     "attrs",
-    "cattrs",
     "anyio",
     "httpx",
     "azure-core",

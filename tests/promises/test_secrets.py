@@ -27,7 +27,7 @@ import testvibe_async
 from tests.conftest import client_of
 from tests.promises import test_errors
 from testvibe_async import Client, ConfigError, Hooks, Ref, ResponseError, VibeError
-from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
+from testvibe_async.reports import FORMATS
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ async def test_whatever_goes_well_shows_no_key(
             await operation.diagnose(),
             await operation.artifacts(),
             [value.to_dict() for value in (*items, *changes, operation.ref)],
-            *(report(items) for report in (to_junit, to_ctrf, to_markdown, to_html)),
+            *(each.render(items) for each in FORMATS),
         ]
         paths = await operation.download_artifacts(tmp_path)
         assert not any(shows(f"{one} {one!r}") for one in given)

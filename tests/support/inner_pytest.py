@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -101,12 +100,10 @@ def fail_first_run(service: Emulator) -> None:
     service.fail("run_feature", Fault.edit(dispatched), times=1)
 
 
-def refs_told(lines: Iterable[str], directory: Path = Path()) -> list[Ref]:
+def refs_told(lines: Iterable[str]) -> list[Ref]:
     """Return the refs in the command that is shown, as that command reads them."""
     (command,) = [line for line in lines if line.startswith("  testvibe-async wait ")]
     words = shlex.split(command)[2:]
-    if words[0] == "--file":
-        return read_refs([], {"file": (directory / words[1]).read_text()})
     if "--project" not in words:
         return read_refs(words)
     *ids, _, project, _, server = words

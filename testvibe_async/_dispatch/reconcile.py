@@ -18,6 +18,7 @@ from attrs import evolve
 from testvibe_async._dispatch.finding import Finding, Progress
 from testvibe_async._dispatch.search import (
     CLOCK_SLACK,
+    ProjectRuns,
     Search,
     SearchError,
     is_for_its_site,
@@ -64,6 +65,7 @@ class Reconciler:
     def __init__(self, parts: ClientParts) -> None:
         self._transport = parts.transport
         self._poller = parts.poller
+        self._project_runs = ProjectRuns(parts.transport)
         self._pending: set[Dispatch[Any]] = set()
         self._elsewhere: Counter[Intent] = Counter()
         """The dispatches of other processes that are open while one of them is looked for."""
@@ -129,7 +131,9 @@ class Reconciler:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
                     await self._transport.sleep(delay)
-                    finding, is_last = await self._find_once(intent, finding, ids)
+                    finding, is_last = await self._find_once(
+                        intent, finding, ids, is_of_before=until_lapsed
+                    )
                     if is_last or finding.ref is not None:
                         return finding
         except TimeoutError:
@@ -140,7 +144,9 @@ class Reconciler:
             longest = intent.expires_after + 2 * CLOCK_SLACK
             left = min(longest, intent.intended_at + longest - datetime.now(UTC))
             await self._transport.sleep(max(0.0, left.total_seconds()))
-            finding, _ = await self._find_once(intent, finding, ids, for_proof=True)
+            finding, _ = await self._find_once(
+                intent, finding, ids, is_of_before=True, for_proof=True
+            )
         return finding
 
     async def _find_once(
@@ -149,6 +155,7 @@ class Reconciler:
         before: Finding,
         known: frozenset[object],
         *,
+        is_of_before: bool,
         for_proof: bool = False,
     ) -> tuple[Finding, bool]:
         """Poll for a dispatch once; return what is known now, and whether another try is of no use.
@@ -156,7 +163,8 @@ class Reconciler:
         What an earlier try showed is kept where this one shows nothing.
         """
         try:
-            search = await search_for(intent, self._transport, for_proof=for_proof)
+            shared = self._project_runs if is_of_before else None
+            search = await search_for(intent, self._transport, shared=shared, for_proof=for_proof)
         except ResponseError as error:
             # Where there is no such call, or not for this key, another try brings the same.
             may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)

@@ -7,6 +7,7 @@ be those of an intent, and whether all that could show them was seen. Which one 
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLOCK_SLACK",
+    "ProjectRuns",
     "Search",
     "SearchError",
     "is_for_its_site",
@@ -34,6 +36,9 @@ __all__ = [
 
 FEATURE_ROWS = 200
 """How many of a feature's latest runs are read: the lost one may be one of many started at once."""
+
+SHARED_ROWS = 1000
+"""How many of a project's latest runs are read for all dispatches that a crash left open."""
 
 PROJECT_ROWS = 10_000
 """How many of a project's latest runs are read to prove that none is of a dispatch."""
@@ -65,21 +70,56 @@ class Search:
     """Whether no candidate means that nothing began, once the dispatch has lapsed."""
 
 
-async def search_for(intent: Intent, transport: Transport, *, for_proof: bool = False) -> Search:
+class ProjectRuns:
+    """The lists of projects' runs, each read once for all searches that ask for it meanwhile.
+
+    They are for dispatches of earlier processes, which are older than any list that is read now.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._reading: dict[tuple[str, int], asyncio.Task[Listing[Run]]] = {}
+
+    async def read(self, project: str, limit: int) -> Listing[Run]:
+        """Return a project's latest runs, or a page of them: between two, a row may slip through.
+
+        Raises:
+            TransportError, ResponseError: They can't be had.
+        """
+        key = project, limit
+        reading = self._reading.get(key)
+        if reading is None:
+            query = {"limit": limit}
+            request = Endpoints.LIST_RUNS.request(project=project, query=query)
+            call = self._transport.call_page(evolve(request, is_uncached=True))
+            reading = self._reading[key] = asyncio.create_task(call, name="testvibe_async list")
+            reading.add_done_callback(lambda _: self._reading.pop(key))
+        return await asyncio.shield(reading)
+
+
+async def search_for(
+    intent: Intent,
+    transport: Transport,
+    *,
+    shared: ProjectRuns | None = None,
+    for_proof: bool = False,
+) -> Search:
     """Ask the service once for what a dispatch may have started.
 
     Args:
         intent: The dispatch.
         transport: Sends the request.
-        for_proof: Whether to read the runs of the whole project: that one of them was created
-            later shows that the list is not an old one.
+        shared: Has the lists of whole projects, for a dispatch of an earlier process; else the runs
+            of its feature are read.
+        for_proof: Whether to read so many runs of the project that one of them may have been
+            created later: that shows that the list is not an old one.
 
     Raises:
         SearchError: The answer can't show it, or is too old to show it.
         TransportError, ResponseError: There was no answer.
     """
     if intent.kind == "run":
-        return await _search_run(intent, transport, for_proof=for_proof)
+        return await _search_run(intent, transport, shared=shared, for_proof=for_proof)
     return await _search_generation(intent, transport)
 
 
@@ -108,18 +148,28 @@ def is_for_its_site(intent: Intent, candidate: Run | Generation) -> bool:
     return intent.site_url is not None and candidate.site_url == intent.site_url
 
 
-async def _search_run(intent: Intent, transport: Transport, *, for_proof: bool) -> Search:
-    limit = PROJECT_ROWS if for_proof else FEATURE_ROWS
-    query = {"feature": None if for_proof else intent.feature, "limit": limit}
-    request = Endpoints.LIST_RUNS.request(project=intent.project, query=query)
-    request = evolve(request, is_uncached=True)
-    # Between two pages a row may slip through, and prove what is not so.
-    rows = await (transport.call_page if for_proof else transport.call)(request)
+async def _search_run(
+    intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
+) -> Search:
     first = last = None
     if intent.service_at is not None:
         first = intent.service_at - CLOCK_SLACK
         last = intent.service_at + intent.expires_after + CLOCK_SLACK
-    if not _has_all_since(rows, limit, since=first, floor=intent.highest_run_id):
+
+    def is_enough(rows: Listing[Run], limit: int) -> bool:
+        return _has_all_since(rows, limit, since=first, floor=intent.highest_run_id)
+
+    rows, is_whole = None, False
+    if shared is not None:
+        limit = PROJECT_ROWS if for_proof else SHARED_ROWS
+        rows = await shared.read(intent.project, limit)
+        is_whole = is_enough(rows, limit)
+    if rows is None or not (is_whole or for_proof):
+        query = {"feature": intent.feature, "limit": FEATURE_ROWS}
+        request = Endpoints.LIST_RUNS.request(project=intent.project, query=query)
+        rows = await transport.call(evolve(request, is_uncached=True))
+        is_whole = is_enough(rows, FEATURE_ROWS)
+    if not is_whole:
         raise SearchError("the list of its runs is cut, or does not say when each was created")
     started = [
         row
@@ -147,6 +197,8 @@ def _has_all_since(
     Of a list that was cut, or whose order is unknown, one candidate may be seen and another not:
     then the one would be adopted that is not ours.
     """
+    if rows.unreadable:
+        return False
     times = [row.created_at for row in rows if row.created_at is not None]
     if floor is None and (since is None or len(times) < len(rows)):
         return False

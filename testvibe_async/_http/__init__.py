@@ -1,9 +1,11 @@
 """When a request goes out, over the one session of a client.
 
 For other packages: `Transport`, the retry policy, and what it reports of a dispatch (`Sending`);
-and `HttpSession` below it, for requests that are sent once, at once, and read whatever the status.
+`HttpSession` below it, for requests that are sent once, at once, and read whatever the status; and
+`failure_of`, for sessions with other hosts.
 """
 
+from testvibe_async._http.failures import failure_of
 from testvibe_async._http.retry import (
     Outlook,
     RetryPolicy,
@@ -25,6 +27,7 @@ __all__ = [
     "RetryPolicy",
     "Sending",
     "Transport",
+    "failure_of",
     "is_same_failure",
     "is_throttled",
     "is_tolerated",

@@ -6,19 +6,18 @@ It never decides when a request is sent, nor whether again; `transport` does.
 
 from __future__ import annotations
 
-import os
 import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from attrs import evolve
 from multidict import CIMultiDict
 from yarl import URL
 
 from testvibe_async._config import is_loopback
+from testvibe_async._http.failures import failure_of
 from testvibe_async._http.request_body import NEVER_CONNECTED, RequestBody
 from testvibe_async._http.response_body import Bodies, TooLargeError, UnknownEncodingError
 from testvibe_async._util import __version__, plain
@@ -27,7 +26,6 @@ from testvibe_async._wire import MAX_ERROR_BYTES, Redactor, Response, is_success
 from testvibe_async.errors import (
     ConfigError,
     MalformedResponseError,
-    NotSentError,
     OutcomeUnknownError,
     VibeError,
 )
@@ -137,12 +135,11 @@ class HttpSession:
             failure = self._failure(error, request, body)
             if isinstance(failure, OutcomeUnknownError):
                 failure.status = status
-            cause = failure.__cause__ or (error if _is_safe_to_show(error) else None)
         finally:
             if body is not None:
                 body.end()
         # Out here it is not chained to aiohttp's error, which may hold the key in some header.
-        raise failure from cause
+        raise failure from failure.__cause__
 
     def _failure(
         self, error: Exception, request: Request[Any], body: RequestBody | None
@@ -156,41 +153,23 @@ class HttpSession:
                 f"the aiohttp session has a login for {self._root.host} of its own (trust_env and "
                 ".netrc), and the API key goes in its place: pass a session without"
             )
-        is_never_connected = isinstance(error, NEVER_CONNECTED)
-        is_sent = not is_never_connected if body is None else body.may_be_sent(error)
-        if not is_sent:
-            return NotSentError(self._why_not_sent(error, request), method=method, url=url)
-        if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
-            said = self._redactor.redact_text(error.message.partition("\n")[0])
-            problem = f"not HTTP: {plain(said)}"
-            return MalformedResponseError(
-                (problem,), status=0, method=method, url=url, is_from_service=False
-            )
-        if is_never_connected or (body is not None and body.is_repeated):
+        is_sent = None if body is None else body.may_be_sent(error)
+        if (
+            is_sent
+            and body is not None
+            and (body.is_repeated or isinstance(error, NEVER_CONNECTED))
+        ):
+            # The error is that of a second try.
             what = "the answer was lost, and the session may not send it again"
-        else:
-            what = self._why_lost(error, request)
-        return OutcomeUnknownError(what, method=method, url=url)
-
-    def _why_not_sent(self, error: Exception, request: Request[Any]) -> str:
-        """Say why the service never saw a request."""
-        if isinstance(error, NEVER_CONNECTED):
-            return f"could not connect: {_why_not_connected(error)}"
-        if isinstance(error, TimeoutError):
-            return f"no connection to send it on within {self._timeout_of(request).total:g} s"
-        return f"not sent: {self._session_failed(error)}"
-
-    def _why_lost(self, error: Exception, request: Request[Any]) -> str:
-        """Say why there is no answer, without anything that came over the connection."""
-        if isinstance(error, TimeoutError):
-            return f"no answer within {self._timeout_of(request).total:g} s"
-        if isinstance(error, aiohttp.ClientError | OSError):
-            return f"the connection was lost ({_why_disconnected(error)})"
-        return self._session_failed(error)
-
-    def _session_failed(self, error: Exception) -> str:
-        """Say that something failed that is neither the network nor the service."""
-        return f"the session failed with {plain(self._redactor.redact_text(repr(error)))}"
+            return OutcomeUnknownError(what, method=method, url=url)
+        return failure_of(
+            error,
+            method=method,
+            url=url,
+            seconds=self._timeout_of(request).total,
+            redact=self._redactor.redact_text,
+            is_sent=is_sent,
+        )
 
     def _headers_of(self, request: Request[Any]) -> Mapping[str, str] | None:
         """Return the headers that a request has besides those of the session."""
@@ -305,26 +284,3 @@ def _has_proxy(session: aiohttp.ClientSession, server: URL) -> bool:
         return True
     host = server.host or ""
     return session.trust_env and "http" in getproxies() and not proxy_bypass(host)
-
-
-def _why_not_connected(error: aiohttp.ClientError) -> str:
-    """Say in the operating system's words why there is no connection."""
-    cause = getattr(error, "os_error", None)
-    if cause is None or isinstance(error, aiohttp.ClientSSLError):
-        return str(error)
-    return os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror or str(cause)
-
-
-def _why_disconnected(error: Exception) -> str:
-    """Say why a connection was lost, without anything that came over it: that may hold the key."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "before the end of the body"
-    return "closed by the other side"
-
-
-def _is_safe_to_show(error: Exception) -> bool:
-    """Say whether an error may be shown as a cause: most of aiohttp's may hold the key."""
-    is_of_http = isinstance(error, aiohttp.ClientError | HttpProcessingError)
-    return not is_of_http or isinstance(error, OSError | aiohttp.ClientHttpProxyError)

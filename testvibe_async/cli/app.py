@@ -17,7 +17,7 @@ from cyclopts import App, Group
 from testvibe_async._util import __version__
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, reporting
-from testvibe_async.cli.help import SCREENS
+from testvibe_async.cli.help import SCREENS, screen
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
 
@@ -119,7 +119,7 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
     arguments = [*_as_meant(typed), *before]
     words = set(arguments)
     if words & {"--help", "-h"} and arguments[0] in SCREENS:
-        return lambda: Output().text(SCREENS[arguments[0]])
+        return lambda: Output().text(screen(arguments[0]))
     if "--help-all" in words:
         arguments = ["--help" if each == "--help-all" else each for each in arguments]
     # A flag with an optional value is more than cyclopts has.

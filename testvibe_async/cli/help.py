@@ -6,7 +6,7 @@ commands themselves; so is the help of all other commands.
 
 from __future__ import annotations
 
-__all__ = ["SCREENS"]
+__all__ = ["SCREENS", "screen"]
 
 _RUN = """\
 Usage: testvibe-async run FEATURE… [OPTIONS]
@@ -25,7 +25,7 @@ Run the tests of features: names, ids, or globs such as 'Log*'.
       --site-url URL  the site to test, in place of the project's own
       --attempts N    run what failed again; what then passes is flaky
       --timeout SECONDS  stop then, 30 s later at most; the runs go on
-  -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
+  -r, --report FILE   {formats}; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
   -p, --project NAME  the project; else that of this repository
   -j, --json          JSON for programs; --json=lines: each change as it comes
@@ -69,7 +69,7 @@ of a run, the name of a feature, or a ref as other commands print it.
 
   -f, --file FILE     a file with refs, within any JSON; - for standard input
       --timeout SECONDS  stop then, 30 s later at most; the operations go on
-  -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
+  -r, --report FILE   {formats}; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
   -j, --json          JSON for programs; --json=lines: each change as it comes
 
@@ -94,12 +94,21 @@ the last one. The options of its first command hold, --report and others.
   -y, --yes           dispatch the generations that are left; else it asks
       --max-generations N  dispatch at most N of them; 0 for none
       --timeout SECONDS  stop then, 30 s later at most; the operations go on
-  -r, --report FILE   .xml (JUnit), .json (CTRF), .md or .html; may be repeated
+  -r, --report FILE   {formats}; may be repeated
       --artifacts DIR    download what failed runs left: traces, screenshots
 
 Exit codes: as those of run.
 All options: testvibe-async resume --help-all
 """
 
-SCREENS = {"run": _RUN, "generate": _GENERATE, "wait": _WAIT, "resume": _RESUME}
-"""The help of a command on one screen of 80 columns and 24 lines."""
+_SCREENS = {"run": _RUN, "generate": _GENERATE, "wait": _WAIT, "resume": _RESUME}
+
+SCREENS = frozenset(_SCREENS)
+"""The commands with a help on one screen of 80 columns and 24 lines."""
+
+
+def screen(command: str) -> str:
+    """Return the help of a command on one screen."""
+    from testvibe_async.reports import FORMATS  # noqa: PLC0415 - only this needs it at a start
+
+    return _SCREENS[command].format(formats=", ".join(each.suffixes[0] for each in FORMATS))

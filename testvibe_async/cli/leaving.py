@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import Run, VibeError
 from testvibe_async.cli.ci import FeatureFiles, failure_commands, is_github, summary_path
+from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, plural, reason
 
@@ -51,6 +52,7 @@ class Leaving:
         self._output = output
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False
+        self._unwritten: set[Path] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self.journal: Path | None = None
         """The file of the batch's journal; None without one."""
@@ -67,20 +69,27 @@ class Leaving:
                 self._tasks.append(asyncio.create_task(work))
 
     def write(self, ending: Ending) -> None:
-        """Write the reports with what is there, and note the path of each.
+        """Write the reports with what is there; each that can't be written is named.
 
         Raises:
-            OSError: One can't be written; the others are.
+            OSError: One can't be written, and nothing else keeps the exit code from being 0.
         """
         self._write_summary(ending)
-        error = None
-        for path in self.files.targets:
-            try:
-                self._write(ending, path)
-            except OSError as failure:
-                error = error or failure
-        if error is not None:
-            raise error
+        if not self.files.targets:
+            return
+        # Few commands write a report, and the import takes its time.
+        from testvibe_async.reports import write_reports  # noqa: PLC0415
+
+        errors = write_reports(self.files.targets, ending.items, **self._options(ending))
+        passed = ending.exit_code == ExitCode.PASSED
+        raised = next(iter(errors.values()), None) if passed else None
+        for path, error in errors.items():
+            if error is not raised and path not in self._unwritten:
+                why = error.strerror or error if isinstance(error, OSError) else error
+                warn(f"The report {path} is not written: {why}")
+        self._unwritten = set(errors)
+        if raised is not None:
+            raise raised
 
     def annotate(self, ending: Ending) -> None:
         """Tell GitHub of each failure, in one of its jobs."""
@@ -93,7 +102,7 @@ class Leaving:
         path = summary_path()
         if path is None or self._is_summarized or path in (p for _, p in self.files.targets):
             return
-        from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `_write`
+        from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `write`
 
         self._is_summarized = True
         try:
@@ -106,7 +115,8 @@ class Leaving:
     def note_paths(self) -> None:
         """Say where the files are."""
         for _, path in self.files.targets:
-            self._output.note(f"Report: {path}")
+            if path not in self._unwritten:
+                self._output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
         """Say where the artifacts are, if there are any, and whether some were not fetched."""
@@ -155,13 +165,6 @@ class Leaving:
                 self._output.note(f"artifacts of run {run_id}: {reason(error)}")
             else:
                 self.fetched[run_id] = found
-
-    def _write(self, ending: Ending, target: tuple[str, Path]) -> None:
-        # Few commands write a report, and the import takes its time.
-        from testvibe_async.reports import write_report  # noqa: PLC0415
-
-        form, path = target
-        write_report(path, ending.items, form=form, **self._options(ending))
 
     def _options(self, ending: Ending) -> ReportOptions:
         started_at, finished_at = _times(ending)

@@ -22,6 +22,7 @@ from testvibe_async.cli.words import NAME
 
 __all__ = ["mcp"]
 
+
 async def mcp(  # noqa: PLR0913 - the options of the command
     *,
     http: Port | None = None,

@@ -73,8 +73,8 @@ class Files:
     report: Annotated[
         tuple[str, ...], Parameter(name=("--report", "-r"), negative=(), show_default=False)
     ] = ()
-    """Write a report: JUnit to .xml, CTRF to .json, Markdown to .md, a page to .html; md:PATH where
-    the name does not say. May be repeated."""
+    """Write a report, in the format that its ending names; md:PATH where that does not say. Without
+    a known ending it lists the formats. May be repeated."""
 
     artifacts: Path | None = None
     """Download the artifacts of runs that failed to this folder, a folder for each run."""

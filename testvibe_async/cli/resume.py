@@ -159,8 +159,10 @@ async def report(
         files: What to leave.
         common: The options of every command.
     """
+    from testvibe_async.reports import FORMATS  # noqa: PLC0415 - few commands need it
+
     files.check(can_download=False)
-    if batch is not None and batch.endswith((".xml", ".json", ".md", ".html")):
+    if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
         raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
     try:
         found = await batch_of(batch, place_of(common))

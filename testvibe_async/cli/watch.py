@@ -33,7 +33,7 @@ from testvibe_async.cli.exits import ExitCode, told_otherwise
 from testvibe_async.cli.jobs import dispatch_all, in_order
 from testvibe_async.cli.journals import JournalOptions, kept, tell_of_cut_off
 from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.limit import TimeLimit
+from testvibe_async.cli.limit import MAX_OUTAGE_SECONDS, TimeLimit
 from testvibe_async.cli.lines import events as each_event
 from testvibe_async.cli.lines import lines
 from testvibe_async.cli.names import suggestions
@@ -105,7 +105,9 @@ class Watch:
             spec: What was typed.
             what: What is asked for, while there is no answer.
         """
-        found = await self.limit.ask(what, lambda: select(self.project, spec))
+        found = await self.limit.ask(
+            what, lambda: select(self.project, spec, max_outage=MAX_OUTAGE_SECONDS)
+        )
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
             cache.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
@@ -277,12 +279,8 @@ async def watching(
     ):
         server = require_settings(common).server
         assert server is not None
-        limit = TimeLimit(
-            timeout,
-            server=server.value,
-            note=common.output.note,
-            has_answered=lambda: board.contact.seen_at is not None,
-        )
+        limit = TimeLimit(timeout, server=server.value, note=common.output.note)
+        board.on_outage = limit.note_outage
         generations = GenerationLimit()
         async with AsyncExitStack() as stack:
             connection = await limit.ask(

@@ -158,6 +158,8 @@ async def _is_found(client: Client, journal: Journal) -> bool:
     Raises:
         DispatchUnknownError: It is unknown.
     """
+    if any(item.ref is not None for item in journal.items):
+        return True  # An earlier call found it, and has not stored it yet.
     for intent in journal.open_intents:
         operation = await client.reconcile(intent)
         await journal.decide("resend" if operation is None else operation.ref)

@@ -2,7 +2,7 @@
 
 It declares options, the marker and the fixtures. pytest loads this module at every start, so it
 never imports anything except pytest before that is used: `session`, the page to read next, is for
-`--testvibe` and for tests that ask for `testvibe_run`; `service` and `clients` are for fixtures.
+`--testvibe` and for tests that ask for `testvibe_run`; `clients` is for the other fixtures.
 
 All fixtures are plain functions, so that they work in plain tests and beside any plugin for
 asynchronous ones.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin.declaration import (
+from testvibe_async.pytest_plugin.options import (
     MARKER,
     WORKER_OUTPUT,
     add_options,
@@ -37,6 +37,7 @@ __all__ = [
     "testvibe_emulator",
     "testvibe_emulator_options",
     "testvibe_run",
+    "testvibe_service_client",
     "testvibe_session_emulator",
     "testvibe_session_emulator_options",
     "testvibe_shared_client",
@@ -60,8 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the runs be dispatched that tests ask for."""
-    if any("testvibe_run" in getattr(item, "fixturenames", ()) for item in session.items):
+    """Let the runs be dispatched that tests ask for, by the fixture, the marker, or both."""
+    if any(
+        "testvibe_run" in getattr(item, "fixturenames", ()) or item.get_closest_marker("testvibe")
+        for item in session.items
+    ):
         _feature_session(session.config)
 
 
@@ -112,7 +116,7 @@ def testvibe_emulator(testvibe_emulator_options: dict[str, Any]) -> Iterator[Emu
     It works in plain tests, and beside any plugin for asynchronous ones. It runs on real time: for
     virtual time open an `Emulator` inside the test, in its event loop.
     """
-    from testvibe_async.pytest_plugin.service import serve_emulator
+    from testvibe_async.pytest_plugin.clients import serve_emulator
 
     with serve_emulator(testvibe_emulator_options) as emulator:
         yield emulator
@@ -126,7 +130,7 @@ def testvibe_session_emulator(
 
     It keeps what tests did to it. Its event loop is its own, so any scope is safe.
     """
-    from testvibe_async.pytest_plugin.service import serve_emulator
+    from testvibe_async.pytest_plugin.clients import serve_emulator
 
     with serve_emulator(testvibe_session_emulator_options) as emulator:
         yield emulator
@@ -140,35 +144,50 @@ def testvibe_client_options() -> dict[str, Any]:
 
 @pytest.fixture
 def testvibe_client(
-    request: pytest.FixtureRequest, testvibe_client_options: dict[str, Any]
+    testvibe_emulator: Emulator,
+    testvibe_emulator_options: dict[str, Any],
+    testvibe_client_options: dict[str, Any],
 ) -> Iterator[Client]:
-    """Yield a client of the service that `TESTVIBE_SERVER` names, else of the emulator.
+    """Yield a client of the emulator, whatever service the environment names.
 
-    A test that also asks for `testvibe_emulator` gets a client of that. The client belongs to the
-    event loop that first uses it, and is closed no later than that loop: nothing need be awaited.
+    The client belongs to the event loop that first uses it, and is closed no later than that loop:
+    nothing need be awaited.
+    """
+    from testvibe_async.pytest_plugin.clients import LoopBoundClient, client_options
+
+    emulated = client_options(testvibe_emulator, testvibe_emulator_options)
+    bound = LoopBoundClient({**emulated, **testvibe_client_options})
+    yield bound.client
+    bound.close()
+
+
+@pytest.fixture
+def testvibe_service_client(testvibe_client_options: dict[str, Any]) -> Iterator[Client]:
+    """Yield a client of the real service: the one of the settings, such as `TESTVIBE_SERVER`.
+
+    It is closed as `testvibe_client` is.
     """
     from testvibe_async.pytest_plugin.clients import LoopBoundClient
-    from testvibe_async.pytest_plugin.service import client_options
 
-    bound = LoopBoundClient(
-        {**client_options(request, "testvibe_emulator"), **testvibe_client_options}
-    )
+    bound = LoopBoundClient(testvibe_client_options)
     yield bound.client
     bound.close()
 
 
 @pytest.fixture(scope="session")
-def testvibe_shared_client(request: pytest.FixtureRequest) -> Iterator[Callable[[], Client]]:
-    """Yield a function that returns the client of the running event loop.
+def testvibe_shared_client(
+    testvibe_session_emulator: Emulator, testvibe_session_emulator_options: dict[str, Any]
+) -> Iterator[Callable[[], Client]]:
+    """Yield a function that returns the running event loop's client of the session's emulator.
 
     Each event loop has one, which all tests and fixtures in the loop share, and which is closed
     with it. So it is safe in any scope: with one loop for the session there is one client, with a
-    loop for each test one for each. It is a client of the service that `TESTVIBE_SERVER` names,
-    else of `testvibe_session_emulator`.
+    loop for each test one for each.
     """
-    from testvibe_async.pytest_plugin.clients import ClientForEachLoop
-    from testvibe_async.pytest_plugin.service import client_options
+    from testvibe_async.pytest_plugin.clients import ClientForEachLoop, client_options
 
-    clients = ClientForEachLoop(client_options(request, "testvibe_session_emulator"))
+    clients = ClientForEachLoop(
+        client_options(testvibe_session_emulator, testvibe_session_emulator_options)
+    )
     yield clients
     clients.close()

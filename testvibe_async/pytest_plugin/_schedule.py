@@ -13,7 +13,7 @@ from xdist.scheduler import (  # type: ignore[import-untyped]  # pyright: ignore
     LoadScheduling,
 )
 
-from testvibe_async.pytest_plugin.declaration import ROOT
+from testvibe_async.pytest_plugin.options import ROOT
 
 __all__ = ["FeaturesTogether"]
 

@@ -1,29 +1,66 @@
-"""Clients for fixtures: each is bound to the event loop that first uses it, and closed with it.
+"""The emulator and the clients of fixtures.
+
+The emulator's thread has an event loop on real time, so every kind of test can use it, except one
+whose own loop is on virtual time: that refuses to connect to it.
 
 A plain fixture can't await `aclose`, and its loop may be closed before the fixture ends. But
 `asyncio.run`, `asyncio.Runner`, pytest-asyncio and anyio shut down a loop's asynchronous generators
-before they close the loop. So one such generator holds each client, and closes it.
+before they close the loop. So one such generator holds each client, and closes it with the loop
+that first used it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from anyio.from_thread import start_blocking_portal
 from attrs import evolve
 
 from testvibe_async import Client, Hooks
+from testvibe_async.pytest_plugin.options import POLL_INTERVAL
+from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
 
     from testvibe_async import RequestFinished
 
-__all__ = ["ClientForEachLoop", "LoopBoundClient"]
+__all__ = ["ClientForEachLoop", "LoopBoundClient", "client_options", "serve_emulator"]
 
 CLOSE_SECONDS = 15.0
 """Timeout for another thread's loop to close a client, which itself takes at most 10 s."""
+
+
+@contextmanager
+def serve_emulator(options: dict[str, Any]) -> Generator[Emulator]:
+    """Serve an emulator in a thread of its own.
+
+    Args:
+        options: The arguments of `Emulator`.
+    """
+    with (
+        start_blocking_portal(name="testvibe emulator") as portal,
+        portal.wrap_async_context_manager(Emulator(**options)) as emulator,
+    ):
+        yield emulator
+
+
+def client_options(emulator: Emulator, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a client of an emulator.
+
+    Args:
+        emulator: The emulator.
+        options: The arguments of `Emulator`, with whose speed it is polled.
+    """
+    return {
+        "server": emulator.url,
+        "api_key": emulator.api_key,
+        "project": emulator.project_id,
+        "endpoints": {},
+        "poll_interval": POLL_INTERVAL / options.get("speed", 1.0),
+    }
 
 
 class LoopBoundClient:

@@ -9,13 +9,13 @@ feature, not before: of a feature that another plugin runs again, only the last 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async import FeatureNotGeneratedError, VibeError
+from testvibe_async import VibeError
 from testvibe_async.pytest_plugin.attachments import html_extras, tell_allure
-from testvibe_async.pytest_plugin.declaration import ROOT
+from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.report import (
     describe_case,
     describe_error,
@@ -26,17 +26,23 @@ from testvibe_async.reports import one_line
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from testvibe_async import CaseResult, Run
     from testvibe_async.pytest_plugin.choice import Choice
     from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
 
+    WaitFor = Callable[[pytest.Item, RunRequest], FinishedRun]
+    """Waits for an item's run."""
+
 __all__ = ["EARLIER_RUNS", "FLAKY", "RUN", "FeatureCollector", "FeatureItem"]
 
 
 class RunFailed(AssertionError):  # noqa: N818 - a verdict; the message is the report
-    """A run that did not pass; to reports, a failed test and not a broken one."""
+    """A run that did not pass; to reports, a failed test and not a broken one.
+
+    Nothing else is what `xfail` expects of a feature.
+    """
 
 
 RUN = "testvibe_run"
@@ -45,53 +51,46 @@ FLAKY = "testvibe_flaky"
 """The property of a report whose feature passed after a run that failed."""
 
 
-class FeatureRuns(Protocol):
-    """The part of the session that features use."""
-
-    def choose(self) -> list[Choice]:
-        """Return the features to collect."""
-        ...
-
-    def wait_for(self, item: pytest.Item, request: RunRequest) -> FinishedRun:
-        """Wait for an item's run."""
-        ...
-
-
 class FeatureCollector(pytest.Collector):
     """The collector of all chosen features."""
 
-    def __init__(self, *, runs: FeatureRuns, **options: Any) -> None:  # noqa: ANN401 - pytest's
+    def __init__(
+        self,
+        *,
+        choose: Callable[[], list[Choice]],
+        wait_for: WaitFor,
+        **options: Any,  # noqa: ANN401 - pytest's
+    ) -> None:
         super().__init__(**options)
-        self._runs = runs
+        self._choose = choose
+        self._wait_for = wait_for
 
     def collect(self) -> Iterator[FeatureItem]:
         """Make the items."""
         try:
-            choices = self._runs.choose()
+            choices = self._choose()
         except VibeError as error:
             raise self.CollectError(describe_error(error)) from error
         for choice in choices:
             # Given as a text, because pytest takes brackets at the end of a name for parameters.
             node_id = f"{ROOT}::{choice.name}"
             yield FeatureItem.from_parent(  # pyright: ignore[reportUnknownMemberType]
-                self, name=choice.name, nodeid=node_id, choice=choice, runs=self._runs
+                self, name=choice.name, nodeid=node_id, choice=choice, wait_for=self._wait_for
             )
 
 
 class FeatureItem(pytest.Item):
     """One feature with one configuration."""
 
-    def __init__(self, *, choice: Choice, runs: FeatureRuns, **options: Any) -> None:  # noqa: ANN401 - pytest's
+    def __init__(self, *, choice: Choice, wait_for: WaitFor, **options: Any) -> None:  # noqa: ANN401 - pytest's
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
         self.run_request: RunRequest = choice.request
-        self._is_named = choice.is_named
-        self._runs = runs
+        self.is_draft: bool = choice.is_draft
+        self._wait_for = wait_for
         self._run: Run | None = None
         self.extras: list[dict[str, Any]] = []
         """What pytest-html shows beside the result."""
         self.add_marker(pytest.mark.testvibe(choice.request.feature, config=choice.request.config))
-        for mark in choice.marks:
-            self.add_marker(mark)
 
     def reportinfo(self) -> tuple[os.PathLike[str], int, str]:
         """Return its place, which is no file, and its title in reports."""
@@ -107,13 +106,7 @@ class FeatureItem(pytest.Item):
     def runtest(self) -> None:
         """Wait for the run; fail if it did not pass."""
         self._run, self.extras = None, []
-        try:
-            finished = self._runs.wait_for(self, self.run_request)
-        except FeatureNotGeneratedError as error:
-            if self._is_named:
-                raise
-            reason = one_line(f"{self.name!r} can't run: {error.message}")
-            raise pytest.skip.Exception(reason, _use_item_location=True) from error
+        finished = self._wait_for(self, self.run_request)
         self._run = run = finished.run
         self.user_properties[:] = [
             *(each for each in self.user_properties if each[0] not in {RUN, EARLIER_RUNS, FLAKY}),
@@ -125,12 +118,17 @@ class FeatureItem(pytest.Item):
             raise RunFailed(describe_failure(finished))
         run.raise_for_status()
 
-    def subtests(self) -> list[pytest.SubtestReport]:
-        """Return the reports of the run's tests; none if there is no finished run."""
-        return [] if self._run is None else [self._report_of(case) for case in self._run.tests]
+    def subtests(self, whole: pytest.TestReport) -> list[pytest.SubtestReport]:
+        """Return the reports of the run's tests; none if there is no finished run.
 
-    def _report_of(self, case: CaseResult) -> pytest.SubtestReport:
-        from _pytest.subtests import SubtestContext  # noqa: PLC0415 - pytest 9 has it
+        Args:
+            whole: The feature's own report. If its failure is expected, so are those of its tests.
+        """
+        cases = () if self._run is None else self._run.tests
+        return [self._report_of(case, whole) for case in cases]
+
+    def _report_of(self, case: CaseResult, whole: pytest.TestReport) -> pytest.SubtestReport:
+        from _pytest.subtests import SubtestContext  # noqa: PLC0415 - it has no public name
 
         verdict = verdict_of(case)
         place = (str(self.path / ROOT), 1)
@@ -144,10 +142,9 @@ class FeatureItem(pytest.Item):
             "call",
         )
         report.context = SubtestContext(msg=one_line(case.name), kwargs={})
-        xfail = self.get_closest_marker("xfail")
-        if verdict == "failed" and xfail is not None and not self.config.option.runxfail:
+        if verdict == "failed" and whole.skipped and hasattr(whole, "wasxfail"):
             report.outcome = "skipped"
-            report.wasxfail = xfail.kwargs.get("reason", "")
+            report.wasxfail = whole.wasxfail
         return report
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401 - pytest's

@@ -7,25 +7,19 @@ JSON of their refs. It never waits for an operation, and cancels none.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
-from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin.declaration import WORKER_OUTPUT, option_value
+from testvibe_async.pytest_plugin.options import WORKER_OUTPUT, option_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 __all__ = ["Leftovers"]
-
-REFS_IN_A_COMMAND = 3
-"""Number of refs that the command has as arguments; more are in a file beside pytest's cache."""
 
 
 class Leftovers:
@@ -73,13 +67,11 @@ class Leftovers:
                 terminalreporter.write_line(line)
 
     def _advice(self, config: pytest.Config) -> list[str]:
-        path = _write(self._refs, config) if len(self._refs) > REFS_IN_A_COMMAND else None
-        words = _words(self._refs) if path is None else ["--file", path]
         number = len(self._refs)
         what, them = ("this goes", "it") if number == 1 else (f"these {number} go", "them")
         lines = [
             f"Nothing was cancelled: {what} on at the service. To wait for {them}:",
-            f"  {shlex.join(['testvibe-async', 'wait', *words])}",
+            f"  {shlex.join(['testvibe-async', 'wait', *_words(self._refs)])}",
         ]
         if option_value(config, "testvibe_journal"):
             lines.append(f"pytest goes on with {them} if it is run again with the same journal.")
@@ -98,18 +90,6 @@ def _words(refs: list[str]) -> list[str]:
     ((server, project),) = places
     ids = [str(each["run_id"]) for each in documents]
     return [*ids, "--project", project, "--server", server]
-
-
-def _write(refs: Iterable[str], config: pytest.Config) -> str | None:
-    """Write refs to a file, and return its path; None if pytest has no cache, or can't write."""
-    if (cache := getattr(config, "cache", None)) is None:
-        return None
-    with suppress(OSError):
-        name = f"in-flight-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.jsonl"
-        path: Path = cache.mkdir("testvibe") / name
-        path.write_text("\n".join([*refs, ""]), encoding="utf-8")
-        return os.path.relpath(path, config.invocation_params.dir)
-    return None
 
 
 _KEY = pytest.StashKey[Leftovers]()

@@ -10,12 +10,20 @@ from __future__ import annotations
 from textwrap import indent
 from typing import TYPE_CHECKING, Literal
 
-from testvibe_async import ResponseError, TransportError, WaitTimeoutError
+from testvibe_async import (
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    ResponseError,
+    Run,
+    TransportError,
+    UndocumentedStatusError,
+    WaitTimeoutError,
+)
 from testvibe_async._util import clean
 from testvibe_async.reports import CaseStatus, cut, one_line, status_of, tail, why
 
 if TYPE_CHECKING:
-    from testvibe_async import CaseResult, Run
+    from testvibe_async import CaseResult
     from testvibe_async.pytest_plugin.suite import FinishedRun
 
 __all__ = ["Verdict", "describe_case", "describe_error", "describe_failure", "verdict_of"]
@@ -73,15 +81,27 @@ def _failure(case: CaseResult) -> str:
 
 def describe_error(error: BaseException) -> str:
     """Describe why there is no outcome: the error, the request, and its causes."""
-    lines = [str(error)]
-    if isinstance(error, ResponseError):
-        lines = [f"{error.status} {error.message}", f"to {error.method} {error.url}"]
-    if isinstance(error, TransportError):
-        lines = [error.what, f"on {error.method} {error.url}"]
-    if isinstance(error, WaitTimeoutError) and error.failures:
-        lines = [f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"]
     cause = error.__cause__
+    where = ""
+    match error:
+        case FeatureNotGeneratedError():
+            what = f"it can't run: {f'{error.status} {error.message}' if cause is None else cause}"
+            cause = cause and cause.__cause__
+        case ResponseError():
+            what, where = f"{error.status} {error.message}", f"to {error.method} {error.url}"
+        case DispatchUnknownError():
+            what, where = why(error), f"{error.what}, on {error.method} {error.url}"
+        case TransportError():
+            what, where = error.what, f"on {error.method} {error.url}"
+        case WaitTimeoutError() if error.failures:
+            what = f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"
+        case UndocumentedStatusError(outcome=Run(run_id=run_id, status=status)):
+            what = one_line(f"run {run_id} {status}: it neither passed nor failed")
+        case _:
+            what = str(error)
+    lines = [what, where]
     while cause is not None:
         lines.append(f"because: {cause}")
         cause = cause.__cause__
-    return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))
+    lines += getattr(error, "__notes__", ())
+    return clean("\n".join(line for line in lines if line))

@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async import VibeError
-from testvibe_async.pytest_plugin.choice import Chooser
-from testvibe_async.pytest_plugin.declaration import ROOT
+from testvibe_async.pytest_plugin.choice import choose, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
     RUN,
     FeatureCollector,
     FeatureItem,
+    RunFailed,
 )
 from testvibe_async.pytest_plugin.leftovers import Leftovers
-from testvibe_async.pytest_plugin.marker import marked_request, time_limit, will_run
-from testvibe_async.pytest_plugin.options import read_options
+from testvibe_async.pytest_plugin.marker import (
+    marked_request,
+    requests_run,
+    time_limit,
+    will_run,
+)
+from testvibe_async.pytest_plugin.options import ROOT, read_options
 from testvibe_async.pytest_plugin.report import describe_error
 from testvibe_async.pytest_plugin.suite import Suite
 from testvibe_async.pytest_plugin.workers import Controller, is_worker, queued_items
@@ -41,6 +46,12 @@ if TYPE_CHECKING:
 __all__ = ["FeatureSession"]
 
 
+class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]
+    """A test that needs a run has none; no `xfail` expects that."""
+
+    __module__ = "builtins"  # pytest prints it before the name
+
+
 class FeatureSession:
     """The features, and the runs that tests ask for, in one pytest session."""
 
@@ -52,7 +63,9 @@ class FeatureSession:
         """
         self._config = config
         self._options = read_options(config)
-        self._chooser: Chooser | None = None
+        self._node_ids: Collection[str] | None = None
+        """The only features to collect; empty for all that the options select, None for none."""
+
         self._suite: Suite | None = None
         self._asked: set[str] = set()
         self._expected: dict[pytest.Item, RunRequest | None] = {}
@@ -78,7 +91,7 @@ class FeatureSession:
                 f"features as tests need pytest 9, and this is pytest {pytest.__version__}; "
                 "@pytest.mark.testvibe and the fixtures work with pytest 8"
             )
-        self._chooser = Chooser(self._options, node_ids)
+        self._node_ids = node_ids
         self._config.pluginmanager.register(Controller(), "testvibe-controller")
 
     @property
@@ -94,9 +107,13 @@ class FeatureSession:
         return self._suite
 
     def choose(self) -> list[Choice]:
-        """Return the features to collect. Raises as `Chooser.choose` does."""
-        assert self._chooser is not None
-        return self._chooser.choose(self.suite.list_features, self.suite.spelled)
+        """Return the features to collect. Raises as `choice.choose` does."""
+        return choose(
+            self._options,
+            self._node_ids or (),
+            list_features=self.suite.list_features,
+            spelled=self.suite.spelled,
+        )
 
     def wait_for(self, item: pytest.Item, request: RunRequest) -> FinishedRun:
         """Wait for an item's run; an item that asks again, to rerun a failure, gets a new one.
@@ -113,10 +130,10 @@ class FeatureSession:
         try:
             request = self._request_of(item)
             if request is None:
-                pytest.fail("testvibe_run needs @pytest.mark.testvibe('a feature')", pytrace=False)
+                raise NoRun("testvibe_run needs @pytest.mark.testvibe('a feature')", pytrace=False)
             return self.wait_for(item, request).run
         except (VibeError, pytest.UsageError) as error:
-            pytest.fail(describe_error(error), pytrace=False)
+            raise NoRun(describe_error(error), pytrace=False) from None
 
     def _request_of(self, item: pytest.Item) -> RunRequest | None:
         if isinstance(item, FeatureItem):
@@ -138,13 +155,47 @@ class FeatureSession:
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Add the features to what a session collects."""
         report = yield
-        if self._chooser is not None and isinstance(collector, pytest.Session):
+        if self._node_ids is not None and isinstance(collector, pytest.Session):
             assert report.result is not None
             features = FeatureCollector.from_parent(  # pyright: ignore[reportUnknownMemberType]
-                collector, name=ROOT, nodeid=ROOT, path=collector.path, runs=self
+                collector,
+                name=ROOT,
+                nodeid=ROOT,
+                path=collector.path,
+                choose=self.choose,
+                wait_for=self.wait_for,
             )
             report.result.append(features)
         return report
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, items: list[pytest.Item]
+    ) -> Generator[None, object, object]:
+        """Mark what rules skip or expect to fail, and skip drafts if other features run."""
+        result = yield
+        features = [item for item in items if isinstance(item, FeatureItem)]
+        for item in features:
+            names = (item.run_request.feature, str(item.run_request))
+            if (reason := reason_for(self._options.skip, *names)) is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+            if (reason := reason_for(self._options.xfail, *names)) is not None:
+                item.add_marker(pytest.mark.xfail(reason=reason))
+        drafts = [] if self._options.generate else [item for item in features if item.is_draft]
+        if any(will_run(item) and not item.is_draft for item in features):
+            for item in drafts:
+                item.add_marker(pytest.mark.skip(reason="its tests were never generated"))
+        return result
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Refuse a test that has the marker without the fixture: it would pass without a run."""
+        is_marked = isinstance(item, pytest.Function) and item.get_closest_marker("testvibe")
+        if is_marked and not requests_run(item):
+            raise NoRun(
+                "@pytest.mark.testvibe needs the fixture testvibe_run: request it, or remove the "
+                "marker",
+                pytrace=False,
+            )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -167,7 +218,7 @@ class FeatureSession:
         """
         session = item.session
         if is_worker(self._config):
-            queued = queued_items(session, with_features=self._chooser is not None)
+            queued = queued_items(session, with_features=self._node_ids is not None)
             with suppress(pytest.UsageError):  # the test's own setup reports it
                 self._start([item, *([nextitem] if nextitem else []), *queued])
         result = yield
@@ -185,7 +236,10 @@ class FeatureSession:
         """Return the run that an item is going to need; None if it may never ask for it."""
         if item not in self._expected:
             try:
-                self._expected[item] = self._request_of(item) if will_run(item) else None
+                is_sure = isinstance(item, FeatureItem) or requests_run(item)
+                self._expected[item] = (
+                    self._request_of(item) if is_sure and will_run(item) else None
+                )
             except pytest.UsageError:  # the item's own setup reports it
                 self._expected[item] = None
         return self._expected[item]
@@ -209,14 +263,17 @@ class FeatureSession:
             first = self.suite.next_finished(requests, timeout=time_limit(features[0]))
         session.items.insert(place, session.items.pop(place + offsets.get(first, 0)))
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Report a feature's duration as that of its run, with its tests and its artifacts."""
         report = yield
+        if hasattr(report, "wasxfail") and call.excinfo and not _is_expected(item, call.excinfo):
+            report.outcome = "failed"
+            del report.wasxfail
         if call.when == "call" and isinstance(item, FeatureItem):
-            self._subtests[item.nodeid] = item.subtests()
+            self._subtests[item.nodeid] = item.subtests(report)
             report.duration = item.seconds or report.duration
             if item.extras:
                 vars(report).setdefault("extras", []).extend(item.extras)
@@ -238,7 +295,7 @@ class FeatureSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
         """Have pytest-html show a feature once: it knows no subtests, and takes each for a test."""
-        if isinstance(report, pytest.SubtestReport) and report.nodeid.startswith(f"{ROOT}::"):
+        if report.nodeid.startswith(f"{ROOT}::") and isinstance(report, pytest.SubtestReport):
             cells.clear()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -278,6 +335,13 @@ def _told_as_usage() -> Generator[None]:
         yield
     except VibeError as error:
         raise pytest.UsageError(f"testvibe: {error}") from error
+
+
+def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Return True if `xfail` may expect an exception: of a feature, a run that failed."""
+    if isinstance(item, FeatureItem):
+        return isinstance(found.value, RunFailed | pytest.xfail.Exception)
+    return not isinstance(found.value, NoRun)
 
 
 def _is_feature(item: pytest.Item) -> bool:

@@ -8,9 +8,8 @@ never decides what a run means for a test.
 from __future__ import annotations
 
 import re
-import time
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack, nullcontext
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -21,17 +20,20 @@ from testvibe_async import (
     Client,
     ConfigError,
     DispatchUnknownError,
+    FeatureNotGeneratedError,
     Hooks,
     OutcomeUnknownError,
     Phase,
     ResponseError,
     RunRef,
     TransportError,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
 from testvibe_async._names import choose_project, chosen_configs, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
+from testvibe_async.reports import CaseStatus, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -112,11 +114,6 @@ class Suite:
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._runs: dict[RunRequest, Future[FinishedRun]] = {}
-        self._completions: SimpleQueue[RunRequest] = SimpleQueue()
-        self._finished: dict[RunRequest, None] = {}
-        self._is_stuck = False
-        """Whether a wait for the next run to finish was given up, and none finished since."""
-
         self._in_flight: dict[tuple[object, ...], Ref] = {}
         self._project_ids: dict[str, str] = {}
         """The ids of the projects that are called by a name."""
@@ -219,10 +216,18 @@ class Suite:
             error = future.exception()
             if _is_settled(error):
                 self._discard(request)
-            if not isinstance(error, DispatchUnknownError):
+            if not self._is_final(error):
                 self._start(request, going_on=getattr(error, "ref", None))
         self.start([request])
         return self._runs[request].result()
+
+    def _is_final(self, error: BaseException | None) -> bool:
+        """Return True if a run may not be followed by another, whatever asks for one."""
+        if error is None:  # with `attempts`, it has had all of its runs
+            return self._options.attempts > 1
+        if isinstance(error, FeatureNotGeneratedError):  # another generation costs credits
+            return self._options.generate
+        return isinstance(error, DispatchUnknownError)
 
     def next_finished(
         self, candidates: Collection[RunRequest], *, timeout: float | None
@@ -231,23 +236,13 @@ class Suite:
 
         Args:
             candidates: The runs.
-            timeout: Seconds to wait; None for as long as it takes. Once a wait came to nothing, the
-                next ones only take what is finished, until something is.
+            timeout: Seconds to wait; None for as long as it takes.
         """
         self.start(candidates)
-        limit = 0.0 if self._is_stuck else timeout
-        deadline = None if limit is None else time.monotonic() + limit
-        while True:
-            for request in self._finished:
-                if request in candidates:
-                    return request
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                self._finished[self._completions.get(timeout=left)] = None
-            except Empty:
-                self._is_stuck = True
-                return None
-            self._is_stuck = False
+        runs = {request: self._runs[request] for request in candidates}
+        if not any(run.done() for run in runs.values()):
+            wait(runs.values(), timeout, return_when=FIRST_COMPLETED)
+        return next((request for request, run in runs.items() if run.done()), None)
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
@@ -271,9 +266,9 @@ class Suite:
 
     def _start(self, request: RunRequest, *, going_on: Ref | None = None) -> None:
         project = self.project(request.project)
-        future = self._thread().start_task_soon(self._run_to_end, project, request, going_on)
-        self._runs[request] = future
-        future.add_done_callback(lambda _: self._completions.put(request))
+        self._runs[request] = self._thread().start_task_soon(
+            self._run_to_end, project, request, going_on
+        )
 
     async def _run_to_end(
         self, project: Project, request: RunRequest, going_on: Ref | None
@@ -284,6 +279,7 @@ class Suite:
                 finished = FinishedRun(await operation.wait(timeout=self._options.timeout))
             else:
                 finished = await self._dispatched_and_finished(project, request)
+        _require_tests(finished.run)
         if self._options.artifacts is None:
             return finished
         return await self._download(finished, request, project)
@@ -355,6 +351,18 @@ def _outcome_of(item: BatchItem[Run], timeout: float) -> Run:
     for run in item.earlier:
         error.add_note(f"run {run.run_id}, an attempt before, {run.status}")
     raise error
+
+
+def _require_tests(run: Run) -> None:
+    """Refuse a run that passed without a test that passed or failed: it shows nothing."""
+    executed = {CaseStatus.PASSED, CaseStatus.FAILED}
+    counted = run.summary.passed + run.summary.failed if run.summary else 0
+    if (
+        run.is_success
+        and not counted
+        and not any(status_of(each) in executed for each in run.tests)
+    ):
+        raise VibeError(f"run {run.run_id} passed, but executed no test: it shows nothing")
 
 
 def _directory(request: RunRequest, run: Run) -> str:

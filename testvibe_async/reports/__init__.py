@@ -1,22 +1,27 @@
 """Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page.
 
-For other packages: `write_report` chooses the format by the file's ending, each `to_…` function
-returns one format as text, `status_of` says how a test ended, and other rooms word names and counts
-with the text helpers.
+For other packages: `FORMATS` is the table of all formats, `write_report` chooses one by the file's
+ending, each `to_…` function returns one as text, `status_of` says how a test ended, and other rooms
+word names and counts with the text helpers.
 
 What a report says is decided once for all formats: `text` (how texts, counts and durations look),
 `cases` (how a test ended), `reasons` (why an item ended as it did), `entries` (one item: its tests,
 times and facts), `report` (the whole: names, order, headline). Each format then decides its own
-form: `junit`, `ctrf`, `markdown` and `page`. The page is made of `overview`, `timeline` and
-`operation`, with `markup` for its elements and `template/` for its style and script. `files` writes
-to the disk.
+form: `junit`, `ctrf`, `markdown` and `page`, which `template/` and `timeline` draw. `files` has the
+table, and writes to the disk.
 """
 
 from __future__ import annotations
 
 from testvibe_async.reports.cases import CaseStatus, status_of
 from testvibe_async.reports.ctrf import to_ctrf
-from testvibe_async.reports.files import report_target, write_report
+from testvibe_async.reports.files import (
+    FORMATS,
+    Format,
+    report_target,
+    write_report,
+    write_reports,
+)
 from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
@@ -25,7 +30,9 @@ from testvibe_async.reports.report import ReportOptions
 from testvibe_async.reports.text import counted, cut, essence, one_line, tail
 
 __all__ = [
+    "FORMATS",
     "CaseStatus",
+    "Format",
     "ReportOptions",
     "counted",
     "cut",
@@ -40,4 +47,5 @@ __all__ = [
     "to_markdown",
     "why",
     "write_report",
+    "write_reports",
 ]

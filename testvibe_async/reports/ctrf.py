@@ -25,7 +25,8 @@ __all__ = ["to_ctrf"]
 _TOOL = "testvibe-async"
 _STATUSES = ("passed", "failed", "skipped", "pending", "other")
 _NOT_OBSERVED = {CaseStatus.ERROR, CaseStatus.UNKNOWN}
-"""Statuses that the format lacks; they become `failed`, so that no gate lets them pass."""
+_FAILED = {*_NOT_OBSERVED, CaseStatus.PENDING}
+"""Statuses without an outcome; they become `failed`, so that no gate lets them pass."""
 
 _CONTENT_TYPES = {
     ".zip": "application/zip",
@@ -43,10 +44,9 @@ _CONTENT_TYPES = {
 def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return a CTRF document, for tools that read test results as JSON.
 
-    An operation that could not be dispatched or observed has the status `failed`, with `error` as
-    its raw status, or `unknown` where it may have been dispatched; one in flight, or not dispatched
-    yet, is `pending`. A test that passed after it failed is `flaky`. Tests have a duration alone,
-    operations also a start and an end.
+    An operation that could not be dispatched or observed, may have been dispatched, or is in flight
+    has the status `failed`, and its raw status is the reason. A test that passed after it failed is
+    `flaky`. Tests have a duration alone, operations also a start and an end.
 
     Args:
         items: The items of a batch, from `run_features` or `generate_features`.
@@ -137,7 +137,7 @@ def _attempt(case: Case) -> dict[str, Any]:
 
 
 def _status(case: Case) -> str:
-    return "failed" if case.status in _NOT_OBSERVED else case.status
+    return "failed" if case.status in _FAILED else case.status
 
 
 def _duration(case: Case) -> int:

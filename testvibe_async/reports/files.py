@@ -1,41 +1,68 @@
-"""Reports as files, in the format that the file's ending names.
+"""Reports as files, and the table of their formats.
 
-Decides the format by the ending, and never leaves a file half written. No other module of the
-reports writes to a disk.
+Decides which formats there are, which one a file's ending or a word names, and never leaves a file
+half written. No other module of the reports writes to a disk.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
+
+from attrs import frozen
 
 from testvibe_async.errors import ConfigError
-from testvibe_async.reports.attachments import read_images
 from testvibe_async.reports.ctrf import to_ctrf
 from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    import os
+    from collections.abc import Callable, Iterable
 
     from testvibe_async.reports.entries import Item
     from testvibe_async.reports.report import ReportOptions
 
-__all__ = ["report_target", "write_report"]
+__all__ = ["FORMATS", "Format", "report_target", "write_report", "write_reports"]
 
-_FORMATS = {"junit": to_junit, "ctrf": to_ctrf, "md": to_markdown, "html": to_html}
 
-_BY_WORD = {name: name for name in _FORMATS} | {
-    "xml": "junit",
-    "json": "ctrf",
-    "markdown": "md",
-    "htm": "html",
-}
-"""The formats by each word that names one: a file's ending, or its beginning as in `md:PATH`."""
+@frozen
+class Format:
+    """A format of reports."""
+
+    name: str
+    """The word for `form=`, and before a path, as in `md:PATH`."""
+
+    title: str
+    """The format as people call it."""
+
+    suffixes: tuple[str, ...]
+    """The endings of files that name it, in lower case."""
+
+    render: Callable[..., str]
+    """Returns a batch in this format; takes the items and `ReportOptions`."""
+
+    has_links: bool = False
+    """Whether `render` also takes the `folder` of the file, for links and pictures."""
+
+    def __str__(self) -> str:
+        """Return the endings and the title: `.xml (JUnit)`."""
+        return f"{' or '.join(self.suffixes)} ({self.title})"
+
+
+FORMATS = (
+    Format("junit", "JUnit", (".xml",), to_junit),
+    Format("ctrf", "CTRF", (".json",), to_ctrf),
+    Format("md", "Markdown", (".md",), to_markdown),
+    Format("html", "a page", (".html", ".htm"), to_html, has_links=True),
+)
+"""All formats. Whatever lists formats reads this table."""
+
+_BY_NAME = {each.name: each for each in FORMATS}
+_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
+_BY_WORD = {suffix[1:]: each for suffix, each in _BY_SUFFIX.items()} | _BY_NAME
 
 
 def report_target(text: str) -> tuple[str, Path]:
@@ -46,23 +73,30 @@ def report_target(text: str) -> tuple[str, Path]:
     """
     word, colon, path = text.partition(":")
     if colon and path and word.lower() in _BY_WORD:
-        return _BY_WORD[word.lower()], Path(path)
-    return _format_of(Path(text)), Path(text)
+        return _BY_WORD[word.lower()].name, Path(path)
+    return _format_of(Path(text)).name, Path(text)
 
 
-def _format_of(path: Path) -> str:
-    """Return the format that a file's ending names.
+def _format_of(path: Path, form: str | None = None) -> Format:
+    """Return the format of a name, else the one that a file's ending names.
 
     Raises:
-        ConfigError: The ending is not a known one.
+        ConfigError: There is none.
     """
-    found = _BY_WORD.get(path.suffix.lower().removeprefix("."))
+    if form is not None and form not in _BY_NAME:
+        raise ConfigError(f"form must be {_listed(_BY_NAME)}, not {form!r}")
+    found = _BY_SUFFIX.get(path.suffix.lower()) if form is None else _BY_NAME[form]
     if found is None:
         raise ConfigError(
-            f"{path.name!r} does not name the report's format: let it end in .xml (JUnit), "
-            f".json (CTRF), .md (Markdown), .html or .htm, or write it before, as md:{path.name}"
+            f"{path.name!r} does not name the report's format: let it end in {_listed(FORMATS)}, "
+            f"or write the format before it, as md:{path.name}"
         )
     return found
+
+
+def _listed(words: Iterable[object]) -> str:
+    *others, last = map(str, words)
+    return f"{', '.join(others)} or {last}"
 
 
 def write_report(
@@ -87,45 +121,49 @@ def write_report(
         options: See `ReportOptions`.
 
     Raises:
-        ConfigError: The ending is not a known one, or a time has no time zone.
+        ConfigError: The format is not a known one, or needs jinja2, which is not installed; or a
+            time has no time zone.
         OSError: The file can't be written.
     """
     path = Path(path)
-    render = _FORMATS[form or _format_of(path)]
-    if render is to_html:
-        render = partial(to_html, images=lambda report: read_images(report.by_urgency, path.parent))
-        options["artifacts"] = _relative(options.get("artifacts", {}), path.parent)
-    _replace(path, render(items, **options))
+    found = _format_of(path, form)
+    extra: dict[str, Any] = {"folder": path.parent} if found.has_links else {}
+    _replace(path, found.render(items, **options, **extra))
     return path
 
 
-def _relative(artifacts: Mapping[int, Sequence[Path]], folder: Path) -> dict[int, list[Path]]:
-    return {run_id: [_seen_from(folder, f) for f in files] for run_id, files in artifacts.items()}
+def write_reports(
+    targets: Iterable[tuple[str, Path]], items: Iterable[Item], **options: Unpack[ReportOptions]
+) -> dict[Path, OSError | ConfigError]:
+    """Write several reports, whatever happens to each; return the errors of those not written.
 
-
-def _seen_from(folder: Path, file: Path) -> Path:
-    try:
-        return Path(os.path.relpath(file, folder))
-    except ValueError:  # on Windows, from one drive to another
-        return file.absolute()
+    Args:
+        targets: The format and the file of each, as `report_target` returns them.
+        items: The items of a batch, from `run_features` or `generate_features`.
+        options: See `ReportOptions`.
+    """
+    items = list(items)
+    errors: dict[Path, OSError | ConfigError] = {}
+    for form, path in targets:
+        try:
+            write_report(path, items, form=form, **options)
+        except (OSError, ConfigError) as error:
+            errors[path] = error
+    return errors
 
 
 def _replace(path: Path, text: str) -> None:
     """Replace a file as a whole. An error names this file, not the temporary one beside it."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, text)
+        try:
+            with part.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

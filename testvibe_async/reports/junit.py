@@ -29,7 +29,7 @@ _RESULTS = {
     CaseStatus.FAILED: "failure",
     CaseStatus.ERROR: "error",
     CaseStatus.UNKNOWN: "error",
-    CaseStatus.PENDING: "skipped",
+    CaseStatus.PENDING: "error",
     CaseStatus.SKIPPED: "skipped",
     CaseStatus.OTHER: "skipped",
 }
@@ -40,8 +40,9 @@ def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return a JUnit XML document, for CI systems.
 
     Each item is a suite, and each test of its run a case. An item without tests is one case. An
-    operation that could not be dispatched or observed, or may have been dispatched, is an `error`;
-    one that is in flight, or was not dispatched, is `skipped`, with the reason. Times are UTC.
+    operation that could not be dispatched or observed, may have been dispatched, or is in flight,
+    is an `error`, so that no unfinished batch looks green; one that was never dispatched is
+    `skipped`, with the reason. Times are UTC.
 
     A test that passed after it failed is counted as passed, and has a `flakyFailure` for each
     failure. One that failed in several attempts has its first failure as `failure`, and a
@@ -153,7 +154,8 @@ def _type(entry: Entry, case: Case) -> str:
     """Return the error's class, with which Playwright's errors begin."""
     found = re.match(r"\w{1,80}Error\b|Error\b", case.error)
     if case.is_operation:
-        return f"{case.name} {case.raw_status}" if case.is_failed else entry.error_type
+        word = entry.error_type or case.raw_status
+        return f"{case.name} {case.raw_status}" if case.is_failed else word
     return found[0] if found else "failure"
 
 

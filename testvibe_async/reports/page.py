@@ -1,96 +1,156 @@
 """A batch as one self-contained HTML page.
 
 Decides what is on the page and in which order: the outcome, the failures, the timeline, then every
-run or generation, those that failed first. Its style and its script are in `template/`. The page
-never uses the network or runs code from data: its Content-Security-Policy allows that style and
-that script by their hashes, and nothing else.
+run or generation, those that failed first. How each part is written is in `template/`, with the
+style and the script. The page never uses the network or runs code from data: the template escapes
+every value, and its Content-Security-Policy allows that style and that script by their hashes, and
+nothing else.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import re
+from collections import Counter
+from datetime import UTC
 from functools import cache
 from importlib.resources import files
-from string import Template
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
-from testvibe_async._util import __version__
-from testvibe_async.reports.failures import failures_section
-from testvibe_async.reports.markup import joined
-from testvibe_async.reports.operation import operation
-from testvibe_async.reports.overview import (
-    config_filter,
-    facts,
-    matrix,
-    noun,
-    proportions,
-    timeline_section,
-    verdicts,
-)
+from testvibe_async._util import __version__, clean
+from testvibe_async.errors import ConfigError
+from testvibe_async.reports.attachments import files_of, is_trace, read_images, show_trace
+from testvibe_async.reports.entries import Kind
 from testvibe_async.reports.report import Report, ReportOptions
+from testvibe_async.reports.text import counted, duration, essence, one_line
+from testvibe_async.reports.timeline import timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
-    from testvibe_async.reports.entries import Item
+    from jinja2 import Environment
+
+    from testvibe_async.reports.cases import Case
+    from testvibe_async.reports.entries import Entry, Item
 
 __all__ = ["to_html"]
 
+OPEN_GROUPS = 10
+"""How many errors are expanded at first."""
+
+SHOWN_TESTS = 20
+"""How many tests of one error are listed at first."""
+
+OPEN_ROWS = 12
+"""Number of features up to which the table of configurations is expanded."""
+
 _ICON = (
-    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
-    "<circle cx='8' cy='8' r='7' fill='{}'/></svg>"
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Ccircle cx='8' cy='8' r='7' fill='%23{}'/%3E%3C/svg%3E"
 )
-_ICON_COLOURS = {True: "#2e8b57", False: "#c0392b"}
+
+_FACT_LABELS = {
+    "runId": "Run",
+    "requestId": "Generation",
+    "featureId": "Feature id",
+    "siteUrl": "Site",
+    "project": "Project",
+    "server": "Server",
+}
+
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates that stand for no byte (PEP 383), and so never occur in a path of this system."""
+
+_IMAGE_TYPES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"))
+"""The types of images by their first bytes: what is none of these is not shown."""
 
 
 def to_html(
-    items: Iterable[Item],
-    *,
-    images: Callable[[Report], Mapping[Path, bytes]] | None = None,
-    **options: Unpack[ReportOptions],
+    items: Iterable[Item], *, folder: Path | None = None, **options: Unpack[ReportOptions]
 ) -> str:
     """Return an HTML page: filters, a timeline, failures with their errors, logs and files.
 
     It works from a file, without a network, without JavaScript (except the filters), and without a
-    mouse.
+    mouse. It needs jinja2.
 
     Args:
         items: The items of a batch, from `run_features` or `generate_features`.
-        images: Returns the contents of the screenshots to show, by the paths in `artifacts`;
-            without it there are none. `write_report` reads those of failed tests.
-        options: See `ReportOptions`. Links lead to the `artifacts` as they are given: relative
-            paths are relative to the page. `write_report` makes them so.
+        folder: Where the page will be. Links to the `artifacts` are relative to it, so that they
+            work wherever both are moved together, and the screenshots of failed tests are read, to
+            be shown. None: links lead to the paths as they are given, and nothing is read.
+        options: See `ReportOptions`.
 
     Raises:
-        ConfigError: A time has no time zone.
+        ConfigError: A time has no time zone, or jinja2 is not installed.
     """
+    if folder is not None:
+        options["artifacts"] = {
+            run_id: [_seen_from(folder, file) for file in found]
+            for run_id, found in options.get("artifacts", {}).items()
+        }
     report = Report.of(items, **options)
-    shared = report.shared_facts.keys()
-    is_good = report.summary.is_success
     style, script = _template("page.css"), _template("page.js")
-    return Template(_template("page.html")).substitute(
-        policy=_policy(style, script),
-        page_title=joined(f"{report.headline} · {report.title}"),
-        icon="data:image/svg+xml," + quote(_ICON.format(_ICON_COLOURS[is_good])),
-        style=style,
-        script=script,
-        title=joined(report.title),
-        tone="good" if is_good else "bad",
-        headline=joined(report.headline),
-        facts=facts(report),
-        proportions=proportions(report),
-        verdicts=verdicts(report),
-        failures=failures_section(report, images(report) if images else {}),
-        noun=noun(report).capitalize(),
-        timeline=timeline_section(report),
-        matrix=matrix(report),
-        config_filter=config_filter(report),
-        operations=joined(*(operation(entry, shared) for entry in report.by_urgency)),
-        version=__version__,
+    is_good = report.summary.is_success
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "img-src data:; base-uri 'none'; form-action 'none'",
+            icon=_ICON.format("2e8b57" if is_good else "c0392b"),
+            tone="good" if is_good else "bad",
+            facts=_batch_facts(report),
+            shared=report.shared_facts.keys(),
+            proportions=_proportions(report),
+            groups=_groups(report),
+            images={} if folder is None else _images(report, folder),
+            timeline=timeline(report),
+            matrix=_matrix(report),
+            noun=_noun(report),
+            entry_facts=_entry_facts,
+            shown_tests=SHOWN_TESTS,
+            open_groups=OPEN_GROUPS,
+            open_rows=OPEN_ROWS,
+            version=__version__,
+        )
     )
+
+
+@cache
+def _environment() -> Environment:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - optional
+    except ImportError:
+        raise ConfigError(
+            "an HTML report needs jinja2: install it, or testvibe-async[cli], or write another "
+            "format"
+        ) from None
+    environment = Environment(
+        loader=PackageLoader("testvibe_async.reports", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        lstrip_blocks=True,
+    )
+    functions = (anchor, counted, duration, files_of, href, is_trace, one_line, show_trace, slug)
+    filters: dict[str, Any] = environment.filters
+    filters.update({each.__name__: each for each in functions})
+    return environment
+
+
+def _finalize(value: object) -> object:
+    """Return what is put on the page for a value: of a plain text what is safe to show."""
+    return clean(value) if type(value) is str else value
 
 
 @cache
@@ -98,13 +158,106 @@ def _template(name: str) -> str:
     return files("testvibe_async.reports").joinpath("template", name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
-    """Return the policy that allows the page's own style, script and icon, and nothing else."""
-    return (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _seen_from(folder: Path, file: Path) -> Path:
+    try:
+        return type(file)(os.path.relpath(file, folder))
+    except ValueError:  # on Windows, from one drive to another
+        return file.absolute()
+
+
+def href(file: Path) -> str:
+    """Return the URL of a file, relative if its path is. No part of a path becomes a scheme."""
+    path = _NO_BYTE.sub("\ufffd", file.as_posix())
+    if not file.is_absolute():
+        return quote(path.encode("utf-8", "surrogateescape"))
+    path = path if path.startswith("/") else f"/{path}"
+    return "file://" + quote(path.encode("utf-8", "surrogateescape"), safe="/:")
+
+
+def slug(word: str) -> str:
+    """Return a verdict as the name of a CSS class."""
+    return word.replace(" ", "-")
+
+
+def anchor(entry: Entry) -> str:
+    """Return the id of an operation's line."""
+    return f"operation-{entry.number}"
+
+
+def _batch_facts(report: Report) -> dict[str, str | None]:
+    began_at = report.started_at and report.started_at.astimezone(UTC)
+    rows = {
+        "Ran": report.tests_in_words,
+        "Took": duration(report.seconds),
+        "Began": f"{began_at:%d %b %Y, %H:%M:%S} UTC" if began_at else None,
+    }
+    return rows | {_FACT_LABELS[name]: fact for name, fact in report.shared_facts.items()}
+
+
+def _entry_facts(entry: Entry, known: Collection[str]) -> dict[str, str | None]:
+    """Return the times and the identity of an operation, without what the page shows once."""
+    times = entry.times
+    facts = {name: fact for name, fact in entry.facts.items() if name not in known}
+    return {
+        "Queued": duration(times.queue_seconds),
+        "Began": _time(times.started_at or times.queued_at),
+        "Ended": _time(times.finished_at),
+    } | {label: facts.get(name) for name, label in _FACT_LABELS.items()}
+
+
+def _time(instant: datetime | None) -> str:
+    return f"{instant.astimezone(UTC):%H:%M:%S} UTC" if instant else ""
+
+
+def _noun(report: Report) -> str:
+    """Return what the entries are: `Runs`, `Generations`, or both."""
+    kinds = {entry.kind for entry in report.entries} - {Kind.DISPATCH}
+    if kinds == {Kind.GENERATION}:
+        return "Generations"
+    return "Runs" if Kind.GENERATION not in kinds else "Runs and generations"
+
+
+def _proportions(report: Report) -> list[tuple[str, float, float]]:
+    """Return the class, the left and the width of each verdict's share, in percent."""
+    found = Counter("flaky" if each.is_flaky else slug(each.verdict) for each in report.by_urgency)
+    parts: list[tuple[str, float, float]] = []
+    left = 0.0
+    for kind, number in found.items():
+        width = 100 * number / len(report.entries)
+        parts.append((kind, left, width))
+        left += width
+    return parts
+
+
+def _groups(report: Report) -> list[list[tuple[Entry, Case]]]:
+    """Return the failed tests that have the same error together, the most frequent first."""
+    groups: dict[str, list[tuple[Entry, Case]]] = {}
+    for entry in report.by_urgency:
+        for case in entry.failures:
+            groups.setdefault(essence(case.error), []).append((entry, case))
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def _matrix(report: Report) -> Mapping[str, Mapping[str, list[Entry]]]:
+    """Return the entries by feature and configuration; empty for only one configuration."""
+    rows: dict[str, dict[str, list[Entry]]] = {}
+    if len(report.configs) > 1:
+        for entry in report.entries:
+            if entry.config:
+                row = rows.setdefault(entry.feature, {each: [] for each in report.configs})
+                row[entry.config].append(entry)
+    return rows
+
+
+def _images(report: Report, folder: Path) -> dict[Path, str]:
+    """Return the screenshots to show as data, so that the page stays one file."""
+    images: dict[Path, str] = {}
+    for path, content in read_images(report.by_urgency, folder).items():
+        kind = next((name for magic, name in _IMAGE_TYPES if content.startswith(magic)), None)
+        if kind is not None:
+            images[path] = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return images

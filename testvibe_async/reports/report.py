@@ -12,7 +12,7 @@ from datetime import datetime  # noqa: TC003 - as above
 from pathlib import Path  # noqa: TC003 - as above
 from typing import TYPE_CHECKING, Self, TypedDict
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import DEFAULT_CONFIG, Generation, GenerationLog
@@ -113,11 +113,14 @@ class Report:
             )
             for number, (item, name) in enumerate(zip(items, names, strict=True), 1)
         )
+        summary = BatchSummary.of(items)
+        if summary.skipped and summary.succeeded + summary.skipped == summary.total:
+            entries = tuple(map(_as_error, entries))
         known = [at for entry in entries for at in _instants(entry)]
         return cls(
             title=one_line(title) or "TestVibe",
             entries=entries,
-            summary=BatchSummary.of(items),
+            summary=summary,
             started_at=started_at or min(known, default=finished_at),
             finished_at=finished_at or max(known, default=started_at),
         )
@@ -192,6 +195,16 @@ def _check_times(*instants: datetime | None) -> None:
             raise ConfigError(
                 f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
             )
+
+
+def _as_error(entry: Entry) -> Entry:
+    """Return an item that was never dispatched as an error, so that its report is not green.
+
+    Where another one failed, or is in flight, the report shows that in any case.
+    """
+    if entry.verdict is not Verdict.SKIPPED:
+        return entry
+    return evolve(entry, cases=tuple(evolve(c, status=CaseStatus.ERROR) for c in entry.cases))
 
 
 def _name(item: Item) -> str:

@@ -1,9 +1,8 @@
-"""The timeline: every operation as a bar from its dispatch to its end, as inline SVG.
+"""The timeline: every operation as a bar from its dispatch to its end, for the page's SVG.
 
 Decides where each bar is drawn. A few operations have a row each, with a name; many share rows, so
-that the picture is as high as operations were in flight at once. Lengths across are shares of the
-width, so that it fits any screen. It never shows anything that the list of operations does not say
-in words.
+that the picture is as high as operations were in flight at once. Lengths across are percentages of
+the width, so that it fits any screen.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from testvibe_async.reports.markup import Html, element, slug
 from testvibe_async.reports.text import clock, duration, one_line
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from testvibe_async.reports.entries import Entry
     from testvibe_async.reports.report import Report
 
-__all__ = ["timeline"]
+__all__ = ["Timeline", "timeline"]
 
 MOST_ROWS = 40
 """Number of operations up to which each has a row of its own, with a name."""
@@ -56,31 +54,90 @@ class _Bar:
     is_open: bool
     """Whether its end is not known."""
 
+    @property
+    def label(self) -> str:
+        return one_line(self.name, 60)
 
-def timeline(report: Report) -> Html | None:
+    @property
+    def tooltip(self) -> str:
+        took = duration(self.entry.times.seconds)
+        return f"{self.name}: {self.entry.status}{f', {took}' if took else ''}"
+
+    @property
+    def parts(self) -> Iterator[tuple[str, float, float]]:
+        """The class, the left and the width of what is drawn."""
+        if self.start > self.begin:
+            yield "queue", *_extent(self.begin, self.start)
+        kind = self.entry.verdict.replace(" ", "-") + (" open" if self.is_open else "")
+        yield kind, *_extent(self.start, self.end)
+
+
+@frozen
+class Timeline:
+    """The picture."""
+
+    bars: list[_Bar]
+    rows: list[int]
+    """The row of each bar."""
+    count: int
+    """The number of rows."""
+    seconds: float
+
+    @property
+    def drawn(self) -> Iterator[tuple[_Bar, int]]:
+        """Each bar with its row."""
+        return zip(self.bars, self.rows, strict=True)
+
+    @property
+    def has_names(self) -> bool:
+        """Whether each bar has a row of its own, with its name."""
+        return len(self.bars) <= MOST_ROWS
+
+    @property
+    def pitch(self) -> float:
+        """The height of a row in pixels."""
+        return _ROW_PIXELS if self.has_names else min(12.0, _SHARED_PIXELS / self.count)
+
+    @property
+    def gap(self) -> float:
+        """The space between two rows in pixels."""
+        return 4 if self.has_names else self.pitch / 5
+
+    @property
+    def height(self) -> int:
+        """The height of the picture in pixels."""
+        return round(self.top(self.count))
+
+    def top(self, row: int) -> float:
+        """Return where a row begins, in pixels."""
+        return _AXIS_PIXELS + row * self.pitch
+
+    @property
+    def ticks(self) -> Iterator[tuple[float, str]]:
+        """The place of each tick in percent, and its text; empty where there is no room for it."""
+        step = next(
+            (s for s in _TICK_SECONDS if self.seconds / s < _MOST_TICKS), self.seconds / _MOST_TICKS
+        )
+        for number in range(int(self.seconds / step) + 1):
+            at = number * step
+            yield 100 * at / self.seconds, clock(at) if at < 0.94 * self.seconds else ""
+
+    @property
+    def description(self) -> str:
+        """The picture in words."""
+        return (
+            f"Timeline of {len(self.bars)} operations over {duration(self.seconds)}; "
+            "the list of operations shows the same times"
+        )
+
+
+def timeline(report: Report) -> Timeline | None:
     """Return the picture of all operations whose time is known; None where there is none."""
     bars = _bars(report)
     if not bars or not report.seconds:
         return None
-    has_own_rows = len(bars) <= MOST_ROWS
-    rows = list(range(len(bars))) if has_own_rows else _shared_rows(bars)
-    count = max(rows) + 1
-    pitch = _ROW_PIXELS if has_own_rows else min(12.0, _SHARED_PIXELS / count)
-    height = round(_AXIS_PIXELS + count * pitch)
-    return element(
-        "svg",
-        *_axis(report.seconds, height),
-        *(
-            _draw(bar, _AXIS_PIXELS + row * pitch, pitch, has_label=has_own_rows)
-            for bar, row in zip(bars, rows, strict=True)
-        ),
-        class_="timeline rows" if has_own_rows else "timeline shared",
-        width="100%",
-        height=height,
-        role="img",
-        aria_label=f"Timeline of {len(bars)} operations over {duration(report.seconds)}; "
-        "the list of operations shows the same times",
-    )
+    rows = list(range(len(bars))) if len(bars) <= MOST_ROWS else _shared_rows(bars)
+    return Timeline(bars, rows, max(rows) + 1, report.seconds)
 
 
 def _bars(report: Report) -> list[_Bar]:
@@ -95,21 +152,17 @@ def _bars(report: Report) -> list[_Bar]:
         return min(100.0, max(0.0, 100 * (instant - origin).total_seconds() / total))
 
     bars: list[_Bar] = []
-    for entry, name in _operations(report):
-        times = entry.times
-        if times.began_at is not None:
+    for entry in report.entries:
+        for number, attempt in enumerate((*entry.earlier, entry), 1):
+            times = attempt.times
+            if times.began_at is None:
+                continue
+            name = f"{entry.name}, attempt {number}" if entry.earlier else entry.name
             begin = percent(times.began_at, 0)
             end = max(begin, percent(times.finished_at, 100))
             start = min(end, max(begin, percent(times.started_at, begin)))
-            bars.append(_Bar(entry, name, begin, start, end, is_open=times.finished_at is None))
+            bars.append(_Bar(attempt, name, begin, start, end, times.finished_at is None))
     return sorted(bars, key=lambda bar: (bar.begin, bar.end))
-
-
-def _operations(report: Report) -> Iterator[tuple[Entry, str]]:
-    """Yield every attempt of every entry with its name."""
-    for entry in report.entries:
-        for number, attempt in enumerate((*entry.earlier, entry), 1):
-            yield attempt, f"{entry.name}, attempt {number}" if entry.earlier else entry.name
 
 
 def _shared_rows(bars: list[_Bar]) -> list[int]:
@@ -123,52 +176,7 @@ def _shared_rows(bars: list[_Bar]) -> list[int]:
     return rows
 
 
-def _axis(seconds: float, height: int) -> list[Html]:
-    step = next((s for s in _TICK_SECONDS if seconds / s < _MOST_TICKS), seconds / _MOST_TICKS)
-    parts: list[Html] = []
-    for number in range(int(seconds / step) + 1):
-        x = f"{100 * number * step / seconds:.2f}%"
-        parts.append(element("line", x1=x, x2=x, y1=16, y2=height, class_="tick"))
-        if number * step < 0.94 * seconds:  # A label needs room to the right of its line.
-            parts.append(element("text", clock(number * step), x=x, y=11, class_="tick"))
-    return parts
-
-
-def _draw(bar: _Bar, top: float, pitch: float, *, has_label: bool) -> Html:
-    gap = 4 if has_label else pitch / 5
-    y, height = f"{top + gap / 2:.2f}", f"{pitch - gap:.2f}"
-
-    def rect(left: float, right: float, kind: str) -> Html:
-        width = max(right - left, _LEAST_PERCENT)
-        left = min(left, 100 - width)
-        return element("rect", x=_x(left), y=y, width=_x(width), height=height, class_=kind)
-
-    queue = rect(bar.begin, bar.start, "queue") if bar.start > bar.begin else None
-    kind = slug(bar.entry.verdict) + (" open" if bar.is_open else "")
-    label = _label(bar, top + pitch / 2 + 4) if has_label else None
-    return element(
-        "g",
-        element("title", _tooltip(bar)),
-        queue,
-        rect(bar.start, bar.end, kind),
-        label,
-        data_number=bar.entry.number,
-    )
-
-
-def _label(bar: _Bar, baseline: float) -> Html:
-    """Return the name, right of the start; left of the end where the start is in the right half."""
-    name = one_line(bar.name, 60)
-    if bar.start <= 50:  # noqa: PLR2004 - the middle
-        return element("text", name, x=_x(bar.start), dx=6, y=f"{baseline:g}")
-    return element("text", name, x=_x(bar.end), dx=-6, y=f"{baseline:g}", class_="before")
-
-
-def _tooltip(bar: _Bar) -> str:
-    entry = bar.entry
-    took = duration(entry.times.seconds)
-    return f"{bar.name}: {entry.status}{f', {took}' if took else ''}"
-
-
-def _x(percent: float) -> str:
-    return f"{percent:.2f}%"
+def _extent(left: float, right: float) -> tuple[float, float]:
+    """Return the left and the width of a bar that can be seen."""
+    width = max(right - left, _LEAST_PERCENT)
+    return min(left, 100 - width), width

@@ -55,10 +55,17 @@ class Selection:
     """The names of all its configurations, likewise."""
 
 
-async def select(project: Project, spec: BatchSpec) -> Selection:
+async def select(
+    project: Project, spec: BatchSpec, *, max_outage: float | None = None
+) -> Selection:
     """Return the features and configurations that a batch is about.
 
     The features are listed where one word alone does not say which they are.
+
+    Args:
+        project: The features' project.
+        spec: What is meant.
+        max_outage: How long to ask for the lists, as of `Project.list_features`.
 
     Raises:
         ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means
@@ -71,11 +78,11 @@ async def select(project: Project, spec: BatchSpec) -> Selection:
         raise ConfigError("which features? Give names, ids or globs such as 'Log*', or all")
     if spec.is_all and wanted:
         raise ConfigError(f"all takes no names but exclusions: leave out all, or {wanted[0]!r}")
-    selection = await _features(project, spec)
+    selection = await _features(project, spec, max_outage)
     if not spec.configs:
         return selection
     try:
-        listing = await project.list_configs()
+        listing = await project.list_configs(max_outage=max_outage)
     except (ResponseError, TransportError):  # A service without that list is no obstacle.
         return evolve(selection, configs=spec.configs)
     return evolve(
@@ -85,12 +92,12 @@ async def select(project: Project, spec: BatchSpec) -> Selection:
     )
 
 
-async def _features(project: Project, spec: BatchSpec) -> Selection:
+async def _features(project: Project, spec: BatchSpec, max_outage: float | None) -> Selection:
     names = {word.casefold(): word for word in spec.features}
     needs_list = spec.is_all or any(map(_is_pattern, spec.features))
     if needs_list or len(names) > 1:
         try:
-            return _chosen(spec, await project.list_features())
+            return _chosen(spec, await project.list_features(max_outage=max_outage))
         except (ResponseError, TransportError):
             if needs_list:
                 raise

@@ -29,7 +29,7 @@ class TestTimeLimits:
         result.stdout.fnmatch_lines_random(
             [f"FAILED testvibe::{name} - Failed: Timeout *" for name in FEATURES]
         )
-        told = refs_told(result.outlines, inner.pytester.path)
+        told = refs_told(result.outlines)
         assert {ref.key[-1] for ref in told} == set(service.runs)
 
     def test_a_marker_sets_the_limit(self, inner: Inner, service: Emulator) -> None:

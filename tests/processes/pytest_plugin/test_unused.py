@@ -15,7 +15,7 @@ CHEAP = {
     "testvibe_async._util.text",
     "testvibe_async._util.version",
     "testvibe_async.pytest_plugin",
-    "testvibe_async.pytest_plugin.declaration",
+    "testvibe_async.pytest_plugin.options",
 }
 """All modules of this package that a session loads if no test asks for anything."""
 
@@ -25,7 +25,7 @@ LOADED = """
 
     def pytest_unconfigure():
         names = [name for name in sys.modules if name.partition(".")[0] in {
-            "testvibe_async", "aiohttp", "attrs", "cattrs", "anyio", "asyncio"}]
+            "testvibe_async", "aiohttp", "attrs", "anyio", "asyncio"}]
         print("LOADED", *sorted(names))
 """
 

@@ -108,8 +108,7 @@ class TestStopping:
 
         result = inner.workers("--testvibe", "-x", "--dist=load")
 
-        result.stdout.fnmatch_lines(["  testvibe-async wait --file .pytest_cache/*.jsonl"])
-        refs = refs_told(result.outlines, inner.pytester.path)
+        refs = refs_told(result.outlines)
         going_on = {run.id for run in service.active_runs()}
         assert going_on
         assert {ref.key[-1] for ref in refs} >= going_on
@@ -155,3 +154,24 @@ def test_settings_are_checked_once(inner: Inner) -> None:
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: testvibe: no server: *"])
+
+
+def test_no_features_are_an_error(inner: Inner, service: Emulator) -> None:
+    """A project without features is an error with workers too, beside a test that passes."""
+    service.fail("list_features", Fault.edit(lambda _: []))
+    inner.pytester.makepyfile(PLAIN)
+    result = inner.workers("--testvibe")
+
+    assert result.ret not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+    result.stdout.fnmatch_lines(["*no features*"])
+
+
+def test_what_was_not_run_is_not_green(inner: Inner, service: Emulator) -> None:
+    """With pytest-xdist a worker decides the same."""
+    service.add_feature("Gift cards", status="draft")
+    service.fail("run_feature", Fault.status(403), when=lambda r: "Login" in str(r.feature))
+    inner.pytester.makeini("[pytest]\ntestvibe_xfail = *: the bank is closed")
+    result = inner.workers("--testvibe")
+
+    result.assert_outcomes(skipped=1, failed=1, xfailed=1, xpassed=1)
+    assert len(service.runs) == 2

@@ -262,3 +262,24 @@ class TestDamage:
             await journal.aclose()
         with suppress(ConfigError):
             await journal.aclose()
+
+
+async def test_many_open_dispatches_are_looked_for_together(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """What a crash left open of a project is searched for in one list, not one for each feature."""
+    names = [f"Feature {number}" for number in range(30)]
+    for name in names:
+        emulator.add_feature(name)
+    lost = emulator.fail("run_feature", Fault.lost())
+    hidden = emulator.fail("list_runs", Fault.status(404), skip=1)
+    async with Journal(path) as journal, client_of(emulator) as first:
+        items = await first.project().run_features(names, journal=journal)
+        assert verdicts(items) == ["unknown"] * 30
+    lost.remove()
+    hidden.remove()
+    before = emulator.count("list_runs")
+    async with Journal(path) as journal, client.project().run_features(journal=journal) as batch:
+        await asyncio.sleep(2)
+        assert len(batch.refs) == 30
+    assert emulator.count("list_runs") - before < 6

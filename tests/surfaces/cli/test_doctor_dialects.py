@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.amounts import amount
 from tests.surfaces.cli.conftest import use
 from testvibe_async.cli.doctor import contact
 from testvibe_async.testing import DIALECTS, Emulator, Outcome, Scenario
@@ -43,7 +44,7 @@ SENTENCES = {
     "other-end-words-alone": (
         (
             "its status is a word that is not documented, and nothing says that it is over; "
-            "“timed_out”; so run --wait ends with exit code 5"
+            "“timed_out”; so run --wait takes it for running until --timeout"
         ),
         1,
     ),
@@ -101,7 +102,7 @@ def test_every_dialect_is_here() -> None:
     assert SENTENCES.keys() == DIALECTS.keys()
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", list(DIALECTS)[:: amount(1, few=4)])
 async def test_a_difference_is_named_with_what_follows(
     name: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +114,7 @@ async def test_a_difference_is_named_with_what_follows(
     async with Emulator(scenario=Scenario(dialect=DIALECTS[name], outcomes=outcomes)) as emulator:
         emulator.add_feature("Cart/Checkout")
         use(emulator, monkeypatch)
-        await call("run", "Wishlist", "--wait")
+        await call("run", "Wishlist", "--wait", "--timeout", "600")
         ended = await call("doctor", "--run", "Checkout", "--quiet")
         document = json.loads((await call("doctor", "--json")).output)
 

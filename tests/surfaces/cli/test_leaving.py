@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call
 
@@ -60,7 +60,7 @@ async def test_report_is_left_at_ctrl_c(call: Call, tmp_path: Path) -> None:
         "run", *names, "--wait", "--max-in-flight", "1", "--report", str(report), "--title", "Shop"
     )
     assert ended.code == 130
-    assert cases_in(report) == {"Returns": "failed", "Wishlist": "skipped", "Checkout": "skipped"}
+    assert cases_in(report) == {"Returns": "failed", "Wishlist": "error", "Checkout": "skipped"}
     assert f"Report: {report}\n" in ended.errors
     assert '<testsuites name="Shop"' in report.read_text(encoding="utf-8")
 
@@ -72,7 +72,7 @@ async def test_report_is_left_at_the_time_out(call: Call, tmp_path: Path) -> Non
     assert ended.code == 4
     assert f"Report: {report}\n" in ended.errors
     (test,) = json.loads(report.read_text(encoding="utf-8"))["results"]["tests"]
-    assert (test["status"], test["suite"]) == ("pending", ["Wishlist"])
+    assert (test["status"], test["suite"]) == ("failed", ["Wishlist"])
 
 
 async def test_report_of_a_wait_has_names_and_times(
@@ -84,7 +84,7 @@ async def test_report_of_a_wait_has_names_and_times(
     report = tmp_path / "junit.xml"
     ended = await call("wait", str(run), "--timeout", "300", "--report", str(report))
     assert ended.code == 4
-    assert cases_in(report) == {"Wishlist [Mobile]": "skipped"}
+    assert cases_in(report) == {"Wishlist [Mobile]": "error"}
     seconds = float(ET.parse(report).getroot().get("time", "0"))  # noqa: S314 - our own file
     assert seconds == pytest.approx(300, abs=2)
 
@@ -128,7 +128,7 @@ async def test_report_of_what_was_stopped_before_it_began(
     asyncio.get_running_loop().call_later(3, signal.raise_signal, signal.SIGINT)
     ended = await call("run", "--all", "--wait", "--report", str(report))
     assert ended.code == 130
-    assert cases_in(report) == {"The batch": "skipped"}
+    assert cases_in(report) == {"The batch": "error"}
 
 
 async def test_reports_are_there_before_the_artifacts(
@@ -218,3 +218,27 @@ async def test_format_is_said_where_the_name_does_not(call: Call, tmp_path: Path
     assert ended.code == 0
     assert path.read_text(encoding="utf-8").startswith("## TestVibe\n")
     assert f"Report: {path}\n" in ended.errors
+
+
+@pytest.mark.parametrize(("feature", "code"), [("Returns", 1), ("Checkout", 2)])
+async def test_a_report_that_cannot_be_written_is_named(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature: str, code: int
+) -> None:
+    """A full disk keeps neither the results, the other report, nor the exit code of a failure."""
+    replace = Path.replace
+
+    def full(part: Path, target: Path) -> Path:
+        if target.suffix == ".xml":
+            raise OSError(28, "No space left on device")
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    lost, kept = tmp_path / "junit.xml", tmp_path / "page.html"
+    ended = await call("run", feature, "--wait", "--report", str(lost), "--report", str(kept))
+
+    assert ended.code == code
+    assert str(lost) in ended.errors
+    assert "No space left on device" in ended.errors
+    assert f"Report: {lost}" not in ended.errors
+    assert kept.is_file()
+    assert feature in ended.output

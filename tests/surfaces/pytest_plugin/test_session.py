@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -13,9 +12,7 @@ import pytest
 
 from tests.support.amounts import amount
 from tests.support.inner_pytest import ENDLESS, FEATURES, end_together, fail_first_run, refs_told
-from testvibe_async.pytest_plugin import suite
 from testvibe_async.pytest_plugin.options import read_options
-from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -314,6 +311,32 @@ class TestReruns:
         assert result.outlines[-1].count("rerun") == 1
         assert len(service.runs) == 1
 
+    def test_attempts_do_not_multiply(self, inner: Inner, service: Emulator) -> None:
+        """A feature that had all of its attempts is not run again by another plugin."""
+        inner.pytester.makeconftest(RERUN)
+        result = inner.features("--testvibe-select=Returns", "--testvibe-attempts=2")
+
+        result.assert_outcomes(failed=2)
+        assert len(service.runs) == 2
+
+    def test_a_generation_that_failed_is_not_paid_for_again(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """A rerun of a feature whose tests could not be generated starts no generation."""
+        service.add_feature("Gift cards", status="draft")
+
+        def fail(document: Any) -> Any:
+            service.finish_generation(document["requestId"], "failed")
+            return document
+
+        service.fail("generate_feature", Fault.edit(fail))
+        inner.pytester.makeconftest(RERUN)
+        result = inner.features("--testvibe-select=Gift cards", "--testvibe-generate")
+
+        result.assert_outcomes(failed=1)
+        assert result.outlines[-1].count("rerun") == 1
+        assert len(service.generations) == 1
+
     def test_the_properties_are_those_of_the_last_run(
         self, inner: Inner, service: Emulator
     ) -> None:
@@ -354,30 +377,6 @@ class TestTimeLimits:
 
         result.assert_outcomes(passed=1)
         assert len(service.runs) == 1
-
-    def test_once_a_wait_was_in_vain_none_follows(
-        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The time of pytest-timeout is spent once beside it, until another run is finished."""
-        waits: list[float | None] = []
-
-        class Completions(SimpleQueue[RunRequest]):
-            def get(self, block: bool = True, timeout: float | None = None) -> RunRequest:  # noqa: FBT001, FBT002 - as the base
-                waits.append(timeout)
-                return super().get(block, timeout)
-
-        monkeypatch.setattr(suite, "SimpleQueue", Completions)
-        config = inner.pytester.parseconfig("--testvibe-poll-interval=0.02")
-        runs = suite.Suite(read_options(config))
-        login = suite.RunRequest("Login")
-        assert runs.next_finished([login], timeout=0.01) is None
-        service.fail("get_run", Fault.edit(lambda run: {**run, "status": "passed"}))
-        while runs.next_finished([login], timeout=0.01) is None:
-            pass
-        assert runs.next_finished([suite.RunRequest("Returns")], timeout=0.01) is None
-        runs.close()
-        first, *others, last = map(bool, waits)
-        assert (first, any(others), last) == (True, False, True)
 
 
 class TestRoutes:

@@ -27,7 +27,7 @@ from testvibe_async import (
     RunStatus,
 )
 from testvibe_async.models import Section, SectionLog
-from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
+from testvibe_async.reports import FORMATS, to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.reports.report import Report
 
 NASTY = [
@@ -222,7 +222,7 @@ def test_no_line_of_a_report_commands_a_ci_system(batch: tuple[list[Item], dict[
     """Whatever the texts are, a CI system that prints a report, or a part of it, obeys nothing."""
     items, options = batch
     document = to_junit(items, **options)
-    outputs = [document, to_markdown(items, **options), to_ctrf(items, **options)]
+    outputs = [document, *(each.render(items, **options) for each in FORMATS)]
     outputs += [text for text in ET.fromstring(document).itertext() if text]  # noqa: S314
     for output in outputs:
         assert not obeyed(output)

@@ -12,7 +12,7 @@ from tests.surfaces.reports.items import ERROR, FAILED, PASSED, every_kind, run_
 from tests.surfaces.reports.parsed import Node, parsed
 from testvibe_async import CaseResult
 from testvibe_async.reports import attachments, to_html, write_report
-from testvibe_async.reports.failures import OPEN_GROUPS, SHOWN_TESTS
+from testvibe_async.reports.page import OPEN_GROUPS, SHOWN_TESTS
 
 if TYPE_CHECKING:
     from tests.surfaces.reports.items import Item

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.surfaces.reports.items import PASSED, Item, at, every_kind, item_of, run_item
+from tests.surfaces.reports.items import PASSED, at, every_kind, run_item
 from tests.surfaces.reports.parsed import parsed
-from testvibe_async import ConfigError, Verdict
-from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown, write_report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from testvibe_async import ConfigError
+from testvibe_async.reports import FORMATS, to_html, to_junit, to_markdown, write_report
 
 
 def names_in(folder: Path) -> list[str]:
@@ -38,25 +34,14 @@ def test_the_ending_names_the_format(tmp_path: Path) -> None:
     assert names_in(tmp_path) == sorted(written)
 
 
-@pytest.mark.parametrize("verdict", Verdict)
-@pytest.mark.parametrize("form", [to_junit, to_ctrf, to_markdown, to_html])
-def test_each_format_has_each_verdict(form: Callable[[list[Item]], str], verdict: Verdict) -> None:
-    """A report can be made of a batch in whatever state."""
-    item = item_of(verdict)
-
-    assert item.feature_name in form([item])
-
-
 @pytest.mark.parametrize("name", ["report", "report.txt", ".html", "report.html.gz"])
 def test_another_ending_is_refused(name: str, tmp_path: Path) -> None:
     """An unknown ending is refused in a sentence that names the known ones."""
     with pytest.raises(ConfigError) as caught:
         write_report(tmp_path / name, [])
 
-    assert str(caught.value) == (
-        f"{name!r} does not name the report's format: let it end in .xml (JUnit), "
-        f".json (CTRF), .md (Markdown), .html or .htm, or write it before, as md:{name}"
-    )
+    assert repr(name) in str(caught.value)
+    assert all(suffix in str(caught.value) for each in FORMATS for suffix in each.suffixes)
     assert names_in(tmp_path) == []
 
 

@@ -1,4 +1,4 @@
-"""HTML elements: text can't become markup, and file names can't become addresses."""
+"""Addresses of files on the page: names can't become addresses of other places."""
 
 from __future__ import annotations
 
@@ -8,32 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.surfaces.reports.parsed import parsed
-from testvibe_async.reports.markup import described, element, href, joined, slug
+from testvibe_async.reports.page import href
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def test_text_is_escaped_and_html_is_not() -> None:
-    """Text in an element is escaped once; elements are kept."""
-    html = element("p", "<b>&amp;", element("i", "x"), None, "")
-
-    assert html == "<p>&lt;b&gt;&amp;amp;<i>x</i></p>"
-    assert joined("<", html) == "&lt;" + html
-
-
-def test_attributes() -> None:
-    """`_` in a name is `-`, True is an attribute without a value, None and False are left out."""
-    html = element("a", class_="x", data_id=3, open=True, hidden=False, id=None, title='"<&\n>')
-
-    assert html == '<a class="x" data-id="3" open title="&quot;&lt;&amp;\n&gt;"></a>'
-    assert parsed(html).all("a")[0].attributes["title"] == '"<&\n>'
-
-
-def test_a_list_of_facts() -> None:
-    """Empty facts are left out of a list."""
-    assert described({"A": "1", "B": None, "C": ""}) == "<dl><div><dt>A</dt><dd>1</dd></div></dl>"
 
 
 @pytest.mark.parametrize(
@@ -69,8 +47,3 @@ def test_a_relative_path(name: str) -> None:
 def test_other_paths(path: Any, expected: str) -> None:
     """Absolute paths are file URLs, and bytes that are not UTF-8 are kept."""
     assert href(path) == expected
-
-
-def test_a_class() -> None:
-    """A verdict becomes the name of a CSS class."""
-    assert slug("in flight") == "in-flight"

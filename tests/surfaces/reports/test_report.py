@@ -238,7 +238,7 @@ def test_what_is_no_duration(duration_ms: float | None) -> None:
         (generation_item(), "generation", CaseStatus.FAILED),
         (refused_item(), "dispatch", CaseStatus.ERROR),
         (in_flight_item(), "run", CaseStatus.PENDING),
-        (skipped_item(), "dispatch", CaseStatus.SKIPPED),
+        (skipped_item(), "dispatch", CaseStatus.ERROR),
         (waiting_item(), "dispatch", CaseStatus.PENDING),
     ],
 )

@@ -14,14 +14,13 @@ from tests.surfaces.reports.items import (
     run_item,
 )
 from tests.surfaces.reports.parsed import Node, parsed
+from testvibe_async.reports import to_html
 from testvibe_async.reports.report import Report
 from testvibe_async.reports.timeline import MOST_ROWS, timeline
 
 
 def picture_of(*items: Item) -> Node:
-    picture = timeline(Report.of(items, started_at=at(0), finished_at=at(100)))
-    assert picture is not None
-    (svg,) = parsed(picture).all("svg")
+    (svg,) = parsed(to_html(items, started_at=at(0), finished_at=at(100))).all("svg", "timeline")
     return svg
 
 
@@ -133,9 +132,7 @@ def test_the_axis() -> None:
 
 def test_days_have_an_axis_too() -> None:
     """A batch of days has no more ticks than one of seconds."""
-    report = Report.of([run_at(0, 900_000)])
-
-    assert len(parsed(timeline(report) or "").all("line")) == 7
+    assert len(parsed(to_html([run_at(0, 900_000)])).all("line")) == 7
 
 
 def test_no_times_no_timeline() -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from testvibe_async import (
         Dispatched,
         ListPollingSuspended,
+        OutageStarted,
         RequestFinished,
         StatusChanged,
         Transition,
@@ -120,6 +121,9 @@ class Board:
         self.requests: int = 0
         """How many requests were answered, or failed."""
 
+        self.on_outage: Callable[[OutageStarted], object] = lambda _event: None
+        """Called with each outage that the client announces."""
+
         self.on_change: Callable[[Row], object] = lambda _row: None
         """Called with each row whose phase or status changed, or that was given up."""
 
@@ -133,6 +137,7 @@ class Board:
             on_list_polling_suspended=self._on_list_polling_suspended,
             on_pause=lambda _: self.contact.pause(),
             on_resume=lambda _: self.contact.resume(),
+            on_outage_started=self.on_outage,
         )
 
     @property

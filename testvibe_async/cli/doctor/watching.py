@@ -186,6 +186,7 @@ class WatchedRun:
             return differs("run", says, means=means, quoted=reason(self.error))
         if self.running is not None and self.running.value.status != "running":
             says = "its status is a word that is not documented, and nothing says that it is over"
+            means = "run --wait takes it for running until --timeout, or ends with exit code 5"
             return differs("run", says, means=means, quoted=self.running.value.status)
         return unchecked("run", f"not over after {duration(self.seconds)}; it goes on")
 

@@ -17,6 +17,7 @@ from testvibe_async import (
     GenerationInProgressError,
     Run,
     Verdict,
+    WaitTimeoutError,
 )
 from testvibe_async._util import escape
 from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
@@ -119,7 +120,7 @@ def _failed_generation(item: Item, ending: Ending, width: int | None) -> Text:
 
 def _errors(items: Iterable[Item]) -> list[Text]:
     """Return why items could not be dispatched or observed, each reason once."""
-    errors = [item for item in items if item.verdict is Verdict.ERROR]
+    errors = [item for item in items if item.verdict is Verdict.ERROR or _is_kept_from_us(item)]
     by_reason: dict[str, list[Item]] = {}
     for item in errors:
         by_reason.setdefault(reason(error_of(item)), []).append(item)
@@ -129,6 +130,12 @@ def _errors(items: Iterable[Item]) -> list[Text]:
     ]
     hints = [hint for kind, hint in _HINTS if any(isinstance(item.error, kind) for item in errors)]
     return parts + [Text(hint) for hint in hints]
+
+
+def _is_kept_from_us(item: Item) -> bool:
+    """Return whether an operation is in flight that the key may not see any more."""
+    is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
+    return item.verdict is Verdict.IN_FLIGHT and not is_late
 
 
 def _unknown(ending: Ending) -> list[Text]:
