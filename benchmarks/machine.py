@@ -16,6 +16,7 @@ PACKAGES = (
     "testvibe-async",
     "aiohttp",
     "attrs",
+    "cattrs",
     "anyio",
     "httpx",
     "azure-core",

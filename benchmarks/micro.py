@@ -22,6 +22,7 @@ from benchmarks.results import is_quick_asked, table, write
 from testvibe_async import Client, RetryPolicy, RunRef
 from testvibe_async._http import outage_interval
 from testvibe_async._http.retry import retry_delay
+from testvibe_async._polling import Subscription
 from testvibe_async._polling.plan import standard_poll_plan
 from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async._wire.protocol import Response, decode
@@ -165,18 +166,6 @@ def test_decide_whether_to_retry(benchmark: Benchmark) -> None:
 IN_FLIGHT = 10_000
 
 
-class SilentListener:
-    """A listener that does nothing."""
-
-    is_following = False
-
-    def observed(self, polled: object, *, is_transition: bool) -> None:
-        """Ignore an observation."""
-
-    def failed(self, polled: object, error: object) -> None:
-        """Ignore a failure."""
-
-
 def _client(answers: Callable[[str], bytes]) -> Client:
     """Return a client whose calls are answered at once by a function of their path."""
 
@@ -200,11 +189,11 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
 
     async def prepare() -> tuple[Client, list[object]]:
         client = _client(answer)
-        kept: list[object] = [listener := SilentListener()]
+        kept: list[object] = [subscription := Subscription(client._poller)]
         for run in range(IN_FLIGHT):
             ref = RunRef(server=REF.server, project=PROJECT, run_id=run)
             kept.append(polled := client._poller.known.operation(ref, is_dispatched=True))
-            client._poller.listen(polled, listener)
+            client._poller.listen(polled, subscription)
         return client, kept
 
     async def tick(poller: Poller) -> int:

@@ -14,14 +14,14 @@ from attrs import asdict
 
 from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import ConfigError
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import Generation, Run, Transition
 from testvibe_async.outcomes import BatchSummary
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from testvibe_async._batch import Workers
-    from testvibe_async._polling import ManyTransitions
+    from testvibe_async._polling import Iteration
     from testvibe_async._telemetry import Trace
     from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem
@@ -89,7 +89,7 @@ class Batch(Generic[SnapshotT]):
         """
         return [entry.item() for entry in self._workers.entries]
 
-    def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
+    def changes(self) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
         """Iterate over the transitions of the batch's operations, each with its operation.
 
         Open the batch with `async with` first. It ends when the batch has nothing more in flight

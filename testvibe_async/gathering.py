@@ -6,13 +6,12 @@ be observed never ends an iteration for the others: its error comes last.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from testvibe_async._config import require_timeout
-from testvibe_async._polling import Completions, ManyTransitions, own_copy
+from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.models import Generation, Run
 from testvibe_async.operations import GenerationOperation, Operation, OperationT, RunOperation
@@ -21,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from testvibe_async._polling import PolledOperation, Poller
+    from testvibe_async.models import Transition
 
-__all__ = ["Finished", "Gathering"]
+__all__ = ["Gathering"]
 
 T1 = TypeVar("T1", bound=Run | Generation)
 T2 = TypeVar("T2", bound=Run | Generation)
@@ -152,20 +152,20 @@ class Gathering:
             ConfigError: One of them is not an operation of this client.
             VibeError: As `Operation.wait` raises, for the first that can't be observed.
         """
-        pairs = _pairs(operations, self._poller)
-        errors: dict[PolledOperation[Any], VibeError] = {}
-        with closing(Completions({polled: polled for polled, _ in pairs}, self._poller)) as waits:
-            while (completion := await waits.next()) is not None:
-                polled, error = completion
-                if error is not None:
+        handles = _by_operation(operations, self._poller)
+        errors: dict[Operation[Any], VibeError] = {}
+        with closing(Subscription(self._poller, handles)) as subscription:
+            while (end := await subscription.next()) is not None:
+                operation, error = end
+                if isinstance(error, VibeError):
                     if not return_exceptions:
                         raise error
-                    errors[polled] = error
-        return [errors.get(polled) or await operation for polled, operation in pairs]
+                    errors[operation] = error
+        return [errors.get(operation) or await operation for operation in operations]
 
     def finished(
         self, operations: Iterable[OperationT], *, timeout: float | None = None
-    ) -> Finished[OperationT]:
+    ) -> Iteration[OperationT]:
         """Iterate over operations in the order in which they end.
 
         It lets go of each operation that has ended, so memory shrinks unless you keep them.
@@ -182,21 +182,22 @@ class Gathering:
             could not be observed, and `WaitTimeoutError` for one that the time-out left. The same
             iterator then goes on with the next error, and ends after the last.
         """
-        return Finished(
-            _pairs(operations, self._poller), self._poller, timeout=require_timeout(timeout)
-        )
+        subscription = Subscription(self._poller, _by_operation(operations, self._poller))
+        return Iteration(subscription, itemgetter(0), timeout=require_timeout(timeout))
 
     @overload
-    def changes(self, operations: Iterable[RunOperation]) -> ManyTransitions[RunOperation, Run]: ...
+    def changes(
+        self, operations: Iterable[RunOperation]
+    ) -> Iteration[tuple[RunOperation, Transition[Run]]]: ...
     @overload
     def changes(
         self, operations: Iterable[GenerationOperation]
-    ) -> ManyTransitions[GenerationOperation, Generation]: ...
+    ) -> Iteration[tuple[GenerationOperation, Transition[Generation]]]: ...
     @overload
     def changes(
         self, operations: Iterable[Operation[SnapshotT]]
-    ) -> ManyTransitions[Operation[SnapshotT], SnapshotT]: ...
-    def changes(self, operations: Iterable[Any]) -> ManyTransitions[Any, Any]:
+    ) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]: ...
+    def changes(self, operations: Iterable[Any]) -> Iteration[tuple[Any, Transition[Any]]]:
         """Iterate over the transitions of many operations, each with its operation, as they come.
 
         For progress bars and server-sent events: first the present state of each, then every
@@ -211,109 +212,25 @@ class Gathering:
             After all others, the iteration raises what `Operation.wait` would for an operation that
             could not be observed; see `finished`.
         """
-        pairs = _pairs(operations, self._poller)
-        transitions: ManyTransitions[Any, Any] = ManyTransitions(self._poller, pairs)
-        transitions.finish()
-        return transitions
+        handles = _by_operation(operations, self._poller)
+        subscription = Subscription(self._poller, handles, wants=Change.TRANSITION)
+        return Iteration(subscription, lambda change: change)
 
 
-class Finished(Generic[OperationT]):
-    """Operations in the order in which they end, for one task; see `Client.finished`."""
-
-    def __init__(
-        self,
-        pairs: Iterable[tuple[PolledOperation[Any], OperationT]],
-        poller: Poller,
-        *,
-        timeout: float | None,
-    ) -> None:
-        self._waited: dict[PolledOperation[Any], OperationT] = {}
-        self._again: dict[PolledOperation[Any], list[OperationT]] = {}
-        """Further handles on the same operation. Few are passed twice."""
-        for polled, operation in pairs:
-            if polled in self._waited:
-                self._again.setdefault(polled, []).append(operation)
-            else:
-                self._waited[polled] = operation
-        self._poller = poller
-        self._completions = Completions({polled: polled for polled in self._waited}, poller)
-        self._timeout = timeout
-        self._began: float | None = None
-        self._ready: deque[OperationT] = deque()
-        self._errors: deque[VibeError] = deque()
-
-    def __aiter__(self) -> Self:
-        """Iterate."""
-        return self
-
-    async def __anext__(self) -> OperationT:
-        """Wait for the next one that is over."""
-        while not self._ready:
-            try:
-                async with asyncio.timeout_at(self._deadline()):
-                    completion = await self._completions.next()
-            except TimeoutError:
-                await self._poller.poll_last(list(self._waited))
-                self._stop_waiting()
-                continue
-            except BaseException:
-                del self  # See `_polling.waits`: a traceback would keep it polling.
-                raise
-            if completion is not None:
-                self._take(*completion)
-            elif self._errors:
-                raise self._errors.popleft()
-            else:
-                raise StopAsyncIteration
-        return self._ready.popleft()
-
-    def _deadline(self) -> float | None:
-        """Return when to stop waiting, by the loop's clock; the time counts from the first step."""
-        if self._timeout is None:
-            return None
-        if self._began is None:
-            self._began = asyncio.get_running_loop().time()
-        return self._began + self._timeout
-
-    def _stop_waiting(self) -> None:
-        """Take out all that is waited for: what is not over has a `WaitTimeoutError`."""
-        self._completions.close()
-        elapsed = asyncio.get_running_loop().time() - (self._began or 0.0)
-        for polled in list(self._waited):
-            error = polled.state.timed_out(elapsed=elapsed)
-            self._take(polled, None if polled.state.is_finished else error)
-        self._timeout = None
-
-    def _take(self, polled: PolledOperation[Any], error: VibeError | None) -> None:
-        """Take one out of those waited for, with all handles on it."""
-        handles = [self._waited.pop(polled), *self._again.pop(polled, ())]
-        if error is None:
-            self._ready.extend(handles)
-        else:
-            self._errors.extend(own_copy(error) for _ in handles)
-
-    async def aclose(self) -> None:
-        """Ask for no more polls; for `contextlib.aclosing`."""
-        self._completions.close()
-        self._waited.clear()
-        self._again.clear()
-        self._ready.clear()
-        self._errors.clear()
-
-
-def _pairs(
-    operations: Iterable[OperationT], poller: Poller
-) -> list[tuple[PolledOperation[Any], OperationT]]:
-    """Return operations with what the poller has of each.
+def _by_operation(
+    operations: Iterable[Operation[Any]], poller: Poller
+) -> dict[PolledOperation[Any], tuple[Operation[Any], ...]]:
+    """Return handles by what the poller has of their operation. Few are passed twice.
 
     Raises:
         ConfigError: One is not an operation of this client: it would be polled with another's key.
     """
-    pairs: list[tuple[PolledOperation[Any], OperationT]] = []
+    handles: dict[PolledOperation[Any], tuple[Operation[Any], ...]] = {}
     for operation in operations:
         if not isinstance(operation, Operation):
             raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
         if operation._parts.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")
-        pairs.append((operation._polled, operation))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return pairs
+        polled = operation._polled  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        handles[polled] = (*handles.get(polled, ()), operation)
+    return handles

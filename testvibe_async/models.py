@@ -11,7 +11,7 @@ number, and their own field is None.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime  # noqa: TC003 - annotations are read at run time
+from datetime import datetime  # noqa: TC003 - cattrs reads the annotations at run time
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - get_type_hints of these classes has to find it
 from typing import Any, Generic, NoReturn, Self, TypeVar

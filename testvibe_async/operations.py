@@ -7,13 +7,15 @@ stream of polls. A failed run or generation is an outcome here, never an excepti
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
 from testvibe_async._config import require_age, require_wait
-from testvibe_async._polling import Transitions, wait_until_finished
+from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
     ObservationError,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         GenerationLog,
         Listing,
         Phase,
+        Transition,
     )
     from testvibe_async.refs import GenerationRef, Ref
 
@@ -182,8 +185,25 @@ class Operation(ABC, Generic[SnapshotT_co]):
             ClientClosedError: The client is closed.
         """
         timeout = require_wait(timeout)
-        if not self.done:
-            await wait_until_finished(self._polled, self._parts.poller, timeout=timeout)
+        if self.done:
+            return self._seen()
+        polled, poller = self._polled, self._parts.poller
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        subscription = Subscription(poller)
+        try:
+            subscription.listen(polled)
+            async with asyncio.timeout(None if timeout is None else max(timeout, 0.0)):
+                await subscription.arrival()
+            _, error = subscription.take() or (None, None)
+        except TimeoutError:
+            await poller.poll_last([polled])
+            is_over = polled.state.is_finished
+            error = None if is_over else polled.state.timed_out(elapsed=loop.time() - began)
+        finally:
+            subscription.close()
+        if error is not None:
+            raise error
         return self._seen()
 
     async def poll(self, *, max_age: float = 0.0) -> SnapshotT_co:
@@ -212,16 +232,20 @@ class Operation(ABC, Generic[SnapshotT_co]):
             raise ObservationError(what, ref=self.ref)
         return self._polled.state.snapshot
 
-    def __aiter__(self) -> Transitions[SnapshotT_co]:
+    def __aiter__(self) -> Iteration[Transition[SnapshotT_co]]:
         """Iterate over the transitions: the present one, then each later one, until the last.
 
         A transition is a change of phase or status. Leaving early is fine. Raises as `wait` does.
         """
-        return Transitions(self._polled, self._parts.poller, includes_updates=False)
+        return self._changes(Change.TRANSITION)
 
-    def updates(self) -> Transitions[SnapshotT_co]:
+    def updates(self) -> Iteration[Transition[SnapshotT_co]]:
         """Iterate over every observed change, also of single sections. Raises as `wait` does."""
-        return Transitions(self._polled, self._parts.poller, includes_updates=True)
+        return self._changes(Change.UPDATE)
+
+    def _changes(self, wants: Change) -> Iteration[Transition[SnapshotT_co]]:
+        subscription = Subscription(self._parts.poller, {self._polled: (self,)}, wants=wants)
+        return Iteration(subscription, itemgetter(1))
 
 
 class RunOperation(Operation[Run]):

@@ -23,7 +23,7 @@ def test_the_package_alone_imports_nothing() -> None:
     modules = modules_after("import testvibe_async")
     loaded = {name for name in modules if name.startswith("testvibe_async")}
     assert loaded == {"testvibe_async", *(f"testvibe_async.{name}" for name in UTILITIES)}
-    assert not modules & {"aiohttp", "asyncio", "attrs", "anyio"}
+    assert not modules & {"aiohttp", "asyncio", "attrs", "cattrs", "anyio"}
 
 
 def test_values_and_errors_import_no_client() -> None:
@@ -31,15 +31,15 @@ def test_values_and_errors_import_no_client() -> None:
     names = ", ".join(f"testvibe_async.{name}" for name in ("errors", "outcomes"))
     modules = modules_after(f"import {names}")
     assert {"testvibe_async.models", "testvibe_async.refs"} <= modules
-    assert not modules & {"aiohttp", "asyncio", "anyio"}
+    assert not modules & {"aiohttp", "asyncio", "cattrs", "anyio"}
     assert not [name for name in modules if name.endswith("._wire")]
 
 
 def test_importing_the_client_imports_no_extra() -> None:
-    """`Client` brings the core's three libraries and none of an extra or a test."""
+    """`Client` brings the core's four libraries and none of an extra or a test."""
     loaded = modules_after("from testvibe_async import Client")
     modules = {name.partition(".")[0] for name in loaded}
-    assert {"testvibe_async", "aiohttp", "attrs", "anyio"} <= modules
+    assert {"testvibe_async", "aiohttp", "attrs", "cattrs", "anyio"} <= modules
     assert not modules & {
         "cyclopts",
         "rich",

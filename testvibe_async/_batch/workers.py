@@ -17,7 +17,7 @@ from testvibe_async._batch.entry import Entry, EntryState, is_key_refused, unkno
 from testvibe_async._batch.recovery import Recovery
 from testvibe_async._batch.store import EntryRecorder
 from testvibe_async._batch.tasks import Tasks
-from testvibe_async._polling import CompletionListener, Mailbox, ManyTransitions, own_copy
+from testvibe_async._polling import Change, Iteration, Mailbox, Subscription, own_copy
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async.errors import (
     ClientClosedError,
@@ -26,7 +26,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import Generation, Run, Transition
 from testvibe_async.outcomes import BatchItem, Verdict
 
 if TYPE_CHECKING:
@@ -125,10 +125,9 @@ class Workers(Generic[SnapshotT]):
         self._workers = 0
         self._withdrawable: dict[asyncio.Task[Any], Entry[SnapshotT] | None] = {}
         """The tasks that read, recover or dispatch: none of them outlives a stop unasked."""
-        self._listener = CompletionListener(self._complete)
-        self._waiting: dict[PolledOperation[Any], list[asyncio.Future[VibeError | None]]] = {}
-        """What is in flight, with the workers that wait for it: several may join a generation."""
-        self._followers: WeakSet[ManyTransitions[Operation[SnapshotT], SnapshotT]] = WeakSet()
+        self._waiting: dict[Subscription, PolledOperation[Any]] = {}
+        """What each worker waits for. Several may join a generation."""
+        self._followers: WeakSet[Subscription] = WeakSet()
         self._ended = 0
         """How many entries are at their end."""
         self._refused_keys = 0
@@ -342,16 +341,16 @@ class Workers(Generic[SnapshotT]):
             return None
         if self._is_timed_out:
             return polled.state.timed_out(elapsed=self._elapsed())
-        self._poller.listen(polled, self._listener)
-        over: asyncio.Future[VibeError | None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(polled, []).append(over)
-        return await over
-
-    def _complete(self, polled: PolledOperation[Any], error: VibeError | None) -> None:
-        """Wake the workers that wait for an operation."""
-        for over in self._waiting.pop(polled, ()):
-            if not over.done():
-                over.set_result(error)
+        subscription = Subscription(self._poller)
+        self._waiting[subscription] = polled
+        try:
+            subscription.listen(polled)
+            await subscription.arrival()
+            _, error = subscription.take() or (None, None)  # Nothing where the batch was closed.
+        finally:
+            subscription.close()
+            del self._waiting[subscription]
+        return error
 
     async def _dispatch(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:
         """Dispatch an entry; None where it was withdrawn before it was sent.
@@ -416,11 +415,10 @@ class Workers(Generic[SnapshotT]):
 
     def _let_go(self, error: VibeError) -> None:
         """Wait no longer for what is in flight: the key may not see it."""
-        for polled in list(self._waiting):
-            polled.discard(self._listener)
+        for subscription, polled in self._waiting.items():
             own = own_copy(error)
             own.ref = polled.ref
-            self._complete(polled, own)
+            subscription.notify(polled, own)
 
     def _complete_entry(self, entry: Entry[SnapshotT], item: BatchItem[SnapshotT]) -> None:
         self._ended += 1
@@ -456,16 +454,14 @@ class Workers(Generic[SnapshotT]):
     def _time_out(self) -> None:
         """Dispatch no more, and poll what is in flight once more before it is given up."""
         self._is_timed_out = True
-        operations = list(self._waiting)
+        waiting = dict(self._waiting)
         self._stop()
-        self._tasks.start(self._give_up(operations))
+        self._tasks.start(self._give_up(waiting))
 
-    async def _give_up(self, operations: list[PolledOperation[Any]]) -> None:
-        await self._poller.poll_last(operations)
-        for polled in operations:
-            if polled in self._waiting:
-                polled.discard(self._listener)
-                self._complete(polled, polled.state.timed_out(elapsed=self._elapsed()))
+    async def _give_up(self, waiting: dict[Subscription, PolledOperation[Any]]) -> None:
+        await self._poller.poll_last(waiting.values())
+        for subscription, polled in waiting.items():
+            subscription.notify(polled, polled.state.timed_out(elapsed=self._elapsed()))
         await self._await_answers(CLOSE_SECONDS)
 
     async def _await_answers(self, seconds: float) -> None:
@@ -490,9 +486,8 @@ class Workers(Generic[SnapshotT]):
             self._timer.cancel()
         self._is_closed = True
         self._stop()
-        for polled in list(self._waiting):
-            polled.discard(self._listener)
-            self._complete(polled, None)
+        for subscription in self._waiting:
+            subscription.close()
         try:
             await self._tasks.close(within_seconds=within_seconds)
         finally:
@@ -507,16 +502,15 @@ class Workers(Generic[SnapshotT]):
         """Raise why the first task failed that did: its error, or somebody else's cancellation."""
         self._tasks.raise_failure()
 
-    def changes(self) -> ManyTransitions[Operation[SnapshotT], SnapshotT]:
+    def changes(self) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
         """Iterate over the transitions of all operations, with those that are to come."""
-        transitions: ManyTransitions[Operation[SnapshotT], SnapshotT]
-        transitions = ManyTransitions(self._poller, raises=False)
+        follower = Subscription(self._poller, {}, wants=Change.TRANSITION, may_grow=True)
         for entry in self.entries:
             if (operation := entry.operation) is not None:
-                transitions.add(self._poller.known.operation(operation.ref), operation)
-        self._followers.add(transitions)
+                follower.add(self._poller.known.operation(operation.ref), operation)
+        self._followers.add(follower)
         self._finish_changes()
-        return transitions
+        return Iteration(follower, lambda change: change, raises=False)
 
     def _note_task_ended(self) -> None:
         self.completed.wake()

@@ -1,25 +1,26 @@
-"""What the poller keeps of one operation: its state, who listens, and when it is polled next.
+"""What the poller keeps of one operation: its state, its listeners, and when it is polled next.
 
-`poller`, `schedule` and `reader` write what it needs for scheduling, `traces` its span; a wait
-takes its own listener away. It decides one thing: an answer that equals the last one is not decoded
-again, since most polls of a long operation bring the same bytes.
+`poller`, `schedule` and `reader` write what it needs for scheduling, `traces` its span; a listener
+that is closed or gone counts no more. It decides one thing: an answer that equals the last one is
+not decoded again, since most polls of a long operation bring the same bytes.
 """
 
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-from weakref import finalize
-from weakref import ref as weak_ref
 
 from attrs import frozen
 
+from testvibe_async._polling.state import Change
 from testvibe_async._wire import Endpoints, decode
 from testvibe_async.models import Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
+    from weakref import finalize
+    from weakref import ref as weak_ref
+
     from testvibe_async._polling.state import OperationState
     from testvibe_async._telemetry import Trace
     from testvibe_async._wire import Request, Response, UnreadableField
@@ -32,22 +33,23 @@ SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
 
 
 class Listener(Protocol):
-    """Somebody who wants to know how an operation goes on. While there is one, it is polled.
+    """What is notified of an operation's changes. While there is one, the operation is polled.
 
     It is held weakly: an iteration that is dropped takes its listener with it, and the polling ends
     by itself.
     """
 
-    @property
-    def is_following(self) -> bool:
-        """Whether each change matters, or the end alone."""
-        ...
+    is_open: bool
+    """Whether it is still to be notified."""
 
-    def observed(self, polled: PolledOperation[Any], *, is_transition: bool) -> None:
-        """Take note of a snapshot that differs from the last."""
+    wants: Change
+    """Which changes matter: this kind, and those before it."""
 
-    def failed(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        """Take note that it can't be observed, or that the client closed. Called at most once."""
+    weakly: tuple[weak_ref[Listener], ...]
+    """A reference to it, for an operation without another listener to keep."""
+
+    def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
+        """Take in a change, or why it can't be observed any more. An end and an error come last."""
 
 
 @frozen
@@ -65,10 +67,10 @@ class PolledOperation(Generic[SnapshotT]):
     __slots__ = (
         "__weakref__",
         "_answer",
-        "_listeners",
         "_request",
         "is_in_progress",
         "is_traced",
+        "listeners",
         "polled_at",
         "read_at",
         "ref",
@@ -104,44 +106,38 @@ class PolledOperation(Generic[SnapshotT]):
 
         # A tuple of weak references: most operations have one listener or none, and a `WeakSet` for
         # each would cost 1 KiB.
-        self._listeners: tuple[weak_ref[Listener], ...] = ()
+        self.listeners: tuple[weak_ref[Listener], ...] = ()
+        """Its listeners, in order; some may be gone or closed."""
+
         self._request: Request[SnapshotT] | None = None
         self._answer: tuple[bytes, SnapshotT] | None = None
 
     @property
-    def listeners(self) -> list[Listener]:
-        """Those who listen."""
-        return [listener for weak in self._listeners if (listener := weak()) is not None]
-
-    @property
     def has_listeners(self) -> bool:
-        """Whether anyone wants to know how it goes on."""
-        for weak in self._listeners:  # noqa: SIM110 - `any` doubles what a tick costs for each
-            if weak() is not None:
+        """Whether it is to be polled for a listener."""
+        for weak in self.listeners:  # `any` doubles what a tick costs for each
+            listener = weak()
+            if listener is not None and listener.is_open:
                 return True
         return False
 
     @property
     def is_followed(self) -> bool:
-        """Whether anyone wants to know each change on the way, not the end alone."""
-        return any(listener.is_following for listener in self.listeners)
+        """Whether each transition matters to a listener, not the end alone."""
+        for weak in self.listeners:
+            listener = weak()
+            if listener is not None and listener.is_open and listener.wants is not Change.END:
+                return True
+        return False
 
     def add(self, listener: Listener) -> None:
-        """Add a listener, once; the first one starts the count of failures anew."""
-        present = self.listeners
-        if not present:
+        """Add a listener; the first one starts the count of failures anew."""
+        present = [weak for weak in self.listeners if (each := weak()) is not None and each.is_open]
+        if present:
+            self.listeners = (*present, *listener.weakly)
+        else:
             self.state.forget_failures()
-        if listener not in present:
-            self._listeners = _shared(*map(weak_ref, [*present, listener]))
-
-    def discard(self, listener: Listener) -> None:
-        """Take a listener away, if it is there."""
-        self._listeners = tuple(weak for weak in self._listeners if weak() is not listener)
-
-    def release(self) -> list[Listener]:
-        """Take all listeners away, and return them."""
-        listeners, self._listeners = self.listeners, ()
-        return listeners
+            self.listeners = listener.weakly
 
     @property
     def request(self) -> Request[SnapshotT]:
@@ -170,12 +166,6 @@ class PolledOperation(Generic[SnapshotT]):
     def forget_answer(self) -> None:
         """Free what speeds up the next read by id, when there will be none soon."""
         self._request = self._answer = None
-
-
-@lru_cache(maxsize=64)
-def _shared(*listeners: weak_ref[Listener]) -> tuple[weak_ref[Listener], ...]:
-    """Return one tuple for equal ones: thousands of operations have the same single listener."""
-    return listeners
 
 
 def _request_for(ref: Ref) -> Request[Any]:

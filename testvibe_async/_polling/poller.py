@@ -163,13 +163,14 @@ class Poller:
         """
         self._check_usable(polled)
         traces.begin(polled)
+        others = polled.listeners
         polled.add(listener)
         # With a poll planned or under way the new listener shares its answer.
         if polled.tick is None and not polled.is_in_progress:
             try:
                 self._plan_poll(polled, self._list_of(polled))
             except BaseException:
-                polled.discard(listener)
+                polled.listeners = others
                 raise
 
     @contextmanager
@@ -512,7 +513,8 @@ class Poller:
             # Also those that are not scheduled: their poll may have been in the cancelled workers.
             operations = self.known.close()
             for polled in operations:
-                self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
+                if polled.listeners:
+                    self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
             for polled in operations:
                 traces.abandon(polled, "the client was closed")
 

@@ -106,7 +106,7 @@ class Reader:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
         if isinstance(snapshot, Run):
             self._run_ids.note(polled.ref.project, snapshot.run_id)
-        if change is not None and polled.state.is_finished:
+        if change is Change.END:
             if was_known:  # Else it may have ended days before.
                 self._note_delay(polled)
             self._finished.keep(polled, len(response.body))
@@ -141,14 +141,15 @@ class Reader:
         """
         if change is None:
             return
-        is_transition = change is Change.TRANSITION
-        is_finished = polled.state.is_finished
+        is_transition = change is not Change.UPDATE
         traces.note_change(polled, is_transition=is_transition)
-        listeners = polled.release() if is_finished else polled.listeners
-        if is_finished:
+        listeners = polled.listeners
+        if change is Change.END:
+            polled.listeners = ()
             polled.forget_answer()
-        for listener in listeners:
-            listener.observed(polled, is_transition=is_transition)
+        for weak in listeners:
+            if (listener := weak()) is not None and change <= listener.wants:
+                listener.notify(polled)
         if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
             self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
 
@@ -200,5 +201,7 @@ class Reader:
     def end_waits(polled: PolledOperation[Any], error: VibeError) -> None:
         """Let all listeners go, with the error. A later wait polls again."""
         polled.state.forget_failures()
-        for listener in polled.release():
-            listener.failed(polled, error)
+        listeners, polled.listeners = polled.listeners, ()
+        for weak in listeners:
+            if (listener := weak()) is not None:
+                listener.notify(polled, error)

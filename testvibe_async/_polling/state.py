@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import timedelta
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from testvibe_async._http import Outlook, is_same_failure, is_tolerated
@@ -53,11 +53,14 @@ class OtherOperationError(UnreadableError):
     """An answer is of another operation: the copy that answered may be behind."""
 
 
-class Change(Enum):
-    """What an answer changed."""
+class Change(IntEnum):
+    """What an answer changed. What more waits want to know comes first."""
+
+    END = auto()
+    """The operation is over."""
 
     TRANSITION = auto()
-    """The phase or the status."""
+    """The phase or the status, before the end."""
 
     UPDATE = auto()
     """Something else, such as a section of a generation."""
@@ -214,7 +217,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
             self.phase = snapshot.phase
         if before != (self.phase, self.status):
-            return Change.TRANSITION
+            return Change.END if self.is_finished else Change.TRANSITION
         return Change.UPDATE if is_other else None
 
     def timed_out(self, *, elapsed: float) -> WaitTimeoutError:

@@ -9,20 +9,39 @@ envelope. It knows no operation and does no I/O.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import lru_cache
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from attrs import NOTHING, fields, has
+from attrs import NOTHING, evolve, fields, has
+from cattrs import Converter, transform_error
+from cattrs.errors import (
+    BaseValidationError,
+    ClassValidationError,
+    IterableValidationError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn, override
 
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire.json import (
     Rows,
     UnreadableError,
+    array,
     envelope_of,
-    expected,
+    mapping,
     parse,
     rows_of,
 )
@@ -31,21 +50,22 @@ from testvibe_async._wire.leftovers import (
     MAX_EXTRA_BYTES,
     Leftovers,
     UnreadableField,
+    leftovers,
     size_of,
 )
 from testvibe_async._wire.scalars import (
-    ID_TEXT,
-    INSTANT,
-    INTEGER,
     LEAST_TOO_LARGE,
-    NAME,
-    NUMBER,
     SHARED_LENGTH,
-    TEXT_OF_LINES,
-    TRUTH,
-    WORD,
-    Reader,
-    enum_reader,
+    read_id_text,
+    read_instant,
+    read_integer,
+    read_name,
+    read_number,
+    read_text,
+    read_text_of_lines,
+    read_truth,
+    read_word,
+    shared,
 )
 from testvibe_async._wire.text import AT_ONCE
 from testvibe_async.models import (
@@ -68,7 +88,12 @@ __all__ = ["read"]
 MAX_FAULTS = 10
 """How many unreadable members of one list are reported."""
 
+MANY_TESTS = 1_000_000
+"""From this many tests on a summary is not shared: equal ones are rare, hostile ones huge."""
+
 T = TypeVar("T")
+Hook: TypeAlias = "Callable[[Any, Any], Any]"
+"""Makes a value of a type out of JSON."""
 
 WORD_FIELDS = {
     *("status", "overall_status", "verdict", "state"),
@@ -86,26 +111,6 @@ ID_FIELDS = {"request_id"}
 DISPATCHED_IN = {DispatchedRun: {"run"}, DispatchedGeneration: {"generation", "request"}}
 """The members in which an `id` is that of the operation that was dispatched."""
 
-END = "finishedUtc"
-"""When a run ended."""
-
-OF_SCALARS: Mapping[Any, Reader] = {
-    str: NAME,
-    int: INTEGER,
-    float: NUMBER,
-    bool: TRUTH,
-    datetime: INSTANT,
-}
-
-
-class FaultsError(ValueError):
-    """What is wrong in a value."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__(faults)
-        self.faults = faults
-        """Each with its place, as `_placed` returns it."""
-
 
 def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | None = None) -> T:
     """Make a value out of a JSON document.
@@ -119,233 +124,374 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
     Raises:
         UnreadableError: It is not JSON, or does not fit the shape.
     """
+    is_optional = shape is NoneType or shape is object
     document: object
-    if len(body) > AT_ONCE and get_origin(shape) is Listing:
+    if _is_listing(shape) and len(body) > AT_ONCE:
         document = Rows(body)
-    elif (shape is NoneType or shape is object) and not body.strip():
-        document = None
     else:
-        document = parse(body)
-    answer = Leftovers([] if unreadable is None else unreadable)
+        document = None if is_optional and not body.strip() else parse(body)
+    token = leftovers.set(Leftovers([] if unreadable is None else unreadable))
     try:
-        return cast("T", _reader(cast("Any", shape)).read(document, answer))
-    except (TypeError, ValueError) as error:
-        raise UnreadableError(*_placed("$", error)) from error
+        return _converter.structure(document, shape)
+    except (BaseValidationError, TypeError, ValueError) as error:
+        raise UnreadableError(*_problems(error)) from error
+    finally:
+        leftovers.reset(token)
 
 
-def _placed(place: str, error: Exception) -> list[str]:
-    """Return what is wrong in a value that stands at a place: `missing or null at $.runId`."""
-    if not isinstance(error, FaultsError):
-        return [f"{error} at {place}"]
-    parts = [fault.rpartition(" at ") for fault in error.faults]
-    return [f"{what} at {place}{inner}" for what, _, inner in parts]
+def _problems(error: Exception) -> list[str]:
+    """Name each fault and its place, in the document's own spelling."""
+    return [
+        f"{what} at {re.sub(r'[a-z_]+', lambda name: wire_name(name[0]), place)}"
+        for what, _, place in (
+            problem.rpartition(" @ ")
+            for problem in transform_error(error, format_exception=_describe)
+        )
+    ]
 
 
-@cache
-def _reader(shape: Any) -> Reader:  # noqa: ANN401 - a type expression
-    """Return how a value of a type is read, given the answer's leftovers."""
-    arguments = get_args(shape)
-    if shape in OF_SCALARS:
-        reader = OF_SCALARS[shape]
-    elif shape is object:
-        reader = Reader(_as_it_is)
-    elif shape is NoneType:
-        reader = Reader(_acknowledgement)
-    elif get_origin(shape) is Listing:
-        reader = Reader(_listing(arguments[0]))
-    elif get_origin(shape) is tuple:
-        reader = Reader(_tuple(arguments[0]))
-    elif has(shape):
-        reader = Reader(_dispatched(shape) if shape in DISPATCHED_IN else _ModelReader(shape).read)
-    elif enums := [each for each in arguments if issubclass(each, StrEnum)]:
-        reader = enum_reader(enums[0])
-    else:
-        reader = _reader(arguments[0])  # `X | None`: a member that is null is left out
-    return reader
+def _describe(error: BaseException, _type: type | None) -> str:
+    return "missing or null" if isinstance(error, KeyError) else str(error)
 
 
-def _as_it_is(value: object, _answer: Leftovers) -> object:
-    return value
-
-
-def _acknowledgement(value: object, _answer: Leftovers) -> None:
+def _acknowledgement(value: object, _type: object) -> None:
     """Take any answer to a change as a yes, except `{"ok": false}`."""
     if isinstance(value, dict) and cast("dict[str, object]", value).get("ok") is False:
         raise ValueError("the service acknowledges with ok: false")
 
 
-def _listing(kind: Any) -> Callable[[Any, Leftovers], Listing[Any]]:  # noqa: ANN401 - a type
-    """Read the rows of a list answer, bare or not, and what stands around them."""
+def _open_enum(union: Any) -> type[StrEnum] | None:  # noqa: ANN401 - a type expression
+    """Return the enum of a union such as `RunStatus | str`."""
+    members = [member for member in get_args(union) if isinstance(member, type)]
+    return next((member for member in members if issubclass(member, StrEnum)), None)
 
-    def read_listing(value: object, answer: Leftovers) -> Listing[Any]:
-        rows, faults = _members(
-            value if isinstance(value, Rows) else rows_of(value), _reader(kind), answer
-        )
-        problems = [problem for fault in faults for problem in fault]
+
+def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
+    words = {member.value: member for member in _open_enum(union) or ()}
+
+    def structure(value: object, _type: object) -> str:
+        word = read_text(value, str)
+        return words[known] if (known := word.casefold()) in words else word
+
+    return structure
+
+
+def _is_optional(shape: object) -> bool:
+    """Say whether a type is a union of one type with None."""
+    members = get_args(shape)
+    return len(members) == 2 and members[1] is NoneType  # noqa: PLR2004 - the type, and None
+
+
+def _optional_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
+    """Read what is there: `_model_hook` leaves out what is null."""
+    return _converter.get_structure_hook(get_args(shape)[0])
+
+
+def _is_listing(shape: object) -> bool:
+    return get_origin(shape) is Listing
+
+
+def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
+    """Read the rows of a list answer, bare or not, and what stands around them."""
+    read_members = _members_hook(shape)
+
+    def structure(value: object, _type: object) -> Listing[Any]:
+        rows, faults = read_members(value if isinstance(value, Rows) else rows_of(value))
         if faults and (not rows or len(faults) == MAX_FAULTS):
-            raise FaultsError(problems)
+            raise _of_list(faults, shape)
+        unreadable = _problems(_of_list(faults, shape)) if faults else ()
         around = value.envelope if isinstance(value, Rows) else envelope_of(value)
         # Where the next page is may be in what would be dropped.
         if size_of(around, MAX_EXTRA_BYTES) is None:
             most = f"{MAX_EXTRA_BYTES // 1024} KiB"
             raise TypeError(f"expected a list, got an object with more than {most} beside it")
-        return Listing(rows, unreadable=_placed("$", FaultsError(problems)), extra=around)
+        return Listing(rows, unreadable=unreadable, extra=around)
 
-    return read_listing
+    return structure
 
 
-def _tuple(kind: Any) -> Callable[[Any, Leftovers], tuple[Any, ...]]:  # noqa: ANN401 - a type
+def _is_tuple(shape: object) -> bool:
+    return get_origin(shape) is tuple
+
+
+def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
     """Read a list inside a document."""
-    reader = _reader(kind)
+    read_members = _members_hook(shape)
 
-    def read_tuple(value: Any, answer: Leftovers) -> tuple[Any, ...]:  # noqa: ANN401 - JSON
-        values: list[object] = value
-        if not isinstance(value, list):
-            raise expected("a list", value)
-        members, faults = _members(values, reader, answer)
+    def structure(value: object, _type: object) -> tuple[Any, ...]:
+        members, faults = read_members(array(value))
         if faults:
-            raise FaultsError([problem for fault in faults for problem in fault])
+            raise _of_list(faults, shape)
         return tuple(members)
 
-    return read_tuple
+    return structure
 
 
-def _members(
-    values: Iterable[object], reader: Reader, answer: Leftovers
-) -> tuple[list[Any], list[list[str]]]:
-    """Read the members of a list up to the tenth that is wrong; return what is wrong as well."""
-    members: list[Any] = []
-    faults: list[list[str]] = []
-    read_member = reader.read
-    for index, value in enumerate(values):
-        try:
-            members.append(read_member(value, answer))
-        except (TypeError, ValueError) as error:
-            faults.append(_placed(f"[{index}]", error))
-            if len(faults) == MAX_FAULTS:
-                break
-    return members, faults
+def _members_hook(
+    shape: Any,  # noqa: ANN401 - a type expression
+) -> Callable[[Iterable[object]], tuple[list[Any], list[Exception]]]:
+    """Read the members of a list up to the tenth that is wrong; return what is wrong as well.
+
+    cattrs' own hooks keep an error with its traceback for each, a thousand times their size.
+    """
+    kind = get_args(shape)[0]
+    structure_member = _converter.get_structure_hook(kind)
+
+    def structure(values: Iterable[object]) -> tuple[list[Any], list[Exception]]:
+        members: list[Any] = []
+        faults: list[Exception] = []
+        for place, value in enumerate(values):
+            try:
+                members.append(structure_member(value, kind))
+            except (BaseValidationError, TypeError, ValueError) as error:
+                note = IterableValidationNote(f"place {place}", place, kind)
+                error.add_note(note)
+                faults.append(error)
+                if len(faults) == MAX_FAULTS:
+                    break
+        return members, faults
+
+    return structure
 
 
-class _ModelReader:
-    """Reads objects into a model, their unknown and unreadable fields into `extra`.
+def _of_list(faults: list[Exception], shape: Any) -> IterableValidationError:  # noqa: ANN401 - a type
+    what = "members of a list"
+    return IterableValidationError(what, faults, shape)  # pyright: ignore[reportCallIssue]
+
+
+def _model_hook(model: type[Any]) -> Hook:
+    """Read an object into a model, its unknown and unreadable fields into `extra`.
 
     A member that is null is left out, as if it were missing.
     """
+    attributes = [each for each in fields(model) if each.name != EXTRA]
+    known = frozenset(wire_name(each.name) for each in attributes)
+    optional = {
+        each.name
+        for each in attributes
+        if each.default is not NOTHING and (model, each.name) not in DECIDING
+    }
+    is_run, end = model is Run, "finishedUtc"
+    hints = get_type_hints(model)
+    overrides = {each.name: _override(model, each.name, hints[each.name]) for each in attributes}
+    structure_known = make_dict_structure_fn(
+        model, _converter, extra=override(omit=True), **overrides
+    )
+    hooks = {
+        overrides[name].rename: overrides[name].struct_hook
+        or _converter.get_structure_hook(hints[name])
+        for name in optional
+    }
 
-    def __init__(self, model: type[Any]) -> None:
-        hints = get_type_hints(model)
-        attributes = [each for each in fields(model) if each.name != EXTRA]
-        self._model = model
-        self._fields = [
-            (wire_name(each.name), each.name, _field_reader(model, each.name, hints[each.name]))
-            for each in attributes
-        ]
-        self._known = frozenset(wire_name(each.name) for each in attributes)
-        self._needed = {each.name for each in attributes if each.default is NOTHING}
-        self._deciding = self._needed | {name for owner, name in DECIDING if owner is model}
-        # Most outcomes have one of a few summaries, and share it.
-        self._make = lru_cache(maxsize=1024)(model) if model is RunSummary else model
+    read_usual = _usual(model, hints, overrides)
 
-    def read(self, value: Any, answer: Leftovers) -> Any:  # noqa: ANN401 - JSON, and a model
-        """Read an object; see `Reader`."""
-        members: dict[str, Any] = value
-        if not isinstance(value, dict):
-            raise expected("an object", value)
-        values: dict[str, Any] = {}
-        wrong: dict[str, Exception] = {}
-        # What nearly all answers hold is read without a call of a function for each member.
-        for name, attribute, (read_other, of_text, of_number) in self._fields:
-            member: Any = members.get(name)
-            if member is None:
-                continue
-            kind = member.__class__
-            try:
-                if kind is str and of_text is not None and len(member) <= SHARED_LENGTH:
-                    values[attribute] = of_text(member)
-                elif kind in of_number and -LEAST_TOO_LARGE < member < LEAST_TOO_LARGE:
-                    values[attribute] = member
-                else:
-                    values[attribute] = read_other(member, answer)
-            except (TypeError, ValueError) as error:
-                wrong[name] = error
-        if wrong or not self._needed <= values.keys():
-            self._leave_out(values, wrong, answer)
+    def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of model
+        if (usual := read_usual(value)) is not None:
+            return usual
+        members = mapping(value)
+        there = members
+        if None in members.values():
+            there = {name: member for name, member in members.items() if member is not None}
+        unreadable: set[str] = set()
+        # What could not be read in one row is most likely wrong in all, and errors are slow.
+        noted = leftovers.get()
+        if noted.names:
+            unreadable = {
+                name
+                for name in noted.names.get(model, ())
+                if name in there and not _can_read(there[name], hooks.get(name))
+            }
+        if unreadable:
+            there = {name: member for name, member in there.items() if name not in unreadable}
+        try:
+            instance = structure_known(there, model)
+        except ClassValidationError as error:
+            unreadable |= _leave_out(error, model, optional)
+            there = {name: member for name, member in there.items() if name not in unreadable}
+            instance = structure_known(there, model)
         # It decides whether a status that is not documented is in flight.
         is_open = (
-            self._model is Run
-            and END in members
-            and END not in wrong
-            and values.get("finished_at") is None
-            and not isinstance(values["status"], RunStatus)
+            is_run
+            and end in members
+            and instance.finished_at is None
+            and end not in unreadable
+            and not isinstance(instance.status, RunStatus)
         )
-        if not wrong and not is_open and members.keys() <= self._known:
-            return self._make(**values)
-        extra = self._extra(members, wrong, answer)
-        return self._model(**values, extra=extra | {END: None} if is_open else extra)
-
-    def _leave_out(
-        self, values: dict[str, Any], wrong: dict[str, Exception], answer: Leftovers
-    ) -> None:
-        """Note the fields that can't be read.
-
-        Raises:
-            FaultsError: The model can't do without one of them, or without one that is missing.
-        """
-        faults: list[str] = []
-        for name, attribute, *_ in self._fields:
-            if name in wrong and attribute in self._deciding:
-                faults += _placed(f".{name}", wrong[name])
-            elif attribute in self._needed and attribute not in values:
-                faults.append(f"missing or null at .{name}")
-        if faults:
-            raise FaultsError(faults)
-        for name, error in wrong.items():
-            answer.add(self._model, name, _placed(f"$.{name}", error)[0])
-
-    def _extra(
-        self, members: dict[str, Any], wrong: Iterable[str], answer: Leftovers
-    ) -> dict[str, Any]:
-        """Return what has no field or can't be read, as far as it is kept."""
-        return {
+        if not unreadable and not is_open and members.keys() <= known:
+            return instance
+        kept = {
             name: member
             for name, member in members.items()
-            if (name in wrong or name not in self._known) and answer.keep(self._model, name, member)
+            if (name in unreadable or name not in known) and noted.keep(model, name, member)
         }
+        if is_open:
+            kept[end] = None
+        return evolve(instance, extra=kept)
+
+    return structure
 
 
-def _field_reader(model: type[Any], name: str, hint: object) -> Reader:
-    """Return how a field is read, also where its type alone does not say it."""
-    reader = _reader(hint)
+_NUMBERS: Mapping[Any, tuple[type, ...]] = {int: (int,), float: (float, int), bool: (bool,)}
+"""The types of JSON that are a number, or true or false, as they are."""
+
+
+def _usual(
+    model: type[Any], hints: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> Callable[[Any], Any]:
+    """Return what makes a model of an object that has what nearly all have, with few calls.
+
+    It returns None for any other: cattrs reads that, and says what is wrong with it.
+    """
+    table = [
+        (
+            wire_name(name),
+            name,
+            _NUMBERS.get(hint := _inner(hints[name]), ()),
+            hint is str and overrides[name].struct_hook is None,
+            _words_of(hint),
+            overrides[name].struct_hook or _converter.get_structure_hook(hint),
+        )
+        for name in overrides
+    ]
+    known = frozenset(wire for wire, *_ in table)
+    needed = sum(each.default is NOTHING for each in fields(model))
+    is_run = model is Run
+
+    def read_usual(value: Any) -> Any:  # noqa: ANN401 - JSON, and a model
+        if value.__class__ is not dict or not value.keys() <= known:
+            return None
+        values: dict[str, Any] = {}
+        try:
+            for wire, name, plain, is_name, words, hook in table:
+                member = value.get(wire)
+                if member is None:
+                    continue
+                kind = member.__class__
+                if words is not None and kind is str and member in words:
+                    values[name] = words[member]
+                elif kind is str and is_name and len(member) <= SHARED_LENGTH:
+                    values[name] = shared(member)
+                elif kind in plain and -LEAST_TOO_LARGE < member < LEAST_TOO_LARGE:
+                    values[name] = member
+                else:
+                    values[name] = hook(member, None)
+            if is_run and "finishedUtc" in value and not isinstance(values["status"], RunStatus):
+                return None  # Whether it is over is read with care.
+            return model(**values) if len(values) >= needed else None
+        except (BaseValidationError, KeyError, TypeError, ValueError):
+            return None
+
+    return read_usual
+
+
+def _inner(hint: Any) -> Any:  # noqa: ANN401 - a type expression
+    return get_args(hint)[0] if _is_optional(hint) else hint
+
+
+def _words_of(hint: Any) -> dict[str, StrEnum] | None:  # noqa: ANN401 - a type expression
+    """Return the documented words of a field by their usual spelling; None where it has none."""
+    enum = _open_enum(hint)
+    return None if enum is None else {member.value: member for member in enum}
+
+
+def _override(model: type[Any], name: str, hint: object) -> Any:  # noqa: ANN401 - cattrs' own
+    """Say how a field is read, where its type alone does not."""
+    hook: Hook | None = None
     if name in ID_FIELDS:
-        reader = ID_TEXT
-    elif name in WORD_FIELDS and reader is NAME:
-        reader = WORD
+        hook = read_id_text
+    elif name in WORD_FIELDS and _open_enum(hint) is None:
+        hook = read_word
     elif name == "log" and model in {Run, Diagnosis}:
-        reader = TEXT_OF_LINES
-    return reader
+        hook = read_text_of_lines
+    return override(rename=wire_name(name), struct_hook=hook)
 
 
-def _dispatched(shape: type[Any]) -> Callable[[Any, Leftovers], Any]:
+def _leave_out(error: ClassValidationError, model: type[Any], optional: set[str]) -> set[str]:
+    """Note the fields that can't be read, and return their names on the wire.
+
+    Raises:
+        ClassValidationError: The model can't do without one of them.
+    """
+    faults, others = error.group_exceptions()
+    others += [fault for fault, note in faults if note.name not in optional]
+    if others:
+        raise _of_model(others, model)
+    for fault, note in faults:
+        problem = _problems(_of_model([fault], model))[0]
+        leftovers.get().add(model, wire_name(note.name), problem)
+    return {wire_name(note.name) for _, note in faults}
+
+
+def _of_model(faults: list[Exception], model: type[Any]) -> ClassValidationError:
+    return ClassValidationError("fields", faults, model)  # pyright: ignore[reportCallIssue]
+
+
+def _can_read(value: object, hook: Hook | None) -> bool:
+    """Say whether a field can be read that could not be in another object of the answer."""
+    if hook is not None:
+        try:
+            hook(value, None)
+        except (BaseValidationError, TypeError, ValueError):
+            return False
+    return True
+
+
+def _dispatched_hook(shape: type[Any]) -> Hook:
     """Read the answer to a dispatch, also one level down: `{"data": {…}}`, `{"run": {"id": 1}}`.
 
     An id that is nobody's but perhaps the request's own is never taken for the operation's.
     """
-    read_flat = _ModelReader(shape).read
+    structure_flat = _model_hook(shape)
     id_name = wire_name(fields(shape)[0].name)
 
-    def read_dispatched(value: Any, answer: Leftovers) -> Any:  # noqa: ANN401 - JSON, and a model
-        members: dict[str, Any] = value
-        if not isinstance(value, dict):
-            raise expected("an object", value)
+    def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of shape
+        members = mapping(value)
         if id_name in members:
-            return read_flat(members, answer)
+            return structure_flat(members, shape)
         inner = [
             ({id_name: each["id"]} if "id" in each and name in DISPATCHED_IN[shape] else {}) | each
             for name, each in cast("dict[str, dict[str, object]]", members).items()
             if isinstance(each, dict)
         ]
         found = [each for each in inner if id_name in each]
-        return read_flat(members | found[0] if len(found) == 1 else members, answer)
+        return structure_flat(members | found[0] if len(found) == 1 else members, shape)
 
-    return read_dispatched
+    return structure
+
+
+def _summary_hook(shape: type[RunSummary]) -> Hook:
+    """Read counts into a shared object: most outcomes have one of a few summaries."""
+    structure_summary = _model_hook(shape)
+
+    def structure(value: object, _type: object) -> RunSummary:
+        summary: RunSummary = structure_summary(value, shape)
+        counts = summary.total, summary.passed, summary.failed, summary.other
+        if summary.extra or max(map(abs, counts)) >= MANY_TESTS:
+            return summary
+        return _shared_summary(*counts)
+
+    return structure
+
+
+@lru_cache(maxsize=1024, typed=True)  # a count that was not sent is of a type of its own
+def _shared_summary(total: int, passed: int, failed: int, other: int) -> RunSummary:
+    return RunSummary(total=total, passed=passed, failed=failed, other=other)
+
+
+_converter = Converter(detailed_validation=True)
+_converter.register_structure_hook_func(lambda shape: shape is object, lambda value, _type: value)
+_converter.register_structure_hook(NoneType, _acknowledgement)
+_converter.register_structure_hook(str, read_name)
+_converter.register_structure_hook(int, read_integer)
+_converter.register_structure_hook(float, read_number)
+_converter.register_structure_hook(bool, read_truth)
+_converter.register_structure_hook(datetime, read_instant)
+_converter.register_structure_hook_factory(has, _model_hook)
+_converter.register_structure_hook_factory(lambda shape: shape is RunSummary, _summary_hook)
+_converter.register_structure_hook_factory(_is_optional, _optional_hook)
+_converter.register_structure_hook_factory(lambda shape: shape in DISPATCHED_IN, _dispatched_hook)
+_converter.register_structure_hook_factory(_is_listing, _listing_hook)
+_converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+_converter.register_structure_hook_factory(
+    lambda shape: _open_enum(shape) is not None, _open_enum_hook
+)

@@ -6,11 +6,12 @@ Decides how much of it is kept, and notes which fields were left out. It knows n
 from __future__ import annotations
 
 from collections import defaultdict
+from contextvars import ContextVar
 from typing import Any, cast
 
 from attrs import field, frozen
 
-__all__ = ["EXTRA", "MAX_EXTRA_BYTES", "Leftovers", "UnreadableField", "size_of"]
+__all__ = ["EXTRA", "MAX_EXTRA_BYTES", "Leftovers", "UnreadableField", "leftovers", "size_of"]
 
 EXTRA = "extra"
 """The field that takes in what has no field of its own."""
@@ -68,6 +69,9 @@ class Leftovers:
             return False
         self.spare_bytes -= size
         return True
+
+
+leftovers: ContextVar[Leftovers] = ContextVar("the fields of an answer that were left out")
 
 
 def size_of(value: object, most: int) -> int | None:

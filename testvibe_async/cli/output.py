@@ -172,7 +172,7 @@ def json_of(value: object, *, indent: int | None = None, ascii_only: bool = Fals
         indent: Spaces for each level; None for one line.
         ascii_only: Whether to escape all that is not ASCII, for an output that can't show it.
     """
-    # It brings what reads answers, which takes long to import; few commands print JSON.
+    # It brings cattrs, which takes long to import; few commands print JSON.
     from testvibe_async._wire import serialize  # noqa: PLC0415
 
     text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)

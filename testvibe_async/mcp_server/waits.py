@@ -31,7 +31,7 @@ from testvibe_async.mcp_server.characters import visible
 from testvibe_async.mcp_server.session import session_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from testvibe_async import (
         GenerationOperation,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
         Transition,
     )
     from testvibe_async.errors import OperationRef
-    from testvibe_async.gathering import Finished
     from testvibe_async.mcp_server.session import Ctx
 
 __all__ = [
@@ -230,7 +229,7 @@ async def wait_for_all(
 
 
 async def _next_line(
-    completions: Finished[RunOperation], errors: dict[OperationRef | None, VibeError]
+    completions: AsyncIterator[RunOperation], errors: dict[OperationRef | None, VibeError]
 ) -> str | None:
     """Return a line on the next run that finished or can't be observed; None after the last."""
     while True:

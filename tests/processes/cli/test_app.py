@@ -44,7 +44,7 @@ def test_commands_without_requests_load_no_client() -> None:
         script = (
             "import sys; from testvibe_async.cli.app import run\n"
             f"try: run(['{command}'])\n"
-            "finally: print({'aiohttp', 'asyncio'} & set(sys.modules))"
+            "finally: print({'aiohttp', 'asyncio', 'cattrs'} & set(sys.modules))"
         )
         (output, _), code = finished(python=("-c", script))
         assert (output.splitlines()[-1], code) == ("set()", 0)

@@ -25,7 +25,7 @@ LOADED = """
 
     def pytest_unconfigure():
         names = [name for name in sys.modules if name.partition(".")[0] in {
-            "testvibe_async", "aiohttp", "attrs", "anyio", "asyncio"}]
+            "testvibe_async", "aiohttp", "attrs", "cattrs", "anyio", "asyncio"}]
         print("LOADED", *sorted(names))
 """
 

@@ -443,7 +443,7 @@ async def test_a_probe_that_nobody_waits_for_fails_nobody() -> None:
         while poller._outage.is_probed:  # Those under way end, without an answer.
             poller._outage.end_probe()
         probed = poller._awaiting_probe.pop()
-        probed.release()
+        probed.listeners = ()
         poller._outage.begin_probe(now())
         failed.clear()
         asked = len(network.requests)

@@ -582,6 +582,14 @@ def test_what_is_long_is_not_held_beyond_its_outcome() -> None:
     assert one.feature_name is not other.feature_name
 
 
+def test_a_summary_of_endless_numbers_is_not_held_beyond_its_outcome() -> None:
+    """A number may have very many digits; such a one is freed with its outcome."""
+    body = encode({"runId": 1, "status": "passed", "summary": {"total": 10**90}})
+    one, other = read(body, Run), read(body, Run)
+    assert one.summary == other.summary
+    assert one.summary is not other.summary
+
+
 def test_an_equal_summary_has_its_own_unknown_fields() -> None:
     """Unknown fields are no part of whether two summaries are equal, and are not mixed up."""
     counts = {"total": 1, "passed": 1}

@@ -1,0 +1,299 @@
+"""Subscriptions: the one way to wait, for one operation or for many.
+
+A `Subscription` is the listener of its operations and the mailbox of what happens to them, for one
+task: a wait, an iteration, a batch's worker. It starts no task, and cancelling one ends no other.
+The operations hold it weakly, so an iteration that is dropped ends by itself. When operations are
+polled is decided by the poller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from weakref import ref as weak_ref
+
+from testvibe_async._polling.polled import own_copy
+from testvibe_async._polling.state import Change
+from testvibe_async.errors import VibeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from testvibe_async._polling.polled import Listener, PolledOperation
+    from testvibe_async._polling.poller import Poller
+
+__all__ = ["Iteration", "Mailbox", "Subscription"]
+
+OPERATIONS_A_TURN = 500
+"""How many operations get their listener before other tasks get to run."""
+
+ItemT = TypeVar("ItemT")
+ItemT_co = TypeVar("ItemT_co", covariant=True)
+
+
+class Mailbox(Generic[ItemT]):
+    """A queue for one task that waits. Unlike `asyncio.Queue` it can wake it without an item."""
+
+    __slots__ = ("_arrival", "_mail")
+
+    def __init__(self) -> None:
+        self._mail: deque[ItemT] | None = None  # Made at first use: an empty one takes 0.6 KiB.
+        self._arrival: asyncio.Future[None] | None = None
+
+    def put(self, item: ItemT, /) -> None:
+        """Add an item."""
+        if self._mail is None:
+            self._mail = deque()
+        self._mail.append(item)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the task that waits check again."""
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def take(self) -> ItemT | None:
+        """Take the oldest item; None where there is none."""
+        return self._mail.popleft() if self._mail else None
+
+    def arrival(self) -> asyncio.Future[None]:
+        """Return what to await until there is an item, or `wake` is called."""
+        if self._arrival is not None and not self._arrival.done():
+            raise RuntimeError("two tasks wait for the next of one iteration; give each its own")
+        self._arrival = asyncio.get_running_loop().create_future()
+        if self._mail:
+            self.wake()
+        return self._arrival
+
+
+class Subscription(Mailbox[tuple[Any, Any]]):
+    """The events of one operation, or of many with an item for each, in the order they come.
+
+    An event is a `Transition`, the `VibeError` because of which an operation can't be observed any
+    more, or None for an end where the ends alone count. After its last event an operation is let
+    go.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_items",
+        "_may_grow",
+        "_new",
+        "is_open",
+        "poller",
+        "wants",
+        "weakly",
+    )
+
+    def __init__(
+        self,
+        poller: Poller,
+        items: dict[PolledOperation[Any], tuple[Any, ...]] | None = None,
+        *,
+        wants: Change = Change.END,
+        may_grow: bool = False,
+    ) -> None:
+        """Make it; nothing is polled yet.
+
+        Args:
+            poller: Polls the operations.
+            items: Operations, and for each the items that come with its events; those of an
+                operation are taken out with its last event. None for the end of a single operation,
+                which `listen` names; its item is None.
+            wants: Which changes are events: the end alone, each transition, or updates too.
+            may_grow: Whether it is open until `finish` is called, for operations to be added.
+        """
+        self._mail = None
+        self._arrival = None
+        self.poller: Poller = poller
+        """Polls the operations."""
+        self._items = items
+        self._new: Iterator[PolledOperation[Any]] | None = iter([*items]) if items else None
+        self._may_grow = may_grow
+        self.wants: Change = wants
+        """Which changes are events."""
+        self.is_open: bool = items is None or bool(items) or may_grow
+        """Whether more events may come."""
+        self.weakly: tuple[weak_ref[Listener], ...] = (weak_ref(self),)
+        """A reference to it: thousands of operations without another listener share the tuple."""
+
+    def add(self, polled: PolledOperation[Any], item: object) -> None:
+        """Add an operation, or a further item to one. Nothing is done once it is closed.
+
+        If each transition is an event, the operation's present state is the item's first.
+
+        Args:
+            polled: The operation.
+            item: What comes with each of its events.
+        """
+        if self._items is None:
+            return
+        self.is_open = True
+        present = self._items.get(polled, ())
+        self._items[polled] = (*present, item)
+        if not present:
+            self.listen(polled)
+        elif self.wants is not Change.END and polled.state.is_known:
+            self.put((item, polled.state.latest))
+
+    def listen(self, polled: PolledOperation[Any]) -> None:
+        """Have an operation polled, unless it is over."""
+        is_finished = polled.state.is_finished
+        if is_finished or (self.wants is not Change.END and polled.state.is_known):
+            self.notify(polled)
+        if not is_finished:
+            try:
+                self.poller.listen(polled, self)
+            except VibeError as error:
+                self.notify(polled, error)
+
+    def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
+        """Put in an event of an operation.
+
+        Args:
+            polled: The operation.
+            error: Why it is not observed any more; None where its state has changed.
+        """
+        if not self.is_open:
+            return
+        items: tuple[Any, ...] = (None,)
+        if self._items is None:
+            self.is_open = False
+        elif error is None and not polled.state.is_finished:
+            items = self._items[polled]
+        else:
+            items = self._items.pop(polled)
+            self.is_open = self._may_grow or bool(self._items)
+        event = None if error is not None or self.wants is Change.END else polled.state.latest
+        for item in items:
+            self.put((item, event if error is None else own_copy(error)))
+
+    def finish(self) -> None:
+        """Note that no more operations are added: it ends with the last of them."""
+        self._may_grow = False
+        self.is_open = bool(self._items)
+        self.wake()
+
+    async def next(self) -> tuple[Any, Any] | None:
+        """Return the next event with its item; None after the last. Cancelling it loses nothing.
+
+        Raises:
+            RuntimeError: Another task waits for the next event.
+        """
+        try:
+            if self._new is not None:
+                with self.poller.hold_ticks():
+                    while self._listen_to_some():  # noqa: ASYNC110 - nothing is waited for
+                        await asyncio.sleep(0)
+            while not self._mail:
+                if not self.is_open:
+                    return None
+                await self.arrival()
+            return self._mail.popleft()
+        except BaseException:
+            # The traceback of a cancellation keeps this frame, and with it the subscription and its
+            # polling, for as long as somebody keeps the exception.
+            del self
+            raise
+
+    def _listen_to_some(self) -> bool:
+        """Listen to some of the first operations; False after the last.
+
+        Other tasks run in between, and may close this.
+        """
+        some = list(islice(self._new, OPERATIONS_A_TURN)) if self.is_open and self._new else []
+        for polled in some:
+            self.listen(polled)
+        if len(some) < OPERATIONS_A_TURN:
+            self._new = None
+        return self._new is not None
+
+    def time_out(self, *, elapsed: float) -> None:
+        """Put in the last event of each operation.
+
+        Args:
+            elapsed: How many seconds were waited.
+        """
+        for polled in self.operations:
+            is_over = polled.state.is_finished
+            self.notify(polled, None if is_over else polled.state.timed_out(elapsed=elapsed))
+
+    @property
+    def operations(self) -> list[PolledOperation[Any]]:
+        """The operations that have had no last event."""
+        return list(self._items or ())
+
+    def close(self) -> None:
+        """Ask for no more polls, and drop what was not taken. The task that waits has the end."""
+        self.is_open = False
+        self._items = self._new = self._mail = None
+        self.wake()
+
+
+class Iteration(Generic[ItemT_co]):
+    """An iteration over the events of operations, for one task. `aclose` ends it early.
+
+    An operation that can't be observed does not end it for the others: its error is raised after
+    all else, and the next step goes on with the next error, until there is none.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        item: Callable[[Any], ItemT_co],
+        *,
+        timeout: float | None = None,
+        raises: bool = True,
+    ) -> None:
+        """Make it; nothing is polled before the first step.
+
+        Args:
+            subscription: Gives the events; closed with this.
+            item: Makes an item of an event with its operation's item.
+            timeout: Seconds from the first step on; None to wait as long as it takes.
+            raises: Whether to raise, at the end, why operations could not be observed.
+        """
+        self._subscription = subscription
+        self._item = item
+        self._raises = raises
+        self._timeout = timeout
+        self._began: float | None = None
+        self._errors: deque[VibeError] = deque()
+
+    def __aiter__(self) -> Self:
+        """Iterate."""
+        return self
+
+    async def __anext__(self) -> ItemT_co:
+        """Wait for the next item."""
+        loop = asyncio.get_running_loop()
+        if self._began is None:
+            self._began = loop.time()
+        deadline = None if self._timeout is None else self._began + self._timeout
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        found = await self._subscription.next()
+                except TimeoutError:
+                    await self._subscription.poller.poll_last(self._subscription.operations)
+                    self._subscription.time_out(elapsed=loop.time() - self._began)
+                    continue
+                if found is None:
+                    break
+                if not isinstance(found[1], VibeError):
+                    return self._item(found)
+                self._errors.append(found[1])
+        except BaseException:
+            del self  # See `Subscription.next`.
+            raise
+        if self._raises and self._errors:
+            raise self._errors.popleft()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End it, and ask for no more polls; for `contextlib.aclosing`."""
+        self._subscription.close()
+        self._errors.clear()
