@@ -103,8 +103,17 @@ class FeatureSession:
         """
         if self._suite is None:
             with _told_as_usage():
-                self._suite = Suite(self._options)
+                self._suite = Suite(self._options, self._say)
         return self._suite
+
+    def _say(self, line: str) -> None:
+        """Print a line at once, where this process prints: the tests of a worker are silent."""
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin(
+            "terminalreporter"
+        )
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"testvibe: {line}")
 
     def choose(self) -> list[Choice]:
         """Return the features to collect. Raises as `choice.choose` does."""

@@ -33,6 +33,7 @@ from testvibe_async import (
 from testvibe_async._artifacts import safe_paths
 from testvibe_async._names import choose_project, chosen_configs, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
+from testvibe_async.pytest_plugin.report import describe_error
 from testvibe_async.reports import CaseStatus, status_of
 
 if TYPE_CHECKING:
@@ -102,12 +103,27 @@ class FinishedRun:
 class Suite:
     """The runs of one session; its methods are for pytest's thread, and may block."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, say: Callable[[str], object]) -> None:
+        """Make it; nothing is sent yet.
+
+        Args:
+            options: The session's.
+            say: Called with a line on the service, from any thread.
+        """
         self._options = options
         self._client = Client(
             project=options.project,
             poll_interval=options.poll_interval,
-            hooks=Hooks(on_dispatched=self._add, on_transition=self._follow),
+            hooks=Hooks(
+                on_dispatched=self._add,
+                on_transition=self._follow,
+                on_outage_started=lambda event: say(
+                    f"the service does not answer, trying again: {describe_error(event.error)}"
+                ),
+                on_outage_ended=lambda event: say(
+                    f"the service answers again, after {event.seconds:.0f} s"
+                ),
+            ),
         )
         self._journals = None if options.journal is None else Journals(options.journal)
         self._stack = ExitStack()
