@@ -117,7 +117,7 @@ async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list
         arguments = {**TOOLS[tool], "timeoutSeconds": 170}
         began = now()
         answer = await mcp.call_tool(tool, arguments, progress_callback=listen)
-    content = answer.structured_content or {}
+    content: dict[str, Any] = answer.structured_content or {}
     verdict = content.get("status") or ("passed" if content["summary"]["succeeded"] else "")
     said = [f"{at - began - STARTS:.0f} s" for at, message in heard if "answer" in message]
     end = f"said after {said[0]}" if said else "nothing said"

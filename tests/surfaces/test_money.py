@@ -143,7 +143,7 @@ class Tool:
                 arguments["replace"] = stage.replaced
             for _ in range(PATIENCE):
                 answer = await mcp.call_tool(self.name, arguments)
-                content = answer.structured_content or {}
+                content: dict[str, Any] = answer.structured_content or {}
                 if answer.is_error or not content.get("inFlight"):
                     return
 

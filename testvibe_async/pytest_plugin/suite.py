@@ -33,7 +33,6 @@ from testvibe_async import (
 from testvibe_async._artifacts import safe_paths
 from testvibe_async._names import choose_project, chosen_configs, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
-from testvibe_async.pytest_plugin.report import describe_error
 from testvibe_async.reports import CaseStatus, status_of
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ if TYPE_CHECKING:
         Feature,
         Journal,
         Listing,
+        OutageEnded,
+        OutageStarted,
         Project,
         Ref,
         Run,
@@ -103,12 +104,14 @@ class FinishedRun:
 class Suite:
     """The runs of one session; its methods are for pytest's thread, and may block."""
 
-    def __init__(self, options: Options, say: Callable[[str], object]) -> None:
+    def __init__(
+        self, options: Options, tell: Callable[[OutageStarted | OutageEnded], object]
+    ) -> None:
         """Make it; nothing is sent yet.
 
         Args:
             options: The session's.
-            say: Called with a line on the service, from any thread.
+            tell: Called with outages of the service and their ends, in the client's thread.
         """
         self._options = options
         self._client = Client(
@@ -117,12 +120,8 @@ class Suite:
             hooks=Hooks(
                 on_dispatched=self._add,
                 on_transition=self._follow,
-                on_outage_started=lambda event: say(
-                    f"the service does not answer, trying again: {describe_error(event.error)}"
-                ),
-                on_outage_ended=lambda event: say(
-                    f"the service answers again, after {event.seconds:.0f} s"
-                ),
+                on_outage_started=tell,
+                on_outage_ended=tell,
             ),
         )
         self._journals = None if options.journal is None else Journals(options.journal)
