@@ -244,7 +244,8 @@ class Operation(ABC, Generic[SnapshotT_co]):
         return self._changes(Change.UPDATE)
 
     def _changes(self, wants: Change) -> Iteration[Transition[SnapshotT_co]]:
-        subscription = Subscription(self._parts.poller, {self._polled: (self,)}, wants=wants)
+        handles = {self._polled: (self,)}
+        subscription = Subscription(self._parts.poller, handles, wants=wants, is_single=True)
         return Iteration(subscription, itemgetter(1))
 
 

@@ -20,7 +20,7 @@ from testvibe_async._http import refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape
 from testvibe_async._util.waiting import wait_uncancelled
-from testvibe_async._wire import is_clear_refusal, is_success
+from testvibe_async._wire import SUCCESS, is_clear_refusal
 from testvibe_async.errors import (
     ClientClosedError,
     DispatchUnknownError,
@@ -285,7 +285,7 @@ def _is_answer_lost(error: VibeError) -> bool:
 
 def _is_accepted(error: VibeError) -> bool:
     """Say whether a dispatch that failed like this provably started: its answer was a success."""
-    return is_success(getattr(error, "status", None) or 0)
+    return getattr(error, "status", None) in SUCCESS
 
 
 def _withdraw(task: asyncio.Task[Any], dispatch: Dispatch[Any]) -> None:

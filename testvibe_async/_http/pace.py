@@ -108,7 +108,14 @@ class Pace:
         Args:
             now: When it came.
         """
-        self._note(now, is_refusal=False)
+        # In place of `_note`: nearly all answers come here.
+        answers = self._answers
+        answers.append((now, False))
+        oldest = now - WINDOW_SECONDS
+        while len(answers) > WINDOW_ANSWERS or answers[0][0] < oldest:
+            self._refused -= answers.popleft()[1]
+        if self._counted_from is None or now - self._counted_from > COUNTED_SECONDS:
+            self._count_anew(now)
         self._accepted += 1
         if not self._is_probing or now < self._paused_until:
             return False
@@ -127,7 +134,7 @@ class Pace:
             now: When it came.
             retry_after: For how many seconds it asks; None where it does not say.
         """
-        self._note(now, is_refusal=True)
+        self._note_refusal(now)
         seconds = DEFAULT_PAUSE if retry_after is None else retry_after
         if self._is_probing:
             # Refusals that were under way when the pause began only make it longer.
@@ -145,14 +152,19 @@ class Pace:
         self.is_free = False
         return seconds
 
-    def _note(self, now: float, *, is_refusal: bool) -> None:
+    def _count_anew(self, now: float) -> None:
+        """Begin another period of counting, unless the rate of the last is needed still."""
         if self._counted_from is None:
             self._counted_from = now
-        if now - self._counted_from > COUNTED_SECONDS and not self._is_probing:
+        elif not self._is_probing:
             self._before = self._accepted, now - self._counted_from
             self._accepted, self._counted_from = 0, now
-        self._answers.append((now, is_refusal))
-        self._refused += is_refusal
+
+    def _note_refusal(self, now: float) -> None:
+        if self._counted_from is None or now - self._counted_from > COUNTED_SECONDS:
+            self._count_anew(now)
+        self._answers.append((now, True))
+        self._refused += 1
         while len(self._answers) > WINDOW_ANSWERS or self._answers[0][0] < now - WINDOW_SECONDS:
             self._refused -= self._answers.popleft()[1]
 

@@ -218,24 +218,20 @@ class RetryBudget:
     """
 
     def __init__(self) -> None:
-        self._tokens = MAX_TOKENS
-
-    @property
-    def is_drawn_on(self) -> bool:
-        """Whether anything of it is taken."""
-        return self._tokens < MAX_TOKENS
+        self.tokens: int = MAX_TOKENS
+        """How much of it is left."""
 
     def take(self, error: Exception) -> int | None:
         """Take what a retry costs, and return it; None where there is not enough."""
         cost = THROTTLED_COST if is_throttled(error) else FAILED_COST
-        if cost > self._tokens:
+        if cost > self.tokens:
             return None
-        self._tokens -= cost
+        self.tokens -= cost
         return cost
 
     def give_back(self, cost: int) -> None:
         """Note a success; `cost` is what its last retry took, 0 where there was none."""
-        self._tokens = min(MAX_TOKENS, self._tokens + max(cost, 1))
+        self.tokens = min(MAX_TOKENS, self.tokens + max(cost, 1))
 
 
 def is_throttled(error: Exception | None) -> bool:

@@ -22,7 +22,7 @@ from testvibe_async._http.request_body import NEVER_CONNECTED, RequestBody
 from testvibe_async._http.response_body import Bodies, TooLargeError, UnknownEncodingError
 from testvibe_async._util import __version__, plain
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
-from testvibe_async._wire import MAX_ERROR_BYTES, Redactor, Response, is_success, too_large
+from testvibe_async._wire import MAX_ERROR_BYTES, SUCCESS, Redactor, Response, too_large
 from testvibe_async.errors import (
     ConfigError,
     MalformedResponseError,
@@ -194,7 +194,7 @@ class HttpSession:
             body = await self._bodies.read(
                 response.content,
                 response.headers,
-                most=request.endpoint.max_bytes if is_success(status) else MAX_ERROR_BYTES,
+                most=request.endpoint.max_bytes if status in SUCCESS else MAX_ERROR_BYTES,
                 timeout=request.timeout or self.timeout,
             )
         except TooLargeError:
@@ -204,7 +204,10 @@ class HttpSession:
         except (EOFError, zlib.error):
             raise aiohttp.ClientPayloadError from None
         else:
-            if not is_success(status):
+            if status in SUCCESS and len(body) < OFFLOAD_BYTES:  # nearly all of them
+                redacted, at = self._redactor.redact(body), datetime.now(UTC)
+                return Response(status, response.headers, redacted, url, at)
+            if status not in SUCCESS:
                 self.let_go()
             try:
                 return await self._whole(response, body, url)
@@ -212,7 +215,7 @@ class HttpSession:
                 self.let_go()
                 raise
         response.close()  # It is not drained: that would be to read it after all.
-        if is_success(status):
+        if status in SUCCESS:
             raise MalformedResponseError((problem,), status=status, method=request.method, url=url)
         return await self._whole(response, b"", url, body_problem=problem)
 

@@ -16,6 +16,7 @@ from attrs import evolve
 from testvibe_async._http.clock import ServiceClock
 from testvibe_async._http.pages import read_pages
 from testvibe_async._http.retry import (
+    MAX_TOKENS,
     Outlook,
     RetryBudget,
     RetryPolicy,
@@ -34,6 +35,7 @@ from testvibe_async._util import escape, plain
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
     EXTRA,
+    SUCCESS,
     decode,
     incomplete,
     is_clear_refusal,
@@ -334,7 +336,7 @@ class Transport:
                 policy = self._retry if retries else self._single_try
                 delay, cost = self._delay_after(error, attempt, request, policy, sending)
             else:
-                if self._budget.is_drawn_on:
+                if self._budget.tokens < MAX_TOKENS:
                     self._budget.give_back(cost)
                 if not keeps_place:
                     self.let_go()
@@ -377,7 +379,7 @@ class Transport:
         self._hooks.emit(RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay))
         return delay, cost
 
-    async def _attempt(
+    async def _attempt(  # noqa: C901 - one attempt, step by step, with few calls
         self, request: Request[Any], sending: Sending | None, *, is_poll: bool
     ) -> Response:
         """Send a request once, when its slot comes."""
@@ -387,7 +389,8 @@ class Transport:
             if self.is_closed or sending is not None:
                 self.check_wanted(request, sending)
             response = await self._send(request, sending)
-            raise_for_status(request, response)
+            if response.status not in SUCCESS:
+                raise_for_status(request, response)
         except (NotSentError, ResponseError) as error:
             is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
             if sending is not None and is_refusal:
@@ -474,7 +477,7 @@ class Transport:
             if self._telemetry.is_recording:
                 outcome = "no answer" if status is None else str(status)
                 self._telemetry.request(request.endpoint.name, outcome, seconds)
-            if self._hooks.is_enabled(RequestFinished):
+            if self._hooks.on_request is not None or logger.isEnabledFor(RequestFinished.level):
                 self._hooks.emit(
                     RequestFinished(
                         request.endpoint.name,

@@ -78,6 +78,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
 
     __slots__ = (
         "__weakref__",
+        "_is_single",
         "_items",
         "_may_grow",
         "_new",
@@ -94,6 +95,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         *,
         wants: Change = Change.END,
         may_grow: bool = False,
+        is_single: bool = False,
     ) -> None:
         """Make it; nothing is polled yet.
 
@@ -104,6 +106,8 @@ class Subscription(Mailbox[tuple[Any, Any]]):
                 which `listen` names; its item is None.
             wants: Which changes are events: the end alone, each transition, or updates too.
             may_grow: Whether it is open until `finish` is called, for operations to be added.
+            is_single: Whether it is for one operation, which has its error alone where it can't be
+                polled. Among many its present state comes first nonetheless.
         """
         self._mail = None
         self._arrival = None
@@ -112,6 +116,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         self._items = items
         self._new: Iterator[PolledOperation[Any]] | None = iter([*items]) if items else None
         self._may_grow = may_grow
+        self._is_single = is_single
         self.wants: Change = wants
         """Which changes are events."""
         self.is_open: bool = items is None or bool(items) or may_grow
@@ -147,6 +152,8 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             try:
                 self.poller.listen(polled, self)
             except VibeError as error:
+                if self._is_single:
+                    self._mail = None
                 self.notify(polled, error)
 
     def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
@@ -203,7 +210,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
 
         Other tasks run in between, and may close this.
         """
-        some = list(islice(self._new, OPERATIONS_A_TURN)) if self.is_open and self._new else []
+        some = list(islice(self._new or (), OPERATIONS_A_TURN))
         for polled in some:
             self.listen(polled)
         if len(some) < OPERATIONS_A_TURN:
@@ -216,6 +223,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         Args:
             elapsed: How many seconds were waited.
         """
+        self._new = None
         for polled in self.operations:
             is_over = polled.state.is_finished
             self.notify(polled, None if is_over else polled.state.timed_out(elapsed=elapsed))

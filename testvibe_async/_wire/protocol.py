@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_ERROR_BYTES",
+    "SUCCESS",
     "Response",
     "decode",
     "incomplete",
     "is_clear_refusal",
     "is_from_cache",
-    "is_success",
     "malformed",
     "parse_date",
     "raise_for_status",
@@ -52,6 +52,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+SUCCESS = range(200, 300)
+"""The statuses that HTTP calls a success."""
 
 MAX_ERROR_BYTES = 2**20
 """The most that is read of the answer that an error is."""
@@ -121,13 +124,8 @@ def raise_for_status(request: Request[Any], response: Response) -> None:
     Raises:
         ResponseError: The class says which, and what a 409 means is the endpoint's to say.
     """
-    if not is_success(response.status):
+    if response.status not in SUCCESS:
         raise _error(request, response)
-
-
-def is_success(status: int) -> bool:
-    """Say whether a status is what HTTP calls a success."""
-    return 200 <= status < 300  # noqa: PLR2004
 
 
 def require_uncached(request: Request[Any], response: Response) -> None:
@@ -172,7 +170,7 @@ def malformed(request: Request[Any], response: Response, *problems: str) -> Malf
 
 def too_large(request: Request[Any], status: int) -> str:
     """Say that an answer is larger than what is read of one, and what to do."""
-    if not is_success(status):
+    if status not in SUCCESS:
         return f"it is larger than {_mib(MAX_ERROR_BYTES)}, the most that is read of an error"
     endpoint = request.endpoint
     advice = "check that the server's address is the service's"

@@ -81,6 +81,9 @@ class Redactor:
         for spelling in self._spellings:
             body = body.replace(spelling, _REDACTED_AS_SENT)
         if len(body) <= PIECE_BYTES:  # nearly all of them
+            is_plain = b"%" not in body and b"&" not in body and b"\\" not in body
+            if is_plain and b"\x1b" not in body:
+                return body
             return self._redact_words(body) if self._has_escape(body) else body
         if not any(map(self._has_escape, _pieces(body))):
             return body

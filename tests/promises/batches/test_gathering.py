@@ -113,6 +113,21 @@ class TestFinishedInTime:
             await anext(finished)
         assert now() - began == pytest.approx(5)
 
+    async def test_what_ended_since_its_last_poll_has_ended_in_time(
+        self, emulator: Emulator, client: Client, project: Project
+    ) -> None:
+        """At the time-out what is left is polled once more: what has ended is no error."""
+        ended, late = await dispatch(project, 2)
+        finished = client.finished([ended, late], timeout=5)
+        first = asyncio.ensure_future(anext(finished))
+        await asyncio.sleep(4.9)
+        emulator.finish_run(ended.run_id)
+
+        assert await first is ended
+        with pytest.raises(WaitTimeoutError) as caught:
+            await anext(finished)
+        assert caught.value.ref == late.ref
+
     @pytest.mark.parametrize("timeout", [0, -1, float("nan"), "1"])
     def test_a_timeout_is_a_number_of_seconds(self, client: Client, timeout: Any) -> None:
         """Anything except a finite number above 0 is refused."""

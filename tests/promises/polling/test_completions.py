@@ -156,6 +156,21 @@ class TestMany:
         assert [operation async for operation in completions] == []
         assert now() < 5
 
+    async def test_a_closed_iteration_of_many_raises_nothing(
+        self, emulator: Emulator, client: Client
+    ) -> None:
+        """After aclose() an error that was to come last does not come."""
+        bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+        completions = client.finished([bad, good])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(20):  # The key was refused by then.
+                await anext(completions)
+
+        await completions.aclose()
+
+        assert [operation async for operation in completions] == []
+
     async def test_a_kept_error_does_not_keep_polling(
         self, emulator: Emulator, client: Client
     ) -> None:

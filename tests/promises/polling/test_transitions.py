@@ -12,6 +12,7 @@ from tests.conftest import client_of
 from tests.support.observing import statuses
 from tests.support.timing import now
 from testvibe_async import (
+    ClientClosedError,
     Phase,
     Transition,
     UnauthorizedError,
@@ -169,6 +170,18 @@ class TestIterating:
         assert sections[0] == ["queued"]
         assert ["in_progress"] in sections
         assert len(updates) > len([transition async for transition in generation]) + 2
+
+    async def test_an_iteration_of_a_closed_client(self, emulator: Emulator) -> None:
+        """It raises the close with the ref instead of the state that is known, and ends."""
+        async with client_of(emulator) as client:
+            operation = await client.project().run_feature("Checkout")
+        transitions = aiter(operation)
+
+        with pytest.raises(ClientClosedError) as caught:
+            await anext(transitions)
+        assert caught.value.ref == operation.ref
+        with pytest.raises(StopAsyncIteration):
+            await anext(transitions)
 
     async def test_an_iteration_raises_what_a_wait_raises(
         self, emulator: Emulator, operation: RunOperation

@@ -12,6 +12,7 @@ from testvibe_async import (
     ObservationError,
     RunRef,
     VibeError,
+    WaitTimeoutError,
 )
 from testvibe_async._polling import Change, Mailbox, Subscription
 from testvibe_async._polling.reader import Reader
@@ -236,6 +237,19 @@ class TestSubscription:
         assert (item, error.elapsed) == (2, 7)
         await asyncio.sleep(60)
         assert emulator.count("get_run") == 1
+
+    async def test_a_time_out_between_two_portions(self, client: Client) -> None:
+        """What had no listener yet gets none any more, and its time-out."""
+        refs = (RunRef(server=client.server, project="p", run_id=n) for n in range(1, 502))
+        handles = [client.attach(ref) for ref in refs]
+        subscription = Subscription(client._poller, {each._polled: (1,) for each in handles})
+        first = asyncio.ensure_future(next_of(subscription))
+        await asyncio.sleep(0)
+        subscription.time_out(elapsed=1)
+        assert isinstance((await first)[1], WaitTimeoutError)
+        assert len(taken(subscription)) == 500
+        assert handles[499]._polled.listeners
+        assert not handles[500]._polled.listeners
 
 
 class TestListeners:
