@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async import VibeError
+from testvibe_async import OutageEnded, VibeError
 from testvibe_async.pytest_plugin.choice import choose, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
@@ -39,7 +39,7 @@ from testvibe_async.pytest_plugin.workers import Controller, is_worker, queued_i
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
 
-    from testvibe_async import Run
+    from testvibe_async import OutageStarted, Run
     from testvibe_async.pytest_plugin.choice import Choice
     from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
 
@@ -103,8 +103,22 @@ class FeatureSession:
         """
         if self._suite is None:
             with _told_as_usage():
-                self._suite = Suite(self._options)
+                self._suite = Suite(self._options, self._tell)
         return self._suite
+
+    def _tell(self, event: OutageStarted | OutageEnded) -> None:
+        """Print a line on an outage at once; a worker of pytest-xdist prints nothing."""
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin(
+            "terminalreporter"
+        )
+        if reporter is None:
+            return
+        if isinstance(event, OutageEnded):
+            line = f"the service answers again, after {event.seconds:.0f} s"
+        else:
+            line = f"the service does not answer, trying again: {describe_error(event.error)}"
+        reporter.ensure_newline()
+        reporter.write_line(f"testvibe: {line}")
 
     def choose(self) -> list[Choice]:
         """Return the features to collect. Raises as `choice.choose` does."""

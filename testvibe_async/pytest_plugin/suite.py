@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         Feature,
         Journal,
         Listing,
+        OutageEnded,
+        OutageStarted,
         Project,
         Ref,
         Run,
@@ -102,12 +104,25 @@ class FinishedRun:
 class Suite:
     """The runs of one session; its methods are for pytest's thread, and may block."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(
+        self, options: Options, tell: Callable[[OutageStarted | OutageEnded], object]
+    ) -> None:
+        """Make it; nothing is sent yet.
+
+        Args:
+            options: The session's.
+            tell: Called with outages of the service and their ends, in the client's thread.
+        """
         self._options = options
         self._client = Client(
             project=options.project,
             poll_interval=options.poll_interval,
-            hooks=Hooks(on_dispatched=self._add, on_transition=self._follow),
+            hooks=Hooks(
+                on_dispatched=self._add,
+                on_transition=self._follow,
+                on_outage_started=tell,
+                on_outage_ended=tell,
+            ),
         )
         self._journals = None if options.journal is None else Journals(options.journal)
         self._stack = ExitStack()

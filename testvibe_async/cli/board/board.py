@@ -137,7 +137,9 @@ class Board:
             on_list_polling_suspended=self._on_list_polling_suspended,
             on_pause=lambda _: self.contact.pause(),
             on_resume=lambda _: self.contact.resume(),
-            on_outage_started=self.on_outage,
+            on_poll_failed=self.contact.doubt,
+            on_outage_started=self._on_outage_started,
+            on_outage_ended=lambda _: self.contact.find(self._clock(), datetime.now(UTC)),
         )
 
     @property
@@ -364,6 +366,10 @@ class Board:
 
     def _on_list_polling_suspended(self, event: ListPollingSuspended) -> None:
         self.suspensions.begin(event, now=self._clock())
+
+    def _on_outage_started(self, event: OutageStarted) -> None:
+        self.contact.lose(event.error)
+        self.on_outage(event)
 
     def _on_request(self, event: RequestFinished) -> None:
         self.requests += 1

@@ -1,8 +1,9 @@
 """Whether the service is seen, and the sentence for it where it is not.
 
-It decides from the answers to requests alone: an outage begins with the last good answer, and is
-told of once it has lasted for an interval of failures, or for two without any answer, as where
-connections are accepted and nothing comes. It reads no clock and prints nothing.
+It decides from the answers to requests, and from the client's own outages: it alone knows which
+answers are not the service's. An outage begins with the last good answer. It is reported once the
+client says so, or it has lasted for an interval of failures, or for two without any answer, as
+where connections are accepted and nothing comes. It reads no clock and prints nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from testvibe_async.cli.words import clock_time, duration, plural
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from testvibe_async import RequestFinished
+    from testvibe_async import PollFailed, RequestFinished, VibeError
 
 __all__ = ["Contact", "Outage", "OutageNotices"]
 
@@ -76,9 +77,11 @@ class Contact:
         self._good = self._last = self._ticked = now
         self._failing_since: float | None = None
         self._what = "not reachable"
-        self._is_paused = False
+        self._is_paused = self._is_away = False
         self.seen_at: datetime | None = None
         """When the last good answer came."""
+        self._before: tuple[float, datetime | None] = self._good, None
+        """The good answer before that one."""
         self.failures: int = 0
         """How many requests have failed since then."""
 
@@ -89,8 +92,9 @@ class Contact:
         self._last = now
         status = event.status
         if status is not None and status < 500 and status != _TOO_MANY:  # noqa: PLR2004 - 5xx
-            self._good, self.seen_at = now, at
-            self._failing_since, self.failures = None, 0
+            if not self._is_away:
+                self._before = self._good, self.seen_at
+                self._see(now, at)
             return
         self.failures += 1
         self._failing_since = self._failing_since or now
@@ -100,6 +104,27 @@ class Contact:
             self._what = "the service is too busy"
         else:
             self._what = f"the service answers with nothing but errors ({status})"
+
+    def _see(self, now: float, at: datetime) -> None:
+        self._good, self.seen_at = now, at
+        self._failing_since, self.failures = None, 0
+
+    def doubt(self, event: PollFailed) -> None:
+        """Take back that the last answer was good, where the poll that it answered has failed."""
+        if not event.is_final:
+            self._good, self.seen_at = self._before
+
+    def lose(self, error: VibeError) -> None:
+        """Note that an outage started, by what came in place of the last answer."""
+        self._is_away = True
+        status: int | None = getattr(error, "status", None)
+        if self._failing_since is None and status is not None:
+            self._what = f"the service answers with pages that are not its own ({status})"
+
+    def find(self, now: float, at: datetime) -> None:
+        """Note that the outage ended."""
+        self._is_away = False
+        self._see(now, at)
 
     def tick(self, now: float) -> None:
         """Note that this process runs: after a pause of it, silence counts anew.
@@ -141,6 +166,8 @@ class Contact:
     def _trouble(self, now: float, *, is_polled: bool, has_runs: bool) -> str | None:
         if self._is_paused:
             return "the service asked for a pause: nothing sent"
+        if self._is_away:
+            return self._what
         if self._failing_since is not None:
             return self._what if now - self._good >= POLL_SECONDS else None
         silence = 2 * POLL_SECONDS * (1 if has_runs else _SLOWEST)

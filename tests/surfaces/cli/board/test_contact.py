@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async import RequestFinished
+from testvibe_async import PollFailed, RequestFinished, ResponseError, RunRef
 from testvibe_async.cli.board.contact import REPEATED_SECONDS, Contact, OutageNotices
 
 if TYPE_CHECKING:
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 AT = datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC)
 CLOCK = f"{AT.astimezone():%H:%M:%S}"
+
+
+REF = RunRef(server="http://s", project="p", run_id=1)
+NOT_ITS_OWN = ResponseError("a page", status=302, method="GET", url="http://s")
 
 
 def answer(status: int | None, operation: str = "get_run") -> RequestFinished:
@@ -95,6 +99,34 @@ def test_pause_is_told() -> None:
     )
     known.resume()
     assert sentence(known, 12) is None
+
+
+def test_pages_of_others_are_an_outage() -> None:
+    """Answers that the client does not take for the service's count as none, until its outage ends.
+
+    The last good answer is the one before them.
+    """
+    known = contact((10, 200))
+    failed = PollFailed(REF, NOT_ITS_OWN, is_final=False)
+    for now in (13, 16):
+        known.note(answer(302), now=now, at=AT + timedelta(seconds=now))
+        known.doubt(failed)
+    assert sentence(known, 16) is None
+    known.lose(NOT_ITS_OWN)
+    known.note(answer(302), now=19, at=AT + timedelta(seconds=19))
+    assert sentence(known, 20) == (
+        "the service answers with pages that are not its own (302) for 10 s; "
+        f"10 runs not seen since {CLOCK}; trying again"
+    )
+    known.find(22, AT)
+    assert sentence(known, 22) is None
+
+
+def test_final_answer_of_a_poll_is_no_doubt() -> None:
+    """What the service refuses for good, it has answered."""
+    known = contact((10, 200), (13, 404))
+    known.doubt(PollFailed(REF, NOT_ITS_OWN, is_final=True))
+    assert sentence(known, 17) is None
 
 
 def test_other_hosts_say_nothing() -> None:

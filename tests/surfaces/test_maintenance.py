@@ -1,0 +1,176 @@
+"""A service under maintenance: each surface says so within two polls, and ends as it should.
+
+`-s` prints when it was said, and the end, as the rows of a Markdown table.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.inner_pytest import ENDLESS, inner, service
+from tests.support.mcp_connection import connected, result_of
+from tests.support.tables import Table
+from tests.support.timing import STEADY, now
+from tests.surfaces.cli.conftest import call, machine, use
+from testvibe_async.testing import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from tests.support.inner_pytest import Inner
+    from tests.surfaces.cli.conftest import Call
+    from testvibe_async.testing import Emulator, RecordedRequest, Scenario
+
+__all__ = ["call", "inner", "machine", "service"]
+
+pytest_plugins = ["pytester"]
+
+PAGE = b"<!doctype html><title>We are back soon</title>"
+
+PAGES = {
+    "HTML 200": Fault.body(PAGE, content_type="text/html"),
+    "302 to a login": Fault.status(302, body=b""),
+    "bare 404": Fault.status(404, body=b""),
+    "403 page": Fault.status(403, body=PAGE),
+    "503 HTML": Fault.status(503, body=PAGE),
+}
+
+STARTS = 7.0
+"""When the service goes away: after polls at 3 s and 6 s that it answers."""
+
+RUN_SECONDS = 30.0
+
+TWO_POLLS = 10.0
+"""Seconds until two polls have failed at the latest: the third interval is the longer one."""
+
+TABLE = Table()
+
+all_pages = pytest.mark.parametrize("page", PAGES)
+both_durations = pytest.mark.parametrize("seconds", [10, 60])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _table() -> Generator[None]:
+    with TABLE.printed():
+        yield
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Every run takes 30 s and passes."""
+    return STEADY
+
+
+def away(emulator: Emulator, page: str, seconds: float) -> None:
+    """Have a page stand in for the service for so many seconds, soon."""
+    begin = now() + STARTS
+    emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
+
+
+@all_pages
+@both_durations
+async def test_command_line(
+    emulator: Emulator,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    seconds: int,
+) -> None:
+    """`run --wait` prints when the outage begins and ends, and exits by the verdict."""
+    use(emulator, monkeypatch)
+    away(emulator, page, seconds)
+    ended = await call("run", "Checkout", "Returns", "--wait", "--json=lines")
+    events = [json.loads(line) for line in ended.output.splitlines()]
+    out, back = (
+        [each["seconds"] - STARTS for each in events if each["event"] == kind]
+        for kind in ("unreachable", "reachable")
+    )
+    end = "nothing said" if not out else f"said after {out[0]:.0f} s"
+    end += "".join(f", and its end after {at:.0f} s" for at in back)
+    TABLE.note(f"{page}, {seconds} s", "`run --wait`", f"{end}, exit code {ended.code}")
+    assert (ended.code, events[-1]["summary"]["succeeded"]) == (0, 2)
+    assert 0 < out[0] < TWO_POLLS
+    if seconds < RUN_SECONDS:  # Else the results are what says that it answers again.
+        assert seconds < back[0] < seconds + 31
+
+
+TOOLS: dict[str, dict[str, Any]] = {
+    "wait_for_run": {"runId": 214},
+    "run_features": {"features": ["Checkout"]},
+}
+
+
+async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list[str]:
+    """Call a tool that waits through an outage to the verdict; return when it reported that."""
+    heard: list[tuple[float, str]] = []
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        heard.append((now(), message or ""))
+
+    async with connected(emulator) as mcp:
+        if tool == "wait_for_run":
+            await result_of(mcp, "run_feature", feature="Checkout")
+        away(emulator, page, seconds)
+        arguments = {**TOOLS[tool], "timeoutSeconds": 170}
+        began = now()
+        answer = await mcp.call_tool(tool, arguments, progress_callback=listen)
+    content: dict[str, Any] = answer.structured_content or {}
+    verdict = content.get("status") or ("passed" if content["summary"]["succeeded"] else "")
+    said = [f"{at - began - STARTS:.0f} s" for at, message in heard if "answer" in message]
+    end = f"said after {said[0]}" if said else "nothing said"
+    TABLE.note(f"{page}, {seconds} s", f"`{tool}`", f"{end}, {verdict}")
+    assert (answer.is_error, content["inFlight"], verdict) == (False, False, "passed")
+    return said
+
+
+@all_pages
+@both_durations
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_tools(emulator: Emulator, tool: str, page: str, seconds: int) -> None:
+    """A tool that waits returns the verdict."""
+    await waited(emulator, tool, page, seconds)
+
+
+@pytest.mark.xfail(strict=True, reason="the client of a server takes hooks from its maker alone")
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_tools_report_an_outage(emulator: Emulator, tool: str) -> None:
+    """A tool that waits reports as progress that the service does not answer."""
+    assert await waited(emulator, tool, "503 HTML", 60)
+
+
+@pytest.fixture
+def service_options() -> dict[str, Any]:
+    """Return options with runs that go on until they are ended."""
+    return {"scenario": ENDLESS, "speed": 1.0}
+
+
+@all_pages
+@pytest.mark.parametrize("polls", [3, 8])
+def test_sessions(inner: Inner, service: Emulator, page: str, polls: int) -> None:
+    """A pytest session prints that the service is away, and that it is back, and passes.
+
+    Its client is on real time, so that the outage is one of so many polls.
+    """
+    seen = 0
+
+    def is_away(_: RecordedRequest) -> bool:
+        nonlocal seen
+        seen += 1
+        if seen == 1 + polls:
+            service.finish_run(max(service.runs), "passed")
+        return 1 < seen <= 1 + polls
+
+    service.fail("get_run", PAGES[page], when=is_away)
+    service.fail("list_runs", Fault.status(404))
+    result = inner.features("--testvibe-select=Login")
+    said = [line for line in result.outlines if "the service does not answer" in line]
+    over = [line for line in result.outlines if "the service answers again" in line]
+    end = (
+        "said once, and its end" if (len(said), len(over)) == (1, 1) else f"said {len(said)} times"
+    )
+    TABLE.note(f"{page}, {polls} polls", "pytest", f"{end}, exit code {int(result.ret)}")
+    result.assert_outcomes(passed=1)
+    assert len(said) == len(over) == 1

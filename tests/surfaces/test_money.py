@@ -1,0 +1,329 @@
+"""Generations cost credits: each surface pays for exactly what was asked for.
+
+The table has each call of a surface that starts a generation, and each mishap. `-s` prints what was
+paid, as the rows of a Markdown table.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import shutil
+import signal
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import pytest
+from attrs import define, field, frozen
+from mcp import Client as McpClient
+
+from tests.support.amounts import FULL
+from tests.support.inner_pytest import inner, service, service_options
+from tests.support.mcp_connection import latest_of
+from tests.support.tables import Table
+from tests.support.timing import STEADY
+from tests.surfaces.cli.conftest import call, machine
+from testvibe_async import Client
+from testvibe_async.mcp_server import make_server
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from pathlib import Path
+
+    from tests.support.inner_pytest import Inner
+    from tests.surfaces.cli.conftest import Call
+    from testvibe_async.testing import Scenario
+
+__all__ = ["call", "inner", "machine", "service", "service_options"]
+
+pytest_plugins = ["pytester"]
+
+TABLE = Table()
+
+HOUR = 3_600.0
+
+EARLY = 5.0
+"""When a caller gives up whose dispatch has no answer."""
+
+LATER = 20.0
+"""When one does whose generation is in flight."""
+
+PATIENCE = 20
+"""How often a tool is called for one result, at most."""
+
+LOST = Fault.lost()
+UNREADABLE = Fault.edit(lambda _: b"<!doctype html><title>Accepted</title>")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _table() -> Generator[None]:
+    with TABLE.printed():
+        yield
+
+
+def paid(emulator: Emulator) -> int:
+    """Return how many generations were dispatched and accepted."""
+    return sum(made.created_at >= 0 for made in emulator.generations.values())
+
+
+@define
+class Stage:
+    """A service, the network before it, and a machine with a folder of states."""
+
+    emulator: Emulator
+    proxy: FaultProxy
+    folder: Path
+    call: Call
+    monkeypatch: pytest.MonkeyPatch
+    replaced: str = ""
+    """The generation that a call names, once it has read it."""
+    states: Path = field(init=False)
+    """Where the process that runs keeps its state."""
+
+    def __attrs_post_init__(self) -> None:
+        self.move_to("first")
+
+    def move_to(self, name: str) -> None:
+        """Have the next process keep its state in another folder."""
+        self.states = self.folder / name
+        self.monkeypatch.setenv("XDG_STATE_HOME", str(self.states))
+
+
+class Surface(Protocol):
+    """A call of a surface that starts one generation."""
+
+    async def start(self, stage: Stage) -> None:
+        """Call, and wait for the end as far as the surface does."""
+
+    async def again(self, stage: Stage, *, is_in_flight: bool) -> None:
+        """Do what a user does who did not see the end."""
+
+    def give_up(self, call: asyncio.Task[None]) -> None:
+        """Give up a call."""
+
+
+@frozen
+class CommandLine:
+    """A command."""
+
+    typed: tuple[str, ...]
+    recovery: tuple[str, ...] = ()
+    """The command that resumes it; none where there is just the same one."""
+
+    async def start(self, stage: Stage) -> None:
+        await stage.call(*self.typed)
+
+    async def again(self, stage: Stage, *, is_in_flight: bool) -> None:
+        if self.recovery:
+            await stage.call(*self.recovery)
+        elif is_in_flight or "run" in self.typed:  # Else it asks for a second generation.
+            await stage.call(*self.typed)
+
+    def give_up(self, call: asyncio.Task[None]) -> None:
+        assert not call.done()
+        signal.raise_signal(signal.SIGINT)
+
+
+@frozen
+class Tool:
+    """A tool of the MCP server."""
+
+    name: str
+    feature: str = "Draft"
+
+    async def start(self, stage: Stage) -> None:
+        def client() -> Client:
+            emulator, url = stage.emulator, stage.proxy.url
+            return Client(url, api_key=emulator.api_key, project=emulator.project_id)
+
+        arguments = {"feature": self.feature}
+        server = make_server(client, state_folder=stage.states)
+        async with McpClient(server) as mcp:
+            if self.feature != "Draft":
+                stage.replaced = stage.replaced or await latest_of(mcp, self.feature)
+                arguments["replace"] = stage.replaced
+            for _ in range(PATIENCE):
+                answer = await mcp.call_tool(self.name, arguments)
+                content: dict[str, Any] = answer.structured_content or {}
+                if answer.is_error or not content.get("inFlight"):
+                    return
+
+    async def again(self, stage: Stage, *, is_in_flight: bool) -> None:  # noqa: ARG002
+        await self.start(stage)
+
+    def give_up(self, call: asyncio.Task[None]) -> None:
+        call.cancel()
+
+
+GENERATE = ("generate", "Draft")
+RUN = ("run", "Draft", "--on-conflict", "generate", "--yes")
+RESUME = ("resume", "--yes")
+
+SURFACES: dict[str, Surface] = {
+    "`generate F`": CommandLine(GENERATE),
+    "`generate F --watch`, `resume`": CommandLine((*GENERATE, "--watch"), RESUME),
+    "`run F --on-conflict generate`": CommandLine(RUN),
+    "`run F --on-conflict generate --wait`, `resume`": CommandLine((*RUN, "--wait"), RESUME),
+    "MCP `generate_feature`": Tool("generate_feature"),
+    "MCP `generate_feature`, `replace`": Tool("generate_feature", "Checkout"),
+    "MCP `generate_and_run`": Tool("generate_and_run"),
+}
+
+Mishap: TypeAlias = "Callable[[Stage, Surface], Awaitable[None]]"
+
+
+def faulty(fault: Fault) -> Mishap:
+    """Return the mishap of one faulty answer to the dispatch."""
+
+    async def happen(stage: Stage, surface: Surface) -> None:
+        stage.emulator.fail("generate_feature", fault, times=1)
+        await surface.start(stage)
+
+    return happen
+
+
+async def killed(stage: Stage, surface: Surface) -> None:
+    """End the process while the answer is on its way; what the disk has is left."""
+    call = await _without_answer(stage, surface)
+    shutil.copytree(stage.states, stage.folder / "left", dirs_exist_ok=True)
+    silence = stage.proxy.fail(NetworkFault.swallow_request())
+    call.cancel()
+    await asyncio.wait([call])
+    silence.remove()
+    stage.move_to("left")
+
+
+async def given_up_early(stage: Stage, surface: Surface) -> None:
+    """Give up while the answer is on its way."""
+    call = await _without_answer(stage, surface)
+    surface.give_up(call)
+    await asyncio.wait([call])
+
+
+async def given_up_later(stage: Stage, surface: Surface) -> None:
+    """Give up while the generation is in flight."""
+    call = asyncio.create_task(surface.start(stage))
+    await asyncio.sleep(LATER)
+    if not call.done():
+        surface.give_up(call)
+        await asyncio.wait([call])
+
+
+async def _without_answer(stage: Stage, surface: Surface) -> asyncio.Task[None]:
+    """Start; return once the service has acted, and its answer never comes."""
+    stage.states.mkdir(exist_ok=True)
+    stage.proxy.fail(
+        NetworkFault.swallow_answer(),
+        when=lambda method, target: method == "POST" and target.endswith("/generate"),
+        times=1,
+    )
+    call = asyncio.create_task(surface.start(stage))
+    await asyncio.sleep(EARLY)
+    assert paid(stage.emulator) == 1
+    assert not call.done()
+    return call
+
+
+MISHAPS: dict[str, Mishap] = {
+    "answer lost": faulty(LOST),
+    "a page as the 2xx": faulty(UNREADABLE),
+    "killed before the answer": killed,
+    "gave up before the answer": given_up_early,
+    "gave up in flight": given_up_later,
+}
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    """Every generation takes minutes and succeeds, and every run passes."""
+    return STEADY
+
+
+@pytest.fixture
+async def stage(
+    emulator: Emulator, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Stage]:
+    """A feature without tests, behind a network that may fail."""
+    emulator.add_feature("Draft", status="draft")
+    async with FaultProxy(emulator.url) as proxy:
+        monkeypatch.setenv("TESTVIBE_SERVER", proxy.url)
+        monkeypatch.setenv("TESTVIBE_API_KEY", emulator.api_key)
+        monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
+        yield Stage(emulator, proxy, tmp_path, call, monkeypatch)
+
+
+def without_id(status: Any) -> Any:
+    return {**status, "requestId": None}
+
+
+FORGETFUL = {"`generate F`", "`run F --on-conflict generate`"}
+"""What keeps nothing from one call to the next, and so is called again while it is in flight."""
+
+CELLS = [
+    (surface, mishap, pause)
+    for surface in SURFACES
+    for mishap in MISHAPS
+    for pause in (HOUR, 0.0)
+    if FULL or (pause == 0) is (surface in FORGETFUL)
+]
+
+
+@pytest.mark.parametrize(("surface", "mishap", "pause"), CELLS)
+async def test_one_request_is_paid_once(
+    stage: Stage, surface: str, mishap: str, pause: float
+) -> None:
+    """Whatever happens to the answer, the process or the caller, one generation is paid."""
+    found = SURFACES[surface]
+    if pause and "replace" not in surface:  # What has no id is the harder one to recognize.
+        stage.emulator.fail("get_generation_status", Fault.edit(without_id))
+    await MISHAPS[mishap](stage, found)
+    await asyncio.sleep(pause)
+    await found.again(stage, is_in_flight=not pause)
+    TABLE.note(surface, mishap, paid(stage.emulator))
+    assert paid(stage.emulator) == 1
+
+
+@pytest.mark.parametrize(
+    ("surface", "expected"),
+    [(name, 2 if name.startswith("`generate") else 1) for name in SURFACES],
+)
+async def test_the_same_call_after_the_end(stage: Stage, surface: str, expected: int) -> None:
+    """A command that names the feature asks for a second one; no tool and no run does."""
+    for _ in range(2):
+        await SURFACES[surface].start(stage)
+        await asyncio.sleep(HOUR)
+    TABLE.note(surface, "called again after the end", paid(stage.emulator))
+    assert paid(stage.emulator) == expected
+
+
+def interrupted(answer: Any) -> Any:
+    """Interrupt pytest, as Ctrl-C does, while an answer is on its way."""
+    _thread.interrupt_main()
+    return answer
+
+
+SESSIONS: dict[str, tuple[Fault | None, str]] = {
+    "answer lost": (LOST, ""),
+    "a page as the 2xx": (UNREADABLE, ""),
+    "gave up before the answer": (Fault.edit(interrupted), ""),
+    "gave up in flight": (None, "--testvibe-timeout=0.05"),
+    "called again after the end": (None, ""),
+}
+
+
+@pytest.mark.parametrize("mishap", SESSIONS)
+@pytest.mark.parametrize("option", ["", "--testvibe-journal=kept"])
+def test_sessions_pay_once(inner: Inner, service: Emulator, option: str, mishap: str) -> None:
+    """Whatever ends a pytest session, the same one again leaves one generation paid."""
+    service.add_feature("Draft", status="draft")
+    fault, limit = SESSIONS[mishap]
+    if fault is not None:
+        service.fail("generate_feature", fault, times=1)
+    options = ["--testvibe-select=Draft", "--testvibe-generate", *filter(None, [option])]
+    inner.features(*options, *filter(None, [limit]))
+    for request_id in service.generations:
+        service.finish_generation(request_id)
+    inner.features(*options).assert_outcomes(passed=1)
+    row = "pytest `--testvibe-generate`" + (", journal" if option else "")
+    TABLE.note(row, mishap, paid(service))
+    assert paid(service) == 1
