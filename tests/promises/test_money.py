@@ -388,9 +388,6 @@ async def test_what_is_missing_is_generated_once(emulator: Emulator) -> None:
     assert paid(emulator) == len(first)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a generation that was seen in flight is not joined, but asked for again"
-)
 async def test_what_ends_before_it_is_joined_is_not_generated_again(emulator: Emulator) -> None:
     """A generation in flight is joined as it was seen: it may end before another is dispatched."""
 

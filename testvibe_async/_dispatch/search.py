@@ -93,8 +93,13 @@ class ProjectRuns:
             request = Endpoints.LIST_RUNS.request(project=project, query=query)
             call = self._transport.call_page(evolve(request, is_uncached=True))
             reading = self._reading[key] = asyncio.create_task(call, name="testvibe_async list")
-            reading.add_done_callback(lambda _: self._reading.pop(key))
+            reading.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(reading)
+
+    def _forget(self, key: tuple[str, int], done: asyncio.Task[Listing[Run]]) -> None:
+        del self._reading[key]
+        if not done.cancelled():
+            done.exception()  # Those who waited for it may have left.
 
 
 async def search_for(

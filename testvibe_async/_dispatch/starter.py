@@ -134,10 +134,17 @@ class Starter:
             generation = GenerationOperation(known, self._parts)
             with suppress(OperationSupersededError):
                 return await generation.wait(timeout=_seconds_to(deadline))
+        running = None
         with suppress(TransportError, ResponseError):
             latest = await self._read_latest(run.project, run.feature, deadline)
             if latest.is_success:  # It ended since the run was refused; another costs credits.
                 return latest
+            running = self._in_flight(run.project, latest)
+        if running is not None:  # It may end before another dispatch, which then costs credits.
+            run.note(running.ref)
+            with suppress(OperationSupersededError):
+                return await running.wait(timeout=_seconds_to(deadline))
+            return await self.latest_outcome(run.project, run.feature, deadline)
         dispatch = GenerationDispatch(
             parts=self._parts,
             project=run.project,

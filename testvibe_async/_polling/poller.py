@@ -440,7 +440,7 @@ class Poller:
         list_polling.note_read(polled)
         if error is not None:
             self._note_failure(polled, error)
-        if polled.state.undocumented:
+        if polled.state.undocumented or polled.state.is_assumed:
             self._reader.check_status(polled)
         self._reschedule(polled, list_polling)
 

@@ -193,7 +193,9 @@ class Reader:
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
         """End the waits if the status is one that may or may not be an end."""
-        if (error := polled.state.note_status()) is not None:
+        now = asyncio.get_running_loop().time()
+        error = polled.state.note_status(now=now, max_outage=self._max_outage)
+        if error is not None:
             self._hooks.emit(PollFailed(polled.ref, error, is_final=True))
             self.end_waits(polled, error)
 

@@ -73,6 +73,7 @@ class OperationState(ABC, Generic[SnapshotT]):
     """The service's word for an operation that was dispatched and is not over."""
 
     __slots__ = (
+        "assumed_since",
         "began",
         "equal_failures",
         "failing_since",
@@ -115,6 +116,8 @@ class OperationState(ABC, Generic[SnapshotT]):
         """How many of them, the last ones, were the same."""
         self.undocumented: int = 0
         """How many answers in a row had a status that is not documented, and no end."""
+        self.assumed_since: float | None = None
+        """Since when an undocumented status is taken for one in flight, by the loop's clock."""
         self.is_assumed: bool = False
         """Whether its status is not documented, and taken for one in flight."""
         self.failing_since: float | None = None
@@ -202,6 +205,10 @@ class OperationState(ABC, Generic[SnapshotT]):
         doubt = _doubt(snapshot)
         self.undocumented = self.undocumented + 1 if doubt is _Doubt.IS_OVER else 0
         self.is_assumed = doubt is _Doubt.NOTHING
+        if not self.is_assumed:
+            self.assumed_since = None
+        elif self.assumed_since is None:
+            self.assumed_since = now
         return None if snapshot is self.snapshot else self._replace(snapshot)
 
     def _note_answer(self, sequence: int) -> None:
@@ -312,14 +319,16 @@ class OperationState(ABC, Generic[SnapshotT]):
                 self.missing_until = now
         return now < self.missing_until
 
-    def note_status(self) -> VibeError | None:
+    def note_status(self, *, now: float, max_outage: float) -> VibeError | None:
         """Return the error that the waits must raise if nothing says any more whether it is over.
 
-        A status that is not documented may be an end, and nobody can say; it is not waited out.
+        A status that is not documented may be an end: it is polled a few times, or for as long as
+        an outage is tolerated where the service says elsewhere that it is no end.
         """
-        if self.undocumented < MAX_UNDOCUMENTED:
+        since = self.assumed_since
+        if self.undocumented < MAX_UNDOCUMENTED and (since is None or now - since < max_outage):
             return None
-        self.undocumented = 0
+        self.undocumented, self.assumed_since = 0, None
         status = plain(self.status or "")
         what = (
             f"its status is {status!r}, which is not documented, and nothing says that it is over"
@@ -419,6 +428,8 @@ class GenerationState(OperationState[Generation]):
         if self.is_of_this(snapshot):
             self.other_id = None
             return True
+        if snapshot.request_id is None and self._is_unnamed_too(snapshot):
+            return True
         if self.snapshot is None and now - self.began < GRACE_SECONDS:
             return False
         if snapshot.request_id is None:
@@ -434,6 +445,17 @@ class GenerationState(OperationState[Generation]):
         if not is_repeated and later == NO_TIME:
             return False
         raise OperationSupersededError(ref=self.ref, newer_request_id=snapshot.request_id)
+
+    def _is_unnamed_too(self, snapshot: Generation) -> bool:
+        """Return whether a status that names no generation is of this one.
+
+        Some services may never name one. Then it is what was in flight after the dispatch, and the
+        end that followed; an end alone may be of the generation before.
+        """
+        before = self.snapshot
+        if before is None:
+            return not snapshot.is_finished
+        return before.request_id is None and not before.is_finished
 
     @property
     def is_doubtful(self) -> bool:

@@ -172,3 +172,38 @@ async def test_words_in_flight_are_believed_of_a_list(emulator: Emulator) -> Non
         operations = [await client.project().run_feature("Checkout") for _ in range(50)]
         assert all(run.is_success for run in await client.gather(*operations))
     assert emulator.count("get_run") < 2.5 * len(operations)
+
+
+def without_id(status: Any) -> Any:
+    """Leave out which generation a status is of."""
+    return {name: value for name, value in status.items() if name != "requestId"}
+
+
+async def test_a_service_that_names_no_generation(emulator: Emulator, project: Project) -> None:
+    """What was in flight after the dispatch, and then ended, is what was dispatched."""
+    emulator.fail("get_generation_status", Fault.edit(without_id))
+    generation = await (await project.generate_feature("Draft"))
+    assert generation.is_success
+
+
+async def test_an_end_alone_is_not_taken_for_its_own(emulator: Emulator, project: Project) -> None:
+    """An end that names no generation, and was not seen in flight, may be an earlier one's."""
+    await (await project.generate_feature("Checkout"))
+    ended = await project.get_generation_status("Checkout")
+    operation = await project.generate_feature("Checkout")
+    emulator.fail("get_generation_status", Fault.edit(lambda _: without_id(ended.to_dict())))
+    with pytest.raises(ObservationError):
+        await operation
+
+
+async def test_an_unknown_word_is_not_waited_for_without_end(
+    emulator: Emulator, project: Project
+) -> None:
+    """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
+    emulator.fail(
+        "get_run",
+        Fault.edit(lambda run: {**run, "status": "ready", "finishedUtc": None}),
+    )
+    operation = await project.run_feature("Checkout")
+    with pytest.raises(ObservationError, match="ready"):
+        await operation
