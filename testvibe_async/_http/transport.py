@@ -63,7 +63,7 @@ from testvibe_async.events import (
 from testvibe_async.models import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from aiohttp import ClientSession
 
@@ -111,7 +111,7 @@ class Transport:
         self._http = HttpSession(
             settings, timeout=timeout, max_connections=max_connections, session=session
         )
-        self.let_go = self._http.let_go
+        self.let_go: Callable[[], None] = self._http.let_go
         """Say that this task has decoded an answer: another large one may come in."""
         self._retry = retry
         # For polls: the next one follows anyway, and retries would only delay the others.

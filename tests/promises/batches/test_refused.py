@@ -83,11 +83,6 @@ class TestMisuse:
 
     def test_another_event_loop_is_raised(self) -> None:
         """A batch in another event loop than its client's raises."""
-
-        async def use(client: Client) -> None:
-            async with client:
-                pass
-
         client = Client("http://127.0.0.1:1", api_key="tvb_" + "k" * 43, project="p")
         loop, other = VirtualTimeLoop(), VirtualTimeLoop()
 

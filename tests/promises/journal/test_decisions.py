@@ -200,7 +200,7 @@ class TestRefusals:
             async with Journal(path) as journal, client_of(emulator) as client:
                 (item,) = await client.project().run_features(["No such"], journal=journal)
                 assert journal.is_over
-        assert item.verdict is Verdict.ERROR
+                assert item.verdict is Verdict.ERROR
         assert emulator.count("run_feature") == 1
 
 

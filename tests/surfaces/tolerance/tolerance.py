@@ -110,7 +110,6 @@ _NOT_ALL = (
 )
 _PYTEST_NAMES = r"To name features: --testvibe-select NAME"
 _UNKNOWN_END = r"status 'ready', which is not documented: it is neither success nor failure"
-_NO_END = r"status is 'ready', which is not documented, and nothing says that it is over"
 _UNKNOWN_STATUS = r"an undocumented status \('ready'\), and none .* is meant: name the features"
 _TIME = r"Utc can't be read and is left out: expected a time such as"
 _DURATION = r"Test\.durationMs can't be read and is left out: expected a number"
@@ -159,20 +158,9 @@ TABLE: Mapping[str, row] = {
         run_all=fails(_UNKNOWN_STATUS, 2),
         run=fails(r"over with the status 'timed_out', which is not documented", 5),
         generate=fails(_UNKNOWN_END, 5),
-        pytest=fails(_UNKNOWN_END, 1),
+        pytest=fails(r"ready: it neither passed nor failed", 1),
         tools_all=fails(_UNKNOWN_STATUS),
         tools_one=fails(r"Its status 'ready' is not documented: it is neither success nor failure"),
-    ),
-    "other-end-words-alone": row(
-        handles=fails(_NO_END),
-        batch=fails(_UNKNOWN_STATUS),
-        named=fails(_NO_END),
-        run_all=fails(_UNKNOWN_STATUS, 2),
-        run=fails(r"status is 'timed_out', which is not documented, and nothing says", 5),
-        generate=fails(_NO_END, 5),
-        pytest=fails(_NO_END, 1),
-        tools_all=fails(_UNKNOWN_STATUS),
-        tools_one=fails(_NO_END),
     ),
     # Ids, and the answer to a dispatch.
     "ids-as-text": row(),
