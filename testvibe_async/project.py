@@ -405,7 +405,7 @@ class Project(Batches):
         """List rows of this project, with patience where that is asked for."""
         if max_outage is None:
             return await self._call(endpoint)
-        return await self._transport.call_through_outage(
+        return await self._transport.list_through_outage(
             endpoint.request(project=self.id), max_outage=require_seconds("max_outage", max_outage)
         )
 

@@ -63,6 +63,16 @@ class TestRecorders:
                 await client.project().run_feature("Checkout")
         assert emulator.count("run_feature") == 0
 
+    async def test_a_caller_that_leaves_meanwhile_is_not_told_of_it(
+        self, emulator: Emulator
+    ) -> None:
+        """A caller that is cancelled while a recorder hangs gets no `RecorderError`."""
+        async with client_of(emulator, recorder=Hanging()) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await client.project().run_feature("Checkout")
+        assert emulator.count("run_feature") == 0
+
 
 class TestProbes:
     async def test_an_abandoned_probe_frees_the_next(self, emulator: Emulator) -> None:

@@ -207,10 +207,9 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def note(self, ref: Ref) -> None:
         """Note the operation that serves its purpose: dispatched, or joined."""
-        if ref != self.ref:
-            self.ref = ref
-            if self.on_ref is not None:
-                self.on_ref(ref)
+        self.ref = ref
+        if self.on_ref is not None:
+            self.on_ref(ref)
 
     def end(self) -> None:
         """Note that the dispatch is over. If it may have arrived unanswered, it stays written."""

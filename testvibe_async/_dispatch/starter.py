@@ -132,30 +132,27 @@ class Starter:
         if (known := run.ref) is not None:  # An earlier process dispatched it.
             assert isinstance(known, GenerationRef)
             generation = GenerationOperation(known, self._parts)
-            with suppress(OperationSupersededError):
-                return await generation.wait(timeout=_seconds_to(deadline))
-        running = None
-        with suppress(TransportError, ResponseError):
-            latest = await self._read_latest(run.project, run.feature, deadline)
-            if latest.is_success:  # It ended since the run was refused; another costs credits.
-                return latest
-            running = self._in_flight(run.project, latest)
-        if running is not None:  # It may end before another dispatch, which then costs credits.
-            run.note(running.ref)
-            with suppress(OperationSupersededError):
-                return await running.wait(timeout=_seconds_to(deadline))
-            return await self.latest_outcome(run.project, run.feature, deadline)
-        dispatch = GenerationDispatch(
-            parts=self._parts,
-            project=run.project,
-            feature=run.feature,
-            site_url=run.site_url,
-            recorders=run.recorders,
-            patience=run.patience,
-            on_ref=run.note,
-        )
-        run.in_place(dispatch)
-        generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
+        else:
+            generation = None
+            with suppress(TransportError, ResponseError):
+                latest = await self._read_latest(run.project, run.feature, deadline)
+                if latest.is_success:  # It ended since the run was refused; another costs credits.
+                    return latest
+                generation = self._in_flight(run.project, latest)
+        if generation is None:
+            dispatch = GenerationDispatch(
+                parts=self._parts,
+                project=run.project,
+                feature=run.feature,
+                site_url=run.site_url,
+                recorders=run.recorders,
+                patience=run.patience,
+                on_ref=run.note,
+            )
+            run.in_place(dispatch)
+            generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
+        else:  # It may end before another dispatch, which then costs credits.
+            run.note(generation.ref)
         with suppress(OperationSupersededError):
             return await generation.wait(timeout=_seconds_to(deadline))
         return await self.latest_outcome(run.project, run.feature, deadline)

@@ -187,8 +187,10 @@ class Transport:
             await self._complete(value, request, response)
         return value
 
-    async def call_through_outage(self, request: Request[T], *, max_outage: float) -> T:
-        """Call a read as often as it takes while the service is away, as the waits are patient.
+    async def list_through_outage(
+        self, request: Request[Listing[T]], *, max_outage: float
+    ) -> Listing[T]:
+        """Read a list as often as it takes while the service is away, as the waits are patient.
 
         Args:
             request: What to ask.
@@ -202,9 +204,8 @@ class Transport:
         since, last = loop.time(), None
         while True:
             try:
-                response, value = await self._read(request, retries=False)
-                if _is_listing(value):
-                    await self._complete(value, request, response)
+                response, listing = await self._read(request, retries=False)
+                await self._complete(listing, request, response)
             except (TransportError, ResponseError) as error:
                 outlook, seconds = self.outlook_after(error, request), loop.time() - since
                 equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
@@ -222,7 +223,7 @@ class Transport:
             else:
                 if failures >= ANNOUNCED_FAILURES:
                     self._hooks.emit(OutageEnded(self.server, loop.time() - since))
-                return value
+                return listing
             await self.sleep(delay)
 
     async def call_page(self, request: Request[Listing[T]], *, retries: bool = True) -> Listing[T]:

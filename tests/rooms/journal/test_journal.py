@@ -44,6 +44,15 @@ async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
         assert verdicts(journal.items) == ["in flight"] * 3
 
 
+async def test_one_that_was_never_opened_may_be_closed(path: Path) -> None:
+    """There is nothing to write, and it can be opened later."""
+    journal = Journal(path)
+    await journal.aclose()
+    await journal.aclose()
+    async with journal:
+        assert journal.plan is None
+
+
 async def test_a_cancelled_close_lets_the_file_go(
     path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

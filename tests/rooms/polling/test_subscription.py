@@ -114,6 +114,20 @@ class TestSubscription:
         assert await subscription.next() is None
         assert subscription.operations == []
 
+    async def test_a_further_item_waits_for_the_end_too(
+        self, emulator: Emulator, client: Client, operation: RunOperation
+    ) -> None:
+        """An item that is added while its operation is in flight has no event but the end."""
+        subscription = Subscription(client._poller, {}, may_grow=True)
+        subscription.add(operation._polled, "a")
+        await asyncio.sleep(6)
+        await operation.poll()
+        subscription.add(operation._polled, "b")
+        assert taken(subscription) == []
+        emulator.finish_run(operation.run_id)
+        await operation.poll()
+        assert [item for item, _ in taken(subscription)] == ["a", "b"]
+
     async def test_a_further_item_has_the_present_state_once(
         self, emulator: Emulator, client: Client, operation: RunOperation
     ) -> None:

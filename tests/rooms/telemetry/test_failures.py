@@ -217,3 +217,15 @@ async def test_a_dispatch_of_what_was_followed_before(sdk: Sdk, project: Project
     assert sdk.span("testvibe again")
     await operation
     assert len(sdk.spans("testvibe run")) == 1
+
+
+async def test_without_the_extra_nothing_is_recorded(
+    emulator: Emulator, sdk: Sdk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where OpenTelemetry is not installed, an operation ends as it does elsewhere."""
+    monkeypatch.setattr("testvibe_async._http.transport.telemetry", Telemetry)
+    monkeypatch.setattr("testvibe_async._polling.reader.telemetry", Telemetry)
+    async with client_of(emulator) as client:
+        run = await (await client.project().run_feature("Checkout"))
+    assert run.is_finished
+    assert sdk.metric("testvibe.request.duration") == {}
