@@ -21,7 +21,7 @@ from tests.conftest import client_of
 from tests.support.amounts import amount
 from tests.support.tables import Table
 from tests.support.timing import STEADY
-from testvibe_async import Client, Intent, Journal, Project, Ref, VibeError
+from testvibe_async import Client, Intent, Journal, Project, Ref, Verdict, VibeError
 from testvibe_async.testing import Fault, Scenario
 
 if TYPE_CHECKING:
@@ -400,6 +400,26 @@ async def test_what_ends_before_it_is_joined_is_not_generated_again(emulator: Em
         emulator.fail("get_generation_status", Fault.edit(ends_now), times=1)
         await client.project().run_feature("Draft", on_conflict="generate")
     assert paid(emulator) == 1
+
+
+async def test_what_was_superseded_before_a_restart_is_not_generated_again(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """A resumed run whose generation another one followed ends as that did, if it failed too."""
+    path = tmp_path / "batch.journal"
+    async with client_of(emulator) as client, Journal(path) as journal:
+        batch = client.project().run_features(["Draft"], journal=journal, on_conflict="generate")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(batch, timeout=5)
+    for own in list(emulator.generations):
+        emulator.finish_generation(own, "failed")
+    async with client_of(emulator) as client:
+        another = await client.project().generate_feature("Draft")
+    emulator.finish_generation(another.ref.request_id, "failed")
+    async with client_of(emulator) as client, Journal(path) as journal:
+        (item,) = await client.project().run_features(journal=journal)
+    assert item.verdict is Verdict.ERROR
+    assert paid(emulator) == 2
 
 
 async def test_waiting_for_another_generation_is_a_second_one(emulator: Emulator) -> None:
