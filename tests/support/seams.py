@@ -31,13 +31,17 @@ def assert_released(client: Client, connections: int) -> None:
 
 
 def watch_answers(client: Client, note: Callable[[str, int, bytes], None]) -> None:
-    """Call `note` with the operation, the status and the body of each answer, as it is read."""
+    """Call `note` with the operation, the status and the body of each answer, as it is read.
+
+    Not with those that a cache has kept: where that matters the client refuses them.
+    """
     http = client._transport._http
     send = http.send
 
     async def send_and_note(request: Any, **options: Any) -> Any:
         response = await send(request, **options)
-        note(request.endpoint.name, response.status, response.body)
+        if "Age" not in response.headers:
+            note(request.endpoint.name, response.status, response.body)
         return response
 
     http.send = send_and_note  # type: ignore[method-assign]
