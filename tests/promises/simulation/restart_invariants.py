@@ -10,7 +10,6 @@ from tests.promises.simulation.service import EPOCH
 from testvibe_async import (
     DispatchUnknownError,
     ObservationError,
-    OperationSupersededError,
     RunRef,
     Verdict,
 )
@@ -188,13 +187,11 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
         world.seen,
     )
     if item.ref is not None and isinstance(item.error, ObservationError):
-        is_gone = isinstance(item.error, OperationSupersededError)
-        name, hides_ids = _id(item.ref), world.plan.hides_ids
-        # What took its place may have no id until the patience of this world is over.
-        may_be_gone = _is_superseded(world, name) and (is_gone or hides_ids != "shown")
+        name = _id(item.ref)
+        # What took its place may have no id yet, or may not be shown yet.
         expect(
             Promise.RESUMED,
-            may_be_gone or hides_ids == "never shown",
+            _is_superseded(world, name) or world.plan.hides_ids == "never shown",
             f"{name} was resumed, and ended with {item.error!r} in place of its outcome",
             world.seen,
         )
