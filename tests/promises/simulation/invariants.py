@@ -112,6 +112,8 @@ def _what_was_accepted_is_not_resent(world: World) -> None:
             item = dispatching.result
             earlier = item.earlier if isinstance(item, BatchItem) else ()
             ended = {outcome.run_id for outcome in earlier}
+            if ended - set(world.ledger.made(dispatching.intent)):
+                continue  # A twin passed for it, and failed: see `_nobody_can_tell`.
             posts = world.ledger.of(dispatching.intent)
             for post in posts:
                 accepted_at = world.ledger.accepted_at.get(post.number)
