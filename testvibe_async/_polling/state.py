@@ -449,15 +449,17 @@ class GenerationState(OperationState[Generation]):
     def _is_unnamed_too(self, snapshot: Generation) -> bool:
         """Return whether a status that names no generation is of this one.
 
-        Some services may never name one. Then it is what was in flight after its dispatch, and the
-        end that followed. An end alone may be of the generation before, a draft too; and where
-        this client did not dispatch it, all of them may be of one that came later.
+        Some services may never name one. Then it is what was in flight after its dispatch, and an
+        end that is later by `updatedUtc`. Another end may be of the generation before, a draft too;
+        and where this client did not dispatch it, all of them may be of one that came later.
         """
         before = self.snapshot
         if before is None:
             is_dispatched_here = self.phase is not None
             return is_dispatched_here and snapshot.feature_status == FeatureStatus.GENERATING
-        return before.request_id is None and not before.is_finished
+        if before.request_id is not None or before.is_finished:
+            return False
+        return not snapshot.is_finished or self._later(snapshot) > NO_TIME
 
     @property
     def is_doubtful(self) -> bool:

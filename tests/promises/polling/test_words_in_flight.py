@@ -196,6 +196,18 @@ async def test_an_end_alone_is_not_taken_for_its_own(emulator: Emulator, project
         await operation
 
 
+async def test_an_older_end_is_not_taken_for_its_own(emulator: Emulator, project: Project) -> None:
+    """After a status in flight that names none, the end of the one before may come from a copy."""
+    await (await project.generate_feature("Checkout"))
+    ended = await project.get_generation_status("Checkout")
+    operation = await project.generate_feature("Checkout")
+    emulator.fail("get_generation_status", Fault.edit(without_id), times=1)
+    await operation.poll()
+    emulator.fail("get_generation_status", Fault.edit(lambda _: without_id(ended.to_dict())))
+    with pytest.raises(ObservationError):
+        await operation
+
+
 async def test_an_unknown_word_is_not_waited_for_without_end(
     emulator: Emulator, project: Project
 ) -> None:
