@@ -577,7 +577,8 @@ CANARIES: dict[str, Canary] = {
         _cut_list_is_taken_as_whole, "from a list that was cut"
     ),
     "the generation before is adopted": Canary(
-        _earlier_generation_is_adopted, "which nobody began|began long before it was sent"
+        _earlier_generation_is_adopted,
+        "which nobody began|began long before it was sent|which is of Intent",
     ),
     "Retry-After is ignored": Canary(_retry_after_is_ignored, "before its Retry-After is over"),
     "a slot is lost with each error": Canary(

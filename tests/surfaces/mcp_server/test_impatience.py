@@ -131,8 +131,12 @@ async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int) 
             emulator.features[name].status = "generated"
         emulator.fail("run_feature", Fault.delay(7), times=client.random.randint(0, 5))
         delivered = set[str]()
-        for asked in range(1, 4):
+        for _ in range(3):
+            before = len(emulator.runs)
             content = await client.result("run_features", features=list(FEATURES))
             delivered.add(content["startedAt"])
-            assert len(emulator.runs) == asked * len(FEATURES)
+            began = len(emulator.runs) - before
+            # A server that ended before it sent them leaves nothing that proves it.
+            is_unknown = content["verdict"] == "unknown"
+            assert began == len(FEATURES) or (is_unknown and began < len(FEATURES))
         assert len(delivered) == 3
