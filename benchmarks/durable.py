@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from attrs import evolve
 
@@ -46,6 +47,7 @@ WAYS = {
 LOAD = Load(operations=500, interval=0.3, durations=(0.6, 2.0))
 REPEATS = 5
 ROWS = 100_000
+SPEED = 200.0
 
 
 async def _run(*, is_quick: bool) -> Document:
@@ -71,11 +73,16 @@ async def _resume(count: int) -> float:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "large.journal"
         async with (
-            Emulator(record=False) as emulator,
-            Client(emulator.url, api_key=emulator.api_key, project=emulator.project_id) as client,
+            Emulator(record=False, speed=SPEED) as emulator,
+            Client(
+                emulator.url,
+                api_key=emulator.api_key,
+                project=emulator.project_id,
+                poll_interval=3 / SPEED,
+            ) as client,
         ):
             async with Journal(path) as journal:
-                await client.project().run_features(["Checkout"], journal=journal, timeout=0.1)
+                await client.project().run_features(["Checkout"], journal=journal)
             _fill(path, count)
             began = time.perf_counter()
             async with Journal(path) as journal:
@@ -85,29 +92,17 @@ async def _resume(count: int) -> float:
 
 
 def _fill(path: Path, count: int) -> None:
-    """Make the file one of many features that passed."""
-    outcome = json.dumps(
-        {
-            "runId": 1,
-            "status": "passed",
-            "featureId": 14,
-            "featureName": "Checkout",
-            "config": "Default",
-            "createdUtc": "2026-11-26T09:00:00Z",
-            "startedUtc": "2026-11-26T09:00:03Z",
-            "finishedUtc": "2026-11-26T09:00:30Z",
-            "summary": {"total": 3, "passed": 3, "failed": 0, "skipped": 0, "flaky": 0},
-            "tests": [
-                {"title": f"Test {number}", "status": "passed", "durationMs": 5200}
-                for number in range(3)
-            ],
-        }
-    )
+    """Make the file of one feature that is over one of many."""
     connection = sqlite3.connect(path)
-    connection.execute("DELETE FROM items")
+    rows = connection.execute("SELECT id, document FROM rows ORDER BY id")
+    (plan_id, plan), (_, over) = ((row, json.loads(text)) for row, text in rows)
+    documents = {plan_id: {**plan, "count": count}}
+    for place in range(count):
+        documents[place] = {**over, "feature": f"Feature {place}", "name": f"Feature {place}"}
+    texts = ((row, json.dumps(document)) for row, document in documents.items())
     connection.executemany(
-        "INSERT INTO items (place, feature, state, outcome) VALUES (?, ?, 'over', ?)",
-        ((place, json.dumps(f"Feature {place}"), outcome) for place in range(count)),
+        "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
+        ((row, text, crc32(text.encode())) for row, text in texts),
     )
     connection.commit()
     connection.close()

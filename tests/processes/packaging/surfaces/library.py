@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import testvibe_async
-from testvibe_async import Client, Journal
+from testvibe_async import Client, ConfigError, Journal
 from testvibe_async.reports import write_report
 from testvibe_async.testing import Emulator
 
@@ -26,9 +26,15 @@ async def main() -> None:
         assert run.is_finished
         async with Journal("batch.journal") as journal:
             items = await project.run_features(["Returns", "Wishlist"], journal=journal)
-        for name in ("report.html", "junit.xml", "ctrf.json", "summary.md"):
+        for name in ("junit.xml", "ctrf.json", "summary.md"):
             write_report(name, items)
             assert Path(name).stat().st_size
+        refusal = ""
+        try:
+            write_report("report.html", items)
+        except ConfigError as error:
+            refusal = str(error)
+        assert "jinja2" in refusal
 
 
 assert "site-packages" in (testvibe_async.__file__ or "")
