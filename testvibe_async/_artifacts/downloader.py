@@ -41,7 +41,7 @@ __all__ = ["Downloader"]
 DOCUMENTED_KINDS = {"trace", "screenshot", "video", "report"}
 
 MAX_RENEWALS = 3
-"""How often a link that was refused is renewed."""
+"""The most renewals of a link that was refused."""
 
 
 @frozen
@@ -52,7 +52,7 @@ class _Job:
     directory: Path
     on_progress: Callable[[DownloadProgress], object] | None
     artifacts: dict[str, Artifact] = field(factory=dict[str, "Artifact"])
-    """What is listed, by the path where it is put, each with its latest link."""
+    """The artifacts in the list, by their paths on the disk, each with its latest link."""
     lock: asyncio.Lock = field(factory=asyncio.Lock)
     """Held while the links are renewed."""
 

@@ -42,7 +42,7 @@ __all__ = ["EXPIRED", "OPERATION", "ArtifactHost"]
 T = TypeVar("T")
 
 OPERATION = "download_artifacts"
-"""What a request to the host is called in events."""
+"""The name of a request to the host in events."""
 
 EXPIRED = {401, 403, 404, 410}
 """The statuses with which hosts refuse a link that has expired."""
@@ -50,10 +50,10 @@ EXPIRED = {401, 403, 404, 410}
 MAX_CONNECT_SECONDS = 10.0
 
 BLOCK_BYTES = 2**16
-"""How much is read before it is passed on."""
+"""The bytes that are read before they are passed on."""
 
 BLOCK_SECONDS = 64.0
-"""How long a block may take, so at least 1 KiB a second must come."""
+"""The seconds that a block may take, so at least 1 KiB a second must come."""
 
 MAX_BYTES = 2**31
 """The largest size of a file whose size the service does not say."""

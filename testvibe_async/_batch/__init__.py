@@ -1,4 +1,4 @@
-"""How a batch carries its features from their recovery to their end.
+"""The workers of a batch, which carry its features from their recovery to their end.
 
 For other packages: `Workers` do it for the caller's `Batch`; an `Entry` is one feature, a `Plan`
 what all are for, and a `Store` keeps both; `EntrySource` reads the entries of a batch.

@@ -34,7 +34,7 @@ SHOWN_BY = {
 
 @frozen
 class Finding:
-    """What became of a dispatch, as far as the service shows it."""
+    """The fate of a dispatch, as far as the service shows it."""
 
     ref: Ref | None = None
     """Its operation, where exactly one can be."""
@@ -53,7 +53,7 @@ class Finding:
     """When it was polled for last with an answer, by the local clock."""
 
     def error(self, intent: Intent, what: str) -> DispatchUnknownError:
-        """Return the error that says that nobody knows whether a dispatch took effect.
+        """Return the error of a dispatch of which it is unknown whether it took effect.
 
         Args:
             intent: The dispatch.

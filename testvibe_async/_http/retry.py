@@ -152,7 +152,7 @@ def outlook_after(error: Exception, *, has_answered: bool) -> Outlook:
     """Return what another try of a read may bring.
 
     Args:
-        error: What came of the last one.
+        error: The error of the last one, if any.
         has_answered: Whether this client has had a good answer from the same route. Then what is
             not the service's own, such as a page, a redirect or an error without its `code`, stands
             in its place for a while; else the address is most likely not the service's.

@@ -244,7 +244,7 @@ class Iteration(Generic[ItemT_co]):
     """An iteration over the events of operations, for one task. `aclose` ends it early.
 
     An operation that can't be observed does not end it for the others: its error is raised after
-    all else, and the next step goes on with the next error, until there is none.
+    all else, and the next step takes the next error, until there is none.
     """
 
     def __init__(

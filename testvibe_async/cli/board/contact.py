@@ -33,7 +33,7 @@ _DOWNLOADS = "download_artifacts"
 _TOO_MANY = 429
 
 PAUSED_SECONDS = 5.0
-"""After how long without a tick, of which there is one a second, this process was stopped."""
+"""Seconds without a tick after which this process was stopped; there is a tick a second."""
 
 REPEATED_SECONDS = 30.0
 """How often an outage that goes on is told of again, where nothing is redrawn."""

@@ -234,7 +234,7 @@ def word_of(item: Item) -> str:
 
 
 def _verdict(item: Item) -> str:
-    """Return the verdict, of which the command line has more than the library."""
+    """Return the verdict; the command line has more of them than the library."""
     if item.is_unseen:
         return UNSEEN
     return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)
