@@ -21,7 +21,6 @@ BENCHMARKS = sorted(
 STALE = {
     "durable",
     "hostile",
-    "micro",
     "outages",
     "peers",
     "scale",
