@@ -53,7 +53,7 @@ class Finding:
     """When it was polled for last with an answer, by the local clock."""
 
     def error(self, intent: Intent, what: str) -> DispatchUnknownError:
-        """Return the error of a dispatch of which it is unknown whether it took effect.
+        """Return the error that says that the effect of a dispatch is unknown.
 
         Args:
             intent: The dispatch.

@@ -147,7 +147,7 @@ _PRECEDENCE = (
 
 
 def worst_of(codes: Iterable[ExitCode], *, usual: ExitCode = ExitCode.PASSED) -> ExitCode:
-    """Return the exit code of a command of which several things call for one.
+    """Return the exit code of a command for which several apply.
 
     Args:
         codes: What is called for.

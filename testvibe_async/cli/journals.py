@@ -116,7 +116,7 @@ async def kept(  # noqa: PLR0913 - each by name
         path = options.journal
         async with Journal(path, options=typed) as journal:
             if journal.plan is not None:
-                what, command = "a batch: go on with it by", resume_command(path)
+                what, command = "a batch: resume it with", resume_command(path)
                 if journal.is_over:
                     what, command = "a batch that is over: see", f"{NAME} report {path}"
                 raise ConfigError(f"{path} has {what} {command}, or name another file")
@@ -142,7 +142,7 @@ async def kept(  # noqa: PLR0913 - each by name
 
 @asynccontextmanager
 async def opened(word: str | None, here: Place, output: Output) -> AsyncGenerator[Journal]:
-    """Open the journal of a batch to go on with it, say which it is, and note who works on it.
+    """Open the journal of a batch to resume it, say which it is, and note who works on it.
 
     Args:
         word: Its number, its name or its file; None for the last of a place that is not over.
@@ -197,6 +197,6 @@ async def tell_of_cut_off() -> None:
         over = sum(item.outcome is not None for item in batch.items)
         warn(
             f"{record} of {clock_time(batch.created_at)} was cut off, with "
-            f"{over} of {plural(len(batch.items), 'operation')} over. Go on with it: "
+            f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
             f"{resume_command(stored.journal_of(record))}"
         )

@@ -129,7 +129,7 @@ class Batch:
 
     @property
     def left(self) -> list[BatchItem[Run | Generation]]:
-        """Its items of which it is unknown whether they passed or failed."""
+        """Its items whose verdict is unknown."""
         return [
             item
             for item in self.items

@@ -121,7 +121,7 @@ async def test_what_is_open_is_no_success(words: list[str], call: Call) -> None:
     ended = await call("run", "--failed", "--wait", *words)
     assert ended.code == 4
     assert ": nothing failed, of 3 runs." in ended.errors
-    left = "left 2 in flight: go on with it by testvibe-async resume 1\n"
+    left = "left 2 in flight: resume it with testvibe-async resume 1\n"
     assert left in ended.errors
     if words:
         assert json.loads(ended.output)["exitCode"] == 4
@@ -134,7 +134,7 @@ async def test_what_is_unknown_is_no_success(emulator: Emulator, call: Call) -> 
     await call("run", "Checkout", "--wait")
     ended = await call("run", "--failed", "--wait")
     assert ended.code == 5
-    assert "left 1 unknown: go on with it by testvibe-async resume" in ended.errors
+    assert "left 1 unknown: resume it with testvibe-async resume" in ended.errors
 
 
 async def test_what_is_open_outlives_what_runs_again(emulator: Emulator, call: Call) -> None:
@@ -149,7 +149,7 @@ async def test_what_is_open_outlives_what_runs_again(emulator: Emulator, call: C
     ended = await call("run", "--failed", "--wait")
     assert ended.output.endswith(": 1 passed\n")
     assert ended.code == 4
-    assert "left 1 in flight: go on with it by testvibe-async resume" in ended.errors
+    assert "left 1 in flight: resume it with testvibe-async resume" in ended.errors
 
 
 async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call) -> None:
@@ -236,7 +236,7 @@ async def test_cut_off_batch_of_another_server_is_resumed_there(
         cut_off(batches)
         use(emulator, monkeypatch)
         ended = await call("run", "Checkout")
-        assert ended.errors.split("Go on with it: ")[1].startswith("testvibe-async resume 1\n")
+        assert ended.errors.split("Resume it: ")[1].startswith("testvibe-async resume 1\n")
     ended = await call("resume", "1")
     assert other.url.removeprefix("http://") in ended.errors
 
@@ -263,8 +263,8 @@ async def test_cut_off_batch_is_told_by_failed(call: Call, batches: Path) -> Non
     cut_off(batches)
     ended = await call("run", "--failed", "--wait")
     assert ended.code == 4
-    assert "was cut off, with 0 of 1 operation over. Go on with it: testv" in ended.errors
-    assert "left 1 in flight: go on with it by testvibe-async resume" in ended.errors
+    assert "was cut off, with 0 of 1 operation over. Resume it: testv" in ended.errors
+    assert "left 1 in flight: resume it with testvibe-async resume" in ended.errors
 
 
 async def test_journal_without_what_belongs_to_it(call: Call, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ async def test_journal_in_a_file(call: Call, batches: Path) -> None:
     )
     await interrupted(call, "run", "Wishlist", "--wait", "--journal", "c.journal", at=10)
     ended = await call("run", "Checkout", "--wait", "--journal", "c.journal")
-    assert "c.journal has a batch: go on with it by testvibe-async resume c.journal" in ended.errors
+    assert "c.journal has a batch: resume it with testvibe-async resume c.journal" in ended.errors
     assert not names_in(batches)
     ended = await call("run", "Checkout", "--journal", "b.journal")
     assert "--journal means nothing without --wait" in ended.errors
