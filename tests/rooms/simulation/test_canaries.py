@@ -16,7 +16,7 @@ from tests.rooms.simulation.canaries import CANARIES, SEEDS, schedules_until_cau
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize("seed", SEEDS if SCHEDULES > ENOUGH else SEEDS[:1])
+@pytest.mark.parametrize("seed", SEEDS if SCHEDULES >= ENOUGH else SEEDS[:1])
 @pytest.mark.parametrize("name", CANARIES)
 def test_a_mutant_is_caught(name: str, seed: int) -> None:
     """Each planted mutant breaks the invariant that it is there for, with each seed."""
