@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 KEY = "tvb_" + "k" * 43
 
+# What a person or a CI system sets, and the package or its libraries read.
+MACHINE = (
+    *("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT", "TESTVIBE_MCP_TOKEN"),
+    *("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"),
+    *("NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS"),
+)
+
 # The same examples in each session, however slow the machine is; other ones are found by
 # --hypothesis-profile=default.
 settings.register_profile(
@@ -44,8 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hold all that is sent to the emulator, and all that it answers, against the contract.
 
     While tests are collected, nothing becomes garbage. Ctrl-C interrupts what the tests start,
-    even if a script has started them in the background, where it is ignored.
+    even if a script has started them in the background, where it is ignored. What the machine is
+    set to is nothing that a test meets, so that they do the same in a CI system.
     """
+    for name in MACHINE:
+        os.environ.pop(name, None)
     for each in (signal.SIGINT, *([signal.SIGQUIT] if os.name == "posix" else [])):
         if signal.getsignal(each) is signal.SIG_IGN:
             default = signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL

@@ -147,7 +147,6 @@ class Inner:
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
     """Return a pytest inside pytest, in a directory of its own."""
-    for variable in ("BUILD_NUMBER", "CI", "PYTEST_ADDOPTS", "TESTVIBE_SERVER", "XDG_CONFIG_HOME"):
-        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     return Inner(pytester)

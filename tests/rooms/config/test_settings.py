@@ -498,10 +498,8 @@ def test_each_source_comes_before_the_next(user_file: Path) -> None:
     assert (found.server.value, found.project.value) == (AWAY, "of the repository")
 
 
-def test_a_client_reads_the_files(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_reads_the_files(user_file: Path) -> None:
     """A Client without arguments finds its server, its key and its project in the files."""
-    for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
-        monkeypatch.delenv(name, raising=False)
     store(user_file, HOME, default=HOME)
     state(user_file, 'project = "7f3c"')
     client = Client()

@@ -61,14 +61,10 @@ class Give(Protocol):
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     """A machine on which nothing is set: a home without files, and a repository to work in."""
-    for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
-        monkeypatch.delenv(name, raising=False)
     (tmp_path / "repository" / ".git").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
     for kind in ("CONFIG", "CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path / "repository")
     before = {each: signal.getsignal(each) for each in ENDING}
     yield tmp_path

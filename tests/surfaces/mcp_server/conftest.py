@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test an empty home, no variables, and a repository to work in."""
-    for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT", "TESTVIBE_MCP_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
     (tmp_path / "repository" / ".git").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
