@@ -102,7 +102,7 @@ class Entry(Generic[SnapshotT]):
     """The operation of the last attempt that this process waited for; it is not saved."""
 
     dispatch: Dispatch[Any] | None = None
-    """The dispatch that this process made last; it is not saved."""
+    """The dispatch under way, or without an answer, of this process; it is not saved."""
 
     is_carried: bool = False
     """Whether a batch of this process is working on it."""

@@ -374,6 +374,8 @@ class Workers(Generic[SnapshotT]):
                     raise
             finally:
                 self._recovery.note_progress()
+                if not dispatch.is_written:  # Else its answer may still come.
+                    entry.dispatch = None
         if operation is None and dispatch.ref is not None and dispatch.ref.kind == self._kind:
             # It was withdrawn while its recorder noted what was dispatched.
             operation = self._attach(dispatch.ref)

@@ -295,7 +295,9 @@ class ListPolling:
             if rows.count % ROWS_A_TURN == 0:
                 await asyncio.sleep(0)
             members = cast("dict[str, object]", row) if isinstance(row, dict) else {}
-            number = _number(members.get(self._kind.id_name))
+            number: Any = members.get(self._kind.id_name)
+            if number.__class__ is not int:  # nearly all are
+                number = _number(number)
             rows.highest = max(rows.highest, number)
             polled = wanted.pop(number, None)
             if polled is not None:
