@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Dispatch, Job
     from testvibe_async.errors import VibeError
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import KindName, Ref
 
 __all__ = [
     "Entry",
@@ -76,7 +76,7 @@ class Entry(Generic[SnapshotT]):
     job: Job
     """What was asked for."""
 
-    kind: Literal["run", "generation"]
+    kind: KindName
     """What the batch dispatches."""
 
     state: EntryState = EntryState.PLANNED
