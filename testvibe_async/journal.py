@@ -42,7 +42,7 @@ __all__ = ["Journal"]
 APPLICATION_ID = 0x54564A31
 """What SQLite keeps in the file's head, so that no other program's file is taken for a journal."""
 
-VERSION = 2
+VERSION = 3
 """The version of the tables."""
 
 PLAN_ID = -1
@@ -263,7 +263,7 @@ class Journal:
 
     def _write_soon(self, row: int, document: Mapping[str, Any]) -> None:
         text = json.dumps(document, separators=(",", ":"))
-        values = (row, text, crc32(text.encode()))
+        values = (row, text, _checksum(row, text))
         self._file.write_soon(
             lambda connection: connection.execute(
                 "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", values
@@ -351,7 +351,7 @@ def _read(connection: sqlite3.Connection) -> _Contents:
 
 
 def _take_row(contents: _Contents, number: int, text: str, checksum: int) -> None:
-    if crc32(text.encode()) != checksum:
+    if _checksum(number, text) != checksum:
         raise ValueError("its checksum is another")
     document = json.loads(text)
     if number == PLAN_ID:
@@ -360,6 +360,11 @@ def _take_row(contents: _Contents, number: int, text: str, checksum: int) -> Non
     if contents.plan is None or number != len(contents.entries):
         raise ValueError("the row before it is missing")
     contents.entries.append(read_entry(number, document, kind=contents.plan.kind))
+
+
+def _checksum(row: int, text: str) -> int:
+    """Return what tells that a row was not changed, nor put in another's place."""
+    return crc32(f"{row} {text}".encode())
 
 
 class _ForeignFileError(sqlite3.DatabaseError):

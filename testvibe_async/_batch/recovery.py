@@ -133,7 +133,7 @@ async def named_operation(operation: Operation[Any], intent: Intent) -> Operatio
     else:
         if operation.snapshot is not None and may_have_started(intent, operation.snapshot):
             return operation
-        why = f"{operation.ref} is of another feature or configuration"
+        why = f"{operation.ref} is of another feature or configuration, or from before the dispatch"
     raise DispatchUnknownError(
         f"{why}; name another operation for it, or have it sent again",
         method="POST",

@@ -128,21 +128,33 @@ async def search_for(
 
 
 def may_have_started(intent: Intent, candidate: Snapshot) -> bool:
-    """Say whether a dispatch is of the feature of an operation, and of its configuration and site.
+    """Return whether a dispatch may be that of an operation.
 
-    Each is compared as far as it is known.
+    Its feature, configuration, site and time are compared, each as far as it is known.
     """
     name = str(intent.feature)
     number = id_in(name)
     is_of_feature = candidate.feature_id == number
     if number is None:
         is_of_feature = (candidate.feature_name or "").casefold() == name.casefold()
-    if not is_of_feature:
+    if not is_of_feature or _is_from_before(intent, candidate):
         return False
     if isinstance(candidate, Generation):
         return True
     is_config = candidate.config in {None, intent.config or DEFAULT_CONFIG}
     return is_config and (intent.site_url is None or candidate.site_url in {None, intent.site_url})
+
+
+def _is_from_before(intent: Intent, candidate: Snapshot) -> bool:
+    """Return whether an operation certainly existed before a dispatch."""
+    if isinstance(candidate, Generation):
+        return bool(candidate.request_id) and candidate.request_id == intent.previous_id
+    if intent.highest_run_id is not None and candidate.run_id <= intent.highest_run_id:
+        return True
+    created_at, intended_at = candidate.created_at, intent.service_at
+    if created_at is None or intended_at is None:
+        return False
+    return created_at < intended_at - CLOCK_SLACK
 
 
 def is_for_its_site(intent: Intent, candidate: Snapshot) -> bool:
@@ -179,8 +191,6 @@ async def _search_run(
         row
         for row in rows
         if may_have_started(intent, row)
-        and (intent.highest_run_id is None or row.run_id > intent.highest_run_id)
-        and (row.created_at is None or first is None or row.created_at >= first)
         and (row.created_at is None or last is None or row.created_at <= last)
     ]
     is_certain = intent.highest_run_id is not None or not any(

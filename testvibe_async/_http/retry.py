@@ -109,8 +109,8 @@ def retry_delay(  # noqa: PLR0913 - each by name
     """
     if isinstance(error, RateLimitedError) and patience_left is not None and patience_left >= 0:
         longest = min(MAX_REFUSED_DELAY, 2.0 ** min(attempt - 1, 16))
-        seconds = refused_seconds(error)
-        return longest * (1 + random()) / 2 if seconds is None else seconds
+        # A `Retry-After` of 0, or of an instant that has passed, says as little as none.
+        return refused_seconds(error) or longest * (1 + random()) / 2
     if attempt >= policy.attempts or not _may_retry(error, is_repeatable=is_repeatable):
         return None
     longest = min(policy.max_delay, policy.base_delay * 2.0 ** min(attempt - 1, 64))

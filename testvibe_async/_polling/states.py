@@ -49,6 +49,10 @@ class RunState(OperationState[Run]):
         """Accept a digest of this run alone."""
         if not self.is_of_this(snapshot):
             raise OtherOperationError(f"it is of run {snapshot.run_id}, not {self.ref.run_id}")
+        # A service that was reset uses ids again.
+        feature, own = snapshot.feature_id, self.ref.feature_id
+        if feature != own and feature is not None and own is not None:
+            raise OtherOperationError(f"it is of feature {feature}, not {own}")
         return True
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,7 +18,7 @@ from attrs import field, frozen
 
 from testvibe_async._util import LONGEST, plain
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import PAGE_BYTES, UnreadableError, parse, web_page
+from testvibe_async._wire.json import UnreadableError, parse, web_page
 from testvibe_async.errors import (
     EndpointNotFoundError,
     ForbiddenError,
@@ -168,13 +167,8 @@ def is_clear_refusal(status: int) -> bool:
 
 def malformed(request: Request[Any], response: Response, *problems: str) -> MalformedResponseError:
     """Return the error for a success whose content is not what was asked for."""
-    start = response.body[:PAGE_BYTES].removeprefix(BOM_UTF8).lstrip()
     return MalformedResponseError(
-        problems,
-        status=response.status,
-        method=request.method,
-        url=response.url,
-        is_from_service=start.startswith((b"{", b"[")),
+        problems, status=response.status, method=request.method, url=response.url
     )
 
 
