@@ -53,7 +53,7 @@ def safe_paths(paths: Sequence[str]) -> list[str]:
             if not (file in files or file in directories or not files.isdisjoint(above)):
                 break
             candidate = _numbered(wanted, number)
-            number += len(paths)  # which no other path of the list gets
+            number += len(paths)  # no other path of the list gets it
         files.add(file)
         directories |= above
         safe.append(candidate)

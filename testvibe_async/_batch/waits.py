@@ -100,6 +100,6 @@ class Waits(Generic[SnapshotT]):
         return Iteration(follower, lambda change: change, raises=False)
 
     def finish_changes(self) -> None:
-        """Let these iterations end with their present operations: no more are to come."""
+        """End these iterations after the operations that they have: no more are to come."""
         for follower in list(self._followers):
             follower.finish()

@@ -107,7 +107,8 @@ def find_repository() -> Path | None:
 def user_file_path() -> Path | None:
     """Return the path of the user's file, existing or not; None without platformdirs."""
     try:
-        # It is of the extra `cli`, and slow to import; a client that is told all does without.
+        # It belongs to the extra `cli`, and its import is slow; a client with all settings in code
+        # does without.
         from platformdirs import user_config_path  # noqa: PLC0415
     except ModuleNotFoundError:
         return None
@@ -180,15 +181,15 @@ def _read(path: Path, *, max_characters: int) -> tuple[str, int]:
 
 
 def _parse(path: Path, text: str) -> Table:
-    # Its import costs more than making a client, and most clients read no file.
+    # Its import costs more than creating a client, and most clients read no file.
     import tomllib  # noqa: PLC0415
 
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also of a number that is too long
+    except (ValueError, RecursionError) as error:  # also raised for a number that is too long
         raise ConfigError(
             f"{path} is not TOML: {masked(str(error))}"
-        ) from None  # from Python 3.14 on the cause holds all of the file
+        ) from None  # from Python 3.14 on, the cause holds all of the file
 
 
 def _checked(path: Path, table: object, members: Mapping[str, Any], name: str = "") -> Table:

@@ -109,7 +109,7 @@ class Bodies:
         return whole.getvalue()  # Not copied, unlike the result of joining chunks.
 
     async def _enter(self, timeout: float | None) -> None:
-        """Let other tasks run, and wait until another large body may be read."""
+        """Yield to other tasks, and wait until another large body may be read."""
         if (task := asyncio.current_task()) in self._holders:
             await asyncio.sleep(0)
             return

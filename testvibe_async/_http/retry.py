@@ -226,7 +226,7 @@ class RetryBudget:
         """Number of tokens left."""
 
     def take(self, error: Exception) -> int | None:
-        """Take and return the tokens that a retry costs; None if too few are left."""
+        """Consume the tokens that a retry costs, and return them; None if too few are left."""
         cost = THROTTLED_COST if is_throttled(error) else FAILED_COST
         if cost > self.tokens:
             return None

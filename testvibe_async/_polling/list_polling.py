@@ -276,7 +276,7 @@ class ListPolling:
                 await asyncio.sleep(0)
             members = cast("dict[str, object]", row) if isinstance(row, dict) else {}
             number: Any = members.get(self._kind.id_in_row)
-            if number.__class__ is not int:  # nearly all are
+            if number.__class__ is not int:  # nearly all are int
                 number = _number(number)
             rows.highest = max(rows.highest, number)
             polled = wanted.pop(number, None)

@@ -2,7 +2,7 @@
 
 During an outage, one poll at a time serves as a probe for all operations. Due operations wait for
 the probe's result. An outage therefore costs no more requests than the traffic before it, however
-many operations are in flight, and the first answer ends it for all of them at once.
+many operations are in flight. The first answer ends it for all of them at once.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Outage:
         return instant is not None and self.since is not None and self.since <= instant
 
     def wait(self, due: Iterable[PolledOperation[Any]], now: float) -> bool:
-        """Let operations wait for a probe; return whether to send one.
+        """Add operations to those that wait for a probe; return whether to send one.
 
         A probe is to be sent if none is under way, or if the last one has run for an interval.
 

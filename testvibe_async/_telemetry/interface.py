@@ -46,7 +46,7 @@ class Telemetry:
 
     def trace(
         self,
-        name: str,  # noqa: ARG002 - what a subclass is told
+        name: str,  # noqa: ARG002 - a subclass uses it
         attributes: Mapping[str, Attribute],  # noqa: ARG002 - the same
         *,
         link: str | None = None,  # noqa: ARG002 - the same

@@ -51,7 +51,7 @@ def _guarded(method: Callable[P, T]) -> Callable[P, T | None]:
     def guarded(*arguments: P.args, **options: P.kwargs) -> T | None:
         try:
             return method(*arguments, **options)
-        except Exception as error:  # noqa: BLE001 - whatever an application has set up
+        except Exception as error:  # noqa: BLE001 - any code of the application
             if method.__qualname__ not in _failed:
                 _failed.add(method.__qualname__)
                 logger.warning("OpenTelemetry failed in %s: %r", method.__qualname__, error)

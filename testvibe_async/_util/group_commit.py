@@ -100,12 +100,12 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             try:
                 works = [work for work, _ in jobs]
                 results = await loop.run_in_executor(self._executor, self._commit, works)
-            except Exception as error:  # noqa: BLE001 - it is for those who wait
+            except Exception as error:  # noqa: BLE001 - the waiting callers get it
                 self._fail(jobs, error)
                 continue
             self.commits += 1
             for (_, written), result in zip(jobs, results, strict=True):
-                if written is not None and not written.done():  # else it was cancelled
+                if written is not None and not written.done():  # otherwise it was cancelled
                     written.set_result(result)
             if self._on_commit is not None:
                 self._on_commit(loop.time() - began)
