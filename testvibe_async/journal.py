@@ -56,7 +56,7 @@ CREATE TABLE rows (id INTEGER PRIMARY KEY, document TEXT NOT NULL, checksum INTE
 class Journal:
     """One batch, in a file that outlives the process: `run_features(…, journal=journal)`.
 
-    The same code starts the batch and, after a crash, resumes it:
+    For example (the same code also resumes the batch after a crash):
 
         async with Journal("nightly.journal") as journal:
             items = await project.run_features(["Checkout", "Returns"], journal=journal)
