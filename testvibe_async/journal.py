@@ -153,7 +153,7 @@ class Journal:
 
     @property
     def items(self) -> list[BatchItem[Any]]:
-        """The item of each feature as last saved, in the order planned; does no request."""
+        """The known state of each feature, in the order planned; does no I/O."""
         return [entry.stored_item() for entry in self.entries]
 
     @property
