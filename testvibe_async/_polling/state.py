@@ -24,7 +24,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import FeatureStatus, Generation, Phase, Run, RunStatus, Transition
+from testvibe_async.models import FeatureStatus, Phase, Run, RunStatus, Snapshot, Transition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,7 +43,7 @@ UNKNOWN_SECONDS = 60.0
 MAX_UNDOCUMENTED = 3
 """Number of answers in a row with a status that may or may not be an end, at which waits end."""
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class OtherOperationError(UnreadableError):
@@ -371,7 +371,7 @@ class _Doubt(Enum):
     """No question: the service says elsewhere that the status is no end."""
 
 
-def _doubt(snapshot: Run | Generation) -> _Doubt | None:
+def _doubt(snapshot: Snapshot) -> _Doubt | None:
     """Return the question that a status leaves open; None if it is documented or unambiguous."""
     status = snapshot.status
     if snapshot.is_finished or status is None or isinstance(status, RunStatus | FeatureStatus):
