@@ -58,7 +58,7 @@ _SWITCHES = (
 
 _VALUES: tuple[tuple[str, str, Literal["string", "int", "float", "linelist"], str], ...] = (
     ("project", "ID", "string", "the project's id or name (else TESTVIBE_PROJECT)"),
-    ("select", "GLOB", "linelist", "only features with such a name, as 'Check*'; repeatable"),
+    ("select", "GLOB", "linelist", "only such features, as 'Check*', or not, as '!Check*'; repeatable"),
     ("config", "NAME", "linelist", "run each feature with this run configuration; repeatable"),
     ("site-url", "URL", "string", "the site to test (else the project's own)"),
     ("max-in-flight", "N", "int", "runs that are in flight at once (default: 100)"),

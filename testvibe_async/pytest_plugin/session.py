@@ -122,12 +122,7 @@ class FeatureSession:
 
     def choose(self) -> list[Choice]:
         """Return the features to collect. Raises as `choice.choose` does."""
-        return choose(
-            self._options,
-            self._node_ids or (),
-            list_features=self.suite.list_features,
-            spelled=self.suite.spelled,
-        )
+        return choose(self._options, self._node_ids or (), self.suite.select)
 
     def wait_for(self, item: pytest.Item, request: RunRequest) -> FinishedRun:
         """Wait for an item's run; an item that asks again, to rerun a failure, gets a new one.

@@ -31,9 +31,11 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
-from testvibe_async._names import choose_project, chosen_configs, is_project_id
+from testvibe_async._names import choose_project, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
 from testvibe_async.reports import CaseStatus, status_of
+from testvibe_async.runner.selection import select
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -46,9 +48,7 @@ if TYPE_CHECKING:
     from testvibe_async import (
         BatchItem,
         Dispatched,
-        Feature,
         Journal,
-        Listing,
         OutageEnded,
         OutageStarted,
         Project,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         StatusChanged,
     )
     from testvibe_async.pytest_plugin.options import Options
+    from testvibe_async.runner.selection import Selection
 
 __all__ = ["FinishedRun", "RunRequest", "Suite"]
 
@@ -171,23 +172,16 @@ class Suite:
                 "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
             ) from None
 
-    def list_features(self) -> Listing[Feature]:
-        """Return the project's features; raises as `Project.list_features` does."""
-        return self._ask("the list of features", self.project().list_features)
+    def select(self, words: Sequence[str]) -> Selection:
+        """Return the features that words mean, and the configurations of the options.
 
-    def spelled(self, configs: Sequence[str]) -> Sequence[str]:
-        """Return configurations as the service spells them; as they are where it lists none.
-
-        Raises:
-            ConfigError: There is no such configuration.
+        What can't be run is among them: its test says why. Raises as `runner.selection.select`.
         """
-        if not configs:
-            return ()
-        try:
-            listing = self._ask("the list of configurations", self.project().list_configs)
-        except (ResponseError, TransportError):
-            return configs
-        return chosen_configs(configs, listing)
+        project = self.project()
+        spec = BatchSpec(
+            kind="run", features=words, configs=self._options.configs, on_conflict="generate"
+        )
+        return self._ask("the list of features", lambda: select(project, spec))
 
     def _ask(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Ask the service for something, for as long as a feature is waited for.

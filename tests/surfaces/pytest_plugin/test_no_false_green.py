@@ -31,7 +31,7 @@ class TestNoFeatures:
         result = inner.features()
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines(["*no features*"])
+        result.stdout.fnmatch_lines(["no feature matches '[*]': the project has none"])
         result.stdout.no_fnmatch_line("*Traceback*")
 
     def test_suggestions_are_none(self, inner: Inner, service: Emulator) -> None:
@@ -44,7 +44,7 @@ class TestNoFeatures:
         result = inner.features()
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines(["*no features*"])
+        result.stdout.fnmatch_lines(["no feature matches '[*]': the project has none"])
 
 
 class TestUnableToRun:
