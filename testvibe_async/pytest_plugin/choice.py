@@ -66,7 +66,7 @@ def choose(
     """
     if f"{ROOT}::" in node_ids:  # the node id of the collector means all features
         node_ids = ()
-    names = [_name_in(node_id, options.configs) for node_id in node_ids]
+    names = [_name_in(node_id, options.config) for node_id in node_ids]
     words = names or options.select
     if any(map(_is_ambiguous, names)) or all(word.startswith("!") for word in words):
         words = (ALL, *(() if names else words))

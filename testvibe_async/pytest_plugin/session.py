@@ -69,6 +69,8 @@ class FeatureSession:
         self._suite: Suite | None = None
         self._asked: set[str] = set()
         self._expected: dict[pytest.Item, RunRequest | None] = {}
+        """The run that each item is going to need, as far as it was asked."""
+
         self._subtests: dict[str, list[pytest.SubtestReport]] = {}
         """The tests of each feature's run, until the feature's report is logged."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -40,7 +40,6 @@ from testvibe_async.runner.spec import BatchSpec
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from concurrent.futures import Future
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from anyio.from_thread import BlockingPortal
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from testvibe_async import (
         BatchItem,
         Dispatched,
-        Journal,
         OutageEnded,
         OutageStarted,
         Project,
@@ -125,7 +123,7 @@ class Suite:
                 on_outage_ended=tell,
             ),
         )
-        self._journals = None if options.journal is None else Journals(options.journal)
+        self._journals = Journals(options.journal)
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
@@ -179,7 +177,7 @@ class Suite:
         """
         project = self.project()
         spec = BatchSpec(
-            kind="run", features=words, configs=self._options.configs, on_conflict="generate"
+            kind="run", features=words, configs=self._options.config, on_conflict="generate"
         )
         return self._ask("the list of features", lambda: select(project, spec))
 
@@ -224,7 +222,7 @@ class Suite:
         if anew and future is not None and future.done():
             error = future.exception()
             if _is_settled(error):
-                self._discard(request)
+                self._journals.discard(*self._identity(request))
             if not self._is_final(error):
                 self._start(request, going_on=getattr(error, "ref", None))
         self.start([request])
@@ -266,7 +264,7 @@ class Suite:
             if self._portal is not None:
                 self._portal.call(self._client.aclose)
         for request in settled:
-            self._discard(request)
+            self._journals.discard(*self._identity(request))
 
     def _thread(self) -> BlockingPortal:
         if self._portal is None:
@@ -295,17 +293,18 @@ class Suite:
 
     async def _dispatched_and_finished(self, project: Project, request: RunRequest) -> FinishedRun:
         feature = request.feature if request.feature_id is None else request.feature_id
-        async with self._journal(request) as journal:
+        identity, timeout = self._identity(request), self._options.timeout
+        async with self._journals.open(*identity, timeout=timeout) as journal:
             (item,) = await project.run_features(
                 [feature],
                 config=request.config,
                 site_url=request.site_url,
                 on_conflict="generate" if self._options.generate else "raise",
-                timeout=self._options.timeout,
+                timeout=timeout,
                 attempts=self._options.attempts,
                 journal=journal,
             )
-        return FinishedRun(_outcome_of(item, self._options.timeout), item.earlier)
+        return FinishedRun(_outcome_of(item, timeout), item.earlier)
 
     async def _download(
         self, finished: FinishedRun, request: RunRequest, project: Project
@@ -330,15 +329,6 @@ class Suite:
             self._in_flight.pop(event.ref.key, None)
         else:  # What a session before this one dispatched is seen here first.
             self._in_flight[event.ref.key] = event.ref
-
-    def _journal(self, request: RunRequest) -> AbstractAsyncContextManager[Journal | None]:
-        if self._journals is None:
-            return nullcontext()
-        return self._journals.open(*self._identity(request), timeout=self._options.timeout)
-
-    def _discard(self, request: RunRequest) -> None:
-        if self._journals is not None:
-            self._journals.discard(*self._identity(request))
 
     def _identity(self, request: RunRequest) -> tuple[object, ...]:
         """Return what the journal of a run is named after."""
