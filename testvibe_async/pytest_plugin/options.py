@@ -94,7 +94,7 @@ def add_options(parser: pytest.Parser) -> None:
                 type={"int": int, "float": float}.get(kind, str),
                 help=text,
             )
-        ini_kind = {"rules": "linelist", "folder": "string"}.get(kind, kind)
+        ini_kind: Any = {"rules": "linelist", "folder": "string"}.get(kind, kind)
         if pytest.version_tuple < (8, 4) and kind in {"int", "float"}:
             ini_kind = "string"  # `_number` reads it
         parser.addini(name, text, ini_kind, default=None)
@@ -158,8 +158,11 @@ def _read(config: pytest.Config, name: str, *, kind: Kind, default: float, **_: 
             return _number(config, name, int, int(default))
         case "float":
             return _number(config, name, float, default)
-    value = option_value(config, f"testvibe_{name}")
-    return config.invocation_params.dir / value if value and kind == "folder" else value or None
+        case "switch" | "string":
+            return option_value(config, f"testvibe_{name}")
+        case "folder":
+            folder: str | None = option_value(config, f"testvibe_{name}")
+            return config.invocation_params.dir / folder if folder else None
 
 
 def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
