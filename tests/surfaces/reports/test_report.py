@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -385,11 +384,9 @@ def test_a_time_without_a_zone_is_refused() -> None:
         Report.of([], started_at=naive)
 
 
-def test_the_options_are_the_arguments() -> None:
-    """`ReportOptions` names the arguments that reports take, and can be inspected."""
-    assert get_type_hints(ReportOptions).keys() == signature(Report.of).parameters.keys() - {
-        "items"
-    }
+def test_the_options_can_be_inspected() -> None:
+    """The types of `ReportOptions` are there at run time."""
+    assert get_type_hints(ReportOptions)["title"] is str
 
 
 def test_an_error_after_the_dispatch() -> None:
