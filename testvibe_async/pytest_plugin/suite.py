@@ -287,8 +287,6 @@ class Suite:
             else:
                 finished = await self._dispatched_and_finished(project, request)
         _require_tests(finished.run)
-        if self._options.artifacts is None:
-            return finished
         return await self._download(finished, request, project)
 
     async def _dispatched_and_finished(self, project: Project, request: RunRequest) -> FinishedRun:
@@ -309,17 +307,17 @@ class Suite:
     async def _download(
         self, finished: FinishedRun, request: RunRequest, project: Project
     ) -> FinishedRun:
-        """Download the artifacts of each run that failed."""
-        assert self._options.artifacts is not None
+        """Download the artifacts of each run that failed, if that was asked for."""
         paths: list[Path] = []
-        failed = [run for run in (*finished.earlier, finished.run) if not run.is_success]
+        problem = None
         try:
-            for run in failed:
-                own = self._options.artifacts / _directory(request, run)
-                paths += await project.download_artifacts(run.run_id, own)
+            for run in (*finished.earlier, finished.run):
+                if self._options.artifacts is not None and not run.is_success:
+                    own = self._options.artifacts / _directory(request, run)
+                    paths += await project.download_artifacts(run.run_id, own)
         except (ConfigError, TransportError, ResponseError, OSError) as error:
-            return evolve(finished, artifacts=tuple(paths), artifacts_error=str(error))
-        return evolve(finished, artifacts=tuple(paths))
+            problem = str(error)
+        return evolve(finished, artifacts=tuple(paths), artifacts_error=problem)
 
     def _add(self, event: Dispatched) -> None:
         self._in_flight[event.ref.key] = event.ref
