@@ -109,8 +109,10 @@ def _add_switch(parser: pytest.Parser, group: pytest.OptionGroup, name: str, tex
 
 
 def is_enabled(config: pytest.Config) -> bool:
-    """Return True if features are to be collected."""
-    return bool(option_value(config, "testvibe"))
+    """Return True if features are to be collected, as where the command line selects some."""
+    if (asked := config.getoption("testvibe", None)) is not None:
+        return bool(asked)
+    return bool(config.getini("testvibe") or config.getoption("testvibe_select", None))
 
 
 def option_value(config: pytest.Config, name: str) -> Any:  # noqa: ANN401 - each has its own type

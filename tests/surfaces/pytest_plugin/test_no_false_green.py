@@ -38,6 +38,18 @@ class TestNoFeatures:
         result.stdout.no_fnmatch_line("*Traceback*")
 
 
+def test_a_selection_asks_for_features(inner: Inner, service: Emulator) -> None:
+    """What the command line selects runs without --testvibe too: it would be green unseen."""
+    inner.pytester.makepyfile(PLAIN)
+    quick = "--testvibe-poll-interval=0.02"
+    selected = inner("--testvibe-select=Returns", quick)
+    undone = inner("--testvibe-select=Returns", "--no-testvibe", quick)
+
+    selected.assert_outcomes(failed=2, passed=1)
+    undone.assert_outcomes(passed=1)
+    assert len(service.runs) == 1
+
+
 class TestUnableToRun:
     """Features without tests to run."""
 
