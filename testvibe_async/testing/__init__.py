@@ -7,27 +7,17 @@ contract.
 from __future__ import annotations
 
 from .clock import VirtualTimeLoop
-from .emulator import (
-    DIALECTS,
-    ODD_FIELDS,
-    Dialect,
-    Emulator,
-    Fault,
-    Outcome,
-    RecordedRequest,
-    Scenario,
-)
+from .emulator import Answer, Emulator, Fault, Middleware, Outcome, RecordedRequest, Scenario
 from .fault_proxy import FaultProxy
+from .faulty_connection import NetworkFault
 from .leaks import assert_no_leaks
-from .network_faults import NetworkFault
 
 __all__ = [
-    "DIALECTS",
-    "ODD_FIELDS",
-    "Dialect",
+    "Answer",
     "Emulator",
     "Fault",
     "FaultProxy",
+    "Middleware",
     "NetworkFault",
     "Outcome",
     "RecordedRequest",

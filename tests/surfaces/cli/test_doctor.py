@@ -8,16 +8,16 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 
+from tests.support.dialects import DIALECTS, Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import use
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app
 from testvibe_async.cli.doctor import asking, contact, watching
-from testvibe_async.testing import DIALECTS, Dialect, Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,8 +144,7 @@ async def test_a_service_with_the_documented_routes_alone(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each assumed route that is not there is named, with what follows, and how to give it."""
-    scenario = Scenario(dialect=DIALECTS["documented-routes-404"])
-    async with Emulator(scenario=scenario) as emulator:
+    async with Emulator(middleware=DIALECTS["documented-routes-404"]) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor")
     assert ended.code == 1
@@ -250,8 +249,7 @@ async def test_a_key_of_another_form(call: Call, monkeypatch: pytest.MonkeyPatch
 
 async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the service is below a path that was not given, it says how to give one."""
-    scenario = Scenario(dialect=Dialect(path_prefix="/testvibe"))
-    async with Emulator(scenario=scenario) as emulator:
+    async with Emulator(middleware=Dialect(path_prefix="/testvibe")) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor", "--server", emulator.url.removesuffix("/testvibe"))
         assert ended.code == 3
@@ -368,7 +366,7 @@ async def test_a_status_that_says_nothing_is_let_go(
 ) -> None:
     """A run whose status nobody knows, and that has no end, is polled three times more."""
     dialect = Dialect(words={"passed": "ready"}, shows_end=False)
-    async with Emulator(scenario=attrs.evolve(STEADY, dialect=dialect)) as emulator:
+    async with Emulator(scenario=STEADY, middleware=dialect) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor", "--run", "Checkout")
         assert ended.code == 1
@@ -516,7 +514,7 @@ async def test_the_page_shows_what_is_printed(call: Call, monkeypatch: pytest.Mo
     """The example of the page is what a terminal shows of a service that differs so."""
     monkeypatch.setenv("COLUMNS", "100")
     dialect = Dialect(assumed_routes="404", times="seven_digits", paging="link", page_size=10)
-    async with Emulator(scenario=Scenario(dialect=dialect)) as emulator:
+    async with Emulator(middleware=dialect) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor")
     assert ended.code == 1

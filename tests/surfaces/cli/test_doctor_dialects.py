@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.amounts import amount
+from tests.support.dialects import DIALECTS, emulator_speaking
 from tests.surfaces.cli.conftest import use
 from testvibe_async.cli.doctor import contact
-from testvibe_async.testing import DIALECTS, Emulator, Outcome, Scenario
+from testvibe_async.testing import Outcome, Scenario
 
 if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call
@@ -111,7 +112,7 @@ async def test_a_difference_is_named_with_what_follows(
     # Time is virtual for the service, and not for the clock of this machine.
     monkeypatch.setattr(contact, "MAX_SKEW", 1e6)
     outcomes = {"Wishlist": Outcome(run_status="passed"), "Checkout": Outcome(run_status="failed")}
-    async with Emulator(scenario=Scenario(dialect=DIALECTS[name], outcomes=outcomes)) as emulator:
+    async with emulator_speaking(DIALECTS[name], scenario=Scenario(outcomes=outcomes)) as emulator:
         emulator.add_feature("Cart/Checkout")
         use(emulator, monkeypatch)
         await call("run", "Wishlist", "--wait", "--timeout", "600")

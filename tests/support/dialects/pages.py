@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from .answers import Answer
+from testvibe_async.testing import Answer
 
 __all__ = ["error_page", "login_page", "phrase"]
 
