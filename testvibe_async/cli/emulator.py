@@ -23,7 +23,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.output import Output
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault, Recording, Replay, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -63,6 +63,7 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     outage: Annotated[tuple[str, ...], _SEVERAL] = (),
     limit: str | None = None,
     lose_answers: NonNegativeInt = 0,
+    replay: Path | None = None,
 ) -> None:
     """Serve an emulated TestVibe on this machine until Ctrl-C.
 
@@ -91,7 +92,9 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
             of the emulated service; repeat it for several.
         limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
         lose_answers: How many dispatches act without an answer: the connection is reset instead.
+        replay: A recording of a service, as doctor --record writes it, to serve instead.
     """
+    recording = {} if replay is None else _recorded(replay)
     service = make_emulator(
         features=features,
         scenario=Scenario(seed=seed),
@@ -101,6 +104,7 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         port=port,
         strict=strict,
         rate_limit=None if limit is None else float(_parsed("--limit", limit, _LIMIT)["rate"]),
+        **recording,
     )
     for text in fault:
         _add_fault(service, text)
@@ -131,6 +135,14 @@ def make_emulator(**options: Any) -> Emulator:  # noqa: ANN401 - Emulator's own
         return Emulator(record=False, **options)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    try:
+        recording = Recording.load(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--replay: {error}") from error
+    return {"middleware": Replay(recording), **recording.options}
 
 
 def _add_fault(service: Emulator, text: str) -> None:

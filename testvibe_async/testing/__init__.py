@@ -7,7 +7,18 @@ contract.
 from __future__ import annotations
 
 from .clock import VirtualTimeLoop
-from .emulator import Answer, Emulator, Fault, Middleware, Outcome, RecordedRequest, Scenario
+from .emulator import (
+    Answer,
+    Emulator,
+    Fault,
+    Middleware,
+    Outcome,
+    RecordedExchange,
+    RecordedRequest,
+    Recording,
+    Replay,
+    Scenario,
+)
 from .fault_proxy import FaultProxy
 from .faulty_connection import NetworkFault
 from .leaks import assert_no_leaks
@@ -20,7 +31,10 @@ __all__ = [
     "Middleware",
     "NetworkFault",
     "Outcome",
+    "RecordedExchange",
     "RecordedRequest",
+    "Recording",
+    "Replay",
     "Scenario",
     "VirtualTimeLoop",
     "assert_no_leaks",

@@ -106,6 +106,18 @@ async def test_strictness_reaches_the_emulator(
     await command.emulator(port=0, strict=True)
 
 
+async def test_a_recording_is_replayed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was recorded of a service is served in place of the shop."""
+
+    async def use_it(client: Client) -> None:
+        assert len(await client.project().list_features()) == 7
+
+    serve_while(use_it, monkeypatch, capsys)
+    await command.emulator(port=0, replay=ROOT / "tests/contract/recordings/paged-by-cursor.json")
+
+
 async def test_faults_reach_the_emulator(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +165,7 @@ async def test_faults_reach_the_emulator(
         ({"outage": ("20@60",)}, "write SECONDSs@STARTs"),
         ({"limit": "100"}, "--limit '100' is not understood: write NUMBER/s"),
         ({"limit": "0/s"}, "rate_limit must be a number above 0"),
+        ({"replay": ROOT / "pyproject.toml"}, "--replay: "),
     ],
 )
 async def test_what_is_not_understood_is_refused(options: Any, message: str) -> None:

@@ -5,6 +5,7 @@ It decides what is printed, where, and the exit code. What is asked is decided i
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,8 @@ from testvibe_async.cli.input import confirm
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
+    from testvibe_async.cli.output import Output
+    from testvibe_async.testing import Recording
 
 __all__ = ["doctor"]
 
@@ -34,6 +37,8 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     generate: str | None = None,
     yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
     report: Path | None = None,
+    record: Path | None = None,
+    against: Path | None = None,
     common: Common = COMMON,
 ) -> ExitCode:
     """Check what your service does as it is documented, and what that means for the commands.
@@ -47,6 +52,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         testvibe-async doctor
         testvibe-async doctor --run "Login Functionality"
         testvibe-async doctor --report doctor.md
+        testvibe-async doctor --run "Login Functionality" --record service.json
 
     The exit code is 0 where no difference has consequences, 1 where one has, 3 where the key or the
     address is refused, and 5 where the service could not be reached, failed, or is not TestVibe.
@@ -60,6 +66,10 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         yes: Generate without a question.
         report: Write all that was found to a file, .json or .md. It holds no names, texts, ids or
             addresses.
+        record: Write what passed to a file, with every value replaced by a synthetic one of the
+            same shape, after a preview: the emulator can replay it, and it can be handed on.
+        against: Compare what passed with such a file of an earlier day: a difference means that the
+            service has changed.
         common: The options of every command.
     """
     # They bring the HTTP client, whose import takes long.
@@ -67,9 +77,12 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     from testvibe_async.cli.doctor.examination import Examination, Options  # noqa: PLC0415
     from testvibe_async.cli.doctor.exchanges import Tap  # noqa: PLC0415
     from testvibe_async.cli.doctor.findings import require_format, write  # noqa: PLC0415
+    from testvibe_async.cli.doctor.recording import compared  # noqa: PLC0415
+    from testvibe_async.cli.doctor.recording import record as made  # noqa: PLC0415
 
     if report is not None:
         require_format(report)
+    earlier = None if against is None else _recording_in(against)
     require_settings(common)
     settings = load_settings(common.server, project=common.project, allow_http=common.allow_http)
     if (run or generate) is not None and settings.project is None:
@@ -97,13 +110,38 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
             tap.listen_to(client)
             examination = Examination(client, tap, settings, options)
             await examination.perform()
+    if earlier is not None:
+        examination.findings += compared(earlier, made(tap))
     document = _document(examination)
     output.document(document)
     _print(examination, common)
     if report is not None:
         write(report, document)
         output.note(f"The report is in {report}.")
+    if record is not None:
+        await _write_recording(made(tap), record, output)
     return examination.exit_code
+
+
+def _recording_in(path: Path) -> Recording:
+    from testvibe_async.testing import Recording  # noqa: PLC0415
+
+    try:
+        return Recording.load(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is no recording of doctor: {error}") from error
+
+
+async def _write_recording(recording: Recording, path: Path, output: Output) -> None:
+    """Show what is about to be written; ask where somebody can answer."""
+    from testvibe_async.cli.doctor.recording import preview  # noqa: PLC0415
+
+    for line in preview(recording):
+        output.note(escape(line))
+    if sys.stdin.isatty() and not await confirm(f"Write this to {path}?"):
+        return
+    recording.save(path)
+    output.note(f"The recording is in {path}; look through it before you hand it on.")
 
 
 def _document(examination: Examination) -> dict[str, Any]:

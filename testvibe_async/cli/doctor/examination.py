@@ -247,7 +247,6 @@ class Examination:
         await self._check("get_project", self.client.get_project(project.id))
         features = await self._check("list_features", project.list_features())
         if self.options.run is not None:
-            await self._ask("list_runs", project.list_runs())  # as it was before
             await self._run(project, self.options.run)
         if self.options.generate is not None:
             await self._ask(
@@ -259,8 +258,11 @@ class Examination:
         await self._read_files(project)
 
     async def _run(self, project: Project, feature: str) -> None:
+        # What a lost dispatch is looked for in: the list right before, and right after.
+        await self._ask("list_runs", project.list_runs(feature=feature))
         operation = await self._dispatch("run_feature", project.run_feature(feature))
         if operation is not None:
+            await self._ask("list_runs", project.list_runs(feature=feature))
             self._run_id = operation.run_id
             await self._watch(operation, "run", f"run {operation.run_id}", timeout=LONGEST)
 

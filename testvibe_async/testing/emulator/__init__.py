@@ -8,7 +8,19 @@ from __future__ import annotations
 from .answers import Answer
 from .api import Middleware
 from .emulator import Emulator
+from .recording import RecordedExchange, Recording, Replay
 from .requests import Fault, RecordedRequest
 from .scenario import Outcome, Scenario
 
-__all__ = ["Answer", "Emulator", "Fault", "Middleware", "Outcome", "RecordedRequest", "Scenario"]
+__all__ = [
+    "Answer",
+    "Emulator",
+    "Fault",
+    "Middleware",
+    "Outcome",
+    "RecordedExchange",
+    "RecordedRequest",
+    "Recording",
+    "Replay",
+    "Scenario",
+]
