@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from testvibe_async._batch import EntrySource, Plan, Workers
 from testvibe_async._config import require_choice, require_count, require_timeout
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from testvibe_async._dispatch import Dispatch, Dispatcher, Features, Job, Starter
+    from testvibe_async.errors import KindName
     from testvibe_async.intents import Recorder
     from testvibe_async.journal import Journal
     from testvibe_async.models import Feature, Generation, Listing, Run
@@ -209,7 +210,7 @@ class Batches(ABC):
 
     def _batch(  # noqa: PLR0913 - each by name
         self,
-        kind: Literal["run", "generation"],
+        kind: KindName,
         source: JobSource,
         dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
         send: Callable[[Any, Any, float | None], Awaitable[Operation[Any]]],

@@ -46,7 +46,7 @@ Every error pickles and copies, and none holds the API key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from testvibe_async._util import escape, plain
 from testvibe_async._util.serialization import Serializable
@@ -84,13 +84,17 @@ __all__ = [
 ]
 
 
+KindName: TypeAlias = Literal["run", "generation"]
+"""The name of a kind of operation."""
+
+
 class OperationRef(Protocol):
     """A reference to an operation, as an error carries it: a `RunRef` or a `GenerationRef`.
 
     Pass it to `client.attach`, or store what `to_json` returns.
     """
 
-    kind: ClassVar[Literal["run", "generation"]]
+    kind: ClassVar[KindName]
 
     @property
     def server(self) -> str:

@@ -11,14 +11,14 @@ import json
 import re
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
 
 from testvibe_async._util import plain
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.errors import ConfigError
+from testvibe_async.errors import ConfigError, KindName
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
 
@@ -56,7 +56,7 @@ def checked_traceparent(value: object) -> str | None:
 class Ref(Serializable, ABC):
     """The name of one operation: a `RunRef` or a `GenerationRef`."""
 
-    kind: ClassVar[Literal["run", "generation"]]
+    kind: ClassVar[KindName]
 
     server: str = field(validator=_is_text)
     """The service's scheme and host, and path prefix if it has one: `https://testvibe.example`."""
@@ -112,7 +112,7 @@ class Ref(Serializable, ABC):
 class RunRef(Ref):
     """The name of one run."""
 
-    kind: ClassVar[Literal["run", "generation"]] = "run"
+    kind: ClassVar[KindName] = "run"
 
     run_id: int = field(validator=_is_id)
     """The service's `runId`."""
@@ -137,7 +137,7 @@ class GenerationRef(Ref):
     The service shows only a feature's latest generation, so the feature is part of the name.
     """
 
-    kind: ClassVar[Literal["run", "generation"]] = "generation"
+    kind: ClassVar[KindName] = "generation"
 
     request_id: str = field(validator=_is_text)
     """The service's `requestId`."""

@@ -20,7 +20,7 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.intents import Intent
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import Run, Snapshot
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.refs import RunRef
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from testvibe_async._dispatch import Dispatch, Job
-    from testvibe_async.errors import VibeError
+    from testvibe_async.errors import KindName, VibeError
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
@@ -41,7 +41,7 @@ __all__ = [
     "unknown_error",
 ]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class EntryState(StrEnum):
@@ -76,7 +76,7 @@ class Entry(Generic[SnapshotT]):
     job: Job
     """What was asked for."""
 
-    kind: Literal["run", "generation"]
+    kind: KindName
     """What the batch dispatches."""
 
     state: EntryState = EntryState.PLANNED
@@ -102,7 +102,7 @@ class Entry(Generic[SnapshotT]):
     """The operation of the last attempt that this process waited for; it is not saved."""
 
     dispatch: Dispatch[Any] | None = None
-    """The dispatch that this process made last; it is not saved."""
+    """The dispatch under way, or without an answer, of this process; it is not saved."""
 
     is_carried: bool = False
     """Whether a batch of this process is working on it."""

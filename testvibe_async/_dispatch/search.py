@@ -21,7 +21,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async.intents import Intent
-    from testvibe_async.models import Listing
+    from testvibe_async.models import Listing, Snapshot
     from testvibe_async.refs import Ref
 
 __all__ = [
@@ -60,7 +60,7 @@ class SearchError(Exception):
 class Search:
     """What one answer showed of a dispatch."""
 
-    candidates: list[tuple[Run | Generation, Ref]]
+    candidates: list[tuple[Snapshot, Ref]]
     """The operations that it may have started."""
 
     is_certain: bool = True
@@ -123,12 +123,11 @@ async def search_for(
         SearchError: The answer can't show it, or is too old to show it.
         TransportError, ResponseError: There was no answer.
     """
-    if intent.kind == "run":
-        return await _search_run(intent, transport, shared=shared, for_proof=for_proof)
-    return await _search_generation(intent, transport)
+    search = {"run": _search_run, "generation": _search_generation}[intent.kind]
+    return await search(intent, transport, shared=shared, for_proof=for_proof)
 
 
-def may_have_started(intent: Intent, candidate: Run | Generation) -> bool:
+def may_have_started(intent: Intent, candidate: Snapshot) -> bool:
     """Say whether a dispatch is of the feature of an operation, and of its configuration and site.
 
     Each is compared as far as it is known.
@@ -146,7 +145,7 @@ def may_have_started(intent: Intent, candidate: Run | Generation) -> bool:
     return is_config and (intent.site_url is None or candidate.site_url in {None, intent.site_url})
 
 
-def is_for_its_site(intent: Intent, candidate: Run | Generation) -> bool:
+def is_for_its_site(intent: Intent, candidate: Snapshot) -> bool:
     """Say whether a dispatch named the very site that a run has."""
     if not isinstance(candidate, Run):
         return False
@@ -234,7 +233,13 @@ def _run_ref(intent: Intent, row: Run) -> RunRef:
     )
 
 
-async def _search_generation(intent: Intent, transport: Transport) -> Search:
+async def _search_generation(
+    intent: Intent,
+    transport: Transport,
+    *,
+    shared: ProjectRuns | None,  # noqa: ARG001 - a status is of one feature
+    for_proof: bool,  # noqa: ARG001
+) -> Search:
     if not intent.is_previous_known:
         raise SearchError("the feature's generation before it is not known")
     request = Endpoints.GET_GENERATION_STATUS.request(
