@@ -111,8 +111,12 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     for text in outage:
         _add_outage(service, text)
     if lose_answers:
-        is_dispatch = lambda request: request.operation in _DISPATCHES  # noqa: E731
-        service.fail("*", Fault.lost(), when=is_dispatch, times=lose_answers)
+        service.fail(
+            "*",
+            Fault.lost(),
+            when=lambda request: request.operation in _DISPATCHES,
+            times=lose_answers,
+        )
     try:
         await service.start()
     except OSError as error:

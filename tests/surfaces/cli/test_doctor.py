@@ -255,7 +255,7 @@ async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.Monke
         ended = await call("doctor", "--server", emulator.url.removesuffix("/testvibe"))
         assert ended.code == 3
         assert "answers 404, and not as the service does" in ended.output
-        assert "such as https://testvibe.example/path" in ended.output
+        assert "if the service is below a path, the address ends with that" in ended.output
         ended = await call("doctor")
         assert "is below a path, as the settings say; “/testvibe”" in ended.output
         assert ended.code == 0

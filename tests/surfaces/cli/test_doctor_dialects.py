@@ -79,15 +79,9 @@ SENTENCES = {
     "json-body-required": HOLDS,
     "path-prefix": HOLDS,
     "slashes-decoded": ("a feature is not found by its name with a slash in it: 404; “", 1),
-    "slash-added": (
-        (
-            "redirects to the same address with a slash at its end (308); “/api/v1/ops/projects/”; "
-            f"so {NO_COMMAND}a redirection is not followed"
-        ),
-        3,
-    ),
-    "login-page": ("server                 answers with a web page, such as a login form; “", 5),
-    "login-redirect": ("redirects to what looks like a login (302); “/account/login”; so", 3),
+    "slash-added": ("answers 308, and not as the service does; “redirects to /api/v1/ops/pr", 3),
+    "login-page": ("server                 answers 200, and not as the service does; “", 5),
+    "login-redirect": ("answers 302, and not as the service does; “redirects to /account/login", 3),
     "documented-routes-404": (ABSENT.replace("{status}", "404"), 1),
     "documented-routes-404-page": (ABSENT.replace("{status}", "404"), 1),
     "documented-routes-405": (ABSENT.replace("{status}", "405"), 1),

@@ -184,12 +184,12 @@ def _members(
     prefix = f"{place}." if place else ""
     for name, member in schema["properties"].items():
         there = [each[name] for each in objects if name in each]
-        of, declared = member.get("x-basis", basis), _declared(member)
+        of = member.get("x-basis", basis)
         if len(there) < len(objects) and name in schema.get("required", ()):
             how_often = f"in {len(there)} of {len(objects)}" if there else ""
-            yield Difference("needed", prefix + name, of, declared, how_often)
+            yield Difference("needed", prefix + name, of, "", how_often)
         elif not there:
-            yield Difference("missing", prefix + name, of, declared, "")
+            yield Difference("missing", prefix + name, of, "", "")
         if there:
             yield from differences(member, there, place=prefix + name, basis=basis)
     for name in sorted({name for each in objects for name in each} - schema["properties"].keys()):
@@ -203,11 +203,6 @@ def shown_name(name: str) -> str:
     if name and not _IDENTIFIER.fullmatch(name):
         return f"name({len(name)})"
     return name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
-
-
-def _declared(schema: Mapping[str, Any]) -> str:
-    options = [_resolved(each) for each in schema.get("anyOf", [schema])]
-    return " or ".join(sorted({kind for option in options for kind in _kinds(option)}))
 
 
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,9 +5,8 @@ What differs and can be read has no consequences: then a command does the same a
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from testvibe_async import (
@@ -58,7 +57,6 @@ MAX_SKEW = 5.0
 """Seconds that two clocks may differ by: an HTTP date is good to one, and the way takes some."""
 
 _NOTHING = "no command works"
-_LOGIN = re.compile(r"log-?in|sign-?in|auth|sso|account", re.IGNORECASE)
 _READ = "read all the same"
 _DECIDING = {"status", "featureStatus"}
 """The members whose words decide what has become of something."""
@@ -150,41 +148,18 @@ def about_no_answer(error: VibeError) -> Finding:
 
 def what_is_there_instead(exchange: Exchange) -> Finding | None:
     """Return what the first answer is if it is not the service's; None where it is."""
-    error, response = exchange.error, exchange.response
-    if error is None:
-        return None
-    quoted = reason(error)
+    error, status = exchange.error, exchange.response.status
     if isinstance(error, UnauthorizedError | ForbiddenError):
         means = f"{_NOTHING}: testvibe-async login stores another one"
-        return differs("key", f"refused: {response.status}", means, quoted=quoted)
-    if 300 <= response.status < 400:  # noqa: PLR2004 - what HTTP calls a redirection
-        return _redirect(exchange)
-    if isinstance(error, MalformedResponseError) and response.body.lstrip().startswith(b"<"):
-        says = "answers with a web page, such as a login form"
-        means = f"{_NOTHING}: the address is not the service's, or something stands before it"
-        return differs("server", says, means, quoted=quoted)
-    if response.status in {404, 405} and error.code is None:
-        says = f"answers {response.status}, and not as the service does"
-        means = (
-            f"{_NOTHING}: if the service is below a path, give it with the server, such as "
-            "https://testvibe.example/path"
-        )
-        return differs("server", says, means, quoted=quoted)
-    return None
-
-
-def _redirect(exchange: Exchange) -> Finding:
-    status, target = exchange.response.status, exchange.response.headers.get("Location", "")
-    bare = target.partition("?")[0]
-    path = urlsplit(bare).path
-    if _LOGIN.search(target):
-        says = f"redirects to what looks like a login ({status})"
-    elif path.endswith("/") and path.rstrip("/") == urlsplit(exchange.response.url).path:
-        says = f"redirects to the same address with a slash at its end ({status})"
-    else:
-        says = f"redirects to elsewhere ({status})"
-    means = f"{_NOTHING}: a redirection is not followed, since the key would go along"
-    return differs("server", says, means, quoted=bare)
+        return differs("key", f"refused: {status}", means, quoted=reason(error))
+    if error is None or error.is_from_service:
+        return None
+    says = f"answers {status}, and not as the service does"
+    means = (
+        f"{_NOTHING}: the address is not the service's, or something stands before it; if the "
+        "service is below a path, the address ends with that"
+    )
+    return differs("server", says, means, quoted=reason(error))
 
 
 def findings_of(exchange: Exchange) -> list[Finding]:
@@ -354,7 +329,8 @@ def about_errors(exchange: Exchange) -> Finding:
         return holds("errors", "404 comes with the documented code and message")
     seen = f"a {type(document).__name__}".replace("a str", "a string")
     if isinstance(document, dict):
-        seen = f"an object of {', '.join(sorted(map(shown_name, map(str, document))))}"
+        names = map(shown_name, cast("dict[str, object]", document))
+        seen = f"an object of {', '.join(sorted(names))}"
     says = f"404 comes as {seen}, not with error and message"
     return differs("errors", says, means, is_harmless=True)
 
