@@ -1,49 +1,62 @@
 """The session that all calls of a server share: one client, and so one poller.
 
-Decides how a call gets its client, its project and its operations. A server that is not configured
-has no client; it starts all the same, so that its tools can say what to set.
+Decides how a call gets its client and its operations, and what the client reports of an outage. A
+server that is not configured has no client; it starts all the same, so that its tools can say what
+to set.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import frozen
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 
-from testvibe_async import Client, ConfigError, GenerationRef, RunRef
-from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured
-from testvibe_async.mcp_server.budget import MAX_OUTPUT
+from testvibe_async import Client, ConfigError, GenerationRef, Hooks, OutageStarted, RunRef
+from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured, reason_of
 from testvibe_async.mcp_server.memory import Memory
-from testvibe_async.reports import counted
+from testvibe_async.runner.generation_limit import GenerationLimit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from testvibe_async import Generation, GenerationOperation, Project, Run, RunOperation
-    from testvibe_async.mcp_server.memory import Place
-    from testvibe_async.mcp_server.runs import Runs
+    from testvibe_async import (
+        Dispatched,
+        Generation,
+        GenerationOperation,
+        OutageEnded,
+        Project,
+        Recorder,
+        Run,
+        RunOperation,
+    )
+    from testvibe_async._polling import PollPlan
 
-__all__ = [
-    "Ctx",
-    "Limits",
-    "Session",
-    "every_three_seconds",
-    "open_session",
-    "session_of",
-]
+__all__ = ["Ctx", "Limits", "MakeClient", "Session", "open_session", "session_of"]
 
+MAX_OUTPUT = 20_000
+"""Length of an answer in characters, by default."""
 
 REMEMBERED = 1_000
-"""How many runs and generations that were dispatched here are remembered, each."""
+"""How many operations that were dispatched here are remembered."""
 
 
 def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /) -> float:  # noqa: ARG001
     """Return 3 s: the poll plan of the service's own waiting tools, for runs and generations."""
     return 3.0
+
+
+class MakeClient(Protocol):
+    """Makes the client of a server: `Client` itself, a `partial` of it, or a function."""
+
+    def __call__(self, *, poll_plan: PollPlan, hooks: Hooks, recorder: Recorder) -> Client:
+        """Make a client with what the server needs of it."""
+        ...
 
 
 @frozen(kw_only=True)
@@ -63,60 +76,50 @@ class Limits:
 class Session:
     """The client of a server, or the error that says why there is none."""
 
-    def __init__(self, client: Client | ConfigError, limits: Limits) -> None:
-        self._client = client
+    def __init__(self, make_client: MakeClient, limits: Limits) -> None:
         self.limits: Limits = limits
         """What a call may cost."""
-        self.memory: Memory = Memory(self.limits.state_folder)
+        self.memory: Memory = Memory(limits.state_folder)
         """What calls started."""
-        self.runs: dict[Place, Runs] = {}
-        """The batches of runs that are in flight."""
-        self.configs: dict[str, list[str]] = {}
-        """By project, the names of the run configurations that a call has listed."""
-        self._generations_started: set[Place] = set()
+        self.generations: GenerationLimit = GenerationLimit()
+        """Counts the generations that are started."""
+        if (allowed := limits.max_generations) is not None:
+            self.generations.allowed = allowed
+        else:
+            self.generations.allowed = sys.maxsize
+        self.outage: str | None = None
+        """What comes in place of answers, while the service does not answer."""
+        self.outage_changed: asyncio.Event = asyncio.Event()
+        """Set, and replaced, when an outage starts or ends."""
         self._runs: dict[object, RunRef] = {}
-        self._generations: dict[tuple[str, str], GenerationRef] = {}
-
-    def remember_run(self, ref: RunRef) -> None:
-        """Remember a run that was dispatched here: the service may not know it for some seconds."""
-        self._runs[ref.key] = ref
-        if len(self._runs) > REMEMBERED:
-            del self._runs[next(iter(self._runs))]
-
-    def remember_generation(self, feature: str, ref: GenerationRef) -> None:
-        """Remember the last generation of a feature that was dispatched here, by what was asked."""
-        self._generations[ref.project, feature.casefold()] = ref
-        if len(self._generations) > REMEMBERED:
-            del self._generations[next(iter(self._generations))]
-
-    def started_generation(self, project: Project, feature: str) -> GenerationOperation | None:
-        """Return the last generation of a feature that was dispatched here; None for none."""
-        ref = self._generations.get((project.id, feature.casefold()))
-        return None if ref is None else self.client.attach(ref)
-
-    @contextmanager
-    def generation_allowed(self, place: Place, has_begun: Callable[[], bool]) -> Generator[None]:
-        """Take one of the generations that may be started, and give it back if none was.
-
-        Args:
-            place: Where it is kept; one that counts already costs no other.
-            has_begun: Says at the end whether one was started, or may have been.
-
-        Raises:
-            ToolError: There is none left.
-        """
-        allowed = self.limits.max_generations
-        if allowed is not None and len(self._generations_started - {place}) >= allowed:
-            raise ToolError(
-                f"Nothing was started: this server may start {counted(allowed, 'generation')} (its "
-                "option --max-generations), and has. Tell the user; what was generated can be run."
-            )
-        self._generations_started.add(place)
+        self._generations: dict[object, GenerationRef] = {}
+        hooks = Hooks(
+            on_dispatched=self._remember,
+            on_outage_started=self._note_outage,
+            on_outage_ended=self._note_outage,
+        )
+        self._client: Client | ConfigError
         try:
-            yield
-        finally:
-            if not has_begun():
-                self._generations_started.discard(place)
+            self._client = make_client(
+                poll_plan=every_three_seconds, hooks=hooks, recorder=self.generations
+            )
+        except ConfigError as error:
+            self._client = error
+
+    def _remember(self, event: Dispatched) -> None:
+        """Remember what was dispatched here: the service may not know it for some seconds."""
+        if isinstance(ref := event.ref, RunRef):
+            self._runs[ref.key] = ref
+        elif isinstance(ref, GenerationRef):
+            self._generations[ref.project, ref.feature_id] = ref
+        for known in (self._runs, self._generations):
+            if len(known) > REMEMBERED:
+                del known[next(iter(known))]
+
+    def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
+        self.outage = reason_of(event.error) if isinstance(event, OutageStarted) else None
+        changed, self.outage_changed = self.outage_changed, asyncio.Event()
+        changed.set()
 
     @property
     def client(self) -> Client:
@@ -146,16 +149,10 @@ class Session:
         ref = RunRef(server=self.client.server, project=project.id, run_id=run_id)
         return self.client.attach(self._runs.get(ref.key, ref))
 
-    def generation(self, project: Project, request_id: str, feature_id: int) -> GenerationOperation:
-        """Return a handle on a generation, also one that another program dispatched."""
-        return self.client.attach(
-            GenerationRef(
-                server=self.client.server,
-                project=project.id,
-                request_id=request_id,
-                feature_id=feature_id,
-            )
-        )
+    def last_generation(self, project: Project, feature_id: int) -> GenerationOperation | None:
+        """Return the last generation of a feature that was dispatched here; None for none."""
+        ref = self._generations.get((project.id, feature_id))
+        return None if ref is None else self.client.attach(ref)
 
 
 if TYPE_CHECKING:
@@ -173,17 +170,15 @@ def session_of(ctx: Ctx) -> Session:
 
 
 @asynccontextmanager
-async def open_session(
-    make_client: Callable[[], Client], limits: Limits
-) -> AsyncGenerator[Session]:
+async def open_session(make_client: MakeClient, limits: Limits) -> AsyncGenerator[Session]:
     """Open the client for as long as the server runs. Closing it cancels nothing at the service."""
+    session = Session(make_client, limits)
     try:
-        client = make_client()
-    except ConfigError as error:
-        yield Session(error, limits)
+        client = session.client
+    except ToolError:
+        yield session
         return
     async with client:
-        session = Session(client, limits)
         await session.memory.delete_old()
         try:
             yield session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -46,7 +47,7 @@ class Impatient:
     async def server(self) -> AsyncGenerator[McpClient]:
         """Connect to a new server with the same folder."""
         self.servers += 1
-        server = make_server(lambda: client_of(self.emulator), state_folder=self.folder)
+        server = make_server(partial(client_of, self.emulator), state_folder=self.folder)
         async with McpClient(server, mode=self.mode) as mcp:
             yield mcp
 
