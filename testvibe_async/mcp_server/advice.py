@@ -25,19 +25,6 @@ if TYPE_CHECKING:
 
     Advice: TypeAlias = str | Callable[[VibeError, str], str]
 
-__all__ = [
-    "DIGITS",
-    "NO_PROJECT",
-    "explain",
-    "explain_arguments",
-    "not_configured",
-    "nothing_done",
-    "quoted",
-    "reason_of",
-    "suggestion",
-    "tool_instead_of",
-]
-
 NO_PROJECT = (
     "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
     "in the `env` of this server's configuration, or choose one with `testvibe-async use`, and "

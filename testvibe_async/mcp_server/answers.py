@@ -37,20 +37,6 @@ if TYPE_CHECKING:
 
     from testvibe_async import Operation, Ref
 
-__all__ = [
-    "STILL_IN_FLIGHT",
-    "answer",
-    "answer_of_wait",
-    "digest",
-    "document_of",
-    "document_of_run",
-    "fitted_answer",
-    "ids_of",
-    "missing_of",
-    "rows",
-    "say",
-]
-
 MAX_ERROR_CHARACTERS = 300
 """Length of a test's error in a digest of many runs; `get_run` returns all of it."""
 

@@ -17,19 +17,6 @@ from mcp.server.mcpserver.exceptions import ToolError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "ROOM",
-    "Document",
-    "fitted",
-    "fitting",
-    "lines_of",
-    "page",
-    "restored",
-    "start_of",
-    "text_of",
-    "visible",
-]
-
 T = TypeVar("T")
 
 Document: TypeAlias = dict[str, Any]

@@ -23,8 +23,6 @@ from testvibe_async.mcp_server.budget import ROOM, fitted, lines_of, text_of, vi
 from testvibe_async.mcp_server.session import Ctx, Session
 from testvibe_async.mcp_server.toolkit import Call
 
-__all__ = ["add_prompts", "add_resources"]
-
 Reader: TypeAlias = Callable[..., Awaitable[str]]
 
 _NO_PATHS = ResourceSecurity(exempt_params={"feature", "project"})

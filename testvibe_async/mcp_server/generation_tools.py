@@ -56,8 +56,6 @@ from testvibe_async.mcp_server.waits import PATIENCE, Progress, note_of_wait
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["GENERATING_TOOLS"]
-
 READ_SECONDS = 10.0
 """How long a feature may take to be read."""
 

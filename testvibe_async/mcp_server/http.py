@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.mcp_server.session import Session
 
-__all__ = ["BearerTokenMiddleware", "serve_http"]
-
 HOST = "127.0.0.1"
 REQUEST_SECONDS = 10
 """Time that a request may take to arrive."""

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-__all__ = ["Deliveries", "Memory", "Place", "deliver", "pause"]
-
 T = TypeVar("T")
 
 MAX_SECONDS = 30 * 86_400

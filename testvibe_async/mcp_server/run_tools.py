@@ -43,8 +43,6 @@ from testvibe_async.mcp_server.waits import PATIENCE, Progress, unseen_of
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["RUNNING_TOOLS", "run_once", "run_spec", "run_start"]
-
 
 def run_spec(features: Sequence[str], config: str | None, site_url: str | None) -> BatchSpec:
     """Return what a call wants to run."""

@@ -7,6 +7,7 @@ a port; `stdio` and `http` do.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -21,7 +22,7 @@ from testvibe_async.mcp_server.context import add_prompts, add_resources
 from testvibe_async.mcp_server.generation_tools import GENERATING_TOOLS
 from testvibe_async.mcp_server.memory import Deliveries
 from testvibe_async.mcp_server.run_tools import RUNNING_TOOLS
-from testvibe_async.mcp_server.session import MAX_OUTPUT, Limits, Session, open_session
+from testvibe_async.mcp_server.session import MAX_OUTPUT, Session, opened
 from testvibe_async.mcp_server.tools import TOOLS
 from testvibe_async.mcp_server.waits import WAITING_TOOLS
 from testvibe_async.reports import counted
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver.tools import Tool
 
     from testvibe_async.mcp_server.session import MakeClient
-
-__all__ = ["make_server"]
 
 MIN_OUTPUT = 2_000
 """Length of an answer that holds the least that each tool has to say."""
@@ -95,7 +94,9 @@ def make_server(  # noqa: PLR0913 - independent options
         raise ConfigError(f"max_output must be at least {MIN_OUTPUT:,} characters")
     if max_generations is not None and max_generations < 0:
         raise ConfigError("max_generations must be at least 0")
-    limits = Limits(
+    make_session = partial(
+        Session,
+        make_client,
         max_output=_bounded(max_output, os.environ),
         max_generations=max_generations,
         state_folder=state_folder,
@@ -108,7 +109,7 @@ def make_server(  # noqa: PLR0913 - independent options
         version=__version__,
         tools=offered,
         middleware=[Deliveries()],
-        lifespan=lambda _server: open_session(make_client, limits),
+        lifespan=lambda _server: opened(make_session()),
         subscriptions=False,
         log_level="WARNING",
     )

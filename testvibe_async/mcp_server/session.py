@@ -12,11 +12,10 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from attrs import frozen
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 
-from testvibe_async import Client, ConfigError, GenerationRef, Hooks, OutageStarted, RunRef
+from testvibe_async import Client, ConfigError, Hooks, OutageStarted, RunRef
 from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured, reason_of
 from testvibe_async.mcp_server.memory import Memory
 from testvibe_async.runner.generation_limit import GenerationLimit
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         Dispatched,
         Generation,
         GenerationOperation,
+        GenerationRef,
         OutageEnded,
         Project,
         Recorder,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
         RunOperation,
     )
     from testvibe_async._polling import PollPlan
-
-__all__ = ["Ctx", "Limits", "MakeClient", "Session", "open_session", "session_of"]
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -59,40 +57,30 @@ class MakeClient(Protocol):
         ...
 
 
-@frozen(kw_only=True)
-class Limits:
-    """What a model may cost; a person sets it when the server is started."""
-
-    max_output: int = MAX_OUTPUT
-    """Length of an answer in characters."""
-
-    max_generations: int | None = None
-    """How many generations may be started while the server runs; None for any number."""
-
-    state_folder: Path | None = None
-    """Where it is kept what calls started; None for a temporary folder."""
-
-
 class Session:
     """The client of a server, or the error that says why there is none."""
 
-    def __init__(self, make_client: MakeClient, limits: Limits) -> None:
-        self.limits: Limits = limits
-        """What a call may cost."""
-        self.memory: Memory = Memory(limits.state_folder)
+    def __init__(
+        self,
+        make_client: MakeClient,
+        *,
+        max_output: int,
+        max_generations: int | None,
+        state_folder: Path | None,
+    ) -> None:
+        """Make the client; see `make_server` for the arguments."""
+        self.max_output: int = max_output
+        """How many characters an answer may have."""
+        self.memory: Memory = Memory(state_folder)
         """What calls started."""
         self.generations: GenerationLimit = GenerationLimit()
         """Counts the generations that are started."""
-        if (allowed := limits.max_generations) is not None:
-            self.generations.allowed = allowed
-        else:
-            self.generations.allowed = sys.maxsize
+        self.generations.allowed = sys.maxsize if max_generations is None else max_generations
         self.outage: str | None = None
         """What comes in place of answers, while the service does not answer."""
         self.outage_changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an outage starts or ends."""
-        self._runs: dict[object, RunRef] = {}
-        self._generations: dict[object, GenerationRef] = {}
+        self._dispatched: dict[tuple[object, ...], Any] = {}
         hooks = Hooks(
             on_dispatched=self._remember,
             on_outage_started=self._note_outage,
@@ -108,13 +96,9 @@ class Session:
 
     def _remember(self, event: Dispatched) -> None:
         """Remember what was dispatched here: the service may not know it for some seconds."""
-        if isinstance(ref := event.ref, RunRef):
-            self._runs[ref.key] = ref
-        elif isinstance(ref, GenerationRef):
-            self._generations[ref.project, ref.feature_id] = ref
-        for known in (self._runs, self._generations):
-            if len(known) > REMEMBERED:
-                del known[next(iter(known))]
+        self._dispatched[event.ref.key[:3]] = event.ref  # Of a generation, that of its feature.
+        if len(self._dispatched) > REMEMBERED:
+            del self._dispatched[next(iter(self._dispatched))]
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
         self.outage = reason_of(event.error) if isinstance(event, OutageStarted) else None
@@ -146,12 +130,13 @@ class Session:
 
     def run(self, project: Project, run_id: int) -> RunOperation:
         """Return a handle on a run, also one that another program dispatched."""
-        ref = RunRef(server=self.client.server, project=project.id, run_id=run_id)
-        return self.client.attach(self._runs.get(ref.key, ref))
+        bare = RunRef(server=self.client.server, project=project.id, run_id=run_id)
+        ref: RunRef = self._dispatched.get(bare.key, bare)
+        return self.client.attach(ref)
 
     def last_generation(self, project: Project, feature_id: int) -> GenerationOperation | None:
         """Return the last generation of a feature that was dispatched here; None for none."""
-        ref = self._generations.get((project.id, feature_id))
+        ref: GenerationRef | None = self._dispatched.get(("generation", project.id, feature_id))
         return None if ref is None else self.client.attach(ref)
 
 
@@ -170,9 +155,8 @@ def session_of(ctx: Ctx) -> Session:
 
 
 @asynccontextmanager
-async def open_session(make_client: MakeClient, limits: Limits) -> AsyncGenerator[Session]:
+async def opened(session: Session) -> AsyncGenerator[Session]:
     """Open the client for as long as the server runs. Closing it cancels nothing at the service."""
-    session = Session(make_client, limits)
     try:
         client = session.client
     except ToolError:

@@ -36,16 +36,6 @@ if TYPE_CHECKING:
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = [
-    "SharedBatch",
-    "Start",
-    "Started",
-    "not_started",
-    "shared_batch",
-    "started_once",
-    "time_of",
-]
-
 ELSEWHERE = "an earlier call of the same, here or to another server of this user, is not done yet"
 """Why a call has started nothing."""
 

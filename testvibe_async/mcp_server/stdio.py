@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.mcp_server.session import Session
 
-__all__ = ["serve_stdio", "signals_to_stop"]
-
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHUNK_BYTES = 65_536
 

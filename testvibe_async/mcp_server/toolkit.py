@@ -29,28 +29,6 @@ from testvibe_async.mcp_server.answers import fitted_answer
 from testvibe_async.mcp_server.budget import restored
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
-__all__ = [
-    "ADDS",
-    "READS",
-    "REGENERATES",
-    "REPLACES",
-    "Call",
-    "ConfigName",
-    "Cursor",
-    "FeatureName",
-    "Lines",
-    "NamePart",
-    "Offset",
-    "PageSize",
-    "ProjectId",
-    "RunId",
-    "SiteUrl",
-    "StatusName",
-    "TimeoutSeconds",
-    "explained",
-    "tool",
-]
-
 FeatureName: TypeAlias = Annotated[
     str,
     Field(
@@ -120,7 +98,7 @@ class Call:
     @property
     def room(self) -> int:
         """The characters that its answer may have."""
-        return self.session.limits.max_output
+        return self.session.max_output
 
 
 ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
@@ -166,7 +144,7 @@ def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
         except VibeError as error:
             told = await explained(Call(ctx, project), error, function.__name__, arguments)
             raise ToolError(told) from error
-        return fitted_answer(result, session_of(ctx).limits.max_output)
+        return fitted_answer(result, session_of(ctx).max_output)
 
     kind = inspect.Parameter
     _, *own = inspect.signature(function, eval_str=True).parameters.values()

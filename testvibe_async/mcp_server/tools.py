@@ -34,8 +34,6 @@ from testvibe_async.mcp_server.toolkit import (
 )
 from testvibe_async.reports import counted
 
-__all__ = ["TOOLS"]
-
 SEARCHED_RUNS = 1_000
 """How many runs are gone through where some are looked for."""
 

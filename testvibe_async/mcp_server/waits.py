@@ -47,8 +47,6 @@ from testvibe_async.mcp_server.budget import visible
 from testvibe_async.mcp_server.session import Ctx, session_of
 from testvibe_async.mcp_server.toolkit import READS, Call, FeatureName, RunId, TimeoutSeconds, tool
 
-__all__ = ["PATIENCE", "WAITING_TOOLS", "Progress", "note_of_wait", "unseen_of"]
-
 PATIENCE = 45
 """How long our own tools wait in seconds: many clients give up after a minute."""
 
