@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
-from testvibe_async.cli import cache
+from testvibe_async.cli import completers
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.input import TextFile, confirm, read_text
@@ -37,7 +37,7 @@ async def list_(*, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.list_features()
-    cache.keep(connection.project.id, features=[each.name for each in found])
+    completers.keep(connection.project.id, features=[each.name for each in found])
     connection.output.document(found)
     connection.output.table(
         ("Id", "Name", "Status", "Kind", "Updated"),

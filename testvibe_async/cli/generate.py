@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from attrs import evolve
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async.cli import details
+from testvibe_async.cli.batches import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
-from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.jobs import jobs_of
-from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.options import Seconds, refuse_without
-from testvibe_async.cli.watch import watching
+from testvibe_async.cli.options import NO_CONSENT, Consent, Seconds, refuse_without
+from testvibe_async.cli.watch import jobs_of, watching
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.spec import BatchSpec
 
@@ -69,7 +68,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     """
     if not watch:
         limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
-        refuse_without("--watch", limits | journal.by_option)
+        refuse_without("--watch", limits)
     journal.check()
     spec = BatchSpec(
         kind="generation",
@@ -95,11 +94,11 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             watched.generations, len(jobs), question=question if found.is_wider else None
         )
         if not watch:
+            spec = evolve(spec, max_in_flight=len(jobs))
             if on_conflict == "wait":
                 output.note("What is generating is waited for first: minutes each.")
-            return await watched.dispatch(spec, jobs)
-        async with watched.journal(journal, spec) as opened:
-            return await watched.perform(spec, jobs, found.features, journal=opened)
+        async with watched.journal(journal, spec, waits=watch) as opened:
+            return await watched.perform(spec, jobs, found.features, journal=opened, waits=watch)
     return ExitCode.INTERRUPTED
 
 

@@ -13,14 +13,13 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError, RunRef, Verdict
 from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import batch_of, place_of, stored_batches
+from testvibe_async.cli.batches import batch_of, opened, place_of, stored_batches
+from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.consent import NO_CONSENT, Consent
-from testvibe_async.cli.ending import Ending, say_report, seconds_of
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.journals import opened
-from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.options import NO_FILES, Files, Seconds
+from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Seconds
+from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.spec import BatchSpec
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async import Journal
-    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.watch import Watch
+    from testvibe_async.cli.words import Item
 
 __all__ = ["report", "resume"]
 
@@ -170,17 +169,12 @@ async def report(
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise
         raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
-    ending = Ending(
+    result = Result(
         items=found.items,
         seconds=seconds_of(found.items),
         place=common.place,
         journal=found.path,
         fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
     )
-    leaving = Leaving(files, common.output)
     common.output.say(f"{found.label} of {clock_time(found.created_at)}.")
-    leaving.write(ending)
-    say_report(ending, common)
-    leaving.annotate(ending)
-    leaving.note_paths()
-    return ending.exit_code
+    return await conclude(result, Outputs(files, common.output), common)

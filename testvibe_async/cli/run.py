@@ -1,6 +1,6 @@
 """`testvibe-async run`: run features' tests, one or all, and wait for them if asked to.
 
-It decides what its options mean together. What it prints is decided in `watch` and `ending`.
+It decides what its options mean together. What it prints is decided in `watch` and `closing`.
 """
 
 from __future__ import annotations
@@ -12,26 +12,37 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import BatchItem, ConfigError, Verdict
-from testvibe_async.cli.batches import batch_of, stored_batches
+from testvibe_async.cli.batches import (
+    NO_OPTIONS,
+    JournalOptions,
+    batch_of,
+    resume_command,
+    stored_batches,
+    tell_of_cut_off,
+)
 from testvibe_async.cli.common import COMMON, Common, Flag
-from testvibe_async.cli.completers import FeatureName, complete_configs
-from testvibe_async.cli.consent import NO_CONSENT, Consent
-from testvibe_async.cli.ending import Ending, resume_command
+from testvibe_async.cli.completers import ConfigName, FeatureName
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.jobs import item_name, jobs_of
-from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions, tell_of_cut_off
-from testvibe_async.cli.options import NO_FILES, Files, Seconds, refuse_without
+from testvibe_async.cli.options import (
+    NO_CONSENT,
+    NO_FILES,
+    Consent,
+    Files,
+    Seconds,
+    refuse_without,
+)
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.cli.result import Result
+from testvibe_async.cli.watch import jobs_of, watching
+from testvibe_async.cli.words import NAME, clock_time, item_name, plural
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async import Feature
-    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.watch import Watch
+    from testvibe_async.cli.words import Item
     from testvibe_async.runner.batches import Batch
 
 __all__ = ["run"]
@@ -63,15 +74,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     *features: FeatureName,
     all_: Flag = False,
     wait: Annotated[Flag, Parameter(name=("--wait", "-w", "--watch"))] = False,
-    config: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name=("--config", "-c"),
-            negative=(),
-            show_default=False,
-            completer=complete_configs,
-        ),
-    ] = (),
+    config: Annotated[tuple[str, ...], ConfigName] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
     timeout: Seconds | None = None,
@@ -132,7 +135,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             "--attempts": attempts,
             "--stop-on-failure": stop_on_failure,
         }
-        refuse_without("--wait", limits | journal.by_option | files.by_option)
+        refuse_without("--wait", limits | files.by_option)
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
@@ -170,14 +173,15 @@ async def run(  # noqa: PLR0913 - each an option of its own
             )
             await consent.allow(watch.generations, len(jobs), question=question)
         if not wait:
+            spec = evolve(spec, max_in_flight=len(jobs))
             if spec.may_generate:
                 watch.connection.output.note("What has no tests is generated first: minutes each.")
-            return await watch.dispatch(spec, jobs)
-        async with watch.journal(journal, spec, parent=choice.parent) as opened:
+        async with watch.journal(journal, spec, parent=choice.parent, waits=wait) as opened:
             return await watch.perform(
                 *(spec, jobs, choice.features, choice.configs),
                 journal=opened,
                 before=choice.before,
+                waits=wait,
             )
     return ExitCode.INTERRUPTED
 
@@ -224,7 +228,7 @@ async def _failed(watch: Watch, word: str | None) -> _Choice:
         for item in failed
     ]
     unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
-    left = Ending(items=batch.left, seconds=0, before=unread)
+    left = Result(items=batch.left, seconds=0, before=unread)
     what = plural(len(failed), "failure") if failed else "nothing failed"
     said = f"{batch.label} of {began}: {what}, of {plural(len(batch.items), 'run')}."
     if left.exit_code:

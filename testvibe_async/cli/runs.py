@@ -12,7 +12,7 @@ from cyclopts import App
 from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError
-from testvibe_async.cli import cache, details
+from testvibe_async.cli import completers, details
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.completers import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.options import SEVERAL, download_artifacts
@@ -47,7 +47,7 @@ async def list_(
     """
     async with connected(common) as connection:
         found = await connection.project.list_runs(feature=feature, limit=limit)
-    cache.keep(connection.project.id, runs=[run.run_id for run in found])
+    completers.keep(connection.project.id, runs=[run.run_id for run in found])
     connection.output.document(found)
     connection.output.table(
         ("Run", "Feature", "Config", "Status", "Passed", "Created"),

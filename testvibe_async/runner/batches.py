@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import asdict, evolve, field, frozen
 
+from testvibe_async._batch import EntryState
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.outcomes import Verdict
@@ -23,7 +24,7 @@ from testvibe_async.refs import build_stored, is_aware, read_stored
 from testvibe_async.runner.generation_limit import with_limit_named
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from testvibe_async.models import Generation, Run
     from testvibe_async.outcomes import BatchItem
@@ -333,6 +334,26 @@ class Batches:
             self.end(record, at=record.started_at)
         return found
 
+    async def record(self, items: Iterable[BatchItem[Run | Generation]]) -> list[BatchRecord]:
+        """Save outcomes in the batches that dispatched their operations; return those batches.
+
+        A batch that another process works on, or that can't be read, is left as it is, and so is
+        an operation that failed while attempts are left: `resume` polls and repeats it.
+        """
+        items = list(items)
+        outcomes = {item.ref.key: item.outcome for item in items if item.ref and item.outcome}
+        places = {(item.ref.server, item.ref.project) for item in items if item.ref}
+        found: list[BatchRecord] = []
+        for record in self.records():
+            if (record.server, record.project) not in places:
+                continue
+            with suppress(ConfigError):
+                require_existing(self.journal_of(record))
+                async with Journal(self.journal_of(record)) as journal:
+                    if _record_outcomes(journal, outcomes):
+                        found.append(record)
+        return found
+
     def _path_of(self, record: BatchRecord) -> Path:
         return self.folder / f"{record.number}.json"
 
@@ -408,6 +429,23 @@ def require_batch(journal: Journal) -> None:
             f"file {path.name}-wal is missing, which a crash leaves beside it and which belongs "
             "to it"
         )
+
+
+def _record_outcomes(
+    journal: Journal, outcomes: Mapping[tuple[object, ...], Run | Generation]
+) -> bool:
+    """Save the outcomes of entries that are in flight; return whether there are any."""
+    attempts = journal.plan.options.get("batch", {}).get("attempts", 1) if journal.plan else 1
+    is_any = False
+    for entry in journal.entries:
+        outcome = outcomes.get(entry.ref.key) if entry.ref else None
+        if outcome is None or entry.state is not EntryState.DISPATCHED:
+            continue
+        if not outcome.is_failure or len(entry.outcomes) + 1 >= attempts:
+            entry.observe(outcome, is_last=True)
+            journal.save(entry)
+            is_any = True
+    return is_any
 
 
 def _has_failed(item: BatchItem[Run | Generation]) -> bool:
