@@ -61,11 +61,6 @@ class JournalOptions:
     no_journal: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Keep none."""
 
-    @property
-    def by_option(self) -> dict[str, object]:
-        """The values by option, for `refuse_without`."""
-        return {"--journal": self.journal, "--name": self.name}
-
     def check(self) -> None:
         """Refuse a name that is none, or that nothing would have.
 

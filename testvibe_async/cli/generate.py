@@ -67,8 +67,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         common: The options of every command.
     """
     if not watch:
-        limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
-        refuse_without("--watch", limits)
+        refuse_without("--watch", timeout=timeout, max_in_flight=max_in_flight)
     journal.check()
     spec = BatchSpec(
         kind="generation",

@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from attrs import frozen
+from attrs import AttrsInstance, asdict, frozen
 from cyclopts import Group, Parameter
 from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
@@ -102,17 +102,6 @@ class Files:
         return [report_target(text) for text in self.report]
 
     @property
-    def by_option(self) -> dict[str, object]:
-        """The values by option, for `refuse_without`."""
-        return {
-            "--report": self.report,
-            "--artifacts": self.artifacts,
-            "--title": self.title,
-            "--fail-on-flaky": self.fail_on_flaky,
-            "--features-dir": self.features_dir,
-        }
-
-    @property
     def kept(self) -> dict[str, object]:
         """The values as JSON, as a journal keeps them, with the folder that they were typed in."""
         return {
@@ -181,11 +170,6 @@ class Consent:
     max_generations: NonNegativeInt | None = None
     """Allow at most so many generations, without a question; what would need more is left."""
 
-    @property
-    def by_option(self) -> dict[str, object]:
-        """The values by option, for `refuse_without`."""
-        return {"--yes": self.yes, "--max-generations": self.max_generations}
-
     async def allow(self, limit: GenerationLimit, number: int, *, question: str | None) -> None:
         """Allow up to so many generations, or ask first.
 
@@ -209,19 +193,22 @@ NO_CONSENT = Consent()
 """The options where none was given."""
 
 
-def refuse_without(option: str, others: Mapping[str, object]) -> None:
+def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:
     """Refuse options that mean nothing without another.
 
     Args:
         option: The option that was not given, such as `--wait`.
-        others: The values of the options that need it, by name.
+        groups: Options that need it, as a command takes them together.
+        others: More of them, by name.
 
     Raises:
         ConfigError: One of them was given.
     """
-    for name, value in others.items():
+    values = [each for group in groups for each in asdict(group, recurse=False).items()]
+    for name, value in (*others.items(), *values):
         if value is not None and value != () and value is not False:
-            raise ConfigError(f"{name} means nothing without {option}: add {option}")
+            word = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{word} means nothing without {option}: add {option}")
 
 
 async def download_artifacts(

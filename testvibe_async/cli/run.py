@@ -129,19 +129,20 @@ async def run(  # noqa: PLR0913 - each an option of its own
         common: The options of every command.
     """
     if not wait:
-        limits = {
-            "--timeout": timeout,
-            "--max-in-flight": max_in_flight,
-            "--attempts": attempts,
-            "--stop-on-failure": stop_on_failure,
-        }
-        refuse_without("--wait", limits | files.by_option)
+        refuse_without(
+            "--wait",
+            files,
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+            attempts=attempts,
+            stop_on_failure=stop_on_failure,
+        )
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
         )
     if on_conflict != "generate":
-        refuse_without("--on-conflict generate", consent.by_option)
+        refuse_without("--on-conflict generate", consent)
     files.check()
     journal.check()
     spec = BatchSpec(

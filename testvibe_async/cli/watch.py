@@ -29,14 +29,13 @@ from testvibe_async.cli.closing import (
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, told_otherwise
-from testvibe_async.cli.limit import MAX_OUTAGE_SECONDS, TimeLimit
 from testvibe_async.cli.names import suggestions
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result
-from testvibe_async.cli.stop import Stop, interruptible
+from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.batches import Place
 from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
