@@ -38,6 +38,7 @@ _COMMANDS = {
         "wait": "wait:wait",
         "resume": "resume:resume",
         "report": "resume:report",
+        "discard": "resume:discard",
         "history": "history:history",
         "open": "runs:open_run",
         "batch": "batch:app",

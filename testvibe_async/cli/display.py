@@ -21,7 +21,7 @@ from rich.text import Text
 
 from testvibe_async import Phase
 from testvibe_async.cli.contact import Notice, Outage, notice_sentence
-from testvibe_async.cli.rows import STYLES, Row, counts_of
+from testvibe_async.cli.rows import STYLES, Row, count_words
 from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Sight:
     @property
     def counts(self) -> str:
         """How many rows have each word."""
-        return counts_of(row.word for row in self.rows)
+        return count_words(row.word for row in self.rows)
 
 
 def sight_of(progress: Progress) -> Sight:
@@ -353,7 +353,7 @@ def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
     if sight.outage and height is not None:
         room = max(room - _OUTAGE_LINES, _FEW_ROWS)
     shown, hidden = (rows, list[Row]()) if len(rows) <= room else _most_urgent(rows, room - 1)
-    more = f"… and {len(hidden)} more: {counts_of(row.word for row in hidden)}"
+    more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
     return Group(
         _rows(shown, now=sight.now, width=width),
         *([_one_line(more, "dim")] if hidden else []),

@@ -36,6 +36,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     site_url: str | None = None,
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
+    dry_run: Flag = False,
     consent: Consent = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     common: Common = COMMON,
@@ -62,6 +63,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
             at the service. Answers and files are waited for up to 30 s longer.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
+        dry_run: Only show what would be dispatched.
         consent: What is allowed. Without it, --all and a glob that matches several features ask.
         journal: The journal.
         common: The options of every command.
@@ -88,6 +90,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         for note in found.notes:
             output.note(note)
         jobs = jobs_of(found.features)
+        if dry_run:
+            return watched.say_plan(spec, jobs)
         question = f"Generate {plural(len(jobs), 'feature')}? Each costs credits."
         await consent.allow(
             watched.generations, len(jobs), question=question if found.is_wider else None

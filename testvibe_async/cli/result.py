@@ -26,7 +26,7 @@ from testvibe_async import (
 )
 from testvibe_async.cli.batches import resume_command, stored_batches
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
-from testvibe_async.cli.rows import counts_of, verdict_of, word_of
+from testvibe_async.cli.rows import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, duration, unless_default
 from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.runner.generation_limit import GenerationLimitError
@@ -134,7 +134,7 @@ class Result:
     @property
     def counts(self) -> str:
         """The numbers of items by result, such as `18 passed, 2 failed`."""
-        return counts_of(map(word_of, self.items)) or "nothing to do"
+        return counts_of(self.items)
 
     @property
     def line(self) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.words import Item
 
-__all__ = ["STYLES", "Row", "counts_of", "verdict_of", "word_of"]
+__all__ = ["STYLES", "Row", "count_words", "counts_of", "verdict_of", "word_of"]
 
 STYLES = {
     "passed": "green",
@@ -61,8 +61,13 @@ def word_of(item: Item) -> str:
     return escape(item.outcome.status or "over") if item.outcome else verdict_of(item)
 
 
-def counts_of(words: Iterable[str]) -> str:
-    """Return how many there are of each word, such as `18 passed, 2 failed`; unknown ones last."""
+def counts_of(items: Iterable[Item]) -> str:
+    """Return the numbers of items by result, such as `18 passed, 2 failed`."""
+    return count_words(map(word_of, items)) or "nothing to do"
+
+
+def count_words(words: Iterable[str]) -> str:
+    """Return how many there are of each word; unknown ones come last."""
     order = list(STYLES)
     ranked = sorted(
         Counter(words).items(),

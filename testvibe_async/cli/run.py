@@ -82,6 +82,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     stop_on_failure: Flag = False,
     attempts: PositiveInt | None = None,
     failed: Flag = False,
+    dry_run: Flag = False,
     consent: Consent = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     files: Files = NO_FILES,
@@ -123,6 +124,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         failed: Run again what failed, or could not be started, in a batch, on the same site. It is
             named by its number, its name or the file of its journal, and is the last one of runs of
             this project where it is not named. What it left open still decides the exit code.
+        dry_run: Only show what would be dispatched.
         consent: What --on-conflict generate may spend.
         journal: The journal.
         files: What to leave.
@@ -167,6 +169,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         jobs = choice.jobs
         if not jobs:
             return watch.say_nothing(choice.why_nothing, before=choice.before)
+        if dry_run:
+            return watch.say_plan(spec, jobs)
         if spec.may_generate:
             question = (
                 f"Generate first what has no tests, of {plural(len(jobs), 'feature')}? "
@@ -210,7 +214,7 @@ async def _failed(watch: Watch, word: str | None) -> _Choice:
     """
     await tell_of_cut_off()
     place = watch.place
-    batch = await batch_of(word, place, kind="run")
+    batch = await stored_batches().with_reruns(await batch_of(word, place, kind="run"))
     if not place.has(batch):
         raise ConfigError(
             f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "

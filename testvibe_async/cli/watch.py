@@ -126,6 +126,17 @@ class Watch:
         self.progress.is_reported = True
         return result.exit_code
 
+    def say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
+        """Print what would be dispatched, and what it may cost."""
+        output = self.connection.output
+        output.document([{"feature": job.feature_name, "config": job.config} for job in jobs])
+        output.table(("Feature", "Config"), [(job.feature_name, job.config) for job in jobs])
+        costs = ", and each costs credits" if spec.kind == "generation" else ""
+        if spec.kind == "run" and spec.may_generate:
+            costs = f", after {plural(len(jobs), 'generation')} at most, which cost credits"
+        output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
+        return ExitCode.PASSED
+
     async def perform(  # noqa: PLR0913 - each by name
         self,
         spec: BatchSpec,

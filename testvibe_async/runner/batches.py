@@ -107,6 +107,7 @@ class Batch:
     number: int | None
     """Its number; None where its journal is a file of the caller's own."""
 
+    name: str | None
     kind: Literal["run", "generation"]
     server: str
     project: str
@@ -122,6 +123,9 @@ class Batch:
 
     is_complete: bool
     """Whether all of its features are known."""
+
+    reruns: Sequence[int] = ()
+    """The batches that ran again what failed in it, as far as they are part of its items."""
 
     @property
     def failed(self) -> list[BatchItem[Run | Generation]]:
@@ -334,6 +338,32 @@ class Batches:
             self.end(record, at=record.started_at)
         return found
 
+    async def with_reruns(self, batch: Batch) -> Batch:
+        """Return a batch with what ran again of it since, as further attempts of its items.
+
+        A rerun that can't be read, as while another process works on it, is left out.
+        """
+        children = [each for each in self.records() if batch.number and each.parent == batch.number]
+        for record in sorted(children, key=lambda each: each.number):
+            with suppress(ConfigError):
+                rerun = await self.with_reruns(await self.read(record))
+                again = {(item.feature, item.config): item for item in rerun.items}
+                batch = evolve(
+                    batch,
+                    items=[
+                        _again(each, again.get((each.feature, each.config))) for each in batch.items
+                    ],
+                    is_over=batch.is_over and rerun.is_over,
+                    reruns=(*batch.reruns, record.number, *rerun.reruns),
+                )
+        return batch
+
+    def discard(self, record: BatchRecord) -> None:
+        """Forget a batch; what is in flight continues at the service."""
+        for path in (*files_of(self.journal_of(record)), self._path_of(record)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
     async def record(self, items: Iterable[BatchItem[Run | Generation]]) -> list[BatchRecord]:
         """Save outcomes in the batches that dispatched their operations; return those batches.
 
@@ -371,9 +401,7 @@ class Batches:
         ended = [each for each in records if each.ended_at is not None]
         for place, record in enumerate(ended):
             if place >= KEPT - 1 or record.done_at < oldest:
-                for path in (*files_of(self.journal_of(record)), self._path_of(record)):
-                    with suppress(OSError):
-                        path.unlink(missing_ok=True)
+                self.discard(record)
 
 
 async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
@@ -393,6 +421,7 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
             path=path,
             label=f"The batch in {path}" if record is None else str(record),
             number=None if record is None else record.number,
+            name=None if record is None else record.name,
             kind=journal.plan.kind,
             server=journal.plan.server,
             project=journal.plan.project,
@@ -451,6 +480,16 @@ def _record_outcomes(
 def _has_failed(item: BatchItem[Run | Generation]) -> bool:
     """Return whether an item failed, or could not be started."""
     return item.verdict is Verdict.FAILED or (item.verdict is Verdict.ERROR and item.ref is None)
+
+
+def _again(
+    item: BatchItem[Run | Generation], rerun: BatchItem[Run | Generation] | None
+) -> BatchItem[Run | Generation]:
+    """Return an item after its rerun, where that was dispatched."""
+    if rerun is None or rerun.verdict in {Verdict.SKIPPED, Verdict.WAITING}:
+        return item
+    attempts = (*item.earlier, item.outcome) if item.outcome else item.earlier
+    return evolve(rerun, earlier=(*attempts, *rerun.earlier))
 
 
 def _running(record: BatchRecord) -> str:

@@ -36,7 +36,7 @@ from testvibe_async.cli.display import (
 )
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.rows import Row, counts_of
+from testvibe_async.cli.rows import Row, count_words
 from testvibe_async.models import Section
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def test_bar_fills_with_what_is_over(ended_rows: int, filled: int) -> None:
 def test_unknown_status_is_shown_as_it_came() -> None:
     """A status that this release does not know is a word like any other, and counted last."""
     rows = [row(phase=FINISHED, status="exploded", ended=1.0), row()]
-    assert counts_of(each.word for each in rows) == "1 queued, 1 exploded"
+    assert count_words(each.word for each in rows) == "1 queued, 1 exploded"
 
 
 def test_headline_says_what_went_wrong() -> None:
