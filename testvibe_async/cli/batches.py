@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -152,7 +152,9 @@ async def kept(  # noqa: PLR0913 - each by name
     here: Place,
     parent: int | None = None,
 ) -> AsyncGenerator[Journal | None]:
-    """Open a journal for a new batch, and say which it is; None where there is to be none.
+    """Open a journal for a batch, and say which it is; None where there is to be none.
+
+    A file of the caller's own that has a batch is continued, where the same one was asked for.
 
     A journal that was not asked for is no reason to fail: where it can't be written, a note says
     so. Where an earlier batch was cut off it says so too, whatever options there are.
@@ -178,30 +180,27 @@ async def kept(  # noqa: PLR0913 - each by name
     if options.journal is not None:
         path = options.journal
         async with Journal(path, options=typed) as journal:
-            if journal.plan is not None:
-                what, command = "a batch: resume it with", resume_command(path)
-                if journal.is_over:
-                    what, command = "a batch that is over: see", f"{NAME} report {path}"
-                raise ConfigError(f"{path} has {what} {command}, or name another file")
+            if journal.plan is not None and journal.is_over:
+                raise ConfigError(
+                    f"{path} has a batch that is over: see {NAME} report {path}, or name another "
+                    "file"
+                )
             yield journal
         return
     stored = stored_batches()
-    try:
-        record = stored.create(
-            kind, here, name=options.name, project_name=typed["project"], parent=parent
-        )
-        journal = await Journal(stored.journal_of(record), options=typed).__aenter__()
-    except (ConfigError, OSError) as error:
-        output.note(f"No journal is kept, so a crash would lose this batch: {error}")
-        yield None
-        return
-    if is_named:
-        output.say(f"{record}.")
-    try:
-        yield journal
-    finally:
-        await journal.aclose()
-        stored.end(record)
+    async with AsyncExitStack() as stack:
+        kept_in: Journal | None = None
+        try:
+            record = stored.create(
+                kind, here, name=options.name, project_name=typed["project"], parent=parent
+            )
+            kept_in = await stack.enter_async_context(stored.working_on(record, options=typed))
+        except (ConfigError, OSError) as error:
+            output.note(f"No journal is kept, so a crash would lose this batch: {error}")
+        else:
+            if is_named:
+                output.say(f"{record}.")
+        yield kept_in
 
 
 @asynccontextmanager
@@ -230,17 +229,12 @@ async def opened(word: str | None, here: Place, output: Output) -> AsyncGenerato
     require_existing(path)
     if record is not None:
         await stored.read(record)  # Of one that runs elsewhere it says where.
-    async with Journal(path) as journal:
+    async with Journal(path) if record is None else stored.working_on(record) as journal:
         require_batch(journal)
         if record is not None:
-            record = stored.begin(record)
+            stored.begin(record)
             output.say(f"{record}.")
-        try:
-            yield journal
-        finally:
-            await journal.aclose()
-            if record is not None:
-                stored.end(record)
+        yield journal
 
 
 async def _nothing_to_resume(here: Place) -> str:

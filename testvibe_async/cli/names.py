@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from testvibe_async import (
     ConfigError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
     from testvibe_async import Project
+    from testvibe_async.cli.common import Connection
     from testvibe_async.cli.words import Item
 
 __all__ = [
@@ -38,21 +39,12 @@ __all__ = [
 ]
 
 
-class HasProject(Protocol):
-    """A connection with a project in force."""
-
-    @property
-    def project(self) -> Project:
-        """The project."""
-        ...
-
-
 SHOWN_NAMES = 5
 """For how many unknown names there is a suggestion."""
 
 
 @asynccontextmanager
-async def suggesting(connection: HasProject, feature: str) -> AsyncGenerator[None]:
+async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[None]:
     """Add to a refusal for an unknown feature what its name may have meant."""
     try:
         yield
@@ -85,18 +77,17 @@ async def _names_of(project: Project) -> list[str]:
     return names
 
 
-async def operations_of(connection: HasProject, word: str, *, server: str) -> list[Ref]:
+async def operations_of(connection: Connection, word: str) -> list[Ref]:
     """Return the operations that a word names: a run by its id, or what a feature has in flight.
 
     Args:
         connection: Has the project in force.
         word: The id of a run, or a feature's name.
-        server: The service.
 
     Raises:
         ConfigError: Nothing of the feature is in flight.
     """
-    project = connection.project
+    project, server = connection.project, connection.client.server
     if word.isdecimal():
         return [RunRef(server=server, project=project.id, run_id=int(word))]
     found: list[Ref] = []

@@ -6,6 +6,7 @@ flight. How they are shown is decided in `watch`.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,12 @@ from testvibe_async.cli.options import NO_FILES, Files, Seconds
 from testvibe_async.cli.watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async import Client, Ref
-    from testvibe_async.cli.common import Connection
     from testvibe_async.cli.words import Item
 
-__all__ = ["completions_of", "wait", "wait_for"]
+__all__ = ["completions_of", "wait"]
 
 
 async def wait(
@@ -68,38 +68,19 @@ async def wait(
     if refs or file is not None or not words:
         named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
 
-    async def refs_in(connection: Connection) -> list[Ref]:
-        server = connection.client.server
-        found = [await operations_of(connection, word, server=server) for word in words]
-        return [*{ref.key: ref for ref in [*named, *(r for each in found for r in each)]}.values()]
-
-    return await wait_for(refs_in, timeout=timeout, files=files, common=common)
-
-
-async def wait_for(
-    refs_in: Callable[[Connection], Awaitable[Sequence[Ref]]],
-    *,
-    timeout: float | None,
-    files: Files,
-    common: Common,
-) -> ExitCode:
-    """Wait for operations, print their results, and return the exit code.
-
-    Args:
-        refs_in: Returns the operations, given the connection.
-        timeout: Seconds to wait; None for as long as it takes.
-        files: The files to write.
-        common: The options of the command.
-    """
     async with watching(
         common, files=files, timeout=timeout, has_events=common.json_lines
     ) as watch:
         client = watch.connection.client
-        named = await watch.limit.ask("what is in flight", lambda: refs_in(watch.connection))
+        found = await watch.limit.ask(
+            "what is in flight",
+            lambda: asyncio.gather(*(operations_of(watch.connection, word) for word in words)),
+        )
+        all_named = {ref.key: ref for each in (named, *found) for ref in each}
         # One of another server is refused before any is waited for.
-        refs = [client.attach(ref).ref for ref in named]
-        watch.progress.expect(client, [_item(ref) for ref in refs], "operation")
-        completions = completions_of(client, refs, timeout=watch.limit.left)
+        awaited = [client.attach(ref).ref for ref in all_named.values()]
+        watch.progress.expect(client, [_item(ref) for ref in awaited], "operation")
+        completions = completions_of(client, awaited, timeout=watch.limit.left)
         items = await watch.collect(aclosing(completions))
         code = await watch.conclude(items)
         for record in await stored_batches().record(items):

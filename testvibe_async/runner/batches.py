@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -217,6 +217,26 @@ class Batches:
         """Note that its process is done with a batch, now or at another moment."""
         with suppress(OSError):
             self._write(evolve(record, ended_at=at or datetime.now(UTC)))
+
+    @asynccontextmanager
+    async def working_on(
+        self, record: BatchRecord, *, options: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Journal]:
+        """Open the journal of a batch that this process works on, and note when it is done.
+
+        Args:
+            record: The batch, as `create` or `begin` returned it.
+            options: What a new journal keeps for whoever resumes it.
+
+        Raises:
+            ConfigError: The journal can't be used.
+        """
+        async with Journal(self.journal_of(record), options=options) as journal:
+            try:
+                yield journal
+            finally:
+                await journal.aclose()
+                self.end(record)
 
     async def read(self, record: BatchRecord) -> Batch:
         """Read what a batch did, and leave it as it is.
