@@ -195,9 +195,9 @@ def _vocabulary() -> frozenset[str]:
     visit(document)
     for path in document["paths"]:
         found.update(re.findall(r"[a-z]+", path))
-    for media_type in _TYPES:
-        found.update(re.findall(r"\w+", media_type))
-    return frozenset({*found, "api", "v1", "ops", "https", "http", "charset", "date", "next"})
+    found |= {"api", "v1", "ops", "https", "http", "charset", "date"}
+    parts = re.findall(r"\w+", " ".join([*found, *_TYPES]))
+    return frozenset({*found, *parts})
 
 
 def _strings(text: str) -> Iterator[tuple[str, str]]:
