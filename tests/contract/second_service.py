@@ -31,7 +31,9 @@ class State:
 
     def __init__(self) -> None:
         names = ("Invoice", "Refund", "Price list", "Search", "Sign in", "Export", "Import")
-        self.features = [{"id": 301 + i, "name": name, "made": 0.0} for i, name in enumerate(names)]
+        self.features: list[dict[str, Any]] = [
+            {"id": 301 + i, "name": name, "made": time.time()} for i, name in enumerate(names)
+        ]
         self.features[-1]["made"] = None
         self.runs: list[dict[str, Any]] = []
         self.generations: dict[int, dict[str, Any]] = {}

@@ -179,7 +179,11 @@ async def test_what_would_remain_is_not_written(
 ) -> None:
     """The check of the whole is independent of the replacing: what slips through stops it."""
     assert signed_in
-    monkeypatch.setattr("testvibe_async.cli.doctor.recording.Disguise.text", lambda _, text: text)
+
+    def text(_: object, text: str) -> str:
+        return text
+
+    monkeypatch.setattr("testvibe_async.cli.doctor.recording.Disguise.text", text)
     path = tmp_path / "r.json"
     ended = await call("doctor", "--record", str(path))
     assert "of the original texts would remain in the file" in ended.errors

@@ -129,10 +129,12 @@ def record(tap: Tap) -> Recording:
     Raises:
         ConfigError: Something of what was there would remain.
     """
+    left = 0
     for _ in range(ATTEMPTS):
         disguise = Disguise(tap, key=secrets.token_bytes(32))
         recording = Recording(tuple(map(disguise.exchange, tap.exchanges)))
-        if not (left := check(recording, disguise)):
+        left = check(recording, disguise)
+        if not left:
             return recording
     raise ConfigError(f"nothing is written: {left} of the original texts would remain in the file")
 
@@ -263,10 +265,7 @@ def _members(value: object, place: str) -> Iterator[str]:
         for row in cast("list[object]", value):
             yield from _members(row, f"{place}[]")
     elif value is not None:
-        yield f"{place}: {_TYPE_NAMES.get(type(value), 'number')}"
-
-
-_TYPE_NAMES = {str: "string", bool: "bool", int: "int"}
+        yield f"{place}: {type(value).__name__}"
 
 
 def _is_status(text: str) -> bool:
