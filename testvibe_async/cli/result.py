@@ -1,14 +1,16 @@
-"""The results of a command that dispatched many operations, as one value.
+"""The result of a command that dispatched operations, as one value, and the commands to go on with.
 
-An `Ending` is pure: from the items of a batch to counts, to a JSON document, and to one exit code.
+A `Result` is pure: from the items of a batch to counts, to a JSON document, and to one exit code.
 Where several things went wrong, the code is of the first kind that is there: a defect (70), the
 service could not be reached (5), it refused (3), what was asked for can't be (2), operations go on
 (4), something is over and did not pass (1). So 1 says that all is known, and 0 that all passed.
+Each command is whole: it needs nothing of the folder and the variables that it is typed in, except
+the key.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -17,45 +19,38 @@ from testvibe_async import (
     BatchSummary,
     DispatchUnknownError,
     Run,
+    RunRef,
     UndocumentedStatusError,
     Verdict,
     WaitTimeoutError,
 )
-from testvibe_async._util import escape
-from testvibe_async.cli.batches import stored_batches
-from testvibe_async.cli.ending.commands import check_command, resume_command
+from testvibe_async.cli.batches import resume_command, stored_batches
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
-from testvibe_async.cli.words import UNSEEN, counted, duration
-from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
+from testvibe_async.cli.rows import counts_of, verdict_of
+from testvibe_async.cli.words import NAME, duration, unless_default
+from testvibe_async.models import DEFAULT_CONFIG
+from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async import GenerationLog, VibeError
-    from testvibe_async.cli.jobs import Item
+    from testvibe_async import GenerationLog, Ref, VibeError
+    from testvibe_async.cli.common import Common
+    from testvibe_async.cli.words import Item
 
-__all__ = ["Ending", "error_of", "seconds_of", "word_of"]
-
-_ORDER = (
-    "passed",
-    "flaky",
-    "generated",
-    "failed",
-    "cancelled",
-    "error",
-    "unknown",
-    LIMITED,
-    UNSEEN,
-    "in flight",
-    "waiting",
-    "skipped",
-)
-"""The known words for an item's result, in the order in which they are counted."""
+__all__ = [
+    "Result",
+    "check_command",
+    "error_of",
+    "rerun_commands",
+    "seconds_of",
+    "wait_command",
+]
 
 
 @frozen(kw_only=True)
-class Ending:
+class Result:
     """The results of all operations that a command was to dispatch."""
 
     items: Sequence[Item]
@@ -81,6 +76,12 @@ class Ending:
 
     before: ExitCode = ExitCode.PASSED
     """The exit code that what an earlier batch left calls for."""
+
+    facts: Mapping[str, Any] = field(factory=dict[str, Any])
+    """More members of the JSON document, such as the state of a batch."""
+
+    headline: str | None = None
+    """The last line that is printed; None for the number of the batch and the counts."""
 
     hints: Sequence[str] = ()
     """What names may have meant that the service does not know."""
@@ -133,9 +134,7 @@ class Ending:
     @property
     def counts(self) -> str:
         """The numbers of items by result, such as `18 passed, 2 failed`."""
-        number = Counter(word_of(item) for item in self.items)
-        ranked = sorted(number.items(), key=lambda each: (_rank(each[0]), -each[1]))
-        return ", ".join(counted(count, word) for word, count in ranked if count) or "nothing to do"
+        return counts_of(self.items)
 
     @property
     def line(self) -> str:
@@ -146,6 +145,8 @@ class Ending:
     @property
     def last_line(self) -> str:
         """The same with the number of the batch, where it has one: `Batch 12: 20 in …`."""
+        if self.headline is not None:
+            return self.headline
         is_numbered = self.batch is not None and self.batch.isdecimal()
         return f"Batch {self.batch}: {self.line}" if is_numbered else self.line
 
@@ -156,6 +157,7 @@ class Ending:
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
             "batch": self.batch,
+            **self.facts,
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
             **({"hints": list(self.hints)} if self.hints else {}),
@@ -173,7 +175,7 @@ class Ending:
         document: dict[str, Any] = {
             "feature": item.feature_name,
             "config": item.config,
-            "verdict": _verdict(item),
+            "verdict": verdict_of(item),
             "isFlaky": item.is_flaky,
             "ref": item.ref,
             "outcome": item.outcome,
@@ -193,11 +195,6 @@ def seconds_of(items: Sequence[Item]) -> float:
     begins = [at for run in runs if (at := getattr(run, "created_at", None))]
     ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
     return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
-
-
-def _rank(word: str) -> int:
-    """Return a word's place in the counts: success first, unknown words last."""
-    return _ORDER.index(word) if word in _ORDER else len(_ORDER)
 
 
 def _exit_code(item: Item) -> ExitCode:
@@ -226,15 +223,79 @@ def error_of(item: Item) -> VibeError:
     return item.error
 
 
-def word_of(item: Item) -> str:
-    """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
-    if item.is_flaky:
-        return "flaky"
-    return escape(item.outcome.status or "over") if item.outcome else _verdict(item)
+def wait_command(refs: Sequence[Ref], common: Common) -> str:
+    """Return the command that waits for operations.
+
+    Runs of one project are named by their ids, all else by their refs.
+
+    Args:
+        refs: The operations, at least one.
+        common: The options that the present command was called with.
+    """
+    places = {(ref.server, ref.project) for ref in refs}
+    runs = [ref for ref in refs if isinstance(ref, RunRef)]
+    if len(runs) == len(refs) and len(places) == 1:
+        words = [*(str(run.run_id) for run in runs), "--project", refs[0].project]
+    else:
+        words = [ref.to_json() for ref in refs]
+    options = ["--server", refs[0].server]
+    if common.allow_http:
+        options.append("--allow-http")
+    return shlex.join([NAME, "wait", *words, *options])
 
 
-def _verdict(item: Item) -> str:
-    """Return the verdict; the command line has more of them than the library."""
-    if item.is_unseen:
-        return UNSEEN
-    return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)
+def check_command(error: DispatchUnknownError, place: Sequence[str]) -> str:
+    """Return the command that shows whether a dispatch took effect.
+
+    Args:
+        error: What the dispatch raised.
+        place: The options that name the service and the project.
+    """
+    feature = str(error.feature)
+    is_generation = error.url.endswith("/generate")
+    words = ["generation", "status", feature] if is_generation else ["runs", "list"]
+    options = [] if is_generation else ["--feature", feature]
+    return shlex.join([NAME, *words, *options, *place])
+
+
+def rerun_commands(
+    items: Sequence[Item], *, place: Sequence[str] = (), journal: Path | None = None
+) -> list[str]:
+    """Return the commands that run again what failed: one for all features of equal configurations.
+
+    With a journal there is one command, and it is short.
+
+    Args:
+        items: The results.
+        place: The options that name the service and the project.
+        journal: The batch's journal; None without one.
+    """
+    failed = [
+        (item, item.outcome)
+        for item in items
+        if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run)
+    ]
+    if journal is not None and failed:
+        batch = stored_batches().word_for(journal)
+        return [shlex.join([NAME, "run", "--failed", batch, "--wait", *place])]
+    configs: dict[str, list[str]] = {}
+    for item, run in failed:
+        config = unless_default(item.config or run.config) or DEFAULT_CONFIG
+        configs.setdefault(_typed(item), []).append(config)
+    features: dict[tuple[str, ...], list[str]] = {}
+    for feature, names in configs.items():
+        features.setdefault(tuple(dict.fromkeys(names)), []).append(feature)
+    return [_run_command(typed, names, place) for names, typed in features.items()]
+
+
+def _run_command(features: Sequence[str], configs: Sequence[str], place: Sequence[str]) -> str:
+    chosen = [] if list(configs) == [DEFAULT_CONFIG] else [w for c in configs for w in ("-c", c)]
+    return shlex.join([NAME, "run", *features, "--wait", *chosen, *place])
+
+
+def _typed(item: Item) -> str:
+    """Return what to type for a feature: its name where that says which it is, else its id."""
+    feature_id = item.outcome.feature_id if item.outcome else None
+    name = item.feature_name
+    is_safe = name and not name.isdecimal() and not set(name) & set("*?[") and name.isprintable()
+    return name if is_safe or feature_id is None else str(feature_id)

@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 
-from tests.surfaces.cli.ending.test_ending import (
+from tests.surfaces.cli.test_details import LONG, PASSES, lines_of, run
+from tests.surfaces.cli.test_refs import RUNS
+from tests.surfaces.cli.test_result import (
     CASE,
     GENERATION,
     PASSED,
     RUN,
-    ending,
     generated,
     item,
     lost,
     ran,
     refused,
+    result,
     timed_out,
     unsent,
 )
-from tests.surfaces.cli.test_details import LONG, PASSES, lines_of, run
-from tests.surfaces.cli.test_refs import RUNS
 from testvibe_async import (
     BatchItem,
     CaseResult,
@@ -33,14 +33,15 @@ from testvibe_async import (
     Run,
     RunStatus,
 )
-from testvibe_async.cli.ending import Ending, failures_text
+from testvibe_async.cli.closing import failures_text, named
+from testvibe_async.cli.result import Result
 from testvibe_async.models import SectionLog
 
 
 def shown(*runs: Run, width: int | None = None, **values: Any) -> list[str]:
     """Return the lines that failures of runs have."""
     items = [BatchItem[Run | Generation](feature="Checkout", outcome=run, **values) for run in runs]
-    text = failures_text(Ending(items=items, seconds=1.0), width=width)
+    text = failures_text(Result(items=items, seconds=1.0), width=width)
     return [line for line in lines_of(text) if line]
 
 
@@ -119,7 +120,7 @@ def test_failed_run_without_failed_tests_shows_its_log() -> None:
 def test_unknown_names_the_commands_that_show_it() -> None:
     """Each dispatch that may have taken effect comes with the command to check it, up to a few."""
     items = [item("a b", error=lost("a b")), item("c", error=lost("c", "generate"))]
-    text = str(failures_text(ending(*items, place=("--server", "http://s")), width=None))
+    text = str(failures_text(result(*items, place=("--server", "http://s")), width=None))
     assert text.splitlines() == [
         "a b, c",
         "  unknown: it may have started: the answer to its dispatch was lost",
@@ -127,7 +128,7 @@ def test_unknown_names_the_commands_that_show_it() -> None:
         "  testvibe-async runs list --feature 'a b' --server http://s",
         "  testvibe-async generation status c --server http://s",
     ]
-    many = ending(*(item(str(number), error=lost(str(number))) for number in range(7)))
+    many = result(*(item(str(number), error=lost(str(number))) for number in range(7)))
     assert str(failures_text(many, width=None)).endswith("--feature 4\n  and 2 more")
 
 
@@ -137,7 +138,7 @@ def test_each_unknown_has_its_own_reason() -> None:
         item(name, error=lost(name, reason="ambiguous", candidates=(ref,)))
         for name, ref in (("a", RUNS[1]), ("b", RUNS[2]))
     ]
-    lines = str(failures_text(ending(*items), width=None)).splitlines()
+    lines = str(failures_text(result(*items), width=None)).splitlines()
     assert (lines[0], lines[2]) == ("a", "b")
     assert lines[1].startswith("  unknown: ")
     assert lines[1].endswith("; it may be run 1")
@@ -149,7 +150,7 @@ def test_story_has_failed_tests_then_errors() -> None:
     """Failed tests come run by run, then each reason once with its features."""
     some = [item(f"Feature {number}", error=unsent()) for number in range(7)]
     text = str(
-        failures_text(ending(*some, PASSED, ran("failed", CASE, config="Mobile")), width=None)
+        failures_text(result(*some, PASSED, ran("failed", CASE, config="Mobile")), width=None)
     )
     assert text.splitlines() == [
         "Checkout [Mobile], run 214: Pays",
@@ -168,15 +169,15 @@ def test_configuration_is_named_where_it_is_not_the_usual() -> None:
     for config, name in (("Mobile", "Checkout [Mobile]"), ("Default", "Checkout")):
         run = Run(214, RunStatus.FAILED, 12, "Checkout", config, tests=(CASE,))
         for asked in (None, config):
-            text = str(failures_text(ending(item(ref=RUN, outcome=run, config=asked)), width=None))
+            text = str(failures_text(result(item(ref=RUN, outcome=run, config=asked)), width=None))
             assert text.startswith(f"{name}, run 214: ")
-        text = str(failures_text(ending(item(error=refused(), config=config)), width=None))
+        text = str(failures_text(result(item(error=refused(), config=config)), width=None))
         assert text.endswith(f"\n  {name}")
 
 
 def test_story_without_trouble_is_empty() -> None:
     """Where all passed, or is in flight, there is nothing to print."""
-    assert not failures_text(ending(PASSED, timed_out(), item()), width=80)
+    assert not failures_text(result(PASSED, timed_out(), item()), width=80)
 
 
 @pytest.mark.parametrize(
@@ -188,15 +189,15 @@ def test_story_without_trouble_is_empty() -> None:
 )
 def test_conflict_comes_with_a_way_out(kind: type[ForbiddenError], hint: str) -> None:
     """A refusal because of a feature's state names the option that helps."""
-    assert hint in str(failures_text(ending(item(error=refused(kind))), width=None))
-    assert hint not in str(failures_text(ending(item(error=refused())), width=None))
+    assert hint in str(failures_text(result(item(error=refused(kind))), width=None))
+    assert hint not in str(failures_text(result(item(error=refused())), width=None))
 
 
 def test_failed_generation_shows_the_end_of_its_log() -> None:
     """A generation that failed has no tests to name; its log says why, where it could be read."""
     section = SectionLog("a", "Pays", "completed", "failure", "No button", ("1", "2", "3", "4"))
     log = GenerationLog(12, "Checkout", "r", (section,))
-    shown = failures_text(ending(generated("failed"), logs={"r": log}), width=None)
+    shown = failures_text(result(generated("failed"), logs={"r": log}), width=None)
     assert str(shown).splitlines() == [
         "Checkout, generation: failed",
         "Pays: failure",
@@ -206,7 +207,7 @@ def test_failed_generation_shows_the_end_of_its_log() -> None:
         "    4",
     ]
     assert (
-        str(failures_text(ending(generated("failed")), width=None))
+        str(failures_text(result(generated("failed")), width=None))
         == "Checkout, generation: failed"
     )
 
@@ -219,6 +220,15 @@ def test_what_came_from_the_service_is_only_text() -> None:
         item(hostile, ref=GENERATION, outcome=Generation(1, hostile, "failed", "r")),
         ran("failed", CaseResult(hostile, "failed", error=hostile), config=hostile),
     ]
-    text = str(failures_text(ending(*items), width=None))
+    text = str(failures_text(result(*items), width=None))
     assert text.count("[red]\\x1b]0;owned\\x07\\x9b\\u202e") == 6
     assert not set(text) & set("\x1b\x07\x9b\u202e")
+
+
+def test_what_continues_is_named() -> None:
+    """The refs stand one a line, with the names of their features."""
+    left = [item("Checkout", ref=GENERATION), item("\x1b[2J", ref=RUN)]
+    assert named(left).splitlines() == [
+        "  generation r of feature 12  Checkout",
+        "  run 214  \\x1b[2J",
+    ]

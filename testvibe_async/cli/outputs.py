@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Client
-    from testvibe_async.cli.ending import Ending
-    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.output import Output
+    from testvibe_async.cli.result import Result
+    from testvibe_async.cli.words import Item
     from testvibe_async.reports import ReportOptions
 
-__all__ = ["Leaving"]
+__all__ = ["Outputs"]
 
 SUMMARY_BYTES = 1_000_000
 """How much a summary may hold: GitHub refuses one from 1 MiB on."""
@@ -37,7 +37,7 @@ RUNS_AT_ONCE = 4
 """Of how many runs the artifacts are fetched at once."""
 
 
-class Leaving:
+class Outputs:
     """The files that one command leaves."""
 
     def __init__(self, files: Files, output: Output) -> None:
@@ -68,20 +68,20 @@ class Leaving:
                 work = self._fetch(client, item.ref.project, run.run_id)
                 self._tasks.append(asyncio.create_task(work))
 
-    def write(self, ending: Ending) -> None:
+    def write(self, result: Result) -> None:
         """Write the reports with what is there; each that can't be written is named.
 
         Raises:
             OSError: One can't be written, and nothing else keeps the exit code from being 0.
         """
-        self._write_summary(ending)
+        self._write_summary(result)
         if not self.files.targets:
             return
         # Few commands write a report, and the import takes its time.
         from testvibe_async.reports import write_reports  # noqa: PLC0415
 
-        errors = write_reports(self.files.targets, ending.items, **self._options(ending))
-        passed = ending.exit_code == ExitCode.PASSED
+        errors = write_reports(self.files.targets, result.items, **self._options(result))
+        passed = result.exit_code == ExitCode.PASSED
         raised = next(iter(errors.values()), None) if passed else None
         for path, error in errors.items():
             if error is not raised and path not in self._unwritten:
@@ -91,13 +91,13 @@ class Leaving:
         if raised is not None:
             raise raised
 
-    def annotate(self, ending: Ending) -> None:
+    def annotate(self, result: Result) -> None:
         """Tell GitHub of each failure, in one of its jobs."""
         if is_github() and not self._output.is_json:
-            for line in failure_commands(ending, FeatureFiles(self.files.features_dir)):
+            for line in failure_commands(result, FeatureFiles(self.files.features_dir)):
                 self._output.command(line)
 
-    def _write_summary(self, ending: Ending) -> None:
+    def _write_summary(self, result: Result) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
         path = summary_path()
         if path is None or self._is_summarized or path in (p for _, p in self.files.targets):
@@ -108,7 +108,7 @@ class Leaving:
         try:
             with path.open("a", encoding="utf-8") as file:
                 room = max(SUMMARY_BYTES - file.tell(), 0)
-                file.write(to_markdown(ending.items, max_bytes=room, **self._options(ending)))
+                file.write(to_markdown(result.items, max_bytes=room, **self._options(result)))
         except OSError as error:
             warn(f"The summary of the step can't be written: {path}: {error.strerror}")
 
@@ -127,11 +127,11 @@ class Leaving:
                 f"Artifacts of {plural(left, 'run')} are not there yet: {NAME} runs download ID DIR"
             )
 
-    async def finish(self, ending: Ending, *, timeout: float | None) -> None:
+    async def finish(self, result: Result, *, timeout: float | None) -> None:
         """Wait for the artifacts, and write the reports again where there are any.
 
         Args:
-            ending: The results.
+            result: The results.
             timeout: Seconds to wait; None for as long as it takes.
 
         Raises:
@@ -147,7 +147,7 @@ class Leaving:
             self.stop()
         self.note_artifacts()
         if any(self.fetched.values()):
-            await asyncio.to_thread(self.write, ending)
+            await asyncio.to_thread(self.write, result)
 
     def stop(self) -> None:
         """Fetch no more."""
@@ -166,25 +166,25 @@ class Leaving:
             else:
                 self.fetched[run_id] = found
 
-    def _options(self, ending: Ending) -> ReportOptions:
-        started_at, finished_at = _times(ending)
+    def _options(self, result: Result) -> ReportOptions:
+        started_at, finished_at = _times(result)
         return {
             "title": self.files.title or "TestVibe",
             "artifacts": self.fetched,
-            "generation_logs": ending.logs,
+            "generation_logs": result.logs,
             "started_at": started_at,
             "finished_at": finished_at,
         }
 
 
-def _times(ending: Ending) -> tuple[datetime | None, datetime | None]:
+def _times(result: Result) -> tuple[datetime | None, datetime | None]:
     """Return the begin and the end of a batch, each None for the service's own.
 
     This machine's clock is taken only where the service's says nothing: the two may differ, and the
     command may have started to wait late.
     """
-    if not ending.unfinished:
+    if not result.unfinished:
         return None, None
     now = datetime.now(UTC)
-    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in ending.items)
-    return None if is_dated else now - timedelta(seconds=ending.seconds), now
+    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in result.items)
+    return None if is_dated else now - timedelta(seconds=result.seconds), now
