@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KEY = "tvb_" + "Second0Service" * 3 + "0"
 PROJECT = "9d0f6c1e-8a52-4e0b-b7f4-2c8f1d3e5a60"
+Answer: TypeAlias = tuple[int, object]
 QUEUE_SECONDS, RUN_SECONDS, GENERATION_SECONDS = 1.5, 3.0, 7.0
 
 
@@ -105,6 +106,9 @@ class State:
         return found
 
 
+Act: TypeAlias = "Callable[[State, re.Match[str], dict[str, str], dict[str, Any]], Answer]"
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers by a table of patterns."""
 
@@ -117,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's
         """Say nothing."""
 
     def _answer(self) -> None:
@@ -158,12 +162,14 @@ def _problem(status: int, detail: str) -> dict[str, object]:
     return {"type": "about:blank", "title": "Problem", "status": status, "detail": detail}
 
 
-def _rows(rows: list[Any]) -> tuple[int, object]:
+def _rows(rows: list[Any]) -> Answer:
     return 200, {"items": rows, "total": len(rows)}
 
 
-def _of_feature(act: Callable[[State, dict[str, Any], dict[str, Any]], tuple[int, object]]) -> Any:
-    def found(state: State, match: re.Match[str], _: object, body: dict[str, Any]) -> Any:
+def _of_feature(act: Callable[[State, dict[str, Any], dict[str, Any]], Answer]) -> Act:
+    def found(
+        state: State, match: re.Match[str], _: dict[str, str], body: dict[str, Any]
+    ) -> Answer:
         feature = state.feature(match[1])
         if feature is None:
             return 404, _problem(404, "There is no such feature.")
@@ -172,15 +178,15 @@ def _of_feature(act: Callable[[State, dict[str, Any], dict[str, Any]], tuple[int
     return found
 
 
-def _of_run(act: Callable[[State, dict[str, Any]], object]) -> Any:
-    def found(state: State, match: re.Match[str], *_: object) -> Any:
+def _of_run(act: Callable[[State, dict[str, Any]], object]) -> Act:
+    def found(state: State, match: re.Match[str], *_: object) -> Answer:
         run = next((each for each in state.runs if each["id"] == int(match[1])), None)
         return (200, act(state, run)) if run else (404, _problem(404, "There is no such run."))
 
     return found
 
 
-def _run(state: State, feature: dict[str, Any], body: dict[str, Any]) -> tuple[int, object]:
+def _run(state: State, feature: dict[str, Any], body: dict[str, Any]) -> Answer:
     if state.status_of(feature) != "Generated":
         return 409, _problem(409, "This feature has no tests.")
     run = {"id": 90_001 + len(state.runs), "feature": feature, "at": time.time()}
@@ -188,27 +194,38 @@ def _run(state: State, feature: dict[str, Any], body: dict[str, Any]) -> tuple[i
     return 202, {"runId": run["id"], "featureId": feature["id"]}
 
 
-def _generate(state: State, feature: dict[str, Any], _: object) -> tuple[int, object]:
+def _generate(state: State, feature: dict[str, Any], _: object) -> Answer:
     generation = {"id": uuid.uuid4().hex, "at": time.time()}
     state.generations[feature["id"]] = generation
     return 202, {"requestId": generation["id"], "featureId": feature["id"]}
 
 
-def _list_runs(state: State, _: object, query: dict[str, str], __: object) -> tuple[int, object]:
+def _list_runs(state: State, _: object, query: dict[str, str], __: object) -> Answer:
     wanted = state.feature(query["feature"]) if "feature" in query else None
     runs = [run for run in state.runs if wanted is None or run["feature"] is wanted]
     rows = [state.digest(run, full=False) for run in reversed(runs)]
     return _rows(rows[: int(query.get("limit", 100))])
 
 
+def _list_features(state: State, *_: object) -> Answer:
+    return _rows([state.row(feature) for feature in state.features])
+
+
+def _always(answer: Answer) -> Act:
+    def found(*_: object) -> Answer:
+        return answer
+
+    return found
+
+
 _INFO = {"id": PROJECT, "name": "Ledger", "baseUrl": "https://ledger.example"}
 _P = f"/projects/{PROJECT}"
 _F = f"{_P}/features/([^/]+)"
 _R = f"{_P}/runs/([0-9]+)"
-ROUTES: list[tuple[str, str, Any]] = [
-    ("GET", "/projects", lambda *_: _rows([_INFO])),
-    ("GET", _P, lambda *_: (200, _INFO)),
-    ("GET", f"{_P}/features", lambda state, *_: _rows([state.row(f) for f in state.features])),
+ROUTES: list[tuple[str, str, Act]] = [
+    ("GET", "/projects", _always(_rows([_INFO]))),
+    ("GET", _P, _always((200, _INFO))),
+    ("GET", f"{_P}/features", _list_features),
     (
         "GET",
         _F,
@@ -228,8 +245,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ),
     ("GET", f"{_P}/runs", _list_runs),
     ("GET", _R, _of_run(State.digest)),
-    ("GET", f"{_R}/artifacts", _of_run(lambda *_: [])),
-    ("GET", f"{_P}/configs", lambda *_: _rows([{"name": "Default", "path": "Default.config.js"}])),
+    ("GET", f"{_R}/artifacts", _of_run(lambda _, __: [])),
+    ("GET", f"{_P}/configs", _always(_rows([{"name": "Default", "path": "Default.config.js"}]))),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What was found out: one sentence each, what follows for our commands, and how it is shown. Pure.
+"""Findings: one sentence each, with the consequence for our commands, as text and as JSON. Pure.
 
 A finding's sentences are made of our own words, of declarations and of forms. What the service or
 the user called something is in `quoted` alone, which only a terminal shows: so a document holds no
@@ -67,22 +67,22 @@ class Finding:
 
     verdict: Verdict
     subject: str
-    """What it is about: an operation by the service's name, or a word such as `server`."""
+    """The thing it is about: an operation by the service's name, or a word such as `server`."""
 
     says: str
-    """What was found, or why it was not checked."""
+    """The finding, or the reason why it was not checked."""
 
     means: str = ""
-    """What follows, and for which commands; empty where nothing does."""
+    """The consequence, and for which commands; empty where there is none."""
 
     setting: str = ""
     """A line for the table `[endpoints]` of the settings; empty where there is nothing to set."""
 
     quoted: str = ""
-    """What was there, in the service's own words. Never part of a document."""
+    """The service's own words. Never part of a document."""
 
     has_consequences: bool = False
-    """Whether a command does less than it should."""
+    """True if a command does less than it should."""
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON, without what is quoted."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["compared", "preview", "record"]
 
 ATTEMPTS = 10
-"""How often other synthetic values are drawn, should one hold an original by accident."""
+"""The number of times that other values are drawn, should one hold an original by accident."""
 
 _SHORT = 4
 """Originals of fewer characters are not looked for: any text may hold them."""
@@ -97,7 +97,7 @@ _STATUS_WORDS = {
     *("terminated", "timed", "timedout", "timeout", "unknown", "unstable", "verifying", "waiting"),
     *("warming", "up", "warning", "with", "errors"),
 }
-"""What the status of a service may be made of; any other text there is replaced."""
+"""The words that a status may be made of; any other text there is replaced."""
 
 _COUNTS = {
     *("total", "totalcount", "count", "page", "pagesize", "limit", "offset", "skip", "top"),
@@ -290,7 +290,7 @@ class Disguise:
         self._shift = Recording.START - int(tap.started_at.timestamp())
         self._host = urlsplit(tap.exchanges[0].response.url).netloc if tap.exchanges else ""
         self.originals: set[str] = set()
-        """What must not remain, in lower case."""
+        """The words that must not remain, in lower case."""
 
         self._numbers: dict[str, str] = {}
         self._note_all(tap.exchanges)
