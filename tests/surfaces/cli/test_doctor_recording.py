@@ -174,6 +174,17 @@ async def test_a_recording_is_held_against_a_service(
     assert "none.json is no recording of doctor" in ended.errors
 
 
+async def test_half_a_character_is_recorded_as_it_was_written(
+    call: Call, signed_in: Emulator, tmp_path: Path
+) -> None:
+    """An escape stays an escape, also one that is no character, which no file could hold."""
+    body = b'[{"name":"\\ud83d Sekret","path":"x"}]'
+    signed_in.fail("list_configs", Fault.body(body))
+    recording = await record(call, tmp_path / "r.json")
+    (configs,) = [each for each in recording.exchanges if each.operation == "list_configs"]
+    assert re.fullmatch(r'\[\{"name":"\\ud83d [A-Z][a-z]{5}","path":"[a-z]"\}\]', configs.answer)
+
+
 async def test_what_would_remain_is_not_written(
     call: Call, signed_in: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

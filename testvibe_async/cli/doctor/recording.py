@@ -44,6 +44,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?|/Date\(-?\d+([+-]\d{4})?\)/"
 )
+_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _FRACTION = re.compile(r"(?<=:\d\d\.)\d{4,}")
 _EPOCH = re.compile(r"1[6-9]\d{8}(\d{3})?")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -306,7 +307,7 @@ class Disguise:
             texts += [value for _, value in _strings(texts[0])]
             for text in texts:
                 digits.update(re.findall(r"\d+", text))
-                self._note(_TIME.sub(" ", text))
+                self._note(_ESCAPE.sub(" ", _TIME.sub(" ", text)))
         for length in range(2, _LONGEST_NUMBER):
             alike = sorted(each for each in digits if len(each) == length and each[0] != "0")
             every = range(10 ** (length - 1), 10**length)
@@ -368,7 +369,7 @@ class Disguise:
                 other = value if value.casefold() in _vocabulary() else self.text(value)
             else:
                 other = self.value(value, key)
-            return token if other == value else json.dumps(other, ensure_ascii=False)
+            return token if other == value else json.dumps(other, ensure_ascii="\\u" in token)
 
         return text[: len(text) - len(bare)] + _TOKEN.sub(replaced, moved)
 
