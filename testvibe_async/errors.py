@@ -46,7 +46,7 @@ Every error pickles and copies, and none holds the API key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from testvibe_async._util import escape, plain
 from testvibe_async._util.serialization import Serializable
@@ -84,13 +84,17 @@ __all__ = [
 ]
 
 
+KindName: TypeAlias = Literal["run", "generation"]
+"""The name of a kind of operation."""
+
+
 class OperationRef(Protocol):
     """A reference to an operation, as an error carries it: a `RunRef` or a `GenerationRef`.
 
     Pass it to `client.attach`, or store what `to_json` returns.
     """
 
-    kind: ClassVar[Literal["run", "generation"]]
+    kind: ClassVar[KindName]
 
     @property
     def server(self) -> str:
@@ -371,7 +375,6 @@ class MalformedResponseError(ResponseError):
         status: int,
         method: str,
         url: str,
-        is_from_service: bool = True,
     ) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
@@ -379,7 +382,7 @@ class MalformedResponseError(ResponseError):
             status=status,
             method=method,
             url=url,
-            is_from_service=is_from_service,
+            is_from_service=False,
         )
         self.problems = problems
         """What was wrong and where, such as `expected an integer, got 'x' at $.summary.total`."""

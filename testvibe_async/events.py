@@ -20,9 +20,9 @@ from testvibe_async.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testvibe_async.errors import VibeError
+    from testvibe_async.errors import KindName, VibeError
     from testvibe_async.models import Generation, Run, Transition
-    from testvibe_async.refs import KindName, Ref
+    from testvibe_async.refs import Ref
 
 __all__ = [
     "DispatchUnknown",

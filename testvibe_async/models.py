@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime  # noqa: TC003 - cattrs reads the annotations at run time
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - get_type_hints of these classes has to find it
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from attrs import field, frozen
 from attrs.validators import min_len
@@ -225,6 +225,10 @@ class Feature(Serializable):
         return self.status is not None and self.status.casefold() not in {*FeatureStatus, DRAFT}
 
 
+_EXECUTED = {"passed", "failed"}
+"""The statuses of a test that was executed."""
+
+
 class _NoCount(int, NotSent):
     """The zero of a count that the service did not send."""
 
@@ -328,14 +332,26 @@ class Run(Serializable):
         return self.finished_at is not None or bool(self.extra and self.extra.get("finishedUtc"))
 
     @property
+    def executed_nothing(self) -> bool:
+        """Whether it passed, and the service reports that no test passed or failed."""
+        if self.status is not RunStatus.PASSED or (self.summary is None and not self.tests):
+            return False
+        if self.summary is not None and (self.summary.passed or self.summary.failed):
+            return False
+        return not any((test.status or "").casefold() in _EXECUTED for test in self.tests)
+
+    @property
     def is_success(self) -> bool:
-        """Whether it is over and all of it passed."""
-        return self.status is RunStatus.PASSED
+        """Whether it is over and all of it passed. A run that executed no test shows nothing."""
+        return self.status is RunStatus.PASSED and not self.executed_nothing
 
     @property
     def is_failure(self) -> bool:
-        """Whether it is over and failed. An undocumented status is neither success nor failure."""
-        return self.status is RunStatus.FAILED
+        """Whether it is over and failed, or passed without executing a test.
+
+        An undocumented status is neither success nor failure.
+        """
+        return self.status is RunStatus.FAILED or self.executed_nothing
 
     @property
     def failures(self) -> tuple[CaseResult, ...]:
@@ -354,6 +370,8 @@ class Run(Serializable):
         if not self.is_failure:
             raise _undocumented(f"run {self.run_id} of {_named(self)}", self)
         what = f"run {self.run_id} of {_named(self)} {plain(self.status)}"
+        if self.executed_nothing:
+            what = f"{what}, but executed no test"
         if failures := self.failures:
             error = (failures[0].error or "no error given").strip().partition("\n")[0]
             first = f"{plain(failures[0].name)!r}: {plain(error)}"
@@ -467,6 +485,10 @@ class Generation(Serializable):
         raise GenerationFailedError(f"{message}; its log says why", outcome=self)
 
 
+Snapshot: TypeAlias = Run | Generation
+"""What is seen of an operation: in flight, or its outcome."""
+
+
 @frozen
 class SectionLog(Serializable):
     """The log of one part of a generation."""
@@ -575,7 +597,7 @@ class DownloadProgress(Serializable):
 class OutcomeError(VibeError):
     """An operation ended, and not well. Raised by `raise_for_status()` and nothing else."""
 
-    def __init__(self, what: str, *, outcome: Run | Generation) -> None:
+    def __init__(self, what: str, *, outcome: Snapshot) -> None:
         super().__init__(what)
         self.outcome = outcome
         """The `Run` or `Generation` that ended so."""
@@ -603,7 +625,7 @@ class UndocumentedStatusError(OutcomeError):
     """The operation is over with a status that is not documented: neither success nor failure."""
 
 
-def _undocumented(what: str, outcome: Run | Generation) -> UndocumentedStatusError:
+def _undocumented(what: str, outcome: Snapshot) -> UndocumentedStatusError:
     """Return the error for an operation that ended with a word that nobody knows."""
     return UndocumentedStatusError(
         f"{what} is over with the status {plain(str(outcome.status))!r}, which is not documented: "
@@ -612,6 +634,6 @@ def _undocumented(what: str, outcome: Run | Generation) -> UndocumentedStatusErr
     )
 
 
-def _named(outcome: Run | Generation) -> str:
+def _named(outcome: Snapshot) -> str:
     """Return the name of a feature for a message, or its id where it has none."""
     return repr(plain(outcome.feature_name) if outcome.feature_name else outcome.feature_id)

@@ -1,4 +1,4 @@
-"""When an operation is polled next. Pure: no clock, no I/O, no state."""
+"""Poll plans: the seconds from one poll of an operation to the next. No clock, I/O or state."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from testvibe_async._wire import KINDS
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
-    from testvibe_async.models import Generation, Run
-    from testvibe_async.refs import KindName
+    from testvibe_async.errors import KindName
+    from testvibe_async.models import Snapshot
 
 __all__ = ["PollPlan", "checked_plan", "standard_poll_plan"]
 
 
 class PollPlan(Protocol):
-    """Decides how long after one poll of an operation the next one is due."""
+    """A function that returns the seconds from one poll of an operation to the next."""
 
-    def __call__(self, kind: KindName, age: float, seen: Run | Generation | None, /) -> float:
-        """Return seconds, above 0.
+    def __call__(self, kind: KindName, age: float, seen: Snapshot | None, /) -> float:
+        """Return the seconds until the next poll, above 0.
 
         Args:
             kind: `run` or `generation`.
-            age: Seconds since it was dispatched or attached.
+            age: Seconds since the operation was dispatched or attached.
             seen: The last snapshot; None before the first poll.
         """
         ...
 
 
 def standard_poll_plan(interval: float) -> PollPlan:
-    """Return the plan that is used where none is passed.
+    """Return the default plan.
 
     Args:
         interval: Seconds between two polls of a run. A generation takes minutes: its intervals grow
-            with its age, from this to 10/3 of it (3 s to 10 s).
+            with its age, from `interval` to 10/3 of it (3 s to 10 s).
     """
 
-    def plan(kind: str, age: float, seen: Run | Generation | None) -> float:  # noqa: ARG001
+    def plan(kind: str, age: float, seen: Snapshot | None) -> float:  # noqa: ARG001
         return min(max(interval, age / 20), interval * KINDS[kind].longest_interval)
 
     return plan
 
 
 def checked_plan(plan: PollPlan) -> PollPlan:
-    """Wrap a user's plan: anything except a number of seconds above 0 is a `ConfigError`."""
+    """Wrap a user's plan: any result but a number of seconds above 0 raises a `ConfigError`."""
     if not callable(plan):
         raise ConfigError(f"poll_plan must be a function, not {plan!r}")
 
-    def checked(kind: KindName, age: float, seen: Run | Generation | None) -> float:
+    def checked(kind: KindName, age: float, seen: Snapshot | None) -> float:
         try:
             seconds = plan(kind, age, seen)
         except Exception as error:
