@@ -414,16 +414,6 @@ async def test_generating_and_running_is_continued_without_paying_twice(
     assert emulator.count("run_feature") == 2
 
 
-async def test_generating_and_running_joins_what_is_in_flight(emulator: Emulator) -> None:
-    """A call joins a generation in flight that another tool started."""
-    without_tests(emulator)
-    async with connected(emulator) as mcp:
-        started = await result_of(mcp, "generate_feature", feature="Checkout")
-        both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
-    assert both["generation"]["requestId"] == started["requestId"]
-    assert len(emulator.generations) == 1
-
-
 async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None:
     """The result has the requestId even if no poll succeeded."""
     without_tests(emulator)
