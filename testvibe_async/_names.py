@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from testvibe_async._util import escape
-from testvibe_async.errors import ConfigError, ResponseError
+from testvibe_async.errors import ConfigError, EndpointNotFoundError, ForbiddenError
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def choose_project(client: Client, wanted: str, *, max_outage: float | Non
     """
     try:
         projects = await client.list_projects(max_outage=max_outage)
-    except ResponseError:
+    except (EndpointNotFoundError, ForbiddenError):  # There is no list, or none for this key.
         return wanted
     return chosen_project(wanted, projects).id
 

@@ -131,12 +131,15 @@ def require_settings(common: Common) -> FoundSettings:
 @asynccontextmanager
 async def connected(
     common: Common,
+    *,
+    max_outage: float | None = None,
     **options: Any,  # noqa: ANN401 - those of `Client`
 ) -> AsyncGenerator[Connection]:
     """Open a client as the common options and the settings say, and close it at the end.
 
     Args:
         common: The options of the command.
+        max_outage: As of `Client.list_projects`, where the project is given by its name.
         options: More arguments of `Client`, such as `hooks`.
 
     Raises:
@@ -151,5 +154,5 @@ async def connected(
         project = None if found.project is None else found.project.value
         name = None if project is None or is_project_id(project) else project
         if name is not None:
-            project = await choose_project(client, name)
+            project = await choose_project(client, name, max_outage=max_outage)
         yield Connection(client=client, output=common.output, project_id=project, project_name=name)

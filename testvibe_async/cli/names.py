@@ -104,7 +104,7 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
         )
     try:
         runs = await project.list_runs(feature=word)
-    except ResponseError:
+    except NotFoundError:
         runs = None
     found += [
         RunRef(server=server, project=project.id, run_id=run.run_id, feature_id=run.feature_id)

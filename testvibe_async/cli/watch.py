@@ -330,7 +330,12 @@ async def watching(
             connection = await limit.ask(
                 "the list of projects",
                 lambda: stack.enter_async_context(
-                    connected(common, hooks=progress.hooks, recorder=generations)
+                    connected(
+                        common,
+                        max_outage=MAX_OUTAGE_SECONDS,
+                        hooks=progress.hooks,
+                        recorder=generations,
+                    )
                 ),
             )
             yield Watch(

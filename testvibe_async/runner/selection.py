@@ -68,7 +68,8 @@ async def select(
     Args:
         project: The features' project.
         spec: What is meant.
-        max_outage: How long to ask for the lists, as of `Project.list_features`.
+        max_outage: How long to ask for a list that is needed, as of `Project.list_features`. One
+            that only says what names mean is asked for as the client's retry policy says.
 
     Raises:
         ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means
@@ -85,7 +86,7 @@ async def select(
     if not spec.configs:
         return selection
     try:
-        listing = await project.list_configs(max_outage=max_outage)
+        listing = await project.list_configs()
     except (ResponseError, TransportError):  # A service without that list is no obstacle.
         return evolve(selection, configs=spec.configs)
     return evolve(
@@ -100,7 +101,8 @@ async def _features(project: Project, spec: BatchSpec, max_outage: float | None)
     needs_list = spec.is_all or any(map(_is_pattern, spec.features))
     if needs_list or len(names) > 1:
         try:
-            return _chosen(spec, await project.list_features(max_outage=max_outage))
+            outlasted = max_outage if needs_list else None
+            return _chosen(spec, await project.list_features(max_outage=outlasted))
         except (ResponseError, TransportError):
             if needs_list:
                 raise

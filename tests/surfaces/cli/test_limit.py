@@ -126,6 +126,35 @@ async def test_service_that_is_busy_at_the_start(
     assert seconds > 60
 
 
+@pytest.mark.parametrize("command", ["run Checkout Returns", "run Checkout -c Mobile"])
+async def test_list_that_is_not_needed(emulator: Emulator, call: Call, command: str) -> None:
+    """Features that are named do not wait for it."""
+    for name in ("list_features", "list_configs"):
+        emulator.fail(name, Fault.status(503))
+    ended, seconds = await timed(call, *command.split(), "--wait", "--timeout", "120")
+    assert (ended.code in {0, 1}, seconds < 60) == (True, True), ended.errors
+
+
+async def test_project_by_name_while_the_service_is_busy(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list is waited for: the name never goes out as an id."""
+    monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
+    rule = emulator.fail("list_projects", Fault.status(503))
+    asyncio.get_running_loop().call_later(20, rule.remove)
+    ended, _ = await timed(call, "run", "Checkout", "--wait")
+    assert ended.code == 0, ended.errors
+
+
+async def test_list_that_is_away_shows_nothing(emulator: Emulator, call: Call) -> None:
+    """Where the runs can't be listed it is not said that none is in flight."""
+    await call("run", "Checkout")
+    emulator.fail("list_runs", Fault.status(503))
+    ended = await call("wait", "Checkout")
+    assert ended.code == 5
+    assert "in flight" not in ended.errors
+
+
 async def test_service_that_stays_busy_at_the_start(emulator: Emulator, call: Call) -> None:
     """The patience ends with --timeout, else after five minutes, with the last error."""
     emulator.fail("list_features", Fault.status(503))
