@@ -43,7 +43,7 @@ class Impatient:
         self.emulator = emulator
         self.folder = folder
         self.wire = wire
-        self.mode = cast("Mode", self.random.choice(["auto", "legacy"]))
+        self.mode: Mode = cast("Mode", self.random.choice(["auto", "legacy"]))
         self.calls = 0
         self.cancelled = 0
         self.servers = 0
