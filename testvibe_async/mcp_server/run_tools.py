@@ -6,6 +6,7 @@ delivered. A time-out is an ordinary answer, and cancels nothing. The docstrings
 reads.
 """
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
@@ -32,6 +33,7 @@ from testvibe_async.mcp_server.starts import (
 )
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
+    MAX_OUTAGE,
     Call,
     ConfigName,
     FeatureName,
@@ -82,7 +84,7 @@ async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
         IncompleteListError: Features are missing.
     """
     try:
-        selection = await select(home, spec)
+        selection = await select(home, spec, max_outage=MAX_OUTAGE)
     except ConfigError as error:
         raise ToolError(nothing_done(error, started=True)) from error
     if is_one and len(selection.features) != 1:
@@ -160,8 +162,12 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         if shared is None:
             return not_started("run_features", "The batch")
         await shared.wait(progress, deadline - anyio.current_time())
-    is_over, batch, note = shared.task.done(), shared.batch, None
-    if is_over:
+    batch, note = shared.batch, None
+    if batch is not None and batch.in_flight and not shared.task.done():
+        note = (await unseen_of(call.session.client.attach(batch.in_flight[0]))).strip()
+        if not batch.in_flight:  # They have ended in a pause of this process, beyond the wait.
+            await asyncio.wait({shared.task}, timeout=1)
+    if is_over := shared.task.done():
         shared.task.result()
         deliver(start.place)
     if is_over and shared.is_resumed:
@@ -169,8 +175,6 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             f"This is the result of your call at {time_of(shared.started_at)}, which was not "
             "delivered; this call started nothing. The next one starts new runs."
         )
-    elif not is_over and batch is not None and batch.in_flight:
-        note = (await unseen_of(call.session.client.attach(batch.in_flight[0]))).strip()
     return digest(
         batch.items if batch else [],
         call.room,

@@ -29,6 +29,9 @@ from testvibe_async.mcp_server.answers import fitted_answer
 from testvibe_async.mcp_server.budget import restored
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
 
+MAX_OUTAGE = 30.0
+"""Seconds for which a call asks for a list that it needs while the service is away."""
+
 FeatureName: TypeAlias = Annotated[
     str,
     Field(
@@ -194,7 +197,7 @@ async def _project_id(session: Session, project: str) -> str:
     if is_project_id(project):
         return project
     try:
-        return await choose_project(session.client, project)
+        return await choose_project(session.client, project, max_outage=MAX_OUTAGE)
     except ConfigError as error:
         raise ToolError(f"{nothing_done(error)} list_projects shows the names and ids.") from error
     except VibeError:

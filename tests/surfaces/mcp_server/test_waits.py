@@ -608,3 +608,22 @@ async def test_a_batch_in_flight_claims_no_verdict(emulator: Emulator) -> None:
     digest = content_of(answer)
     assert (digest["verdict"], digest["inFlight"]) == ("in flight", True)
     assert text_of(answer).startswith("In flight: 1 of 2 runs are over")
+
+
+async def test_a_batch_that_ended_in_a_pause_is_over(emulator: Emulator) -> None:
+    """Where the machine sleeps beyond the wait, what has ended meanwhile is not in flight."""
+    loop = asyncio.get_running_loop()
+    async with connected(emulator) as mcp:
+        loop.call_later(10, loop._jump, 120)  # type: ignore[attr-defined]
+        features = ["Checkout", "Returns"]
+        content = await result_of(mcp, "run_features", features=features, timeoutSeconds=60)
+    assert (content["inFlight"], content["summary"]["inFlight"]) == (False, 0)
+
+
+async def test_a_list_that_is_needed_is_waited_for(emulator: Emulator) -> None:
+    """A service that is busy for some seconds as a call starts refuses nothing."""
+    async with connected(emulator) as mcp:
+        rule = emulator.fail("list_features", Fault.status(503))
+        asyncio.get_running_loop().call_later(5, rule.remove)
+        content = await result_of(mcp, "run_features", all=True, timeoutSeconds=60)
+    assert content["summary"]["total"] > 1
