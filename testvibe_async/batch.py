@@ -8,7 +8,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from contextlib import nullcontext
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from attrs import asdict
 
@@ -18,18 +18,18 @@ from testvibe_async.models import Generation, Run, Transition
 from testvibe_async.outcomes import BatchSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from testvibe_async._batch import Workers
     from testvibe_async._polling import Iteration
     from testvibe_async._telemetry import Trace
-    from testvibe_async.operations import Operation
+    from testvibe_async.operations import GenerationOperation, Operation, RunOperation
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import GenerationRef, RunRef
 
 __all__ = ["Batch"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
 CLOSE_SECONDS = 10.0
 """How long a batch that is left waits for the answers to dispatches under way."""
@@ -38,7 +38,31 @@ CANCEL_SECONDS = 1.5
 """How long one that is cancelled does: with what follows it ends within 2 s."""
 
 
-class Batch(Generic[SnapshotT]):
+class _Refs:
+    """Refs of a batch's operations, of the kind that it dispatches."""
+
+    def __init__(self, is_meant: Callable[[BatchItem[Any]], bool], doc: str) -> None:
+        self._is_meant = is_meant
+        self.__doc__ = doc
+
+    @overload
+    def __get__(self, batch: None, owner: object, /) -> Self: ...
+    @overload
+    def __get__(self, batch: Batch[Run], owner: object, /) -> list[RunRef]: ...
+    @overload
+    def __get__(self, batch: Batch[Generation], owner: object, /) -> list[GenerationRef]: ...
+    @overload
+    def __get__(
+        self, batch: Batch[Run | Generation], owner: object, /
+    ) -> list[RunRef | GenerationRef]: ...
+    def __get__(self, batch: Batch[Any] | None, owner: object, /) -> Any:
+        """Return them, as a new list."""
+        if batch is None:
+            return self
+        return [item.ref for item in batch.items if item.ref is not None and self._is_meant(item)]
+
+
+class Batch(Generic[SnapshotT_co]):
     """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
 
     For example:
@@ -57,7 +81,7 @@ class Batch(Generic[SnapshotT]):
     that were not read from a generator by then have no item.
     """
 
-    def __init__(self, workers: Workers[SnapshotT]) -> None:
+    def __init__(self, workers: Workers[SnapshotT_co]) -> None:
         self._workers = workers
         self._trace: Trace | None = None
         self._is_open = False
@@ -70,18 +94,14 @@ class Batch(Generic[SnapshotT]):
         """Summarize its features."""
         return f"<Batch: {self.summary}>"
 
-    @property
-    def refs(self) -> list[Ref]:
-        """The refs of all that is dispatched so far, in the order asked."""
-        return [item.ref for item in self.items if item.ref is not None]
+    refs = _Refs(lambda _item: True, "The refs of all that is dispatched so far, in the order asked.")
+    in_flight = _Refs(
+        lambda item: item.is_unfinished,
+        "The refs of what is dispatched and unfinished, as last seen.",
+    )
 
     @property
-    def in_flight(self) -> list[Ref]:
-        """The refs of what is dispatched and unfinished, as last seen."""
-        return [item.ref for item in self.items if item.ref is not None and item.is_unfinished]
-
-    @property
-    def items(self) -> list[BatchItem[SnapshotT]]:
+    def items(self) -> list[BatchItem[SnapshotT_co]]:
         """What is known of each feature at this moment, in the order asked.
 
         Also while the batch is running, and after it was left, cancelled or out of time. A dispatch
@@ -89,7 +109,17 @@ class Batch(Generic[SnapshotT]):
         """
         return [entry.item() for entry in self._workers.entries]
 
-    def changes(self) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
+    @overload
+    def changes(self: Batch[Run]) -> Iteration[tuple[RunOperation, Transition[Run]]]: ...
+    @overload
+    def changes(
+        self: Batch[Generation],
+    ) -> Iteration[tuple[GenerationOperation, Transition[Generation]]]: ...
+    @overload
+    def changes(
+        self,
+    ) -> Iteration[tuple[Operation[SnapshotT_co], Transition[SnapshotT_co]]]: ...
+    def changes(self) -> Iteration[tuple[Any, Transition[Any]]]:
         """Iterate over the transitions of the batch's operations, each with its operation.
 
         Open the batch with `async with` first. It ends when the batch has nothing more in flight
@@ -108,12 +138,12 @@ class Batch(Generic[SnapshotT]):
         """How many features have which verdict, at this moment."""
         return BatchSummary.of(self.items)
 
-    def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT]]]:
+    def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT_co]]]:
         """Run all of it and return the items in the order asked."""
         return self._all().__await__()
 
-    async def _all(self) -> list[BatchItem[SnapshotT]]:
-        items: dict[int, BatchItem[SnapshotT]] = {}
+    async def _all(self) -> list[BatchItem[SnapshotT_co]]:
+        items: dict[int, BatchItem[SnapshotT_co]] = {}
         async with self:
             while (found := await self._next()) is not None:
                 items[found[0]] = found[1]
@@ -178,7 +208,7 @@ class Batch(Generic[SnapshotT]):
             raise ConfigError("open the batch with 'async with' before you iterate over it")
         return self
 
-    async def __anext__(self) -> BatchItem[SnapshotT]:
+    async def __anext__(self) -> BatchItem[SnapshotT_co]:
         """Wait for the next item.
 
         Raises:
@@ -191,7 +221,7 @@ class Batch(Generic[SnapshotT]):
             raise StopAsyncIteration
         return found[1]
 
-    async def _next(self) -> tuple[int, BatchItem[SnapshotT]] | None:
+    async def _next(self) -> tuple[int, BatchItem[SnapshotT_co]] | None:
         """Return the next item with its place; None for the end."""
         workers = self._workers
         while not self._is_left and not (workers.is_over and self._taken == len(workers.entries)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from testvibe_async._config import require_timeout
 from testvibe_async._polling import Change, Iteration, Subscription
@@ -17,7 +17,7 @@ from testvibe_async.models import Generation, Run
 from testvibe_async.operations import GenerationOperation, Operation, OperationT, RunOperation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.models import Transition
@@ -27,9 +27,8 @@ __all__ = ["Gathering"]
 T1 = TypeVar("T1", bound=Run | Generation)
 T2 = TypeVar("T2", bound=Run | Generation)
 T3 = TypeVar("T3", bound=Run | Generation)
-T4 = TypeVar("T4", bound=Run | Generation)
-T5 = TypeVar("T5", bound=Run | Generation)
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+AnyOperation: TypeAlias = RunOperation | GenerationOperation
 
 
 class Gathering:
@@ -85,62 +84,20 @@ class Gathering:
     ) -> tuple[T1 | VibeError, T2 | VibeError, T3 | VibeError]: ...
     @overload
     async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        operation4: Operation[T4],
-        /,
-        *,
-        return_exceptions: Literal[False] = False,
-    ) -> tuple[T1, T2, T3, T4]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        operation4: Operation[T4],
-        /,
-        *,
-        return_exceptions: Literal[True],
-    ) -> tuple[T1 | VibeError, T2 | VibeError, T3 | VibeError, T4 | VibeError]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        operation4: Operation[T4],
-        operation5: Operation[T5],
-        /,
-        *,
-        return_exceptions: Literal[False] = False,
-    ) -> tuple[T1, T2, T3, T4, T5]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        operation4: Operation[T4],
-        operation5: Operation[T5],
-        /,
-        *,
-        return_exceptions: Literal[True],
-    ) -> tuple[T1 | VibeError, T2 | VibeError, T3 | VibeError, T4 | VibeError, T5 | VibeError]: ...
-    @overload
-    async def gather(
         self, *operations: Operation[SnapshotT], return_exceptions: Literal[False] = False
     ) -> list[SnapshotT]: ...
     @overload
     async def gather(
         self, *operations: Operation[SnapshotT], return_exceptions: Literal[True]
     ) -> list[SnapshotT | VibeError]: ...
+    @overload
+    async def gather(
+        self, *operations: Operation[SnapshotT], return_exceptions: bool
+    ) -> Sequence[SnapshotT | VibeError]: ...
     async def gather(self, *operations: Operation[Any], return_exceptions: bool = False) -> Any:
         """Wait for many operations and return their outcomes, in the order given.
 
-        Typed as `asyncio.gather` is: a tuple for up to five operations, else a list; it is a list
+        Typed as `asyncio.gather` is: a tuple for up to three operations, else a list; it is a list
         at run time.
 
         Args:
@@ -163,9 +120,17 @@ class Gathering:
                     errors[operation] = error
         return [errors.get(operation) or await operation for operation in operations]
 
+    @overload
     def finished(
         self, operations: Iterable[OperationT], *, timeout: float | None = None
-    ) -> Iteration[OperationT]:
+    ) -> Iteration[OperationT]: ...
+    @overload
+    def finished(
+        self, operations: Iterable[AnyOperation], *, timeout: float | None = None
+    ) -> Iteration[AnyOperation]: ...
+    def finished(
+        self, operations: Iterable[Any], *, timeout: float | None = None
+    ) -> Iteration[Any]:
         """Iterate over operations in the order in which they end.
 
         It lets go of each operation that has ended, so memory shrinks unless you keep them.
@@ -193,6 +158,10 @@ class Gathering:
     def changes(
         self, operations: Iterable[GenerationOperation]
     ) -> Iteration[tuple[GenerationOperation, Transition[Generation]]]: ...
+    @overload
+    def changes(
+        self, operations: Iterable[AnyOperation]
+    ) -> Iteration[tuple[AnyOperation, Transition[Run | Generation]]]: ...
     @overload
     def changes(
         self, operations: Iterable[Operation[SnapshotT]]

@@ -192,7 +192,7 @@ def test_the_version_is_one() -> None:
 def test_each_name_is_where_type_checkers_find_it() -> None:
     """The imports that type checkers see, and those that happen at first use, are the same."""
     tree = ast.parse(inspect.getsource(testvibe_async))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     homes: dict[str, str] = {}
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)

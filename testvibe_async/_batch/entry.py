@@ -22,7 +22,7 @@ from testvibe_async.errors import (
 from testvibe_async.intents import Intent
 from testvibe_async.models import Generation, Run
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.refs import RunRef
+from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,7 +83,7 @@ class Entry(Generic[SnapshotT]):
     intent: Intent | None = None
     """The dispatch whose answer was not received."""
 
-    generation: Ref | None = None
+    generation: GenerationRef | None = None
     """The generation of a run's missing tests, where the batch dispatched or joined one."""
 
     ref: Ref | None = None
@@ -153,9 +153,13 @@ class Entry(Generic[SnapshotT]):
             self.state, self.ref = EntryState.DISPATCHED, ref
         else:
             # That its tests are generated is no end of a run, which is still to be dispatched.
+            assert isinstance(ref, GenerationRef)
             self.state, self.generation = EntryState.PLANNED, ref
         if self.final is not None:
-            self.final = evolve(self.final, ref=ref, error=None)
+            own = self.ref if ref.kind == self.kind else None
+            self.final = evolve(
+                self.final, ref=own, generation_ref=None if own else self.generation, error=None
+            )
 
     def withdraw(self) -> None:
         """Note that nothing started."""
@@ -222,7 +226,8 @@ class Entry(Generic[SnapshotT]):
             feature=self.job.feature,
             name=self.job.name,
             config=self.job.config,
-            ref=refs.get(self.state) or self.generation,
+            ref=(ref := refs.get(self.state)),
+            generation_ref=self.generation if ref is None else None,
             outcome=outcome,
             error=error,
             is_waiting=is_planned and error is None and outcome is None,

@@ -105,7 +105,7 @@ async def wait_for(
             watch.board.follow(ref)
         items = await watch.collect(aclosing(completions))
         places: dict[Ref, int] = {ref: place for place, ref in enumerate(refs)}
-        items.sort(key=lambda item: places[item.ref] if item.ref else 0)
+        items.sort(key=lambda item: places[item.latest_ref] if item.latest_ref else 0)
         code = await watch.conclude([watch.board.named(item) for item in items])
         await _note_batches(refs, watch)
         return code
@@ -118,7 +118,7 @@ async def _note_batches(refs: Sequence[Ref], watch: Watch) -> None:
     places = {Place(ref.server, ref.project) for ref in refs}
     for place in places:
         async for batch in stored_batches().each(place):
-            if not batch.is_over and any(item.ref and item.ref.key in keys for item in batch.items):
+            if not batch.is_over and any(item.latest_ref and item.latest_ref.key in keys for item in batch.items):
                 them = "it" if len(refs) == 1 else "some of them"
                 watch.connection.output.note(
                     f"{batch.label} still lists {them} as in flight: "

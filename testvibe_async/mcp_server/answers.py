@@ -255,7 +255,7 @@ def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
 
 def _is_refused(item: BatchItem[Run]) -> bool:
     """Whether a run was refused, so that there is none."""
-    return item.verdict is Verdict.ERROR and item.ref is None
+    return item.verdict is Verdict.ERROR and item.latest_ref is None
 
 
 def _urgency(item: BatchItem[Run]) -> int:
@@ -266,8 +266,8 @@ def _urgency(item: BatchItem[Run]) -> int:
 
 def _row(item: BatchItem[Run]) -> Document:
     row: Document = {"feature": item.feature_name, "verdict": item.verdict.value}
-    if isinstance(item.ref, RunRef):
-        row["runId"] = item.ref.run_id
+    if isinstance(item.latest_ref, RunRef):
+        row["runId"] = item.latest_ref.run_id
     if item.outcome is not None:
         run = serialize(item.outcome)
         row |= {"status": run["status"], "summary": run["summary"]}

@@ -158,7 +158,7 @@ async def _is_found(client: Client, journal: Journal) -> bool:
     Raises:
         DispatchUnknownError: It is unknown.
     """
-    if any(item.ref is not None for item in journal.items):
+    if any(item.latest_ref is not None for item in journal.items):
         return True  # An earlier call found it, and has not stored it yet.
     for intent in journal.open_intents:
         operation = await client.reconcile(intent)

@@ -276,12 +276,12 @@ async def test_a_generation_that_a_run_waited_for_is_named(
         items = await batch
 
     (request_id,) = emulator.generations
-    assert GenerationRef in map(type, batch.in_flight)
-    assert {ref.key[-1] for ref in batch.in_flight} >= {request_id}
-    assert {ref.key[-1] for ref in batch.refs} >= {request_id}
+    draft = batch.items[0]
+    assert isinstance(draft.generation_ref, GenerationRef)
+    assert draft.generation_ref.request_id == request_id
+    assert (draft.ref, draft.latest_ref, draft.is_unfinished) == (None, draft.generation_ref, True)
     for item in items[:1]:
-        assert item.ref is not None
-        assert (item.ref.key[-1], item.verdict) == (request_id, "in flight")
+        assert item.verdict == "in flight"
 
 
 async def test_a_feature_that_is_named_twice_runs_once(

@@ -676,7 +676,7 @@ async def test_a_generation_that_failed_is_not_paid_for_again(
             )
             (item,) = await batch
             await asyncio.sleep(1000)
-            assert isinstance(journal.items[0].ref, GenerationRef)
+            assert isinstance(journal.items[0].generation_ref, GenerationRef)
     assert isinstance(item.error, FeatureNotGeneratedError)
     assert len(emulator.generations) == 1
 

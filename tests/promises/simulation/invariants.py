@@ -295,7 +295,7 @@ def _item_is_right(
     if isinstance(item.error, DispatchUnknownError):
         assert verdict is Verdict.UNKNOWN, f"{intent} is unknown, and its item {verdict}"
         _is_unknown_for_a_reason(world, caller, item.error)
-    elif item.ref is None and len(item.earlier) < len(made):
+    elif item.latest_ref is None and len(item.earlier) < len(made):
         assert caller.is_cancelled, f"{intent} began {made}, and its item says {verdict}"
     assert not isinstance(item.error, OperationNotFoundError), f"{intent}: {item.error}"
     if item.is_flaky:

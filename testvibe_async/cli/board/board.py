@@ -246,8 +246,8 @@ class Board:
 
     def record(self, item: Item) -> None:
         """Record the item of a batch whose operation completed or was given up."""
-        if item.ref is not None and item.outcome is not None:
-            self._observe(item.ref, Phase.FINISHED, item.outcome.status, item.outcome)
+        if item.latest_ref is not None and item.outcome is not None:
+            self._observe(item.latest_ref, Phase.FINISHED, item.outcome.status, item.outcome)
         elif item.error is not None and not isinstance(item.error, WaitTimeoutError):
             self._give_up(item)
 
@@ -256,7 +256,7 @@ class Board:
 
         A poll that hangs at the time-out has not failed, and nothing has been seen either.
         """
-        row = None if item.ref is None else self._rows.get(item.ref.key)
+        row = None if item.latest_ref is None else self._rows.get(item.latest_ref.key)
         if row is None or not isinstance(item.error, WaitTimeoutError) or item.is_unseen:
             return item
         return evolve(item, error=self._unseen(row) or item.error)
@@ -282,7 +282,7 @@ class Board:
 
     def named(self, item: Item) -> Item:
         """Return an item with the name of its feature, where it was seen."""
-        row = None if item.ref is None else self._rows.get(item.ref.key)
+        row = None if item.latest_ref is None else self._rows.get(item.latest_ref.key)
         if row is None or item.outcome is not None:
             return item
         return evolve(item, name=row.feature, config=item.config or row.config)
@@ -304,7 +304,7 @@ class Board:
     def _give_up(self, item: Item) -> None:
         if isinstance(item.error, TransportError):
             self._unanswered[item.error.url] = False
-        key = (item.feature, item.config) if item.ref is None else item.ref.key
+        key = (item.feature, item.config) if item.latest_ref is None else item.latest_ref.key
         now = self._clock()
         new = Row(
             feature=item.feature_name,

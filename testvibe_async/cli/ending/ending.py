@@ -175,7 +175,7 @@ class Ending:
             "config": item.config,
             "verdict": _verdict(item),
             "isFlaky": item.is_flaky,
-            "ref": item.ref,
+            "ref": item.latest_ref,
             "outcome": item.outcome,
             "error": item.error,
             "runs": [*item.earlier, item.outcome] if item.earlier else [],

@@ -62,12 +62,12 @@ def say_dispatched(
         hints=hints,
     )
     output.document(ending.document)
-    rows = [(item.feature_name, item.config, item.ref) for item in items if item.ref]
+    rows = [(item.feature_name, item.config, item.latest_ref) for item in items if item.latest_ref]
     if rows:
         output.table(("Feature", "Config", "Operation"), rows)
     if text := failures_text(ending, width=None):
         warn(str(text))
-    refs = [item.ref for item in ending.unfinished if item.ref]
+    refs = [item.latest_ref for item in ending.unfinished if item.latest_ref]
     if refs and not output.is_json and not output.is_quiet:
         output.note(f"\n{_how_to_wait(refs, common)}")
     board.is_reported = True
@@ -89,7 +89,7 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
     output = common.output
     _say_document(ending, output, events=events)
     if output.is_live and len(board.rows) + LINES_BESIDE_BOARD <= output.console.height:
-        unseen = {item.ref for item in ending.items if item.is_unseen and item.ref}
+        unseen = {item.latest_ref for item in ending.items if item.is_unseen and item.latest_ref}
         output.console.print(
             boards.table_of(board.state.at_end(unseen), width=output.console.width)
         )
@@ -110,7 +110,7 @@ def say_ended(ending: Ending, board: Board, common: Common, *, events: bool = Fa
 def say_unfinished(ending: Ending, common: Common) -> None:
     """Name operations that are not seen to be over, with the command that waits for them."""
     items = ending.unfinished
-    refs = [item.ref for item in items if item.ref]
+    refs = [item.latest_ref for item in items if item.latest_ref]
     if not refs:
         return
     unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
