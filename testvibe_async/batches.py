@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from testvibe_async._batch import EntrySource, Plan, Workers
 from testvibe_async._config import require_choice, require_count, require_timeout
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         Operation,
         RunOperation,
     )
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import KindName, Ref
 
 __all__ = ["Batches"]
 
@@ -209,7 +209,7 @@ class Batches(ABC):
 
     def _batch(  # noqa: PLR0913 - each by name
         self,
-        kind: Literal["run", "generation"],
+        kind: KindName,
         source: JobSource,
         dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
         send: Callable[[Any, Any, float | None], Awaitable[Operation[Any]]],

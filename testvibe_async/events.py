@@ -10,7 +10,7 @@ import logging
 from asyncio import CancelledError
 from contextlib import suppress
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import fields_dict, frozen
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.errors import VibeError
     from testvibe_async.models import Generation, Run, Transition
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import KindName, Ref
 
 __all__ = [
     "DispatchUnknown",
@@ -90,7 +90,7 @@ class DispatchUnknown(Event):
     error: VibeError
     """The `DispatchUnknownError`, which is raised to the caller if there still is one."""
 
-    kind: Literal["run", "generation"]
+    kind: KindName
     """What was dispatched."""
 
     project: str

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
 from attrs import asdict, field, frozen
 from attrs.validators import in_, instance_of, optional
 
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
-from testvibe_async.refs import build_stored, checked_traceparent, is_aware, read_stored
+from testvibe_async.refs import KindName, build_stored, checked_traceparent, is_aware, read_stored
 
 if TYPE_CHECKING:
     from testvibe_async.errors import VibeError
@@ -37,7 +37,7 @@ class Intent(Serializable):
     id: str = field(validator=instance_of(str))
     """A name that no other intent has."""
 
-    kind: Literal["run", "generation"] = field(validator=in_(("run", "generation")))
+    kind: KindName = field(validator=in_(get_args(KindName)))
     """What is dispatched."""
 
     server: str = field(validator=instance_of(str))

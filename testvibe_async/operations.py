@@ -22,11 +22,10 @@ from testvibe_async.errors import (
     OperationSupersededError,
 )
 from testvibe_async.models import Generation, Run
-from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Generator
+    from collections.abc import Callable, Collection, Generator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
         Phase,
         Transition,
     )
-    from testvibe_async.refs import GenerationRef, Ref
+    from testvibe_async.refs import GenerationRef, KindName, Ref, RunRef
 
 __all__ = ["GenerationOperation", "Operation", "RunOperation"]
 
@@ -370,5 +369,10 @@ def operation_of(
         adopted: Whether it was found.
         previous_id: The `requestId` of the generation before it; None where that is not known.
     """
-    kind = RunOperation if isinstance(ref, RunRef) else GenerationOperation
-    return kind(ref, parts, adopted=adopted, previous_id=previous_id)
+    return _HANDLES[ref.kind](ref, parts, adopted=adopted, previous_id=previous_id)
+
+
+_HANDLES: Mapping[KindName, type[RunOperation | GenerationOperation]] = {
+    "run": RunOperation,
+    "generation": GenerationOperation,
+}

@@ -11,7 +11,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
@@ -23,6 +23,9 @@ from testvibe_async.errors import ConfigError
 __all__ = ["GenerationRef", "Ref", "RunRef"]
 
 T = TypeVar("T")
+
+KindName: TypeAlias = Literal["run", "generation"]
+"""The name of a kind of operation."""
 
 _VERSION = 1
 
@@ -56,7 +59,7 @@ def checked_traceparent(value: object) -> str | None:
 class Ref(Serializable, ABC):
     """The name of one operation: a `RunRef` or a `GenerationRef`."""
 
-    kind: ClassVar[Literal["run", "generation"]]
+    kind: ClassVar[KindName]
 
     server: str = field(validator=_is_text)
     """The service's scheme and host, and path prefix if it has one: `https://testvibe.example`."""
@@ -112,7 +115,7 @@ class Ref(Serializable, ABC):
 class RunRef(Ref):
     """The name of one run."""
 
-    kind: ClassVar[Literal["run", "generation"]] = "run"
+    kind: ClassVar[KindName] = "run"
 
     run_id: int = field(validator=_is_id)
     """The service's `runId`."""
@@ -137,7 +140,7 @@ class GenerationRef(Ref):
     The service shows only a feature's latest generation, so the feature is part of the name.
     """
 
-    kind: ClassVar[Literal["run", "generation"]] = "generation"
+    kind: ClassVar[KindName] = "generation"
 
     request_id: str = field(validator=_is_text)
     """The service's `requestId`."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Dispatch, Job
     from testvibe_async.errors import VibeError
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import KindName, Ref
 
 __all__ = [
     "Entry",
@@ -76,7 +76,7 @@ class Entry(Generic[SnapshotT]):
     job: Job
     """What was asked for."""
 
-    kind: Literal["run", "generation"]
+    kind: KindName
     """What the batch dispatches."""
 
     state: EntryState = EntryState.PLANNED
@@ -102,7 +102,7 @@ class Entry(Generic[SnapshotT]):
     """The operation of the last attempt that this process waited for; it is not saved."""
 
     dispatch: Dispatch[Any] | None = None
-    """The dispatch that this process made last; it is not saved."""
+    """The dispatch under way, or without an answer, of this process; it is not saved."""
 
     is_carried: bool = False
     """Whether a batch of this process is working on it."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from testvibe_async.refs import KindName
 
 __all__ = ["Plan", "difference"]
 
@@ -13,7 +16,7 @@ __all__ = ["Plan", "difference"]
 class Plan:
     """What a batch is to do."""
 
-    kind: Literal["run", "generation"]
+    kind: KindName
     server: str
     project: str
     site_url: str | None = None

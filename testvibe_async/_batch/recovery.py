@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._dispatch import may_have_started
+from testvibe_async._wire import KINDS
 from testvibe_async.errors import DispatchUnknownError, ObservationError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Recovery:
             try:
                 return await self._reconcile(intent)
             except DispatchUnknownError as error:
-                if error.reason != "absent" or intent.kind != "run":
+                if error.reason != "absent" or not KINDS[intent.kind].ids_grow:
                     raise
                 self._close(entry)
                 if not await self._sees_another_dispatched():

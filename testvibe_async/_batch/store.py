@@ -6,7 +6,7 @@ has beyond them. It never decides what a state means: `entry` does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from testvibe_async._batch.entry import Entry
 from testvibe_async.errors import ConfigError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import JobSource
     from testvibe_async.errors import VibeError
     from testvibe_async.intents import Intent
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import KindName, Ref
 
 __all__ = ["EntryRecorder", "EntrySource", "Store"]
 
@@ -71,9 +71,7 @@ class EntryRecorder:
 class EntrySource:
     """The entries of a batch, one after the other."""
 
-    def __init__(
-        self, source: JobSource, store: Store | None, *, kind: Literal["run", "generation"]
-    ) -> None:
+    def __init__(self, source: JobSource, store: Store | None, *, kind: KindName) -> None:
         """Make it; nothing is read yet.
 
         Args:
@@ -87,7 +85,7 @@ class EntrySource:
         """Whether no more are to come."""
         self._source = source
         self._store = store
-        self._kind: Literal["run", "generation"] = kind
+        self._kind: KindName = kind
         self._planned = [] if store is None else [*store.entries]
         # A plan that is whole needs no list of the project's features.
         self._is_whole = store is not None and store.is_complete

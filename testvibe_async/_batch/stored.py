@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from testvibe_async import errors, models
 from testvibe_async._batch.entry import Entry, EntryState
 from testvibe_async._dispatch import Job
-from testvibe_async._wire import read
+from testvibe_async._wire import KINDS, read
 from testvibe_async.errors import VibeError
 from testvibe_async.intents import Intent
-from testvibe_async.models import Generation, Run
 from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from testvibe_async.models import Generation, Run
+    from testvibe_async.refs import KindName
 
 __all__ = ["entry_document", "read_entry"]
 
@@ -42,9 +44,7 @@ def entry_document(entry: Entry[Any]) -> dict[str, Any]:
     return document
 
 
-def read_entry(
-    index: int, document: Mapping[str, Any], *, kind: Literal["run", "generation"]
-) -> Entry[Any]:
+def read_entry(index: int, document: Mapping[str, Any], *, kind: KindName) -> Entry[Any]:
     """Return the entry that `entry_document` describes.
 
     Raises:
@@ -68,9 +68,9 @@ def _stored(kind: Any, document: object) -> Any:  # noqa: ANN401 - a class with 
     return None if document is None else kind.from_json(json.dumps(document))
 
 
-def _read_outcome(kind: Literal["run", "generation"], document: object) -> Run | Generation:
+def _read_outcome(kind: KindName, document: object) -> Run | Generation:
     body = json.dumps(document).encode()
-    return read(body, Run) if kind == "run" else read(body, Generation)
+    return read(body, KINDS[kind].snapshot)
 
 
 def _read_error(document: Mapping[str, Any]) -> VibeError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 from testvibe_async._batch.entry import Entry, EntryState, is_key_refused, unknown_error
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.intents import Recorder
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import KindName, Ref
 
 __all__ = ["Workers"]
 
@@ -69,7 +69,7 @@ class Workers(Generic[SnapshotT]):
         dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
         send: Callable[[Any, float | None], Awaitable[Operation[SnapshotT]]],
         *,
-        kind: Literal["run", "generation"],
+        kind: KindName,
         attach: Callable[[Ref], Operation[SnapshotT]],
         dispatcher: Dispatcher,
         poller: Poller,
@@ -104,7 +104,7 @@ class Workers(Generic[SnapshotT]):
         """How often a feature may run in total."""
         self._dispatch_of = dispatch_of
         self._send = send
-        self._kind: Literal["run", "generation"] = kind
+        self._kind: KindName = kind
         self._attach = attach
         self._poller = poller
         self._store = store
@@ -374,6 +374,8 @@ class Workers(Generic[SnapshotT]):
                     raise
             finally:
                 self._recovery.note_progress()
+                if not dispatch.is_written:  # Else its answer may still come.
+                    entry.dispatch = None
         if operation is None and dispatch.ref is not None and dispatch.ref.kind == self._kind:
             # It was withdrawn while its recorder noted what was dispatched.
             operation = self._attach(dispatch.ref)

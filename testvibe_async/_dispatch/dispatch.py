@@ -12,7 +12,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from uuid import uuid4
 
 from attrs import define, evolve, field
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._wire import Request
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import KindName, Ref
 
 __all__ = ["Dispatch", "GenerationDispatch", "RunDispatch"]
 
@@ -58,7 +58,7 @@ OperationT = TypeVar("OperationT", bound="Operation[Any]")
 class Dispatch(ABC, Generic[OperationT]):
     """One dispatch, which must not happen twice."""
 
-    kind: ClassVar[Literal["run", "generation"]]
+    kind: ClassVar[KindName]
     """The kind of the operation."""
 
     parts: ClientParts
@@ -306,7 +306,7 @@ class RunDispatch(Dispatch[RunOperation]):
     show which run is the latest.
     """
 
-    kind: ClassVar[Literal["run", "generation"]] = "run"
+    kind: ClassVar[KindName] = "run"
 
     @property
     def operation_class(self) -> type[RunOperation]:
@@ -343,6 +343,11 @@ class RunDispatch(Dispatch[RunOperation]):
                 rows = await transport.call_page(request, retries=False)
             run_ids.note_list(self.project, rows, now=now)
 
+    def mark_dispatched(self, ref: Ref) -> None:
+        """Note the run that it started: those of later dispatches have higher ids."""
+        self.parts.run_ids.note(self.project, cast("RunRef", ref).run_id)
+        super().mark_dispatched(ref)
+
     def _seen_before(self, now: float) -> dict[str, Any]:  # noqa: ARG002
         return {"highest_run_id": self.parts.run_ids.highest(self.project)}
 
@@ -367,7 +372,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     So the latest one is read before the dispatch, to recognize a new one after it.
     """
 
-    kind: ClassVar[Literal["run", "generation"]] = "generation"
+    kind: ClassVar[KindName] = "generation"
 
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None where it is not known."""

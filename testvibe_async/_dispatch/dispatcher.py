@@ -31,7 +31,6 @@ from testvibe_async.errors import (
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, told_logger
 from testvibe_async.operations import operation_of
-from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -163,8 +162,6 @@ class Dispatcher:
             )
             return error
         self._reconciler.remember(ref)
-        if isinstance(ref, RunRef):
-            self._parts.run_ids.note(ref.project, ref.run_id)
         dispatch.mark_dispatched(ref)
         operation = dispatch.operation_class(
             ref,

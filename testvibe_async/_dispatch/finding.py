@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from testvibe_async._wire import Endpoints
+from testvibe_async._wire import KINDS
 from testvibe_async.errors import DispatchUnknownError
 
 if TYPE_CHECKING:
@@ -24,12 +24,6 @@ __all__ = ["Finding", "Progress"]
 
 MAX_NAMED = 3
 """How many candidates an error's text names."""
-
-SHOWN_BY = {
-    "run": "the feature's runs",
-    "generation": "the status of the feature's generation",
-}
-"""What shows whether a dispatch took effect, in words for programs, commands and tools alike."""
 
 
 @frozen
@@ -59,7 +53,7 @@ class Finding:
             intent: The dispatch.
             what: What happened to its answer.
         """
-        endpoint = Endpoints.RUN_FEATURE if intent.kind == "run" else Endpoints.GENERATE_FEATURE
+        endpoint = KINDS[intent.kind].dispatched_by
         request = endpoint.request(project=intent.project, feature=intent.feature)
         return DispatchUnknownError(
             f"{what}; {self._advice(intent)}",
@@ -79,7 +73,7 @@ class Finding:
 
     def _advice(self, intent: Intent) -> str:
         """Say what was polled, what it showed, and what to do."""
-        shown_by = SHOWN_BY[intent.kind]
+        shown_by = KINDS[intent.kind].shown_by
         if self._reason(intent) == "accepted":
             return (
                 f"it was accepted, and so it started: look for it in {shown_by}, and do not "

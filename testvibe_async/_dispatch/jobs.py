@@ -7,10 +7,9 @@ are read. It never dispatches.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from testvibe_async.models import Listing
 
 __all__ = ["Features", "Job", "JobSource", "Named", "select_features"]
+
+T = TypeVar("T")
 
 Named: TypeAlias = int | str | Feature
 """What a feature is called: its id, its name, or as it was listed."""
@@ -153,9 +154,10 @@ class _Distinct:
         self._list_features = list_features
         self._is_listed = False
         self._ids_by_name: dict[str, int] = {}
-        self._ids: defaultdict[int, set[str | None]] = defaultdict(set)
+        # Tuples, as a set for each feature would take 0.2 KiB.
+        self._ids: dict[int, tuple[str | None, ...]] = {}
         """The configurations with which each feature was named."""
-        self._bare_names: defaultdict[str, set[str | None]] = defaultdict(set)
+        self._bare_names: dict[str, tuple[str | None, ...]] = {}
         """The same for the names whose id is not known."""
 
     async def is_new(self, feature: Named, config: str | None) -> bool:
@@ -168,14 +170,8 @@ class _Distinct:
         elif self._bare_names:
             await self._list()
         if number is not None:
-            named = self._ids[number]
-        elif name is not None:
-            named = self._bare_names[name]
-        else:
-            return True
-        is_new = config not in named
-        named.add(config)
-        return is_new
+            return _add(config, self._ids, number)
+        return name is None or _add(config, self._bare_names, name)
 
     async def _id_of(self, name: str) -> int | None:
         """Return the id of a feature, if it is known or matters: an id was named that may be it."""
@@ -195,7 +191,17 @@ class _Distinct:
 
     def _learn(self, name: str, number: int) -> None:
         self._ids_by_name[name] = number
-        self._ids[number] |= self._bare_names.pop(name, set())
+        for config in self._bare_names.pop(name, ()):
+            _add(config, self._ids, number)
+
+
+def _add(config: str | None, named: dict[T, tuple[str | None, ...]], key: T) -> bool:
+    """Add a configuration to those of a feature; False where it was among them."""
+    configs = named.get(key, ())
+    if config in configs:
+        return False
+    named[key] = (*configs, config)
+    return True
 
 
 def _identity(feature: Named) -> tuple[str | None, int | None]:

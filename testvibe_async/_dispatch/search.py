@@ -123,9 +123,8 @@ async def search_for(
         SearchError: The answer can't show it, or is too old to show it.
         TransportError, ResponseError: There was no answer.
     """
-    if intent.kind == "run":
-        return await _search_run(intent, transport, shared=shared, for_proof=for_proof)
-    return await _search_generation(intent, transport)
+    search = {"run": _search_run, "generation": _search_generation}[intent.kind]
+    return await search(intent, transport, shared=shared, for_proof=for_proof)
 
 
 def may_have_started(intent: Intent, candidate: Run | Generation) -> bool:
@@ -234,7 +233,13 @@ def _run_ref(intent: Intent, row: Run) -> RunRef:
     )
 
 
-async def _search_generation(intent: Intent, transport: Transport) -> Search:
+async def _search_generation(
+    intent: Intent,
+    transport: Transport,
+    *,
+    shared: ProjectRuns | None,  # noqa: ARG001 - a status is of one feature
+    for_proof: bool,  # noqa: ARG001
+) -> Search:
     if not intent.is_previous_known:
         raise SearchError("the feature's generation before it is not known")
     request = Endpoints.GET_GENERATION_STATUS.request(

@@ -42,8 +42,9 @@ def next_due(  # noqa: PLR0913 - each by name
         planned = min(planned, interval)
     planned = min(max(tick_seconds, planned), MAX_INTERVAL)
     if polled.polled_at is not None:
-        pause = _backed_off(polled, planned, polled.polled_at, tick_seconds, outage)
-        return max(now, polled.polled_at + pause)
+        if state.failures:
+            planned = _backed_off(polled, planned, polled.polled_at, tick_seconds, outage)
+        return max(now, polled.polled_at + planned)
     # What was just dispatched is still in flight after less than an interval. The tick makes up
     # for rounding down to one.
     return max(now, state.began + planned + tick_seconds) if state.is_known else now
@@ -59,7 +60,7 @@ def _backed_off(
     """Return an interval that grows with failures, but not beyond the end of a 404's grace."""
     state = polled.state
     # During an outage the others' polls stand in for most of this one's.
-    if not state.failures or outage.has_lasted_since(state.failing_since):
+    if outage.has_lasted_since(state.failing_since):
         return interval
     if (seconds := refused_seconds(state.last_failure)) is not None:
         return max(interval, seconds + tick_seconds)

@@ -22,7 +22,7 @@ from testvibe_async._http import Outlook, outlook_after, refused_seconds
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
-    Endpoints,
+    KINDS,
     Request,
     UnreadableError,
     envelope_in,
@@ -41,8 +41,7 @@ from testvibe_async.errors import (
     TransportError,
 )
 from testvibe_async.events import Hooks, ListPollingSuspended
-from testvibe_async.models import FeatureStatus, Phase, RunStatus
-from testvibe_async.refs import RunRef
+from testvibe_async.models import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.run_ids import RunIds
-    from testvibe_async._wire import Endpoint
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
@@ -101,26 +99,6 @@ SECONDS_A_READ = 0.002
 
 CLOCK_SLACK_SECONDS = 1.0
 """By how much the difference of two instants in whole seconds may be too large."""
-
-
-@frozen
-class _ListKind:
-    """What differs between the list of runs and the list of features."""
-
-    endpoint: Endpoint[Any]
-    id_name: str
-    in_flight: str
-    has_limit: bool
-    """Whether the call takes a `limit`: runs are listed newest first, features are all listed."""
-
-    shows_all: bool
-    """Whether a row shows every change; one of a feature has nothing of a generation's sections."""
-
-
-_RUNS = _ListKind(Endpoints.LIST_RUNS, "runId", RunStatus.RUNNING, has_limit=True, shows_all=True)
-_FEATURES = _ListKind(
-    Endpoints.LIST_FEATURES, "id", FeatureStatus.GENERATING, has_limit=False, shows_all=False
-)
 
 
 @frozen
@@ -183,7 +161,7 @@ class ListPolling:
         self._run_ids = run_ids
         self._hooks = hooks
         self._project = ref.project
-        self._kind = _RUNS if isinstance(ref, RunRef) else _FEATURES
+        self._kind = KINDS[ref.kind]
         self._interval = interval
         self._late_seconds = 2 * interval + CLOCK_SLACK_SECONDS
         self._min_timeout = max(interval, MIN_TIMEOUT_SECONDS)
@@ -211,7 +189,7 @@ class ListPolling:
         """
         state = polled.state
         is_well_known = state.is_known and (not state.failures or _is_away(state.last_failure))
-        return is_well_known and (self._kind.shows_all or not polled.is_followed)
+        return is_well_known and (self._kind.row_is_whole or not polled.is_followed)
 
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
         """Ask the list about operations; it may not show all.
@@ -242,7 +220,7 @@ class ListPolling:
         self._transport.answered.add(request.endpoint.name)
         self._refusals = 0
         rows.missing.extend(wanted.values())
-        if self._kind is _RUNS and rows.highest >= 0:
+        if self._kind.ids_grow and rows.highest >= 0:
             self._run_ids.note(self._project, rows.highest)
         self._learn(rows, len(operations), limit)
         # A list that lies by omission is caught by the reads of what is missing; one that shows an
@@ -262,7 +240,7 @@ class ListPolling:
 
     def _request(self, limit: int, *, timeout: float) -> Request[Any]:
         query = {"limit": limit} if self._kind.has_limit else None
-        request = self._kind.endpoint.request(project=self._project, query=query)
+        request = self._kind.listed_by.request(project=self._project, query=query)
         return evolve(request, timeout=max(self._min_timeout, timeout))
 
     async def _read_page(
@@ -295,7 +273,9 @@ class ListPolling:
             if rows.count % ROWS_A_TURN == 0:
                 await asyncio.sleep(0)
             members = cast("dict[str, object]", row) if isinstance(row, dict) else {}
-            number = _number(members.get(self._kind.id_name))
+            number: Any = members.get(self._kind.id_in_row)
+            if number.__class__ is not int:  # nearly all are
+                number = _number(number)
             rows.highest = max(rows.highest, number)
             polled = wanted.pop(number, None)
             if polled is not None:
@@ -377,7 +357,7 @@ class ListPolling:
         """Leave the list alone for a while; reads by id take its place."""
         self._suspended_until = asyncio.get_running_loop().time() + seconds
         self._is_in_trouble = False
-        name = self._kind.endpoint.name
+        name = self._kind.listed_by.name
         self._hooks.emit(ListPollingSuspended(name, self._project, seconds=seconds, error=error))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from testvibe_async._config import require_seconds
+from testvibe_async._wire import KINDS
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
     from testvibe_async.models import Generation, Run
+    from testvibe_async.refs import KindName
 
 __all__ = ["PollPlan", "checked_plan", "standard_poll_plan"]
 
@@ -16,9 +18,7 @@ __all__ = ["PollPlan", "checked_plan", "standard_poll_plan"]
 class PollPlan(Protocol):
     """Decides how long after one poll of an operation the next one is due."""
 
-    def __call__(
-        self, kind: Literal["run", "generation"], age: float, seen: Run | Generation | None, /
-    ) -> float:
+    def __call__(self, kind: KindName, age: float, seen: Run | Generation | None, /) -> float:
         """Return seconds, above 0.
 
         Args:
@@ -38,9 +38,7 @@ def standard_poll_plan(interval: float) -> PollPlan:
     """
 
     def plan(kind: str, age: float, seen: Run | Generation | None) -> float:  # noqa: ARG001
-        if kind == "run":
-            return interval
-        return min(max(interval, age / 20), interval * 10 / 3)
+        return min(max(interval, age / 20), interval * KINDS[kind].longest_interval)
 
     return plan
 
@@ -50,9 +48,7 @@ def checked_plan(plan: PollPlan) -> PollPlan:
     if not callable(plan):
         raise ConfigError(f"poll_plan must be a function, not {plan!r}")
 
-    def checked(
-        kind: Literal["run", "generation"], age: float, seen: Run | Generation | None
-    ) -> float:
+    def checked(kind: KindName, age: float, seen: Run | Generation | None) -> float:
         try:
             seconds = plan(kind, age, seen)
         except Exception as error:

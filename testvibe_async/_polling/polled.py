@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from attrs import frozen
 
 from testvibe_async._polling.state import Change
-from testvibe_async._wire import Endpoints, decode
+from testvibe_async._wire import KINDS, decode
 from testvibe_async.models import Generation, Run
-from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from weakref import finalize
@@ -143,7 +142,7 @@ class PolledOperation(Generic[SnapshotT]):
     def request(self) -> Request[SnapshotT]:
         """The documented call that reads it by its id."""
         if self._request is None:
-            self._request = _request_for(self.ref)
+            self._request = KINDS[self.ref.kind].read_request(self.ref)
         return self._request
 
     def decode(self, response: Response, unreadable: list[UnreadableField]) -> SnapshotT:
@@ -166,13 +165,6 @@ class PolledOperation(Generic[SnapshotT]):
     def forget_answer(self) -> None:
         """Free what speeds up the next read by id, when there will be none soon."""
         self._request = self._answer = None
-
-
-def _request_for(ref: Ref) -> Request[Any]:
-    if isinstance(ref, RunRef):
-        return Endpoints.GET_RUN.request(project=ref.project, run=ref.run_id)
-    assert isinstance(ref, GenerationRef)
-    return Endpoints.GET_GENERATION_STATUS.request(project=ref.project, feature=ref.feature_id)
 
 
 def own_copy(error: VibeError) -> VibeError:

@@ -19,7 +19,6 @@ from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import UnreadableError, malformed
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
-from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from testvibe_async._http import Outlook, Transport
@@ -104,8 +103,8 @@ class Reader:
         self._transport.answered.add(request.endpoint.name)
         if polled.state.is_assumed:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
-        if isinstance(snapshot, Run):
-            self._run_ids.note(polled.ref.project, snapshot.run_id)
+        if polled.state.kind.ids_grow:
+            self._run_ids.note(polled.ref.project, polled.state.list_id)
         if change is Change.END:
             if was_known:  # Else it may have ended days before.
                 self._note_delay(polled)

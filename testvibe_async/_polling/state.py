@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from testvibe_async._http import Outlook, is_same_failure, is_tolerated
 from testvibe_async._util import plain
-from testvibe_async._wire import UnreadableError, says_in_flight
+from testvibe_async._wire import GENERATION, RUN, UnreadableError, says_in_flight
 from testvibe_async.errors import (
     ForbiddenError,
     NotFoundError,
@@ -28,10 +28,13 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.models import FeatureStatus, Generation, Phase, Run, RunStatus, Transition
-from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
+
+    from testvibe_async._wire import Kind
+    from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 __all__ = ["GRACE_SECONDS", "Change", "GenerationState", "OperationState", "RunState", "new_state"]
 
@@ -69,8 +72,7 @@ class Change(IntEnum):
 class OperationState(ABC, Generic[SnapshotT]):
     """What a client knows of one operation, for as long as somebody holds a handle on it."""
 
-    in_flight: ClassVar[str]
-    """The service's word for an operation that was dispatched and is not over."""
+    kind: ClassVar[Kind]
 
     __slots__ = (
         "assumed_since",
@@ -90,7 +92,14 @@ class OperationState(ABC, Generic[SnapshotT]):
         "undocumented",
     )
 
-    def __init__(self, ref: Ref, *, began: float, answered_at: datetime | None) -> None:
+    def __init__(
+        self,
+        ref: Ref,
+        *,
+        began: float,
+        answered_at: datetime | None,
+        previous_id: str | None = None,  # noqa: ARG002 - for a generation alone
+    ) -> None:
         """Start without an answer.
 
         Args:
@@ -98,6 +107,7 @@ class OperationState(ABC, Generic[SnapshotT]):
             began: When it was dispatched or attached, by the loop's clock.
             answered_at: When the answer to its dispatch came, by the local clock; then it is known
                 to be queued. None where it was attached.
+            previous_id: The `requestId` of the feature's latest generation before the dispatch.
         """
         self.ref: Ref = ref
         self.began: float = began
@@ -154,7 +164,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         """The service's word for how it stands; None before anything was seen."""
         if self.snapshot is not None:
             return self.snapshot.status
-        return self.in_flight if self.is_known else None
+        return self.kind.in_flight if self.is_known else None
 
     @property
     def is_known(self) -> bool:
@@ -353,7 +363,7 @@ class RunState(OperationState[Run]):
 
     __slots__ = ()
     ref: RunRef  # pyright: ignore[reportIncompatibleVariableOverride]
-    in_flight = RunStatus.RUNNING
+    kind = RUN
 
     @property
     def list_id(self) -> int:
@@ -381,7 +391,7 @@ class GenerationState(OperationState[Generation]):
 
     __slots__ = ("other_id", "previous_id")
     ref: GenerationRef  # pyright: ignore[reportIncompatibleVariableOverride]
-    in_flight = FeatureStatus.GENERATING
+    kind = GENERATION
 
     def __init__(
         self,
@@ -391,14 +401,7 @@ class GenerationState(OperationState[Generation]):
         answered_at: datetime | None,
         previous_id: str | None = None,
     ) -> None:
-        """Start without an answer; see `OperationState`.
-
-        Args:
-            ref: The generation's name.
-            began: When it was dispatched or attached.
-            answered_at: When the answer to its dispatch came.
-            previous_id: The `requestId` of the feature's latest generation before the dispatch.
-        """
+        """Start without an answer; see `OperationState`."""
         super().__init__(ref, began=began, answered_at=answered_at)
         self.previous_id: str | None = previous_id
         self.other_id: str | None = None
@@ -503,6 +506,9 @@ def new_state(
     ref: Ref, *, began: float, answered_at: datetime | None, previous_id: str | None = None
 ) -> OperationState[Any]:
     """Return the state of an operation before any poll; see `OperationState`."""
-    if isinstance(ref, RunRef):
-        return RunState(ref, began=began, answered_at=answered_at)
-    return GenerationState(ref, began=began, answered_at=answered_at, previous_id=previous_id)
+    return _STATES[ref.kind](ref, began=began, answered_at=answered_at, previous_id=previous_id)
+
+
+_STATES: Mapping[str, type[OperationState[Any]]] = {
+    state.kind.name: state for state in (RunState, GenerationState)
+}

@@ -15,6 +15,7 @@ from testvibe_async._wire.endpoints import (
     openapi_document,
 )
 from testvibe_async._wire.json import UnreadableError, envelope_in, read_rows
+from testvibe_async._wire.kinds import GENERATION, KINDS, RUN, Kind
 from testvibe_async._wire.leftovers import EXTRA, UnreadableField
 from testvibe_async._wire.paging import next_page
 from testvibe_async._wire.protocol import (
@@ -37,11 +38,15 @@ from testvibe_async._wire.scalars import read_instant, read_integer, says_in_fli
 
 __all__ = [
     "EXTRA",
+    "GENERATION",
+    "KINDS",
     "MAX_ERROR_BYTES",
     "REDACTED",
+    "RUN",
     "SUCCESS",
     "Endpoint",
     "Endpoints",
+    "Kind",
     "Redactor",
     "Request",
     "Response",

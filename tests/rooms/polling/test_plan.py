@@ -34,7 +34,7 @@ def test_a_generations_steps_grow_with_its_age(age: float, interval: float) -> N
 def test_a_generation_never_hurries_with_age(base: float, ages: tuple[float, float]) -> None:
     """An older generation is polled no more often; an interval is one to 10/3 of the base."""
     younger, older = (standard_poll_plan(base)("generation", age, None) for age in sorted(ages))
-    assert base <= younger <= older <= base * 10 / 3
+    assert base <= younger <= older <= base * (10 / 3)
 
 
 @pytest.mark.parametrize(

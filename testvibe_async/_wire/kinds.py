@@ -1,0 +1,110 @@
+"""The kinds of operations, a descriptor for each: what the service says of it, and where.
+
+Whatever differs in data stands here, once. What differs in behaviour is a class or a function for
+each kind, chosen by its name: the states of `_polling`, the dispatches and searches of `_dispatch`,
+and the handles in `operations`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from testvibe_async._wire.endpoints import Endpoint, Endpoints, Request
+from testvibe_async.models import FeatureStatus, Generation, Run, RunStatus
+from testvibe_async.refs import GenerationRef, Ref, RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from testvibe_async.refs import KindName
+
+__all__ = ["GENERATION", "KINDS", "RUN", "Kind"]
+
+
+@frozen(kw_only=True)
+class Kind:
+    """One kind of operation."""
+
+    ref: type[Ref]
+    snapshot: type[Run | Generation]
+
+    in_flight: str
+    """The service's word for an operation that was dispatched and is not over."""
+
+    dispatched_by: Endpoint[Any]
+    """The call that starts one."""
+
+    read_by: Endpoint[Any]
+    """The call that reads one by its id."""
+
+    id_in_path: tuple[str, str]
+    """The placeholder of the id in that call's path, and the ref's field for it."""
+
+    shown_by: str
+    """What shows whether a dispatch took effect, in words for programs, commands and tools."""
+
+    listed_by: Endpoint[Any]
+    """The call whose rows show many at once."""
+
+    id_in_row: str
+    """The member of a row with the id."""
+
+    has_limit: bool
+    """Whether that call takes a `limit`, and lists the newest first; else it lists all."""
+
+    row_is_whole: bool
+    """Whether a row shows every change; one of a feature has nothing of a generation's sections."""
+
+    ids_grow: bool
+    """Whether a later operation of a project has a higher id."""
+
+    longest_interval: float
+    """To how many intervals those between two polls grow with its age."""
+
+    @property
+    def name(self) -> KindName:
+        """The kind's name, as in refs and intents."""
+        return self.ref.kind
+
+    def read_request(self, ref: Ref) -> Request[Any]:
+        """Return the documented call that reads an operation by its id."""
+        placeholder, field = self.id_in_path
+        return self.read_by.request(project=ref.project, **{placeholder: getattr(ref, field)})
+
+
+RUN = Kind(
+    ref=RunRef,
+    snapshot=Run,
+    in_flight=RunStatus.RUNNING,
+    dispatched_by=Endpoints.RUN_FEATURE,
+    read_by=Endpoints.GET_RUN,
+    id_in_path=("run", "run_id"),
+    shown_by="the feature's runs",
+    listed_by=Endpoints.LIST_RUNS,
+    id_in_row="runId",
+    has_limit=True,
+    row_is_whole=True,
+    ids_grow=True,
+    longest_interval=1.0,
+)
+
+GENERATION = Kind(
+    ref=GenerationRef,
+    snapshot=Generation,
+    in_flight=FeatureStatus.GENERATING,
+    dispatched_by=Endpoints.GENERATE_FEATURE,
+    read_by=Endpoints.GET_GENERATION_STATUS,
+    id_in_path=("feature", "feature_id"),
+    shown_by="the status of the feature's generation",
+    listed_by=Endpoints.LIST_FEATURES,
+    id_in_row="id",
+    has_limit=False,
+    row_is_whole=False,
+    ids_grow=False,
+    longest_interval=10 / 3,
+)
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (RUN, GENERATION)}
+"""All of them, by name."""
