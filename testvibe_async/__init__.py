@@ -18,7 +18,9 @@ if typing.TYPE_CHECKING:
     from testvibe_async.intents import *
     from testvibe_async.journal import *
     from testvibe_async.models import *
-    from testvibe_async.operations import *
+    from testvibe_async.operations import GenerationOperation as GenerationOperation
+    from testvibe_async.operations import Operation as Operation
+    from testvibe_async.operations import RunOperation as RunOperation
     from testvibe_async.outcomes import *
     from testvibe_async.project import *
     from testvibe_async.refs import *

@@ -94,7 +94,9 @@ class Batch(Generic[SnapshotT_co]):
         """Summarize its features."""
         return f"<Batch: {self.summary}>"
 
-    refs = _Refs(lambda _item: True, "The refs of all that is dispatched so far, in the order asked.")
+    refs = _Refs(
+        lambda _item: True, "The refs of all that is dispatched so far, in the order asked."
+    )
     in_flight = _Refs(
         lambda item: item.is_unfinished,
         "The refs of what is dispatched and unfinished, as last seen.",

@@ -35,7 +35,7 @@ from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Hooks
 from testvibe_async.gathering import Gathering
-from testvibe_async.intents import Intent
+from testvibe_async.intents import Intent, checked_recorder
 from testvibe_async.operations import (
     ClientParts,
     GenerationOperation,
@@ -167,7 +167,7 @@ class Client(Gathering):
             hooks=hooks,
         )
         self._parts = ClientParts(self._transport, self._poller, downloader, run_ids)
-        self._dispatcher = Dispatcher(self._parts, hooks, recorder)
+        self._dispatcher = Dispatcher(self._parts, hooks, checked_recorder(recorder))
 
     def __repr__(self) -> str:
         """Return the service."""

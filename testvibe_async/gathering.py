@@ -14,7 +14,7 @@ from testvibe_async._config import require_timeout
 from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.models import Generation, Run
-from testvibe_async.operations import GenerationOperation, Operation, OperationT, RunOperation
+from testvibe_async.operations import GenerationOperation, Operation, RunOperation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -122,12 +122,20 @@ class Gathering:
 
     @overload
     def finished(
-        self, operations: Iterable[OperationT], *, timeout: float | None = None
-    ) -> Iteration[OperationT]: ...
+        self, operations: Iterable[RunOperation], *, timeout: float | None = None
+    ) -> Iteration[RunOperation]: ...
+    @overload
+    def finished(
+        self, operations: Iterable[GenerationOperation], *, timeout: float | None = None
+    ) -> Iteration[GenerationOperation]: ...
     @overload
     def finished(
         self, operations: Iterable[AnyOperation], *, timeout: float | None = None
     ) -> Iteration[AnyOperation]: ...
+    @overload
+    def finished(
+        self, operations: Iterable[Operation[SnapshotT]], *, timeout: float | None = None
+    ) -> Iteration[Operation[SnapshotT]]: ...
     def finished(
         self, operations: Iterable[Any], *, timeout: float | None = None
     ) -> Iteration[Any]:

@@ -141,3 +141,19 @@ class Recorder(Protocol):
 
     async def not_dispatched(self, intent: Intent, error: VibeError) -> None:
         """Note that nothing began: it provably was not sent, or was refused. Raises as before."""
+
+
+def checked_recorder(recorder: Recorder | None) -> Recorder | None:
+    """Return a recorder, if it has the methods of one.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    names = ("intended", "dispatched", "not_dispatched")
+    lacking = [name for name in names if not callable(getattr(recorder, name, None))]
+    if recorder is not None and lacking:
+        raise ConfigError(
+            f"a recorder needs the method {lacking[0]}, which {type(recorder).__name__} lacks: "
+            "pass an object with the methods of testvibe_async.intents.Recorder"
+        )
+    return recorder

@@ -8,7 +8,10 @@ stream of polls. A failed run or generation is an outcome here, never an excepti
 from __future__ import annotations
 
 import asyncio
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from inspect import CORO_CREATED, getcoroutinestate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -43,10 +46,11 @@ if TYPE_CHECKING:
     )
     from testvibe_async.refs import GenerationRef, KindName, Ref, RunRef
 
-__all__ = ["GenerationOperation", "Operation", "RunOperation"]
+__all__ = ["GenerationOperation", "Operation", "PendingOperation", "RunOperation"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+OperationT_co = TypeVar("OperationT_co", bound="Operation[Any]", covariant=True)
 
 
 @frozen
@@ -246,6 +250,69 @@ class Operation(ABC, Generic[SnapshotT_co]):
         handles = {self._polled: (self,)}
         subscription = Subscription(self._parts.poller, handles, wants=wants, is_single=True)
         return Iteration(subscription, itemgetter(1))
+
+
+class PendingOperation(Coroutine[Any, Any, OperationT_co]):
+    """An operation to be dispatched: await it for the operation, or its `wait` for the outcome.
+
+    For example:
+
+        operation = await project.run_feature("Checkout")  # once it is dispatched
+        run = await project.run_feature("Checkout").wait()  # once it is over
+
+    It is a coroutine, for `asyncio.create_task`, task groups and `asyncio.gather`: nothing is sent
+    before it is awaited, and it is awaited once. A warning says so if it never was.
+    """
+
+    def __init__(self, dispatch: Coroutine[Any, Any, OperationT_co], call: str) -> None:
+        """Make it; nothing is sent yet.
+
+        Args:
+            dispatch: The coroutine that dispatches the operation.
+            call: What was called, for the warning.
+        """
+        self._dispatch = dispatch
+        self.__qualname__ = call  # A task shows it.
+
+    async def wait(
+        self: PendingOperation[Operation[SnapshotT_co]], *, timeout: float | None = None
+    ) -> SnapshotT_co:
+        """Dispatch the operation, wait until it has finished, and return its outcome, good or bad.
+
+        Args:
+            timeout: Seconds to wait from its dispatch on; see `Operation.wait`, which raises as
+                well.
+        """
+        operation = await self._dispatch
+        return await operation.wait(timeout=timeout)
+
+    def __await__(self) -> Generator[Any, None, OperationT_co]:
+        """Dispatch the operation, and return it."""
+        return (yield from self._dispatch.__await__())
+
+    def send(self, value: Any, /) -> Any:  # noqa: ANN401 - the event loop's own
+        """Resume the dispatch; for the event loop."""
+        return self._dispatch.send(value)
+
+    def throw(self, *exception: Any) -> Any:  # noqa: ANN401 - the event loop's own
+        """Raise an exception in the dispatch; for the event loop."""
+        return self._dispatch.throw(*exception)
+
+    def close(self) -> None:
+        """Give it up; nothing is sent if it was not awaited."""
+        self._dispatch.close()
+
+    def __del__(self) -> None:
+        """Warn of what was never awaited."""
+        if getcoroutinestate(self._dispatch) == CORO_CREATED:
+            self._dispatch.close()
+            warnings.warn(
+                f"{self.__qualname__} was never awaited, so nothing was dispatched: await it for "
+                "the operation, or its wait() for the outcome",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
 
 
 class RunOperation(Operation[Run]):

@@ -22,7 +22,7 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.models import Generation, Run
-from testvibe_async.refs import GenerationRef, Ref, RunRef
+from testvibe_async.refs import GenerationRef, Ref, RunRef  # noqa: TC001 - see get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,7 +128,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a later wait for its `latest_ref` may see more: it is in flight, or was not seen."""
+        """Whether a later wait for `latest_ref` may see more: it is in flight, or was not seen."""
         is_known = isinstance(self.error, OperationNotFoundError | OperationSupersededError)
         return self.latest_ref is not None and self.outcome is None and not is_known
 

@@ -26,8 +26,9 @@ from testvibe_async._dispatch import (
 from testvibe_async._wire import Endpoints
 from testvibe_async.batches import Batches
 from testvibe_async.errors import ConfigError
+from testvibe_async.intents import checked_recorder
 from testvibe_async.models import Feature, Generation, Run
-from testvibe_async.operations import GenerationOperation, RunOperation
+from testvibe_async.operations import GenerationOperation, PendingOperation, RunOperation
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
@@ -134,23 +135,26 @@ class Project(Batches):
         """
         await self._call(Endpoints.DELETE_FEATURE, feature=_named(feature))
 
-    async def generate_feature(
+    def generate_feature(
         self,
         feature: int | str | Feature,
         *,
         site_url: str | None = None,
         on_conflict: GenerateConflict = "raise",
-    ) -> GenerationOperation:
+        recorder: Recorder | None = None,
+    ) -> PendingOperation[GenerationOperation]:
         """Dispatch the generation of a feature's tests. It takes minutes and costs credits.
 
-        It is never sent a second time unless the first provably had no effect. The feature's latest
-        generation is read before it, so that a lost answer can be reconciled.
+        Await it for the operation, or its `wait()` for the outcome. It is never sent a second time
+        unless the first provably had no effect. The feature's latest generation is read before it,
+        so that a lost answer can be reconciled.
 
         Args:
             feature: Its id or name.
             site_url: The site to explore; None for the project's own.
             on_conflict: What to do where one is in flight already: `raise`, `attach` to that one,
                 or `wait` for its end and then dispatch.
+            recorder: As of `run_feature`.
 
         Raises:
             GenerationInProgressError: One is in flight; `ref` names it where it could be seen.
@@ -163,9 +167,12 @@ class Project(Batches):
             project=self.id,
             feature=_named(feature),
             site_url=site_url,
-            recorders=self._dispatcher.recorders_with(None),
+            recorders=self._dispatcher.recorders_with(checked_recorder(recorder)),
         )
-        return await self._starter.generate(dispatch, on_conflict=on_conflict)
+        return PendingOperation(
+            self._starter.generate(dispatch, on_conflict=on_conflict),
+            f"generate_feature({feature!r})",
+        )
 
     async def get_generation_status(self, feature: int | str | Feature) -> Generation:
         """Read the status of a feature's latest generation."""
@@ -203,7 +210,7 @@ class Project(Batches):
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         return await self._starter.latest_outcome(self.id, _named(feature), deadline)
 
-    async def run_feature(  # noqa: PLR0913 - each by name, and each with a default
+    def run_feature(  # noqa: PLR0913 - each by name, and each with a default
         self,
         feature: int | str | Feature,
         *,
@@ -212,8 +219,10 @@ class Project(Batches):
         on_conflict: RunConflict = "raise",
         retry_unknown: bool = False,
         recorder: Recorder | None = None,
-    ) -> RunOperation:
+    ) -> PendingOperation[RunOperation]:
         """Dispatch a run of a feature's tests. It takes about half a minute.
+
+        Await it for the operation, or its `wait()` for the outcome.
 
         Args:
             feature: Its id or name.
@@ -244,10 +253,11 @@ class Project(Batches):
             feature=_named(feature),
             config=config,
             site_url=site_url,
-            recorders=self._dispatcher.recorders_with(recorder),
+            recorders=self._dispatcher.recorders_with(checked_recorder(recorder)),
         )
-        return await self._starter.run(
-            dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown
+        return PendingOperation(
+            self._starter.run(dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown),
+            f"run_feature({feature!r})",
         )
 
     async def list_runs(

@@ -186,5 +186,7 @@ def _times(ending: Ending) -> tuple[datetime | None, datetime | None]:
     if not ending.unfinished:
         return None, None
     now = datetime.now(UTC)
-    is_dated = any(item.outcome or (item.latest_ref and item.latest_ref.dispatched_at) for item in ending.items)
+    is_dated = any(
+        item.outcome or (item.latest_ref and item.latest_ref.dispatched_at) for item in ending.items
+    )
     return None if is_dated else now - timedelta(seconds=ending.seconds), now

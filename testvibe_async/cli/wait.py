@@ -118,7 +118,9 @@ async def _note_batches(refs: Sequence[Ref], watch: Watch) -> None:
     places = {Place(ref.server, ref.project) for ref in refs}
     for place in places:
         async for batch in stored_batches().each(place):
-            if not batch.is_over and any(item.latest_ref and item.latest_ref.key in keys for item in batch.items):
+            if not batch.is_over and any(
+                item.latest_ref and item.latest_ref.key in keys for item in batch.items
+            ):
                 them = "it" if len(refs) == 1 else "some of them"
                 watch.connection.output.note(
                     f"{batch.label} still lists {them} as in flight: "

@@ -107,7 +107,9 @@ async def wait_for_runs(
     home = session.project(project)
     operations = [session.run(home, run_id) for run_id in dict.fromkeys(runIds)]
     items = await wait_for_all(ctx, operations, seconds=timeoutSeconds)
-    in_flight = [item.latest_ref for item in items if item.verdict is Verdict.IN_FLIGHT and item.latest_ref]
+    in_flight = [
+        item.latest_ref for item in items if item.verdict is Verdict.IN_FLIGHT and item.latest_ref
+    ]
     told = await unseen_of(session.client.attach(in_flight[0])) if in_flight else ""
     return digest(items, max_output=session.limits.max_output, told=told.strip() or None)
 

@@ -224,7 +224,8 @@ _CASE_STATUSES = {
 def _earlier_attempts(item: Item) -> list[Item]:
     """Return an item for each attempt before the last; which ref it had is not known."""
     return [
-        evolve(item, outcome=outcome, ref=None, generation_ref=None, error=None, earlier=()) for outcome in item.earlier
+        evolve(item, outcome=outcome, ref=None, generation_ref=None, error=None, earlier=())
+        for outcome in item.earlier
     ]
 
 

@@ -412,7 +412,9 @@ def require_batch(journal: Journal) -> None:
 
 def _has_failed(item: BatchItem[Run | Generation]) -> bool:
     """Return whether an item failed, or could not be started."""
-    return item.verdict is Verdict.FAILED or (item.verdict is Verdict.ERROR and item.latest_ref is None)
+    return item.verdict is Verdict.FAILED or (
+        item.verdict is Verdict.ERROR and item.latest_ref is None
+    )
 
 
 def _running(record: BatchRecord) -> str:

@@ -160,7 +160,8 @@ class Restarts:
                 self.seen["a batch with operations in flight at its end"] += 1
             self.items = list(batch.items)
             ended = [
-                f"{item.feature}, {item.config}: {item.verdict}, {item.latest_ref}" for item in self.items
+                f"{item.feature}, {item.config}: {item.verdict}, {item.latest_ref}"
+                for item in self.items
             ]
             detangle.note(f"the process ended with {'; '.join(ended)}")
         await process.close()
@@ -206,7 +207,9 @@ class Restarts:
                 if item.latest_ref is not None:
                     of_item = self.shown.setdefault((str(item.feature), item.config), {})
                     now = loop.time()
-                    of_item.setdefault(item.latest_ref, Seen(item.latest_ref, now, now)).last_at = now
+                    of_item.setdefault(
+                        item.latest_ref, Seen(item.latest_ref, now, now)
+                    ).last_at = now
 
     def _let_a_rival_act(self, feature: str, config: str | None) -> None:
         if config is None:
