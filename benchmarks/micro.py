@@ -200,7 +200,7 @@ def test_a_tick_over_10_000_operations(benchmark: Benchmark) -> None:
         schedule = poller._schedule
         poller._timer_tick = max(schedule._ticks)
         poller._tick()
-        await asyncio.gather(*poller._workers)
+        await asyncio.gather(*poller._queue.workers)
         return sum(len(due) for bucket in schedule._buckets.values() for due in bucket.values())
 
     with asyncio.Runner() as runner:

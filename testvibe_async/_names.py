@@ -59,14 +59,19 @@ def is_project_id(text: str) -> bool:
     return GUID.fullmatch(text) is not None
 
 
-async def choose_project(client: Client, wanted: str) -> str:
+async def choose_project(client: Client, wanted: str, *, max_outage: float | None = None) -> str:
     """Return the id of the project that a text names; the text itself without a list.
+
+    Args:
+        client: Lists the projects.
+        wanted: An id or a name.
+        max_outage: As of `Client.list_projects`.
 
     Raises:
         ConfigError: There is none of that name, or there are several.
     """
     try:
-        projects = await client.list_projects()
+        projects = await client.list_projects(max_outage=max_outage)
     except ResponseError:
         return wanted
     return chosen_project(wanted, projects).id

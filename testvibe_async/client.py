@@ -227,9 +227,15 @@ class Client(Gathering):
             dispatcher=self._dispatcher,
         )
 
-    async def list_projects(self) -> Listing[ProjectInfo]:
-        """List the projects that the API key may see."""
-        return await self._transport.call(Endpoints.LIST_PROJECTS.request())
+    async def list_projects(self, *, max_outage: float | None = None) -> Listing[ProjectInfo]:
+        """List the projects that the API key may see.
+
+        Args:
+            max_outage: As of `Project.list_features`.
+        """
+        return await self._transport.call_through_outage(
+            Endpoints.LIST_PROJECTS.request(), max_outage=max_outage
+        )
 
     async def get_project(self, project_id: str) -> ProjectInfo:
         """Read one project. The service does not document this call.

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar, get_args, overload
 from testvibe_async._config import (
     require_choice,
     require_count,
-    require_seconds,
     require_timeout,
 )
 from testvibe_async._dispatch import (
@@ -413,11 +412,8 @@ class Project(Batches):
         self, endpoint: Endpoint[Listing[T]], *, max_outage: float | None
     ) -> Listing[T]:
         """List rows of this project, with patience where that is asked for."""
-        if max_outage is None:
-            return await self._call(endpoint)
-        return await self._transport.list_through_outage(
-            endpoint.request(project=self.id), max_outage=require_seconds("max_outage", max_outage)
-        )
+        request = endpoint.request(project=self.id)
+        return await self._transport.call_through_outage(request, max_outage=max_outage)
 
     async def _call(
         self,

@@ -1,17 +1,24 @@
-"""The tasks of a batch, and the first that failed. It decides nothing."""
+"""The tasks of a batch: the first that failed, and those that a stop cancels.
+
+It decides which of them a stop cancels: none that has sent a dispatch.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from testvibe_async._util.waiting import wait_uncancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from testvibe_async._batch.entry import Entry
 
 __all__ = ["Tasks"]
+
+T = TypeVar("T")
 
 
 class Tasks:
@@ -31,6 +38,8 @@ class Tasks:
         self._ended = ended
         self._running: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Task[None] | None = None
+        self._withdrawable: dict[asyncio.Task[Any], Entry[Any] | None] = {}
+        """Those that read, recover or dispatch: none of them outlives a stop unasked."""
 
     @property
     def count(self) -> int:
@@ -43,6 +52,57 @@ class Tasks:
         task.add_done_callback(self._note_ended)
         self._running.add(task)
         return task
+
+    async def withdrawable(self, step: Awaitable[T], entry: Entry[Any] | None = None) -> T | None:
+        """Await a step of the running task that a stop cancels; None is returned then.
+
+        Args:
+            step: The step.
+            entry: The entry that it dispatches; it is not cancelled once it was sent.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._withdrawable[task] = entry
+        try:
+            return await step
+        except asyncio.CancelledError:
+            # After a stop it was the batch that cancelled it, unless that was done twice.
+            if not self._is_stopped() or task.uncancel():
+                raise
+            return None
+        finally:
+            del self._withdrawable[task]
+
+    @property
+    def is_dispatching(self) -> bool:
+        """Whether an entry is being dispatched."""
+        return any(entry is not None for entry in self._withdrawable.values())
+
+    def withdraw(self, *, spares_idle: bool) -> None:
+        """Cancel the steps that have not sent anything, and have nothing more sent.
+
+        Args:
+            spares_idle: Whether to leave alone a dispatch that waits for something else.
+        """
+        for task, entry in self._withdrawable.items():
+            if entry is None:
+                task.cancel()
+                continue
+            dispatch = entry.dispatch
+            assert dispatch is not None
+            dispatch.withdraw()
+            if dispatch.may_be_cancelled or not (dispatch.is_written or spares_idle):
+                task.cancel()
+
+    async def await_answers(self, seconds: float) -> None:
+        """Wait for the answers to what was sent, and no longer: then it is unknown."""
+        until = asyncio.get_running_loop().time() + seconds
+        await wait_uncancelled(self._sent(), until=until)
+        for task in self._sent():
+            task.cancel()  # An answer that comes late still counts.
+
+    def _sent(self) -> list[asyncio.Task[Any]]:
+        return [task for task, entry in self._withdrawable.items() if entry and entry.is_sent]
 
     def _note_ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakSet
 
 from testvibe_async._batch.entry import Entry, EntryState, is_key_refused, unknown_error
 from testvibe_async._batch.recovery import Recovery
 from testvibe_async._batch.store import EntryRecorder
 from testvibe_async._batch.tasks import Tasks
-from testvibe_async._polling import Change, Iteration, Mailbox, Subscription, own_copy
-from testvibe_async._util.waiting import wait_uncancelled
+from testvibe_async._batch.waits import Waits
+from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async.errors import (
     ClientClosedError,
     NotSentError,
@@ -30,12 +29,12 @@ from testvibe_async.models import Generation, Run, Transition
 from testvibe_async.outcomes import BatchItem, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from contextvars import Context
 
     from testvibe_async._batch.store import EntrySource, Store
     from testvibe_async._dispatch import Dispatch, Dispatcher, Job
-    from testvibe_async._polling import PolledOperation, Poller
+    from testvibe_async._polling import Poller
     from testvibe_async.intents import Recorder
     from testvibe_async.operations import Operation
     from testvibe_async.refs import KindName, Ref
@@ -123,11 +122,7 @@ class Workers(Generic[SnapshotT]):
         self._ready: deque[Entry[SnapshotT]] = deque()
         """The entries that wait for a worker."""
         self._workers = 0
-        self._withdrawable: dict[asyncio.Task[Any], Entry[SnapshotT] | None] = {}
-        """The tasks that read, recover or dispatch: none of them outlives a stop unasked."""
-        self._waiting: dict[Subscription, PolledOperation[Any]] = {}
-        """What each worker waits for. Several may join a generation."""
-        self._followers: WeakSet[Subscription] = WeakSet()
+        self._waits: Waits[SnapshotT] = Waits(poller, elapsed=self._elapsed)
         self._ended = 0
         """How many entries are at their end."""
         self._refused_keys = 0
@@ -235,28 +230,8 @@ class Workers(Generic[SnapshotT]):
             elif self.source.is_over:
                 return None
             else:
-                await self._withdrawn(self._read())
+                await self._tasks.withdrawable(self._read())
         return None
-
-    async def _withdrawn(self, step: Awaitable[Any], entry: Entry[SnapshotT] | None = None) -> Any:  # noqa: ANN401 - what the step returns
-        """Await a step that a stop cancels; None is returned then.
-
-        Args:
-            step: The step.
-            entry: The entry that it dispatches; it is not cancelled once it was sent.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        self._withdrawable[task] = entry
-        try:
-            return await step
-        except asyncio.CancelledError:
-            # After a stop it was the batch that cancelled it, unless that was done twice.
-            if not self._is_stopped or task.uncancel():
-                raise
-            return None
-        finally:
-            del self._withdrawable[task]
 
     async def _resume(self, entry: Entry[SnapshotT]) -> None:
         """Carry an entry on that an earlier process has dispatched, or may have."""
@@ -268,7 +243,7 @@ class Workers(Generic[SnapshotT]):
             found: Operation[Any] | None = None
             try:
                 if not self._is_stopped:
-                    found = await self._withdrawn(self._recovery.operation(entry))
+                    found = await self._tasks.withdrawable(self._recovery.operation(entry))
             except ClientClosedError:
                 raise
             except VibeError as error:
@@ -319,7 +294,7 @@ class Workers(Generic[SnapshotT]):
             VibeError: It is not waited for any more.
         """
         entry.operation = operation
-        error = await self._until_over(operation)
+        error = await self._waits.end_of(operation)
         if error is not None:
             raise error
         outcome = operation.outcome
@@ -331,26 +306,6 @@ class Workers(Generic[SnapshotT]):
         if is_repeated:  # Else its end is saved with it.
             self._save(entry)
         return is_repeated and not self._is_stopped
-
-    async def _until_over(self, operation: Operation[SnapshotT]) -> VibeError | None:
-        """Wait until an operation is over; return why it can't be observed any more."""
-        polled = self._poller.known.operation(operation.ref)
-        for follower in list(self._followers):
-            follower.add(polled, operation)
-        if operation.done or self._is_closed:
-            return None
-        if self._is_timed_out:
-            return polled.state.timed_out(elapsed=self._elapsed())
-        subscription = Subscription(self._poller)
-        self._waiting[subscription] = polled
-        try:
-            subscription.listen(polled)
-            await subscription.arrival()
-            _, error = subscription.take() or (None, None)  # Nothing where the batch was closed.
-        finally:
-            subscription.close()
-            del self._waiting[subscription]
-        return error
 
     async def _dispatch(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:
         """Dispatch an entry; None where it was withdrawn before it was sent.
@@ -368,7 +323,8 @@ class Workers(Generic[SnapshotT]):
             dispatch.ref, entry.dispatch = entry.generation, dispatch
             operation: Operation[SnapshotT] | None = None
             try:
-                operation = await self._withdrawn(self._send(dispatch, self._deadline), entry)
+                sending = self._send(dispatch, self._deadline)
+                operation = await self._tasks.withdrawable(sending, entry)
             except (NotSentError, WaitTimeoutError) as error:
                 if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:
                     raise
@@ -391,9 +347,7 @@ class Workers(Generic[SnapshotT]):
 
     def _may_dispatch(self) -> bool:
         """Return whether another feature may still be dispatched."""
-        is_under_way = self._ready or any(
-            entry is not None for entry in self._withdrawable.values()
-        )
+        is_under_way = self._ready or self._tasks.is_dispatching
         is_more_to_come = not self.source.is_over or is_under_way or self._recovery.is_open
         return not self._is_stopped and bool(is_more_to_come)
 
@@ -411,16 +365,9 @@ class Workers(Generic[SnapshotT]):
         is_bad = is_refused or item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
         if error is not None and self._refused_keys >= REFUSED_KEYS:
             self._stop()
-            self._let_go(error)
+            self._waits.fail(error)
         elif self._stop_on_failure and is_bad:
             self._stop()
-
-    def _let_go(self, error: VibeError) -> None:
-        """Wait no longer for what is in flight: the key may not see it."""
-        for subscription, polled in self._waiting.items():
-            own = own_copy(error)
-            own.ref = polled.ref
-            subscription.notify(polled, own)
 
     def _complete_entry(self, entry: Entry[SnapshotT], item: BatchItem[SnapshotT]) -> None:
         self._ended += 1
@@ -433,18 +380,9 @@ class Workers(Generic[SnapshotT]):
             return
         self._stopping.set()
         self.source.is_over = True
-        for task, entry in self._withdrawable.items():
-            if entry is None:
-                task.cancel()
-                continue
-            dispatch = entry.dispatch
-            assert dispatch is not None
-            dispatch.withdraw()
-            # At the time-out a dispatch that waits for a generation is left alone: it has the same
-            # deadline, and ends with an error of its own.
-            is_idle = not dispatch.is_written and not self._is_timed_out
-            if dispatch.may_be_cancelled or is_idle:
-                task.cancel()
+        # At the time-out a dispatch that waits for a generation is left alone: it has the same
+        # deadline, and ends with an error of its own.
+        self._tasks.withdraw(spares_idle=self._is_timed_out)
         while self._ready:
             self._end(self._ready.popleft(), None)
         # Each task waits for a slot at most once, and must wake to see that nothing is left to do.
@@ -456,25 +394,13 @@ class Workers(Generic[SnapshotT]):
     def _time_out(self) -> None:
         """Dispatch no more, and poll what is in flight once more before it is given up."""
         self._is_timed_out = True
-        waiting = dict(self._waiting)
+        giving_up = self._waits.time_out()
         self._stop()
-        self._tasks.start(self._give_up(waiting))
+        self._tasks.start(self._give_up(giving_up))
 
-    async def _give_up(self, waiting: dict[Subscription, PolledOperation[Any]]) -> None:
-        await self._poller.poll_last(waiting.values())
-        for subscription, polled in waiting.items():
-            subscription.notify(polled, polled.state.timed_out(elapsed=self._elapsed()))
-        await self._await_answers(CLOSE_SECONDS)
-
-    async def _await_answers(self, seconds: float) -> None:
-        """Wait for the answers to what was sent, and no longer: then it is unknown."""
-        until = asyncio.get_running_loop().time() + seconds
-        await wait_uncancelled(self._sent(), until=until)
-        for task in self._sent():
-            task.cancel()  # An answer that comes late still counts.
-
-    def _sent(self) -> list[asyncio.Task[Any]]:
-        return [task for task, entry in self._withdrawable.items() if entry and entry.is_sent]
+    async def _give_up(self, giving_up: Coroutine[Any, Any, None]) -> None:
+        await giving_up
+        await self._tasks.await_answers(CLOSE_SECONDS)
 
     async def close(self, *, within_seconds: float = CLOSE_SECONDS) -> None:
         """Dispatch no more, and wait for nothing any more. Cancels nothing at the service.
@@ -488,8 +414,7 @@ class Workers(Generic[SnapshotT]):
             self._timer.cancel()
         self._is_closed = True
         self._stop()
-        for subscription in self._waiting:
-            subscription.close()
+        self._waits.close()
         try:
             await self._tasks.close(within_seconds=within_seconds)
         finally:
@@ -506,13 +431,10 @@ class Workers(Generic[SnapshotT]):
 
     def changes(self) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
         """Iterate over the transitions of all operations, with those that are to come."""
-        follower = Subscription(self._poller, {}, wants=Change.TRANSITION, may_grow=True)
-        for entry in self.entries:
-            if (operation := entry.operation) is not None:
-                follower.add(self._poller.known.operation(operation.ref), operation)
-        self._followers.add(follower)
+        operations = [each.operation for each in self.entries if each.operation is not None]
+        changes = self._waits.changes(operations)
         self._finish_changes()
-        return Iteration(follower, lambda change: change, raises=False)
+        return changes
 
     def _note_task_ended(self) -> None:
         self.completed.wake()
@@ -521,5 +443,4 @@ class Workers(Generic[SnapshotT]):
     def _finish_changes(self) -> None:
         """End the iterations over changes, once no operation is to come."""
         if self._is_closed or self.is_over or self._tasks.is_failure:
-            for follower in list(self._followers):
-                follower.finish()
+            self._waits.finish_changes()

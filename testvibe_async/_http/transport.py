@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from attrs import evolve
 
+from testvibe_async._config import require_seconds
 from testvibe_async._http.clock import ServiceClock
 from testvibe_async._http.pages import read_pages
+from testvibe_async._http.patience import outlast
 from testvibe_async._http.retry import (
     MAX_TOKENS,
     Outlook,
     RetryBudget,
     RetryPolicy,
-    is_same_failure,
     is_throttled,
-    is_tolerated,
-    outage_interval,
     outlook_after,
     refused_seconds,
     retry_delay,
@@ -52,8 +51,6 @@ from testvibe_async.errors import (
 )
 from testvibe_async.events import (
     Hooks,
-    OutageEnded,
-    OutageStarted,
     Paused,
     RequestFinished,
     Resumed,
@@ -80,13 +77,6 @@ _WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "SectionLog": "Section"
 
 MAX_WARNINGS = 100
 """The most warnings about answers that a client logs: a service could invent fields for ever."""
-
-
-OUTAGE_INTERVAL = 0.5
-"""Seconds to start from between two tries of a call that outlasts an outage."""
-
-ANNOUNCED_FAILURES = 2
-"""At which failure of such a call an outage is announced."""
 
 
 class Transport:
@@ -176,55 +166,40 @@ class Transport:
             return
         raise ClientClosedError
 
-    async def call(self, request: Request[T], *, sending: Sending | None = None) -> T:
+    async def call(
+        self, request: Request[T], *, retries: bool = True, sending: Sending | None = None
+    ) -> T:
         """Send a request and return what its answer holds; see `fetch`.
 
         Raises:
             ResponseError: The answer is an error, or unreadable.
         """
-        response, value = await self._read(request, sending=sending)
+        response, value = await self._read(request, retries=retries, sending=sending)
         if _is_listing(value):
             await self._complete(value, request, response)
         return value
 
-    async def list_through_outage(
-        self, request: Request[Listing[T]], *, max_outage: float
-    ) -> Listing[T]:
-        """Read a list as often as it takes while the service is away, as the waits are patient.
+    async def call_through_outage(self, request: Request[T], *, max_outage: float | None) -> T:
+        """Send a request that reads as often as it takes while the service is away; see `outlast`.
 
         Args:
             request: What to ask.
-            max_outage: After how many seconds of failures alone to raise the last one.
+            max_outage: For how many seconds; None to try as the retry policy says.
 
         Raises:
             TransportError, ResponseError: Another try would not change it, or it lasted too long.
         """
-        loop = asyncio.get_running_loop()
-        failures = equal_failures = 0
-        since, last = loop.time(), None
-        while True:
-            try:
-                response, listing = await self._read(request, retries=False)
-                await self._complete(listing, request, response)
-            except (TransportError, ResponseError) as error:
-                outlook, seconds = self.outlook_after(error, request), loop.time() - since
-                equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
-                failures, last = failures + 1, error
-                if not is_tolerated(
-                    outlook, equal_failures=equal_failures, seconds=seconds, max_outage=max_outage
-                ):
-                    raise
-                if failures == ANNOUNCED_FAILURES:
-                    self._hooks.emit(OutageStarted(self.server, error))
-                jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
-                delay = jitter * outage_interval(OUTAGE_INTERVAL, failures)
-                delay = max(delay, refused_seconds(error) or 0.0)
-                self._hooks.emit(RetryScheduled(request.endpoint.name, error, failures, delay))
-            else:
-                if failures >= ANNOUNCED_FAILURES:
-                    self._hooks.emit(OutageEnded(self.server, loop.time() - since))
-                return listing
-            await self.sleep(delay)
+        if max_outage is None:
+            return await self.call(request)
+        return await outlast(
+            partial(self.call, request, retries=False),
+            name=request.endpoint.name,
+            server=self.server,
+            hooks=self._hooks,
+            outlook_after=partial(self.outlook_after, request=request),
+            sleep=self.sleep,
+            max_outage=require_seconds("max_outage", max_outage),
+        )
 
     async def call_page(self, request: Request[Listing[T]], *, retries: bool = True) -> Listing[T]:
         """Send a request for a list, and return its first page alone.

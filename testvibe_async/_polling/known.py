@@ -1,24 +1,33 @@
-"""The operations of a client: one object each, for as long as somebody holds a handle on it."""
+"""The operations of a client: one object each, for as long as somebody holds a handle on it.
+
+The last that finished are kept, so that attaching to one of them again costs no request.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from testvibe_async._polling.polled import PolledOperation
-from testvibe_async._polling.state import new_state
+from testvibe_async._polling.states import new_state
 
 if TYPE_CHECKING:
     from testvibe_async._polling.state import OperationState
     from testvibe_async.refs import Ref
 
-__all__ = ["KnownOperations"]
+__all__ = ["FinishedOperations", "KnownOperations"]
 
 CLOCK_SKEW_SECONDS = 60.0
 """How far ahead the clock of the machine that dispatched an operation may be."""
+
+MAX_OPERATIONS = 1000
+"""How many are kept. Most outcomes take 1 to 2 KiB of memory."""
+
+MAX_BYTES = 16 * 2**20
+"""How large their answers may be together, as JSON: outcomes may be as large as 1 MiB each."""
 
 
 class KnownOperations:
@@ -73,6 +82,27 @@ class KnownOperations:
         """Count none any more, and return all that there are."""
         self._is_closed = True
         return [polled for weak in self._operations.valuerefs() if (polled := weak()) is not None]
+
+
+class FinishedOperations:
+    """The last operations that were seen to end, in this order. It only keeps them alive."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[PolledOperation[Any], int]] = deque()
+        self._bytes = 0
+
+    def keep(self, polled: PolledOperation[Any], size_bytes: int) -> None:
+        """Keep an operation, and let the oldest go where there are too many or they are too large.
+
+        Args:
+            polled: The operation.
+            size_bytes: The size of the answer that holds its outcome.
+        """
+        self._kept.append((polled, size_bytes))
+        self._bytes += size_bytes
+        while len(self._kept) > MAX_OPERATIONS or self._bytes > MAX_BYTES:
+            _, oldest_bytes = self._kept.popleft()
+            self._bytes -= oldest_bytes
 
 
 def _is_earlier(state: OperationState[Any], ref: Ref) -> bool:

@@ -1,18 +1,23 @@
-"""Whether the service answers no poll at all. Pure: no clock and no I/O.
+"""The outage of a service: no poll is answered, of whatever operation. It sends nothing itself.
 
-During an outage one poll asks for all: it is a probe, and what is due meanwhile waits for what
-comes of it. So an outage costs no more requests than the traffic before it, however many operations
-are in flight, and the first answer brings all of them back at once.
+During an outage one poll asks for all: it is a probe, and what is due meanwhile waits for its
+result. So an outage costs no more requests than the traffic before it, however many operations are
+in flight, and the first answer brings all of them back at once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http import Outlook
 from testvibe_async.errors import UnauthorizedError
+from testvibe_async.events import Hooks, OutageEnded, OutageStarted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from testvibe_async._polling.polled import PolledOperation
+    from testvibe_async._polling.state import OperationState
     from testvibe_async.errors import VibeError
 
 __all__ = ["Outage", "fails_all"]
@@ -25,7 +30,7 @@ A service at which every second poll fails has as many in a row once in a thousa
 
 
 def fails_all(error: VibeError, outlook: Outlook) -> bool:
-    """Say whether a poll failed as all would: the service is away, or refuses the key.
+    """Return whether a poll failed as all would: the service is away, or refuses the key.
 
     A refusal for too many requests is an answer: the throttle deals with it.
     """
@@ -34,50 +39,74 @@ def fails_all(error: VibeError, outlook: Outlook) -> bool:
 
 
 class Outage:
-    """The polls of one client that failed in a row, and the probe that is under way."""
+    """The polls of one client that failed in a row, its probes, and what waits for them."""
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, *, server: str, hooks: Hooks) -> None:
         """Start with a service that answers.
 
         Args:
             interval: Seconds between two polls of a run: so long a probe is waited for.
+            server: The service's name, for the events.
+            hooks: Notified when it begins and when it ends.
         """
         self._interval = interval
+        self._server = server
+        self._hooks = hooks
         self._probes = 0
         self._probed_at = 0.0
-        self.failures: int = 0
-        """How many polls have failed in a row, whatever operations they were of."""
+        self._failures = 0
+        self._is_announced = False
         self.since: float | None = None
-        """When the first of these failed, by the loop's clock; None where the last was answered."""
+        """When the first of the failures in a row came, by the loop's clock; None after an
+        answer."""
         self.last_failure: VibeError | None = None
         self.last_outlook: Outlook = Outlook.AWAY
         """What another poll may bring after that."""
-        self.is_announced: bool = False
-        """Whether the hook was notified of it."""
+        self.waiting: list[PolledOperation[Any]] = []
+        """What is due, and waits for the result of a probe."""
 
     @property
     def is_on(self) -> bool:
         """Whether so many polls failed in a row that others need not be tried."""
-        return self.failures >= MIN_FAILURES
+        return self._failures >= MIN_FAILURES
 
-    def note(self, error: VibeError, outlook: Outlook, now: float) -> None:
-        """Take note of a poll that failed as all would; see `fails_all`."""
-        self.failures += 1
+    def note_failure(self, error: VibeError, outlook: Outlook, now: float) -> None:
+        """Note a poll that failed as all would; see `fails_all`."""
+        self._failures += 1
         self.last_failure, self.last_outlook = error, outlook
         self.since = now if self.since is None else self.since
 
-    def end(self) -> None:
-        """Take note of a poll that was answered."""
-        self.failures = 0
+    def note_answer(self, now: float) -> list[PolledOperation[Any]] | None:
+        """Note that the service answers; return what waited for that, None where nothing had to."""
+        if self.since is None:
+            return None
+        waiting = self.waiting if self.is_on else None
+        is_announced, since = self._is_announced, self.since
+        self.waiting, self._failures, self._is_announced = [], 0, False
         self.last_failure = self.since = None
-        self.is_announced = False
+        if is_announced:
+            self._hooks.emit(OutageEnded(self._server, now - since))
+        return waiting
+
+    def announce(self, state: OperationState[Any], error: VibeError) -> None:
+        """Announce it at an operation's second failure, if no poll was answered since."""
+        is_away = self.last_outlook is Outlook.AWAY and not self._is_announced
+        if is_away and state.failures > 1 and self.has_lasted_since(state.failing_since):
+            self._is_announced = True
+            self._hooks.emit(OutageStarted(self._server, error))
 
     def has_lasted_since(self, instant: float | None) -> bool:
-        """Say whether no poll was answered since an instant; None is never."""
+        """Return whether no poll was answered since an instant; None is never."""
         return instant is not None and self.since is not None and self.since <= instant
 
-    def may_probe(self, now: float) -> bool:
-        """Say whether another probe may be sent: none is under way, or it hangs."""
+    def wait(self, due: Iterable[PolledOperation[Any]], now: float) -> bool:
+        """Let operations wait for a probe; return whether one is to be sent: none is, or it hangs.
+
+        Args:
+            due: The operations.
+            now: The present time.
+        """
+        self.waiting.extend(due)
         return not self.is_probed or now - self._probed_at >= self._interval
 
     @property
@@ -85,10 +114,13 @@ class Outage:
         """Whether a probe is under way."""
         return self._probes > 0
 
-    def begin_probe(self, now: float) -> None:
-        """Note that a probe is sent."""
+    def begin_probe(self, now: float) -> PolledOperation[Any] | None:
+        """Return the operation to probe with; None where the outage is over, or nothing waits."""
+        if not self.waiting or not self.is_on:
+            return None
         self._probes += 1
         self._probed_at = now
+        return self.waiting.pop()
 
     def end_probe(self) -> None:
         """Note that a probe was answered, or failed."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -18,17 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from testvibe_async._http import Outlook
 from testvibe_async._polling import traces
-from testvibe_async._polling.due import next_due
 from testvibe_async._polling.known import KnownOperations
-from testvibe_async._polling.last_poll import LastPoll
 from testvibe_async._polling.list_polling import ListPolling
 from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
+from testvibe_async._polling.queue import PollQueue
 from testvibe_async._polling.reader import Reader
-from testvibe_async._polling.schedule import Schedule
-from testvibe_async._polling.shared_poll import SharedPolls
+from testvibe_async._polling.schedule import Schedule, next_due
+from testvibe_async._polling.unscheduled import LastPoll, SharedPolls
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import is_cancelled
 from testvibe_async.errors import (
@@ -36,7 +33,6 @@ from testvibe_async.errors import (
     ConfigError,
     ObservationError,
 )
-from testvibe_async.events import Hooks, OutageEnded, OutageStarted, logger
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -46,6 +42,7 @@ if TYPE_CHECKING:
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._telemetry import Trace
     from testvibe_async.errors import VibeError
+    from testvibe_async.events import Hooks
     from testvibe_async.models import Generation, Run
     from testvibe_async.refs import Ref
 
@@ -110,7 +107,6 @@ class Poller:
         self._transport = transport
         self._interval = interval
         self._plan = plan
-        self._max_concurrent_polls = max_concurrent_polls
         self.max_outage: float = max_outage
         """After how many seconds of failures alone a wait ends with an error."""
         self._hooks = hooks
@@ -124,13 +120,15 @@ class Poller:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
         self._lists: dict[tuple[str, str], ListPolling] = {}
-        self._queue: deque[PolledOperation[Any] | _ListCall | _Probe] = deque()
-        self._outage = Outage(interval)
-        self._awaiting_probe: list[PolledOperation[Any]] = []
-        """What is due during an outage, and waits for what comes of a probe."""
+        self._queue: PollQueue[PolledOperation[Any] | _ListCall | _Probe] = PollQueue(
+            self._serve,
+            self._abandon,
+            max_workers=max_concurrent_polls,
+            is_closed=lambda: transport.is_closed,
+        )
+        self._outage = Outage(interval, server=transport.server, hooks=hooks)
         self._probe_timer: asyncio.TimerHandle | None = None
         """Sends the next probe, where the one under way takes longer than an interval."""
-        self._workers: set[asyncio.Task[None]] = set()
         self._holds = 0
         # A poll serves all who wait: it must not run in the context of the first of them.
         self._context = copy_context()
@@ -270,11 +268,12 @@ class Poller:
         tick = self._timer_tick
         for list_polling, operations in self._schedule.take_due(tick).items():
             if self._outage.is_on:
-                self._await_probe(operations)
+                if self._outage.wait(operations, asyncio.get_running_loop().time()):
+                    self._send_probe()
             else:
                 self._assign(list_polling, operations, tick)
         self._set_timer()
-        self._start_workers()
+        self._queue.start()
 
     def _assign(
         self, list_polling: ListPolling, due: list[PolledOperation[Any]], tick: int
@@ -282,91 +281,54 @@ class Poller:
         """Queue what is due of one list."""
         now = asyncio.get_running_loop().time()
         if not list_polling.is_worth_it(len(due), now):
-            self._queue.extend(due)
+            self._queue.put(due)
             return
         listed: list[PolledOperation[Any]] = []
         unlisted: list[PolledOperation[Any]] = []
         for polled in due:
             (listed if list_polling.may_show(polled) else unlisted).append(polled)
         # What no list can show goes first: the list call may turn out to be of no use.
-        self._queue.extend(unlisted)
+        self._queue.put(unlisted)
         if list_polling.is_worth_it(len(listed), now):
             early = self._schedule.take_early(list_polling, tick)
-            self._queue.append(_ListCall(list_polling, listed, early))
+            self._queue.put([_ListCall(list_polling, listed, early)])
         else:
-            self._queue.extend(listed)
-
-    def _await_probe(self, due: list[PolledOperation[Any]]) -> None:
-        """Let what is due during an outage wait for one poll, which is sent unless one is."""
-        self._awaiting_probe.extend(due)
-        if self._outage.may_probe(asyncio.get_running_loop().time()):
-            self._send_probe()
+            self._queue.put(listed)
 
     def _send_probe(self) -> None:
-        """Poll one of those that wait during an outage, if it is still one."""
-        if not self._awaiting_probe or not self._outage.is_on:
-            return
+        """Poll one of the operations that wait during an outage, if it is still one."""
         loop = asyncio.get_running_loop()
-        self._outage.begin_probe(loop.time())
-        self._queue.append(_Probe(self._awaiting_probe.pop()))
-        self._start_workers()
+        polled = self._outage.begin_probe(loop.time())
+        if polled is None:
+            return
+        self._queue.put([_Probe(polled)])
+        self._queue.start()
         # Its answer may take as long as a request may: the others do not wait for that.
         if self._probe_timer is not None:
             self._probe_timer.cancel()
         self._probe_timer = loop.call_later(self._interval, self._send_probe, context=self._context)
 
-    def _start_workers(self) -> None:
-        """Have as many workers as the queue needs and the limit allows."""
-        if self._transport.is_closed:
-            return
-        # A few workers in place of a task for each poll: 10,000 may be due in one tick.
-        for _ in range(min(len(self._queue), self._max_concurrent_polls - len(self._workers))):
-            worker = asyncio.create_task(self._work(), name="testvibe_async poller")
-            self._workers.add(worker)
-            worker.add_done_callback(self._worker_ended)
+    async def _serve(self, job: PolledOperation[Any] | _ListCall | _Probe) -> None:
+        """Poll what is due."""
+        if isinstance(job, _ListCall):
+            await self._poll_by_list(job)
+        elif isinstance(job, _Probe):
+            await self._probe(job.polled)
+        elif self._outage.is_on:  # It was queued before the polls ahead of it failed.
+            await self._share_failure([job])
+        else:
+            await self._read(job)
 
-    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
-        """Remove a worker, and leave nothing in the queue without one.
-
-        If somebody cancelled it, every wait in the queue ends with an error, so that none hangs on
-        an event loop that is shutting down. At the client's own close `aclose` does that.
-        """
-        self._workers.discard(worker)
-        if worker.cancelled() and not self._transport.is_closed:
-            jobs = list(self._queue)
-            self._queue.clear()
-            for polled in _operations_of(jobs):
-                polled.is_in_progress = False
-                error = ObservationError("the poller's task was cancelled", ref=polled.ref)
-                self._reader.end_waits(polled, error)
-        self._start_workers()
-
-    async def _work(self) -> None:
-        """Serve the queue until it is empty."""
-        while self._queue:
-            job = self._queue.popleft()
-            try:
-                if isinstance(job, _ListCall):
-                    await self._poll_by_list(job)
-                elif isinstance(job, _Probe):
-                    await self._probe(job.polled)
-                elif self._outage.is_on:  # It was queued before the polls ahead of it failed.
-                    await self._share_failure([job])
-                else:
-                    await self._read(job)
-            except asyncio.CancelledError:
-                self._queue.append(job)  # `_worker_ended` ends its waits with the others.
-                raise
-            except BaseException as error:
-                # Neither a defect nor what a hook raises to end the program may hang a wait.
-                logger.exception("polling failed in an unforeseen way")
-                for polled in _operations_of([job]):
-                    polled.is_in_progress = False
-                    failure = ObservationError(f"unforeseen: {error!r}", ref=polled.ref)
-                    failure.__cause__ = error
-                    self._reader.end_waits(polled, failure)
-                if not isinstance(error, Exception):
-                    raise
+    def _abandon(
+        self, job: PolledOperation[Any] | _ListCall | _Probe, error: BaseException | None
+    ) -> None:
+        """End the waits for operations whose poll was cancelled, or failed unforeseen."""
+        what = "the poller's task was cancelled" if error is None else f"unforeseen: {error!r}"
+        for polled in [job] if isinstance(job, PolledOperation) else job.operations:
+            polled.is_in_progress = False
+            failure = ObservationError(what, ref=polled.ref)
+            failure.__cause__ = error
+            self._reader.end_waits(polled, failure)
 
     async def _poll_by_list(self, call: _ListCall) -> None:
         """Ask a list about operations, and queue those to be read by id that it leaves open."""
@@ -378,8 +340,8 @@ class Poller:
         if listed is not None:
             to_read, rescheduled = listed.to_read, listed.going_on
         # The reads begin before thousands are rescheduled, which takes several turns.
-        self._queue.extend(to_read)
-        self._start_workers()
+        self._queue.put(to_read)
+        self._queue.start()
         if listed is not None:
             await self._reader.take_in(listed)
         for place, polled in enumerate(rescheduled, start=1):
@@ -401,13 +363,13 @@ class Poller:
             if not self._outage.is_probed:
                 self._send_probe()  # Of another operation, which somebody waits for.
             return
-        waiting = list(self._awaiting_probe)
+        waiting = list(self._outage.waiting)
         if self._outage.is_probed:
-            # A later one is under way, and they go on to wait for that.
+            # A later one is under way, and they still wait for that.
             for each in waiting:
                 self._fail_with_others(each)
             return
-        self._awaiting_probe.clear()
+        self._outage.waiting = []
         await self._share_failure(waiting)
 
     async def _share_failure(self, operations: Sequence[PolledOperation[Any]]) -> None:
@@ -425,7 +387,7 @@ class Poller:
         if error is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
             self._reader.handle_failure(polled, own_copy(error), outlook, is_shared=True)
-            self._announce_outage(polled, error)
+            self._outage.announce(polled.state, error)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
         """Read one operation by its id, and plan its next poll."""
@@ -448,46 +410,28 @@ class Poller:
         """Take note of a poll by id that failed."""
         outlook = self._reader.outlook_after(polled, error)
         if fails_all(error, outlook):
-            self._outage.note(error, outlook, asyncio.get_running_loop().time())
+            self._outage.note_failure(error, outlook, asyncio.get_running_loop().time())
         else:
             self._note_answer()
         if not polled.state.is_finished:
             self._reader.handle_failure(polled, error, outlook)
-            self._announce_outage(polled, error)
-
-    def _announce_outage(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        """Announce an outage at an operation's second failure, if no poll was answered since."""
-        outage, state = self._outage, polled.state
-        is_away = outage.last_outlook is Outlook.AWAY and not outage.is_announced
-        if is_away and state.failures > 1 and outage.has_lasted_since(state.failing_since):
-            outage.is_announced = True
-            self._hooks.emit(OutageStarted(self._transport.server, error))
+            self._outage.announce(polled.state, error)
 
     def _note_answer(self) -> None:
-        """Take note that the service answers; the first answer ends an outage."""
-        outage = self._outage
-        if outage.since is None:
+        """Note that the service answers, and poll all that waited for that."""
+        now = asyncio.get_running_loop().time()
+        waiting = self._outage.note_answer(now)
+        if waiting is None:
             return
-        was_on, is_announced, since = outage.is_on, outage.is_announced, outage.since
-        outage.end()
-        if is_announced:
-            seconds = asyncio.get_running_loop().time() - since
-            self._hooks.emit(OutageEnded(self._transport.server, seconds))
-        if was_on:
-            self._poll_all_again()
-
-    def _poll_all_again(self) -> None:
-        """Poll all that waits for a probe, now that the service answers."""
         for list_polling in self._lists.values():
             list_polling.end_trouble()
         groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
-        for each in self._awaiting_probe:
+        for each in waiting:
             groups.setdefault(self._list_of(each), []).append(each)
-        self._awaiting_probe.clear()
-        tick = self._schedule.tick_of(asyncio.get_running_loop().time())
+        tick = self._schedule.tick_of(now)
         for list_polling, operations in groups.items():
             self._assign(list_polling, operations, tick)
-        self._start_workers()
+        self._queue.start()
 
     def _reschedule(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
         """Plan an operation's next poll, if anyone wants one."""
@@ -503,7 +447,7 @@ class Poller:
             if timer is not None:
                 timer.cancel()
         here = asyncio.get_running_loop()
-        tasks = [*self._workers, *self._shared_polls.tasks, *self._last_poll.tasks]
+        tasks = [*self._queue.workers, *self._shared_polls.tasks, *self._last_poll.tasks]
         tasks = [task for task in tasks if task.get_loop() is here]
         for task in tasks:
             task.cancel()
@@ -517,12 +461,3 @@ class Poller:
                     self._reader.end_waits(polled, ClientClosedError(ref=polled.ref))
             for polled in operations:
                 traces.abandon(polled, "the client was closed")
-
-
-def _operations_of(
-    jobs: list[PolledOperation[Any] | _ListCall | _Probe],
-) -> list[PolledOperation[Any]]:
-    operations: list[PolledOperation[Any]] = []
-    for job in jobs:
-        operations.extend([job] if isinstance(job, PolledOperation) else job.operations)
-    return operations

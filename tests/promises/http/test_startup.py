@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from testvibe_async.testing import Emulator
 
 PAGE = b"<!doctype html><title>We are back soon</title>"
-CALLS: dict[str, Callable[[Project, float], Awaitable[Any]]] = {
-    "list_features": lambda project, seconds: project.list_features(max_outage=seconds),
-    "list_configs": lambda project, seconds: project.list_configs(max_outage=seconds),
+CALLS: dict[str, Callable[[Client, float], Awaitable[Any]]] = {
+    "list_features": lambda client, seconds: client.project().list_features(max_outage=seconds),
+    "list_projects": lambda client, seconds: client.list_projects(max_outage=seconds),
+    "list_configs": lambda client, seconds: client.project().list_configs(max_outage=seconds),
 }
 
 
@@ -44,11 +45,11 @@ CALLS: dict[str, Callable[[Project, float], Awaitable[Any]]] = {
     ids=["503", "busy", "429", "reset"],
 )
 async def test_a_call_outlasts_an_outage(
-    emulator: Emulator, project: Project, name: str, seconds: int, fault: Fault
+    emulator: Emulator, client: Client, name: str, seconds: int, fault: Fault
 ) -> None:
     """It is tried again until the service answers."""
     emulator.fail("*", fault, when=lambda _: now() < seconds)
-    assert await CALLS[name](project, 100)
+    assert await CALLS[name](client, 100)
     assert seconds <= now() < seconds + 35
     assert emulator.count(name) < 30
 

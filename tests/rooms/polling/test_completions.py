@@ -23,7 +23,7 @@ class TestMany:
         self, emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Keeping an outcome does not keep the state of its operation, except of the last ones."""
-        monkeypatch.setattr("testvibe_async._polling.finished.MAX_OPERATIONS", 0)
+        monkeypatch.setattr("testvibe_async._polling.known.MAX_OPERATIONS", 0)
         operations = [await client.project().run_feature("Checkout") for _ in range(3)]
         refs = [operation.ref for operation in operations]
         finished = client.finished(operations)

@@ -26,8 +26,10 @@ from testvibe_async import (
     ServerError,
 )
 from testvibe_async._http import Outlook
+from testvibe_async._polling import PolledOperation
 from testvibe_async._polling import poller as poller_module
 from testvibe_async._polling.outage import Outage, fails_all
+from testvibe_async._polling.states import new_state
 from testvibe_async._wire import Response
 from testvibe_async.errors import (
     ForbiddenError,
@@ -230,16 +232,21 @@ def test_what_one_poll_shows_of_all(error: VibeError, outlook: Outlook, *, expec
     assert fails_all(error, outlook) is expected
 
 
+def service_out() -> Outage:
+    """Return an outage that has not begun."""
+    return Outage(3.0, server="https://testvibe.example", hooks=Hooks())
+
+
 def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer() -> None:
     """Failures in a row are counted over all operations; any answer ends them."""
-    outage = Outage(3.0)
+    outage = service_out()
     error = NotSentError("refused", method="GET", url="u")
     states: list[bool] = []
     for number, each in enumerate([*[error] * 9, None, *[error] * 10, None]):
         if each is None:
-            outage.end()
+            outage.note_answer(float(number))
         else:
-            outage.note(each, Outlook.AWAY, float(number))
+            outage.note_failure(each, Outlook.AWAY, float(number))
         states.append(outage.is_on)
     assert states == [False] * 19 + [True, False]
     assert outage.last_failure is None
@@ -248,9 +255,9 @@ def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer() -> None:
 
 def test_it_lasts_since_its_first_failure() -> None:
     """An operation that fails since then fails with all others; one that failed before does not."""
-    outage = Outage(3.0)
-    outage.note(NotSentError("refused", method="GET", url="u"), Outlook.AWAY, 5.0)
-    outage.note(NotSentError("refused", method="GET", url="u"), Outlook.AWAY, 6.0)
+    outage = service_out()
+    outage.note_failure(NotSentError("refused", method="GET", url="u"), Outlook.AWAY, 5.0)
+    outage.note_failure(NotSentError("refused", method="GET", url="u"), Outlook.AWAY, 6.0)
     assert outage.has_lasted_since(5.0)
     assert not outage.has_lasted_since(4.9)
     assert not outage.has_lasted_since(None)
@@ -258,13 +265,17 @@ def test_it_lasts_since_its_first_failure() -> None:
 
 def test_a_probe_that_hangs_is_followed_by_another() -> None:
     """One probe at a time, but no longer than an interval."""
-    outage = Outage(3.0)
-    assert outage.may_probe(10.0)
-    outage.begin_probe(10.0)
-    assert not outage.may_probe(12.9)
-    assert outage.may_probe(13.0)
+    outage = service_out()
+    assert outage.wait((), 10.0)
+    for _ in range(10):
+        outage.note_failure(NotSentError("refused", method="GET", url="u"), Outlook.AWAY, 9.0)
+    state = new_state(RunRef(server="s", project="p", run_id=1), began=0.0, answered_at=None)
+    outage.wait([PolledOperation(state)], 10.0)
+    assert outage.begin_probe(10.0)
+    assert not outage.wait((), 12.9)
+    assert outage.wait((), 13.0)
     outage.end_probe()
-    assert outage.may_probe(10.0)
+    assert outage.wait((), 10.0)
 
 
 async def test_a_refused_list_call_is_no_storm() -> None:
@@ -361,7 +372,7 @@ async def test_a_probe_that_is_cancelled_ends_its_waits() -> None:
         await asyncio.sleep(12)
         client._transport._http.send = network.hang  # type: ignore[method-assign, assignment]
         await asyncio.sleep(4)
-        for worker in list(client._poller._workers):
+        for worker in list(client._poller._queue.workers):
             worker.cancel()
         await asyncio.sleep(30)
         results = [each.exception() for each in waits if each.done()]
@@ -418,11 +429,11 @@ async def test_whatever_poll_is_answered_ends_an_outage_for_all() -> None:
         await asyncio.sleep(60)
         network.is_out = True
         await asyncio.sleep(100)
-        assert client._poller._awaiting_probe
+        assert client._poller._outage.waiting
         network.is_out, back = False, now()
         client._poller._note_answer()
         await asyncio.sleep(1)
-        assert not client._poller._awaiting_probe
+        assert not client._poller._outage.waiting
         seen = [each for each in operations if (each._polled.state.seen_at or 0.0) >= back]
         assert len(seen) > 35  # the others' polls hang
         waits.cancel()
@@ -438,13 +449,13 @@ async def test_a_probe_that_nobody_waits_for_fails_nobody() -> None:
         await asyncio.sleep(20)
         network.is_out = True
         poller = client._poller
-        while not (poller._outage.is_on and poller._awaiting_probe):  # noqa: ASYNC110
+        while not (poller._outage.is_on and poller._outage.waiting):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         while poller._outage.is_probed:  # Those under way end, without an answer.
             poller._outage.end_probe()
-        probed = poller._awaiting_probe.pop()
+        probed = poller._outage.begin_probe(now())
+        assert probed is not None
         probed.listeners = ()
-        poller._outage.begin_probe(now())
         failed.clear()
         asked = len(network.requests)
         await poller._probe(probed)

@@ -22,7 +22,7 @@ class TestKeptOutcomes:
         self, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Beyond the number that is kept the oldest outcome is read again."""
-        monkeypatch.setattr("testvibe_async._polling.finished.MAX_OPERATIONS", 2)
+        monkeypatch.setattr("testvibe_async._polling.known.MAX_OPERATIONS", 2)
         refs: list[Ref] = []
         for _ in range(3):
             refs.append((operation := await project.run_feature("Checkout")).ref)
@@ -36,7 +36,7 @@ class TestKeptOutcomes:
         self, emulator: Emulator, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A large outcome takes the place of many small ones, and one too large is not kept."""
-        monkeypatch.setattr("testvibe_async._polling.finished.MAX_BYTES", 10_000)
+        monkeypatch.setattr("testvibe_async._polling.known.MAX_BYTES", 10_000)
         small = await project.run_feature("Checkout")
         await small
         ref = small.ref

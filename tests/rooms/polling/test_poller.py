@@ -383,7 +383,7 @@ async def test_a_dropped_operation_is_forgotten(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A state lives no longer than the handles and waits on it, except that of the last ends."""
-    monkeypatch.setattr("testvibe_async._polling.finished.MAX_OPERATIONS", 0)
+    monkeypatch.setattr("testvibe_async._polling.known.MAX_OPERATIONS", 0)
     for _ in range(50):
         await (await project.run_feature("Checkout"))
 

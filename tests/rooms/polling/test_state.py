@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from testvibe_async import Phase, Run, RunRef, RunStatus
-from testvibe_async._polling.state import RunState
+from testvibe_async._polling.states import RunState
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 REF = RunRef(server="https://testvibe.test", project="shop", run_id=7)

@@ -1,0 +1,88 @@
+"""A call that outlasts an outage: it is tried again for as long as the waits are patient.
+
+It decides nothing of its own: `retry` does, as for the polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+from testvibe_async._http.retry import (
+    is_same_failure,
+    is_tolerated,
+    outage_interval,
+    refused_seconds,
+)
+from testvibe_async.errors import ResponseError, TransportError
+from testvibe_async.events import OutageEnded, OutageStarted, RetryScheduled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from testvibe_async._http.retry import Outlook
+    from testvibe_async.events import Hooks
+
+__all__ = ["outlast"]
+
+T = TypeVar("T")
+
+INTERVAL = 0.5
+"""Seconds to start from between two tries."""
+
+ANNOUNCED_FAILURES = 2
+"""At which failure an outage is announced."""
+
+
+async def outlast(  # noqa: PLR0913 - each by name
+    call: Callable[[], Awaitable[T]],
+    *,
+    name: str,
+    server: str,
+    hooks: Hooks,
+    outlook_after: Callable[[Exception], Outlook],
+    sleep: Callable[[float], Awaitable[None]],
+    max_outage: float,
+) -> T:
+    """Try a call until the service answers.
+
+    Args:
+        call: Makes it, once.
+        name: The call's name, for the events.
+        server: The service's name, for the events.
+        hooks: Notified of an outage, and of each try that follows.
+        outlook_after: Returns what another try may bring.
+        sleep: Waits, unless the client closes.
+        max_outage: After how many seconds of failures alone to raise the last one.
+
+    Raises:
+        TransportError, ResponseError: Another try would not change it, or it lasted too long.
+    """
+    loop = asyncio.get_running_loop()
+    failures = equal_failures = 0
+    since, last = loop.time(), None
+    while True:
+        try:
+            answer = await call()
+        except (TransportError, ResponseError) as error:
+            equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
+            failures, last = failures + 1, error
+            if not is_tolerated(
+                outlook_after(error),
+                equal_failures=equal_failures,
+                seconds=loop.time() - since,
+                max_outage=max_outage,
+            ):
+                raise
+            if failures == ANNOUNCED_FAILURES:
+                hooks.emit(OutageStarted(server, error))
+            jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
+            delay = jitter * outage_interval(INTERVAL, failures)
+            delay = max(delay, refused_seconds(error) or 0.0)
+            hooks.emit(RetryScheduled(name, error, failures, delay))
+        else:
+            if failures >= ANNOUNCED_FAILURES:
+                hooks.emit(OutageEnded(server, loop.time() - since))
+            return answer
+        await sleep(delay)
