@@ -355,7 +355,7 @@ class RunOperation(Operation[Run]):
         directory: str | os.PathLike[str],
         *,
         kinds: Collection[str] | None = None,
-        on_progress: Callable[[DownloadProgress], object] | None = None,
+        on_progress: Callable[[DownloadProgress], None] | None = None,
         max_at_once: int = 4,
     ) -> list[Path]:
         """Download the files that it left, and return their paths.

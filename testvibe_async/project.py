@@ -328,7 +328,7 @@ class Project(Batches):
         directory: str | os.PathLike[str],
         *,
         kinds: Collection[str] | None = None,
-        on_progress: Callable[[DownloadProgress], object] | None = None,
+        on_progress: Callable[[DownloadProgress], None] | None = None,
         max_at_once: int = 4,
     ) -> list[Path]:
         """Download the files that a run left, and return their paths, in the service's order.

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         RunOperation,
         RunRef,
     )
-    from testvibe_async import Clinet as Clinet  # type: ignore[attr-defined]
+    from testvibe_async import Clinet as Wrong  # type: ignore[attr-defined]
     from testvibe_async.events import Dispatched, Hooks
+
+    def misspelled(client: Wrong) -> None: ...  # pyright: ignore[reportUnknownParameterType]
 
     async def store(event: Dispatched) -> None: ...
 
@@ -32,17 +34,17 @@ if TYPE_CHECKING:
         project.run_feature("Checkout", timeout=5)  # type: ignore[call-arg]
         project.run_feature("Checkout", on_conflict="attach")  # type: ignore[arg-type]
         project.generate_feature("Checkout", on_conflict="generate")  # type: ignore[arg-type]
-        project.run_feature("Checkout").run_id  # type: ignore[attr-defined]
+        number: int = project.run_feature("Checkout").run_id  # type: ignore[attr-defined]
         operation: RunOperation = project.run_feature("Checkout")  # type: ignore[assignment]
         generation: Generation = await operation  # type: ignore[assignment]
         other: Generation = await project.run_feature("Checkout").wait()  # type: ignore[assignment]
         items: list[BatchItem[Generation]] = await runs  # type: ignore[assignment]
         refs: list[int] = runs.in_flight  # type: ignore[assignment]
         narrow: Batch[Generation] = runs  # type: ignore[assignment]
-        await client.gather(project.run_feature("Checkout"))  # type: ignore[arg-type]
+        await client.gather(project.run_feature("Checkout"))  # type: ignore[call-overload]
         client.finished([RunRef.from_json("")])  # type: ignore[list-item]
         client.attach("run 214")  # type: ignore[call-overload]
         Hooks(on_dispatched=store)  # type: ignore[arg-type]
         Hooks(on_dispatched=[store])  # type: ignore[list-item]
         Hooks(on_dispatch=print)  # type: ignore[call-arg]
-        del generation, other, items, refs, narrow
+        del number, generation, other, items, refs, narrow

@@ -29,7 +29,7 @@ from testvibe_async.errors import (
     ResponseError,
     VibeError,
 )
-from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, told_logger
+from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, told_logger
 from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ CLOSE_SECONDS = 10.0
 class Dispatcher:
     """Sends the dispatches of one client, each in a task of its own."""
 
-    def __init__(self, parts: ClientParts, hooks: Hooks, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self, parts: ClientParts, hooks: Emitter, recorder: Recorder | None = None
+    ) -> None:
         self._parts = parts
         self._recorder = recorder
         self._transport = parts.transport

@@ -50,7 +50,7 @@ from testvibe_async.errors import (
     TransportError,
 )
 from testvibe_async.events import (
-    Hooks,
+    Emitter,
     Paused,
     RequestFinished,
     Resumed,
@@ -92,7 +92,7 @@ class Transport:
         rate_limit: float | None,
         session: ClientSession | None,
         routes: Mapping[str, Endpoint[Any]],
-        hooks: Hooks,
+        hooks: Emitter,
     ) -> None:
         self.server: str = settings.server
         """The service's scheme and host, and path prefix."""
@@ -453,7 +453,7 @@ class Transport:
             if self._telemetry.is_recording:
                 outcome = "no answer" if status is None else str(status)
                 self._telemetry.request(request.endpoint.name, outcome, seconds)
-            if self._hooks.on_request is not None or logger.isEnabledFor(RequestFinished.level):
+            if self._hooks.is_enabled(RequestFinished):
                 self._hooks.emit(
                     RequestFinished(
                         request.endpoint.name,

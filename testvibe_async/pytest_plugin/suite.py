@@ -105,7 +105,7 @@ class Suite:
     """The runs of one session; its methods are for pytest's thread, and may block."""
 
     def __init__(
-        self, options: Options, tell: Callable[[OutageStarted | OutageEnded], object]
+        self, options: Options, tell: Callable[[OutageStarted | OutageEnded], None]
     ) -> None:
         """Make it; nothing is sent yet.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -141,7 +141,7 @@ class TestHooks:
         async def store(_ref: Ref) -> None:
             pass
 
-        hooks = Hooks(on_dispatched=lambda event: store(event.ref))
+        hooks = Hooks(on_dispatched=lambda event: cast("None", store(event.ref)))
         async with client_of(emulator, hooks=hooks) as client:
             operation = await client.project().run_feature("Checkout")
 

@@ -29,6 +29,7 @@ from testvibe_async import (
 )
 from testvibe_async.cli.board import Board
 from testvibe_async.cli.board.table import counts
+from testvibe_async.events import Emitter
 
 if TYPE_CHECKING:
     from testvibe_async import Ref
@@ -62,7 +63,7 @@ def board(clock: Clock) -> Board:
 
 
 def emit(board: Board, event: Event) -> None:
-    board.hooks.emit(event)
+    Emitter(board.hooks).emit(event)
 
 
 def change(

@@ -13,6 +13,7 @@ from rich.console import Console
 from testvibe_async import Dispatched, Phase, RunRef, Transition
 from testvibe_async.cli.board import Board, live_table
 from testvibe_async.cli.board.live import FRAME_SECONDS, LINES_ABOVE
+from testvibe_async.events import Emitter
 
 
 def ref(number: int = 214) -> RunRef:
@@ -21,7 +22,7 @@ def ref(number: int = 214) -> RunRef:
 
 def dispatch(board: Board, *numbers: int) -> None:
     for number in numbers or (214,):
-        board.hooks.emit(Dispatched(ref(number)))
+        Emitter(board.hooks).emit(Dispatched(ref(number)))
 
 
 def end(board: Board, status: str, number: int = 214) -> None:
