@@ -131,6 +131,8 @@ def _each_pause_is_kept(world: World) -> None:
             continue
         for post in world.ledger.of(refused.intent):
             early = refused.answered_at < post.at < refused.answered_at + refused.retry_after
+            if any(refused.answered_at <= at <= post.at for at in world.service.resets):
+                continue  # The answer may not have arrived.
             if post.at > refused.answered_at:
                 world.seen["a dispatch again after its Retry-After"] += 1
             assert not early, f"{post.intent} is sent again before its Retry-After is over"

@@ -118,6 +118,8 @@ class SimulatedService:
         """What each request meets, while the service throttles or is broken."""
         self.errors: list[Exception] = []
         """What went wrong in the world itself, and the client took for a fault of the service."""
+        self.resets: list[float] = []
+        """When all connections were reset, and answers that were sent may have been lost."""
         self._plan = plan
         self._ledger = ledger
         self._seen = seen
@@ -349,6 +351,7 @@ class SimulatedService:
 
     def reset_connections(self) -> None:
         """Reset all connections, whatever is under way on them."""
+        self.resets.append(self.emulator.now())
         server = self.emulator._api._server
         for connection in server.connections if server is not None else ():
             if connection.transport is not None:
