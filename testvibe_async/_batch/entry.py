@@ -245,7 +245,7 @@ def is_refusal(error: VibeError | None) -> bool:
     Only its own error body makes it that: a redirect, a bare 404 or a proxy's page may pass. A
     refusal of the key, or for the rate, says nothing of the feature.
     """
-    if not isinstance(error, ResponseError) or error.code is None:
+    if not isinstance(error, ResponseError) or error.code is None or error.status is None:
         return False
     return error.status not in {401, 403, 429} and error.status < 500  # noqa: PLR2004
 
@@ -292,7 +292,8 @@ def unknown_error(job: Job, intent: Intent | None, what: str) -> DispatchUnknown
         what: What happened to its answer.
     """
     return DispatchUnknownError(
-        f"{what}; it may have taken effect, so resume the batch, which looks for it",
+        what,
+        advice="resume the batch, which looks for it",
         method="POST",
         url="" if intent is None else intent.server,
         project="" if intent is None else intent.project,

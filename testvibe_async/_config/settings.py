@@ -53,6 +53,9 @@ class Settings:
     service is below, if there is one; no slash at the end."""
 
     api_key: str = field(repr=False)
+    key_source: str = field(default=ARGUMENT, eq=False)
+    """Where the key came from: see `Setting.source`."""
+
     project: str | None
     """The id of the project to use where none is named."""
 
@@ -126,6 +129,7 @@ def load_settings(  # noqa: PLR0913 - each by name
     return Settings(
         server=found.server.value,
         api_key=api_key,
+        key_source=found.api_key.source,
         project=found.project.value if found.project else None,
         endpoints={name: _endpoint(name, route) for name, route in found.endpoints.items()},
     )

@@ -220,9 +220,9 @@ class Dispatcher:
             except DispatchUnknownError:
                 raise
             except (Exception, asyncio.CancelledError) as error:
-                what = f"the answer was lost: {lost}; and the second try failed: {error!r}"
+                what = f"the answer was lost: {lost.brief}; and the second try failed: {error!r}"
                 raise dispatch.unknown(what, finding) from error
-        raise dispatch.unknown(f"the answer was lost: {lost}", finding) from lost
+        raise dispatch.unknown(f"the answer was lost: {lost.brief}", finding) from lost
 
     def _not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         url = self._transport.url_of(dispatch.request)

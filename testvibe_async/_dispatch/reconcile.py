@@ -168,9 +168,9 @@ class Reconciler:
         except ResponseError as error:
             # Where there is no such call, or not for this key, another try brings the same.
             may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
-            return _unseen(before, str(error)), not may_pass
+            return _unseen(before, error.brief), not may_pass
         except TransportError as error:
-            return _unseen(before, str(error)), False
+            return _unseen(before, error.brief), False
         except SearchError as error:
             return _unseen(before, str(error)), not error.may_pass
         except ClientClosedError:

@@ -53,7 +53,7 @@ def failure_of(  # noqa: PLR0913 - each by name
     elif isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         problem = f"not HTTP: {plain(redact(error.message.partition(chr(10))[0]))}"
         failure = MalformedResponseError(
-            (problem,), status=0, method=method, url=url, is_from_service=False
+            (problem,), status=None, method=method, url=url, is_from_service=False
         )
     else:
         why = _why_lost(error, seconds, redact)

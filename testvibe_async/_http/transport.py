@@ -48,6 +48,7 @@ from testvibe_async.errors import (
     NotSentError,
     ResponseError,
     TransportError,
+    UnauthorizedError,
 )
 from testvibe_async.events import (
     Emitter,
@@ -95,6 +96,8 @@ class Transport:
         hooks: Emitter,
     ) -> None:
         self.server: str = settings.server
+        is_passed = settings.key_source == "argument"
+        self._key_source = "the argument api_key" if is_passed else settings.key_source
         """The service's scheme and host, and path prefix."""
         self.clock: ServiceClock = ServiceClock()
         """The service's time, as far as its answers showed it."""
@@ -373,6 +376,8 @@ class Transport:
                 await sending.mark_refused(error)
             if isinstance(error, ResponseError):
                 self._note_error(error)
+            if isinstance(error, UnauthorizedError):
+                error.name_source(self._key_source)
             raise
         except TransportError as error:
             # The session was closed below the request: the lost connection is not the reason.
